@@ -1,0 +1,324 @@
+"""Django settings: one file, grouped by subject, read through the typed readers of `config.env`.
+
+A fresh clone runs without a single variable set. Production sets those of `.env.example`.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from config import embedded, env
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = "0.1.0"
+
+# ── What runs, and where ─────────────────────────────────────────────────────
+DEBUG = env.boolean("DEBUG", True)
+HOME = Path(env.text("TUNESMITH_HOME", str(ROOT / ".tunesmith")) or ROOT / ".tunesmith").resolve()
+"""Everything a running Tunesmith writes, unless a setting points elsewhere."""
+BASE_URL = env.text("BASE_URL", "http://localhost:8000").rstrip("/")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+_DEVELOPMENT_SECRET = "development only; production refuses to start with it"
+SECRET_KEY = env.secret("SECRET_KEY", _DEVELOPMENT_SECRET if DEBUG else "")
+SECRET_KEY_FALLBACKS = [key for key in [env.secret("SECRET_KEY_FALLBACK")] if key]
+if not DEBUG and len(SECRET_KEY) < 50:
+    raise env.SettingError("SECRET_KEY must be set to at least 50 random characters when DEBUG is off.")
+API_KEY_PEPPER = hashlib.sha256(b"api keys" + env.secret("API_KEY_PEPPER", SECRET_KEY).encode()).digest()
+
+# ── Rooms ────────────────────────────────────────────────────────────────────
+ROOMS = [
+    room
+    for room in (
+        "kit",
+        "tenants",
+        "billing",
+        "data",
+        "registry",
+        "training",
+        "evaluation",
+        "serving",
+        "gateway",
+        "console",
+        "ops",
+        "config",
+    )
+    if any((ROOT / shelf / room / "apps.py").exists() for shelf in ("", "platform"))
+]
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "django.contrib.humanize",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_cotton",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "rest_framework",
+    "drf_spectacular",
+    *ROOMS,
+]
+MIDDLEWARE = [
+    "kit.http.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "kit.http.ContentSecurityPolicy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context.site",
+            ],
+        },
+    }
+]
+
+# ── PostgreSQL: one database, three roles ────────────────────────────────────
+_URLS = {
+    "default": env.secret("DATABASE_URL"),
+    "ops": env.secret("OPS_DATABASE_URL"),
+    "owner": env.secret("OWNER_DATABASE_URL"),
+}
+EMBEDDED_POSTGRES = not any(_URLS.values())
+if EMBEDDED_POSTGRES:
+    _URLS = {alias: embedded.database_url(HOME, alias) for alias in _URLS}
+elif not all(_URLS.values()):
+    raise env.SettingError("Set DATABASE_URL, OPS_DATABASE_URL and OWNER_DATABASE_URL together, or none of them.")
+DATABASES = {alias: embedded.django_database(url) for alias, url in _URLS.items()}
+for _database in DATABASES.values():
+    _database["CONN_MAX_AGE"] = env.integer("DATABASE_CONN_MAX_AGE", 60, high=86_400)
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["DISABLE_SERVER_SIDE_CURSORS"] = True
+DATABASE_ROUTERS = ["config.routers.OwnerMigrates"]
+
+# ── Redis and Celery ─────────────────────────────────────────────────────────
+REDIS_URL = env.secret("REDIS_URL")
+EMBEDDED_REDIS = not REDIS_URL
+REDIS_URL = REDIS_URL or embedded.redis_url(HOME)
+BROKER_URL = env.secret("BROKER_URL") or embedded.with_redis_db(REDIS_URL, 1)
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": env.secret("CACHE_URL") or embedded.with_redis_db(REDIS_URL, 2),
+    }
+}
+CELERY: dict[str, Any] = {
+    "broker_url": embedded.celery_url(BROKER_URL),
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "task_default_queue": "default",
+    "task_acks_late": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "worker_max_tasks_per_child": 200,
+    "worker_hijack_root_logger": False,
+    "broker_connection_retry_on_startup": True,
+    "broker_transport_options": {"socket_timeout": 10, "socket_keepalive": True, "visibility_timeout": 3600},
+    "beat_schedule_filename": str(HOME / "beat"),
+    "timezone": "UTC",
+}
+
+# ── Object storage ───────────────────────────────────────────────────────────
+STORAGE_BUCKET = env.text("STORAGE_BUCKET")
+if STORAGE_BUCKET:
+    _OBJECTS: dict[str, Any] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": STORAGE_BUCKET,
+            "endpoint_url": env.text("STORAGE_ENDPOINT") or None,
+            "access_key": env.secret("STORAGE_ACCESS_KEY") or None,
+            "secret_key": env.secret("STORAGE_SECRET_KEY") or None,
+            "file_overwrite": False,
+            "querystring_expire": 300,
+        },
+    }
+else:
+    _OBJECTS = {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(HOME / "objects"), "base_url": None},
+    }
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(HOME / "static")))
+STATICFILES_DIRS = [ROOT / "static"]
+STORAGES = {
+    "default": _OBJECTS,
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 << 20
+FILE_UPLOAD_TEMP_DIR = None
+
+# ── The machine: engine, trainers, bases ─────────────────────────────────────
+ENGINE_ADDRESS = env.text("ENGINE_ADDRESS") or embedded.engine_address(HOME)
+ENGINE_TOKEN = env.secret("ENGINE_TOKEN", SECRET_KEY[:32] if DEBUG else "")
+BASES_FILE = env.text("BASES_FILE")
+"""Optional JSON catalogue of further bases that the operator imported."""
+WORK_DIR = Path(env.text("WORK_DIR", str(HOME / "work")))
+"""Scratch space of trainers."""
+USAGE_WAL_DIR = Path(env.text("USAGE_WAL_DIR", str(HOME / "usage")))
+GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
+"""Serve the hot /v1 paths in the web process too; off when the gateway runs as its own process."""
+
+# ── Money ────────────────────────────────────────────────────────────────────
+STRIPE_EMULATOR_PORT = env.integer("STRIPE_EMULATOR_PORT", 8002, low=1, high=65_535)
+STRIPE_SECRET_KEY = env.secret("STRIPE_SECRET_KEY")
+EMBEDDED_STRIPE = DEBUG and not STRIPE_SECRET_KEY
+STRIPE_API_BASE = env.text("STRIPE_API_BASE", f"http://127.0.0.1:{STRIPE_EMULATOR_PORT}" if EMBEDDED_STRIPE else "")
+STRIPE_WEBHOOK_SECRET = env.secret("STRIPE_WEBHOOK_SECRET")
+if EMBEDDED_STRIPE:
+    STRIPE_SECRET_KEY = "sk_test_emulator"
+    STRIPE_WEBHOOK_SECRET = STRIPE_WEBHOOK_SECRET or "whsec_local_emulator"
+
+# ── People ───────────────────────────────────────────────────────────────────
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEBUG else "https"
+ALLAUTH_TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, high=5)
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
+MFA_TOTP_ISSUER = "Tunesmith"
+USERSESSIONS_TRACK_ACTIVITY = True
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/o/"
+LOGOUT_REDIRECT_URL = "/"
+
+# ── Mail ─────────────────────────────────────────────────────────────────────
+MAIL_URL = env.secret("MAIL_URL")
+DEFAULT_FROM_EMAIL = env.text("MAIL_FROM", "Tunesmith <hello@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+MAIL_DIR = HOME / "mail"
+if MAIL_URL:
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS = embedded.mail_settings(MAIL_URL)
+    EMAIL_TIMEOUT = 20
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(MAIL_DIR)
+
+# ── API ──────────────────────────────────────────────────────────────────────
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["kit.api.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "kit.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Tunesmith API",
+    "DESCRIPTION": "Turn your own data into your own models, and call them. Works with the official openai client.",
+    "VERSION": VERSION,
+    "SCHEMA_PATH_PREFIX": "/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVERS": [{"url": BASE_URL}],
+    "PREPROCESSING_HOOKS": ["config.schema.only_public_api"],
+    "POSTPROCESSING_HOOKS": ["config.schema.add_gateway_paths", "drf_spectacular.hooks.postprocess_schema_enums"],
+    "APPEND_COMPONENTS": {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
+    "SECURITY": [{"apiKey": []}],
+}
+
+# ── Languages and time ───────────────────────────────────────────────────────
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [ROOT / "templates" / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# ── Security ─────────────────────────────────────────────────────────────────
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SECURE_SSL_REDIRECT = env.boolean("SECURE_SSL_REDIRECT", not DEBUG)
+SECURE_REDIRECT_EXEMPT = [r"^v1/", r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
+if env.boolean("BEHIND_TLS_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'"
+)
+STAFF_PATH = "/staff/"
+STAFF_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace(
+    "script-src 'self'; style-src 'self'", "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"
+)
+"""The admin theme needs eval and inline styles (see docs/decisions); staff only, on its own path."""
+
+# ── Watching ─────────────────────────────────────────────────────────────────
+METRICS_TOKEN = env.secret("METRICS_TOKEN")
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEBUG else "json", ("text", "json"))
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "kit.logs.JsonFormatter"}, "text": {"()": "kit.logs.TextFormatter"}},
+    "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": LOG_FORMAT}},
+    "root": {"handlers": ["out"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.server": {"handlers": ["out"], "propagate": False},
+        "uvicorn.access": {"level": "WARNING"},
+        "django.utils.autoreload": {"level": "WARNING"},
+    },
+}

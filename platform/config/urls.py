@@ -1,0 +1,28 @@
+"""Every URL of the product. Rooms bring their own; this file only says where they stand."""
+
+import importlib.util
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+
+from config import views
+
+urlpatterns: list[Any] = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("metrics", views.metrics, name="metrics"),
+    path("openapi.json", views.openapi, name="openapi"),
+]
+for room in settings.ROOMS:
+    for module, prefix in (("api_urls", "v1/"), ("urls", "")):
+        name = f"{room}.{module}"
+        if room != "config" and importlib.util.find_spec(name) is not None:
+            urlpatterns.append(path(prefix, include(name)))
+urlpatterns += [
+    path("account/", include("allauth.urls")),
+    path(settings.STAFF_PATH.strip("/") + "/", admin.site.urls),
+]
+handler404 = "config.views.not_found"
+handler500 = "config.views.server_error"

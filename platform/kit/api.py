@@ -1,0 +1,132 @@
+"""What every DRF view shares: strict JSON in, one error shape out, serializers that refuse unknown fields."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from django.db import transaction
+from django.http import Http404
+from rest_framework import exceptions, parsers, serializers, status
+from rest_framework.response import Response
+
+from kit import strict_json
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class StrictJSONParser(parsers.BaseParser):
+    """`application/json` through `kit.strict_json`; the body must be an object."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """The body's object; an empty body is an empty object."""
+        try:
+            raw = stream.body if hasattr(stream, "body") else stream.read()
+        except RequestDataTooBig as error:
+            raise PayloadTooLarge("The JSON body is larger than 10 MB. Upload large data as a file.") from error
+        if not raw.strip():
+            return {}
+        value = strict_json.loads(raw)
+        if not isinstance(value, dict):
+            raise BadRequest("The body must be a JSON object.")
+        return value
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Input with no room for surprises: a field nobody knows is an error, not ignored."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse unknown fields, then validate as usual."""
+        if isinstance(data, Mapping):
+            for name in data:
+                if name not in self.fields:
+                    known = ", ".join(sorted(field for field, spec in self.fields.items() if not spec.read_only))
+                    raise serializers.ValidationError({str(name): [f"Unknown field. Known fields: {known}."]})
+        return super().to_internal_value(data)
+
+    def read(self) -> dict[str, Any]:
+        """The validated input; BadRequest with `param` otherwise."""
+        try:
+            self.is_valid(raise_exception=True)
+        except exceptions.ValidationError as error:
+            raise from_validation(error) from error
+        return dict(self.validated_data)
+
+
+def from_validation(error: exceptions.ValidationError) -> BadRequest:
+    """The first field error as a BadRequest with the path in `param`."""
+    path, message = _first(error.detail, "")
+    text = f"{path}: {message}" if path else message
+    return BadRequest(text, param=path or None)
+
+
+def _first(detail: Any, path: str) -> tuple[str, str]:
+    if isinstance(detail, Mapping):
+        for key, value in detail.items():
+            name = "" if key == "non_field_errors" else str(key)
+            return _first(value, f"{path}.{name}".strip(".") if name else path)
+    if isinstance(detail, list) and detail:
+        for index, value in enumerate(detail):
+            if isinstance(value, Mapping):
+                if value:
+                    return _first(value, f"{path}[{index}]")
+                continue
+            return path, str(value)
+    return path, str(detail)
+
+
+def error_response(error: ApiError) -> Response:
+    """The wire's answer to an error."""
+    response = Response(error.body(), status=error.status)
+    for name, value in error.headers.items():
+        response[name] = value
+    return response
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook: everything a client did becomes a clear 4xx; our own faults are logged and re-raised as 500 JSON."""
+    connection = transaction.get_connection()
+    if connection.in_atomic_block:
+        transaction.set_rollback(True)
+    return error_response(translate(error))
+
+
+def translate(error: Exception) -> ApiError:
+    """Any exception as one of the family."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, exceptions.ValidationError):
+        return from_validation(error)
+    if isinstance(error, (Http404, exceptions.NotFound)):
+        return NotFound("Nothing is at this path.")
+    if isinstance(error, RequestDataTooBig):
+        return PayloadTooLarge("The body is too large.")
+    if isinstance(error, exceptions.MethodNotAllowed):
+        return _status(405, str(error.detail), "method_not_allowed")
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return _status(415, "This route reads application/json.", "unsupported_media_type")
+    if isinstance(error, exceptions.APIException) and error.status_code < status.HTTP_500_INTERNAL_SERVER_ERROR:
+        return _status(error.status_code, str(error.detail), str(error.default_code))
+    logger.exception("unhandled error in an API view", exc_info=error)
+    return InternalError()
+
+
+class InternalError(Unavailable):
+    """Our own fault."""
+
+    status = 500
+    default_code = None
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Something failed on our side and has been logged. Try again; quote the x-request-id to support."
+        )
+
+
+def _status(code: int, message: str, name: str) -> ApiError:
+    error = ApiError(message, code=name)
+    error.status = code  # type: ignore[misc]
+    return error

@@ -1,0 +1,54 @@
+"""Logs: one line per event, JSON in production, with the request id and never a secret."""
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from typing import Any
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""`req_…` of the request being served; shown to the user, printed on each log line."""
+
+_SECRET = re.compile(
+    r"(ts_live_[0-9A-Za-z]{12})_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}|(sk_(?:test|live)_|whsec_)[0-9A-Za-z_]+"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def mask(text: str) -> str:
+    """The text without API keys and other secrets of known shape, and without control characters."""
+    text = _SECRET.sub(lambda match: f"{match[1] or match[2]}…", text)
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Standard fields, then whatever was passed as `extra`."""
+        entry: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask(record.getMessage()),
+        }
+        if request := request_id.get():
+            entry["request_id"] = request
+        for key, value in vars(record).items():
+            if key not in _STANDARD:
+                entry[key] = mask(value) if isinstance(value, str) else value
+        if record.exc_info:
+            entry["exception"] = mask(self.formatException(record.exc_info))
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """For people: level, logger, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`WARNING training.supervise: …` with the traceback below."""
+        line = f"{record.levelname.lower():7} {record.name}: {mask(record.getMessage())}"
+        if record.exc_info:
+            line += "\n" + mask(self.formatException(record.exc_info))
+        return line

@@ -1,0 +1,66 @@
+"""The base of every key-authenticated API view: authenticate, check the scope, enter the tenant, answer."""
+
+import contextlib
+from typing import Any, ClassVar
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from kit.api import StrictSerializer
+from kit.http import client_ip
+from tenants import audit, idempotency
+from tenants.access import AuthContext, resolve_key
+from tenants.scope import tenant_scope
+
+
+class TenantAPIView(APIView):
+    """A view inside one tenant's scope.
+
+    Subclasses name a scope per method (`required_scopes = {"GET": "files.read"}`), and find the caller in
+    `self.caller`. The whole handler runs in one transaction, rolled back on any error.
+    """
+
+    required_scopes: ClassVar[dict[str, str]] = {}
+    caller: AuthContext
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, then open the tenant's scope until the response is made."""
+        super().initial(request, *args, **kwargs)
+        if request.method in {"OPTIONS", "HEAD"} or request.method not in self.required_scopes:
+            self.http_method_not_allowed(request)
+        self.caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
+        self.caller.require(self.required_scopes[str(request.method)])
+        self._stack.enter_context(tenant_scope(self.caller.tenant_id))
+        token = audit.set_actor(self.caller)
+        self._stack.callback(audit.reset_actor, token)
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Close the scope (commit, or roll back when the handler failed) before the answer leaves."""
+        with contextlib.ExitStack() as self._stack:
+            response = super().dispatch(request, *args, **kwargs)
+            if response.status_code >= 400 and transaction.get_connection().in_atomic_block:
+                transaction.set_rollback(True)
+        if hasattr(self, "caller"):
+            response["openai-organization"] = self.caller.tenant_slug
+        response["openai-version"] = "2020-10-01"
+        return response
+
+    def read(self, serializer: type[StrictSerializer]) -> dict[str, Any]:
+        """The validated body."""
+        return serializer(data=self.request.data).read()
+
+    def create_once(self, request: Request, create: Any, *, status: int = 200) -> Response:
+        """Answer a JSON create through `tenants.idempotency`; `create()` returns the object to answer."""
+        code, answer, replayed = idempotency.run(
+            actor=self.caller.actor_id,
+            path=request.path,
+            headers=request.headers,
+            body=request._request.body,
+            create=lambda: (status, create()),
+        )
+        response = Response(answer, status=code)
+        if replayed:
+            response["Idempotent-Replayed"] = "true"
+        return response

@@ -1,0 +1,24 @@
+"""The room's tables."""
+
+from tenants.models.audit import AuditEvent
+from tenants.models.base import OpsManager, ProjectModel, TenantManager, TenantModel
+from tenants.models.idempotency import IdempotentRequest
+from tenants.models.keys import ApiKey
+from tenants.models.organisations import Invitation, Member, Project, Role, Tenant
+from tenants.models.users import User
+
+__all__ = [
+    "ApiKey",
+    "AuditEvent",
+    "IdempotentRequest",
+    "Invitation",
+    "Member",
+    "OpsManager",
+    "Project",
+    "ProjectModel",
+    "Role",
+    "Tenant",
+    "TenantManager",
+    "TenantModel",
+    "User",
+]

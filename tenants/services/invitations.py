@@ -1,0 +1,86 @@
+"""Offering seats: expiring, hashed, single use."""
+
+import datetime as dt
+import hashlib
+import secrets
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import connection
+
+from kit.clock import now
+from kit.errors import BadRequest, Conflict, NotFound, PermissionDenied
+from tenants import audit
+from tenants.models import Invitation, Member, Role, User
+from tenants.scope import tenant_scope
+
+LIFE = dt.timedelta(days=7)
+
+
+def invitation_create(*, email: str, role: str, invited_by: User | None) -> tuple[Invitation, str]:
+    """A seat for an e-mail address; returns it with the plaintext token, which exists only in the mail."""
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        raise BadRequest("Enter an e-mail address, for example ada@example.com.", param="email") from error
+    if role not in Role.values:
+        raise BadRequest(f"Unknown role. Roles: {', '.join(Role.values)}.", param="role")
+    if Member.objects.filter(user__email__iexact=email).exists():
+        raise Conflict("This person is a member already.", param="email")
+    Invitation.objects.filter(email=email, accepted_at=None, revoked_at=None).update(revoked_at=now())
+    token = secrets.token_urlsafe(32)
+    invitation: Invitation = Invitation.objects.create(
+        email=email, role=role, token_hash=_hash(token), invited_by=invited_by, expires_at=now() + LIFE
+    )
+    audit.record(action="member.invited", target=invitation, after={"email": email, "role": role})
+    return invitation, token
+
+
+def invitation_revoke(*, invitation_id: UUID) -> None:
+    """Withdraw an open invitation."""
+    invitation = Invitation.objects.filter(pk=invitation_id, accepted_at=None).first()
+    if invitation is None:
+        raise NotFound.of(invitation_id)
+    invitation.revoked_at = now()
+    invitation.save(update_fields=["revoked_at"])
+    audit.record(action="member.invitation_revoked", target=invitation, before={"email": invitation.email})
+
+
+def invitation_tenant(token: str) -> tuple[UUID, UUID, str]:
+    """(tenant id, invitation id, tenant name) behind a token that can still be used; NotFound otherwise."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id, invitation_id, tenant_name FROM door_invitation(%s)", [_hash(token)])
+        row = cursor.fetchone()
+    if row is None:
+        raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
+    return row[0], row[1], row[2]
+
+
+def invitation_accept(*, token: str, user: User) -> UUID:
+    """Take the seat; the signed-in user's e-mail must be the invited one. Returns the tenant's id."""
+    tenant_id, invitation_id, _ = invitation_tenant(token)
+    with tenant_scope(tenant_id):
+        invitation = Invitation.objects.select_for_update().get(pk=invitation_id)
+        if invitation.accepted_at or invitation.revoked_at or invitation.expires_at <= now():
+            raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
+        if invitation.email.lower() != user.email.lower():
+            raise PermissionDenied(f"This invitation is for {invitation.email}. Sign in with that address.")
+        invitation.accepted_at = now()
+        invitation.save(update_fields=["accepted_at"])
+        member, created = Member.objects.get_or_create(
+            user=user, defaults={"role": invitation.role, "tenant_id": tenant_id}
+        )
+        if created:
+            audit.record(
+                action="member.joined",
+                target=member,
+                after={"email": user.email, "role": invitation.role},
+                actor=("user", str(user.pk), user.email),
+            )
+    return tenant_id
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

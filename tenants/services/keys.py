@@ -1,0 +1,113 @@
+"""Making, rotating and revoking API keys. Every change is announced, so that gateways forget a key at once."""
+
+import datetime as dt
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from kit import redis
+from kit.clock import now
+from kit.errors import BadRequest, NotFound
+from tenants import audit, keys
+from tenants.access import KEY_SCOPES
+from tenants.models import ApiKey, Project, User
+from tenants.services.organisations import clean_name
+
+NEWS = "news:keys"
+"""Redis channel; the message is the key's look-up part."""
+MAX_OVERLAP = dt.timedelta(days=7)
+LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "monthly_spend_nano")
+
+
+def key_create(
+    *,
+    project: Project,
+    name: str,
+    scopes: list[str] | None = None,
+    expires_at: dt.datetime | None = None,
+    limits: dict[str, int] | None = None,
+    created_by: User | None = None,
+    rotated_from: ApiKey | None = None,
+) -> tuple[ApiKey, str]:
+    """A key of a project; returns it with the plaintext, which is shown once and kept nowhere."""
+    name = clean_name(name)
+    wanted = list(KEY_SCOPES) if scopes is None else sorted(set(scopes))
+    unknown = [scope for scope in wanted if scope not in KEY_SCOPES]
+    if unknown or not wanted:
+        raise BadRequest(f"Unknown scope {', '.join(unknown)!r}. Scopes: {', '.join(KEY_SCOPES)}.", param="scopes")
+    if expires_at is not None and expires_at <= now():
+        raise BadRequest("The expiry lies in the past.", param="expires_at")
+    plaintext, parts = keys.generate()
+    key: ApiKey = ApiKey.objects.create(
+        project=project,
+        name=name,
+        lookup=parts.lookup,
+        secret_hash=keys.secret_hash(parts.secret, settings.API_KEY_PEPPER),
+        last_four=plaintext[-4:],
+        scopes=wanted,
+        limits=_limits(limits),
+        expires_at=expires_at,
+        created_by=created_by,
+        rotated_from=rotated_from,
+    )
+    audit.record(action="key.created", target=key, after={"scopes": wanted, "project": project.slug})
+    return key, plaintext
+
+
+def key_rotate(*, key: ApiKey, overlap: dt.timedelta, by: User | None = None) -> tuple[ApiKey, str]:
+    """A successor with the same rights; the old key goes on working for the overlap, then expires."""
+    if not dt.timedelta(0) <= overlap <= MAX_OVERLAP:
+        raise BadRequest("The overlap must be between 0 and 7 days.", param="overlap")
+    fresh, plaintext = key_create(
+        project=key.project,
+        name=key.name,
+        scopes=key.scopes,
+        expires_at=key.expires_at,
+        limits=key.limits,
+        created_by=by,
+        rotated_from=key,
+    )
+    end = now() + overlap
+    if key.expires_at is None or key.expires_at > end:
+        key.expires_at = end
+        key.save(update_fields=["expires_at"])
+    audit.record(action="key.rotated", target=key, after={"successor": fresh.public_id, "works_until": end.isoformat()})
+    _announce(key)
+    return fresh, plaintext
+
+
+def key_revoke(*, key: ApiKey) -> ApiKey:
+    """Close a key for good, everywhere within seconds. Doing it twice changes nothing."""
+    if key.revoked_at is None:
+        key.revoked_at = now()
+        key.save(update_fields=["revoked_at"])
+        audit.record(action="key.revoked", target=key)
+        _announce(key)
+    return key
+
+
+def key_of(key_id: UUID) -> ApiKey:
+    """A key of the scope's tenant."""
+    key = ApiKey.objects.select_related("project").filter(pk=key_id).first()
+    if key is None:
+        raise NotFound.of(key_id)
+    found: ApiKey = key
+    return found
+
+
+def _limits(limits: dict[str, int] | None) -> dict[str, int]:
+    clean = {}
+    for name, value in (limits or {}).items():
+        if name not in LIMIT_NAMES:
+            raise BadRequest(f"Unknown limit '{name}'. Limits: {', '.join(LIMIT_NAMES)}.", param="limits")
+        if value is not None:
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10**15:
+                raise BadRequest(f"'{name}' must be a whole number, 0 or more.", param=f"limits.{name}")
+            clean[name] = value
+    return clean
+
+
+def _announce(key: ApiKey) -> None:
+    lookup = key.lookup
+    transaction.on_commit(lambda: redis.publish(NEWS, lookup))

@@ -1,0 +1,111 @@
+"""Making organisations, projects and members, and changing them."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.utils.text import slugify
+
+from kit.errors import BadRequest, NotFound
+from kit.ids import new_id
+from tenants import audit
+from tenants.errors import LastOwner
+from tenants.models import Member, Project, Role, Tenant, User
+from tenants.scope import tenant_scope
+
+RESERVED = {"new", "switch", "settings", "api", "admin", "staff"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """What sign-up makes in one transaction."""
+
+    tenant: Tenant
+    project: Project
+    member: Member
+
+
+def clean_name(raw: str, *, param: str = "name", limit: int = 100) -> str:
+    """A display name: visible characters only, trimmed, 1 to `limit` long."""
+    name = _CONTROL.sub("", raw).strip()
+    if not 1 <= len(name) <= limit:
+        raise BadRequest(f"The {param} needs 1 to {limit} visible characters.", param=param)
+    return name
+
+
+def tenant_create(*, name: str, owner: User) -> NewTenant:
+    """A new organisation with a first project, owned by a user."""
+    name = clean_name(name)
+    tenant_id = new_id()
+    with tenant_scope(tenant_id):
+        tenant = Tenant(id=tenant_id, name=name, slug=_free_slug(name))
+        tenant.save(force_insert=True)
+        project = Project.objects.create(name="Default", slug="default")
+        member = Member.objects.create(user=owner, role=Role.OWNER)
+        audit.record(
+            action="tenant.created",
+            target=tenant,
+            after={"name": name, "owner": owner.email},
+            actor=("user", str(owner.pk), owner.email),
+        )
+    return NewTenant(tenant=tenant, project=project, member=member)
+
+
+def _free_slug(name: str) -> str:
+    """The name as a slug with a short random tail: unique, and no oracle of who else is here."""
+    base = slugify(name)[:40].strip("-") or "org"
+    return f"{base}-{secrets.token_hex(2)}"
+
+
+def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:
+    """Change the display name; the slug, and with it every URL, stays."""
+    before, tenant.name = tenant.name, clean_name(name)
+    tenant.save(update_fields=["name"])
+    audit.record(action="tenant.renamed", target=tenant, before={"name": before}, after={"name": tenant.name})
+    return tenant
+
+
+def project_create(*, name: str) -> Project:
+    """Another workspace in the scope's tenant."""
+    name = clean_name(name)
+    slug = slugify(name)[:40].strip("-") or "project"
+    if slug in RESERVED or Project.objects.filter(slug=slug).exists():
+        slug = f"{slug}-{secrets.token_hex(2)}"
+    project: Project = Project.objects.create(name=name, slug=slug)
+    audit.record(action="project.created", target=project, after={"name": name})
+    return project
+
+
+def member_of(member_id: UUID) -> Member:
+    """A member of the scope's tenant."""
+    member = Member.objects.select_related("user").filter(pk=member_id).first()
+    if member is None:
+        raise NotFound.of(member_id)
+    found: Member = member
+    return found
+
+
+def member_change_role(*, member: Member, role: str) -> Member:
+    """Give a member another role; an organisation keeps an owner."""
+    if role not in Role.values:
+        raise BadRequest(f"Unknown role. Roles: {', '.join(Role.values)}.", param="role")
+    _keep_an_owner(member, leaving=role != Role.OWNER)
+    before, member.role = member.role, role
+    member.save(update_fields=["role"])
+    audit.record(action="member.role_changed", target=member, before={"role": before}, after={"role": role})
+    return member
+
+
+def member_remove(*, member: Member) -> None:
+    """Take a seat away; the user's account stays."""
+    _keep_an_owner(member, leaving=True)
+    audit.record(action="member.removed", target=member, before={"email": member.user.email, "role": member.role})
+    member.delete()
+
+
+def _keep_an_owner(member: Member, *, leaving: bool) -> None:
+    owners = Member.objects.select_for_update().filter(role=Role.OWNER).values_list("pk", flat=True)
+    if leaving and set(owners) == {member.pk}:
+        raise LastOwner

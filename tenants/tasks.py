@@ -1,0 +1,28 @@
+"""The base of every tenant's task: it takes ids, enters the tenant's scope, then runs the body."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery import shared_task
+
+from tenants.scope import tenant_scope
+
+
+def tenant_task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A Celery task whose first argument is the tenant's id (text); the body runs in that tenant's scope.
+
+    Use for short work that fits one transaction. Long work takes the id and opens its own scopes around each step.
+    """
+
+    def decorate(body: Callable[..., Any]) -> Any:
+        @shared_task(name=name, **options)
+        @functools.wraps(body)
+        def run(tenant_id: str, *arguments: Any) -> Any:
+            with tenant_scope(UUID(tenant_id)):
+                return body(*arguments)
+
+        return run
+
+    return decorate

@@ -1,0 +1,180 @@
+"""Fixtures for every test: real PostgreSQL and Redis, and a small named cast.
+
+Tests commit for real and never clean up: each makes its own tenant, and isolation keeps them apart, as in production.
+The schema is migrated once into a template database and copied for each run.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+from psycopg import sql
+
+from config import embedded
+from config.engines import Postgres, Redis, make_roles
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[None]:
+    """The embedded engines of this run's home."""
+    postgres, redis = Postgres(settings.HOME, durable=False), Redis(settings.HOME)
+    postgres.start()
+    redis.start()
+    yield
+    for connection in connections.all():
+        connection.close()
+    redis.stop()
+    postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(engines: None, django_db_blocker: Any) -> None:
+    """A fresh database from the migrated template; database access is open in every test."""
+    admin = embedded.superuser_url(settings.HOME)
+    digest = hashlib.sha256()
+    sources = [*ROOT.glob("**/migrations/*.py"), ROOT / "tenants/isolation.py", ROOT / "platform/config/engines.py"]
+    for path in sorted(path for path in sources if ".venv" not in path.parts):
+        digest.update(path.read_bytes())
+    template = f"template_{digest.hexdigest()[:16]}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(embedded.DATABASE)))
+        ready = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [template]).fetchone()
+    django_db_blocker.unblock()
+    if not ready:
+        make_roles(admin, embedded.DATABASE)
+        call_command("migrate", database="owner", verbosity=0)
+        for alias in connections:
+            connections[alias].close()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(embedded.DATABASE), sql.Identifier(template)
+                )
+            )
+    make_roles(admin, embedded.DATABASE, template=template)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _database_for_all(django_db_setup: None) -> None:
+    """Every test may use the database."""
+
+
+class Api:
+    """A plain HTTP client of the API with one key."""
+
+    def __init__(self, key: str | None) -> None:
+        self.key = key
+        self.client = Client(raise_request_exception=False)
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Send JSON (or bytes, or a multipart mapping under `files=`) and return Django's response."""
+        if self.key is not None:
+            headers.setdefault("Authorization", f"Bearer {self.key}")
+        options: dict[str, Any] = {"headers": {name.replace("_", "-"): value for name, value in headers.items()}}
+        if body is not None:
+            options |= {"data": body, "content_type": "application/json"}
+        return getattr(self.client, method.lower())(path, **options)
+
+    def get(self, path: str, **headers: str) -> Any:
+        """GET."""
+        return self.request("get", path, **headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        """POST a JSON body."""
+        return self.request("post", path, {} if body is None else body, **headers)
+
+    def delete(self, path: str, **headers: str) -> Any:
+        """DELETE."""
+        return self.request("delete", path, **headers)
+
+    def upload(self, path: str, fields: dict[str, Any]) -> Any:
+        """POST a multipart form."""
+        return self.client.post(path, data=fields, headers={"Authorization": f"Bearer {self.key}"})
+
+
+@dataclass
+class Person:
+    """Somebody with a seat: user, tenant, project, a key, an API client and a signed-in browser."""
+
+    user: Any
+    tenant: Any
+    project: Any
+    key: str
+    key_row: Any
+    role: str
+    api: Api = field(init=False)
+    browser: Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.key)
+        self.browser = Client(raise_request_exception=False)
+        self.browser.force_login(self.user, backend=settings.AUTHENTICATION_BACKENDS[0])
+
+    @property
+    def home(self) -> str:
+        """The organisation's path in the console."""
+        return f"/o/{self.tenant.slug}"
+
+    @property
+    def workspace(self) -> str:
+        """The project's path in the console."""
+        return f"{self.home}/p/{self.project.slug}"
+
+
+@dataclass
+class Cast:
+    """owner and teammate share a tenant; stranger has another one."""
+
+    owner: Person
+    teammate: Person
+    stranger: Person
+
+
+def make_user(name: str) -> Any:
+    """A user with a verified address nobody else in this run has."""
+    from allauth.account.models import EmailAddress
+
+    from tenants.models import User
+
+    email = f"{name}-{secrets.token_hex(4)}@example.com"
+    user = User.objects.create_user(email, "a long enough passphrase", name=name.title())
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    return user
+
+
+def make_person(name: str, *, beside: Person | None = None, role: str = "owner") -> Person:
+    """A person with an organisation of their own, or a seat beside somebody."""
+    from tenants.models import Member
+    from tenants.scope import tenant_scope
+    from tenants.services.keys import key_create
+    from tenants.services.organisations import tenant_create
+
+    user = make_user(name)
+    if beside is None:
+        made = tenant_create(name=f"{name.title()} Works", owner=user)
+        tenant, project = made.tenant, made.project
+    else:
+        tenant, project = beside.tenant, beside.project
+        with tenant_scope(tenant.id):
+            Member.objects.create(user=user, role=role)
+    with tenant_scope(tenant.id):
+        row, plaintext = key_create(project=project, name=f"{name}'s key", created_by=user)
+    return Person(user=user, tenant=tenant, project=project, key=plaintext, key_row=row, role=role)
+
+
+@pytest.fixture
+def cast() -> Cast:
+    """Three people in two tenants."""
+    owner = make_person("ada")
+    return Cast(owner=owner, teammate=make_person("bob", beside=owner, role="developer"), stranger=make_person("eve"))

@@ -1,0 +1,15 @@
+"""Settings of a test run: the product's own, with a home of its own for engines and files."""
+
+import os
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault(
+    "TUNESMITH_HOME", str(_ROOT / ".tunesmith" / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+)
+os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+from config.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+ACCOUNT_RATE_LIMITS: dict[str, str] = {}
