@@ -1,0 +1,11 @@
+"""Immutable price books and the pure function from a usage to its cost. No Django, no clock, no network.
+
+book = price_books()                      # every published book, checked against its recorded digest
+version = book.current(now_ms)
+cost = rate(Usage(kind="classify", model="ft:all-MiniLM-L6-v2:acme:intents:x", input_tokens=12), version)
+"""
+
+from billing.prices.books_file import PriceBooks, PriceError, price_books
+from billing.prices.rating import Price, PriceVersion, Usage, rate
+
+__all__ = ["Price", "PriceBooks", "PriceError", "PriceVersion", "Usage", "price_books", "rate"]

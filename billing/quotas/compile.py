@@ -1,0 +1,71 @@
+"""From what a plan, a project and a key allow to the flat list of limits of one call.
+
+Every scope keeps its own counter, so the narrowest one that is full decides. None means "not limited here"; a key or a
+project can only narrow what the tenant may do, because the tenant's own limits are always in the list as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from uuid import UUID
+
+from billing.quotas.limits import MINUTE_MS, CompiledLimits, Limit, Scope
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LimitSet:
+    """What one scope may do. Rates are per minute; `spend_nano` is nano-USD per calendar month (UTC)."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+    spend_nano: int | None = None
+
+    def overridden(self, by: LimitSet | None) -> LimitSet:
+        """These limits with what `by` sets put in their place (staff overrides, contracts)."""
+        if by is None:
+            return self
+        changes = {
+            field.name: getattr(by, field.name)
+            for field in dataclasses.fields(by)
+            if getattr(by, field.name) is not None
+        }
+        return dataclasses.replace(self, **changes)
+
+
+def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
+    if allowed is None:
+        return []
+    found = []
+    if allowed.requests_per_minute is not None:
+        found.append(Limit(scope, scope_id, "requests", allowed.requests_per_minute, MINUTE_MS))
+    if allowed.tokens_per_minute is not None:
+        found.append(Limit(scope, scope_id, "tokens", allowed.tokens_per_minute, MINUTE_MS))
+    if allowed.concurrency is not None:
+        found.append(Limit(scope, scope_id, "concurrency", allowed.concurrency))
+    if allowed.spend_nano is not None:
+        found.append(Limit(scope, scope_id, "spend", allowed.spend_nano))
+    return found
+
+
+def limits_for(
+    *,
+    tenant_id: UUID,
+    plan: LimitSet,
+    overrides: LimitSet | None = None,
+    project_id: UUID | None = None,
+    project: LimitSet | None = None,
+    key_id: UUID | None = None,
+    key: LimitSet | None = None,
+    model: str | None = None,
+    per_model: LimitSet | None = None,
+) -> CompiledLimits:
+    """Compile all scopes of one caller. Keep the result until the plan, project or key changes."""
+    limits = _limits("tenant", tenant_id.hex, plan.overridden(overrides))
+    if project_id is not None:
+        limits += _limits("project", project_id.hex, project)
+    if key_id is not None:
+        limits += _limits("key", key_id.hex, key)
+    if model is not None:
+        limits += _limits("model", model, per_model)
+    return CompiledLimits(tenant_id, limits)

@@ -1,0 +1,249 @@
+"""The gateway's one door to quota and metering.
+
+    # once per process
+    gate = QuotaGate(redis_url, spool=SpoolWriter(folder), prices=price_books(), on_lease_wanted=keeper.want)
+
+    # once per key (and model); keep the result beside the key, drop it when the key or plan changes
+    limits = limits_for(tenant_id=..., plan=LimitSet(...), key_id=key_id, key=LimitSet(...))
+
+    # per call; all awaiting is here, about 0.1 ms
+    ticket = await gate.admit(limits, request_id, kind="classify", model=name,
+                              project_id=project_id, key_id=key_id, tokens=upper_bound)
+    if ticket.denial is not None:                  # nothing was charged
+        answer(ticket.denial.status, error_body(ticket.denial), ticket.denial.headers); return
+    try:
+        result = await engine(...)
+    except EngineFailed:
+        gate.release(ticket)                       # our fault: the request count comes back as well
+        raise
+    gate.settle(ticket, input_tokens=result.tokens, gpu_ms=result.gpu_ms)   # before the last byte of the answer
+    answer(200, body, ticket.headers)
+
+Rules for the caller:
+
+- `tokens` is an upper bound (for encoders: min(max_length, bytes + 2) per text, summed; or the exact count). Money is
+  charged for actual tokens, never for more than was reserved here, so a bound too low costs us, not the tenant.
+- `settle` writes the usage event to the local file (one `write`, a few microseconds) and queues the settle; it never
+  waits for Redis. It raises `SpoolError` when the event cannot be recorded: answer 503 then, do not give it away.
+- Call exactly one of `settle` and `release`, in a `finally`-safe way. If neither happens (a crash), the reservation
+  ends by itself: it leaves concurrency at its deadline and the sweeper finds its fate.
+- A call longer than its life (`life_ms`, 120 s unless told) must `await gate.extend(ticket, ...)` in time.
+- When the quota server is away: calls that cost nothing pass on local rate buckets; calls that cost money get a 503
+  with `Retry-After`. There is no way to switch that off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from billing.metering.events import UsageEvent, event_id
+from billing.metering.spool import SpoolError, SpoolWriter
+from billing.prices import PriceBooks, PriceVersion, Usage, rate
+from billing.prices.rating import Price
+from billing.quotas.decision import Decision, Denial, denial, rate_headers
+from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
+from billing.quotas.limits import CompiledLimits, Limit
+from billing.quotas.local import LocalBuckets
+from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore
+
+LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
+_LEASE_WAIT_SECONDS = 2.0
+_AWAY = Denial(
+    503,
+    "server_error",
+    "quota_unavailable",
+    "The quota service does not answer, so this call was not started and costs nothing. Retry in a second.",
+    ((b"retry-after", b"1"),),
+)
+
+
+@dataclasses.dataclass(slots=True)
+class Ticket:
+    """One admitted or refused call."""
+
+    decision: Decision | None
+    denial: Denial | None
+    request_id: str
+    kind: str
+    model: str
+    project_id: UUID
+    key_id: UUID | None
+    book: PriceVersion
+    price: Price
+    reserved_nano: int
+    done: bool = False
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Rate-limit headers for the answer, raw ASGI pairs."""
+        return rate_headers(self.decision) if self.decision is not None else []
+
+
+class QuotaGate:
+    """Admission, settlement and metering for one gateway process (one event loop). See the module's docstring.
+
+    `on_lease_wanted(tenant_hex, spend_limit, nano)` is called when a lease runs low or is missing, from the event
+    loop, so it must not block; it may return a future that resolves when a refill was tried. Without it, a scheduled
+    task refills every few seconds.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        spool: SpoolWriter | None = None,
+        prices: PriceBooks,
+        on_lease_wanted: LeaseWanted | None = None,
+        timeout: float = 0.25,
+    ) -> None:
+        self.store = AsyncQuotaStore(redis_url, timeout)
+        self._spool, self._prices, self._on_lease_wanted = spool, prices, on_lease_wanted
+        self._local = LocalBuckets()
+        self._book = prices.current(_wall_ms())
+        self._price_cache: dict[tuple[str, str], Price] = {}
+
+    async def admit(
+        self,
+        limits: CompiledLimits,
+        request_id: str,
+        *,
+        kind: str,
+        model: str,
+        project_id: UUID,
+        key_id: UUID | None,
+        tokens: int,
+        output_tokens: int = 0,
+        requests: int = 1,
+        life_ms: int = DEFAULT_LIFE_MS,
+    ) -> Ticket:
+        """Reserve `tokens` in and `output_tokens` out at most, with their price; all limits or none."""
+        price = self._price(kind, model)
+        nano = tokens * price.input_token + output_tokens * price.output_token + requests * price.request
+        ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, self._book, price, nano)
+        total = tokens + output_tokens
+        try:
+            decision = await self.store.reserve(
+                limits, request_id, requests=requests, tokens=total, nano=nano, life_ms=life_ms
+            )
+            if decision.low:
+                decision = await self._refill(decision, limits, requests, total, nano, life_ms)
+        except (QuotaUnavailable, QuotaProtocolError):
+            return self._without_server(ticket, limits, requests, total)
+        ticket.decision = decision
+        if not decision.allowed:
+            ticket.denial = denial(decision)
+        return ticket
+
+    async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
+        """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more."""
+        decision = ticket.decision
+        if decision is None or decision.local:
+            return tokens + output_tokens == 0
+        nano = tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
+        extended = await self.store.extend(
+            decision.limits, ticket.request_id, tokens=tokens + output_tokens, nano=nano, life_ms=life_ms
+        )
+        if extended.allowed:
+            ticket.reserved_nano += nano
+        return extended.allowed
+
+    def settle(
+        self, ticket: Ticket, *, input_tokens: int, output_tokens: int = 0, requests: int = 1, gpu_ms: int = 0
+    ) -> UsageEvent | None:
+        """Record the usage event and give the unused part back; a second call does nothing and returns None."""
+        decision = ticket.decision
+        if decision is None or ticket.done:
+            return None
+        ticket.done = True
+        usage = Usage(ticket.kind, ticket.model, input_tokens, output_tokens, requests, gpu_ms)
+        cost = min(rate(usage, ticket.book), ticket.reserved_nano)
+        event = UsageEvent(
+            event_id=event_id(ticket.request_id, ticket.kind),
+            request_id=ticket.request_id,
+            tenant_id=UUID(hex=decision.limits.tenant),
+            project_id=ticket.project_id,
+            key_id=ticket.key_id,
+            model=ticket.model,
+            kind=ticket.kind,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            requests=requests,
+            gpu_ms=gpu_ms,
+            price_version=ticket.book.version,
+            cost_nano=cost,
+            occurred_at=decision.now_ms,
+        )
+        if self._spool is not None:
+            try:
+                self._spool.append(event)
+            except SpoolError:
+                ticket.done = False
+                self.release(ticket)
+                raise
+        if decision.allowed and not decision.local:
+            self.store.settle(decision.limits, ticket.request_id, tokens=input_tokens + output_tokens, nano=cost)
+        return event
+
+    def release(self, ticket: Ticket) -> None:
+        """Undo an admission whose call failed through our fault or never ran; no usage event."""
+        decision = ticket.decision
+        if decision is None or ticket.done:
+            return
+        ticket.done = True
+        if decision.allowed and not decision.local:
+            self.store.release(decision.limits, ticket.request_id)
+
+    def close(self) -> None:
+        """Close the line to the quota server."""
+        self.store.close()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _price(self, kind: str, model: str) -> Price:
+        price = self._price_cache.get((kind, model))
+        if price is None:
+            if len(self._price_cache) > 10_000:
+                self._price_cache.clear()
+            self._book = self._prices.current(_wall_ms())
+            price = self._price_cache[(kind, model)] = self._book.price(kind, model)
+        return price
+
+    def forget_prices(self) -> None:
+        """Look prices up afresh, after a new book came into force."""
+        self._price_cache.clear()
+
+    async def _refill(
+        self, decision: Decision, limits: CompiledLimits, requests: int, tokens: int, nano: int, life_ms: int
+    ) -> Decision:
+        """Ask for lease blocks; wait for them, and try once more, only when the call was denied for want of one."""
+        if self._on_lease_wanted is None:
+            return decision
+        waits = [self._on_lease_wanted(limits.tenant, limit, nano) for limit in decision.low]
+        futures = [wait for wait in waits if wait is not None]
+        if decision.allowed or not decision.wants_lease or not futures:
+            return decision
+        await asyncio.wait(futures, timeout=_LEASE_WAIT_SECONDS)
+        return await self.store.reserve(
+            limits, decision.reservation_id, requests=requests, tokens=tokens, nano=nano, life_ms=life_ms
+        )
+
+    def _without_server(self, ticket: Ticket, limits: CompiledLimits, requests: int, tokens: int) -> Ticket:
+        if ticket.reserved_nano > 0 and limits.indices("spend"):
+            ticket.denial = _AWAY
+            return ticket
+        blocked, wait_ms, remaining = self._local.take(limits, requests=requests, tokens=tokens)
+        decision = Decision(blocked is None, ticket.request_id, _wall_ms(), limits, remaining, local=True)
+        ticket.decision = decision
+        if blocked is not None:
+            decision.limit, decision.reason, decision.wait_ms = blocked, "rate", wait_ms
+            ticket.denial = denial(decision)
+        return ticket
+
+
+def _wall_ms() -> int:
+    """This machine's clock, only where the quota server's is not to be had: choosing a price book, local buckets."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,110 @@
+"""Limits and their compiled form: a flat list, turned once per key into the bytes one call needs.
+
+Kinds:
+
+- `requests`, `tokens`: token bucket of `cap` per `window_ms`; starts full; refills every millisecond; exact integers.
+- `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts.
+- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced.
+
+What it does not promise: a bucket of `cap` admits up to twice its cap within the first window (a full bucket plus its
+refill), as every token bucket does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from billing.quotas.errors import LimitError
+from billing.quotas.wire import bulk
+
+Kind = Literal["requests", "tokens", "concurrency", "spend"]
+Scope = Literal["tenant", "project", "key", "model"]
+
+MINUTE_MS = 60_000
+_UNITS = {"requests": 1, "tokens": 2}
+# Lua counts in doubles: cap x window must stay an exact integer with room for a debt of as much again.
+_MAX_CAP = {"requests": 10**9, "tokens": 10**10, "concurrency": 10**6, "spend": 10**18}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
+    """One cap on one thing. `scope_id` tells apart limits of one scope: a UUID in hex, or a model name."""
+
+    scope: Scope
+    scope_id: str
+    kind: Kind
+    cap: int
+    window_ms: int = MINUTE_MS
+
+    def __post_init__(self) -> None:
+        if self.cap < 0 or self.cap > _MAX_CAP[self.kind]:
+            raise LimitError(f"cap {self.cap} of a {self.kind} limit is outside 0..{_MAX_CAP[self.kind]}")
+        if self.kind in _UNITS and (self.window_ms < 1 or self.cap * self.window_ms > 10**15):
+            raise LimitError(f"{self.cap} {self.kind} per {self.window_ms} ms cannot be counted exactly")
+
+    @property
+    def name(self) -> str:
+        """Stable name of the counter, unique within a tenant."""
+        if self.kind in _UNITS:
+            return f"{self.scope}:{self.scope_id}:{self.kind}:{self.window_ms}"
+        return f"{self.scope}:{self.scope_id}:{self.kind}"
+
+
+class TenantKeys:
+    """The Redis keys of one tenant. The hash tag keeps them in one cluster slot."""
+
+    __slots__ = ("deadlines", "leases", "packed", "rates", "records", "tenant")
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        base = f"q:{{{tenant}}}:"
+        self.rates = (base + "rates").encode()
+        self.leases = (base + "leases").encode()
+        self.deadlines = (base + "deadlines").encode()
+        self.records = (base + "records").encode()
+        # The four keys as the scripts take them, ready to send.
+        self.packed = bulk(b"4") + b"".join(map(bulk, (self.rates, self.leases, self.deadlines, self.records)))
+
+
+class CompiledLimits:
+    """The limits of one caller, in the order the scripts report them: buckets, concurrency, spend.
+
+    Immutable and cheap to share; the gateway keeps one per key (and model) and drops it when the plan changes.
+    """
+
+    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "tenant")
+
+    def __init__(self, tenant: UUID | str, limits: Iterable[Limit]) -> None:
+        self.tenant = tenant.hex if isinstance(tenant, UUID) else tenant
+        unique = {limit.name: limit for limit in limits}
+        buckets = [limit for limit in unique.values() if limit.kind in _UNITS]
+        concurrency = [limit for limit in unique.values() if limit.kind == "concurrency"]
+        spend = [limit for limit in unique.values() if limit.kind == "spend"]
+        self.limits: tuple[Limit, ...] = (*buckets, *concurrency, *spend)
+        self.keys = TenantKeys(self.tenant)
+        fields = [field for limit in buckets for field in (limit.name + ".l", limit.name + ".t")]
+        longest = max((limit.window_ms for limit in buckets), default=MINUTE_MS)
+        self.blob: bytes = msgspec.msgpack.encode(
+            [
+                [[_UNITS[limit.kind], limit.cap, limit.window_ms] for limit in buckets],
+                fields,
+                [[limit.name, limit.cap] for limit in concurrency],
+                [limit.name for limit in spend],
+                [f"{limit.name}.{part}" for limit in spend for part in "kxaw"],
+                2 * longest,
+            ]
+        )
+        self.packed = self.keys.packed + bulk(self.blob)
+        self._by_kind = {
+            kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind)
+            for kind in ("requests", "tokens", "concurrency", "spend")
+        }
+
+    def indices(self, kind: Kind) -> tuple[int, ...]:
+        """Positions of the limits of `kind` in `limits` and in every answer's `remaining`."""
+        return self._by_kind[kind]

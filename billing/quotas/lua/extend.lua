@@ -1,0 +1,57 @@
+-- EXTEND: more tokens or money for a reservation that runs, a later deadline, or both; all or nothing.
+-- KEYS   1 rates, 2 leases, 3 deadlines, 4 records
+-- ARGV   1 reservation id, 2 life in ms from now, 3 more tokens, 4 more nano-USD
+-- answer {1, now} | {0, now, limit number, wait} denied, nothing written | {2, now} unknown reservation
+local now = now_ms()
+local rid = ARGV[1]
+local packed = redis.call('HGET', KEYS[4], rid)
+if not packed then return {2, now} end
+local record = cmsgpack.unpack(packed)
+local spec = cmsgpack.unpack(record[1])
+local more = {0, tonumber(ARGV[3]), tonumber(ARGV[4])}
+local deadline = math.max(record[5], now + tonumber(ARGV[2]))
+local buckets, concs, leases = spec[1], spec[3], spec[4]
+
+local levels = {}
+if #buckets > 0 then
+  local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
+  for i, b in ipairs(buckets) do
+    local level = refilled(held[2 * i - 1], held[2 * i], b[2], b[3], now)
+    local need = more[b[1]] * b[3]
+    if need > level and need > 0 then return {0, now, i, math.ceil((need - level) / b[2])} end
+    levels[i] = level - need
+  end
+end
+if more[3] > 0 then
+  for i, l in ipairs(leases) do
+    local held = redis.call('HMGET', KEYS[2], l .. '.k', l .. '.x', l .. '.a')
+    -- A lease that was replaced since the reservation cannot carry its extension: the two must stay one sum.
+    if not alive(held[1], held[2], now) or held[1] ~= record[6][i] then return {0, now, #buckets + #concs + i, -2} end
+    if more[3] > tonumber(held[3]) then return {0, now, #buckets + #concs + i, -3} end
+  end
+end
+
+if #buckets > 0 then
+  local write = {}
+  for i = 1, #buckets do
+    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], int(levels[i])
+    write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
+  end
+  redis.call('HSET', KEYS[1], unpack(write))
+  redis.call('PEXPIRE', KEYS[1], spec[6])
+end
+for _, c in ipairs(concs) do
+  local key = KEYS[3] .. ':' .. c[1]
+  redis.call('ZADD', key, deadline, rid)
+  redis.call('PEXPIREAT', key, deadline + 60000)
+end
+if more[3] > 0 then
+  for _, l in ipairs(leases) do
+    redis.call('HINCRBY', KEYS[2], l .. '.a', int(-more[3]))
+    redis.call('HINCRBY', KEYS[2], l .. '.h', int(more[3]))
+  end
+end
+record[3], record[4], record[5] = record[3] + more[2], record[4] + more[3], deadline
+redis.call('HSET', KEYS[4], rid, cmsgpack.pack(record))
+redis.call('ZADD', KEYS[3], deadline, rid)
+return {1, now}

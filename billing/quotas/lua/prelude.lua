@@ -1,0 +1,31 @@
+-- Shared by all scripts. BOOT is the run id of the very server process this text was loaded into: a restarted or
+-- failed-over server has another one, so a lease that came back from an old snapshot is recognised and closed.
+local BOOT = '@BOOT@'
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Numbers go to Redis as plain digits: Lua would write 1e+15.
+local function int(n)
+  return string.format('%.0f', n)
+end
+
+-- Level of a bucket now, in units of amount x window ms, so that refilling by the ms is exact integer arithmetic.
+local function refilled(level, at, cap, window, now)
+  local max = cap * window
+  if max == 0 then return 0 end
+  if not at or not level then return max end
+  level = tonumber(level)
+  local elapsed = now - tonumber(at)
+  if elapsed < 0 then elapsed = 0 end
+  if elapsed >= math.ceil((max - level) / cap) then return max end
+  return level + elapsed * cap
+end
+
+-- A lease counts only in the server life that received it and before its period ends.
+local function alive(token, ends, now)
+  return token and ends and string.sub(token, -#BOOT) == BOOT and now < tonumber(ends)
+end
+

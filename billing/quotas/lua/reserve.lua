@@ -1,0 +1,103 @@
+-- RESERVE: check every limit, then write, or write nothing at all.
+-- KEYS   1 rates hash, 2 leases hash, 3 deadlines zset, 4 records hash (one slot: all carry the tenant's hash tag)
+-- ARGV   1 compiled limits (msgpack), 2 reservation id, 3 life in ms, 4 requests, 5 tokens, 6 nano-USD
+-- answer {1, now, low bits, remaining...}                      admitted
+--        {0, now, low bits, limit number, wait, remaining...}  denied, nothing written
+--        {2, now, 0}                                           this id is already reserved: nothing written
+-- wait   ms until it can pass; -1 never (larger than the limit itself); -2 no lease; -3 lease too small
+local now = now_ms()
+local rid = ARGV[2]
+if redis.call('HEXISTS', KEYS[4], rid) == 1 then return {2, now, 0} end
+
+local spec = cmsgpack.unpack(ARGV[1])
+local buckets, concs, leases = spec[1], spec[3], spec[4]
+local amounts = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
+local remaining, blocked, blocked_wait, low = {}, 0, 0, 0
+
+-- Which of two denials to name: a missing budget first, then what never passes, then the longest wait.
+local function rank(wait)
+  if wait <= -2 then return 1e17 - wait end
+  if wait == -1 then return 1e16 end
+  return wait
+end
+local function deny(number, wait)
+  if blocked == 0 or rank(wait) > rank(blocked_wait) then blocked, blocked_wait = number, wait end
+end
+
+-- 1. rates
+local levels = {}
+if #buckets > 0 then
+  local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
+  for i, b in ipairs(buckets) do
+    local level = refilled(held[2 * i - 1], held[2 * i], b[2], b[3], now)
+    local need = amounts[b[1]] * b[3]
+    if need > 0 and need > level then
+      if need > b[2] * b[3] then deny(i, -1) else deny(i, math.ceil((need - level) / b[2])) end
+    end
+    levels[i] = level
+    remaining[i] = math.max(0, math.floor(level / b[3]))
+  end
+end
+
+-- 2. concurrency: members past their deadline no longer count, so a crash heals by itself
+local nb = #buckets
+for i, c in ipairs(concs) do
+  local free = c[2] - redis.call('ZCOUNT', KEYS[3] .. ':' .. c[1], '(' .. now, '+inf')
+  if free < 1 then deny(nb + i, 0) end
+  remaining[nb + i] = math.max(0, free)
+end
+
+-- 3. budgets: no lease, a lease of another life of this server, or one of a past period, is closed
+local nc = nb + #concs
+local tokens = {}
+if #leases > 0 then
+  local held = redis.call('HMGET', KEYS[2], unpack(spec[5]))
+  for i = 1, #leases do
+    local token, ends, avail, mark = held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i]
+    if not alive(token, ends, now) then
+      if amounts[3] > 0 then deny(nc + i, -2) end
+      remaining[nc + i] = 0
+      tokens[i] = ''
+      low = low + 2 ^ (i - 1)
+    else
+      avail = tonumber(avail)
+      if amounts[3] > avail then deny(nc + i, -3) end
+      if avail - amounts[3] < tonumber(mark) then low = low + 2 ^ (i - 1) end
+      remaining[nc + i] = avail
+      tokens[i] = token
+    end
+  end
+end
+
+if blocked > 0 then return {0, now, low, blocked, blocked_wait, unpack(remaining)} end
+
+-- Everything passes: write.
+local deadline = now + tonumber(ARGV[3])
+if nb > 0 then
+  local write = {}
+  for i, b in ipairs(buckets) do
+    local level = levels[i] - amounts[b[1]] * b[3]
+    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], int(level)
+    write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
+    remaining[i] = math.max(0, math.floor(level / b[3]))
+  end
+  redis.call('HSET', KEYS[1], unpack(write))
+  redis.call('PEXPIRE', KEYS[1], spec[6])
+end
+for i, c in ipairs(concs) do
+  local key = KEYS[3] .. ':' .. c[1]
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, deadline, rid)
+  redis.call('PEXPIREAT', key, deadline + 60000)
+  remaining[nb + i] = remaining[nb + i] - 1
+end
+for i, l in ipairs(leases) do
+  if tokens[i] ~= '' and amounts[3] > 0 then
+    redis.call('HINCRBY', KEYS[2], l .. '.a', int(-amounts[3]))
+    redis.call('HINCRBY', KEYS[2], l .. '.h', int(amounts[3]))
+    remaining[nc + i] = remaining[nc + i] - amounts[3]
+  end
+end
+redis.call('HSET', KEYS[4], rid, cmsgpack.pack({ARGV[1], amounts[1], amounts[2], amounts[3], deadline, tokens, now}))
+redis.call('ZADD', KEYS[3], deadline, rid)
+return {1, now, low, unpack(remaining)}

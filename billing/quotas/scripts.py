@@ -1,0 +1,28 @@
+"""The Lua scripts, and how one connection gets to run them.
+
+The text of a script carries the `run_id` of the server it is loaded into, so its digest differs for each life of the
+server. A connection therefore asks for the run id and loads the scripts itself, on that same connection, before the
+first call: a restarted server never runs a script that trusts leases of an earlier life.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NAMES = ("reserve", "extend", "settle", "grant", "drain", "inspect")
+_FOLDER = Path(__file__).parent / "lua"
+_PRELUDE = (_FOLDER / "prelude.lua").read_text()
+_BODIES = {name: (_FOLDER / f"{name}.lua").read_text() for name in NAMES}
+
+
+def script_text(name: str, run_id: str) -> str:
+    """Source of a script for the server life `run_id`."""
+    return _PRELUDE.replace("@BOOT@", run_id) + _BODIES[name]
+
+
+def run_id_of(info: bytes) -> str:
+    """The run id in an `INFO server` answer."""
+    for line in info.splitlines():
+        if line.startswith(b"run_id:"):
+            return line[7:].decode()
+    raise ValueError("INFO server names no run_id")

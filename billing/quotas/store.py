@@ -1,0 +1,265 @@
+"""The quota store: one method per verb, blocking (`QuotaStore`) and asyncio (`AsyncQuotaStore`).
+
+A reservation lives: RESERVE -> EXTEND* -> SETTLE | RELEASE | EXPIRE. Each verb is one Lua call. All are safe to
+repeat under the same reservation id except `grant`, which must be sent at most once per block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from typing import Any
+from uuid import UUID
+
+from billing.quotas.decision import Decision, parse_reserve
+from billing.quotas.errors import QuotaUnavailable
+from billing.quotas.limits import CompiledLimits, TenantKeys
+from billing.quotas.wire import AsyncLine, SyncLine, bulk
+
+DEFAULT_LIFE_MS = 120_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settle did. `known` is False when there was nothing to settle: done before, or the state was lost."""
+
+    known: bool
+    now_ms: int
+    tokens: int = 0
+    nano: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extended:
+    """What an extend did. `known` is False when the reservation is gone."""
+
+    allowed: bool
+    known: bool
+    now_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Due:
+    """A reservation past its deadline."""
+
+    reservation_id: str
+    tokens: int
+    nano: int
+    reserved_at_ms: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseState:
+    """What the server holds of a lease. `alive` is False for one of an earlier server life or a past period."""
+
+    epoch: int
+    alive: bool
+    granted: int
+    available: int
+    used: int
+    held: int
+    ends_ms: int
+    block: int
+
+
+def _number(value: int) -> bytes:
+    return bulk(b"%d" % value)
+
+
+def _keys(*keys: bytes) -> bytes:
+    return _number(len(keys)) + b"".join(bulk(key) for key in keys)
+
+
+def reserve_tail(rid: bytes, life_ms: int, requests: int, tokens: int, nano: int) -> bytes:
+    """Packed variable arguments of a reserve."""
+    return bulk(rid) + _number(life_ms) + _number(requests) + _number(tokens) + _number(nano)
+
+
+def settle_tail(mode: bytes, rid: bytes, tokens: int, nano: int) -> bytes:
+    """Packed variable arguments of a settle, release or expire."""
+    return bulk(mode) + bulk(rid) + _number(tokens) + _number(nano)
+
+
+def _check_amounts(requests: int, tokens: int, nano: int) -> None:
+    if requests < 0 or tokens < 0 or nano < 0:
+        raise ValueError("amounts to reserve cannot be negative")
+
+
+class QuotaStore:
+    """Blocking store for workers, tasks and tests. Thread-safe: each thread has its own line."""
+
+    def __init__(self, url: str, timeout: float = 0.5) -> None:
+        self._url, self._timeout = url, timeout
+        self._local = threading.local()
+
+    @property
+    def line(self) -> SyncLine:
+        line: SyncLine | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = SyncLine(self._url, self._timeout)
+        return line
+
+    def reserve(
+        self,
+        limits: CompiledLimits,
+        reservation_id: str,
+        *,
+        requests: int = 1,
+        tokens: int = 0,
+        nano: int = 0,
+        life_ms: int = DEFAULT_LIFE_MS,
+    ) -> Decision:
+        """Check all limits and hold the amounts, or hold nothing. Repeating an id charges once."""
+        _check_amounts(requests, tokens, nano)
+        tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, nano)
+        return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, 11))
+
+    def extend(
+        self, tenant: UUID | str, reservation_id: str, *, tokens: int = 0, nano: int = 0, life_ms: int = DEFAULT_LIFE_MS
+    ) -> Extended:
+        """Hold more, all or nothing, and move the deadline to `life_ms` from now if that is later."""
+        _check_amounts(0, tokens, nano)
+        tail = bulk(reservation_id.encode()) + _number(life_ms) + _number(tokens) + _number(nano)
+        answer = self.line.run("extend", _tenant_keys(tenant).packed, tail, 9)
+        return Extended(answer[0] == 1, answer[0] != 2, answer[1])
+
+    def settle(self, tenant: UUID | str, reservation_id: str, *, tokens: int, nano: int) -> Settled:
+        """Charge the actual amounts and give the rest back. Money beyond what was reserved is not charged."""
+        return self._finish(tenant, b"settle", reservation_id, tokens, nano)
+
+    def release(self, tenant: UUID | str, reservation_id: str) -> Settled:
+        """Give everything back, the request count included."""
+        return self._finish(tenant, b"release", reservation_id, 0, 0)
+
+    def expire(self, tenant: UUID | str, reservation_id: str) -> Settled:
+        """Settle at the reserved amounts if the deadline has passed; otherwise nothing."""
+        return self._finish(tenant, b"expire", reservation_id, 0, 0)
+
+    def _finish(self, tenant: UUID | str, mode: bytes, rid: str, tokens: int, nano: int) -> Settled:
+        _check_amounts(0, tokens, nano)
+        tail = settle_tail(mode, rid.encode(), tokens, nano)
+        return parse_settle(self.line.run("settle", _tenant_keys(tenant).packed, tail, 9))
+
+    def grant(
+        self, tenant: UUID | str, lease: str, *, epoch: int, block: int, nano: int, ends_ms: int, low_nano: int
+    ) -> tuple[bool, int]:
+        """Hand a block to the server: (taken, the server's clock). Never send one block twice; when this raises,
+        the block counts as spent until reconciled."""
+        keys = _tenant_keys(tenant)
+        tail = bulk(lease.encode()) + b"".join(_number(n) for n in (epoch, block, nano, ends_ms, low_nano))
+        answer = self.line.run("grant", _keys(keys.leases), tail, 8)
+        return answer[0] == 1, answer[1]
+
+    def drain(self, tenant: UUID | str, lease: str, *, epoch: int, at_most: int) -> int | None:
+        """Take back up to `at_most` nano-USD nobody holds; None when the server no longer knows the epoch."""
+        keys = _tenant_keys(tenant)
+        tail = bulk(lease.encode()) + _number(epoch) + _number(at_most)
+        answer = self.line.run("drain", _keys(keys.leases), tail, 5)
+        return answer[2] if answer[0] == 1 else None
+
+    def lease_state(self, tenant: UUID | str, lease: str) -> tuple[LeaseState | None, int]:
+        """What the server holds of a lease (None: nothing), and the server's clock in ms."""
+        answer = self._inspect(tenant, lease, 0)
+        state = answer[1]
+        if not state:
+            return None, answer[0]
+        return LeaseState(state[0], state[1] == 1, *state[2:]), answer[0]
+
+    def due(self, tenant: UUID | str, at_most: int = 100) -> list[Due]:
+        """Reservations past their deadline, oldest first."""
+        flat = self._inspect(tenant, "", at_most)[2]
+        return [Due(flat[i].decode(), flat[i + 1], flat[i + 2], flat[i + 3]) for i in range(0, len(flat), 4)]
+
+    def _inspect(self, tenant: UUID | str, lease: str, at_most: int) -> list[Any]:
+        keys = _tenant_keys(tenant)
+        tail = bulk(lease.encode()) + _number(at_most)
+        answer: list[Any] = self.line.run("inspect", _keys(keys.leases, keys.deadlines, keys.records), tail, 6)
+        return answer
+
+    def tenants(self) -> list[str]:
+        """Tenants (hex) with reservations, found by scanning; for the sweeper, not for requests."""
+        cursor, found = b"0", set()
+        while True:
+            cursor, keys = self.line.command("SCAN", cursor, "MATCH", "q:{*}:records", "COUNT", 500)
+            found.update(key.decode().split("{", 1)[1].split("}", 1)[0] for key in keys)
+            if cursor == b"0":
+                return sorted(found)
+
+    def close(self) -> None:
+        """Close this thread's line."""
+        self.line.close()
+
+
+class AsyncQuotaStore:
+    """asyncio store: one pipelined line for the whole process. `settle` and `release` do not wait."""
+
+    def __init__(self, url: str, timeout: float = 0.25) -> None:
+        self.line = AsyncLine(url, timeout)
+        self._orphans: list[tuple[bytes, bytes]] = []
+
+    async def reserve(
+        self,
+        limits: CompiledLimits,
+        reservation_id: str,
+        *,
+        requests: int = 1,
+        tokens: int = 0,
+        nano: int = 0,
+        life_ms: int = DEFAULT_LIFE_MS,
+    ) -> Decision:
+        """See `QuotaStore.reserve`. When it raises, what it may have held is released once the line is back."""
+        _check_amounts(requests, tokens, nano)
+        verbs, rid = limits.keys.packed, reservation_id.encode()
+        try:
+            answer = await self.line.run(
+                "reserve", limits.packed, reserve_tail(rid, life_ms, requests, tokens, nano), 11
+            )
+        except (QuotaUnavailable, asyncio.CancelledError):
+            self._orphan(verbs, rid)
+            raise
+        if self._orphans:
+            self._flush_orphans()
+        return parse_reserve(limits, reservation_id, answer)
+
+    async def extend(
+        self, limits: CompiledLimits, reservation_id: str, *, tokens: int, nano: int, life_ms: int = DEFAULT_LIFE_MS
+    ) -> Extended:
+        """See `QuotaStore.extend`."""
+        _check_amounts(0, tokens, nano)
+        tail = bulk(reservation_id.encode()) + _number(life_ms) + _number(tokens) + _number(nano)
+        answer = await self.line.run("extend", limits.keys.packed, tail, 9)
+        return Extended(answer[0] == 1, answer[0] != 2, answer[1])
+
+    def settle(self, limits: CompiledLimits, reservation_id: str, *, tokens: int, nano: int) -> bool:
+        """Queue a settle; False when the line is down (the sweeper then finds the usage event and settles)."""
+        tail = settle_tail(b"settle", reservation_id.encode(), tokens, nano)
+        return self.line.post("settle", limits.keys.packed, tail, 9) is not None
+
+    def release(self, limits: CompiledLimits, reservation_id: str) -> None:
+        """Queue a release; kept for later when the line is down."""
+        verbs, rid = limits.keys.packed, reservation_id.encode()
+        if self.line.post("settle", verbs, settle_tail(b"release", rid, 0, 0), 9) is None:
+            self._orphan(verbs, rid)
+
+    def close(self) -> None:
+        self.line.close()
+
+    def _orphan(self, verbs: bytes, rid: bytes) -> None:
+        if len(self._orphans) < 10_000:  # beyond that the sweeper does it
+            self._orphans.append((verbs, rid))
+
+    def _flush_orphans(self) -> None:
+        orphans, self._orphans = self._orphans, []
+        for verbs, rid in orphans:
+            if self.line.post("settle", verbs, settle_tail(b"release", rid, 0, 0), 9) is None:
+                self._orphan(verbs, rid)
+
+
+def parse_settle(answer: list[int]) -> Settled:
+    """From the answer of `settle.lua`."""
+    return Settled(True, answer[1], answer[2], answer[3]) if answer[0] == 1 else Settled(False, answer[1])
+
+
+def _tenant_keys(tenant: UUID | str) -> TenantKeys:
+    return TenantKeys(tenant.hex if isinstance(tenant, UUID) else tenant)
