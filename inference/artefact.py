@@ -1,0 +1,178 @@
+"""Reads the folder that training leaves behind, and refuses anything that is not exactly as promised.
+
+`artefact.json` names every file with its hash and size; whoever sends `load` vouches for `artefact.json` itself with a
+hash of its own. Files are read once, hashed and parsed from the same bytes, so nothing can change in between. Links,
+other folders, pickles and unlisted files are never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from inference.errors import BadArtefact
+from inference.geometry import TARGETS, Geometry
+from inference.tensors import Array, read_tensors
+
+T = TypeVar("T")
+
+MANIFEST = "artefact.json"
+MAX_MANIFEST = 8 * 1024 * 1024
+MAX_FILE = 8 * 1024**3
+MAX_LABELS = 10_000
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of the folder."""
+
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE)]
+
+
+class LoraSpec(msgspec.Struct, frozen=True):
+    """Low-rank adapter: the update of a linear layer is `alpha / rank * B @ A`."""
+
+    rank: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    alpha: Annotated[float, msgspec.Meta(gt=0, le=4096)]
+    targets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=len(TARGETS))]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`artefact.json`. Unknown keys are left alone, so that training may add notes of its own."""
+
+    format: Literal[1]
+    task: Literal["text-classification"]
+    base: str
+    method: Literal["full", "lora", "head"]
+    labels: Annotated[list[str], msgspec.Meta(min_length=2, max_length=MAX_LABELS)]
+    max_length: Annotated[int, msgspec.Meta(ge=2, le=8192)]
+    pooling: Literal["mean"]
+    temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)]
+    files: dict[str, FileEntry]
+    lora: LoraSpec | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """`parity.json`: what the model answered at training time, for the serving path to be compared with."""
+
+    texts: Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
+    probabilities: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A validated artefact. `adapter` and `encoder` are None where the method brings none."""
+
+    manifest: Manifest
+    head_weight: Array  # [labels, hidden]
+    head_bias: Array  # [labels]
+    adapter: dict[str, Array] | None
+    encoder: dict[str, Array] | None
+    recorded: Recorded | None
+
+
+def read_manifest(folder: Path, sha256: str) -> Manifest:
+    """Read and check `artefact.json` alone. Raises `BadArtefact`."""
+    data = _read_file(folder, MANIFEST, MAX_MANIFEST)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BadArtefact(f"{MANIFEST} is not the file that was registered: its sha256 differs.")
+    manifest = _decode(data, Manifest, MANIFEST)
+    if len(set(manifest.labels)) != len(manifest.labels) or not all(manifest.labels):
+        raise BadArtefact(f"The labels in {MANIFEST} must be different from each other and not empty.")
+    if not math.isfinite(manifest.temperature):
+        raise BadArtefact(f"The temperature in {MANIFEST} is not a finite number.")
+    if (manifest.lora is not None) != (manifest.method == "lora"):
+        raise BadArtefact(f"{MANIFEST} must describe `lora` exactly when the method is lora.")
+    if manifest.lora is not None:
+        unknown = sorted(set(manifest.lora.targets) - set(TARGETS))
+        if unknown or len(set(manifest.lora.targets)) != len(manifest.lora.targets):
+            raise BadArtefact(f"The adapter's targets must be different names from {list(TARGETS)}; found {unknown}.")
+    return manifest
+
+
+def read_artefact(folder: Path, sha256: str, geometry: Geometry) -> Artefact:
+    """Read everything that serving needs. Raises `BadArtefact` with the file and the reason."""
+    manifest = read_manifest(folder, sha256)
+    labels = len(manifest.labels)
+    head = read_tensors(
+        _listed(folder, manifest, "head.safetensors"), "head.safetensors",
+        {"weight": (labels, geometry.hidden), "bias": (labels,)},
+    )  # fmt: skip
+    adapter = encoder = None
+    if manifest.lora is not None:
+        name = "adapter.safetensors"
+        shapes = geometry.adapter_shapes(tuple(manifest.lora.targets), manifest.lora.rank)
+        adapter = read_tensors(_listed(folder, manifest, name), name, shapes)
+    if manifest.method == "full":
+        name = "encoder.safetensors"
+        tensors = read_tensors(_listed(folder, manifest, name), name, skip_buffers=True)
+        encoder = encoder_weights(tensors, geometry, name)
+    return Artefact(manifest, head["weight"], head["bias"], adapter, encoder, _recorded(folder, manifest))
+
+
+def encoder_weights(tensors: dict[str, Array], geometry: Geometry, name: str) -> dict[str, Array]:
+    """The weights that serving uses, from a BERT state dict with or without the `bert.` prefix."""
+    bare = {key.removeprefix("bert."): value for key, value in tensors.items()}
+    chosen = {}
+    for key, shape in geometry.shapes().items():
+        if key not in bare or bare[key].shape != shape:
+            found = bare[key].shape if key in bare else "nothing"
+            raise BadArtefact(f"{name} must hold {key!r} with shape {shape}; found {found}.")
+        chosen[key] = bare[key]
+    return chosen
+
+
+def _recorded(folder: Path, manifest: Manifest) -> Recorded | None:
+    name = "parity.json"
+    if name not in manifest.files:
+        return None
+    recorded = _decode(_listed(folder, manifest, name), Recorded, name)
+    widths = {len(row) for row in recorded.probabilities}
+    if len(recorded.probabilities) != len(recorded.texts) or widths != {len(manifest.labels)}:
+        raise BadArtefact(f"{name} must hold one row of {len(manifest.labels)} probabilities for each text.")
+    if not np.isfinite(np.array(recorded.probabilities)).all():
+        raise BadArtefact(f"{name} holds probabilities that are not finite numbers.")
+    return recorded
+
+
+def _listed(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """The bytes of a file that the manifest names, after comparing size and hash."""
+    entry = manifest.files.get(name)
+    if entry is None:
+        raise BadArtefact(f"{MANIFEST} does not list {name}, which method {manifest.method!r} needs.")
+    data = _read_file(folder, name, entry.bytes)
+    if len(data) != entry.bytes:
+        raise BadArtefact(f"{name} has {len(data)} bytes; {MANIFEST} says {entry.bytes}.")
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BadArtefact(f"{name} is damaged: its sha256 is not the one in {MANIFEST}.")
+    return data
+
+
+def _read_file(folder: Path, name: str, limit: int) -> bytes:
+    """The bytes of a regular file, at most `limit` of them; a longer file or a link is refused."""
+    try:
+        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadArtefact(f"{name} cannot be opened in the artefact folder: {error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise BadArtefact(f"{name} in the artefact folder is not a regular file.")
+        if facts.st_size > limit:
+            raise BadArtefact(f"{name} has {facts.st_size} bytes; at most {limit} were expected.")
+        return file.read(limit + 1)
+
+
+def _decode(data: bytes, kind: type[T], name: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BadArtefact(f"{name} is not as the format asks: {error}") from error

@@ -1,0 +1,184 @@
+"""BERT on OpenVINO, built node by node from the weights: no torch, no ONNX file, ready in half a second.
+
+Two compiled graphs stand for one base: the plain one, and one whose linear layers also take the stacked low-rank
+terms of `inference.adapters` as inputs. The second is compiled when the first adapter arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import openvino as ov  # type: ignore[import-untyped]
+from openvino import opset13 as op
+
+from inference.adapters import Plan, Stack
+from inference.encoder import Backend, Encoder, Ids
+from inference.geometry import TARGETS, Geometry
+from inference.tensors import Array
+
+Node = Any  # openvino's node types carry no useful annotations
+MASKED = np.float32(-1e4)  # added to the score of padding; far below any real score, and exact enough in bf16
+
+
+def create(*, device: str, precision: str, threads: int) -> Backend:
+    """The backend for this machine's CPU; "auto" precision takes bf16 where the CPU computes it."""
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"The OpenVINO backend computes on the CPU; device {device!r} needs the torch backend.")
+    return OpenVinoBackend(precision, threads)
+
+
+class OpenVinoBackend:
+    """Compiles encoders for the CPU plugin."""
+
+    name = "openvino"
+
+    def __init__(self, precision: str, threads: int) -> None:
+        self._core = ov.Core()
+        if precision == "auto":
+            able = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            precision = "bf16" if able else "fp32"
+        if precision not in ("bf16", "fp32"):
+            raise ValueError(f"Unknown precision {precision!r}: write auto, bf16 or fp32.")
+        self.precision = precision
+        self._options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+        }
+
+    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
+        """See `inference.encoder.Backend`."""
+        return OpenVinoEncoder(self, weights, geometry, adapters=adapters)
+
+    def compile(self, model: ov.Model) -> Any:
+        """An infer request of the compiled model."""
+        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
+
+
+class OpenVinoEncoder:
+    """One set of weights. Keeps the float32 weights only if a second graph may still be needed."""
+
+    def __init__(
+        self, backend: OpenVinoBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool
+    ) -> None:
+        self.geometry = geometry
+        self.bytes = sum(array.nbytes for array in weights.values())
+        self._backend = backend
+        self._plain = backend.compile(_build(weights, geometry, adapters=False))
+        self._weights = weights if adapters else None
+        self._adapted: Any = None
+        self._bound: Stack | None = None
+
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        if plan is None:
+            return self._result(self._plain, [ids, mask])
+        if self._adapted is None:
+            assert self._weights is not None, "this encoder was made without room for adapters"
+            self._adapted = self._backend.compile(_build(self._weights, self.geometry, adapters=True))
+        if self._bound is not plan.stack:
+            self._bind(plan.stack)
+        return self._result(self._adapted, {"ids": ids, "mask": mask, "ranks": plan.mask})
+
+    def _bind(self, stack: Stack) -> None:
+        """Point the graph's adapter inputs at this stack; they stay until another one is bound."""
+        for (layer, target), down in stack.down.items():
+            self._adapted.set_tensor(_name(layer, target, "A"), ov.Tensor(down, shared_memory=True))
+            up = stack.up[layer, target]
+            self._adapted.set_tensor(_name(layer, target, "B"), ov.Tensor(up, shared_memory=True))
+        self._bound = stack
+
+    @staticmethod
+    def _result(request: Any, inputs: Any) -> Array:
+        request.infer(inputs, share_inputs=True)
+        result: Array = request.get_output_tensor(0).data.copy()
+        return result
+
+
+def _name(layer: int, target: str, side: str) -> str:
+    return f"layers.{layer}.{target}.{side}"
+
+
+def _build(weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> ov.Model:
+    """The graph: ids [B, T] and mask [B, T] in, the mean over each row's tokens [B, H] out."""
+    graph = _Graph(weights, geometry, adapters=adapters)
+    ids = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="ids")
+    mask = op.parameter(ov.PartialShape([-1, -1]), ov.Type.f32, name="mask")
+    for node, name in ((ids, "ids"), (mask, "mask")):
+        node.output(0).get_tensor().set_names({name})
+    hidden = graph.embed(ids)
+    bias = op.unsqueeze(op.multiply(op.subtract(op.constant(np.float32(1)), mask), op.constant(MASKED)), _ints([1, 2]))
+    for layer in range(geometry.layers):
+        hidden = graph.layer(hidden, bias, layer)
+    weight = op.unsqueeze(mask, _ints([2]))
+    total = op.reduce_sum(op.multiply(hidden, weight), _ints([1]), False)
+    pooled = op.divide(total, op.reduce_sum(weight, _ints([1]), False))
+    return ov.Model([op.result(pooled)], [ids, mask, *graph.inputs], "encoder")
+
+
+def _ints(values: list[int]) -> Node:
+    return op.constant(np.array(values, np.int32))
+
+
+class _Graph:
+    """Builds the layers; `inputs` collects the adapter inputs in the order they were made."""
+
+    def __init__(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> None:
+        self._weights = weights
+        self._geometry = geometry
+        self._adapters = adapters
+        self.inputs: list[Node] = []
+        self._ranks = self._input("ranks", [-1, -1]) if adapters else None
+        self._row_ranks = op.unsqueeze(self._ranks, _ints([1])) if adapters else None  # [B, 1, R]
+
+    def embed(self, ids: Node) -> Node:
+        """[B, T] -> [B, T, H]. Every token is of type zero, so that row is added to the positions beforehand."""
+        weights = self._weights
+        words = op.gather(self._constant("embeddings.word_embeddings.weight"), ids, op.constant(np.int32(0)))
+        table = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+        length = op.gather(op.shape_of(ids, "i32"), _ints([1]), op.constant(np.int32(0)))
+        positions = op.slice(op.constant(np.ascontiguousarray(table)), _ints([0]), length, _ints([1]), _ints([0]))
+        return self._norm(op.add(words, positions), "embeddings.LayerNorm")
+
+    def layer(self, x: Node, bias: Node, i: int) -> Node:
+        """One transformer layer, [B, T, H] -> [B, T, H]; `bias` [B, 1, 1, T] hides the padding."""
+        geometry, prefix = self._geometry, f"encoder.layer.{i}"
+        query, key, value = (self._heads(self._linear(x, i, target)) for target in TARGETS[:3])
+        context = op.scaled_dot_product_attention(query, key, value, bias)
+        context = op.reshape(op.transpose(context, _ints([0, 2, 1, 3])), _ints([0, 0, geometry.hidden]), True)
+        attended = op.add(self._linear(context, i, "attention_output"), x)
+        x = self._norm(attended, f"{prefix}.attention.output.LayerNorm")
+        inner = op.gelu(self._linear(x, i, "intermediate"), "erf")
+        return self._norm(op.add(self._linear(inner, i, "output"), x), f"{prefix}.output.LayerNorm")
+
+    def _heads(self, x: Node) -> Node:
+        """[B, T, H] -> [B, heads, T, H / heads]."""
+        geometry = self._geometry
+        split = op.reshape(x, _ints([0, 0, geometry.heads, geometry.hidden // geometry.heads]), True)
+        return op.transpose(split, _ints([0, 2, 1, 3]))
+
+    def _linear(self, x: Node, layer: int, target: str) -> Node:
+        name = self._geometry.linear(layer, target)
+        y = op.add(op.matmul(x, self._constant(f"{name}.weight"), False, True), self._constant(f"{name}.bias"))
+        if not self._adapters:
+            return y
+        inside, outside = self._geometry.width(target)
+        down = self._input(_name(layer, target, "A"), [-1, inside])
+        up = self._input(_name(layer, target, "B"), [outside, -1])
+        return op.add(y, op.matmul(op.multiply(op.matmul(x, down, False, True), self._row_ranks), up, False, True))
+
+    def _norm(self, x: Node, name: str) -> Node:
+        centred = op.mvn(x, _ints([-1]), True, self._geometry.epsilon, "inside_sqrt")
+        return op.add(op.multiply(centred, self._constant(f"{name}.weight")), self._constant(f"{name}.bias"))
+
+    def _constant(self, name: str) -> Node:
+        return op.constant(np.ascontiguousarray(self._weights[name]))
+
+    def _input(self, name: str, shape: list[int]) -> Node:
+        node = op.parameter(ov.PartialShape(shape), ov.Type.f32, name=name)
+        node.output(0).get_tensor().set_names({name})
+        self.inputs.append(node)
+        return node

@@ -1,0 +1,110 @@
+"""BERT on torch, for CUDA devices, and on a CPU as the second opinion that tests compare OpenVINO with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from inference.adapters import Plan, Stack
+from inference.encoder import Backend, Encoder, Ids
+from inference.geometry import TARGETS, Geometry
+from inference.tensors import Array
+
+
+def create(*, device: str, precision: str, threads: int) -> Backend:
+    """The backend for a device; "auto" takes CUDA where there is one, and bf16 on it."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    if precision == "auto":
+        precision = "bf16" if device.startswith("cuda") else "fp32"
+    if precision not in ("bf16", "fp32"):
+        raise ValueError(f"Unknown precision {precision!r}: write auto, bf16 or fp32.")
+    return TorchBackend(device, precision)
+
+
+class TorchBackend:
+    """Makes encoders on one device."""
+
+    name = "torch"
+
+    def __init__(self, device: str, precision: str) -> None:
+        self.precision = precision
+        self.device = torch.device(device)
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+
+    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
+        """See `inference.encoder.Backend`; adapters need no preparation here."""
+        return TorchEncoder(self, weights, geometry)
+
+
+class TorchEncoder:
+    """One set of weights on the device."""
+
+    def __init__(self, backend: TorchBackend, weights: Mapping[str, Array], geometry: Geometry) -> None:
+        self.geometry = geometry
+        self._backend = backend
+        self._weights = {name: self._place(array) for name, array in weights.items()}
+        self.bytes = sum(t.numel() * t.element_size() for t in self._weights.values())
+        self._bound: Stack | None = None
+        self._down: dict[tuple[int, str], torch.Tensor] = {}
+        self._up: dict[tuple[int, str], torch.Tensor] = {}
+
+    @torch.inference_mode()
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        ranks = None
+        if plan is not None:
+            self._bind(plan.stack)
+            ranks = self._place(plan.mask)[:, None, :]
+        tokens = torch.from_numpy(ids.astype(np.int64)).to(self._backend.device)
+        visible = torch.from_numpy(mask).to(self._backend.device)
+        hidden = self._embed(tokens)
+        keep = visible.bool()[:, None, None, :]
+        for layer in range(self.geometry.layers):
+            hidden = self._layer(hidden, keep, layer, ranks)
+        total = (hidden.float() * visible[:, :, None]).sum(1)
+        pooled: Array = (total / visible.sum(1, keepdim=True)).cpu().numpy()
+        return pooled
+
+    def _place(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self._backend.device, self._backend.dtype)
+
+    def _bind(self, stack: Stack) -> None:
+        if self._bound is not stack:
+            self._down = {key: self._place(array) for key, array in stack.down.items()}
+            self._up = {key: self._place(array) for key, array in stack.up.items()}
+            self._bound = stack
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        weights = self._weights
+        x = F.embedding(ids, weights["embeddings.word_embeddings.weight"])
+        x = x + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
+        return self._norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+
+    def _layer(self, x: torch.Tensor, keep: torch.Tensor, i: int, ranks: torch.Tensor | None) -> torch.Tensor:
+        geometry, prefix = self.geometry, f"encoder.layer.{i}"
+        rows, length, hidden = x.shape
+        split = (rows, length, geometry.heads, hidden // geometry.heads)
+        query, key, value = (self._linear(x, i, t, ranks).view(split).transpose(1, 2) for t in TARGETS[:3])
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
+        context = context.transpose(1, 2).reshape(rows, length, hidden)
+        x = self._norm(x + self._linear(context, i, "attention_output", ranks), f"{prefix}.attention.output.LayerNorm")
+        inner = F.gelu(self._linear(x, i, "intermediate", ranks))
+        return self._norm(x + self._linear(inner, i, "output", ranks), f"{prefix}.output.LayerNorm")
+
+    def _linear(self, x: torch.Tensor, layer: int, target: str, ranks: torch.Tensor | None) -> torch.Tensor:
+        name = self.geometry.linear(layer, target)
+        y = F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+        if ranks is None:
+            return y
+        return y + F.linear(F.linear(x, self._down[layer, target]) * ranks, self._up[layer, target])
+
+    def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        shape = (self.geometry.hidden,)
+        weights = self._weights
+        return F.layer_norm(x, shape, weights[f"{name}.weight"], weights[f"{name}.bias"], self.geometry.epsilon)

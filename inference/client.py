@@ -1,0 +1,278 @@
+"""Clients of the engine: `EngineClient` for asyncio, `BlockingClient` for tasks and scripts.
+
+The asyncio client keeps one connection, any number of calls in flight on it, and opens it again when it breaks. It
+never repeats a call by itself: a caller that lost its answer decides whether asking again is safe (it is: no message
+changes anything but what is in memory).
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import itertools
+import socket
+import time
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from inference import wire
+from inference.address import Address
+from inference.errors import EngineError, Internal, TooLarge, Unavailable, from_code
+
+T = TypeVar("T", bound=wire.Message)
+
+BACKOFF_S = 0.25  # after a failed attempt to connect, calls fail at once for this long instead of piling up
+
+
+class _Connection(asyncio.Protocol):
+    """One socket: sends frames, hands each answer to the call that waits for it."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, asyncio.Future[Any]] = {}
+        self.welcome: asyncio.Future[wire.Welcome] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport | None = None
+        self._frames = wire.Frames()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                self._deliver(wire.read_answer(body))
+        except (msgspec.MsgspecError, TooLarge) as error:
+            self._fail(Unavailable(f"The engine sent something unreadable: {error}"))
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._fail(Unavailable("The engine closed the connection.", retry_after=1.0))
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def _deliver(self, answer: wire.Answer) -> None:
+        if isinstance(answer, wire.Welcome):
+            if not self.welcome.done():
+                self.welcome.set_result(answer)
+            return
+        if isinstance(answer, wire.Failed) and answer.id == 0:
+            self._fail(from_code(answer.code, answer.message, answer.retry_after))
+            return
+        future = self.waiting.pop(answer.id, None)
+        if future is None or future.done():
+            return
+        if isinstance(answer, wire.Failed):
+            future.set_exception(from_code(answer.code, answer.message, answer.retry_after))
+        else:
+            future.set_result(answer)
+
+    def _fail(self, error: EngineError) -> None:
+        waiting, self.waiting = self.waiting, {}
+        for future in (self.welcome, *waiting.values()):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # mark as seen: a caller that gave up must not raise a warning
+
+
+class _Calls(abc.ABC):
+    """Builds the messages; shared by both clients, which differ only in how `_call` waits."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+
+    @abc.abstractmethod
+    def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> Any:
+        """Send the message and return the answer of this kind, or an awaitable of it."""
+
+    def classify(
+        self, *, tenant: str, model: str, texts: list[str], weight: int = 1, timeout: float | None = None
+    ) -> Any:
+        """`wire.Classified` for the texts. Raises `NotResident`, `Overloaded`, `TooLarge`, `Unavailable`."""
+        return self._call(wire.Classify(next(self._ids), tenant, model, texts, weight), wire.Classified, timeout)
+
+    def embed(
+        self, *, tenant: str, texts: list[str], model: str = "", base: str = "", weight: int = 1,
+        timeout: float | None = None,
+    ) -> Any:  # fmt: skip
+        """`wire.Embedded` for the texts, from a base or from a tenant's own model."""
+        return self._call(wire.Embed(next(self._ids), tenant, texts, model, base, weight), wire.Embedded, timeout)
+
+    def count(self, *, base: str, texts: list[str]) -> Any:
+        """`wire.Counted`: tokens of each text."""
+        return self._call(wire.Count(next(self._ids), base, texts), wire.Counted)
+
+    def load(self, *, tenant: str, model: str, folder: str, sha256: str) -> Any:
+        """`wire.Described` once the model is in memory. Raises `BadArtefact` or `NoRoom`."""
+        return self._call(wire.Load(next(self._ids), tenant, model, folder, sha256), wire.Described)
+
+    def unload(self, *, tenant: str, model: str) -> Any:
+        """`wire.Done`."""
+        return self._call(wire.Unload(next(self._ids), tenant, model), wire.Done)
+
+    def describe(self, *, tenant: str, model: str) -> Any:
+        """`wire.Described`. Raises `NotResident`."""
+        return self._call(wire.Describe(next(self._ids), tenant, model), wire.Described)
+
+    def parity(self, *, tenant: str, model: str) -> Any:
+        """`wire.ParityReport`. Raises `NotResident`, or `BadArtefact` if nothing was recorded at training time."""
+        return self._call(wire.Parity(next(self._ids), tenant, model), wire.ParityReport)
+
+    def health(self, *, timeout: float | None = 2.0) -> Any:
+        """`wire.HealthReport`."""
+        return self._call(wire.Health(next(self._ids)), wire.HealthReport, timeout)
+
+
+class EngineClient(_Calls):
+    """Calls over one multiplexed connection; every method of `_Calls` is awaitable here.
+
+    `timeout` (seconds) bounds a call that names none. A cancelled call is cancelled in the engine too.
+    """
+
+    def __init__(self, address: str, token: str = "", *, timeout: float = 30.0, connect_timeout: float = 2.0) -> None:
+        super().__init__()
+        self._address = Address.parse(address)
+        self._token = token
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._connection: _Connection | None = None
+        self._opening: asyncio.Task[_Connection] | None = None
+        self._not_before = 0.0
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight raise `Unavailable`."""
+        if self._opening is not None:
+            self._opening.cancel()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
+        frame = wire.pack(message)
+        connection = self._connection
+        if connection is None or connection.transport is None:
+            connection = await self._connect()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        connection.waiting[message.id] = future
+        assert connection.transport is not None
+        connection.transport.write(frame)
+        try:
+            async with asyncio.timeout(self._timeout if timeout is None else timeout):
+                answer = await future
+        except TimeoutError:
+            self._give_up(connection, message.id)
+            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+        except asyncio.CancelledError:
+            self._give_up(connection, message.id)
+            raise
+        if not isinstance(answer, kind):
+            raise Internal(f"The engine answered {type(answer).__name__} where {kind.__name__} was due.")
+        return answer
+
+    @staticmethod
+    def _give_up(connection: _Connection, request_id: int) -> None:
+        if connection.waiting.pop(request_id, None) is not None and connection.transport is not None:
+            connection.transport.write(wire.pack(wire.Cancel(request_id)))
+
+    async def _connect(self) -> _Connection:
+        """The open connection; concurrent callers share one attempt."""
+        if self._opening is None:
+            if time.monotonic() < self._not_before:
+                raise Unavailable(f"The engine at {self._address} cannot be reached.", retry_after=1.0)
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def _opened(self, task: asyncio.Task[_Connection]) -> None:
+        self._opening = None
+        if task.cancelled() or task.exception() is not None:
+            self._not_before = time.monotonic() + BACKOFF_S
+        else:
+            self._connection = task.result()
+
+    async def _open(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                if self._address.path:
+                    _, connection = await loop.create_unix_connection(_Connection, self._address.path)
+                else:
+                    _, connection = await loop.create_connection(_Connection, self._address.host, self._address.port)
+                assert connection.transport is not None
+                connection.transport.write(wire.pack(wire.Hello(wire.PROTOCOL, self._token)))
+                await connection.welcome
+        except (OSError, TimeoutError) as error:
+            raise Unavailable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
+        return connection
+
+
+class BlockingClient(_Calls):
+    """The same calls, one at a time, over a blocking socket. Use as a context manager."""
+
+    def __init__(self, address: str, token: str = "", *, timeout: float = 120.0, connect_timeout: float = 5.0) -> None:
+        super().__init__()
+        self._address = Address.parse(address)
+        self._token = token
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._socket: socket.socket | None = None
+        self._frames = wire.Frames()
+
+    def __enter__(self) -> BlockingClient:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; the client may be entered again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _open(self) -> None:
+        self._frames = wire.Frames()
+        try:
+            if self._address.path:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._socket.settimeout(self._connect_timeout)
+                self._socket.connect(self._address.path)
+            else:
+                where = (self._address.host, self._address.port)
+                self._socket = socket.create_connection(where, self._connect_timeout)
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(wire.pack(wire.Hello(wire.PROTOCOL, self._token)))
+            self._receive(wire.Welcome)
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
+
+    def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
+        if self._socket is None:
+            self._open()
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(self._timeout if timeout is None else timeout)
+            self._socket.sendall(wire.pack(message))
+            return self._receive(kind)
+        except OSError as error:
+            self.close()
+            raise Unavailable(f"The engine did not answer: {error}", retry_after=1.0) from error
+
+    def _receive(self, kind: type[T]) -> T:
+        assert self._socket is not None
+        while True:
+            data = self._socket.recv(1 << 20)
+            if not data:
+                self.close()
+                raise Unavailable("The engine closed the connection.", retry_after=1.0)
+            for body in self._frames.feed(data):
+                answer = wire.read_answer(body)
+                if isinstance(answer, wire.Failed):
+                    raise from_code(answer.code, answer.message, answer.retry_after)
+                if not isinstance(answer, kind):
+                    raise Internal(f"The engine answered {type(answer).__name__} where {kind.__name__} was due.")
+                return answer

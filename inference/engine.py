@@ -1,0 +1,314 @@
+"""The engine without its door: bases in memory, models loaded and evicted, requests turned into jobs.
+
+Methods are called on the event loop. Whatever takes long runs elsewhere: loading in a thread of its own, computing in
+the runner's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from inference import wire
+from inference.adapters import Adapter
+from inference.artefact import Artefact, encoder_weights, read_artefact, read_manifest
+from inference.backends import choose
+from inference.catalogue import Base, bases
+from inference.encoder import Encoder
+from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
+from inference.geometry import Geometry
+from inference.residents import Head, Resident, Residents
+from inference.runner import Job, Runner
+from inference.scheduler import Scheduler
+from inference.settings import Settings
+from inference.tensors import read_tensors
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Job, EngineError | None], None]
+
+MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so that cuts can be counted and reported
+PARITY_TOLERANCE = {"bf16": 0.08, "fp32": 0.002}  # largest difference in a probability
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedBase:
+    """A base in memory: its weights, its tokenizer, and itself as a model without a head."""
+
+    base: Base
+    geometry: Geometry
+    encoder: Encoder
+    tokenizer: Tokenizer
+    resident: Resident
+
+
+class Engine:
+    """Bases, residents and the runner, behind one object. Make it inside a running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.backend = choose(
+            settings.backend, device=settings.device, precision=settings.precision, threads=settings.effective_threads
+        )
+        self.bases = {name: self._load_base(base) for name, base in bases(settings.catalogue).items()}
+        self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
+        self.runner = Runner(Scheduler(settings.limits), self._deliver)
+        self._loop = asyncio.get_running_loop()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loading: dict[tuple[str, str, str], asyncio.Future[Resident]] = {}
+        self._started = time.monotonic()
+        self.on_delivered: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin to compute."""
+        self.runner.start()
+
+    async def stop(self) -> None:
+        """Let the queue run dry for a while, then end the threads."""
+        deadline = time.monotonic() + self.settings.drain_s
+        while self.runner.scheduler.rows and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        await asyncio.to_thread(self.runner.stop)
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def classify(self, message: wire.Classify, answer: Answer) -> Job:
+        """Queue a classification. Raises `NotResident`, `Overloaded`, `TooLarge` or `BadRequest`."""
+        resident = self._resident(message.tenant, message.model)
+        return self._submit(message.tenant, message.weight, message.texts, resident, resident.head, answer)
+
+    def embed(self, message: wire.Embed, answer: Answer) -> Job:
+        """Queue an embedding by a base or by a tenant's own model. Raises as `classify`."""
+        if bool(message.model) == bool(message.base):
+            raise BadRequest("Name either a base or a model to embed with.")
+        if message.base:
+            resident = self._base(message.base).resident
+        else:
+            resident = self._resident(message.tenant, message.model)
+        return self._submit(message.tenant, message.weight, message.texts, resident, None, answer)
+
+    async def count(self, message: wire.Count) -> wire.Counted:
+        """Token counts, in a thread."""
+        loaded = self._base(message.base)
+        _check_texts(message.texts)
+        encodings = await asyncio.to_thread(loaded.tokenizer.encode_batch_fast, message.texts)
+        return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.base.max_length)
+
+    async def load(self, message: wire.Load) -> wire.Described:
+        """Bring a model into memory; several requests for the same one share the work."""
+        resident = self.residents.get(message.tenant, message.model)
+        if resident is None or resident.sha256 != message.sha256:
+            key = (message.tenant, message.model, message.sha256)
+            future = self._loading.get(key)
+            if future is None:
+                future = self._loop.run_in_executor(self._loader, self._load, message)
+                self._loading[key] = future
+                future.add_done_callback(lambda _: self._loading.pop(key, None))
+            resident = await asyncio.shield(future)
+        return _described(message.id, resident)
+
+    def unload(self, message: wire.Unload) -> wire.Done:
+        """Forget a model."""
+        return wire.Done(message.id, self.residents.remove(message.tenant, message.model))
+
+    def describe(self, message: wire.Describe) -> wire.Described:
+        """Facts about a resident model."""
+        return _described(message.id, self._resident(message.tenant, message.model))
+
+    async def parity(self, message: wire.Parity) -> wire.ParityReport:
+        """Send the recorded texts the way every request goes, and compare the answers."""
+        resident = self._resident(message.tenant, message.model)
+        if resident.recorded is None:
+            raise BadArtefact("The artefact holds no parity.json, so serving cannot be compared with training.")
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def answer(_: Job, error: EngineError | None) -> None:
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        texts = resident.recorded.texts
+        job = self._submit(message.tenant, 1, texts, resident, resident.head, answer)
+        try:
+            await done
+        except asyncio.CancelledError:
+            self.runner.cancel(job)
+            raise
+        tolerance = PARITY_TOLERANCE[self.backend.precision]
+        expected = np.array(resident.recorded.probabilities, np.float32)
+        difference = np.abs(job.rows - expected)
+        top_two = np.sort(expected, axis=1)[:, -2:]
+        clear = top_two[:, 1] - top_two[:, 0] > tolerance  # a near tie may fall either way without meaning anything
+        flips = int(((job.rows.argmax(1) != expected.argmax(1)) & clear).sum())
+        worst = float(difference.max())
+        return wire.ParityReport(
+            message.id, worst <= tolerance and not flips, len(texts), worst, float(difference.mean()), flips, tolerance
+        )
+
+    def health(self, message: wire.Health) -> wire.HealthReport:
+        """A snapshot of counters."""
+        counters, scheduler, residents = self.runner.counters, self.runner.scheduler, self.residents
+        p50, p95, p99 = counters.percentiles()
+        return wire.HealthReport(
+            id=message.id,
+            uptime_s=time.monotonic() - self._started,
+            backend=self.backend.name,
+            precision=self.backend.precision,
+            bases=sorted(self.bases),
+            requests=counters.requests,
+            rows=counters.rows,
+            tokens=counters.tokens,
+            padded_tokens=counters.padded_tokens,
+            batches=counters.batches,
+            refused=scheduler.refused,
+            cancelled=counters.cancelled,
+            queued_rows=scheduler.rows,
+            queued_tenants=scheduler.tenants,
+            expected_wait_s=scheduler.expected_wait_s,
+            resident_bytes=residents.used,
+            resident_budget=residents.budget,
+            evictions=residents.evictions,
+            residents=[wire.ResidentReport(r.model, r.tenant, r.method, r.bytes) for r in residents.all()],
+            latency_p50_ms=p50,
+            latency_p95_ms=p95,
+            latency_p99_ms=p99,
+        )
+
+    def _deliver(self, done: list[Job], error: EngineError | None) -> None:
+        """On the compute thread: bring finished jobs to the event loop, one hop for the whole batch."""
+        self._loop.call_soon_threadsafe(self._answer, done, error)
+
+    def _answer(self, done: list[Job], error: EngineError | None) -> None:
+        for job in done:
+            job.answer(job, error)
+        self.on_delivered()
+
+    def _submit(
+        self, tenant: str, weight: int, texts: list[str], resident: Resident, head: Head | None, answer: Answer
+    ) -> Job:
+        _check_texts(texts)
+        job = Job(
+            tenant=tenant,
+            group=id(resident.encoder),
+            costs=[_estimate(text, resident.max_length) for text in texts],
+            weight=max(weight, 1),
+            resident=resident,
+            head=head,
+            tokenizer=self.bases[resident.base].tokenizer,
+            texts=texts,
+            answer=answer,
+        )
+        self.runner.submit(job)
+        return job
+
+    def _base(self, name: str) -> LoadedBase:
+        loaded = self.bases.get(name)
+        if loaded is None:
+            raise BadRequest(f"There is no base {name!r} here; there are: {', '.join(sorted(self.bases))}.")
+        return loaded
+
+    def _resident(self, tenant: str, model: str) -> Resident:
+        resident = self.residents.get(tenant, model)
+        if resident is None:
+            raise NotResident(f"Model {model!r} is not in memory.")
+        return resident
+
+    def _load_base(self, base: Base) -> LoadedBase:
+        geometry = Geometry.read(base.folder / "config.json")
+        path = base.folder / "model.safetensors"
+        weights = encoder_weights(read_tensors(path.read_bytes(), path.name, skip_buffers=True), geometry, path.name)
+        encoder = self.backend.encoder(weights, geometry, adapters=True)
+        tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        resident = Resident("", "", "", base.name, "base", [], base.max_length, encoder, None, None, None, 0)
+        return LoadedBase(base, geometry, encoder, tokenizer, resident)
+
+    def _load(self, message: wire.Load) -> Resident:
+        """On the loader's thread: read, check, build, keep."""
+        started = time.perf_counter()
+        folder = self._folder(message.folder)
+        manifest = read_manifest(folder, message.sha256)
+        loaded = self.bases.get(manifest.base)
+        if loaded is None:
+            raise BadArtefact(f"The model was trained on {manifest.base!r}, which this engine does not have.")
+        needed = sum(entry.bytes for name, entry in manifest.files.items() if name.endswith(".safetensors"))
+        if needed > self.residents.budget:
+            raise NoRoom(f"The model needs {needed} bytes; all models together may take {self.residents.budget}.")
+        artefact = read_artefact(folder, message.sha256, loaded.geometry)
+        resident = self._build(message, artefact, loaded)
+        evicted = self.residents.add(resident)
+        log.info(
+            "loaded %s model %s of tenant %s in %.0f ms, %d bytes, %d evicted",
+            resident.method, resident.model, resident.tenant, (time.perf_counter() - started) * 1000,
+            resident.bytes, len(evicted),
+        )  # fmt: skip
+        return resident
+
+    def _folder(self, text: str) -> Path:
+        folder = Path(text)
+        if not folder.is_absolute() or not folder.is_dir():
+            raise BadArtefact("The artefact folder does not exist on the engine's machine.")
+        roots = self.settings.roots
+        if roots and not any(folder.resolve().is_relative_to(root.resolve()) for root in roots):
+            raise BadArtefact("The artefact lies outside the folders that this engine may read.")
+        return folder
+
+    def _build(self, message: wire.Load, artefact: Artefact, loaded: LoadedBase) -> Resident:
+        manifest, encoder, adapter = artefact.manifest, loaded.encoder, None
+        temperature = np.float32(manifest.temperature)
+        head = Head(np.ascontiguousarray(artefact.head_weight.T / temperature), artefact.head_bias / temperature)
+        size = head.weight.nbytes + head.bias.nbytes
+        if artefact.adapter is not None and manifest.lora is not None:
+            adapter = Adapter.build(manifest.lora, artefact.adapter, loaded.geometry)
+            size += adapter.bytes
+        if artefact.encoder is not None:
+            encoder = self.backend.encoder(artefact.encoder, loaded.geometry, adapters=False)
+            size += encoder.bytes
+        return Resident(
+            tenant=message.tenant,
+            model=message.model,
+            sha256=message.sha256,
+            base=manifest.base,
+            method=manifest.method,
+            labels=manifest.labels,
+            max_length=min(manifest.max_length, loaded.geometry.positions),
+            encoder=encoder,
+            adapter=adapter,
+            head=head,
+            recorded=artefact.recorded,
+            bytes=size,
+        )
+
+
+def _described(request_id: int, resident: Resident) -> wire.Described:
+    return wire.Described(
+        request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length, resident.bytes
+    )
+
+
+def _estimate(text: str, limit: int) -> int:
+    """Tokens that a text will cost, guessed from its characters; what is cut still costs its tokenising."""
+    characters = len(text)
+    tokens = (characters // 4 if text.isascii() else characters) + 2
+    return tokens if tokens <= limit else limit + (tokens - limit) // 32
+
+
+def _check_texts(texts: list[str]) -> None:
+    if not texts:
+        raise BadRequest("Send at least one text.")
+    if len(texts) > wire.MAX_TEXTS:
+        raise TooLarge(f"{len(texts)} texts in one request are over the limit of {wire.MAX_TEXTS}.")
+    longest = max(map(len, texts))
+    if longest > MAX_TEXT:
+        raise TooLarge(f"A text of {longest} characters is over the limit of {MAX_TEXT}.")

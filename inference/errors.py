@@ -1,0 +1,89 @@
+"""Everything the engine can answer instead of a result, as one family.
+
+Each class carries the code that travels on the wire, so an error raised in the engine is raised again, as the same
+class, in the client.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Root of the family. `retry_after` is in seconds; None means that trying the same call again cannot help."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class BadRequest(EngineError):
+    """The message is well formed but asks for something impossible."""
+
+    code = "bad_request"
+
+
+class TooLarge(BadRequest):
+    """A frame, a list of texts or a text is over its limit."""
+
+    code = "too_large"
+
+
+class NotResident(EngineError):
+    """This tenant has no such model in memory: send `load`, then ask again."""
+
+    code = "not_resident"
+
+
+class BadArtefact(EngineError):
+    """The artefact folder is damaged, incomplete or not what its manifest says."""
+
+    code = "bad_artefact"
+
+
+class NoRoom(EngineError):
+    """The model does not fit in the memory that this tenant may use."""
+
+    code = "no_room"
+
+
+class Overloaded(EngineError):
+    """The queue is full; refused at the door, nothing was computed."""
+
+    code = "overloaded"
+
+
+class Unauthorised(EngineError):
+    """The shared token or the protocol version of the peer is wrong."""
+
+    code = "unauthorised"
+
+
+class Cancelled(EngineError):
+    """The caller gave up before the work was done."""
+
+    code = "cancelled"
+
+
+class Unavailable(EngineError):
+    """The engine cannot be reached, closed the connection, or did not answer in time."""
+
+    code = "unavailable"
+
+
+class Internal(EngineError):
+    """A fault of the engine itself; the details are in its log."""
+
+    code = "internal"
+
+
+_FAMILY: tuple[type[EngineError], ...] = (
+    BadRequest, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded, Unauthorised, Cancelled, Unavailable, Internal,
+)  # fmt: skip
+_BY_CODE = {error.code: error for error in _FAMILY}
+
+
+def from_code(code: str, message: str, retry_after: float | None = None) -> EngineError:
+    """Rebuild the error that the engine sent; an unknown code becomes `Internal`."""
+    return _BY_CODE.get(code, Internal)(message, retry_after=retry_after)

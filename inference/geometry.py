@@ -1,0 +1,96 @@
+"""The sizes of a BERT encoder, read from its `config.json`, and the names and shapes of its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.errors import BadArtefact
+
+TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output")
+"""The linear layers of one encoder layer that an adapter may change."""
+
+_MODULE = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes, all in elements."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    positions: int
+    token_types: int
+    epsilon: float
+
+    @classmethod
+    def read(cls, path: Path) -> Geometry:
+        """Read a Hugging Face `config.json`. Raises `BadArtefact` for anything that is not a plain BERT encoder."""
+        try:
+            config = json.loads(path.read_text())
+            if config["model_type"] != "bert" or config.get("hidden_act") != "gelu":
+                raise BadArtefact(f"{path} describes a {config['model_type']!r} model; only BERT encoders are served.")
+            if config.get("position_embedding_type", "absolute") != "absolute":
+                raise BadArtefact(f"{path} asks for relative positions, which are not served.")
+            return cls(
+                vocabulary=config["vocab_size"],
+                hidden=config["hidden_size"],
+                layers=config["num_hidden_layers"],
+                heads=config["num_attention_heads"],
+                intermediate=config["intermediate_size"],
+                positions=config["max_position_embeddings"],
+                token_types=config["type_vocab_size"],
+                epsilon=float(config["layer_norm_eps"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadArtefact(f"{path} is not a readable model configuration: {error}") from error
+
+    def linear(self, layer: int, target: str) -> str:
+        """The name of a linear layer in a BERT state dict, without `.weight`."""
+        return f"encoder.layer.{layer}.{_MODULE[target]}"
+
+    def width(self, target: str) -> tuple[int, int]:
+        """(in, out) of a linear layer."""
+        if target == "intermediate":
+            return self.hidden, self.intermediate
+        return (self.intermediate if target == "output" else self.hidden), self.hidden
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight that serving needs, by its name in a BERT state dict."""
+        hidden = (self.hidden,)
+        shapes: dict[str, tuple[int, ...]] = {
+            "embeddings.word_embeddings.weight": (self.vocabulary, self.hidden),
+            "embeddings.position_embeddings.weight": (self.positions, self.hidden),
+            "embeddings.token_type_embeddings.weight": (self.token_types, self.hidden),
+        }
+        norms = ["embeddings.LayerNorm"]
+        for layer in range(self.layers):
+            norms += [f"encoder.layer.{layer}.attention.output.LayerNorm", f"encoder.layer.{layer}.output.LayerNorm"]
+            for target in TARGETS:
+                inside, outside = self.width(target)
+                shapes[f"{self.linear(layer, target)}.weight"] = (outside, inside)
+                shapes[f"{self.linear(layer, target)}.bias"] = (outside,)
+        for norm in norms:
+            shapes[f"{norm}.weight"] = shapes[f"{norm}.bias"] = hidden
+        return shapes
+
+    def adapter_shapes(self, targets: tuple[str, ...], rank: int) -> dict[str, tuple[int, ...]]:
+        """The tensors of `adapter.safetensors`: A is [rank, in], B is [out, rank]."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.layers):
+            for target in targets:
+                inside, outside = self.width(target)
+                shapes[f"layers.{layer}.{target}.A"] = (rank, inside)
+                shapes[f"layers.{layer}.{target}.B"] = (outside, rank)
+        return shapes

@@ -1,0 +1,122 @@
+"""What is in memory: heads, adapters and full encoders, under one budget of bytes.
+
+The least recently used goes first, but nobody can push a tenant below its floor: what a tenant holds within the floor
+is evicted only for that tenant's own sake. Eviction only forgets: a request already queued keeps its model alive.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from inference.adapters import Adapter
+from inference.artefact import Recorded
+from inference.encoder import Encoder
+from inference.errors import NoRoom
+from inference.tensors import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """The linear layer on the pooled vector. `weight` [hidden, labels] is transposed and both parts are divided by
+    the temperature beforehand, so that a softmax is all that is left to do."""
+
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resident:
+    """A model ready to serve. `encoder` is the shared base or, for a full fine-tune, its own."""
+
+    tenant: str
+    model: str
+    sha256: str
+    base: str
+    method: str
+    labels: list[str]
+    max_length: int
+    encoder: Encoder
+    adapter: Adapter | None
+    head: Head | None
+    recorded: Recorded | None
+    bytes: int
+
+
+class Residents:
+    """Least-recently-used book of residents. Thread-safe."""
+
+    def __init__(self, budget: int, floor: int) -> None:
+        self.budget = budget
+        self.floor = floor
+        self.used = 0
+        self.evictions = 0
+        self._held: dict[str, int] = {}
+        self._models: OrderedDict[tuple[str, str], Resident] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, tenant: str, model: str) -> Resident | None:
+        """The tenant's own model, marked as just used; None if it is not here."""
+        with self._lock:
+            resident = self._models.get((tenant, model))
+            if resident is not None:
+                self._models.move_to_end((tenant, model))
+            return resident
+
+    def add(self, resident: Resident) -> list[Resident]:
+        """Keep a model, and return what had to go for it. Raises `NoRoom`, changing nothing."""
+        with self._lock:
+            key = (resident.tenant, resident.model)
+            victims = self._victims(resident)
+            if key in self._models:
+                self._drop(key)
+            for victim in victims:
+                self._drop((victim.tenant, victim.model))
+            self.evictions += len(victims)
+            self._models[key] = resident
+            self.used += resident.bytes
+            self._held[resident.tenant] = self._held.get(resident.tenant, 0) + resident.bytes
+            return victims
+
+    def remove(self, tenant: str, model: str) -> bool:
+        """Forget a model; false if it was not here."""
+        with self._lock:
+            if (tenant, model) not in self._models:
+                return False
+            self._drop((tenant, model))
+            return True
+
+    def all(self) -> list[Resident]:
+        """Least recently used first."""
+        with self._lock:
+            return list(self._models.values())
+
+    def _victims(self, new: Resident) -> list[Resident]:
+        replaced = self._models.get((new.tenant, new.model))
+        excess = self.used - (replaced.bytes if replaced else 0) + new.bytes - self.budget
+        held = dict(self._held)
+        victims: list[Resident] = []
+        for candidate in self._models.values():
+            if excess <= 0:
+                break
+            protected = candidate.tenant != new.tenant and held[candidate.tenant] - candidate.bytes < self.floor
+            if candidate is replaced or protected:
+                continue
+            victims.append(candidate)
+            held[candidate.tenant] -= candidate.bytes
+            excess -= candidate.bytes
+        if excess > 0:
+            raise NoRoom(
+                f"The model needs {new.bytes} bytes; the memory for models ({self.budget} bytes) is taken by models "
+                "that may not be evicted for it.",
+                retry_after=30.0,
+            )
+        return victims
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        resident = self._models.pop(key)
+        self.used -= resident.bytes
+        self._held[resident.tenant] -= resident.bytes
+        if not self._held[resident.tenant]:
+            del self._held[resident.tenant]

@@ -1,0 +1,218 @@
+"""The one thread that computes: takes a batch from the scheduler, tokenises it at once, runs it, hands results back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from inference import scheduler as scheduling
+from inference.adapters import Stacker
+from inference.encoder import Encoder
+from inference.errors import EngineError, Internal
+from inference.residents import Head, Resident
+from inference.scheduler import Row, Scheduler
+from inference.tensors import Array
+
+log = logging.getLogger(__name__)
+
+LENGTH_STEP = 8  # batches are padded to a multiple, so that the backend meets few different shapes
+
+
+@dataclass(slots=True, eq=False)
+class Job(scheduling.Request):
+    """A request with its texts and, row by row, its results. Without a `head` the results are unit vectors.
+
+    `answer` is for whoever submitted the job; the runner hands jobs back in groups and calls nothing per job.
+    """
+
+    resident: Resident = field(kw_only=True)
+    head: Head | None = field(kw_only=True)
+    tokenizer: Tokenizer = field(kw_only=True)
+    texts: list[str] = field(kw_only=True)
+    answer: Callable[[Job, EngineError | None], None] = field(kw_only=True)
+    rows: Array = field(init=False)  # [texts, labels] probabilities, or [texts, hidden] unit vectors
+    lengths: list[int] = field(init=False)
+    compute_s: float = field(default=0.0, init=False)
+    started: float = field(default_factory=time.perf_counter, init=False)
+
+    def __post_init__(self) -> None:
+        head = self.head
+        width = self.resident.encoder.geometry.hidden if head is None else head.bias.shape[0]
+        self.rows = np.empty((len(self.texts), width), np.float32)
+        self.lengths = [0] * len(self.texts)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the runner did since it started."""
+
+    requests: int = 0
+    rows: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    batches: int = 0
+    cancelled: int = 0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=2048))  # seconds
+
+    def percentiles(self) -> tuple[float, float, float]:
+        """p50, p95 and p99 of the last requests in milliseconds; zeros before the first."""
+        if not self.latencies:
+            return 0.0, 0.0, 0.0
+        p50, p95, p99 = np.percentile(np.array(list(self.latencies)) * 1000, [50, 95, 99])
+        return float(p50), float(p95), float(p99)
+
+
+class Runner:
+    """Owns the scheduler's lock and the compute thread.
+
+    `deliver` receives, on the compute thread, the jobs that a batch finished and what went wrong with them.
+    """
+
+    def __init__(self, scheduler: Scheduler, deliver: Callable[[list[Job], EngineError | None], None]) -> None:
+        self.scheduler = scheduler
+        self._deliver = deliver
+        self.counters = Counters()
+        self._stackers: dict[Encoder, Stacker] = {}
+        self._work = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="compute", daemon=True)
+
+    def start(self) -> None:
+        """Start computing."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Finish the current batch and end the thread."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job. Raises `Overloaded`."""
+        with self._work:
+            self.scheduler.submit(job)
+            self._work.notify()
+
+    def cancel(self, job: Job) -> None:
+        """Skip whatever of a job is not computed yet."""
+        with self._work:
+            if not job.cancelled and job.pending:
+                job.cancelled = True
+                self.counters.cancelled += 1
+
+    def _loop(self) -> None:
+        while True:
+            with self._work:
+                while not self._stopping and not (batch := self.scheduler.next_batch()):
+                    self._work.wait()
+                if self._stopping:
+                    return
+            started = time.perf_counter()
+            try:
+                tokens = self._compute(batch)
+            except Exception as error:  # a batch may fail; the engine may not
+                log.exception("a batch of %d rows failed", len(batch))
+                self._settle(batch, time.perf_counter() - started, 0, _as_engine_error(error))
+            else:
+                self._settle(batch, time.perf_counter() - started, tokens, None)
+
+    def _compute(self, batch: list[Row]) -> int:
+        """Run one batch and write each row's result into its job. Returns the number of real tokens."""
+        jobs: list[Job] = [row.request for row in batch]  # type: ignore[misc]  # only jobs are ever submitted
+        encoder = jobs[0].resident.encoder
+        # 1. tokens: all texts at once, in Rust
+        encodings = jobs[0].tokenizer.encode_batch_fast([j.texts[r.index] for j, r in zip(jobs, batch, strict=True)])
+        ids, mask, tokens = _pad(encodings, jobs, batch)
+        # 2. vectors: one forward for every tenant in the batch
+        plan = None
+        if any(job.resident.adapter is not None for job in jobs):
+            stacker = self._stackers.get(encoder)
+            if stacker is None:
+                stacker = self._stackers[encoder] = Stacker(encoder.geometry)
+            plan = stacker.plan([job.resident.adapter for job in jobs])
+        pooled = encoder.encode(ids, mask, plan)
+        # 3. heads: each model's rows together
+        _apply_heads(pooled, jobs, batch)
+        self.counters.padded_tokens += ids.size
+        return tokens
+
+    def _settle(self, batch: list[Row], seconds: float, tokens: int, error: EngineError | None) -> None:
+        """Count the batch, and finish every job that has no row left to wait for."""
+        counters, share = self.counters, seconds / len(batch)
+        counters.batches += 1
+        counters.rows += len(batch)
+        counters.tokens += tokens
+        done: list[Job] = []
+        with self._work:
+            cost = sum(row.cost for row in batch)
+            measured = cost / max(seconds, 1e-6)
+            speed = self.scheduler.speed
+            self.scheduler.speed = measured if not speed else 0.9 * speed + 0.1 * measured
+            for row in batch:
+                job: Job = row.request  # type: ignore[assignment]
+                job.compute_s += share
+                job.pending -= 1
+                if error is not None and not job.cancelled:
+                    job.cancelled, job.pending = True, 0
+                    done.append(job)
+                elif not job.pending and not job.cancelled:
+                    done.append(job)
+        now = time.perf_counter()
+        for job in done:
+            counters.requests += 1
+            counters.latencies.append(now - job.started)
+        if done:
+            self._deliver(done, error)
+
+
+def _as_engine_error(error: Exception) -> EngineError:
+    return error if isinstance(error, EngineError) else Internal("The engine failed on this batch; see its log.")
+
+
+def _pad(encodings: list[Encoding], jobs: list[Job], batch: list[Row]) -> tuple[Any, Array, int]:
+    """ids int32 and mask float32, both [rows, T]. Cuts each text at its model's limit, keeping the last token, which
+    ends every sequence; the full length is left in the job, so that the caller can report the cut."""
+    cut: list[list[int]] = []
+    for encoding, job, row in zip(encodings, jobs, batch, strict=True):
+        ids, limit = encoding.ids, job.resident.max_length
+        job.lengths[row.index] = len(ids)
+        cut.append(ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]])
+    longest = max(map(len, cut))
+    width = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(longest, jobs[0].resident.encoder.geometry.positions))
+    padded = np.zeros((len(cut), width), np.int32)
+    mask = np.zeros((len(cut), width), np.float32)
+    for index, ids in enumerate(cut):
+        padded[index, : len(ids)] = ids
+        mask[index, : len(ids)] = 1.0
+    return padded, mask, sum(map(len, cut))
+
+
+def _apply_heads(pooled: Array, jobs: list[Job], batch: list[Row]) -> None:
+    """pooled [rows, hidden] -> probabilities or unit vectors, in place of each job's rows."""
+    by_head: dict[Head | None, list[int]] = {}
+    for position, job in enumerate(jobs):
+        by_head.setdefault(job.head, []).append(position)
+    for head, positions in by_head.items():
+        vectors = pooled[positions]
+        if head is None:
+            results = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        else:
+            results = _softmax(vectors @ head.weight + head.bias)
+        for position, result in zip(positions, results, strict=True):
+            jobs[position].rows[batch[position].index] = result
+
+
+def _softmax(logits: Array) -> Array:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Array = exponents / exponents.sum(axis=1, keepdims=True)
+    return probabilities

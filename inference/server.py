@@ -1,0 +1,258 @@
+"""The door: accepts connections, reads frames, hands messages to the engine, writes answers.
+
+A connection that is lost takes its queued work with it. A peer that does not read its answers is not read from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from inference import wire
+from inference.engine import Engine
+from inference.errors import BadRequest, EngineError, Internal, TooLarge, Unauthorised
+from inference.runner import Job
+from inference.settings import Settings
+
+log = logging.getLogger(__name__)
+
+HELLO_LIMIT = 1024  # bytes a peer may send before it has shown the token
+HELLO_SECONDS = 5.0
+
+
+class Server:
+    """Listens for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.connections: set[Connection] = set()
+        self._listener: asyncio.Server | None = None
+        engine.on_delivered = self._flush
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` if the address is taken."""
+        loop, address = asyncio.get_running_loop(), self.engine.settings.listen
+        if address.path:
+            _remove_stale_socket(Path(address.path))
+            self._listener = await loop.create_unix_server(lambda: Connection(self), address.path, backlog=256)
+            os.chmod(address.path, 0o600)
+        else:
+            self._listener = await loop.create_server(lambda: Connection(self), address.host, address.port, backlog=256)
+
+    async def stop(self) -> None:
+        """Stop listening, finish what is queued, close."""
+        if self._listener is not None:
+            self._listener.close()
+        await self.engine.stop()
+        for connection in list(self.connections):
+            connection.close()
+
+    def _flush(self) -> None:
+        """After a batch: write the answers that gathered on each connection in one go."""
+        for connection in self.connections:
+            connection.flush()
+
+
+class Connection(asyncio.Protocol):
+    """One caller."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._engine = server.engine
+        self._frames = wire.Frames(HELLO_LIMIT)
+        self._welcome = False
+        self._jobs: dict[int, Job] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._answers: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._hello_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
+        self._server.connections.add(self)
+        self._hello_timer = asyncio.get_running_loop().call_later(HELLO_SECONDS, self._check_welcome)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._server.connections.discard(self)
+        for job in self._jobs.values():
+            self._engine.runner.cancel(job)
+        for task in self._tasks.values():
+            task.cancel()
+        self._jobs.clear()
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                self._handle(wire.read_request(body))
+        except (msgspec.MsgspecError, EngineError) as error:
+            refusal = error if isinstance(error, EngineError) else BadRequest(f"An unreadable message: {error}")
+            self._send(wire.Failed(0, refusal.code, refusal.message))
+            self.flush()
+            self.close()
+        self.flush()
+
+    def close(self) -> None:
+        """Close after what is written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def flush(self) -> None:
+        """Write the gathered answers."""
+        if self._answers and self._transport is not None:
+            self._transport.write(b"".join(self._answers))
+        self._answers.clear()
+
+    def _check_welcome(self) -> None:
+        if not self._welcome:
+            self.close()
+
+    def _handle(self, message: wire.Request) -> None:
+        if not self._welcome:
+            self._greet(message)
+            return
+        try:
+            match message:
+                case wire.Classify():
+                    self._jobs[message.id] = self._engine.classify(message, self._classified(message.id))
+                case wire.Embed():
+                    self._jobs[message.id] = self._engine.embed(message, self._embedded(message.id))
+                case wire.Cancel():
+                    self._cancel(message.id)
+                case wire.Describe():
+                    self._send(self._engine.describe(message))
+                case wire.Unload():
+                    self._send(self._engine.unload(message))
+                case wire.Health():
+                    self._send(self._engine.health(message))
+                case wire.Load():
+                    self._run(message.id, self._engine.load(message))
+                case wire.Parity():
+                    self._run(message.id, self._engine.parity(message))
+                case wire.Count():
+                    self._run(message.id, self._engine.count(message))
+                case wire.Hello():
+                    raise Unauthorised("This connection is already open.")
+        except EngineError as error:
+            self._fail(getattr(message, "id", 0), error)
+
+    def _greet(self, message: wire.Request) -> None:
+        if not isinstance(message, wire.Hello):
+            raise Unauthorised("The first message of a connection must be `hello`.")
+        if message.version != wire.PROTOCOL:
+            raise Unauthorised(f"This engine speaks protocol {wire.PROTOCOL}, not {message.version}.")
+        if not hmac.compare_digest(message.token.encode(), self._engine.settings.token.encode()):
+            raise Unauthorised("The engine's token is wrong.")
+        self._welcome = True
+        self._frames.limit = wire.MAX_FRAME
+        self._send(wire.Welcome(wire.PROTOCOL, self._engine.backend.name))
+
+    def _classified(self, request_id: int) -> Any:
+        def answer(job: Job, error: EngineError | None) -> None:
+            if self._jobs.pop(request_id, None) is None:
+                return
+            if error is not None:
+                self._fail(request_id, error)
+                return
+            self._send(
+                wire.Classified(
+                    request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
+                    round(job.compute_s * 1e6),
+                )
+            )  # fmt: skip
+
+        return answer
+
+    def _embedded(self, request_id: int) -> Any:
+        def answer(job: Job, error: EngineError | None) -> None:
+            if self._jobs.pop(request_id, None) is None:
+                return
+            if error is not None:
+                self._fail(request_id, error)
+                return
+            self._send(
+                wire.Embedded(
+                    request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
+                    round(job.compute_s * 1e6),
+                )
+            )  # fmt: skip
+
+        return answer
+
+    def _cancel(self, request_id: int) -> None:
+        job = self._jobs.pop(request_id, None)
+        if job is not None:
+            self._engine.runner.cancel(job)
+        task = self._tasks.pop(request_id, None)
+        if task is not None:
+            task.cancel()
+
+    def _run(self, request_id: int, work: Coroutine[Any, Any, wire.Message]) -> None:
+        """Answer later, from a task."""
+        self._tasks[request_id] = asyncio.get_running_loop().create_task(self._answer_later(request_id, work))
+
+    async def _answer_later(self, request_id: int, work: Coroutine[Any, Any, wire.Message]) -> None:
+        try:
+            self._send(await work)
+        except EngineError as error:
+            self._fail(request_id, error)
+        except Exception:
+            log.exception("request %d failed", request_id)
+            self._fail(request_id, Internal("The engine failed on this request; see its log."))
+        finally:
+            self._tasks.pop(request_id, None)
+            self.flush()
+
+    def _fail(self, request_id: int, error: EngineError) -> None:
+        self._send(wire.Failed(request_id, error.code, error.message, error.retry_after))
+
+    def _send(self, message: wire.Message) -> None:
+        try:
+            self._answers.append(wire.pack(message))
+        except TooLarge as error:
+            self._fail(getattr(message, "id", 0), error)
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """A killed engine leaves its socket behind; nothing else may lie there."""
+    if path.is_socket():
+        path.unlink()
+    elif path.exists():
+        raise OSError(f"{path} exists and is not a socket.")
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    engine = Engine(settings)
+    server = Server(engine)
+    await server.start()
+    engine.start()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # signals of a non-main thread belong to its owner
+            loop.add_signal_handler(number, stopping.set)
+    log.info(
+        "ready on %s with %s %s and %s", settings.listen, engine.backend.name, engine.backend.precision,
+        ", ".join(sorted(engine.bases)),
+    )  # fmt: skip
+    await stopping.wait()
+    log.info("stopping")
+    await server.stop()

@@ -1,0 +1,77 @@
+"""How one engine process is run: a documented object, filled from the command line and the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference.address import Address
+from inference.scheduler import Limits
+
+TOKEN_VARIABLE = "TUNESMITH_ENGINE_TOKEN"
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set. Sizes in bytes; counts of rows, tokens and threads; times in seconds."""
+
+    listen: Address
+    token: str = ""  # callers must present it; may be empty only on a Unix socket
+    backend: str = "auto"  # auto | openvino | torch
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    precision: str = "auto"  # auto | bf16 | fp32
+    threads: int = 0  # of the backend; 0 takes every core
+    catalogue: Path | None = None  # JSON file of more bases
+    roots: tuple[Path, ...] = ()  # artefacts are read from below these folders only; empty means anywhere
+    resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
+    floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
+    limits: Limits = field(default_factory=Limits)
+    drain_s: float = 10.0  # finish what is queued for so long after SIGTERM
+
+    def __post_init__(self) -> None:
+        if not self.token and not self.listen.path:
+            raise ValueError(f"An engine that listens on TCP needs a token: set {TOKEN_VARIABLE}.")
+        if self.floor_bytes > self.resident_bytes:
+            raise ValueError("A tenant's floor cannot be larger than the whole budget for models.")
+
+    @property
+    def effective_threads(self) -> int:
+        """Threads the backend uses."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str] | None = None) -> Settings:
+        """Parse `python -m inference …`; the token comes from the environment, never from the command line."""
+        parser = argparse.ArgumentParser(prog="python -m inference", description="Tunesmith's engine process.")
+        add = parser.add_argument
+        add("--listen", required=True, help="tcp://host:port or unix:///path/to/socket")
+        add("--backend", default="auto", choices=["auto", "openvino", "torch"])
+        add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+        add("--precision", default="auto", choices=["auto", "bf16", "fp32"])
+        add("--threads", type=int, default=0, help="threads of the backend; 0 takes every core")
+        add("--catalogue", type=Path, help="JSON file of bases beside the bundled one")
+        add("--root", type=Path, action="append", default=[], help="folder that artefacts may lie in; repeatable")
+        add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
+        add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
+        add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
+        found = parser.parse_args(arguments)
+        try:
+            return cls(
+                listen=Address.parse(found.listen),
+                token=os.environ.get(TOKEN_VARIABLE, ""),
+                backend=found.backend,
+                device=found.device,
+                precision=found.precision,
+                threads=found.threads,
+                catalogue=found.catalogue,
+                roots=tuple(found.root),
+                resident_bytes=found.resident_mib * MIB,
+                floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
+                limits=Limits(wait_s=found.max_wait),
+            )
+        except ValueError as error:
+            parser.error(str(error))

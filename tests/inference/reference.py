@@ -1,0 +1,38 @@
+"""The plain way to the same answers: transformers in fp32, one text at a time."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from tests.inference.artefacts import BASE, Made
+
+
+@cache
+def _tokenizer():
+    return AutoTokenizer.from_pretrained(str(BASE.folder))
+
+
+def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int) -> np.ndarray:
+    """Mean of the last layer over each text's tokens, [texts, hidden]."""
+    model = BertModel(BertConfig.from_pretrained(str(BASE.folder)), add_pooling_layer=False).eval()
+    state = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
+    missing, _ = model.load_state_dict(state, strict=False)
+    assert not missing
+    rows = []
+    with torch.no_grad():
+        for text in texts:
+            batch = _tokenizer()(text, truncation=True, max_length=max_length, return_tensors="pt")
+            rows.append(model(**batch).last_hidden_state[0].mean(0).numpy())
+    return np.stack(rows)
+
+
+def probabilities(made: Made, texts: list[str]) -> np.ndarray:
+    """What the artefact answers, [texts, labels]."""
+    vectors = pooled(made.encoder, texts, made.max_length)
+    logits = (vectors @ made.head["weight"].T + made.head["bias"]) / made.temperature
+    exponents = np.exp(logits - logits.max(1, keepdims=True))
+    return exponents / exponents.sum(1, keepdims=True)
