@@ -1,21 +1,64 @@
-"""The Celery application. A message is a doorbell without authority; PostgreSQL says what is true."""
+"""The Celery application. A message is a doorbell without authority; PostgreSQL says what is true.
 
+A room's `tasks.py` may name periodic tasks: `SCHEDULE = {"room.task": seconds}`. Ticks are safe to run twice.
+"""
+
+import importlib.util
 import os
+import threading
+import warnings
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
 from celery import Celery
-from celery.signals import setup_logging
+from celery.platforms import SecurityWarning
+from celery.signals import setup_logging, worker_ready
 from django.conf import settings
 
 django.setup()
 
+from kit import redis  # noqa: E402 - needs the settings
+
+HEARTBEAT_SECONDS = 5.0
+
+
+def _schedule() -> dict[str, dict[str, Any]]:
+    """What the rooms want done regularly."""
+    entries: dict[str, dict[str, Any]] = {}
+    for room in settings.ROOMS:
+        if importlib.util.find_spec(f"{room}.tasks") is None:
+            continue
+        tasks = importlib.import_module(f"{room}.tasks")
+        for name, seconds in getattr(tasks, "SCHEDULE", {}).items():
+            # A tick nobody took before the next one is due is dropped: the next does its work.
+            entries[name] = {"task": name, "schedule": float(seconds), "options": {"expires": max(float(seconds), 5.0)}}
+    return entries
+
+
+if settings.DEBUG:  # a development container often runs as root; production images do not
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+
 app = Celery("tunesmith")
 app.conf.update(settings.CELERY)
-app.autodiscover_tasks(settings.ROOMS, force=True)
+app.conf.beat_schedule = _schedule()
 
 
 @setup_logging.connect
 def _keep_our_logging(**_: object) -> None:
     """Django's LOGGING stands; Celery must not replace it."""
+
+
+@worker_ready.connect
+def _say_alive(**_: object) -> None:
+    """Refresh `worker:{queue}` in Redis for as long as this process lives, whatever its pool is busy with."""
+    queue = os.environ.get("WORKER_QUEUE", "default")
+
+    def beat() -> None:
+        stop = threading.Event()
+        while True:
+            redis.set_for(f"worker:{queue}", "1", seconds=int(HEARTBEAT_SECONDS * 3))
+            stop.wait(HEARTBEAT_SECONDS)
+
+    threading.Thread(target=beat, name="alive", daemon=True).start()

@@ -38,7 +38,7 @@ def redis_url(home: Path, db: int = 0) -> str:
 
 def engine_address(home: Path) -> str:
     """Address of the inference engine on this machine."""
-    return f"unix:{run_dir(home) / 'engine.sock'}"
+    return f"unix://{run_dir(home) / 'engine.sock'}"
 
 
 def with_redis_db(url: str, db: int) -> str:

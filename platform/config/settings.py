@@ -317,7 +317,10 @@ LOGGING = {
     "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["out"], "level": LOG_LEVEL},
     "loggers": {
+        "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": ["out"], "propagate": False},
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
         "django.utils.autoreload": {"level": "WARNING"},
     },

@@ -69,12 +69,12 @@ def _workers() -> dict[str, Any]:
 
 def _engine() -> dict[str, Any]:
     address = settings.ENGINE_ADDRESS
-    if address.startswith("unix:"):
+    if address.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as connection_:
             connection_.settimeout(1)
-            connection_.connect(address.removeprefix("unix:"))
+            connection_.connect(address.removeprefix("unix://"))
     else:
-        host, _, port = address.rpartition(":")
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=1).close()
     return {}
 

@@ -22,3 +22,12 @@ def publish(channel: str, message: str) -> bool:
     except redis.RedisError:
         return False
     return True
+
+
+def set_for(key: str, value: str, *, seconds: int) -> bool:
+    """Keep a value for a while; False when Redis is away."""
+    try:
+        client().set(key, value, ex=seconds)
+    except redis.RedisError:
+        return False
+    return True

@@ -9,3 +9,6 @@ from kit import outbox
 def outbox_drain() -> int:
     """Called by beat; safe to run twice at once, since tasks are doorbells."""
     return outbox.drain()
+
+
+SCHEDULE = {"kit.outbox_drain": 5}

@@ -1,0 +1,54 @@
+# Every verb of the project. `make demo` runs the product, `make test` tests it; both start from a fresh clone.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
+
+help: ## list every verb
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Tunesmith needs Python 3.11 or newer.") if sys.version_info < (3, 11) else None'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+install: $(VENV)/.installed ## make .venv with the pinned dependencies
+
+demo: install ## start everything and drive the whole main job on example data (EXIT=1 stops afterwards)
+	@$(PY) manage.py up --demo $(if $(EXIT),--exit)
+
+up: install ## start everything and keep it running until Ctrl-C
+	@$(PY) manage.py up
+
+test: install ## the whole test suite
+	@$(PY) -m pytest -q -n 2 --dist loadscope
+
+quick: install ## the quick part of the tests, and the static checks
+	@$(MAKE) --no-print-directory lint
+	@$(PY) -m pytest -q -n 2 --dist loadscope -m "not slow and not browser and not realdata"
+
+lint: install ## ruff, import rules, templates
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/lint-imports --no-logo >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; exit 1; }
+	@$(VENV)/bin/djlint --quiet --lint templates
+
+types: install ## mypy, strict
+	@$(VENV)/bin/mypy platform tenants billing inference
+
+format: install ## write the formatting
+	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
+
+assets: ## rebuild static/dist (needs Node 20)
+	cd frontend && npm ci --no-audit --no-fund && npm run build
+
+check: install ## Django's deployment checks with production settings
+	@DEBUG=false SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') ALLOWED_HOSTS=example.com \
+	  $(PY) manage.py check --deploy --fail-level WARNING
+
+clean: ## remove what runs and builds left behind (the data of `make up` too)
+	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help install demo up test quick lint types format assets check clean

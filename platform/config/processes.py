@@ -1,0 +1,124 @@
+"""What `manage.py up` starts, in order: the list of processes and how each is known to be ready."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from django.conf import settings
+
+from config.runner import Process, http_ready, socket_ready
+from kit import redis
+
+PARTS = ("stripe", "engine", "default", "ingest", "train", "beat", "web", "gateway")
+WORKERS = {
+    "default": ("--pool", "threads", "--concurrency", "4"),
+    "ingest": ("--concurrency", "1"),
+    "train": ("--pool", "solo"),
+}
+
+
+def processes(only: set[str], *, host: str, port: int) -> list[Process]:
+    """The wanted processes in start order. `gateway` has a process of its own only when it is asked for by name."""
+    found: list[Process] = []
+    for part in PARTS:
+        if part not in only or (part == "stripe" and not settings.EMBEDDED_STRIPE):
+            continue
+        if part in WORKERS:
+            found.append(worker(part))
+        elif part == "web":
+            found.append(web(host, port, gateway_inside="gateway" not in only))
+        elif part == "gateway":
+            found.append(gateway(host, port + 1))
+        else:
+            found.append({"stripe": stripe_emulator, "engine": engine, "beat": beat}[part]())
+    return found
+
+
+def _python(*arguments: str) -> list[str]:
+    return [sys.executable, "-u", "-m", *arguments]
+
+
+def stripe_emulator() -> Process:
+    """The local Stripe."""
+    port = settings.STRIPE_EMULATOR_PORT
+    return Process(
+        "stripe",
+        _python(
+            "billing.stripe_emulator",
+            "--debug",
+            *("--port", str(port)),
+            *("--data", str(settings.HOME / "stripe")),
+            *("--webhook-url", f"{settings.BASE_URL}/webhooks/stripe"),
+            *("--webhook-secret", settings.STRIPE_WEBHOOK_SECRET),
+        ),
+        ready=http_ready(f"http://127.0.0.1:{port}/"),
+    )
+
+
+def engine() -> Process:
+    """The inference engine."""
+    return Process(
+        "engine",
+        _python(
+            "inference",
+            *("--listen", settings.ENGINE_ADDRESS),
+            *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
+        ),
+        ready=socket_ready(settings.ENGINE_ADDRESS),
+        environment={"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN},
+        seconds=180,
+    )
+
+
+def worker(queue: str) -> Process:
+    """A Celery worker of one queue."""
+
+    async def ready() -> bool:
+        return bool(await asyncio.to_thread(redis.client().exists, f"worker:{queue}"))
+
+    return Process(
+        queue,
+        _python(
+            "celery",
+            *("--app", "config.celery", "--quiet", "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
+            *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
+            *WORKERS[queue],
+        ),
+        ready=ready,
+        environment={"WORKER_QUEUE": queue},
+    )
+
+
+def beat() -> Process:
+    """The clock that rings periodic tasks."""
+    return Process("beat", _python("celery", "--app", "config.celery", "--quiet", "beat", "--loglevel", "WARNING"))
+
+
+def web(host: str, port: int, *, gateway_inside: bool) -> Process:
+    """Console, control API and, unless it runs by itself, the gateway."""
+    return _uvicorn("web", "config.asgi:application", host, port, GATEWAY_IN_WEB=str(gateway_inside).lower())
+
+
+def gateway(host: str, port: int) -> Process:
+    """The hot /v1 paths alone."""
+    return _uvicorn("gateway", "gateway.asgi:application", host, port)
+
+
+def _uvicorn(name: str, application: str, host: str, port: int, **environment: str) -> Process:
+    check = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+    return Process(
+        name,
+        _python(
+            "uvicorn",
+            application,
+            *("--host", host, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+            *("--ws", "none", "--no-server-header", "--timeout-graceful-shutdown", "5"),
+        ),
+        ready=http_ready(f"http://{check}:{port}/healthz"),
+        environment=environment,
+    )
+
+
+def import_path(root: Path) -> str:
+    """PYTHONPATH of every child."""
+    return f"{root}:{root / 'platform'}"

@@ -1,0 +1,46 @@
+"""Money is integers; ids sort by time and survive the round trip."""
+
+import uuid
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit import ids, money
+from kit.errors import NotFound
+
+
+@given(st.integers(0, 10**18))
+def test_a_dollar_text_of_nano_precision_comes_back_exactly(nano: int) -> None:
+    assert money.parse_usd(str(Decimal(nano) / money.NANO)) == nano
+
+
+@pytest.mark.parametrize("bad", [-1, "NaN", "Infinity", "1e12", True, None, "", [], "four"])
+def test_what_is_no_amount_is_refused(bad: object) -> None:
+    with pytest.raises(ValueError):
+        money.parse_usd(bad)
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [(0, "$0.00"), (4_200_000_000, "$4.20"), (4_000, "$0.000004"), (1, "<$0.000001"), (-(10**9), "-$1.00")],
+)
+def test_dollars_read_well(nano: int, text: str) -> None:
+    assert money.usd(nano) == text
+
+
+@given(st.uuids())
+def test_a_public_id_is_the_uuid(value: uuid.UUID) -> None:
+    assert ids.parse_id("ds_", ids.public_id("ds_", value)) == value
+
+
+def test_ids_sort_by_creation() -> None:
+    made = [ids.public_id("ds_", ids.new_id()) for _ in range(3)]
+    assert len(set(made)) == 3 and ids.new_id().version == 7
+
+
+@pytest.mark.parametrize("bad", ["", "ds_", "ds_!", "dep_" + "0" * 26, "ds_" + "z" * 26, None, 7])
+def test_any_other_text_is_not_found(bad: object) -> None:
+    with pytest.raises(NotFound):
+        ids.parse_id("ds_", bad)
