@@ -1,0 +1,101 @@
+"""The emulator's own switches under `/_ctl`: time, refusals, deliveries. JSON in and out."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from billing.stripe_emulator.deliveries import MODES
+from billing.stripe_emulator.errors import StripeError
+from billing.stripe_emulator.nouns.payments import refusal_plan
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World
+
+MAX_ADVANCE = 10 * 366 * 86400
+
+
+def control(world: World, method: str, path: str, given: Obj) -> Obj:
+    """Answer one control call. Raises StripeError for nonsense."""
+    parts = path.strip("/").split("/")[1:]
+    if method == "GET" and not parts:
+        return _state(world)
+    if method == "POST" and parts == ["clock"]:
+        return _clock(world, given)
+    if method == "POST" and parts == ["payments", "fail"]:
+        count = _whole(given.get("count", 1), "count", 100)
+        with world.store.transaction():
+            refusal_plan(world, str(given.get("decline_code", "generic_decline")), count)
+        return _state(world)
+    if method == "POST" and parts == ["deliveries"]:
+        return _mode(world, given)
+    if method == "POST" and parts == ["deliveries", "release"]:
+        return _release(world, str(given.get("order", "same")), given.get("seed", 0))
+    if method == "POST" and len(parts) == 3 and parts[0] == "events" and parts[2] == "replay":
+        return _replay(world, parts[1])
+    if method == "POST" and parts == ["dunning"]:
+        end = given.get("end")
+        if end not in ("canceled", "unpaid"):
+            raise StripeError("end must be canceled or unpaid", param="end")
+        with world.store.transaction():
+            world.store.setting_put("dunning_end", end)
+        return _state(world)
+    raise StripeError(f"Unknown control {method} {path[:80]}", status=404)
+
+
+def _state(world: World) -> Obj:
+    store = world.store
+    return {
+        "now": world.now,
+        "clock_offset": store.setting("clock_offset", 0),
+        "deliveries_mode": store.setting("deliveries_mode", "normal"),
+        "planned_refusals": store.setting("planned_refusals", []),
+        "dunning_end": store.setting("dunning_end", "canceled"),
+        **store.counts(),
+    }
+
+
+def _whole(value: Any, name: str, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise StripeError(f"{name} must be a whole number from 0 to {most}", param=name)
+    return value
+
+
+def _clock(world: World, given: Obj) -> Obj:
+    now = world.now
+    target = _whole(given["to"], "to", now + MAX_ADVANCE) if "to" in given else now + _whole(
+        given.get("advance"), "advance", MAX_ADVANCE)
+    woken = world.advance_to(target)
+    return {**_state(world), "woken": woken}
+
+
+def _mode(world: World, given: Obj) -> Obj:
+    mode = given.get("mode")
+    if mode not in MODES:
+        raise StripeError(f"mode must be one of {', '.join(MODES)}", param="mode")
+    with world.store.transaction():
+        world.store.setting_put("deliveries_mode", mode)
+    return _state(world)
+
+
+def _release(world: World, order: str, seed: Any) -> Obj:
+    held = world.store.deliveries("held")
+    if order == "reverse":
+        held.reverse()
+    elif order == "shuffle":
+        random.Random(str(seed)).shuffle(held)
+    elif order != "same":
+        raise StripeError("order must be same, reverse or shuffle", param="order")
+    with world.store.transaction():
+        for index, delivery in enumerate(held):
+            # A microsecond apart keeps the chosen order.
+            world.store.delivery_move(delivery.id, "pending", attempt=0, due=time.time() + index * 1e-6)
+    return {**_state(world), "released": len(held)}
+
+
+def _replay(world: World, event_id: str) -> Obj:
+    with world.transaction():
+        event = world.get("event", event_id)
+        for endpoint in world.find("webhook_endpoint", status="enabled"):
+            world.store.delivery_add(event["id"], endpoint["id"], "pending", time.time())
+    return _state(world)

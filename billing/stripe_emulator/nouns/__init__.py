@@ -1,0 +1,16 @@
+"""The objects of the API, one module per family. Importing this package registers them all."""
+
+from billing.stripe_emulator.nouns import (  # noqa: F401
+    catalogue,
+    checkout,
+    coupons,
+    customers,
+    dunning,
+    endpoints,
+    invoice_calls,
+    payment_methods,
+    payments,
+    portal,
+    renewals,
+    subscription_calls,
+)

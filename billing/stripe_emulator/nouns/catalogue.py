@@ -1,0 +1,241 @@
+"""Products and prices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from billing.stripe_emulator.answers import assign, merged_metadata, page
+from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.registry import route
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World
+
+_PRODUCT = ("active", "description", "images", "marketing_features", "metadata", "name", "package_dimensions",
+            "shippable", "statement_descriptor", "tax_code", "unit_label", "url")
+
+
+@route("POST", "/v1/products")
+def product_create(world: World, params: Obj) -> Obj:
+    product = world.new("product", "prod", active=True, type="service", updated=world.now)
+    if "id" in params:
+        if world.maybe(params["id"]) is not None:
+            raise StripeError(
+                f"Product already exists: {params['id']}", code="resource_already_exists", param="id"
+            )
+        product["id"] = params["id"]
+    assign(product, params, *_PRODUCT)
+    world.save(product, "product.created")
+    if "default_price_data" in params:
+        price = price_make(world, {**params["default_price_data"], "product": product["id"]})
+        product["default_price"] = price["id"]
+        world.save(product, "product.updated")
+    return product
+
+
+@route("GET", "/v1/products/{id}")
+def product_retrieve(world: World, params: Obj, product_id: str) -> Obj:
+    return world.get("product", product_id)
+
+
+@route("POST", "/v1/products/{id}")
+def product_update(world: World, params: Obj, product_id: str) -> Obj:
+    product = world.get("product", product_id)
+    assign(product, params, *_PRODUCT)
+    if "default_price" in params:
+        product["default_price"] = world.get("price", params["default_price"], "default_price")["id"]
+    product["updated"] = world.now
+    return world.save(product, "product.updated")
+
+
+@route("DELETE", "/v1/products/{id}")
+def product_delete(world: World, params: Obj, product_id: str) -> Obj:
+    product = world.get("product", product_id)
+    if world.find("price", product=product_id):
+        raise wrong_state("This product cannot be deleted because it has one or more user-created prices.")
+    world.drop(product, "product.deleted")
+    return {"id": product_id, "object": "product", "deleted": True}
+
+
+@route("GET", "/v1/products")
+def product_list(world: World, params: Obj) -> Obj:
+    where = {"active": params.get("active"), "id": params.get("ids"), "url": params.get("url")}
+    return page(world, "product", params, "/v1/products", where)
+
+
+def price_make(world: World, params: Obj) -> Obj:
+    """Create and log a price of an existing product, or of `product_data`."""
+    product_id = params.get("product")
+    if product_id is None and "product_data" in params:
+        product_id = product_create(world, params["product_data"])["id"]
+    if product_id is None:
+        raise missing("product")
+    world.get("product", product_id, "product")
+    if params.get("billing_scheme") == "tiered" and not params.get("tiers"):
+        raise missing("tiers")
+    price = world.new(
+        "price",
+        "price",
+        active=params.get("active", True),
+        billing_scheme=params.get("billing_scheme", "per_unit"),
+        currency=_currency(params["currency"]),
+        product=product_id,
+        type="recurring" if "recurring" in params else "one_time",
+        tax_behavior=params.get("tax_behavior", "unspecified"),
+        tiers_mode=params.get("tiers_mode"),
+    )
+    _amount(price, params)
+    if "recurring" in params:
+        price["recurring"] = {
+            "interval": params["recurring"]["interval"],
+            "interval_count": params["recurring"].get("interval_count", 1),
+            "meter": params["recurring"].get("meter"),
+            "trial_period_days": params["recurring"].get("trial_period_days"),
+            "usage_type": params["recurring"].get("usage_type", "licensed"),
+        }
+    assign(price, params, "metadata", "nickname")
+    _lookup_key(world, price, params)
+    return world.save(price, "price.created")
+
+
+def _currency(text: str) -> str:
+    if len(text) != 3 or not text.isascii() or not text.isalpha():
+        raise StripeError(f"Invalid currency: {text[:20]}. Stripe currently supports these currencies: usd, eur, gbp, "
+                          "cny, jpy and others.", param="currency")
+    return text.lower()
+
+
+def _amount(price: Obj, params: Obj) -> None:
+    if "tiers" in params:
+        price["tiers"] = params["tiers"]
+        return
+    amount, exact = params.get("unit_amount"), params.get("unit_amount_decimal")
+    if amount is None and exact is None:
+        raise missing("unit_amount")
+    if (amount is not None and amount < 0) or (exact is not None and exact < 0):
+        raise StripeError("Invalid non-negative integer", code="parameter_invalid_integer", param="unit_amount")
+    exact = Decimal(amount) if exact is None else exact
+    price["unit_amount_decimal"] = format(exact.normalize(), "f")
+    price["unit_amount"] = int(exact) if exact == int(exact) else None
+
+
+def _lookup_key(world: World, price: Obj, params: Obj) -> None:
+    key = params.get("lookup_key")
+    if key is None:
+        return
+    for other in world.find("price", lookup_key=key, active=True):
+        if other["id"] == price["id"]:
+            continue
+        if not params.get("transfer_lookup_key"):
+            raise StripeError(
+                f"A price (`{other['id']}`) already uses that lookup key. Set `transfer_lookup_key` to move it.",
+                param="lookup_key",
+            )
+        other["lookup_key"] = None
+        world.save(other, "price.updated")
+    price["lookup_key"] = key or None
+
+
+@route("POST", "/v1/prices")
+def price_create(world: World, params: Obj) -> Obj:
+    return price_make(world, params)
+
+
+@route("GET", "/v1/prices/{price}")
+def price_retrieve(world: World, params: Obj, price_id: str) -> Obj:
+    return world.get("price", price_id)
+
+
+@route("POST", "/v1/prices/{price}")
+def price_update(world: World, params: Obj, price_id: str) -> Obj:
+    price = world.get("price", price_id)
+    assign(price, params, "active", "nickname", "tax_behavior")
+    if "metadata" in params:
+        price["metadata"] = merged_metadata(price["metadata"], params["metadata"])
+    _lookup_key(world, price, params)
+    return world.save(price, "price.updated")
+
+
+@route("GET", "/v1/prices")
+def price_list(world: World, params: Obj) -> Obj:
+    where = {
+        "active": params.get("active"),
+        "currency": params.get("currency"),
+        "product": params.get("product"),
+        "type": params.get("type"),
+        "lookup_key": params.get("lookup_keys"),
+        "recurring.interval": params.get("recurring", {}).get("interval"),
+    }
+    return page(world, "price", params, "/v1/prices", where)
+
+
+def amount_of(price: Obj, quantity: int) -> int:
+    """What a quantity costs, in the currency's smallest unit; halves round up as Stripe does."""
+    if price["billing_scheme"] == "tiered":
+        return _tiered(price, quantity)
+    exact = Decimal(price["unit_amount_decimal"]) * quantity
+    return int(exact.quantize(Decimal(1), "ROUND_HALF_UP"))
+
+
+def _tiered(price: Obj, quantity: int) -> int:
+    total, below = Decimal(0), 0
+    for tier in price["tiers"]:
+        top = None if tier["up_to"] == "inf" else int(tier["up_to"])
+        inside = quantity if top is None else min(quantity, top)
+        unit = Decimal(tier.get("unit_amount_decimal", tier.get("unit_amount", 0)))
+        flat = Decimal(tier.get("flat_amount", 0))
+        last = top is None or quantity <= top
+        if price["tiers_mode"] == "volume":
+            if last:
+                return int((unit * quantity + flat).quantize(Decimal(1), "ROUND_HALF_UP"))
+        else:
+            total += unit * (inside - below) + (flat if inside > below or (quantity == 0 and below == 0) else 0)
+        below = inside
+        if last:
+            break
+    return int(total.quantize(Decimal(1), "ROUND_HALF_UP"))
+
+
+def plan_of(price: Obj) -> Obj:
+    """The old `plan` view of a price, which subscription items still carry."""
+    recurring = price["recurring"] or {}
+    return {
+        "id": price["id"],
+        "object": "plan",
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
+        "interval": recurring.get("interval", "month"),
+        "interval_count": recurring.get("interval_count", 1),
+        "livemode": False,
+        "metadata": price["metadata"],
+        "meter": recurring.get("meter"),
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": None,
+        "trial_period_days": recurring.get("trial_period_days"),
+        "usage_type": recurring.get("usage_type", "licensed"),
+    }
+
+
+def price_for(world: World, item: Obj, param: str, *, recurring: bool | None = None) -> Obj:
+    """The price of an item given as `price` or `price_data`; it must be active and of the wanted kind."""
+    if "price" in item:
+        price = world.get("price", item["price"], f"{param}[price]")
+    elif "price_data" in item:
+        price = price_make(world, item["price_data"])
+    else:
+        raise missing(f"{param}[price]")
+    if not price["active"]:
+        raise StripeError(f"The price specified is inactive. This field only accepts active prices. "
+                          f"(price: {price['id']})", param=f"{param}[price]")
+    if recurring is not None and (price["type"] == "recurring") != recurring:
+        wanted, got = ("recurring", "one_time") if recurring else ("one_time", "recurring")
+        raise StripeError(
+            f"The price specified is set to `type={got}` but this field only accepts prices with `type={wanted}`.",
+            param=f"{param}[price]",
+        )
+    return price

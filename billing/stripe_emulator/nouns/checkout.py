@@ -1,0 +1,272 @@
+"""Checkout sessions: open -> complete | expired."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from billing.stripe_emulator.answers import assign, listing, page, slice_of
+from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.nouns.catalogue import amount_of, price_for
+from billing.stripe_emulator.nouns.coupons import discount_amounts, discounts_make
+from billing.stripe_emulator.nouns.customers import customer_alive, customer_make
+from billing.stripe_emulator.nouns.payment_methods import method_attach, method_from_card
+from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
+from billing.stripe_emulator.nouns.subscriptions import subscription_make
+from billing.stripe_emulator.registry import extra, route, timer
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World, new_id
+
+DAY = 86400
+_PLAIN = ("allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id", "customer_email",
+          "locale", "metadata", "submit_type", "success_url")
+
+
+def web_url(text: str, param: str) -> str:
+    """An absolute http(s) address, or Stripe's error."""
+    parts = urlsplit(text.replace("{CHECKOUT_SESSION_ID}", "x"))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise StripeError("Not a valid URL", code="url_invalid", param=param)
+    return text
+
+
+@route("POST", "/v1/checkout/sessions")
+def session_create(world: World, params: Obj) -> Obj:
+    mode = params.get("mode")
+    _ways(params, mode)
+    session = world.new(
+        "checkout.session",
+        "cs",
+        mode=mode,
+        status="open",
+        ui_mode="hosted_page",
+        payment_status="unpaid",
+        payment_method_types=["card"],
+        payment_method_options={},
+        payment_method_collection=params.get("payment_method_collection", "always") if mode == "subscription" else
+        "if_required",
+        metadata={},
+        expires_at=params.get("expires_at", world.now + DAY),
+        phone_number_collection={"enabled": False},
+        total_details={"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+    )
+    session["id"] = new_id("cs_test", 58)
+    if not world.now + 1800 <= session["expires_at"] <= world.now + DAY:
+        raise StripeError("The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session "
+                          "creation.", param="expires_at")
+    assign(session, params, *_PLAIN)
+    if "customer" in params:
+        if "customer_email" in params:
+            raise StripeError("You may only specify one of these parameters: customer, customer_email.",
+                              param="customer")
+        session["customer"] = customer_alive(world, params["customer"], "customer")["id"]
+    session["customer_creation"] = None if session["customer"] else params.get("customer_creation", "if_required")
+    session["_lines"] = _lines(world, params, mode)
+    _sum(world, session, params)
+    for name in ("subscription_data", "payment_intent_data"):
+        session[f"_{name}"] = params.get(name, {})
+    session["url"] = f"{world.public_url}/c/pay/{session['id']}"
+    return world.save(session)
+
+
+def _ways(params: Obj, mode: Any) -> None:
+    if mode is None:
+        raise missing("mode")
+    if mode == "setup":
+        raise StripeError("The local emulator knows the modes payment and subscription.", param="mode")
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise StripeError("The local emulator hosts the page itself: use ui_mode=hosted_page.", param="ui_mode")
+    if "success_url" not in params:
+        raise missing("success_url")
+    for name in ("success_url", "cancel_url"):
+        if name in params:
+            web_url(params[name], name)
+    if not params.get("line_items"):
+        raise missing("line_items")
+    wrong = {"subscription": "payment_intent_data", "payment": "subscription_data"}[mode]
+    if wrong in params:
+        raise StripeError(f"You can not pass `{wrong}` in `{mode}` mode.", param=wrong)
+
+
+def _lines(world: World, params: Obj, mode: str) -> list[Obj]:
+    lines = []
+    for index, entry in enumerate(params["line_items"]):
+        param = f"line_items[{index}]"
+        price = price_for(world, entry, param, recurring=False if mode == "payment" else None)
+        quantity = entry.get("quantity", 1)
+        if quantity < 1:
+            raise StripeError("Invalid quantity: must be at least 1", param=f"{param}[quantity]")
+        product = world.fetch(price["product"])
+        amount = amount_of(price, quantity)
+        line = world.new("item", "li", currency=price["currency"], description=product["name"], price=price,
+                         quantity=quantity, amount_subtotal=amount, amount_total=amount, discounts=[], taxes=[])
+        lines.append(line)
+    if mode == "subscription" and not any(line["price"]["type"] == "recurring" for line in lines):
+        raise StripeError("You must provide at least one recurring price in `subscription` mode when using prices.",
+                          param="line_items")
+    if len({line["currency"] for line in lines}) > 1:
+        raise StripeError("All prices must have the same currency.", param="line_items")
+    return lines
+
+
+def _sum(world: World, session: Obj, params: Obj) -> None:
+    subtotal = sum(line["amount_subtotal"] for line in session["_lines"])
+    session["currency"] = session["_lines"][0]["currency"]
+    session["_coupons"] = params.get("discounts") or []
+    off = 0
+    if session["_coupons"]:
+        # Only counted here; the coupon is redeemed when the session is paid.
+        redeemed = discounts_make(world, session["_coupons"], checkout_session=session["id"])
+        off = sum(entry["amount"] for entry in discount_amounts(world, redeemed, subtotal, first=True))
+        for discount_id in redeemed:
+            coupon = world.fetch(world.fetch(discount_id)["source"]["coupon"])
+            coupon["times_redeemed"] -= 1
+            world.save(coupon)
+            world.drop(world.fetch(discount_id))
+    session["amount_subtotal"] = subtotal
+    session["amount_total"] = 0 if _trial(params) else subtotal - off
+    session["total_details"]["amount_discount"] = off
+
+
+def _trial(params: Obj) -> bool:
+    data = params.get("subscription_data", {})
+    return bool(data.get("trial_period_days") or data.get("trial_end"))
+
+
+def session_pay(world: World, session: Obj, card: Obj, email: str, name: str) -> str:
+    """The buyer pressed Pay: card in, customer, subscription or payment out. Returns where to send him.
+
+    A refusal (402) leaves nothing behind; the session stays open for another card.
+    """
+    must_be_open(session)
+    customer = _customer(world, session, email, name)
+    try:
+        method = method_from_card(world, card, {"email": email or None, "name": name or None})
+        if session["mode"] == "subscription":
+            _subscribe(world, session, customer, method)
+        else:
+            _charge(world, session, customer, method)
+    except StripeError as error:
+        error.keep = False
+        raise
+    session.update(status="complete", url=None)
+    session["customer_details"] = {"address": None, "business_name": None, "email": email or None,
+                                   "individual_name": None, "name": name or None, "phone": None,
+                                   "tax_exempt": "none", "tax_ids": []}
+    world.save(session)
+    world.emit("checkout.session.completed", session)
+    return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
+
+
+def must_be_open(session: Obj) -> None:
+    """Raise unless the session can still be paid."""
+    if session["status"] != "open":
+        raise wrong_state(f"This Checkout Session is {session['status']}.")
+
+
+def _customer(world: World, session: Obj, email: str, name: str) -> Obj | None:
+    if session["customer"]:
+        customer = customer_alive(world, session["customer"])
+        if not customer["email"] and email:
+            customer["email"] = email
+            world.save(customer, "customer.updated")
+        return customer
+    if session["mode"] == "payment" and session["customer_creation"] != "always":
+        return None
+    customer = customer_make(world, {"email": email, **({"name": name} if name else {})})
+    session["customer"] = customer["id"]
+    return customer
+
+
+def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj) -> None:
+    if customer is None:
+        raise wrong_state("A subscription needs a customer.")
+    data = session["_subscription_data"]
+    method_attach(world, method, customer)
+    once = [line for line in session["_lines"] if line["price"]["type"] == "one_time"]
+    for line in once:
+        _one_time_item(world, customer, line)
+    kept = {name: data[name] for name in ("metadata", "description", "trial_period_days", "trial_end") if name in data}
+    subscription = subscription_make(world, customer, {
+        **kept,
+        "items": [{"price": line["price"]["id"], "quantity": line["quantity"]}
+                  for line in session["_lines"] if line["price"]["type"] == "recurring"],
+        "default_payment_method": method["id"],
+        "payment_behavior": "error_if_incomplete",
+        "discounts": session["_coupons"],
+    })
+    session["subscription"] = subscription["id"]
+    session["invoice"] = subscription["latest_invoice"]
+    free = subscription["status"] == "trialing" or session["amount_total"] == 0
+    session["payment_status"] = "no_payment_required" if free else "paid"
+
+
+def _one_time_item(world: World, customer: Obj, line: Obj) -> None:
+    from billing.stripe_emulator.nouns.invoice_calls import item_make
+
+    item = item_make(world, customer, {"pricing": {"price": line["price"]["id"]}, "quantity": line["quantity"],
+                                       "description": line["description"]})
+    world.save(item, "invoiceitem.created")
+
+
+def _charge(world: World, session: Obj, customer: Obj | None, method: Obj) -> None:
+    if session["amount_total"] == 0:
+        session["payment_status"] = "no_payment_required"
+        return
+    data = session["_payment_intent_data"]
+    intent = intent_make(world, amount=session["amount_total"], currency=session["currency"],
+                         customer=customer["id"] if customer else None)
+    assign(intent, data, "description", "metadata", "receipt_email", "setup_future_usage")
+    session["payment_intent"] = intent["id"]
+    intent_pay(world, intent, method)
+    if intent["setup_future_usage"] and customer is not None:
+        method_attach(world, method, customer)
+    session["payment_status"] = "paid"
+
+
+@timer("checkout.session", lambda session: session["expires_at"] if session["status"] == "open" else None)
+def session_expire(world: World, session: Obj) -> None:
+    """open -> expired."""
+    session.update(status="expired", url=None)
+    world.save(session)
+    world.emit("checkout.session.expired", session)
+
+
+@route("POST", "/v1/checkout/sessions/{session}/expire")
+def session_expire_call(world: World, params: Obj, session_id: str) -> Obj:
+    session = world.get("checkout.session", session_id)
+    if session["status"] != "open":
+        raise wrong_state(f"Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session "
+                          f"has a status of {session['status']}.")
+    session_expire(world, session)
+    return session
+
+
+@route("GET", "/v1/checkout/sessions/{session}")
+def session_retrieve(world: World, params: Obj, session_id: str) -> Obj:
+    return world.get("checkout.session", session_id)
+
+
+@route("POST", "/v1/checkout/sessions/{session}")
+def session_update(world: World, params: Obj, session_id: str) -> Obj:
+    session = world.get("checkout.session", session_id)
+    assign(session, params, "metadata")
+    return world.save(session)
+
+
+@route("GET", "/v1/checkout/sessions")
+def session_list(world: World, params: Obj) -> Obj:
+    where = {name: params.get(name) for name in ("customer", "payment_intent", "status", "subscription")}
+    return page(world, "checkout.session", params, "/v1/checkout/sessions", where)
+
+
+@route("GET", "/v1/checkout/sessions/{session}/line_items")
+def session_lines(world: World, params: Obj, session_id: str) -> Obj:
+    session = world.get("checkout.session", session_id)
+    return slice_of(session["_lines"], params, f"/v1/checkout/sessions/{session_id}/line_items")
+
+
+@extra("checkout.session", "line_items")
+def session_line_items(world: World, session: Obj) -> Obj:
+    """The lines, when asked for."""
+    return listing(session["_lines"][:10], f"/v1/checkout/sessions/{session['id']}/line_items")

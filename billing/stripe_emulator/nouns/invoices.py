@@ -1,0 +1,325 @@
+"""Invoices: draft -> open -> paid | void | uncollectible.
+
+Amounts are whole cents. Lines live inside their invoice; items wait on the
+customer until an invoice takes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billing.stripe_emulator.answers import listing
+from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
+from billing.stripe_emulator.nouns.coupons import discount_amounts
+from billing.stripe_emulator.nouns.payment_methods import default_method
+from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
+from billing.stripe_emulator.registry import extra
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World
+
+DAY = 86400
+FINALIZE_AFTER = 3600
+RETRY_AFTER_DAYS = (3, 5, 7)
+
+
+def invoice_draft(world: World, customer: Obj, *, currency: str, reason: str, **fields: Any) -> Obj:
+    """A new draft without lines."""
+    invoice = world.new(
+        "invoice",
+        "in",
+        customer=customer["id"],
+        customer_email=customer["email"],
+        customer_name=customer["name"],
+        customer_phone=customer["phone"],
+        customer_address=customer["address"],
+        customer_shipping=customer["shipping"],
+        customer_tax_exempt=customer["tax_exempt"],
+        customer_tax_ids=[],
+        account_country="US",
+        account_name="Local emulator",
+        currency=currency,
+        billing_reason=reason,
+        status="draft",
+        auto_advance=False,
+        period_start=world.now,
+        period_end=world.now,
+        starting_balance=customer["balance"],
+        metadata={},
+        total_discount_amounts=[],
+        total_taxes=[],
+        total_pretax_credit_amounts=[],
+        issuer={"type": "self"},
+        **fields,
+    )
+    invoice["lines"] = listing([], f"/v1/invoices/{invoice['id']}/lines")
+    return invoice
+
+
+def subscription_of(invoice: Obj) -> str | None:
+    """The id of the subscription an invoice is for."""
+    parent = invoice["parent"] or {}
+    details = parent.get("subscription_details") or {}
+    return details.get("subscription")
+
+
+def line_add(
+    world: World,
+    invoice: Obj,
+    *,
+    amount: int,
+    description: str | None,
+    period: tuple[int, int],
+    parent: Obj,
+    price: Obj | None = None,
+    quantity: int = 1,
+    metadata: Obj | None = None,
+    discountable: bool = True,
+) -> Obj:
+    """Append a line."""
+    line = world.new(
+        "line_item",
+        "il",
+        amount=amount,
+        subtotal=amount,
+        currency=invoice["currency"],
+        description=description,
+        period={"start": period[0], "end": period[1]},
+        parent=parent,
+        quantity=quantity,
+        quantity_decimal=str(quantity),
+        invoice=invoice["id"],
+        discountable=discountable,
+        discount_amounts=[],
+        taxes=[],
+        metadata=metadata or {},
+    )
+    if price is not None:
+        line["pricing"] = {
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "type": "price_details",
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        }
+    invoice["lines"]["data"].append(line)
+    return line
+
+
+def item_line(world: World, invoice: Obj, item: Obj) -> None:
+    """Take one invoice item onto a draft."""
+    item["invoice"] = invoice["id"]
+    world.save(item)
+    line = line_add(
+        world,
+        invoice,
+        amount=item["amount"],
+        description=item["description"],
+        period=(item["period"]["start"], item["period"]["end"]),
+        quantity=item["quantity"],
+        metadata=item["metadata"],
+        discountable=item["discountable"],
+        parent={
+            "type": "invoice_item_details",
+            "subscription_item_details": None,
+            "invoice_item_details": {
+                "invoice_item": item["id"],
+                "proration": item["proration"],
+                "proration_details": {"credited_items": None},
+                "subscription": item.get("_subscription"),
+            },
+        },
+    )
+    line["pricing"] = item["pricing"]
+
+
+def pending_take(world: World, invoice: Obj, subscription: str | None) -> None:
+    """Move the customer's waiting items of this subscription, and of none, onto a draft."""
+    for item in reversed(world.find("invoiceitem", customer=invoice["customer"])):
+        mine = item.get("_subscription") in (None, subscription)
+        if item["invoice"] is None and mine and item["currency"] == invoice["currency"]:
+            item_line(world, invoice, item)
+
+
+def invoice_total(world: World, invoice: Obj) -> None:
+    """Sum lines, discounts and the customer's balance into the amounts."""
+    subtotal = sum(line["amount"] for line in invoice["lines"]["data"])
+    base = sum(line["amount"] for line in invoice["lines"]["data"] if line["discountable"])
+    first = invoice["billing_reason"] in ("subscription_create", "manual")
+    off = discount_amounts(world, invoice["discounts"], base, first=first)
+    total = subtotal - sum(entry["amount"] for entry in off)
+    balance = invoice["starting_balance"]
+    due = max(0, total + balance) if total >= 0 else 0
+    invoice.update(
+        subtotal=subtotal,
+        subtotal_excluding_tax=subtotal,
+        total_discount_amounts=off,
+        total=total,
+        total_excluding_tax=total,
+        amount_due=due,
+        amount_remaining=due - invoice["amount_paid"],
+    )
+
+
+def must_be(invoice: Obj, *states: str, doing: str) -> None:
+    """Raise unless the invoice is in one of the states."""
+    if invoice["status"] not in states:
+        raise wrong_state(
+            f"You can only {doing} {' or '.join(states)} invoices. This invoice is {invoice['status']}.",
+            code="invoice_not_editable" if doing in ("change", "delete", "add to") else None,
+        )
+
+
+def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = None) -> None:
+    """draft -> open (or straight to paid when nothing is due). `next_attempt`: when to charge by itself."""
+    must_be(invoice, "draft", doing="finalize")
+    customer = world.fetch(invoice["customer"])
+    invoice["starting_balance"] = customer["balance"]
+    invoice_total(world, invoice)
+    # Without rounding in play the balance after is what the invoice did not use up.
+    total, balance = invoice["total"], customer["balance"]
+    ending = balance + total if total < 0 or balance + total < 0 else 0
+    sequence = customer["next_invoice_sequence"]
+    customer["next_invoice_sequence"] = sequence + 1
+    customer["balance"] = ending
+    world.save(customer, "customer.updated" if ending != balance else None)
+    invoice.update(
+        status="open",
+        number=f"{customer['invoice_prefix']}-{sequence:04d}",
+        ending_balance=ending,
+        effective_at=world.now,
+        automatically_finalizes_at=None,
+        hosted_invoice_url=f"{world.public_url}/i/{invoice['id']}",
+        invoice_pdf=f"{world.public_url}/i/{invoice['id']}?plain=1",
+        next_payment_attempt=next_attempt if invoice["auto_advance"] else None,
+    )
+    invoice["status_transitions"]["finalized_at"] = world.now
+    if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
+        invoice["due_date"] = world.now + DAY * invoice.get("_days_until_due", 30)
+    world.save(invoice, "invoice.finalized")
+    if invoice["amount_due"] == 0:
+        invoice_settle(world, invoice, paid=0)
+        return
+    _payment_open(world, invoice)
+
+
+def _payment_open(world: World, invoice: Obj) -> None:
+    intent = intent_make(
+        world,
+        amount=invoice["amount_due"],
+        currency=invoice["currency"],
+        customer=invoice["customer"],
+        description=invoice["description"] or f"Invoice {invoice['number']}",
+    )
+    payment = world.new(
+        "invoice_payment",
+        "inpay",
+        amount_requested=invoice["amount_due"],
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+        is_default=True,
+        status="open",
+    )
+    payment["payment"] = {"type": "payment_intent", "payment_intent": intent["id"]}
+    world.save(payment)
+    invoice["_payment"] = payment["id"]
+    world.save(invoice)
+
+
+def invoice_attempt(world: World, invoice: Obj, method: Obj | None = None) -> None:
+    """Charge an open invoice. Raises the card error (402) after noting the failed try."""
+    must_be(invoice, "open", doing="pay")
+    subscription = world.maybe(subscription_of(invoice))
+    method = method or default_method(
+        world,
+        invoice["customer"],
+        invoice["default_payment_method"],
+        subscription["default_payment_method"] if subscription else None,
+    )
+    invoice["attempted"] = True
+    invoice["attempt_count"] += 1
+    try:
+        if method is None:
+            raise card_error(
+                "There is no payment method to charge: attach one to the customer and make it the default.",
+                code="missing",
+                decline_code=None,
+            )
+        payment = world.fetch(invoice["_payment"])
+        intent_pay(world, world.fetch(payment["payment"]["payment_intent"]), method)
+    except StripeError:
+        _attempt_failed(world, invoice)
+        raise
+    invoice_settle(world, invoice, paid=invoice["amount_due"])
+
+
+def _attempt_failed(world: World, invoice: Obj) -> None:
+    tries = invoice["attempt_count"] - 1
+    again = invoice["auto_advance"] and invoice["billing_reason"] != "subscription_create"
+    more = again and tries < len(RETRY_AFTER_DAYS)
+    invoice["next_payment_attempt"] = world.now + DAY * RETRY_AFTER_DAYS[tries] if more else None
+    world.save(invoice, "invoice.updated")
+    world.emit("invoice.payment_failed", invoice)
+
+
+def invoice_settle(world: World, invoice: Obj, *, paid: int, out_of_band: bool = False) -> None:
+    """open -> paid."""
+    invoice.update(
+        status="paid",
+        attempted=True,
+        auto_advance=False,
+        amount_paid=paid,
+        amount_paid_off_stripe=paid if out_of_band else 0,
+        amount_remaining=0,
+        next_payment_attempt=None,
+    )
+    invoice["status_transitions"]["paid_at"] = world.now
+    payment = world.maybe(invoice.get("_payment"))
+    world.save(invoice)
+    if payment is not None:
+        payment["status"] = "canceled" if out_of_band else "paid"
+        payment["amount_paid"] = None if out_of_band else paid
+        payment["status_transitions"]["canceled_at" if out_of_band else "paid_at"] = world.now
+        world.save(payment, None if out_of_band else "invoice_payment.paid")
+    world.emit("invoice.paid", invoice)
+    if not out_of_band:
+        world.emit("invoice.payment_succeeded", invoice)
+
+
+def invoice_close(world: World, invoice: Obj, status: str) -> None:
+    """open -> void | uncollectible (and uncollectible -> void)."""
+    must_be(invoice, "open", "uncollectible", doing="void" if status == "void" else "mark uncollectible")
+    moment = "voided_at" if status == "void" else "marked_uncollectible_at"
+    invoice.update(status=status, auto_advance=False, next_payment_attempt=None)
+    if status == "void":
+        invoice.update(amount_remaining=0)
+        _intent_cancel(world, invoice)
+    invoice["status_transitions"][moment] = world.now
+    world.save(invoice, "invoice.voided" if status == "void" else "invoice.marked_uncollectible")
+
+
+def _intent_cancel(world: World, invoice: Obj) -> None:
+    payment = world.maybe(invoice.get("_payment"))
+    if payment is None:
+        return
+    payment["status"] = "canceled"
+    payment["status_transitions"]["canceled_at"] = world.now
+    world.save(payment)
+    intent = world.fetch(payment["payment"]["payment_intent"])
+    if intent["status"] not in ("succeeded", "canceled"):
+        intent.update(status="canceled", canceled_at=world.now, cancellation_reason="void_invoice")
+        world.save(intent, "payment_intent.canceled")
+
+
+@extra("invoice", "payments")
+def invoice_payments(world: World, invoice: Obj) -> Obj:
+    """The payments made towards an invoice."""
+    return listing(world.find("invoice_payment", invoice=invoice["id"]),
+                   f"/v1/invoice_payments?invoice={invoice['id']}")
+
+
+@extra("invoice", "confirmation_secret")
+def invoice_secret(world: World, invoice: Obj) -> Obj | None:
+    """What a browser would need to pay it."""
+    payment = world.maybe(invoice.get("_payment"))
+    if payment is None:
+        return None
+    intent = world.fetch(payment["payment"]["payment_intent"])
+    return {"client_secret": intent["client_secret"], "type": "payment_intent"}

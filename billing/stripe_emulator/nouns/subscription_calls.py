@@ -1,0 +1,144 @@
+"""The calls on subscriptions and their items."""
+
+from __future__ import annotations
+
+from billing.stripe_emulator.answers import assign, page, slice_of
+from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.nouns.coupons import discounts_make
+from billing.stripe_emulator.nouns.customers import customer_alive
+from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
+from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
+from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart
+from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, subscription_end, subscription_make
+from billing.stripe_emulator.registry import route
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World
+
+_UPDATE = ("description", "days_until_due", "collection_method", "metadata")
+
+
+@route("POST", "/v1/subscriptions")
+def subscription_create(world: World, params: Obj) -> Obj:
+    if "customer" not in params:
+        raise missing("customer")
+    return subscription_make(world, customer_alive(world, params["customer"], "customer"), params)
+
+
+@route("GET", "/v1/subscriptions/{subscription_exposed_id}")
+def subscription_retrieve(world: World, params: Obj, subscription_id: str) -> Obj:
+    return world.get("subscription", subscription_id)
+
+
+@route("POST", "/v1/subscriptions/{subscription_exposed_id}")
+def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] in ENDED and set(params) - {"metadata", "cancellation_details", "expand"}:
+        raise wrong_state("A canceled subscription can only update its cancellation_details and metadata.")
+    assign(subscription, params, *_UPDATE)
+    if "default_payment_method" in params:
+        method = method_resolve(world, params["default_payment_method"], "default_payment_method")
+        customer = world.fetch(subscription["customer"])
+        subscription["default_payment_method"] = method_attach(world, method, customer)["id"]
+    if "discounts" in params:
+        subscription["discounts"] = discounts_make(world, params["discounts"], subscription=subscription_id,
+                                                   customer=subscription["customer"])
+    _cancel_terms(world, subscription, params)
+    if params.get("trial_end") == "now" and subscription["status"] == "trialing":
+        subscription["trial_end"] = world.now
+        for item in items_of(subscription):
+            item["current_period_end"] = world.now
+    if "items" in params:
+        _change(world, subscription, params)
+    return world.save(subscription, "customer.subscription.updated")
+
+
+def _cancel_terms(world: World, subscription: Obj, params: Obj) -> None:
+    if "cancel_at_period_end" in params:
+        ending = params["cancel_at_period_end"]
+        subscription["cancel_at_period_end"] = ending
+        subscription["canceled_at"] = world.now if ending else None
+        subscription["cancel_at"] = items_of(subscription)[0]["current_period_end"] if ending else None
+        subscription["cancellation_details"]["reason"] = "cancellation_requested" if ending else None
+    elif "cancel_at" in params:
+        given = params["cancel_at"]
+        if isinstance(given, str) and given:
+            given = items_of(subscription)[0]["current_period_end"]
+        subscription["cancel_at"] = given or None
+        subscription["canceled_at"] = world.now if given else None
+    for name, value in (params.get("cancellation_details") or {}).items():
+        subscription["cancellation_details"][name] = value or None
+
+
+def _change(world: World, subscription: Obj, params: Obj) -> None:
+    behavior = params.get("proration_behavior", "create_prorations")
+    moment = params.get("proration_date", world.now)
+    restart = items_change(world, subscription, params["items"], behavior, moment)
+    if restart and subscription["status"] != "trialing":
+        period_restart(world, subscription, world.now)
+    elif behavior != "always_invoice":
+        return
+    if subscription["status"] == "trialing":
+        return
+    invoice = change_invoice(world, subscription, restart=restart)
+    if not invoice["lines"]["data"]:
+        return
+    subscription["latest_invoice"] = invoice["id"]
+    world.save(subscription, "customer.subscription.updated")
+    world.save(invoice, "invoice.created")
+    invoice_finalize(world, invoice)
+    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
+        try:
+            invoice_attempt(world, invoice)
+        except StripeError as error:
+            if params.get("payment_behavior") == "error_if_incomplete":
+                error.keep = False
+                raise
+
+
+@route("DELETE", "/v1/subscriptions/{subscription_exposed_id}")
+def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] in ENDED:
+        world.get("subscription", "")
+    details = params.get("cancellation_details") or {}
+    if params.get("prorate"):
+        items = [{"id": i["id"], "quantity": 0} for i in items_of(subscription)]
+        before = [dict(i) for i in items_of(subscription)]
+        items_change(world, subscription, items, "create_prorations", world.now)
+        subscription["items"]["data"] = before
+    if params.get("invoice_now"):
+        invoice = change_invoice(world, subscription, restart=False)
+        if invoice["lines"]["data"]:
+            world.save(invoice, "invoice.created")
+            invoice_finalize(world, invoice, next_attempt=world.now)
+    subscription_end(world, subscription, reason="cancellation_requested", comment=details.get("comment"),
+                     feedback=details.get("feedback"))
+    return subscription
+
+
+@route("GET", "/v1/subscriptions")
+def subscription_list(world: World, params: Obj) -> Obj:
+    status = params.get("status")
+    wanted = {"all": None, "ended": list(ENDED), None: ["incomplete", "trialing", "active", "past_due", "unpaid"]}
+    where = {
+        "customer": params.get("customer"),
+        "collection_method": params.get("collection_method"),
+        "status": wanted.get(status, status),
+        "items.data[0].price.id": params.get("price"),
+    }
+    return page(world, "subscription", params, "/v1/subscriptions", where)
+
+
+@route("GET", "/v1/subscription_items")
+def item_list(world: World, params: Obj) -> Obj:
+    subscription = world.get("subscription", params["subscription"], "subscription")
+    return slice_of(items_of(subscription), params, subscription["items"]["url"])
+
+
+@route("GET", "/v1/subscription_items/{item}")
+def item_retrieve(world: World, params: Obj, item_id: str) -> Obj:
+    for subscription_id in world.store.ids("subscription"):
+        for item in items_of(world.fetch(subscription_id)):
+            if item["id"] == item_id:
+                return item
+    return world.get("subscription_item", item_id)

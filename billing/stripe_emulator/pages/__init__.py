@@ -1,0 +1,1 @@
+"""The hosted pages: plain HTML forms, one style sheet, no script, a strict policy."""
