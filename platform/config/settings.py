@@ -150,14 +150,17 @@ CELERY: dict[str, Any] = {
 
 # ── Object storage ───────────────────────────────────────────────────────────
 STORAGE_BUCKET = env.text("STORAGE_BUCKET")
+_STORE = {
+    "endpoint_url": env.text("STORAGE_ENDPOINT") or None,
+    "access_key": env.secret("STORAGE_ACCESS_KEY") or None,
+    "secret_key": env.secret("STORAGE_SECRET_KEY") or None,
+}
 if STORAGE_BUCKET:
     _OBJECTS: dict[str, Any] = {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": STORAGE_BUCKET,
-            "endpoint_url": env.text("STORAGE_ENDPOINT") or None,
-            "access_key": env.secret("STORAGE_ACCESS_KEY") or None,
-            "secret_key": env.secret("STORAGE_SECRET_KEY") or None,
+            **_STORE,
             "file_overwrite": False,
             "querystring_expire": 300,
         },
