@@ -49,10 +49,11 @@ class Limit:
 
     @property
     def name(self) -> str:
-        """Stable name of the counter, unique within a tenant."""
-        if self.kind in _UNITS:
-            return f"{self.scope}:{self.scope_id}:{self.kind}:{self.window_ms}"
-        return f"{self.scope}:{self.scope_id}:{self.kind}"
+        """Stable name of the counter, unique within a tenant, and short: it travels with each call."""
+        whose = "t" if self.scope == "tenant" else self.scope[0] + self.scope_id
+        if self.kind in _UNITS and self.window_ms != MINUTE_MS:
+            return f"{whose}:{self.kind[0]}{self.window_ms}"
+        return f"{whose}:{self.kind[0]}"
 
 
 class TenantKeys:

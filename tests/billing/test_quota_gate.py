@@ -168,7 +168,7 @@ def test_a_missing_lease_is_asked_for_and_the_call_waits_for_it(server: QuotaSer
         gate.close()
 
     asyncio.run(main())
-    assert asked[0] == (tenant_id.hex, f"tenant:{tenant_id.hex}:spend")
+    assert asked[0] == (tenant_id.hex, "t:s")
 
 
 def test_without_the_server_money_is_closed_and_free_calls_are_bounded(tenant_id: uuid.UUID) -> None:

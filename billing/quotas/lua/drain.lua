@@ -7,6 +7,6 @@ local l = ARGV[1]
 local held = redis.call('HMGET', KEYS[1], l .. '.k', l .. '.a')
 if held[1] ~= ARGV[2] .. '@' .. BOOT then return {0, now} end
 local taken = math.min(math.max(0, tonumber(held[2])), tonumber(ARGV[3]))
-redis.call('HINCRBY', KEYS[1], l .. '.a', int(-taken))
-redis.call('HINCRBY', KEYS[1], l .. '.g', int(-taken))
+redis.call('HINCRBY', KEYS[1], l .. '.a', 0 - taken)
+redis.call('HINCRBY', KEYS[1], l .. '.g', 0 - taken)
 return {1, now, taken}

@@ -6,10 +6,9 @@ local now = now_ms()
 local rid = ARGV[1]
 local packed = redis.call('HGET', KEYS[4], rid)
 if not packed then return {2, now} end
-local record = cmsgpack.unpack(packed)
-local spec = cmsgpack.unpack(record[1])
+local record, spec = cmsgpack.unpack(packed)
 local more = {0, tonumber(ARGV[3]), tonumber(ARGV[4])}
-local deadline = math.max(record[5], now + tonumber(ARGV[2]))
+local deadline = math.max(record[4], now + tonumber(ARGV[2]))
 local buckets, concs, leases = spec[1], spec[3], spec[4]
 
 local levels = {}
@@ -26,7 +25,7 @@ if more[3] > 0 then
   for i, l in ipairs(leases) do
     local held = redis.call('HMGET', KEYS[2], l .. '.k', l .. '.x', l .. '.a')
     -- A lease that was replaced since the reservation cannot carry its extension: the two must stay one sum.
-    if not alive(held[1], held[2], now) or held[1] ~= record[6][i] then return {0, now, #buckets + #concs + i, -2} end
+    if not alive(held[1], held[2], now) or held[1] ~= record[5][i] then return {0, now, #buckets + #concs + i, -2} end
     if more[3] > tonumber(held[3]) then return {0, now, #buckets + #concs + i, -3} end
   end
 end
@@ -34,7 +33,7 @@ end
 if #buckets > 0 then
   local write = {}
   for i = 1, #buckets do
-    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], int(levels[i])
+    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], levels[i]
     write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
   end
   redis.call('HSET', KEYS[1], unpack(write))
@@ -47,11 +46,11 @@ for _, c in ipairs(concs) do
 end
 if more[3] > 0 then
   for _, l in ipairs(leases) do
-    redis.call('HINCRBY', KEYS[2], l .. '.a', int(-more[3]))
-    redis.call('HINCRBY', KEYS[2], l .. '.h', int(more[3]))
+    redis.call('HINCRBY', KEYS[2], l .. '.a', 0 - more[3])
+    redis.call('HINCRBY', KEYS[2], l .. '.h', more[3])
   end
 end
-record[3], record[4], record[5] = record[3] + more[2], record[4] + more[3], deadline
-redis.call('HSET', KEYS[4], rid, cmsgpack.pack(record))
+record[2], record[3], record[4] = record[2] + more[2], record[3] + more[3], deadline
+redis.call('HSET', KEYS[4], rid, cmsgpack.pack(record) .. cmsgpack.pack(spec))
 redis.call('ZADD', KEYS[3], deadline, rid)
 return {1, now}

@@ -18,11 +18,11 @@ if count > 0 then
   for _, rid in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, count)) do
     local packed = redis.call('HGET', KEYS[3], rid)
     if packed then
-      local r = cmsgpack.unpack(packed)
+      local _, r = cmsgpack.unpack_one(packed)
       due[#due + 1] = rid
+      due[#due + 1] = r[2]
       due[#due + 1] = r[3]
-      due[#due + 1] = r[4]
-      due[#due + 1] = r[7]
+      due[#due + 1] = r[6]
     else
       redis.call('ZREM', KEYS[2], rid)
     end

@@ -1,15 +1,13 @@
--- Shared by all scripts. BOOT is the run id of the very server process this text was loaded into: a restarted or
+-- Shared by all scripts. Numbers are exact up to 2^53, and redis.call writes them as plain digits (but -0 as '-0':
+-- negate with 0 - n). A reservation's record is {requests, tokens, nano, deadline, lease tokens, reserved at} in
+-- msgpack, followed by the compiled limits it was made with.
+-- BOOT is the run id of the very server process this text was loaded into: a restarted or
 -- failed-over server has another one, so a lease that came back from an old snapshot is recognised and closed.
 local BOOT = '@BOOT@'
 
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
--- Numbers go to Redis as plain digits: Lua would write 1e+15.
-local function int(n)
-  return string.format('%.0f', n)
 end
 
 -- Level of a bucket now, in units of amount x window ms, so that refilling by the ms is exact integer arithmetic.

@@ -77,7 +77,7 @@ if nb > 0 then
   local write = {}
   for i, b in ipairs(buckets) do
     local level = levels[i] - amounts[b[1]] * b[3]
-    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], int(level)
+    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], level
     write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
     remaining[i] = math.max(0, math.floor(level / b[3]))
   end
@@ -93,11 +93,11 @@ for i, c in ipairs(concs) do
 end
 for i, l in ipairs(leases) do
   if tokens[i] ~= '' and amounts[3] > 0 then
-    redis.call('HINCRBY', KEYS[2], l .. '.a', int(-amounts[3]))
-    redis.call('HINCRBY', KEYS[2], l .. '.h', int(amounts[3]))
+    redis.call('HINCRBY', KEYS[2], l .. '.a', 0 - amounts[3])
+    redis.call('HINCRBY', KEYS[2], l .. '.h', amounts[3])
     remaining[nc + i] = remaining[nc + i] - amounts[3]
   end
 end
-redis.call('HSET', KEYS[4], rid, cmsgpack.pack({ARGV[1], amounts[1], amounts[2], amounts[3], deadline, tokens, now}))
+redis.call('HSET', KEYS[4], rid, cmsgpack.pack({amounts[1], amounts[2], amounts[3], deadline, tokens, now}) .. ARGV[1])
 redis.call('ZADD', KEYS[3], deadline, rid)
 return {1, now, low, unpack(remaining)}

@@ -7,9 +7,9 @@ local now = now_ms()
 local mode, rid = ARGV[1], ARGV[2]
 local packed = redis.call('HGET', KEYS[4], rid)
 if not packed then return {0, now} end
-local record = cmsgpack.unpack(packed)
-local reserved = {record[2], record[3], record[4]}
-if mode == 'expire' and record[5] > now then return {0, now} end
+local record, spec = cmsgpack.unpack(packed)
+local reserved = {record[1], record[2], record[3]}
+if mode == 'expire' and record[4] > now then return {0, now} end
 
 local actual = reserved
 if mode == 'release' then
@@ -19,11 +19,10 @@ elseif mode == 'settle' then
   actual = {reserved[1], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), reserved[3])}
 end
 
-local spec = cmsgpack.unpack(record[1])
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for i, b in ipairs(spec[1]) do
     local back = (reserved[b[1]] - actual[b[1]]) * b[3]
-    if back ~= 0 then redis.call('HINCRBY', KEYS[1], spec[2][2 * i - 1], int(back)) end
+    if back ~= 0 then redis.call('HINCRBY', KEYS[1], spec[2][2 * i - 1], back) end
   end
 end
 for _, c in ipairs(spec[3]) do
@@ -31,11 +30,11 @@ for _, c in ipairs(spec[3]) do
 end
 if reserved[3] > 0 then
   for i, l in ipairs(spec[4]) do
-    local token = record[6][i]
+    local token = record[5][i]
     if token ~= '' and redis.call('HGET', KEYS[2], l .. '.k') == token then
-      redis.call('HINCRBY', KEYS[2], l .. '.h', int(-reserved[3]))
-      redis.call('HINCRBY', KEYS[2], l .. '.u', int(actual[3]))
-      redis.call('HINCRBY', KEYS[2], l .. '.a', int(reserved[3] - actual[3]))
+      redis.call('HINCRBY', KEYS[2], l .. '.h', 0 - reserved[3])
+      redis.call('HINCRBY', KEYS[2], l .. '.u', actual[3])
+      redis.call('HINCRBY', KEYS[2], l .. '.a', reserved[3] - actual[3])
     end
   end
 end
