@@ -55,20 +55,26 @@ class Api:
             log.exception("%s %s failed", method, path)
             message = f"The local emulator failed on {method} {path}; its log has the reason."
             answer = Answer(500, {"error": {"message": message, "type": "api_error"}})
-        return Answer(answer.status, answer.body,
-                      {"Request-Id": request_id, "Stripe-Version": API_VERSION, **answer.headers})
+        return Answer(
+            answer.status, answer.body, {"Request-Id": request_id, "Stripe-Version": API_VERSION, **answer.headers}
+        )
 
-    def _call(self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str],
-              request_id: str) -> Answer:
+    def _call(
+        self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str], request_id: str
+    ) -> Answer:
         key = key_of(headers)
         found = self._router.match(method, path)
         if found is None:
-            raise StripeError(f"Unrecognized request URL ({method}: {path[:200]}). Please see "
-                              "https://stripe.com/docs or we can help at https://support.stripe.com/.", status=404)
+            raise StripeError(
+                f"Unrecognized request URL ({method}: {path[:200]}). Please see "
+                "https://stripe.com/docs or we can help at https://support.stripe.com/.",
+                status=404,
+            )
         route, ids = found
         if (route.method, route.path) not in HANDLERS:
-            raise StripeError(f"The local emulator does not know {method} {route.path} yet.", status=404,
-                              code="emulator_unsupported")
+            raise StripeError(
+                f"The local emulator does not know {method} {route.path} yet.", status=404, code="emulator_unsupported"
+            )
         params = params_check(route.params, self._params(method, query, body, headers))
         again = headers.get("Idempotency-Key") if method == "POST" else None
         if again is None:
@@ -81,8 +87,10 @@ class Api:
         if method == "POST" and body:
             kind = headers.get("Content-Type", "").split(";")[0].strip()
             if kind != "application/x-www-form-urlencoded":
-                raise StripeError(f"Invalid request (check that your POST content type is "
-                                  f"application/x-www-form-urlencoded); got {kind[:60]}.")
+                raise StripeError(
+                    f"Invalid request (check that your POST content type is "
+                    f"application/x-www-form-urlencoded); got {kind[:60]}."
+                )
             try:
                 given.update(form_decode(body.decode("utf-8")))
             except UnicodeDecodeError as error:
@@ -165,8 +173,11 @@ def key_of(headers: Mapping[str, str]) -> str:
         )
     if not key.startswith(KEY_PREFIX) or len(key) <= len(KEY_PREFIX):
         shown = key[:8] + "*" * max(0, min(len(key) - 8, 20))
-        raise StripeError(f"Invalid API Key provided: {shown}. The local emulator takes test keys (sk_test_...) only.",
-                          status=401, code="api_key_invalid")
+        raise StripeError(
+            f"Invalid API Key provided: {shown}. The local emulator takes test keys (sk_test_...) only.",
+            status=401,
+            code="api_key_invalid",
+        )
     return key
 
 

@@ -63,8 +63,11 @@ def _whole(value: Any, name: str, most: int) -> int:
 
 def _clock(world: World, given: Obj) -> Obj:
     now = world.now
-    target = _whole(given["to"], "to", now + MAX_ADVANCE) if "to" in given else now + _whole(
-        given.get("advance"), "advance", MAX_ADVANCE)
+    target = (
+        _whole(given["to"], "to", now + MAX_ADVANCE)
+        if "to" in given
+        else now + _whole(given.get("advance"), "advance", MAX_ADVANCE)
+    )
     woken = world.advance_to(target)
     return {**_state(world), "woken": woken}
 

@@ -68,8 +68,9 @@ class Server:
         path = request.path
         body = await request.read()
         if path.startswith("/v1/"):
-            answer = self.api.call(request.method, request.rel_url.raw_path, request.query_string, body,
-                                   request.headers)
+            answer = self.api.call(
+                request.method, request.rel_url.raw_path, request.query_string, body, request.headers
+            )
             self.courier.ring()
             return web.json_response(answer.body, status=answer.status, headers=answer.headers)
         if path == "/_ctl" or path.startswith("/_ctl/"):

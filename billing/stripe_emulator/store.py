@@ -136,9 +136,7 @@ class Store:
 
     def answer_of(self, name: str) -> tuple[str, int, str] | None:
         """(fingerprint, status, body) stored under an idempotency key."""
-        return self._db.execute(
-            "SELECT fingerprint, status, body FROM idempotency WHERE name = ?", (name,)
-        ).fetchone()
+        return self._db.execute("SELECT fingerprint, status, body FROM idempotency WHERE name = ?", (name,)).fetchone()
 
     def answer_put(self, name: str, fingerprint: str, status: int, body: str, at: float) -> None:
         """Remember an answer for a day; older ones go."""

@@ -246,11 +246,7 @@ def public(obj: Obj) -> Obj:
 
 def _changes(before: Obj, after: Obj) -> Obj:
     """The former values of the top-level fields that changed."""
-    return {
-        name: value
-        for name, value in public(before).items()
-        if name in after and after[name] != value
-    }
+    return {name: value for name, value in public(before).items() if name in after and after[name] != value}
 
 
 def _wants(endpoint: Obj, event_type: str) -> bool:

@@ -181,9 +181,7 @@ def _string(value: str, path: str) -> str:
 def _integer(value: str, path: str) -> int:
     digits = value[1:] if value.startswith("-") else value
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 18) or abs(int(value)) > MAX_INTEGER:
-        raise Mismatch(
-            StripeError(f"Invalid integer: {value[:40]}", code="parameter_invalid_integer", param=path)
-        )
+        raise Mismatch(StripeError(f"Invalid integer: {value[:40]}", code="parameter_invalid_integer", param=path))
     return int(value)
 
 

@@ -18,7 +18,8 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "expired_card": ("expired_card", "Your card has expired."),
     "incorrect_cvc": ("incorrect_cvc", "Your card's security code is incorrect."),
     "processing_error": (
-        "processing_error", "An error occurred while processing your card. Try again in a little bit."
+        "processing_error",
+        "An error occurred while processing your card. Try again in a little bit.",
     ),
 }
 

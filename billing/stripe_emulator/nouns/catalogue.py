@@ -10,8 +10,20 @@ from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-_PRODUCT = ("active", "description", "images", "marketing_features", "metadata", "name", "package_dimensions",
-            "shippable", "statement_descriptor", "tax_code", "unit_label", "url")
+_PRODUCT = (
+    "active",
+    "description",
+    "images",
+    "marketing_features",
+    "metadata",
+    "name",
+    "package_dimensions",
+    "shippable",
+    "statement_descriptor",
+    "tax_code",
+    "unit_label",
+    "url",
+)
 
 
 @route("POST", "/v1/products")
@@ -19,9 +31,7 @@ def product_create(world: World, params: Obj) -> Obj:
     product = world.new("product", "prod", active=True, type="service", updated=world.now)
     if "id" in params:
         if world.maybe(params["id"]) is not None:
-            raise StripeError(
-                f"Product already exists: {params['id']}", code="resource_already_exists", param="id"
-            )
+            raise StripeError(f"Product already exists: {params['id']}", code="resource_already_exists", param="id")
         product["id"] = params["id"]
     assign(product, params, *_PRODUCT)
     world.save(product, "product.created")
@@ -99,8 +109,11 @@ def price_make(world: World, params: Obj) -> Obj:
 
 def _currency(text: str) -> str:
     if len(text) != 3 or not text.isascii() or not text.isalpha():
-        raise StripeError(f"Invalid currency: {text[:20]}. Stripe currently supports these currencies: usd, eur, gbp, "
-                          "cny, jpy and others.", param="currency")
+        raise StripeError(
+            f"Invalid currency: {text[:20]}. Stripe currently supports these currencies: usd, eur, gbp, "
+            "cny, jpy and others.",
+            param="currency",
+        )
     return text.lower()
 
 
@@ -230,8 +243,10 @@ def price_for(world: World, item: Obj, param: str, *, recurring: bool | None = N
     else:
         raise missing(f"{param}[price]")
     if not price["active"]:
-        raise StripeError(f"The price specified is inactive. This field only accepts active prices. "
-                          f"(price: {price['id']})", param=f"{param}[price]")
+        raise StripeError(
+            f"The price specified is inactive. This field only accepts active prices. (price: {price['id']})",
+            param=f"{param}[price]",
+        )
     if recurring is not None and (price["type"] == "recurring") != recurring:
         wanted, got = ("recurring", "one_time") if recurring else ("one_time", "recurring")
         raise StripeError(

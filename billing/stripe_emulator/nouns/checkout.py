@@ -18,8 +18,17 @@ from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World, new_id
 
 DAY = 86400
-_PLAIN = ("allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id", "customer_email",
-          "locale", "metadata", "submit_type", "success_url")
+_PLAIN = (
+    "allow_promotion_codes",
+    "billing_address_collection",
+    "cancel_url",
+    "client_reference_id",
+    "customer_email",
+    "locale",
+    "metadata",
+    "submit_type",
+    "success_url",
+)
 
 
 def web_url(text: str, param: str) -> str:
@@ -43,8 +52,9 @@ def session_create(world: World, params: Obj) -> Obj:
         payment_status="unpaid",
         payment_method_types=["card"],
         payment_method_options={},
-        payment_method_collection=params.get("payment_method_collection", "always") if mode == "subscription" else
-        "if_required",
+        payment_method_collection=params.get("payment_method_collection", "always")
+        if mode == "subscription"
+        else "if_required",
         metadata={},
         expires_at=params.get("expires_at", world.now + DAY),
         phone_number_collection={"enabled": False},
@@ -52,13 +62,16 @@ def session_create(world: World, params: Obj) -> Obj:
     )
     session["id"] = new_id("cs_test", 58)
     if not world.now + 1800 <= session["expires_at"] <= world.now + DAY:
-        raise StripeError("The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session "
-                          "creation.", param="expires_at")
+        raise StripeError(
+            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
+            param="expires_at",
+        )
     assign(session, params, *_PLAIN)
     if "customer" in params:
         if "customer_email" in params:
-            raise StripeError("You may only specify one of these parameters: customer, customer_email.",
-                              param="customer")
+            raise StripeError(
+                "You may only specify one of these parameters: customer, customer_email.", param="customer"
+            )
         session["customer"] = customer_alive(world, params["customer"], "customer")["id"]
     session["customer_creation"] = None if session["customer"] else params.get("customer_creation", "if_required")
     session["_lines"] = _lines(world, params, mode)
@@ -98,12 +111,24 @@ def _lines(world: World, params: Obj, mode: str) -> list[Obj]:
             raise StripeError("Invalid quantity: must be at least 1", param=f"{param}[quantity]")
         product = world.fetch(price["product"])
         amount = amount_of(price, quantity)
-        line = world.new("item", "li", currency=price["currency"], description=product["name"], price=price,
-                         quantity=quantity, amount_subtotal=amount, amount_total=amount, discounts=[], taxes=[])
+        line = world.new(
+            "item",
+            "li",
+            currency=price["currency"],
+            description=product["name"],
+            price=price,
+            quantity=quantity,
+            amount_subtotal=amount,
+            amount_total=amount,
+            discounts=[],
+            taxes=[],
+        )
         lines.append(line)
     if mode == "subscription" and not any(line["price"]["type"] == "recurring" for line in lines):
-        raise StripeError("You must provide at least one recurring price in `subscription` mode when using prices.",
-                          param="line_items")
+        raise StripeError(
+            "You must provide at least one recurring price in `subscription` mode when using prices.",
+            param="line_items",
+        )
     if len({line["currency"] for line in lines}) > 1:
         raise StripeError("All prices must have the same currency.", param="line_items")
     return lines
@@ -150,9 +175,16 @@ def session_pay(world: World, session: Obj, card: Obj, email: str, name: str) ->
         error.keep = False
         raise
     session.update(status="complete", url=None)
-    session["customer_details"] = {"address": None, "business_name": None, "email": email or None,
-                                   "individual_name": None, "name": name or None, "phone": None,
-                                   "tax_exempt": "none", "tax_ids": []}
+    session["customer_details"] = {
+        "address": None,
+        "business_name": None,
+        "email": email or None,
+        "individual_name": None,
+        "name": name or None,
+        "phone": None,
+        "tax_exempt": "none",
+        "tax_ids": [],
+    }
     world.save(session)
     world.emit("checkout.session.completed", session)
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
@@ -187,14 +219,21 @@ def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj) ->
     for line in once:
         _one_time_item(world, customer, line)
     kept = {name: data[name] for name in ("metadata", "description", "trial_period_days", "trial_end") if name in data}
-    subscription = subscription_make(world, customer, {
-        **kept,
-        "items": [{"price": line["price"]["id"], "quantity": line["quantity"]}
-                  for line in session["_lines"] if line["price"]["type"] == "recurring"],
-        "default_payment_method": method["id"],
-        "payment_behavior": "error_if_incomplete",
-        "discounts": session["_coupons"],
-    })
+    subscription = subscription_make(
+        world,
+        customer,
+        {
+            **kept,
+            "items": [
+                {"price": line["price"]["id"], "quantity": line["quantity"]}
+                for line in session["_lines"]
+                if line["price"]["type"] == "recurring"
+            ],
+            "default_payment_method": method["id"],
+            "payment_behavior": "error_if_incomplete",
+            "discounts": session["_coupons"],
+        },
+    )
     session["subscription"] = subscription["id"]
     session["invoice"] = subscription["latest_invoice"]
     free = subscription["status"] == "trialing" or session["amount_total"] == 0
@@ -204,8 +243,11 @@ def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj) ->
 def _one_time_item(world: World, customer: Obj, line: Obj) -> None:
     from billing.stripe_emulator.nouns.invoice_calls import item_make
 
-    item = item_make(world, customer, {"pricing": {"price": line["price"]["id"]}, "quantity": line["quantity"],
-                                       "description": line["description"]})
+    item = item_make(
+        world,
+        customer,
+        {"pricing": {"price": line["price"]["id"]}, "quantity": line["quantity"], "description": line["description"]},
+    )
     world.save(item, "invoiceitem.created")
 
 
@@ -214,8 +256,12 @@ def _charge(world: World, session: Obj, customer: Obj | None, method: Obj) -> No
         session["payment_status"] = "no_payment_required"
         return
     data = session["_payment_intent_data"]
-    intent = intent_make(world, amount=session["amount_total"], currency=session["currency"],
-                         customer=customer["id"] if customer else None)
+    intent = intent_make(
+        world,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=customer["id"] if customer else None,
+    )
     assign(intent, data, "description", "metadata", "receipt_email", "setup_future_usage")
     session["payment_intent"] = intent["id"]
     intent_pay(world, intent, method)
@@ -236,8 +282,10 @@ def session_expire(world: World, session: Obj) -> None:
 def session_expire_call(world: World, params: Obj, session_id: str) -> Obj:
     session = world.get("checkout.session", session_id)
     if session["status"] != "open":
-        raise wrong_state(f"Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session "
-                          f"has a status of {session['status']}.")
+        raise wrong_state(
+            f'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session '
+            f"has a status of {session['status']}."
+        )
     session_expire(world, session)
     return session
 

@@ -23,8 +23,18 @@ def coupon_create(world: World, params: Obj) -> Obj:
         raise StripeError("Coupon already exists.", code="resource_already_exists", param="id")
     if coupon["duration"] == "repeating" and "duration_in_months" not in params:
         raise missing("duration_in_months")
-    assign(coupon, params, "percent_off", "amount_off", "currency", "name", "metadata", "max_redemptions",
-           "redeem_by", "duration_in_months")
+    assign(
+        coupon,
+        params,
+        "percent_off",
+        "amount_off",
+        "currency",
+        "name",
+        "metadata",
+        "max_redemptions",
+        "redeem_by",
+        "duration_in_months",
+    )
     return world.save(coupon, "coupon.created")
 
 

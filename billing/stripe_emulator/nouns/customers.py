@@ -9,8 +9,22 @@ from billing.stripe_emulator.registry import listens, route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-_PLAIN = ("address", "balance", "business_name", "description", "email", "individual_name", "invoice_prefix",
-          "metadata", "name", "next_invoice_sequence", "phone", "preferred_locales", "shipping", "tax_exempt")
+_PLAIN = (
+    "address",
+    "balance",
+    "business_name",
+    "description",
+    "email",
+    "individual_name",
+    "invoice_prefix",
+    "metadata",
+    "name",
+    "next_invoice_sequence",
+    "phone",
+    "preferred_locales",
+    "shipping",
+    "tax_exempt",
+)
 
 
 def customer_make(world: World, params: Obj) -> Obj:
@@ -25,8 +39,12 @@ def customer_make(world: World, params: Obj) -> Obj:
         preferred_locales=[],
         tax_exempt="none",
         metadata={},
-        invoice_settings={"custom_fields": None, "default_payment_method": None, "footer": None,
-                          "rendering_options": None},
+        invoice_settings={
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
     )
     _take(world, customer, params)
     return world.save(customer, "customer.created")

@@ -18,13 +18,21 @@ def endpoint_make(world: World, url: str, events: list[str], secret: str | None 
     """An endpoint with a secret of its own. It must be on this machine: nothing leaves it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise StripeError("Invalid URL: an explicit scheme (such as https) must be provided.", code="url_invalid",
-                          param="url")
+        raise StripeError(
+            "Invalid URL: an explicit scheme (such as https) must be provided.", code="url_invalid", param="url"
+        )
     if parts.hostname not in LOOPBACK:
-        raise StripeError("The local emulator delivers to this machine only (127.0.0.1, localhost).",
-                          code="url_invalid", param="url")
-    return world.new("webhook_endpoint", "we", url=url, enabled_events=events, status="enabled",
-                     secret=secret or f"whsec_{secrets.token_hex(24)}")
+        raise StripeError(
+            "The local emulator delivers to this machine only (127.0.0.1, localhost).", code="url_invalid", param="url"
+        )
+    return world.new(
+        "webhook_endpoint",
+        "we",
+        url=url,
+        enabled_events=events,
+        status="enabled",
+        secret=secret or f"whsec_{secrets.token_hex(24)}",
+    )
 
 
 @route("POST", "/v1/webhook_endpoints")

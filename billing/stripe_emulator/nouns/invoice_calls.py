@@ -29,8 +29,17 @@ from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import DryRun, World
 
-_INVOICE = ("auto_advance", "collection_method", "custom_fields", "default_payment_method", "description", "due_date",
-            "footer", "metadata", "statement_descriptor")
+_INVOICE = (
+    "auto_advance",
+    "collection_method",
+    "custom_fields",
+    "default_payment_method",
+    "description",
+    "due_date",
+    "footer",
+    "metadata",
+    "statement_descriptor",
+)
 
 
 @route("POST", "/v1/invoices")
@@ -50,8 +59,11 @@ def invoice_create(world: World, params: Obj) -> Obj:
     if "days_until_due" in params:
         invoice["_days_until_due"] = params["days_until_due"]
     if subscription is not None:
-        invoice["parent"] = {"type": "subscription_details", "quote_details": None,
-                             "subscription_details": {"metadata": {}, "subscription": subscription["id"]}}
+        invoice["parent"] = {
+            "type": "subscription_details",
+            "quote_details": None,
+            "subscription_details": {"metadata": {}, "subscription": subscription["id"]},
+        }
     invoice["discounts"] = discounts_make(world, params.get("discounts"), invoice=invoice["id"])
     if invoice["auto_advance"]:
         invoice["automatically_finalizes_at"] = world.now + FINALIZE_AFTER
@@ -179,8 +191,11 @@ def payment_retrieve(world: World, params: Obj, payment_id: str) -> Obj:
 
 @route("GET", "/v1/invoice_payments")
 def payment_list(world: World, params: Obj) -> Obj:
-    where = {"invoice": params.get("invoice"), "status": params.get("status"),
-             "payment.payment_intent": params.get("payment", {}).get("payment_intent")}
+    where = {
+        "invoice": params.get("invoice"),
+        "status": params.get("status"),
+        "payment.payment_intent": params.get("payment", {}).get("payment_intent"),
+    }
     return page(world, "invoice_payment", params, "/v1/invoice_payments", where)
 
 
@@ -200,12 +215,16 @@ def item_create(world: World, params: Obj) -> Obj:
     if "subscription" in params:
         subscription = world.get("subscription", params["subscription"], "subscription")
         item["_subscription"] = subscription["id"]
-        item["parent"] = {"type": "subscription_details",
-                          "subscription_details": {"subscription": subscription["id"], "subscription_item": None}}
+        item["parent"] = {
+            "type": "subscription_details",
+            "subscription_details": {"subscription": subscription["id"], "subscription_item": None},
+        }
     if invoice is not None:
         if item["currency"] != invoice["currency"]:
-            raise StripeError(f"The currency of the item ({item['currency']}) is not that of the invoice "
-                              f"({invoice['currency']}).", param="currency")
+            raise StripeError(
+                f"The currency of the item ({item['currency']}) is not that of the invoice ({invoice['currency']}).",
+                param="currency",
+            )
         item["invoice"] = invoice["id"]
     world.save(item, "invoiceitem.created")
     if invoice is not None:

@@ -311,8 +311,9 @@ def _intent_cancel(world: World, invoice: Obj) -> None:
 @extra("invoice", "payments")
 def invoice_payments(world: World, invoice: Obj) -> Obj:
     """The payments made towards an invoice."""
-    return listing(world.find("invoice_payment", invoice=invoice["id"]),
-                   f"/v1/invoice_payments?invoice={invoice['id']}")
+    return listing(
+        world.find("invoice_payment", invoice=invoice["id"]), f"/v1/invoice_payments?invoice={invoice['id']}"
+    )
 
 
 @extra("invoice", "confirmation_secret")

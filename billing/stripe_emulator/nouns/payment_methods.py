@@ -12,8 +12,18 @@ from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-_KEPT = {"id", "object", "allow_redisplay", "billing_details", "card", "created", "customer", "livemode", "metadata",
-         "type"}
+_KEPT = {
+    "id",
+    "object",
+    "allow_redisplay",
+    "billing_details",
+    "card",
+    "created",
+    "customer",
+    "livemode",
+    "metadata",
+    "type",
+}
 
 
 def method_make(world: World, card: TestCard, exp_month: int, exp_year: int, billing: Obj | None = None) -> Obj:
@@ -51,12 +61,17 @@ def method_from_card(world: World, card: Obj, billing: Obj | None = None) -> Obj
     month, year = card["exp_month"], card["exp_year"]
     year = year + 2000 if year < 100 else year
     if not 1 <= month <= 12:
-        raise card_error("Your card's expiration month is invalid.", code="invalid_expiry_month", decline_code=None,
-                         param="exp_month")
+        raise card_error(
+            "Your card's expiration month is invalid.",
+            code="invalid_expiry_month",
+            decline_code=None,
+            param="exp_month",
+        )
     now = time.gmtime(world.now)
     if (year, month) < (now.tm_year, now.tm_mon) or year > now.tm_year + 50:
-        raise card_error("Your card's expiration year is invalid.", code="invalid_expiry_year", decline_code=None,
-                         param="exp_year")
+        raise card_error(
+            "Your card's expiration year is invalid.", code="invalid_expiry_year", decline_code=None, param="exp_year"
+        )
     return method_make(world, found, month, year, billing)
 
 
@@ -71,8 +86,11 @@ def method_resolve(world: World, method_id: str, param: str = "payment_method") 
 def method_attach(world: World, method: Obj, customer: Obj) -> Obj:
     """Save a card to a customer; a card that refuses at once is refused here."""
     if method["customer"] not in (None, customer["id"]):
-        raise StripeError("The payment method you provided has already been attached to a customer.",
-                          code="payment_method_unexpected_state", param="payment_method")
+        raise StripeError(
+            "The payment method you provided has already been attached to a customer.",
+            code="payment_method_unexpected_state",
+            param="payment_method",
+        )
     if method["_refuses"] and not method["_later"]:
         raise refusal(method["_refuses"])
     if method["customer"] is None:
@@ -90,8 +108,9 @@ def method_create(world: World, params: Obj) -> Obj:
         name = card["token"].removeprefix("tok_")
         if name not in NAMED:
             raise StripeError(f"No such token: '{card['token'][:80]}'", code="resource_missing", param="card[token]")
-        return method_make(world, CARDS[NAMED[name]], 12, time.gmtime(world.now).tm_year + 3,
-                           params.get("billing_details"))
+        return method_make(
+            world, CARDS[NAMED[name]], 12, time.gmtime(world.now).tm_year + 3, params.get("billing_details")
+        )
     method = method_from_card(world, card, params.get("billing_details"))
     assign(method, params, "metadata", "allow_redisplay")
     return world.save(method)

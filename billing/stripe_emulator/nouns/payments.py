@@ -15,8 +15,16 @@ from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World, new_id, public
 
-_INTENT = ("description", "metadata", "receipt_email", "setup_future_usage", "shipping", "statement_descriptor",
-           "statement_descriptor_suffix", "transfer_group")
+_INTENT = (
+    "description",
+    "metadata",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_group",
+)
 _PLANNED = "planned_refusals"
 
 
@@ -47,8 +55,14 @@ def intent_make(world: World, *, amount: int, currency: str, customer: str | Non
         status="requires_payment_method",
         capture_method="automatic_async",
         payment_method_types=["card"],
-        payment_method_options={"card": {"installments": None, "mandate_options": None, "network": None,
-                                         "request_three_d_secure": "automatic"}},
+        payment_method_options={
+            "card": {
+                "installments": None,
+                "mandate_options": None,
+                "network": None,
+                "request_three_d_secure": "automatic",
+            }
+        },
         **fields,
     )
     intent["client_secret"] = new_id(f"{intent['id']}_secret")
@@ -97,8 +111,10 @@ def _charge(world: World, intent: Obj, method: Obj, refused: str | None) -> Obj:
         metadata=intent["metadata"],
         payment_intent=intent["id"],
         payment_method=method["id"],
-        payment_method_details={"type": "card", "card": {"brand": method["card"]["brand"],
-                                                         "last4": method["card"]["last4"]}},
+        payment_method_details={
+            "type": "card",
+            "card": {"brand": method["card"]["brand"], "last4": method["card"]["last4"]},
+        },
     )
     if refused is not None:
         charge["failure_code"], charge["failure_message"] = REFUSALS[refused]
@@ -108,8 +124,9 @@ def _charge(world: World, intent: Obj, method: Obj, refused: str | None) -> Obj:
 @route("POST", "/v1/payment_intents")
 def intent_create(world: World, params: Obj) -> Obj:
     if params["amount"] < 1:
-        raise StripeError("This value must be greater than or equal to 1.", code="parameter_invalid_integer",
-                          param="amount")
+        raise StripeError(
+            "This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount"
+        )
     customer = customer_alive(world, params["customer"], "customer")["id"] if "customer" in params else None
     intent = intent_make(world, amount=params["amount"], currency=params["currency"].lower(), customer=customer)
     assign(intent, params, *_INTENT)
@@ -122,8 +139,9 @@ def intent_create(world: World, params: Obj) -> Obj:
 def _give_method(world: World, intent: Obj, method_id: str) -> None:
     method = method_resolve(world, method_id)
     if method["customer"] not in (None, intent["customer"]):
-        raise StripeError("The provided PaymentMethod cannot be attached. It belongs to another Customer.",
-                          param="payment_method")
+        raise StripeError(
+            "The provided PaymentMethod cannot be attached. It belongs to another Customer.", param="payment_method"
+        )
     intent["payment_method"] = method["id"]
     intent["status"] = "requires_confirmation"
 
@@ -137,8 +155,10 @@ def intent_retrieve(world: World, params: Obj, intent_id: str) -> Obj:
 def intent_update(world: World, params: Obj, intent_id: str) -> Obj:
     intent = world.get("payment_intent", intent_id)
     if intent["status"] in ("succeeded", "canceled") and set(params) - {"metadata", "description", "expand"}:
-        raise wrong_state(f"This PaymentIntent could not be updated because it has a status of {intent['status']}.",
-                          code="payment_intent_unexpected_state")
+        raise wrong_state(
+            f"This PaymentIntent could not be updated because it has a status of {intent['status']}.",
+            code="payment_intent_unexpected_state",
+        )
     assign(intent, params, *_INTENT, "amount")
     if "payment_method" in params:
         _give_method(world, intent, params["payment_method"])
@@ -166,8 +186,10 @@ def intent_confirm(world: World, params: Obj, intent_id: str) -> Obj:
 def intent_cancel(world: World, params: Obj, intent_id: str) -> Obj:
     intent = world.get("payment_intent", intent_id)
     if intent["status"] in ("succeeded", "canceled"):
-        raise wrong_state(f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}.",
-                          code="payment_intent_unexpected_state")
+        raise wrong_state(
+            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}.",
+            code="payment_intent_unexpected_state",
+        )
     intent.update(status="canceled", canceled_at=world.now, cancellation_reason=params.get("cancellation_reason"))
     return world.save(intent, "payment_intent.canceled")
 
@@ -201,10 +223,20 @@ def refund_create(world: World, params: Obj) -> Obj:
     if left <= 0:
         raise StripeError(f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
     if not 0 < amount <= left:
-        raise StripeError(f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).",
-                          param="amount")
-    refund = world.new("refund", "re", amount=amount, currency=charge["currency"], charge=charge_id, metadata={},
-                       payment_intent=charge["payment_intent"], status="succeeded", reason=params.get("reason"))
+        raise StripeError(
+            f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).", param="amount"
+        )
+    refund = world.new(
+        "refund",
+        "re",
+        amount=amount,
+        currency=charge["currency"],
+        charge=charge_id,
+        metadata={},
+        payment_intent=charge["payment_intent"],
+        status="succeeded",
+        reason=params.get("reason"),
+    )
     assign(refund, params, "metadata")
     world.save(refund, "refund.created")
     charge["amount_refunded"] += amount

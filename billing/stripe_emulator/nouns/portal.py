@@ -25,8 +25,13 @@ def session_create(world: World, params: Obj) -> Obj:
     configuration = _default(world)
     if "configuration" in params:
         configuration = world.get("billing_portal.configuration", params["configuration"], "configuration")
-    session = world.new("billing_portal.session", "bps", customer=customer["id"], configuration=configuration["id"],
-                        return_url=params.get("return_url") or configuration["default_return_url"])
+    session = world.new(
+        "billing_portal.session",
+        "bps",
+        customer=customer["id"],
+        configuration=configuration["id"],
+        return_url=params.get("return_url") or configuration["default_return_url"],
+    )
     if session["return_url"]:
         web_url(session["return_url"], "return_url")
     assign(session, params, "locale", "on_behalf_of")
@@ -37,7 +42,8 @@ def session_create(world: World, params: Obj) -> Obj:
     session["url"] = f"{world.public_url}/p/session/{session['id']}/{secret}"
     if "flow_data" in params:
         session["url"] += {"payment_method_update": "#card", "subscription_cancel": "#plan"}.get(
-            params["flow_data"]["type"], "")
+            params["flow_data"]["type"], ""
+        )
     return world.save(session)
 
 
@@ -48,8 +54,9 @@ def _default(world: World) -> Obj:
 
 @route("POST", "/v1/billing_portal/configurations")
 def configuration_create(world: World, params: Obj, *, default: bool = False) -> Obj:
-    configuration = world.new("billing_portal.configuration", "bpc", active=True, is_default=default, metadata={},
-                              updated=world.now)
+    configuration = world.new(
+        "billing_portal.configuration", "bpc", active=True, is_default=default, metadata={}, updated=world.now
+    )
     features = configuration["features"]
     for name in ("invoice_history", "payment_method_update", "subscription_cancel"):
         features[name]["enabled"] = default

@@ -34,8 +34,9 @@ def items_change(world: World, subscription: Obj, given: list[Obj], behavior: st
     old_rhythm, was_free = rhythm(subscription), not _cost(before)
     after = _merged(world, subscription, given)
     if not after:
-        raise StripeError("A subscription must have at least one active plan. To cancel one, cancel the subscription.",
-                          param="items")
+        raise StripeError(
+            "A subscription must have at least one active plan. To cancel one, cancel the subscription.", param="items"
+        )
     subscription["items"]["data"] = after
     restart = rhythm(subscription) != old_rhythm or (was_free and _cost(after) > 0)
     start, end = before[0]["current_period_start"], before[0]["current_period_end"]
@@ -57,8 +58,10 @@ def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
         if "id" not in entry:
             same = next((i for i in items.values() if i["price"]["id"] == entry.get("price")), None)
             if same is not None:
-                raise StripeError(f"Cannot add multiple subscription items with the same plan: {entry.get('price')}",
-                                  param=f"{param}[price]")
+                raise StripeError(
+                    f"Cannot add multiple subscription items with the same plan: {entry.get('price')}",
+                    param=f"{param}[price]",
+                )
             made = item_make(world, subscription, entry, param)
             items[made["id"]] = made
             continue
@@ -76,8 +79,17 @@ def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
     return list(items.values())
 
 
-def _prorate(world: World, subscription: Obj, before: list[Obj], after: list[Obj], part: float, moment: int, end: int,
-             *, credits_only: bool) -> None:
+def _prorate(
+    world: World,
+    subscription: Obj,
+    before: list[Obj],
+    after: list[Obj],
+    part: float,
+    moment: int,
+    end: int,
+    *,
+    credits_only: bool,
+) -> None:
     then = {item["id"]: item for item in before}
     now = {item["id"]: item for item in after}
     day = f"{datetime.fromtimestamp(moment, UTC):%d %b %Y}"
@@ -121,10 +133,15 @@ def _waiting(world: World, subscription: Obj, item: Obj, amount: int, text: str,
         metadata={},
         discounts=[],
         tax_rates=[],
-        pricing={"type": "price_details", "unit_amount_decimal": price["unit_amount_decimal"],
-                 "price_details": {"price": price["id"], "product": price["product"]}},
-        parent={"type": "subscription_details",
-                "subscription_details": {"subscription": subscription["id"], "subscription_item": item["id"]}},
+        pricing={
+            "type": "price_details",
+            "unit_amount_decimal": price["unit_amount_decimal"],
+            "price_details": {"price": price["id"], "product": price["product"]},
+        },
+        parent={
+            "type": "subscription_details",
+            "subscription_details": {"subscription": subscription["id"], "subscription_item": item["id"]},
+        },
     )
     made["_subscription"] = subscription["id"]
     world.save(made, "invoiceitem.created")
@@ -196,8 +213,9 @@ def preview_draft(world: World, params: Obj) -> Obj:
 
 def _preview_of(world: World, subscription: Obj, details: Obj) -> Obj:
     if subscription["status"] in ENDED or (subscription["cancel_at_period_end"] and "items" not in details):
-        raise StripeError("No upcoming invoices for customer: the subscription is ending.", status=404,
-                          code="invoice_upcoming_none")
+        raise StripeError(
+            "No upcoming invoices for customer: the subscription is ending.", status=404, code="invoice_upcoming_none"
+        )
     if "items" in details:
         behavior = details.get("proration_behavior", "create_prorations")
         moment = details.get("proration_date", world.now)

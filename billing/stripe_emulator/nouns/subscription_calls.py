@@ -40,8 +40,9 @@ def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
         customer = world.fetch(subscription["customer"])
         subscription["default_payment_method"] = method_attach(world, method, customer)["id"]
     if "discounts" in params:
-        subscription["discounts"] = discounts_make(world, params["discounts"], subscription=subscription_id,
-                                                   customer=subscription["customer"])
+        subscription["discounts"] = discounts_make(
+            world, params["discounts"], subscription=subscription_id, customer=subscription["customer"]
+        )
     _cancel_terms(world, subscription, params)
     if params.get("trial_end") == "now" and subscription["status"] == "trialing":
         subscription["trial_end"] = world.now
@@ -111,8 +112,13 @@ def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
         if invoice["lines"]["data"]:
             world.save(invoice, "invoice.created")
             invoice_finalize(world, invoice, next_attempt=world.now)
-    subscription_end(world, subscription, reason="cancellation_requested", comment=details.get("comment"),
-                     feedback=details.get("feedback"))
+    subscription_end(
+        world,
+        subscription,
+        reason="cancellation_requested",
+        comment=details.get("comment"),
+        feedback=details.get("feedback"),
+    )
     return subscription
 
 

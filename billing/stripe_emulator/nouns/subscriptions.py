@@ -1,8 +1,8 @@
 """Subscriptions: their states, items and first invoice.
 
-    incomplete -> active | trialing | incomplete_expired | canceled
-    trialing -> active | past_due | canceled
-    active <-> past_due -> canceled | unpaid
+incomplete -> active | trialing | incomplete_expired | canceled
+trialing -> active | past_due | canceled
+active <-> past_due -> canceled | unpaid
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def status_move(world: World, subscription: Obj, status: str) -> None:
         subscription["ended_at"] = world.now
         subscription["canceled_at"] = subscription["canceled_at"] or world.now
         world.save(subscription)
-        world.emit("customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated",
-                   subscription)
+        world.emit(
+            "customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", subscription
+        )
     else:
         world.save(subscription, "customer.subscription.updated")
 
@@ -85,8 +86,9 @@ def items_of(subscription: Obj) -> list[Obj]:
 
 def rhythm(subscription: Obj) -> tuple[str, int]:
     """Interval and count that all items share. Raises when they do not."""
-    found = {(i["price"]["recurring"]["interval"], i["price"]["recurring"]["interval_count"])
-             for i in items_of(subscription)}
+    found = {
+        (i["price"]["recurring"]["interval"], i["price"]["recurring"]["interval_count"]) for i in items_of(subscription)
+    }
     if len(found) != 1:
         raise StripeError("All items of one subscription must have the same billing interval here.", param="items")
     return found.pop()
@@ -129,13 +131,26 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
 
 
 def _blank(world: World, customer: Obj, params: Obj) -> Obj:
-    subscription = world.new("subscription", "sub", customer=customer["id"], status="incomplete", metadata={},
-                             start_date=world.now, default_tax_rates=[])
-    subscription["billing_mode"] = {"type": "flexible", "flexible": {"proration_discounts": "included"},
-                                    "updated_at": None}
+    subscription = world.new(
+        "subscription",
+        "sub",
+        customer=customer["id"],
+        status="incomplete",
+        metadata={},
+        start_date=world.now,
+        default_tax_rates=[],
+    )
+    subscription["billing_mode"] = {
+        "type": "flexible",
+        "flexible": {"proration_discounts": "included"},
+        "updated_at": None,
+    }
     subscription["cancellation_details"] = {"comment": None, "feedback": None, "feedback_option": None, "reason": None}
-    subscription["payment_settings"] = {"payment_method_options": None, "payment_method_types": None,
-                                        "save_default_payment_method": "off"}
+    subscription["payment_settings"] = {
+        "payment_method_options": None,
+        "payment_method_types": None,
+        "save_default_payment_method": "off",
+    }
     subscription["invoice_settings"]["issuer"] = {"type": "self"}
     assign(subscription, params, *_PLAIN)
     if subscription["collection_method"] == "send_invoice" and "days_until_due" not in params:
@@ -158,8 +173,9 @@ def _blank(world: World, customer: Obj, params: Obj) -> Obj:
 
 def _trial_end(world: World, params: Obj) -> int | None:
     if "trial_period_days" in params and "trial_end" in params:
-        raise StripeError("You may only specify one of these parameters: trial_end, trial_period_days.",
-                          param="trial_period_days")
+        raise StripeError(
+            "You may only specify one of these parameters: trial_end, trial_period_days.", param="trial_period_days"
+        )
     if params.get("trial_period_days", 0) > 0:
         return world.now + DAY * int(params["trial_period_days"])
     end = params.get("trial_end")
@@ -245,8 +261,14 @@ def first_invoice(world: World, subscription: Obj) -> Obj:
     """The invoice of the first period, as a draft."""
     item = items_of(subscription)[0]
     invoice = invoice_for(world, subscription, "subscription_create")
-    period_lines(world, invoice, subscription, item["current_period_start"], item["current_period_end"],
-                 free=subscription["status"] == "trialing")
+    period_lines(
+        world,
+        invoice,
+        subscription,
+        item["current_period_start"],
+        item["current_period_end"],
+        free=subscription["status"] == "trialing",
+    )
     pending_take(world, invoice, subscription["id"])
     invoice_total(world, invoice)
     subscription["latest_invoice"] = invoice["id"]
@@ -282,9 +304,7 @@ def on_paid(world: World, invoice: Obj) -> None:
         return
     if subscription["status"] == "incomplete" and invoice["billing_reason"] != "subscription_create":
         return
-    open_ones = world.find(
-        "invoice", parent__subscription_details__subscription=subscription["id"], status="open"
-    )
+    open_ones = world.find("invoice", parent__subscription_details__subscription=subscription["id"], status="open")
     if subscription["status"] == "incomplete" or not open_ones:
         status_move(world, subscription, "active")
 
@@ -303,8 +323,9 @@ def on_failed(world: World, invoice: Obj) -> None:
         status_move(world, subscription, end)
 
 
-def subscription_end(world: World, subscription: Obj, *, reason: str, comment: str | None = None,
-                     feedback: str | None = None) -> None:
+def subscription_end(
+    world: World, subscription: Obj, *, reason: str, comment: str | None = None, feedback: str | None = None
+) -> None:
     """Cancel now. The open first invoice of an incomplete one goes too."""
     details = subscription["cancellation_details"]
     details.update(reason=reason, comment=comment or details["comment"], feedback=feedback or details["feedback"])

@@ -49,13 +49,21 @@ def card_from(form: dict[str, str]) -> Obj:
     """The card of a posted form. Raises a card error for a date or code that cannot be."""
     expiry = _EXPIRY.match(form.get("expiry", ""))
     if expiry is None:
-        raise card_error("Your card's expiration date is incomplete: write it as MM/YY.", code="invalid_expiry",
-                         decline_code=None)
+        raise card_error(
+            "Your card's expiration date is incomplete: write it as MM/YY.", code="invalid_expiry", decline_code=None
+        )
     if not re.fullmatch(r"\d{3,4}", form.get("cvc", "").strip()):
-        raise card_error("Your card's security code is incomplete: it has three or four digits.", code="invalid_cvc",
-                         decline_code=None)
-    return {"number": form.get("number", ""), "exp_month": int(expiry[1]), "exp_year": int(expiry[2]),
-            "cvc": form["cvc"].strip()}
+        raise card_error(
+            "Your card's security code is incomplete: it has three or four digits.",
+            code="invalid_cvc",
+            decline_code=None,
+        )
+    return {
+        "number": form.get("number", ""),
+        "exp_month": int(expiry[1]),
+        "exp_year": int(expiry[2]),
+        "cvc": form["cvc"].strip(),
+    }
 
 
 def _attempt(world: World, act: Callable[[], object]) -> StripeError | None:
@@ -95,8 +103,10 @@ def _checkout(world: World, method: str, session_id: str, form: dict[str, str]) 
 
 def _checkout_page(world: World, session: Obj, refused: StripeError | None, form: dict[str, str]) -> Page:
     if session["status"] != "open":
-        words = {"complete": "This payment is complete. You can close this page.",
-                 "expired": "This checkout has expired. Go back and start again."}
+        words = {
+            "complete": "This payment is complete. You can close this page.",
+            "expired": "This checkout has expired. Go back and start again.",
+        }
         return _plain("Checkout", words[session["status"]], 200 if session["status"] == "complete" else 410)
     customer = world.maybe(session["customer"])
     email = form.get("email") or (customer and customer["email"]) or session["customer_email"] or ""
@@ -118,9 +128,9 @@ def _checkout_page(world: World, session: Obj, refused: StripeError | None, form
         f"<tbody>{rows}<tr class=total><td colspan=2>Due today</td>"
         f"<td class=num>{money(session['amount_total'], currency)}</td></tr></tbody></table></section>"
         f'<form class=card method=post action="/c/pay/{esc(session["id"])}">{error_box(refused and refused.message)}'
-        f'<label for=email>Email</label><input id=email name=email type=email autocomplete=email required '
+        f"<label for=email>Email</label><input id=email name=email type=email autocomplete=email required "
         f'maxlength=512 value="{esc(email)}"{locked}>{card_fields()}'
-        f'<label for=name>Name on card</label><input id=name name=name autocomplete=cc-name maxlength=200 '
+        f"<label for=name>Name on card</label><input id=name name=name autocomplete=cc-name maxlength=200 "
         f'value="{esc(form.get("name", ""))}">'
         f"<button class=whole type=submit>{press} {money(session['amount_total'], currency)}</button></form>"
         + (f'<p><a href="{esc(back)}">Cancel and go back</a></p>' if back else "")
@@ -133,7 +143,7 @@ def _per(price: Obj) -> str:
         return ""
     count = price["recurring"]["interval_count"]
     each = price["recurring"]["interval"] if count == 1 else f"{count} {price['recurring']['interval']}s"
-    return f'<br><span class=note>each {esc(each)}</span>'
+    return f"<br><span class=note>each {esc(each)}</span>"
 
 
 # Portal
@@ -180,8 +190,12 @@ def _portal_page(world: World, session: Obj, here: str, refused: StripeError | N
         f"<h2 id=card>Card</h2><section>{_card_line(world, session)}"
         f'<form method=post action="{esc(here)}/card">{card_fields()}<button type=submit>Save card</button></form>'
         "</section><h2>Invoices</h2><section>"
-        + (f"<table><thead><tr><th>Number</th><th>Date</th><th>State</th><th class=num>Amount</th></tr></thead>"
-           f"<tbody>{invoices}</tbody></table>" if invoices else "<p>No invoices yet.</p>")
+        + (
+            f"<table><thead><tr><th>Number</th><th>Date</th><th>State</th><th class=num>Amount</th></tr></thead>"
+            f"<tbody>{invoices}</tbody></table>"
+            if invoices
+            else "<p>No invoices yet.</p>"
+        )
         + "</section>"
     )
     return Page(document("Billing", body), refused.status if refused else 200)
@@ -209,18 +223,24 @@ def _card_line(world: World, session: Obj) -> str:
     if method is None:
         return "<p>No card saved.</p>"
     card = method["card"]
-    return (f"<p>{esc(card['brand'].capitalize())} ending in {esc(card['last4'])}, "
-            f"valid until {card['exp_month']:02d}/{card['exp_year']}.</p>")
+    return (
+        f"<p>{esc(card['brand'].capitalize())} ending in {esc(card['last4'])}, "
+        f"valid until {card['exp_month']:02d}/{card['exp_year']}.</p>"
+    )
 
 
 def _invoice_row(invoice: Obj, here: str) -> str:
     pay = ""
     if invoice["status"] == "open":
-        pay = (f'<form method=post action="{esc(here)}/pay"><input type=hidden name=id value="{esc(invoice["id"])}">'
-               "<button class=quiet type=submit>Pay now</button></form>")
-    return (f'<tr><td><a href="/i/{esc(invoice["id"])}">{esc(invoice["number"])}</a></td>'
-            f"<td>{day(invoice['created'])}</td><td>{esc(invoice['status'])}{pay}</td>"
-            f"<td class=num>{money(invoice['total'], invoice['currency'])}</td></tr>")
+        pay = (
+            f'<form method=post action="{esc(here)}/pay"><input type=hidden name=id value="{esc(invoice["id"])}">'
+            "<button class=quiet type=submit>Pay now</button></form>"
+        )
+    return (
+        f'<tr><td><a href="/i/{esc(invoice["id"])}">{esc(invoice["number"])}</a></td>'
+        f"<td>{day(invoice['created'])}</td><td>{esc(invoice['status'])}{pay}</td>"
+        f"<td class=num>{money(invoice['total'], invoice['currency'])}</td></tr>"
+    )
 
 
 # Invoice and home

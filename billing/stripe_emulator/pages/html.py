@@ -23,9 +23,7 @@ class Page:
     def policy(self) -> str:
         """The Content-Security-Policy. Browsers hold redirects after a form to `form-action` too."""
         ends = " ".join(("'self'", *self.targets))
-        return (
-            f"default-src 'none'; style-src 'self'; form-action {ends}; base-uri 'none'; frame-ancestors 'none'"
-        )
+        return f"default-src 'none'; style-src 'self'; form-action {ends}; base-uri 'none'; frame-ancestors 'none'"
 
 
 def esc(value: object) -> str:
