@@ -1,4 +1,4 @@
-"""`python -m inference --listen tcp://127.0.0.1:7070`: run one engine process until it is told to stop."""
+"""`python -m inference --listen 127.0.0.1:7070`: run one engine process until it is told to stop."""
 
 from __future__ import annotations
 

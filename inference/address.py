@@ -1,4 +1,4 @@
-"""Where an engine listens: `tcp://host:port` or `unix:///path/to/socket`."""
+"""Where an engine listens: `unix:/path/to/socket` or `host:port` (also written `unix:///path` and `tcp://host:port`)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read an address. Raises `ValueError` with the expected forms."""
-        scheme, _, rest = text.partition("://")
-        if scheme == "unix" and rest.startswith("/"):
-            return cls(path=rest)
-        host, _, port = rest.rpartition(":")
-        if scheme == "tcp" and host and port.isdigit() and int(port) < 65536:
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:").removeprefix("//")
+            if path.startswith("/"):
+                return cls(path=path)
+        host, _, port = text.removeprefix("tcp://").rpartition(":")
+        if host and "/" not in host and port.isdigit() and int(port) < 65536:
             return cls(host=host.strip("[]"), port=int(port))
-        raise ValueError(f"Bad engine address {text!r}: write tcp://host:port or unix:///path/to/socket.")
+        raise ValueError(f"Bad engine address {text!r}: write host:port or unix:/path/to/socket.")
 
     def __str__(self) -> str:
-        return f"unix://{self.path}" if self.path else f"tcp://{self.host}:{self.port}"
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"

@@ -107,7 +107,7 @@ class Runner:
         """Skip whatever of a job is not computed yet."""
         with self._work:
             if not job.cancelled and job.pending:
-                job.cancelled = True
+                self.scheduler.cancel(job)
                 self.counters.cancelled += 1
 
     def _loop(self) -> None:
@@ -163,7 +163,7 @@ class Runner:
                 job.compute_s += share
                 job.pending -= 1
                 if error is not None and not job.cancelled:
-                    job.cancelled, job.pending = True, 0
+                    self.scheduler.cancel(job)
                     done.append(job)
                 elif not job.pending and not job.cancelled:
                     done.append(job)

@@ -48,7 +48,9 @@ class Request:
     costs: list[int]
     weight: int = 1
     cancelled: bool = False
-    pending: int = 0
+    pending: int = 0  # rows not yet computed
+    queued: int = 0  # rows not yet taken into a batch
+    queued_cost: int = 0
 
 
 @dataclass(slots=True)
@@ -95,14 +97,26 @@ class Scheduler:
         if queue is None:
             received = max(self._received.pop(request.tenant, 0.0), self._floor)
             queue = self._queues[request.tenant] = _Queue(request.tenant, received)
-        request.pending = len(request.costs)
+        request.pending = request.queued = len(request.costs)
+        request.queued_cost = sum(request.costs)
         for index, cost in enumerate(request.costs):
             lane = queue.lanes.setdefault((request.group, length_class(cost)), deque())
             lane.append((self._arrivals, Row(request, index, cost)))
             self._arrivals += 1
-            self.cost += cost
-        queue.rows += len(request.costs)
-        self.rows += len(request.costs)
+        self._count(queue, request.queued, request.queued_cost)
+
+    def cancel(self, request: Request) -> None:
+        """Skip what of a request is still queued, and stop counting it at once."""
+        request.cancelled = True
+        queue = self._queues.get(request.tenant)
+        if queue is not None and request.queued:
+            self._count(queue, -request.queued, -request.queued_cost)
+            request.queued = request.queued_cost = 0
+
+    def _count(self, queue: _Queue, rows: int, cost: int) -> None:
+        queue.rows += rows
+        self.rows += rows
+        self.cost += cost
 
     def next_batch(self) -> list[Row]:
         """The rows to compute now; empty if nothing waits."""
@@ -151,10 +165,12 @@ class Scheduler:
     def _take(self, queue: _Queue, lane: deque[tuple[int, Row]]) -> Row | None:
         """The first row of a lane, or None if its request was cancelled meanwhile."""
         _, row = lane.popleft()
-        queue.rows -= 1
-        self.rows -= 1
-        self.cost -= row.cost
-        return None if row.request.cancelled else row
+        if row.request.cancelled:
+            return None
+        row.request.queued -= 1
+        row.request.queued_cost -= row.cost
+        self._count(queue, -1, -row.cost)
+        return row
 
     def _leave(self, queue: _Queue) -> None:
         """Remember what a tenant received only while it is ahead of the others."""

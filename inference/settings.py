@@ -48,7 +48,7 @@ class Settings:
         """Parse `python -m inference …`; the token comes from the environment, never from the command line."""
         parser = argparse.ArgumentParser(prog="python -m inference", description="Tunesmith's engine process.")
         add = parser.add_argument
-        add("--listen", required=True, help="tcp://host:port or unix:///path/to/socket")
+        add("--listen", required=True, help="host:port or unix:/path/to/socket")
         add("--backend", default="auto", choices=["auto", "openvino", "torch"])
         add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
         add("--precision", default="auto", choices=["auto", "bf16", "fp32"])

@@ -36,7 +36,7 @@ class EngineProcess:
 def running(*arguments: str) -> Iterator[EngineProcess]:
     """Start an engine, wait until it answers, stop it."""
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        address = f"unix://{folder}/socket"
+        address = f"unix:{folder}/socket"
         environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(
             [sys.executable, "-m", "inference", "--listen", address, *arguments], env=environment, cwd=ROOT

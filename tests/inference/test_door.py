@@ -1,0 +1,151 @@
+"""The engine's door: tokens, frames, broken peers, cancelling, load that fails, memory that runs out."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from inference import wire
+from inference.address import Address
+from inference.client import BlockingClient, EngineClient
+from inference.errors import BadArtefact, NoRoom, NotResident, Unauthorised, Unavailable
+from tests.inference.artefacts import BASE, make
+from tests.inference.conftest import TOKEN, running
+
+
+def connect(engine) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(5)
+    peer.connect(Address.parse(engine.address).path)
+    return peer
+
+
+def read_all(peer: socket.socket) -> list:
+    frames, answers = wire.Frames(), []
+    while data := peer.recv(65536):
+        answers += [wire.read_answer(body) for body in frames.feed(data)]
+    return answers
+
+
+def test_addresses_are_read_in_all_their_forms():
+    assert Address.parse("unix:/a/b").path == Address.parse("unix:///a/b").path == "/a/b"
+    assert Address.parse("127.0.0.1:70") == Address.parse("tcp://127.0.0.1:70") == Address("127.0.0.1", 70)
+    for text in ("", "nowhere", "unix:relative", "host:port", "host:99999", "http://host:80"):
+        with pytest.raises(ValueError, match="Bad engine address"):
+            Address.parse(text)
+
+
+def test_a_wrong_token_is_refused(engine):
+    with pytest.raises(Unauthorised, match="token is wrong"), BlockingClient(engine.address, "guess"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (wire.pack(wire.Health(1)), "unauthorised"),
+        (wire.pack(wire.Hello(99, TOKEN)), "unauthorised"),
+        (struct.pack(">I", 2**31), "too_large"),
+        (struct.pack(">I", 3) + b"abc", "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", "too_large"),
+    ],
+)
+def test_a_peer_that_speaks_nonsense_is_told_so_and_closed(engine, sent, code):
+    with connect(engine) as peer:
+        peer.sendall(sent)
+        answers = read_all(peer)
+    assert [answer.code for answer in answers] == [code]
+
+
+def test_frames_survive_any_cut():
+    messages = [wire.pack(wire.Hello(1, "x" * n)) for n in (0, 1, 300)]
+    stream = b"".join(messages)
+    for size in (1, 3, 7, len(stream)):
+        frames, bodies = wire.Frames(), []
+        for start in range(0, len(stream), size):
+            bodies += frames.feed(stream[start : start + size])
+        assert [wire.read_request(body).token for body in bodies] == ["", "x", "x" * 300]
+
+
+def test_many_calls_in_flight_find_their_own_answers(engine):
+    async def run():
+        client = EngineClient(engine.address, TOKEN)
+        texts = [f"{'word ' * (n % 7)}number {n}" for n in range(200)]
+        counted = await client.count(base=BASE.name, texts=texts)
+        answers = await asyncio.gather(*(client.embed(tenant="t", base=BASE.name, texts=[text]) for text in texts))
+        await client.close()
+        return counted.lengths, [answer.lengths[0] for answer in answers]
+
+    counted, answered = asyncio.run(run())
+    assert counted == answered
+
+
+def test_a_cancelled_call_is_cancelled_in_the_engine(engine):
+    async def run():
+        client = EngineClient(engine.address, TOKEN)
+        before = (await client.health()).cancelled
+        tasks = [
+            asyncio.create_task(client.embed(tenant="t", base=BASE.name, texts=["long text " * 200] * 200))
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        health = await client.health()
+        await client.embed(tenant="u", base=BASE.name, texts=["short"], timeout=20)
+        await client.close()
+        return health.cancelled - before
+
+    assert asyncio.run(run()) >= 1
+
+
+def test_the_client_opens_a_new_connection_after_a_restart(tmp_path):
+    async def run(address):
+        client = EngineClient(address, TOKEN)
+        await client.health()
+        return client
+
+    loop = asyncio.new_event_loop()
+    with running("--precision", "fp32") as engine:
+        client = loop.run_until_complete(run(engine.address))
+        loop.run_until_complete(client.health())
+        client._connection.close()
+        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.run_until_complete(client.health())
+    with pytest.raises(Unavailable):
+        loop.run_until_complete(client.health())
+    loop.run_until_complete(client.close())
+    loop.close()
+
+
+def test_loading_what_is_not_there_says_so(engine, tmp_path):
+    made = make(tmp_path / "a")
+    with engine.client() as client:
+        with pytest.raises(BadArtefact, match="does not exist"):
+            client.load(tenant="t", model="m", folder=str(tmp_path / "nothing"), sha256=made.sha256)
+        with pytest.raises(BadArtefact, match="registered"):
+            client.load(tenant="t", model="m", folder=str(made.folder), sha256="0" * 64)
+        with pytest.raises(NotResident):
+            client.classify(tenant="t", model="m", texts=["x"])
+
+
+def test_memory_is_bounded_and_outsiders_folders_are_closed(tmp_path):
+    inside = tmp_path / "inside"
+    first, second = make(inside / "1", "full", seed=1), make(inside / "2", "full", seed=2)
+    outside = make(tmp_path / "outside")
+    arguments = ("--precision", "fp32", "--resident-mib", "128", "--floor-mib", "0", "--root", str(inside))
+    with running(*arguments) as engine, engine.client() as client:
+        client.load(tenant="a", model="m", folder=str(first.folder), sha256=first.sha256)
+        client.load(tenant="b", model="m", folder=str(second.folder), sha256=second.sha256)
+        health = client.health()
+        assert [resident.tenant for resident in health.residents] == ["b"]
+        assert health.evictions == 1
+        with pytest.raises(BadArtefact, match="outside the folders"):
+            client.load(tenant="a", model="x", folder=str(outside.folder), sha256=outside.sha256)
+    with running("--resident-mib", "10", "--root", str(inside)) as engine, engine.client() as client:
+        with pytest.raises(NoRoom, match="all models together"):
+            client.load(tenant="a", model="m", folder=str(first.folder), sha256=first.sha256)

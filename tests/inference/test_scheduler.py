@@ -1,0 +1,163 @@
+"""Deciding, without a model: fairness, batches, bounds, cancelling."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.errors import Overloaded
+from inference.scheduler import Limits, Request, Scheduler, length_class
+
+
+class FakeModel:
+    """Computes nothing; remembers what it was given."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.batches: list[list[tuple[str, int]]] = []
+
+    def run(self, batches: int = 1_000_000) -> Counter[str]:
+        """Compute up to so many batches; returns rows by tenant."""
+        while batches and (batch := self.scheduler.next_batch()):
+            self.batches.append([(row.request.tenant, row.cost) for row in batch])
+            batches -= 1
+        return Counter(tenant for batch in self.batches for tenant, _ in batch)
+
+
+def request(tenant: str, rows: int = 1, cost: int = 10, weight: int = 1, group: str = "base") -> Request:
+    return Request(tenant=tenant, group=group, costs=[cost] * rows, weight=weight)
+
+
+def test_a_batch_takes_what_waits_from_every_tenant():
+    scheduler = Scheduler()
+    for tenant in "abc":
+        scheduler.submit(request(tenant, rows=2))
+    FakeModel(scheduler).run(1)
+    assert scheduler.rows == 0
+
+
+def test_a_flood_from_one_tenant_does_not_delay_another():
+    scheduler = Scheduler(Limits(batch_rows=8))
+    scheduler.submit(request("flood", rows=1000))
+    model = FakeModel(scheduler)
+    model.run(3)
+    scheduler.submit(request("quiet"))
+    model.run(1)
+    assert ("quiet", 10) in model.batches[-1]
+
+
+def test_two_busy_tenants_share_by_weight():
+    scheduler = Scheduler(Limits(batch_rows=8))
+    scheduler.submit(request("light", rows=2000, weight=1))
+    scheduler.submit(request("heavy", rows=2000, weight=3))
+    rows = FakeModel(scheduler).run(100)
+    assert rows["heavy"] / rows["light"] == pytest.approx(3, rel=0.05)
+
+
+def test_long_texts_count_more_than_short_ones():
+    scheduler = Scheduler(Limits(batch_rows=4))
+    scheduler.submit(request("long", rows=2000, cost=100))
+    scheduler.submit(request("short", rows=2000, cost=10))
+    rows = FakeModel(scheduler).run(200)
+    assert rows["short"] / rows["long"] == pytest.approx(10, rel=0.1)
+
+
+def test_silence_saves_nothing_up():
+    scheduler = Scheduler(Limits(batch_rows=8))
+    scheduler.submit(request("steady", rows=4000))
+    model = FakeModel(scheduler)
+    model.run(100)
+    model.batches.clear()
+    scheduler.submit(request("newcomer", rows=1000))
+    rows = model.run(20)
+    assert abs(rows["steady"] - rows["newcomer"]) <= 8
+
+
+def test_a_batch_holds_one_encoder_and_one_length_class():
+    scheduler = Scheduler()
+    for group in ("base", "own"):
+        for cost in (5, 16, 17, 100):
+            scheduler.submit(request("t", cost=cost, group=group))
+    seen = []
+    while batch := scheduler.next_batch():
+        assert len({row.request.group for row in batch}) == 1
+        assert len({length_class(row.cost) for row in batch}) == 1
+        seen += batch
+    assert len(seen) == 8
+
+
+def test_a_batch_is_bounded_in_rows_and_in_tokens():
+    scheduler = Scheduler(Limits(batch_rows=16, batch_tokens=1024))
+    scheduler.submit(request("t", rows=40, cost=10))
+    scheduler.submit(request("u", rows=40, cost=256))
+    while batch := scheduler.next_batch():
+        assert len(batch) <= (16 if batch[0].cost == 10 else 4)
+
+
+def test_the_door_refuses_a_tenant_whose_queue_is_full_and_nobody_else():
+    scheduler = Scheduler(Limits(rows_per_tenant=10))
+    scheduler.submit(request("full", rows=10))
+    with pytest.raises(Overloaded, match="of your texts") as refused:
+        scheduler.submit(request("full"))
+    assert refused.value.retry_after >= 1
+    scheduler.submit(request("other"))
+    assert scheduler.refused == 1
+
+
+def test_the_door_refuses_everybody_when_the_wait_would_be_too_long():
+    scheduler = Scheduler(Limits(wait_s=2))
+    scheduler.speed = 100.0
+    scheduler.submit(request("a", rows=30, cost=10))
+    with pytest.raises(Overloaded, match="busy"):
+        scheduler.submit(request("b"))
+    FakeModel(scheduler).run()
+    scheduler.submit(request("b"))
+
+
+def test_a_refused_request_leaves_no_row_behind():
+    scheduler = Scheduler(Limits(rows=10))
+    scheduler.submit(request("a", rows=8))
+    with pytest.raises(Overloaded):
+        scheduler.submit(request("b", rows=8))
+    assert FakeModel(scheduler).run() == {"a": 8}
+
+
+def test_cancelled_rows_are_skipped_and_cost_the_tenant_nothing():
+    scheduler = Scheduler(Limits(batch_rows=4))
+    gone, stays = request("a", rows=100), request("a", rows=2)
+    scheduler.submit(gone)
+    scheduler.submit(stays)
+    scheduler.cancel(gone)
+    assert scheduler.rows == 2
+    model = FakeModel(scheduler)
+    assert model.run() == {"a": 2}
+    assert len(model.batches) == 1
+    assert scheduler.rows == scheduler.cost == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcde"), st.integers(1, 5), st.integers(1, 600), st.integers(1, 4), st.booleans()),
+        max_size=60,
+    ),
+    st.integers(1, 16),
+)
+def test_every_row_is_computed_exactly_once_unless_cancelled(requests, batch_rows):
+    scheduler = Scheduler(Limits(batch_rows=batch_rows, batch_tokens=2048))
+    made = []
+    for tenant, rows, cost, weight, cancelled in requests:
+        made.append(request(tenant, rows, cost, weight))
+        scheduler.submit(made[-1])
+        if cancelled:
+            scheduler.cancel(made[-1])
+    computed = Counter()
+    while batch := scheduler.next_batch():
+        assert 1 <= len(batch) <= batch_rows
+        computed.update((id(row.request), row.index) for row in batch)
+    expected = {(id(r), i) for r in made if not r.cancelled for i in range(len(r.costs))}
+    assert set(computed) == expected
+    assert set(computed.values()) <= {1}
+    assert scheduler.rows == scheduler.cost == scheduler.tenants == 0
