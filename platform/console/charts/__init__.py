@@ -1,0 +1,28 @@
+"""Server-drawn charts: pure functions from numbers to SVG text. No Django, no script, no inline style.
+
+The plotted shapes live in a nested, stretched `<svg>`; texts and points are placed in percent of the outer one. So a
+chart fills any width and its labels keep their size, on paper and without script as well.
+"""
+
+from console.charts.bars import Bars, Column, bar_chart
+from console.charts.calibration import Bin, calibration_chart
+from console.charts.lines import LineChart, Series, line_chart, thin
+from console.charts.matrix import Matrix, confusion_matrix
+from console.charts.scale import ticks
+from console.charts.spark import spark_line
+
+__all__ = [
+    "Bars",
+    "Bin",
+    "Column",
+    "LineChart",
+    "Matrix",
+    "Series",
+    "bar_chart",
+    "calibration_chart",
+    "confusion_matrix",
+    "line_chart",
+    "spark_line",
+    "thin",
+    "ticks",
+]

@@ -1,0 +1,82 @@
+"""Stacked bars a day (or class): usage, cost, label counts. Always from zero; a limit is a dashed line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from console.charts.scale import label, percent, place, ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One bar: its name under the axis and one part per key, bottom first."""
+
+    name: str
+    parts: Sequence[float]
+
+    @property
+    def total(self) -> float:
+        """Height of the whole bar."""
+        return sum(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A bar chart ready for the `<c-bars>` component."""
+
+    id: str
+    title: str
+    finding: str
+    keys: list[str]
+    columns: list[Column]
+    svg: str
+    unit: str
+
+
+def bar_chart(
+    *,
+    id: str,
+    title: str,
+    finding: str,
+    keys: Sequence[str],
+    columns: Sequence[Column],
+    unit: str = "",
+    limit: float | None = None,
+) -> Bars:
+    """Draw stacked columns. At most six keys keep distinct tones; callers fold the rest into the last."""
+    return Bars(id, title, finding, list(keys), list(columns), _draw(list(columns), unit, limit), unit)
+
+
+def _draw(columns: list[Column], unit: str, limit: float | None) -> str:
+    highest = max([c.total for c in columns] + [limit or 0.0, 0.0])
+    ys = ticks(0.0, highest or 1.0, 5)
+    parts = ['<svg class="drawing" focusable="false" aria-hidden="true">']
+    for tick in ys:
+        y = percent(1 - place(tick, 0.0, ys[-1]))
+        text = f"{unit}{label(tick)}" if unit == "$" else label(tick)
+        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="-8" y="{y}" dy="4" text-anchor="end">{escape(text)}</text>')
+    width = 1 / max(1, len(columns))
+    every = max(1, -(-len(columns) // 5))
+    for i, column in enumerate(columns):
+        below = 0.0
+        for tone, part in enumerate(column.parts, 1):
+            if part <= 0:
+                continue
+            top = place(below + part, 0.0, ys[-1])
+            parts.append(
+                f'<rect class="bar f{min(tone, 6)}" x="{percent((i + 0.14) * width)}" y="{percent(1 - top)}" '
+                f'width="{percent(width * 0.72)}" height="{percent(part / ys[-1])}">'
+                f"<title>{escape(column.name)}: {escape(label(part))}</title></rect>"
+            )
+            below += part
+        if i % every == 0:
+            parts.append(
+                f'<text x="{percent((i + 0.5) * width)}" y="100%" dy="18" text-anchor="middle">'
+                f"{escape(column.name)}</text>"
+            )
+    if limit is not None:
+        y = percent(1 - place(limit, 0.0, ys[-1]))
+        parts.append(f'<line class="limit" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
+    parts.append("</svg>")
+    return "".join(parts)

@@ -1,0 +1,109 @@
+"""What surrounds every console page: the organisation, its projects, and the navigation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from tenants.access import Membership
+from tenants.models import Project, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place to go."""
+
+    label: str | Promise
+    href: str
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A navigation entry; `go` is its key after `g`."""
+
+    label: str | Promise
+    href: str
+    icon: str
+    current: bool
+    go: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Everything `console/base.html` shows around a page."""
+
+    tenant: Tenant
+    project: Project
+    home: str
+    project_path: str
+    """`<org slug>/<project slug>`, the context of search."""
+    projects: list[Link] = field(default_factory=list)
+    tenants: list[Link] = field(default_factory=list)
+    groups: list[list[Entry]] = field(default_factory=list)
+    viewing_as: str = ""
+
+
+PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
+    # section, label, url name, icon, key after g
+    ("overview", _("Overview"), "console:overview", "house", "o"),
+    ("datasets", _("Datasets"), "console:datasets", "database", "d"),
+    ("jobs", _("Jobs"), "console:jobs", "wrench", "j"),
+    ("models", _("Models"), "console:models", "box", "m"),
+    ("deployments", _("Deployments"), "console:deployments", "radio-tower", ""),
+    ("playground", _("Playground"), "console:playground", "square-terminal", "p"),
+    ("keys", _("API keys"), "console:keys", "key-round", "k"),
+)
+ORG_PAGES: tuple[tuple[str, Any, str, str, str, str], ...] = (
+    # section, label, url name, icon, key after g, scope
+    ("usage", _("Usage"), "console:usage", "chart-column", "u", "usage.read"),
+    ("billing", _("Billing"), "console:billing", "credit-card", "", "billing.read"),
+    ("members", _("Members"), "console:members", "users", "", "members.read"),
+    ("audit", _("Audit log"), "console:audit", "scroll-text", "", "audit.read"),
+    ("settings", _("Settings"), "console:settings", "settings", "", ""),
+)
+
+
+def navigation(*, org: str, project: str, scopes: frozenset[str], section: str) -> list[list[Entry]]:
+    """Entries in groups; a page the role cannot open is left out."""
+    work = [
+        Entry(label, reverse(name, args=[org, project]), icon, key == section, go)
+        for key, label, name, icon, go in PROJECT_PAGES
+        if key != "keys" or "keys.read" in scopes
+    ]
+    organisation = [
+        Entry(label, reverse(name, args=[org]), icon, key == section, go)
+        for key, label, name, icon, go, scope in ORG_PAGES
+        if not scope or scope in scopes
+    ]
+    return [work, organisation, [Entry(_("Docs"), reverse("console:docs"), "book-open", False)]]
+
+
+def shell_of(
+    *,
+    tenant: Tenant,
+    project: Project,
+    projects: Sequence[Project],
+    seats: Sequence[Membership],
+    scopes: frozenset[str],
+    section: str,
+) -> Shell:
+    """The surroundings of one page."""
+    overview = reverse("console:overview", args=[tenant.slug, project.slug])
+    return Shell(
+        tenant=tenant,
+        project=project,
+        home=overview,
+        project_path=f"{tenant.slug}/{project.slug}",
+        projects=[
+            Link(p.name, reverse("console:overview", args=[tenant.slug, p.slug]), p.pk == project.pk) for p in projects
+        ],
+        tenants=[
+            Link(s.tenant_name, reverse("console:organisation", args=[s.tenant_slug]), s.tenant_id == tenant.pk)
+            for s in seats
+        ],
+        groups=navigation(org=tenant.slug, project=project.slug, scopes=scopes, section=section),
+    )

@@ -1,0 +1,62 @@
+"""One table of states: the word, the icon and the tone that every page shows for a state code."""
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a reader sees. `icon` may be `dot` (steady) or `live` (breathing)."""
+
+    label: str | Promise
+    icon: str
+    tone: str
+
+
+STATES: dict[str, State] = {
+    # files and datasets
+    "uploaded": State(_("Waiting to be checked"), "clock", "muted"),
+    "pending": State(_("Waiting"), "clock", "muted"),
+    "processing": State(_("Checking"), "live", "accent"),
+    "processed": State(_("Ready"), "check", "ok"),
+    "ready": State(_("Ready"), "check", "ok"),
+    "error": State(_("Cannot be used"), "circle-x", "danger"),
+    # jobs
+    "validating_files": State(_("Checking data"), "live", "accent"),
+    "queued": State(_("Queued"), "clock", "muted"),
+    "starting": State(_("Starting"), "live", "accent"),
+    "running": State(_("Training"), "live", "accent"),
+    "cancelling": State(_("Cancelling"), "live", "muted"),
+    "succeeded": State(_("Succeeded"), "check", "ok"),
+    "warning": State(_("Warning"), "triangle-alert", "warn"),
+    "failed": State(_("Failed"), "circle-x", "danger"),
+    "cancelled": State(_("Cancelled"), "square", "muted"),
+    # deployments
+    "loading": State(_("Loading"), "live", "accent"),
+    "live": State(_("Serving"), "dot", "ok"),
+    "stopping": State(_("Stopping"), "live", "muted"),
+    "stopped": State(_("Stopped"), "square", "muted"),
+    # findings
+    "blocking": State(_("Blocking"), "circle-x", "danger"),
+    "note": State(_("Note"), "info", "muted"),
+    # money
+    "draft": State(_("Draft"), "pencil", "muted"),
+    "open": State(_("Open"), "clock", "accent"),
+    "paid": State(_("Paid"), "check", "ok"),
+    "past_due": State(_("Payment overdue"), "triangle-alert", "warn"),
+    "unpaid": State(_("Unpaid"), "circle-x", "danger"),
+    "void": State(_("Void"), "square", "muted"),
+    "uncollectible": State(_("Written off"), "square", "muted"),
+    "active": State(_("Active"), "check", "ok"),
+    "trialing": State(_("Trial"), "clock", "accent"),
+    "canceled": State(_("Ended"), "square", "muted"),
+    "incomplete": State(_("Waiting for payment"), "clock", "warn"),
+    # keys, invitations, organisations
+    "revoked": State(_("Revoked"), "square", "muted"),
+    "expired": State(_("Expired"), "clock", "muted"),
+    "accepted": State(_("Accepted"), "check", "ok"),
+    "suspended": State(_("Suspended"), "circle-x", "danger"),
+    "closed": State(_("Closed"), "square", "muted"),
+}

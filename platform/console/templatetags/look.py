@@ -1,0 +1,181 @@
+"""What templates need to say numbers, times and states the way the look says them."""
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django import template
+from django.template.context import Context
+from django.utils import formats, timezone
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from console import charts
+from console.code import highlighted
+from console.states import STATES, State
+from kit.money import usd as format_usd
+
+register = template.Library()
+NBSP = "\u00a0"
+NOTHING = "–"
+
+
+@register.filter
+def usd(nano: Any) -> str:
+    """Nano-USD as `$4.20`; nothing as an en dash."""
+    return NOTHING if nano in (None, "") else format_usd(int(nano))
+
+
+@register.filter
+def count(value: Any) -> str:
+    """An integer with the reader's thousands separators; nothing as an en dash, zero as 0."""
+    return NOTHING if value in (None, "") else formats.number_format(value, use_l10n=True, force_grouping=True)
+
+
+@register.filter
+def big(value: Any) -> str:
+    """A short count: 412, 48.1 k, 3.1 M."""
+    if value in (None, ""):
+        return NOTHING
+    size = float(value)
+    for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(size) >= limit:
+            unit = 1e3 if suffix == "k" else limit
+            return f"{formats.number_format(round(size / unit, 1))}{NBSP}{suffix}"
+    return count(value)
+
+
+@register.filter
+def size(value: Any) -> str:
+    """Bytes as `3.1 MB`."""
+    if value in (None, ""):
+        return NOTHING
+    amount, unit = float(value), "B"
+    for bigger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, bigger
+    digits = 0 if unit == "B" or amount >= 10 else 1
+    return f"{formats.number_format(round(amount, digits) if digits else round(amount))}{NBSP}{unit}"
+
+
+@register.filter
+def score(value: Any, digits: int = 3) -> str:
+    """A metric: three decimals by default; not a number as an en dash."""
+    if value is None or value == "" or not math.isfinite(float(value)):
+        return NOTHING
+    return formats.number_format(float(value), decimal_pos=int(digits))
+
+
+@register.filter
+def percent(share: Any, digits: int = 0) -> str:
+    """A share 0..1 as `46%`."""
+    return NOTHING if share in (None, "") else f"{formats.number_format(float(share) * 100, decimal_pos=int(digits))}%"
+
+
+@register.filter
+def duration(seconds: Any) -> str:
+    """Seconds in words, rounded: under a minute, 6 min, 2 h 10 min."""
+    if seconds in (None, ""):
+        return NOTHING
+    value = max(0, round(float(seconds)))
+    if value < 60:
+        return f"{value}{NBSP}s"
+    minutes = round(value / 60)
+    if minutes < 60:
+        return f"{minutes}{NBSP}min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}{NBSP}h {minutes}{NBSP}min" if minutes else f"{hours}{NBSP}h"
+    return ngettext("%(n)s day", "%(n)s days", hours // 24) % {"n": hours // 24}
+
+
+@register.filter
+def eta(seconds: Any) -> str:
+    """`about 6 min left`, `under a minute left`, or `estimating` when nobody knows yet."""
+    if seconds in (None, ""):
+        return _("estimating")
+    if float(seconds) < 60:
+        return _("under a minute left")
+    return _("about %(time)s left") % {"time": duration(seconds)}
+
+
+@register.filter
+def ago(moment: Any) -> str:
+    """A short relative time: `4 min ago`, `in 2 h`; days become dates after a month."""
+    if not isinstance(moment, datetime):
+        return NOTHING
+    seconds = (timezone.now() - moment).total_seconds()
+    if abs(seconds) < 60:
+        return _("just now")
+    if abs(seconds) > 30 * 86_400:
+        return formats.date_format(timezone.localtime(moment), "j N Y")
+    value = duration(abs(seconds))
+    return _("in %(time)s") % {"time": value} if seconds < 0 else _("%(time)s ago") % {"time": value}
+
+
+@register.filter
+def exact(moment: Any) -> str:
+    """The absolute time in UTC, for titles."""
+    if isinstance(moment, datetime):
+        return moment.astimezone(timezone.UTC if hasattr(timezone, "UTC") else None).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return moment.isoformat() if isinstance(moment, date) else ""
+
+
+@register.filter
+def clip(text: Any, length: int = 200) -> str:
+    """A cell cut at 200 characters; the row's own page has the whole text."""
+    value = "" if text is None else str(text)
+    return value if len(value) <= int(length) else value[: int(length) - 1] + "…"
+
+
+@register.filter
+def state(value: Any) -> State:
+    """Word, icon and tone of a state code."""
+    return STATES.get(str(value), State(str(value).replace("_", " ").capitalize(), "circle", "muted"))
+
+
+@register.filter
+def code_html(text: str, lang: str = "text") -> SafeString:
+    """Highlighted code."""
+    return highlighted(str(text), str(lang))
+
+
+@register.filter
+def svg(text: str) -> SafeString:
+    """A drawing made by `console.charts`, which escapes every text it is given."""
+    return mark_safe(text)  # noqa: S308
+
+
+@register.filter
+def spark(values: Any) -> SafeString:
+    """A sparkline of numbers."""
+    return mark_safe(charts.spark_line(list(values)))  # noqa: S308
+
+
+@register.filter
+def item(mapping: Any, key: Any) -> Any:
+    """`mapping[key]`, or nothing."""
+    return mapping.get(key) if isinstance(mapping, Mapping) else None
+
+
+@register.simple_tag(takes_context=True)
+def query(context: Context, **changes: Any) -> str:
+    """The page's query string with some parameters changed; a parameter set to nothing is dropped."""
+    kept = context["request"].GET.copy()
+    for name, value in changes.items():
+        if value in (None, ""):
+            kept.pop(name, None)
+        else:
+            kept[name] = str(value)
+    text = urlencode([(name, value) for name, values in kept.lists() for value in values])
+    return f"?{text}" if text else "?"
+
+
+@register.filter
+def unlocalised(value: Any) -> str:
+    """A number for an HTML attribute: a dot, whatever the language."""
+    return "" if value is None else f"{float(value):.6g}"

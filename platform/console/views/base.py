@@ -1,0 +1,165 @@
+"""The door of every console page: seat, organisation, project and role are resolved once, here.
+
+Strangers and wrong slugs get the same 404. Everything inside runs in the tenant's scope, in one transaction, rendering
+included; views hand on only objects this class or a selector has checked.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.generic import View
+
+from console.shell import Shell, shell_of
+from kit.errors import ApiError, NotFound, PermissionDenied
+from kit.http import client_ip
+from tenants import audit, selectors
+from tenants.access import AuthContext, Membership, memberships_of
+from tenants.models import Project, Tenant
+from tenants.scope import tenant_scope
+
+Result = TypeVar("Result")
+
+
+class ConsoleView(View):
+    """A page under `/o/<org>/`, with or without `/p/<project>/`.
+
+    Subclasses set `section` (the navigation entry), `required_scopes` per method and `template_name`, and write `get`
+    and `post`. They find `self.tenant`, `self.project`, `self.auth`, `self.seat` ready.
+    """
+
+    section: ClassVar[str] = ""
+    required_scopes: ClassVar[dict[str, str]] = {}
+    """Method → scope, for example {"GET": "datasets.read", "POST": "datasets.write"}; HEAD and OPTIONS follow GET."""
+    template_name: ClassVar[str] = ""
+
+    tenant: Tenant
+    project: Project
+    auth: AuthContext
+    seat: Membership
+    shell: Shell
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Resolve, check, enter the scope, answer."""
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        org = kwargs.pop("org")
+        seats = memberships_of(request.user.pk)
+        seat = next((s for s in seats if s.tenant_slug == org), None)
+        if seat is None or seat.tenant_status == "closed":
+            raise Http404
+        try:
+            with tenant_scope(seat.tenant_id):
+                return self._inside(request, seat, seats, *args, **kwargs)
+        except NotFound as error:
+            raise Http404 from error
+        except ApiError as error:
+            return self.problem(error).render()
+
+    def _inside(
+        self, request: HttpRequest, seat: Membership, seats: list[Membership], *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        self.seat, self.tenant = seat, selectors.tenant_current()
+        projects = list(selectors.projects())
+        self.project = self._project(request, projects, kwargs.pop("project", None))
+        self.auth = seat.context(
+            user_id=request.user.pk,  # type: ignore[arg-type]
+            label=str(request.user.email),  # type: ignore[union-attr]
+            project_id=self.project.pk,
+            ip=client_ip(request),
+        )
+        self.shell = shell_of(
+            tenant=self.tenant,
+            project=self.project,
+            projects=projects,
+            seats=seats,
+            scopes=self.auth.scopes,
+            section=self.section,
+        )
+        token = audit.set_actor(self.auth)
+        try:
+            self._check_scope(request.method or "GET")
+            response = super().dispatch(request, *args, **kwargs)
+            if isinstance(response, TemplateResponse) and not response.is_rendered:
+                response.render()
+            return response
+        finally:
+            audit.reset_actor(token)
+
+    def _project(self, request: HttpRequest, projects: list[Project], slug: str | None) -> Project:
+        """The project of the URL; on organisation pages the one last worked in, else the oldest."""
+        wanted = slug or request.session.get(f"project:{self.tenant.pk}")
+        found = next((p for p in projects if p.slug == wanted), None)
+        if slug is not None:
+            if found is None:
+                raise Http404
+            if request.session.get(f"project:{self.tenant.pk}") != slug:
+                request.session[f"project:{self.tenant.pk}"] = slug
+            return found
+        if found is None and not projects:
+            raise Http404
+        return found or projects[0]
+
+    def _check_scope(self, method: str) -> None:
+        scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)
+        if scope:
+            self.auth.require(scope)
+
+    def can(self, scope: str) -> bool:
+        """Whether the member's role has a scope."""
+        return scope in self.auth.scopes
+
+    def page(
+        self, context: dict[str, Any] | None = None, *, template: str = "", status: int = 200
+    ) -> TemplateResponse:
+        """The page's template with its surroundings."""
+        full = {
+            "shell": self.shell,
+            "tenant": self.tenant,
+            "project": self.project,
+            "scopes": self.auth.scopes,
+            "role": self.auth.role,
+            **(context or {}),
+        }
+        return TemplateResponse(self.request, template or self.template_name, full, status=status)
+
+    def problem(self, error: ApiError) -> TemplateResponse:
+        """The page for what a service or the role refused; the transaction has been rolled back."""
+        return self.page({"problem": error}, template="console/problem.html", status=error.status)
+
+    def attempt(self, form: forms.BaseForm, work: Callable[[], Result]) -> Result | None:
+        """Run a service; what it refuses lands on the form (on the field the error names) and changes nothing."""
+        try:
+            with transaction.atomic():
+                return work()
+        except (NotFound, PermissionDenied):
+            raise
+        except ApiError as error:
+            field = error.param if error.param in form.fields else None
+            form.add_error(field, error.message)
+            return None
+
+    def org_path(self, name: str, *args: Any) -> str:
+        """URL of a page of this organisation."""
+        return reverse(f"console:{name}", args=[self.tenant.slug, *args])
+
+    def project_path(self, name: str, *args: Any) -> str:
+        """URL of a page of this project."""
+        return reverse(f"console:{name}", args=[self.tenant.slug, self.project.slug, *args])
+
+    def done(self, path: str, message: object = "") -> HttpResponseBase:
+        """After a change: go to a page, with a word where the change leaves no other trace. Uploads by script get the
+        address in a header, so that they can show progress to the end."""
+        if message:
+            messages.success(self.request, str(message))
+        if self.request.headers.get("x-requested-with") == "XMLHttpRequest":
+            return HttpResponse(status=204, headers={"X-Location": path})
+        return redirect(path)
