@@ -33,7 +33,7 @@ def highlighted(text: str, lang: str) -> SafeString:
         lexer = get_lexer_by_name(lang, stripnl=False)
     except ClassNotFound:
         lexer = get_lexer_by_name("text", stripnl=False)
-    return mark_safe(highlight(text, lexer, _FORMATTER).rstrip("\n"))  # noqa: S308 (Pygments output is escaped)
+    return mark_safe(highlight(text, lexer, _FORMATTER).rstrip("\n"))
 
 
 def samples(curl: str, python: str, node: str) -> list[Sample]:

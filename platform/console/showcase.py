@@ -51,7 +51,8 @@ def loss_chart(steps: int = 52, every: int = 10) -> charts.LineChart:
     """A made-up run: train every ten steps, validation seven times."""
     noise = random.Random(7)
     train = [
-        (float(i * every), 0.32 + 1.1 * math.exp(-i * every / 190) + noise.uniform(-0.03, 0.03)) for i in range(steps + 1)
+        (float(i * every), 0.32 + 1.1 * math.exp(-i * every / 190) + noise.uniform(-0.03, 0.03))
+        for i in range(steps + 1)
     ]
     validation = [(float(x), 0.40 + 1.05 * math.exp(-x / 180)) for x in range(0, steps * every, 70)]
     return charts.line_chart(
@@ -70,7 +71,9 @@ def usage_bars() -> charts.Bars:
     noise = random.Random(3)
     start = dt.date(2026, 10, 24)
     columns = [
-        charts.Column((start + dt.timedelta(days=i)).strftime("%-d %b"), [noise.uniform(0, 2), noise.uniform(0, 1.2), 0.4])
+        charts.Column(
+            (start + dt.timedelta(days=i)).strftime("%-d %b"), [noise.uniform(0, 2), noise.uniform(0, 1.2), 0.4]
+        )
         for i in range(30)
     ]
     return charts.bar_chart(
@@ -89,7 +92,11 @@ def bins() -> list[charts.Bin]:
     return [
         charts.Bin(i / 10, (i + 1) / 10, n, i / 10 + 0.05, min(1.0, max(0.0, i / 10 + 0.05 + d)))
         for i, (n, d) in enumerate(
-            zip([0, 4, 9, 12, 20, 31, 44, 82, 160, 298], [0, 0.04, 0.02, -0.05, -0.03, -0.04, 0.01, -0.02, -0.01, 0.0], strict=True)
+            zip(
+                [0, 4, 9, 12, 20, 31, 44, 82, 160, 298],
+                [0, 0.04, 0.02, -0.05, -0.03, -0.04, 0.01, -0.02, -0.01, 0.0],
+                strict=True,
+            )
         )
     ]
 
@@ -136,7 +143,9 @@ def context() -> dict[str, Any]:
     """Everything the style guide shows."""
     many = [f"intent_{i:02d}_with_a_name" for i in range(24)]
     noise = random.Random(1)
-    spread = [[noise.randint(30, 90) if i == j else noise.choice([0, 0, 0, 1, 7]) for j in range(24)] for i in range(24)]
+    spread = [
+        [noise.randint(30, 90) if i == j else noise.choice([0, 0, 0, 1, 7]) for j in range(24)] for i in range(24)
+    ]
     bad = ShowForm({"name": "refunds v4", "epochs": "99", "base": "a"})
     return {
         "long": LONG,
@@ -144,7 +153,11 @@ def context() -> dict[str, Any]:
         "fresh": ShowForm(initial={"name": "refunds-v4", "epochs": 3}, auto_id="fresh_%s"),
         "chart": loss_chart(),
         "one_point": charts.line_chart(
-            id="single", title=_("Accuracy"), finding=_("One value so far: 0.91."), zero=True, top=1.0,
+            id="single",
+            title=_("Accuracy"),
+            finding=_("One value so far: 0.91."),
+            zero=True,
+            top=1.0,
             series=[charts.Series("accuracy", _("validation"), [(10.0, 0.91)], tone=2, sparse=True)],
         ),
         "bars": usage_bars(),
@@ -152,7 +165,18 @@ def context() -> dict[str, Any]:
         "big_matrix": charts.confusion_matrix(many, spread),
         "calibration": charts.calibration_chart(bins()),
         "samples": first_call("https://api.example.com"),
-        "states": ["queued", "running", "succeeded", "warning", "failed", "cancelled", "live", "stopped", "processing", "past_due"],
+        "states": [
+            "queued",
+            "running",
+            "succeeded",
+            "warning",
+            "failed",
+            "cancelled",
+            "live",
+            "stopped",
+            "processing",
+            "past_due",
+        ],
         "moment": now() - dt.timedelta(minutes=4),
         "page": Page(rows=list(range(50)), number=3, total=10_000_000, about=True),
         "trend": [0, 2, 3, 3, 8, 7, 12, 11, 18],

@@ -2,12 +2,21 @@
 
 from django.urls import path
 
-from console.views import public
+from console.views import docs, home, public
 
 app_name = "console"
 urlpatterns = [
     path("", public.landing, name="landing"),
+    path("pricing", public.pricing, name="pricing"),
+    path("docs/", docs.chapter, name="docs"),
+    path("docs/api/", docs.api, name="docs_api"),
+    path("docs/api/<slug:group>", docs.api, name="docs_api_group"),
+    path("docs/<slug:slug>", docs.chapter, name="docs_chapter"),
     path("styleguide", public.styleguide, name="styleguide"),
     path("theme", public.theme, name="theme"),
     path("keys", public.key_preference, name="key_preference"),
+    path("search", home.search, name="search"),
+    path("o/", home.home, name="home"),
+    path("o/<slug:org>/", home.Organisation.as_view(), name="organisation"),
+    path("o/<slug:org>/p/<slug:project>/", home.Overview.as_view(), name="overview"),
 ]

@@ -119,7 +119,9 @@ def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None) -
     for tick in ticks(x_low, x_high, 5) if x_high > x_low else [x_low]:
         share = place(tick, x_low, x_high)
         if xs and -0.001 <= share <= 1.001:
-            parts.append(f'<text x="{percent(share)}" y="100%" dy="18" text-anchor="middle">{escape(label(tick))}</text>')
+            parts.append(
+                f'<text x="{percent(share)}" y="100%" dy="18" text-anchor="middle">{escape(label(tick))}</text>'
+            )
     parts.append('<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%">')
     parts.extend(f'<path class="s{s.tone}" d="{_path(s, x_low, x_high, ys)}"/>' for s in lines)
     parts.append("</svg>")

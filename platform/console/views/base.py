@@ -117,9 +117,7 @@ class ConsoleView(View):
         """Whether the member's role has a scope."""
         return scope in self.auth.scopes
 
-    def page(
-        self, context: dict[str, Any] | None = None, *, template: str = "", status: int = 200
-    ) -> TemplateResponse:
+    def page(self, context: dict[str, Any] | None = None, *, template: str = "", status: int = 200) -> TemplateResponse:
         """The page's template with its surroundings."""
         full = {
             "shell": self.shell,

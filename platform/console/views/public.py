@@ -5,7 +5,6 @@ from typing import Any
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
@@ -55,10 +54,12 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
     """The first page."""
-    return render(request, "public/landing.html", {"samples": showcase.first_call(settings.BASE_URL), **showcase.landing()})
+    return render(
+        request, "public/landing.html", {"samples": showcase.first_call(settings.BASE_URL), **showcase.landing()}
+    )
 
 
 @require_safe
-def account(request: HttpRequest) -> HttpResponse:
-    """The person's own settings."""
-    return redirect(reverse("account_email"))
+def pricing(request: HttpRequest) -> HttpResponse:
+    """Plans and unit prices."""
+    return render(request, "public/pricing.html", {"here": "pricing"})

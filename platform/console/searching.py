@@ -1,0 +1,85 @@
+"""Search over everything a person may open: objects of one project, pages of the console, chapters of the docs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from console import docs, reference, shell
+from tenants import selectors
+from tenants.access import PERMISSIONS, Membership, memberships_of
+from tenants.models import Project
+from tenants.scope import tenant_scope
+
+MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line: what it is called, what it is, where it is."""
+
+    name: str
+    kind: str
+    icon: str
+    href: str
+
+    def as_json(self) -> dict[str, str]:
+        """For the palette."""
+        return {"name": self.name, "kind": self.kind, "icon": self.icon, "href": self.href}
+
+
+Finder = Callable[[Project, str, Membership], Iterator[Result]]
+FINDERS: list[Finder] = []
+"""One per kind of object; rooms' pages add theirs in `console.finders`."""
+
+
+def find(request: HttpRequest, query: str, where: str) -> list[Result]:
+    """Up to 20 results; `where` is `<org slug>/<project slug>` of the page the reader came from."""
+    found: list[Result] = []
+    org, _slash, project = where.partition("/")
+    if request.user.is_authenticated and org:
+        seat = next((s for s in memberships_of(request.user.pk) if s.tenant_slug == org), None)
+        if seat is not None:
+            found += _inside(seat, project, query)
+    found += [r for r in _documents() if matches(query, r.name)]
+    return found[:MOST]
+
+
+def matches(query: str, *texts: str) -> bool:
+    """Every word of the query stands in one of the texts."""
+    haystack = " ".join(texts).lower()
+    return all(word in haystack for word in query.lower().split())
+
+
+def _inside(seat: Membership, project_slug: str, query: str) -> list[Result]:
+    found: list[Result] = []
+    with tenant_scope(seat.tenant_id):
+        projects: dict[str, Any] = {p.slug: p for p in selectors.projects()}
+        project = projects.get(project_slug) or next(iter(projects.values()), None)
+        if project is None:
+            return []
+        if query:
+            for finder in FINDERS:
+                found += list(finder(project, query, seat))[:8]
+    scopes = PERMISSIONS[seat.role]
+    for group in shell.navigation(org=seat.tenant_slug, project=project.slug, scopes=scopes, section=""):
+        found += [Result(str(e.label), _("page"), e.icon, e.href) for e in group if matches(query, str(e.label))]
+    return found
+
+
+def _documents() -> list[Result]:
+    out = []
+    for chapter in docs.CHAPTERS.values():
+        href = (
+            reverse("console:docs")
+            if chapter.slug == "quickstart"
+            else reverse("console:docs_chapter", args=[chapter.slug])
+        )
+        out.append(Result(str(chapter.title), _("docs"), "book-open", href))
+    for group in reference.groups():
+        page = reverse("console:docs_api_group", args=[group.slug])
+        out += [Result(f"{o.method} {o.path}", _("API"), "file-text", f"{page}#{o.id}") for o in group.operations]
+    return out
