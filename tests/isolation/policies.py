@@ -17,7 +17,7 @@ PUBLIC = Policy("public", success={"GET": 200})
 POLICIES: dict[str, Policy] = {
     "healthz": PUBLIC,
     "readyz": Policy("public", success={}),
-    "metrics": PUBLIC,
+    "metrics": Policy("public", success={"GET": 404}),  # without a token and outside development it is not there
     "openapi.json": PUBLIC,
 }
 

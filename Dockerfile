@@ -1,0 +1,19 @@
+# One image for every process of Tunesmith; docker-compose.yml says which command each container runs.
+FROM python:3.12-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.lock /tmp/requirements.lock
+RUN python -m venv /venv && /venv/bin/pip install --requirement /tmp/requirements.lock
+
+FROM python:3.12-slim
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/platform PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    DJANGO_SETTINGS_MODULE=config.settings DEBUG=false LOG_FORMAT=json TUNESMITH_HOME=/data STATIC_ROOT=/srv/static
+RUN useradd --system --create-home --uid 10001 tunesmith && install -d -o tunesmith /data /srv/static
+COPY --from=build /venv /venv
+COPY --chown=root:root . /app
+WORKDIR /app
+RUN SECRET_KEY=only-for-collecting-static-files-during-the-build-000000 ALLOWED_HOSTS=build \
+    DATABASE_URL=postgresql://x@x/x OPS_DATABASE_URL=postgresql://x@x/x OWNER_DATABASE_URL=postgresql://x@x/x \
+    python manage.py collectstatic --noinput && chown -R tunesmith /srv/static
+USER tunesmith
+EXPOSE 8000
+CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--ws", "none"]
