@@ -1,0 +1,16 @@
+"""The lab: recipes that turn a dataset version and a base into an artefact, without Django.
+
+Run one alone with `python -m training.lab CONFIG.json` (`platform` on PYTHONPATH). The file formats, the event
+lines and the exit codes are the contract with the room `training`, which runs the lab as a subprocess:
+
+    config.py               what a run is told (one dataclass, checked by itself)
+    plan.py                 what "auto" means for this data and method
+    text_classification.py  the recipe, as numbered phases
+    data.py model.py lora.py optimise.py loop.py   the parts it is made of
+    baseline.py calibration.py                     the floor beside it, and honest confidences
+    checkpoint.py artefact.py                      what is written: safetensors and JSON only
+    events.py errors.py                            what is said on stdout, and the exit codes
+    estimate.py             seconds and tokens before the run (imports no torch)
+
+Nothing here imports Django, reaches the network, or unpickles anything.
+"""

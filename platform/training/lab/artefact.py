@@ -1,0 +1,80 @@
+"""The artefact: everything a registry keeps and an engine needs, as one folder of safetensors and JSON.
+
+artefact.json         format, task, base, method, labels, max_length, pooling, temperature, lora, files
+head.safetensors      weight [C, H], bias [C]
+adapter.safetensors   lora only: layers.{i}.{target}.A [rank, in], .B [out, rank]
+encoder.safetensors   full only: a BertModel state dict
+parity.json           up to 32 texts and their probabilities from this process, in fp32
+report.json config.json metrics.jsonl
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.lab.config import Config
+from training.lab.files import inventory, whole_folder, write_json, write_lines, write_tensors
+from training.lab.model import LORA_TARGETS
+from training.lab.plan import Plan
+
+FORMAT = 1
+PARITY_TEXTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What goes into an artefact. Shapes: C labels, N test rows."""
+
+    labels: list[str]
+    max_length: int
+    temperature: float
+    head: dict[str, Tensor]
+    encoder_files: dict[str, dict[str, Tensor]]
+    texts: list[str]
+    probabilities: NDArray[np.float64]  # [N, C]
+    report: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def write(folder: Path, config: Config, plan: Plan, parts: Parts) -> None:
+    """Write the folder whole; an artefact of an earlier attempt there is replaced."""
+    with whole_folder(folder) as draft:
+        write_tensors(draft / "head.safetensors", parts.head)
+        for name, tensors in parts.encoder_files.items():
+            write_tensors(draft / name, tensors)
+        write_json(draft / "parity.json", _parity(parts))
+        write_json(draft / "report.json", parts.report)
+        write_json(draft / "config.json", {"config": config.to_json(), "plan": plan.to_json()})
+        write_lines(draft / "metrics.jsonl", parts.history)
+        write_json(draft / "artefact.json", _description(config, parts) | {"files": inventory(draft)})
+
+
+def _description(config: Config, parts: Parts) -> dict[str, Any]:
+    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha, "targets": list(LORA_TARGETS)}
+    return {
+        "format": FORMAT,
+        "task": config.task,
+        "base": config.base_name,
+        "method": config.method,
+        "labels": parts.labels,
+        "max_length": parts.max_length,
+        "pooling": "mean",
+        "temperature": parts.temperature,
+        "lora": lora if config.method == "lora" else None,
+    }
+
+
+def _parity(parts: Parts) -> dict[str, Any]:
+    """Texts spread over the test rows, so that short and long, sure and unsure ones are among them."""
+    count = min(PARITY_TEXTS, len(parts.texts))
+    chosen = np.unique(np.linspace(0, len(parts.texts) - 1, count).round().astype(int))
+    return {
+        "texts": [parts.texts[i] for i in chosen],
+        "probabilities": [[round(float(p), 8) for p in parts.probabilities[i]] for i in chosen],
+    }

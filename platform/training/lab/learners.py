@@ -1,0 +1,195 @@
+"""What is trained: an encoder with a head, or a head on cached embeddings, behind one face.
+
+The loop knows only this face: named parameters, batches of an epoch, logits of a batch, logits of a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.lab.config import Config
+from training.lab.data import Encoded, Rows, length_batches
+from training.lab.device import Place
+from training.lab.model import Classifier, Encoder, bert_state, load_base, lora_state, read_base, read_shape
+from training.lab.plan import Plan
+
+Splits = dict[str, Encoded]
+Check = Callable[[], None]
+
+_READ_ROWS = 256  # rows per batch when only reading
+
+
+class Learner(Protocol):
+    """Something the loop can train."""
+
+    parameters: dict[str, nn.Parameter]
+
+    def batches(self, epoch: int) -> list[Rows]:
+        """The training rows of an epoch, in order; the same for the same seed and epoch."""
+        ...
+
+    def logits(self, rows: Rows) -> Tensor:
+        """Logits [B, C] of training rows, ready for a backward pass."""
+        ...
+
+    def tokens(self, rows: Rows) -> int:
+        """Real tokens in these training rows."""
+        ...
+
+    def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
+        """Logits [N, C] of a whole split, without gradients; `exact` computes in fp32."""
+        ...
+
+    def head(self) -> dict[str, Tensor]:
+        """{"weight" [C, H], "bias" [C]} as the artefact wants them."""
+        ...
+
+    def encoder_files(self) -> dict[str, dict[str, Tensor]]:
+        """{file name: tensors} of what was trained besides the head."""
+        ...
+
+
+class EncoderLearner:
+    """Full tuning or LoRA."""
+
+    def __init__(self, config: Config, plan: Plan, place: Place, encoded: Splits, classes: int) -> None:
+        torch.manual_seed(config.seed)
+        self._config, self._plan, self._place, self._encoded = config, plan, place, encoded
+        self._base = read_base(config.base)
+        self._vocabulary: Rows | None = None
+        self._rows_kept: Tensor | None = None
+        if config.method == "full":
+            self._trim_vocabulary()
+        encoder = Encoder(read_shape(config.base), words=None if self._rows_kept is None else len(self._rows_kept))
+        load_base(encoder, self._base, self._rows_kept)
+        if config.method == "lora":
+            encoder.add_lora(rank=config.lora_rank, alpha=config.lora_alpha)
+        self.model = Classifier(encoder, classes).to(place.device)
+        if config.method == "lora" and place.bf16:
+            encoder.frozen_to(torch.bfloat16)
+        self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def batches(self, epoch: int) -> list[Rows]:
+        return length_batches(
+            self._encoded["train"].lengths,
+            batch_size=self._plan.batch_size,
+            token_budget=self._config.token_budget,
+            generator=np.random.default_rng([self._config.seed, epoch]),
+        )
+
+    def logits(self, rows: Rows) -> Tensor:
+        self.model.train()
+        with self._place.autocast():
+            return self.model(*self._inputs("train", rows))
+
+    def tokens(self, rows: Rows) -> int:
+        return int(self._encoded["train"].lengths[rows].sum())
+
+    def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
+        if exact:
+            self._to_fp32()
+        lengths = self._encoded[split].lengths
+        out = np.zeros((len(lengths), self.model.head.out_features), dtype=np.float32)
+        self.model.eval()
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._place.device.type, torch.bfloat16, enabled=self._place.bf16 and not exact),
+        ):
+            for rows in reading_batches(lengths, self._config.token_budget):
+                check()
+                out[rows] = self.model(*self._inputs(split, rows)).float().cpu().numpy()
+        return out
+
+    def head(self) -> dict[str, Tensor]:
+        return {"weight": self.model.head.weight.detach(), "bias": self.model.head.bias.detach()}
+
+    def encoder_files(self) -> dict[str, dict[str, Tensor]]:
+        if self._config.method == "lora":
+            return {"adapter.safetensors": lora_state(self.model.encoder)}
+        return {"encoder.safetensors": bert_state(self.model.encoder, self._base, self._rows_kept)}
+
+    def _trim_vocabulary(self) -> None:
+        """Keep the word rows that occur in the data (and row 0, the padding): ids are mapped to the short table."""
+        used = np.unique(np.concatenate([np.zeros(1, dtype=np.int32), *(part.flat for part in self._encoded.values())]))
+        self._vocabulary = np.zeros(int(used[-1]) + 1, dtype=np.int64)
+        self._vocabulary[used] = np.arange(len(used))
+        self._rows_kept = torch.from_numpy(used.astype(np.int64))
+
+    def _inputs(self, split: str, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        ids, mask = self._encoded[split].padded(rows, self._vocabulary)
+        device = self._place.device
+        return torch.from_numpy(ids).to(device), None if mask.all() else torch.from_numpy(mask).to(device)
+
+    def _to_fp32(self) -> None:
+        """Undo the bf16 copies of frozen matrices: the artefact is served on the base's own weights."""
+        if self._config.method == "lora" and self._place.bf16:
+            self.model.encoder.frozen_to(torch.float32)
+            load_base(self.model.encoder, self._base)
+
+
+class HeadLearner:
+    """A linear head on embeddings computed once. Trains on standardised features; `head` folds that back."""
+
+    def __init__(self, config: Config, plan: Plan, features: dict[str, Tensor], lengths: Rows, classes: int) -> None:
+        torch.manual_seed(config.seed)
+        self._config, self._plan, self._lengths = config, plan, lengths
+        self._mean, self._spread = features["train"].mean(dim=0), features["train"].std(dim=0).clamp_min(1e-6)
+        self._features = {name: (part - self._mean) / self._spread for name, part in features.items()}
+        self.model = nn.Linear(self._mean.numel(), classes).to(self._mean.device)
+        nn.init.zeros_(self.model.weight)
+        self.parameters = dict(self.model.named_parameters())
+
+    def batches(self, epoch: int) -> list[Rows]:
+        n, size = len(self._lengths), self._plan.batch_size
+        order = np.random.default_rng([self._config.seed, epoch]).permutation(n)
+        return list(np.array_split(order, -(-n // size)))
+
+    def logits(self, rows: Rows) -> Tensor:
+        return self.model(self._features["train"][torch.from_numpy(rows)])
+
+    def tokens(self, rows: Rows) -> int:
+        return int(self._lengths[rows].sum())
+
+    def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
+        check()
+        with torch.inference_mode():
+            return self.model(self._features[split]).float().cpu().numpy()
+
+    def head(self) -> dict[str, Tensor]:
+        weight = self.model.weight.detach() / self._spread
+        return {"weight": weight, "bias": self.model.bias.detach() - weight @ self._mean}
+
+    def encoder_files(self) -> dict[str, dict[str, Tensor]]:
+        return {}
+
+
+def embed(config: Config, place: Place, encoded: Splits, check: Check) -> dict[str, Tensor]:
+    """Pooled vectors [N, H] of each split from the untouched base, in fp32 arithmetic.
+
+    fp32 because the artefact is checked against an fp32 forward, and the pass is made once.
+    """
+    encoder = Encoder(read_shape(config.base))
+    load_base(encoder, read_base(config.base))
+    encoder.to(place.device).eval()
+    features: dict[str, Tensor] = {}
+    with torch.inference_mode():
+        for name, part in encoded.items():
+            out = torch.zeros(len(part), encoder.shape.hidden, device=place.device)
+            for rows in reading_batches(part.lengths, config.token_budget):
+                check()
+                ids, mask = part.padded(rows)
+                tensor = None if mask.all() else torch.from_numpy(mask).to(place.device)
+                out[torch.from_numpy(rows)] = encoder.pooled(torch.from_numpy(ids).to(place.device), tensor)
+            features[name] = out
+    return {name: part.clone() for name, part in features.items()}
+
+
+def reading_batches(lengths: Rows, token_budget: int) -> list[Rows]:
+    """Batches for a pass without gradients: sorted, larger, no shuffling."""
+    return length_batches(lengths, batch_size=_READ_ROWS, token_budget=token_budget, generator=None)

@@ -1,0 +1,231 @@
+"""The training loop: steps, evaluations, checkpoints, early stopping, and an exact way back in.
+
+A run that was killed and resumed ends, in fp32 on a CPU, with the weights of a run that was not: the order of the
+rows depends on (seed, epoch) alone, and weights, moments, counters and random state come from the checkpoint.
+The running figures in `step` events are not part of that promise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evaluation import metrics
+from training.lab import checkpoint
+from training.lab.calibration import log_loss
+from training.lab.config import Config
+from training.lab.data import Rows
+from training.lab.errors import Stopped
+from training.lab.events import Emitter, finite
+from training.lab.learners import Learner
+from training.lab.optimise import Guard, Optimiser
+from training.lab.plan import Plan
+
+_EVENT_STEPS = 10
+
+
+class Stop(Protocol):
+    """A request to stop, raised from outside."""
+
+    requested: bool
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the run stands; JSON in a checkpoint. `batch` is the next one of `epoch`."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rows: int = 0
+    best_score: list[float] = field(default_factory=list)  # [macro-F1, -loss]
+    best_epoch: int = 0
+    stale: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Labels of the two splits the loop looks at, and weights per class [C] or None."""
+
+    train: Rows
+    validation: Rows
+    classes: int
+    weights: Tensor | None
+
+
+class Loop:
+    """One training run over a learner."""
+
+    def __init__(
+        self, learner: Learner, targets: Targets, config: Config, plan: Plan, *, spec: str, emit: Emitter, stop: Stop
+    ) -> None:
+        self._learner, self._targets, self._config, self._plan = learner, targets, config, plan
+        self._spec, self._emit, self._stop = spec, emit, stop
+        self._root = Path(config.output) / "checkpoints"
+        self._steps_per_epoch = len(learner.batches(0))
+        self.total_steps = min(config.max_steps or 2**62, plan.epochs * self._steps_per_epoch)
+        self._optimiser = Optimiser(
+            learner.parameters,
+            learning_rate=plan.learning_rate,
+            weight_decay=config.weight_decay,
+            total_steps=self.total_steps,
+            warmup=config.warmup,
+            schedule=config.schedule,
+        )
+        self._guard = Guard(targets.classes)
+        self._device = next(iter(learner.parameters.values())).device
+        self._targets_train = torch.from_numpy(targets.train).to(self._device)
+        self._best: dict[str, Tensor] = {}
+        self._window: list[float] = []
+        self.progress = Progress()
+        self.history: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Train to the end, or raise Stopped after a checkpoint. The best weights are in the learner afterwards."""
+        saved = time.monotonic()
+        while not self.progress.finished:
+            batches = self._learner.batches(self.progress.epoch)
+            while self.progress.batch < len(batches) and self.progress.step < self.total_steps:
+                self.obey_stop()
+                if time.monotonic() - saved >= self._config.checkpoint_seconds and self.progress.step:
+                    self.save()
+                    saved = time.monotonic()
+                self._step(batches[self.progress.batch])
+            self._evaluate()
+        self._use_best()
+
+    def obey_stop(self) -> None:
+        """Raise Stopped, after a checkpoint, if a stop was asked for."""
+        if self._stop.requested or self._emit.broken:
+            self.save()
+            raise Stopped("Stopped on request; the checkpoint holds everything up to here.")
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment and say so."""
+        tensors = {
+            "weights": dict(self._learner.parameters),
+            "optimiser": self._optimiser.state(),
+            "random": _random_state(self._device),
+        }
+        if self._best:
+            tensors["best"] = self._best
+        point = checkpoint.Checkpoint(self.progress.step, asdict(self.progress), self.history, tensors)
+        folder, digest = checkpoint.write(self._root, point, spec=self._spec)
+        self._emit("checkpoint", step=point.step, path=str(folder), manifest_sha256=digest)
+
+    def resume(self, point: checkpoint.Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        _copy_into(self._learner.parameters, point.tensors["weights"])
+        self._optimiser.load(point.tensors.get("optimiser", {}))
+        self._best = point.tensors.get("best", {})
+        self.progress = Progress(**point.state)
+        self.history = list(point.history)
+        _set_random_state(point.tensors["random"], self._device)
+
+    def _step(self, rows: Rows) -> None:
+        """One batch: forward, guard, update, tell."""
+        started, progress = time.perf_counter(), self.progress
+        loss = nn.functional.cross_entropy(
+            self._learner.logits(rows).float(),
+            self._targets_train[torch.from_numpy(rows).to(self._device)],
+            weight=self._targets.weights,
+            label_smoothing=self._config.label_smoothing,
+        )
+        value = loss.item()
+        self._guard.check(value, progress.step)
+        norm = self._optimiser.update(loss, progress.step)
+        rate = self._optimiser.rate(progress.step)
+        self._window.append(value)
+        progress.seconds += time.perf_counter() - started
+        progress.step += 1
+        progress.batch += 1
+        progress.rows += len(rows)
+        progress.tokens += self._learner.tokens(rows)
+        if progress.step % _EVENT_STEPS == 0 or progress.step in (1, self.total_steps):
+            self._tell_step(rate, norm)
+
+    def _tell_step(self, rate: float, norm: float) -> None:
+        progress = self.progress
+        self._note(
+            "step",
+            step=progress.step,
+            total_steps=self.total_steps,
+            epoch=round(progress.step / self._steps_per_epoch, 4),
+            loss=round(float(np.mean(self._window)), 6),
+            learning_rate=rate,
+            grad_norm=round(norm, 6),
+            tokens=progress.tokens,
+            samples_per_second=round(progress.rows / max(progress.seconds, 1e-9), 2),
+        )
+        self._window.clear()
+
+    def _evaluate(self) -> None:
+        """Close the epoch: measure on validation, keep the best weights, decide whether to go on."""
+        progress, truth = self.progress, self._targets.validation
+        logits = self._learner.read("validation", self.obey_stop)
+        predicted = logits.argmax(axis=1).astype(np.int64)
+        known = truth >= 0
+        loss = log_loss(logits[known], truth[known])
+        score = metrics.macro_f1(truth, predicted, self._targets.classes)
+        progress.epoch += 1
+        progress.batch = 0
+        self._note(
+            "evaluation",
+            step=progress.step,
+            epoch=progress.epoch,
+            loss=round(loss, 6),
+            accuracy=round(metrics.accuracy(truth, predicted), 6),
+            macro_f1=round(score, 6),
+        )
+        if [score, -loss] > progress.best_score:
+            better = not progress.best_score or score > progress.best_score[0]
+            progress.best_score, progress.best_epoch = [score, -loss], progress.epoch
+            progress.stale = 0 if better else progress.stale + 1
+            self._best = {name: p.detach().clone() for name, p in self._learner.parameters.items()}
+        else:
+            progress.stale += 1
+        patient = self._plan.patience == 0 or progress.stale < self._plan.patience
+        progress.finished = not (patient and progress.epoch < self._plan.epochs and progress.step < self.total_steps)
+
+    def _use_best(self) -> None:
+        if self._best:
+            _copy_into(self._learner.parameters, self._best)
+
+    def _note(self, event: str, **fields: Any) -> None:
+        """Say it, and keep it for metrics.jsonl."""
+        self.history.append({"event": event, **finite(fields)})
+        self._emit(event, **fields)
+
+
+def balanced_weights(targets: Rows, classes: int) -> Tensor:
+    """Weights [C] that give rare labels more say: inverse frequency, at most tenfold."""
+    counts = np.maximum(np.bincount(targets, minlength=classes), 1)
+    return torch.from_numpy(np.clip(len(targets) / (classes * counts), 0.1, 10.0).astype(np.float32))
+
+
+def _copy_into(parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,97 @@
+"""One update of the weights: fused AdamW, a warmed-up falling rate, clipping, and a guard against nonsense.
+
+The guard looks before it leaps: loss and gradient norm are checked before the weights move, so the weights on
+disk are never poisoned by the step that went wrong.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from training.lab.errors import Diverged
+
+CLIP_NORM = 1.0
+_HOPELESS_STEPS = 5
+
+
+class Optimiser:
+    """AdamW over named parameters. Matrices decay; biases and normalisation do not."""
+
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        total_steps: int,
+        warmup: float,
+        schedule: str,
+    ) -> None:
+        self.parameters = parameters
+        self.learning_rate, self.total_steps, self.schedule = learning_rate, total_steps, schedule
+        self.warmup_steps = max(1, round(warmup * total_steps)) if warmup else 0
+        decayed = [p for p in parameters.values() if p.ndim >= 2]
+        plain = [p for p in parameters.values() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self._adam = torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        share = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        left = max(0.0, 1.0 - share)
+        if self.schedule == "cosine":
+            left = 0.5 * (1 + math.cos(math.pi * (1 - left)))
+        return self.learning_rate * left
+
+    def update(self, loss: Tensor, step: int) -> float:
+        """Backward, clip, step. Returns the gradient norm before clipping; raises Diverged if it is not finite."""
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP_NORM))
+        if not math.isfinite(norm):
+            raise Diverged(_advice("a gradient that is not a number", step))
+        for group in self._adam.param_groups:
+            group["lr"] = self.rate(step)
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """Adam's moments by parameter name; empty before the first step."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            for key, value in self._adam.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+        return tensors
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        for key, value in tensors.items():
+            kind, name = key.split("/", 1)
+            parameter = self.parameters[name]
+            device = torch.device("cpu") if kind == "step" and parameter.device.type == "cpu" else parameter.device
+            self._adam.state[parameter][kind] = value.to(device).clone()
+
+
+class Guard:
+    """Stops a run whose loss is not a number, or stays far above that of knowing nothing."""
+
+    def __init__(self, classes: int) -> None:
+        self._hopeless = 10.0 + 5.0 * math.log(classes)
+        self._count = 0
+
+    def check(self, loss: float, step: int) -> None:
+        """Look at one loss before its gradient is taken. Raises Diverged."""
+        if not math.isfinite(loss):
+            raise Diverged(_advice("a loss that is not a number", step))
+        self._count = self._count + 1 if loss > self._hopeless else 0
+        if self._count >= _HOPELESS_STEPS:
+            raise Diverged(_advice(f"a loss of {loss:.1f}, far above that of guessing", step))
+
+
+def _advice(what: str, step: int) -> str:
+    return f"The training diverged at step {step + 1}: {what}. Lower the learning rate, or leave it at 'auto'."

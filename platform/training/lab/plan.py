@@ -1,0 +1,59 @@
+"""What "auto" means: the numbers of a run, from the config, the method and the size of the data. No torch.
+
+The defaults were measured with all-MiniLM-L6-v2 (`benchmarks/clinc150.py` and the lab's tests):
+- full: 2e-4 is the highest rate that is still calm.
+- passes: five over 15,000 rows, eight over 1,500, more below; the rate falls to zero over them.
+- lora: adapters start at zero and take about ten times the rate of full tuning.
+- head: a linear layer on cached embeddings costs almost nothing, so it gets many passes and a large batch.
+Early stopping ends a run that has nothing left to learn; the numbers here are ceilings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.lab.config import Config
+
+_LEARNING_RATE = {"full": 2e-4, "lora": 2e-3, "head": 1e-2}
+_BATCH_SIZE = {"full": 32, "lora": 32, "head": 256}
+_EPOCHS = {"full": 8.0, "lora": 10.0, "head": 60.0}  # over _REFERENCE_ROWS
+_REFERENCE_ROWS = 1500
+_EPOCH_BOUNDS = {"full": (3, 20), "lora": (3, 25), "head": (30, 100)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The resolved numbers of a run; saved beside the config."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def plan_for(config: Config, *, train_rows: int) -> Plan:
+    """Resolve "auto" for this many training rows."""
+    batch = _auto_batch(config.method, train_rows) if config.batch_size == "auto" else config.batch_size
+    epochs = auto_epochs(config.method, train_rows) if config.epochs == "auto" else config.epochs
+    rate = _LEARNING_RATE[config.method] if config.learning_rate == "auto" else float(config.learning_rate)
+    # The head's passes are so short that three of them say little.
+    patience = config.patience * 4 if config.method == "head" else config.patience
+    return Plan(epochs=epochs, batch_size=batch, learning_rate=rate, patience=patience)
+
+
+def auto_epochs(method: str, train_rows: int) -> int:
+    """Passes over the data: fewer the more rows there are, within the method's bounds."""
+    low, high = _EPOCH_BOUNDS[method]
+    wanted = _EPOCHS[method] * (_REFERENCE_ROWS / max(1, train_rows)) ** 0.3
+    return min(high, max(low, math.ceil(wanted)))
+
+
+def _auto_batch(method: str, train_rows: int) -> int:
+    """The usual batch, smaller for tiny sets so that a pass still has at least eight steps."""
+    return max(4, min(_BATCH_SIZE[method], train_rows // 8))

@@ -1,0 +1,243 @@
+"""Text classification: a BERT encoder (or its cached embeddings), mean pooling, a linear head.
+
+The recipe from the dataset version to the artefact, in the order in which it happens. It trains beside a TF-IDF
+floor, keeps the weights of the best validation macro-F1, fits the temperature on validation, and touches the test
+rows once, at the end, in fp32.
+
+It does not promise: bit-equal results across different numbers of threads, devices or library versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation import report as reports
+from training.lab import artefact, checkpoint
+from training.lab.baseline import MAX_ROWS, NAME, Floor, fit_floor
+from training.lab.calibration import fit_temperature, softmax
+from training.lab.config import Config
+from training.lab.data import (
+    SPLITS,
+    Dataset,
+    Encoded,
+    auto_max_length,
+    encode,
+    read_dataset,
+    read_tokenizer,
+    truncate,
+)
+from training.lab.device import Place, place_for
+from training.lab.errors import BadData, Stopped
+from training.lab.events import Emitter
+from training.lab.files import sha256_of
+from training.lab.learners import EncoderLearner, HeadLearner, Learner, Splits, embed
+from training.lab.loop import Loop, Stop, Targets, balanced_weights
+from training.lab.model import read_shape
+from training.lab.plan import Plan, plan_for
+
+_ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds")  # may differ on resuming
+
+
+@dataclass(slots=True)
+class Run:
+    """What the phases hand on to each other."""
+
+    config: Config
+    emit: Emitter
+    stop: Stop
+    place: Place
+    plan: Plan
+    dataset: Dataset
+    started: float
+    max_length: int = 0
+    cut: int = 0
+
+    def check(self) -> None:
+        """Raise Stopped if a stop was asked for, before there is anything to save."""
+        if self.stop.requested or self.emit.broken:
+            raise Stopped("Stopped on request before the first training step.")
+
+
+def run(config: Config, emit: Emitter, stop: Stop) -> Path:
+    """Train and write the artefact; returns its folder. Raises the family of `errors`."""
+    started = time.monotonic()
+
+    # 1. Read the rows, resolve what is "auto"
+    emit.phase("loading")
+    dataset = read_dataset(config.data)
+    place, plan = place_for(config), plan_for(config, train_rows=len(dataset.train))
+    work = Run(config, emit, stop, place, plan, dataset, started)
+
+    # 2. Tokenise everything once
+    work.check()
+    emit.phase("tokenising", rows=sum(len(getattr(dataset, name)) for name in SPLITS))
+    encoded = _tokenise(work)
+
+    # 3. The floor
+    work.check()
+    emit.phase("baseline")
+    floor = fit_floor(dataset.train.texts, dataset.train.targets, dataset.test.texts, seed=config.seed)
+
+    # 4. Train
+    work.check()
+    loop, learner = _prepare(work, encoded)
+    emit.phase("training", step=loop.progress.step, total_steps=loop.total_steps, epochs=plan.epochs)
+    loop.run()
+
+    # 5. Measure, once, in fp32
+    emit.phase("evaluating")
+    validation = learner.read("validation", loop.obey_stop, exact=True)
+    temperature = fit_temperature(validation, dataset.validation.targets)
+    probabilities = softmax(learner.read("test", loop.obey_stop, exact=True), temperature)
+    report = reports.build(
+        task=config.task,
+        labels=dataset.labels,
+        rows=reports.TestRows(
+            dataset.test.row_ids,
+            dataset.test.texts,
+            dataset.test.names,
+            dataset.test.targets,
+            probabilities,
+            floor.predicted,
+        ),
+        counts={name: len(getattr(dataset, name)) for name in SPLITS},
+        temperature=temperature,
+        baseline_name=NAME,
+        training=_training_record(work, loop),
+        limits=_limits(work, floor),
+        resamples=config.bootstrap,
+        seed=config.seed,
+    )
+
+    # 6. Write it down
+    emit.phase("saving")
+    folder = Path(config.output) / "artefact"
+    parts = artefact.Parts(
+        labels=dataset.labels,
+        max_length=work.max_length,
+        temperature=temperature,
+        head=learner.head(),
+        encoder_files=learner.encoder_files(),
+        texts=dataset.test.texts,
+        probabilities=probabilities,
+        report=report,
+        history=loop.history,
+    )
+    artefact.write(folder, config, plan, parts)
+    progress = loop.progress
+    emit(
+        "done",
+        artefact=str(folder),
+        report=str(folder / "report.json"),
+        trained_tokens=progress.tokens,
+        steps=progress.step,
+    )
+    return folder
+
+
+def _tokenise(work: Run) -> Splits:
+    """Token ids of the three splits, cut to the limit; the limit and the number of cut rows go into `work`."""
+    config, dataset = work.config, work.dataset
+    shape, tokenizer = read_shape(config.base), read_tokenizer(config.base)
+    whole = {name: encode(tokenizer, getattr(dataset, name).texts, work.check) for name in SPLITS}
+    if config.max_length == "auto":
+        work.max_length = auto_max_length(whole["train"].lengths, shape.positions)
+    elif config.max_length > shape.positions:
+        raise BadData(f"Config field 'max_length' is {config.max_length}; the base reads {shape.positions} at most.")
+    else:
+        work.max_length = config.max_length
+    encoded = {name: truncate(part, work.max_length) for name, part in whole.items()}
+    work.cut = sum(part.cut for part in encoded.values())
+    if max(int(part.flat.max()) for part in encoded.values()) >= shape.vocabulary:
+        raise BadData("The base's tokenizer gives ids that its word table does not have.")
+    return encoded
+
+
+def _prepare(work: Run, encoded: dict[str, Encoded]) -> tuple[Loop, Learner]:
+    """The learner for the method, in a loop, resumed where a checkpoint was given."""
+    config, plan, dataset = work.config, work.plan, work.dataset
+    classes = len(dataset.labels)
+    learner: Learner
+    if config.method == "head":
+        features = embed(config, work.place, encoded, work.check)
+        learner = HeadLearner(config, plan, features, encoded["train"].lengths, classes)
+    else:
+        learner = EncoderLearner(config, plan, work.place, encoded, classes)
+    weights = balanced_weights(dataset.train.targets, classes) if config.class_weights == "balanced" else None
+    targets = Targets(
+        train=dataset.train.targets,
+        validation=dataset.validation.targets,
+        classes=classes,
+        weights=None if weights is None else weights.to(work.place.device),
+    )
+    spec = _spec(work)
+    loop = Loop(learner, targets, config, plan, spec=spec, emit=work.emit, stop=work.stop)
+    if config.resume:
+        found = checkpoint.find(Path(config.resume), spec=spec)
+        for damage in found.damaged:
+            work.emit("warning", code="checkpoint_damaged", message=f"Passed over a damaged checkpoint: {damage}")
+        if found.checkpoint is None:
+            work.emit("warning", code="restarted", message="No good checkpoint is left; training starts again.")
+        else:
+            loop.resume(found.checkpoint)
+    return loop, learner
+
+
+def _spec(work: Run) -> str:
+    """Hash of everything that shapes the result: a checkpoint fits only a run with the same one."""
+    config = work.config
+    shaping: dict[str, Any] = {key: value for key, value in config.to_json().items() if key not in _ELSEWHERE}
+    shaping["plan"] = work.plan.to_json()
+    shaping["precision"] = work.place.precision
+    shaping["data_sha256"] = sha256_of(Path(config.data))
+    shaping["base_sha256"] = sha256_of(Path(config.base) / "model.safetensors")
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+def _training_record(work: Run, loop: Loop) -> dict[str, Any]:
+    """How the model came about, for the report."""
+    config, plan, progress = work.config, work.plan, loop.progress
+    return {
+        "seed": config.seed,
+        "method": config.method,
+        "base": config.base_name,
+        "epochs_planned": plan.epochs,
+        "epochs_run": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds, 3),
+        "wall_seconds": round(time.monotonic() - work.started, 3),
+        "samples_per_second": round(progress.rows / max(progress.seconds, 1e-9), 2),
+        "batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
+        "label_smoothing": config.label_smoothing,
+        "max_length": work.max_length,
+        "device": work.place.device.type,
+        "precision": work.place.precision,
+        "threads": work.place.threads,
+    }
+
+
+def _limits(work: Run, floor: Floor) -> list[dict[str, str]]:
+    """What a reader must know before trusting the figures; each {"code", "message"}."""
+    dataset, limits = work.dataset, []
+    if work.cut:
+        message = f"{work.cut} text(s) were longer than {work.max_length} tokens; the model sees their beginning."
+        limits.append({"code": "texts_cut", "message": message})
+    if dataset.unseen:
+        message = f"{dataset.unseen} validation or test row(s) carry a label that never occurs in training."
+        limits.append({"code": "labels_unseen", "message": message + " In the test they count as mistakes."})
+    if floor.rows < len(dataset.train):
+        message = f"The baseline was trained on {floor.rows} of {len(dataset.train)} rows (its ceiling is {MAX_ROWS})."
+        limits.append({"code": "baseline_sampled", "message": message})
+    untested = len(set(dataset.labels) - set(dataset.test.names))
+    if untested:
+        message = f"{untested} label(s) have no test row, so nothing is known about them."
+        limits.append({"code": "labels_untested", "message": message})
+    return limits
