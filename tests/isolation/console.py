@@ -1,0 +1,23 @@
+"""Pages of the console, landing and docs."""
+
+from tests.isolation.routes import Policy
+
+PUBLIC = Policy("public", success={"GET": 200})
+TOLD_APART = Policy("public", success={})
+"""Public pages with a parameter of ours (a chapter's name); they hold no tenant's data and have tests of their own."""
+
+POLICIES: dict[str, Policy] = {
+    "": PUBLIC,
+    "pricing": PUBLIC,
+    "docs/": PUBLIC,
+    "docs/api/": PUBLIC,
+    "docs/api/<slug:group>": TOLD_APART,
+    "docs/<slug:slug>": TOLD_APART,
+    "styleguide": Policy("public", success={"GET": 200}),
+    "theme": Policy("public", success={"GET": 405}),
+    "keys": Policy("public", success={"GET": 405}),
+    "search": PUBLIC,
+    "o/": Policy("page", success={"GET": 302}),
+    "o/<slug:org>/": Policy("page", success={"GET": 302}),
+    "o/<slug:org>/p/<slug:project>/": Policy("page", success={"GET": 200}),
+}
