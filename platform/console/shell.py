@@ -87,7 +87,8 @@ def navigation(*, org: str, project: str, scopes: frozenset[str], section: str) 
         for key, label, name, icon, go, scope in ORG_PAGES
         if (not scope or scope in scopes) and (href := _address(name, org))
     ]
-    return [work, organisation, [Entry(_("Docs"), reverse("console:docs"), "book-open", False)]]
+    docs = [Entry(_("Docs"), reverse("console:docs"), "book-open", False)]
+    return [group for group in (work, organisation, docs) if group]
 
 
 def shell_of(

@@ -13,7 +13,7 @@ POLICIES: dict[str, Policy] = {
     "docs/api/": PUBLIC,
     "docs/api/<slug:group>": TOLD_APART,
     "docs/<slug:slug>": TOLD_APART,
-    "styleguide": Policy("public", success={"GET": 200}),
+    "styleguide": TOLD_APART,  # development only
     "theme": Policy("public", success={"GET": 405}),
     "keys": Policy("public", success={"GET": 405}),
     "search": PUBLIC,

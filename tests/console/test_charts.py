@@ -1,0 +1,87 @@
+"""Drawings are pure functions: their shapes and their honesty are checked here."""
+
+import math
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console import charts
+from console.charts.scale import label
+
+finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
+
+
+@given(finite, finite)
+def test_ticks_cover_the_range_with_at_most_six_values(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    found = charts.ticks(low, high)
+    assert 2 <= len(found) <= 6
+    slack = 1e-6 * (high - low)
+    if slack > 1e-9 * max(1.0, abs(high), abs(low)):
+        assert found[0] <= low + slack and found[-1] >= high - slack
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.25, "0.25"), (12_000, "12k"), (3_400_000, "3.4M"), (1500, "1500")]
+)
+def test_tick_labels_are_short(value: float, text: str) -> None:
+    assert label(value) == text
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 10)), min_size=2001, max_size=6000, unique_by=lambda p: p[0])
+)
+def test_thinning_keeps_ends_and_extremes(points: list[tuple[int, float]]) -> None:
+    ordered = sorted((float(x), y) for x, y in points)
+    kept = charts.thin(ordered)
+    assert len(kept) <= 2002
+    assert min(y for _, y in kept) == min(y for _, y in ordered)
+    assert max(y for _, y in kept) == max(y for _, y in ordered)
+
+
+def test_a_missing_value_is_a_gap_and_never_zero() -> None:
+    chart = charts.line_chart(
+        id="c", title="Loss", finding="", series=[charts.Series("a", "a", [(0, 1.0), (1, None), (2, 0.5)])]
+    )
+    path = ET.fromstring(chart.svg).find(".//path").get("d")  # type: ignore[union-attr]
+    assert path.count("M") == 2 and "L" not in path
+    assert chart.data["series"][0]["values"] == [1.0, None, 0.5]
+
+
+def test_a_series_without_points_still_draws() -> None:
+    chart = charts.line_chart(id="c", title="Loss", finding="", series=[charts.Series("a", "a", [])])
+    ET.fromstring(chart.svg)
+    assert chart.series[0].latest is None
+
+
+def test_not_a_number_is_left_out_of_the_drawing() -> None:
+    chart = charts.line_chart(
+        id="c", title="Loss", finding="", series=[charts.Series("a", "a", [(0, 1.0), (1, math.nan), (2, 2.0)])]
+    )
+    assert "nan" not in chart.svg
+
+
+def test_labels_with_markup_are_escaped() -> None:
+    drawn = charts.bar_chart(id="b", title="", finding="", keys=["<x>"], columns=[charts.Column("<script>", [1.0])]).svg
+    assert "<script" not in drawn and ET.fromstring(drawn) is not None
+
+
+def test_a_matrix_over_twenty_classes_shows_the_worst_twenty() -> None:
+    names = [f"c{i}" for i in range(30)]
+    counts = [[(i if i == j else 30 - i if j == 0 else 0) for j in range(30)] for i in range(30)]
+    matrix = charts.confusion_matrix(names, counts)
+    assert len(matrix.labels) == 20 and matrix.hidden == 10
+    assert "c29" not in matrix.labels
+
+
+def test_a_row_without_any_count_divides_by_nothing() -> None:
+    matrix = charts.confusion_matrix(["a", "b"], [[0, 0], [1, 3]])
+    assert [cell.css for cell in matrix.rows[0][1]] == ["hm-0", "hm-0"]
+    assert matrix.rows[1][1][1].css == "hm-7"
+
+
+def test_calibration_leaves_empty_bins_out() -> None:
+    drawn = charts.calibration_chart([charts.Bin(0, 0.5, 0, 0.0, 0.0), charts.Bin(0.5, 1, 10, 0.8, 0.7)])
+    assert drawn.count("<circle") == 1
