@@ -1,0 +1,77 @@
+"""The shape of a dataset in numbers: labels, lengths, copies. Everything is exact, nothing is a sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.checks.classification import copy_masks
+from data.checks.conversation import ConversationCheck
+from data.facts import NEAR_ROWS, SPLITS, Facts
+
+PERCENTILES = (1, 5, 25, 50, 75, 90, 95, 99)
+BINS = 12
+MAX_LABELS = 1_000
+
+
+def lengths(values: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return minimum, mean, maximum, total, percentiles and a histogram of integer lengths."""
+    if not len(values):
+        return {"n": 0}
+    edges = np.unique(np.linspace(values.min(), values.max() + 1, BINS + 1).astype(int))
+    counts, _ = np.histogram(values, bins=edges)
+    points = np.percentile(values, PERCENTILES, method="inverted_cdf")
+    return {
+        "n": len(values),
+        "min": int(values.min()),
+        "mean": round(float(values.mean()), 1),
+        "max": int(values.max()),
+        "total": int(values.sum()),
+        "percentiles": {f"p{name}": int(point) for name, point in zip(PERCENTILES, points, strict=True)},
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def classification_profile(facts: Facts, *, rows: int, max_length: int) -> dict[str, Any]:
+    """Describe labelled text. `rows` is how many rows the file has, usable or not."""
+    counts = facts.label_counts()
+    described: dict[str, Any] = {
+        "task": "text-classification",
+        "rows": rows,
+        "usable_rows": len(facts),
+        "labels": [{"label": name, "count": count} for name, count in counts.most_common(MAX_LABELS)],
+        "label_count": len(counts),
+        "lengths": {
+            "characters": lengths(np.array(facts.characters)),
+            "words": lengths(np.array(facts.words)),
+        },
+        "max_length": max_length,
+        "duplicates": {"exact": 0, "near": 0, "conflicting": 0, "near_complete": len(facts) <= NEAR_ROWS},
+    }
+    tokens = facts.tokens
+    if tokens is not None:
+        described["lengths"]["tokens"] = lengths(tokens)
+    if len(facts):
+        copies, conflicts, near = copy_masks(facts)
+        described["duplicates"].update(exact=int(copies.sum()), near=int(near.sum()), conflicting=int(conflicts.sum()))
+        given = Counter(SPLITS[split] for split in facts.splits if split >= 0)
+        if given:
+            described["splits"] = dict(given)
+    return described
+
+
+def conversation_profile(check: ConversationCheck, *, task: str, rows: int) -> dict[str, Any]:
+    """Describe conversations or prompt and completion pairs."""
+    return {
+        "task": task,
+        "rows": rows,
+        "usable_rows": check.usable,
+        "roles": dict(check.role_counts),
+        "lengths": {
+            "messages": lengths(np.array(check.messages)),
+            "characters": lengths(np.array(check.characters)),
+        },
+    }

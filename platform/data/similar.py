@@ -1,0 +1,127 @@
+"""Near duplicates: MinHash signatures of character shingles, compared inside bands, in plain NumPy.
+
+64 permutations in 16 bands of 4; two texts are near duplicates when at least 80 % of their permutations agree, which
+estimates a Jaccard similarity of 0.8 over 5-byte shingles with a standard error of 0.05. Texts under 20 bytes say too
+little and are left to the exact checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+PERMUTATIONS, BANDS = 64, 16
+SHINGLE = 5
+MIN_BYTES = 20
+MAX_BYTES = 4_000
+AGREEMENT = 0.8
+BATCH = 256
+
+_random = np.random.default_rng(20_260_101)
+_FACTORS = _random.integers(1, 2**63, PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
+_OFFSETS = _random.integers(0, 2**63, PERMUTATIONS, dtype=np.uint64)
+_POWERS = np.array([0x100000001B3**power % 2**64 for power in range(1, SHINGLE + 1)], dtype=np.uint64)
+
+Signatures = npt.NDArray[np.uint32]
+Groups = npt.NDArray[np.int64]
+
+
+class Signer:
+    """Collects texts and signs them in batches; `signatures()` is [n, PERMUTATIONS], zero rows for texts too short."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._waiting: list[bytes] = []
+        self._done: list[Signatures] = []
+
+    def add(self, folded: str) -> None:
+        """Take one folded text."""
+        self._waiting.append(folded.encode("utf-8")[:MAX_BYTES])
+        if len(self._waiting) >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._done.append(sign(self._waiting))
+            self._waiting = []
+
+    def signatures(self) -> Signatures:
+        """Return all signatures in the order of `add`."""
+        self._flush()
+        return np.concatenate(self._done) if self._done else np.zeros((0, PERMUTATIONS), np.uint32)
+
+
+def sign(texts: Sequence[bytes]) -> Signatures:
+    """Return the signatures [n, PERMUTATIONS] of `texts`."""
+    made = np.zeros((len(texts), PERMUTATIONS), np.uint32)
+    long = [index for index, text in enumerate(texts) if len(text) >= MIN_BYTES]
+    if not long:
+        return made
+    hashes = [_shingles(texts[index]) for index in long]
+    starts = np.cumsum([0] + [len(part) for part in hashes[:-1]])
+    joined = np.concatenate(hashes)
+    for permutation in range(PERMUTATIONS):
+        mixed = (joined * _FACTORS[permutation] + _OFFSETS[permutation]) >> np.uint64(32)
+        made[long, permutation] = np.minimum.reduceat(mixed, starts).astype(np.uint32)
+    return made
+
+
+def _shingles(text: bytes) -> npt.NDArray[np.uint64]:
+    windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(text, np.uint8), SHINGLE)
+    hashes: npt.NDArray[np.uint64] = windows.astype(np.uint64) @ _POWERS
+    return hashes
+
+
+def group(exact: npt.NDArray[np.int64], signatures: Signatures) -> Groups:
+    """Return for each text the index of the first text of its group: equal keys, or near-equal signatures.
+
+    `signatures` may cover fewer texts than `exact` (the first n); the others are grouped by key alone.
+    """
+    parents = np.arange(len(exact))
+    _, first, inverse = np.unique(exact, return_index=True, return_inverse=True)
+    parents[:] = first[inverse]
+    for left, right in _near_pairs(signatures):
+        _union(parents, left, right)
+    return _roots(parents)
+
+
+def _near_pairs(signatures: Signatures) -> list[tuple[int, int]]:
+    """Pairs that share a band with its first member and agree in enough permutations."""
+    signed = np.flatnonzero(signatures.any(axis=1))
+    pairs: list[tuple[int, int]] = []
+    width = PERMUTATIONS // BANDS
+    for band in range(BANDS):
+        part = np.ascontiguousarray(signatures[signed, band * width : (band + 1) * width])
+        keys = part.view([("", part.dtype)] * width).ravel()
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        leaders = signed[first[inverse]]
+        others = np.flatnonzero(leaders != signed)
+        if not len(others):
+            continue
+        agree = (signatures[signed[others]] == signatures[leaders[others]]).mean(axis=1)
+        close = others[agree >= AGREEMENT]
+        pairs.extend(zip(leaders[close].tolist(), signed[close].tolist(), strict=True))
+    return pairs
+
+
+def _find(parents: Groups, index: int) -> int:
+    while parents[index] != index:
+        parents[index] = parents[parents[index]]
+        index = int(parents[index])
+    return index
+
+
+def _union(parents: Groups, left: int, right: int) -> None:
+    a, b = _find(parents, left), _find(parents, right)
+    if a != b:
+        parents[max(a, b)] = min(a, b)
+
+
+def _roots(parents: Groups) -> Groups:
+    while True:
+        further = parents[parents]
+        if np.array_equal(further, parents):
+            return parents
+        parents = further
