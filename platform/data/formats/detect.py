@@ -121,7 +121,7 @@ def _foreign(head: bytes) -> str | None:
 
 def _looks_binary(head: bytes) -> bool:
     controls = sum(byte < 32 and byte not in TEXT_CONTROLS for byte in head)
-    return controls > len(head) * 0.02
+    return controls > max(3, len(head) * 0.02)
 
 
 def _encoding(head: bytes, collector: Collector) -> str | None:
