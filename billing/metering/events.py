@@ -1,7 +1,7 @@
 """The usage event: one metered fact, the same bytes in the file, on the wire and in Postgres.
 
-`event_id` is `uuid5` of request and kind: retries, replays and doubled shipping make the same id, and the unique index
-in Postgres is the only place where doubles are dropped.
+`event_id` is `uuid5` of tenant, request and kind: retries, replays and doubled shipping make the same id, and the
+unique index in Postgres is the only place where doubles are dropped.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import uuid
 
 import msgspec
-
-NAMESPACE = uuid.UUID("6f0d5f0e-2d0b-5b6e-9c38-0f4d1f2a7c11")
 
 
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,9 +31,9 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: int
 
 
-def event_id(request_id: str, kind: str) -> uuid.UUID:
-    """Identity of the event of one request and kind."""
-    return uuid.uuid5(NAMESPACE, f"{request_id}\x00{kind}")
+def event_id(tenant_id: uuid.UUID, request_id: str, kind: str) -> uuid.UUID:
+    """Identity of the event of one request and kind; no tenant's request can take another's identity."""
+    return uuid.uuid5(tenant_id, f"{request_id}\x00{kind}")
 
 
 _encoder = msgspec.json.Encoder()

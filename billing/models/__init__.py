@@ -1,6 +1,9 @@
 """The room's tables."""
 
+from billing.models.budgets import Budget, BudgetLease, JobHold
 from billing.models.catalogue import CatalogueEntry
+from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
+from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.subscriptions import (
     BillingCustomer,
     EntitlementOverride,
@@ -12,12 +15,24 @@ from billing.models.subscriptions import (
 from billing.models.webhooks import StripeEvent
 
 __all__ = [
+    "Account",
     "BillingCustomer",
+    "Budget",
+    "BudgetLease",
     "CatalogueEntry",
+    "DirtyHour",
     "EntitlementOverride",
     "Invoice",
     "InvoiceLinePush",
+    "JobHold",
+    "LedgerEntry",
+    "LedgerTransaction",
+    "PeriodClose",
+    "RatedLine",
     "StripeEvent",
     "Subscription",
     "TenantEntitlement",
+    "UsageDispute",
+    "UsageEvent",
+    "UsageHour",
 ]

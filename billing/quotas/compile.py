@@ -7,6 +7,7 @@ project can only narrow what the tenant may do, because the tenant's own limits 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from uuid import UUID
 
 from billing.quotas.limits import MINUTE_MS, CompiledLimits, Limit, Scope
@@ -20,6 +21,19 @@ class LimitSet:
     tokens_per_minute: int | None = None
     concurrency: int | None = None
     spend_nano: int | None = None
+
+    @classmethod
+    def read(cls, limits: Mapping[str, object] | None) -> LimitSet:
+        """From the limits of a plan, an entitlement or a key ; other fields are ignored."""
+        found = limits or {}
+
+        def whole(name: str) -> int | None:
+            value = found.get(name)
+            return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+        return cls(
+            whole("requests_per_minute"), whole("tokens_per_minute"), whole("concurrency"), whole("monthly_spend_nano")
+        )
 
     def overridden(self, by: LimitSet | None) -> LimitSet:
         """These limits with what `by` sets put in their place (staff overrides, contracts)."""

@@ -161,10 +161,11 @@ class QuotaGate:
         ticket.done = True
         usage = Usage(ticket.kind, ticket.model, input_tokens, output_tokens, requests, gpu_ms)
         cost = min(rate(usage, ticket.book), ticket.reserved_nano)
+        tenant_id = UUID(hex=decision.limits.tenant)
         event = UsageEvent(
-            event_id=event_id(ticket.request_id, ticket.kind),
+            event_id=event_id(tenant_id, ticket.request_id, ticket.kind),
             request_id=ticket.request_id,
-            tenant_id=UUID(hex=decision.limits.tenant),
+            tenant_id=tenant_id,
             project_id=ticket.project_id,
             key_id=ticket.key_id,
             model=ticket.model,

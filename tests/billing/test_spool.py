@@ -26,7 +26,7 @@ TENANT = uuid.uuid4()
 def event(number: int, tenant: uuid.UUID = TENANT) -> UsageEvent:
     request = f"req_{number}"
     return UsageEvent(
-        event_id=event_id(request, "classify"),
+        event_id=event_id(tenant, request, "classify"),
         request_id=request,
         tenant_id=tenant,
         project_id=TENANT,
@@ -62,7 +62,7 @@ class Store:
 @given(st.integers(0, 2**53), st.text(max_size=40), st.one_of(st.none(), st.uuids()))
 def test_an_event_reads_back_as_it_was_written(tokens: int, model: str, key: uuid.UUID | None) -> None:
     written = UsageEvent(
-        event_id=event_id(model, "decisions"),
+        event_id=event_id(TENANT, model, "decisions"),
         request_id=model,
         tenant_id=TENANT,
         project_id=TENANT,
@@ -83,8 +83,8 @@ def test_an_event_reads_back_as_it_was_written(tokens: int, model: str, key: uui
 
 
 def test_one_request_and_kind_have_one_identity() -> None:
-    assert event_id("req_1", "classify") == event_id("req_1", "classify")
-    assert event_id("req_1", "classify") != event_id("req_1", "decisions")
+    assert event_id(TENANT, "req_1", "classify") == event_id(TENANT, "req_1", "classify")
+    assert event_id(TENANT, "req_1", "classify") != event_id(TENANT, "req_1", "decisions")
 
 
 def test_a_running_writer_is_shipped_from_where_it_stopped(tmp_path: Path) -> None:

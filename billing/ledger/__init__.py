@@ -1,0 +1,1 @@
+"""Bills out of rated lines: the pure part of the ledger. No database access."""

@@ -1,0 +1,80 @@
+"""From rated days to the lines of a bill. Pure; exact nano-USD; the rounding to cents is the invoice's alone.
+
+The one rounding rule (`to_cents`): a line's cents are its exact amount plus what the same line left over last month,
+rounded half to even; the difference is carried to the same line of the next month. Nothing is ever lost or gained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+from typing import Protocol
+
+from billing.periods import month_of
+from billing.prices.rating import base_of
+from kit.money import CENT, cents
+
+_NAMES = {
+    "classify": "Classification",
+    "decisions": "Decisions",
+    "embeddings": "Embeddings",
+    "training": "Training",
+    "storage": "Storage",
+}
+
+
+class Rated(Protocol):
+    """What this needs of a rated line."""
+
+    day: dt.date
+    kind: str
+    model: str
+    price_version: str
+    input_tokens: int
+    output_tokens: int
+    requests: int
+    posted_nano: int
+    invoiced_nano: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BillLine:
+    """One line of a bill. `quantity` counts `unit`s; `key` names the line from month to month."""
+
+    key: str
+    description: str
+    quantity: int
+    unit: str
+    amount_nano: int
+
+
+def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) -> list[BillLine]:
+    """Lines by kind, base and price version, late usage of earlier months apart, the allowance last."""
+    sums: dict[tuple[str, str, str, dt.date], list[int]] = {}
+    for line in rated:
+        month = month_of(line.day)
+        entry = sums.setdefault((line.kind, base_of(line.model), line.price_version, month), [0, 0])
+        # Late lines were billed in part: their tokens were, too, so only the money of the rest is shown.
+        entry[0] += line.input_tokens + line.output_tokens if line.invoiced_nano == 0 else 0
+        entry[1] += line.posted_nano - line.invoiced_nano
+    lines = [_line(parts, tokens, amount, period) for parts, (tokens, amount) in sorted(sums.items()) if amount]
+    used = sum(line.amount_nano for line in lines)
+    included = max(0, min(allowance_nano, used))
+    if included:
+        lines.append(BillLine("allowance", "Included in your plan", 1, "month", -included))
+    return lines
+
+
+def _line(parts: tuple[str, str, str, dt.date], tokens: int, amount: int, period: dt.date) -> BillLine:
+    kind, base, version, month = parts
+    late = "" if month == period else f" (late, {month:%Y-%m})"
+    key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
+    return BillLine(key, f"{_NAMES.get(kind, kind.title())} · {base}{late}", tokens, "tokens", amount)
+
+
+def to_cents(amount_nano: int, carried_nano: int = 0) -> tuple[int, int]:
+    """(whole cents, nano-USD carried on), with carried in; the carry is within half a cent."""
+    exact = amount_nano + carried_nano
+    whole = cents(exact)
+    return whole, exact - whole * CENT

@@ -1,0 +1,97 @@
+"""Budgets: how much of a month's cap has been promised, to the quota server in blocks and to jobs as holds."""
+
+from django.db import models
+
+from kit.clock import now
+from tenants.models import TenantModel
+
+
+class Budget(TenantModel):
+    """One spend limit of a tenant, project or key. Its row is the lock for everything promised under it."""
+
+    name = models.CharField(max_length=200)
+    """The limit's name at the quota server."""
+    scope = models.CharField(max_length=10)
+    scope_id = models.CharField(max_length=64)
+    epoch = models.BigIntegerField(default=0)
+    """The last epoch opened; grows for ever."""
+    alerted = models.JSONField(default=dict)
+    """Which thresholds were announced, by period."""
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="billing_budget_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BudgetLease(TenantModel):
+    """One epoch of a budget at the quota server: blocks are debited here before they become spendable there.
+
+    While `open`, and when `closed`, all of `granted_nano` counts as spent. A closed one is `reconciled` once every
+    event of it must have arrived; then `spent_nano`, the sum of those events, counts.
+    """
+
+    class State(models.TextChoices):
+        """Its life."""
+
+        OPEN = "open"
+        CLOSED = "closed"
+        RECONCILED = "reconciled"
+
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="leases")
+    period = models.DateField()
+    """First day of the month, UTC."""
+    epoch = models.BigIntegerField()
+    blocks = models.BigIntegerField(default=0)
+    granted_nano = models.BigIntegerField(default=0)
+    spent_nano = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    opened_ms = models.BigIntegerField()
+    """From and to which instant of the quota server's clock its calls were admitted."""
+    closed_ms = models.BigIntegerField(null=True)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "budget", "epoch"], name="billing_lease_epoch_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "budget"], condition=models.Q(state="open"), name="billing_lease_one_open"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "updated_at"], name="billing_lease_state"),
+            models.Index(fields=["tenant", "budget", "period"], name="billing_lease_period"),
+        ]
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}"
+
+
+class JobHold(TenantModel):
+    """Money held for a job from before it starts until it ends: its price ceiling, then its price."""
+
+    class State(models.TextChoices):
+        """Its life."""
+
+        HELD = "held"
+        SETTLED = "settled"
+        RELEASED = "released"
+
+    job_id = models.UUIDField()
+    project_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    period = models.DateField()
+    """The month whose cap carries it: the month it was held in."""
+    reserved_nano = models.BigIntegerField()
+    spent_nano = models.BigIntegerField(default=0)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.HELD)
+    created_at = models.DateTimeField(default=now, editable=False)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "job_id"], name="billing_hold_once")]
+        indexes = [models.Index(fields=["tenant", "period"], name="billing_hold_period")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.state}"

@@ -1,0 +1,84 @@
+"""The ledger: double entry, nano-USD, append-only. The database refuses changes and unbalanced transactions."""
+
+from django.db import models
+
+from kit.clock import now
+from tenants.models import TenantModel
+
+
+class Account(models.TextChoices):
+    """Accounts every tenant has. Debits are positive, credits negative."""
+
+    UNBILLED = "unbilled"
+    """Used, priced, not yet on an invoice."""
+    RECEIVABLE = "receivable"
+    """On an invoice, not yet paid."""
+    CASH = "cash"
+    """Paid."""
+    USAGE_REVENUE = "usage_revenue"
+    SUBSCRIPTION_REVENUE = "subscription_revenue"
+    ALLOWANCE = "allowance"
+    """Usage the plan includes: taken off the invoice."""
+    ROUNDING = "rounding"
+    """Parts of a cent between exact prices and invoices in cents."""
+    CREDIT = "credit"
+    """Refunds and goodwill."""
+
+
+class LedgerTransaction(TenantModel):
+    """One movement of money. Its entries sum to zero."""
+
+    prefix = "ltx_"
+
+    kind = models.CharField(max_length=40)
+    key = models.CharField(max_length=200)
+    """What caused it; a second transaction of the same kind and key cannot exist."""
+    memo = models.CharField(max_length=300, blank=True)
+    detail = models.JSONField(default=dict)
+    at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "kind", "key"], name="billing_ledger_once")]
+        indexes = [models.Index(fields=["tenant", "-at"], name="billing_ledger_recent")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}"
+
+
+class LedgerEntry(TenantModel):
+    """One side of a transaction."""
+
+    transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")
+    account = models.CharField(max_length=30, choices=Account.choices)
+    amount_nano = models.BigIntegerField()
+    """Positive debits, negative credits."""
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "account"], name="billing_entry_account")]
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(amount_nano=0), name="billing_entry_not_zero"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount_nano}"
+
+
+class PeriodClose(TenantModel):
+    """The bill of one closed month: what was used, what the plan included, what is due. Written once."""
+
+    prefix = "close_"
+
+    period = models.DateField()
+    """First day of the month, UTC."""
+    usage_nano = models.BigIntegerField()
+    allowance_nano = models.BigIntegerField()
+    net_nano = models.BigIntegerField()
+    lines = models.JSONField()
+    """[{"key", "description", "quantity", "unit", "amount_nano"}], the allowance last; they sum to `net_nano`."""
+    closed_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "period"], name="billing_close_once")]
+
+    def __str__(self) -> str:
+        return f"{self.period:%Y-%m}"

@@ -1,0 +1,81 @@
+"""How much of a month's spend limit is promised, spent and left. Everything here is exact nano-USD."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+
+from django.db.models import Q, Sum
+
+from billing.models import Budget, BudgetLease, JobHold, UsageEvent
+from billing.periods import bounds, month_of
+from billing.quotas import LimitSet
+from billing.selectors.limits import plan_limit_set
+from kit.clock import now
+from tenants.models import ApiKey
+from tenants.scope import current_tenant_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BudgetState:
+    """A month of one budget. `promised_nano` counts whole lease blocks and job ceilings; `spent_nano` counts facts."""
+
+    cap_nano: int
+    promised_nano: int
+    spent_nano: int
+
+    @property
+    def free_nano(self) -> int:
+        """What can still be promised; below zero after a cap was lowered."""
+        return self.cap_nano - self.promised_nano
+
+
+def cap_nano(scope: str, scope_id: str) -> int | None:
+    """The monthly spend limit of a scope now, in the caller's tenant scope; None when it has none (or is gone)."""
+    if scope == "tenant":
+        return plan_limit_set().spend_nano
+    if scope == "key":
+        limits = ApiKey.objects.filter(pk=uuid.UUID(hex=scope_id)).values_list("limits", flat=True).first()
+        return LimitSet.read(limits).spend_nano
+    return None
+
+
+def promised_nano(budget: Budget, period: dt.date) -> int:
+    """What of a budget's month is promised: leases in full until reconciled, holds in full until they end."""
+    leases = BudgetLease.objects.filter(budget=budget, period=period)
+    unknown = leases.exclude(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("granted_nano"))["total"] or 0
+    known = leases.filter(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("spent_nano"))["total"] or 0
+    holds = JobHold.objects.filter(_of(budget.scope, budget.scope_id), period=period)
+    held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
+    spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
+    return int(unknown + known + held + spent)
+
+
+def spent_nano(scope: str, scope_id: str, start: dt.datetime, end: dt.datetime, *, calls_only: bool = False) -> int:
+    """Cost of the events of a scope admitted in [start, end); `calls_only` leaves out what job holds carry."""
+    events = UsageEvent.objects.filter(_of(scope, scope_id), occurred_at__gte=start, occurred_at__lt=end)
+    if calls_only:
+        events = events.exclude(kind="training")
+    return int(events.aggregate(total=Sum("cost_nano"))["total"] or 0)
+
+
+def budget_month(period: dt.date | None = None) -> BudgetState | None:
+    """The tenant's month; None without a spend limit."""
+    month = month_of(period or now().date())
+    tenant_id = current_tenant_id().hex
+    cap = cap_nano("tenant", tenant_id)
+    if cap is None:
+        return None
+    budget = Budget.objects.filter(scope="tenant").first()
+    start, end = bounds(month)
+    spent = spent_nano("tenant", tenant_id, start, end)
+    return BudgetState(cap, promised_nano(budget, month) if budget else spent, spent)
+
+
+def _of(scope: str, scope_id: str) -> Q:
+    if scope == "project":
+        return Q(project_id=uuid.UUID(hex=scope_id))
+    if scope == "key":
+        return Q(key_id=uuid.UUID(hex=scope_id))
+    return Q()

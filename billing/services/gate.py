@@ -1,0 +1,140 @@
+"""The gateway's quota gate with everything behind it, made from the settings.
+
+    opened = open_gate()          # in the event loop, once per process
+    ticket = await opened.gate.admit(...)
+    await opened.close()          # ships what is left
+
+Behind it: the usage file and its shipper thread, and a keeper thread that fetches lease blocks when the gate asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import queue
+import threading
+import time
+import uuid
+from typing import Any
+
+import psycopg.conninfo
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+from billing.metering import PostgresSink, Shipper, SpoolWriter
+from billing.prices import price_books
+from billing.quotas import Limit, QuotaGate, QuotaStore
+from billing.services.leases import lease_refill
+
+logger = logging.getLogger(__name__)
+
+EXHAUSTED_SECONDS = 1.0
+"""How long an empty budget is not asked for again: refused calls must not become database queries."""
+
+
+def sink_dsn() -> str:
+    """Connection string of the app role, for the shipper's own connection."""
+    wanted = ("host", "port", "user", "password", "dbname")
+    values: dict[str, Any] = connections["default"].get_connection_params()
+    return psycopg.conninfo.make_conninfo(**{name: values[name] for name in wanted if values.get(name)})
+
+
+class LeaseKeeper:
+    """A thread that refills leases on demand. `want` may be called from an event loop: it never blocks."""
+
+    def __init__(self, store: QuotaStore) -> None:
+        self._store = store
+        self._queue: queue.SimpleQueue[tuple[str, Limit, int] | None] = queue.SimpleQueue()
+        self._pending: dict[tuple[str, str], tuple[int, asyncio.Future[bool]]] = {}
+        self._empty_until: dict[tuple[str, str], float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+        self._thread.start()
+
+    def want(self, tenant: str, limit: Limit, nano: int) -> asyncio.Future[bool] | None:
+        """Ask for a block that can carry `nano`; the future resolves when it was tried. None: known to be empty."""
+        self._loop = asyncio.get_running_loop()
+        name = (tenant, limit.name)
+        if self._empty_until.get(name, 0.0) > time.monotonic():
+            return None
+        pending = self._pending.get(name)
+        if pending is not None and pending[0] >= nano:
+            return pending[1]
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._pending[name] = (nano, future)
+        self._queue.put((tenant, limit, nano))
+        return future
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._queue.put(None)
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while True:
+            wanted = self._queue.get()
+            if wanted is None:
+                self._store.close()
+                connections.close_all()
+                return
+            tenant, limit, nano = wanted
+            done = self._refill(tenant, limit, nano)
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._resolve, (tenant, limit.name), nano, done)
+
+    def _refill(self, tenant: str, limit: Limit, nano: int) -> bool:
+        close_old_connections()
+        try:
+            return lease_refill(
+                store=self._store,
+                tenant_id=uuid.UUID(hex=tenant),
+                scope=limit.scope,
+                scope_id=limit.scope_id,
+                name=limit.name,
+                wanted=nano,
+            )
+        except (
+            Exception
+        ):  # the thread must outlive a database or quota server that is away; calls stay closed meanwhile
+            logger.warning("could not refill %s of tenant %s", limit.name, tenant, exc_info=True)
+            return False
+
+    def _resolve(self, name: tuple[str, str], nano: int, done: bool) -> None:
+        if not done:
+            self._empty_until[name] = time.monotonic() + EXHAUSTED_SECONDS
+            if len(self._empty_until) > 10_000:
+                self._empty_until.clear()
+        pending = self._pending.get(name)
+        if pending is not None and pending[0] == nano:
+            del self._pending[name]
+        if pending is not None and not pending[1].done():
+            pending[1].set_result(done)
+
+
+@dataclasses.dataclass
+class OpenGate:
+    """A gate and what works behind it."""
+
+    gate: QuotaGate
+    shipper: Shipper
+    keeper: LeaseKeeper
+    spool: SpoolWriter
+
+    async def close(self) -> None:
+        """Settle what is queued, ship what is written, let go."""
+        await asyncio.sleep(0)
+        self.gate.close()
+        await asyncio.to_thread(self.shipper.stop)
+        await asyncio.to_thread(self.keeper.close)
+        self.spool.close()
+
+
+def open_gate() -> OpenGate:
+    """A gate for this process's running event loop."""
+    spool = SpoolWriter(settings.USAGE_WAL_DIR)
+    shipper = Shipper(settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool)
+    keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL, timeout=1.0))
+    gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want)
+    shipper.start()
+    return OpenGate(gate, shipper, keeper, spool)

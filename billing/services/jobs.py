@@ -1,0 +1,136 @@
+"""Job quota: money held for a job from before it starts until it ends.
+
+    job_reserve(job_id=…, project_id=…, key_id=…, ceiling_nano=…)   # in the transaction that creates the job
+    job_extend(job_id=…, ceiling_nano=…)                            # raise the ceiling of a running job
+    job_settle(job_id=…, usage=Usage(kind="training", …))           # in the transaction that ends it: records usage
+    job_release(job_id=…)                                           # failed through our fault, or cancelled unused
+
+All run inside the caller's `tenant_scope`, and all but reserve are safe to repeat. Nothing here touches the quota
+server except to take unspent lease money back when a job needs it. The hold counts against the month it was made in.
+A job is charged for what it trained, never more than its ceiling; `x_max_price_usd` is that ceiling.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from billing.errors import BudgetExceeded
+from billing.models import Budget, JobHold, UsageEvent
+from billing.periods import month_of
+from billing.prices import Usage, price_books, rate
+from billing.quotas import QuotaStore, QuotaUnavailable
+from billing.quotas.limits import Limit
+from billing.selectors.budgets import cap_nano, promised_nano
+from billing.services.leases import lease_return
+from billing.services.metering import usage_record
+from billing.services.stores import quota_store
+from kit.clock import now
+from kit.errors import NotFound
+from kit.money import usd
+from tenants.scope import current_tenant_id
+
+
+def job_price(*, usage: Usage) -> int:
+    """Price of a training usage under today's book, in nano-USD; for estimates and ceilings."""
+    return rate(usage, price_books().current(int(now().timestamp() * 1000)))
+
+
+def job_reserve(
+    *,
+    job_id: uuid.UUID,
+    project_id: uuid.UUID,
+    key_id: uuid.UUID | None,
+    ceiling_nano: int,
+    store: QuotaStore | None = None,
+) -> JobHold:
+    """Hold a job's price ceiling under every budget that covers it; BudgetExceeded (402) when one cannot carry it."""
+    existing: JobHold | None = JobHold.objects.filter(job_id=job_id).first()
+    if existing is not None:
+        return existing
+    moment = now()
+    for budget in _budgets(key_id):
+        _require(budget, ceiling_nano, store or quota_store())
+    hold: JobHold = JobHold.objects.create(
+        job_id=job_id,
+        project_id=project_id,
+        key_id=key_id,
+        period=month_of(moment),
+        reserved_nano=ceiling_nano,
+    )
+    return hold
+
+
+def job_extend(*, job_id: uuid.UUID, ceiling_nano: int, store: QuotaStore | None = None) -> JobHold:
+    """Raise a running job's ceiling; BudgetExceeded leaves it as it was."""
+    hold = _hold(job_id)
+    more = ceiling_nano - hold.reserved_nano
+    if hold.state != JobHold.State.HELD or more <= 0:
+        return hold
+    for budget in _budgets(hold.key_id):
+        _require(budget, more, store or quota_store())
+    hold.reserved_nano = ceiling_nano
+    hold.save(update_fields=["reserved_nano"])
+    return hold
+
+
+def job_settle(*, job_id: uuid.UUID, usage: Usage) -> UsageEvent | None:
+    """Charge a job for what it did, at most its ceiling, and free the rest; None when it was released before."""
+    hold = _hold(job_id)
+    if hold.state == JobHold.State.RELEASED:
+        return None
+    event = usage_record(
+        request_id=f"job:{job_id}",
+        usage=usage,
+        project_id=hold.project_id,
+        key_id=hold.key_id,
+        cost_nano=hold.reserved_nano,
+    )
+    if hold.state == JobHold.State.HELD:
+        hold.state, hold.spent_nano, hold.ended_at = JobHold.State.SETTLED, event.cost_nano, now()
+        hold.save(update_fields=["state", "spent_nano", "ended_at"])
+    return event
+
+
+def job_release(*, job_id: uuid.UUID) -> None:
+    """Free a job's hold without a charge; a settled job stays settled."""
+    hold = _hold(job_id)
+    if hold.state == JobHold.State.HELD:
+        hold.state, hold.ended_at = JobHold.State.RELEASED, now()
+        hold.save(update_fields=["state", "ended_at"])
+
+
+def _hold(job_id: uuid.UUID) -> JobHold:
+    hold: JobHold | None = JobHold.objects.select_for_update().filter(job_id=job_id).first()
+    if hold is None:
+        raise NotFound.of(job_id)
+    return hold
+
+
+def _budgets(key_id: uuid.UUID | None) -> list[Budget]:
+    """The locked budgets that cover a job, in one order for everybody."""
+    scopes = [("tenant", current_tenant_id().hex)]
+    if key_id is not None:
+        scopes.append(("key", key_id.hex))
+    names = {Limit(scope, scope_id, "spend", 0).name: (scope, scope_id) for scope, scope_id in scopes}  # type: ignore[arg-type]
+    for name, (scope, scope_id) in names.items():
+        Budget.objects.get_or_create(name=name, defaults={"scope": scope, "scope_id": scope_id})
+    return list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
+
+
+def _require(budget: Budget, nano: int, store: QuotaStore) -> None:
+    cap = cap_nano(budget.scope, budget.scope_id)
+    if cap is None:
+        return
+    period = month_of(now())
+    free = cap - promised_nano(budget, period)
+    if free < nano:
+        try:
+            free += lease_return(store=store, tenant_id=budget.tenant_id, name=budget.name, at_most=nano - free)
+        except QuotaUnavailable:
+            free += 0  # what the server holds stays promised
+    if free < nano:
+        whose = "organization" if budget.scope == "tenant" else "API key"
+        raise BudgetExceeded(
+            f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of your {whose}'s monthly spend limit "
+            f"of {usd(cap)} is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        )

@@ -1,0 +1,179 @@
+"""Lease keeping: blocks of a budget, debited in Postgres before the quota server may spend them.
+
+The order is the safety: (1) under the budget's lock, debit the block and commit; (2) send it, once. A crash or a lost
+answer between the two leaves money promised that nobody can spend: too little is admitted for a while, never too much.
+A quota server that lost its state, restarted or entered a new month holds no living lease; the open epoch is closed
+and counts in full until, a day later, the events it really carried are known (`lease_reconcile`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import uuid
+
+from django.db import connection
+from django.db.models import F
+
+from billing.models import Budget, BudgetLease
+from billing.periods import bounds, from_ms, month_of, to_ms
+from billing.quotas import QuotaStore, QuotaUnavailable
+from billing.quotas.store import LeaseState
+from billing.selectors.budgets import cap_nano, promised_nano, spent_nano
+from kit.clock import now
+from kit.metrics import Counter
+from kit.money import NANO
+from tenants.scope import ops_scope, tenant_scope
+
+logger = logging.getLogger(__name__)
+
+BLOCK_SHARE = 20
+"""A block is at most a twentieth of the cap …"""
+BLOCK_MOST = 2 * NANO
+"""… and at most two dollars, unless one call needs more."""
+QUIET = dt.timedelta(hours=24)
+"""After this long every event of a closed epoch has been shipped; the gateways' files are replayed at their start."""
+
+REFILLS = Counter("billing_lease_refills_total", "Lease blocks by what became of them", ["outcome"])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Block:
+    lease_id: uuid.UUID
+    epoch: int
+    number: int
+    nano: int
+    ends_ms: int
+    low_nano: int
+
+
+def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_id: str, name: str, wanted: int) -> bool:
+    """Hand the quota server another block of a budget if it runs low (or holds less than `wanted` nano-USD).
+
+    True when money is there afterwards. QuotaUnavailable when the server does not answer; the block then counts as
+    spent until reconciled.
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A refill must commit its debit before it sends the block: call it outside transactions.")
+    with tenant_scope(tenant_id):
+        budget, _ = Budget.objects.get_or_create(name=name, defaults={"scope": scope, "scope_id": scope_id})
+    with tenant_scope(tenant_id):
+        budget = Budget.objects.select_for_update().get(pk=budget.pk)
+        state, server_ms = store.lease_state(tenant_id, name)
+        block = _debit(budget, state, server_ms, wanted)
+    if block is None:
+        return state is not None and state.alive and state.available >= wanted
+    try:
+        taken, server_ms = store.grant(
+            tenant_id,
+            name,
+            epoch=block.epoch,
+            block=block.number,
+            nano=block.nano,
+            ends_ms=block.ends_ms,
+            low_nano=block.low_nano,
+        )
+    except QuotaUnavailable:
+        REFILLS.labels("unknown").inc()
+        raise
+    if not taken:
+        # Refused for certain, so it never was spendable: the debit can be undone.
+        with tenant_scope(tenant_id):
+            BudgetLease.objects.filter(pk=block.lease_id).update(granted_nano=F("granted_nano") - block.nano)
+        REFILLS.labels("refused").inc()
+        return False
+    if block.number == 1:
+        _opened(tenant_id, block.lease_id, server_ms)
+    REFILLS.labels("taken").inc()
+    return True
+
+
+def _opened(tenant_id: uuid.UUID, lease_id: uuid.UUID, server_ms: int) -> None:
+    """An epoch begins, and the one before ends, when the server took the opening block, not when we decided on it."""
+    with tenant_scope(tenant_id):
+        lease = BudgetLease.objects.get(pk=lease_id)
+        BudgetLease.objects.filter(pk=lease_id).update(opened_ms=server_ms)
+        BudgetLease.objects.filter(
+            budget_id=lease.budget_id, epoch=lease.epoch - 1, state=BudgetLease.State.CLOSED
+        ).update(closed_ms=server_ms)
+
+
+def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int) -> _Block | None:
+    """Under the budget's lock: decide on a block and write it down, or None."""
+    period = month_of(from_ms(server_ms))
+    lease: BudgetLease | None = BudgetLease.objects.filter(budget=budget, state=BudgetLease.State.OPEN).first()
+    lives = lease is not None and state is not None and state.alive and state.epoch == lease.epoch
+    if lease is not None and not (lives and lease.period == period):
+        lease.state, lease.closed_ms, lease.updated_at = BudgetLease.State.CLOSED, server_ms, now()
+        lease.save(update_fields=["state", "closed_ms", "updated_at"])
+        lease = None
+    cap = cap_nano(budget.scope, budget.scope_id) or 0
+    usual = max(1, min(cap // BLOCK_SHARE, BLOCK_MOST))
+    available = state.available if lease is not None and state is not None else 0
+    if available >= max(wanted, usual // 4):
+        return None
+    nano = min(max(usual, 2 * wanted - available), cap - promised_nano(budget, period))
+    if nano <= 0:
+        return None
+    if lease is None:
+        budget.epoch += 1
+        budget.save(update_fields=["epoch"])
+        lease = BudgetLease.objects.create(budget=budget, period=period, epoch=budget.epoch, opened_ms=server_ms)
+    lease.blocks += 1
+    lease.granted_nano += nano
+    lease.updated_at = now()
+    lease.save(update_fields=["blocks", "granted_nano", "updated_at"])
+    return _Block(lease.pk, lease.epoch, lease.blocks, nano, to_ms(bounds(period)[1]), usual // 4)
+
+
+def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most: int) -> int:
+    """Take unspent money back from the quota server, for a job that needs it; the nano-USD taken.
+
+    First out of the server, then off the debit: a crash between the two leaves it promised.
+    """
+    with tenant_scope(tenant_id):
+        lease = BudgetLease.objects.filter(budget__name=name, state=BudgetLease.State.OPEN).first()
+    if lease is None:
+        return 0
+    taken = store.drain(tenant_id, name, epoch=lease.epoch, at_most=at_most)
+    if taken:
+        with tenant_scope(tenant_id):
+            BudgetLease.objects.filter(pk=lease.pk).update(granted_nano=F("granted_nano") - taken, updated_at=now())
+    return taken or 0
+
+
+def lease_refill_all(*, store: QuotaStore) -> int:
+    """Refill what runs low among recently used leases; the scheduled net under the gateways' asking."""
+    with ops_scope("find leases to refill"):
+        recent = BudgetLease.ops.filter(state=BudgetLease.State.OPEN, updated_at__gte=now() - dt.timedelta(hours=1))
+        open_now = list(recent.values_list("tenant_id", "budget__scope", "budget__scope_id", "budget__name"))
+    refilled = 0
+    for tenant_id, scope, scope_id, name in open_now:
+        refilled += lease_refill(store=store, tenant_id=tenant_id, scope=scope, scope_id=scope_id, name=name, wanted=0)
+    return refilled
+
+
+def lease_reconcile(*, quiet: dt.timedelta = QUIET) -> int:
+    """Replace what closed epochs were granted by what their events cost; how many epochs."""
+    with ops_scope("find leases to reconcile"):
+        before = to_ms(now() - quiet)
+        closed = list(
+            BudgetLease.ops.filter(state=BudgetLease.State.CLOSED, closed_ms__lt=before).values_list("tenant_id", "pk")
+        )
+    for tenant_id, lease_id in closed:
+        with tenant_scope(tenant_id):
+            _reconcile(lease_id)
+    return len(closed)
+
+
+def _reconcile(lease_id: uuid.UUID) -> None:
+    lease = BudgetLease.objects.select_related("budget").select_for_update(of=("self",)).get(pk=lease_id)
+    if lease.state != BudgetLease.State.CLOSED or lease.closed_ms is None:
+        return
+    start, end = from_ms(lease.opened_ms), from_ms(lease.closed_ms + 1)
+    spent = spent_nano(lease.budget.scope, lease.budget.scope_id, start, end, calls_only=True)
+    if spent > lease.granted_nano:
+        logger.error("lease %s carried %d nano-USD beyond its grant", lease.pk, spent - lease.granted_nano)
+    lease.state, lease.spent_nano, lease.updated_at = BudgetLease.State.RECONCILED, spent, now()
+    lease.save(update_fields=["state", "spent_nano", "updated_at"])

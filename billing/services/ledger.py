@@ -1,0 +1,142 @@
+"""Writing the ledger: balanced transactions, posting rated lines, closing a month."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import connection
+from django.db.models import F
+
+from billing.errors import LedgerError, PeriodOpen
+from billing.ledger.lines import BillLine, bill_lines
+from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
+from billing.periods import bounds, month_of, next_month
+from kit.clock import now
+from kit.ids import new_id
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
+
+
+def ledger_post(
+    *, kind: str, key: str, entries: Mapping[str, int], memo: str = "", detail: Mapping[str, Any] | None = None
+) -> LedgerTransaction:
+    """Write one transaction in the caller's scope: account -> nano-USD, debits positive, credits negative.
+
+    The same kind and key again returns the first transaction and writes nothing. LedgerError when it does not balance.
+    """
+    amounts = {Account(account): amount for account, amount in entries.items() if amount}
+    if not amounts or sum(amounts.values()) != 0:
+        raise LedgerError(f"{kind} {key} does not balance: {dict(entries)}")
+    tenant_id = current_tenant_id()
+    row = LedgerTransaction(tenant_id=tenant_id, kind=kind, key=key, memo=memo, detail=dict(detail or {}))
+    LedgerTransaction.objects.bulk_create([row], ignore_conflicts=True)
+    stored: LedgerTransaction = LedgerTransaction.objects.get(kind=kind, key=key)
+    if stored.pk == row.pk:
+        LedgerEntry.objects.bulk_create(
+            [
+                LedgerEntry(tenant_id=tenant_id, transaction=row, account=account, amount_nano=amount)
+                for account, amount in amounts.items()
+            ]
+        )
+    return stored
+
+
+def lines_post(*, tenant_id: uuid.UUID) -> int:
+    """Post what rated lines have beyond what the ledger has, as one transaction; the nano-USD posted."""
+    with tenant_scope(tenant_id):
+        _lock_money(tenant_id)
+        lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
+        delta = {line: line.amount_nano - line.posted_nano for line in lines}
+        total = sum(delta.values())
+        if not lines:
+            return 0
+        if total:
+            ledger_post(
+                kind="usage",
+                key=str(new_id()),
+                entries={Account.UNBILLED: total, Account.USAGE_REVENUE: -total},
+                memo="Usage",
+                detail={"lines": {str(line.pk): amount for line, amount in delta.items()}},
+            )
+        for line in lines:
+            line.posted_nano = line.amount_nano
+        RatedLine.objects.bulk_update(lines, ["posted_nano"])
+        return total
+
+
+def lines_post_all() -> int:
+    """Post every tenant's lines; how many tenants had any."""
+    with ops_scope("find tenants with usage to post"):
+        tenants = list(
+            RatedLine.ops.exclude(amount_nano=F("posted_nano"))
+            .order_by()
+            .values_list("tenant_id", flat=True)
+            .distinct()
+        )
+    for tenant_id in tenants:
+        lines_post(tenant_id=tenant_id)
+    return len(tenants)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedPeriod:
+    """A closed month and whether this call closed it."""
+
+    close: PeriodClose
+    lines: list[BillLine]
+    fresh: bool
+
+
+def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int = 0) -> ClosedPeriod:
+    """Close a month that has ended and return its bill; closing again returns the same bill.
+
+    Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
+    exact nano-USD; `allowance_nano` is taken off as far as it is used.
+    """
+    period = month_of(period)
+    if next_month(period) > now().date():
+        raise PeriodOpen(f"The billing month {period:%Y-%m} has not ended.")
+    lines_post(tenant_id=tenant_id)
+    with tenant_scope(tenant_id):
+        _lock_money(tenant_id)
+        done = PeriodClose.objects.filter(period=period).first()
+        if done is not None:
+            return ClosedPeriod(done, [BillLine(**line) for line in done.lines], fresh=False)
+        rated = list(
+            RatedLine.objects.filter(day__lt=bounds(period)[1].date())
+            .exclude(posted_nano=F("invoiced_nano"))
+            .select_for_update()
+        )
+        lines = bill_lines(rated, period=period, allowance_nano=allowance_nano)
+        usage = sum(line.posted_nano - line.invoiced_nano for line in rated)
+        net = sum(line.amount_nano for line in lines)
+        close = PeriodClose.objects.create(
+            period=period,
+            usage_nano=usage,
+            allowance_nano=usage - net,
+            net_nano=net,
+            lines=[dataclasses.asdict(line) for line in lines],
+        )
+        if usage:
+            ledger_post(
+                kind="close",
+                key=f"{period:%Y-%m}",
+                entries={
+                    Account.RECEIVABLE: net,
+                    Account.ALLOWANCE: usage - net,
+                    Account.UNBILLED: -usage,
+                },
+                memo=f"Usage of {period:%Y-%m}",
+            )
+        for line in rated:
+            line.invoiced_nano = line.posted_nano
+        RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
+        return ClosedPeriod(close, lines, fresh=True)
+
+
+def _lock_money(tenant_id: uuid.UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [f"ledger:{tenant_id}"])

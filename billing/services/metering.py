@@ -1,0 +1,120 @@
+"""Usage into sums: recording an event in the caller's transaction, and rolling dirty hours up.
+
+A roll-up locks the hour's mark, computes the hour afresh from its events, derives the day's rated lines, and removes
+the mark, all in one transaction. Doubled, late and disordered events therefore change nothing but when a sum is right.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+
+from django.db import connection
+
+from billing.metering.events import event_id
+from billing.models import DirtyHour, UsageEvent
+from billing.periods import start_of
+from billing.prices import Usage, price_books, rate
+from kit.clock import now
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
+
+HOURS_AT_ONCE = 48
+
+_HOUR_SQL = """
+INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
+    output_tokens, requests, gpu_ms, cost_nano, events, computed_at)
+SELECT gen_random_uuid(), tenant_id, project_id, key_id, model, kind, price_version, %(hour)s, sum(input_tokens),
+    sum(output_tokens), sum(requests), sum(gpu_ms), sum(cost_nano), count(*), clock_timestamp()
+FROM billing_usageevent
+WHERE tenant_id = %(tenant)s AND occurred_at >= %(hour)s AND occurred_at < %(end)s
+GROUP BY tenant_id, project_id, key_id, model, kind, price_version
+"""
+_DAY_SQL = """
+INSERT INTO billing_ratedline AS line (id, tenant_id, project_id, model, kind, price_version, day, input_tokens,
+    output_tokens, requests, gpu_ms, amount_nano, posted_nano, invoiced_nano, rated_at)
+SELECT gen_random_uuid(), tenant_id, project_id, model, kind, price_version, %(day)s, sum(input_tokens),
+    sum(output_tokens), sum(requests), sum(gpu_ms), sum(cost_nano), 0, 0, clock_timestamp()
+FROM billing_usagehour
+WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
+GROUP BY tenant_id, project_id, model, kind, price_version
+ON CONFLICT (tenant_id, day, project_id, model, kind, price_version) DO UPDATE SET
+    input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, requests = excluded.requests,
+    gpu_ms = excluded.gpu_ms, amount_nano = excluded.amount_nano, rated_at = excluded.rated_at
+"""
+
+
+def usage_record(
+    *,
+    request_id: str,
+    usage: Usage,
+    project_id: uuid.UUID,
+    key_id: uuid.UUID | None,
+    cost_nano: int | None = None,
+    occurred_at: dt.datetime | None = None,
+) -> UsageEvent:
+    """Record one usage inside the caller's tenant scope and transaction (training jobs do; calls go by file).
+
+    The same request and kind again returns the first event. `cost_nano` may only lower the rated price (a ceiling).
+    """
+    moment = occurred_at or now()
+    book = price_books().current(int(moment.timestamp() * 1000))
+    rated = rate(usage, book)
+    cost = rated if cost_nano is None else min(cost_nano, rated)
+    identity = event_id(current_tenant_id(), request_id, usage.kind)
+    UsageEvent.objects.bulk_create(
+        [
+            UsageEvent(
+                id=identity,
+                tenant_id=current_tenant_id(),
+                request_id=request_id,
+                project_id=project_id,
+                key_id=key_id,
+                model=usage.model,
+                kind=usage.kind,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                requests=usage.requests,
+                gpu_ms=usage.machine_ms,
+                price_version=book.version,
+                cost_nano=cost,
+                occurred_at=moment,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+    event: UsageEvent = UsageEvent.objects.get(pk=identity)
+    return event
+
+
+def usage_rollup(*, tenant_id: uuid.UUID) -> int:
+    """Recompute a tenant's dirty hours and the rated lines of their days; how many hours. Safe to run twice at once:
+    hours that another run holds are skipped."""
+    with tenant_scope(tenant_id):
+        dirty = list(DirtyHour.objects.select_for_update(skip_locked=True).order_by("hour")[:HOURS_AT_ONCE])
+        if not dirty:
+            return 0
+        with connection.cursor() as cursor:
+            # Two runs may hold different hours of one day: its lines are derived by one of them at a time.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [f"rate:{tenant_id}"])
+            for mark in dirty:
+                values = {"tenant": tenant_id, "hour": mark.hour, "end": mark.hour + dt.timedelta(hours=1)}
+                cursor.execute("DELETE FROM billing_usagehour WHERE tenant_id = %(tenant)s AND hour = %(hour)s", values)
+                cursor.execute(_HOUR_SQL, values)
+            for day in sorted({mark.hour.astimezone(dt.UTC).date() for mark in dirty}):
+                start = start_of(day)
+                cursor.execute(
+                    _DAY_SQL, {"tenant": tenant_id, "day": day, "start": start, "end": start + dt.timedelta(days=1)}
+                )
+        DirtyHour.objects.filter(pk__in=[mark.pk for mark in dirty]).delete()
+        return len(dirty)
+
+
+def usage_rollup_all() -> int:
+    """Roll up every tenant that has dirty hours; how many hours."""
+    return sum(usage_rollup(tenant_id=tenant_id) for tenant_id in _dirty_tenants())
+
+
+def _dirty_tenants() -> Iterable[uuid.UUID]:
+    with ops_scope("find tenants with usage to sum"):
+        return list(DirtyHour.ops.order_by().values_list("tenant_id", flat=True).distinct())
