@@ -1,6 +1,6 @@
 """The room's errors."""
 
-from kit.errors import Conflict, PaymentRequired
+from kit.errors import BadRequest, Conflict, NotFound, PaymentRequired, Unavailable, Unprocessable
 
 
 class BudgetExceeded(PaymentRequired):
@@ -13,3 +13,62 @@ class PeriodOpen(Conflict):
 
 class LedgerError(Exception):
     """A transaction that does not balance: a bug of ours, stopped before it reaches the ledger."""
+
+
+class PaymentsClosed(Unavailable):
+    """No Stripe key is set."""
+
+    default_code = "payments_not_configured"
+
+    def __init__(self) -> None:
+        super().__init__("Payments are not set up on this installation. Set STRIPE_SECRET_KEY to open them.")
+
+
+class PaymentsAway(Unavailable):
+    """Stripe does not answer, or not in time."""
+
+    default_code = "payments_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The payment provider does not answer. Nothing was charged or changed; try again in a minute.")
+
+
+class CardRefused(PaymentRequired):
+    """The bank said no. The tenant stays on the plan it had."""
+
+    type = "card_error"
+    default_code = "card_declined"
+
+
+class StripeRefused(Unprocessable):
+    """Stripe does not take the request as it is."""
+
+    default_code = "payment_request_refused"
+
+
+class StripeMissing(NotFound):
+    """Stripe knows no such object (any more)."""
+
+
+class SignatureWrong(BadRequest):
+    """A webhook that Stripe did not sign with our secret, or signed too long ago."""
+
+    default_code = "invalid_signature"
+
+
+class PlanUnknown(BadRequest):
+    """A plan nobody sells."""
+
+    default_code = "plan_unknown"
+
+
+class PlanNotSold(Conflict):
+    """A plan that cannot be bought online, or is the one the tenant has."""
+
+    default_code = "plan_not_available"
+
+
+class SubscriptionMissing(Conflict):
+    """An act on a subscription the tenant does not have."""
+
+    default_code = "no_subscription"

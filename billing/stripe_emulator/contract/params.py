@@ -94,7 +94,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert_list(typing.get_args(hint)[0], value, path)
     if origin is dict or getattr(origin, "__name__", "") == "UntypedStripeObject":
         item = typing.get_args(hint)[-1]
-        return {str(k): _convert(item, v, f"{path}[{k}]") for k, v in _as_dict(value, path).items()}
+        # An empty value in a free map unsets its key.
+        return {k: v if v == "" else _convert(item, v, f"{path}[{k}]") for k, v in _as_dict(value, path).items()}
     if origin is Literal:
         return _convert_literal(typing.get_args(hint), value, path)
     return _convert_leaf(hint, value, path)

@@ -1,0 +1,21 @@
+"""`manage.py stripe_sync`: push the plan files to Stripe, then fetch what webhooks may have missed."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from billing.services.catalogue import catalogue_push
+from billing.services.webhooks import stripe_sweep
+
+
+class Command(BaseCommand):
+    """Catalogue out, events in. Safe to repeat."""
+
+    help = __doc__
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run both and say what happened."""
+        for entry in catalogue_push():
+            self.stdout.write(f"{entry.plan} {entry.version}: {entry.price_id}")
+        counts = stripe_sweep()
+        self.stdout.write(f"{counts['events']} missed events, {counts['customers']} customers looked at again")

@@ -1,0 +1,29 @@
+"""What is sold, and what a tenant may therefore do. No Django here.
+
+A plan version is a file that never changes once published; a subscription pins one. `entitlement_derive` is the one
+pure function that says what follows from subscriptions, plans and overrides.
+"""
+
+from billing.plans.entitlement import (
+    GRACE,
+    Entitlement,
+    OverrideFacts,
+    SubscriptionFacts,
+    entitlement_derive,
+)
+from billing.plans.files_read import PlanBook, PlanError, plan_book
+from billing.plans.plan import GPU_CLASSES, Plan, PlanLimits
+
+__all__ = [
+    "GPU_CLASSES",
+    "GRACE",
+    "Entitlement",
+    "OverrideFacts",
+    "Plan",
+    "PlanBook",
+    "PlanError",
+    "PlanLimits",
+    "SubscriptionFacts",
+    "entitlement_derive",
+    "plan_book",
+]

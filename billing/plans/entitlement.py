@@ -1,0 +1,125 @@
+"""The one pure function that says what a tenant may do.
+
+Everything that decides access goes through here: pages, gateway, jobs and staff read its result and add nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from billing.plans.files_read import PlanBook
+from billing.plans.plan import Plan, PlanLimits
+
+GRACE = dt.timedelta(days=7)
+"""How long a plan goes on while a renewal's payment is late."""
+GOOD, LATE, RESTRICTED = "good", "grace", "restricted"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SubscriptionFacts:
+    """What matters of one subscription."""
+
+    stripe_id: str
+    status: str
+    plan: str
+    plan_version: int
+    past_due_since: dt.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OverrideFacts:
+    """What matters of one override that was not revoked."""
+
+    id: str
+    valid_from: dt.datetime
+    valid_until: dt.datetime | None = None
+    limits: dict[str, Any] = dataclasses.field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    plan: str = ""
+    plan_version: int = 0
+
+    def valid_at(self, moment: dt.datetime) -> bool:
+        """Whether it counts at a moment."""
+        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a tenant may do now, and why."""
+
+    plan: str
+    plan_version: int
+    standing: str
+    """`good`, `grace` (a payment is late, the plan goes on) or `restricted` (too late: the free plan's limits)."""
+    limits: PlanLimits
+    features: frozenset[str]
+    allowance_nano: int
+    subscription: str = ""
+    """Stripe's id of the subscription it rests on; empty without one."""
+    until: dt.datetime | None = None
+    """When it must be derived again even without news."""
+
+
+def entitlement_derive(
+    subscriptions: Iterable[SubscriptionFacts], overrides: Iterable[OverrideFacts], plans: PlanBook, at: dt.datetime
+) -> Entitlement:
+    """What a tenant may do at a moment. Same facts, same answer, in whatever order they come.
+
+    The largest plan that is paid for or granted wins. A renewal that is late keeps its plan for `GRACE`, then the
+    tenant falls back to the free plan's limits. Overrides change single limits, the newest last.
+    """
+    facts, given = list(subscriptions), sorted(overrides, key=lambda override: (override.valid_from, override.id))
+    valid = [override for override in given if override.valid_at(at)]
+    plan, standing, source = _best(facts, valid, plans, at)
+    limits, features = plan.limits, set(plan.features)
+    for override in valid:
+        limits = limits.changed(override.limits)
+        features.update(override.features)
+    return Entitlement(
+        plan=plan.code,
+        plan_version=plan.version,
+        standing=standing,
+        limits=limits,
+        features=frozenset(features),
+        allowance_nano=plan.allowance_nano,
+        subscription=source,
+        until=_until(facts, given, at),
+    )
+
+
+def _best(
+    facts: list[SubscriptionFacts], overrides: list[OverrideFacts], plans: PlanBook, at: dt.datetime
+) -> tuple[Plan, str, str]:
+    """The plan, the standing, and the subscription it rests on."""
+    candidates: list[tuple[int, int, str, Plan, str]] = []
+    too_late = False
+    for sub in facts:
+        if (sub.plan, sub.plan_version) not in plans.plans:
+            continue
+        plan = plans.get(sub.plan, sub.plan_version)
+        if sub.status in ("active", "trialing"):
+            candidates.append((plan.rank, 1, sub.stripe_id, plan, GOOD))
+        elif sub.status == "past_due" and at < (sub.past_due_since or at) + GRACE:
+            candidates.append((plan.rank, 0, sub.stripe_id, plan, LATE))
+        elif sub.status in ("past_due", "unpaid"):
+            too_late = True
+    for override in overrides:
+        if override.plan and (override.plan, override.plan_version) in plans.plans:
+            plan = plans.get(override.plan, override.plan_version)
+            candidates.append((plan.rank, 2, "", plan, GOOD))
+    if not candidates:
+        return plans.free, RESTRICTED if too_late else GOOD, ""
+    _, _, source, plan, standing = max(candidates, key=lambda entry: (*entry[:3], entry[3].version))
+    return plan, standing, source
+
+
+def _until(facts: list[SubscriptionFacts], overrides: list[OverrideFacts], at: dt.datetime) -> dt.datetime | None:
+    moments = [sub.past_due_since + GRACE for sub in facts if sub.status == "past_due" and sub.past_due_since]
+    for override in overrides:
+        moments.append(override.valid_from)
+        if override.valid_until is not None:
+            moments.append(override.valid_until)
+    return min((moment for moment in moments if moment > at), default=None)

@@ -1,0 +1,148 @@
+"""Reading plans, subscriptions, invoices and entitlements."""
+
+import dataclasses
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from billing.errors import PlanUnknown
+from billing.models import (
+    BillingCustomer,
+    CatalogueEntry,
+    EntitlementOverride,
+    Invoice,
+    Subscription,
+    TenantEntitlement,
+)
+from billing.plans import (
+    Entitlement,
+    OverrideFacts,
+    Plan,
+    PlanLimits,
+    SubscriptionFacts,
+    entitlement_derive,
+    plan_book,
+)
+from kit.clock import now
+from kit.errors import NotFound
+from kit.ids import parse_id
+from tenants.scope import tenant_scope
+
+LIVE = ("trialing", "active", "past_due", "unpaid")
+"""States in which a subscription is the tenant's plan, paid for or owed."""
+
+
+def plans_offered() -> list[Plan]:
+    """The plans of today, smallest first."""
+    return plan_book().offered()
+
+
+def plan_named(code: str) -> Plan:
+    """The newest version of a plan; PlanUnknown for a code nobody sells."""
+    try:
+        return plan_book().latest(code)
+    except KeyError as error:
+        known = ", ".join(plan.code for plan in plan_book().offered())
+        raise PlanUnknown(f"No plan is called '{code[:40]}'. Plans: {known}.", param="plan") from error
+
+
+def entitlement_for(tenant_id: UUID) -> Entitlement:
+    """What a tenant may do, as last derived; the free plan until something else was.
+
+    One row by its unique tenant. The answer changes with a message on `services.entitlements.NEWS`.
+    """
+    with tenant_scope(tenant_id):
+        row = TenantEntitlement.objects.first()
+        return entitlement_now() if row is None else entitlement_of(row)
+
+
+def entitlement_of(row: TenantEntitlement) -> Entitlement:
+    """The stored entitlement as the dataclass."""
+    return Entitlement(
+        plan=row.plan,
+        plan_version=row.plan_version,
+        standing=row.standing,
+        limits=_limits(row),
+        features=frozenset(row.features),
+        allowance_nano=row.allowance["usage_nano"],
+        subscription=row.subscription,
+        until=row.until,
+    )
+
+
+def _limits(row: TenantEntitlement) -> PlanLimits:
+    """The stored limits; a limit younger than the row has the plan's value."""
+    plans = plan_book()
+    base = plans.plans.get((row.plan, row.plan_version), plans.free).limits
+    names = {field.name for field in dataclasses.fields(PlanLimits)}
+    return base.changed({name: value for name, value in row.limits.items() if name in names})
+
+
+def entitlement_now() -> Entitlement:
+    """Derived from the mirrors and overrides of the scope's tenant, without storing it."""
+    return entitlement_derive(
+        [
+            SubscriptionFacts(sub.stripe_id, sub.status, sub.plan, sub.plan_version, sub.past_due_since)
+            for sub in Subscription.objects.all()
+        ],
+        [
+            OverrideFacts(
+                id=str(override.pk),
+                valid_from=override.valid_from,
+                valid_until=override.valid_until,
+                limits=override.limits,
+                features=tuple(override.features),
+                plan=override.plan,
+                plan_version=override.plan_version,
+            )
+            for override in EntitlementOverride.objects.filter(revoked_at=None)
+        ],
+        plan_book(),
+        now(),
+    )
+
+
+def subscription_current() -> Subscription | None:
+    """The subscription that is the scope's tenant's plan; None on the free plan."""
+    found: Subscription | None = Subscription.objects.filter(status__in=LIVE).order_by("-started_at", "-pk").first()
+    return found
+
+
+def customer_current() -> BillingCustomer | None:
+    """The scope's tenant at Stripe; None before the first checkout."""
+    found: BillingCustomer | None = BillingCustomer.objects.first()
+    return found
+
+
+def invoices() -> "QuerySet[Invoice]":
+    """The scope's invoices that were issued, newest first."""
+    found: QuerySet[Invoice] = Invoice.objects.exclude(status="draft").order_by("-issued_at", "-pk")
+    return found
+
+
+def invoice_by_id(public: str) -> Invoice:
+    """One invoice by its public id."""
+    invoice = Invoice.objects.filter(pk=parse_id(Invoice.prefix, public)).first()
+    if invoice is None:
+        raise NotFound.of(public)
+    found: Invoice = invoice
+    return found
+
+
+def overrides() -> "QuerySet[EntitlementOverride]":
+    """The scope's overrides, newest first, revoked ones included."""
+    found: QuerySet[EntitlementOverride] = EntitlementOverride.objects.order_by("-created_at")
+    return found
+
+
+def plan_of_price(price: dict[str, Any]) -> tuple[str, int]:
+    """Which plan version a Stripe price stands for; ("", 0) for a price of somebody else's."""
+    entry = CatalogueEntry.objects.filter(price_id=price["id"]).first()
+    if entry is not None:
+        return entry.plan, entry.version
+    notes = price.get("metadata") or {}
+    plan, version = notes.get("plan", ""), notes.get("plan_version", "")
+    if version.isdigit() and (plan, int(version)) in plan_book().plans:
+        return plan, int(version)
+    return "", 0

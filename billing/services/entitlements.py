@@ -1,0 +1,129 @@
+"""Deriving what a tenant may do, and the overrides staff and contracts put on top.
+
+All functions run in the tenant's scope.
+"""
+
+import datetime as dt
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from billing.models import EntitlementOverride, TenantEntitlement
+from billing.plans import Entitlement, plan_book
+from billing.selectors.subscriptions import entitlement_now, plan_named
+from billing.services.locks import money_lock
+from kit import redis
+from kit.clock import now
+from kit.errors import BadRequest, NotFound
+from tenants import audit
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
+
+NEWS = "news:entitlements"
+"""Redis channel; the message is the tenant's id."""
+
+
+def entitlement_refresh() -> Entitlement:
+    """Derive again from what the mirrors and overrides say now; tell everybody when it changed."""
+    tenant_id = current_tenant_id()
+    money_lock(tenant_id)
+    derived = entitlement_now()
+    values = _columns(derived)
+    row = TenantEntitlement.objects.first()
+    if row is None:
+        TenantEntitlement.objects.create(**values)
+    elif any(getattr(row, name) != value for name, value in values.items()):
+        before = {"plan": row.plan, "plan_version": row.plan_version, "standing": row.standing}
+        for name, value in values.items():
+            setattr(row, name, value)
+        row.version += 1
+        row.derived_at = now()
+        row.save()
+        after = {"plan": row.plan, "plan_version": row.plan_version, "standing": row.standing}
+        if before != after:
+            audit.record(action="plan.changed", target=row, before=before, after=after)
+    else:
+        return derived
+    transaction.on_commit(lambda: redis.publish(NEWS, str(tenant_id)))
+    return derived
+
+
+def _columns(derived: Entitlement) -> dict[str, Any]:
+    return {
+        "plan": derived.plan,
+        "plan_version": derived.plan_version,
+        "standing": derived.standing,
+        "limits": asdict(derived.limits),
+        "features": sorted(derived.features),
+        "allowance": {"usage_nano": derived.allowance_nano},
+        "subscription": derived.subscription,
+        "until": derived.until,
+    }
+
+
+def entitlements_due() -> int:
+    """Derive again where an override or a grace period has just begun or ended; returns how many."""
+    with ops_scope("entitlements that change by the clock"):
+        due = list(TenantEntitlement.ops.filter(until__lte=now()).values_list("tenant_id", flat=True)[:500])
+    for tenant_id in due:
+        with tenant_scope(tenant_id):
+            entitlement_refresh()
+    return len(due)
+
+
+def override_set(
+    *,
+    reason: str,
+    created_by: str,
+    limits: dict[str, Any] | None = None,
+    features: list[str] | None = None,
+    plan: str = "",
+    valid_from: dt.datetime | None = None,
+    valid_until: dt.datetime | None = None,
+) -> EntitlementOverride:
+    """Change single limits, add features, or grant a plan without a subscription, for good or until a date."""
+    if not reason.strip():
+        raise BadRequest("Say why: a reason is needed.", param="reason")
+    if valid_until is not None and valid_until <= (valid_from or now()):
+        raise BadRequest("The override ends before it begins.", param="valid_until")
+    try:
+        plan_book().free.limits.changed(limits or {})
+    except ValueError as error:
+        raise BadRequest(f"{error}.", param="limits") from error
+    version = plan_named(plan).version if plan else 0
+    override: EntitlementOverride = EntitlementOverride.objects.create(
+        limits=limits or {},
+        features=sorted(features or []),
+        plan=plan,
+        plan_version=version,
+        reason=reason.strip()[:300],
+        created_by=created_by,
+        valid_from=valid_from or now(),
+        valid_until=valid_until,
+    )
+    after = {"limits": override.limits, "features": override.features, "plan": plan}
+    audit.record(action="entitlement.overridden", target=override, after=after, reason=reason)
+    entitlement_refresh()
+    return override
+
+
+def override_revoke(*, override_id: UUID, reason: str) -> None:
+    """Take an override back; doing it twice changes nothing."""
+    override = EntitlementOverride.objects.filter(pk=override_id).first()
+    if override is None:
+        raise NotFound.of(override_id)
+    if override.revoked_at is None:
+        override.revoked_at = now()
+        override.save(update_fields=["revoked_at"])
+        audit.record(action="entitlement.override_revoked", target=override, reason=reason)
+    entitlement_refresh()
+
+
+def plan_grant(*, plan: str, reason: str, created_by: str) -> Entitlement:
+    """Give a plan without payment (the shell, contracts, tests). The free plan needs no grant."""
+    plan_named(plan)
+    if plan != plan_book().free.code:
+        override_set(plan=plan, reason=reason, created_by=created_by)
+    return entitlement_refresh()
+

@@ -1,0 +1,130 @@
+"""Writing the mirrors from objects that were just fetched. Runs in the tenant's scope, under its lock.
+
+What an event says about an object is never used: it says only which object to fetch.
+"""
+
+import datetime as dt
+from typing import Any
+
+from billing.models import BillingCustomer, Invoice, Subscription
+from billing.selectors.subscriptions import plan_of_price
+from billing.stripe_port import Json, stripe_port
+from kit.clock import now
+
+ENDED = ("canceled", "incomplete_expired")
+
+
+def _moment(seconds: Any) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC) if seconds else None
+
+
+def customer_mirror(customer: BillingCustomer) -> None:
+    """Fetch the customer and note its address and card."""
+    found = stripe_port().customer_fetch(customer.stripe_id)
+    customer.fetched_at = now()
+    if found is not None:
+        customer.email = found.get("email") or ""
+        customer.delinquent = bool(found.get("delinquent"))
+        method = (found.get("invoice_settings") or {}).get("default_payment_method")
+        if isinstance(method, dict):
+            customer.card = card_of(method)
+    customer.save()
+
+
+def card_of(method: Json) -> dict[str, Any] | None:
+    """What may be shown of a card."""
+    card = method.get("card")
+    return {name: card[name] for name in ("brand", "last4", "exp_month", "exp_year")} if card else None
+
+
+def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subscription | None:
+    """Fetch a subscription and write what it says; one that is gone counts as canceled."""
+    found = stripe_port().subscription_fetch(subscription_id)
+    row = Subscription.objects.filter(stripe_id=subscription_id).first()
+    if found is None or found["customer"] != customer.stripe_id:
+        if row is not None and row.status not in ENDED:
+            row.status, row.ended_at, row.fetched_at = "canceled", now(), now()
+            row.save()
+        return row
+    row = row or Subscription(tenant_id=customer.tenant_id, stripe_id=subscription_id)
+    _subscription_columns(row, found)
+    row.save()
+    method = found.get("default_payment_method")
+    if isinstance(method, dict) and row.status not in ENDED:
+        card = card_of(method)
+        if card != customer.card:
+            customer.card = card
+            customer.save(update_fields=["card"])
+    return row
+
+
+def _subscription_columns(row: Subscription, found: Json) -> None:
+    item = found["items"]["data"][0]
+    row.status = found["status"]
+    row.plan, row.plan_version = plan_of_price(item["price"])
+    row.price_id = item["price"]["id"]
+    row.period_start = _moment(item["current_period_start"])
+    row.period_end = _moment(item["current_period_end"])
+    row.trial_end = _moment(found.get("trial_end"))
+    row.cancel_at_period_end = bool(found["cancel_at_period_end"])
+    row.cancel_at = _moment(found.get("cancel_at"))
+    row.canceled_at = _moment(found.get("canceled_at"))
+    row.ended_at = _moment(found.get("ended_at"))
+    row.started_at = _moment(found["start_date"])
+    # From the unpaid invoice, not from our clock: the same object always gives the same answer.
+    latest = found.get("latest_invoice")
+    late_since = latest["created"] if isinstance(latest, dict) else item["current_period_start"]
+    row.past_due_since = _moment(late_since) if row.status == "past_due" else None
+    row.raw = {**found, "latest_invoice": latest["id"] if isinstance(latest, dict) else latest}
+    row.fetched_at = now()
+
+
+def invoice_mirror(customer: BillingCustomer, invoice_id: str) -> Invoice | None:
+    """Fetch an invoice and write what it says; a deleted draft goes from the mirror too."""
+    found = stripe_port().invoice_fetch(invoice_id)
+    row = Invoice.objects.filter(stripe_id=invoice_id).first()
+    if found is None or found.get("deleted") or found["customer"] != customer.stripe_id:
+        if row is not None:
+            row.delete()
+        return None
+    row = row or Invoice(tenant_id=customer.tenant_id, stripe_id=invoice_id)
+    _invoice_columns(row, found)
+    row.save()
+    return row
+
+
+def _invoice_columns(row: Invoice, found: Json) -> None:
+    row.subscription_id = subscription_of(found)
+    row.number = found.get("number") or ""
+    row.status = found["status"] or "draft"
+    row.billing_reason = found.get("billing_reason") or ""
+    row.currency = found["currency"]
+    row.total, row.amount_due, row.amount_paid = found["total"], found["amount_due"], found["amount_paid"]
+    row.attempt_count = found["attempt_count"]
+    row.next_attempt_at = _moment(found.get("next_payment_attempt"))
+    row.period_start, row.period_end = _moment(found["period_start"]), _moment(found["period_end"])
+    moves = found["status_transitions"]
+    row.issued_at = _moment(moves.get("finalized_at")) or _moment(found["created"]) or now()
+    row.due_at, row.paid_at = _moment(found.get("due_date")), _moment(moves.get("paid_at"))
+    row.hosted_url, row.pdf_url = found.get("hosted_invoice_url") or "", found.get("invoice_pdf") or ""
+    row.lines = [line_view(line) for line in found["lines"]["data"]]
+    row.raw = found
+    row.fetched_at = now()
+
+
+def line_view(line: Json) -> dict[str, Any]:
+    """A line as pages show it: cents, and seconds since 1970."""
+    return {
+        "description": line.get("description") or "",
+        "amount": line["amount"],
+        "quantity": line.get("quantity") or 1,
+        "period_start": line["period"]["start"],
+        "period_end": line["period"]["end"],
+    }
+
+
+def subscription_of(invoice: Json) -> str:
+    """The id of the subscription an invoice is for, or nothing."""
+    details = (invoice.get("parent") or {}).get("subscription_details") or {}
+    found = details.get("subscription") or ""
+    return found["id"] if isinstance(found, dict) else str(found)

@@ -1,0 +1,36 @@
+"""Doorbells and ticks of the subscription side."""
+
+from celery import shared_task
+
+from billing.errors import PaymentsAway, PaymentsClosed
+from billing.services import entitlements, webhooks
+
+
+@shared_task(name=webhooks.TASK)
+def stripe_event(event_pk: int) -> str:
+    """Work on one event of the inbox."""
+    return webhooks.event_handle(event_pk)
+
+
+@shared_task(name="billing.stripe_retry")
+def stripe_retry() -> int:
+    """Work on events that are due again."""
+    return webhooks.events_retry()
+
+
+@shared_task(name="billing.stripe_sweep")
+def stripe_sweep() -> dict[str, int]:
+    """Fetch what webhooks may have dropped; nothing without Stripe."""
+    try:
+        return webhooks.stripe_sweep()
+    except (PaymentsClosed, PaymentsAway):
+        return {}
+
+
+@shared_task(name="billing.entitlements_due")
+def entitlements_due() -> int:
+    """Derive again what changes by the clock."""
+    return entitlements.entitlements_due()
+
+
+SCHEDULE = {"billing.stripe_retry": 20, "billing.stripe_sweep": 3600, "billing.entitlements_due": 60}

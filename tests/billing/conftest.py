@@ -1,0 +1,26 @@
+"""The emulator of this run, and the house pointed at it."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import override_settings
+
+from billing.stripe_port import stripe_port
+from tests.billing.emulated import KEY, SECRET, Emulator
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulator for the tests that do not move its clock far or break it."""
+    running = Emulator(tmp_path_factory.mktemp("stripe"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def stripe_house(emulator: Emulator) -> Iterator[Emulator]:
+    """The house's own port talks to the emulator."""
+    with override_settings(STRIPE_SECRET_KEY=KEY, STRIPE_API_BASE=emulator.url, STRIPE_WEBHOOK_SECRET=SECRET):
+        stripe_port.cache_clear()
+        yield emulator
+    stripe_port.cache_clear()
