@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from training.lab.config import Config
 from training.lab.data import Encoded, Rows, length_batches
 from training.lab.device import Place
-from training.lab.model import Classifier, Encoder, bert_state, load_base, lora_state, read_base, read_shape
+from training.lab.model import Classifier, Encoder, bert_state, load_base, lora_state, read_base
 from training.lab.plan import Plan
+from training.lab.shape import read_shape
 
 Splits = dict[str, Encoded]
 Check = Callable[[], None]
@@ -38,8 +39,8 @@ class Learner(Protocol):
         """Logits [B, C] of training rows, ready for a backward pass."""
         ...
 
-    def tokens(self, rows: Rows) -> int:
-        """Real tokens in these training rows."""
+    def tokens(self, rows: Rows, epoch: int) -> int:
+        """Real tokens that the encoder reads for this batch: what a tenant pays for."""
         ...
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
@@ -88,7 +89,7 @@ class EncoderLearner:
         with self._place.autocast():
             return self.model(*self._inputs("train", rows))
 
-    def tokens(self, rows: Rows) -> int:
+    def tokens(self, rows: Rows, epoch: int) -> int:
         return int(self._encoded["train"].lengths[rows].sum())
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
@@ -153,8 +154,8 @@ class HeadLearner:
     def logits(self, rows: Rows) -> Tensor:
         return self.model(self._features["train"][torch.from_numpy(rows)])
 
-    def tokens(self, rows: Rows) -> int:
-        return int(self._lengths[rows].sum())
+    def tokens(self, rows: Rows, epoch: int) -> int:
+        return int(self._lengths[rows].sum()) if epoch == 0 else 0  # the encoder reads each row once
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
         check()

@@ -149,7 +149,7 @@ class Loop:
         progress.step += 1
         progress.batch += 1
         progress.rows += len(rows)
-        progress.tokens += self._learner.tokens(rows)
+        progress.tokens += self._learner.tokens(rows, progress.epoch)
         if progress.step % _EVENT_STEPS == 0 or progress.step in (1, self.total_steps):
             self._tell_step(rate, norm)
 

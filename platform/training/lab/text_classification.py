@@ -37,8 +37,8 @@ from training.lab.events import Emitter
 from training.lab.files import sha256_of
 from training.lab.learners import EncoderLearner, HeadLearner, Learner, Splits, embed
 from training.lab.loop import Loop, Stop, Targets, balanced_weights
-from training.lab.model import read_shape
 from training.lab.plan import Plan, plan_for
+from training.lab.shape import read_shape
 
 _ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds")  # may differ on resuming
 

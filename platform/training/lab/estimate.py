@@ -1,0 +1,145 @@
+"""How long, how many tokens, how much: arithmetic before the run. No torch, no Django.
+
+Work is counted in FLOP: per token and matrix weight 6 for full tuning (forward 2, backward 4), 4 for LoRA (no
+weight gradients in the frozen base), 2 for reading; the head is read once and its own passes are nearly free.
+Divided by the measured FLOP/s of the device kind that gives seconds. The low end is a run that stops as early as
+its patience allows on a quiet machine; the high end is every pass on a busy one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.lab.config import Auto
+from training.lab.data import SPLITS, Dataset, auto_max_length, encode, read_dataset, read_tokenizer
+from training.lab.plan import auto_epochs
+from training.lab.shape import read_shape
+
+SAMPLE_ROWS = 20_000  # rows tokenised per split for an estimate; more are scaled up
+_HEAD_ROW_SECONDS = 1.2e-5  # one training row through the head, both directions
+_FLOOR_ROW_SECONDS = 6e-4  # the TF-IDF floor, per training row and per doubling of the labels beyond two
+_CHECKPOINT_SECONDS = 1.0
+_SLACK = 1.6  # busy neighbours, longer rows than the mean
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """What a device kind sustains: FLOP/s per core (or per device) when training and when reading."""
+
+    full: float
+    lora: float
+    reading: float
+    start_seconds: float
+    measured: bool
+
+    def of(self, method: str) -> float:
+        """FLOP/s of a method's training steps."""
+        return self.lora if method == "lora" else self.full
+
+
+# The cpu rows: all-MiniLM-L6-v2 on two AMD EPYC cores with avx512_bf16, `python benchmarks/training.py --table`.
+# The cuda row is a floor that any recent data-centre GPU exceeds; it is replaced by history, not by hope.
+DEVICES: dict[str, Throughput] = {
+    "cpu-bf16": Throughput(full=7.5e10, lora=8.0e10, reading=1.1e11, start_seconds=6.0, measured=True),
+    "cpu-fp32": Throughput(full=4.2e10, lora=4.0e10, reading=4.5e10, start_seconds=6.0, measured=True),
+    "cuda-bf16": Throughput(full=5e12, lora=5e12, reading=1e13, start_seconds=10.0, measured=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a run would read: rows and tokens (after cutting) per split, the labels, and the base's matrix weights."""
+
+    method: str
+    rows: dict[str, int]
+    tokens: dict[str, int]
+    labels: int
+    matrix_parameters: int
+    max_length: int
+    cut_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Ranges from an early stop on a quiet machine to every pass on a busy one. Tokens are those trained on."""
+
+    epochs: int
+    tokens_low: int
+    tokens_high: int
+    seconds_low: int
+    seconds_high: int
+    flop: float
+    measured: bool
+
+    def price(self, nano_usd_per_million_tokens: int) -> tuple[int, int]:
+        """(low, high) in nano-USD, rounded up."""
+        low, high = (-(-count * nano_usd_per_million_tokens // 10**6) for count in (self.tokens_low, self.tokens_high))
+        return low, high
+
+
+def estimate(
+    work: Workload, *, epochs: int | Auto = "auto", patience: int = 3, device: str = "cpu-bf16", cores: int = 2
+) -> Estimate:
+    """Estimate a run on a device kind of `DEVICES`; `cores` multiplies the cpu kinds only."""
+    speed = DEVICES[device]
+    lanes = cores if device.startswith("cpu") else 1
+    passes = auto_epochs(work.method, work.rows["train"]) if epochs == "auto" else epochs
+    fewest = min(passes, 1 + patience) if patience else passes
+    paid = (1, 1) if work.method == "head" else (fewest, passes)  # a head's encoder reads each row once
+    low = _seconds(work, fewest, speed, lanes)
+    high = _seconds(work, passes, speed, lanes) * _SLACK
+    return Estimate(
+        epochs=passes,
+        tokens_low=work.tokens["train"] * paid[0],
+        tokens_high=work.tokens["train"] * paid[1],
+        seconds_low=max(1, math.floor(low)),
+        seconds_high=math.ceil(high),
+        flop=_flop(work, passes),
+        measured=speed.measured,
+    )
+
+
+def measure(data: str | Path, base: str | Path, *, method: str, max_length: int | Auto = "auto") -> Workload:
+    """Count a dataset version against a base; large splits are sampled evenly. Raises BadData like the run would."""
+    dataset, shape, tokenizer = read_dataset(data), read_shape(base), read_tokenizer(base)
+    lengths = {name: _lengths(dataset, name, tokenizer) for name in SPLITS}
+    limit = auto_max_length(lengths["train"], shape.positions) if max_length == "auto" else max_length
+    rows = {name: len(getattr(dataset, name)) for name in SPLITS}
+    scale = {name: rows[name] / len(lengths[name]) for name in SPLITS}
+    return Workload(
+        method=method,
+        rows=rows,
+        tokens={name: round(float(np.minimum(part, limit).sum()) * scale[name]) for name, part in lengths.items()},
+        labels=len(dataset.labels),
+        matrix_parameters=shape.matrix_parameters,
+        max_length=limit,
+        cut_rows=round(sum(float((part > limit).sum()) * scale[name] for name, part in lengths.items())),
+    )
+
+
+def _lengths(dataset: Dataset, split: str, tokenizer: object) -> np.ndarray:
+    texts = getattr(dataset, split).texts
+    step = max(1, -(-len(texts) // SAMPLE_ROWS))
+    return encode(tokenizer, texts[::step], lambda: None).lengths  # type: ignore[arg-type]
+
+
+def _flop(work: Workload, epochs: int) -> float:
+    """Arithmetic of the training steps alone."""
+    factor = {"full": 6, "lora": 4, "head": 0}[work.method]
+    return float(factor * work.matrix_parameters * work.tokens["train"] * epochs)
+
+
+def _seconds(work: Workload, epochs: int, speed: Throughput, lanes: int) -> float:
+    """Start, floor, training, an evaluation per pass, and the last measurement."""
+    reading = 2.0 * work.matrix_parameters / (speed.reading * lanes)
+    floor = _FLOOR_ROW_SECONDS * min(work.rows["train"], 40_000) * max(1.0, math.log2(work.labels))
+    fixed = speed.start_seconds + floor / 4 + _CHECKPOINT_SECONDS
+    if work.method == "head":
+        return fixed + reading * sum(work.tokens.values()) + _HEAD_ROW_SECONDS * work.rows["train"] * epochs
+    training = _flop(work, epochs) / (speed.of(work.method) * lanes)
+    validation = reading * work.tokens["validation"] * (epochs + 1)
+    return fixed + training + validation + reading * work.tokens["test"]
