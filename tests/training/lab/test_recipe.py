@@ -74,7 +74,7 @@ def _load_adapter(encoder: Encoder, adapter: dict[str, torch.Tensor], lora: dict
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("looks", [5, 9, 16, 26])
+@pytest.mark.parametrize("looks", [10, 16, 26])
 def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_left_alone(
     settings_for: Settings, tmp_path: Path, method: str, looks: int
 ) -> None:
@@ -84,8 +84,6 @@ def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_left_alone(
     with pytest.raises(Stopped):
         train_here(broken, looks=looks)
     points = sorted((tmp_path / "broken" / "checkpoints").glob("step-*"))
-    if not points:
-        pytest.skip("stopped before the first step")
     torch.manual_seed(999)
     train_here(broken | {"resume": str(points[-1]), "output": str(tmp_path / "second")})
     expected, got = artefact_tensors(whole), artefact_tensors({"output": str(tmp_path / "second")})
