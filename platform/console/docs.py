@@ -110,7 +110,7 @@ def render(source: str) -> tuple[SafeString, list[Heading]]:
                 headings.append(Heading(slugify(text), re.sub(r"[`*]", "", text)))
         piece = _markdown.renderer.render(tokens[index : end + 1], _markdown.options, {})
         if token.type == "table_open":
-            piece = f'<div class="scroll" tabindex="0" role="region" aria-label="{_table_name(headings)}">{piece}</div>'
+            piece = f'<div class="scroll" tabindex="0" role="group" aria-label="{_table_name(headings)}">{piece}</div>'
         parts.append(piece)
         index = end + 1
     return mark_safe("".join(parts)), headings

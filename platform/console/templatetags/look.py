@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from console import charts
 from console.code import highlighted
 from console.states import STATES, State
+from kit.money import CENT
 from kit.money import usd as format_usd
 
 register = template.Library()
@@ -27,6 +28,15 @@ NOTHING = "–"
 def usd(nano: Any) -> str:
     """Nano-USD as `$4.20`; nothing as an en dash."""
     return NOTHING if nano in (None, "") else format_usd(int(nano))
+
+
+@register.filter
+def cents(value: Any) -> str:
+    """Whole cents as dollars: $29, $29.50."""
+    if value in (None, ""):
+        return NOTHING
+    text = format_usd(int(value) * CENT)
+    return text.removesuffix(".00")
 
 
 @register.filter

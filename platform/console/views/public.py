@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
+from console import pricing as prices
 from console import showcase
 
 YEAR = 365 * 86_400
@@ -62,4 +63,4 @@ def landing(request: HttpRequest) -> HttpResponse:
 @require_safe
 def pricing(request: HttpRequest) -> HttpResponse:
     """Plans and unit prices."""
-    return render(request, "public/pricing.html", {"here": "pricing"})
+    return render(request, "public/pricing.html", prices.context(request.GET.dict()))

@@ -1,0 +1,182 @@
+"""A job as its page shows it: state in words, progress, charts from its events, and what each live message carries."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console import charts
+from console.templatetags.look import duration, eta, usd
+
+SHOWN_EVENTS = 100
+PHASES = {
+    "loading": gettext_lazy("Loading data and weights"),
+    "tokenising": gettext_lazy("Reading texts"),
+    "baseline": gettext_lazy("Training the baseline"),
+    "training": gettext_lazy("Training"),
+    "evaluating": gettext_lazy("Measuring on test rows"),
+    "saving": gettext_lazy("Saving the model"),
+}
+CODE_WORDS = {
+    "leased": "running",
+    "starting": "running",
+    "finishing": "running",
+}
+LOSS_KEYS = (("train", ("loss", "train_loss")), ("validation", ("validation_loss", "valid_loss")))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value for one series of one chart."""
+
+    chart: str
+    series: str
+    x: float
+    y: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the stream."""
+        return {"chart": self.chart, "series": self.series, "x": self.x, "y": self.y}
+
+
+def badge(state: str) -> str:
+    """The state whose word and colour a reader sees."""
+    return CODE_WORDS.get(state, state)
+
+
+def points_of(data: dict[str, Any] | None) -> list[Point]:
+    """The points of one metrics event. A step's loss is the train loss; an evaluation's is the validation loss."""
+    if not data or not isinstance(data.get("step"), int | float):
+        return []
+    x = float(data["step"])
+    evaluation = data.get("event") == "evaluation" or "macro_f1" in data or "accuracy" in data
+    found: list[Point] = []
+    loss = _first(data, "loss")
+    if loss is not None:
+        found.append(Point("loss", "validation" if evaluation else "train", x, loss))
+    for series, keys in LOSS_KEYS:
+        value = _first(data, *[key for key in keys if key != "loss"])
+        if value is not None:
+            found.append(Point("loss", series, x, value))
+    for series in ("macro_f1", "accuracy"):
+        value = _first(data, series, f"valid_{series}")
+        if value is not None:
+            found.append(Point("scores", series, x, value))
+    return found
+
+
+def _first(data: dict[str, Any], *keys: str) -> float | None:
+    for key in keys:
+        value = data.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None
+
+
+def charts_of(metrics: Iterable[dict[str, Any] | None]) -> tuple[charts.LineChart, charts.LineChart]:
+    """The loss chart and the chart of validation scores."""
+    series: dict[tuple[str, str], dict[float, float]] = {}
+    for data in metrics:
+        for point in points_of(data):
+            series.setdefault((point.chart, point.series), {})[point.x] = point.y
+
+    def line(chart: str, key: str, name: str, tone: int, sparse: bool) -> charts.Series:
+        return charts.Series(key, name, sorted(series.get((chart, key), {}).items()), tone, sparse)
+
+    loss = [line("loss", "train", _("train"), 1, False), line("loss", "validation", _("validation"), 2, True)]
+    scores = [
+        line("scores", "macro_f1", _("macro-F1"), 1, True),
+        line("scores", "accuracy", _("accuracy"), 2, True),
+    ]
+    count = len(loss[0].points)
+    note = _("every %(n)sth step") % {"n": round(loss[0].points[-1][0] / count)} if count > 1 else ""
+    return (
+        charts.line_chart(id="loss", title=_("Loss"), finding=loss_finding(loss), series=loss, note=note),
+        charts.line_chart(
+            id="scores",
+            title=_("Validation scores"),
+            finding=scores_finding(scores),
+            series=scores,
+            zero=True,
+            top=1.0,
+        ),
+    )
+
+
+def loss_finding(lines: Sequence[charts.Series]) -> str:
+    """The loss chart in one sentence."""
+    train = [y for _x, y in lines[0].points if y is not None]
+    if not train:
+        return _("No loss yet.")
+    text = _("Train loss went from %(a)s to %(b)s over %(n)s steps.") % {
+        "a": _short(train[0]),
+        "b": _short(train[-1]),
+        "n": int(lines[0].points[-1][0]),
+    }
+    latest = lines[1].latest
+    return text if latest is None else text + " " + _("Validation loss is %(v)s.") % {"v": _short(latest)}
+
+
+def scores_finding(lines: Sequence[charts.Series]) -> str:
+    """The score chart in one sentence."""
+    latest = lines[0].latest
+    return _("No evaluation yet.") if latest is None else _("Validation macro-F1 is %(v)s.") % {"v": _short(latest)}
+
+
+def _short(value: float) -> str:
+    return formats.number_format(value, decimal_pos=3)
+
+
+def live_state(job: Any) -> dict[str, Any]:
+    """What changes while a job runs: keys are the `data-live` names on the page."""
+    return {
+        "state": job.state,
+        "progress": round(job.progress, 4) if job.progress else None,
+        "phase": phase_text(job),
+        "steps": steps_text(job),
+        "cost": usd(job.price_nano) if job.price_nano else usd(0),
+        "tokens": formats.number_format(job.trained_tokens, force_grouping=True),
+    }
+
+
+def phase_text(job: Any) -> str:
+    """What it is doing now."""
+    if job.state == "queued":
+        return _("Waiting for a worker")
+    if job.state == "validating_files":
+        return _("Checking the data")
+    if job.state == "cancelling":
+        return _("Stopping")
+    return str(PHASES.get(job.phase, _("Starting")))
+
+
+def steps_text(job: Any) -> str:
+    """Step, total and time left, once they are known."""
+    if not job.total_steps:
+        return _("estimating")
+    text = _("step %(step)s of %(total)s") % {
+        "step": formats.number_format(job.step, force_grouping=True),
+        "total": formats.number_format(job.total_steps, force_grouping=True),
+    }
+    known = job.eta_seconds is not None and (job.progress >= 0.05 or job.step >= 20)
+    return f"{text} · {eta(job.eta_seconds if known else None)}"
+
+
+def log_line(event: Any) -> dict[str, str]:
+    """One line of the log."""
+    return {
+        "at": event.created_at.isoformat(),
+        "when": timezone.localtime(event.created_at).strftime("%H:%M:%S"),
+        "level": event.level,
+        "text": event.message,
+    }
+
+
+def took(job: Any) -> str:
+    """How long it ran."""
+    if job.started_at is None:
+        return ""
+    return duration(((job.finished_at or timezone.now()) - job.started_at).total_seconds())

@@ -1,0 +1,86 @@
+"""The pricing page: plans from their published files, unit prices from the current book, and a small calculator."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing import plans
+from billing.prices import PriceVersion, Usage, price_books, rate
+from kit.clock import now
+from kit.money import NANO, usd
+
+DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
+
+
+class Calculator(forms.Form):
+    """What somebody plans to do in a month."""
+
+    rows = forms.IntegerField(label=gettext_lazy("Training rows"), min_value=1, max_value=10_000_000)
+    tokens = forms.IntegerField(
+        label=gettext_lazy("Tokens in a text"),
+        help_text=gettext_lazy("A short sentence has about 12."),
+        min_value=1,
+        max_value=512,
+    )
+    epochs = forms.IntegerField(label=gettext_lazy("Epochs"), min_value=1, max_value=50)
+    calls = forms.IntegerField(label=gettext_lazy("Calls a month"), min_value=0, max_value=1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """One line of the price table."""
+
+    name: str
+    price: str
+    per: str
+
+
+def current_book() -> PriceVersion:
+    """The price book in force."""
+    return price_books().current(int(now().timestamp() * 1000))
+
+
+def unit_prices(book: PriceVersion) -> list[UnitPrice]:
+    """What a million tokens of each kind cost, and storage."""
+    million = 1_000_000
+
+    def cost(kind: str) -> str:
+        return usd(rate(Usage(kind=kind, model="default", input_tokens=million, requests=0), book))
+
+    month = book.price("storage", "default").gigabyte_hour * 730
+    return [
+        UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)")),
+        UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),
+        UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read")),
+        UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read")),
+        UnitPrice(_("Storage"), usd(month), _("GB and month")),
+        UnitPrice(_("A deployment nobody calls"), usd(0), _("month")),
+    ]
+
+
+def calculate(book: PriceVersion, values: dict[str, int]) -> dict[str, Any]:
+    """Training once and a month of calls, by the same rating as the bill."""
+    trained = values["rows"] * values["tokens"] * values["epochs"]
+    training = rate(Usage(kind="training", model="default", input_tokens=trained, requests=0), book)
+    read = values["calls"] * values["tokens"]
+    calls = rate(Usage(kind="classify", model="default", input_tokens=read, requests=values["calls"]), book)
+    return {"training": training, "calls": calls, "per_call": calls // values["calls"] if values["calls"] else 0}
+
+
+def context(data: dict[str, Any]) -> dict[str, Any]:
+    """The page; without input the calculator shows a usual month."""
+    book = current_book()
+    form = Calculator({name: data.get(name) or default for name, default in DEFAULTS.items()})
+    result = calculate(book, form.cleaned_data) if form.is_valid() else None
+    return {
+        "here": "pricing",
+        "plans": plans.plan_book().offered(),
+        "prices": unit_prices(book),
+        "version": book.version,
+        "form": form,
+        "result": result,
+        "nano": NANO,
+    }

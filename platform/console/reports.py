@@ -1,0 +1,184 @@
+"""A report's JSON as a page shows it: verdict in words, figures with intervals, matrix, calibration, classes, errors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import formats
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from console import charts
+
+FEW_ROWS = 50
+WEAK = 0.7
+SORTS = ("f1", "precision", "recall", "n", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured value with its 95% interval and the number of rows behind it."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    other: float | None = None
+    """The baseline's value, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One line of the per-class table."""
+
+    label: str
+    f1: float
+    precision: float
+    recall: float
+    n: int
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the report page needs."""
+
+    verdict: str
+    tone: str
+    gate_passed: bool
+    reasons: list[str]
+    figures: list[Figure]
+    matrix: charts.Matrix
+    calibration: str
+    calibration_text: str
+    classes: list[ClassRow]
+    errors: list[dict[str, Any]]
+    training: dict[str, Any]
+    baseline: str
+    limits: list[str]
+    n: dict[str, int] = field(default_factory=dict)
+
+
+def report_of(data: dict[str, Any], *, sort: str = "f1") -> Report:
+    """The page's view of a report of format 1. Missing parts stay empty: an old report still opens."""
+    labels = [str(label) for label in data.get("labels", [])]
+    bins = [
+        charts.Bin(b["low"], b["high"], b["n"], b["confidence"], b["accuracy"])
+        for b in data.get("calibration", {}).get("bins", [])
+    ]
+    classes = class_rows(data.get("per_class", []), sort)
+    verdict, tone = verdict_of(data, classes)
+    return Report(
+        verdict=verdict,
+        tone=tone,
+        gate_passed=bool(data.get("gate", {}).get("passed")),
+        reasons=[_words(r) for r in data.get("gate", {}).get("reasons", [])],
+        figures=figures_of(data),
+        matrix=charts.confusion_matrix(labels, data.get("confusion", [])) if data.get("confusion") else _nothing(),
+        calibration=charts.calibration_chart(bins),
+        calibration_text=_calibration_text(data),
+        classes=classes,
+        errors=list(data.get("errors", []))[:20],
+        training=dict(data.get("training", {})),
+        baseline=str(data.get("baseline", {}).get("name", "")),
+        limits=[_words(x) for x in data.get("limits", [])],
+        n={k: int(v) for k, v in data.get("n", {}).items()},
+    )
+
+
+def _words(item: Any) -> str:
+    """The sentence of a {"code", "message"} record, or the item itself."""
+    return str(item.get("message", item.get("code", ""))) if isinstance(item, dict) else str(item)
+
+
+def _nothing() -> charts.Matrix:
+    return charts.Matrix([], [], 0)
+
+
+def figures_of(data: dict[str, Any]) -> list[Figure]:
+    """The headline figures, with the baseline's beside them."""
+    test, baseline = data.get("test", {}), data.get("baseline", {})
+    names = (("macro_f1", _("macro-F1")), ("accuracy", _("accuracy")), ("ece", _("ECE")), ("log_loss", _("log loss")))
+    out = []
+    for key, name in names:
+        found = test.get(key)
+        if found is None:
+            continue
+        found = found if isinstance(found, dict) else {"value": found}
+        other = baseline.get(key)
+        out.append(
+            Figure(
+                name=name,
+                value=found.get("value"),
+                low=found.get("low"),
+                high=found.get("high"),
+                n=found.get("n", data.get("n", {}).get("test")),
+                other=other.get("value") if isinstance(other, dict) else other,
+            )
+        )
+    return out
+
+
+def class_rows(raw: Sequence[dict[str, Any]], sort: str) -> list[ClassRow]:
+    """Per-class lines, weakest first unless asked otherwise; `-f1` turns the order round."""
+    key = sort.lstrip("-")
+    key = key if key in SORTS else "f1"
+    rows = [
+        ClassRow(
+            label=str(r["label"]),
+            f1=r["f1"],
+            precision=r["precision"],
+            recall=r["recall"],
+            n=r["n"],
+            low=r.get("f1_low"),
+            high=r.get("f1_high"),
+            note=_note(r),
+        )
+        for r in raw
+    ]
+    return sorted(rows, key=lambda row: getattr(row, key), reverse=sort.startswith("-"))
+
+
+def _note(row: dict[str, Any]) -> str:
+    if row["n"] < FEW_ROWS and row["f1"] < WEAK:
+        return ngettext("%(n)s test row: add more", "%(n)s test rows: add more", row["n"]) % {"n": row["n"]}
+    if row["f1"] < WEAK:
+        return _("weak: read its errors")
+    return ""
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A metric in the reader's format."""
+    return formats.number_format(value, decimal_pos=digits)
+
+
+def verdict_of(data: dict[str, Any], classes: list[ClassRow]) -> tuple[str, str]:
+    """One sentence against the baseline, and its tone; an interval over zero never counts as better."""
+    verdict = data.get("verdict", {})
+    by, low, high = verdict.get("better_by"), verdict.get("low"), verdict.get("high")
+    if by is None:
+        return _("No baseline to compare with."), "muted"
+    span = "" if low is None or high is None else f" ({number(low)}–{number(high)})"
+    weak = [row.label for row in sorted(classes, key=lambda r: r.f1) if row.f1 < WEAK][:3]
+    tail = " " + _("Weak on %(labels)s.") % {"labels": ", ".join(weak)} if weak else ""
+    if low is not None and low > 0:
+        text = _("Better than the baseline by %(by)s macro-F1%(span)s.") % {"by": number(by), "span": span}
+        return text + tail, "ok"
+    if high is not None and high < 0:
+        text = _("Worse than the baseline by %(by)s macro-F1%(span)s. Use the cheap model or add data.")
+        return text % {"by": number(-by), "span": span} + tail, "danger"
+    text = _("Cannot be told apart from the baseline: difference %(by)s macro-F1%(span)s. More rows would decide it.")
+    return text % {"by": number(by), "span": span} + tail, "warn"
+
+
+def _calibration_text(data: dict[str, Any]) -> str:
+    ece = data.get("test", {}).get("ece")
+    value = ece.get("value") if isinstance(ece, dict) else ece
+    if value is None:
+        return _("Calibration was not measured.")
+    temperature = data.get("calibration", {}).get("temperature")
+    text = _("Expected calibration error %(ece)s") % {"ece": number(value, 3)}
+    return f"{text}, " + _("temperature %(t)s") % {"t": number(temperature)} if temperature else text
