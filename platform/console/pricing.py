@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 from billing import plans
 from billing.prices import PriceVersion, Usage, price_books, rate
 from kit.clock import now
-from kit.money import NANO, usd
+from kit.money import usd
 
 DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
 
@@ -67,7 +67,11 @@ def calculate(book: PriceVersion, values: dict[str, int]) -> dict[str, Any]:
     training = rate(Usage(kind="training", model="default", input_tokens=trained, requests=0), book)
     read = values["calls"] * values["tokens"]
     calls = rate(Usage(kind="classify", model="default", input_tokens=read, requests=values["calls"]), book)
-    return {"training": training, "calls": calls, "per_call": calls // values["calls"] if values["calls"] else 0}
+    return {
+        "training": training,
+        "calls": calls,
+        "per_thousand": calls * 1000 // values["calls"] if values["calls"] else 0,
+    }
 
 
 def context(data: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +83,7 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
         "here": "pricing",
         "plans": plans.plan_book().offered(),
         "prices": unit_prices(book),
-        "version": book.version,
+        "book_version": book.version,
         "form": form,
         "result": result,
-        "nano": NANO,
     }

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console.views import docs, home, public
+from console.views import billing, docs, home, public
 
 app_name = "console"
 urlpatterns = [
@@ -18,5 +18,9 @@ urlpatterns = [
     path("search", home.search, name="search"),
     path("o/", home.home, name="home"),
     path("o/<slug:org>/", home.Organisation.as_view(), name="organisation"),
+    path("o/<slug:org>/billing/", billing.Billing.as_view(), name="billing"),
+    path("o/<slug:org>/billing/checkout", billing.Checkout.as_view(), name="billing_checkout"),
+    path("o/<slug:org>/billing/portal", billing.Portal.as_view(), name="billing_portal"),
+    path("o/<slug:org>/billing/plan", billing.PlanChange.as_view(), name="billing_plan"),
     path("o/<slug:org>/p/<slug:project>/", home.Overview.as_view(), name="overview"),
 ]

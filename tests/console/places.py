@@ -28,4 +28,4 @@ def organisation(tail: str) -> Place:
     return Place(lambda person: f"{person.home}/{tail}")
 
 
-PLACES: list[Place] = [project("")]
+PLACES: list[Place] = [project(""), organisation("billing/")]

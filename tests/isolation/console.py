@@ -19,5 +19,9 @@ POLICIES: dict[str, Policy] = {
     "search": PUBLIC,
     "o/": Policy("page", success={"GET": 302}),
     "o/<slug:org>/": Policy("page", success={"GET": 302}),
+    "o/<slug:org>/billing/": Policy("page", success={"GET": 200}),
+    "o/<slug:org>/billing/checkout": Policy("page", success={"GET": 405}),  # POST leads to Stripe; tested there
+    "o/<slug:org>/billing/portal": Policy("page", success={"GET": 405}),
+    "o/<slug:org>/billing/plan": Policy("page", success={"GET": 405, "POST": 422}),
     "o/<slug:org>/p/<slug:project>/": Policy("page", success={"GET": 200}),
 }

@@ -54,7 +54,8 @@ def big(value: Any) -> str:
     for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(size) >= limit:
             unit = 1e3 if suffix == "k" else limit
-            return f"{formats.number_format(round(size / unit, 1))}{NBSP}{suffix}"
+            short = round(size / unit, 1)
+            return f"{formats.number_format(int(short) if short == int(short) else short)}{NBSP}{suffix}"
     return count(value)
 
 
@@ -68,8 +69,9 @@ def size(value: Any) -> str:
         if amount < 1000:
             break
         amount, unit = amount / 1000, bigger
-    digits = 0 if unit == "B" or amount >= 10 else 1
-    return f"{formats.number_format(round(amount, digits) if digits else round(amount))}{NBSP}{unit}"
+    shown = round(amount, 1)
+    whole = unit == "B" or amount >= 10 or shown == int(shown)
+    return f"{formats.number_format(round(amount) if whole else shown)}{NBSP}{unit}"
 
 
 @register.filter

@@ -1,0 +1,127 @@
+"""Plan, payment and invoices. Money moves at Stripe; this page shows the mirror and opens Stripe's own pages."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+
+from billing.models import Subscription
+from billing.plans import Plan
+from billing.selectors import budgets, subscriptions
+from billing.services import subscriptions as services
+from console.invoice_preview import preview
+from console.views.base import ConsoleView
+from kit.clock import now
+from kit.errors import Unprocessable
+
+HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
+
+
+def payment_hosts() -> tuple[str, ...]:
+    """Where a form of the billing page may lead: Stripe's pages, or the local emulator's."""
+    if settings.EMBEDDED_STRIPE:
+        port = settings.STRIPE_EMULATOR_PORT
+        return (f"http://127.0.0.1:{port}", f"http://localhost:{port}", settings.STRIPE_API_BASE)
+    return HOSTED
+
+
+def policy() -> str:
+    """The strict policy, with the payment pages as form targets: a form's redirect is held to it as well."""
+    base: str = settings.CONTENT_SECURITY_POLICY
+    return base.replace("form-action 'self'", "form-action 'self' " + " ".join(dict.fromkeys(payment_hosts())))
+
+
+class Billing(ConsoleView):
+    """The plan, what this month costs so far, and the invoices."""
+
+    section = "billing"
+    required_scopes = {"GET": "billing.read"}
+    template_name = "console/billing.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show it. Coming back from a checkout, look at Stripe at once instead of waiting for its message."""
+        session = request.GET.get("session_id", "")
+        if session:
+            outcome = services.checkout_finish(session_id=session)
+            if outcome.status == "complete":
+                return self.done(self.org_path("billing"), _("The plan is active."))
+        response = self.page(self._context())
+        response.headers["Content-Security-Policy"] = policy()
+        return response
+
+    def _context(self) -> dict[str, Any]:
+        entitlement = subscriptions.entitlement_for(self.tenant.pk)
+        current = subscriptions.subscription_current()
+        plan = subscriptions.plan_named(entitlement.plan)
+        return {
+            "plan": plan,
+            "entitlement": entitlement,
+            "subscription": current,
+            "customer": subscriptions.customer_current(),
+            "budget": budgets.budget_month(),
+            "month": now().date(),
+            "preview": preview(plan, now().date(), allowance_nano=entitlement.allowance_nano),
+            "invoices": list(subscriptions.invoices()[:24]),
+            "offers": [self._offer(offer, plan, current) for offer in subscriptions.plans_offered()],
+            "can_change": self.can("billing.write"),
+        }
+
+    def _offer(self, offer: Plan, plan: Plan, current: Subscription | None) -> dict[str, Any]:
+        """One plan with what its button does: subscribe, change, or nothing."""
+        action = ""
+        if offer.code != plan.code and offer.sold_online:
+            action = "change" if current is not None else "subscribe"
+        return {"plan": offer, "current": offer.code == plan.code, "action": action}
+
+
+class Checkout(ConsoleView):
+    """Start a subscription: Stripe's page takes the card."""
+
+    section = "billing"
+    required_scopes = {"POST": "billing.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Go to the hosted checkout."""
+        here = request.build_absolute_uri(self.org_path("billing"))
+        url = services.checkout_start(
+            plan=request.POST.get("plan", ""),
+            success_url=f"{here}?session_id={{CHECKOUT_SESSION_ID}}",
+            cancel_url=here,
+        )
+        return redirect(url)
+
+
+class Portal(ConsoleView):
+    """Card, address and receipts stand on Stripe's own page."""
+
+    section = "billing"
+    required_scopes = {"POST": "billing.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Go there."""
+        return redirect(services.portal_start(return_url=request.build_absolute_uri(self.org_path("billing"))))
+
+
+class PlanChange(ConsoleView):
+    """Move a running subscription to another plan, end it, or keep it after all."""
+
+    section = "billing"
+    required_scopes = {"POST": "billing.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Do it and say when it holds."""
+        action = request.POST.get("action", "")
+        if action == "change":
+            entitlement = services.plan_change(plan=request.POST.get("plan", ""))
+            name = subscriptions.plan_named(entitlement.plan).name
+            return self.done(self.org_path("billing"), _("The plan is now %(plan)s.") % {"plan": name})
+        if action == "cancel":
+            services.subscription_cancel()
+            return self.done(self.org_path("billing"), _("The plan ends with the period that is paid."))
+        if action == "keep":
+            services.subscription_keep()
+            return self.done(self.org_path("billing"), _("The plan goes on."))
+        raise Unprocessable(_("Choose a plan, then confirm the change."))
