@@ -1,4 +1,4 @@
-"""A report's JSON as a page shows it: verdict in words, figures with intervals, matrix, calibration, classes, errors."""
+"""A report's JSON as its page shows it: verdict in words, figures, matrix, calibration, classes, errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
