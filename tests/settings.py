@@ -4,9 +4,8 @@ import os
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-os.environ.setdefault(
-    "TUNESMITH_HOME", str(_ROOT / ".tunesmith" / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
-)
+# Set, not defaulted: workers of a parallel run inherit the environment of the process that started them.
+os.environ["TUNESMITH_HOME"] = str(_ROOT / ".tunesmith" / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: E402, F403

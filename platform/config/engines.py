@@ -15,6 +15,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -167,9 +168,9 @@ class Postgres:
                 **self._as_user(),
             )
 
-    def _as_user(self) -> dict[str, object]:
+    def _as_user(self) -> dict[str, Any]:
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-        common: dict[str, object] = {"env": environment, "cwd": "/", "stdin": subprocess.DEVNULL}
+        common: dict[str, Any] = {"env": environment, "cwd": "/", "stdin": subprocess.DEVNULL}
         if self.user is None:
             return common
         return common | {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}

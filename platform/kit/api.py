@@ -11,7 +11,7 @@ from rest_framework import exceptions, parsers, serializers, status
 from rest_framework.response import Response
 
 from kit import strict_json
-from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +114,11 @@ def translate(error: Exception) -> ApiError:
     return InternalError()
 
 
-class InternalError(Unavailable):
+class InternalError(ApiError):
     """Our own fault."""
 
     status = 500
-    default_code = None
+    type = "server_error"
 
     def __init__(self) -> None:
         super().__init__(

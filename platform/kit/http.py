@@ -27,7 +27,7 @@ class _Both:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         self.before(request)
-        if iscoroutinefunction(self):
+        if iscoroutinefunction(self.get_response):
             return self._later(request)
         response = self.get_response(request)
         assert isinstance(response, HttpResponseBase)  # noqa: S101 - the sync branch
