@@ -126,4 +126,3 @@ def plan_grant(*, plan: str, reason: str, created_by: str) -> Entitlement:
     if plan != plan_book().free.code:
         override_set(plan=plan, reason=reason, created_by=created_by)
     return entitlement_refresh()
-
