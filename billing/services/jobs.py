@@ -113,7 +113,9 @@ def _budgets(key_id: uuid.UUID | None) -> list[Budget]:
         scopes.append(("key", key_id.hex))
     names = {Limit(scope, scope_id, "spend", 0).name: (scope, scope_id) for scope, scope_id in scopes}  # type: ignore[arg-type]
     for name, (scope, scope_id) in names.items():
-        Budget.objects.get_or_create(name=name, defaults={"scope": scope, "scope_id": scope_id})
+        Budget.objects.get_or_create(
+            tenant_id=current_tenant_id(), name=name, defaults={"scope": scope, "scope_id": scope_id}
+        )
     return list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
 
 

@@ -57,7 +57,9 @@ def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_i
     if connection.in_atomic_block:
         raise RuntimeError("A refill must commit its debit before it sends the block: call it outside transactions.")
     with tenant_scope(tenant_id):
-        budget, _ = Budget.objects.get_or_create(name=name, defaults={"scope": scope, "scope_id": scope_id})
+        budget, _ = Budget.objects.get_or_create(
+            tenant_id=tenant_id, name=name, defaults={"scope": scope, "scope_id": scope_id}
+        )
     with tenant_scope(tenant_id):
         budget = Budget.objects.select_for_update().get(pk=budget.pk)
         state, server_ms = store.lease_state(tenant_id, name)

@@ -1,12 +1,14 @@
-"""The emulator of this run, and the house pointed at it."""
+"""The emulator of this run and the house pointed at it; quota servers."""
 
 from collections.abc import Iterator
 
 import pytest
 from django.test import override_settings
 
+from billing.quotas import QuotaStore
 from billing.stripe_port import stripe_port
 from tests.billing.emulated import KEY, SECRET, Emulator
+from tests.billing.quota_server import QuotaServer, quota_server
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,18 @@ def stripe_house(emulator: Emulator) -> Iterator[Emulator]:
         stripe_port.cache_clear()
         yield emulator
     stripe_port.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[QuotaServer]:
+    """A quota server of this module's own, which may be flushed and stopped."""
+    with quota_server() as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: QuotaServer) -> Iterator[QuotaStore]:
+    """A store on that server."""
+    made = QuotaStore(server.url)
+    yield made
+    made.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from tests.billing.quota_server import QuotaServer, quota_server
 
 FAR_MS = 4_000_000_000_000
 TENANT, PROJECT, KEY = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QuotaServer]:
-    with quota_server() as running:
-        yield running
 
 
 @pytest.fixture

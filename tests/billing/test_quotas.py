@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,19 +16,6 @@ from tests.billing.quota_server import QuotaServer, quota_server
 
 FAR_MS = 4_000_000_000_000
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QuotaServer]:
-    with quota_server() as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: QuotaServer) -> Iterator[QuotaStore]:
-    made = QuotaStore(server.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture
