@@ -15,6 +15,7 @@ from billing.errors import LedgerError, PeriodOpen
 from billing.ledger.lines import BillLine, bill_lines
 from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
+from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
 from kit.ids import new_id
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
@@ -90,15 +91,17 @@ class ClosedPeriod:
     fresh: bool
 
 
-def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int = 0) -> ClosedPeriod:
+def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int | None = None) -> ClosedPeriod:
     """Close a month that has ended and return its bill; closing again returns the same bill.
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
-    exact nano-USD; `allowance_nano` is taken off as far as it is used.
+    exact nano-USD; the allowance (the plan's, unless told) is taken off as far as it is used.
     """
     period = month_of(period)
     if next_month(period) > now().date():
         raise PeriodOpen(f"The billing month {period:%Y-%m} has not ended.")
+    if allowance_nano is None:
+        allowance_nano = entitlement_for(tenant_id).allowance_nano
     lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
         _lock_money(tenant_id)
@@ -135,6 +138,25 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int =
             line.invoiced_nano = line.posted_nano
         RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
         return ClosedPeriod(close, lines, fresh=True)
+
+
+CLOSE_AFTER = dt.timedelta(hours=6)
+"""How long after a month's end its last events may still be on their way."""
+
+
+def periods_close_all() -> int:
+    """Close the month before this one for every tenant with unbilled usage of it; how many months."""
+    moment = now()
+    period = month_of(month_of(moment) - dt.timedelta(days=1))
+    if moment < bounds(period)[1] + CLOSE_AFTER:
+        return 0
+    with ops_scope("find months to close"):
+        unbilled = RatedLine.ops.filter(day__lt=bounds(period)[1].date()).exclude(amount_nano=F("invoiced_nano"))
+        done = PeriodClose.ops.filter(period=period).values("tenant_id")
+        tenants = list(unbilled.exclude(tenant_id__in=done).order_by().values_list("tenant_id", flat=True).distinct())
+    for tenant_id in tenants:
+        period_close(tenant_id=tenant_id, period=period)
+    return len(tenants)
 
 
 def _lock_money(tenant_id: uuid.UUID) -> None:

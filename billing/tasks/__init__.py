@@ -1,5 +1,5 @@
 """The room's tasks, one module per subject; `SCHEDULE` joins what beat rings."""
 
-from billing.tasks import subscriptions
+from billing.tasks import metering, subscriptions
 
-SCHEDULE = {**subscriptions.SCHEDULE}
+SCHEDULE = {**subscriptions.SCHEDULE, **metering.SCHEDULE}

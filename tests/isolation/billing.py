@@ -1,7 +1,10 @@
 """Routes of the billing room."""
 
+from billing.api import KINDS, UNUSED
 from tests.isolation.routes import Policy
 
 POLICIES = {
+    **{f"v1/organization/usage/{kind}": Policy("api", success={"GET": 200}) for kind in (*KINDS, *UNUSED)},
+    "v1/organization/costs": Policy("api", success={"GET": 200}),
     "webhooks/stripe": Policy("public", success={}),
 }

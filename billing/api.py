@@ -1,0 +1,238 @@
+"""`/v1/organization/usage/{kind}` and `/v1/organization/costs`: usage in time buckets, as the wire has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.http import QueryDict
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.selectors.usage import SPANS, UsageFilter, UsageSum, usage_sums
+from kit.clock import now
+from kit.errors import BadRequest
+from kit.ids import parse_id, public_id
+from kit.money import number
+from kit.pages import read_limit
+from tenants.api import TenantAPIView
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "classify": ("classify",),
+    "decisions": ("decisions",),
+    "embeddings": ("embeddings",),
+    "completions": ("chat", "completions"),
+    "training": ("training",),
+}
+"""Kinds on the wire, and the metered kinds behind each."""
+UNUSED = frozenset(
+    {"moderations", "images", "audio_speeches", "audio_transcriptions", "vector_stores", "code_interpreter_sessions"}
+)
+"""Kinds the official client can ask for and nobody here sells: always empty."""
+PAGES = {"1d": (7, 31), "1h": (24, 168), "1m": (60, 1440)}
+"""Buckets in a page, by default and at most."""
+LAST_SECOND = 253_402_300_799
+_GROUPS = {
+    "project_id": "project_id",
+    "api_key_id": "key_id",
+    "model": "model",
+    "user_id": None,
+    "batch": None,
+    "service_tier": None,
+}
+
+_PARAMETERS = [
+    OpenApiParameter("start_time", OpenApiTypes.INT64, description="Unix seconds; a week ago by default."),
+    OpenApiParameter("end_time", OpenApiTypes.INT64, description="Unix seconds; now by default."),
+    OpenApiParameter("bucket_width", OpenApiTypes.STR, enum=list(SPANS)),
+    OpenApiParameter("group_by", OpenApiTypes.STR, many=True),
+    OpenApiParameter("project_ids", OpenApiTypes.STR, many=True),
+    OpenApiParameter("limit", OpenApiTypes.INT),
+    OpenApiParameter("page", OpenApiTypes.STR, description="`next_page` of the page before."),
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Buckets:
+    """The buckets of one page, and where the next page begins."""
+
+    starts: list[dt.datetime]
+    span: dt.timedelta
+    next_page: str | None
+
+    @property
+    def until(self) -> dt.datetime:
+        """End of the last bucket."""
+        return self.starts[-1] + self.span
+
+
+def read_buckets(query: QueryDict, *, width: str, default: int, maximum: int) -> Buckets:
+    """The page a query asks for. BadRequest for times that cannot be."""
+    span, moment = SPANS[width], now()
+    end = _time(query, "end_time", moment)
+    start = _time(query, "start_time", min(moment, end) - dt.timedelta(days=7))
+    if end <= start:
+        raise BadRequest("'end_time' must be after 'start_time'.", param="end_time")
+    limit = read_limit(query.get("limit"), default=default, maximum=maximum)
+    first = _floor(start, span)
+    token = query.get("page")
+    if token:
+        first = _page(token, span, first, end)
+    starts: list[dt.datetime] = []
+    while first < end and len(starts) < limit:
+        starts.append(first)
+        first += span
+    return Buckets(starts, span, f"page_{int(first.timestamp()):x}" if first < end else None)
+
+
+def _time(query: QueryDict, name: str, default: dt.datetime) -> dt.datetime:
+    raw = query.get(name)
+    if raw is None or raw == "":
+        return default
+    try:
+        seconds = int(raw)
+    except ValueError as error:
+        raise BadRequest(f"'{name}' must be a whole number of Unix seconds.", param=name) from error
+    # A day's room at both ends, so that no bucket leaves the calendar.
+    if not 0 <= seconds <= LAST_SECOND - 86_400:
+        raise BadRequest(f"'{name}' must be a time between 1970 and 9999.", param=name)
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _floor(moment: dt.datetime, span: dt.timedelta) -> dt.datetime:
+    seconds = int(span.total_seconds())
+    return dt.datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, dt.UTC)
+
+
+def _page(token: str, span: dt.timedelta, first: dt.datetime, end: dt.datetime) -> dt.datetime:
+    try:
+        seconds = int(token.removeprefix("page_"), 16) if token.startswith("page_") else -1
+        start = dt.datetime.fromtimestamp(seconds, dt.UTC) if 0 <= seconds <= LAST_SECOND else None
+    except (ValueError, OverflowError):
+        start = None
+    if start is None or _floor(start, span) != start or not first <= start < end:
+        raise BadRequest("'page' is not a 'next_page' of this query.", param="page")
+    return start
+
+
+def read_many(query: QueryDict, name: str) -> list[str]:
+    """An array parameter in both spellings: `name=a&name=b` and `name[]=a`."""
+    values = [*query.getlist(name), *query.getlist(f"{name}[]")]
+    if any("\x00" in value for value in values):
+        raise BadRequest(f"'{name}' holds a character that no name has.", param=name)
+    return values
+
+
+def read_ids(query: QueryDict, name: str, prefix: str) -> list[UUID]:
+    """An array of public ids."""
+    return [parse_id(prefix, text, param=name) for text in read_many(query, name)]
+
+
+def bucket_page(buckets: Buckets, results: dict[dt.datetime, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The wire's page object; buckets without usage are there, empty."""
+    data = [
+        {
+            "object": "bucket",
+            "start_time": int(start.timestamp()),
+            "end_time": int((start + buckets.span).timestamp()),
+            "results": results.get(start, []),
+        }
+        for start in buckets.starts
+    ]
+    return {
+        "object": "page",
+        "data": data,
+        "has_more": buckets.next_page is not None,
+        "next_page": buckets.next_page,
+    }
+
+
+class UsageView(TenantAPIView):
+    """Usage of one kind."""
+
+    required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
+
+    @extend_schema(tags=["Usage"], parameters=_PARAMETERS, responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, kind: str) -> Response:
+        """Tokens and requests by time, and by project, key or model where asked."""
+        query = request._request.GET
+        width = query.get("bucket_width") or "1d"
+        if width not in PAGES:
+            raise BadRequest("'bucket_width' must be one of 1m, 1h, 1d.", param="bucket_width")
+        default, maximum = PAGES[width]
+        buckets = read_buckets(query, width=width, default=default, maximum=maximum)
+        groups = read_many(query, "group_by")
+        for group in groups:
+            if group not in _GROUPS:
+                raise BadRequest(f"'group_by' knows {', '.join(sorted(_GROUPS))}.", param="group_by")
+        wanted = UsageFilter(
+            since=buckets.starts[0],
+            until=buckets.until,
+            kinds=KINDS.get(kind, (kind,)),
+            project_ids=read_ids(query, "project_ids", "proj_"),
+            key_ids=read_ids(query, "api_key_ids", "key_"),
+            models=read_many(query, "models"),
+        )
+        by = list(dict.fromkeys(field for group in groups if (field := _GROUPS[group])))
+        results: dict[dt.datetime, list[dict[str, Any]]] = {}
+        for one in usage_sums(wanted=wanted, width=width, by=by):  # type: ignore[arg-type]
+            results.setdefault(one.start, []).append(_usage_result(kind, one))
+        return Response(bucket_page(buckets, results))
+
+
+def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
+    return {
+        "object": f"organization.usage.{kind}.result",
+        "input_tokens": one.input_tokens,
+        "output_tokens": one.output_tokens,
+        "num_model_requests": one.requests,
+        "input_cached_tokens": 0,
+        "project_id": public_id("proj_", one.project_id) if one.project_id else None,
+        "user_id": None,
+        "api_key_id": public_id("key_", one.key_id) if one.key_id else None,
+        "model": one.model,
+        "batch": None,
+        "service_tier": None,
+        "x_cost_usd": number(one.cost_nano),
+    }
+
+
+class CostsView(TenantAPIView):
+    """What usage cost, by day."""
+
+    required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
+
+    @extend_schema(tags=["Usage"], parameters=_PARAMETERS, responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        """Money by day, and by project or line item where asked."""
+        query = request._request.GET
+        if (query.get("bucket_width") or "1d") != "1d":
+            raise BadRequest("Costs come by day: 'bucket_width' must be 1d.", param="bucket_width")
+        buckets = read_buckets(query, width="1d", default=7, maximum=180)
+        groups = read_many(query, "group_by")
+        by: list[str] = []
+        for group in groups:
+            if group not in ("project_id", "line_item"):
+                raise BadRequest("'group_by' knows line_item, project_id.", param="group_by")
+            by += ["kind", "model"] if group == "line_item" else ["project_id"]
+        wanted = UsageFilter(
+            since=buckets.starts[0], until=buckets.until, project_ids=read_ids(query, "project_ids", "proj_")
+        )
+        results: dict[dt.datetime, list[dict[str, Any]]] = {}
+        for one in usage_sums(wanted=wanted, width="1d", by=list(dict.fromkeys(by))):
+            results.setdefault(one.start, []).append(_cost_result(one))
+        return Response(bucket_page(buckets, results))
+
+
+def _cost_result(one: UsageSum) -> dict[str, Any]:
+    return {
+        "object": "organization.costs.result",
+        "amount": {"value": number(one.cost_nano), "currency": "usd"},
+        "line_item": f"{one.kind}, {one.model}" if one.kind else None,
+        "project_id": public_id("proj_", one.project_id) if one.project_id else None,
+        "x_amount_nano": one.cost_nano,
+    }

@@ -1,0 +1,10 @@
+"""Routes of the room's public API, under /v1/."""
+
+from django.urls import path
+
+from billing.api import KINDS, UNUSED, CostsView, UsageView
+
+urlpatterns = [
+    *(path(f"organization/usage/{kind}", UsageView.as_view(), {"kind": kind}) for kind in (*KINDS, *sorted(UNUSED))),
+    path("organization/costs", CostsView.as_view()),
+]

@@ -1,0 +1,77 @@
+"""Reading bills: the running month as its invoice would be, closed months, account balances. Exact nano-USD."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+from django.db.models import Sum
+
+from billing.ledger.lines import BillLine, bill_lines, to_cents
+from billing.models import LedgerEntry, PeriodClose, RatedLine
+from billing.periods import bounds, month_of
+from billing.plans import plan_book
+from billing.selectors.subscriptions import entitlement_for
+from kit.clock import now
+from tenants.scope import current_tenant_id
+
+
+@dataclasses.dataclass(frozen=True)
+class InvoicePreview:
+    """What the month would be billed if it ended now. Lines are exact; `usage_cents` is what an invoice would say."""
+
+    period: dt.date
+    lines: list[BillLine]
+    usage_nano: int
+    """Before the allowance."""
+    allowance_nano: int
+    """What the plan takes off."""
+    net_nano: int
+    usage_cents: int
+    subscription_cents: int
+    plan: str
+
+    @property
+    def total_cents(self) -> int:
+        """Subscription and usage."""
+        return self.subscription_cents + self.usage_cents
+
+
+def allowance_nano() -> int:
+    """Usage the tenant's plan includes each month."""
+    return entitlement_for(current_tenant_id()).allowance_nano
+
+
+def invoice_preview() -> InvoicePreview:
+    """The running month (and late usage of earlier ones) as lines of a bill, in the caller's tenant scope."""
+    entitlement = entitlement_for(current_tenant_id())
+    plan = plan_book().get(entitlement.plan, entitlement.plan_version)
+    period = month_of(now())
+    rated = list(RatedLine.objects.filter(day__lt=bounds(period)[1].date()))
+    for line in rated:
+        line.posted_nano = line.amount_nano  # as it will be posted; not saved
+    open_lines = [line for line in rated if line.posted_nano != line.invoiced_nano]
+    lines = bill_lines(open_lines, period=period, allowance_nano=entitlement.allowance_nano)
+    usage = sum(line.posted_nano - line.invoiced_nano for line in open_lines)
+    net = sum(line.amount_nano for line in lines)
+    return InvoicePreview(
+        period=period,
+        lines=lines,
+        usage_nano=usage,
+        allowance_nano=usage - net,
+        net_nano=net,
+        usage_cents=sum(to_cents(line.amount_nano)[0] for line in lines),
+        subscription_cents=plan.price_cents or 0,
+        plan=entitlement.plan,
+    )
+
+
+def closed_periods() -> list[PeriodClose]:
+    """Closed months, newest first."""
+    return list(PeriodClose.objects.order_by("-period"))
+
+
+def balances() -> dict[str, int]:
+    """Balance of each account that was ever used: debits positive."""
+    rows = LedgerEntry.objects.values("account").annotate(total=Sum("amount_nano")).order_by("account")
+    return {row["account"]: int(row["total"]) for row in rows}

@@ -1,0 +1,52 @@
+"""Ticks of the usage side. Each is safe to run twice at once."""
+
+from celery import shared_task
+
+from billing.quotas import QuotaUnavailable
+from billing.services import leases, ledger, metering, reservations
+from billing.services.stores import quota_store
+
+
+@shared_task(name="billing.usage_rollup")
+def usage_rollup() -> int:
+    """Sum hours with new events, so that a call is on the usage page within seconds."""
+    return metering.usage_rollup_all()
+
+
+@shared_task(name="billing.usage_post")
+def usage_post() -> int:
+    """Bring the ledger up to the rated lines."""
+    return ledger.lines_post_all()
+
+
+@shared_task(name="billing.reservations_sweep")
+def reservations_sweep() -> int:
+    """End reservations whose caller vanished, refill leases that run low; nothing while the quota server is away."""
+    try:
+        swept = reservations.reservations_sweep(store=quota_store())
+        leases.lease_refill_all(store=quota_store())
+    except QuotaUnavailable:
+        return 0
+    reservations.disputes_close()
+    return swept
+
+
+@shared_task(name="billing.leases_reconcile")
+def leases_reconcile() -> int:
+    """Replace closed leases by what their calls cost."""
+    return leases.lease_reconcile()
+
+
+@shared_task(name="billing.periods_close")
+def periods_close() -> int:
+    """Close last month for whoever used something, once its late events had time to arrive."""
+    return ledger.periods_close_all()
+
+
+SCHEDULE = {
+    "billing.usage_rollup": 2,
+    "billing.usage_post": 60,
+    "billing.reservations_sweep": 10,
+    "billing.leases_reconcile": 3600,
+    "billing.periods_close": 3600,
+}
