@@ -34,7 +34,7 @@ def fit_floor(texts: Sequence[str], targets: NDArray[np.int64], test_texts: Sequ
     rows = np.arange(len(texts))
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:MAX_ROWS])
-    chosen, truth = [texts[i] for i in rows], targets[rows]
+    chosen, truth = [texts[int(i)] for i in rows], targets[rows]
     majority = int(np.bincount(targets).argmax())
     if len(np.unique(truth)) < 2:
         return Floor(np.full(len(test_texts), majority, dtype=np.int64), len(rows))

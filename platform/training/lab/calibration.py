@@ -16,8 +16,9 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     """Probabilities [N, C] of logits divided by the temperature."""
     scaled = logits.astype(np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True)
-    powers = np.exp(scaled)
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: NDArray[np.float64] = np.exp(scaled)
+    total: NDArray[np.float64] = powers.sum(axis=1, keepdims=True)
+    return powers / total
 
 
 def log_loss(logits: NDArray[np.floating], targets: NDArray[np.int64], temperature: float = 1.0) -> float:

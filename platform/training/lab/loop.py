@@ -111,8 +111,8 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint of this moment and say so."""
-        tensors = {
-            "weights": dict(self._learner.parameters),
+        tensors: dict[str, dict[str, Tensor]] = {
+            "weights": {name: p.detach() for name, p in self._learner.parameters.items()},
             "optimiser": self._optimiser.state(),
             "random": _random_state(self._device),
         }

@@ -93,10 +93,14 @@ class Encoder(nn.Module):
         weight = mask[:, :, None].to(tokens.dtype)
         return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
+    def stack(self) -> list[Layer]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
     def add_lora(self, *, rank: int, alpha: float) -> None:
         """Freeze everything and put adapters on every linear layer."""
         self.requires_grad_(False)
-        for layer in self.layers:
+        for layer in self.stack():
             for name, parts in (("qkv", 3), ("attention_output", 1), ("intermediate", 1), ("output", 1)):
                 setattr(layer, name, LoraLinear(getattr(layer, name), parts=parts, rank=rank, alpha=alpha))
 
@@ -166,7 +170,7 @@ def bert_state(encoder: Encoder, base: dict[str, Tensor], rows_kept: Tensor | No
 def lora_state(encoder: Encoder) -> dict[str, Tensor]:
     """The adapters by the artefact's names: layers.{i}.{target}.A [rank, in] and .B [out, rank]."""
     state: dict[str, Tensor] = {}
-    for i, layer in enumerate(encoder.layers):
+    for i, layer in enumerate(encoder.stack()):
         for module, targets in (("qkv", LORA_TARGETS[:3]), *((name, (name,)) for name in LORA_TARGETS[3:])):
             adapter: LoraLinear = getattr(layer, module)
             for a, b, target in zip(adapter.A.chunk(adapter.parts), adapter.B, targets, strict=True):
@@ -180,25 +184,28 @@ _WORDS = "embeddings.word_embeddings.weight"
 
 def _bert_names(encoder: Encoder) -> dict[tuple[str, ...], nn.Parameter]:
     """Each parameter of the encoder under the BertModel name (or the three names stacked in it)."""
-    names: dict[tuple[str, ...], nn.Parameter] = {
-        (_WORDS,): encoder.words.weight,
-        ("embeddings.position_embeddings.weight",): encoder.positions.weight,
-        ("embeddings.token_type_embeddings.weight",): encoder.types.weight,
-        ("embeddings.LayerNorm.weight",): encoder.norm.weight,
-        ("embeddings.LayerNorm.bias",): encoder.norm.bias,
-    }
-    for i, layer in enumerate(encoder.layers):
-        stem = f"encoder.layer.{i}"
-        modules = {
-            tuple(f"{stem}.attention.self.{part}" for part in LORA_TARGETS[:3]): layer.qkv,
-            (f"{stem}.attention.output.dense",): layer.attention_output,
-            (f"{stem}.attention.output.LayerNorm",): layer.attention_norm,
-            (f"{stem}.intermediate.dense",): layer.intermediate,
-            (f"{stem}.output.dense",): layer.output,
-            (f"{stem}.output.LayerNorm",): layer.output_norm,
-        }
-        for stems, module in modules.items():
-            inner = module.base if isinstance(module, LoraLinear) else module
-            for kind in ("weight", "bias"):
-                names[tuple(f"{one}.{kind}" for one in stems)] = getattr(inner, kind)
+    names: dict[tuple[str, ...], nn.Parameter] = {}
+    for stems, module in _bert_modules(encoder).items():
+        inner = module.base if isinstance(module, LoraLinear) else module
+        for kind, parameter in inner.named_parameters(recurse=False):
+            names[tuple(f"{stem}.{kind}" for stem in stems)] = parameter
     return names
+
+
+def _bert_modules(encoder: Encoder) -> dict[tuple[str, ...], nn.Module]:
+    """BertModel's stems and the module that holds them."""
+    modules: dict[tuple[str, ...], nn.Module] = {
+        ("embeddings.word_embeddings",): encoder.words,
+        ("embeddings.position_embeddings",): encoder.positions,
+        ("embeddings.token_type_embeddings",): encoder.types,
+        ("embeddings.LayerNorm",): encoder.norm,
+    }
+    for i, layer in enumerate(encoder.stack()):
+        stem = f"encoder.layer.{i}"
+        modules[tuple(f"{stem}.attention.self.{part}" for part in LORA_TARGETS[:3])] = layer.qkv
+        modules[(f"{stem}.attention.output.dense",)] = layer.attention_output
+        modules[(f"{stem}.attention.output.LayerNorm",)] = layer.attention_norm
+        modules[(f"{stem}.intermediate.dense",)] = layer.intermediate
+        modules[(f"{stem}.output.dense",)] = layer.output
+        modules[(f"{stem}.output.LayerNorm",)] = layer.output_norm
+    return modules

@@ -18,7 +18,10 @@ _HOPELESS_STEPS = 5
 
 
 class Optimiser:
-    """AdamW over named parameters. Matrices decay; biases and normalisation do not."""
+    """AdamW over named parameters. Matrices decay; biases and normalisation do not.
+
+    `head_factor` multiplies the rate of the head, which starts from nothing while the encoder starts from much.
+    """
 
     def __init__(
         self,
@@ -29,14 +32,20 @@ class Optimiser:
         total_steps: int,
         warmup: float,
         schedule: str,
+        head_factor: float = 1.0,
     ) -> None:
         self.parameters = parameters
         self.learning_rate, self.total_steps, self.schedule = learning_rate, total_steps, schedule
         self.warmup_steps = max(1, round(warmup * total_steps)) if warmup else 0
-        decayed = [p for p in parameters.values() if p.ndim >= 2]
-        plain = [p for p in parameters.values() if p.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self._adam = torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            key = (weight_decay if parameter.ndim >= 2 else 0.0, head_factor if name.startswith("head.") else 1.0)
+            groups.setdefault(key, []).append(parameter)
+        self._adam = torch.optim.AdamW(
+            [{"params": group, "weight_decay": decay, "factor": factor} for (decay, factor), group in groups.items()],
+            lr=learning_rate,
+            fused=True,
+        )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -55,7 +64,7 @@ class Optimiser:
         if not math.isfinite(norm):
             raise Diverged(_advice("a gradient that is not a number", step))
         for group in self._adam.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * group["factor"]
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         return norm
