@@ -1,0 +1,136 @@
+"""Reading bases, models, versions and aliases of the scope's tenant."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.db.models import QuerySet
+
+from kit import storage
+from registry import names
+from registry.bases import Base, catalogue
+from registry.errors import ModelNotFound
+from registry.models import Alias, Model, ModelVersion
+
+MODEL_PARAM = "model"
+
+
+def bases(*, plan: str = "") -> list[Base]:
+    """The bases a plan may tune; an empty plan means all of them."""
+    return [base for base in catalogue().values() if not plan or base.open_to(plan)]
+
+
+def base_by_name(name: str, *, plan: str = "", param: str = MODEL_PARAM) -> Base:
+    """One base; ModelNotFound when there is none, or the plan may not tune it."""
+    base = catalogue().get(name)
+    if base is None or (plan and not base.open_to(plan)):
+        raise ModelNotFound.named(name, param=param)
+    return base
+
+
+def models(project_id: UUID) -> "QuerySet[Model]":
+    """A project's models, newest first."""
+    found: QuerySet[Model] = Model.objects.filter(project_id=project_id, deleted_at=None).order_by("-created_at", "-pk")
+    return found
+
+
+def model_by_name(project_id: UUID, name: str, *, param: str = MODEL_PARAM) -> Model:
+    """One model of a project by its full name."""
+    possible = len(name) <= names.LONGEST and name.isprintable()
+    model = Model.objects.filter(project_id=project_id, name=name, deleted_at=None).first() if possible else None
+    if model is None:
+        raise ModelNotFound.named(name, param=param)
+    found: Model = model
+    return found
+
+
+def model_version_by_name(project_id: UUID, name: str, *, param: str = MODEL_PARAM) -> ModelVersion:
+    """What a name stands for now: an alias's version, or the newest version of a model."""
+    parts = names.split_alias(name)
+    if parts is not None:
+        alias = (
+            Alias.objects.select_related("version__model")
+            .filter(project_id=project_id, name=parts[0], stage=parts[1])
+            .first()
+        )
+        if alias is None:
+            raise ModelNotFound.named(name, param=param)
+        target: ModelVersion = alias.version
+        return target
+    version = version_newest(model_by_name(project_id, name, param=param))
+    if version is None:
+        raise ModelNotFound.named(name, param=param)
+    return version
+
+
+def version_newest(model: Model) -> ModelVersion | None:
+    """A model's newest version whose files are there."""
+    found: ModelVersion | None = (
+        ModelVersion.objects.select_related("model")
+        .filter(model=model, state=ModelVersion.State.READY)
+        .order_by("-number")
+        .first()
+    )
+    return found
+
+
+def versions(model: Model) -> "QuerySet[ModelVersion]":
+    """A model's versions, newest first."""
+    found: QuerySet[ModelVersion] = ModelVersion.objects.filter(model=model).order_by("-number")
+    return found
+
+
+def version_of_job(job_id: UUID) -> ModelVersion | None:
+    """What a job made, if it made anything."""
+    found: ModelVersion | None = ModelVersion.objects.select_related("model").filter(job_id=job_id).first()
+    return found
+
+
+def aliases(project_id: UUID) -> "QuerySet[Alias]":
+    """A project's aliases by name."""
+    found: QuerySet[Alias] = (
+        Alias.objects.select_related("version__model").filter(project_id=project_id).order_by("name", "stage")
+    )
+    return found
+
+
+def lineage(version: ModelVersion) -> dict[str, Any]:
+    """Where a version came from, by ids and hashes."""
+    return {
+        "base": version.model.base,
+        "base_sha256": version.model.base_sha256,
+        "job_id": version.job_id,
+        "dataset_version_id": version.dataset_version_id,
+        "dataset_sha256": version.dataset_sha256,
+        "artefact_sha256": version.artefact_sha256,
+    }
+
+
+def artefact_folder(version: ModelVersion) -> Path:
+    """A local folder with the version's files, for the engine.
+
+    With local storage it is the stored folder itself; with an object store, a copy kept under WORK_DIR. The engine
+    checks every hash again, starting from `artefact_sha256`.
+    """
+    try:
+        return Path(default_storage.path(version.artefact_prefix))
+    except NotImplementedError:
+        pass
+    target = Path(settings.WORK_DIR) / "models" / str(version.id)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=target.parent))
+    for name in version.files:
+        with (draft / name).open("wb") as copy:
+            for chunk in storage.read_chunks(f"{version.artefact_prefix}/{name}"):
+                copy.write(chunk)
+    with contextlib.suppress(OSError):  # somebody else was faster: theirs is the same
+        draft.rename(target)
+    shutil.rmtree(draft, ignore_errors=True)
+    return target

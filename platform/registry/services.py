@@ -1,0 +1,163 @@
+"""Changes to models. All run in the caller's tenant scope, except storing files, which touches no database."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Max
+
+from kit import storage
+from kit.clock import now
+from kit.errors import BadRequest
+from kit.ids import new_id
+from registry import names
+from registry.artefacts import Refused, Sound, check
+from registry.bases import Base
+from registry.errors import BadArtefact, ModelInUse
+from registry.models import Alias, Model, ModelVersion
+from tenants import audit
+from tenants.models import Project
+
+LIVE = frozenset({Model.Serving.LOADING, Model.Serving.LIVE})
+METRICS = ("accuracy", "macro_f1", "ece")
+
+
+class Stored:
+    """An artefact whose files lie in storage under a prefix nobody points at yet."""
+
+    __slots__ = ("prefix", "sound", "version_id")
+
+    def __init__(self, version_id: UUID, prefix: str, sound: Sound) -> None:
+        self.version_id, self.prefix, self.sound = version_id, prefix, sound
+
+
+def artefact_store(*, tenant_id: UUID, folder: Any) -> Stored:
+    """Check a trainer's output folder and copy it into storage. Slow, and outside any transaction.
+
+    Each call has a prefix of its own, so a zombie's upload can never overwrite a winner's. Raises BadArtefact.
+    """
+    try:
+        sound = check(folder)
+    except Refused as error:
+        raise BadArtefact(f"The artefact was refused: {error}") from error
+    version_id = new_id()
+    prefix = storage.tenant_key(tenant_id, "models", version_id)
+    for name, entry in sound.files.items():
+        size, digest = storage.write_path(f"{prefix}/{name}", sound.folder / name)
+        if size != entry["bytes"] or digest != entry["sha256"]:
+            raise BadArtefact(f"{name} changed while it was being stored.")
+    return Stored(version_id, prefix, sound)
+
+
+def artefact_discard(stored: Stored) -> None:
+    """Remove a stored artefact that was never published."""
+    for name in stored.sound.files:
+        storage.delete(f"{stored.prefix}/{name}")
+
+
+def model_publish(
+    *,
+    project: Project,
+    base: Base,
+    task: str,
+    suffix: str,
+    name: str,
+    stored: Stored,
+    report: dict[str, Any],
+    job_id: UUID,
+    dataset_version_id: UUID | None = None,
+    dataset_sha256: str = "",
+) -> ModelVersion:
+    """Make the stored artefact the next version of the project's model of that name."""
+    model, _ = Model.objects.get_or_create(
+        name=name,
+        defaults={
+            "tenant_id": project.tenant_id,
+            "project": project,
+            "suffix": suffix,
+            "base": base.name,
+            "base_sha256": base.fingerprint,
+            "task": task,
+        },
+    )
+    last = ModelVersion.objects.filter(model=model).aggregate(last=Max("number"))["last"] or 0
+    version: ModelVersion = ModelVersion.objects.create(
+        id=stored.version_id,
+        model=model,
+        number=last + 1,
+        method=stored.sound.manifest["method"],
+        labels=stored.sound.manifest["labels"],
+        artefact_prefix=stored.prefix,
+        artefact_sha256=stored.sound.manifest_sha256,
+        files=stored.sound.files,
+        size_bytes=stored.sound.size,
+        metrics=summary(report),
+        report=report,
+        job_id=job_id,
+        dataset_version_id=dataset_version_id,
+        dataset_sha256=dataset_sha256,
+    )
+    audit.record(action="model.published", target=model, after={"version": version.number, "metrics": version.metrics})
+    return version
+
+
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """The few numbers of a report that lists show."""
+    test, baseline = report.get("test") or {}, report.get("baseline") or {}
+    numbers: dict[str, Any] = {name: _value(test.get(name)) for name in METRICS}
+    numbers["baseline_macro_f1"] = _value(baseline.get("macro_f1"))
+    numbers["gate_passed"] = bool((report.get("gate") or {}).get("passed"))
+    return numbers
+
+
+def _value(figure: Any) -> float | None:
+    value = figure.get("value") if isinstance(figure, dict) else figure
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def alias_set(*, project: Project, alias: str, version: ModelVersion) -> Alias:
+    """Point `name@stage` at a version; the move is audited with both ends."""
+    parts = names.split_alias(alias)
+    if parts is None:
+        raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
+    found = Alias.objects.select_for_update().filter(project=project, name=parts[0], stage=parts[1]).first()
+    if found is None:
+        made: Alias = Alias.objects.create(project=project, name=parts[0], stage=parts[1], version=version)
+        audit.record(action="alias.created", target=made, after={"version": version.public_id})
+        return made
+    row: Alias = found
+    if row.version_id != version.id:
+        before = row.version
+        row.version, row.moved_at = version, now()
+        row.save(update_fields=["version", "moved_at"])
+        audit.record(
+            action="alias.moved",
+            target=row,
+            before={"version": before.public_id},
+            after={"version": version.public_id},
+        )
+    return row
+
+
+def model_serving_set(*, model: Model, state: str) -> None:
+    """Serving tells what became of a model: loading, live, stopped, failed. What is loading or live is not deleted."""
+    Model.objects.filter(pk=model.pk).update(serving=Model.Serving(state))
+
+
+def model_delete(*, model: Model) -> None:
+    """Forget a model: its name answers 404 from now on, its files go after the commit. Refused while it is served."""
+    row = Model.objects.select_for_update().get(pk=model.pk)
+    if row.serving in LIVE:
+        raise ModelInUse(
+            f"The model '{row.name}' is deployed. Stop its deployment first (DELETE /v1/deployments/{{id}})."
+        )
+    keys = [
+        f"{version.artefact_prefix}/{name}"
+        for version in ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY)
+        for name in version.files
+    ]
+    Alias.objects.filter(version__model=row).delete()
+    ModelVersion.objects.filter(model=row).update(state=ModelVersion.State.DELETED)
+    Model.objects.filter(pk=row.pk).update(deleted_at=now())
+    audit.record(action="model.deleted", target=row)
+    transaction.on_commit(lambda: [storage.delete(key) for key in keys], robust=True)

@@ -1,0 +1,104 @@
+"""Models: listed, read, deleted and aliased, by their owners alone."""
+
+import urllib.parse
+from typing import Any
+
+import pytest
+
+from kit import storage
+from kit.errors import BadRequest, NotFound
+from registry import selectors
+from registry.models import Alias, Model, ModelVersion
+from registry.services import alias_set, model_serving_set
+from tenants.models import AuditEvent
+from tenants.scope import tenant_scope
+from tests.conftest import Cast
+from tests.registry.making import make_model
+
+
+def test_the_list_holds_the_bases_and_the_projects_own_models(cast: Cast) -> None:
+    version = make_model(cast.owner)
+    body = cast.teammate.api.get("/v1/models").json()
+    assert body["object"] == "list"
+    kinds = {entry["id"]: entry["x_kind"] for entry in body["data"]}
+    assert kinds == {"all-MiniLM-L6-v2": "base", version.model.name: "tuned"}
+    tuned = body["data"][-1]
+    assert (tuned["x_state"], tuned["owned_by"], tuned["x_metrics"]["accuracy"]) == (
+        "ready",
+        cast.owner.tenant.slug,
+        0.9,
+    )
+    assert [entry["id"] for entry in cast.stranger.api.get("/v1/models").json()["data"]] == ["all-MiniLM-L6-v2"]
+
+
+@pytest.mark.parametrize("escape", [False, True])
+def test_a_model_is_read_by_its_name_escaped_or_not(cast: Cast, escape: bool) -> None:
+    name = make_model(cast.owner).model.name
+    path = "/v1/models/" + (urllib.parse.quote(name, safe="") if escape else name)
+    assert cast.owner.api.get(path).json()["id"] == name
+    assert cast.stranger.api.get(path).status_code == 404
+
+
+def test_a_base_is_read_but_nobody_deletes_it(cast: Cast) -> None:
+    assert cast.owner.api.get("/v1/models/all-MiniLM-L6-v2").json()["x_tasks"] == ["text-classification"]
+    assert cast.owner.api.delete("/v1/models/all-MiniLM-L6-v2").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["org/other", "ft:x", "a" * 3000, "%00", "triage@prod"])
+def test_an_unknown_name_is_a_404_of_the_wire(cast: Cast, name: str) -> None:
+    answer = cast.owner.api.get(f"/v1/models/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_deleted_model_is_gone_with_its_files_and_aliases(
+    cast: Cast, django_capture_on_commit_callbacks: Any
+) -> None:
+    version = make_model(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        alias_set(project=cast.owner.project, alias="triage@prod", version=version)
+    keys = [f"{version.artefact_prefix}/{name}" for name in version.files]
+    assert all(storage.exists(key) for key in keys)
+    answer = cast.owner.api.delete(f"/v1/models/{version.model.name}")
+    assert answer.json() == {"id": version.model.name, "object": "model", "deleted": True}
+    assert cast.owner.api.get(f"/v1/models/{version.model.name}").status_code == 404
+    assert not any(storage.exists(key) for key in keys)
+    with tenant_scope(cast.owner.tenant.id):
+        assert not Alias.objects.exists()
+        assert ModelVersion.objects.get(pk=version.pk).state == "deleted"
+        assert AuditEvent.objects.filter(action="model.deleted").count() == 1
+
+
+def test_a_served_model_is_not_deleted(cast: Cast) -> None:
+    version = make_model(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        model_serving_set(model=version.model, state="live")
+    answer = cast.owner.api.delete(f"/v1/models/{version.model.name}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "model_in_use")
+    assert answer["x-should-retry"] == "false"
+    assert cast.owner.api.get(f"/v1/models/{version.model.name}").json()["x_state"] == "live"
+
+
+def test_an_alias_moves_and_both_ends_are_audited(cast: Cast) -> None:
+    first, second = make_model(cast.owner), make_model(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        alias_set(project=cast.owner.project, alias="triage@prod", version=first)
+        assert selectors.model_version_by_name(cast.owner.project.id, "triage@prod") == first
+        alias_set(project=cast.owner.project, alias="triage@prod", version=second)
+        assert selectors.model_version_by_name(cast.owner.project.id, "triage@prod") == second
+        moved = AuditEvent.objects.get(action="alias.moved")
+        assert (moved.before, moved.after) == ({"version": first.public_id}, {"version": second.public_id})
+        with pytest.raises(BadRequest):
+            alias_set(project=cast.owner.project, alias="Not An Alias", version=first)
+    with tenant_scope(cast.stranger.tenant.id), pytest.raises(NotFound):
+        selectors.model_version_by_name(cast.stranger.project.id, "triage@prod")
+
+
+def test_lineage_names_base_job_and_artefact(cast: Cast) -> None:
+    version = make_model(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        line = selectors.lineage(version)
+        folder = selectors.artefact_folder(version)
+        assert Model.objects.get(pk=version.model_id).base_sha256 == line["base_sha256"]
+    assert line["job_id"] == version.job_id and len(line["artefact_sha256"]) == 64
+    assert sorted(path.name for path in folder.iterdir()) == sorted(version.files)
