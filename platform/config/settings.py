@@ -194,6 +194,18 @@ BASES_FILE = env.text("BASES_FILE")
 """Optional JSON catalogue of further bases that the operator imported."""
 WORK_DIR = Path(env.text("WORK_DIR", str(HOME / "work")))
 """Scratch space of trainers."""
+TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, low=1, high=64)
+"""Trainers side by side on one host; equal to the concurrency of its `train` worker."""
+TRAINING_THREADS = env.integer("TRAINING_THREADS", 0, high=1024)
+"""CPU threads of one trainer; 0 takes every physical core."""
+TRAINING_DEVICE = env.choice("TRAINING_DEVICE", "auto", ("auto", "cpu", "cuda"))
+TRAINING_LEASE_SECONDS = env.integer("TRAINING_LEASE_SECONDS", 60, low=2, high=3600)
+TRAINING_LEASE_GRACE_SECONDS = env.integer("TRAINING_LEASE_GRACE_SECONDS", 15, high=3600)
+TRAINING_HEARTBEAT_SECONDS = env.integer("TRAINING_HEARTBEAT_SECONDS", 10, low=1, high=600)
+TRAINING_RETRY_SECONDS = env.integer("TRAINING_RETRY_SECONDS", 10, high=3600)
+TRAINING_RESTART_BRAKE_SECONDS = env.integer("TRAINING_RESTART_BRAKE_SECONDS", 120, high=86_400)
+"""How long after a start of the database no lease is taken away."""
+TRAINING_CHECKPOINT_SECONDS = env.integer("TRAINING_CHECKPOINT_SECONDS", 120, high=86_400)
 USAGE_WAL_DIR = Path(env.text("USAGE_WAL_DIR", str(HOME / "usage")))
 GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
 """Serve the hot /v1 paths in the web process too; off when the gateway runs as its own process."""

@@ -1,0 +1,130 @@
+"""Fields that take exactly what they say: no "3" for 3, no 1 for true, no control characters in names."""
+
+import math
+import unicodedata
+from typing import Any
+
+from rest_framework import serializers
+
+from kit.money import NANO, parse_usd
+
+AUTO = "auto"
+
+
+class Whole(serializers.Field[int, Any, int, Any]):
+    """A JSON integer within [low, high]; a number such as 3.0 or "3" is refused."""
+
+    def __init__(self, *, low: int, high: int, auto: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.low, self.high, self.auto = low, high, auto
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The integer, or "auto" where that is allowed."""
+        if self.auto and data == AUTO:
+            return AUTO
+        if isinstance(data, bool) or not isinstance(data, int) or not self.low <= data <= self.high:
+            choice = '"auto" or ' if self.auto else ""
+            raise serializers.ValidationError(f"Must be {choice}a whole number from {self.low} to {self.high}.")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
+
+class Number(serializers.Field[float, Any, float, Any]):
+    """A finite JSON number above `above`, up to `high`."""
+
+    def __init__(self, *, above: float, high: float, auto: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.above, self.high, self.auto = above, high, auto
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The number, or "auto" where that is allowed."""
+        if self.auto and data == AUTO:
+            return AUTO
+        good = isinstance(data, (int, float)) and not isinstance(data, bool) and math.isfinite(data)
+        if not good or not self.above < data <= self.high:
+            choice = '"auto" or ' if self.auto else ""
+            raise serializers.ValidationError(f"Must be {choice}a number above {self.above:g}, up to {self.high:g}.")
+        return float(data)
+
+    def to_representation(self, value: Any) -> Any:
+        """As it is."""
+        return value
+
+
+class Dollars(serializers.Field[int, Any, int, Any]):
+    """A price in US dollars as a JSON number; inside it is integer nano-USD."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Nano-USD."""
+        try:
+            if isinstance(data, str):
+                raise ValueError("not a number")
+            nano = parse_usd(data)
+        except ValueError as error:
+            raise serializers.ValidationError("Must be a number of US dollars, above 0 and up to a billion.") from error
+        if nano <= 0:
+            raise serializers.ValidationError("Must be above 0.")
+        return nano
+
+    def to_representation(self, value: int) -> float:
+        """Dollars."""
+        return value / NANO
+
+
+class Truth(serializers.Field[bool, Any, bool, Any]):
+    """true or false, nothing else."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """The boolean."""
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("Must be true or false.")
+        return data
+
+    def to_representation(self, value: bool) -> bool:
+        """As it is."""
+        return value
+
+
+class Text(serializers.Field[str, Any, str, Any]):
+    """A JSON string without control characters, in composed form, of at most `longest` characters."""
+
+    def __init__(self, *, longest: int, empty: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.longest, self.empty = longest, empty
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError("Must be a string.")
+        if len(data) > self.longest or (not data and not self.empty):
+            low = 0 if self.empty else 1
+            raise serializers.ValidationError(f"Must have {low} to {self.longest} characters; it has {len(data)}.")
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in data):
+            raise serializers.ValidationError("Must not contain control characters.")
+        return unicodedata.normalize("NFC", data)
+
+    def to_representation(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+class Metadata(serializers.Field[dict[str, str], Any, dict[str, str], Any]):
+    """Up to 16 pairs of strings: keys to 64 characters, values to 512."""
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        """The pairs."""
+        if not isinstance(data, dict) or len(data) > 16:
+            raise serializers.ValidationError("Must be an object of at most 16 pairs.")
+        for key, value in data.items():
+            if not 1 <= len(key) <= 64 or "\x00" in key:
+                raise serializers.ValidationError("Each key must have 1 to 64 characters.")
+            if not isinstance(value, str) or len(value) > 512 or "\x00" in value:
+                raise serializers.ValidationError(f"The value of '{key}' must be a string of at most 512 characters.")
+        return dict(data)
+
+    def to_representation(self, value: dict[str, str]) -> dict[str, str]:
+        """As it is."""
+        return value

@@ -1,0 +1,44 @@
+"""Who may use how much, and what there is to use."""
+
+from django.db import models
+
+from kit.clock import now
+from tenants.models.base import TenantModel
+
+
+class TenantShare(TenantModel):
+    """A tenant's standing in the queue. Its row is locked while a job of the tenant is claimed."""
+
+    prefix = "share_"
+
+    max_running = models.PositiveIntegerField(default=1)
+    """The plan's parallel jobs, as read when last needed."""
+    weight = models.PositiveIntegerField(default=1)
+    last_started_at = models.DateTimeField(null=True, blank=True)
+    usage_ms = models.BigIntegerField(default=0)
+    """Machine time of all attempts so far."""
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant"], name="training_share_once")]
+
+    def __str__(self) -> str:
+        return str(self.tenant_id)
+
+
+class Slot(models.Model):
+    """One place to train on one host. Belongs to no tenant."""
+
+    host = models.CharField(max_length=120)
+    number = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=16, default="cpu")
+    heartbeat_at = models.DateTimeField(default=now)
+    draining = models.BooleanField(default=False)
+    job_id = models.UUIDField(null=True, blank=True, unique=True)
+    """The job that holds it; free when empty."""
+    attempt = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["host", "number"], name="training_slot_once")]
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.number}"

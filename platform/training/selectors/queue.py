@@ -1,0 +1,143 @@
+"""Where a waiting job stands, why it waits, and for about how long.
+
+Positions come from playing the claim's own rule forward over everybody's waiting jobs. That needs every tenant's rows,
+so it is read through the ops role; only numbers come out of it, never another tenant's data.
+"""
+
+import datetime as dt
+import heapq
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from kit.clock import now
+from tenants.scope import ops_scope
+from training import states
+from training.models import Job, Slot, TenantShare
+
+STALE = dt.timedelta(seconds=90)
+"""A place whose host has not been heard of for so long is not counted."""
+FRESH_SECONDS = 1.0
+REASONS = ("resources", "priority", "tenant_limit", "not_before", "no_workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Position 1 is next. `reason` is one of REASONS."""
+
+    position: int
+    reason: str
+    seconds: int
+
+
+@dataclass(slots=True)
+class _Picture:
+    """The whole queue at one moment."""
+
+    places: int = 0
+    free: int = 0
+    busy: list[float] = field(default_factory=list)
+    """Seconds that each running job still needs."""
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    running: dict[UUID, int] = field(default_factory=dict)
+    limits: dict[UUID, int] = field(default_factory=dict)
+
+
+_cache: tuple[float, _Picture, dict[UUID, Waiting]] | None = None
+
+
+def places() -> tuple[int, int]:
+    """(places to train that are alive, free ones among them)."""
+    picture = _picture()
+    return picture.places, picture.free
+
+
+def waiting(job: Job) -> Waiting | None:
+    """Where a queued job stands; None for any other."""
+    if job.state != states.QUEUED:
+        return None
+    found = _standings().get(job.pk)
+    if found is None:  # it joined the queue within the last second
+        return Waiting(len(_standings()) + 1, "priority", wait_seconds())
+    return found
+
+
+def wait_seconds() -> int:
+    """About how long a job that joined now would wait."""
+    last = max((place.seconds for place in _standings().values()), default=0)
+    picture = _picture()
+    if picture.free and not picture.waiting:
+        return 0
+    return max(last, int(min(picture.busy, default=0)))
+
+
+def _standings() -> dict[UUID, Waiting]:
+    global _cache
+    if _cache is None or time.monotonic() - _cache[0] > FRESH_SECONDS:
+        picture = _picture()
+        _cache = (time.monotonic(), picture, _play(picture))
+    return _cache[2]
+
+
+def _picture() -> _Picture:
+    moment = now()
+    with ops_scope("show queue positions"):
+        slots = list(Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False).values_list("job_id"))
+        held = Job.ops.filter(state__in=states.HELD).values_list("tenant_id", "eta_seconds", "estimate")
+        queued = Job.ops.filter(state=states.QUEUED).order_by("queued_at", "id")
+        picture = _Picture(places=len(slots), free=sum(job_id is None for (job_id,) in slots))
+        running: dict[UUID, int] = defaultdict(int)
+        for tenant_id, eta, estimate in held:
+            running[tenant_id] += 1
+            picture.busy.append(float(eta if eta is not None else _likely(estimate)))
+        picture.running = dict(running)
+        picture.waiting = list(queued.values("pk", "tenant_id", "estimate", "not_before")[:5000])
+        picture.limits = dict(TenantShare.ops.values_list("tenant_id", "max_running"))
+    return picture
+
+
+def _likely(estimate: dict[str, Any]) -> float:
+    seconds = (estimate or {}).get("seconds") or {}
+    return (float(seconds.get("low", 60)) + float(seconds.get("high", 60))) / 2
+
+
+def _play(picture: _Picture) -> dict[UUID, Waiting]:
+    """Start waiting jobs one after another by the claim's rule, each when a place comes free."""
+    moment = now()
+    running = defaultdict(int, picture.running)
+    queues: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for row in picture.waiting:
+        queues[row["tenant_id"]].append(row)
+    order = {tenant: index for index, tenant in enumerate(queues)}
+    heap = [(running[tenant], order[tenant], tenant) for tenant in queues]
+    heapq.heapify(heap)
+    free_at = sorted(picture.busy)[: max(picture.places, 1)]
+    free_at = [0.0] * max(0, max(picture.places, 1) - len(free_at)) + free_at
+    heapq.heapify(free_at)
+    found: dict[UUID, Waiting] = {}
+    while heap:
+        _, _, tenant = heapq.heappop(heap)
+        row = queues[tenant].pop(0)
+        start = heapq.heappop(free_at)
+        heapq.heappush(free_at, start + _likely(row["estimate"]))
+        position = len(found) + 1
+        found[row["pk"]] = Waiting(position, _reason(picture, row, position, moment), int(start))
+        running[tenant] += 1
+        if queues[tenant]:
+            heapq.heappush(heap, (running[tenant], order[tenant], tenant))
+    return found
+
+
+def _reason(picture: _Picture, row: dict[str, Any], position: int, moment: dt.datetime) -> str:
+    tenant = row["tenant_id"]
+    if row["not_before"] is not None and row["not_before"] > moment:
+        return "not_before"
+    if picture.running.get(tenant, 0) >= picture.limits.get(tenant, settings.TRAINING_SLOTS):
+        return "tenant_limit"
+    if picture.places == 0:
+        return "no_workers"
+    return "resources" if position == 1 or picture.free else "priority"

@@ -1,0 +1,112 @@
+"""What `POST /v1/fine_tuning/jobs` takes: OpenAI's fields, and ours after `x_`."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from kit.api import StrictSerializer
+from kit.errors import BadRequest
+from registry import names
+from training.fields import AUTO, Dollars, Metadata, Number, Text, Truth, Whole
+
+TASK = "text-classification"
+METHODS = ("full", "lora", "head")
+SEEDS = 2**31 - 1
+KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+class Hyperparameters(StrictSerializer):
+    """Each may be "auto"."""
+
+    n_epochs = Whole(low=1, high=50, auto=True, required=False)
+    batch_size = Whole(low=1, high=256, auto=True, required=False)
+    learning_rate_multiplier = Number(above=0, high=100, auto=True, required=False)
+
+
+class Supervised(StrictSerializer):
+    """The one kind of fine-tuning there is so far."""
+
+    hyperparameters = Hyperparameters(required=False, allow_null=True)
+
+
+class MethodSpec(StrictSerializer):
+    """OpenAI's `method`."""
+
+    type = Text(longest=40)
+    supervised = Supervised(required=False, allow_null=True)
+    dpo = serializers.JSONField(required=False, allow_null=True)
+    reinforcement = serializers.JSONField(required=False, allow_null=True)
+
+    def validate_type(self, value: str) -> str:
+        """Only what is there is offered."""
+        if value != "supervised":
+            raise serializers.ValidationError(f"'{value[:40]}' is not offered here. Use 'supervised'.")
+        return value
+
+
+class Columns(StrictSerializer):
+    """Which column of the file is the text, and which the label."""
+
+    text = Text(longest=200, required=False)
+    label = Text(longest=200, required=False)
+
+
+class JobInput(StrictSerializer):
+    """The body of a create and of an estimate."""
+
+    model = Text(longest=255)
+    training_file = Text(longest=64)
+    validation_file = Text(longest=64, required=False, allow_null=True)
+    suffix = Text(longest=64, required=False, allow_null=True)
+    seed = Whole(low=0, high=SEEDS, required=False, allow_null=True)
+    metadata = Metadata(required=False, allow_null=True)
+    integrations = serializers.ListField(required=False, allow_null=True, max_length=5)
+    method = MethodSpec(required=False, allow_null=True)
+    hyperparameters = Hyperparameters(required=False, allow_null=True)
+    x_task = Text(longest=40, required=False)
+    x_columns = Columns(required=False, allow_null=True)
+    x_method = Text(longest=16, required=False)
+    x_max_price_usd = Dollars(required=False, allow_null=True)
+    x_deploy = Truth(required=False)
+
+    def validate_suffix(self, value: str | None) -> str | None:
+        """It becomes part of the model's name."""
+        if value is not None and not names.SUFFIX.fullmatch(value):
+            raise serializers.ValidationError(f"Must be {names.SUFFIX_RULE}.")
+        return value
+
+    def validate_integrations(self, value: list[Any] | None) -> None:
+        """None is offered yet, and a silent drop would be a lie."""
+        if value:
+            raise serializers.ValidationError("No integration is offered here. Leave the field out.")
+
+    def validate_x_task(self, value: str) -> str:
+        """The task families there are."""
+        if value != TASK:
+            raise serializers.ValidationError(f"'{value}' is not a task that can be trained. Use '{TASK}'.")
+        return value
+
+    def validate_x_method(self, value: str) -> str:
+        """How it is trained."""
+        if value not in METHODS:
+            raise serializers.ValidationError(f"Must be one of {', '.join(METHODS)}.")
+        return value
+
+
+def knobs_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a body, from `method.supervised` or the old top-level field; all three keys, in order.
+
+    Both at once are fine as long as they agree; BadRequest where they do not.
+    """
+    supervised = ((data.get("method") or {}).get("supervised") or {}).get("hyperparameters") or {}
+    old = data.get("hyperparameters") or {}
+    merged: dict[str, Any] = {}
+    for knob in KNOBS:
+        if knob in supervised and knob in old and supervised[knob] != old[knob]:
+            raise BadRequest(
+                f"'{knob}' is given twice with different values. Keep method.supervised.hyperparameters; "
+                "the top-level field is deprecated.",
+                param=f"hyperparameters.{knob}",
+            )
+        merged[knob] = supervised.get(knob, old.get(knob, AUTO))
+    return merged

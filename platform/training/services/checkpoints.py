@@ -1,0 +1,113 @@
+"""Checkpoints: into storage under the attempt's own prefix, then onto the job by compare-and-swap, and back.
+
+Two good ones are kept. What is read back is compared with its hashes first; a damaged one falls back to the one before.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from kit import storage
+from kit.clock import now
+from tenants.scope import tenant_scope
+from training import states
+from training.models import Checkpoint, Job
+from training.services.leases import Lease, fenced_update
+
+KEPT = 2
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A checkpoint whose files are in storage, known to nobody yet."""
+
+    step: int
+    prefix: str
+    files: dict[str, dict[str, Any]]
+    manifest_sha256: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+
+def checkpoint_upload(*, lease: Lease, folder: Path, step: int, manifest_sha256: str) -> Uploaded:
+    """Copy a checkpoint folder into storage. Touches no database; may run in a thread. OSError when it cannot."""
+    prefix = f"{storage.tenant_key(lease.tenant_id, 'jobs', lease.job_id)}/a{lease.attempt:06}/step-{step:08}"
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.iterdir()):
+        size, digest = storage.write_path(f"{prefix}/{path.name}", path)
+        files[path.name] = {"sha256": digest, "bytes": size}
+    if files.get(MANIFEST, {}).get("sha256") != manifest_sha256:
+        raise OSError(f"the checkpoint of step {step} changed while it was being stored")
+    return Uploaded(step, prefix, files, manifest_sha256)
+
+
+def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, Any]) -> bool:
+    """Make it the job's newest: False when the job already has one as far or farther. Fenced without the lease."""
+    with tenant_scope(lease.tenant_id):
+        fenced_update(lease, heartbeat_at=Now())
+        row = Checkpoint(
+            tenant_id=lease.tenant_id,
+            job_id=lease.job_id,
+            attempt=lease.attempt,
+            step=uploaded.step,
+            storage_prefix=uploaded.prefix,
+            files=uploaded.files,
+            manifest_sha256=uploaded.manifest_sha256,
+            size_bytes=uploaded.size,
+            metrics=metrics,
+        )
+        newest = Job.objects.values_list("checkpoint_step", flat=True).get(pk=lease.job_id)
+        if newest >= uploaded.step:
+            discard(uploaded.prefix, uploaded.files)
+            return False
+        row.save(force_insert=True)
+        fenced_update(lease, within=states.HELD, checkpoint_id=row.pk, checkpoint_step=uploaded.step)
+        kept = Checkpoint.objects.filter(job_id=lease.job_id, removed_at=None).order_by("-step")
+        for old in kept[KEPT:]:
+            Checkpoint.objects.filter(pk=old.pk).update(removed_at=now())
+            discard(old.storage_prefix, old.files)
+        return True
+
+
+def checkpoint_fetch(*, lease: Lease, target: Path) -> tuple[Path | None, list[str]]:
+    """The newest sound checkpoint of the job under `target`, and what was wrong with newer ones."""
+    with tenant_scope(lease.tenant_id):
+        known = list(Checkpoint.objects.filter(job_id=lease.job_id, removed_at=None).order_by("-step"))
+    damaged: list[str] = []
+    for row in known:
+        folder = target / f"step-{row.step:08d}"
+        problem = _copy(row, folder)
+        if problem is None:
+            return folder, damaged
+        damaged.append(f"The checkpoint of step {row.step} is damaged ({problem}).")
+    return None, damaged
+
+
+def _copy(row: Checkpoint, folder: Path) -> str | None:
+    folder.mkdir(parents=True)
+    for name, entry in row.files.items():
+        digest = hashlib.sha256()
+        try:
+            with (folder / name).open("wb") as copy:
+                for chunk in storage.read_chunks(f"{row.storage_prefix}/{name}"):
+                    digest.update(chunk)
+                    copy.write(chunk)
+        except OSError:
+            return f"{name} cannot be read"
+        if digest.hexdigest() != entry["sha256"]:
+            return f"{name} does not match its hash"
+    return None
+
+
+def discard(prefix: str, files: dict[str, Any]) -> None:
+    """Remove a checkpoint's files after the commit; a file that stays behind is only waste."""
+    keys = [f"{prefix}/{name}" for name in files]
+    transaction.on_commit(lambda: [storage.delete(key) for key in keys], robust=True)

@@ -1,0 +1,152 @@
+"""queued -> leased, in one short transaction. A doorbell has no say in who goes next; this has.
+
+Order: the tenant with the fewest running jobs per weight, then the one whose waiting job is oldest. The plan's limit of
+parallel jobs is checked again under the lock of the tenant's row: counting beside SKIP LOCKED alone over-admits.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
+from training import plans, states
+from training.models import Attempt, Job, Slot, TenantShare
+from training.services.events import News, events_append
+from training.services.leases import Lease, lease_expiry
+
+CLAIM_LOCK = 0x7475_6E65_0001
+"""One claim decides at a time; each takes milliseconds, jobs take minutes."""
+
+CANDIDATES = """
+SELECT job.tenant_id
+FROM training_job job
+LEFT JOIN training_tenantshare share ON share.tenant_id = job.tenant_id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS running FROM training_job held
+    WHERE held.tenant_id = job.tenant_id AND held.state = ANY (%s)
+) busy ON true
+WHERE job.state = 'queued' AND (job.not_before IS NULL OR job.not_before <= now())
+GROUP BY job.tenant_id, busy.running, share.weight
+ORDER BY busy.running::float / greatest(coalesce(share.weight, 1), 1), min(job.queued_at), job.tenant_id
+"""
+
+
+def claim(*, host: str, worker: str) -> Lease | None:
+    """The next job for this host, leased to this worker; None when nothing may start here now."""
+    with ops_scope("claim the next job"), transaction.atomic(using=OPS):
+        with connections[OPS].cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+            cursor.execute(CANDIDATES, [list(states.HELD)])
+            tenants = [row[0] for row in cursor.fetchall()]
+        for tenant_id in tenants:
+            with tenant_scope(tenant_id):
+                if not Slot.objects.filter(host=host, job_id=None, draining=False).exists():
+                    return None
+                lease = _claim_for_tenant(host, worker)
+            if lease is not None:
+                return lease
+    return None
+
+
+def _claim_for_tenant(host: str, worker: str) -> Lease | None:
+    share = share_locked()
+    if Job.objects.filter(state__in=states.HELD).count() >= share.max_running:
+        return None
+    slot = (
+        Slot.objects.select_for_update(skip_locked=True)
+        .filter(host=host, job_id=None, draining=False)
+        .order_by("number")
+        .first()
+    )
+    job = (
+        Job.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(state=states.QUEUED)
+        .filter(Q(not_before=None) | Q(not_before__lte=Now()))
+        .order_by("queued_at", "id")
+        .first()
+    )
+    if slot is None or job is None:
+        return None
+    return _lease(job, slot, share, worker)
+
+
+def share_locked() -> TenantShare:
+    """The tenant's row in the queue, locked, with the plan's limit as it is now."""
+    share, _ = TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
+    locked: TenantShare = TenantShare.objects.select_for_update(no_key=True).get(pk=share.pk)
+    limit = plans.allowance().parallel_jobs
+    if locked.max_running != limit:
+        locked.max_running = limit
+        locked.save(update_fields=["max_running"])
+    return locked
+
+
+def _lease(job: Job, slot: Slot, share: TenantShare, worker: str) -> Lease:
+    token = uuid.uuid4()
+    number = job.attempt + 1
+    Job.objects.filter(pk=job.pk, state=states.QUEUED).update(
+        state=states.LEASED,
+        attempt=number,
+        lease_owner=worker,
+        lease_token=token,
+        lease_expires_at=lease_expiry(),
+        heartbeat_at=Now(),
+        started_at=job.started_at or Now(),
+        phase="",
+    )
+    Slot.objects.filter(pk=slot.pk).update(job_id=job.pk, attempt=number, heartbeat_at=Now())
+    TenantShare.objects.filter(pk=share.pk).update(last_started_at=Now())
+    Attempt.objects.create(
+        job=job, number=number, worker=worker, first_step=max(job.checkpoint_step, 0), started_at=Now()
+    )
+    job.attempt = number
+    words = "A worker took the job." if number == 1 else f"A worker took the job again (attempt {number})."
+    events_append(job=job, news=[News(words, code="started", data={"attempt": number})])
+    return Lease(job.tenant_id, job.project_id, job.pk, number, token, worker)
+
+
+def slots_keep(*, host: str, count: int, kind: str) -> None:
+    """Say that this host has so many places to train; safe to repeat."""
+    for number in range(count):
+        Slot.objects.get_or_create(host=host, number=number, defaults={"kind": kind})
+    Slot.objects.filter(host=host, number__lt=count).update(heartbeat_at=Now(), draining=False, kind=kind)
+    Slot.objects.filter(host=host, number__gte=count, job_id=None).delete()
+
+
+def slots_drain(*, host: str) -> None:
+    """This host takes no new job."""
+    Slot.objects.filter(host=host).update(draining=True)
+
+
+def _read_start(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty when there is none. Tells a reused pid apart."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def worker_name(host: str) -> str:
+    """Who this process is, so that its death can be recognised on the same host: host/pid/start."""
+    return f"{host}/{os.getpid()}/{_read_start(os.getpid())}"
+
+
+def worker_is_dead(worker: str, *, host: str) -> bool:
+    """Whether a worker of this very host has ended; unknown hosts are never called dead."""
+    name, _, rest = worker.rpartition("/")
+    owner, _, pid = name.rpartition("/")
+    if owner != host or not pid.isdigit() or not rest:
+        return False
+    return _read_start(int(pid)) != rest
+
+
+def tenant_of(job_id: UUID) -> UUID | None:
+    """Whose job it is, for tasks that got only its id."""
+    with ops_scope("find a job's tenant"):
+        found: UUID | None = Job.ops.filter(pk=job_id).values_list("tenant_id", flat=True).first()
+        return found

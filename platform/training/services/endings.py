@@ -1,0 +1,237 @@
+"""How an attempt ends, and with it perhaps the job. Each function is one transaction in the tenant's scope, fenced by
+the lease where there is one, and settles the money in the same transaction: what is not committed never happened.
+
+Who pays: a run that succeeds pays for the tokens it trained on, never more than its ceiling. A run that fails or is
+cancelled costs nothing.
+"""
+
+import datetime as dt
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Now
+
+from kit import outbox
+from registry.bases import Base
+from registry.selectors import MODEL_PARAM
+from registry.services import Stored, model_publish
+from tenants.models import Project
+from tenants.scope import tenant_scope
+from training import states
+from training.models import Attempt, Job, Slot, TenantShare
+from training.services import money
+from training.services.events import News, events_append, fail, warn
+from training.services.leases import Lease, fenced_update
+
+WORK = "training.work"
+DEPLOY = "serving.deploy_when_gate_passes"
+"""The task that serving listens with; called by name, because serving stands above this room."""
+MAX_PLATFORM_RETRIES = 10
+POISON_CRASHES = 3
+"""Crashes at one and the same step that make a job, not a machine, the suspect."""
+LONGEST_BACKOFF = 600.0
+NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "lease_owner": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a finished trainer left, already in storage."""
+
+    stored: Stored
+    base: Base
+    report: dict[str, Any]
+    trained_tokens: int
+    steps: int
+
+
+def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None) -> int:
+    """End an attempt's row, free its slot, count its machine time; returns that time in ms."""
+    attempts = Attempt.objects.filter(job=job, number=number, ended_at=None)
+    attempts.update(ended_at=Now(), outcome=outcome, reason=reason[:500], exit_code=exit_code)
+    Slot.objects.filter(job_id=job.pk, attempt=number).update(job_id=None)
+    attempt = Attempt.objects.filter(job=job, number=number).first()
+    if attempt is None or attempt.ended_at is None:
+        return 0
+    spent = max(0, int((attempt.ended_at - attempt.started_at) / dt.timedelta(milliseconds=1)))
+    Attempt.objects.filter(pk=attempt.pk).update(machine_ms=spent)
+    TenantShare.objects.update(usage_ms=F("usage_ms") + spent)
+    return spent
+
+
+def job_succeed(*, lease: Lease, made: Made) -> bool:
+    """finishing -> succeeded: the model's version, the bill, the end, all or nothing. False when somebody cancelled
+    first; Fenced when the lease is gone. In both cases the stored artefact is the caller's to discard."""
+    with tenant_scope(lease.tenant_id):
+        job = _locked(lease)
+        if job.state == states.CANCELLING:
+            _cancelled(job, lease.attempt)
+            return False
+        spent = attempt_close(job, number=lease.attempt, outcome="succeeded", exit_code=0)
+        nano = money.settle(job, trained_tokens=made.trained_tokens, machine_ms=spent)
+        fenced_update(
+            lease,
+            within=(states.FINISHING,),
+            state=states.SUCCEEDED,
+            finished_at=Now(),
+            progress=1.0,
+            eta_seconds=0,
+            step=made.steps,
+            trained_tokens=made.trained_tokens,
+            model_version_id=made.stored.version_id,
+            price_nano=nano,
+            **NO_LEASE,
+        )
+        model = model_publish(
+            project=Project.objects.get(pk=job.project_id),
+            base=made.base,
+            task=job.task,
+            suffix=job.suffix,
+            name=job.model_name,
+            stored=made.stored,
+            report=made.report,
+            job_id=job.pk,
+            dataset_version_id=job.dataset_version_id,
+            dataset_sha256=job.spec.get("dataset_sha256", ""),
+        )
+        words = f"New fine-tuned model created: {job.model_name}"
+        data = {MODEL_PARAM: job.model_name, "version": model.number, "metrics": model.metrics}
+        events_append(
+            job=job,
+            news=[
+                News(words, code="model_created", data=data),
+                News("The job has successfully completed", code="succeeded"),
+            ],
+        )
+        if job.deploy:
+            outbox.ring(DEPLOY, str(job.tenant_id), str(model.pk))
+        _ring_next()
+        return True
+
+
+def job_fail(*, lease: Lease, code: str, message: str, param: str = "", exit_code: int | None = None) -> None:
+    """The run ended badly and another try would end the same: failed, and free of charge."""
+    with tenant_scope(lease.tenant_id):
+        job = _locked(lease)
+        if job.state == states.CANCELLING:
+            _cancelled(job, lease.attempt)
+            return
+        fenced_update(
+            lease,
+            within=states.WORKING,
+            state=states.FAILED,
+            finished_at=Now(),
+            eta_seconds=None,
+            error_code=code,
+            error_message=message,
+            error_param=param,
+            **NO_LEASE,
+        )
+        attempt_close(job, number=lease.attempt, outcome="failed", reason=f"{code}: {message}", exit_code=exit_code)
+        money.release(job)
+        events_append(job=job, news=[fail(message, code=code)])
+        _ring_next()
+
+
+def job_cancelled(*, lease: Lease) -> None:
+    """The worker has stopped a cancelled run."""
+    with tenant_scope(lease.tenant_id):
+        _cancelled(_locked(lease), lease.attempt)
+
+
+def _cancelled(job: Job, number: int) -> None:
+    Job.objects.filter(pk=job.pk, state=states.CANCELLING).update(
+        state=states.CANCELLED, finished_at=Now(), eta_seconds=None, **NO_LEASE
+    )
+    attempt_close(job, number=number, outcome="cancelled")
+    money.release(job)
+    events_append(job=job, news=[News("The job was cancelled. Nothing is charged.", code="cancelled")])
+    _ring_next()
+
+
+def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exit_code: int | None = None) -> None:
+    """The run stopped through no fault of the tenant's: back to the queue, or failed once that has become hopeless.
+
+    `outcome` is `drained` (this worker was asked to stop; no retry is counted) or `crashed`.
+    """
+    with tenant_scope(lease.tenant_id):
+        job = _locked(lease)
+        _requeue(job, lease.attempt, outcome=outcome, reason=reason, step=step, exit_code=exit_code)
+
+
+def job_reclaim(*, job: Job, reason: str) -> None:
+    """The sweeper's part, in the tenant's scope, with the job's row locked: nobody renewed the lease."""
+    _requeue(job, job.attempt, outcome="lost", reason=reason, step=job.step, exit_code=None)
+
+
+def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exit_code: int | None) -> None:
+    if job.state == states.CANCELLING:
+        _cancelled(job, number)
+        return
+    counted = outcome != "drained"
+    retries = job.platform_retries + counted
+    crashes = (job.crash_count + 1 if job.crash_step == step else 1) if outcome == "crashed" else job.crash_count
+    attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code)
+    verdict = _hopeless(retries, crashes, step)
+    if verdict is not None:
+        Job.objects.filter(pk=job.pk).update(
+            state=states.FAILED,
+            finished_at=Now(),
+            eta_seconds=None,
+            error_code=verdict[0],
+            error_message=verdict[1],
+            platform_retries=retries,
+            crash_step=step,
+            crash_count=crashes,
+            **NO_LEASE,
+        )
+        money.release(job)
+        events_append(job=job, news=[warn(reason, code=outcome), fail(verdict[1], code=verdict[0])])
+        return
+    Job.objects.filter(pk=job.pk).update(
+        state=states.QUEUED,
+        not_before=Now() + dt.timedelta(seconds=_backoff(retries)) if counted else None,
+        platform_retries=retries,
+        crash_step=step if outcome == "crashed" else job.crash_step,
+        crash_count=crashes,
+        phase="",
+        eta_seconds=None,
+        **NO_LEASE,
+    )
+    since = f"from step {job.checkpoint_step}" if job.checkpoint_step >= 0 else "from the start"
+    words = f"{reason} The job continues {since}; the interruption costs you nothing."
+    events_append(job=job, news=[warn(words, code=outcome)])
+    _ring_next()
+
+
+def _hopeless(retries: int, crashes: int, step: int) -> tuple[str, str] | None:
+    if crashes >= POISON_CRASHES:
+        where = f"at step {step}" if step else "before its first step"
+        message = f"The training stopped {crashes} times {where}, on different tries. We did not charge for it. "
+        return "training_crashed", message + "Try another method or a smaller batch size, or write to support."
+    if retries > MAX_PLATFORM_RETRIES:
+        message = f"Our machines failed this job {retries} times, so we stopped trying. We did not charge for it."
+        return "platform_fault", message + " Start it again, or write to support."
+    return None
+
+
+def _backoff(retries: int) -> float:
+    """Seconds until the next try: none after the first loss, then doubling, with jitter."""
+    if retries <= 1:
+        return 0.0
+    base = min(LONGEST_BACKOFF, float(settings.TRAINING_RETRY_SECONDS) * 2.0 ** (retries - 2))
+    return base * random.uniform(0.8, 1.2)
+
+
+def _locked(lease: Lease) -> Job:
+    """The lease's job, locked; Fenced when the lease is gone."""
+    fenced_update(lease, heartbeat_at=Now())
+    job: Job = Job.objects.select_for_update().get(pk=lease.job_id)
+    return job
+
+
+def _ring_next() -> None:
+    """A place is free: whoever waits may start."""
+    outbox.ring(WORK, queue="train")

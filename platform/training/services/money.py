@@ -1,0 +1,46 @@
+"""Holding, charging and freeing the price of a job, through billing. All inside the job's own transactions."""
+
+from billing.prices import Price, Usage, price_books, rate
+from billing.services.jobs import job_release, job_reserve, job_settle
+from kit.clock import now
+from training.models import Job
+
+KIND = "training"
+
+
+def price_version() -> str:
+    """The price book in force."""
+    return price_books().current(_now_ms()).version
+
+
+def price_per_million(base: str) -> int:
+    """Nano-USD per million tokens trained on."""
+    price: Price = price_books().current(_now_ms()).price(KIND, base)
+    return price.trained_token * 10**6
+
+
+def reserve(job: Job, *, nano: int) -> None:
+    """Hold the ceiling before the job joins the queue; PaymentRequired when a budget cannot carry it."""
+    job_reserve(job_id=job.pk, project_id=job.project_id, key_id=job.key_id, ceiling_nano=nano)
+
+
+def settle(job: Job, *, trained_tokens: int, machine_ms: int) -> int:
+    """Charge what was trained, at most the ceiling, and free the rest; returns the nano-USD charged."""
+    usage = Usage(KIND, job.base, input_tokens=trained_tokens, requests=1, machine_ms=machine_ms)
+    event = job_settle(job_id=job.pk, usage=usage)
+    return 0 if event is None else min(int(event.cost_nano), job.ceiling_nano)
+
+
+def release(job: Job) -> None:
+    """Free the hold without a charge; a job that never reached the queue has none."""
+    if job.queued_at is not None:
+        job_release(job_id=job.pk)
+
+
+def cost_so_far(job: Job, trained_tokens: int) -> int:
+    """What the tokens so far would cost, uncapped."""
+    return rate(Usage(KIND, job.base, input_tokens=trained_tokens), price_books().get(job.price_version))
+
+
+def _now_ms() -> int:
+    return int(now().timestamp() * 1000)

@@ -1,0 +1,92 @@
+"""States of a job, which may follow which, and their words on the wire. No Django.
+
+    validating_files -> queued -> leased -> starting -> running -> finishing -> succeeded
+    leased | starting | running | finishing -> queued        the worker was lost, or drained
+    any state with a lease -> cancelling -> cancelled
+    any state that is not final -> failed | cancelled
+
+The database refuses everything else (see the first migration), so no fault in the code can undo an end.
+"""
+
+VALIDATING = "validating_files"
+QUEUED = "queued"
+LEASED = "leased"
+STARTING = "starting"
+RUNNING = "running"
+FINISHING = "finishing"
+CANCELLING = "cancelling"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+CANCELLED = "cancelled"
+
+ALL = (
+    VALIDATING,
+    QUEUED,
+    LEASED,
+    STARTING,
+    RUNNING,
+    FINISHING,
+    CANCELLING,
+    SUCCEEDED,
+    FAILED,
+    CANCELLED,
+)
+WORKING = (LEASED, STARTING, RUNNING, FINISHING)
+HELD = (*WORKING, CANCELLING)
+"""A worker holds a lease."""
+WAITING = (VALIDATING, QUEUED)
+FINAL = (SUCCEEDED, FAILED, CANCELLED)
+
+_WIRE = {
+    LEASED: "running",
+    STARTING: "running",
+    RUNNING: "running",
+    FINISHING: "running",
+    # A cancel that was accepted can no longer end in anything else, so the wire may say so at once.
+    CANCELLING: CANCELLED,
+}
+
+
+def wire(state: str) -> str:
+    """The state in the words of the OpenAI client."""
+    return _WIRE.get(state, state)
+
+
+NEXT: dict[str, frozenset[str]] = {
+    VALIDATING: frozenset({QUEUED, FAILED, CANCELLED}),
+    QUEUED: frozenset({LEASED, FAILED, CANCELLED}),
+    LEASED: frozenset({STARTING, QUEUED, CANCELLING, FAILED}),
+    STARTING: frozenset({RUNNING, QUEUED, CANCELLING, FAILED}),
+    RUNNING: frozenset({FINISHING, QUEUED, CANCELLING, FAILED}),
+    FINISHING: frozenset({SUCCEEDED, QUEUED, CANCELLING, FAILED}),
+    CANCELLING: frozenset({CANCELLED}),
+    SUCCEEDED: frozenset(),
+    FAILED: frozenset(),
+    CANCELLED: frozenset(),
+}
+
+
+def check_sql() -> str:
+    """The body of the trigger that holds a job to this table, its attempts and its checkpoints."""
+    allowed = " OR ".join(
+        f"(OLD.state = '{state}' AND NEW.state IN ({', '.join(repr(name) for name in sorted(following))}))"
+        for state, following in NEXT.items()
+        if following
+    )
+    return (
+        "BEGIN\n"
+        f"  IF NEW.state <> OLD.state AND NOT ({allowed}) THEN\n"
+        "    RAISE EXCEPTION 'job %: % cannot become %', OLD.id, OLD.state, NEW.state USING ERRCODE = '23514';\n"
+        "  END IF;\n"
+        "  IF NEW.attempt < OLD.attempt OR NEW.checkpoint_step < OLD.checkpoint_step\n"
+        "     OR NEW.event_seq < OLD.event_seq THEN\n"
+        "    RAISE EXCEPTION 'job %: attempt, checkpoint and events only go forward', OLD.id "
+        "USING ERRCODE = '23514';\n"
+        "  END IF;\n"
+        "  IF OLD.state IN ('succeeded', 'failed', 'cancelled') AND (NEW.price_nano <> OLD.price_nano\n"
+        "     OR NEW.attempt <> OLD.attempt OR NEW.model_name <> OLD.model_name) THEN\n"
+        "    RAISE EXCEPTION 'job %: it has ended; what it cost and made is final', OLD.id USING ERRCODE = '23514';\n"
+        "  END IF;\n"
+        "  RETURN NEW;\n"
+        "END"
+    )

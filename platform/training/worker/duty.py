@@ -1,0 +1,163 @@
+"""One doorbell: claim the next job and run it to its end; nothing when there is nothing to claim."""
+
+import json
+import logging
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from registry.bases import Base, BaseError, catalogue, verify
+from registry.errors import BadArtefact
+from registry.services import Stored, artefact_discard, artefact_store
+from tenants.scope import tenant_scope
+from training import forecast, states
+from training.errors import Fenced
+from training.models import Job
+from training.services.checkpoints import checkpoint_fetch
+from training.services.claiming import claim, slots_drain, slots_keep, worker_name
+from training.services.endings import Made, job_cancelled, job_fail, job_give_back, job_succeed
+from training.services.leases import Lease, Standing, lease_advance, lease_renew
+from training.services.sweeping import leases_of_the_dead
+from training.worker.keeping import kept
+from training.worker.outcome import End
+from training.worker.supervisor import AWAY, Supervisor, resumed
+from training.worker.trainer import Trainer
+from training.worker.workfolder import WorkFolder, work_folder
+
+logger = logging.getLogger(__name__)
+
+draining = threading.Event()
+"""Set when this process is asked to leave; see `training.tasks`."""
+
+
+def host_name() -> str:
+    """This host, as slots know it."""
+    return socket.gethostname()[:60]
+
+
+def work_once() -> bool:
+    """Claim and run one job; whether there was one."""
+    host = host_name()
+    if draining.is_set():
+        slots_drain(host=host)
+        return False
+    slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device())
+    leases_of_the_dead(host=host)
+    lease = claim(host=host, worker=worker_name(host))
+    if lease is None:
+        return False
+    try:
+        run(lease)
+    except Fenced as error:
+        logger.warning("threw an attempt away: %s", error)
+    return True
+
+
+def run(lease: Lease) -> None:
+    """One attempt from the claim to its end. Fenced when the job was taken away."""
+    with tenant_scope(lease.tenant_id):
+        job = Job.objects.get(pk=lease.job_id)
+    began = time.monotonic()
+    if not lease_advance(lease=lease, state=states.STARTING):
+        job_cancelled(lease=lease)
+        return
+    with work_folder(lease) as folder:
+        try:
+            base = _prepare(lease, job, folder)
+        except (BaseError, OSError, KeyError) as error:
+            logger.exception("could not prepare %s", lease.job_id)
+            reason = f"The worker could not prepare the run: {type(error).__name__}."
+            job_give_back(lease=lease, outcome="crashed", reason=reason)
+            return
+        trainer = Trainer(folder.config, folder=folder.root)
+        try:
+            watch = Supervisor(lease, job, trainer, folder, draining, began)
+            end = watch.watch()
+            _conclude(lease, job, base, watch, end)
+        finally:
+            trainer.close()
+
+
+def _prepare(lease: Lease, job: Job, folder: WorkFolder) -> Base:
+    """Data, base and checkpoint onto this machine, each compared with its hash."""
+    base = catalogue()[job.base]
+    verify(base)
+    if base.fingerprint != job.spec["base_sha256"]:
+        raise BaseError(f"base {base.name} is not the one the job was planned with")
+    with kept(lease):
+        folder.fetch_data(job.spec["dataset_key"])
+        resume, damaged = checkpoint_fetch(lease=lease, target=folder.resume)
+    folder.write_config(job.spec, base=base, resume=resume)
+    step = int(resume.name.removeprefix("step-")) if resume is not None else 0
+    standing = Standing("starting", step, job.total_steps, job.progress, None, job.trained_tokens)
+    lease_renew(lease=lease, standing=standing, news=resumed(step, damaged))
+    return base
+
+
+def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -> None:
+    """Turn the trainer's end and our own reasons into the attempt's end."""
+    if watch.why == "cancelled":
+        job_cancelled(lease=lease)
+    elif end.kind == "done":
+        _publish(lease, base, end)
+    elif end.kind == "failed":
+        job_fail(lease=lease, code=end.code, message=end.message, exit_code=end.exit_code)
+    elif watch.why == "timeout":
+        hours = job.max_runtime_seconds / 3600
+        message = f"The run reached its time limit of {hours:g} hours. Use fewer rows or passes, or a faster method."
+        job_fail(lease=lease, code="timeout", message=message, exit_code=end.exit_code)
+    elif watch.why == "ceiling":
+        message = (
+            "The run reached its price ceiling before it was finished. You are not charged. Raise x_max_price_usd."
+        )
+        job_fail(lease=lease, code="price_ceiling_reached", message=message, exit_code=end.exit_code)
+    elif watch.why == "drained" and end.kind in ("stopped", "crashed"):
+        job_give_back(lease=lease, outcome="drained", reason="The worker is being replaced.", exit_code=end.exit_code)
+    else:
+        reason = "The trainer fell silent and was stopped." if watch.why == "stalled" else end.message
+        step = watch.reading.standing.step
+        job_give_back(lease=lease, outcome="crashed", reason=reason, step=step, exit_code=end.exit_code)
+
+
+def _publish(lease: Lease, base: Base, end: End) -> None:
+    """Store the artefact, then make it the job's result in one transaction; throw it away if that is refused."""
+    if not lease_advance(lease=lease, state=states.FINISHING):
+        job_cancelled(lease=lease)
+        return
+    try:
+        with kept(lease):
+            stored = artefact_store(tenant_id=lease.tenant_id, folder=Path(end.artefact))
+            report = read_report(Path(end.artefact))
+    except (BadArtefact, OSError, ValueError) as error:
+        logger.exception("could not store the result of %s", lease.job_id)
+        reason = f"The result could not be stored: {type(error).__name__}."
+        job_give_back(lease=lease, outcome="crashed", reason=reason, step=end.steps)
+        return
+    try:
+        job_succeed(lease=lease, made=Made(stored, base, report, end.trained_tokens, end.steps))
+    finally:
+        _discard_unless_published(lease, stored)
+
+
+def _discard_unless_published(lease: Lease, stored: Stored) -> None:
+    """A lost answer to a COMMIT looks like a failure: only the job's row says what became of the artefact."""
+    try:
+        with tenant_scope(lease.tenant_id):
+            known = Job.objects.values_list("model_version_id", flat=True).get(pk=lease.job_id)
+    except AWAY:
+        logger.warning("left an artefact behind at %s; nobody points at it unless it was published", stored.prefix)
+        return
+    if known != stored.version_id:
+        artefact_discard(stored)
+
+
+def read_report(artefact: Path) -> dict[str, Any]:
+    """The report a trainer wrote; ValueError when it is not an object."""
+    report = json.loads((artefact / "report.json").read_text(encoding="utf-8"))
+    if not isinstance(report, dict):
+        raise ValueError("report.json is not an object")
+    return report

@@ -1,0 +1,127 @@
+"""Events of the lab turned into where a run stands and what its log says. No database, no clock of its own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.services.events import News, metrics, warn
+from training.services.leases import Standing
+
+SHARE = {"loading": 0.01, "tokenising": 0.03, "baseline": 0.05, "training": 0.08, "evaluating": 0.92, "saving": 0.97}
+"""How far a run is when a phase begins; training fills what lies between its own and evaluating's."""
+WORDS = {
+    "loading": "Loading the data",
+    "tokenising": "Counting and cutting tokens",
+    "baseline": "Training the baseline beside it",
+    "training": "Training",
+    "evaluating": "Measuring on the test rows",
+    "saving": "Writing the model",
+}
+TAIL_SECONDS = 8.0
+"""Measuring and writing, until a run has shown its own."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the events said so far. `pending` is what the log does not hold yet."""
+
+    standing: Standing = field(default_factory=Standing)
+    pending: list[News] = field(default_factory=list)
+    checkpoint: dict[str, Any] | None = None
+    done: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    last_metrics: dict[str, Any] = field(default_factory=dict)
+    steps_per_second: float = 0.0
+    _first: tuple[int, float] | None = None
+
+    def take(self, event: dict[str, Any], moment: float) -> None:
+        """One event that arrived at a monotonic moment. Unknown kinds are ignored: the lab may say more."""
+        reader = {
+            "phase": self._phase,
+            "step": self._step,
+            "evaluation": self._evaluation,
+            "checkpoint": self._checkpoint,
+            "warning": self._warning,
+        }.get(str(event.get("event")))
+        if reader is not None:
+            reader(event, moment)
+        elif event.get("event") == "done":
+            self.done = event
+            self.standing.trained_tokens = _whole(event.get("trained_tokens"))
+            self.standing.progress = max(self.standing.progress, 0.98)
+        elif event.get("event") == "error":
+            self.error = event
+
+    def _phase(self, event: dict[str, Any], moment: float) -> None:
+        phase = str(event.get("phase"))
+        if phase not in SHARE:
+            return
+        self.standing.phase = phase
+        self.standing.progress = max(self.standing.progress, SHARE[phase])
+        if phase == "training":
+            self.standing.step = _whole(event.get("step"))
+            self.standing.total_steps = _whole(event.get("total_steps"))
+            self._first = None
+        if phase in ("evaluating", "saving"):
+            self.standing.eta_seconds = int(TAIL_SECONDS / 2)
+        self.pending.append(News(WORDS[phase], code=f"phase_{phase}"))
+
+    def _step(self, event: dict[str, Any], moment: float) -> None:
+        standing, step = self.standing, _whole(event.get("step"))
+        standing.step, standing.total_steps = step, _whole(event.get("total_steps"))
+        standing.trained_tokens = _whole(event.get("tokens"))
+        share = step / standing.total_steps if standing.total_steps else 0.0
+        span = SHARE["evaluating"] - SHARE["training"]
+        standing.progress = max(standing.progress, SHARE["training"] + span * min(1.0, share))
+        self._measure(step, moment)
+        data = {
+            "step": step,
+            "total_steps": standing.total_steps,
+            "epoch": event.get("epoch"),
+            "train_loss": event.get("loss"),
+            "learning_rate": event.get("learning_rate"),
+            "grad_norm": event.get("grad_norm"),
+            "samples_per_second": event.get("samples_per_second"),
+            "trained_tokens": standing.trained_tokens,
+        }
+        self.last_metrics["train_loss"] = event.get("loss")
+        words = f"Step {step}/{standing.total_steps}: training loss={_short(event.get('loss'))}"
+        self.pending.append(metrics(words, data))
+
+    def _measure(self, step: int, moment: float) -> None:
+        if self._first is None:
+            self._first = (step, moment)
+            return
+        steps, seconds = step - self._first[0], moment - self._first[1]
+        if steps > 0 and seconds > 0:
+            self.steps_per_second = steps / seconds
+            left = max(0, self.standing.total_steps - step)
+            self.standing.eta_seconds = round(left / self.steps_per_second + TAIL_SECONDS)
+
+    def _evaluation(self, event: dict[str, Any], moment: float) -> None:
+        step = _whole(event.get("step")) or self.standing.step
+        data = {
+            "step": step,
+            "epoch": event.get("epoch"),
+            "valid_loss": event.get("loss"),
+            "valid_accuracy": event.get("accuracy"),
+            "valid_macro_f1": event.get("macro_f1"),
+        }
+        self.last_metrics |= {key: value for key, value in data.items() if key.startswith("valid_")}
+        words = f"Pass {event.get('epoch')}: validation loss={_short(event.get('loss'))}, "
+        words += f"accuracy={_short(event.get('accuracy'))}, macro-F1={_short(event.get('macro_f1'))}"
+        self.pending.append(metrics(words, data))
+
+    def _checkpoint(self, event: dict[str, Any], moment: float) -> None:
+        self.checkpoint = event
+
+    def _warning(self, event: dict[str, Any], moment: float) -> None:
+        code = str(event.get("code") or "warning")[:40]
+        self.pending.append(warn(str(event.get("message") or "The trainer gave a warning."), code=code))
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, (int, float)) and not isinstance(value, bool) else "not a number"

@@ -1,0 +1,259 @@
+"""The loop around one trainer: read its events, beat the lease, obey the ledger, keep the checkpoints.
+
+What it holds to:
+- It writes only through the lease. A write that is refused (Fenced) means that the job is somebody else's now: the
+  trainer is killed and nothing is published.
+- While the database is away the trainer goes on and nothing is published; after SELF_FENCE seconds it is killed.
+- A trainer that says nothing for too long is killed, so that a hung one cannot renew its lease for ever.
+- Time is monotonic here; the lease's own time is the database's.
+"""
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
+
+from training import states
+from training.errors import Fenced
+from training.models import Job
+from training.services import money
+from training.services.checkpoints import Uploaded, checkpoint_record, checkpoint_upload
+from training.services.events import News, warn
+from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
+from training.worker.memory import oom_kills
+from training.worker.outcome import End, classify
+from training.worker.reading import Reading
+from training.worker.trainer import Trainer
+from training.worker.workfolder import WorkFolder
+
+logger = logging.getLogger(__name__)
+
+WRITE_SECONDS = 1.0
+"""Events are written at most this often; between writes a cancel is looked for as often."""
+SELF_FENCE = 600.0
+SILENT_SECONDS = 600.0
+SILENT_BEFORE_STEPS = 1800.0
+STOP_GRACE = 20.0
+"""How long a trainer gets to write a checkpoint after SIGTERM."""
+AWAY = (OperationalError, InterfaceError)
+
+
+class Supervisor:
+    """Watches one trainer to its end. `draining` is set when this worker itself is asked to leave."""
+
+    def __init__(
+        self, lease: Lease, job: Job, trainer: Trainer, folder: WorkFolder, draining: threading.Event, began: float
+    ) -> None:
+        self.lease, self.job, self.trainer, self.folder, self.draining = lease, job, trainer, folder, draining
+        self.reading = Reading()
+        self.reading.standing.total_steps = job.total_steps
+        self.why = ""
+        """Why the trainer was asked to stop: cancelled, drained, timeout, ceiling, stalled; empty while it is not."""
+        self._deadline = 0.0
+        self._began = self._heard = self._wrote = self._looked = began
+        self._reached = began
+        self._gaps: list[float] = []
+        self._running = False
+        self._uploads = Uploads(lease, folder)
+        self._kills = oom_kills()
+
+    def watch(self) -> End:
+        """Until the trainer has ended; its end. Raises Fenced, with the trainer killed."""
+        try:
+            while not self.trainer.ended:
+                event = self.trainer.next(0.2)
+                moment = time.monotonic()
+                if event is not None:
+                    self._take(event, moment)
+                self._beat(moment)
+                self._obey(moment)
+            self._flush()
+            return self._end()
+        except BaseException:
+            self.trainer.kill()
+            raise
+
+    def _take(self, event: dict[str, Any], moment: float) -> None:
+        self._gaps = [*self._gaps[-50:], moment - self._heard]
+        self._heard = moment
+        self.reading.take(event, moment)
+        if self.reading.checkpoint is not None:
+            self._uploads.start(self.reading.checkpoint, dict(self.reading.last_metrics))
+            self.reading.checkpoint = None
+
+    def _beat(self, moment: float) -> None:
+        """Write what is new, or renew the lease when it is time, or just look; hear a cancel in any case."""
+        due = settings.TRAINING_HEARTBEAT_SECONDS
+        news = bool(self.reading.pending)
+        try:
+            if moment - self._wrote >= (WRITE_SECONDS if news else due):
+                self._hear(self._renew())
+                self._record_checkpoint()
+            elif moment - self._looked >= WRITE_SECONDS:
+                self._looked = moment
+                self._hear(lease_look(lease=self.lease))
+                self._record_checkpoint()
+        except AWAY as error:
+            self._database_away(error, moment)
+
+    def _renew(self) -> Signals:
+        if not self._running:
+            self._running = True
+            if not lease_advance(lease=self.lease, state=states.RUNNING):
+                return Signals(cancelled=True)
+        pending = list(self.reading.pending)
+        signals = lease_renew(lease=self.lease, standing=self.reading.standing, news=pending)
+        del self.reading.pending[: len(pending)]
+        self._wrote = self._looked = self._reached = time.monotonic()
+        return signals
+
+    def _hear(self, signals: Signals) -> None:
+        self._reached = time.monotonic()
+        if signals.cancelled and self.why != "cancelled":
+            self.why = "cancelled"
+            self.trainer.kill()
+
+    def _database_away(self, error: Exception, moment: float) -> None:
+        logger.warning("the database is away; the trainer goes on: %s", error)
+        connections["default"].close()
+        self._looked = moment
+        if moment - self._reached > SELF_FENCE:
+            raise Fenced("the database was away for too long") from error
+
+    def _record_checkpoint(self) -> None:
+        ready = self._uploads.take()
+        if ready is None:
+            return
+        uploaded, metrics = ready
+        if checkpoint_record(lease=self.lease, uploaded=uploaded, metrics=metrics):
+            data = {"step": uploaded.step, "bytes": uploaded.size}
+            self.reading.pending.append(News(f"Checkpoint at step {uploaded.step}", code="checkpoint", data=data))
+
+    def _obey(self, moment: float) -> None:
+        """Ask the trainer to stop where there is a reason, and kill it when it does not."""
+        if self.why:
+            if self._deadline and moment > self._deadline and not self.trainer.was_killed_by_us:
+                self.trainer.kill()
+            return
+        if self.draining.is_set():
+            self._stop("drained", moment)
+        elif moment - self._began > self.job.max_runtime_seconds:
+            self._stop("timeout", moment)
+        elif self._over_ceiling():
+            self._stop("ceiling", moment)
+        elif moment - self._heard > self._patience():
+            self.why = "stalled"
+            self.trainer.kill()
+
+    def _stop(self, why: str, moment: float) -> None:
+        self.why = why
+        self._deadline = moment + STOP_GRACE
+        self.trainer.ask_stop()
+
+    def _over_ceiling(self) -> bool:
+        """Steps are planned to stay within the ceiling; this is for the case that a plan was wrong by a tenth."""
+        tokens = self.reading.standing.trained_tokens
+        return bool(tokens) and 10 * money.cost_so_far(self.job, tokens) > 11 * max(self.job.ceiling_nano, 1)
+
+    def _patience(self) -> float:
+        if self.reading.standing.phase != "training" or not self._gaps:
+            return SILENT_BEFORE_STEPS
+        return max(10 * sorted(self._gaps)[len(self._gaps) // 2], SILENT_SECONDS)
+
+    def _flush(self) -> None:
+        """After the trainer's end: the last checkpoint and the last events, as far as the ledger takes them."""
+        if self.why != "cancelled":
+            self._uploads.wait(STOP_GRACE * 3)
+        deadline = time.monotonic() + SELF_FENCE
+        while True:
+            try:
+                self._record_checkpoint()
+                self._hear(self._renew())
+                return
+            except AWAY as error:
+                self._database_away(error, time.monotonic())
+                if time.monotonic() > deadline:
+                    raise Fenced("the database did not come back") from error
+                time.sleep(1.0)
+
+    def _end(self) -> End:
+        status = self.trainer.wait()
+        grown = oom_kills() > self._kills and not self.trainer.was_killed_by_us
+        end = classify(
+            status, done=self.reading.done, error=self.reading.error, killed_by_kernel=grown and status == -9
+        )
+        if end.kind in ("crashed", "failed"):
+            logger.warning("trainer of %s: %s\n%s", self.lease.job_id, end.message, self.trainer.last_words())
+        return end
+
+
+class Uploads:
+    """One checkpoint at a time into storage, in a thread; of several that wait, the newest."""
+
+    def __init__(self, lease: Lease, folder: WorkFolder) -> None:
+        self._lease, self._folder = lease, folder
+        self._thread: threading.Thread | None = None
+        self._next: tuple[Path, dict[str, Any], dict[str, Any]] | None = None
+        self._ready: list[tuple[Uploaded, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+
+    def start(self, event: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """Take a checkpoint the trainer has just announced."""
+        folder = Path(str(event.get("path")))
+        if not folder.resolve().is_relative_to(self._folder.output.resolve()):
+            logger.warning("a trainer named a checkpoint outside its folder; ignored")
+            return
+        try:
+            staged = self._folder.stage(folder)
+        except OSError as error:
+            logger.warning("could not stage a checkpoint: %s", error)
+            return
+        with self._lock:
+            self._next = (staged, event, metrics)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="checkpoint-upload", daemon=True)
+                self._thread.start()
+
+    def take(self) -> tuple[Uploaded, dict[str, Any]] | None:
+        """The newest stored checkpoint nobody has recorded yet."""
+        with self._lock:
+            return self._ready.pop() if self._ready else None
+
+    def wait(self, seconds: float) -> None:
+        """Until what was announced is stored, but not for ever."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                job, self._next = self._next, None
+                if job is None:
+                    self._thread = None
+                    return
+            staged, event, metrics = job
+            try:
+                uploaded = checkpoint_upload(
+                    lease=self._lease,
+                    folder=staged,
+                    step=int(event["step"]),
+                    manifest_sha256=str(event["manifest_sha256"]),
+                )
+            except (OSError, KeyError, ValueError, TypeError) as error:
+                logger.warning("a checkpoint could not be stored: %s", error)
+                continue
+            with self._lock:
+                self._ready.append((uploaded, metrics))
+
+
+def resumed(step: int, damaged: list[str]) -> list[News]:
+    """What the log says when an attempt begins where another ended."""
+    news = [warn(problem, code="checkpoint_damaged") for problem in damaged]
+    if step > 0:
+        news.append(News(f"Continuing from step {step}.", code="resumed", data={"step": step}))
+    return news

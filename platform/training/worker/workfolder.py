@@ -1,0 +1,76 @@
+"""The scratch folder of one attempt. It is removed when the attempt ends, however it ends."""
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from kit import storage
+from registry.bases import Base
+from training.services.leases import Lease
+
+
+class WorkFolder:
+    """Paths of one attempt."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data.parquet"
+        self.config = root / "config.json"
+        self.output = root / "output"
+        self.resume = root / "resume"
+        self.staging = root / "staging"
+
+    def fetch_data(self, key: str) -> None:
+        """The dataset version's file, under a name of ours."""
+        with storage.local_path(key) as source:
+            shutil.copyfile(source, self.data)
+
+    def write_config(self, spec: dict[str, Any], *, base: Base, resume: Path | None) -> None:
+        """The lab's CONFIG.json: the frozen spec, and the paths of this machine."""
+        config = dict(spec["config"]) | {
+            "data": str(self.data),
+            "base": str(base.folder),
+            "output": str(self.output),
+            "resume": None if resume is None else str(resume),
+            "threads": settings.TRAINING_THREADS or "auto",
+            "device": settings.TRAINING_DEVICE,
+            "checkpoint_seconds": float(settings.TRAINING_CHECKPOINT_SECONDS),
+        }
+        self.config.write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+    def stage(self, checkpoint: Path) -> Path:
+        """A second name for a checkpoint's files, which the trainer's own tidying does not touch."""
+        self.staging.mkdir(exist_ok=True)
+        target = self.staging / f"{checkpoint.name}-{uuid.uuid4().hex[:8]}"
+        shutil.copytree(checkpoint, target, copy_function=_link)
+        return target
+
+
+@contextlib.contextmanager
+def work_folder(lease: Lease) -> Iterator[WorkFolder]:
+    """A fresh folder for an attempt, gone afterwards."""
+    root = Path(settings.WORK_DIR) / "jobs" / f"{lease.job_id}-a{lease.attempt}"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    root.chmod(0o700)
+    folder = WorkFolder(root)
+    folder.output.mkdir()
+    folder.resume.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+    return target
