@@ -13,6 +13,7 @@ from kit.http import client_ip
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key
 from tenants.scope import tenant_scope
+from tenants.services.keys import key_seen
 
 
 class TenantAPIView(APIView):
@@ -31,6 +32,8 @@ class TenantAPIView(APIView):
         if request.method in {"OPTIONS", "HEAD"} or request.method not in self.required_scopes:
             self.http_method_not_allowed(request)
         self.caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
+        if self.caller.key_id is not None:
+            key_seen(self.caller.key_id)
         self.caller.require(self.required_scopes[str(request.method)])
         self._stack.enter_context(tenant_scope(self.caller.tenant_id))
         token = audit.set_actor(self.caller)

@@ -22,6 +22,13 @@ class TenantSuspended(PermissionDenied):
         super().__init__("This organisation is suspended. Write to support to have it reopened.")
 
 
+class LastProject(Conflict):
+    """An organisation keeps at least one project."""
+
+    def __init__(self) -> None:
+        super().__init__("This is the last project. Make another one first.")
+
+
 class LastOwner(Conflict):
     """An organisation keeps at least one owner."""
 

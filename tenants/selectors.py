@@ -61,6 +61,11 @@ def keys(project: Project) -> "QuerySet[ApiKey]":
     return found
 
 
+def audit_actions() -> list[str]:
+    """The action codes that occur in the scope's log, sorted."""
+    return sorted(AuditEvent.objects.order_by().values_list("action", flat=True).distinct())
+
+
 def audit_events(
     *, action: str = "", actor: str = "", since: dt.datetime | None = None, until: dt.datetime | None = None
 ) -> "QuerySet[AuditEvent]":

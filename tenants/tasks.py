@@ -8,6 +8,9 @@ from uuid import UUID
 from celery import shared_task
 
 from tenants.scope import tenant_scope
+from tenants.services.keys import keys_flush
+
+SCHEDULE = {"tenants.flush_key_use": 20.0}
 
 
 def tenant_task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -26,3 +29,9 @@ def tenant_task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any
         return run
 
     return decorate
+
+
+@shared_task(name="tenants.flush_key_use")
+def flush_key_use() -> int:
+    """Write the "last used" times of API keys."""
+    return keys_flush()

@@ -248,6 +248,25 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
 MFA_TOTP_ISSUER = "Tunesmith"
 USERSESSIONS_TRACK_ACTIVITY = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_ADAPTER = "console.people.accounts.AccountAdapter"
+ACCOUNT_FORMS = {
+    "login": "console.people.accounts.LoginForm",
+    "signup": "console.people.accounts.SignupForm",
+    "add_email": "console.people.accounts.AddEmailForm",
+    "change_password": "console.people.accounts.ChangePasswordForm",
+    "set_password": "console.people.accounts.SetPasswordForm",
+    "reset_password": "console.people.accounts.ResetPasswordForm",
+    "reset_password_from_key": "console.people.accounts.ResetPasswordKeyForm",
+    "reauthenticate": "console.people.accounts.ReauthenticateForm",
+}
+MFA_FORMS = {
+    "authenticate": "console.people.accounts.AuthenticateForm",
+    "reauthenticate": "console.people.accounts.MfaReauthenticateForm",
+    "activate_totp": "console.people.accounts.ActivateForm",
+    "add_webauthn": "console.people.accounts.AddPasskeyForm",
+}
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/o/"
 LOGOUT_REDIRECT_URL = "/"
@@ -262,8 +281,7 @@ if MAIL_URL:
     EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS = embedded.mail_settings(MAIL_URL)
     EMAIL_TIMEOUT = 20
 else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = str(MAIL_DIR)
+    EMAIL_BACKEND = "kit.mail.DevelopmentBackend"
 
 # ── API ──────────────────────────────────────────────────────────────────────
 REST_FRAMEWORK = {

@@ -12,21 +12,22 @@ from django.db import connection
 from kit.clock import now
 from kit.errors import BadRequest, Conflict, NotFound, PermissionDenied
 from tenants import audit
-from tenants.models import Invitation, Member, Role, User
+from tenants.access import AuthContext
+from tenants.models import Invitation, Member, User
 from tenants.scope import tenant_scope
+from tenants.services.organisations import check_role
 
 LIFE = dt.timedelta(days=7)
 
 
-def invitation_create(*, email: str, role: str, invited_by: User | None) -> tuple[Invitation, str]:
+def invitation_create(*, email: str, role: str, invited_by: User, by: AuthContext) -> tuple[Invitation, str]:
     """A seat for an e-mail address; returns it with the plaintext token, which exists only in the mail."""
     email = email.strip().lower()
     try:
         validate_email(email)
     except ValidationError as error:
         raise BadRequest("Enter an e-mail address, for example ada@example.com.", param="email") from error
-    if role not in Role.values:
-        raise BadRequest(f"Unknown role. Roles: {', '.join(Role.values)}.", param="role")
+    check_role(role, by)
     if Member.objects.filter(user__email__iexact=email).exists():
         raise Conflict("This person is a member already.", param="email")
     Invitation.objects.filter(email=email, accepted_at=None, revoked_at=None).update(revoked_at=now())
@@ -38,11 +39,27 @@ def invitation_create(*, email: str, role: str, invited_by: User | None) -> tupl
     return invitation, token
 
 
-def invitation_revoke(*, invitation_id: UUID) -> None:
-    """Withdraw an open invitation."""
-    invitation = Invitation.objects.filter(pk=invitation_id, accepted_at=None).first()
-    if invitation is None:
+def invitation_of(invitation_id: UUID) -> Invitation:
+    """An open invitation of the scope's tenant (expired ones included)."""
+    found = Invitation.objects.filter(pk=invitation_id, accepted_at=None, revoked_at=None).first()
+    if found is None:
         raise NotFound.of(invitation_id)
+    invitation: Invitation = found
+    return invitation
+
+
+def invitation_renew(*, invitation: Invitation, by: AuthContext) -> str:
+    """A fresh token and a fresh week; the former link stops working. Returns the plaintext token for the mail."""
+    check_role(invitation.role, by)
+    token = secrets.token_urlsafe(32)
+    invitation.token_hash, invitation.expires_at = _hash(token), now() + LIFE
+    invitation.save(update_fields=["token_hash", "expires_at"])
+    audit.record(action="member.invitation_renewed", target=invitation, after={"email": invitation.email})
+    return token
+
+
+def invitation_revoke(*, invitation: Invitation) -> None:
+    """Withdraw an open invitation."""
     invitation.revoked_at = now()
     invitation.save(update_fields=["revoked_at"])
     audit.record(action="member.invitation_revoked", target=invitation, before={"email": invitation.email})
@@ -56,6 +73,13 @@ def invitation_tenant(token: str) -> tuple[UUID, UUID, str]:
     if row is None:
         raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
     return row[0], row[1], row[2]
+
+
+def invitation_peek(token: str) -> tuple[str, Invitation]:
+    """(tenant name, invitation) of a token that can still be used, for the page that asks; NotFound otherwise."""
+    tenant_id, invitation_id, name = invitation_tenant(token)
+    with tenant_scope(tenant_id):
+        return name, invitation_of(invitation_id)
 
 
 def invitation_accept(*, token: str, user: User) -> UUID:

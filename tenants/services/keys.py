@@ -1,10 +1,14 @@
 """Making, rotating and revoking API keys. Every change is announced, so that gateways forget a key at once."""
 
 import datetime as dt
+import logging
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
+from redis.exceptions import RedisError
 
 from kit import redis
 from kit.clock import now
@@ -12,10 +16,16 @@ from kit.errors import BadRequest, NotFound
 from tenants import audit, keys
 from tenants.access import KEY_SCOPES
 from tenants.models import ApiKey, Project, User
+from tenants.scope import ops_scope
+from tenants.services.organisations import KEY_NEWS as NEWS
 from tenants.services.organisations import clean_name
 
-NEWS = "news:keys"
-"""Redis channel; the message is the key's look-up part."""
+logger = logging.getLogger(__name__)
+
+SEEN = "keys:seen"
+"""Redis set of ids of keys used since the last flush."""
+FLUSH = 10_000
+"""Keys written by one flush."""
 MAX_OVERLAP = dt.timedelta(days=7)
 LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "monthly_spend_nano")
 
@@ -85,6 +95,35 @@ def key_revoke(*, key: ApiKey) -> ApiKey:
         audit.record(action="key.revoked", target=key)
         _announce(key)
     return key
+
+
+def keys_revoke_all(*, project: Project) -> int:
+    """Close every open key of a project; returns how many."""
+    open_keys = list(ApiKey.objects.filter(project=project, revoked_at=None))
+    for key in open_keys:
+        key_revoke(key=key)
+    return len(open_keys)
+
+
+def key_seen(key_id: UUID) -> None:
+    """Note that a key was used. One Redis call; losing it loses only a "last used" time."""
+    try:
+        redis.client().sadd(SEEN, str(key_id))
+    except RedisError:
+        logger.warning("could not note the use of a key: Redis is away")
+
+
+def keys_touch(*, ids: Iterable[UUID], at: dt.datetime) -> int:
+    """Set `last_used_at` of many keys, of any tenants, in one statement; never backwards. Returns how many rows."""
+    with ops_scope("key use"):
+        rows = ApiKey.ops.filter(pk__in=list(ids))
+        return rows.filter(Q(last_used_at=None) | Q(last_used_at__lt=at)).update(last_used_at=at)
+
+
+def keys_flush() -> int:
+    """Write what `key_seen` noted; beat calls it. Returns how many keys."""
+    names = redis.client().spop(SEEN, FLUSH) or []
+    return keys_touch(ids=[UUID(name.decode()) for name in names], at=now()) if names else 0
 
 
 def key_of(key_id: UUID) -> ApiKey:

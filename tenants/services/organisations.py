@@ -5,15 +5,21 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import transaction
 from django.utils.text import slugify
 
+from kit import redis
+from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from kit.ids import new_id
 from tenants import audit
-from tenants.errors import LastOwner
-from tenants.models import Member, Project, Role, Tenant, User
+from tenants.access import AuthContext
+from tenants.errors import LastOwner, LastProject
+from tenants.models import ApiKey, Member, Project, Role, Tenant, User
 from tenants.scope import tenant_scope
 
+KEY_NEWS = "news:keys"
+"""Redis channel of changed keys; the message is the key's look-up part."""
 RESERVED = {"new", "switch", "settings", "api", "admin", "staff"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -67,6 +73,35 @@ def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:
     return tenant
 
 
+def tenant_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
+    """Close an organisation for good: nobody can enter it, no key works. Staff can undo it for 30 days."""
+    by.require("tenant.own")
+    if confirm_name.strip() != tenant.name:
+        raise BadRequest("The name does not match. Nothing was closed.", param="confirm_name")
+    return tenant_set_status(tenant=tenant, status=Tenant.Status.CLOSED, reason="closed by an owner")
+
+
+def tenant_set_status(*, tenant: Tenant, status: str, reason: str) -> Tenant:
+    """Suspend, reopen or close an organisation; every door hears of it within seconds. Inside the tenant's scope."""
+    before = tenant.status
+    if before == status:
+        return tenant
+    tenant.status = status
+    tenant.save(update_fields=["status"])
+    verb = {"active": "reopened", "suspended": "suspended", "closed": "closed"}[status]
+    audit.record(
+        action=f"tenant.{verb}", target=tenant, before={"status": before}, after={"status": status}, reason=reason
+    )
+    lookups = list(ApiKey.objects.values_list("lookup", flat=True))
+    transaction.on_commit(lambda: _announce_keys(lookups))
+    return tenant
+
+
+def _announce_keys(lookups: list[str]) -> None:
+    for lookup in lookups:
+        redis.publish(KEY_NEWS, lookup)
+
+
 def project_create(*, name: str) -> Project:
     """Another workspace in the scope's tenant."""
     name = clean_name(name)
@@ -75,6 +110,27 @@ def project_create(*, name: str) -> Project:
         slug = f"{slug}-{secrets.token_hex(2)}"
     project: Project = Project.objects.create(name=name, slug=slug)
     audit.record(action="project.created", target=project, after={"name": name})
+    return project
+
+
+def project_rename(*, project: Project, name: str) -> Project:
+    """Change a project's display name; its slug, and with it every URL, stays."""
+    before, project.name = project.name, clean_name(name)
+    if project.name != before:
+        project.save(update_fields=["name"])
+        audit.record(action="project.renamed", target=project, before={"name": before}, after={"name": project.name})
+    return project
+
+
+def project_archive(*, project: Project) -> Project:
+    """Close a workspace: it leaves every list. Its keys must be revoked by the caller (`keys_revoke_all`)."""
+    alive = set(Project.objects.select_for_update().filter(archived_at=None).values_list("pk", flat=True))
+    if alive <= {project.pk}:
+        raise LastProject
+    if project.archived_at is None:
+        project.archived_at = now()
+        project.save(update_fields=["archived_at"])
+        audit.record(action="project.archived", target=project)
     return project
 
 
@@ -87,10 +143,22 @@ def member_of(member_id: UUID) -> Member:
     return found
 
 
-def member_change_role(*, member: Member, role: str) -> Member:
-    """Give a member another role; an organisation keeps an owner."""
+def check_role(role: str, by: AuthContext) -> str:
+    """A role the caller may give or take: only owners make owners."""
     if role not in Role.values:
         raise BadRequest(f"Unknown role. Roles: {', '.join(Role.values)}.", param="role")
+    by.require("members.write")
+    if role == Role.OWNER:
+        by.require("tenant.own")
+    return role
+
+
+def member_change_role(*, member: Member, role: str, by: AuthContext) -> Member:
+    """Give a member another role; an organisation keeps an owner, and only owners make or unmake owners."""
+    check_role(role, by)
+    check_role(member.role, by)
+    if member.role == role:
+        return member
     _keep_an_owner(member, leaving=role != Role.OWNER)
     before, member.role = member.role, role
     member.save(update_fields=["role"])
@@ -98,10 +166,18 @@ def member_change_role(*, member: Member, role: str) -> Member:
     return member
 
 
-def member_remove(*, member: Member) -> None:
+def member_remove(*, member: Member, by: AuthContext) -> None:
     """Take a seat away; the user's account stays."""
+    check_role(member.role, by)
     _keep_an_owner(member, leaving=True)
     audit.record(action="member.removed", target=member, before={"email": member.user.email, "role": member.role})
+    member.delete()
+
+
+def member_leave(*, member: Member) -> None:
+    """Give up one's own seat; the last owner cannot."""
+    _keep_an_owner(member, leaving=True)
+    audit.record(action="member.left", target=member, before={"email": member.user.email, "role": member.role})
     member.delete()
 
 

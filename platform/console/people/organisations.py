@@ -1,0 +1,90 @@
+"""Coming in: which organisation to open, making one, and the organisation's own address."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext_lazy as _
+from django.views import View
+from django.views.decorators.http import require_safe
+
+from console.views.base import ConsoleView
+from kit.errors import ApiError
+from tenants.access import Membership, memberships_of
+from tenants.models import User
+from tenants.services.organisations import tenant_create
+
+LAST = "organisation"
+"""Session key of the slug of the organisation opened last."""
+
+
+class NewOrganisationForm(forms.Form):
+    """The one question of a first sign-in."""
+
+    name = forms.CharField(
+        label=_("Name of the organisation"),
+        max_length=100,
+        help_text=_("A company, a team or yourself. You can change it later."),
+        widget=forms.TextInput(attrs={"autocomplete": "organization", "autofocus": True}),
+    )
+
+
+def _seats(request: HttpRequest) -> list[Membership]:
+    assert request.user.pk is not None  # noqa: S101 - behind login_required
+    return [seat for seat in memberships_of(request.user.pk) if seat.tenant_status != "closed"]
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """The organisation opened last, or the only one; a choice of several; the first question when there is none."""
+    invited = request.session.pop("invitation", None)
+    if invited:
+        return redirect("console:invitation", invited)
+    seats = _seats(request)
+    if not seats:
+        return redirect("console:organisation_new")
+    last = request.session.get(LAST)
+    slugs = [seat.tenant_slug for seat in seats]
+    if "all" not in request.GET and (last in slugs or len(slugs) == 1):
+        return redirect("console:organisation", last if last in slugs else slugs[0])
+    return render(request, "people/organisations.html", {"seats": seats, "last": last})
+
+
+class NewOrganisation(LoginRequiredMixin, View):
+    """`/o/new`."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Ask for the name."""
+        return self._page(NewOrganisationForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Make it and go there."""
+        form = NewOrganisationForm(request.POST)
+        if form.is_valid():
+            owner = request.user
+            assert isinstance(owner, User)  # noqa: S101 - LoginRequiredMixin
+            try:
+                made = tenant_create(name=form.cleaned_data["name"], owner=owner)
+            except ApiError as error:
+                form.add_error("name", error.message)
+            else:
+                return redirect("console:organisation", made.tenant.slug)
+        return self._page(form, status=422)
+
+    def _page(self, form: NewOrganisationForm, status: int = 200) -> HttpResponse:
+        context: dict[str, Any] = {"form": form, "seats": _seats(self.request)}
+        return render(self.request, "people/organisation_new.html", context, status=status)
+
+
+class OrganisationHome(ConsoleView):
+    """`/o/<org>/`: remembers the organisation and opens its last project."""
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Go to the overview."""
+        request.session[LAST] = self.tenant.slug
+        return redirect(self.project_path("overview"))

@@ -1,0 +1,63 @@
+"""The person's own profile: the name others see, theme and keys of this browser."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from django.views import View
+
+from kit.errors import ApiError
+from tenants.access import memberships_of
+from tenants.models import User
+from tenants.services.users import user_rename
+
+
+class ProfileForm(forms.Form):
+    """The display name."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        required=False,
+        help_text=_("Shown to members of your organisations."),
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )
+
+
+class ProfilePage(LoginRequiredMixin, View):
+    """`/account/`."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Show it."""
+        return self._page(ProfileForm(initial={"name": self._user().name}))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Save the name."""
+        form = ProfileForm(request.POST)
+        if form.is_valid():
+            try:
+                user_rename(user=self._user(), name=form.cleaned_data["name"])
+            except ApiError as error:
+                form.add_error("name", error.message)
+            else:
+                messages.success(request, _t("Name saved."))
+                return redirect("console:account")
+        return self._page(form, status=422)
+
+    def _user(self) -> User:
+        user = self.request.user
+        assert isinstance(user, User)  # noqa: S101 - LoginRequiredMixin
+        return user
+
+    def _page(self, form: ProfileForm, status: int = 200) -> HttpResponse:
+        context: dict[str, Any] = {"form": form, "seats": _open_seats(self._user())}
+        return render(self.request, "people/profile.html", context, status=status)
+
+
+def _open_seats(user: User) -> list[Any]:
+    return [seat for seat in memberships_of(user.pk) if seat.tenant_status != "closed"]
