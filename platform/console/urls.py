@@ -1,11 +1,12 @@
 """Addresses of the pages."""
 
-from django.urls import path
+from django.urls import include, path
 
 from console.views import billing, docs, home, public
 
 app_name = "console"
 urlpatterns = [
+    path("", include("console.people.urls")),
     path("", public.landing, name="landing"),
     path("pricing", public.pricing, name="pricing"),
     path("docs/", docs.chapter, name="docs"),
@@ -16,7 +17,6 @@ urlpatterns = [
     path("theme", public.theme, name="theme"),
     path("keys", public.key_preference, name="key_preference"),
     path("search", home.search, name="search"),
-    path("o/", home.home, name="home"),
     path("o/<slug:org>/", home.Organisation.as_view(), name="organisation"),
     path("o/<slug:org>/billing/", billing.Billing.as_view(), name="billing"),
     path("o/<slug:org>/billing/checkout", billing.Checkout.as_view(), name="billing_checkout"),

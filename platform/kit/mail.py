@@ -7,7 +7,7 @@ import email
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage as Parsed
 from email.utils import parsedate_to_datetime
@@ -87,6 +87,14 @@ def letter(name: str) -> Letter:
         sender=str(parsed["From"] or ""),
         to=str(parsed["To"] or ""),
         subject=str(parsed["Subject"] or ""),
-        sent_at=parsedate_to_datetime(str(parsed["Date"])) if parsed["Date"] else None,
+        sent_at=_moment(parsed["Date"]),
         text=str(body.get_content()) if body else "",
     )
+
+
+def _moment(header: object) -> datetime | None:
+    """A Date header in UTC; Django writes `-0000`, which the standard library reads as a naive time."""
+    if not header:
+        return None
+    moment = parsedate_to_datetime(str(header))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -28,9 +28,7 @@ def invitation_link(token: str) -> str:
     return f"{settings.BASE_URL}{reverse('console:invitation', args=[token])}"
 
 
-def send_invitation(
-    *, to: str, organisation: str, role: str, inviter: str, link: str, until: datetime
-) -> bool:
+def send_invitation(*, to: str, organisation: str, role: str, inviter: str, link: str, until: datetime) -> bool:
     """Mail an invitation; False when the mail server refused, which the page then says."""
     context = {"organisation": organisation, "role": role, "inviter": inviter, "link": link, "until": until}
     try:

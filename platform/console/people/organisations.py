@@ -1,4 +1,4 @@
-"""Coming in: which organisation to open, making one, and the organisation's own address."""
+"""Coming in: which organisation to open, and making one."""
 
 from typing import Any
 
@@ -6,20 +6,18 @@ from django import forms
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.http import require_safe
 
-from console.views.base import ConsoleView
 from kit.errors import ApiError
 from tenants.access import Membership, memberships_of
 from tenants.models import User
 from tenants.services.organisations import tenant_create
 
 LAST = "organisation"
-"""Session key of the slug of the organisation opened last."""
+"""Session key of the slug of the organisation opened last, written by `console.views.home`."""
 
 
 class NewOrganisationForm(forms.Form):
@@ -79,12 +77,3 @@ class NewOrganisation(LoginRequiredMixin, View):
     def _page(self, form: NewOrganisationForm, status: int = 200) -> HttpResponse:
         context: dict[str, Any] = {"form": form, "seats": _seats(self.request)}
         return render(self.request, "people/organisation_new.html", context, status=status)
-
-
-class OrganisationHome(ConsoleView):
-    """`/o/<org>/`: remembers the organisation and opens its last project."""
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        """Go to the overview."""
-        request.session[LAST] = self.tenant.slug
-        return redirect(self.project_path("overview"))

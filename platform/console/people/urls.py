@@ -8,7 +8,6 @@ urlpatterns = [
     path("account/", profile.ProfilePage.as_view(), name="account"),
     path("o/", organisations.home, name="home"),
     path("o/new", organisations.NewOrganisation.as_view(), name="organisation_new"),
-    path("o/<slug:org>/", organisations.OrganisationHome.as_view(), name="organisation"),
     path("invitations/<str:token>", invitations.InvitationPage.as_view(), name="invitation"),
     path("o/<slug:org>/members", members.MembersPage.as_view(), name="members"),
     path("o/<slug:org>/members/<str:member>/role", members.ChangeRole.as_view(), name="member_role"),

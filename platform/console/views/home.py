@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -10,21 +9,6 @@ from django.views.decorators.http import require_safe
 
 from console import overview, searching
 from console.views.base import ConsoleView
-from tenants.access import memberships_of
-
-
-@require_safe
-@login_required
-def home(request: HttpRequest) -> HttpResponse:
-    """The organisation last worked in, else the oldest seat; somebody without a seat learns what to do."""
-    seats = memberships_of(request.user.pk)  # type: ignore[arg-type]
-    last = request.session.get("organisation")
-    for seat in seats:
-        if seat.tenant_slug == last:
-            return redirect("console:organisation", org=seat.tenant_slug)
-    if seats:
-        return redirect("console:organisation", org=seats[0].tenant_slug)
-    return render(request, "console/no_seat.html")
 
 
 class Organisation(ConsoleView):

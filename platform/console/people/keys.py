@@ -1,0 +1,261 @@
+"""API keys of a project: list, create (shown once), rotate with an overlap, revoke."""
+
+import datetime as dt
+import secrets
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from console.people.scopes import SCOPE_WORDS, scopes_of
+from console.views.base import ConsoleView
+from kit.clock import now
+from kit.errors import NotFound
+from kit.ids import parse_id
+from kit.money import parse_usd
+from tenants import selectors
+from tenants.models import ApiKey, User
+from tenants.services.keys import key_create, key_of, key_revoke, key_rotate
+
+MADE = "keys_made"
+"""Session key: form tokens of creates already done, so that a reload makes no second key."""
+LIVES = (
+    ("never", _("Never")),
+    ("7", _("In 7 days")),
+    ("30", _("In 30 days")),
+    ("90", _("In 90 days")),
+    ("365", _("In a year")),
+)
+OVERLAPS = (
+    ("0", _("At once")),
+    ("1", _("After an hour")),
+    ("24", _("After a day")),
+    ("168", _("After 7 days")),
+)
+SOON = dt.timedelta(days=7)
+
+
+class KeyForm(forms.Form):
+    """A new key."""
+
+    name = forms.CharField(label=_("Name"), max_length=100, help_text=_("Where it is used, for example support-bot."))
+    access = forms.ChoiceField(
+        label=_("May"),
+        initial="all",
+        widget=forms.RadioSelect,
+        choices=(
+            ("all", _("Do everything in this project")),
+            ("call", _("Call models, nothing else")),
+            ("read", _("Read, change nothing")),
+            ("chosen", _("Only what is chosen below")),
+        ),
+    )
+    scopes = forms.MultipleChoiceField(
+        label=_("Chosen"), required=False, widget=forms.CheckboxSelectMultiple, choices=tuple(SCOPE_WORDS.items())
+    )
+    expires = forms.ChoiceField(label=_("Expires"), initial="never", choices=LIVES)
+    requests_per_minute = forms.IntegerField(
+        label=_("Requests per minute"), required=False, min_value=1, max_value=10**9
+    )
+    tokens_per_minute = forms.IntegerField(label=_("Tokens per minute"), required=False, min_value=1, max_value=10**12)
+    monthly_spend = forms.CharField(label=_("Spend per month, USD"), required=False, max_length=20)
+
+    def clean_monthly_spend(self) -> int | None:
+        """Nano-USD, or None."""
+        text = self.cleaned_data["monthly_spend"].strip().removeprefix("$").replace(",", "")
+        if not text:
+            return None
+        try:
+            return parse_usd(text)
+        except ValueError as error:
+            raise forms.ValidationError(_("Enter an amount in dollars, for example 50 or 12.50.")) from error
+
+    def clean(self) -> dict[str, Any]:
+        """A choice of scopes needs one."""
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("access") == "chosen" and not data.get("scopes"):
+            self.add_error("scopes", _("Choose at least one, or another option above."))
+        return data
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the folded part must be open: something in it is wrong."""
+        return any(name in self.errors for name in ("requests_per_minute", "tokens_per_minute", "monthly_spend"))
+
+    def values(self) -> dict[str, Any]:
+        """What the service takes."""
+        data = self.cleaned_data
+        limits = {
+            "requests_per_minute": data["requests_per_minute"],
+            "tokens_per_minute": data["tokens_per_minute"],
+            "monthly_spend_nano": data["monthly_spend"],
+        }
+        days = data["expires"].removeprefix("never")
+        return {
+            "name": data["name"],
+            "scopes": scopes_of(data["access"], data["scopes"]),
+            "expires_at": now() + dt.timedelta(days=int(days)) if days else None,
+            "limits": {name: value for name, value in limits.items() if value is not None},
+        }
+
+
+class RotateForm(forms.Form):
+    """How long both keys work."""
+
+    overlap = forms.ChoiceField(
+        label=_("The old key stops working"), initial="24", widget=forms.RadioSelect, choices=OVERLAPS
+    )
+
+
+class _Keys(ConsoleView):
+    section = "keys"
+
+    def key(self, text: str) -> ApiKey:
+        """A key of this project; NotFound otherwise."""
+        key = key_of(parse_id("key_", text))
+        if key.project_id != self.project.pk:
+            raise NotFound.of(text)
+        return key
+
+    def user(self) -> User:
+        """Who asks."""
+        assert isinstance(self.request.user, User)  # noqa: S101 - behind the console's door
+        return self.request.user
+
+    def once(self) -> str | None:
+        """The form's token if it is fresh; None when this form was sent before."""
+        token = self.request.POST.get("once", "")
+        return None if token in self.request.session.get(MADE, []) else token
+
+    def show(self, key: ApiKey, plaintext: str, token: str, *, rotated: ApiKey | None = None) -> HttpResponseBase:
+        """The one page that holds the secret; never cached, never stored."""
+        self.request.session[MADE] = [*self.request.session.get(MADE, []), token][-20:]
+        context = {"key": key, "plaintext": plaintext, "rotated": rotated}
+        response = self.page(context, template="console/people/key_made.html")
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+def state_of(key: ApiKey) -> str:
+    """active, expiring, expired or revoked."""
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is None:
+        return "active"
+    if key.expires_at <= now():
+        return "expired"
+    return "expiring" if key.expires_at <= now() + SOON else "active"
+
+
+class KeysPage(_Keys):
+    """The project's keys."""
+
+    required_scopes = {"GET": "keys.read"}
+    template_name = "console/people/keys.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Open ones first; closed ones folded away."""
+        rows = [(key, state_of(key)) for key in selectors.keys(self.project).select_related("created_by")]
+        context = {
+            "alive": [row for row in rows if row[1] in ("active", "expiring")],
+            "closed": [row for row in rows if row[1] in ("expired", "revoked")],
+            "may": self.can("keys.write"),
+        }
+        return self.page(context)
+
+
+class NewKey(_Keys):
+    """Create a key."""
+
+    required_scopes = {"GET": "keys.write", "POST": "keys.write"}
+    template_name = "console/people/key_new.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The form."""
+        return self._form(KeyForm())
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Make it and show it once."""
+        form, token = KeyForm(request.POST), self.once()
+        if token is None:
+            return self.done(self.project_path("keys"), _t("This key was made already. It is not shown again."))
+        if form.is_valid():
+            values = form.values()
+            made = self.attempt(form, lambda: key_create(project=self.project, created_by=self.user(), **values))
+            if made is not None:
+                return self.show(*made, token)
+        return self._form(form, 422)
+
+    def _form(self, form: KeyForm, status: int = 200) -> HttpResponseBase:
+        return self.page({"form": form, "once": secrets.token_urlsafe(12)}, status=status)
+
+
+class KeyPage(_Keys):
+    """One key: what it may do, its limits, its past."""
+
+    required_scopes = {"GET": "keys.read"}
+    template_name = "console/people/key.html"
+
+    def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        """Show it."""
+        row = self.key(key)
+        successor = ApiKey.objects.filter(rotated_from=row).order_by("-created_at").first()
+        context = {
+            "key": row,
+            "state": state_of(row),
+            "scopes_in_words": [SCOPE_WORDS[scope] for scope in row.scopes if scope in SCOPE_WORDS],
+            "everything": len(row.scopes) == len(SCOPE_WORDS),
+            "successor": successor,
+            "may": self.can("keys.write"),
+        }
+        return self.page(context)
+
+
+class RotateKey(_Keys):
+    """A successor, and a chosen end for the old key."""
+
+    required_scopes = {"GET": "keys.write", "POST": "keys.write"}
+    template_name = "console/people/key_rotate.html"
+
+    def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        """Ask for the overlap."""
+        return self._ask(self.key(key), RotateForm())
+
+    def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        """Make the successor and show it once."""
+        row, form, token = self.key(key), RotateForm(request.POST), self.once()
+        if state_of(row) in ("revoked", "expired"):
+            return redirect(self.project_path("key", row.public_id))
+        if token is None:
+            return self.done(self.project_path("keys"), _t("This key was rotated already. It is not shown again."))
+        if form.is_valid():
+            overlap = dt.timedelta(hours=int(form.cleaned_data["overlap"]))
+            made = self.attempt(form, lambda: key_rotate(key=row, overlap=overlap, by=self.user()))
+            if made is not None:
+                return self.show(*made, token, rotated=row)
+        return self._ask(row, form, 422)
+
+    def _ask(self, row: ApiKey, form: RotateForm, status: int = 200) -> HttpResponseBase:
+        return self.page({"key": row, "form": form, "once": secrets.token_urlsafe(12)}, status=status)
+
+
+class RevokeKey(_Keys):
+    """Close a key for good; the page without script, the dialog's target with it."""
+
+    required_scopes = {"GET": "keys.write", "POST": "keys.write"}
+    template_name = "console/people/key_revoke.html"
+
+    def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        """Ask."""
+        return self.page({"key": self.key(key)})
+
+    def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        """Do it."""
+        row = self.key(key)
+        key_revoke(key=row)
+        done = _t("%(name)s is revoked. Calls with it fail within 5 seconds.") % {"name": row.name}
+        return self.done(self.project_path("keys"), done)

@@ -1,0 +1,29 @@
+"""What a key may do, in words, and the presets of the form."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from tenants.access import KEY_SCOPES, READ
+
+SCOPE_WORDS: dict[str, Any] = {
+    "inference": _("Call models"),
+    "files.read": _("Read files"),
+    "files.write": _("Upload and delete files"),
+    "datasets.read": _("Read datasets and findings"),
+    "datasets.write": _("Make and change datasets"),
+    "jobs.read": _("Read jobs and reports"),
+    "jobs.write": _("Start and cancel jobs"),
+    "models.read": _("Read models"),
+    "models.write": _("Change and delete models"),
+    "deployments.read": _("Read deployments"),
+    "deployments.write": _("Deploy and stop models"),
+    "usage.read": _("Read usage and costs"),
+}
+"""Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""
+
+
+def scopes_of(access: str, chosen: list[str]) -> list[str]:
+    """The scopes behind a preset of the form."""
+    presets = {"all": list(KEY_SCOPES), "call": ["inference", "models.read"], "read": sorted(READ)}
+    return presets.get(access, chosen)

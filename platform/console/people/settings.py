@@ -1,0 +1,187 @@
+"""Settings of an organisation: its name, its projects, this browser's preferences, leaving, closing."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from console.views.base import ConsoleView
+from kit.errors import NotFound
+from kit.ids import parse_id
+from tenants import selectors
+from tenants.models import ApiKey, Project
+from tenants.services.keys import keys_revoke_all
+from tenants.services.organisations import (
+    member_leave,
+    member_of,
+    project_archive,
+    project_create,
+    project_rename,
+    tenant_close,
+    tenant_rename,
+)
+
+
+class NameForm(forms.Form):
+    """A display name."""
+
+    name = forms.CharField(label=_("Name"), max_length=100)
+
+
+class ProjectForm(NameForm):
+    """The name of a new project."""
+
+    name = forms.CharField(label=_("New project"), max_length=100)
+
+
+class CloseForm(forms.Form):
+    """Closing needs the name typed."""
+
+    confirm_name = forms.CharField(
+        label=_("Type the organisation's name to confirm"),
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+    )
+
+
+class _Settings(ConsoleView):
+    section = "settings"
+    template_name = "console/people/settings.html"
+
+    def target(self, text: str) -> Project:
+        """A project by public id; NotFound otherwise."""
+        project = selectors.project_by_id(parse_id("proj_", text))
+        if project.archived_at is not None:
+            raise NotFound.of(text)
+        return project
+
+    def listing(self, status: int = 200, **forms_: Any) -> HttpResponseBase:
+        """The page, with forms that failed in place of fresh ones."""
+        own = [
+            (project, NameForm(initial={"name": project.name}, auto_id=f"{project.slug}_%s"))
+            for project in selectors.projects()
+        ]
+        context: dict[str, Any] = {
+            "form": NameForm(initial={"name": self.tenant.name}, auto_id="organisation_%s"),
+            "project_form": ProjectForm(auto_id="new_project_%s"),
+            "own_projects": own,
+            "may": self.can("tenant.write"),
+            "may_own": self.can("tenant.own"),
+        }
+        return self.page(context | forms_, status=status)
+
+
+class SettingsPage(_Settings):
+    """Everything on one page."""
+
+    required_scopes = {"POST": "tenant.write"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show it."""
+        return self.listing()
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Rename the organisation."""
+        form = NameForm(request.POST, auto_id="organisation_%s")
+        renamed = form.is_valid() and self.attempt(
+            form, lambda: tenant_rename(tenant=self.tenant, name=form.cleaned_data["name"])
+        )
+        if renamed:
+            return self.done(self.org_path("settings"), _t("Name saved."))
+        return self.listing(422, form=form)
+
+
+class NewProject(_Settings):
+    """Another project."""
+
+    required_scopes = {"POST": "tenant.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Make it."""
+        form = ProjectForm(request.POST, auto_id="new_project_%s")
+        made = form.is_valid() and self.attempt(form, lambda: project_create(name=form.cleaned_data["name"]))
+        if made:
+            return self.done(self.org_path("settings"), _t("%(name)s is ready.") % {"name": made.name})
+        return self.listing(422, project_form=form)
+
+
+class RenameProject(_Settings):
+    """Another name for a project."""
+
+    required_scopes = {"POST": "tenant.write"}
+
+    def post(self, request: HttpRequest, target: str) -> HttpResponseBase:
+        """Rename it."""
+        project = self.target(target)
+        form = NameForm(request.POST, auto_id=f"{project.slug}_%s")
+        done = form.is_valid() and self.attempt(
+            form, lambda: project_rename(project=project, name=form.cleaned_data["name"])
+        )
+        if done:
+            return self.done(self.org_path("settings"), _t("Name saved."))
+        return self.listing(422, bad_project=form)
+
+
+class ArchiveProject(_Settings):
+    """Close a project."""
+
+    required_scopes = {"GET": "tenant.write", "POST": "tenant.write"}
+    template_name = "console/people/project_archive.html"
+
+    def get(self, request: HttpRequest, target: str) -> HttpResponseBase:
+        """Ask."""
+        project = self.target(target)
+        keys = ApiKey.objects.filter(project=project, revoked_at=None).count()
+        return self.page({"target": project, "keys": keys})
+
+    def post(self, request: HttpRequest, target: str) -> HttpResponseBase:
+        """Archive it and revoke its keys."""
+        project = self.target(target)
+        project_archive(project=project)
+        keys_revoke_all(project=project)
+        said = _t("%(name)s is archived and its keys are revoked.") % {"name": project.name}
+        return self.done(self.org_path("settings"), said)
+
+
+class Leave(_Settings):
+    """Give up one's own seat."""
+
+    template_name = "console/people/leave.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Ask."""
+        return self.page()
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Leave."""
+        member_leave(member=member_of(self.seat.member_id))
+        return self.done("/o/", _t("You left %(name)s.") % {"name": self.tenant.name})
+
+
+class Close(_Settings):
+    """Close the organisation for everybody."""
+
+    required_scopes = {"GET": "tenant.own", "POST": "tenant.own"}
+    template_name = "console/people/close.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Ask for its name."""
+        return self._ask(CloseForm())
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Close it."""
+        form = CloseForm(request.POST)
+        closed = form.is_valid() and self.attempt(
+            form,
+            lambda: tenant_close(tenant=self.tenant, confirm_name=form.cleaned_data["confirm_name"], by=self.auth),
+        )
+        if closed:
+            return self.done("/o/", _t("%(name)s is closed.") % {"name": self.tenant.name})
+        return self._ask(form, 422)
+
+    def _ask(self, form: CloseForm, status: int = 200) -> HttpResponseBase:
+        facts = {"keys": ApiKey.objects.filter(revoked_at=None).count(), "members": selectors.members().count()}
+        return self.page({"form": form, **facts}, status=status)
