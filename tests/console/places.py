@@ -28,4 +28,19 @@ def organisation(tail: str) -> Place:
     return Place(lambda person: f"{person.home}/{tail}")
 
 
-PLACES: list[Place] = [project(""), organisation("billing/")]
+PLACES: list[Place] = [
+    project(""),
+    organisation("billing/"),
+    project("keys"),
+    project("keys/new"),
+    Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}"),
+    Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/rotate"),
+    organisation("members"),
+    organisation("audit"),
+    organisation("settings"),
+    organisation("settings/close"),
+    Place(lambda person: "/account/"),
+    Place(lambda person: "/account/2fa/"),
+    Place(lambda person: "/account/sessions/"),
+    Place(lambda person: "/o/new"),
+]

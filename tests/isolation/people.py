@@ -1,0 +1,99 @@
+"""People pages: organisations, members, invitations, keys, audit log, settings."""
+
+from tenants.access import PERMISSIONS, AuthContext
+from tenants.models import Member, Role
+from tenants.scope import tenant_scope
+from tenants.services.invitations import invitation_create
+from tenants.services.keys import key_create
+from tenants.services.organisations import project_create
+from tests.conftest import Person, make_person, make_user
+from tests.isolation.routes import Ids, Policy
+
+TOLD_APART = Policy("public", success={})
+"""Held by a secret token, or development only; tests of their own cover them."""
+
+
+def owner_context(person: Person) -> AuthContext:
+    """The person as an owner in their organisation."""
+    return AuthContext(
+        tenant_id=person.tenant.id,
+        tenant_slug=person.tenant.slug,
+        project_id=person.project.id,
+        actor_kind="user",
+        actor_id=str(person.user.pk),
+        actor_label=person.user.email,
+        scopes=PERMISSIONS[Role.OWNER],
+        role=Role.OWNER,
+    )
+
+
+def _key(person: Person) -> Ids:
+    with tenant_scope(person.tenant.id):
+        return {"key": key_create(project=person.project, name="one", created_by=person.user)[0].public_id}
+
+
+def _member(person: Person) -> Ids:
+    mate = make_person("mate", beside=person, role="viewer")
+    with tenant_scope(person.tenant.id):
+        return {"member": Member.objects.get(user=mate.user).public_id}
+
+
+def _invitation(person: Person) -> Ids:
+    with tenant_scope(person.tenant.id):
+        made, _ = invitation_create(
+            email=make_user("guest").email, role="viewer", invited_by=person.user, by=owner_context(person)
+        )
+        return {"invitation": made.public_id}
+
+
+def _project(person: Person) -> Ids:
+    with tenant_scope(person.tenant.id):
+        return {"target": project_create(name="Another").public_id}
+
+
+KEYS = "o/<slug:org>/p/<slug:project>/keys"
+SETTINGS = "o/<slug:org>/settings"
+
+POLICIES: dict[str, Policy] = {
+    "o/new": Policy("page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Second"}}),
+    "invitations/<str:token>": TOLD_APART,
+    "dev/mail": Policy("public", success={"GET": 404}),
+    "dev/mail/<str:name>": TOLD_APART,
+    "o/<slug:org>/members": Policy(
+        "page",
+        success={"GET": 200, "POST": 302},
+        bodies={"POST": lambda ids: {"email": "new@example.com", "role": "viewer"}},
+    ),
+    "o/<slug:org>/members/<str:member>/role": Policy(
+        "page", success={"POST": 302}, make=_member, bodies={"POST": lambda ids: {"role": "developer"}}
+    ),
+    "o/<slug:org>/members/<str:member>/remove": Policy("page", success={"GET": 200, "POST": 302}, make=_member),
+    "o/<slug:org>/invitations/<str:invitation>/resend": Policy("page", success={"POST": 302}, make=_invitation),
+    "o/<slug:org>/invitations/<str:invitation>/withdraw": Policy("page", success={"POST": 302}, make=_invitation),
+    "o/<slug:org>/audit": Policy("page", success={"GET": 200}),
+    "o/<slug:org>/audit.csv": Policy("page", success={"GET": 200}),
+    SETTINGS: Policy("page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Renamed"}}),
+    f"{SETTINGS}/projects": Policy("page", success={"POST": 302}, bodies={"POST": lambda ids: {"name": "Third"}}),
+    f"{SETTINGS}/projects/<str:target>": Policy(
+        "page", success={"POST": 302}, make=_project, bodies={"POST": lambda ids: {"name": "Renamed"}}
+    ),
+    f"{SETTINGS}/projects/<str:target>/archive": Policy("page", success={"GET": 200, "POST": 302}, make=_project),
+    f"{SETTINGS}/leave": Policy("page", success={"GET": 200}),
+    f"{SETTINGS}/close": Policy(
+        "page", success={"GET": 200, "POST": 422}, bodies={"POST": lambda ids: {"confirm_name": "not its name"}}
+    ),
+    KEYS: Policy("page", success={"GET": 200}),
+    f"{KEYS}/new": Policy(
+        "page",
+        success={"GET": 200, "POST": 200},
+        bodies={"POST": lambda ids: {"name": "new", "access": "all", "expires": "never", "once": "a"}},
+    ),
+    f"{KEYS}/<str:key>": Policy("page", success={"GET": 200}, make=_key),
+    f"{KEYS}/<str:key>/rotate": Policy(
+        "page",
+        success={"GET": 200, "POST": 200},
+        make=_key,
+        bodies={"POST": lambda ids: {"overlap": "24", "once": "b"}},
+    ),
+    f"{KEYS}/<str:key>/revoke": Policy("page", success={"GET": 200, "POST": 302}, make=_key),
+}
