@@ -87,8 +87,8 @@ class QuotaGate:
     """Admission, settlement and metering for one gateway process (one event loop). See the module's docstring.
 
     `on_lease_wanted(tenant_hex, spend_limit, nano)` is called when a lease runs low or is missing, from the event
-    loop, so it must not block; it may return a future that resolves when a refill was tried. Without it, a scheduled
-    task refills every few seconds.
+    loop, so it must not block; it may return a future of whether a refill brought something, or None when it is known
+    to be empty. Without it, a scheduled task refills every few seconds.
     """
 
     def __init__(
@@ -220,17 +220,24 @@ class QuotaGate:
     async def _refill(
         self, decision: Decision, limits: CompiledLimits, requests: int, tokens: int, nano: int, life_ms: int
     ) -> Decision:
-        """Ask for lease blocks; wait for them, and try once more, only when the call was denied for want of one."""
+        """Ask for lease blocks. A call denied for want of one waits and tries again, for as long as blocks come:
+        in a burst others may have taken the first."""
         if self._on_lease_wanted is None:
             return decision
-        waits = [self._on_lease_wanted(limits.tenant, limit, nano) for limit in decision.low]
-        futures = [wait for wait in waits if wait is not None]
-        if decision.allowed or not decision.wants_lease or not futures:
-            return decision
-        await asyncio.wait(futures, timeout=_LEASE_WAIT_SECONDS)
-        return await self.store.reserve(
-            limits, decision.reservation_id, requests=requests, tokens=tokens, nano=nano, life_ms=life_ms
-        )
+        until = time.monotonic() + _LEASE_WAIT_SECONDS
+        while True:
+            needed = 0 if decision.allowed else nano
+            futures = [self._on_lease_wanted(limits.tenant, limit, needed) for limit in decision.low]
+            waits = [future for future in futures if future is not None]
+            patience = until - time.monotonic()
+            if decision.allowed or not decision.wants_lease or not waits or patience <= 0:
+                return decision
+            done, _ = await asyncio.wait(waits, timeout=patience)
+            decision = await self.store.reserve(
+                limits, decision.reservation_id, requests=requests, tokens=tokens, nano=nano, life_ms=life_ms
+            )
+            if decision.allowed or not all(future.result() for future in done):
+                return decision
 
     def _without_server(self, ticket: Ticket, limits: CompiledLimits, requests: int, tokens: int) -> Ticket:
         if ticket.reserved_nano > 0 and limits.indices("spend"):

@@ -40,31 +40,42 @@ def sink_dsn() -> str:
     return psycopg.conninfo.make_conninfo(**{name: values[name] for name in wanted if values.get(name)})
 
 
+@dataclasses.dataclass(slots=True)
+class _Want:
+    """What waits for one budget: everybody's need together."""
+
+    limit: Limit
+    nano: int
+    future: asyncio.Future[bool]
+
+
 class LeaseKeeper:
     """A thread that refills leases on demand. `want` may be called from an event loop: it never blocks."""
 
     def __init__(self, store: QuotaStore) -> None:
         self._store = store
-        self._queue: queue.SimpleQueue[tuple[str, Limit, int] | None] = queue.SimpleQueue()
-        self._pending: dict[tuple[str, str], tuple[int, asyncio.Future[bool]]] = {}
+        self._queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._wants: dict[tuple[str, str], _Want] = {}
         self._empty_until: dict[tuple[str, str], float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
         self._thread.start()
 
     def want(self, tenant: str, limit: Limit, nano: int) -> asyncio.Future[bool] | None:
-        """Ask for a block that can carry `nano`; the future resolves when it was tried. None: known to be empty."""
+        """Ask for a block that can carry `nano`; the future tells whether one came. None: known to be empty."""
         self._loop = asyncio.get_running_loop()
         name = (tenant, limit.name)
         if self._empty_until.get(name, 0.0) > time.monotonic():
             return None
-        pending = self._pending.get(name)
-        if pending is not None and pending[0] >= nano:
-            return pending[1]
-        future: asyncio.Future[bool] = self._loop.create_future()
-        self._pending[name] = (nano, future)
-        self._queue.put((tenant, limit, nano))
-        return future
+        with self._lock:
+            want = self._wants.get(name)
+            if want is not None:
+                want.nano += nano
+                return want.future
+            want = self._wants[name] = _Want(limit, nano, self._loop.create_future())
+        self._queue.put(name)
+        return want.future
 
     def close(self) -> None:
         """End the thread after what it is doing."""
@@ -73,43 +84,39 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         while True:
-            wanted = self._queue.get()
-            if wanted is None:
+            name = self._queue.get()
+            if name is None:
                 self._store.close()
                 connections.close_all()
                 return
-            tenant, limit, nano = wanted
-            done = self._refill(tenant, limit, nano)
+            with self._lock:  # from here on, a new want is a new refill
+                want = self._wants.pop(name)
+            done = self._refill(name[0], want)
             if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._resolve, (tenant, limit.name), nano, done)
+                self._loop.call_soon_threadsafe(self._resolve, name, want, done)
 
-    def _refill(self, tenant: str, limit: Limit, nano: int) -> bool:
+    def _refill(self, tenant: str, want: _Want) -> bool:
         close_old_connections()
         try:
             return lease_refill(
                 store=self._store,
                 tenant_id=uuid.UUID(hex=tenant),
-                scope=limit.scope,
-                scope_id=limit.scope_id,
-                name=limit.name,
-                wanted=nano,
+                scope=want.limit.scope,
+                scope_id=want.limit.scope_id,
+                name=want.limit.name,
+                wanted=want.nano,
             )
-        except (
-            Exception
-        ):  # the thread must outlive a database or quota server that is away; calls stay closed meanwhile
-            logger.warning("could not refill %s of tenant %s", limit.name, tenant, exc_info=True)
+        except Exception:  # the thread outlives a database or quota server that is away; calls stay closed meanwhile
+            logger.warning("could not refill %s of tenant %s", want.limit.name, tenant, exc_info=True)
             return False
 
-    def _resolve(self, name: tuple[str, str], nano: int, done: bool) -> None:
+    def _resolve(self, name: tuple[str, str], want: _Want, done: bool) -> None:
         if not done:
-            self._empty_until[name] = time.monotonic() + EXHAUSTED_SECONDS
             if len(self._empty_until) > 10_000:
                 self._empty_until.clear()
-        pending = self._pending.get(name)
-        if pending is not None and pending[0] == nano:
-            del self._pending[name]
-        if pending is not None and not pending[1].done():
-            pending[1].set_result(done)
+            self._empty_until[name] = time.monotonic() + EXHAUSTED_SECONDS
+        if not want.future.done():
+            want.future.set_result(done)
 
 
 @dataclasses.dataclass

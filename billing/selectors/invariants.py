@@ -1,0 +1,154 @@
+"""What must always be true of money, checked from the facts up. One nano-USD off is a finding.
+
+Each check reads one tenant inside its scope and yields sentences. They hold at any moment: what is still on its way
+(dirty hours, lines not yet posted) is accounted for, not excused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from django.db.models import F, Q, Sum
+
+from billing.models import (
+    Account,
+    BudgetLease,
+    DirtyHour,
+    JobHold,
+    LedgerEntry,
+    LedgerTransaction,
+    PeriodClose,
+    RatedLine,
+    UsageEvent,
+    UsageHour,
+)
+from billing.prices import Usage, price_books, rate
+from tenants.models import Tenant
+from tenants.scope import ops_scope, tenant_scope
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it must be."""
+
+    tenant_id: uuid.UUID
+    check: str
+    message: str
+
+
+def events_are_priced_right() -> Iterator[str]:
+    """No event costs more than its own price version says, nor less than nothing."""
+    books = price_books()
+    for event in UsageEvent.objects.iterator(chunk_size=2000):
+        usage = Usage(event.kind, event.model, event.input_tokens, event.output_tokens, event.requests, event.gpu_ms)
+        ceiling = rate(usage, books.get(event.price_version))
+        if not 0 <= event.cost_nano <= ceiling:
+            yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"
+
+
+def hours_are_sums_of_events() -> Iterator[str]:
+    """Each clean hour is the sum of its events, to the token and the nano."""
+    fields = ("input_tokens", "output_tokens", "requests", "gpu_ms", "cost_nano")
+    dirty = set(DirtyHour.objects.values_list("hour", flat=True))
+    truth: dict[dt.datetime, list[int]] = defaultdict(lambda: [0] * len(fields))
+    for row in UsageEvent.objects.values_list("occurred_at", *fields).iterator(chunk_size=5000):
+        sums = truth[row[0].replace(minute=0, second=0, microsecond=0)]
+        for index, value in enumerate(row[1:]):
+            sums[index] += value
+    found: dict[dt.datetime, list[int]] = {
+        row["hour"]: [int(row[f"s_{name}"]) for name in fields]
+        for row in UsageHour.objects.values("hour").annotate(**{f"s_{name}": Sum(name) for name in fields})
+    }
+    for hour in sorted({*truth, *found} - dirty):
+        if truth[hour] != found.get(hour, [0] * len(fields)):
+            names = ", ".join(fields)
+            yield f"hour {hour:%Y-%m-%d %H:00} sums to {found.get(hour)}, its events to {truth[hour]} ({names})"
+
+
+def lines_are_sums_of_hours() -> Iterator[str]:
+    """Each day's rated lines are the sum of its hours."""
+    dirty = {hour.date() for hour in DirtyHour.objects.values_list("hour", flat=True)}
+    hours: dict[dt.date, int] = defaultdict(int)
+    for hour, cost in UsageHour.objects.values_list("hour", "cost_nano"):
+        hours[hour.date()] += cost
+    lines: dict[dt.date, int] = defaultdict(int)
+    for day, amount in RatedLine.objects.values_list("day", "amount_nano"):
+        lines[day] += amount
+    for day in sorted({*hours, *lines} - dirty):
+        if hours[day] != lines[day]:
+            yield f"{day} is rated at {lines[day]} nano-USD; its hours cost {hours[day]}"
+
+
+def transactions_balance() -> Iterator[str]:
+    """Every transaction has entries, and they sum to zero."""
+    for row in LedgerTransaction.objects.annotate(total=Sum("entries__amount_nano")).exclude(total=0):
+        yield f"ledger transaction {row.public_id} sums to {row.total}"
+
+
+def ledger_agrees_with_lines() -> Iterator[str]:
+    """Accounts hold what the rated lines say was posted and billed."""
+    accounts: dict[str, int] = {
+        row["account"]: int(row["total"])
+        for row in LedgerEntry.objects.filter(transaction__kind__in=("usage", "close"))
+        .values("account")
+        .annotate(total=Sum("amount_nano"))
+    }
+    sums = RatedLine.objects.aggregate(posted=Sum("posted_nano"), invoiced=Sum("invoiced_nano"))
+    posted, invoiced = int(sums["posted"] or 0), int(sums["invoiced"] or 0)
+    expected = {Account.USAGE_REVENUE: -posted, Account.UNBILLED: posted - invoiced}
+    for account, amount in expected.items():
+        if accounts.get(account, 0) != amount:
+            yield f"account {account} holds {accounts.get(account, 0)} nano-USD; the rated lines say {amount}"
+    billed = accounts.get(Account.RECEIVABLE, 0) + accounts.get(Account.ALLOWANCE, 0)
+    if billed != invoiced:
+        yield f"closed months booked {billed} nano-USD; the rated lines say {invoiced}"
+
+
+def bills_add_up() -> Iterator[str]:
+    """A closed month's lines sum to what it asks for, and to the ledger."""
+    for close in PeriodClose.objects.all():
+        lines = sum(line["amount_nano"] for line in close.lines)
+        if lines != close.net_nano or close.usage_nano - close.allowance_nano != close.net_nano:
+            yield f"the bill of {close} says {close.net_nano} nano-USD; its lines sum to {lines}"
+        if close.usage_nano:
+            entry = LedgerEntry.objects.filter(
+                transaction__kind="close", transaction__key=f"{close.period:%Y-%m}", account=Account.UNBILLED
+            ).first()
+            if entry is None or entry.amount_nano != -close.usage_nano:
+                yield f"the bill of {close} is not what the ledger moved"
+
+
+def leases_cover_calls() -> Iterator[str]:
+    """Calls of a month never cost more than what was promised for them, and holds never more than their ceiling."""
+    for lease in BudgetLease.objects.filter(spent_nano__gt=F("granted_nano")):
+        yield f"lease {lease.pk} carried {lease.spent_nano} nano-USD of a grant of {lease.granted_nano}"
+    wrong = Q(spent_nano__gt=F("reserved_nano")) | Q(spent_nano__lt=0)
+    for hold in JobHold.objects.filter(wrong):
+        yield f"job {hold.job_id} was charged {hold.spent_nano} nano-USD of a ceiling of {hold.reserved_nano}"
+
+
+CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
+    events_are_priced_right,
+    hours_are_sums_of_events,
+    lines_are_sums_of_hours,
+    transactions_balance,
+    ledger_agrees_with_lines,
+    bills_add_up,
+    leases_cover_calls,
+)
+
+
+def findings(tenant_ids: list[uuid.UUID] | None = None) -> Iterator[Finding]:
+    """What is wrong, over all tenants or those named. Each tenant is read in one transaction of its own."""
+    if tenant_ids is None:
+        with ops_scope("check the books"):
+            tenant_ids = list(Tenant.ops.order_by("created_at").values_list("pk", flat=True))
+    for tenant_id in tenant_ids:
+        with tenant_scope(tenant_id):
+            for check in CHECKS:
+                for message in check():
+                    yield Finding(tenant_id, check.__name__, message)

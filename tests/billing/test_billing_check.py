@@ -1,0 +1,82 @@
+"""The nightly check passes on right books and fails on one nano-USD, wherever it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+
+from billing.prices import Usage
+from billing.services.jobs import job_reserve, job_settle
+from billing.services.ledger import lines_post, period_close
+from billing.services.metering import usage_rollup
+from tenants.scope import tenant_scope
+from tests.billing.money import call, entitle, store_events
+from tests.conftest import Cast
+
+MID_OCTOBER = dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
+MID_NOVEMBER = dt.datetime(2026, 11, 15, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def books(cast: Cast) -> uuid.UUID:
+    """A tenant with calls, a job, a closed month and usage still on its way."""
+    owner, tenant_id = cast.owner, cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=10**12, allowance_nano=500)
+    store_events([call(tenant_id, n, cost=1_000 + 20 * n, at=MID_OCTOBER) for n in range(5)])
+    usage_rollup(tenant_id=tenant_id)
+    period_close(tenant_id=tenant_id, period=dt.date(2026, 10, 1))
+    with tenant_scope(tenant_id):
+        job_id = uuid.uuid4()
+        job_reserve(job_id=job_id, project_id=owner.project.id, key_id=None, ceiling_nano=10**6)
+        job_settle(job_id=job_id, usage=Usage("training", "b", input_tokens=1000))
+    usage_rollup(tenant_id=tenant_id)
+    lines_post(tenant_id=tenant_id)
+    store_events([call(tenant_id, 99, cost=2_000, at=MID_NOVEMBER)])
+    return tenant_id
+
+
+def check(tenant_id: uuid.UUID) -> int:
+    try:
+        call_command("billing_check", tenant=[tenant_id])
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def tamper(tenant_id: uuid.UUID, table: str, change: str) -> None:
+    """Change rows as nobody can: as the tables' owner, with the triggers off."""
+    with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
+        cursor.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant_id)])
+        cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        cursor.execute(f"UPDATE {table} SET {change}")
+        assert cursor.rowcount >= 1
+        cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def test_right_books_pass_even_with_usage_on_its_way(books: uuid.UUID, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(books) == 0
+    assert "books are right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("billing_usageevent", "cost_nano = cost_nano + 1"),
+        ("billing_usageevent", "input_tokens = input_tokens + 1"),
+        ("billing_usagehour", "cost_nano = cost_nano - 1"),
+        ("billing_usagehour", "requests = requests + 1"),
+        ("billing_ratedline", "amount_nano = amount_nano + 1"),
+        ("billing_ratedline", "posted_nano = posted_nano + 1"),
+        ("billing_ratedline", "invoiced_nano = invoiced_nano + 1"),
+        ("billing_ledgerentry", "amount_nano = amount_nano + 1"),
+        ("billing_periodclose", "net_nano = net_nano + 1"),
+        ("billing_jobhold", "reserved_nano = spent_nano - 1"),
+    ],
+)
+def test_one_nano_off_is_found(books: uuid.UUID, table: str, change: str) -> None:
+    tamper(books, table, change)
+    assert check(books) == 1
