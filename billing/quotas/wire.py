@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -329,8 +329,7 @@ class AsyncLine(asyncio.Protocol):
     # -- asyncio.Protocol ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's promise for a Protocol
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # asyncio's promise; uvloop's are of another class
         self._reader = hiredis.Reader()
         line = transport.get_extra_info("socket")
         if line is not None and line.family != socket.AF_UNIX:

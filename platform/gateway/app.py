@@ -1,0 +1,136 @@
+"""The ASGI application: which path goes to which handler, and what every answer carries.
+
+`in_front_of(application)` serves the hot paths and hands everything else on. The process's parts start with the
+server's lifespan, or with the first call where a server has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway import metrics
+from gateway.calls import Call
+from gateway.errors import MethodNotAllowed
+from gateway.handlers import classify, decisions, embeddings, generation
+from gateway.process import Process
+from gateway.wire import (
+    Disconnected,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    error_body,
+    error_headers,
+    header,
+    read_body,
+)
+from kit.api import InternalError
+from kit.errors import ApiError, PermissionDenied
+from kit.ids import new_id, public_id
+from kit.logs import request_id as logged_request_id
+
+log = logging.getLogger(__name__)
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Handler = Callable[[Call], Awaitable[bytes]]
+
+SCOPE = "inference"
+HANDLERS: dict[str, Handler] = {
+    "/v1/decisions": decisions.handle,
+    "/v1/classify": classify.handle,
+    "/v1/embeddings": embeddings.handle,
+    "/v1/chat/completions": generation.handle,
+    "/v1/completions": generation.handle,
+}
+
+
+class Gateway:
+    """The hot paths before another application."""
+
+    def __init__(self, beyond: Application) -> None:
+        self._beyond = beyond
+        self._process: Process | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            handler = HANDLERS.get(scope["path"])
+            if handler is not None:
+                await self._serve(handler, scope, receive, send)
+                return
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        await self._beyond(scope, receive, send)
+
+    def _started(self) -> Process:
+        if self._process is None:
+            self._process = Process()
+            self._process.start()
+        return self._process
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The server's start and stop."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._started()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                if self._process is not None:
+                    await self._process.stop()
+                    self._process = None
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request_id = public_id("req_", new_id())
+        logged_request_id.set(request_id)
+        headers: Headers = []
+        status = 200
+        try:
+            body = await self._answer(handler, scope, receive, request_id, headers)
+        except Disconnected:
+            metrics.note(scope["path"], 499, time.perf_counter() - started)
+            return
+        except ApiError as error:
+            status, body = error.status, error_body(error)
+            names = {name for name, _ in headers}
+            headers += [pair for pair in error_headers(error) if pair[0] not in names]
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("unhandled error on %s", scope["path"])
+            status, body = 500, error_body(InternalError())
+        await answer(send, status, body, request_id=request_id, started=started, headers=headers)
+        metrics.note(scope["path"], status, time.perf_counter() - started)
+
+    async def _answer(
+        self, handler: Handler, scope: Scope, receive: Receive, request_id: str, headers: Headers
+    ) -> bytes:
+        """Authenticate, read, handle. `headers` is filled as far as things got."""
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("This path reads POST only.", headers={"allow": "POST"})
+        process = self._started()
+        key = await process.keys.open(header(scope, b"authorization"))
+        headers.append((b"openai-organization", key.record.tenant_slug.encode()))
+        if SCOPE not in key.record.scopes:
+            raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
+        call = Call(process, key, request_id, receive, b"", headers)
+        try:
+            call.body = await read_body(scope, receive)
+            return await handler(call)
+        except ApiError:
+            if len(headers) == 1:  # refused before the quota was asked: show where it stood last
+                headers += key.headers
+            raise
+
+
+def in_front_of(application: Any) -> Gateway:
+    """The gateway, with `application` behind it."""
+    return Gateway(application)

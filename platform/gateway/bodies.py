@@ -1,0 +1,193 @@
+"""The bodies that clients send: strict JSON into typed objects, with the path of what is wrong in `param`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from kit import strict_json
+from kit.errors import BadRequest
+
+T = TypeVar("T")
+
+MAX_INPUTS = 2048
+MAX_QUESTIONS = 400
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+Short = Annotated[str, msgspec.Meta(max_length=256)]
+TopK = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Base of all bodies."""
+
+
+class Classify(Body, frozen=True):
+    """POST /v1/classify."""
+
+    model: Name
+    input: str | list[str]
+    top_k: TopK | None = None
+    user: Short | None = None
+
+
+class Embeddings(Body, frozen=True):
+    """POST /v1/embeddings."""
+
+    model: Name
+    input: Any
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Any = None
+    user: Short | None = None
+
+
+class Text(Body, frozen=True, tag_field="type", tag="input_text"):
+    """A text part."""
+
+    text: str
+    prompt_cache_breakpoint: Any = None
+
+
+class OutputText(Body, frozen=True, tag_field="type", tag="output_text"):
+    """A text part of an earlier answer."""
+
+    text: str
+
+
+class Image(Body, frozen=True, tag_field="type", tag="input_image"):
+    """Known, so that it can be refused in words."""
+
+    image_url: Any = None
+    file_id: Any = None
+    detail: Any = None
+    prompt_cache_breakpoint: Any = None
+
+
+class Json(Body, frozen=True, tag_field="type", tag="input_json"):
+    """Known, so that it can be refused in words."""
+
+    data: Any = None
+    prompt_cache_breakpoint: Any = None
+
+
+class Refusal(Body, frozen=True, tag_field="type", tag="refusal"):
+    """Known, so that it can be refused in words."""
+
+    refusal: Any = None
+
+
+Part = Text | OutputText | Image | Json | Refusal
+
+
+class Item(Body, frozen=True):
+    """A message of the input."""
+
+    content: str | list[Part]
+    role: Literal["user", "system", "developer", "assistant"]
+    type: Literal["message"] = "message"
+    phase: Any = None
+
+
+class Choice(Body, frozen=True):
+    """One of the answers a choice allows."""
+
+    value: str | bool
+    description: str | None = None
+
+
+class Level(Body, frozen=True):
+    """One level of a score."""
+
+    label: str
+    description: str | None = None
+
+
+Instructions = str | list[Part]
+
+
+class Predicate(Body, frozen=True, tag_field="type", tag="predicate"):
+    """How likely a statement is true."""
+
+    instructions: Instructions = ""
+    name: Short | None = None
+
+
+class ChoiceQuestion(Body, frozen=True, tag_field="type", tag="choice"):
+    """Which of several answers. Without `choices`, every label of the model is allowed."""
+
+    instructions: Instructions = ""
+    choices: list[Choice] | None = None
+    name: Short | None = None
+
+
+class Score(Body, frozen=True, tag_field="type", tag="score"):
+    """A rating; classifiers refuse it."""
+
+    instructions: Instructions = ""
+    levels: list[Level] | None = None
+    name: Short | None = None
+
+
+Question = Predicate | ChoiceQuestion | Score
+
+
+class Decisions(Body, frozen=True):
+    """POST /v1/decisions."""
+
+    model: Name
+    input: str | list[Item]
+    questions: Annotated[list[Question], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
+    prompt_cache_key: Short | None = None
+    prompt_cache_options: Any = None
+    safety_identifier: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+
+
+class AnyModel(msgspec.Struct, frozen=True):
+    """What chat and completions need: the name. Other fields belong to those wires and are not judged here."""
+
+    model: Name
+
+
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+
+
+def read(raw: bytes, kind: type[T]) -> T:
+    """The body as `kind`. BadRequest names the field and what was expected there."""
+    value = strict_json.loads(raw)
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object.")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _bad_request(str(error)) from error
+
+
+def _bad_request(text: str) -> BadRequest:
+    """msgspec's sentence as ours: `Expected `str`, got `int` - at `$.questions[0].name``."""
+    found = _PATH.search(text)
+    path = found["path"].removeprefix(".") if found else ""
+    reason = text[: found.start()] if found else text
+    for pattern, words in ((_UNKNOWN, "Unknown field"), (_MISSING, "Missing field")):
+        named = pattern.search(reason)
+        if named:
+            path = f"{path}.{named['name']}".strip(".")
+            return BadRequest(f"{words} '{path[:200]}'.", param=path[:200])
+    return BadRequest(f"{path[:200] or 'The body'}: {reason.replace('`', chr(39))}.", param=path[:200] or None)
+
+
+def texts_of(value: str | list[str]) -> list[str]:
+    """`input` as a list of one to 2,048 texts, none of them empty."""
+    texts = [value] if isinstance(value, str) else value
+    if not texts:
+        raise BadRequest("'input' must hold at least one text.", param="input")
+    if len(texts) > MAX_INPUTS:
+        raise BadRequest(f"'input' holds {len(texts)} texts; at most {MAX_INPUTS} go in one request.", param="input")
+    for index, text in enumerate(texts):
+        if not text or text.isspace():
+            param = "input" if isinstance(value, str) else f"input[{index}]"
+            raise BadRequest(f"'{param}' is empty. Send a text.", param=param)
+    return texts

@@ -1,0 +1,140 @@
+"""One metered call: admit, compute, settle. Nothing runs unreserved, nothing is answered unrecorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from billing.metering import SpoolError
+from gateway.errors import EngineAway, QuotaRefused, from_engine
+from gateway.keys import OpenKey
+from gateway.process import Process
+from gateway.wire import Disconnected, Headers, Receive
+from inference import wire as engine_wire
+from inference.errors import EngineError, NotResident
+from kit.errors import Unavailable
+from serving.routes import Route
+
+T = TypeVar("T", engine_wire.Classified, engine_wire.Embedded)
+
+
+@dataclass(slots=True)
+class Call:
+    """A request whose key opened."""
+
+    process: Process
+    key: OpenKey
+    request_id: str
+    receive: Receive
+    body: bytes
+    headers: Headers
+
+    async def route(self, name: str) -> Route:
+        """What a model's name stands for in the key's project."""
+        record = self.key.record
+        return await self.process.routes.find(record.tenant_id, record.project_id, name)
+
+    async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
+        """Probabilities of a deployed model, metered as `kind`."""
+        engine, tenant = self.process.engine, self.key.tenant
+
+        def ask() -> Awaitable[engine_wire.Classified]:
+            return engine.classify(tenant=tenant, model=route.version, texts=texts)
+
+        return await self._metered(kind, route.model, _bound(texts, route.max_length), self._resident(route, ask))
+
+    async def embed(self, route: Route, texts: list[str]) -> engine_wire.Embedded:
+        """Vectors of a base or of a deployed model."""
+        engine, tenant = self.process.engine, self.key.tenant
+
+        def ask() -> Awaitable[engine_wire.Embedded]:
+            if not route.version:
+                return engine.embed(tenant=tenant, base=route.base, texts=texts)
+            return engine.embed(tenant=tenant, model=route.version, texts=texts)
+
+        return await self._metered(
+            "embeddings", route.model, _bound(texts, route.max_length), self._resident(route, ask)
+        )
+
+    async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[T]) -> T:
+        """Reserve for at most `tokens`, await the work, settle for what it took."""
+        record, gate = self.key.record, self.process.gate
+        try:
+            ticket = await gate.admit(
+                self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
+                key_id=record.id, tokens=tokens,
+            )  # fmt: skip
+        except BaseException:
+            work.close()  # type: ignore[attr-defined]  # a coroutine that was never awaited
+            raise
+        self.headers += ticket.headers
+        self.key.headers = ticket.headers
+        if ticket.denial is not None:
+            work.close()  # type: ignore[attr-defined]
+            raise QuotaRefused(ticket.denial)
+        try:
+            result = await unless_disconnected(self.receive, work)
+        except EngineError as error:
+            gate.release(ticket)
+            raise from_engine(error) from error
+        except BaseException:
+            gate.release(ticket)
+            raise
+        used = sum(min(length, result.limit) for length in result.lengths)
+        try:
+            gate.settle(ticket, input_tokens=used, gpu_ms=-(-result.compute_us // 1000))
+        except SpoolError as error:
+            raise Unavailable(
+                "The call could not be recorded, so it was not answered or charged. Try again."
+            ) from error
+        return result
+
+    async def _resident(self, route: Route, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask; where the engine has forgotten the model, bring it in and ask once more."""
+        try:
+            return await ask()
+        except NotResident:
+            await self.process.engine.load(
+                tenant=self.key.tenant, model=route.version, folder=route.folder, sha256=route.sha256
+            )
+        try:
+            return await ask()
+        except NotResident as error:
+            raise EngineAway("The engine's memory is contended. Try again in a moment.") from error
+
+
+async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well)."""
+    current = asyncio.current_task()
+    gone = False
+
+    def left(watch: asyncio.Task[Any]) -> None:
+        nonlocal gone
+        if not watch.cancelled() and current is not None:
+            gone = True
+            current.cancel()
+
+    watch = asyncio.get_running_loop().create_task(receive())  # type: ignore[arg-type]
+    watch.add_done_callback(left)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if gone:
+            if current is not None:
+                current.uncancel()
+            raise Disconnected from None
+        raise
+    finally:
+        watch.remove_done_callback(left)
+        watch.cancel()
+
+
+def _bound(texts: list[str], max_length: int) -> int:
+    """Tokens at most: a token is never shorter than a byte, two are added, and what is over the limit is cut."""
+    total = 0
+    for text in texts:
+        size = len(text) if text.isascii() else len(text.encode())
+        total += min(size + 2, max_length)
+    return total

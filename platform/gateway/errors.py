@@ -1,0 +1,66 @@
+"""What the gateway refuses, in the words of the wire."""
+
+from billing.quotas import Denial
+from inference import errors as engine
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
+
+
+class MethodNotAllowed(ApiError):
+    """Only POST is read here."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+
+class QuotaRefused(ApiError):
+    """A limit or a budget said no; the quota room chose status, words and headers."""
+
+    def __init__(self, denial: Denial) -> None:
+        headers = {name.decode(): value.decode() for name, value in denial.headers}
+        super().__init__(denial.message, code=denial.code, headers=headers)
+        self.status = denial.status  # type: ignore[misc]
+        self.type = denial.type  # type: ignore[misc]
+
+
+class SlowDown(Unavailable):
+    """The engine's queue is full, or this process has too much to look up."""
+
+    default_code = "slow_down"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message, headers={"retry-after": str(max(1, round(retry_after)))})
+
+
+class EngineAway(Unavailable):
+    """The engine cannot be reached or cannot take the model in."""
+
+    def __init__(self, message: str = "The inference engine does not answer. Try again in a moment.") -> None:
+        super().__init__(message, headers={"retry-after": "1"})
+
+
+class ModelUnknown(NotFound):
+    """One wording for a model that is misspelt, not deployed, or somebody else's."""
+
+    default_code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The model '{name[:200]}' does not exist, is not deployed, or your key's project may not use it. "
+            "List what you have with GET /v1/models; deploy a model with POST /v1/deployments.",
+            param="model",
+        )
+
+
+def from_engine(error: engine.EngineError) -> ApiError:
+    """The engine's answer in the words of the API."""
+    if isinstance(error, engine.Overloaded):
+        return SlowDown(error.message, error.retry_after or 1.0)
+    if isinstance(error, engine.TooLarge):
+        return PayloadTooLarge(error.message, param="input")
+    if isinstance(error, engine.BadRequest):
+        return BadRequest(error.message, param="input")
+    if isinstance(error, engine.NoRoom):
+        return EngineAway("The engine has no memory free for this model. Try again in a moment.")
+    if isinstance(error, engine.BadArtefact):
+        return EngineAway("The model's files cannot be loaded. Deploy the model again, or write to support.")
+    return EngineAway()

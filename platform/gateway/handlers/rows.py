@@ -1,0 +1,24 @@
+"""Reading the engine's raw float32 rows."""
+
+from __future__ import annotations
+
+from inference.wire import Classified
+
+DIGITS = 6
+
+
+def probabilities(result: Classified) -> list[list[float]]:
+    """One list of probabilities per text, in the order of the model's labels."""
+    flat = memoryview(result.probabilities).cast("f").tolist()
+    width = result.width
+    return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+
+def used_tokens(lengths: list[int], limit: int) -> int:
+    """Tokens that were read and are paid for."""
+    return sum(min(length, limit) for length in lengths)
+
+
+def cut(lengths: list[int], limit: int) -> int:
+    """How many texts were longer than the model reads."""
+    return sum(length > limit for length in lengths)

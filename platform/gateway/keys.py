@@ -1,0 +1,193 @@
+"""Keys in process: checked once against the database, then a dictionary look-up a call.
+
+A key is verified when first seen. From then on the whole header is recognised by its digest. Every two seconds one
+query re-reads all keys in use, so that a revocation holds everywhere within five seconds even when the news of it was
+lost; usually the news (`news:keys`) comes first and the key is forgotten at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import connection
+
+from billing.quotas import CompiledLimits
+from gateway import database
+from gateway.errors import SlowDown
+from gateway.limits import limits_of
+from gateway.metrics import LOOKUPS
+from gateway.wire import Headers
+from kit.errors import Unauthenticated
+from tenants import keys as key_format
+from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
+from tenants.errors import KeyRefused, TenantSuspended
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+IDLE_SECONDS = 600.0  # a key unused for so long is forgotten
+LIMITS_SECONDS = 30.0  # plans are re-read this often, news or not
+UNKNOWN_SECONDS = 2.0  # a key nobody has is not looked up again for so long
+MAX_UNKNOWN = 10_000
+MAX_COLD = 64
+MAX_SPELLINGS = 8  # ways to write one key in a header that are remembered
+
+KEYS_QUERY = KEY_QUERY.replace("FROM door_key(%s)", "FROM unnest(%s::text[]) AS wanted, LATERAL door_key(wanted)")
+
+
+@dataclass(slots=True, eq=False)
+class OpenKey:
+    """A key that opened, and what goes with it."""
+
+    lookup: str
+    secret_hash: str
+    record: KeyRecord
+    limits: CompiledLimits
+    tenant: str  # hex
+    limits_read: float
+    used: float
+    expires: float
+    headers: Headers = field(default_factory=list)  # rate-limit headers of its last admitted call
+
+    def admit(self) -> None:
+        """Raises unless the key works at this moment."""
+        if self.record.revoked_at is not None or self.expires <= time.time():
+            raise KeyRefused
+        if self.record.tenant_status != "active":
+            raise TenantSuspended
+
+    def take(self, record: KeyRecord) -> None:
+        """What the database says now."""
+        self.record = record
+        self.expires = record.expires_at.timestamp() if record.expires_at else float("inf")
+
+
+class KeyBook:
+    """All keys this process has seen lately."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, OpenKey] = {}  # by digest of the Authorization header
+        self._digests: dict[str, set[bytes]] = {}  # by look-up part
+        self._unknown: dict[str, float] = {}
+        self._cold = 0
+
+    async def open(self, header: bytes | None) -> OpenKey:
+        """The key behind an Authorization header. Raises KeyRefused, TenantSuspended or SlowDown."""
+        digest = hashlib.sha256(header or b"").digest()
+        key = self._open.get(digest)
+        if key is None:
+            key = await self._look_up(header, digest)
+        key.used = time.monotonic()
+        key.admit()
+        return key
+
+    def forget(self, lookup: str) -> None:
+        """News: this key changed."""
+        self._unknown.pop(lookup, None)
+        for digest in self._digests.pop(lookup, ()):
+            self._open.pop(digest, None)
+
+    def forget_all(self) -> None:
+        """News may have been missed."""
+        self._open.clear()
+        self._digests.clear()
+        self._unknown.clear()
+
+    def forget_limits(self, tenant_id: str) -> None:
+        """News: a tenant's plan or overrides changed."""
+        for key in self._open.values():
+            if str(key.record.tenant_id) == tenant_id:
+                key.limits_read = 0.0
+
+    async def refresh_for_ever(self) -> None:
+        """Re-read keys in use, every two seconds."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._refresh()
+            except Exception:  # the database is away; nobody can have revoked a key there meanwhile
+                log.warning("keys could not be re-read", exc_info=True)
+
+    async def _refresh(self) -> None:
+        now = time.monotonic()
+        for key in [key for key in self._open.values() if now - key.used > IDLE_SECONDS]:
+            self.forget(key.lookup)
+        for lookup in [lookup for lookup, until in self._unknown.items() if until < now]:
+            del self._unknown[lookup]
+        keys = list(self._open.values())
+        if not keys:
+            return
+        records = await database.ask(lambda: read_keys(sorted({key.lookup for key in keys})))
+        for key in keys:
+            record = records.get(key.record.id.hex)
+            if record is None or record.secret_hash != key.secret_hash:
+                self.forget(key.lookup)
+                continue
+            stale = record.limits != key.record.limits or now - key.limits_read > LIMITS_SECONDS
+            key.take(record)
+            if stale:
+                key.limits, key.limits_read = await database.ask(lambda key=key: limits_of(key.record)), now
+
+    async def _look_up(self, header: bytes | None, digest: bytes) -> OpenKey:
+        parts = bearer(header.decode("latin-1") if header else None)
+        now = time.monotonic()
+        if self._unknown.get(parts.lookup, 0.0) > now:
+            raise KeyRefused
+        if self._cold >= MAX_COLD:
+            raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
+        self._cold += 1
+        try:
+            key = await database.ask(lambda: _verified(parts))
+        except Unauthenticated:
+            if len(self._unknown) < MAX_UNKNOWN:
+                self._unknown[parts.lookup] = now + UNKNOWN_SECONDS
+            raise
+        finally:
+            self._cold -= 1
+            LOOKUPS.labels("key").inc()
+        digests = self._digests.setdefault(key.lookup, set())
+        if len(digests) < MAX_SPELLINGS:
+            digests.add(digest)
+            self._open[digest] = key
+        return key
+
+
+def read_keys(lookups: list[str]) -> dict[str, KeyRecord]:
+    """Records of many keys in one query, by id in hex."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEYS_QUERY, [lookups])
+        return {record.id.hex: record for record in map(key_record, cursor.fetchall())}
+
+
+def _verified(parts: key_format.KeyParts) -> OpenKey:
+    """On a thread: the key's row, its secret checked, and its limits."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEY_QUERY, [parts.lookup])
+        row = cursor.fetchone()
+    record = check_key(key_record(row) if row else None, parts)
+    key = OpenKey(
+        lookup=parts.lookup,
+        secret_hash=key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER),
+        record=record,
+        limits=limits_of(record),
+        tenant=record.tenant_id.hex,
+        limits_read=time.monotonic(),
+        used=time.monotonic(),
+        expires=0.0,
+    )
+    key.take(record)
+    return key
+
+
+async def stop(task: asyncio.Task[None] | None) -> None:
+    """End a background task."""
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

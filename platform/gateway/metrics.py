@@ -1,0 +1,22 @@
+"""What the gateway counts for Prometheus."""
+
+from __future__ import annotations
+
+from kit.metrics import SECONDS, Counter, Histogram
+
+REQUESTS = Counter("gateway_requests_total", "Answers of the hot path.", ("route", "status"))
+SECONDS_TAKEN = Histogram("gateway_request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS)
+TOKENS = Counter("gateway_input_tokens_total", "Tokens read by models.", ("route",))
+LOOKUPS = Counter("gateway_cold_lookups_total", "Look-ups that had to ask the database.", ("what",))
+
+_children: dict[tuple[str, int], object] = {}
+
+
+def note(route: str, status: int, seconds: float) -> None:
+    """Count one answer. Label look-ups are remembered: they cost more than the counting."""
+    found = _children.get((route, status))
+    if found is None:
+        found = _children[route, status] = (REQUESTS.labels(route, str(status)), SECONDS_TAKEN.labels(route))
+    counter, histogram = found  # type: ignore[misc]
+    counter.inc()
+    histogram.observe(seconds)

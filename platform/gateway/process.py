@@ -1,0 +1,61 @@
+"""What one gateway process holds: books of keys and routes, the line to the engine, the quota gate, the usage file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from django.conf import settings
+
+from billing.services.entitlements import NEWS as LIMIT_NEWS
+from billing.services.gate import open_gate
+from gateway.keys import KeyBook
+from gateway.news import listen
+from gateway.routes import RouteBook
+from inference.client import EngineClient
+from serving.routes import NEWS as ROUTE_NEWS
+from tenants.services.keys import NEWS as KEY_NEWS
+
+log = logging.getLogger(__name__)
+
+
+class Process:
+    """Started on the event loop that serves; one per process."""
+
+    def __init__(self) -> None:
+        self.keys = KeyBook()
+        self.routes = RouteBook()
+        self.engine = EngineClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN)
+        self._opened = open_gate()
+        self.gate = self._opened.gate
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Listen for news, keep the books fresh. What an earlier process did not ship is being shipped already."""
+        loop = asyncio.get_running_loop()
+        channels = {
+            KEY_NEWS: self.keys.forget,
+            ROUTE_NEWS: self.routes.forget,
+            LIMIT_NEWS: self.keys.forget_limits,
+        }
+        for work in (
+            listen(settings.REDIS_URL, channels, self._after_a_gap),
+            self.keys.refresh_for_ever(),
+            self.routes.refresh_for_ever(),
+        ):
+            self._tasks.append(loop.create_task(work))
+
+    async def stop(self) -> None:
+        """Stop listening, ship the last events."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self.engine.close()
+        await self._opened.close()
+
+    def _after_a_gap(self) -> None:
+        self.keys.forget_all()
+        self.routes.forget_all()

@@ -1,0 +1,4 @@
+"""Deployments: which version of a model is being served, under which names, and what became of it.
+
+Faces: `services`, `selectors`, `models`, `errors`, and `routes` (what a project can call, for the gateway).
+"""

@@ -1,0 +1,86 @@
+"""What a project can call: live models, their aliases, and the bases. Read by the gateway, which keeps the result.
+
+Every change of a deployment is told on `news:routes`; the message is the project's id in hex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+from django.db import transaction
+
+from kit import redis
+from kit.errors import BadRequest
+from registry import selectors as registry
+from serving.models import Deployment
+from tenants.scope import tenant_scope
+
+NEWS = "news:routes"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """A callable name. `version` is the engine's name of the model and empty for a base; sizes are in tokens."""
+
+    model: str
+    version: str
+    base: str
+    folder: str
+    sha256: str
+    labels: tuple[str, ...]
+    max_length: int
+    places: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", {label: place for place, label in enumerate(self.labels)})
+
+    def require_labels(self) -> None:
+        """BadRequest for a base: only a trained model knows labels."""
+        if not self.labels:
+            raise BadRequest(
+                f"'{self.model}' is a base without labels of its own. Tune it on your data and deploy the result, "
+                "or use it with POST /v1/embeddings.",
+                param="model",
+                code="unsupported_model",
+            )
+
+
+def routes_of(*, tenant_id: UUID, project_id: UUID) -> dict[str, Route]:
+    """Every name the project can call now. Opens the tenant's scope itself."""
+    routes = {base.name: Route(base.name, "", base.name, "", "", (), base.max_length) for base in registry.bases()}
+    by_version: dict[UUID, Route] = {}
+    with tenant_scope(tenant_id):
+        live = Deployment.objects.filter(project_id=project_id, state=Deployment.State.LIVE)
+        for deployment in live.select_related("model", "version"):
+            route = by_version[deployment.version_id] = route_of(deployment)
+            routes[route.model] = route
+        for alias in registry.aliases(project_id):
+            if alias.version_id in by_version:
+                routes[str(alias)] = by_version[alias.version_id]
+    return routes
+
+
+def route_of(deployment: Deployment) -> Route:
+    """The route of one deployment."""
+    version = deployment.version
+    return Route(
+        model=deployment.model.name,
+        version=engine_name(deployment),
+        base=deployment.model.base,
+        folder=str(registry.artefact_folder(version)),
+        sha256=version.artefact_sha256,
+        labels=tuple(version.labels),
+        max_length=deployment.max_length,
+    )
+
+
+def engine_name(deployment: Deployment) -> str:
+    """What the engine calls the model: its version, which never changes."""
+    return deployment.version_id.hex
+
+
+def announce(project_id: UUID) -> None:
+    """Tell gateways, after the running transaction commits."""
+    transaction.on_commit(partial(redis.publish, NEWS, project_id.hex))

@@ -1,0 +1,215 @@
+"""Changes to deployments. The engine is asked outside any transaction; its answer is written inside a short one."""
+
+import datetime as dt
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from inference.client import BlockingClient
+from inference.errors import BadArtefact, EngineError
+from kit import outbox
+from kit.clock import now
+from kit.errors import BadRequest
+from registry import names
+from registry import selectors as registry
+from registry.bases import catalogue
+from registry.models import Model
+from registry.services import alias_set, model_serving_set
+from serving import routes, selectors
+from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, NotDeployable
+from serving.models import Deployment, DeploymentEvent
+from tenants import audit
+from tenants.models import Project
+from tenants.scope import ops_scope, tenant_scope
+
+logger = logging.getLogger(__name__)
+
+LOAD = "serving.deployment_load"
+UNLOAD = "serving.deployment_unload"
+TASK = "text-classification"
+GIVE_UP = dt.timedelta(minutes=15)
+RING_AGAIN = dt.timedelta(seconds=20)
+
+
+def deployment_create(*, project: Project, model: str, alias: str = "", created_by: str = "") -> Deployment:
+    """Wish a model served. It is loaded and checked by a task; calls are answered once it is live."""
+    if model in catalogue():
+        raise BaseNeedsNoDeployment(
+            f"'{model}' is a base: it is served already. Call it with POST /v1/embeddings.", param="model"
+        )
+    if alias and names.split_alias(alias) is None:
+        raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
+    version = registry.model_version_by_name(project.id, model)
+    Model.objects.select_for_update().get(pk=version.model_id)  # deleting and deploying one model take turns
+    _check(version.model, version.labels)
+    try:
+        with transaction.atomic():
+            made: Deployment = Deployment.objects.create(
+                project=project, model=version.model, version=version, alias=alias, created_by=created_by
+            )
+    except IntegrityError as error:
+        active = selectors.deployment_of_model(version.model_id)
+        where = f" as {active.public_id} ({active.state})" if active else ""
+        raise AlreadyDeployed(
+            f"The model '{version.model.name}' is deployed already{where}. Stop it first to deploy it anew.",
+            param="model",
+        ) from error
+    _note(made, Deployment.State.LOADING, "Deployment requested.")
+    audit.record(action="deployment.created", target=made, after={"model": made.model.name, "alias": alias})
+    model_serving_set(model=made.model, state=Deployment.State.LOADING)
+    outbox.ring(LOAD, str(made.tenant_id), str(made.id))
+    return made
+
+
+def _check(model: Model, labels: list[str]) -> None:
+    if model.deleted_at is not None or model.task != TASK or not labels:
+        raise NotDeployable(
+            f"The model '{model.name}' cannot be served: it is not a trained classifier.", param="model"
+        )
+
+
+def deployment_stop(*, deployment: Deployment, reason: str = "Stopped on request.") -> Deployment:
+    """Stop serving. Doing it again changes nothing; calls answer 404 within seconds."""
+    row: Deployment = Deployment.objects.select_for_update().select_related("model", "version").get(pk=deployment.pk)
+    if row.state not in selectors.ACTIVE:
+        return row
+    before = row.state
+    row.state, row.reason, row.ended_at = Deployment.State.STOPPED, reason, now()
+    row.save(update_fields=["state", "reason", "ended_at"])
+    _note(row, row.state, reason)
+    audit.record(action="deployment.stopped", target=row, before={"state": before}, after={"state": row.state})
+    model_serving_set(model=row.model, state=row.state)
+    routes.announce(row.project_id)
+    outbox.ring(UNLOAD, str(row.tenant_id), routes.engine_name(row))
+    return row
+
+
+def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
+    """Bring a deployment's version into the engine, compare it with training, then let calls in. Returns the state.
+
+    Safe to run twice at once: the second finds nothing to do. An engine that is away leaves the deployment loading;
+    the sweep rings again.
+    """
+    with tenant_scope(tenant_id):
+        row = _loading(deployment_id, lock=False)
+        if row is None:
+            return "nothing to do"
+        route = routes.route_of(row)
+    try:
+        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
+            loaded = engine.load(tenant=tenant_id.hex, model=route.version, folder=route.folder, sha256=route.sha256)
+            report = engine.parity(tenant=tenant_id.hex, model=route.version)
+    except BadArtefact as error:
+        return _failed(tenant_id, deployment_id, f"The engine refused the model's files: {error.message}")
+    except EngineError as error:
+        return _waiting(tenant_id, deployment_id, error.message)
+    parity = {
+        "passed": report.passed,
+        "texts": report.n,
+        "worst": round(report.worst, 6),
+        "mean": round(report.mean, 6),
+        "tolerance": report.tolerance,
+    }
+    if not report.passed or loaded.labels != list(route.labels):
+        message = (
+            f"The serving path does not reproduce training: probabilities differ by up to {report.worst:.4f} "
+            f"(allowed {report.tolerance}) and {report.flips} of {report.n} answers changed."
+        )
+        return _failed(tenant_id, deployment_id, message, parity)
+    return _live(tenant_id, deployment_id, loaded.max_length, parity)
+
+
+def deployment_unload(*, tenant_id: UUID, version: str) -> None:
+    """Free the engine's memory, unless the version is served again meanwhile. Failing is harmless: it ages out."""
+    with tenant_scope(tenant_id):
+        if Deployment.objects.filter(version_id=UUID(hex=version), state__in=selectors.ACTIVE).exists():
+            return
+    try:
+        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
+            engine.unload(tenant=tenant_id.hex, model=version)
+    except EngineError as error:
+        logger.info("the engine keeps %s until it ages out: %s", version, error)
+
+
+def deployments_sweep() -> int:
+    """Ring again for deployments that still load, and fail those that have for too long. Returns how many."""
+    with ops_scope("find deployments that wait for the engine"):
+        waiting = list(
+            Deployment.ops.filter(state=Deployment.State.LOADING, created_at__lt=now() - RING_AGAIN).values_list(
+                "tenant_id", "id", "created_at"
+            )[:500]
+        )
+    for tenant_id, deployment_id, created_at in waiting:
+        if created_at < now() - GIVE_UP:
+            _failed(tenant_id, deployment_id, "The engine could not take the model in for 15 minutes. Deploy it again.")
+        else:
+            deployment_load(tenant_id=tenant_id, deployment_id=deployment_id)
+    return len(waiting)
+
+
+def prediction_try(*, deployment: Deployment, texts: list[str]) -> list[list[tuple[str, float]]]:
+    """Probabilities for a few texts, likeliest first, for the console's own pages. Raises EngineError."""
+    route = routes.route_of(deployment)
+    tenant = deployment.tenant_id.hex
+    with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
+        engine.load(tenant=tenant, model=route.version, folder=route.folder, sha256=route.sha256)
+        result = engine.classify(tenant=tenant, model=route.version, texts=texts)
+    flat = memoryview(result.probabilities).cast("f").tolist()
+    rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
+    return [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+
+
+def _loading(deployment_id: UUID, *, lock: bool) -> Deployment | None:
+    rows = Deployment.objects.select_related("model", "version", "project")
+    if lock:
+        rows = rows.select_for_update(of=("self",))
+    found: Deployment | None = rows.filter(pk=deployment_id, state=Deployment.State.LOADING).first()
+    return found
+
+
+def _live(tenant_id: UUID, deployment_id: UUID, max_length: int, parity: dict[str, Any]) -> str:
+    with tenant_scope(tenant_id):
+        row = _loading(deployment_id, lock=True)
+        if row is None:
+            return "nothing to do"
+        row.state, row.live_at, row.reason = Deployment.State.LIVE, now(), ""
+        row.max_length, row.parity = max_length, parity
+        row.save(update_fields=["state", "live_at", "reason", "max_length", "parity"])
+        if row.alias:
+            alias_set(project=row.project, alias=row.alias, version=row.version)
+        _note(row, row.state, f"Live. Serving differs from training by at most {parity['worst']:.4f} in probability.")
+        audit.record(action="deployment.live", target=row, after={"parity": parity})
+        model_serving_set(model=row.model, state=row.state)
+        routes.announce(row.project_id)
+        return str(row.state)
+
+
+def _failed(tenant_id: UUID, deployment_id: UUID, reason: str, parity: dict[str, Any] | None = None) -> str:
+    with tenant_scope(tenant_id):
+        row = _loading(deployment_id, lock=True)
+        if row is None:
+            return "nothing to do"
+        row.state, row.ended_at, row.reason, row.parity = Deployment.State.FAILED, now(), reason[:500], parity or {}
+        row.save(update_fields=["state", "ended_at", "reason", "parity"])
+        _note(row, row.state, reason)
+        audit.record(action="deployment.failed", target=row, after={"reason": reason[:500]})
+        model_serving_set(model=row.model, state=row.state)
+        return str(row.state)
+
+
+def _waiting(tenant_id: UUID, deployment_id: UUID, reason: str) -> str:
+    with tenant_scope(tenant_id):
+        row = _loading(deployment_id, lock=True)
+        if row is None:
+            return "nothing to do"
+        row.attempts += 1
+        row.reason = f"Waiting for the engine: {reason}"[:500]
+        row.save(update_fields=["attempts", "reason"])
+        return str(row.state)
+
+
+def _note(deployment: Deployment, state: str, message: str) -> None:
+    DeploymentEvent.objects.create(deployment=deployment, state=state, message=message[:500])

@@ -1,0 +1,27 @@
+"""Doorbells of this room. Each names ids; what is true stands in PostgreSQL."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from serving import services
+
+SCHEDULE = {"serving.deployments_sweep": 15}
+
+
+@shared_task(name=services.LOAD)
+def deployment_load(tenant_id: str, deployment_id: str) -> str:
+    """Load and check one deployment."""
+    return services.deployment_load(tenant_id=UUID(tenant_id), deployment_id=UUID(deployment_id))
+
+
+@shared_task(name=services.UNLOAD)
+def deployment_unload(tenant_id: str, version: str) -> None:
+    """Free the memory of a stopped deployment."""
+    services.deployment_unload(tenant_id=UUID(tenant_id), version=version)
+
+
+@shared_task(name="serving.deployments_sweep")
+def deployments_sweep() -> int:
+    """Ring again for what still loads."""
+    return services.deployments_sweep()
