@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import openvino as ov  # type: ignore[import-untyped]
+import openvino as ov
 from openvino import opset13 as op
 
 from inference.adapters import Plan, Stack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from billing.metering import SpoolError
 from gateway.errors import EngineAway, QuotaRefused, from_engine
@@ -116,7 +116,7 @@ async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
             gone = True
             current.cancel()
 
-    watch = asyncio.get_running_loop().create_task(receive())  # type: ignore[arg-type]
+    watch: asyncio.Task[Any] = asyncio.get_running_loop().create_task(cast(Any, receive()))
     watch.add_done_callback(left)
     try:
         return await work

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 from django.db import connection
@@ -132,7 +133,7 @@ class KeyBook:
             stale = record.limits != key.record.limits or now - key.limits_read > LIMITS_SECONDS
             key.take(record)
             if stale:
-                key.limits, key.limits_read = await database.ask(lambda key=key: limits_of(key.record)), now
+                key.limits, key.limits_read = await database.ask(partial(limits_of, key.record)), now
 
     async def _look_up(self, header: bytes | None, digest: bytes) -> OpenKey:
         parts = bearer(header.decode("latin-1") if header else None)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from array import array
 from typing import Any
 from uuid import UUID
 
@@ -157,7 +158,7 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> list[list[tup
     with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
         engine.load(tenant=tenant, model=route.version, folder=route.folder, sha256=route.sha256)
         result = engine.classify(tenant=tenant, model=route.version, texts=texts)
-    flat = memoryview(result.probabilities).cast("f").tolist()
+    flat = array("f", result.probabilities).tolist()
     rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
     return [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
 

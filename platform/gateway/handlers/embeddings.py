@@ -77,5 +77,4 @@ def _base64(result: Embedded) -> list[str]:
 
 
 def _floats(result: Embedded) -> list[list[float]]:
-    flat = memoryview(result.vectors).cast("f").tolist()
-    return [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
+    return rows.floats(result.vectors, result.width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 from inference.wire import Classified
 
 DIGITS = 6
@@ -9,8 +11,12 @@ DIGITS = 6
 
 def probabilities(result: Classified) -> list[list[float]]:
     """One list of probabilities per text, in the order of the model's labels."""
-    flat = memoryview(result.probabilities).cast("f").tolist()
-    width = result.width
+    return floats(result.probabilities, result.width)
+
+
+def floats(raw: bytes, width: int) -> list[list[float]]:
+    """Packed float32 as rows of `width` numbers."""
+    flat = array("f", raw).tolist()
     return [flat[start : start + width] for start in range(0, len(flat), width)]
 
 
