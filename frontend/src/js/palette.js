@@ -4,7 +4,7 @@ import { announce, icon, word } from "./dom.js";
 class Palette extends HTMLElement {
   connectedCallback() {
     this.dialog = this.querySelector("dialog");
-    this.input = this.querySelector("input");
+    this.input = this.querySelector("[role=combobox]");
     this.list = this.querySelector("[role=listbox]");
     this.at = -1;
     this.input.addEventListener("input", () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.load(), 120); });
