@@ -21,7 +21,7 @@ from browser import Browser, BrowserError
 
 DATA = Path(__file__).with_name("support_intents.csv")
 PASSWORD = "forge-your-own-model"
-CARD = {"card_number": "4242424242424242", "exp_month": "12", "exp_year": "34", "cvc": "123"}
+CARD = {"number": "4242424242424242", "expiry": "12/34", "cvc": "123", "name": "Ada"}
 BASE = "all-minilm-l6-v2"
 QUESTIONS = (
     "my parcel says delivered but there is nothing here",
@@ -68,7 +68,7 @@ class Demo:
             pass  # the checkout page itself
         else:
             self.browser.follow("checkout")
-        self.browser.submit("card_number", email=self.email, name="Ada", **CARD)
+        self.browser.submit("cvc", email=self.email, **CARD)
         for _ in self.patience("the webhook to arrive"):
             if "Developer" in self.browser.open(f"/o/{self.org}/billing"):
                 break

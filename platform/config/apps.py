@@ -1,5 +1,7 @@
 """Django's registration of the top floor, for its commands."""
 
+import importlib
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,7 @@ class ConfigConfig(AppConfig):
 
     name = "config"
     label = "config"
+
+    def ready(self) -> None:
+        """Make ours the current Celery app in every Django process, so that a doorbell rings our broker."""
+        importlib.import_module("config.celery")

@@ -15,11 +15,13 @@ import django
 from celery import Celery
 from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready
+from django.apps import apps
 from django.conf import settings
 
-django.setup()
+if not apps.models_ready:  # a worker starts here; a web process comes through `config.apps`
+    django.setup()
 
-from kit import redis  # noqa: E402 - needs the settings
+from kit import redis
 
 HEARTBEAT_SECONDS = 5.0
 

@@ -354,6 +354,7 @@ LOGGING = {
         "django.server": {"handlers": ["out"], "propagate": False},
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},
         "uvicorn.access": {"level": "WARNING"},
         "django.utils.autoreload": {"level": "WARNING"},
     },
