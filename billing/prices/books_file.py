@@ -50,7 +50,8 @@ class PriceBooks:
 @functools.cache
 def price_books(folder: Path = FOLDER) -> PriceBooks:
     """Load and check every book of a folder."""
-    digests = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines() if line.strip())
+    listed = [line.split() for line in (folder / "SHA256SUMS").read_text().splitlines() if line.strip()]
+    digests = {name: digest for digest, name in listed}
     files = sorted(folder.glob("*.toml"))
     missing = set(digests) - {file.name for file in files}
     if missing:

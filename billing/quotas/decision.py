@@ -96,7 +96,7 @@ def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
         return headers
     limits = decision.limits
     for kind in ("requests", "tokens"):
-        indices = limits.indices(kind)  # type: ignore[arg-type]
+        indices = limits.indices(kind)
         if indices:
             headers += _one(limits.limits, remaining, min(indices, key=remaining.__getitem__), _HEADERS[kind])
     for index in limits.indices("tokens"):

@@ -179,7 +179,8 @@ class QuotaStore:
 
     def tenants(self) -> list[str]:
         """Tenants (hex) with reservations, found by scanning; for the sweeper, not for requests."""
-        cursor, found = b"0", set()
+        cursor = b"0"
+        found: set[str] = set()
         while True:
             cursor, keys = self.line.command("SCAN", cursor, "MATCH", "q:{*}:records", "COUNT", 500)
             found.update(key.decode().split("{", 1)[1].split("}", 1)[0] for key in keys)

@@ -279,7 +279,7 @@ class AsyncLine(asyncio.Protocol):
             await loop.create_unix_connection(lambda: self, address.path)
         else:
             context = ssl.create_default_context() if address.tls else None
-            await loop.create_connection(lambda: self, address.host, address.port, ssl=context)
+            await loop.create_connection(lambda: self, address.host or "127.0.0.1", address.port, ssl=context)
         self._schedule_watch()
 
     async def _load(self) -> None:
