@@ -98,7 +98,7 @@ class QuotaGate:
         spool: SpoolWriter | None = None,
         prices: PriceBooks,
         on_lease_wanted: LeaseWanted | None = None,
-        timeout: float = 0.25,
+        timeout: float = 0.5,
     ) -> None:
         self.store = AsyncQuotaStore(redis_url, timeout)
         self._spool, self._prices, self._on_lease_wanted = spool, prices, on_lease_wanted

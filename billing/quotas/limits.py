@@ -88,13 +88,12 @@ class CompiledLimits:
         spend = [limit for limit in unique.values() if limit.kind == "spend"]
         self.limits: tuple[Limit, ...] = (*buckets, *concurrency, *spend)
         self.keys = TenantKeys(self.tenant)
-        fields = [field for limit in buckets for field in (limit.name + ".l", limit.name + ".t")]
         longest = max((limit.window_ms for limit in buckets), default=MINUTE_MS)
         self.blob: bytes = msgspec.msgpack.encode(
             [
-                [[_UNITS[limit.kind], limit.cap, limit.window_ms] for limit in buckets],
-                fields,
-                [[limit.name, limit.cap] for limit in concurrency],
+                [number for limit in buckets for number in (_UNITS[limit.kind], limit.cap, limit.window_ms)],
+                [limit.name for limit in buckets],
+                [part for limit in concurrency for part in (limit.name, limit.cap)],
                 [limit.name for limit in spend],
                 [f"{limit.name}.{part}" for limit in spend for part in "kxaw"],
                 2 * longest,

@@ -89,7 +89,7 @@ def _check_amounts(requests: int, tokens: int, nano: int) -> None:
 class QuotaStore:
     """Blocking store for workers, tasks and tests. Thread-safe: each thread has its own line."""
 
-    def __init__(self, url: str, timeout: float = 0.5) -> None:
+    def __init__(self, url: str, timeout: float = 2.0) -> None:
         self._url, self._timeout = url, timeout
         self._local = threading.local()
 
@@ -195,7 +195,7 @@ class QuotaStore:
 class AsyncQuotaStore:
     """asyncio store: one pipelined line for the whole process. `settle` and `release` do not wait."""
 
-    def __init__(self, url: str, timeout: float = 0.25) -> None:
+    def __init__(self, url: str, timeout: float = 0.5) -> None:
         self.line = AsyncLine(url, timeout)
         self._orphans: list[tuple[bytes, bytes]] = []
 

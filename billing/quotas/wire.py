@@ -84,7 +84,7 @@ def _digests(answers: list[Any]) -> dict[str, bytes]:
 class SyncLine:
     """A blocking line. One thread at a time; after any failure it is closed and the next call opens a new one."""
 
-    def __init__(self, url: str, timeout: float = 0.5) -> None:
+    def __init__(self, url: str, timeout: float = 2.0) -> None:
         self._address = Address.parse(url)
         self._timeout = timeout
         self._socket: socket.socket | None = None
@@ -185,7 +185,7 @@ class AsyncLine(asyncio.Protocol):
     call means the line is stuck, and all calls on it fail with `QuotaUnavailable`.
     """
 
-    def __init__(self, url: str, timeout: float = 0.25, on_lost: Callable[[], None] | None = None) -> None:
+    def __init__(self, url: str, timeout: float = 0.5, on_lost: Callable[[], None] | None = None) -> None:
         self._address = Address.parse(url)
         self._timeout = timeout
         self._on_lost = on_lost

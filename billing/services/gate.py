@@ -141,7 +141,7 @@ def open_gate() -> OpenGate:
     """A gate for this process's running event loop."""
     spool = SpoolWriter(settings.USAGE_WAL_DIR)
     shipper = Shipper(settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool)
-    keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL, timeout=1.0))
+    keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL))
     gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want)
     shipper.start()
     return OpenGate(gate, shipper, keeper, spool)

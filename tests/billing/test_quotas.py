@@ -298,7 +298,7 @@ def test_threads_never_overshoot_and_settle_to_exact_sums(server: QuotaServer, t
             Limit("key", "k", "tokens", 1_000_000),
         ],
     )
-    store = QuotaStore(server.url)
+    store = QuotaStore(server.url, timeout=10)
     lease(store, limits, 20_000)
     spent, lock = [0], threading.Lock()
 

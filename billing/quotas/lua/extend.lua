@@ -11,13 +11,14 @@ local more = {0, tonumber(ARGV[3]), tonumber(ARGV[4])}
 local deadline = math.max(record[4], now + tonumber(ARGV[2]))
 local buckets, concs, leases = spec[1], spec[3], spec[4]
 
-local levels = {}
-if #buckets > 0 then
+local nb, levels = #spec[2], {}
+if nb > 0 then
   local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
-  for i, b in ipairs(buckets) do
-    local level = refilled(held[2 * i - 1], held[2 * i], b[2], b[3], now)
-    local need = more[b[1]] * b[3]
-    if need > level and need > 0 then return {0, now, i, math.ceil((need - level) / b[2])} end
+  for i = 1, nb do
+    local cap, window = buckets[3 * i - 1], buckets[3 * i]
+    local level = refilled(held[i], cap, window, now)
+    local need = more[buckets[3 * i - 2]] * window
+    if need > level and need > 0 then return {0, now, i, math.ceil((need - level) / cap)} end
     levels[i] = level - need
   end
 end
@@ -25,29 +26,27 @@ if more[3] > 0 then
   for i, l in ipairs(leases) do
     local held = redis.call('HMGET', KEYS[2], l .. '.k', l .. '.x', l .. '.a')
     -- A lease that was replaced since the reservation cannot carry its extension: the two must stay one sum.
-    if not alive(held[1], held[2], now) or held[1] ~= record[5][i] then return {0, now, #buckets + #concs + i, -2} end
-    if more[3] > tonumber(held[3]) then return {0, now, #buckets + #concs + i, -3} end
+    if not alive(held[1], held[2], now) or held[1] ~= record[5][i] then return {0, now, nb + #concs / 2 + i, -2} end
+    if more[3] > tonumber(held[3]) then return {0, now, nb + #concs / 2 + i, -3} end
   end
 end
 
-if #buckets > 0 then
+if nb > 0 then
   local write = {}
-  for i = 1, #buckets do
-    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], levels[i]
-    write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
+  for i = 1, nb do
+    write[2 * i - 1], write[2 * i] = spec[2][i], struct.pack('>dd', levels[i], now)
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], spec[6])
 end
-for _, c in ipairs(concs) do
-  local key = KEYS[3] .. ':' .. c[1]
+for i = 1, #concs / 2 do
+  local key = KEYS[3] .. ':' .. concs[2 * i - 1]
   redis.call('ZADD', key, deadline, rid)
   redis.call('PEXPIREAT', key, deadline + 60000)
 end
 if more[3] > 0 then
   for _, l in ipairs(leases) do
     redis.call('HINCRBY', KEYS[2], l .. '.a', 0 - more[3])
-    redis.call('HINCRBY', KEYS[2], l .. '.h', more[3])
   end
 end
 record[2], record[3], record[4] = record[2] + more[2], record[3] + more[3], deadline

@@ -11,7 +11,7 @@ if held[1] then known = tonumber(string.match(held[1], '^(%d+)@')) end
 if block == 1 then
   if known >= epoch then return {0, now} end
   redis.call('HSET', KEYS[1], l .. '.k', token, l .. '.n', 1, l .. '.x', ARGV[5], l .. '.w', ARGV[6],
-    l .. '.g', ARGV[4], l .. '.a', ARGV[4], l .. '.u', 0, l .. '.h', 0)
+    l .. '.g', ARGV[4], l .. '.a', ARGV[4], l .. '.u', 0)
   return {1, now, tonumber(ARGV[4])}
 end
 if held[1] ~= token or not alive(held[1], held[3], now) or tonumber(held[2]) >= block then return {0, now} end

@@ -7,10 +7,11 @@ local now = now_ms()
 local lease, due = {}, {}
 if ARGV[1] ~= '' then
   local l = ARGV[1]
-  local v = redis.call('HMGET', KEYS[1], l .. '.k', l .. '.g', l .. '.a', l .. '.u', l .. '.h', l .. '.x', l .. '.n')
+  local v = redis.call('HMGET', KEYS[1], l .. '.k', l .. '.g', l .. '.a', l .. '.u', l .. '.x', l .. '.n')
   if v[1] then
-    lease = {tonumber(string.match(v[1], '^(%d+)@')), alive(v[1], v[6], now) and 1 or 0, tonumber(v[2]),
-      tonumber(v[3]), tonumber(v[4]), tonumber(v[5]), tonumber(v[6]), tonumber(v[7])}
+    local granted, available, used = tonumber(v[2]), tonumber(v[3]), tonumber(v[4])
+    lease = {tonumber(string.match(v[1], '^(%d+)@')), alive(v[1], v[5], now) and 1 or 0, granted, available, used,
+      granted - available - used, tonumber(v[5]), tonumber(v[6])}
   end
 end
 local count = tonumber(ARGV[2])

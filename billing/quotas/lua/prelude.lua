@@ -11,18 +11,20 @@ local function now_ms()
 end
 
 -- Level of a bucket now, in units of amount x window ms, so that refilling by the ms is exact integer arithmetic.
-local function refilled(level, at, cap, window, now)
+-- A bucket is kept as two doubles, {level, ms of that level}; one that is not there is full.
+local function refilled(state, cap, window, now)
   local max = cap * window
   if max == 0 then return 0 end
-  if not at or not level then return max end
-  level = tonumber(level)
-  local elapsed = now - tonumber(at)
+  if not state then return max end
+  local level, at = struct.unpack('>dd', state)
+  local elapsed = now - at
   if elapsed < 0 then elapsed = 0 end
   if elapsed >= math.ceil((max - level) / cap) then return max end
   return level + elapsed * cap
 end
 
--- A lease counts only in the server life that received it and before its period ends.
+-- A lease is the fields k token (epoch@boot), n last block, x end, w low mark, g granted, a available, u used; what is
+-- held is g - a - u. It counts only in the server life that received it and before its period ends.
 local function alive(token, ends, now)
   return token and ends and string.sub(token, -#BOOT) == BOOT and now < tonumber(ends)
 end

@@ -25,30 +25,30 @@ local function deny(number, wait)
 end
 
 -- 1. rates
-local levels = {}
-if #buckets > 0 then
+local nb, levels = #spec[2], {}
+if nb > 0 then
   local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
-  for i, b in ipairs(buckets) do
-    local level = refilled(held[2 * i - 1], held[2 * i], b[2], b[3], now)
-    local need = amounts[b[1]] * b[3]
+  for i = 1, nb do
+    local cap, window = buckets[3 * i - 1], buckets[3 * i]
+    local level = refilled(held[i], cap, window, now)
+    local need = amounts[buckets[3 * i - 2]] * window
     if need > 0 and need > level then
-      if need > b[2] * b[3] then deny(i, -1) else deny(i, math.ceil((need - level) / b[2])) end
+      if need > cap * window then deny(i, -1) else deny(i, math.ceil((need - level) / cap)) end
     end
-    levels[i] = level
-    remaining[i] = math.max(0, math.floor(level / b[3]))
+    levels[i] = level - need
+    remaining[i] = math.max(0, math.floor(level / window))
   end
 end
 
 -- 2. concurrency: members past their deadline no longer count, so a crash heals by itself
-local nb = #buckets
-for i, c in ipairs(concs) do
-  local free = c[2] - redis.call('ZCOUNT', KEYS[3] .. ':' .. c[1], '(' .. now, '+inf')
+local nc = nb + #concs / 2
+for i = 1, #concs / 2 do
+  local free = concs[2 * i] - redis.call('ZCOUNT', KEYS[3] .. ':' .. concs[2 * i - 1], '(' .. now, '+inf')
   if free < 1 then deny(nb + i, 0) end
   remaining[nb + i] = math.max(0, free)
 end
 
 -- 3. budgets: no lease, a lease of another life of this server, or one of a past period, is closed
-local nc = nb + #concs
 local tokens = {}
 if #leases > 0 then
   local held = redis.call('HMGET', KEYS[2], unpack(spec[5]))
@@ -75,17 +75,15 @@ if blocked > 0 then return {0, now, low, blocked, blocked_wait, unpack(remaining
 local deadline = now + tonumber(ARGV[3])
 if nb > 0 then
   local write = {}
-  for i, b in ipairs(buckets) do
-    local level = levels[i] - amounts[b[1]] * b[3]
-    write[4 * i - 3], write[4 * i - 2] = spec[2][2 * i - 1], level
-    write[4 * i - 1], write[4 * i] = spec[2][2 * i], now
-    remaining[i] = math.max(0, math.floor(level / b[3]))
+  for i = 1, nb do
+    write[2 * i - 1], write[2 * i] = spec[2][i], struct.pack('>dd', levels[i], now)
+    remaining[i] = math.max(0, math.floor(levels[i] / buckets[3 * i]))
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], spec[6])
 end
-for i, c in ipairs(concs) do
-  local key = KEYS[3] .. ':' .. c[1]
+for i = 1, #concs / 2 do
+  local key = KEYS[3] .. ':' .. concs[2 * i - 1]
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   redis.call('ZADD', key, deadline, rid)
   redis.call('PEXPIREAT', key, deadline + 60000)
@@ -94,7 +92,6 @@ end
 for i, l in ipairs(leases) do
   if tokens[i] ~= '' and amounts[3] > 0 then
     redis.call('HINCRBY', KEYS[2], l .. '.a', 0 - amounts[3])
-    redis.call('HINCRBY', KEYS[2], l .. '.h', amounts[3])
     remaining[nc + i] = remaining[nc + i] - amounts[3]
   end
 end

@@ -19,22 +19,35 @@ elseif mode == 'settle' then
   actual = {reserved[1], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), reserved[3])}
 end
 
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  for i, b in ipairs(spec[1]) do
-    local back = (reserved[b[1]] - actual[b[1]]) * b[3]
-    if back ~= 0 then redis.call('HINCRBY', KEYS[1], spec[2][2 * i - 1], back) end
+local buckets, concs = spec[1], spec[3]
+local fields, back, write = {}, {}, {}
+for i = 1, #spec[2] do
+  local unit = buckets[3 * i - 2]
+  if reserved[unit] ~= actual[unit] then
+    fields[#fields + 1] = spec[2][i]
+    back[#back + 1] = (reserved[unit] - actual[unit]) * buckets[3 * i]
   end
 end
-for _, c in ipairs(spec[3]) do
-  redis.call('ZREM', KEYS[3] .. ':' .. c[1], rid)
+if #fields > 0 then
+  local held = redis.call('HMGET', KEYS[1], unpack(fields))
+  for i = 1, #fields do
+    if held[i] then
+      local level, at = struct.unpack('>dd', held[i])
+      write[#write + 1] = fields[i]
+      write[#write + 1] = struct.pack('>dd', level + back[i], at)
+    end
+  end
+  if #write > 0 then redis.call('HSET', KEYS[1], unpack(write)) end
+end
+for i = 1, #concs / 2 do
+  redis.call('ZREM', KEYS[3] .. ':' .. concs[2 * i - 1], rid)
 end
 if reserved[3] > 0 then
   for i, l in ipairs(spec[4]) do
     local token = record[5][i]
     if token ~= '' and redis.call('HGET', KEYS[2], l .. '.k') == token then
-      redis.call('HINCRBY', KEYS[2], l .. '.h', 0 - reserved[3])
-      redis.call('HINCRBY', KEYS[2], l .. '.u', actual[3])
-      redis.call('HINCRBY', KEYS[2], l .. '.a', reserved[3] - actual[3])
+      if actual[3] > 0 then redis.call('HINCRBY', KEYS[2], l .. '.u', actual[3]) end
+      if reserved[3] > actual[3] then redis.call('HINCRBY', KEYS[2], l .. '.a', reserved[3] - actual[3]) end
     end
   end
 end
