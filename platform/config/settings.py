@@ -48,7 +48,7 @@ ROOMS = [
 ]
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -338,6 +338,48 @@ STAFF_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace(
     "script-src 'self'; style-src 'self'", "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"
 )
 """The admin theme needs eval and inline styles (see docs/decisions); staff only, on its own path."""
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Tunesmith staff",
+    "SITE_HEADER": "Tunesmith",
+    "SITE_SUBHEADER": "Staff",
+    "SITE_SYMBOL": "construction",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "STYLES": ["ops.look.stylesheet"],
+    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": []},
+    "COLORS": {
+        "base": {
+            "50": "oklch(.985 .003 80)",
+            "100": "oklch(.965 .004 80)",
+            "200": "oklch(.905 .006 80)",
+            "300": "oklch(.83 .008 80)",
+            "400": "oklch(.72 .012 75)",
+            "500": "oklch(.53 .014 65)",
+            "600": "oklch(.46 .014 65)",
+            "700": "oklch(.38 .012 65)",
+            "800": "oklch(.30 .008 60)",
+            "900": "oklch(.20 .007 60)",
+            "950": "oklch(.165 .006 60)",
+        },
+        "primary": {
+            "50": "oklch(.96 .02 250)",
+            "100": "oklch(.92 .04 250)",
+            "200": "oklch(.86 .06 248)",
+            "300": "oklch(.80 .09 246)",
+            "400": "oklch(.76 .10 245)",
+            "500": "oklch(.58 .12 248)",
+            "600": "oklch(.46 .12 250)",
+            "700": "oklch(.41 .11 250)",
+            "800": "oklch(.35 .09 250)",
+            "900": "oklch(.29 .07 250)",
+            "950": "oklch(.22 .05 250)",
+        },
+    },
+}
+"""The staff console in our neutrals and our steel blue."""
 
 # ── Watching ─────────────────────────────────────────────────────────────────
 METRICS_TOKEN = env.secret("METRICS_TOKEN")

@@ -4,10 +4,10 @@ import importlib.util
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
 from django.urls import include, path
 
 from config import views
+from ops.admin import staff
 
 urlpatterns: list[Any] = [
     path("healthz", views.healthz, name="healthz"),
@@ -22,7 +22,7 @@ for room in settings.ROOMS:
             urlpatterns.append(path(prefix, include(name)))
 urlpatterns += [
     path("account/", include("allauth.urls")),
-    path(settings.STAFF_PATH.strip("/") + "/", admin.site.urls),
+    path(settings.STAFF_PATH.strip("/") + "/", staff.urls),
 ]
 handler404 = "config.views.not_found"
 handler500 = "config.views.server_error"

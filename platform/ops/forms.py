@@ -1,0 +1,85 @@
+"""Forms of staff actions. Every one asks why."""
+
+import datetime as dt
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from billing.plans import PlanLimits
+from billing.selectors.subscriptions import plans_offered
+from kit.money import parse_usd
+from ops.services import SHORTEST_REASON
+
+
+class ReasonForm(forms.Form):
+    """Why."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        min_length=SHORTEST_REASON,
+        max_length=300,
+        help_text=_("Kept for ever in the staff log and shown in the customer's audit log."),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+    )
+
+
+def _limit_names() -> list[tuple[str, str]]:
+    return [("", "–"), *((name, name.replace("_", " ")) for name in PlanLimits.__dataclass_fields__)]
+
+
+class OverrideForm(ReasonForm):
+    """One limit, or a granted plan, until a day or for good."""
+
+    limit = forms.ChoiceField(label=_("Limit"), required=False, widget=UnfoldAdminSelectWidget)
+    value = forms.CharField(
+        label=_("New value"),
+        required=False,
+        max_length=40,
+        help_text=_("A whole number; dollars for the monthly spend; a class name for the GPU class."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    plan = forms.ChoiceField(label=_("Grant plan"), required=False, widget=UnfoldAdminSelectWidget)
+    valid_until = forms.DateField(
+        label=_("Until (UTC, inclusive)"),
+        required=False,
+        help_text=_("Empty: for good."),
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
+    )
+    field_order = ["limit", "value", "plan", "valid_until", "reason"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plans = [("", "–"), *((plan.code, plan.name) for plan in plans_offered())]
+        for name, choices in (("limit", _limit_names()), ("plan", plans)):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101
+            field.choices = choices
+
+    def clean(self) -> dict[str, Any]:
+        """The limit's value in its own type."""
+        data: dict[str, Any] = super().clean() or {}
+        data["limits"] = {}
+        name, text = data.get("limit"), (data.get("value") or "").strip()
+        if not name and not data.get("plan"):
+            raise forms.ValidationError(_("Choose a limit or a plan."))
+        if name:
+            try:
+                data["limits"] = {name: _typed(name, text)}
+            except ValueError:
+                self.add_error("value", _("This is not a value of that limit."))
+        return data
+
+    def until(self) -> dt.datetime | None:
+        """The end of the chosen day."""
+        day = self.cleaned_data.get("valid_until")
+        return dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(days=1) if day else None
+
+
+def _typed(name: str, text: str) -> Any:
+    if name == "gpu_class":
+        return text
+    if name.endswith("_nano"):
+        return parse_usd(text.removeprefix("$"))
+    return int(text)

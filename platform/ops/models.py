@@ -1,0 +1,33 @@
+"""The staff's own log. Append-only in the database, for every role."""
+
+from django.db import models
+
+from kit.clock import now
+from kit.ids import new_id
+
+
+class StaffAction(models.Model):
+    """One thing a member of staff did, and why. Belongs to no tenant, so that a tenant's end does not erase it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    at = models.DateTimeField(default=now, editable=False)
+    actor_id = models.UUIDField(null=True)
+    actor_label = models.CharField(max_length=254)
+    action = models.CharField(max_length=64)
+    """A stable code such as `tenant.suspend`."""
+    target_kind = models.CharField(max_length=40)
+    target_id = models.CharField(max_length=64, blank=True)
+    target_label = models.CharField(max_length=200, blank=True)
+    organisation = models.UUIDField(null=True)
+    """The tenant it was done to, where there is one."""
+    reason = models.CharField(max_length=300)
+    detail = models.JSONField(default=dict)
+    ip = models.GenericIPAddressField(null=True)
+    request_id = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["-at"], name="ops_staff_recent")]
+        verbose_name = "staff action"
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor_label}"

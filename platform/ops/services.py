@@ -1,0 +1,164 @@
+"""What staff may do to a tenant. Each takes a reason, acts through the owning room's service, and is logged twice:
+in the tenant's own audit log and in the staff's log."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from billing.models import StripeEvent
+from billing.services.entitlements import override_revoke, override_set
+from billing.services.webhooks import event_replay
+from kit.errors import BadRequest, Conflict, NotFound
+from kit.logs import request_id
+from ops.models import StaffAction
+from tenants import audit
+from tenants.access import AuthContext
+from tenants.models import Project, Tenant, User
+from tenants.scope import tenant_scope
+from tenants.services.organisations import tenant_set_status
+from training.models import Job
+from training.services.requeueing import job_requeue as training_requeue
+
+SHORTEST_REASON = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """Who acts, from where, and why."""
+
+    user: User
+    reason: str
+    ip: str | None = None
+
+    def check(self) -> "Staff":
+        """BadRequest unless the reason says something."""
+        if len(self.reason.strip()) < SHORTEST_REASON:
+            raise BadRequest(f"Say why, in at least {SHORTEST_REASON} characters.", param="reason")
+        return self
+
+
+@contextlib.contextmanager
+def acting_in(tenant_id: UUID, by: Staff) -> Iterator[Tenant]:
+    """The tenant's scope, with the member of staff as the actor of everything recorded inside."""
+    by.check()
+    with tenant_scope(tenant_id):
+        tenant = Tenant.objects.filter(pk=tenant_id).first()
+        if tenant is None:
+            raise NotFound.of(tenant_id)
+        project = Project.objects.order_by("created_at").values_list("pk", flat=True).first()
+        context = AuthContext(
+            tenant_id=tenant_id,
+            tenant_slug=tenant.slug,
+            project_id=project or tenant_id,
+            actor_kind="staff",
+            actor_id=str(by.user.pk),
+            actor_label=by.user.email,
+            scopes=frozenset(),
+            ip=by.ip,
+        )
+        token = audit.set_actor(context)
+        try:
+            yield tenant
+        finally:
+            audit.reset_actor(token)
+
+
+def record(
+    *, action: str, target: Any, by: Staff, tenant_id: UUID | None, detail: dict[str, Any] | None = None
+) -> None:
+    """Write one line of the staff's log."""
+    StaffAction.objects.create(
+        actor_id=by.user.pk,
+        actor_label=by.user.email,
+        action=action,
+        target_kind=type(target).__name__.lower(),
+        target_id=str(getattr(target, "public_id", target.pk)),
+        target_label=str(target)[:200],
+        organisation=tenant_id,
+        reason=by.reason.strip()[:300],
+        detail=detail or {},
+        ip=by.ip,
+        request_id=request_id.get(),
+    )
+
+
+def tenant_suspend(*, tenant_id: UUID, by: Staff) -> Tenant:
+    """Stop an organisation: its keys fail within seconds, its members see why."""
+    return _set_status(tenant_id, Tenant.Status.SUSPENDED, "tenant.suspend", by)
+
+
+def tenant_reopen(*, tenant_id: UUID, by: Staff) -> Tenant:
+    """Let a suspended or closed organisation work again."""
+    return _set_status(tenant_id, Tenant.Status.ACTIVE, "tenant.reopen", by)
+
+
+def _set_status(tenant_id: UUID, status: str, action: str, by: Staff) -> Tenant:
+    with acting_in(tenant_id, by) as tenant:
+        before = tenant.status
+        if before == status:
+            raise Conflict(f"The organisation is {status} already.")
+        tenant_set_status(tenant=tenant, status=status, reason=by.reason.strip())
+        record(action=action, target=tenant, by=by, tenant_id=tenant_id, detail={"before": before, "after": status})
+        return tenant
+
+
+def quota_override(
+    *, tenant_id: UUID, by: Staff, limits: dict[str, Any], plan: str = "", valid_until: dt.datetime | None = None
+) -> None:
+    """Change limits of one tenant, or grant a plan without a subscription, for good or until a date."""
+    if not limits and not plan:
+        raise BadRequest("Change at least one limit, or grant a plan.", param="limit")
+    with acting_in(tenant_id, by):
+        override = override_set(
+            reason=by.reason.strip(), created_by=by.user.email, limits=limits, plan=plan, valid_until=valid_until
+        )
+        detail = {"limits": limits, "plan": plan, "valid_until": valid_until.isoformat() if valid_until else None}
+        record(action="quota.override", target=override, by=by, tenant_id=tenant_id, detail=detail)
+
+
+def quota_override_revoke(*, tenant_id: UUID, override: Any, by: Staff) -> None:
+    """Take an override back."""
+    with acting_in(tenant_id, by):
+        override_revoke(override_id=override.pk, reason=by.reason.strip())
+        record(action="quota.override_revoke", target=override, by=by, tenant_id=tenant_id)
+
+
+def job_requeue(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """Take a job from its worker, or end its waiting time: it goes on from its last checkpoint."""
+    with acting_in(tenant_id, by):
+        job: Job = training_requeue(job_id=job_id, reason=by.reason.strip())
+        record(action="job.requeue", target=job, by=by, tenant_id=tenant_id)
+
+
+def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:
+    """Work on an event of the inbox again; it fetches the object afresh, so doing it twice is harmless."""
+    by.check()
+    event = StripeEvent.objects.filter(pk=event_pk).first()
+    if event is None:
+        raise NotFound.of(event_pk)
+    with transaction.atomic():
+        record(action="webhook.replay", target=event, by=by, tenant_id=None, detail={"event": event.event_id})
+    return event_replay(event_pk=event_pk)
+
+
+def staff_make(*, email: str, by: str = "shell", reason: str) -> User:
+    """Promote a user to staff. They still need a second factor before the console opens."""
+    user = User.objects.filter(email__iexact=email).first()
+    if user is None:
+        raise NotFound(f"No user has the address {email}.")
+    user.is_staff = True
+    user.save(update_fields=["is_staff"])
+    StaffAction.objects.create(
+        actor_label=by,
+        action="staff.make",
+        target_kind="user",
+        target_id=str(user.pk),
+        target_label=user.email,
+        reason=reason[:300],
+    )
+    return user

@@ -1,0 +1,112 @@
+"""Every table of every room, read-only. Rooms that land later appear by themselves; a few have a class of their own."""
+
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.db import models
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from kit.ids import LENGTH, decode
+from tenants.models import OpsManager
+from tenants.scope import OPS
+
+SECRET = frozenset({"password", "secret_hash", "token_hash", "lease_token"})
+"""Columns no page shows, staff included."""
+TELLING = ("status", "state", "standing", "plan", "role", "kind", "action", "type", "task", "method", "email", "name")
+MOMENTS = ("at", "created_at", "received_at", "occurred_at", "heartbeat_at", "fetched_at", "hour", "day", "period")
+FILTERS = ("status", "state", "standing", "plan", "role", "kind", "task", "method", "account", "action", "is_staff")
+
+
+class ReadOnly(ModelAdmin):
+    """A table to look at: nothing is added, changed or deleted here. Rows come through the ops role."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_disable_select_all = True
+    actions = None
+    compressed_fields = True
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Any]":
+        """Rows of every tenant; the site has opened the ops scope."""
+        manager = getattr(self.model, "ops", None)
+        if isinstance(manager, OpsManager):
+            rows = manager.get_queryset()
+        else:
+            rows = self.model._base_manager.using(OPS)
+        ordering = self.get_ordering(request)
+        return rows.order_by(*ordering) if ordering else rows
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Rooms add rows, staff do not."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Staff act through actions with a reason."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never here."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever passed the door of the site."""
+        return True
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Every table is listed."""
+        return True
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """All of them; a form field of a reference would list other tenants' rows."""
+        fields = [*self.model._meta.fields, *self.model._meta.many_to_many]
+        return [field.name for field in fields if field.name not in SECRET]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Secrets, even hashed ones, stay out."""
+        return [field.name for field in self.model._meta.fields if field.name in SECRET]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: "models.QuerySet[Any]", search_term: str
+    ) -> tuple["models.QuerySet[Any]", bool]:
+        """A public id finds its row; anything else is searched as text."""
+        wanted = search_term.strip()
+        if len(wanted) >= LENGTH and isinstance(self.model._meta.pk, models.UUIDField):
+            try:
+                return queryset.filter(pk=decode(wanted[-LENGTH:])), False
+            except ValueError:
+                pass
+        found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
+        return found
+
+
+def generic(model: type[models.Model], **attributes: Any) -> type[ReadOnly]:
+    """A read-only admin of a table, its columns chosen by their names."""
+    names = {field.name for field in model._meta.fields}
+    tenant = ["tenant"] if "tenant" in names else []
+    columns = ["__str__", *tenant, *(name for name in TELLING if name in names)][:6]
+    moment = next((name for name in MOMENTS if name in names), "")
+    texts = [
+        field.name
+        for field in model._meta.fields
+        if isinstance(field, models.CharField | models.TextField) and field.name not in SECRET and not field.choices
+    ][:4]
+    values: dict[str, Any] = {
+        "__doc__": f"{model.__name__}, read-only.",
+        "list_display": [*columns, moment] if moment else columns,
+        "list_filter": [name for name in FILTERS if name in names][:3],
+        "search_fields": [*texts, *(["tenant__slug", "tenant__name"] if tenant else [])],
+        "ordering": [f"-{moment}" if moment else "-pk"],
+        "list_select_related": tenant,
+        **attributes,
+    }
+    return type(f"{model.__name__}Table", (ReadOnly,), values)
+
+
+def register_all(site: Any, own: dict[type[models.Model], type[ReadOnly]]) -> None:
+    """Register each room's tables: its own class where there is one, the generic one otherwise."""
+    for room in settings.ROOMS:
+        for model in apps.get_app_config(room).get_models():
+            if not model._meta.auto_created:
+                site.register(model, own.get(model) or generic(model))

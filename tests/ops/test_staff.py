@@ -1,0 +1,160 @@
+"""The staff's door, what stands behind it, and what every action leaves behind."""
+
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+
+from billing.models import EntitlementOverride, StripeEvent
+from billing.selectors.subscriptions import entitlement_for
+from kit.clock import now
+from ops.models import StaffAction
+from ops.site import staff
+from tenants.access import resolve_key
+from tenants.errors import TenantSuspended
+from tenants.models import AuditEvent, Tenant
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast, Person, make_person
+
+WHY = "asked for in ticket 4711"
+
+
+@pytest.fixture
+def ada() -> Person:
+    """A member of staff with an authenticator app."""
+    person = make_person("staff")
+    call_command("make_staff", "--email", person.user.email, "--reason", "tests")
+    TOTP.activate(person.user, generate_totp_secret())
+    return person
+
+
+def test_the_console_is_not_there_for_ordinary_people(cast: Cast) -> None:
+    answer = cast.owner.browser.get("/staff/", follow=True)
+    assert answer.status_code == 404
+
+
+def test_a_visitor_is_sent_to_sign_in(client: Any) -> None:
+    answer = client.get("/staff/tenants/tenant/", follow=True)
+    assert answer.redirect_chain[-1][0].startswith("/account/login/")
+
+
+def test_staff_without_a_second_factor_are_sent_to_set_one_up(cast: Cast) -> None:
+    call_command("make_staff", "--email", cast.owner.user.email, "--reason", "tests")
+    answer = cast.owner.browser.get("/staff/", follow=True)
+    assert answer.redirect_chain[-1][0] == "/account/2fa/"
+    assert "second factor" in answer.content.decode()
+    assert cast.owner.browser.get("/staff/tenants/tenant/").status_code == 302
+
+
+def test_recovery_codes_alone_are_not_a_second_factor(cast: Cast) -> None:
+    call_command("make_staff", "--email", cast.owner.user.email, "--reason", "tests")
+    Authenticator.objects.create(user=cast.owner.user, type=Authenticator.Type.RECOVERY_CODES, data={})
+    assert cast.owner.browser.get("/staff/", follow=True).redirect_chain[-1][0] == "/account/2fa/"
+
+
+def test_the_dashboard_opens_with_its_own_policy_and_shows_figures(ada: Person, cast: Cast) -> None:
+    answer = ada.browser.get("/staff/")
+    text = answer.content.decode()
+    assert answer.status_code == 200
+    assert "'unsafe-eval'" in answer["Content-Security-Policy"]
+    for heading in ("Tenants", "Jobs by state", "Queues", "Revenue this month", "Workers", "Failures in 24 hours"):
+        assert heading in text
+
+
+def test_every_table_of_every_room_is_there_and_opens(ada: Person, cast: Cast) -> None:
+    for room in settings.ROOMS:
+        for model in apps.get_app_config(room).get_models():
+            assert staff.is_registered(model), model
+            path = f"/staff/{model._meta.app_label}/{model._meta.model_name}/"
+            assert ada.browser.get(path).status_code == 200, path
+            assert ada.browser.get(path, {"q": "nothing"}).status_code == 200, path
+            assert ada.browser.get(path + "add/").status_code == 403, path
+
+
+def test_rows_of_all_tenants_open_read_only_and_without_their_secrets(ada: Person, cast: Cast) -> None:
+    key = cast.owner.key_row
+    text = ada.browser.get(f"/staff/tenants/apikey/{key.pk}/change/").content.decode()
+    assert cast.owner.tenant.name in text
+    assert key.secret_hash not in text
+    before = Tenant.__name__
+    answer = ada.browser.post(f"/staff/tenants/tenant/{cast.owner.tenant.pk}/change/", {"name": "stolen"})
+    assert answer.status_code == 403, before
+
+
+def test_a_public_id_finds_its_row(ada: Person, cast: Cast) -> None:
+    text = ada.browser.get("/staff/tenants/tenant/", {"q": cast.owner.tenant.public_id}).content.decode()
+    assert cast.owner.tenant.slug in text
+    assert cast.stranger.tenant.slug not in text
+
+
+def path_of(tenant: Tenant, what: str) -> str:
+    """The address of an action on a tenant."""
+    return f"/staff/tenants/tenant/{tenant.pk}/{what}/"
+
+
+def audit_of(tenant: Tenant, action: str) -> AuditEvent:
+    """The tenant's own record of an action."""
+    with tenant_scope(tenant.pk):
+        found: AuditEvent = AuditEvent.objects.get(action=action)
+        return found
+
+
+def test_suspending_needs_a_reason_closes_keys_and_is_logged_twice(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    assert ada.browser.get(path_of(tenant, "suspend")).status_code == 200
+    assert ada.browser.post(path_of(tenant, "suspend"), {"reason": "x"}).status_code == 422
+    assert resolve_key(f"Bearer {cast.owner.key}").tenant_id == tenant.pk
+    assert ada.browser.post(path_of(tenant, "suspend"), {"reason": WHY}).status_code == 302
+    with pytest.raises(TenantSuspended):
+        resolve_key(f"Bearer {cast.owner.key}")
+    event = audit_of(tenant, "tenant.suspended")
+    assert (event.actor_kind, event.actor_label, event.reason) == ("staff", ada.user.email, WHY)
+    line = StaffAction.objects.get(organisation=tenant.pk)
+    assert (line.action, line.actor_label, line.reason) == ("tenant.suspend", ada.user.email, WHY)
+    assert ada.browser.post(path_of(tenant, "suspend"), {"reason": WHY}).status_code == 422
+    assert ada.browser.post(path_of(tenant, "reopen"), {"reason": WHY}).status_code == 302
+    assert resolve_key(f"Bearer {cast.owner.key}").tenant_id == tenant.pk
+
+
+def test_a_quota_override_changes_the_entitlement_and_can_be_taken_back(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    before = entitlement_for(tenant.pk).limits.requests_per_minute
+    form = {"limit": "requests_per_minute", "value": str(before + 17), "reason": WHY}
+    assert ada.browser.post(path_of(tenant, "override"), {**form, "value": "many"}).status_code == 422
+    assert ada.browser.post(path_of(tenant, "override"), form).status_code == 302
+    assert entitlement_for(tenant.pk).limits.requests_per_minute == before + 17
+    assert audit_of(tenant, "entitlement.overridden").reason == WHY
+    with ops_scope("test"):
+        override = EntitlementOverride.ops.get(tenant=tenant)
+    path = f"/staff/billing/entitlementoverride/{override.pk}/take-back/"
+    assert ada.browser.post(path, {"reason": WHY}).status_code == 302
+    assert entitlement_for(tenant.pk).limits.requests_per_minute == before
+
+
+def test_a_webhook_is_replayed_and_logged(ada: Person) -> None:
+    event = StripeEvent.objects.create(
+        event_id=f"evt_{now().timestamp()}", type="nothing.we.keep", payload={}, created_at=now(), state="failed"
+    )
+    answer = ada.browser.post(f"/staff/billing/stripeevent/{event.pk}/replay/", {"reason": WHY})
+    assert answer.status_code == 302
+    event.refresh_from_db()
+    assert event.state in ("ignored", "parked", "done")
+    assert StaffAction.objects.filter(action="webhook.replay", target_id=str(event.pk)).count() == 1
+
+
+def test_the_staff_log_cannot_be_changed(ada: Person, cast: Cast) -> None:
+    ada.browser.post(path_of(cast.owner.tenant, "suspend"), {"reason": WHY})
+    with pytest.raises(DatabaseError, match="append-only"), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM ops_staffaction")
+    assert ada.browser.get("/staff/ops/staffaction/").status_code == 200
+
+
+def test_an_unknown_row_is_a_404(ada: Person, cast: Cast) -> None:
+    unknown = path_of(Tenant(), "suspend")
+    assert ada.browser.get(unknown).status_code == 404
+    assert ada.browser.post(unknown, {"reason": WHY}).status_code == 404
