@@ -52,6 +52,7 @@ from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
 _LEASE_WAIT_SECONDS = 2.0
+_BOOK_SECONDS = 30.0
 _AWAY = Denial(
     503,
     "server_error",
@@ -104,6 +105,7 @@ class QuotaGate:
         self._spool, self._prices, self._on_lease_wanted = spool, prices, on_lease_wanted
         self._local = LocalBuckets()
         self._book = prices.current(_wall_ms())
+        self._book_until = 0.0
         self._price_cache: dict[tuple[str, str], Price] = {}
 
     async def admit(
@@ -205,17 +207,16 @@ class QuotaGate:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _price(self, kind: str, model: str) -> Price:
+        if time.monotonic() > self._book_until:  # a published book may have come into force
+            self._book_until = time.monotonic() + _BOOK_SECONDS
+            self._book = self._prices.current(_wall_ms())
+            self._price_cache.clear()
         price = self._price_cache.get((kind, model))
         if price is None:
             if len(self._price_cache) > 10_000:
                 self._price_cache.clear()
-            self._book = self._prices.current(_wall_ms())
             price = self._price_cache[(kind, model)] = self._book.price(kind, model)
         return price
-
-    def forget_prices(self) -> None:
-        """Look prices up afresh, after a new book came into force."""
-        self._price_cache.clear()
 
     async def _refill(
         self, decision: Decision, limits: CompiledLimits, requests: int, tokens: int, nano: int, life_ms: int

@@ -26,11 +26,14 @@ from billing.metering import PostgresSink, Shipper, SpoolWriter
 from billing.prices import price_books
 from billing.quotas import Limit, QuotaGate, QuotaStore
 from billing.services.leases import lease_refill
+from kit.metrics import Gauge
 
 logger = logging.getLogger(__name__)
 
 EXHAUSTED_SECONDS = 1.0
 """How long an empty budget is not asked for again: refused calls must not become database queries."""
+
+CAUGHT_UP = Gauge("billing_usage_shipped_until", "Unix time up to which this process's usage events are in PostgreSQL")
 
 
 def sink_dsn() -> str:
@@ -140,7 +143,9 @@ class OpenGate:
 def open_gate() -> OpenGate:
     """A gate for this process's running event loop."""
     spool = SpoolWriter(settings.USAGE_WAL_DIR)
-    shipper = Shipper(settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool)
+    shipper = Shipper(
+        settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool, on_pass=lambda ms: CAUGHT_UP.set(ms / 1000)
+    )
     keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL))
     gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want)
     shipper.start()

@@ -21,6 +21,7 @@ from billing.periods import bounds, from_ms, month_of, to_ms
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.quotas.store import LeaseState
 from billing.selectors.budgets import cap_nano, promised_nano, spent_nano
+from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.metrics import Counter
 from kit.money import NANO
@@ -150,10 +151,12 @@ def lease_refill_all(*, store: QuotaStore) -> int:
     with ops_scope("find leases to refill"):
         recent = BudgetLease.ops.filter(state=BudgetLease.State.OPEN, updated_at__gte=now() - dt.timedelta(hours=1))
         open_now = list(recent.values_list("tenant_id", "budget__scope", "budget__scope_id", "budget__name"))
-    refilled = 0
-    for tenant_id, scope, scope_id, name in open_now:
-        refilled += lease_refill(store=store, tenant_id=tenant_id, scope=scope, scope_id=scope_id, name=name, wanted=0)
-    return refilled
+
+    def refill(lease: tuple[uuid.UUID, str, str, str]) -> int:
+        tenant_id, scope, scope_id, name = lease
+        return lease_refill(store=store, tenant_id=tenant_id, scope=scope, scope_id=scope_id, name=name, wanted=0)
+
+    return for_each("lease_refill", open_now, refill)
 
 
 def lease_reconcile(*, quiet: dt.timedelta = QUIET) -> int:
@@ -163,10 +166,14 @@ def lease_reconcile(*, quiet: dt.timedelta = QUIET) -> int:
         closed = list(
             BudgetLease.ops.filter(state=BudgetLease.State.CLOSED, closed_ms__lt=before).values_list("tenant_id", "pk")
         )
-    for tenant_id, lease_id in closed:
+
+    def reconcile(lease: tuple[uuid.UUID, uuid.UUID]) -> int:
+        tenant_id, lease_id = lease
         with tenant_scope(tenant_id):
             _reconcile(lease_id)
-    return len(closed)
+        return 1
+
+    return for_each("lease_reconcile", closed, reconcile)
 
 
 def _reconcile(lease_id: uuid.UUID) -> None:

@@ -16,6 +16,7 @@ from billing.ledger.lines import BillLine, bill_lines
 from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors.subscriptions import entitlement_for
+from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.ids import new_id
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
@@ -69,7 +70,7 @@ def lines_post(*, tenant_id: uuid.UUID) -> int:
 
 
 def lines_post_all() -> int:
-    """Post every tenant's lines; how many tenants had any."""
+    """Post every tenant's lines; the nano-USD posted."""
     with ops_scope("find tenants with usage to post"):
         tenants = list(
             RatedLine.ops.exclude(amount_nano=F("posted_nano"))
@@ -77,9 +78,7 @@ def lines_post_all() -> int:
             .values_list("tenant_id", flat=True)
             .distinct()
         )
-    for tenant_id in tenants:
-        lines_post(tenant_id=tenant_id)
-    return len(tenants)
+    return for_each("lines_post", tenants, lambda tenant_id: lines_post(tenant_id=tenant_id))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,9 +153,7 @@ def periods_close_all() -> int:
         unbilled = RatedLine.ops.filter(day__lt=bounds(period)[1].date()).exclude(amount_nano=F("invoiced_nano"))
         done = PeriodClose.ops.filter(period=period).values("tenant_id")
         tenants = list(unbilled.exclude(tenant_id__in=done).order_by().values_list("tenant_id", flat=True).distinct())
-    for tenant_id in tenants:
-        period_close(tenant_id=tenant_id, period=period)
-    return len(tenants)
+    return for_each("period_close", tenants, lambda t: int(period_close(tenant_id=t, period=period).fresh))
 
 
 def _lock_money(tenant_id: uuid.UUID) -> None:

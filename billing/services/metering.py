@@ -16,6 +16,7 @@ from billing.metering.events import event_id
 from billing.models import DirtyHour, UsageEvent
 from billing.periods import start_of
 from billing.prices import Usage, price_books, rate
+from billing.services.sweeps import for_each
 from kit.clock import now
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
@@ -112,7 +113,7 @@ def usage_rollup(*, tenant_id: uuid.UUID) -> int:
 
 def usage_rollup_all() -> int:
     """Roll up every tenant that has dirty hours; how many hours."""
-    return sum(usage_rollup(tenant_id=tenant_id) for tenant_id in _dirty_tenants())
+    return for_each("usage_rollup", _dirty_tenants(), lambda tenant_id: usage_rollup(tenant_id=tenant_id))
 
 
 def _dirty_tenants() -> Iterable[uuid.UUID]:

@@ -15,6 +15,7 @@ from billing.models import UsageDispute, UsageEvent
 from billing.periods import from_ms
 from billing.quotas import QuotaStore
 from billing.quotas.store import Due
+from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.metrics import Counter
 from tenants.scope import ops_scope, tenant_scope
@@ -28,7 +29,8 @@ SWEPT = Counter("billing_reservations_swept_total", "Reservations past their dea
 
 def reservations_sweep(*, store: QuotaStore) -> int:
     """End every reservation past its deadline; how many."""
-    return sum(_sweep_tenant(store, uuid.UUID(hex=tenant)) for tenant in store.tenants())
+    tenants = [uuid.UUID(hex=tenant) for tenant in store.tenants()]
+    return for_each("reservations_sweep", tenants, lambda tenant_id: _sweep_tenant(store, tenant_id))
 
 
 def _sweep_tenant(store: QuotaStore, tenant_id: uuid.UUID) -> int:
@@ -79,7 +81,7 @@ def disputes_close() -> int:
             .values_list("tenant_id", flat=True)
             .distinct()
         )
-    return sum(_close_of(tenant_id) for tenant_id in tenants)
+    return for_each("disputes_close", tenants, _close_of)
 
 
 def _close_of(tenant_id: uuid.UUID) -> int:
