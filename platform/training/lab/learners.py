@@ -140,7 +140,9 @@ class HeadLearner:
     def __init__(self, config: Config, plan: Plan, features: dict[str, Tensor], lengths: Rows, classes: int) -> None:
         torch.manual_seed(config.seed)
         self._config, self._plan, self._lengths = config, plan, lengths
-        self._mean, self._spread = features["train"].mean(dim=0), features["train"].std(dim=0).clamp_min(1e-6)
+        self._mean, spread = features["train"].mean(dim=0), features["train"].std(dim=0)
+        # A dimension that hardly varies (all-MiniLM has one) must not be blown up: serving in bf16 would amplify noise.
+        self._spread = spread.clamp_min(0.05 * float(spread.median()) + 1e-9)
         self._features = {name: (part - self._mean) / self._spread for name, part in features.items()}
         self.model = nn.Linear(self._mean.numel(), classes).to(self._mean.device)
         nn.init.zeros_(self.model.weight)

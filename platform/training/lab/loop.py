@@ -80,6 +80,7 @@ class Loop:
             total_steps=self.total_steps,
             warmup=config.warmup,
             schedule=config.schedule,
+            head_factor=plan.head_factor,
         )
         self._guard = Guard(targets.classes)
         self._device = next(iter(learner.parameters.values())).device

@@ -69,7 +69,7 @@ def test_a_config_survives_a_round_trip(tmp_path: Path) -> None:
 
 def test_auto_gives_numbers_and_given_numbers_stay() -> None:
     auto = plan_for(config_from(GOOD), train_rows=15_000)
-    assert (auto.epochs, auto.batch_size, auto.learning_rate) == (6, 32, 2e-3)
+    assert (auto.epochs, auto.batch_size, auto.learning_rate) == (5, 32, 2e-3)
     given = plan_for(config_from(GOOD | {"epochs": 7, "batch_size": 5, "learning_rate": 1e-5}), train_rows=15_000)
     assert (given.epochs, given.batch_size, given.learning_rate) == (7, 5, 1e-5)
 

@@ -15,6 +15,8 @@ import torch
 
 from tests.training.lab.runs import ROOT, Outcome, artefact_tensors
 
+pytestmark = pytest.mark.slow
+
 Settings = Callable[..., dict[str, Any]]
 Run = Callable[..., Outcome]
 Start = Callable[..., "subprocess.Popen[str]"]
