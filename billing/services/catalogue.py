@@ -9,15 +9,15 @@ from kit.clock import now
 
 def catalogue_push() -> list[CatalogueEntry]:
     """Make sure that every version that is sold online has its price; repeated, it changes nothing."""
-    return [price_ensure(plan=plan) for plan in plan_book().plans.values() if plan.sold_online]
+    return [price_ensure(plan=plan, ask=True) for plan in plan_book().plans.values() if plan.sold_online]
 
 
-def price_ensure(*, plan: Plan) -> CatalogueEntry:
-    """The price of one plan version, pushed now if it never was."""
+def price_ensure(*, plan: Plan, ask: bool = False) -> CatalogueEntry:
+    """The price of one plan version, pushed now if it never was. `ask`: believe Stripe, not what we noted."""
     if plan.price_cents is None or not plan.sold_online:
         raise PlanNotSold(f"The plan {plan.name} is not sold online. Write to us for an offer.", param="plan")
     entry = CatalogueEntry.objects.filter(plan=plan.code, version=plan.version).first()
-    if entry is not None:
+    if entry is not None and not ask:
         return entry
     port = stripe_port()
     product_id = port.product_ensure(f"tunesmith_{plan.code}", name=f"Tunesmith {plan.name}", description=plan.summary)

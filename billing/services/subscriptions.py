@@ -5,8 +5,9 @@ the entitlement, and the webhook that follows finds nothing left to do.
 """
 
 import dataclasses
+import functools
 
-from billing.errors import PlanNotSold, SubscriptionMissing
+from billing.errors import PlanNotSold, StripeMissing, SubscriptionMissing
 from billing.models import BillingCustomer, Subscription
 from billing.plans import Entitlement, Plan
 from billing.selectors.subscriptions import customer_current, entitlement_now, plan_named, subscription_current
@@ -52,13 +53,18 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str) -> str:
     port = stripe_port()
     port.checkouts_expire(customer.stripe_id)
     metadata = {"tenant_id": str(current_tenant_id()), "plan": wanted.code, "plan_version": str(wanted.version)}
-    session = port.checkout_create(
+    start = functools.partial(
+        port.checkout_create,
         customer_id=customer.stripe_id,
-        price_id=price.price_id,
         success_url=success_url,
         cancel_url=cancel_url,
         metadata=metadata,
     )
+    try:
+        session = start(price_id=price.price_id)
+    except StripeMissing:
+        # The price we noted is of another Stripe account (a key was changed, the emulator was emptied).
+        session = start(price_id=price_ensure(plan=wanted, ask=True).price_id)
     audit.record(action="checkout.started", target=customer, after={"plan": wanted.code, "session": session["id"]})
     return str(session["url"])
 
@@ -86,9 +92,10 @@ def subscription_sync(*, customer: BillingCustomer, subscription_id: str, invoic
     """Fetch a subscription (and an invoice) under the tenant's lock, and derive what follows."""
     money_lock(customer.tenant_id)
     customer.refresh_from_db()
-    subscription_mirror(customer, subscription_id)
-    if invoice_id:
-        invoice_mirror(customer, invoice_id)
+    row = subscription_mirror(customer, subscription_id)
+    latest = invoice_id or (row.raw.get("latest_invoice") if row is not None else None)
+    if latest:
+        invoice_mirror(customer, latest)
     entitlement_refresh()
 
 

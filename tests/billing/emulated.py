@@ -117,11 +117,8 @@ class Emulator:
 
     def event_types(self, of: str) -> list[str]:
         """Types of the events about one object, or one customer's objects."""
-        return [
-            event.type
-            for event in self.events()
-            if of in (event.data.object.get("id"), event.data.object.get("customer"))
-        ]
+        found = [(event.type, event.data.object) for event in self.events()]
+        return [kind for kind, obj in found if obj["id"] == of or ("customer" in obj and obj["customer"] == of)]
 
 
 def wait_for(condition: Any, seconds: float = 10) -> Any:

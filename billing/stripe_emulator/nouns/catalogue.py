@@ -119,7 +119,7 @@ def _currency(text: str) -> str:
 
 def _amount(price: Obj, params: Obj) -> None:
     if "tiers" in params:
-        price["tiers"] = params["tiers"]
+        price["tiers"] = [_tier(tier) for tier in params["tiers"]]
         return
     amount, exact = params.get("unit_amount"), params.get("unit_amount_decimal")
     if amount is None and exact is None:
@@ -129,6 +129,17 @@ def _amount(price: Obj, params: Obj) -> None:
     exact = Decimal(amount) if exact is None else exact
     price["unit_amount_decimal"] = format(exact.normalize(), "f")
     price["unit_amount"] = int(exact) if exact == int(exact) else None
+
+
+def _tier(given: Obj) -> Obj:
+    """One tier; the last one, up to infinity, has no top."""
+    tier: Obj = {"up_to": None if given["up_to"] == "inf" else given["up_to"]}
+    for name in ("unit_amount", "flat_amount"):
+        exact = given.get(f"{name}_decimal", given.get(name))
+        whole = exact is not None and exact == int(exact)
+        tier[name] = int(exact) if whole else None
+        tier[f"{name}_decimal"] = None if exact is None else format(Decimal(exact).normalize(), "f")
+    return tier
 
 
 def _lookup_key(world: World, price: Obj, params: Obj) -> None:
@@ -192,10 +203,9 @@ def amount_of(price: Obj, quantity: int) -> int:
 def _tiered(price: Obj, quantity: int) -> int:
     total, below = Decimal(0), 0
     for tier in price["tiers"]:
-        top = None if tier["up_to"] == "inf" else int(tier["up_to"])
+        top = tier["up_to"]
         inside = quantity if top is None else min(quantity, top)
-        unit = Decimal(tier.get("unit_amount_decimal", tier.get("unit_amount", 0)))
-        flat = Decimal(tier.get("flat_amount", 0))
+        unit, flat = Decimal(tier["unit_amount_decimal"] or 0), Decimal(tier["flat_amount_decimal"] or 0)
         last = top is None or quantity <= top
         if price["tiers_mode"] == "volume":
             if last:

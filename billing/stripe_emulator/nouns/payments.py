@@ -111,14 +111,16 @@ def _charge(world: World, intent: Obj, method: Obj, refused: str | None) -> Obj:
         metadata=intent["metadata"],
         payment_intent=intent["id"],
         payment_method=method["id"],
-        payment_method_details={
-            "type": "card",
-            "card": {"brand": method["card"]["brand"], "last4": method["card"]["last4"]},
-        },
+        payment_method_details={"type": "card", "card": _card_shown(method)},
     )
     if refused is not None:
         charge["failure_code"], charge["failure_message"] = REFUSALS[refused]
     return world.save(charge)
+
+
+def _card_shown(method: Obj) -> Obj:
+    names = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    return {name: method["card"][name] for name in names}
 
 
 @route("POST", "/v1/payment_intents")

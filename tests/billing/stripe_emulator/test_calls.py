@@ -3,6 +3,7 @@
 import pytest
 import stripe
 
+from billing.stripe_emulator.contract.shapes import shape_problems
 from tests.billing.emulated import Emulator
 
 
@@ -121,3 +122,10 @@ def test_events_say_what_changed(emulator: Emulator) -> None:
     assert found[1].data.previous_attributes["name"] == "Before"  # type: ignore[index]
     assert found[1].data.object["name"] == "After"
     assert emulator.v1.events.list({"types": ["customer.created"], "limit": 1}).data[0].type == "customer.created"
+
+
+def test_every_event_holds_an_object_that_the_sdk_knows(emulator: Emulator) -> None:
+    emulator.subscribe()
+    for event in emulator.events():
+        assert shape_problems(event.to_dict(for_json=True)) == []
+        assert shape_problems(event.data.object.to_dict(for_json=True)) == [], event.type
