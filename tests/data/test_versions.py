@@ -103,7 +103,7 @@ def test_fixes_do_what_they_say_and_count_what_they_drop(tmp_path: Path) -> None
     plan = plan_of([{"fix": "trim"}, {"fix": "drop_duplicates"}, {"fix": "drop_conflicts"},
                     {"fix": "merge_labels", "labels": MERGE}])  # fmt: skip
     written = write_version([Part(EXAMPLE)], tmp_path / "v.parquet", plan=plan)
-    assert written.dropped["drop_conflicts"] == 9
+    assert written.dropped["drop_conflicts"] == 8
     assert 20 <= written.dropped["drop_duplicates"] <= 24
     assert len(written.labels) == 18
     texts = [row["text"] for row in pq.read_table(tmp_path / "v.parquet").to_pylist()]
