@@ -6,8 +6,6 @@ Runs as a subprocess too (`python -m data.examine REQUEST.json`), so that a host
 from __future__ import annotations
 
 import json
-import os
-import resource
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from data.columns import CHAT, LABEL, PAIRS, TEXT, Guess, Roles, resolve
 from data.example import scalar
 from data.findings import Collector, Sample, shorten
 from data.formats import Limits, Options, Row, Source, open_source
+from data.guard import cap_memory
 from data.profile import classification_profile, conversation_profile
 
 SAMPLE_ROWS = 500
@@ -158,16 +157,10 @@ def _snippet(row: Row, text: str, label: str) -> str:
     return f"{shorten(scalar(row.values.get(text)) or '')} · {scalar(row.values.get(label)) or ''}"
 
 
-def cap_memory(limit_bytes: int) -> None:
-    """Limit this process's address space growth; a file that wants more ends in a clean error."""
-    resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
-
-
 def main(argv: list[str]) -> int:
     """Examine what the request file asks for and print the JSON result to stdout."""
     request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
-    if request.get("memory_bytes"):
-        cap_memory(int(request["memory_bytes"]))
+    cap_memory(request.get("memory_bytes"))
     result = examine(
         Path(request["path"]),
         mapping=request.get("mapping"),
@@ -181,5 +174,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     raise SystemExit(main(sys.argv))

@@ -80,6 +80,11 @@ class Finding:
         """Fill one of the registry's templates with this finding's numbers."""
         return template % {"count": f"{self.count:,}", **self.params}
 
+    @property
+    def message(self) -> str:
+        """What was found, in English."""
+        return self.text(self.definition.one if self.count == 1 else self.definition.message)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form: code, level, words, count, rows, samples, fix."""
         words = self.definition
@@ -88,7 +93,7 @@ class Finding:
             "key": self.key,
             "level": words.level,
             "title": words.title,
-            "message": self.text(words.message),
+            "message": self.message,
             "expected": words.expected,
             "hint": self.text(words.hint),
             "fix": words.fix,

@@ -2,11 +2,15 @@
 
 Two streaming passes: the first learns what to keep and which split each row takes (numbers and hashes only), the
 second writes. The content hash covers the rows, not the Parquet bytes, so it is the same under every library version.
+
+Runs as a subprocess too (`python -m data.writer REQUEST.json`); the answer is `{"written": …}` or `{"refused": …}`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.checks.classification import Rules
-from data.columns import LABEL, TEXT, Roles, detect, resolve
+from data.columns import LABEL, TEXT, MappingError, Roles, detect, resolve
 from data.example import Example, Reject, example_of
 from data.facts import SPLITS, Facts
 from data.findings import Collector
-from data.fixes import DROP_BAD, FIRST_ROW, NO_CHANGE, Plan, keep_mask
+from data.fixes import DROP_BAD, FIRST_ROW, NO_CHANGE, Plan, keep_mask, plan_of
 from data.formats import Options, Source, open_source
+from data.guard import cap_memory
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions, assign
 
 SCHEMA = pa.schema([("row_id", pa.int64()), ("text", pa.string()), ("label", pa.string()), ("split", pa.string())])
@@ -130,7 +135,7 @@ def open_part(part: Part, plan: Plan, collector: Collector) -> tuple[Source, Rol
 
 def _unreadable(collector: Collector) -> CannotWrite:
     fatal = collector.fatal
-    message = fatal.text(fatal.definition.message) if fatal else "The file cannot be read."
+    message = fatal.message if fatal else "The file cannot be read."
     return CannotWrite(fatal.code if fatal else "unreadable", message)
 
 
@@ -204,3 +209,33 @@ def _table(rows: list[tuple[int, str, str, str]]) -> pa.Table:
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
+
+
+def main(argv: list[str]) -> int:
+    """Write what the request file asks for and print the JSON answer to stdout."""
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    cap_memory(request.get("memory_bytes"))
+    parts = [Part(Path(part["path"]), part["columns"], part["split"] or None) for part in request["parts"]]
+    try:
+        written = write_version(
+            parts,
+            Path(request["target"]),
+            plan=plan_of(request["fixes"]),
+            seed=request["seed"],
+            fractions=Fractions(**request["fractions"]),
+            rules=Rules(**request["rules"]),
+            tokenizer=Path(request["tokenizer"]) if request.get("tokenizer") else None,
+        )
+    except CannotWrite as refused:
+        answer: dict[str, Any] = {"refused": {"code": refused.code, "message": str(refused)}}
+    except MappingError as refused:
+        answer = {"refused": {"code": "invalid_columns", "message": str(refused)}}
+    else:
+        answer = {"written": written.as_dict()}
+    json.dump(answer, sys.stdout)
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

@@ -238,6 +238,7 @@ def test_every_code_has_words_a_level_and_a_known_fix() -> None:
     for code in CODES.values():
         assert code.level in LEVELS
         assert code.title and code.message.endswith(".") and code.hint.endswith(".")
+        assert code.one.endswith(".") and not code.one.startswith("%(count)s rows")
         assert code.fix is None or code.fix in STEPS
 
 
@@ -246,7 +247,7 @@ def test_the_example_shows_what_its_readme_promises() -> None:
     counts = {f["code"]: f["count"] for f in result["findings"]}
     assert result["rows"] >= 1200
     assert result["levels"]["blocking"] == 0
-    assert (counts["exact_duplicates"], counts["conflicting_labels"], counts["outer_space"]) == (24, 8, 6)
+    assert (counts["exact_duplicates"], counts["conflicting_labels"], counts["outer_space"]) == (25, 8, 6)
     assert {"near_duplicates", "label_spelling", "small_classes"} <= set(counts)
     assert examine(ROOT / "examples" / "support_chat.jsonl").as_dict()["levels"]["blocking"] == 0
 

@@ -108,7 +108,7 @@ def ask(policy: Policy, person: Person, method: str, route: str, ids: Ids) -> An
     body = (
         policy.bodies[method](ids) if method in policy.bodies else ({} if method in {"POST", "PUT", "PATCH"} else None)
     )
-    if policy.form:
+    if policy.form and method == "POST":
         return person.api.upload(fill(route, ids), body)
     return person.api.request(method, fill(route, ids), body)
 

@@ -1,0 +1,69 @@
+"""What can go wrong with files and datasets, in words for the caller."""
+
+from kit.errors import BadRequest, Conflict, PayloadTooLarge, Unprocessable
+
+
+class FileTooLarge(PayloadTooLarge):
+    """A file over the plan's size."""
+
+    default_code = "file_too_large"
+
+
+class StorageFull(PayloadTooLarge):
+    """The tenant's storage would go over its plan."""
+
+    default_code = "storage_limit_exceeded"
+
+
+class WrongPurpose(BadRequest):
+    """A purpose that is not offered."""
+
+    default_code = "invalid_purpose"
+
+
+class FileNotReady(Conflict):
+    """The file is still being checked."""
+
+    default_code = "file_not_ready"
+
+
+class FileInUse(Conflict):
+    """Something being made still reads the file."""
+
+    default_code = "file_in_use"
+
+
+class InvalidFile(Unprocessable):
+    """The file cannot be trained on; the message lists the blocking findings."""
+
+    default_code = "invalid_file"
+
+
+class InvalidColumns(BadRequest):
+    """A column mapping that does not fit the file."""
+
+    default_code = "invalid_columns"
+
+
+class InvalidFix(BadRequest):
+    """A fix that is unknown or wrongly filled in."""
+
+    default_code = "invalid_fix"
+
+
+class UploadClosed(Conflict):
+    """The upload is completed, cancelled or expired."""
+
+    default_code = "upload_closed"
+
+
+class UploadMismatch(BadRequest):
+    """Parts do not add up to what was announced."""
+
+    default_code = "upload_mismatch"
+
+
+class VersionNotReady(Conflict):
+    """The dataset version is still being written, or failed."""
+
+    default_code = "dataset_version_not_ready"

@@ -1,0 +1,172 @@
+"""What reads the room's tables and files, for pages, the API and other rooms. All inside the caller's scope."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pyarrow.parquet as pq
+from django.db.models import QuerySet
+
+from data.errors import VersionNotReady
+from data.findings import Collector
+from data.formats import Options, open_source
+from data.models import Dataset, DatasetVersion, File, Finding, Upload
+from kit import storage
+from kit.errors import NotFound
+from kit.ids import parse_id
+
+MAX_ROWS = 200
+
+
+def files(project_id: UUID, *, purpose: str | None = None) -> QuerySet[File]:
+    """A project's files, deleted ones left out."""
+    found = File.objects.filter(project_id=project_id, deleted_at=None)
+    return found.filter(purpose=purpose) if purpose else found  # type: ignore[no-any-return]
+
+
+def file_get(project_id: UUID, public_id: object, *, param: str | None = None) -> File:
+    """One file by its public id; NotFound for unknown, foreign and deleted ones alike."""
+    file = files(project_id).filter(pk=parse_id(File.prefix, public_id, param=param)).first()
+    if file is None:
+        raise NotFound.of(public_id, param=param)
+    return file
+
+
+def findings(file: File, *, level: str | None = None) -> QuerySet[Finding]:
+    """A file's findings, the most important first."""
+    found = Finding.objects.filter(file=file).order_by("position")
+    return found.filter(level=level) if level else found  # type: ignore[no-any-return]
+
+
+def upload_get(project_id: UUID, public_id: object) -> Upload:
+    """One upload by its public id."""
+    upload = Upload.objects.filter(project_id=project_id, pk=parse_id(Upload.prefix, public_id)).first()
+    if upload is None:
+        raise NotFound.of(public_id)
+    return upload  # type: ignore[no-any-return]
+
+
+def datasets(project_id: UUID) -> QuerySet[Dataset]:
+    """A project's datasets, deleted ones left out."""
+    return Dataset.objects.filter(project_id=project_id, deleted_at=None)  # type: ignore[no-any-return]
+
+
+def dataset_get(project_id: UUID, public_id: object, *, param: str | None = None) -> Dataset:
+    """One dataset by its public id."""
+    dataset = datasets(project_id).filter(pk=parse_id(Dataset.prefix, public_id, param=param)).first()
+    if dataset is None:
+        raise NotFound.of(public_id, param=param)
+    return dataset
+
+
+def versions(dataset: Dataset) -> QuerySet[DatasetVersion]:
+    """A dataset's versions."""
+    return DatasetVersion.objects.filter(dataset=dataset).select_related("dataset", "parent")  # type: ignore[no-any-return]
+
+
+def version_get(project_id: UUID, public_id: object, *, param: str | None = None) -> DatasetVersion:
+    """One version by its public id; those of deleted datasets are gone for the tenant."""
+    found = DatasetVersion.objects.filter(
+        project_id=project_id, pk=parse_id(DatasetVersion.prefix, public_id, param=param), dataset__deleted_at=None
+    )
+    version = found.select_related("dataset", "parent").first()
+    if version is None:
+        raise NotFound.of(public_id, param=param)
+    return version  # type: ignore[no-any-return]
+
+
+def version_ready(version: DatasetVersion) -> DatasetVersion:
+    """The version if it can be read; VersionNotReady while it is written or after it failed."""
+    if version.state == DatasetVersion.State.FAILED:
+        reason = (version.error or {}).get("message", "")
+        raise VersionNotReady(f"The dataset version {version.public_id} could not be written. {reason}")
+    if version.state != DatasetVersion.State.READY:
+        raise VersionNotReady(f"The dataset version {version.public_id} is still being written. Try again in a moment.")
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Which rows to show. `rows`: only these row numbers; `text`: a piece of the text, any case."""
+
+    label: str | None = None
+    split: str | None = None
+    rows: frozenset[int] | None = None
+    text: str = ""
+
+    def takes(self, row: dict[str, Any]) -> bool:
+        """Tell whether the filter lets a row through."""
+        return (
+            (self.label is None or row.get("label") == self.label)
+            and (self.split is None or row.get("split") == self.split)
+            and (self.rows is None or row["row_id"] in self.rows)
+            and (not self.text or self.text.casefold() in str(row.get("text", "")).casefold())
+        )
+
+
+EVERYTHING = RowFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class RowPage:
+    """Some rows, in order; `next_after` goes on from there, None at the end."""
+
+    rows: list[dict[str, Any]]
+    next_after: int | None
+
+
+def version_rows(version: DatasetVersion, *, after: int = 0, limit: int = 50, where: RowFilter = EVERYTHING) -> RowPage:
+    """A page of a ready version: {"row_id", "text", "label", "split"} with row_id over `after`. Streams, never all."""
+    version_ready(version)
+    with storage.local_path(version.storage_key) as path:
+        return _page((row for row in _parquet_rows(path, after) if where.takes(row)), limit)
+
+
+def file_rows(file: File, *, after: int = 0, limit: int = 50, where: RowFilter = EVERYTHING) -> RowPage:
+    """A page of a file as uploaded: {"row_id", "line", "text", "label", "values"}, by the roles in force.
+
+    Rows that no reader can use (ragged, broken JSON) are not among them; their findings show snippets.
+    """
+    has_header = (file.source or {}).get("has_header")
+    with storage.local_path(file.storage_key) as path:
+        source = open_source(path, Collector(), options=Options(has_header=has_header))
+        if source is None:
+            return RowPage([], None)
+        roles = file.roles
+        shown = (
+            {
+                "row_id": row.number,
+                "line": row.line,
+                "text": row.values.get(roles.get("text", "")),
+                "label": row.values.get(roles.get("label", "")),
+                "values": row.values,
+            }
+            for row in source.rows()
+            if row.number > after
+        )
+        return _page((row for row in shown if where.takes(row)), limit)
+
+
+def rows_of_finding(file: File, code: str) -> frozenset[int]:
+    """The row numbers kept for a code, over all its groups: the first thousand of each."""
+    found: set[int] = set()
+    for rows in Finding.objects.filter(file=file, code=code).values_list("rows", flat=True):
+        found.update(rows)
+    return frozenset(found)
+
+
+def _page(rows: Iterator[dict[str, Any]], limit: int) -> RowPage:
+    found = list(islice(rows, min(limit, MAX_ROWS) + 1))
+    shown = found[: min(limit, MAX_ROWS)]
+    return RowPage(shown, shown[-1]["row_id"] if len(found) > len(shown) else None)
+
+
+def _parquet_rows(path: Path, after: int) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=1_024, use_threads=False):
+            if batch["row_id"][-1].as_py() <= after:
+                continue
+            yield from (row for row in batch.to_pylist() if row["row_id"] > after)

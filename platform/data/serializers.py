@@ -1,0 +1,221 @@
+"""What the API reads and answers."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from data.findings_text import words_of
+from data.limits import MAX_KEEP_SECONDS, MIN_KEEP_SECONDS
+from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload, UploadPart
+from kit.api import StrictSerializer
+
+SEED_MAX = 2**31 - 1
+
+
+def timestamp(moment: Any) -> int | None:
+    """Unix seconds, or None."""
+    return int(moment.timestamp()) if moment else None
+
+
+class PurposeField(serializers.ChoiceField):
+    """What a file is for; the message names what is offered."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        names = " or ".join(Purpose.values)
+        messages = {"invalid_choice": f"“{{input}}” is not offered. Use {names}."}
+        super().__init__(choices=Purpose.choices, error_messages=messages, **kwargs)
+
+
+class ExpiresAfter(StrictSerializer):
+    """`expires_after`."""
+
+    anchor = serializers.ChoiceField(choices=["created_at"])
+    seconds = serializers.IntegerField(min_value=MIN_KEEP_SECONDS, max_value=MAX_KEEP_SECONDS)
+
+
+class FileCreate(StrictSerializer):
+    """The fields beside the bytes of `POST /v1/files`."""
+
+    purpose = PurposeField()
+    expires_after = ExpiresAfter(required=False)
+
+
+class UploadCreate(StrictSerializer):
+    """`POST /v1/uploads`."""
+
+    filename = serializers.CharField(max_length=255)
+    purpose = PurposeField()
+    bytes = serializers.IntegerField(min_value=1, max_value=2**62)
+    mime_type = serializers.CharField(max_length=100)
+    expires_after = ExpiresAfter(required=False)
+
+
+class UploadComplete(StrictSerializer):
+    """`POST /v1/uploads/{id}/complete`."""
+
+    part_ids = serializers.ListField(child=serializers.CharField(max_length=64), min_length=1, max_length=10_000)
+    md5 = serializers.RegexField(r"^[0-9a-fA-F]{32}$", required=False, allow_null=True)
+
+
+class Columns(StrictSerializer):
+    """Which column is what."""
+
+    text = serializers.CharField(max_length=200, required=False)
+    label = serializers.CharField(max_length=200, required=False)
+    split = serializers.CharField(max_length=200, required=False)
+
+
+class Split(StrictSerializer):
+    """Shares of validation and test."""
+
+    validation = serializers.FloatField(min_value=0, max_value=0.9, default=0.1)
+    test = serializers.FloatField(min_value=0, max_value=0.9, default=0.1)
+
+    def validate(self, data: dict[str, float]) -> dict[str, float]:
+        """Training needs at least a tenth."""
+        if data["validation"] + data["test"] > 0.9:
+            raise serializers.ValidationError("validation and test may take 0.9 together; training needs the rest.")
+        return data
+
+
+class SourceFile(StrictSerializer):
+    """One file of a dataset."""
+
+    file_id = serializers.CharField(max_length=64)
+    split = serializers.ChoiceField(choices=["train", "validation", "test"], required=False)
+
+
+class VersionFields(StrictSerializer):
+    """What a new version may say."""
+
+    columns = Columns(required=False)
+    fixes = serializers.ListField(child=serializers.DictField(), max_length=50, required=False)
+    seed = serializers.IntegerField(min_value=0, max_value=SEED_MAX, required=False)
+    split = Split(required=False)
+
+
+class DatasetCreate(VersionFields):
+    """`POST /v1/datasets`: one `file_id`, or several `files`."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    file_id = serializers.CharField(max_length=64, required=False)
+    files = serializers.ListField(child=SourceFile(), min_length=1, max_length=20, required=False)
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Exactly one way of naming the files."""
+        if ("file_id" in data) == ("files" in data):
+            raise serializers.ValidationError("Name the upload in file_id, or several in files; not both.")
+        return data
+
+
+class VersionCreate(VersionFields):
+    """`POST /v1/datasets/{id}/versions`."""
+
+    parent_id = serializers.CharField(max_length=64, required=False)
+
+
+def file_body(file: File) -> dict[str, Any]:
+    """The wire's file object, with our own fields behind `x_`."""
+    return {
+        "id": file.public_id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": timestamp(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+        "status_details": file.status_details or None,
+        "expires_at": timestamp(file.expires_at),
+        "x_sha256": file.sha256,
+        "x_task": file.task or None,
+        "x_rows": file.rows,
+        "x_format": (file.source or {}).get("kind"),
+        "x_columns": file.columns,
+        "x_roles": file.roles,
+        "x_findings": {level: file.levels.get(level, 0) for level in ("blocking", "warning", "note")},
+        "x_profile": file.profile or None,
+    }
+
+
+def finding_body(finding: Finding) -> dict[str, Any]:
+    """One finding in words and numbers."""
+    return {
+        "id": finding.public_id,
+        "object": "file.finding",
+        "code": finding.code,
+        "level": finding.level,
+        **words_of(finding),
+        "count": finding.count,
+        "rows": finding.rows,
+        "rows_complete": len(finding.rows) == finding.count,
+        "samples": finding.samples,
+        "params": finding.params,
+    }
+
+
+def upload_body(upload: Upload, file: File | None = None) -> dict[str, Any]:
+    """The wire's upload object."""
+    return {
+        "id": upload.public_id,
+        "object": "upload",
+        "bytes": upload.bytes,
+        "created_at": timestamp(upload.created_at),
+        "expires_at": timestamp(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": upload.status,
+        "file": file_body(file) if file else None,
+    }
+
+
+def part_body(part: UploadPart) -> dict[str, Any]:
+    """The wire's part object."""
+    return {
+        "id": part.public_id,
+        "object": "upload.part",
+        "created_at": timestamp(part.created_at),
+        "upload_id": part.upload.public_id,
+    }
+
+
+def version_body(version: DatasetVersion) -> dict[str, Any]:
+    """One version with its lineage."""
+    sources = version.sources.select_related("file").order_by("position")
+    return {
+        "id": version.public_id,
+        "object": "dataset.version",
+        "dataset_id": version.dataset.public_id,
+        "number": version.number,
+        "parent_id": version.parent.public_id if version.parent else None,
+        "created_at": timestamp(version.created_at),
+        "ready_at": timestamp(version.ready_at),
+        "state": version.state,
+        "error": version.error,
+        "files": [
+            {"file_id": source.file.public_id, "sha256": source.file.sha256, "split": source.split or None}
+            for source in sources
+        ],
+        "columns": version.spec["files"][0]["columns"],
+        "fixes": version.spec["fixes"],
+        "seed": version.spec["seed"],
+        "split": version.spec["split"],
+        "rows": version.rows,
+        "bytes": version.bytes,
+        "tokens": version.tokens,
+        "content_sha256": version.content_sha256 or None,
+        "labels": version.labels,
+        "splits": version.splits,
+        "dropped": version.dropped,
+    }
+
+
+def dataset_body(dataset: Dataset) -> dict[str, Any]:
+    """A dataset with its newest version."""
+    newest = dataset.versions.select_related("dataset", "parent").order_by("-number").first()
+    return {
+        "id": dataset.public_id,
+        "object": "dataset",
+        "name": dataset.name,
+        "created_at": timestamp(dataset.created_at),
+        "version": version_body(newest) if newest else None,
+    }

@@ -1,0 +1,33 @@
+"""What changes the room's tables. Other rooms call these; views and tasks too."""
+
+from data.services.datasets import dataset_create, dataset_delete, version_create, version_for_job
+from data.services.files import Stored, file_create, file_delete, file_map_columns, file_process, file_store
+from data.services.uploads import (
+    upload_assemble,
+    upload_cancel,
+    upload_complete,
+    upload_create,
+    upload_join,
+    upload_part_create,
+)
+from data.services.versions import version_write
+
+__all__ = [
+    "Stored",
+    "dataset_create",
+    "dataset_delete",
+    "file_create",
+    "file_delete",
+    "file_map_columns",
+    "file_process",
+    "file_store",
+    "upload_assemble",
+    "upload_cancel",
+    "upload_complete",
+    "upload_create",
+    "upload_join",
+    "upload_part_create",
+    "version_create",
+    "version_for_job",
+    "version_write",
+]

@@ -1,0 +1,234 @@
+"""Datasets and their versions: say what a version is made of, write it in the background, never change it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Max
+
+from data.columns import CLASSIFICATION, LABEL, SPLIT, TEXT
+from data.errors import FileNotReady, InvalidColumns, InvalidFile, InvalidFix
+from data.findings_text import blocking_summary
+from data.fixes import FixError, Plan, plan_of
+from data.models import Dataset, DatasetVersion, File, Finding, VersionSource
+from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
+from kit import outbox
+from kit.clock import now
+from kit.errors import BadRequest
+from tenants import audit
+
+MAX_FILES = 20
+SIDES = ("train", "validation", "test")
+WHOLE_SET_CODES = frozenset(("too_few_rows", "single_class", "one_row_classes"))
+"""Findings that only count for the file trained on: a validation file may well be small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of a version; `split` puts all its rows on one side."""
+
+    file: File
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a version is cut: columns by role (guesses where empty), seed, shares of validation and test."""
+
+    columns: Mapping[str, str] | None = None
+    seed: int = DEFAULT_SEED
+    fractions: Fractions = EVEN_TENTHS
+
+
+DEFAULT_SHAPE = Shape()
+
+
+def dataset_create(
+    *,
+    project_id: UUID,
+    name: str,
+    sources: Sequence[Source],
+    fixes: Sequence[Mapping[str, Any]] = (),
+    shape: Shape = DEFAULT_SHAPE,
+) -> DatasetVersion:
+    """A dataset with its first version, which is written after commit.
+
+    InvalidFile when blocking findings are left that `fixes` do not cure; InvalidColumns, InvalidFix, FileNotReady.
+    """
+    plan = _plan(fixes)
+    spec = _spec(sources, plan, shape)
+    dataset = Dataset.objects.create(project_id=project_id, name=name.strip()[:120])
+    audit.record(action="dataset.created", target=dataset, after={"name": dataset.name})
+    return _version(dataset, sources, spec, parent=None)
+
+
+def version_create(
+    *,
+    dataset: Dataset,
+    parent: DatasetVersion | None = None,
+    fixes: Sequence[Mapping[str, Any]] = (),
+    columns: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    fractions: Fractions | None = None,
+) -> DatasetVersion:
+    """A version made from `parent` (the newest by default) with further fixes.
+
+    The same request gives the same version.
+    """
+    parent = parent or dataset.versions.order_by("-number").first()
+    if parent is None:
+        raise BadRequest("This dataset has no version to start from.", param="dataset")
+    sources = [
+        Source(source.file, source.split) for source in parent.sources.select_related("file").order_by("position")
+    ]
+    gone = [source.file.filename for source in sources if source.file.deleted_at]
+    if gone:
+        raise BadRequest(
+            f"The file “{gone[0]}” of this version was deleted, so no further version can be made from it."
+        )
+    kept = Fractions(**parent.spec["split"])
+    shape = Shape(
+        columns=columns or parent.spec["files"][0]["columns"],
+        seed=parent.spec["seed"] if seed is None else seed,
+        fractions=fractions or kept,
+    )
+    spec = _spec(sources, _plan([*parent.spec["fixes"], *fixes]), shape)
+    return _version(dataset, sources, spec, parent=parent)
+
+
+def version_for_job(
+    *,
+    project_id: UUID,
+    training_file: File,
+    validation_file: File | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> DatasetVersion:
+    """The version that a job on plain files trains on: an existing one of the same make, or a new dataset's first."""
+    sources = [Source(training_file)]
+    if validation_file is not None:
+        sources.append(Source(validation_file, "validation"))
+    shape = Shape(columns=columns)
+    spec = _spec(sources, Plan(), shape)
+    twin = DatasetVersion.objects.filter(
+        project_id=project_id, spec_sha256=_digest(spec), dataset__deleted_at=None
+    ).exclude(state=DatasetVersion.State.FAILED)
+    found = twin.order_by("-id").first()
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    return dataset_create(project_id=project_id, name=training_file.filename, sources=sources, shape=shape)
+
+
+def dataset_delete(*, dataset: Dataset) -> None:
+    """Hide a dataset. Its versions stay for the models made from them."""
+    Dataset.objects.filter(pk=dataset.pk).update(deleted_at=now())
+    audit.record(action="dataset.deleted", target=dataset)
+
+
+def _plan(fixes: Sequence[Mapping[str, Any]]) -> Plan:
+    try:
+        return plan_of(fixes)
+    except FixError as error:
+        raise InvalidFix(str(error), param=error.param) from error
+
+
+def _spec(sources: Sequence[Source], plan: Plan, shape: Shape) -> dict[str, Any]:
+    """Check that the files can become a version under the plan, and describe it."""
+    if not 1 <= len(sources) <= MAX_FILES:
+        raise BadRequest(f"A dataset takes 1 to {MAX_FILES} files.", param="files")
+    if len({source.file.pk for source in sources}) != len(sources):
+        raise BadRequest("A file can be in a dataset once.", param="files")
+    files = []
+    for position, source in enumerate(sources):
+        _check_file(source.file, plan, first=position == 0)
+        columns = _columns(source.file, shape.columns)
+        files.append({"sha256": source.file.sha256, "split": source.split, "columns": columns})
+    split = {"validation": shape.fractions.validation, "test": shape.fractions.test}
+    return {"files": files, "fixes": plan.as_list(), "seed": shape.seed, "split": split}
+
+
+def _check_file(file: File, plan: Plan, *, first: bool) -> None:
+    if file.status == File.Status.UPLOADED:
+        raise FileNotReady(
+            f"The file {file.public_id} is still being checked. Wait until its status is processed.", param="file"
+        )
+    if file.status == File.Status.ERROR:
+        raise InvalidFile(f"The file {file.public_id} cannot be used. {file.status_details}", param="file")
+    if file.task and file.task != CLASSIFICATION:
+        raise InvalidFile(
+            f"The file {file.public_id} holds {file.task} rows. Datasets are made of labelled text.",
+            param="file",
+        )
+    blocking = [
+        found
+        for found in Finding.objects.filter(file=file, level="blocking").order_by("position")
+        if not (plan.steps & {found.definition.fix}) and (first or found.code not in WHOLE_SET_CODES)
+    ]
+    if blocking:
+        raise InvalidFile(blocking_summary(file.public_id, blocking), param="file")
+
+
+def _columns(file: File, chosen: Mapping[str, str] | None) -> dict[str, str]:
+    """Text, label and split columns of a file; InvalidColumns when they do not fit it."""
+    known = [guess["column"] for guess in file.columns]
+    roles = dict(file.roles)
+    for role, column in (chosen or {}).items():
+        if role not in (TEXT, LABEL, SPLIT):
+            raise InvalidColumns(f"“{role[:40]}” is not a column role here. Use text, label, split.", param="columns")
+        if column not in known:
+            raise InvalidColumns(
+                f"There is no column “{column[:80]}” in {file.public_id}. It has: {', '.join(known[:20])}.",
+                param=f"columns.{role}",
+            )
+    if chosen:
+        taken = set(chosen.values())
+        if len(taken) != len(chosen):
+            raise InvalidColumns("One column cannot have two roles.", param="columns")
+        roles = {role: column for role, column in roles.items() if column not in taken} | dict(chosen)
+    for role in (TEXT, LABEL):
+        if role not in roles:
+            raise InvalidColumns(
+                f"Choose the {role} column of {file.public_id}. It has: {', '.join(known[:20])}.",
+                param=f"columns.{role}",
+            )
+    return {role: roles[role] for role in (TEXT, LABEL, SPLIT) if role in roles}
+
+
+def _digest(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _version(
+    dataset: Dataset, sources: Sequence[Source], spec: dict[str, Any], *, parent: DatasetVersion | None
+) -> DatasetVersion:
+    """The dataset's version of this spec: the existing one, or a new row that is written after commit."""
+    digest = _digest(spec)
+    Dataset.objects.select_for_update().get(pk=dataset.pk)
+    twin = DatasetVersion.objects.filter(dataset=dataset, spec_sha256=digest).first()
+    if twin is not None and twin.state != DatasetVersion.State.FAILED:
+        return twin  # type: ignore[no-any-return]
+    if twin is not None:
+        DatasetVersion.objects.filter(pk=twin.pk).update(state=DatasetVersion.State.BUILDING, error=None, attempts=0)
+        twin.refresh_from_db()
+        _ring(twin)
+        return twin  # type: ignore[no-any-return]
+    last = DatasetVersion.objects.filter(dataset=dataset).aggregate(last=Max("number"))["last"] or 0
+    version = DatasetVersion.objects.create(
+        project_id=dataset.project_id,
+        dataset=dataset,
+        parent=parent,
+        number=last + 1,
+        spec=spec,
+        spec_sha256=digest,
+    )
+    for position, source in enumerate(sources):
+        VersionSource.objects.create(version=version, file=source.file, position=position, split=source.split)
+    audit.record(action="dataset.version_created", target=version, after={"number": version.number})
+    _ring(version)
+    return version  # type: ignore[no-any-return]
+
+
+def _ring(version: DatasetVersion) -> None:
+    outbox.ring("data.version_write", str(version.tenant_id), str(version.id), queue="ingest")
