@@ -1,6 +1,7 @@
 """`/v1/files`, `/v1/uploads`: as the official client uses them, with findings beside."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.http import FileResponse
 from rest_framework.negotiation import BaseContentNegotiation
@@ -61,12 +62,9 @@ class FilesView(MultipartView):
         room = room_for(caller.tenant_id)
         upload = self.receive(request, field="file", limit=max(room.next_bytes, 1), known=FILE_FIELDS)
         self.filename = clean_filename(upload.name)
-        body: dict[str, Any] = {name: request.data[name] for name in request.data if name == "purpose"}
-        expires = {
-            name: request.data[f"expires_after[{name}]"]
-            for name in ("anchor", "seconds")
-            if f"expires_after[{name}]" in request.data
-        }
+        form = cast("Mapping[str, Any]", request.data)
+        body = {"purpose": form["purpose"]} if "purpose" in form else {}
+        expires = {name: form[key] for name in ("anchor", "seconds") if (key := f"expires_after[{name}]") in form}
         if expires:
             body["expires_after"] = expires
         self.fields = serializers.FileCreate(data=body).read()

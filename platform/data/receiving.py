@@ -1,11 +1,11 @@
 """Taking multipart bytes in before any transaction opens: who sends, how much may come, stop when it is too much."""
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
-from rest_framework.parsers import BaseParser, MultiPartParser
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
 from kit.api import StrictJSONParser
@@ -65,9 +65,9 @@ class PreparedView(TenantAPIView):
 class MultipartView(PreparedView):
     """A view whose POST takes one file in a multipart form."""
 
-    parser_classes: ClassVar[list[type[BaseParser]]] = [MultiPartParser, StrictJSONParser]
+    parser_classes = [MultiPartParser, StrictJSONParser]
 
-    def receive(self, request: Request, *, field: str, limit: int, known: frozenset[str]) -> UploadedFile:
+    def receive(self, request: Request, *, field: str, limit: int, known: frozenset[str]) -> "UploadedFile[bytes]":
         """Parse the form; the file under `field`, spooled to disk. 415, 413 or 400 otherwise."""
         if not (request.content_type or "").startswith("multipart/form-data"):
             raise UnsupportedMediaType(f"Send multipart/form-data with the file under “{field}”.")
@@ -85,7 +85,7 @@ class MultipartView(PreparedView):
         uploads = files.getlist(field)
         if len(uploads) != 1:
             raise BadRequest(f"Send exactly one file under “{field}”; there are {len(uploads)}.", param=field)
-        return cast("UploadedFile", uploads[0])
+        return cast("UploadedFile[bytes]", uploads[0])
 
     def _check_length(self, request: Request, limit: int) -> None:
         declared = request.META.get("CONTENT_LENGTH") or ""

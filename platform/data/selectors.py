@@ -24,7 +24,7 @@ MAX_ROWS = 200
 def files(project_id: UUID, *, purpose: str | None = None) -> QuerySet[File]:
     """A project's files, deleted ones left out."""
     found = File.objects.filter(project_id=project_id, deleted_at=None)
-    return found.filter(purpose=purpose) if purpose else found  # type: ignore[no-any-return]
+    return found.filter(purpose=purpose) if purpose else found
 
 
 def file_get(project_id: UUID, public_id: object, *, param: str | None = None) -> File:
@@ -38,7 +38,7 @@ def file_get(project_id: UUID, public_id: object, *, param: str | None = None) -
 def findings(file: File, *, level: str | None = None) -> QuerySet[Finding]:
     """A file's findings, the most important first."""
     found = Finding.objects.filter(file=file).order_by("position")
-    return found.filter(level=level) if level else found  # type: ignore[no-any-return]
+    return found.filter(level=level) if level else found
 
 
 def upload_get(project_id: UUID, public_id: object) -> Upload:
@@ -46,12 +46,12 @@ def upload_get(project_id: UUID, public_id: object) -> Upload:
     upload = Upload.objects.filter(project_id=project_id, pk=parse_id(Upload.prefix, public_id)).first()
     if upload is None:
         raise NotFound.of(public_id)
-    return upload  # type: ignore[no-any-return]
+    return upload
 
 
 def datasets(project_id: UUID) -> QuerySet[Dataset]:
     """A project's datasets, deleted ones left out."""
-    return Dataset.objects.filter(project_id=project_id, deleted_at=None)  # type: ignore[no-any-return]
+    return Dataset.objects.filter(project_id=project_id, deleted_at=None)
 
 
 def dataset_get(project_id: UUID, public_id: object, *, param: str | None = None) -> Dataset:
@@ -64,7 +64,7 @@ def dataset_get(project_id: UUID, public_id: object, *, param: str | None = None
 
 def versions(dataset: Dataset) -> QuerySet[DatasetVersion]:
     """A dataset's versions."""
-    return DatasetVersion.objects.filter(dataset=dataset).select_related("dataset", "parent")  # type: ignore[no-any-return]
+    return DatasetVersion.objects.filter(dataset=dataset).select_related("dataset", "parent")
 
 
 def version_get(project_id: UUID, public_id: object, *, param: str | None = None) -> DatasetVersion:
@@ -75,7 +75,7 @@ def version_get(project_id: UUID, public_id: object, *, param: str | None = None
     version = found.select_related("dataset", "parent").first()
     if version is None:
         raise NotFound.of(public_id, param=param)
-    return version  # type: ignore[no-any-return]
+    return version
 
 
 def version_ready(version: DatasetVersion) -> DatasetVersion:

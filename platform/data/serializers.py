@@ -22,7 +22,7 @@ class PurposeField(serializers.ChoiceField):
 
     def __init__(self, **kwargs: Any) -> None:
         names = " or ".join(Purpose.values)
-        messages = {"invalid_choice": f"“{{input}}” is not offered. Use {names}."}
+        messages: dict[str, Any] = {"invalid_choice": f"“{{input}}” is not offered. Use {names}."}
         super().__init__(choices=Purpose.choices, error_messages=messages, **kwargs)
 
 
@@ -61,7 +61,7 @@ class Columns(StrictSerializer):
     """Which column is what."""
 
     text = serializers.CharField(max_length=200, required=False)
-    label = serializers.CharField(max_length=200, required=False)
+    label = serializers.CharField(max_length=200, required=False)  # type: ignore[assignment]
     split = serializers.CharField(max_length=200, required=False)
 
 

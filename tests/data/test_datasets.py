@@ -18,7 +18,8 @@ from tests.conftest import Cast, Person
 from tests.data.making import checked_file, dataset, ready_dataset, sample, stored_file
 from tests.data.test_files_api import problem
 
-DIRTY = sample() + b" padded text here ,refund\npadded text there,Refund\n" + b"\n".join(sample().split(b"\n")[1:3]) + b"\n"
+COPIES = b"\n".join(sample().split(b"\n")[1:3]) + b"\n"
+DIRTY = sample() + b" padded text here ,refund\npadded text there,Refund\n" + COPIES
 
 
 def build(person: Person, version_id: str) -> dict[str, Any]:

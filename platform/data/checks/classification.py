@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +93,7 @@ class ClassificationCheck:
             self.collector.add("single_class", params={"label": next(iter(counts))[:60]})
             return
         if rows > 1 and sum(count == 1 for count in counts.values()) > rows * 0.5:
-            params = {"labels": f"{len(counts):,}", "rows": f"{rows:,}"}
+            params: dict[str, Any] = {"labels": f"{len(counts):,}", "rows": f"{rows:,}"}
             self.collector.add("one_row_classes", params=params)
             return
         if len(counts) > self.rules.max_labels:

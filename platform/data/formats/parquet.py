@@ -130,7 +130,7 @@ def _rows(path: Path, columns: list[str], expected: int, collector: Collector) -
 
 
 def _values(column: pa.Array) -> list[Any]:
-    return column.to_pylist()  # type: ignore[no-any-return]
+    return column.to_pylist()
 
 
 def _broken(values: Iterable[Any]) -> str | None:

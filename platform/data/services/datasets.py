@@ -117,7 +117,7 @@ def version_for_job(
     ).exclude(state=DatasetVersion.State.FAILED)
     found = twin.order_by("-id").first()
     if found is not None:
-        return found  # type: ignore[no-any-return]
+        return found
     return dataset_create(project_id=project_id, name=training_file.filename, sources=sources, shape=shape)
 
 
@@ -208,12 +208,12 @@ def _version(
     Dataset.objects.select_for_update().get(pk=dataset.pk)
     twin = DatasetVersion.objects.filter(dataset=dataset, spec_sha256=digest).first()
     if twin is not None and twin.state != DatasetVersion.State.FAILED:
-        return twin  # type: ignore[no-any-return]
+        return twin
     if twin is not None:
         DatasetVersion.objects.filter(pk=twin.pk).update(state=DatasetVersion.State.BUILDING, error=None, attempts=0)
         twin.refresh_from_db()
         _ring(twin)
-        return twin  # type: ignore[no-any-return]
+        return twin
     last = DatasetVersion.objects.filter(dataset=dataset).aggregate(last=Max("number"))["last"] or 0
     version = DatasetVersion.objects.create(
         project_id=dataset.project_id,
@@ -227,7 +227,7 @@ def _version(
         VersionSource.objects.create(version=version, file=source.file, position=position, split=source.split)
     audit.record(action="dataset.version_created", target=version, after={"number": version.number})
     _ring(version)
-    return version  # type: ignore[no-any-return]
+    return version
 
 
 def _ring(version: DatasetVersion) -> None:

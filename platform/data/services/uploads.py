@@ -45,7 +45,7 @@ def upload_create(
         expires_at=now() + timedelta(seconds=UPLOAD_SECONDS),
     )
     audit.record(action="upload.created", target=upload, after={"bytes": size})
-    return upload  # type: ignore[no-any-return]
+    return upload
 
 
 def upload_part_create(*, upload: Upload, stored: Stored) -> UploadPart:
@@ -59,9 +59,7 @@ def upload_part_create(*, upload: Upload, stored: Stored) -> UploadPart:
             f"The parts already hold more than twice the {locked.bytes:,} bytes announced. Cancel and start again.",
             param="data",
         )
-    return UploadPart.objects.create(  # type: ignore[no-any-return]
-        upload=locked, bytes=stored.bytes, sha256=stored.sha256, storage_key=stored.key
-    )
+    return UploadPart.objects.create(upload=locked, bytes=stored.bytes, sha256=stored.sha256, storage_key=stored.key)
 
 
 def upload_assemble(*, upload: Upload, part_ids: Sequence[UUID]) -> Assembly:
