@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from billing.quotas import QuotaUnavailable
-from billing.services import leases, ledger, metering, reservations
+from billing.services import leases, ledger, metering, receivables, reservations
 from billing.services.stores import quota_store
 
 
@@ -15,8 +15,8 @@ def usage_rollup() -> int:
 
 @shared_task(name="billing.usage_post")
 def usage_post() -> int:
-    """Bring the ledger up to the rated lines."""
-    return ledger.lines_post_all()
+    """Bring the ledger up to the rated lines and to the invoices."""
+    return ledger.lines_post_all() + receivables.invoices_book_all()
 
 
 @shared_task(name="billing.reservations_sweep")
