@@ -163,7 +163,7 @@ class QuotaGate:
         ticket.done = True
         usage = Usage(ticket.kind, ticket.model, input_tokens, output_tokens, requests, gpu_ms)
         cost = min(rate(usage, ticket.book), ticket.reserved_nano)
-        tenant_id = UUID(hex=decision.limits.tenant)
+        tenant_id = decision.limits.tenant_id
         event = UsageEvent(
             event_id=event_id(tenant_id, ticket.request_id, ticket.kind),
             request_id=ticket.request_id,

@@ -78,10 +78,11 @@ class CompiledLimits:
     Immutable and cheap to share; the gateway keeps one per key (and model) and drops it when the plan changes.
     """
 
-    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "tenant")
+    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "tenant", "tenant_id")
 
     def __init__(self, tenant: UUID | str, limits: Iterable[Limit]) -> None:
-        self.tenant = tenant.hex if isinstance(tenant, UUID) else tenant
+        self.tenant_id = tenant if isinstance(tenant, UUID) else UUID(hex=tenant)
+        self.tenant = self.tenant_id.hex
         unique = {limit.name: limit for limit in limits}
         buckets = [limit for limit in unique.values() if limit.kind in _UNITS]
         concurrency = [limit for limit in unique.values() if limit.kind == "concurrency"]

@@ -16,6 +16,7 @@ from billing.ledger.lines import BillLine, bill_lines
 from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors.subscriptions import entitlement_for
+from billing.services.alerts import budget_alert
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.ids import new_id
@@ -70,7 +71,7 @@ def lines_post(*, tenant_id: uuid.UUID) -> int:
 
 
 def lines_post_all() -> int:
-    """Post every tenant's lines; the nano-USD posted."""
+    """Post every tenant's lines, and tell those whose spend limit fills up; the nano-USD posted."""
     with ops_scope("find tenants with usage to post"):
         tenants = list(
             RatedLine.ops.exclude(amount_nano=F("posted_nano"))
@@ -78,7 +79,13 @@ def lines_post_all() -> int:
             .values_list("tenant_id", flat=True)
             .distinct()
         )
-    return for_each("lines_post", tenants, lambda tenant_id: lines_post(tenant_id=tenant_id))
+
+    def post(tenant_id: uuid.UUID) -> int:
+        posted = lines_post(tenant_id=tenant_id)
+        budget_alert(tenant_id=tenant_id)
+        return posted
+
+    return for_each("lines_post", tenants, post)
 
 
 @dataclasses.dataclass(frozen=True)
