@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.checks.classification import Rules
+from data.checks.codes import CODES
 from data.columns import LABEL, TEXT, MappingError, Roles, detect, resolve
 from data.example import Example, Reject, example_of
 from data.facts import SPLITS, Facts
@@ -98,6 +99,7 @@ def write_version(
     facts, rejected = Facts(tokenizer), Counter[str]()
     for example in _examples(parts, plan, rejected):
         facts.add(example)
+    _check_rejected(rejected, plan)
     keep, dropped = keep_mask(facts, plan, rules.max_length)
     _check(facts, keep, rules)
     splits = _splits(facts, keep, seed, fractions)
@@ -161,6 +163,14 @@ def _examples(parts: Sequence[Part], plan: Plan, rejected: Counter[str]) -> Iter
                 rejected[finding.code] += finding.count
                 number = max(number, finding.rows[-1])
         offset += number
+
+
+def _check_rejected(rejected: Counter[str], plan: Plan) -> None:
+    """Unusable rows go only when the plan says so."""
+    if rejected and not plan.has(DROP_BAD):
+        words = ", ".join(f"{CODES[code].title.lower()}: {count:,}" for code, count in rejected.most_common())
+        message = f"{rejected.total():,} rows cannot be used ({words}). Mend them, or drop them with {DROP_BAD}."
+        raise CannotWrite(rejected.most_common(1)[0][0], message)
 
 
 def _check(facts: Facts, keep: npt.NDArray[np.bool_], rules: Rules) -> None:

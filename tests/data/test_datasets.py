@@ -10,7 +10,15 @@ from django.db.utils import DatabaseError
 from data import selectors
 from data.errors import FileNotReady, InvalidColumns, InvalidFix
 from data.models import DatasetVersion
-from data.services import dataset_create, file_map_columns, file_process, version_create, version_for_job, version_write
+from data.services import (
+    dataset_create,
+    file_map_columns,
+    file_preview,
+    file_process,
+    version_create,
+    version_for_job,
+    version_write,
+)
 from data.services.datasets import Source
 from kit import storage
 from tenants.scope import tenant_scope
@@ -160,6 +168,22 @@ def test_plain_files_of_a_job_become_one_version_however_often_it_is_asked(cast:
             version_for_job(project_id=project, training_file=training, columns={"label": "nope"})
         with pytest.raises(FileNotReady):
             version_for_job(project_id=project, training_file=stored_file(cast.owner))
+
+
+def test_a_preview_under_other_columns_changes_nothing(cast: Cast) -> None:
+    content = b"text,label,team\n" + b"".join(b"some words number %d,x,%d\n" % (i, i % 2) for i in range(30))
+    file = checked_file(cast.owner, content)
+    with tenant_scope(cast.owner.tenant.id):
+        problem(cast.owner.api.post("/v1/datasets", {"file_id": file.public_id}), 422, "invalid_file")
+        seen = file_preview(file=file, mapping={"text": "text", "label": "team"})
+        assert seen["levels"]["blocking"] == 0
+        with pytest.raises(InvalidColumns):
+            file_preview(file=file, mapping={"text": "nope"})
+        file.refresh_from_db()
+        assert file.roles["label"] == "label"
+    body = {"file_id": file.public_id, "columns": {"text": "text", "label": "team"}}
+    made = cast.owner.api.post("/v1/datasets", body).json()
+    assert set(build(cast.owner, made["version"]["id"])["labels"]) == {"0", "1"}
 
 
 def test_columns_chosen_by_hand_are_checked_again(cast: Cast) -> None:

@@ -111,11 +111,14 @@ def test_fixes_do_what_they_say_and_count_what_they_drop(tmp_path: Path) -> None
     assert len(set(texts)) == len(texts)
 
 
-def test_unusable_rows_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_unusable_rows_go_only_when_told_and_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "u.csv"
     body = "".join(f"text number {i} {'xyz' * (i % 7)},{'a' if i % 2 else 'b'}\n" for i in range(40))
     path.write_text("text,label\n,a\nragged\nfine text,\n" + body)
-    written = write_version([Part(path)], tmp_path / "v.parquet")
+    with pytest.raises(CannotWrite, match="3 rows cannot be used") as refused:
+        write_version([Part(path)], tmp_path / "v.parquet")
+    assert refused.value.code in ("empty_label", "empty_text", "ragged_rows")
+    written = write_version([Part(path)], tmp_path / "v.parquet", plan=plan_of([{"fix": "drop_bad_rows"}]))
     assert written.dropped == {"unusable:empty_label": 1, "unusable:empty_text": 1, "unusable:ragged_rows": 1}
     assert pq.read_table(tmp_path / "v.parquet")["row_id"].to_pylist()[0] == 4
 

@@ -1,7 +1,15 @@
 """What changes the room's tables. Other rooms call these; views and tasks too."""
 
 from data.services.datasets import dataset_create, dataset_delete, version_create, version_for_job
-from data.services.files import Stored, file_create, file_delete, file_map_columns, file_process, file_store
+from data.services.files import (
+    Stored,
+    file_create,
+    file_delete,
+    file_map_columns,
+    file_preview,
+    file_process,
+    file_store,
+)
 from data.services.uploads import (
     upload_assemble,
     upload_cancel,
@@ -19,6 +27,7 @@ __all__ = [
     "file_create",
     "file_delete",
     "file_map_columns",
+    "file_preview",
     "file_process",
     "file_store",
     "upload_assemble",

@@ -25,6 +25,12 @@ SIDES = ("train", "validation", "test")
 WHOLE_SET_CODES = frozenset(("too_few_rows", "single_class", "one_row_classes"))
 """Findings that only count for the file trained on: a validation file may well be small."""
 
+VALUE_CODES = WHOLE_SET_CODES | {
+    "missing_text_column", "missing_label_column", "empty_text", "empty_label", "wrong_type", "label_too_long",
+    "too_many_labels", "unknown_split",
+}  # fmt: skip
+"""Findings about the values of the columns a file was checked with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -140,16 +146,18 @@ def _spec(sources: Sequence[Source], plan: Plan, shape: Shape) -> dict[str, Any]
         raise BadRequest(f"A dataset takes 1 to {MAX_FILES} files.", param="files")
     if len({source.file.pk for source in sources}) != len(sources):
         raise BadRequest("A file can be in a dataset once.", param="files")
+    for source in sources:
+        _check_state(source.file)
     files = []
     for position, source in enumerate(sources):
-        _check_file(source.file, plan, first=position == 0)
         columns = _columns(source.file, shape.columns)
+        _check_file(source.file, plan, columns, first=position == 0)
         files.append({"sha256": source.file.sha256, "split": source.split, "columns": columns})
     split = {"validation": shape.fractions.validation, "test": shape.fractions.test}
     return {"files": files, "fixes": plan.as_list(), "seed": shape.seed, "split": split}
 
 
-def _check_file(file: File, plan: Plan, *, first: bool) -> None:
+def _check_state(file: File) -> None:
     if file.status == File.Status.UPLOADED:
         raise FileNotReady(
             f"The file {file.public_id} is still being checked. Wait until its status is processed.", param="file"
@@ -161,10 +169,21 @@ def _check_file(file: File, plan: Plan, *, first: bool) -> None:
             f"The file {file.public_id} holds {file.task} rows. Datasets are made of labelled text.",
             param="file",
         )
+
+
+def _check_file(file: File, plan: Plan, columns: Mapping[str, str], *, first: bool) -> None:
+    """InvalidFile when blocking findings are left that the plan does not cure.
+
+    Under other columns than the file was checked with, only what concerns reading it counts: the writer judges the
+    values, and refuses what the plan does not cure.
+    """
+    other = any(file.roles.get(role) != column for role, column in columns.items())
     blocking = [
         found
         for found in Finding.objects.filter(file=file, level="blocking").order_by("position")
-        if not (plan.steps & {found.definition.fix}) and (first or found.code not in WHOLE_SET_CODES)
+        if not (plan.steps & {found.definition.fix})
+        and (first or found.code not in WHOLE_SET_CODES)
+        and not (other and found.code in VALUE_CODES)
     ]
     if blocking:
         raise InvalidFile(blocking_summary(file.public_id, blocking), param="file")

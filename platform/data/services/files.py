@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 
 from data import reader
+from data.columns import IGNORE, ROLES
 from data.errors import FileInUse, FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
 from data.limits import MAX_LABELS, MAX_LENGTH, room_for, tokenizer_path
@@ -105,20 +106,37 @@ def file_map_columns(*, file: File, mapping: dict[str, str]) -> File:
     """Choose columns by hand ({} returns to the guesses) and check the file again under them."""
     if file.status == File.Status.UPLOADED:
         raise FileNotReady("The file is still being checked. Try again when its status is processed.")
-    known = [guess["column"] for guess in file.columns]
-    for role, column in mapping.items():
-        if column not in known:
-            raise InvalidColumns(
-                f"There is no column “{column[:80]}”. The file has: {', '.join(known[:20])}.", param=f"columns.{role}"
-            )
-    if len(set(mapping.values())) != len(mapping):
-        raise InvalidColumns("One column cannot have two roles.", param="columns")
+    _check_mapping(file, mapping)
     before = file.mapping
     file.mapping, file.status, file.attempts = mapping, File.Status.UPLOADED, 0
     file.save(update_fields=["mapping", "status", "attempts"])
     audit.record(action="file.columns_changed", target=file, before={"columns": before}, after={"columns": mapping})
     _ring(file)
     return file
+
+
+def _check_mapping(file: File, mapping: dict[str, str]) -> None:
+    known = [guess["column"] for guess in file.columns]
+    for role, column in mapping.items():
+        if role not in ROLES or role == IGNORE:
+            raise InvalidColumns(f"“{role[:40]}” is not a column role.", param="columns")
+        if column not in known:
+            raise InvalidColumns(
+                f"There is no column “{column[:80]}”. The file has: {', '.join(known[:20])}.", param=f"columns.{role}"
+            )
+    if len(set(mapping.values())) != len(mapping):
+        raise InvalidColumns("One column cannot have two roles.", param="columns")
+
+
+def file_preview(*, file: File, mapping: dict[str, str]) -> dict[str, Any]:
+    """What a check under other columns would say (findings, levels, profile); changes nothing. InvalidColumns."""
+    _check_mapping(file, mapping)
+    request = _request("", file) | {"mapping": mapping}
+    try:
+        with storage.local_path(file.storage_key) as path:
+            return reader.run("data.examine", request | {"path": str(path)})
+    except reader.ReaderDied as died:
+        raise InvalidColumns(f"The file could not be read under these columns: {died}.", param="columns") from died
 
 
 def file_process(*, tenant_id: UUID, file_id: UUID) -> None:
