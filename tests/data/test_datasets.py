@@ -101,7 +101,6 @@ BLOCKED = {
     "empty text": (sample() + b",refund\n", "empty_text", "drop_bad_rows"),
     "single class": (b"text,label\n" + b"".join(b"row number %d,same\n" % i for i in range(30)), "single_class", None),
     "one row per class": (b"text,label\n" + b"".join(b"row %d,l%d\n" % (i, i) for i in range(30)), "one_row", None),
-    "no label": (b"text,other\n" + b"".join(b"row %d,word%d x\n" % (i, i) for i in range(30)), "missing_label", None),
 }
 
 
@@ -127,6 +126,9 @@ def test_wrong_requests_are_refused_with_the_place_of_the_fault(cast: Cast) -> N
     problem(api.post("/v1/datasets", {"file_id": waiting}), 409, "file_not_ready")
     problem(api.post("/v1/datasets", {"file_id": broken}), 422, "invalid_file")
     problem(api.post("/v1/datasets", {"file_id": talk}), 422, "invalid_file")
+    bare = checked_file(cast.owner, b"text,other\n" + b"".join(b"row %d,word%d x\n" % (i, i) for i in range(30)))
+    message = problem(api.post("/v1/datasets", {"file_id": bare.public_id}), 400, "invalid_columns")
+    assert "Choose the label column" in message and "text, other" in message
     foreign = checked_file(cast.stranger).public_id
     problem(api.post("/v1/datasets", {"file_id": foreign}), 404)
     for body, status in (

@@ -240,7 +240,9 @@ cell = st.text(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=30), end=st.sampled_from(["\n", "\r\n"]))
 def test_whatever_the_csv_module_writes_comes_back_with_its_row_numbers(
     tmp_path: Path, rows: list[tuple[str, str]], end: str
@@ -257,7 +259,9 @@ def test_whatever_the_csv_module_writes_comes_back_with_its_row_numbers(
     assert collector.fatal is None
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(
     rows=st.lists(st.dictionaries(st.sampled_from(["text", "label", "n"]), cell, min_size=1), min_size=1, max_size=20)
 )
@@ -267,7 +271,9 @@ def test_whatever_json_writes_comes_back_with_its_line_numbers(tmp_path: Path, r
     assert [(row.number, row.values) for row in found] == list(enumerate(rows, start=1))
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(content=st.binary(max_size=400))
 def test_no_bytes_whatever_raise(tmp_path: Path, content: bytes) -> None:
     for opening in (b"", b"text,label\n", b'{"a":1}\n', b"PAR1", b"\xff\xfe"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.fixes import FixError, plan_of
@@ -17,6 +17,7 @@ from data.writer import CannotWrite, Part, write_version
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support_intents.csv"
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=120),
     seed=st.integers(0, 2**31),
