@@ -1,8 +1,9 @@
 """Decides which rows are computed next. Pure Python: knows no tensors, no threads, no clock.
 
 Rows wait in lanes: one per tenant, encoder and length class. A batch takes one encoder and one length class, so that
-little of it is padding; the tenant that has received the least work for its weight chooses which, and rows of all
-tenants then fill it in the same fair order. There is no timer: a batch is whatever waits when the last one is done.
+little of it is padding; only a small batch is filled up with rows one class shorter, because there size is worth more
+than padding costs. The tenant that has received the least work for its weight chooses the lane, and rows of all tenants
+fill the batch in the same fair order. There is no timer: a batch is whatever waits when the last one is done.
 
 Fairness is a virtual counter per tenant (work received divided by weight). A tenant that was away starts at the lowest
 counter of those present, so that silence saves nothing up; a flood from one tenant fills its own queue and no other.
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 
 from inference.errors import Overloaded
 
-LENGTH_CLASSES = (16, 32, 64, 128, 256, 512)  # tokens; a batch holds rows of one class
+LENGTH_CLASSES = (16, 32, 64, 128, 256, 512)  # tokens
+SMALL_BATCH = 16  # rows; below this, larger is faster even with padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,15 @@ class Scheduler:
             fair = sorted(self._queues.values(), key=lambda queue: queue.received)
             self._floor = fair[0].received
             group, length = fair[0].oldest_lane()
-            batch = self._fill(fair, group, length)
+            room = max(1, min(self.limits.batch_rows, self.limits.batch_tokens // length))
+            batch: list[Row] = []
+            self._fill(batch, fair, group, length, room)
+            shorter = LENGTH_CLASSES[max(LENGTH_CLASSES.index(length) - 1, 0)]
+            if shorter != length:
+                self._fill(batch, fair, group, shorter, min(room, SMALL_BATCH))
+            for queue in fair:
+                if not queue.lanes:
+                    self._leave(queue)
             if batch:
                 return batch
         return []
@@ -143,10 +153,8 @@ class Scheduler:
         """Seconds after which half of the queue should be gone."""
         return min(max(self.expected_wait_s / 2, 1.0), 30.0)
 
-    def _fill(self, fair: list[_Queue], group: Hashable, length: int) -> list[Row]:
-        """Take rows of one lane from all tenants, always from the one that received least."""
-        room = max(1, min(self.limits.batch_rows, self.limits.batch_tokens // length))
-        batch: list[Row] = []
+    def _fill(self, batch: list[Row], fair: list[_Queue], group: Hashable, length: int, room: int) -> None:
+        """Add rows of one lane from all tenants up to `room`, always from the tenant that received least."""
         sources = [(queue, lane) for queue in fair if (lane := queue.lanes.get((group, length)))]
         while sources and len(batch) < room:
             queue, lane = min(sources, key=lambda source: source[0].received)
@@ -157,10 +165,6 @@ class Scheduler:
             if not lane:
                 del queue.lanes[group, length]
                 sources.remove((queue, lane))
-        for queue in fair:
-            if not queue.lanes:
-                self._leave(queue)
-        return batch
 
     def _take(self, queue: _Queue, lane: deque[tuple[int, Row]]) -> Row | None:
         """The first row of a lane, or None if its request was cancelled meanwhile."""

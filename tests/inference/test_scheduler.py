@@ -76,7 +76,7 @@ def test_silence_saves_nothing_up():
     assert abs(rows["steady"] - rows["newcomer"]) <= 8
 
 
-def test_a_batch_holds_one_encoder_and_one_length_class():
+def test_a_batch_holds_one_encoder_and_at_most_two_neighbouring_length_classes():
     scheduler = Scheduler()
     for group in ("base", "own"):
         for cost in (5, 16, 17, 100):
@@ -84,9 +84,25 @@ def test_a_batch_holds_one_encoder_and_one_length_class():
     seen = []
     while batch := scheduler.next_batch():
         assert len({row.request.group for row in batch}) == 1
-        assert len({length_class(row.cost) for row in batch}) == 1
+        classes = {length_class(row.cost) for row in batch}
+        assert max(classes) <= 2 * min(classes)
         seen += batch
     assert len(seen) == 8
+
+
+def test_a_batch_that_is_large_enough_takes_no_shorter_rows():
+    scheduler = Scheduler()
+    scheduler.submit(request("t", rows=20, cost=30))
+    scheduler.submit(request("t", rows=20, cost=10))
+    assert {row.cost for row in scheduler.next_batch()} == {30}
+
+
+def test_a_small_batch_is_filled_with_rows_one_class_shorter():
+    scheduler = Scheduler()
+    scheduler.submit(request("t", rows=2, cost=30))
+    scheduler.submit(request("u", rows=20, cost=10))
+    costs = [row.cost for row in scheduler.next_batch()]
+    assert sorted(costs) == [10] * 14 + [30] * 2
 
 
 def test_a_batch_is_bounded_in_rows_and_in_tokens():
