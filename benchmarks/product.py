@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +83,10 @@ def uvicorn(application: str, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def ours(artefact: Path, *, stub_labels: int = 0, profile: Sequence[str] = ()) -> Iterator[Server]:
+def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
     """The product: database, quota server, engine, gateway, a tenant with a deployed model and wide limits.
 
-    `stub_labels` puts the stub in the engine's place; `profile` goes between the interpreter and uvicorn.
+    `stub_labels` puts the stub in the engine's place.
     """
     import django
 
@@ -108,8 +108,6 @@ def ours(artefact: Path, *, stub_labels: int = 0, profile: Sequence[str] = ()) -
         engine = [sys.executable, "-m", "inference", "--listen", settings.ENGINE_ADDRESS]
         if stub_labels:
             engine = [sys.executable, str(ROOT / "benchmarks" / "stub_engine.py")]
-        command = uvicorn("gateway.asgi:application", port)
-        command[1:1] = profile
         with (
             running(
                 engine,
@@ -117,7 +115,7 @@ def ours(artefact: Path, *, stub_labels: int = 0, profile: Sequence[str] = ()) -
                 ENGINE_ADDRESS=settings.ENGINE_ADDRESS,
                 STUB_LABELS=str(stub_labels),
             ),
-            running(command) as gateway,
+            running(uvicorn("gateway.asgi:application", port)) as gateway,
         ):
             until_answers(f"http://127.0.0.1:{port}/healthz", gateway)
             model, key = deployed_model(artefact)
