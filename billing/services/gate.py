@@ -25,13 +25,15 @@ from django.db import close_old_connections, connections
 from billing.metering import PostgresSink, Shipper, SpoolWriter
 from billing.prices import price_books
 from billing.quotas import Limit, QuotaGate, QuotaStore
-from billing.services.leases import lease_refill
+from billing.services.leases import lease_refill, lease_return
 from kit.metrics import Gauge
 
 logger = logging.getLogger(__name__)
 
 EXHAUSTED_SECONDS = 1.0
 """How long an empty budget is not asked for again: refused calls must not become database queries."""
+CLOSE_SECONDS = 5.0
+EVERYTHING = 10**15
 
 CAUGHT_UP = Gauge("billing_usage_shipped_until", "Unix time up to which this process's usage events are in PostgreSQL")
 
@@ -61,6 +63,7 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._wants: dict[tuple[str, str], _Want] = {}
         self._empty_until: dict[tuple[str, str], float] = {}
+        self._refilled: set[tuple[str, str]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
         self._thread.start()
@@ -81,14 +84,15 @@ class LeaseKeeper:
         return want.future
 
     def close(self) -> None:
-        """End the thread after what it is doing."""
+        """End the thread after what it is doing, and give unspent money back: another gateway will ask for its own."""
         self._queue.put(None)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CLOSE_SECONDS)
 
     def _run(self) -> None:
         while True:
             name = self._queue.get()
             if name is None:
+                self._give_back()
                 self._store.close()
                 connections.close_all()
                 return
@@ -98,8 +102,20 @@ class LeaseKeeper:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._resolve, name, want, done)
 
+    def _give_back(self) -> None:
+        until = time.monotonic() + CLOSE_SECONDS / 2
+        for tenant, name in self._refilled:
+            if time.monotonic() > until:
+                return
+            try:
+                lease_return(store=self._store, tenant_id=uuid.UUID(hex=tenant), name=name, at_most=EVERYTHING)
+            except Exception:  # the rest stays promised until it is reconciled
+                logger.info("leases stay as they are: the quota server or the database has gone first")
+                return
+
     def _refill(self, tenant: str, want: _Want) -> bool:
         close_old_connections()
+        self._refilled.add((tenant, want.limit.name))
         try:
             return lease_refill(
                 store=self._store,

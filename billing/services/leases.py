@@ -29,8 +29,8 @@ from tenants.scope import ops_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
 
-BLOCK_SHARE = 20
-"""A block is at most a twentieth of the cap …"""
+BLOCK_SHARE = 100
+"""A block is at most a hundredth of the cap: so much a lost quota server may cost a tenant for a day …"""
 BLOCK_MOST = 2 * NANO
 """… and at most two dollars, unless one call needs more."""
 QUIET = dt.timedelta(hours=24)

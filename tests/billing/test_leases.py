@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import threading
 import uuid
 
 import pytest
+from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,8 @@ from tests.billing.money import call, entitle, store_events
 from tests.billing.quota_server import QuotaServer
 from tests.conftest import Cast, make_person
 
-CAP = 100_000
+CAP = 200_000
+BLOCK = CAP // 100
 
 
 def refill(store: QuotaStore, tenant_id: uuid.UUID, wanted: int = 0) -> bool:
@@ -50,12 +53,12 @@ def spend_all(store: QuotaStore, limits: CompiledLimits, tenant_id: uuid.UUID, o
             return admitted
 
 
-def test_a_block_is_a_twentieth_of_the_cap_and_refills_run_to_the_cap(store: QuotaStore, cast: Cast) -> None:
+def test_a_block_is_a_hundredth_of_the_cap_and_refills_run_to_the_cap(store: QuotaStore, cast: Cast) -> None:
     tenant_id = cast.owner.tenant.id
     limits = entitle(tenant_id, spend_nano=CAP)
     assert refill(store, tenant_id)
-    assert promised(tenant_id) == CAP // 20
-    assert refill(store, tenant_id) and promised(tenant_id) == CAP // 20, "a full lease is not refilled"
+    assert promised(tenant_id) == BLOCK
+    assert refill(store, tenant_id) and promised(tenant_id) == BLOCK, "a full lease is not refilled"
     assert spend_all(store, limits, tenant_id, 700) == CAP // 700 * 700
     assert promised(tenant_id) == CAP
 
@@ -63,9 +66,9 @@ def test_a_block_is_a_twentieth_of_the_cap_and_refills_run_to_the_cap(store: Quo
 def test_one_call_dearer_than_a_block_gets_a_larger_one(store: QuotaStore, cast: Cast) -> None:
     tenant_id = cast.owner.tenant.id
     limits = entitle(tenant_id, spend_nano=CAP)
-    assert refill(store, tenant_id, 60_000)
-    assert store.reserve(limits, "r", nano=60_000).allowed
-    assert not refill(store, tenant_id, 60_000)
+    assert refill(store, tenant_id, 120_000)
+    assert store.reserve(limits, "r", nano=120_000).allowed
+    assert not refill(store, tenant_id, 120_000)
 
 
 def test_after_a_flush_the_lost_lease_counts_in_full(server: QuotaServer, store: QuotaStore, cast: Cast) -> None:
@@ -95,7 +98,7 @@ def test_a_closed_lease_is_reconciled_to_what_its_calls_cost(
     store_events([call(tenant_id, 2, cost=100, at=from_ms(second.now_ms))])
     assert lease_reconcile() == 0 or promised(tenant_id) > 40_000, "not before a day has passed"
     lease_reconcile(quiet=dt.timedelta(seconds=-5))
-    assert promised(tenant_id) == 3_000 + CAP // 20
+    assert promised(tenant_id) == 3_000 + BLOCK
 
 
 def test_a_lost_answer_leaves_the_block_promised(
@@ -111,8 +114,8 @@ def test_a_lost_answer_leaves_the_block_promised(
         patched.setattr(QuotaStore, "grant", lost)
         with pytest.raises(QuotaUnavailable):
             refill(store, tenant_id)
-    assert promised(tenant_id) == CAP // 20
-    assert spend_all(store, limits, tenant_id, 1000) == CAP - CAP // 20
+    assert promised(tenant_id) == BLOCK
+    assert spend_all(store, limits, tenant_id, 1000) == CAP - BLOCK
 
 
 def test_a_refused_block_is_not_promised(store: QuotaStore, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +133,28 @@ def test_unspent_money_comes_back_for_others(store: QuotaStore, cast: Cast) -> N
     limits = entitle(tenant_id, spend_nano=CAP)
     refill(store, tenant_id)
     store.reserve(limits, "r", nano=1_000)
-    assert lease_return(store=store, tenant_id=tenant_id, name="t:s", at_most=10**9) == CAP // 20 - 1_000
+    assert lease_return(store=store, tenant_id=tenant_id, name="t:s", at_most=10**9) == BLOCK - 1_000
     assert promised(tenant_id) == 1_000
+
+
+def test_keepers_at_work_at_the_same_time_never_promise_more_than_the_cap(server: QuotaServer, cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    limits = entitle(tenant_id, spend_nano=CAP)
+    admitted: list[int] = []
+
+    def work() -> None:
+        own = QuotaStore(server.url, timeout=10)
+        admitted.append(spend_all(own, limits, tenant_id, 900))
+        own.close()
+        connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert promised(tenant_id) <= CAP
+    assert CAP - 4 * 1_000 <= sum(admitted) <= CAP
 
 
 def test_a_refill_inside_a_transaction_is_a_bug(store: QuotaStore, cast: Cast) -> None:
@@ -155,9 +178,9 @@ def test_the_scheduled_net_refills_what_runs_low(store: QuotaStore, cast: Cast) 
     tenant_id = cast.owner.tenant.id
     limits = entitle(tenant_id, spend_nano=CAP)
     refill(store, tenant_id)
-    assert store.reserve(limits, "r", nano=4_500).low
+    assert store.reserve(limits, "r", nano=1_800).low
     lease_refill_all(store=store)
-    assert store.reserve(limits, "r2", nano=4_500).allowed
+    assert store.reserve(limits, "r2", nano=1_800).allowed
 
 
 def test_a_keys_own_budget_is_leased_beside_the_tenants(store: QuotaStore, cast: Cast) -> None:
@@ -169,7 +192,7 @@ def test_a_keys_own_budget_is_leased_beside_the_tenants(store: QuotaStore, cast:
         person.key_row.save()
     key_limit = Limit("key", key_id.hex, "spend", 2_000)
     limits = CompiledLimits(tenant_id, [Limit("tenant", tenant_id.hex, "spend", CAP), key_limit])
-    refill(store, tenant_id)
+    refill(store, tenant_id, 10_000)
     assert store.reserve(limits, "r", nano=100).reason == "lease"
     lease_refill(store=store, tenant_id=tenant_id, scope="key", scope_id=key_id.hex, name=key_limit.name, wanted=2_000)
     assert store.reserve(limits, "r", nano=2_000).allowed

@@ -173,3 +173,17 @@ def test_a_gateway_killed_with_kill_9_bills_every_answered_call_exactly_once(
     assert state.held == 0
     assert 0 <= state.used - 7 * 20 * len(numbers) <= 10 * 20
     store.close()
+
+
+def test_a_gateway_that_stops_cleanly_gives_unspent_money_back(gate_settings: object, cast: Cast) -> None:
+    person = cast.owner
+    limits = entitle(person.tenant.id, spend_nano=10**6)
+
+    async def main() -> None:
+        opened = open_gate()
+        assert await call(opened, person, limits, "req_1", tokens=5, used=5) == 200
+        await opened.close()
+
+    asyncio.run(main())
+    with tenant_scope(person.tenant.id):
+        assert [lease.granted_nano for lease in BudgetLease.objects.all()] == [5 * 20]
