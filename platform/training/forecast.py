@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from django.conf import settings
 
 from kit import storage
 from kit.errors import BadRequest
+from registry.bases import Base
 from registry.selectors import base_by_name
 from training.errors import FileUnusable
 from training.lab.config import Config
+from training.lab.data import auto_max_length
 from training.lab.errors import BadData
-from training.lab.estimate import estimate, measure
+from training.lab.estimate import Workload, estimate, measure
 from training.lab.plan import plan_for
+from training.lab.shape import read_shape
 from training.models import Job
 
 CEILING_MARGIN = 0.97
 """Share of the ceiling that steps may use: a step's tokens vary around their mean."""
+
+TOKENS_PER_WORD = 1.4
+SPECIAL_TOKENS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,8 @@ class Forecast:
     nano_least: int
     epochs: int
     steps_per_epoch: int
+    rows: int
+    labels: int
     max_length: int
     cut_rows: int
     learning_rate: float | str
@@ -64,15 +73,57 @@ class Forecast:
 def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
     """Count a dataset version against the job's base. `price` is nano-USD per million trained tokens."""
     base = base_by_name(job.base)
-    knobs = job.hyperparameters
     try:
         with storage.local_path(parquet_key) as data:
             work = measure(data, base.folder, method=job.method)
-        config = _config(job, base.name, learning_rate="auto")
-        plan = plan_for(config, train_rows=work.rows["train"])
-        planned = estimate(work, epochs=knobs["n_epochs"], patience=config.patience, device=device(), cores=cores())
+            if work.max_length > base.max_length:
+                work = measure(data, base.folder, method=job.method, max_length=base.max_length)
     except BadData as error:
         raise FileUnusable(str(error), param="training_file") from error
+    return _forecast(job, base, work, price)
+
+
+def forecast_profile(job: Job, profile: dict[str, Any], *, price: int) -> Forecast:
+    """The same from a file's profile alone, at once: the split is taken as it will most likely be."""
+    base = base_by_name(job.base)
+    usable = int(profile.get("usable_rows") or 0)
+    if not usable or "label_count" not in profile:
+        raise FileUnusable(
+            "No text and label columns were found in this file, so nothing can be estimated. Name them in x_columns.",
+            code="missing_columns",
+            param="x_columns",
+        )
+    total, longest = _lengths(profile["lengths"], usable)
+    parts = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    limit = auto_max_length(np.array([longest]), base.max_length)
+    work = Workload(
+        method=job.method,
+        rows={name: max(1, round(usable * part)) for name, part in parts.items()},
+        tokens={name: max(1, round(total * part)) for name, part in parts.items()},
+        labels=max(2, int(profile["label_count"])),
+        matrix_parameters=read_shape(base.folder).matrix_parameters,
+        max_length=limit,
+    )
+    return _forecast(job, base, work, price)
+
+
+def _lengths(lengths: dict[str, Any], rows: int) -> tuple[int, int]:
+    """(all tokens, the 99th percentile) of a profile; from its words where nobody has counted tokens."""
+    tokens = lengths.get("tokens") or {}
+    if tokens.get("n"):
+        return int(tokens["total"]), int(tokens["percentiles"]["p99"])
+    words = lengths["words"]
+    return (
+        int(words["total"] * TOKENS_PER_WORD) + SPECIAL_TOKENS * rows,
+        int(words["percentiles"]["p99"] * TOKENS_PER_WORD) + SPECIAL_TOKENS,
+    )
+
+
+def _forecast(job: Job, base: Base, work: Workload, price: int) -> Forecast:
+    knobs = job.hyperparameters
+    config = _config(job, base.name)
+    plan = plan_for(config, train_rows=work.rows["train"])
+    planned = estimate(work, epochs=knobs["n_epochs"], patience=config.patience, device=device(), cores=cores())
     low, high = planned.price(price)
     least = work.tokens["train"]
     multiplier = knobs["learning_rate_multiplier"]
@@ -87,13 +138,15 @@ def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
         nano_least=min(high, -(-least * price // 10**6)),
         epochs=planned.epochs,
         steps_per_epoch=math.ceil(work.rows["train"] / plan.batch_size),
+        rows=sum(work.rows.values()),
+        labels=work.labels,
         max_length=work.max_length,
         cut_rows=work.cut_rows,
         learning_rate="auto" if multiplier == "auto" else plan.learning_rate * multiplier,
     )
 
 
-def _config(job: Job, base_name: str, *, learning_rate: float | str) -> Config:
+def _config(job: Job, base_name: str) -> Config:
     knobs = job.hyperparameters
     try:
         return Config(
@@ -106,7 +159,6 @@ def _config(job: Job, base_name: str, *, learning_rate: float | str) -> Config:
             seed=job.seed,
             epochs=knobs["n_epochs"],
             batch_size=knobs["batch_size"],
-            learning_rate=learning_rate,  # type: ignore[arg-type]
         )
     except BadData as error:
         raise BadRequest(str(error), param="hyperparameters") from error

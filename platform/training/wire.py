@@ -27,7 +27,7 @@ def job_object(job: Job) -> dict[str, Any]:
         "fine_tuned_model": job.model_name if succeeded else None,
         "organization_id": public_id("org_", job.tenant_id),
         "status": states.wire(job.state),
-        "training_file": public_id("file-", job.training_file_id),
+        "training_file": training_source(job),
         "validation_file": public_id("file-", job.validation_file_id) if job.validation_file_id else None,
         "result_files": [public_id("file-", job.result_file_id)] if job.result_file_id else [],
         "trained_tokens": job.trained_tokens if succeeded else None,
@@ -39,6 +39,13 @@ def job_object(job: Job) -> dict[str, Any]:
         "metadata": job.metadata,
         **_own(job, eta, {"position": place.position, "reason": place.reason} if place else None),
     }
+
+
+def training_source(job: Job) -> str | None:
+    """What it trains on, as it was named: a file, or a dataset version."""
+    if job.training_file_id is not None:
+        return public_id("file-", job.training_file_id)
+    return None if job.dataset_version_id is None else public_id("dsv_", job.dataset_version_id)
 
 
 def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from registry.artefacts import Refused, check
 from registry.bases import catalogue, verify
-from tests.registry.making import artefact, safetensors, seal
+from tests.registry.folders import artefact, safetensors, seal
 
 
 def test_a_sound_folder_is_taken_with_every_hash(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class Job(ProjectModel):
     columns = models.JSONField(default=dict)
     metadata = models.JSONField(null=True)
     deploy = models.BooleanField(default=False)
-    training_file_id = models.UUIDField()
+    training_file_id = models.UUIDField(null=True, blank=True)
+    """Empty when a dataset version was named instead."""
     validation_file_id = models.UUIDField(null=True, blank=True)
     created_by = models.CharField(max_length=254, blank=True)
     """Who asked, in words; the audit log has the details."""

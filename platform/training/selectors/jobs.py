@@ -16,7 +16,7 @@ def jobs(project_id: UUID, *, metadata: dict[str, str] | None = None, no_metadat
     """A project's jobs, newest first; with all of the given metadata pairs, or with none at all."""
     found: QuerySet[Job] = Job.objects.filter(project_id=project_id).order_by("-id")
     if no_metadata:
-        found = found.filter(metadata=None)
+        found = found.filter(metadata__isnull=True)
     elif metadata:
         found = found.filter(metadata__contains=metadata)
     return found

@@ -10,3 +10,7 @@ sweeping.py   leases nobody renews
 events.py     the log of a job
 money.py      reserve and settle, through billing
 """
+
+from training.services.jobs import job_cancel, job_create, job_estimate
+
+__all__ = ["job_cancel", "job_create", "job_estimate"]

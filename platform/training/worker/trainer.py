@@ -22,6 +22,7 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+MODULE = "training.lab"
 MAX_LINE = 1 << 20
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -36,7 +37,7 @@ class Trainer:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "training.lab", str(config)],
+                [sys.executable, "-u", "-m", MODULE, str(config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

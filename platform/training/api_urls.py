@@ -1,0 +1,16 @@
+"""API routes of training."""
+
+from django.urls import path
+
+from training import api
+
+urlpatterns = [
+    path("fine_tuning/jobs", api.JobsView.as_view(), name="api-jobs"),
+    path("fine_tuning/jobs/estimate", api.EstimateView.as_view(), name="api-jobs-estimate"),
+    path("fine_tuning/jobs/<str:job>", api.JobView.as_view(), name="api-job"),
+    path("fine_tuning/jobs/<str:job>/cancel", api.CancelView.as_view(), name="api-job-cancel"),
+    path("fine_tuning/jobs/<str:job>/events", api.EventsView.as_view(), name="api-job-events"),
+    path("fine_tuning/jobs/<str:job>/checkpoints", api.CheckpointsView.as_view(), name="api-job-checkpoints"),
+    path("fine_tuning/jobs/<str:job>/report", api.ReportView.as_view(), name="api-job-report"),
+    path("fine_tuning/jobs/<str:job>/metrics", api.MetricsView.as_view(), name="api-job-metrics"),
+]

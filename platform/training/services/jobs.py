@@ -1,0 +1,140 @@
+"""What a person or a key asks of jobs."""
+
+import secrets
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from data.models import DatasetVersion, File
+from kit import outbox
+from kit.clock import now
+from kit.errors import BadRequest
+from kit.ids import new_id
+from registry.names import model_name
+from registry.selectors import base_by_name
+from tenants import audit
+from tenants.models import Project
+from tenants.selectors import tenant_current
+from training import plans, states
+from training.errors import JobFinished, QueueFull
+from training.models import Job
+from training.serializers import SEEDS, TASK, knobs_of
+from training.services import intake, money, queueing
+from training.services.events import News, events_append
+
+VALIDATE = "training.validate"
+DEFAULT_METHOD = "lora"
+"""Adapters share one base in memory, so they cost nothing while idle; within a point of full tuning on most data."""
+
+
+def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None = None, by: str = "") -> Job:
+    """A job from the validated body of `serializers.JobInput`. Its files are looked at after the commit."""
+    base = base_by_name(wanted["model"], plan=plans.allowance().plan)
+    task = wanted.get("x_task", TASK)
+    if task not in base.tasks:
+        raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
+    sources = _sources(project, wanted)
+    _check_room()
+    job_id = new_id()
+    suffix = wanted.get("suffix") or ""
+    seed = wanted.get("seed")
+    job: Job = Job.objects.create(
+        id=job_id,
+        project=project,
+        task=task,
+        base=base.name,
+        method=wanted.get("x_method", DEFAULT_METHOD),
+        suffix=suffix,
+        seed=secrets.randbelow(SEEDS) if seed is None else seed,
+        hyperparameters=knobs_of(wanted),
+        columns=wanted.get("x_columns") or {},
+        metadata=wanted.get("metadata"),
+        deploy=wanted.get("x_deploy", False),
+        **sources,
+        max_price_nano=wanted.get("x_max_price_usd"),
+        model_name=model_name(base=base.name, tenant_slug=tenant_current().slug, suffix=suffix, job_id=job_id),
+        key_id=key_id,
+        created_by=by[:254],
+    )
+    audit.record(action="job.created", target=job, after={"model": base.name, "method": job.method})
+    news = [
+        News(f"Created fine-tuning job: {job.public_id}", code="created"),
+        News(f"Validating training file: {wanted['training_file']}", code="validating"),
+    ]
+    events_append(job=job, news=news)
+    outbox.ring(VALIDATE, str(job.tenant_id), str(job.pk), queue="ingest")
+    return job
+
+
+def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]:
+    """The job's columns that say what it trains on."""
+    columns = wanted.get("x_columns") or {}
+    training = intake.source_of(project, wanted["training_file"], param="training_file")
+    if isinstance(training, DatasetVersion):
+        for name in ("validation_file", "x_columns"):
+            if wanted.get(name):
+                raise BadRequest(
+                    "A dataset version brings its own split and columns. Leave this field out.", param=name
+                )
+        return {"training_file_id": None, "validation_file_id": None, "dataset_version_id": training.pk}
+    intake.check_columns(training, columns)
+    if not wanted.get("validation_file"):
+        return {"training_file_id": training.pk, "validation_file_id": None}
+    validation = intake.source_of(project, wanted["validation_file"], param="validation_file")
+    if not isinstance(validation, File) or validation.pk == training.pk:
+        raise BadRequest("validation_file must be another uploaded file.", param="validation_file")
+    return {"training_file_id": training.pk, "validation_file_id": validation.pk}
+
+
+def _check_room() -> None:
+    limit = plans.allowance().queued_jobs
+    waiting = Job.objects.filter(state__in=states.WAITING).count()
+    if waiting >= limit:
+        raise QueueFull(
+            f"{waiting} jobs are waiting already, and your plan allows {limit}. "
+            "Cancel one, wait until one starts, or take a larger plan.",
+            headers={"Retry-After": "60"},
+        )
+
+
+def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Price, time and findings of a job that is not made. FileNotReady while a file is being read."""
+    base = base_by_name(wanted["model"], plan=plans.allowance().plan)
+    draft = Job(
+        id=new_id(),
+        tenant_id=project.tenant_id,
+        project=project,
+        task=wanted.get("x_task", TASK),
+        base=base.name,
+        method=wanted.get("x_method", DEFAULT_METHOD),
+        seed=wanted.get("seed") or 0,
+        hyperparameters=knobs_of(wanted),
+        columns=wanted.get("x_columns") or {},
+        max_price_nano=wanted.get("x_max_price_usd"),
+        **_sources(project, wanted),
+    )
+    return queueing.estimate(draft)
+
+
+def job_cancel(*, job: Job) -> Job:
+    """Cancel: at once while it waits, in seconds while it runs. Twice is the same; after another end, JobFinished."""
+    row: Job = Job.objects.select_for_update().get(pk=job.pk)
+    if row.state in (states.CANCELLED, states.CANCELLING):
+        return row
+    if row.is_final:
+        raise JobFinished(f"The job {row.public_id} has already {row.state}; it cannot be cancelled any more.")
+    before = row.state
+    if row.state in states.WAITING:
+        row.state, row.finished_at, row.cancel_requested_at = states.CANCELLED, now(), now()
+        row.save(update_fields=["state", "finished_at", "cancel_requested_at"])
+        money.release(row)
+        news = News("The job was cancelled before it started. Nothing is charged.", code="cancelled")
+    else:
+        Job.objects.filter(pk=row.pk).update(state=states.CANCELLING, cancel_requested_at=Now())
+        row.refresh_from_db()
+        news = News("Cancelling: the worker stops the training.", code="cancelling")
+    audit.record(action="job.cancelled", target=row, before={"state": before})
+    events_append(job=row, news=[news])
+    row.refresh_from_db()
+    return row

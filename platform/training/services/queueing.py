@@ -1,0 +1,168 @@
+"""validating_files -> queued: the files become a dataset version, the run a frozen spec, the price a reservation.
+
+Slow work (reading files, counting tokens) happens between two short transactions; whoever finishes second finds that
+the job has moved on and throws its part away.
+"""
+
+import hashlib
+import json
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from kit import outbox
+from kit.errors import ApiError, BadRequest
+from kit.money import number, usd
+from registry.selectors import base_by_name
+from tenants.scope import tenant_scope
+from training import forecast, plans, states
+from training.errors import CeilingTooLow, FileNotReady
+from training.models import Job
+from training.selectors.queue import wait_seconds
+from training.services import intake, money
+from training.services.endings import WORK
+from training.services.events import News, events_append, fail, warn
+
+SPEC_VERSION = 1
+
+
+def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
+    """Bring a job out of validating_files; returns its state. Does nothing while its files are still being read."""
+    with tenant_scope(tenant_id):
+        job = Job.objects.select_related("project").filter(pk=job_id, state=states.VALIDATING).first()
+    if job is None:
+        return ""
+    try:
+        ready = intake.prepare(job)
+        if ready is None:
+            return states.VALIDATING
+        planned = forecast.forecast(job, ready.parquet_key, price=money.price_per_million(job.base))
+        with tenant_scope(tenant_id):
+            return _queue(job_id, ready, planned)
+    except ApiError as error:
+        with tenant_scope(tenant_id):
+            return _refuse(job_id, error)
+
+
+def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str:
+    job = Job.objects.select_for_update(of=("self",)).select_related("project").get(pk=job_id)
+    if job.state != states.VALIDATING:
+        return str(job.state)
+    ceiling = ceiling_of(job, planned)
+    job.spec = spec_of(job, ready, planned, ceiling)
+    job.spec_sha256 = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
+    job.dataset_version_id = ready.version_id
+    job.estimate = planned.as_dict()
+    job.ceiling_nano = ceiling
+    job.max_runtime_seconds = plans.allowance().runtime_seconds
+    job.price_version = money.price_version()
+    _check_rows(ready)
+    job.state = states.QUEUED
+    job.save()
+    Job.objects.filter(pk=job.pk).update(queued_at=Now())
+    money.reserve(job, nano=ceiling)
+    news = [warn(f"{finding['message']}", code=finding["code"], data=finding) for finding in ready.warnings[:20]]
+    words = f"Files validated: {ready.rows:,} rows, {ready.labels} labels. The job is in the queue; it costs at most "
+    news.append(News(words + f"{usd(ceiling)}.", code="queued", data=planned.as_dict()))
+    events_append(job=job, news=news)
+    outbox.ring(WORK, queue="train")
+    return states.QUEUED
+
+
+def _refuse(job_id: UUID, error: ApiError) -> str:
+    job = Job.objects.select_for_update().get(pk=job_id)
+    if job.state != states.VALIDATING:
+        return str(job.state)
+    Job.objects.filter(pk=job_id).update(
+        state=states.FAILED,
+        finished_at=Now(),
+        error_code=(error.code or "invalid_request")[:60],
+        error_message=error.message,
+        error_param=(error.param or "")[:60],
+    )
+    events_append(job=job, news=[fail(error.message, code=error.code or "invalid_request")])
+    return states.FAILED
+
+
+def estimate(draft: Job) -> dict[str, Any]:
+    """The answer of the estimate route for a job that is not saved."""
+    seen = intake.look(draft)
+    if seen is None:
+        raise FileNotReady(
+            "The file is still being read. Ask again soon, or poll GET /v1/files/{id} until it is processed.",
+            param="training_file",
+            headers={"Retry-After": "2"},
+        )
+    answer: dict[str, Any] = {
+        "object": "fine_tuning.estimate",
+        "findings": seen.counts,
+        "queue_seconds": wait_seconds(),
+    }
+    if seen.counts["blocking"]:
+        return answer | {"tokens": 0, "price_usd": None, "seconds": None, "x_blocking": seen.blocking}
+    price = money.price_per_million(draft.base)
+    if draft.dataset_version_id is None:
+        planned = forecast.forecast_profile(draft, seen.profile, price=price)
+    else:
+        planned = forecast.forecast(draft, intake.written_key(draft.dataset_version_id), price=price)
+    ceiling = ceiling_of(draft, planned)
+    return answer | {
+        "tokens": planned.tokens_high,
+        "price_usd": {
+            "low": number(min(planned.nano_low, ceiling)),
+            "high": number(min(planned.nano_high, ceiling)),
+            "ceiling": number(ceiling),
+        },
+        "seconds": {"low": planned.seconds_low, "high": planned.seconds_high},
+        "x_epochs": planned.epochs,
+        "x_rows": planned.rows,
+        "x_labels": planned.labels,
+        "x_max_length": planned.max_length,
+        "x_cut_rows": planned.cut_rows,
+    }
+
+
+def _check_rows(ready: intake.Ready) -> None:
+    limit = plans.allowance().train_rows
+    if ready.rows > limit:
+        raise BadRequest(
+            f"The data has {ready.rows:,} rows; your plan trains on {limit:,} at most. Use a larger plan.",
+            code="too_many_rows",
+            param="training_file",
+        )
+
+
+def ceiling_of(job: Job, planned: forecast.Forecast) -> int:
+    """The most the job may cost: as asked for, or the estimate's upper end. CeilingTooLow if that buys nothing."""
+    if job.max_price_nano is None:
+        return planned.nano_high
+    if job.max_price_nano < planned.nano_least:
+        raise CeilingTooLow(
+            f"One pass over this data costs {usd(planned.nano_least)}, more than x_max_price_usd "
+            f"({usd(job.max_price_nano)}). Raise the ceiling to at least that, or train on fewer rows.",
+            param="x_max_price_usd",
+        )
+    return min(job.max_price_nano, planned.nano_high)
+
+
+def spec_of(job: Job, ready: intake.Ready, planned: forecast.Forecast, ceiling: int) -> dict[str, Any]:
+    """Everything a worker needs that must not change between attempts. Paths are added where it runs."""
+    base = base_by_name(job.base)
+    return {
+        "version": SPEC_VERSION,
+        "base_sha256": base.fingerprint,
+        "dataset_key": ready.parquet_key,
+        "dataset_sha256": ready.sha256,
+        "config": {
+            "task": job.task,
+            "base_name": job.base,
+            "method": job.method,
+            "seed": job.seed,
+            "epochs": job.hyperparameters["n_epochs"],
+            "batch_size": job.hyperparameters["batch_size"],
+            "learning_rate": planned.learning_rate,
+            "max_length": planned.max_length,
+            "max_steps": planned.steps_within(ceiling),
+        },
+    }

@@ -1,0 +1,70 @@
+"""Doorbells of training. None of them carries authority: each looks in the database for what there is to do."""
+
+import datetime as dt
+import os
+from uuid import UUID
+
+from celery import current_app, shared_task
+from celery.signals import worker_shutting_down
+from django.db.models.functions import Now
+
+from tenants.scope import ops_scope
+from training import states
+from training.models import Job
+from training.selectors.queue import places
+from training.services.endings import WORK
+from training.services.jobs import VALIDATE
+from training.services.queueing import job_validate
+from training.services.sweeping import leases_sweep
+from training.worker import duty
+
+QUEUE = "train"
+FRESH = dt.timedelta(seconds=1)
+
+
+@shared_task(name=WORK)
+def work() -> bool:
+    """Claim and run one job, if there is one for this host."""
+    return duty.work_once()
+
+
+@shared_task(name=VALIDATE)
+def validate(tenant_id: str, job_id: str) -> str:
+    """Look at a job's files and put it into the queue, or fail it with every reason."""
+    return job_validate(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+
+
+@shared_task(name="training.tick")
+def tick() -> dict[str, int]:
+    """Ring again for whatever waits: a doorbell may be lost, and a file may have become ready."""
+    with ops_scope("ring for jobs that wait"):
+        checking = list(
+            Job.ops.filter(state=states.VALIDATING, created_at__lt=Now() - FRESH).values_list("tenant_id", "pk")[:200]
+        )
+    for tenant_id, job_id in checking:
+        _send(VALIDATE, str(tenant_id), str(job_id), queue="ingest")
+    alive, free = places()
+    if free or not alive:
+        _send(WORK, queue=QUEUE)
+    return {"checking": len(checking), "places": alive, "free": free}
+
+
+@shared_task(name="training.sweep")
+def sweep() -> int:
+    """Requeue jobs whose worker stopped answering."""
+    return leases_sweep()
+
+
+SCHEDULE = {"training.tick": 2, "training.sweep": 5}
+
+
+def _send(task: str, *arguments: str, queue: str) -> None:
+    """A ring that is worthless in five seconds, since the next tick rings again."""
+    current_app.send_task(task, args=list(arguments), queue=queue, expires=5, retry=False)
+
+
+@worker_shutting_down.connect
+def _drain(**_: object) -> None:
+    """The worker was asked to leave: its trainer writes a checkpoint, its job goes back to the queue."""
+    if os.environ.get("WORKER_QUEUE") == QUEUE:
+        duty.draining.set()

@@ -1,0 +1,30 @@
+"""Fine-tuning jobs."""
+
+from tests.conftest import Person
+from tests.isolation.routes import Ids, Policy
+from tests.training.making import BASE, checked_file, create, intents
+
+
+def _job(person: Person) -> Ids:
+    return {"job": create(person).public_id}
+
+
+def _file(person: Person) -> Ids:
+    return {"file": checked_file(person, intents()).public_id}
+
+
+def _body(ids: Ids) -> Ids:
+    return {"model": BASE, "training_file": ids["file"]}
+
+
+JOBS = "v1/fine_tuning/jobs"
+POLICIES: dict[str, Policy] = {
+    JOBS: Policy("api", make=_file, success={"GET": 200, "POST": 200}, bodies={"POST": _body}, hidden={"GET": 200}),
+    f"{JOBS}/estimate": Policy("api", make=_file, success={"POST": 200}, bodies={"POST": _body}),
+    f"{JOBS}/<str:job>": Policy("api", make=_job, success={"GET": 200}),
+    f"{JOBS}/<str:job>/cancel": Policy("api", make=_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/events": Policy("api", make=_job, success={"GET": 200}),
+    f"{JOBS}/<str:job>/checkpoints": Policy("api", make=_job, success={"GET": 200}),
+    f"{JOBS}/<str:job>/report": Policy("api", make=_job, success={"GET": 409}),
+    f"{JOBS}/<str:job>/metrics": Policy("api", make=_job, success={"GET": 200}),
+}

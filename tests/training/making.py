@@ -1,0 +1,62 @@
+"""Jobs for tests, made through the product's own doors, and moved on without a broker."""
+
+import random
+from typing import Any
+
+from tenants.scope import tenant_scope
+from tests.conftest import Person
+from tests.data.making import checked_file
+from training.models import Job
+from training.selectors import job_by_public_id
+from training.services.queueing import job_validate
+
+BASE = "all-MiniLM-L6-v2"
+SAYINGS = {
+    "refund": ["I want my money back", "please refund the order", "return the payment to my card"],
+    "delivery": ["where is my parcel", "the delivery is late again", "my package got lost"],
+    "login": ["I cannot sign in", "forgot the password", "the account is locked"],
+}
+ENDINGS = ["today", "please", "thanks", "again", "for order", "since Monday", "urgently", "as promised"]
+
+
+def intents(rows: int = 120, *, seed: int = 1) -> bytes:
+    """A CSV of three easy intents, no two rows alike."""
+    rng = random.Random(seed)
+    lines = ["text,label"]
+    for number in range(rows):
+        label = list(SAYINGS)[number % 3]
+        lines.append(f"{rng.choice(SAYINGS[label])} {rng.choice(ENDINGS)} {rng.choice(ENDINGS)} {number},{label}")
+    return "\n".join(lines).encode()
+
+
+def body(person: Person, **changes: Any) -> dict[str, Any]:
+    """The body of a create on a fresh, checked file."""
+    content = changes.pop("content", None) or intents()
+    file = checked_file(person, content)
+    return {"model": BASE, "training_file": file.public_id, "x_method": "head"} | changes
+
+
+def create(person: Person, **changes: Any) -> Job:
+    """A job fresh from the API, still validating."""
+    answer = person.api.post("/v1/fine_tuning/jobs", body(person, **changes))
+    assert answer.status_code == 200, answer.content
+    return reload(person, answer.json()["id"])
+
+
+def queued(person: Person, **changes: Any) -> Job:
+    """A job in the queue."""
+    job = create(person, **changes)
+    assert job_validate(tenant_id=job.tenant_id, job_id=job.pk) == "queued"
+    return reload(person, job.public_id)
+
+
+def reload(person: Person, public_id: str) -> Job:
+    """The job as the database has it."""
+    with tenant_scope(person.tenant.id):
+        return job_by_public_id(person.project.id, public_id)
+
+
+def read(person: Person, job: Job) -> dict[str, Any]:
+    """The job as the wire has it."""
+    answer: dict[str, Any] = person.api.get(f"/v1/fine_tuning/jobs/{job.public_id}").json()
+    return answer

@@ -1,0 +1,277 @@
+"""One job on a worker, from the claim to each of its ends, with a real trainer process behind it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from billing.models import JobHold, UsageEvent
+from kit import storage
+from registry.models import Model
+from registry.selectors import version_of_job
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast, Person
+from tests.training import fake_lab
+from tests.training.making import queued, read, reload
+from training import selectors
+from training.models import Attempt, Job, JobEvent, Slot
+from training.services.sweeping import leases_sweep
+from training.worker import duty, trainer
+
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(autouse=True)
+def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The fake lab, short times, no job of another test in the queue, and a worker that is not leaving."""
+    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    settings.TRAINING_LEASE_SECONDS = 3
+    settings.TRAINING_LEASE_GRACE_SECONDS = 0
+    settings.TRAINING_RETRY_SECONDS = 0
+    settings.TRAINING_RESTART_BRAKE_SECONDS = 0
+    settings.TRAINING_SLOTS = 2
+    with ops_scope("empty the queue for a test"):
+        Job.ops.filter(state="queued").update(state="cancelled", finished_at="2026-01-01T00:00:00Z")
+        Slot.objects.all().delete()
+    duty.draining.clear()
+    yield
+    duty.draining.clear()
+
+
+def codes(person: Person, job: Job) -> list[str]:
+    """The codes of a job's messages, in order."""
+    with tenant_scope(person.tenant.id):
+        return [event.code for event in selectors.events_after(job, 0, limit=5000) if event.type == "message"]
+
+
+class Background:
+    """A worker in a thread of this process."""
+
+    def __init__(self) -> None:
+        self.thread = threading.Thread(target=self._work)
+        self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            duty.work_once()
+        finally:
+            connections.close_all()
+
+    def join(self) -> None:
+        """Until it has finished its job."""
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+
+def until(what: Any, seconds: float = 40.0) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def trainer_pid(job: Job) -> int:
+    """The process that trains a job, found by its config's path."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(str(job.pk).encode() in word and word.endswith(b"config.json") for word in words):
+            return int(folder.name)
+    raise AssertionError("no trainer is running")
+
+
+def has_checkpoint(person: Person, job: Job) -> bool:
+    """Whether a checkpoint of the job is on record."""
+    return reload(person, job.public_id).checkpoint_step > 0
+
+
+def test_a_job_that_goes_well_ends_with_a_model_a_report_and_a_bill(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL, suffix="good")
+    assert duty.work_once()
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["x_progress"], answer["trained_tokens"]) == ("succeeded", 1.0, 60)
+    assert cast.owner.api.get(f"/v1/models/{answer['fine_tuned_model']}").json()["x_job"] == job.public_id
+    assert cast.owner.api.get(answer["x_report"]).json()["gate"]["passed"]
+    assert answer["finished_at"] and answer["x_price_usd"] > 0
+    checkpoints = cast.owner.api.get(f"{JOBS}/{job.public_id}/checkpoints").json()["data"]
+    assert [point["step_number"] for point in checkpoints][:1] == [20]
+    assert checkpoints[0]["fine_tuned_model_checkpoint"] == f"{answer['fine_tuned_model']}:ckpt-step-20"
+    with tenant_scope(cast.owner.tenant.id):
+        event = UsageEvent.objects.get(kind="training")
+        assert (event.input_tokens, event.request_id) == (60, f"job:{job.pk}")
+        assert JobHold.objects.get(job_id=job.pk).state == "settled"
+        assert reload(cast.owner, job.public_id).price_nano == event.cost_nano
+        series = selectors.metric_points(job)
+        assert [step for step, _ in series["train_loss"]] == list(range(1, 21))
+        assert series["valid_macro_f1"] == [[20.0, 0.8]]
+        assert Attempt.objects.get(job=job).outcome == "succeeded"
+        assert not Slot.objects.filter(job_id=job.pk).exists()
+    assert codes(cast.owner, job)[-2:] == ["model_created", "succeeded"]
+    page = cast.owner.api.get(f"{JOBS}/{job.public_id}/events?limit=100").json()
+    numbers = [event["x_seq"] for event in page["data"]]
+    assert numbers == sorted(numbers, reverse=True)
+    assert cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel").status_code == 409
+
+
+def test_the_trainer_is_told_no_secret(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_canary")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://canary")
+    names = set(trainer.environment(Path("/tmp")))
+    assert names <= {*trainer.PASSED_ON, "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR"} | {
+        name for name in names if name.endswith("_OFFLINE")
+    }
+
+
+@pytest.mark.parametrize(
+    ("seed", "code"),
+    [(fake_lab.BAD_DATA, "bad_data"), (fake_lab.DIVERGED, "diverged"), (fake_lab.MEMORY, "out_of_memory")],
+)
+def test_a_fault_that_would_repeat_ends_the_job_with_advice_and_costs_nothing(cast: Cast, seed: int, code: str) -> None:
+    job = queued(cast.owner, seed=seed)
+    assert duty.work_once()
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["error"]["code"], answer["x_price_usd"]) == ("failed", code, 0.0)
+    with tenant_scope(cast.owner.tenant.id):
+        assert JobHold.objects.get(job_id=job.pk).state == "released"
+        assert not UsageEvent.objects.exists() and not Model.objects.exists()
+
+
+def test_a_fault_of_ours_is_tried_again_and_then_given_up_without_a_charge(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.POISON)
+    for _ in range(3):
+        until(duty.work_once)
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["error"]["code"], answer["x_price_usd"]) == ("failed", "training_crashed", 0.0)
+    with tenant_scope(cast.owner.tenant.id):
+        assert list(Attempt.objects.order_by("number").values_list("number", "outcome")) == [
+            (1, "crashed"),
+            (2, "crashed"),
+            (3, "crashed"),
+        ]
+
+
+def test_a_killed_trainer_resumes_from_its_last_checkpoint(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: has_checkpoint(cast.owner, job))
+    os.kill(trainer_pid(job), signal.SIGKILL)
+    worker.join()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.attempt) == ("queued", 1)
+    worker = Background()
+    until(lambda: "resumed" in codes(cast.owner, job))
+    cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel")
+    worker.join()
+    with tenant_scope(cast.owner.tenant.id):
+        event = JobEvent.objects.get(job=job, code="resumed")
+        assert event.data["step"] == back.checkpoint_step >= 10
+
+
+def test_a_cancel_stops_a_running_job_within_seconds(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).step > 2)
+    pid = trainer_pid(job)
+    started = time.monotonic()
+    answers = [cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel") for _ in range(2)]
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "cancelled")] * 2
+    worker.join()
+    assert time.monotonic() - started < 10
+    assert not Path(f"/proc/{pid}").exists()
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["x_state"], answer["x_price_usd"]) == ("cancelled", "cancelled", 0.0)
+    assert answer["fine_tuned_model"] is None
+
+
+def test_a_worker_that_leaves_gives_its_job_back_with_a_checkpoint_and_no_retry_counted(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).step > 12)
+    duty.draining.set()
+    worker.join()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.platform_retries) == ("queued", 0) and back.checkpoint_step > 12
+    assert duty.work_once() is False, "a leaving worker takes no job"
+    with tenant_scope(cast.owner.tenant.id):
+        assert Attempt.objects.get(job=job).outcome == "drained"
+
+
+WORKER = """
+import config.celery
+from training.worker import duty, trainer
+trainer.MODULE = {module!r}
+duty.work_once()
+"""
+
+
+def test_a_killed_worker_loses_its_lease_and_the_job_goes_on(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "TUNESMITH_HOME": str(settings.HOME),
+        "PYTHONPATH": f"{settings.ROOT}:{settings.ROOT / 'platform'}",
+        "TRAINING_LEASE_SECONDS": "3",
+        "TRAINING_HEARTBEAT_SECONDS": "1",
+    }
+    command = [sys.executable, "-c", WORKER.format(module="tests.training.fake_lab")]
+    process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
+    try:
+        until(lambda: has_checkpoint(cast.owner, job))
+        pid = trainer_pid(job)
+        process.kill()
+        process.wait()
+    finally:
+        process.kill()
+    until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    until(leases_sweep, 15)
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.attempt, back.platform_retries) == ("queued", 1, 1)
+    worker = Background()
+    until(lambda: "resumed" in codes(cast.owner, job))
+    cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel")
+    worker.join()
+    with tenant_scope(cast.owner.tenant.id):
+        assert Attempt.objects.get(job=job, number=1).outcome == "lost"
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).checkpoint_step >= 20)
+    duty.draining.set()
+    worker.join()
+    duty.draining.clear()
+    with tenant_scope(cast.owner.tenant.id):
+        newest, before = selectors.checkpoints(job).order_by("-step")[:2]
+    key = f"{newest.storage_prefix}/state.json"
+    storage.delete(key)
+    storage.write_stream(key, [b'{"step": 9999}'])
+    worker = Background()
+    until(lambda: "resumed" in codes(cast.owner, job))
+    cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel")
+    worker.join()
+    assert "checkpoint_damaged" in codes(cast.owner, job)
+    with tenant_scope(cast.owner.tenant.id):
+        assert JobEvent.objects.get(job=job, code="resumed").data["step"] == before.step
+
+
+def test_what_a_model_was_made_from_is_on_record(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    assert duty.work_once()
+    with tenant_scope(cast.owner.tenant.id):
+        version = version_of_job(job.pk)
+        assert version is not None and version.dataset_version_id == job.dataset_version_id
+        assert len(version.dataset_sha256) == 64
