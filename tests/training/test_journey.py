@@ -1,0 +1,84 @@
+"""A job from upload to model with the official client, a real Celery worker and the real lab."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+from tests.conftest import Cast
+from tests.training.making import BASE, intents
+from training.models import Slot
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def worker(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One worker for every queue, in a process of its own."""
+    Slot.objects.all().delete()
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "TUNESMITH_HOME": str(settings.HOME),
+        "PYTHONPATH": f"{settings.ROOT}:{settings.ROOT / 'platform'}",
+        "WORKER_QUEUE": "train",
+        "TRAINING_HEARTBEAT_SECONDS": "1",
+    }
+    command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", "worker", "--pool", "solo"]
+    command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
+    yield
+    process.terminate()
+    try:
+        process.wait(40)
+    finally:
+        process.kill()
+
+
+def client_of(key: str) -> Any:
+    """The official client, talking to the application in this process."""
+    transport = httpx2.WSGITransport(app=get_wsgi_application())
+    return openai.OpenAI(
+        api_key=key, base_url="http://testserver/v1", http_client=httpx2.Client(transport=transport), max_retries=0
+    )
+
+
+def test_upload_train_and_find_the_model_with_the_official_client(cast: Cast, worker: None, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["testserver"]
+    client = client_of(cast.owner.key)
+    file = client.files.create(file=("intents.csv", intents(150)), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=file.id,
+        suffix="journey",
+        seed=3,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 30}}},
+        extra_body={"x_method": "head"},
+    )
+    deadline = time.monotonic() + 240
+    seen = set()
+    while job.status not in ("succeeded", "failed", "cancelled") and time.monotonic() < deadline:
+        time.sleep(0.5)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+        seen.add(job.status)
+    assert job.status == "succeeded", job.error
+    assert seen <= {"validating_files", "queued", "running", "succeeded"}
+    assert job.fine_tuned_model and ":journey:" in job.fine_tuned_model
+    assert job.trained_tokens and job.x_price_usd > 0
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=10)]
+    assert messages[0] == "The job has successfully completed" and len(messages) > 10, "paging goes on by itself"
+    assert {model.id for model in client.models.list()} == {BASE, job.fine_tuned_model}
+    assert client.models.retrieve(job.fine_tuned_model).x_job == job.id
+    assert [one.id for one in client.fine_tuning.jobs.list(limit=1)] == [job.id]
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.cancel(job.id)
+    assert client.models.delete(job.fine_tuned_model).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(job.fine_tuned_model)

@@ -1,0 +1,190 @@
+"""The ledger of jobs holds by itself: the database refuses what must not happen, whoever writes."""
+
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, connections
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.services.entitlements import override_set
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast, Person, make_person
+from tests.training.making import queued, reload
+from training import states
+from training.errors import Fenced
+from training.models import Checkpoint, Job, JobEvent, Slot
+from training.selectors.events import thin
+from training.selectors.queue import _Picture, _play
+from training.services.checkpoints import Uploaded, checkpoint_record
+from training.services.claiming import claim, slots_keep, worker_is_dead, worker_name
+from training.services.endings import job_fail, job_reclaim
+from training.services.events import News
+from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
+
+HOST = "test-host"
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_queue() -> None:
+    """No job of another test waits, and one host has four places."""
+    with ops_scope("empty the queue for a test"):
+        Job.ops.filter(state="queued").update(state="cancelled", finished_at="2026-01-01T00:00:00Z")
+    Slot.objects.all().delete()
+    slots_keep(host=HOST, count=4, kind="cpu-fp32")
+
+
+def take() -> Lease | None:
+    """A claim by a worker of the test's host."""
+    return claim(host=HOST, worker=f"{HOST}/1/{uuid.uuid4().hex[:4]}")
+
+
+def allow(person: Person, jobs: int) -> None:
+    """Change the plan's parallel jobs."""
+    with tenant_scope(person.tenant.id):
+        override_set(reason="test", created_by="test", limits={"parallel_jobs": jobs})
+
+
+def test_the_database_holds_the_same_table_of_moves_as_the_code() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT prosrc FROM pg_proc WHERE proname = 'training_job_moves'")
+        assert cursor.fetchone()[0].strip() == states.check_sql()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": "running"},
+        {"state": "succeeded", "finished_at": "2026-01-01T00:00:00Z"},
+        {"state": "nonsense"},
+        {"event_seq": 0},
+        {"checkpoint_step": -2},
+        {"price_nano": -1},
+        {"price_nano": 10**15},
+        {"lease_token": uuid.uuid4()},
+        {"finished_at": "2026-01-01T00:00:00Z"},
+    ],
+    ids=str,
+)
+def test_the_database_refuses_an_impossible_row(cast: Cast, change: dict[str, Any]) -> None:
+    job = queued(cast.owner)
+    with pytest.raises(IntegrityError), tenant_scope(cast.owner.tenant.id):
+        Job.objects.filter(pk=job.pk).update(**change)
+
+
+def test_an_end_is_final_even_for_the_ops_role(cast: Cast) -> None:
+    job = queued(cast.owner)
+    cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/cancel")
+    with pytest.raises(IntegrityError), ops_scope("test"):
+        Job.ops.filter(pk=job.pk).update(state="queued", finished_at=None)
+
+
+def test_a_zombies_writes_have_no_effect(cast: Cast) -> None:
+    job = queued(cast.owner)
+    zombie = take()
+    assert zombie is not None and lease_advance(lease=zombie, state=states.STARTING)
+    with tenant_scope(cast.owner.tenant.id):
+        job_reclaim(job=Job.objects.select_for_update().get(pk=job.pk), reason="Lost.")
+    winner = take()
+    assert winner is not None and (winner.job_id, winner.attempt) == (job.pk, 2)
+    before = _everything(cast.owner, job)
+    for write in (
+        lambda: lease_renew(lease=zombie, standing=Standing("training", 999), news=[News("late")]),
+        lambda: lease_look(lease=zombie),
+        lambda: lease_advance(lease=zombie, state=states.RUNNING),
+        lambda: job_fail(lease=zombie, code="x", message="late"),
+        lambda: checkpoint_record(lease=zombie, uploaded=Uploaded(9, "t/x", {}, "0" * 64), metrics={}),
+    ):
+        with pytest.raises(Fenced):
+            write()
+    assert _everything(cast.owner, job) == before
+    assert lease_advance(lease=winner, state=states.STARTING)
+
+
+def _everything(person: Person, job: Job) -> list[Any]:
+    with tenant_scope(person.tenant.id):
+        return [
+            list(model.objects.filter(**{key: job.pk}).order_by("pk").values())
+            for model, key in ((Job, "pk"), (JobEvent, "job_id"), (Checkpoint, "job_id"))
+        ]
+
+
+def test_a_checkpoint_only_ever_moves_forward(cast: Cast) -> None:
+    job = queued(cast.owner)
+    lease = take()
+    assert lease is not None
+    assert checkpoint_record(lease=lease, uploaded=Uploaded(20, "t/a", {}, "0" * 64), metrics={})
+    assert not checkpoint_record(lease=lease, uploaded=Uploaded(10, "t/b", {}, "0" * 64), metrics={})
+    assert not checkpoint_record(lease=lease, uploaded=Uploaded(20, "t/c", {}, "0" * 64), metrics={})
+    assert reload(cast.owner, job.public_id).checkpoint_step == 20
+
+
+def test_the_tenant_with_fewest_running_jobs_goes_first_then_the_oldest(cast: Cast) -> None:
+    allow(cast.owner, 3)
+    first, second, third = (queued(cast.owner) for _ in range(3))
+    other = queued(cast.stranger)
+    order = [lease.job_id for lease in (take(), take(), take(), take()) if lease]
+    assert order == [first.pk, other.pk, second.pk, third.pk]
+
+
+def test_the_plans_parallel_jobs_are_never_exceeded_by_claims_at_once() -> None:
+    people = [make_person(f"burst{number}") for number in range(2)]
+    for person in people:
+        allow(person, 1)
+        for _ in range(3):
+            queued(person)
+    leases: list[Lease | None] = []
+
+    def grab() -> None:
+        try:
+            leases.append(take())
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=grab) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    won = [lease for lease in leases if lease]
+    assert sorted(lease.tenant_id for lease in won) == sorted(person.tenant.id for person in people)
+    assert len({lease.job_id for lease in won}) == 2
+
+
+def test_a_host_without_a_free_place_claims_nothing(cast: Cast) -> None:
+    queued(cast.owner)
+    Slot.objects.update(draining=True)
+    assert take() is None
+    assert claim(host="another-host", worker="another-host/1/1") is None
+
+
+def test_a_dead_worker_of_this_host_is_recognised_and_a_living_one_is_not() -> None:
+    assert not worker_is_dead(worker_name("here"), host="here")
+    assert worker_is_dead("here/999999/123", host="here")
+    assert not worker_is_dead("elsewhere/999999/123", host="here")
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=400), st.integers(8, 100))
+def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], most: int) -> None:
+    points = list(enumerate(values))
+    kept = thin(points, most)
+    assert len(kept) <= max(most, len(points) if len(points) <= most else most)
+    known = [value for value in values if value is not None]
+    if known:
+        seen = [value for _, value in kept if value is not None]
+        assert (min(seen), max(seen)) == (min(known), max(known))
+    assert [step for step, _ in kept] == sorted(step for step, _ in kept)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 4))
+def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
+    tenants = [uuid.UUID(int=number) for number in range(5)]
+    rows = [
+        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None} for owner in owners
+    ]
+    found = _play(_Picture(places=places, free=places, waiting=rows))
+    assert sorted(place.position for place in found.values()) == list(range(1, len(rows) + 1))
+    in_order = sorted(found.values(), key=lambda place: place.position)
+    assert [place.seconds for place in in_order] == sorted(place.seconds for place in in_order)
