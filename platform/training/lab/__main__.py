@@ -6,13 +6,14 @@ checkpoint, if training had begun) · 1 a fault of the platform.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import traceback
 from types import FrameType
 
-from training.lab.config import Config, read_config
+from training.lab.config import TASKS, Config, read_config
 from training.lab.errors import BadData, Stopped, translated
 from training.lab.events import Emitter, claim_stdout
 
@@ -65,9 +66,7 @@ def prepare_process() -> None:
 
 def _run(config: Config, emit: Emitter, stop: StopSignal) -> None:
     """Import the recipe only now: torch takes seconds, and a bad config should not wait for it."""
-    from training.lab import text_classification
-
-    text_classification.run(config, emit, stop)
+    importlib.import_module(f"training.lab.{TASKS[config.task]}").run(config, emit, stop)
 
 
 if __name__ == "__main__":

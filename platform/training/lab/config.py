@@ -17,7 +17,7 @@ from training.lab.errors import BadData
 Method = Literal["full", "lora", "head"]
 Auto = Literal["auto"]
 
-TASKS = ("text-classification",)
+TASKS = {"text-classification": "text_classification"}  # the recipe's module
 METHODS: tuple[str, ...] = get_args(Method)
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
