@@ -30,7 +30,16 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Kinds on the wire, and the metered kinds behind each."""
 UNUSED = frozenset(
-    {"moderations", "images", "audio_speeches", "audio_transcriptions", "vector_stores", "code_interpreter_sessions"}
+    {
+        "audio_speeches",
+        "audio_transcriptions",
+        "code_interpreter_sessions",
+        "file_search_calls",
+        "images",
+        "moderations",
+        "vector_stores",
+        "web_search_calls",
+    }
 )
 """Kinds the official client can ask for and nobody here sells: always empty."""
 PAGES = {"1d": (7, 31), "1h": (24, 168), "1m": (60, 1440)}
