@@ -55,22 +55,28 @@ class GatewayProcess:
 @pytest.fixture(scope="package")
 def gateway(django_db_setup: None) -> Iterator[GatewayProcess]:
     """The whole hot path, as in production: its own process on uvicorn."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "TUNESMITH_HOME": str(settings.HOME)}
     command = [sys.executable, "-m", "uvicorn", "gateway.asgi:application", "--port", str(port)]
     with engine_running():
         process = subprocess.Popen([*command, "--log-level", "warning", "--no-access-log"], env=environment, cwd=ROOT)
         try:
-            _wait(f"http://127.0.0.1:{port}/healthz", process)
+            until_answers(f"http://127.0.0.1:{port}/healthz", process)
             yield GatewayProcess(f"http://127.0.0.1:{port}", process)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a fresh process serves."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, "the gateway ended before it was ready"
