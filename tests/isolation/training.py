@@ -1,11 +1,15 @@
 """Fine-tuning jobs."""
 
+from billing.services.entitlements import override_set
+from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
 from tests.training.making import BASE, checked_file, create, intents
 
 
 def _job(person: Person) -> Ids:
+    with tenant_scope(person.tenant.id):
+        override_set(reason="many tries", created_by="test", limits={"queued_jobs": 1000})
     return {"job": create(person).public_id}
 
 
