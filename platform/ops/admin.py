@@ -9,9 +9,10 @@ from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django import forms
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.db import models
+from django.db.models import Count, Q, Sum
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -20,15 +21,18 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action
 
-from billing.models import EntitlementOverride, StripeEvent
+from billing.models import EntitlementOverride, StripeEvent, UsageHour
+from billing.selectors.subscriptions import entitlement_for
+from kit.clock import now
 from kit.errors import ApiError
 from kit.http import client_ip
+from kit.money import usd
 from ops import services
 from ops.forms import OverrideForm, ReasonForm
 from ops.services import Staff
 from ops.site import staff
 from ops.tables import ReadOnly, generic, register_all
-from tenants.models import AuditEvent, Tenant, User
+from tenants.models import ApiKey, AuditEvent, Member, Tenant, User
 from training.models import Job
 
 Work = Callable[[Staff, Any], Any]
@@ -46,12 +50,13 @@ class WithActions(ReadOnly):
         text: Any,
         work: Work,
         form_class: type[ReasonForm] = ReasonForm,
+        **options: Any,
     ) -> HttpResponseBase:
         """The page that asks why; on POST the work, then back to the row."""
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
-        form = form_class(request.POST if request.method == "POST" else None)
+        form = form_class(request.POST if request.method == "POST" else None, **options)
         if form.is_valid() and self._worked(request, form, work):
             messages.success(request, _("Done: %(title)s.") % {"title": title})
             return redirect(self.row_url(row))
@@ -91,6 +96,52 @@ class TenantTable(WithActions):
     search_fields = ("name", "slug")
     ordering = ("-created_at",)
     actions_detail = ("suspend", "reopen", "override")
+    fields = ("name", "shown_id", "slug", "status", "created_at", "plan", "people", "jobs", "keys", "spent")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The row's own columns, and what staff ask about first."""
+        return self.fields
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Suspend what works, reopen what does not."""
+        row = self.get_object(request, str(object_id))
+        idle = "reopen" if row is not None and row.status == Tenant.Status.ACTIVE else "suspend"
+        return [one for one in super().get_actions_detail(request, object_id) if not one.action_name.endswith(idle)]
+
+    @admin.display(description=_("ID"))
+    def shown_id(self, row: Tenant) -> str:
+        """As on the wire."""
+        return row.public_id
+
+    @admin.display(description=_("Plan"))
+    def plan(self, row: Tenant) -> str:
+        """What it may do now."""
+        found = entitlement_for(row.pk)
+        return f"{found.plan} {found.plan_version} ({found.standing})"
+
+    @admin.display(description=_("Members"))
+    def people(self, row: Tenant) -> str:
+        """Who, with roles."""
+        seats = Member.ops.select_related("user").filter(tenant=row).order_by("created_at")[:20]
+        return ", ".join(f"{seat.user.email} ({seat.role})" for seat in seats)
+
+    @admin.display(description=_("Jobs"))
+    def jobs(self, row: Tenant) -> str:
+        """By state."""
+        counts = Job.ops.filter(tenant=row).values_list("state").annotate(n=Count("pk"))
+        return ", ".join(f"{n} {state}" for state, n in sorted(counts)) or "–"
+
+    @admin.display(description=_("Open API keys"))
+    def keys(self, row: Tenant) -> int:
+        """Neither revoked nor expired."""
+        alive = ApiKey.ops.filter(tenant=row, revoked_at=None)
+        return int(alive.filter(Q(expires_at=None) | Q(expires_at__gt=now())).count())
+
+    @admin.display(description=_("Used this month"))
+    def spent(self, row: Tenant) -> str:
+        """By the hourly sums."""
+        first = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return usd(UsageHour.ops.filter(tenant=row, hour__gte=first).aggregate(n=Sum("cost_nano"))["n"] or 0)
 
     @action(description=_("Suspend"), url_path="suspend", icon="block")
     def suspend(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -123,6 +174,7 @@ class TenantTable(WithActions):
             title=_("Override quota"),
             text=_("The newest override of a limit counts. It can be taken back under Entitlement overrides."),
             form_class=OverrideForm,
+            present=entitlement_for(UUID(object_id)).limits if self.get_object(request, object_id) else None,
             work=lambda by, form: services.quota_override(
                 tenant_id=UUID(object_id),
                 by=by,

@@ -9,7 +9,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from billing.plans import PlanLimits
 from billing.selectors.subscriptions import plans_offered
-from kit.money import parse_usd
+from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
 
 
@@ -25,8 +25,21 @@ class ReasonForm(forms.Form):
     )
 
 
-def _limit_names() -> list[tuple[str, str]]:
-    return [("", "–"), *((name, name.replace("_", " ")) for name in PlanLimits.__dataclass_fields__)]
+def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:
+    """Every limit, with what it is now."""
+    names = PlanLimits.__dataclass_fields__
+    return [
+        ("", "–"),
+        *((name, f"{name.replace('_', ' ').removesuffix(' nano')}{_now(present, name)}") for name in names),
+    ]
+
+
+def _now(present: PlanLimits | None, name: str) -> str:
+    if present is None:
+        return ""
+    value = getattr(present, name)
+    shown = usd(value) if name.endswith("_nano") else f"{value:,}" if isinstance(value, int) else str(value)
+    return f" (now {shown})"
 
 
 class OverrideForm(ReasonForm):
@@ -49,10 +62,10 @@ class OverrideForm(ReasonForm):
     )
     field_order = ["limit", "value", "plan", "valid_until", "reason"]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, present: PlanLimits | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         plans = [("", "–"), *((plan.code, plan.name) for plan in plans_offered())]
-        for name, choices in (("limit", _limit_names()), ("plan", plans)):
+        for name, choices in (("limit", _limit_names(present)), ("plan", plans)):
             field = self.fields[name]
             assert isinstance(field, forms.ChoiceField)  # noqa: S101
             field.choices = choices

@@ -88,9 +88,24 @@ class StaffSite(UnfoldAdminSite):
         answer: HttpResponseBase = super().index(request, {**dashboard.context(), **(extra_context or {})})
         return answer
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The list of tables, with plurals that English knows."""
+        listed: list[Any] = super().get_app_list(request, app_label)
+        for app in listed:
+            for table in app["models"]:
+                table["name"] = plural(str(table["name"]))
+        return listed
+
     def _home(self, request: HttpRequest) -> str:
         wanted = request.GET.get("next", "")
         return wanted if wanted.startswith("/staff/") and "//" not in wanted else "/staff/"
+
+
+def plural(word: str) -> str:
+    """Django's plural (an appended s) put right: entrys → entries, pushs → pushes."""
+    if word.endswith("ys") and word[-3:-2] not in "aeiou":
+        return word[:-2] + "ies"
+    return word[:-1] + "es" if word.endswith(("shs", "chs", "xs")) else word
 
 
 staff = StaffSite(name="admin")

@@ -1,5 +1,6 @@
 """People pages: organisations, members, invitations, keys, audit log, settings."""
 
+from billing.services.entitlements import plan_grant
 from tenants.access import PERMISSIONS, AuthContext
 from tenants.models import Member, Role
 from tenants.scope import tenant_scope
@@ -25,6 +26,13 @@ def owner_context(person: Person) -> AuthContext:
         scopes=PERMISSIONS[Role.OWNER],
         role=Role.OWNER,
     )
+
+
+def _roomy(person: Person) -> Ids:
+    """A plan that one more seat or project fits."""
+    with tenant_scope(person.tenant.id):
+        plan_grant(plan="enterprise", reason="tests", created_by="tests")
+    return {}
 
 
 def _key(person: Person) -> Ids:
@@ -62,6 +70,7 @@ POLICIES: dict[str, Policy] = {
     "o/<slug:org>/members": Policy(
         "page",
         success={"GET": 200, "POST": 302},
+        make=_roomy,
         bodies={"POST": lambda ids: {"email": "new@example.com", "role": "viewer"}},
     ),
     "o/<slug:org>/members/<str:member>/role": Policy(
@@ -73,7 +82,9 @@ POLICIES: dict[str, Policy] = {
     "o/<slug:org>/audit": Policy("page", success={"GET": 200}),
     "o/<slug:org>/audit.csv": Policy("page", success={"GET": 200}),
     SETTINGS: Policy("page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Renamed"}}),
-    f"{SETTINGS}/projects": Policy("page", success={"POST": 302}, bodies={"POST": lambda ids: {"name": "Third"}}),
+    f"{SETTINGS}/projects": Policy(
+        "page", success={"POST": 302}, make=_roomy, bodies={"POST": lambda ids: {"name": "Third"}}
+    ),
     f"{SETTINGS}/projects/<str:target>": Policy(
         "page", success={"POST": 302}, make=_project, bodies={"POST": lambda ids: {"name": "Renamed"}}
     ),

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from console.people.mail import invitation_link, lands_here, send_invitation
+from console.people.room import seat_needed
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.ids import parse_id
@@ -113,14 +114,15 @@ class MembersPage(_Members):
         inviter = request.user
         assert isinstance(inviter, User)  # noqa: S101 - behind the console's door
         if form.is_valid():
-            values = form.cleaned_data
-            made = self.attempt(
-                form,
-                lambda: invitation_create(email=values["email"], role=values["role"], invited_by=inviter, by=self.auth),
-            )
+            made = self.attempt(form, lambda: self.invite(form.cleaned_data, inviter))
             if made is not None:
                 return self.done(self.org_path("members"), self.mail(*made))
         return self.listing(form, 422)
+
+    def invite(self, values: dict[str, Any], inviter: User) -> tuple[Invitation, str]:
+        """An invitation, if the plan has a seat left."""
+        seat_needed(values["email"])
+        return invitation_create(email=values["email"], role=values["role"], invited_by=inviter, by=self.auth)
 
 
 class ChangeRole(_Members):

@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from console.people.room import project_needed
 from console.views.base import ConsoleView
 from kit.errors import NotFound
 from kit.ids import parse_id
@@ -102,10 +103,15 @@ class NewProject(_Settings):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make it."""
         form = ProjectForm(request.POST, auto_id="new_project_%s")
-        made = form.is_valid() and self.attempt(form, lambda: project_create(name=form.cleaned_data["name"]))
+        made = form.is_valid() and self.attempt(form, lambda: self.create(form.cleaned_data["name"]))
         if made:
             return self.done(self.org_path("settings"), _t("%(name)s is ready.") % {"name": made.name})
         return self.listing(422, project_form=form)
+
+    def create(self, name: str) -> Project:
+        """A project, if the plan has room for it."""
+        project_needed()
+        return project_create(name=name)
 
 
 class RenameProject(_Settings):
