@@ -8,11 +8,20 @@ from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 
+INVITED_EMAIL = "invited_email"
+"""Session key: the address whose invitation link was opened here."""
+
+
 class AccountAdapter(DefaultAccountAdapter):
-    """Our wording of allauth's errors."""
+    """Our wording of allauth's errors, and what an invitation proves."""
+
+    def is_email_verified(self, request: HttpRequest, email: str) -> bool:
+        """The link came by mail, so whoever opened it owns that address, and no other."""
+        return str(request.session.get(INVITED_EMAIL, "")).lower() == email.lower()
 
     error_messages: ClassVar[dict[str, Any]] = {
         **DefaultAccountAdapter.error_messages,

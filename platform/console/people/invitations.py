@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
+from console.people.accounts import INVITED_EMAIL
 from kit.errors import ApiError, NotFound
 from tenants.access import memberships_of
 from tenants.models import User
@@ -26,8 +27,7 @@ class InvitationPage(View):
             request.session.pop("invited_to", None)
             return render(request, "people/invitation_gone.html", {"problem": error}, status=404)
         if not request.user.is_authenticated:
-            # The link came by mail, so whoever holds it owns the address: sign-up need not send a second one.
-            request.session["account_verified_email"] = invitation.email
+            request.session[INVITED_EMAIL] = invitation.email
             request.session["invitation"] = token
             request.session["invited_to"] = organisation
         context = {
@@ -47,7 +47,7 @@ class InvitationPage(View):
             tenant_id = invitation_accept(token=token, user=request.user)
         except ApiError as error:
             return render(request, "people/invitation_gone.html", {"problem": error}, status=error.status)
-        for name in ("invitation", "invited_to"):
+        for name in ("invitation", "invited_to", INVITED_EMAIL):
             request.session.pop(name, None)
         seat = next(seat for seat in memberships_of(request.user.pk) if seat.tenant_id == tenant_id)
         messages.success(request, _("You joined %(name)s.") % {"name": seat.tenant_name})

@@ -23,6 +23,7 @@ from kit.errors import ApiError, NotFound, PermissionDenied
 from kit.http import client_ip
 from tenants import audit, selectors
 from tenants.access import AuthContext, Membership, memberships_of
+from tenants.errors import TenantSuspended
 from tenants.models import Project, Tenant
 from tenants.scope import tenant_scope
 
@@ -109,6 +110,8 @@ class ConsoleView(View):
         return found or projects[0]
 
     def _check_scope(self, method: str) -> None:
+        if self.tenant.status != "active" and method not in ("GET", "HEAD", "OPTIONS"):
+            raise TenantSuspended
         scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)
         if scope:
             self.auth.require(scope)

@@ -1,0 +1,125 @@
+"""API keys on their pages: shown once, rotated, revoked."""
+
+import datetime as dt
+import re
+from typing import Any
+
+import pytest
+
+from kit.clock import now
+from tenants.access import resolve_key
+from tenants.errors import KeyRefused
+from tenants.models import ApiKey
+from tenants.scope import tenant_scope
+from tenants.services.keys import key_seen, keys_flush, keys_touch
+from tests.conftest import Cast, Person
+
+FORM = {"name": "support-bot", "access": "all", "expires": "never"}
+
+
+def secret_in(answer: Any) -> str:
+    """The one key a page shows."""
+    found = set(re.findall(r"ts_live_\w{12}_\w{32}_\w{6}", answer.content.decode()))
+    assert len(found) == 1
+    return str(found.pop())
+
+
+def create(person: Person, **values: str) -> Any:
+    """Send the form."""
+    once = values.pop("once", "a")
+    return person.browser.post(f"{person.workspace}/keys/new", {**FORM, "once": once, **values})
+
+
+def test_a_key_is_shown_once_and_opens_the_door(cast: Cast) -> None:
+    answer = create(cast.owner)
+    plaintext = secret_in(answer)
+    assert answer["Cache-Control"] == "no-store"
+    assert f"export TUNESMITH_API_KEY={plaintext}" in re.sub(r"<[^>]+>", "", answer.content.decode())
+    assert resolve_key(f"Bearer {plaintext}").project_id == cast.owner.project.pk
+    for path in ("", f"/{id_of(cast, plaintext)}"):
+        assert plaintext not in cast.owner.browser.get(f"{cast.owner.workspace}/keys{path}").content.decode()
+
+
+def id_of(cast: Cast, plaintext: str) -> str:
+    """Public id of a key."""
+    with tenant_scope(cast.owner.tenant.pk):
+        return str(ApiKey.objects.get(lookup=plaintext.split("_")[2]).public_id)
+
+
+def test_sending_the_same_form_again_makes_no_second_key(cast: Cast) -> None:
+    create(cast.owner, once="same")
+    assert create(cast.owner, once="same").status_code == 302
+    with tenant_scope(cast.owner.tenant.pk):
+        assert ApiKey.objects.filter(name="support-bot").count() == 1
+
+
+def test_scopes_expiry_and_limits_are_kept(cast: Cast) -> None:
+    create(cast.owner, access="call", expires="30", requests_per_minute="60", monthly_spend="$1,000.50")
+    with tenant_scope(cast.owner.tenant.pk):
+        key = ApiKey.objects.get(name="support-bot")
+    assert key.scopes == ["inference", "models.read"]
+    assert dt.timedelta(days=29) < key.expires_at - now() < dt.timedelta(days=31)
+    assert key.limits == {"requests_per_minute": 60, "monthly_spend_nano": 1_000_500_000_000}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"access": "chosen"},
+        {"access": "root"},
+        {"scopes": "everything"},
+        {"expires": "-1"},
+        {"requests_per_minute": "0"},
+        {"requests_per_minute": "1e9"},
+        {"monthly_spend": "NaN"},
+        {"monthly_spend": "-5"},
+        {"monthly_spend": "lots"},
+    ],
+    ids=str,
+)
+def test_a_wrong_form_is_explained_and_makes_nothing(wrong: dict[str, str], cast: Cast) -> None:
+    answer = create(cast.owner, **wrong)
+    assert answer.status_code == 422
+    assert "There is a problem" in answer.content.decode()
+    with tenant_scope(cast.owner.tenant.pk):
+        assert not ApiKey.objects.filter(name=FORM["name"]).exists()
+
+
+def test_rotation_shows_the_successor_and_ends_the_old_key_in_time(cast: Cast) -> None:
+    old = secret_in(create(cast.owner))
+    path = f"{cast.owner.workspace}/keys/{id_of(cast, old)}/rotate"
+    answer = cast.owner.browser.post(path, {"overlap": "0", "once": "r"})
+    fresh = secret_in(answer)
+    assert resolve_key(f"Bearer {fresh}")
+    with pytest.raises(KeyRefused):
+        resolve_key(f"Bearer {old}")
+    assert cast.owner.browser.post(path, {"overlap": "0", "once": "s"}).status_code == 302, "it has ended"
+
+
+def test_a_revoked_key_is_refused_and_listed_as_closed(cast: Cast) -> None:
+    plaintext = secret_in(create(cast.owner))
+    path = f"{cast.owner.workspace}/keys/{id_of(cast, plaintext)}/revoke"
+    assert "cannot be undone" in cast.owner.browser.get(path).content.decode()
+    assert cast.owner.browser.post(path).status_code == 302
+    with pytest.raises(KeyRefused):
+        resolve_key(f"Bearer {plaintext}")
+    assert "no longer works" in cast.owner.browser.get(f"{cast.owner.workspace}/keys").content.decode()
+
+
+def test_a_key_of_another_project_is_not_here(cast: Cast) -> None:
+    cast.owner.browser.post(f"{cast.owner.home}/settings/projects", {"name": "Second"})
+    path = f"{cast.owner.home}/p/second/keys/{cast.owner.key_row.public_id}"
+    assert cast.owner.browser.get(path).status_code == 404
+    assert cast.owner.browser.post(f"{path}/revoke").status_code == 404
+
+
+def test_an_api_call_is_noted_as_the_last_use(cast: Cast) -> None:
+    key_seen(cast.owner.key_row.pk)
+    assert keys_flush() >= 1
+    with tenant_scope(cast.owner.tenant.pk):
+        used = ApiKey.objects.get(pk=cast.owner.key_row.pk).last_used_at
+    assert used is not None and now() - used < dt.timedelta(minutes=1)
+    keys_touch(ids=[cast.owner.key_row.pk], at=used - dt.timedelta(days=1))
+    with tenant_scope(cast.owner.tenant.pk):
+        assert ApiKey.objects.get(pk=cast.owner.key_row.pk).last_used_at == used, "never backwards"

@@ -1,0 +1,282 @@
+"""Organisations, members, invitations, settings and the audit log, as people of each role meet them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings as configured
+from django.core import mail
+from django.test import Client
+
+from billing.services.entitlements import plan_grant
+from console.people.audit import inert
+from kit.clock import now
+from tenants.models import AuditEvent, Invitation, Member, Project, Tenant
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast, Person, make_person, make_user
+
+PASSWORD = "a long enough passphrase"
+
+
+def link_in(message: Any) -> str:
+    """The path of the invitation in a mail."""
+    return re.sub(r"^https?://[^/]+", "", re.findall(r"https?://\S+", message.body)[0])
+
+
+def invite(owner: Person, email: str, role: str = "developer") -> str:
+    """Invite somebody through the page; the path they get by mail."""
+    answer = owner.browser.post(f"{owner.home}/members", {"email": email, "role": role})
+    assert answer.status_code == 302, answer.content.decode()[:3000]
+    return link_in(mail.outbox[-1])
+
+
+def role_of(person: Any, tenant: Tenant) -> str | None:
+    """The role of a user in a tenant."""
+    with tenant_scope(tenant.pk):
+        found: str | None = Member.objects.filter(user=person).values_list("role", flat=True).first()
+        return found
+
+
+def test_an_invited_stranger_signs_up_and_joins_without_a_second_mail(cast: Cast, client: Client) -> None:
+    address = make_user("unused").email.replace("unused", "guest")
+    link = invite(cast.owner, address)
+    assert "Create an account to join" in client.get(link).content.decode()
+    sent = len(mail.outbox)
+    form = {"email": address, "password1": PASSWORD, "next": link}
+    answer = client.post("/account/signup/", form, follow=True)
+    assert answer.redirect_chain[-1][0] == link
+    assert len(mail.outbox) == sent
+    answer = client.post(link, follow=True)
+    assert answer.redirect_chain[-1][0] == cast.owner.workspace + "/"
+    assert client.get(link).status_code == 404, "it works once"
+
+
+def test_an_invitation_is_for_its_address_alone(cast: Cast) -> None:
+    guest = make_user("guest")
+    link = invite(cast.owner, guest.email)
+    page = cast.stranger.browser.get(link).content.decode()
+    assert "You are signed in as" in page
+    assert cast.stranger.browser.post(link).status_code == 403
+    assert role_of(cast.stranger.user, cast.owner.tenant) is None
+
+
+def test_the_invitation_of_another_address_does_not_confirm_mine(cast: Cast, client: Client) -> None:
+    client.get(invite(cast.owner, "guest@example.com"))
+    answer = client.post("/account/signup/", {"email": "somebody-else@example.com", "password1": PASSWORD})
+    assert answer["Location"] == "/account/confirm-email/"
+
+
+def test_a_renewed_invitation_ends_the_former_link_and_a_withdrawn_one_the_last(cast: Cast, client: Client) -> None:
+    first = invite(cast.owner, "guest@example.com")
+    with tenant_scope(cast.owner.tenant.pk):
+        row = Invitation.objects.get()
+    base = f"{cast.owner.home}/invitations/{row.public_id}"
+    cast.owner.browser.post(f"{base}/resend")
+    second = link_in(mail.outbox[-1])
+    assert (client.get(first).status_code, client.get(second).status_code) == (404, 200)
+    cast.owner.browser.post(f"{base}/withdraw")
+    assert client.get(second).status_code == 404
+
+
+def test_an_expired_invitation_says_so(cast: Cast, client: Client) -> None:
+    link = invite(cast.owner, "guest@example.com")
+    with tenant_scope(cast.owner.tenant.pk):
+        Invitation.objects.update(expires_at=now())
+    answer = client.get(link)
+    assert answer.status_code == 404
+    assert "Ask for a new one" in answer.content.decode()
+
+
+def test_a_full_plan_invites_nobody_more(cast: Cast) -> None:
+    invite(cast.owner, "third@example.com")
+    answer = cast.owner.browser.post(f"{cast.owner.home}/members", {"email": "fourth@example.com", "role": "viewer"})
+    assert answer.status_code == 422
+    assert "seats" in answer.content.decode()
+    invite(cast.owner, "third@example.com", "viewer")  # the same person again takes no further seat
+
+
+def test_the_last_owner_can_neither_step_down_nor_leave(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.pk):
+        seat = Member.objects.get(user=cast.owner.user)
+    cast.owner.browser.post(f"{cast.owner.home}/members/{seat.public_id}/role", {"role": "viewer"})
+    answer = cast.owner.browser.post(f"{cast.owner.home}/settings/leave")
+    assert answer.status_code == 409
+    assert role_of(cast.owner.user, cast.owner.tenant) == "owner"
+
+
+def test_an_admin_can_neither_make_nor_touch_owners(cast: Cast) -> None:
+    admin = make_person("root", beside=cast.owner, role="admin")
+    with tenant_scope(cast.owner.tenant.pk):
+        seats = {seat.user_id: seat.public_id for seat in Member.objects.all()}
+    base = f"{cast.owner.home}/members"
+    mate, owner = seats[cast.teammate.user.pk], seats[cast.owner.user.pk]
+    assert admin.browser.post(f"{base}/{mate}/role", {"role": "owner"}).status_code == 403
+    assert admin.browser.post(f"{base}/{owner}/role", {"role": "viewer"}).status_code == 403
+    assert admin.browser.post(f"{base}/{owner}/remove").status_code == 403
+    assert admin.browser.post(base, {"email": "x@example.com", "role": "owner"}).status_code == 422
+    assert admin.browser.post(f"{base}/{mate}/role", {"role": "viewer"}).status_code == 302
+    assert role_of(cast.teammate.user, cast.owner.tenant) == "viewer"
+    assert admin.browser.post(f"{base}/{mate}/remove").status_code == 302
+    assert cast.teammate.browser.get(cast.owner.workspace + "/").status_code == 404
+
+
+DENIED: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+    "viewer": [
+        ("get", "/p/default/keys", {}),
+        ("post", "/p/default/keys/new", {"name": "x"}),
+        ("post", "/members", {"email": "x@example.com", "role": "viewer"}),
+        ("get", "/audit", {}),
+        ("get", "/audit.csv", {}),
+        ("post", "/settings", {"name": "x"}),
+        ("get", "/settings/close", {}),
+    ],
+    "developer": [("post", "/members", {"email": "x@example.com", "role": "viewer"}), ("get", "/audit", {})],
+    "billing": [("get", "/p/default/keys", {}), ("post", "/settings/projects", {"name": "x"})],
+    "admin": [("post", "/settings/close", {"confirm_name": "x"})],
+}
+
+
+@pytest.mark.parametrize("role", DENIED)
+def test_a_role_is_told_what_it_lacks(role: str, cast: Cast) -> None:
+    person = make_person("some", beside=cast.owner, role=role)
+    for method, path, data in DENIED[role]:
+        answer = getattr(person.browser, method)(cast.owner.home + path, data)
+        assert answer.status_code == 403, (method, path)
+        assert f"The role {role} lacks" in answer.content.decode()
+
+
+def test_a_stranger_sees_404_everywhere(cast: Cast) -> None:
+    for path in ("/members", "/audit", "/settings", "/p/default/keys", "/audit.csv", ""):
+        assert cast.stranger.browser.get(cast.owner.home + path, follow=True).status_code == 404
+
+
+def test_projects_are_made_renamed_and_archived_within_the_plan(cast: Cast) -> None:
+    browser, home = cast.owner.browser, cast.owner.home
+    assert browser.post(f"{home}/settings/projects", {"name": "Second"}).status_code == 302
+    answer = browser.post(f"{home}/settings/projects", {"name": "Third"})
+    assert (answer.status_code, "larger plan" in answer.content.decode()) == (422, True)
+    with tenant_scope(cast.owner.tenant.pk):
+        second = Project.objects.get(slug="second")
+    base = f"{home}/settings/projects/{second.public_id}"
+    browser.post(base, {"name": "Renamed"})
+    assert "Renamed" in browser.get(f"{home}/settings").content.decode()
+    assert "1 API key" in browser.get(
+        f"{home}/settings/projects/{cast.owner.project.public_id}/archive"
+    ).content.decode().replace("2 API keys", "1 API key")
+    browser.post(f"{home}/settings/projects/{cast.owner.project.public_id}/archive")
+    assert cast.owner.api.get("/v1/models").status_code == 401, "its keys are revoked"
+    assert browser.get(f"{home}/p/second/").status_code == 200
+    assert browser.get(cast.owner.workspace + "/").status_code == 404
+    answer = browser.post(f"{base}/archive")
+    assert answer.status_code == 409, "an organisation keeps a project"
+
+
+def test_closing_needs_the_name_and_shuts_every_door(cast: Cast) -> None:
+    browser, home, tenant = cast.owner.browser, cast.owner.home, cast.owner.tenant
+    assert browser.post(f"{home}/settings/close", {"confirm_name": "wrong"}).status_code == 422
+    assert browser.post(f"{home}/settings/close", {"confirm_name": tenant.name}).status_code == 302
+    assert browser.get(f"{home}/members").status_code == 404
+    assert cast.owner.api.get("/v1/models").status_code == 403
+    assert browser.get("/o/", follow=True).redirect_chain[-1][0] == "/o/new"
+
+
+def test_a_suspended_organisation_can_be_read_and_not_changed(cast: Cast) -> None:
+    with ops_scope("test"):
+        Tenant.ops.filter(pk=cast.owner.tenant.pk).update(status="suspended")
+    page = cast.owner.browser.get(f"{cast.owner.home}/members")
+    assert (page.status_code, "is suspended" in page.content.decode()) == (200, True)
+    answer = cast.owner.browser.post(f"{cast.owner.home}/settings", {"name": "x"})
+    assert answer.status_code == 403
+
+
+def test_several_organisations_are_offered_and_the_last_one_is_remembered(cast: Cast) -> None:
+    user, browser = cast.owner.user, cast.owner.browser
+    other = make_person("host")
+    with tenant_scope(other.tenant.pk):
+        Member.objects.create(user=user, role="viewer")
+    page = browser.get("/o/").content.decode()
+    assert cast.owner.tenant.name in page and other.tenant.name in page
+    browser.get(other.home + "/")
+    assert browser.get("/o/")["Location"] == other.home + "/"
+    assert browser.get("/o/?all").status_code == 200
+
+
+def test_the_audit_log_filters_by_action_actor_and_day(cast: Cast) -> None:
+    browser, home = cast.owner.browser, cast.owner.home
+    browser.post(f"{home}/settings", {"name": "Renamed Works"})
+    page = browser.get(f"{home}/audit", {"action": "tenant.renamed"}).content.decode()
+    assert "Renamed Works" in page and "key.created" not in re.sub(r"<select.*?</select>", "", page, flags=re.S)
+    assert "No change matches" in browser.get(f"{home}/audit", {"actor": "nobody"}).content.decode()
+    assert "No change matches" in browser.get(f"{home}/audit", {"until": "2020-01-01"}).content.decode()
+    assert browser.get(f"{home}/audit", {"since": "yesterday", "page": "-4"}).status_code == 200
+    assert browser.get(f"{home}/audit", {"since": "9999-12-31", "until": "9999-12-31"}).status_code == 200
+
+
+def test_the_csv_of_the_log_holds_no_formula(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.pk):
+        plan_grant(plan="team", reason="tests", created_by="tests")
+    cast.owner.browser.post(f"{cast.owner.home}/settings/projects", {"name": '=HYPERLINK("http://evil")'})
+    text = cast.owner.browser.get(f"{cast.owner.home}/audit.csv", {"action": "project."}).content.decode()
+    assert text.splitlines()[0].startswith("time,actor_kind,actor,action")
+    assert '"\'=HYPERLINK(""http://evil"")"' in text
+
+
+@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1"])
+def test_cells_that_start_like_formulas_are_made_inert(value: str) -> None:
+    assert inert(value) == "'" + value
+
+
+@pytest.mark.parametrize("value", ["", "ada@example.com", "1,204", "{}"])
+def test_other_cells_stay_as_they_are(value: str) -> None:
+    assert inert(value) == value
+
+
+def test_every_change_on_these_pages_is_in_the_log(cast: Cast) -> None:
+    browser, home = cast.owner.browser, cast.owner.home
+    with tenant_scope(cast.owner.tenant.pk):
+        mate = Member.objects.get(user=cast.teammate.user).public_id
+    invite(cast.owner, "guest@example.com")
+    browser.post(f"{home}/members/{mate}/role", {"role": "viewer"})
+    browser.post(f"{home}/members/{mate}/remove")
+    browser.post(f"{home}/settings", {"name": "Other"})
+    browser.post(f"{home}/settings/projects", {"name": "Second"})
+    with tenant_scope(cast.owner.tenant.pk):
+        seen = set(AuditEvent.objects.filter(actor_label=cast.owner.user.email).values_list("action", flat=True))
+    wanted = {"member.invited", "member.role_changed", "member.removed", "tenant.renamed", "project.created"}
+    assert wanted <= seen
+
+
+def test_the_development_mailbox_shows_mail_with_its_link(
+    client: Client, settings: Any, tmp_path: Any, caplog: Any, cast: Cast
+) -> None:
+    assert client.get("/dev/mail").status_code == 404
+    settings.DEBUG, settings.MAIL_DIR = True, tmp_path
+    settings.EMAIL_BACKEND = "kit.mail.DevelopmentBackend"
+    assert "No mail yet" in client.get("/dev/mail").content.decode()
+    with caplog.at_level("INFO"):
+        cast.owner.browser.post(f"{cast.owner.home}/members", {"email": "guest@example.com", "role": "viewer"})
+    line = next(r.getMessage() for r in caplog.records if r.name == "kit.mail")
+    path = line.split(configured.BASE_URL, 1)[1]
+    page = client.get(path).content.decode()
+    assert "guest@example.com" in page
+    assert re.search(r'<a href="http[^"]+/invitations/[\w-]+">', page)
+    assert "Copy link" in cast.owner.browser.get(f"{cast.owner.home}/members").content.decode()
+    assert client.get("/dev/mail/mail_..%2f..%2fetc").status_code == 404
+    assert client.get("/dev/mail/mail_00000000000000000000000000").status_code == 404
+
+
+BAD: list[Callable[[Person], Any]] = [
+    lambda p: p.browser.post(f"{p.home}/members", {"email": "not an address", "role": "viewer"}),
+    lambda p: p.browser.post(f"{p.home}/members", {"email": "a@example.com", "role": "emperor"}),
+    lambda p: p.browser.post(f"{p.home}/members", {}),
+    lambda p: p.browser.post(f"{p.home}/settings", {"name": "x" * 101}),
+    lambda p: p.browser.post(f"{p.home}/settings/projects", {"name": ""}),
+]
+
+
+@pytest.mark.parametrize("send", BAD)
+def test_bad_input_is_explained_on_the_form(send: Callable[[Person], Any], cast: Cast) -> None:
+    answer = send(cast.owner)
+    assert answer.status_code == 422
+    assert "There is a problem" in answer.content.decode()
