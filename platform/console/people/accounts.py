@@ -11,7 +11,6 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-
 INVITED_EMAIL = "invited_email"
 """Session key: the address whose invitation link was opened here."""
 
