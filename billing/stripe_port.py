@@ -183,12 +183,16 @@ class StripePort:
     # Invoices
 
     def invoice_fetch(self, invoice_id: str) -> Json | None:
-        """An invoice with its first lines, or None when Stripe has none of this id."""
+        """An invoice with all its lines, or None when Stripe has none of this id."""
         try:
             with _border():
-                return _plain(self._v1.invoices.retrieve(invoice_id))
+                invoice = _plain(self._v1.invoices.retrieve(invoice_id))
+                if invoice["lines"]["has_more"]:  # only the first ten come along
+                    lines = self._v1.invoices.line_items.list(invoice_id, {"limit": PAGE})
+                    invoice["lines"]["data"] = [_plain(line) for line in lines.auto_paging_iter()]
         except StripeMissing:
             return None
+        return invoice
 
     def invoice_ids(self, customer_id: str) -> list[str]:
         """All invoices of a customer."""
@@ -245,8 +249,22 @@ class StripePort:
         with _border():
             return self._v1.invoice_items.create(params, {"idempotency_key": idempotency_key}).id
 
-    def invoice_items_pending(self, customer_id: str) -> list[Json]:
-        """Lines that wait for the next invoice, and those already on one: all of the customer's items."""
+    def invoice_create(self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], idempotency_key: str) -> str:
+        """An invoice of the lines that wait, charged to the card or sent with 30 days to pay; its id."""
+        params: Any = {
+            "customer": customer_id,
+            "auto_advance": True,
+            "pending_invoice_items_behavior": "include",
+            "collection_method": "send_invoice" if by_mail else "charge_automatically",
+            "metadata": metadata,
+        }
+        if by_mail:
+            params["days_until_due"] = 30
+        with _border():
+            return self._v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
+
+    def invoice_items(self, customer_id: str) -> list[Json]:
+        """All of the customer's invoice items, waiting or invoiced, newest first."""
         with _border():
             found = self._v1.invoice_items.list({"customer": customer_id, "limit": PAGE})
             return [_plain(item) for item in found.auto_paging_iter()]

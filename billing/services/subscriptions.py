@@ -8,7 +8,7 @@ import dataclasses
 import functools
 
 from billing.errors import PlanNotSold, StripeMissing, SubscriptionMissing
-from billing.models import BillingCustomer, Subscription
+from billing.models import BillingCustomer, StripeEvent, Subscription
 from billing.plans import Entitlement, Plan
 from billing.selectors.subscriptions import customer_current, entitlement_now, plan_named, subscription_current
 from billing.services.catalogue import price_ensure
@@ -36,6 +36,8 @@ def customer_ensure() -> BillingCustomer:
     stripe_id, email = port.customer_create(tenant_id), owner.user.email if owner else ""
     port.customer_describe(stripe_id, email=email, name=tenant.name)
     made: BillingCustomer = BillingCustomer.objects.create(stripe_id=stripe_id, email=email)
+    # Events that came before we knew whose they are.
+    StripeEvent.objects.filter(customer_id=stripe_id, state=StripeEvent.State.PARKED).update(next_try_at=now())
     return made
 
 

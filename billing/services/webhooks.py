@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from billing.errors import StripeMissing
@@ -22,6 +22,7 @@ from billing.services.subscriptions import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
 from kit.clock import now
+from kit.errors import ApiError
 from kit.metrics import Counter
 from tenants.scope import ops_scope, tenant_scope
 
@@ -166,18 +167,27 @@ def events_retry() -> int:
 
 def stripe_sweep(*, back: dt.timedelta = SWEEP_BACK) -> dict[str, int]:
     """Fetch what webhooks may have dropped: Stripe's own log of the last days, and every object that is not final."""
-    counts = {"events": 0, "customers": 0}
+    counts = {"events": 0, "customers": 0, "failed": 0}
     for event in stripe_port().events_since(now() - back):
         if not StripeEvent.objects.filter(event_id=event["id"]).exists():
             event_receive(event)
             counts["events"] += 1
     for tenant_id in _unsettled():
+        counts[_look_again(tenant_id)] += 1
+    return counts
+
+
+def _look_again(tenant_id: UUID) -> str:
+    """Fetch one tenant's customer anew; one tenant's trouble must not keep the others waiting."""
+    try:
         with tenant_scope(tenant_id):
             customer = BillingCustomer.objects.first()
             if customer is not None:
                 customer_sync(customer=customer)
-                counts["customers"] += 1
-    return counts
+    except (ApiError, DatabaseError, LookupError) as error:
+        logger.warning("could not look at the customer of tenant %s again: %s", tenant_id, error)
+        return "failed"
+    return "customers"
 
 
 def _unsettled() -> list[Any]:

@@ -25,6 +25,7 @@ from billing.stripe_emulator.store import Obj, Store
 API_VERSION = _ApiVersion.CURRENT
 _ALPHABET = string.ascii_letters + string.digits
 MAX_WAKES = 20_000
+LINES_INLINE = 10
 
 
 class DryRun(Exception):
@@ -240,8 +241,12 @@ def new_id(prefix: str, length: int = 24) -> str:
 
 
 def public(obj: Obj) -> Obj:
-    """A copy without the emulator's own notes (names that start with an underscore)."""
-    return copy.deepcopy({name: value for name, value in obj.items() if not name.startswith("_")})
+    """A copy without the emulator's own notes (names that start with an underscore); of an invoice's lines, the first
+    ten, as Stripe gives them."""
+    shown = copy.deepcopy({name: value for name, value in obj.items() if not name.startswith("_")})
+    if shown.get("object") == "invoice" and len(shown["lines"]["data"]) > LINES_INLINE:
+        shown["lines"] = {**shown["lines"], "data": shown["lines"]["data"][:LINES_INLINE], "has_more": True}
+    return shown
 
 
 def _changes(before: Obj, after: Obj) -> Obj:

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import entitlements, webhooks
+from billing.services import entitlements, invoicing, webhooks
 
 
 @shared_task(name=webhooks.TASK)
@@ -33,4 +33,18 @@ def entitlements_due() -> int:
     return entitlements.entitlements_due()
 
 
-SCHEDULE = {"billing.stripe_retry": 20, "billing.stripe_sweep": 3600, "billing.entitlements_due": 60}
+@shared_task(name="billing.periods_push")
+def periods_push() -> int:
+    """Put closed months on the next invoices; nothing without Stripe."""
+    try:
+        return invoicing.periods_push_all()
+    except PaymentsClosed:
+        return 0
+
+
+SCHEDULE = {
+    "billing.stripe_retry": 20,
+    "billing.stripe_sweep": 3600,
+    "billing.entitlements_due": 60,
+    "billing.periods_push": 300,
+}

@@ -61,8 +61,8 @@ def tenant_create(*, name: str, owner: User) -> NewTenant:
 
 def _free_slug(name: str) -> str:
     """The name as a slug with a short random tail: unique, and no oracle of who else is here."""
-    base = slugify(name)[:40].strip("-") or "org"
-    return f"{base}-{secrets.token_hex(2)}"
+    base = slugify(name)[:36].strip("-") or "org"
+    return f"{base}-{secrets.token_hex(4)}"
 
 
 def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:

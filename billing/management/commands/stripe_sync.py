@@ -18,4 +18,5 @@ class Command(BaseCommand):
         for entry in catalogue_push():
             self.stdout.write(f"{entry.plan} {entry.version}: {entry.price_id}")
         counts = stripe_sweep()
-        self.stdout.write(f"{counts['events']} missed events, {counts['customers']} customers looked at again")
+        said = "{events} missed events, {customers} customers looked at again, {failed} could not be"
+        self.stdout.write(said.format(**counts))

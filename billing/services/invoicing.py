@@ -1,0 +1,169 @@
+"""From a closed month to lines on Stripe's next invoice.
+
+A line is written here, committed, and only then sent, under an idempotency key of its own; a crash in between is found
+again by reading what Stripe has. Cents are rounded once, by `to_cents`, and what is left over goes to the same line of
+the next month.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from billing.errors import PaymentsAway, StripeRefused
+from billing.ledger.lines import to_cents
+from billing.models import InvoiceLinePush, PeriodClose
+from billing.periods import bounds
+from billing.selectors.subscriptions import customer_current, subscription_current
+from billing.services.locks import money_lock
+from billing.services.mirror import line_view
+from billing.services.subscriptions import customer_ensure
+from billing.services.sweeps import for_each
+from billing.stripe_port import stripe_port
+from kit.clock import now
+from tenants.scope import ops_scope, tenant_scope
+
+KEY_LIFE = dt.timedelta(hours=20)
+"""Stripe remembers an idempotency key for a day; older lines are looked for before they are sent."""
+LOOK_BACK = dt.timedelta(days=62)
+
+
+class Line(Protocol):
+    """A line of a bill: `billing.ledger.lines.BillLine` is one."""
+
+    @property
+    def key(self) -> str:
+        """Names the line within its month."""
+
+    @property
+    def description(self) -> str:
+        """What the invoice says."""
+
+    @property
+    def amount_nano(self) -> int:
+        """The exact price; negative for what the plan includes."""
+
+
+def invoice_lines_push(*, tenant_id: uuid.UUID, period: dt.date, lines: Iterable[Line]) -> int:
+    """Put a closed month's lines on the tenant's next invoice; how many were sent by this call.
+
+    Once per (tenant, period, line key), however often it is called. Not inside a scope: each step commits by itself.
+    """
+    with tenant_scope(tenant_id):
+        money_lock(tenant_id)
+        for line in lines:
+            _note(period, line)
+        waiting = list(
+            InvoiceLinePush.objects.filter(period=period, sent_at=None)
+            .order_by("line_key")
+            .values_list("pk", flat=True)
+        )
+        if waiting:
+            customer_ensure()
+    for push_id in waiting:
+        with tenant_scope(tenant_id):
+            _send(push_id)
+    if waiting:
+        with tenant_scope(tenant_id):
+            _invoice_alone(period)
+    return len(waiting)
+
+
+def _note(period: dt.date, line: Line) -> None:
+    """Write a line down with its cents, unless it already stands."""
+    if InvoiceLinePush.objects.filter(period=period, line_key=line.key).exists():
+        return
+    earlier = InvoiceLinePush.objects.filter(period__lt=period, line_key=line.key).order_by("-period").first()
+    whole, left = to_cents(line.amount_nano, earlier.remainder_nano if earlier is not None else 0)
+    InvoiceLinePush.objects.create(
+        period=period,
+        line_key=line.key,
+        description=f"{line.description} ({period:%Y-%m})"[:500],
+        amount_nano=whole * 10_000_000 + left,
+        amount_cents=whole,
+        remainder_nano=left,
+        # Less than half a cent: nothing to send now, the rest is carried.
+        sent_at=None if whole else now(),
+    )
+
+
+def _send(push_id: uuid.UUID) -> None:
+    push = InvoiceLinePush.objects.select_for_update().get(pk=push_id)
+    if push.sent_at is not None:
+        return
+    customer, subscription = customer_ensure(), subscription_current()
+    found = _sent_before(push, customer.stripe_id) if now() - push.created_at > KEY_LIFE else ""
+    push.stripe_item_id = found or stripe_port().invoice_item_add(
+        customer_id=customer.stripe_id,
+        amount_cents=push.amount_cents,
+        currency="usd",
+        description=push.description,
+        period=bounds(push.period),
+        metadata={"push": str(push.pk), "period": f"{push.period:%Y-%m}", "line": push.line_key[:500]},
+        idempotency_key=f"push-{push.pk}",
+        subscription_id=subscription.stripe_id if subscription is not None else "",
+    )
+    push.sent_at = now()
+    push.save(update_fields=["stripe_item_id", "sent_at"])
+
+
+def _sent_before(push: InvoiceLinePush, customer_id: str) -> str:
+    for item in stripe_port().invoice_items(customer_id):
+        if (item.get("metadata") or {}).get("push") == str(push.pk):
+            return str(item["id"])
+    return ""
+
+
+def _invoice_alone(period: dt.date) -> None:
+    """Without a subscription no renewal would take the lines along: make an invoice of their own."""
+    if subscription_current() is None and customer_current() is not None:
+        customer = customer_ensure()
+        stripe_port().invoice_create(
+            customer_id=customer.stripe_id,
+            by_mail=customer.card is None,
+            metadata={"period": f"{period:%Y-%m}"},
+            idempotency_key=f"invoice-{customer.pk}-{period:%Y-%m}",
+        )
+
+
+def periods_push_all() -> int:
+    """Push the lines of every closed month that are not at Stripe yet; how many lines."""
+    with ops_scope("closed months whose lines wait for an invoice"):
+        closes = list(
+            PeriodClose.ops.filter(closed_at__gte=now() - LOOK_BACK, net_nano__gt=0).order_by("closed_at", "pk")
+        )
+        sent: dict[tuple[uuid.UUID, dt.date], int] = {}
+        done = InvoiceLinePush.ops.filter(period__in={close.period for close in closes}, sent_at__isnull=False)
+        for key in done.values_list("tenant_id", "period"):
+            sent[key] = sent.get(key, 0) + 1
+    due = [close for close in closes if sent.get((close.tenant_id, close.period), 0) < len(close.lines)]
+    return for_each("periods_push", due, _push_close)
+
+
+def _push_close(close: PeriodClose) -> int:
+    lines = [_StoredLine(entry) for entry in close.lines]
+    try:
+        return invoice_lines_push(tenant_id=close.tenant_id, period=close.period, lines=lines)
+    except (PaymentsAway, StripeRefused) as error:
+        raise RuntimeError(f"the lines of {close.period:%Y-%m} could not be sent: {error}") from error
+
+
+class _StoredLine:
+    """A line as a closed month keeps it."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.key, self.description, self.amount_nano = entry["key"], entry["description"], entry["amount_nano"]
+
+
+def upcoming_fetch() -> dict[str, Any] | None:
+    """The next invoice as Stripe would make it now: {"total", "currency", "at", "lines"}, cents; None if none comes."""
+    current = subscription_current()
+    found = stripe_port().upcoming_fetch(current.stripe_id) if current is not None else None
+    if found is None:
+        return None
+    return {
+        "total": found["amount_due"],
+        "currency": found["currency"],
+        "at": dt.datetime.fromtimestamp(found["created"], dt.UTC),
+        "lines": [line_view(line) for line in found["lines"]["data"]],
+    }
