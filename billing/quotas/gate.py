@@ -21,6 +21,7 @@
 
 Rules for the caller:
 
+- `request_id` is one we made, new for each call, never one a client sent: an id already reserved is not charged again.
 - `tokens` is an upper bound (for encoders: min(max_length, bytes + 2) per text, summed; or the exact count). Money is
   charged for actual tokens, never for more than was reserved here, so a bound too low costs us, not the tenant.
 - `settle` writes the usage event to the local file (one `write`, a few microseconds) and queues the settle; it never

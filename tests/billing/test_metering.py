@@ -19,6 +19,7 @@ from billing.models import DirtyHour, RatedLine, UsageHour
 from billing.models import UsageEvent as UsageRow
 from billing.periods import to_ms
 from billing.prices import Usage
+from billing.services import metering
 from billing.services.gate import sink_dsn
 from billing.services.metering import usage_record, usage_rollup, usage_rollup_all
 from tenants.scope import tenant_scope
@@ -169,3 +170,18 @@ def test_the_app_role_cannot_read_another_tenants_usage(cast: Cast) -> None:
         assert raw.execute("SELECT count(*) FROM billing_usageevent").fetchone() == (0,)
         raw.execute("SELECT set_config('app.tenant_id', %s, true)", [str(cast.stranger.tenant.id)])
         assert raw.execute("SELECT count(*) FROM billing_usageevent").fetchone() == (0,)
+
+
+def test_a_busy_hour_is_not_summed_on_every_tick(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant_id = cast.owner.tenant.id
+    monkeypatch.setattr(metering, "BUSY_EVENTS", 2)
+    sink = PostgresSink(sink_dsn())
+    sink([event(tenant_id, n, tokens=5, minute=0) for n in range(3)])
+    assert usage_rollup(tenant_id=tenant_id) == 1
+    sink([event(tenant_id, 9, tokens=5, minute=0), event(tenant_id, 10, tokens=5, minute=70)])
+    sink.close()
+    assert usage_rollup(tenant_id=tenant_id) == 1, "the quiet hour alone"
+    monkeypatch.setattr(metering, "BUSY_SECONDS", 0)
+    assert usage_rollup(tenant_id=tenant_id) == 1
+    with tenant_scope(tenant_id):
+        assert sum(hour.events for hour in UsageHour.objects.all()) == 5
