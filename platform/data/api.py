@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from django.http import FileResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,6 +25,28 @@ from tenants.scope import tenant_scope
 
 FILE_FIELDS = frozenset(("purpose", "expires_after[anchor]", "expires_after[seconds]"))
 MAX_PAGE = 10_000
+FILE_FORM = {
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": Purpose.values},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer"},
+    },
+}
+PAGING = [
+    OpenApiParameter("after", str, description="Id of the last object of the page before."),
+    OpenApiParameter("limit", int, description="Objects on a page."),
+    OpenApiParameter("order", str, enum=["asc", "desc"], description="By creation."),
+]
+PURPOSE = OpenApiParameter("purpose", str, enum=Purpose.values)
+LEVEL = OpenApiParameter("level", str, enum=["blocking", "warning", "note"])
+PART_FORM = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "format": "binary"}},
+}
 
 
 def keep_seconds(data: dict[str, Any]) -> int | None:
@@ -40,6 +63,7 @@ class FilesView(MultipartView):
     filename: str
     fields: dict[str, Any]
 
+    @extend_schema(operation_id="files_list", parameters=[PURPOSE, *PAGING], responses=dict)
     def get(self, request: Request) -> Response:
         """The project's files, newest first; `purpose` filters."""
         purpose = request.query_params.get("purpose")
@@ -73,6 +97,7 @@ class FilesView(MultipartView):
         room.check(upload.size)
         self.stored = services.file_store(tenant_id=caller.tenant_id, chunks=upload.chunks(), limit=upload.size)
 
+    @extend_schema(request={"multipart/form-data": FILE_FORM}, responses=dict)
     def post(self, request: Request) -> Response:
         """A file of the bytes received; its check starts after the answer."""
         try:
@@ -105,10 +130,12 @@ class FileView(TenantAPIView):
 
     required_scopes = {"GET": "files.read", "DELETE": "files.write"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, file_id: str) -> Response:
         """The file object."""
         return Response(serializers.file_body(selectors.file_get(self.caller.project_id, file_id)))
 
+    @extend_schema(responses=dict)
     def delete(self, request: Request, file_id: str) -> Response:
         """Forget the file and its bytes; dataset versions made from it stay."""
         file = selectors.file_get(self.caller.project_id, file_id)
@@ -134,6 +161,7 @@ class FileContentView(TenantAPIView):
     required_scopes = {"GET": "files.read"}
     content_negotiation_class = AnyAccept
 
+    @extend_schema(responses={(200, "application/octet-stream"): bytes})
     def get(self, request: Request, file_id: str) -> Any:
         """The bytes as uploaded, as an attachment."""
         file = selectors.file_get(self.caller.project_id, file_id)
@@ -152,6 +180,7 @@ class FindingsView(TenantAPIView):
 
     required_scopes = {"GET": "files.read"}
 
+    @extend_schema(parameters=[LEVEL, *PAGING[:2]], responses=dict)
     def get(self, request: Request, file_id: str) -> Response:
         """Findings, the most important first; `level` filters."""
         file = selectors.file_get(self.caller.project_id, file_id)
@@ -193,6 +222,7 @@ class UploadsView(TenantAPIView):
 
     required_scopes = {"POST": "files.write"}
 
+    @extend_schema(request=serializers.UploadCreate, responses=dict)
     def post(self, request: Request) -> Response:
         """A pending upload with an hour to live."""
         data = self.read(serializers.UploadCreate)
@@ -224,6 +254,7 @@ class UploadPartsView(MultipartView):
         part = self.receive(request, field="data", limit=PART_BYTES, known=frozenset())
         self.stored = services.file_store(tenant_id=caller.tenant_id, chunks=part.chunks(), limit=PART_BYTES)
 
+    @extend_schema(request={"multipart/form-data": PART_FORM}, responses=dict)
     def post(self, request: Request, upload_id: str) -> Response:
         """One more part of a pending upload."""
         try:
@@ -250,6 +281,7 @@ class UploadCompleteView(PreparedView):
             assembly = services.upload_assemble(upload=upload, part_ids=part_ids)
         self.stored = services.upload_join(assembly=assembly, md5=data.get("md5"))
 
+    @extend_schema(request=serializers.UploadComplete, responses=dict)
     def post(self, request: Request, upload_id: str) -> Response:
         """The completed upload with its file."""
         try:
@@ -266,6 +298,7 @@ class UploadCancelView(TenantAPIView):
 
     required_scopes = {"POST": "files.write"}
 
+    @extend_schema(request=None, responses=dict)
     def post(self, request: Request, upload_id: str) -> Response:
         """The cancelled upload."""
         upload: Upload = selectors.upload_get(self.caller.project_id, upload_id)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from data import selectors, serializers, services
+from data.api import PAGING
 from data.models import Dataset, DatasetVersion
 from data.services.datasets import Shape, Source
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
@@ -15,6 +17,14 @@ from kit.pages import cursor_page, read_limit
 from tenants.api import TenantAPIView
 
 SPLITS = ("train", "validation", "test")
+ROW_FILTERS = [
+    OpenApiParameter("after", int, description="Row id of the last row of the page before."),
+    OpenApiParameter("limit", int),
+    OpenApiParameter("label", str),
+    OpenApiParameter("split", str, enum=SPLITS),
+    OpenApiParameter("finding", str, description="Code of a finding of the first file."),
+    OpenApiParameter("q", str, description="A piece of the text, in any case."),
+]
 
 
 def fractions_of(data: dict[str, Any]) -> Fractions | None:
@@ -27,6 +37,7 @@ class DatasetsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "POST": "datasets.write"}
 
+    @extend_schema(operation_id="datasets_list", parameters=PAGING, responses=dict)
     def get(self, request: Request) -> Response:
         """The project's datasets, newest first."""
         page = cursor_page(
@@ -37,6 +48,7 @@ class DatasetsView(TenantAPIView):
         )
         return Response(page)
 
+    @extend_schema(request=serializers.DatasetCreate, responses=dict)
     def post(self, request: Request) -> Response:
         """A dataset with its first version."""
         data = self.read(serializers.DatasetCreate)
@@ -66,10 +78,12 @@ class DatasetView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "DELETE": "datasets.write"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, dataset_id: str) -> Response:
         """The dataset with its newest version."""
         return Response(serializers.dataset_body(selectors.dataset_get(self.caller.project_id, dataset_id)))
 
+    @extend_schema(responses=dict)
     def delete(self, request: Request, dataset_id: str) -> Response:
         """Hide the dataset; models made from it keep their lineage."""
         dataset = selectors.dataset_get(self.caller.project_id, dataset_id)
@@ -82,6 +96,7 @@ class VersionsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "POST": "datasets.write"}
 
+    @extend_schema(operation_id="datasets_versions_list", parameters=PAGING, responses=dict)
     def get(self, request: Request, dataset_id: str) -> Response:
         """The dataset's versions, newest first."""
         page = cursor_page(
@@ -92,6 +107,7 @@ class VersionsView(TenantAPIView):
         )
         return Response(page)
 
+    @extend_schema(request=serializers.VersionCreate, responses=dict)
     def post(self, request: Request, dataset_id: str) -> Response:
         """A version made from another with further fixes; the same request gives the same version."""
         data = self.read(serializers.VersionCreate)
@@ -120,6 +136,7 @@ class VersionView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, dataset_id: str, version_id: str) -> Response:
         """The version with its lineage."""
         return Response(serializers.version_body(version_of(self.caller.project_id, dataset_id, version_id)))
@@ -130,6 +147,7 @@ class VersionRowsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read"}
 
+    @extend_schema(parameters=ROW_FILTERS, responses=dict)
     def get(self, request: Request, dataset_id: str, version_id: str) -> Response:
         """A page of rows by row id; `label`, `split` and `finding` filter."""
         version = version_of(self.caller.project_id, dataset_id, version_id)

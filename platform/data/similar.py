@@ -59,19 +59,25 @@ def sign(texts: Sequence[bytes]) -> Signatures:
     long = [index for index, text in enumerate(texts) if len(text) >= MIN_BYTES]
     if not long:
         return made
-    hashes = [_shingles(texts[index]) for index in long]
-    starts = np.cumsum([0] + [len(part) for part in hashes[:-1]])
-    joined = np.concatenate(hashes)
+    hashes, starts = _shingles([texts[index] for index in long])
     for permutation in range(PERMUTATIONS):
-        mixed = (joined * _FACTORS[permutation] + _OFFSETS[permutation]) >> np.uint64(32)
+        mixed = (hashes * _FACTORS[permutation] + _OFFSETS[permutation]) >> np.uint64(32)
         made[long, permutation] = np.minimum.reduceat(mixed, starts).astype(np.uint32)
     return made
 
 
-def _shingles(text: bytes) -> npt.NDArray[np.uint64]:
-    windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(text, np.uint8), SHINGLE)
-    hashes: npt.NDArray[np.uint64] = windows.astype(np.uint64) @ _POWERS
-    return hashes
+def _shingles(texts: Sequence[bytes]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Return the hashes of all shingles of all texts in one array, and where each text's begin."""
+    joined = np.frombuffer(b"".join(texts), np.uint8).astype(np.uint64)
+    count = len(joined) - SHINGLE + 1
+    hashes = np.zeros(count, np.uint64)
+    for place, power in enumerate(_POWERS):
+        hashes += joined[place : place + count] * power
+    lengths = np.array([len(text) for text in texts])
+    inside = np.ones(count, np.bool_)
+    for back in range(1, SHINGLE):  # windows that reach from one text into the next
+        inside[np.cumsum(lengths)[:-1] - back] = False
+    return hashes[inside], np.concatenate([[0], np.cumsum(lengths - SHINGLE + 1)[:-1]])
 
 
 def group(exact: npt.NDArray[np.int64], signatures: Signatures) -> Groups:
