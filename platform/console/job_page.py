@@ -1,6 +1,6 @@
 """A job as its page shows it: state in words, progress, charts from its events, and what each live message carries."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,13 @@ CODE_WORDS = {
     "starting": "running",
     "finishing": "running",
 }
-LOSS_KEYS = (("train", ("loss", "train_loss")), ("validation", ("validation_loss", "valid_loss")))
+SERIES = {
+    "train_loss": ("loss", "train"),
+    "valid_loss": ("loss", "validation"),
+    "valid_macro_f1": ("scores", "macro_f1"),
+    "valid_accuracy": ("scores", "accuracy"),
+}
+"""Name of a number in a metrics event → chart and series on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +54,31 @@ def badge(state: str) -> str:
 
 
 def points_of(data: dict[str, Any] | None) -> list[Point]:
-    """The points of one metrics event. A step's loss is the train loss; an evaluation's is the validation loss."""
+    """The points of one metrics event, under the names the training room gives its numbers."""
     if not data or not isinstance(data.get("step"), int | float):
         return []
-    x = float(data["step"])
-    evaluation = data.get("event") == "evaluation" or "macro_f1" in data or "accuracy" in data
-    found: list[Point] = []
-    loss = _first(data, "loss")
-    if loss is not None:
-        found.append(Point("loss", "validation" if evaluation else "train", x, loss))
-    for series, keys in LOSS_KEYS:
-        value = _first(data, *[key for key in keys if key != "loss"])
-        if value is not None:
-            found.append(Point("loss", series, x, value))
-    for series in ("macro_f1", "accuracy"):
-        value = _first(data, series, f"valid_{series}")
-        if value is not None:
-            found.append(Point("scores", series, x, value))
+    found = []
+    for name, (chart, series) in SERIES.items():
+        value = data.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(Point(chart, series, float(data["step"]), float(value)))
     return found
 
 
-def _first(data: dict[str, Any], *keys: str) -> float | None:
-    for key in keys:
-        value = data.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
+def charts_of(points: dict[str, list[list[float | None]]]) -> tuple[charts.LineChart, charts.LineChart]:
+    """The loss chart and the chart of validation scores, from `training.selectors.metric_points`."""
 
+    def line(name: str, label: str, tone: int, sparse: bool) -> charts.Series:
+        values = [(float(step or 0), value) for step, value in points.get(name, [])]
+        return charts.Series(SERIES[name][1], label, values, tone, sparse)
 
-def charts_of(metrics: Iterable[dict[str, Any] | None]) -> tuple[charts.LineChart, charts.LineChart]:
-    """The loss chart and the chart of validation scores."""
-    series: dict[tuple[str, str], dict[float, float]] = {}
-    for data in metrics:
-        for point in points_of(data):
-            series.setdefault((point.chart, point.series), {})[point.x] = point.y
-
-    def line(chart: str, key: str, name: str, tone: int, sparse: bool) -> charts.Series:
-        return charts.Series(key, name, sorted(series.get((chart, key), {}).items()), tone, sparse)
-
-    loss = [line("loss", "train", _("train"), 1, False), line("loss", "validation", _("validation"), 2, True)]
+    loss = [line("train_loss", _("train"), 1, False), line("valid_loss", _("validation"), 2, True)]
     scores = [
-        line("scores", "macro_f1", _("macro-F1"), 1, True),
-        line("scores", "accuracy", _("accuracy"), 2, True),
+        line("valid_macro_f1", _("macro-F1"), 1, True),
+        line("valid_accuracy", _("accuracy"), 2, True),
     ]
     count = len(loss[0].points)
-    note = _("every %(n)sth step") % {"n": round(loss[0].points[-1][0] / count)} if count > 1 else ""
+    note = _("every %(n)s steps") % {"n": round(loss[0].points[-1][0] / count)} if count > 1 else ""
     return (
         charts.line_chart(id="loss", title=_("Loss"), finding=loss_finding(loss), series=loss, note=note),
         charts.line_chart(
@@ -173,6 +159,35 @@ def log_line(event: Any) -> dict[str, str]:
         "level": event.level,
         "text": event.message,
     }
+
+
+WAITS = {
+    "resources": gettext_lazy("Position %(n)s: starts when a place to train is free, in about %(time)s."),
+    "priority": gettext_lazy("Position %(n)s: other jobs are before it; starts in about %(time)s."),
+    "tenant_limit": gettext_lazy("Position %(n)s: your plan's number of parallel jobs is reached; about %(time)s."),
+    "not_before": gettext_lazy("It tries again in a moment, after a fault of ours that costs you nothing."),
+    "no_workers": gettext_lazy("Position %(n)s: no worker is up. We know; it starts as soon as one is."),
+}
+
+
+def waiting_text(place: Any) -> str:
+    """Why a queued job waits, its position and for how long."""
+    if place is None:
+        return ""
+    return str(WAITS.get(place.reason, WAITS["priority"])) % {"n": place.position, "time": duration(place.seconds)}
+
+
+ADVICE = {
+    "out_of_memory": gettext_lazy("Choose a smaller batch size, then run it again."),
+    "diverged": gettext_lazy("The loss left all bounds. Choose a lower learning rate, then run it again."),
+    "bad_data": gettext_lazy("Look at the dataset's findings, fix them, then run it again."),
+    "invalid_training_file": gettext_lazy("Look at the dataset's findings, fix them, then run it again."),
+}
+
+
+def advice(code: str) -> str:
+    """What to do about a failure."""
+    return str(ADVICE.get(code, _("Run it again; if it fails the same way, write to us with the job's ID.")))
 
 
 def took(job: Any) -> str:

@@ -57,6 +57,7 @@ class ConsoleView(View):
         seat = next((s for s in seats if s.tenant_slug == org), None)
         if seat is None or seat.tenant_status == "closed":
             raise Http404
+        self.before_scope(request, seat)
         try:
             with tenant_scope(seat.tenant_id):
                 return self._inside(request, seat, seats, *args, **kwargs)
@@ -64,6 +65,10 @@ class ConsoleView(View):
             raise Http404 from error
         except ApiError as error:
             return self.problem(error).render()
+
+    def before_scope(self, request: HttpRequest, seat: Membership) -> None:
+        """Slow work that must not hold a transaction, such as taking in bytes. The seat is known, the role is not
+        checked yet."""
 
     def _inside(
         self, request: HttpRequest, seat: Membership, seats: list[Membership], *args: Any, **kwargs: Any
@@ -144,8 +149,9 @@ class ConsoleView(View):
         except (NotFound, PermissionDenied):
             raise
         except ApiError as error:
-            field = error.param if error.param in form.fields else None
-            form.add_error(field, error.message)
+            names: dict[str, str] = getattr(form, "api_names", {})
+            name = names.get(error.param or "", error.param)
+            form.add_error(name if name in form.fields else None, error.message)
             return None
 
     def org_path(self, name: str, *args: Any) -> str:

@@ -1,0 +1,220 @@
+"""The wizard's form, between the browser's fields and the body the training room takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.selectors.subscriptions import entitlement_for
+from data.models import DatasetVersion, File
+from kit.errors import ApiError, NotFound
+from kit.money import NANO, parse_usd
+from registry.selectors import bases
+from tenants.models import Project
+from training import services
+from training.models import Job
+
+MOST_CHOICES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to train, in words."""
+
+    value: str
+    label: str | Promise
+    text: str | Promise
+
+
+METHODS = [
+    Method("lora", "LoRA", gettext_lazy("Adapters beside the base. The usual choice: near full quality, shared serving.")),
+    Method("full", gettext_lazy("Full"), gettext_lazy("All weights. A little better with thousands of rows; slower.")),
+    Method("head", gettext_lazy("Head only"), gettext_lazy("The base stays fixed. Fastest and cheapest; for a first look.")),
+]
+PARAMS = {
+    "training_file": "dataset",
+    "x_dataset_version": "dataset",
+    "model": "model",
+    "suffix": "suffix",
+    "x_columns": "text_column",
+    "columns": "text_column",
+    "columns.text": "text_column",
+    "columns.label": "label_column",
+    "x_max_price_usd": "max_price",
+    "hyperparameters": "n_epochs",
+    "hyperparameters.n_epochs": "n_epochs",
+    "hyperparameters.batch_size": "batch_size",
+    "hyperparameters.learning_rate_multiplier": "learning_rate_multiplier",
+    "seed": "seed",
+}
+"""The API's names of parameters → fields of the form."""
+
+
+def choices_of_data(project: Project) -> list[tuple[str, str]]:
+    """Ready dataset versions, newest first, then checked files that are in no dataset."""
+    versions = (
+        DatasetVersion.objects.select_related("dataset")
+        .filter(project=project, state=DatasetVersion.State.READY, dataset__deleted_at=None)
+        .order_by("-id")[:MOST_CHOICES]
+    )
+    found = [
+        (v.public_id, _("%(name)s v%(n)s, %(rows)s rows") % {"name": v.dataset.name, "n": v.number, "rows": f"{v.rows:,}"})
+        for v in versions
+    ]
+    used = DatasetVersion.objects.filter(project=project, dataset__deleted_at=None).values("sources__file")
+    files = (
+        File.objects.filter(project=project, status=File.Status.PROCESSED, deleted_at=None)
+        .exclude(pk__in=used)
+        .order_by("-id")[:MOST_CHOICES]
+    )
+    found += [
+        (f.public_id, _("%(name)s (file), %(rows)s rows") % {"name": f.filename[:60], "rows": f"{f.rows:,}"})
+        for f in files
+        if not f.levels.get("blocking")
+    ]
+    return found
+
+
+class JobForm(forms.Form):
+    """What a job needs; empty settings mean "auto"."""
+
+    dataset = forms.ChoiceField(
+        label=gettext_lazy("Dataset"), error_messages={"required": gettext_lazy("Choose the data to train on.")}
+    )
+    text_column = forms.CharField(
+        label=gettext_lazy("Text column"), required=False, max_length=200, help_text=gettext_lazy("Empty: as detected.")
+    )
+    label_column = forms.CharField(
+        label=gettext_lazy("Label column"), required=False, max_length=200, help_text=gettext_lazy("Empty: as detected.")
+    )
+    model = forms.ChoiceField(label=gettext_lazy("Base model"))
+    method = forms.ChoiceField(
+        label=gettext_lazy("Method"), choices=[(m.value, m.label) for m in METHODS], initial="lora"
+    )
+    suffix = forms.RegexField(
+        label=gettext_lazy("Name"),
+        regex=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$",
+        help_text=gettext_lazy("Becomes part of the model's name."),
+        required=False,
+        error_messages={"invalid": gettext_lazy("Use letters, digits and dashes, for example refunds-v4.")},
+    )
+    max_price = forms.DecimalField(
+        label=gettext_lazy("Spend at most"),
+        help_text=gettext_lazy("The job stops before it costs more. Empty: the estimate's upper end."),
+        min_value=0,
+        max_value=1_000_000,
+        decimal_places=6,
+        required=False,
+        error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
+    )
+    deploy = forms.BooleanField(
+        label=gettext_lazy("Deploy when the gate passes"),
+        help_text=gettext_lazy("The gate passes unless the model is worse than the baseline. Idle deployments cost nothing."),
+        required=False,
+    )
+    n_epochs = forms.IntegerField(
+        label=gettext_lazy("Epochs"), min_value=1, max_value=50, required=False, help_text=gettext_lazy("Empty: auto.")
+    )
+    batch_size = forms.IntegerField(
+        label=gettext_lazy("Batch size"), min_value=1, max_value=256, required=False, help_text=gettext_lazy("Empty: auto.")
+    )
+    learning_rate_multiplier = forms.FloatField(
+        label=gettext_lazy("Learning rate multiplier"),
+        min_value=0.001,
+        max_value=100,
+        required=False,
+        help_text=gettext_lazy("Empty: auto."),
+    )
+    seed = forms.IntegerField(
+        label=gettext_lazy("Seed"),
+        min_value=0,
+        max_value=2**31 - 1,
+        required=False,
+        help_text=gettext_lazy("The same seed and data give the same model on one machine."),
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plan = entitlement_for(project.tenant_id).plan
+        data: Any = self.fields["dataset"]
+        data.choices = [("", _("choose")), *choices_of_data(project)]
+        model: Any = self.fields["model"]
+        model.choices = [(b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in bases(plan=plan)]
+
+    def wanted(self) -> dict[str, Any]:
+        """The body of a create, as `training.services.job_create` takes it."""
+        clean = self.cleaned_data
+        body: dict[str, Any] = {
+            "model": clean["model"],
+            "x_method": clean["method"],
+            "suffix": clean["suffix"] or None,
+            "seed": clean["seed"],
+            "x_deploy": clean["deploy"],
+            "hyperparameters": {
+                knob: clean[knob] if clean[knob] is not None else "auto"
+                for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
+            },
+        }
+        if clean["dataset"].startswith(DatasetVersion.prefix):
+            body["x_dataset_version"] = clean["dataset"]
+        else:
+            body["training_file"] = clean["dataset"]
+        columns = {role: clean[f"{role}_column"] for role in ("text", "label") if clean[f"{role}_column"]}
+        if columns:
+            body["x_columns"] = columns
+        if clean["max_price"]:
+            body["x_max_price_usd"] = int(clean["max_price"] * NANO)
+        return body
+
+    def renaming(self) -> "JobForm":
+        """The form under the API's parameter names: what a service refuses lands on the field it means."""
+        self.api_names = PARAMS
+        return self
+
+    @staticmethod
+    def of_job(job: Job) -> dict[str, Any]:
+        """A form filled like an earlier job."""
+        version = DatasetVersion.objects.filter(pk=job.dataset_version_id, state="ready").first()
+        file = File.objects.filter(pk=job.training_file_id, deleted_at=None).first()
+        data = version or file
+        knobs = {key: value for key, value in job.hyperparameters.items() if value != "auto"}
+        return {
+            "dataset": data.public_id if data is not None else "",
+            "model": job.base,
+            "method": job.method,
+            "suffix": job.suffix,
+            "deploy": job.deploy,
+            "seed": job.seed,
+            "text_column": job.columns.get("text", ""),
+            "label_column": job.columns.get("label", ""),
+            **knobs,
+        }
+
+
+def estimate_view(project: Project, form: JobForm) -> dict[str, Any]:
+    """The estimate as the wizard shows it; nano-USD and seconds. What a service refuses is shown in its place."""
+    try:
+        found = services.job_estimate(project=project, wanted=form.wanted())
+    except NotFound:
+        raise
+    except ApiError as error:
+        return {"problem": error.message}
+    price, seconds = found.get("price_usd"), found.get("seconds")
+    if not price or not seconds:
+        messages = [str(item.get("message", "")) for item in found.get("x_blocking", [])]
+        return {"problem": " ".join(messages[:3]) or _("Blocking findings must be fixed first.")}
+    low, high = parse_usd(price["low"]), parse_usd(price["high"])
+    return {
+        "estimate": {
+            "about": (low + high) // 2,
+            "ceiling": parse_usd(price["ceiling"]),
+            "seconds_low": seconds["low"],
+            "seconds_high": seconds["high"],
+            "queue_seconds": found.get("queue_seconds", 0),
+            "tokens": found.get("tokens", 0),
+            "findings": found.get("findings", {}),
+        }
+    }

@@ -1,0 +1,167 @@
+"""Usage as its page shows it: a question from the address, bars per day, a table per model, key or kind."""
+
+import datetime as dt
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
+from console import charts
+from kit.money import NANO, usd
+from tenants import selectors as tenants
+from tenants.models import ApiKey
+
+SPANS = {7: gettext_lazy("7 days"), 30: gettext_lazy("30 days"), 90: gettext_lazy("90 days")}
+GROUPS = {"model": gettext_lazy("model"), "key": gettext_lazy("key"), "kind": gettext_lazy("kind")}
+FIELD = {"model": "model", "key": "key_id", "kind": "kind"}
+TONES = 5
+"""Named parts of a bar; the rest are folded into one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a reader asked for, both days included."""
+
+    first: dt.date
+    last: dt.date
+    days: int
+    by: str
+    key: str
+
+    @classmethod
+    def read(cls, query: Any, *, today: dt.date) -> "Question":
+        """From a query string; what makes no sense falls back."""
+        text = query.get("days", "")
+        days = int(text) if text in {str(span) for span in SPANS} else 30
+        by = query.get("by", "model")
+        return cls(
+            first=today - dt.timedelta(days=days - 1),
+            last=today,
+            days=days,
+            by=by if by in GROUPS else "model",
+            key=query.get("key", "")[:40],
+        )
+
+    def query(self) -> str:
+        """The address of this question."""
+        return urlencode({"days": self.days, "by": self.by, "key": self.key})
+
+    def filter(self) -> UsageFilter:
+        """For the selectors; a key that makes no sense matches nothing."""
+        keys: list[uuid.UUID] = []
+        if self.key:
+            try:
+                keys = [uuid.UUID(hex=self.key)]
+            except ValueError:
+                keys = [uuid.UUID(int=0)]
+        return UsageFilter(
+            since=dt.datetime.combine(self.first, dt.time(), dt.UTC),
+            until=dt.datetime.combine(self.last + dt.timedelta(days=1), dt.time(), dt.UTC),
+            key_ids=keys,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called."""
+
+    keys: list[tuple[str, str]]
+    projects: dict[uuid.UUID, str]
+
+    @classmethod
+    def of_scope(cls) -> "Names":
+        """Names of the scope's keys and projects, revoked and archived ones included."""
+        keys = ApiKey.objects.order_by("name").values_list("pk", "name", "last_four")
+        return cls(
+            keys=[(pk.hex, f"{name} (…{last})") for pk, name, last in keys],
+            projects={p.pk: p.name for p in tenants.projects()},
+        )
+
+    def key(self, key_id: uuid.UUID | None) -> str:
+        """A key's name; calls from the console have none."""
+        if key_id is None:
+            return _("no key")
+        return dict(self.keys).get(key_id.hex, _("deleted key"))
+
+
+@dataclass(slots=True)
+class Line:
+    """One row of the table."""
+
+    name: str
+    calls: int = 0
+    tokens: int = 0
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Bars, rows and totals."""
+
+    bars: charts.Bars
+    rows: list[Line]
+    total: Line
+
+
+def group_name(row: UsageSum, by: str, names: Names) -> str:
+    """What a sum is called in a grouping."""
+    if by == "key":
+        return names.key(row.key_id)
+    return str((row.model if by == "model" else row.kind) or "–")
+
+
+def answer(wanted: Question, names: Names) -> Answer:
+    """Sums for the page."""
+    sums = usage_sums(wanted=wanted.filter(), width="1d", by=[FIELD[wanted.by]])
+    rows: dict[str, Line] = {}
+    cells: dict[tuple[dt.date, str], int] = defaultdict(int)
+    total = Line(_("Total"))
+    for one in sums:
+        name = group_name(one, wanted.by, names)
+        for line in (rows.setdefault(name, Line(name)), total):
+            line.calls += one.requests
+            line.tokens += one.input_tokens + one.output_tokens
+            line.cost += one.cost_nano
+        cells[one.start.date(), name] += one.cost_nano
+    ordered = sorted(rows.values(), key=lambda line: (-line.cost, -line.calls, line.name))
+    return Answer(_bars(wanted, [line.name for line in ordered], cells, total.cost), ordered, total)
+
+
+def _bars(wanted: Question, names: list[str], cells: dict[tuple[dt.date, str], int], total: int) -> charts.Bars:
+    shown, rest = names[:TONES], names[TONES:]
+    columns = []
+    for offset in range(wanted.days):
+        day = wanted.first + dt.timedelta(days=offset)
+        parts = [cells.get((day, name), 0) / NANO for name in shown]
+        if rest:
+            parts.append(sum(cells.get((day, name), 0) for name in rest) / NANO)
+        columns.append(charts.Column(f"{day.day} {day:%b}", parts))
+    finding = _("%(cost)s in %(days)s days.") % {"cost": usd(total), "days": wanted.days}
+    keys = [*shown, _("other")] if rest else shown or [_("cost")]
+    return charts.bar_chart(
+        id="usage", title=_("Cost per day, USD"), finding=finding, keys=keys, columns=columns, unit="$"
+    )
+
+
+def lines(wanted: Question, names: Names) -> list[list[Any]]:
+    """CSV lines: a day, a model, a kind, a key. Costs are exact decimals."""
+    sums = usage_sums(wanted=wanted.filter(), width="1d", by=["model", "kind", "key_id"])
+    return [
+        [
+            one.start.date().isoformat(),
+            one.model,
+            one.kind,
+            names.key(one.key_id),
+            one.requests,
+            one.input_tokens,
+            one.output_tokens,
+            str(Decimal(one.cost_nano) / NANO),
+        ]
+        for one in sums
+    ]

@@ -1,0 +1,233 @@
+"""Deployments and the playground: serve a model, try it, stop it."""
+
+import datetime as dt
+import time
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.selectors.usage import UsageFilter, usage_totals
+from console import showcase
+from console.paging import page_number, page_of
+from console.views.base import ConsoleView
+from console.views.jobs import page_with
+from console.views.models import short_name
+from inference.errors import EngineError
+from kit.clock import now
+from kit.errors import PermissionDenied
+from registry import selectors as registry
+from serving import selectors, services
+from serving.models import Deployment
+
+HOUR = dt.timedelta(hours=1)
+SHOWN_CLASSES = 10
+
+
+def calls_last_hour(deployment: Deployment) -> int:
+    """Calls of a deployment's model in the last hour, as metered."""
+    moment = now()
+    return usage_totals(
+        wanted=UsageFilter(since=moment - HOUR, until=moment + HOUR, models=[deployment.model.name])
+    ).requests
+
+
+class DeployForm(forms.Form):
+    """A model to serve, and perhaps a name that shall point at it."""
+
+    model = forms.ChoiceField(label=gettext_lazy("Model"))
+    alias = forms.CharField(
+        label=gettext_lazy("Alias"),
+        required=False,
+        max_length=100,
+        help_text=gettext_lazy("Moves to this model once it is live, for example triage@prod."),
+    )
+
+    def __init__(self, view: ConsoleView, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        models = registry.models(view.project.pk).exclude(serving__in=["loading", "live"])[:200]
+        field: Any = self.fields["model"]
+        field.choices = [(model.name, short_name(model)) for model in models]
+
+
+class Deployments(ConsoleView):
+    """What is served, and serving more."""
+
+    section = "deployments"
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
+    template_name = "console/deployments.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show them."""
+        return self._show(request, DeployForm(self))
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Wish a model served."""
+        form = DeployForm(self, request.POST)
+        if form.is_valid():
+            clean = form.cleaned_data
+            made = self.attempt(
+                form,
+                lambda: services.deployment_create(
+                    project=self.project,
+                    model=clean["model"],
+                    alias=clean["alias"],
+                    created_by=self.auth.actor_label,
+                ),
+            )
+            if made is not None:
+                return self.done(self.project_path("deployment", made.public_id))
+        return self._show(request, form, status=422)
+
+    def _show(self, request: HttpRequest, form: DeployForm, *, status: int = 200) -> HttpResponseBase:
+        page = page_of(selectors.deployments(self.project.pk), page_number(request.GET.get("page")))
+        rows = [
+            {"deployment": d, "name": short_name(d.model), "href": self.project_path("deployment", d.public_id)}
+            for d in page.rows
+        ]
+        return self.page(
+            {
+                "page": page_with(page, rows),
+                "form": form,
+                "can_deploy": self.can("deployments.write") and bool(form.fields["model"].choices),  # type: ignore[attr-defined]
+                "busy": any(d.state == Deployment.State.LOADING for d in page.rows),
+                "models_url": self.project_path("models"),
+                "new_url": self.project_path("job_new"),
+            },
+            status=status,
+        )
+
+
+class DeploymentPage(ConsoleView):
+    """One deployment: whether it serves, how close it is to training, how to call it."""
+
+    section = "deployments"
+    required_scopes = {"GET": "deployments.read"}
+    template_name = "console/deployment.html"
+
+    def get(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
+        """Show it."""
+        found = selectors.deployment_by_id(self.project.pk, deployment)
+        name = found.alias or found.model.name
+        return self.page(
+            {
+                "deployment": found,
+                "name": short_name(found.model),
+                "events": selectors.deployment_events(found),
+                "calls": calls_last_hour(found),
+                "samples": showcase.first_call(settings.BASE_URL, model=name),
+                "crumbs": [{"label": _("Deployments"), "href": self.project_path("deployments")}],
+                "model_url": self.project_path("model", found.model.public_id),
+                "playground_url": f"{self.project_path('playground')}?deployment={found.public_id}",
+                "stop_url": self.project_path("deployment_stop", found.public_id),
+                "can_stop": self.can("deployments.write") and found.state in selectors.ACTIVE,
+            }
+        )
+
+
+class DeploymentStop(ConsoleView):
+    """Stop serving a model."""
+
+    section = "deployments"
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
+        """Do it; with traffic the name must have been typed."""
+        found = selectors.deployment_by_id(self.project.pk, deployment)
+        name = short_name(found.model)
+        if calls_last_hour(found) and request.POST.get("confirm_name", "").strip() != name:
+            raise PermissionDenied(_("This deployment has traffic: type the model's name to stop it."))
+        services.deployment_stop(deployment=found)
+        return self.done(self.project_path("deployment", found.public_id))
+
+
+class PlaygroundForm(forms.Form):
+    """A text for a deployment."""
+
+    deployment = forms.ChoiceField(label=gettext_lazy("Model"))
+    threshold = forms.FloatField(
+        label=gettext_lazy("Threshold"), min_value=0, max_value=1, initial=0.5, required=False
+    )
+    text = forms.CharField(
+        label=gettext_lazy("Text"),
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 5, "placeholder": "where is my refund", "data-sample-source": ""}),
+        error_messages={"required": gettext_lazy("Write a text to classify.")},
+    )
+
+
+class Playground(ConsoleView):
+    """Try a deployment. Console calls are not billed."""
+
+    section = "playground"
+    required_scopes = {"GET": "deployments.read", "POST": "inference"}
+    template_name = "console/playground.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The form, with the deployment the address names."""
+        live = self._live()
+        wanted = request.GET.get("deployment") or (live[0].public_id if live else "")
+        form = self._form(live, initial={"deployment": wanted, "threshold": 0.5, "text": request.GET.get("text", "")})
+        return self._show(form, live)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Ask the model."""
+        live = self._live()
+        form = self._form(live, request.POST)
+        if not form.is_valid():
+            return self._show(form, live, status=422)
+        found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
+        began = time.perf_counter()
+        try:
+            pairs = services.prediction_try(deployment=found, texts=[form.cleaned_data["text"]])[0]
+        except EngineError:
+            form.add_error(None, _("The engine did not answer. It is our fault and it is logged. Try again."))
+            return self._show(form, live, status=503)
+        threshold = form.cleaned_data["threshold"]
+        result = {
+            "pairs": [{"label": label, "probability": p} for label, p in pairs[:SHOWN_CLASSES]],
+            "more": max(0, len(pairs) - SHOWN_CLASSES),
+            "best": pairs[0],
+            "abstains": threshold is not None and pairs[0][1] < threshold,
+            "ms": round((time.perf_counter() - began) * 1000),
+        }
+        return self._show(form, live, result=result, text=form.cleaned_data["text"], chosen=found)
+
+    def _live(self) -> list[Deployment]:
+        return list(selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)[:200])
+
+    def _form(self, live: list[Deployment], *args: Any, **kwargs: Any) -> PlaygroundForm:
+        form = PlaygroundForm(*args, **kwargs)
+        field: Any = form.fields["deployment"]
+        field.choices = [(d.public_id, short_name(d.model) + (f" ({d.alias})" if d.alias else "")) for d in live]
+        return form
+
+    def _show(
+        self,
+        form: PlaygroundForm,
+        live: list[Deployment],
+        *,
+        status: int = 200,
+        result: dict[str, Any] | None = None,
+        text: str = "",
+        chosen: Deployment | None = None,
+    ) -> HttpResponseBase:
+        chosen = chosen or next((d for d in live if d.public_id == form["deployment"].value()), None)
+        first = (text or "where is my refund").splitlines()[0][:120].replace('"', "'")
+        return self.page(
+            {
+                "form": form,
+                "live": live,
+                "result": result,
+                "samples": showcase.first_call(
+                    settings.BASE_URL, model=(chosen.alias or chosen.model.name) if chosen else "…", text=first
+                ),
+                "models_url": self.project_path("models"),
+                "can_run": self.can("inference"),
+            },
+            status=status,
+        )

@@ -1,0 +1,239 @@
+"""Jobs: the list, the wizard with its estimate, the live page, cancel."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console import job_page
+from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
+from console.paging import page_number, page_of
+from console.reports import class_rows, verdict_of
+from console.views.base import ConsoleView
+from data.models import DatasetVersion, File
+from kit.errors import ApiError, NotFound
+from registry.selectors import version_of_job
+from training import selectors, services, states
+from training.models import Job
+
+STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "": (gettext_lazy("All"), ()),
+    "running": (gettext_lazy("Running"), states.HELD),
+    "waiting": (gettext_lazy("Waiting"), states.WAITING),
+    "succeeded": (gettext_lazy("Succeeded"), (states.SUCCEEDED,)),
+    "failed": (gettext_lazy("Failed"), (states.FAILED,)),
+    "cancelled": (gettext_lazy("Cancelled"), (states.CANCELLED,)),
+}
+
+
+def name_of(job: Job) -> str:
+    """What a job is called: its suffix, or the tail of its id."""
+    return job.suffix or _("job %(tail)s") % {"tail": job.public_id[-8:]}
+
+
+class Jobs(ConsoleView):
+    """All jobs of the project."""
+
+    section = "jobs"
+    required_scopes = {"GET": "jobs.read"}
+    template_name = "console/jobs.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show them; the list refreshes itself while something runs."""
+        wanted = request.GET.get("state", "")
+        wanted = wanted if wanted in STATES else ""
+        rows = selectors.jobs(self.project.pk)
+        counts = {key: rows.filter(state__in=group).count() for key, (_label, group) in STATES.items() if group}
+        if wanted:
+            rows = rows.filter(state__in=STATES[wanted][1])
+        page = page_of(rows, page_number(request.GET.get("page")))
+        return self.page(
+            {
+                "page": page_with(page, [self._row(job) for job in page.rows]),
+                "states": [
+                    {
+                        "label": label,
+                        "href": f"?state={key}" if key else "?",
+                        "current": key == wanted,
+                        "count": counts.get(key) or None,
+                    }
+                    for key, (label, _group) in STATES.items()
+                ],
+                "filtered": bool(wanted),
+                "busy": any(not job.is_final for job in page.rows),
+                "all_url": self.project_path("jobs"),
+                "new_url": self.project_path("job_new"),
+            }
+        )
+
+    def _row(self, job: Job) -> dict[str, Any]:
+        running = job.state in states.HELD
+        return {
+            "job": job,
+            "name": name_of(job),
+            "badge": job_page.badge(job.state),
+            "progress": job.progress if running else None,
+            "why": job.error_message[:80] if job.state == states.FAILED else "",
+            "href": self.project_path("job", job.public_id),
+        }
+
+
+def page_with(page: Any, rows: list[Any]) -> Any:
+    """The same page with its rows replaced by what the template shows."""
+    return type(page)(rows, page.number, page.total, page.size, page.about)
+
+
+class JobPage(ConsoleView):
+    """One job, live while it runs."""
+
+    section = "jobs"
+    required_scopes = {"GET": "jobs.read"}
+    template_name = "console/job.html"
+
+    def get(self, request: HttpRequest, job: str) -> HttpResponseBase:
+        """Show it."""
+        found = selectors.job_by_public_id(self.project.pk, job)
+        loss, scores = job_page.charts_of(selectors.metric_points(found))
+        log = selectors.events(found).filter(type="message").order_by("-seq")[: job_page.SHOWN_EVENTS]
+        price = found.estimate.get("nano", {})
+        return self.page(
+            {
+                "job": found,
+                "name": name_of(found),
+                "badge": job_page.badge(found.state),
+                "live": not found.is_final,
+                "state": job_page.live_state(found),
+                "waiting": job_page.waiting_text(selectors.waiting(found)),
+                "loss": loss,
+                "scores": scores,
+                "events": [{"seq": event.seq, **job_page.log_line(event)} for event in log],
+                "checkpoints": list(selectors.checkpoints(found)[:5]),
+                "settings": self._settings(found),
+                "estimate_low": price.get("low"),
+                "estimate_high": price.get("high"),
+                "took": job_page.took(found),
+                "advice": job_page.advice(found.error_code),
+                "can_write": self.can("jobs.write"),
+                "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
+                "stream_url": f"{self.project_path('job_stream', found.public_id)}?after={found.event_seq}",
+                "cancel_url": self.project_path("job_cancel", found.public_id),
+                "again_url": f"{self.project_path('job_new')}?from={found.public_id}",
+                **self._data(found),
+                **self._model(found),
+            }
+        )
+
+    def _settings(self, job: Job) -> list[tuple[str, Any]]:
+        names = {
+            "n_epochs": _("Epochs"),
+            "batch_size": _("Batch size"),
+            "learning_rate_multiplier": _("Learning rate multiplier"),
+        }
+        return [(names[key], job.hyperparameters.get(key, "auto")) for key in names]
+
+    def _data(self, job: Job) -> dict[str, Any]:
+        version = DatasetVersion.objects.select_related("dataset").filter(pk=job.dataset_version_id).first()
+        if version is not None and version.dataset.deleted_at is None:
+            href = f"{self.project_path('dataset', version.dataset.public_id)}?version={version.number}"
+            return {"dataset_url": href, "dataset_name": str(version)}
+        file = File.objects.filter(pk=job.training_file_id, deleted_at=None).first()
+        if file is None:
+            return {}
+        return {"dataset_url": self.project_path("file", file.public_id), "dataset_name": file.filename}
+
+    def _model(self, job: Job) -> dict[str, Any]:
+        version = version_of_job(job.pk)
+        if version is None or version.model.deleted_at is not None:
+            return {}
+        verdict, _tone = verdict_of(version.report, class_rows(version.report.get("per_class", []), "f1"))
+        return {"model_url": self.project_path("model", version.model.public_id), "verdict": verdict}
+
+
+class JobCancel(ConsoleView):
+    """Stop a job."""
+
+    section = "jobs"
+    required_scopes = {"POST": "jobs.write"}
+
+    def post(self, request: HttpRequest, job: str) -> HttpResponseBase:
+        """Ask for it; a running job stops within seconds."""
+        found = selectors.job_by_public_id(self.project.pk, job)
+        services.job_cancel(job=found)
+        return self.done(self.project_path("job", found.public_id))
+
+
+class JobNew(ConsoleView):
+    """The wizard: data, base, settings, with the estimate beside them."""
+
+    section = "jobs"
+    required_scopes = {"GET": "jobs.write", "POST": "jobs.write"}
+    template_name = "console/job_new.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """An empty form, or one filled from a dataset or an earlier job."""
+        return self.form_page(JobForm(self.project, initial=self._initial(request)))
+
+    def _initial(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = {"dataset": request.GET.get("data", ""), "method": "lora"}
+        if "from" in request.GET:
+            try:
+                job = selectors.job_by_public_id(self.project.pk, request.GET["from"])
+            except NotFound:
+                return initial
+            initial |= JobForm.of_job(job)
+        return initial
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Queue the job, or (without script) show its estimate."""
+        form = JobForm(self.project, request.POST)
+        if not form.is_valid():
+            return self.form_page(form, status=422)
+        if "estimate" in request.POST:
+            return self.form_page(form, **estimate_view(self.project, form))
+        job = self.attempt(
+            form.renaming(),
+            lambda: services.job_create(project=self.project, wanted=form.wanted(), by=self.auth.actor_label),
+        )
+        if job is None:
+            return self.form_page(form, status=422)
+        return self.done(self.project_path("job", job.public_id))
+
+    def form_page(self, form: JobForm, *, status: int = 200, **estimate: Any) -> HttpResponseBase:
+        """The page with a form that may carry errors or an estimate."""
+        return self.page(
+            {
+                "form": form,
+                "datasets": choices_of_data(self.project),
+                "methods": METHODS,
+                "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
+                "estimate_url": self.project_path("job_estimate"),
+                "upload_url": self.project_path("dataset_new"),
+                **estimate,
+            },
+            status=status,
+        )
+
+
+class JobEstimate(ConsoleView):
+    """The estimate of a form that is still being filled in: a fragment of the wizard."""
+
+    section = "jobs"
+    required_scopes = {"POST": "jobs.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Price and time, or what is missing."""
+        form = JobForm(self.project, request.POST)
+        if form.is_valid():
+            try:
+                context = estimate_view(self.project, form)
+            except NotFound:
+                raise
+            except ApiError as error:
+                context = {"problem": error.message}
+        else:
+            context = {"problem": next(iter(form.errors.values()))[0]} if form.data.get("dataset") else {}
+        return TemplateResponse(request, "console/estimate.html", context)

@@ -1,0 +1,231 @@
+"""Models: the list, the report page, aliases, weights, deletion."""
+
+import tempfile
+import zipfile
+from typing import Any
+
+from django import forms
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from billing.selectors.subscriptions import entitlement_for
+from console import reports
+from console.csvs import csv_response
+from console.paging import page_number, page_of
+from console.views.base import ConsoleView
+from console.views.jobs import page_with
+from data.models import DatasetVersion
+from kit import storage
+from kit.errors import PermissionDenied
+from kit.ids import parse_id, public_id
+from registry import selectors, services
+from registry.models import Model, ModelVersion
+from serving.selectors import deployment_of_model
+
+WEIGHTS = "weights_download"
+"""The plan's feature that lets weights out."""
+
+
+def short_name(model: Model) -> str:
+    """A model in a list: its suffix and the tail of its name."""
+    tail = model.name.rsplit(":", 1)[-1]
+    return f"{model.suffix or model.base}:{tail}" if tail != model.name else model.name
+
+
+def model_of(view: ConsoleView, public: str) -> Model:
+    """A model of the page's project."""
+    found = selectors.models(view.project.pk).filter(pk=parse_id(Model.prefix, public)).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def version_shown(request: HttpRequest, model: Model) -> ModelVersion:
+    """The version the address asks for, else the newest."""
+    wanted = request.GET.get("version", "")
+    versions = selectors.versions(model)
+    if wanted:
+        found = versions.filter(number=int(wanted)).first() if wanted.isascii() and wanted.isdigit() else None
+    else:
+        found = selectors.version_newest(model) or versions.first()
+    if found is None:
+        raise Http404
+    return found
+
+
+class AliasForm(forms.Form):
+    """A movable name."""
+
+    alias = forms.CharField(
+        label=gettext_lazy("Alias"), max_length=100, help_text=gettext_lazy("name@stage, for example triage@prod.")
+    )
+
+
+class Models(ConsoleView):
+    """All models of the project, and the bases it may tune."""
+
+    section = "models"
+    required_scopes = {"GET": "models.read"}
+    template_name = "console/models.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show them."""
+        page = page_of(selectors.models(self.project.pk), page_number(request.GET.get("page")))
+        newest: dict[Any, ModelVersion] = {}
+        for version in ModelVersion.objects.filter(model__in=[m.pk for m in page.rows]).order_by("number"):
+            newest[version.model_id] = version
+        aliases: dict[Any, list[str]] = {}
+        for alias in selectors.aliases(self.project.pk):
+            aliases.setdefault(alias.version.model_id, []).append(str(alias))
+        rows = [
+            {
+                "model": model,
+                "short": short_name(model),
+                "version": newest.get(model.pk),
+                "metrics": newest[model.pk].metrics if model.pk in newest else {},
+                "aliases": aliases.get(model.pk, []),
+                "href": self.project_path("model", model.public_id),
+            }
+            for model in page.rows
+        ]
+        plan = entitlement_for(self.tenant.pk).plan
+        return self.page(
+            {
+                "page": page_with(page, rows),
+                "bases": selectors.bases(plan=plan),
+                "new_url": self.project_path("job_new"),
+            }
+        )
+
+
+class ModelPage(ConsoleView):
+    """One model: its report, where it comes from, its names."""
+
+    section = "models"
+    required_scopes = {"GET": "models.read", "POST": "models.write"}
+    template_name = "console/model.html"
+
+    def get(self, request: HttpRequest, model: str) -> HttpResponseBase:
+        """Show the report."""
+        return self._show(request, model_of(self, model), AliasForm())
+
+    def post(self, request: HttpRequest, model: str) -> HttpResponseBase:
+        """Point an alias at the version shown."""
+        found = model_of(self, model)
+        version = version_shown(request, found)
+        form = AliasForm(request.POST)
+        if form.is_valid():
+            alias = form.cleaned_data["alias"]
+            made = self.attempt(
+                form, lambda: services.alias_set(project=self.project, alias=alias, version=version)
+            )
+            if made is not None:
+                text = _("%(alias)s points at this version now.") % {"alias": made}
+                return self.done(self.project_path("model", found.public_id), text)
+        return self._show(request, found, form, status=422)
+
+    def _show(self, request: HttpRequest, model: Model, form: AliasForm, *, status: int = 200) -> HttpResponseBase:
+        version = version_shown(request, model)
+        sort = request.GET.get("sort", "f1")
+        deployment = deployment_of_model(model.pk)
+        here = self.project_path("model", model.public_id)
+        context = {
+            "model": model,
+            "short": short_name(model),
+            "version": version,
+            "versions": list(selectors.versions(model)[:50]),
+            "report": reports.report_of(version.report, sort=sort) if version.report else None,
+            "sort": sort,
+            "csv_url": f"{self.project_path('model_csv', model.public_id)}?version={version.number}",
+            "lineage": self._lineage(version),
+            "aliases": [a for a in selectors.aliases(self.project.pk) if a.version_id == version.pk],
+            "alias_form": form,
+            "alias_url": f"{here}?version={version.number}",
+            "can_alias": self.can("models.write"),
+            "can_delete": self.can("models.write") and deployment is None,
+            "delete_url": self.project_path("model_delete", model.public_id),
+            "can_deploy": self.can("deployments.write") and deployment is None and version.state == "ready",
+            "deploy_url": self.project_path("deployments"),
+            "weights_url": self._weights_url(model, version),
+            "crumbs": [{"label": _("Models"), "href": self.project_path("models")}],
+        }
+        if deployment is not None:
+            context["deployment_url"] = self.project_path("deployment", deployment.public_id)
+            context["playground_url"] = f"{self.project_path('playground')}?deployment={deployment.public_id}"
+        return self.page(context, status=status)
+
+    def _weights_url(self, model: Model, version: ModelVersion) -> str:
+        if WEIGHTS not in entitlement_for(self.tenant.pk).features or version.state != "ready":
+            return ""
+        return f"{self.project_path('model_weights', model.public_id)}?version={version.number}"
+
+    def _lineage(self, version: ModelVersion) -> list[tuple[str, str, str]]:
+        facts = selectors.lineage(version)
+        rows = [(_("Base"), facts["base"], ""), (_("Base hash"), facts["base_sha256"][:16], "")]
+        if facts["job_id"]:
+            job = public_id("ftjob-", facts["job_id"])
+            rows.append((_("Job"), job, self.project_path("job", job)))
+        dataset = DatasetVersion.objects.select_related("dataset").filter(pk=facts["dataset_version_id"]).first()
+        if dataset is not None:
+            href = f"{self.project_path('dataset', dataset.dataset.public_id)}?version={dataset.number}"
+            rows.append((_("Dataset"), str(dataset), href if dataset.dataset.deleted_at is None else ""))
+        if facts["dataset_sha256"]:
+            rows.append((_("Dataset hash"), facts["dataset_sha256"][:16], ""))
+        return [*rows, (_("Artefact hash"), facts["artefact_sha256"][:16], "")]
+
+
+class ModelCsv(ConsoleView):
+    """The per-class table as a file."""
+
+    section = "models"
+    required_scopes = {"GET": "models.read"}
+
+    def get(self, request: HttpRequest, model: str) -> HttpResponseBase:
+        """Send it."""
+        found = model_of(self, model)
+        rows = reports.class_rows(version_shown(request, found).report.get("per_class", []), "label")
+        head = ["label", "f1", "f1_low", "f1_high", "precision", "recall", "rows"]
+        lines = [[r.label, r.f1, r.low, r.high, r.precision, r.recall, r.n] for r in rows]
+        return csv_response(f"{short_name(found).replace(':', '-')}-classes.csv", head, lines)
+
+
+class ModelWeights(ConsoleView):
+    """The model's files as one archive: they are the customer's."""
+
+    section = "models"
+    required_scopes = {"GET": "models.read"}
+
+    def get(self, request: HttpRequest, model: str) -> HttpResponseBase:
+        """Send it; safetensors do not compress, so they are stored as they are."""
+        found = model_of(self, model)
+        version = version_shown(request, found)
+        if WEIGHTS not in entitlement_for(self.tenant.pk).features:
+            raise PermissionDenied(_("Your plan does not include the download of weights. Developer and up do."))
+        archive = tempfile.TemporaryFile()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
+            for name in version.files:
+                with packed.open(name, "w", force_zip64=True) as target:
+                    for chunk in storage.read_chunks(f"{version.artefact_prefix}/{name}"):
+                        target.write(chunk)
+        archive.seek(0)
+        name = short_name(found).replace(":", "-")
+        response: HttpResponse = FileResponse(archive, as_attachment=True, filename=f"{name}-v{version.number}.zip")
+        return response
+
+
+class ModelDelete(ConsoleView):
+    """Forget a model."""
+
+    section = "models"
+    required_scopes = {"POST": "models.write"}
+
+    def post(self, request: HttpRequest, model: str) -> HttpResponseBase:
+        """Do it, if the name was typed."""
+        found = model_of(self, model)
+        name = short_name(found)
+        if request.POST.get("confirm_name", "").strip() != name:
+            raise PermissionDenied(_("Type the model's name to delete it. Nothing was deleted."))
+        services.model_delete(model=found)
+        return self.done(self.project_path("models"), _("%(name)s was deleted.") % {"name": name})

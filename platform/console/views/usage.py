@@ -1,0 +1,54 @@
+"""Usage by day, model and key, with the same numbers as the bill."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from console import usage_page
+from console.csvs import csv_response
+from console.views.base import ConsoleView
+from kit.clock import now
+
+
+class Usage(ConsoleView):
+    """A span of days, by one dimension."""
+
+    section = "usage"
+    required_scopes = {"GET": "usage.read"}
+    template_name = "console/usage.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show it."""
+        wanted = usage_page.Question.read(request.GET, today=now().date())
+        names = usage_page.Names.of_scope()
+        answer = usage_page.answer(wanted, names)
+        return self.page(
+            {
+                "question": wanted,
+                "answer": answer,
+                "keys": names.keys,
+                "projects": names.projects,
+                "spans": usage_page.SPANS,
+                "groups": usage_page.GROUPS,
+                "csv_url": f"{self.org_path('usage_csv')}?{wanted.query()}",
+                "keys_url": self.project_path("keys"),
+                "playground_url": self.project_path("playground"),
+            }
+        )
+
+
+class UsageCsv(ConsoleView):
+    """The same sums as a file: one line a day and combination."""
+
+    section = "usage"
+    required_scopes = {"GET": "usage.read"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Send it."""
+        wanted = usage_page.Question.read(request.GET, today=now().date())
+        head = ["day", "model", "kind", "key", "calls", "input_tokens", "output_tokens", "cost_usd"]
+        lines: list[list[Any]] = usage_page.lines(wanted, usage_page.Names.of_scope())
+        return csv_response(f"usage-{wanted.first}-{wanted.last}.csv", head, lines)
+
+
