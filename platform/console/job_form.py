@@ -30,13 +30,16 @@ class Method:
 
 
 METHODS = [
-    Method("lora", "LoRA", gettext_lazy("Adapters beside the base. The usual choice: near full quality, shared serving.")),
+    Method(
+        "lora", "LoRA", gettext_lazy("Adapters beside the base. The usual choice: near full quality, shared serving.")
+    ),
     Method("full", gettext_lazy("Full"), gettext_lazy("All weights. A little better with thousands of rows; slower.")),
-    Method("head", gettext_lazy("Head only"), gettext_lazy("The base stays fixed. Fastest and cheapest; for a first look.")),
+    Method(
+        "head", gettext_lazy("Head only"), gettext_lazy("The base stays fixed. Fastest and cheapest; for a first look.")
+    ),
 ]
 PARAMS = {
     "training_file": "dataset",
-    "x_dataset_version": "dataset",
     "model": "model",
     "suffix": "suffix",
     "x_columns": "text_column",
@@ -61,7 +64,10 @@ def choices_of_data(project: Project) -> list[tuple[str, str]]:
         .order_by("-id")[:MOST_CHOICES]
     )
     found = [
-        (v.public_id, _("%(name)s v%(n)s, %(rows)s rows") % {"name": v.dataset.name, "n": v.number, "rows": f"{v.rows:,}"})
+        (
+            v.public_id,
+            _("%(name)s v%(n)s, %(rows)s rows") % {"name": v.dataset.name, "n": v.number, "rows": f"{v.rows:,}"},
+        )
         for v in versions
     ]
     used = DatasetVersion.objects.filter(project=project, dataset__deleted_at=None).values("sources__file")
@@ -88,7 +94,10 @@ class JobForm(forms.Form):
         label=gettext_lazy("Text column"), required=False, max_length=200, help_text=gettext_lazy("Empty: as detected.")
     )
     label_column = forms.CharField(
-        label=gettext_lazy("Label column"), required=False, max_length=200, help_text=gettext_lazy("Empty: as detected.")
+        label=gettext_lazy("Label column"),
+        required=False,
+        max_length=200,
+        help_text=gettext_lazy("Empty: as detected."),
     )
     model = forms.ChoiceField(label=gettext_lazy("Base model"))
     method = forms.ChoiceField(
@@ -112,14 +121,20 @@ class JobForm(forms.Form):
     )
     deploy = forms.BooleanField(
         label=gettext_lazy("Deploy when the gate passes"),
-        help_text=gettext_lazy("The gate passes unless the model is worse than the baseline. Idle deployments cost nothing."),
+        help_text=gettext_lazy(
+            "The gate passes unless the model is worse than the baseline. Idle deployments cost nothing."
+        ),
         required=False,
     )
     n_epochs = forms.IntegerField(
         label=gettext_lazy("Epochs"), min_value=1, max_value=50, required=False, help_text=gettext_lazy("Empty: auto.")
     )
     batch_size = forms.IntegerField(
-        label=gettext_lazy("Batch size"), min_value=1, max_value=256, required=False, help_text=gettext_lazy("Empty: auto.")
+        label=gettext_lazy("Batch size"),
+        min_value=1,
+        max_value=256,
+        required=False,
+        help_text=gettext_lazy("Empty: auto."),
     )
     learning_rate_multiplier = forms.FloatField(
         label=gettext_lazy("Learning rate multiplier"),
@@ -142,13 +157,16 @@ class JobForm(forms.Form):
         data: Any = self.fields["dataset"]
         data.choices = [("", _("choose")), *choices_of_data(project)]
         model: Any = self.fields["model"]
-        model.choices = [(b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in bases(plan=plan)]
+        model.choices = [
+            (b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in bases(plan=plan)
+        ]
 
     def wanted(self) -> dict[str, Any]:
         """The body of a create, as `training.services.job_create` takes it."""
         clean = self.cleaned_data
         body: dict[str, Any] = {
             "model": clean["model"],
+            "training_file": clean["dataset"],
             "x_method": clean["method"],
             "suffix": clean["suffix"] or None,
             "seed": clean["seed"],
@@ -158,10 +176,6 @@ class JobForm(forms.Form):
                 for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
             },
         }
-        if clean["dataset"].startswith(DatasetVersion.prefix):
-            body["x_dataset_version"] = clean["dataset"]
-        else:
-            body["training_file"] = clean["dataset"]
         columns = {role: clean[f"{role}_column"] for role in ("text", "label") if clean[f"{role}_column"]}
         if columns:
             body["x_columns"] = columns

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.conftest import Person
+from tests.console import things
 
 
 def _nothing(person: Person) -> None:
@@ -28,8 +29,55 @@ def organisation(tail: str) -> Place:
     return Place(lambda person: f"{person.home}/{tail}")
 
 
+MADE: dict[tuple[str, str], str] = {}
+"""Public ids of what `prepare` made, by person and kind."""
+
+
+def _made(kind: str, maker: Callable[[Person], str], path: str) -> Place:
+    """A page of one object, made first."""
+
+    def prepare(person: Person) -> None:
+        MADE[person.tenant.slug, kind] = maker(person)
+
+    return Place(lambda person: f"{person.workspace}/" + path.format(MADE[person.tenant.slug, kind]), prepare)
+
+
+def _again(kind: str, path: str) -> Place:
+    """Another page of an object that an earlier place made."""
+    return Place(lambda person: f"{person.workspace}/" + path.format(MADE[person.tenant.slug, kind]))
+
+
+def _failed(person: Person) -> str:
+    words = {"error_code": "out_of_memory", "error_message": "The trainer ran out of memory at step 88."}
+    return things.made_job(person, state="failed", events=9, **words).public_id
+
+
+LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
+
 PLACES: list[Place] = [
     project(""),
+    project("datasets/"),
+    project("datasets/new"),
+    _made("file", lambda p: things.made_file(p, name=LONG_NAME).public_id, "files/{}/"),
+    _again("file", "files/{}/?finding=duplicate_rows"),
+    _made("bad", lambda p: things.made_file(p, content=b"a,b\n1,2\n").public_id, "files/{}/"),
+    _made("waiting", lambda p: things.made_file(p, checked=False).public_id, "files/{}/"),
+    _made("dataset", lambda p: things.made_version(p).dataset.public_id, "datasets/{}/"),
+    _again("dataset", "datasets/{}/?tab=rows&q=refund"),
+    _again("dataset", "datasets/{}/?tab=columns"),
+    _again("dataset", "datasets/{}/?tab=versions"),
+    project("jobs/"),
+    project("jobs/?state=succeeded"),
+    project("jobs/new"),
+    _made("done", lambda p: things.made_job(p, state="succeeded", events=40).public_id, "jobs/{}/"),
+    _made("failed", _failed, "jobs/{}/"),
+    _made("queued", lambda p: things.made_job(p, state="queued").public_id, "jobs/{}/"),
+    project("models/"),
+    _made("model", lambda p: things.made_model(p).model.public_id, "models/{}/"),
+    project("deployments/"),
+    _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
+    project("playground/"),
+    organisation("usage/"),
     organisation("billing/"),
     project("keys"),
     project("keys/new"),

@@ -1,10 +1,48 @@
 """Pages of the console, landing and docs."""
 
-from tests.isolation.routes import Policy
+from tests.conftest import Person
+from tests.isolation.routes import Ids, Policy
 
 PUBLIC = Policy("public", success={"GET": 200})
 TOLD_APART = Policy("public", success={})
 """Public pages with a parameter of ours (a chapter's name); they hold no tenant's data and have tests of their own."""
+
+
+def _things() -> object:
+    """Builders, imported late: this module is read while tests are collected."""
+    from tests.console import things
+
+    return things
+
+
+def _file(person: Person) -> Ids:
+    return {"file": _things().made_file(person).public_id}  # type: ignore[attr-defined]
+
+
+def _dataset(person: Person) -> Ids:
+    return {"dataset": _things().made_version(person).dataset.public_id}  # type: ignore[attr-defined]
+
+
+def _job(person: Person) -> Ids:
+    return {"job": _things().made_job(person).public_id}  # type: ignore[attr-defined]
+
+
+def _waiting_job(person: Person) -> Ids:
+    return {"job": _things().made_job(person, state="queued").public_id}  # type: ignore[attr-defined]
+
+
+def _model(person: Person) -> Ids:
+    return {"model": _things().made_model(person).model.public_id}  # type: ignore[attr-defined]
+
+
+def _deployment(person: Person) -> Ids:
+    return {"deployment": _things().made_deployment(person).public_id}  # type: ignore[attr-defined]
+
+
+HOME = "o/<slug:org>/"
+WORK = "o/<slug:org>/p/<slug:project>/"
+SHOWN = Policy("page", success={"GET": 200})
+COLUMNS = {"text": "text", "label": "label"}
 
 POLICIES: dict[str, Policy] = {
     "": PUBLIC,
@@ -18,10 +56,43 @@ POLICIES: dict[str, Policy] = {
     "keys": Policy("public", success={"GET": 405}),
     "search": PUBLIC,
     "o/": Policy("page", success={"GET": 302}),
-    "o/<slug:org>/": Policy("page", success={"GET": 302}),
-    "o/<slug:org>/billing/": Policy("page", success={"GET": 200}),
-    "o/<slug:org>/billing/checkout": Policy("page", success={"GET": 405}),  # POST leads to Stripe; tested there
-    "o/<slug:org>/billing/portal": Policy("page", success={"GET": 405}),
-    "o/<slug:org>/billing/plan": Policy("page", success={"GET": 405, "POST": 422}),
-    "o/<slug:org>/p/<slug:project>/": Policy("page", success={"GET": 200}),
+    HOME: Policy("page", success={"GET": 302}),
+    f"{HOME}billing/": SHOWN,
+    f"{HOME}billing/checkout": Policy("page", success={"GET": 405}),  # POST leads to Stripe; tested there
+    f"{HOME}billing/portal": Policy("page", success={"GET": 405}),
+    f"{HOME}billing/plan": Policy("page", success={"GET": 405, "POST": 422}),
+    f"{HOME}usage/": SHOWN,
+    f"{HOME}usage/csv": SHOWN,
+    WORK: SHOWN,
+    f"{WORK}datasets/": SHOWN,
+    f"{WORK}datasets/new": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}datasets/sample": Policy("page", success={"POST": 302}),
+    f"{WORK}datasets/<str:dataset>/": Policy("page", make=_dataset, success={"GET": 200}),
+    f"{WORK}datasets/<str:dataset>/fix": Policy(
+        "page", make=_dataset, success={"POST": 302}, bodies={"POST": lambda ids: {"fix": "trim"}}
+    ),
+    f"{WORK}datasets/<str:dataset>/delete": Policy("page", make=_dataset, success={"POST": 302}),
+    f"{WORK}files/<str:file>/": Policy("page", make=_file, success={"GET": 200}),
+    f"{WORK}files/<str:file>/columns": Policy(
+        "page", make=_file, success={"POST": 302}, bodies={"POST": lambda ids: COLUMNS}
+    ),
+    f"{WORK}files/<str:file>/dataset": Policy("page", make=_file, success={"POST": 302}),
+    f"{WORK}files/<str:file>/delete": Policy("page", make=_file, success={"POST": 302}),
+    f"{WORK}jobs/": SHOWN,
+    f"{WORK}jobs/new": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}jobs/estimate": Policy("page", success={"POST": 200}),
+    f"{WORK}jobs/<str:job>/": Policy("page", make=_job, success={"GET": 200}),
+    f"{WORK}jobs/<str:job>/stream": Policy("page", make=_job, success={"GET": 200}),
+    f"{WORK}jobs/<str:job>/cancel": Policy("page", make=_waiting_job, success={"POST": 302}),
+    f"{WORK}models/": SHOWN,
+    f"{WORK}models/<str:model>/": Policy(
+        "page", make=_model, success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"alias": "triage@prod"}}
+    ),
+    f"{WORK}models/<str:model>/csv": Policy("page", make=_model, success={"GET": 200}),
+    f"{WORK}models/<str:model>/weights": Policy("page", make=_model, success={"GET": 403}),  # not on the free plan
+    f"{WORK}models/<str:model>/delete": Policy("page", make=_model, success={"POST": 403}),  # the name must be typed
+    f"{WORK}deployments/": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}deployments/<str:deployment>/": Policy("page", make=_deployment, success={"GET": 200}),
+    f"{WORK}deployments/<str:deployment>/stop": Policy("page", make=_deployment, success={"POST": 302}),
+    f"{WORK}playground/": Policy("page", success={"GET": 200, "POST": 422}),
 }

@@ -31,6 +31,7 @@ class Bars:
     columns: list[Column]
     svg: str
     unit: str
+    tones: list[int]
 
 
 def bar_chart(
@@ -43,11 +44,12 @@ def bar_chart(
     unit: str = "",
     limit: float | None = None,
 ) -> Bars:
-    """Draw stacked columns. At most six keys keep distinct tones; callers fold the rest into the last."""
-    return Bars(id, title, finding, list(keys), list(columns), _draw(list(columns), unit, limit), unit)
+    """Draw stacked columns; a single key is steel, several begin with ember; at most six keys."""
+    tones = list(range(1, len(keys) + 1)) if len(keys) > 1 else [2]
+    return Bars(id, title, finding, list(keys), list(columns), _draw(list(columns), tones, unit, limit), unit, tones)
 
 
-def _draw(columns: list[Column], unit: str, limit: float | None) -> str:
+def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | None) -> str:
     highest = max([c.total for c in columns] + [limit or 0.0, 0.0])
     ys = ticks(0.0, highest or 1.0, 5)
     parts = ['<svg class="drawing" focusable="false" aria-hidden="true">']
@@ -60,7 +62,7 @@ def _draw(columns: list[Column], unit: str, limit: float | None) -> str:
     every = max(1, -(-len(columns) // 5))
     for i, column in enumerate(columns):
         below = 0.0
-        for tone, part in enumerate(column.parts, 1):
+        for tone, part in zip(tones, column.parts, strict=False):
             if part <= 0:
                 continue
             top = place(below + part, 0.0, ys[-1])

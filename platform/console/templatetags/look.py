@@ -190,4 +190,6 @@ def query(context: Context, **changes: Any) -> str:
 @register.filter
 def unlocalised(value: Any) -> str:
     """A number for an HTML attribute: a dot, whatever the language."""
-    return "" if value is None else f"{float(value):.6g}"
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{float(value):.6g}"

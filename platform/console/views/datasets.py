@@ -13,11 +13,10 @@ from django.utils.translation import gettext_lazy
 from console import dataset_page, dataset_rows
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView
-from data import limits, services
+from data import limits, selectors, services
 from data.models import Dataset, DatasetVersion, File
 from data.services.datasets import Source
 from kit.errors import ApiError, Conflict
-from kit.ids import parse_id
 from tenants.access import PERMISSIONS, Membership
 
 CHUNK = 1 << 20
@@ -25,29 +24,9 @@ SAMPLE = Path(settings.ROOT) / "examples" / "support_intents.csv"
 ACCEPTED = ".csv,.tsv,.txt,.jsonl,.json,.parquet"
 
 
-def file_of(view: ConsoleView, public_id: str) -> File:
-    """A file of the page's project; NotFound for anybody else's."""
-    found = File.objects.filter(project=view.project, pk=parse_id(File.prefix, public_id), deleted_at=None).first()
-    if found is None:
-        raise Http404
-    file: File = found
-    return file
-
-
-def dataset_of(view: ConsoleView, public_id: str) -> Dataset:
-    """A dataset of the page's project."""
-    found = Dataset.objects.filter(
-        project=view.project, pk=parse_id(Dataset.prefix, public_id), deleted_at=None
-    ).first()
-    if found is None:
-        raise Http404
-    dataset: Dataset = found
-    return dataset
-
-
 def versions_of(dataset: Dataset) -> list[DatasetVersion]:
     """Newest first."""
-    return list(DatasetVersion.objects.filter(dataset=dataset).order_by("-number"))
+    return list(selectors.versions(dataset).order_by("-number"))
 
 
 class UploadForm(forms.Form):
@@ -72,7 +51,7 @@ class Datasets(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show the lists; they refresh themselves while something is being checked."""
         page = page_of(
-            Dataset.objects.filter(project=self.project, deleted_at=None).order_by("-id"),
+            selectors.datasets(self.project.pk).order_by("-id"),
             page_number(request.GET.get("page")),
         )
         newest = {}
@@ -83,7 +62,7 @@ class Datasets(ConsoleView):
             for d in page.rows
         ]
         used = DatasetVersion.objects.filter(project=self.project, dataset__deleted_at=None).values("sources__file")
-        files = File.objects.filter(project=self.project, deleted_at=None).exclude(pk__in=used).order_by("-id")[:50]
+        files = selectors.files(self.project.pk).exclude(pk__in=used).order_by("-id")[:50]
         return self.page(
             {
                 "page": page,
@@ -135,9 +114,7 @@ class Upload(ConsoleView):
         stored, name = self.stored, str(form.cleaned_data["file"].name)
         made = self.attempt(
             form,
-            lambda: services.file_create(
-                project_id=self.project.pk, filename=name, purpose="fine-tune", stored=stored
-            ),
+            lambda: services.file_create(project_id=self.project.pk, filename=name, purpose="fine-tune", stored=stored),
         )
         if made is None:
             stored.discard()
@@ -217,16 +194,20 @@ class FilePage(ConsoleView):
 
     def get(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Show it."""
-        return self.show(file_of(self, file), ColumnsForm(file_of(self, file)))
+        found = selectors.file_get(self.project.pk, file)
+        return self.show(found, ColumnsForm(found))
 
     def show(self, file: File, form: ColumnsForm, *, status: int = 200) -> HttpResponseBase:
         """The page, with a columns form that may carry errors."""
         findings = dataset_page.findings_of(file)
+        shown = self.request.GET.get("finding", "")
         blocking = [f for f in findings if f.level == "blocking"]
         return self.page(
             {
                 "file": file,
                 "findings": findings,
+                "rows": self._rows(file, shown) if shown else None,
+                "shown": next((f for f in findings if f.code == shown), None),
                 "stuck": [f for f in blocking if not f.fix],
                 "fixes": list(dict.fromkeys((f.fix, f.verb, f.level) for f in findings if f.fix)),
                 "columns_form": form,
@@ -243,6 +224,15 @@ class FilePage(ConsoleView):
             status=status,
         )
 
+    def _rows(self, file: File, code: str) -> selectors.RowPage:
+        """The rows of one finding, as uploaded; `after` goes on."""
+        after = self.request.GET.get("after", "")
+        return selectors.file_rows(
+            file,
+            after=int(after) if after.isascii() and after.isdigit() and len(after) < 12 else 0,
+            where=selectors.RowFilter(rows=selectors.rows_of_finding(file, code)),
+        )
+
 
 class FileColumns(FilePage):
     """Choose the columns by hand and check again."""
@@ -255,7 +245,7 @@ class FileColumns(FilePage):
 
     def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Map, ring the check, show it running."""
-        found = file_of(self, file)
+        found = selectors.file_get(self.project.pk, file)
         form = ColumnsForm(found, request.POST)
         if form.is_valid():
             made = self.attempt(form, lambda: services.file_map_columns(file=found, mapping=form.mapping()))
@@ -272,7 +262,7 @@ class FileDelete(ConsoleView):
 
     def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Do it."""
-        found = file_of(self, file)
+        found = selectors.file_get(self.project.pk, file)
         services.file_delete(file=found)
         return self.done(self.project_path("datasets"), _("%(name)s was deleted.") % {"name": found.filename})
 
@@ -285,12 +275,10 @@ class FileDataset(ConsoleView):
 
     def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Make it and go there."""
-        found = file_of(self, file)
+        found = selectors.file_get(self.project.pk, file)
         steps = dataset_page.steps_of(request.POST.getlist("fix"), dataset_page.findings_of(found))
         name = request.POST.get("name", "").strip()[:120] or found.filename
-        version = services.dataset_create(
-            project_id=self.project.pk, name=name, sources=[Source(found)], fixes=steps
-        )
+        version = services.dataset_create(project_id=self.project.pk, name=name, sources=[Source(found)], fixes=steps)
         return self.done(self.project_path("dataset", version.dataset.public_id))
 
 
@@ -304,7 +292,7 @@ class DatasetPage(ConsoleView):
 
     def get(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
         """Show the tab the address asks for."""
-        found = dataset_of(self, dataset)
+        found = selectors.dataset_get(self.project.pk, dataset)
         versions = versions_of(found)
         if not versions:
             raise Http404
@@ -385,7 +373,7 @@ class DatasetFix(ConsoleView):
 
     def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
         """Make the version and show it being written."""
-        found = dataset_of(self, dataset)
+        found = selectors.dataset_get(self.project.pk, dataset)
         parent = versions_of(found)[0]
         if parent.state == "building":
             raise Conflict(_("A version is being written. Try again when it is ready."))
@@ -408,6 +396,6 @@ class DatasetDelete(ConsoleView):
 
     def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
         """Do it."""
-        found = dataset_of(self, dataset)
+        found = selectors.dataset_get(self.project.pk, dataset)
         services.dataset_delete(dataset=found)
         return self.done(self.project_path("datasets"), _("%(name)s was deleted.") % {"name": found.name})

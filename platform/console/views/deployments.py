@@ -16,7 +16,7 @@ from console import showcase
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView
 from console.views.jobs import page_with
-from console.views.models import short_name
+from console.views.names import short_name
 from inference.errors import EngineError
 from kit.clock import now
 from kit.errors import PermissionDenied
@@ -149,9 +149,7 @@ class PlaygroundForm(forms.Form):
     """A text for a deployment."""
 
     deployment = forms.ChoiceField(label=gettext_lazy("Model"))
-    threshold = forms.FloatField(
-        label=gettext_lazy("Threshold"), min_value=0, max_value=1, initial=0.5, required=False
-    )
+    threshold = forms.FloatField(label=gettext_lazy("Threshold"), min_value=0, max_value=1, initial=0.5, required=False)
     text = forms.CharField(
         label=gettext_lazy("Text"),
         max_length=20_000,

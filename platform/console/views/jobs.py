@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -14,6 +13,7 @@ from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of
 from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView
+from console.views.names import job_name
 from data.models import DatasetVersion, File
 from kit.errors import ApiError, NotFound
 from registry.selectors import version_of_job
@@ -28,11 +28,6 @@ STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "failed": (gettext_lazy("Failed"), (states.FAILED,)),
     "cancelled": (gettext_lazy("Cancelled"), (states.CANCELLED,)),
 }
-
-
-def name_of(job: Job) -> str:
-    """What a job is called: its suffix, or the tail of its id."""
-    return job.suffix or _("job %(tail)s") % {"tail": job.public_id[-8:]}
 
 
 class Jobs(ConsoleView):
@@ -74,7 +69,7 @@ class Jobs(ConsoleView):
         running = job.state in states.HELD
         return {
             "job": job,
-            "name": name_of(job),
+            "name": job_name(job),
             "badge": job_page.badge(job.state),
             "progress": job.progress if running else None,
             "why": job.error_message[:80] if job.state == states.FAILED else "",
@@ -103,7 +98,7 @@ class JobPage(ConsoleView):
         return self.page(
             {
                 "job": found,
-                "name": name_of(found),
+                "name": job_name(found),
                 "badge": job_page.badge(found.state),
                 "live": not found.is_final,
                 "state": job_page.live_state(found),
@@ -121,11 +116,20 @@ class JobPage(ConsoleView):
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 "stream_url": f"{self.project_path('job_stream', found.public_id)}?after={found.event_seq}",
                 "cancel_url": self.project_path("job_cancel", found.public_id),
-                "again_url": f"{self.project_path('job_new')}?from={found.public_id}",
+                **self._again(found),
                 **self._data(found),
                 **self._model(found),
             }
         )
+
+    def _again(self, job: Job) -> dict[str, Any]:
+        """The way to another run; after a lack of memory with half the batch."""
+        again = f"{self.project_path('job_new')}?from={job.public_id}"
+        if job.error_code != "out_of_memory":
+            return {"again_url": again}
+        used = job.hyperparameters.get("batch_size")
+        smaller = max(1, used // 2) if isinstance(used, int) else 16
+        return {"again_url": f"{again}&batch_size={smaller}", "smaller_batch": smaller}
 
     def _settings(self, job: Job) -> list[tuple[str, Any]]:
         names = {
@@ -185,6 +189,8 @@ class JobNew(ConsoleView):
             except NotFound:
                 return initial
             initial |= JobForm.of_job(job)
+            if request.GET.get("batch_size", "").isdecimal():
+                initial["batch_size"] = int(request.GET["batch_size"])
         return initial
 
     def post(self, request: HttpRequest) -> HttpResponseBase:

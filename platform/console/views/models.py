@@ -5,7 +5,7 @@ import zipfile
 from typing import Any
 
 from django import forms
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -16,6 +16,7 @@ from console.csvs import csv_response
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView
 from console.views.jobs import page_with
+from console.views.names import short_name
 from data.models import DatasetVersion
 from kit import storage
 from kit.errors import PermissionDenied
@@ -26,12 +27,6 @@ from serving.selectors import deployment_of_model
 
 WEIGHTS = "weights_download"
 """The plan's feature that lets weights out."""
-
-
-def short_name(model: Model) -> str:
-    """A model in a list: its suffix and the tail of its name."""
-    tail = model.name.rsplit(":", 1)[-1]
-    return f"{model.suffix or model.base}:{tail}" if tail != model.name else model.name
 
 
 def model_of(view: ConsoleView, public: str) -> Model:
@@ -118,9 +113,7 @@ class ModelPage(ConsoleView):
         form = AliasForm(request.POST)
         if form.is_valid():
             alias = form.cleaned_data["alias"]
-            made = self.attempt(
-                form, lambda: services.alias_set(project=self.project, alias=alias, version=version)
-            )
+            made = self.attempt(form, lambda: services.alias_set(project=self.project, alias=alias, version=version))
             if made is not None:
                 text = _("%(alias)s points at this version now.") % {"alias": made}
                 return self.done(self.project_path("model", found.public_id), text)
@@ -203,7 +196,7 @@ class ModelWeights(ConsoleView):
         version = version_shown(request, found)
         if WEIGHTS not in entitlement_for(self.tenant.pk).features:
             raise PermissionDenied(_("Your plan does not include the download of weights. Developer and up do."))
-        archive = tempfile.TemporaryFile()
+        archive = tempfile.TemporaryFile()  # noqa: SIM115 - FileResponse closes it
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for name in version.files:
                 with packed.open(name, "w", force_zip64=True) as target:
@@ -211,8 +204,7 @@ class ModelWeights(ConsoleView):
                         target.write(chunk)
         archive.seek(0)
         name = short_name(found).replace(":", "-")
-        response: HttpResponse = FileResponse(archive, as_attachment=True, filename=f"{name}-v{version.number}.zip")
-        return response
+        return FileResponse(archive, as_attachment=True, filename=f"{name}-v{version.number}.zip")
 
 
 class ModelDelete(ConsoleView):

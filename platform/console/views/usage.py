@@ -50,5 +50,3 @@ class UsageCsv(ConsoleView):
         head = ["day", "model", "kind", "key", "calls", "input_tokens", "output_tokens", "cost_usd"]
         lines: list[list[Any]] = usage_page.lines(wanted, usage_page.Names.of_scope())
         return csv_response(f"usage-{wanted.first}-{wanted.last}.csv", head, lines)
-
-

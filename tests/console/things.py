@@ -1,0 +1,151 @@
+"""One of everything, for pages to show: a checked file, a dataset, jobs in each state, a model with a report."""
+
+from typing import Any
+
+from data.models import DatasetVersion, File
+from data.services import dataset_create, file_create, file_process, file_store, version_write
+from data.services.datasets import Source
+from kit.clock import now
+from registry.models import ModelVersion
+from registry.services import summary
+from serving.models import Deployment
+from serving.services import deployment_create
+from tenants.scope import tenant_scope
+from tests.conftest import Person
+from tests.registry.making import make_model
+from training.models import Job, JobEvent
+
+LABELS = ["refund_status", "cancel_order", "change_address", "human_agent"]
+TEXTS = {
+    "refund_status": "where is my refund for order {n}",
+    "cancel_order": "please cancel order number {n} today",
+    "change_address": "the parcel {n} should go to my new address",
+    "human_agent": "let me talk to a person about case {n}",
+}
+
+
+def csv_bytes(each: int = 30, *, noise: bool = True) -> bytes:
+    """A small CSV of support requests, with a duplicate and a label conflict when noisy."""
+    lines = ["text,label"]
+    lines += [f"{TEXTS[label].format(n=i)},{label}" for i in range(each) for label in LABELS]
+    if noise:
+        lines += [lines[1], TEXTS["refund_status"].format(n=2) + ",human_agent"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def made_file(person: Person, *, content: bytes | None = None, name: str = "support.csv", checked: bool = True) -> File:
+    """An uploaded file, checked unless told otherwise."""
+    stored = file_store(tenant_id=person.tenant.id, chunks=[content or csv_bytes()], limit=10**8)
+    with tenant_scope(person.tenant.id):
+        file = file_create(project_id=person.project.id, filename=name, purpose="fine-tune", stored=stored)
+    if checked:
+        file_process(tenant_id=person.tenant.id, file_id=file.pk)
+    with tenant_scope(person.tenant.id):
+        found: File = File.objects.get(pk=file.pk)
+    return found
+
+
+def made_version(person: Person, *, ready: bool = True) -> DatasetVersion:
+    """A dataset's first version, written unless told otherwise."""
+    file = made_file(person, content=csv_bytes(noise=False))
+    with tenant_scope(person.tenant.id):
+        version = dataset_create(project_id=person.project.id, name="support-tickets", sources=[Source(file)])
+    if ready:
+        version_write(tenant_id=person.tenant.id, version_id=version.pk)
+    with tenant_scope(person.tenant.id):
+        found: DatasetVersion = DatasetVersion.objects.select_related("dataset").get(pk=version.pk)
+    return found
+
+
+def made_job(person: Person, *, state: str = "cancelled", events: int = 0, **fields: Any) -> Job:
+    """A job row in a state, with points in its log."""
+    final = state in ("succeeded", "failed", "cancelled")
+    values: dict[str, Any] = {
+        "project": person.project,
+        "task": "text-classification",
+        "base": "all-MiniLM-L6-v2",
+        "method": "lora",
+        "suffix": "refunds-v3",
+        "seed": 7,
+        "training_file_id": person.project.id,
+        "state": state,
+        "finished_at": now() if final else None,
+        "created_by": "Ada",
+        "ceiling_nano": 4_200_000_000,
+        "estimate": {"nano": {"low": 2_000_000_000, "high": 4_200_000_000}, "seconds": {"low": 180, "high": 260}},
+    }
+    with tenant_scope(person.tenant.id):
+        job: Job = Job.objects.create(**{**values, **fields})
+        for i in range(events):
+            step = (i + 1) * 10
+            JobEvent.objects.create(job=job, seq=2 * i + 1, type="metrics", message=f"Step {step}", data=point(step, i))
+            if i % 8 == 7:
+                text = f"Pass {i // 8 + 1}: validation loss measured"
+                JobEvent.objects.create(job=job, seq=2 * i + 2, message=text)
+        Job.objects.filter(pk=job.pk).update(event_seq=2 * events + 2)
+    return job
+
+
+def point(step: int, i: int) -> dict[str, Any]:
+    """One metrics event."""
+    data: dict[str, Any] = {"step": step, "total_steps": 900, "train_loss": 1.5 / (1 + i / 9)}
+    if i % 8 == 7:
+        data |= {"valid_loss": 1.6 / (1 + i / 9), "valid_macro_f1": 1 - 0.5 / (1 + i / 8), "valid_accuracy": 0.9}
+    return data
+
+
+def report() -> dict[str, Any]:
+    """A report of format 1, with every part."""
+    figure = {"value": 0.91, "low": 0.89, "high": 0.93, "n": 660}
+    floor = {"value": 0.79, "low": 0.76, "high": 0.82, "n": 660}
+    counts = [[231, 6, 2, 4], [9, 180, 3, 8], [4, 7, 76, 6], [14, 11, 3, 96]]
+    return {
+        "format": 1,
+        "task": "text-classification",
+        "labels": LABELS,
+        "n": {"train": 5280, "validation": 660, "test": 660},
+        "test": {"macro_f1": figure, "accuracy": figure, "ece": {"value": 0.031, "low": 0.02, "high": 0.05, "n": 660}},
+        "per_class": [
+            {"label": label, "precision": 0.9, "recall": 0.88, "f1": f1, "n": n}
+            | {"f1_low": f1 - 0.05, "f1_high": f1 + 0.03}
+            for label, f1, n in zip(LABELS, (0.94, 0.91, 0.83, 0.61), (243, 200, 93, 37), strict=True)
+        ],
+        "confusion": counts,
+        "calibration": {
+            "temperature": 1.21,
+            "bins": [
+                {"low": i / 10, "high": (i + 1) / 10, "n": i * i, "confidence": i / 10 + 0.05}
+                | {"accuracy": i / 10 + 0.03}
+                for i in range(10)
+            ],
+        },
+        "baseline": {"name": "tf-idf + linear", "accuracy": floor, "macro_f1": floor},
+        "verdict": {"better_by": 0.12, "low": 0.09, "high": 0.15, "text_code": "better_than_baseline"},
+        "gate": {"passed": True, "reasons": [{"code": "better", "message": "Macro-F1 beats the baseline."}]},
+        "errors": [
+            {"row_id": 241, "text": "i want my money " * 20, "label": LABELS[0], "predicted": LABELS[3]}
+            | {"confidence": 0.97}
+        ],
+        "training": {"seed": 7, "method": "lora", "base": "all-MiniLM-L6-v2", "epochs_run": 5, "best_epoch": 4,
+                     "steps": 900, "tokens": 412_000, "seconds": 214, "device": "cpu", "precision": "bf16"},
+        "limits": [{"code": "small_classes", "message": "human_agent has 37 test rows; its interval is wide."}],
+    }  # fmt: skip
+
+
+def made_model(person: Person, *, suffix: str = "refunds-v3") -> ModelVersion:
+    """A published model with a full report."""
+    version = make_model(person, suffix=suffix)
+    with tenant_scope(person.tenant.id):
+        ModelVersion.objects.filter(pk=version.pk).update(report=report(), metrics=summary(report()))
+        found: ModelVersion = ModelVersion.objects.select_related("model").get(pk=version.pk)
+    return found
+
+
+def made_deployment(person: Person, *, state: str = "live") -> Deployment:
+    """A deployment in a state, without an engine behind it."""
+    version = made_model(person)
+    with tenant_scope(person.tenant.id):
+        made = deployment_create(project=person.project, model=version.model.name, created_by="Ada")
+        parity = {"passed": True, "texts": 32, "worst": 0.0004, "mean": 0.0001, "tolerance": 0.01}
+        Deployment.objects.filter(pk=made.pk).update(state=state, live_at=now(), parity=parity, max_length=128)
+    return made
