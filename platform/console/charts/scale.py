@@ -10,7 +10,7 @@ def ticks(low: float, high: float, most: int = MAX_TICKS) -> list[float]:
     """At most `most` round values that cover low..high, both ends included. A flat range gets room around it."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0.0, 1.0]
-    if high <= low:
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-200):
         pad = abs(low) * 0.1 or 1.0
         low, high = (0.0, low + pad) if low >= 0 else (low - pad, 0.0)
     raw = (high - low) / max(1, most - 1)
