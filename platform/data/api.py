@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from data import selectors, serializers, services
 from data.limits import PART_BYTES, room_for
-from data.models import File, Finding, Purpose, Upload, UploadPart
+from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
 from data.receiving import MultipartView, PreparedView
 from data.services.files import Stored, clean_filename
 from kit import storage
@@ -67,7 +67,7 @@ class FilesView(MultipartView):
     def get(self, request: Request) -> Response:
         """The project's files, newest first; `purpose` filters."""
         purpose = request.query_params.get("purpose")
-        if purpose is not None and purpose not in Purpose.values:
+        if purpose is not None and purpose not in (*Purpose.values, RESULTS):
             raise BadRequest(f"'purpose' must be one of {', '.join(Purpose.values)}.", param="purpose")
         page = cursor_page(
             selectors.files(self.caller.project_id, purpose=purpose),

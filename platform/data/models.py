@@ -15,6 +15,10 @@ class Purpose(models.TextChoices):
     EVALS = "evals", _("Evaluation")
 
 
+RESULTS = "fine-tune-results"
+"""The purpose of files that jobs write; nobody uploads one."""
+
+
 class File(ProjectModel):
     """Uploaded bytes, never changed, and what was found in them."""
 

@@ -81,6 +81,12 @@ def delete(key: str) -> None:
     default_storage.delete(key)
 
 
+def delete_all(keys: Iterable[str]) -> None:
+    """Remove several objects; no error for those that are gone already."""
+    for key in keys:
+        delete(key)
+
+
 @contextlib.contextmanager
 def local_path(key: str) -> Iterator[Path]:
     """A local file with the object's bytes, for a subprocess: the stored file itself, or a temporary copy."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +20,7 @@ class ModelsView(TenantAPIView):
 
     required_scopes = {"GET": "models.read"}
 
+    @extend_schema(operation_id="models_list", responses=dict)
     def get(self, request: Request) -> Response:
         """List; one page, as on the wire."""
         data = [wire.base_object(base) for base in selectors.bases(plan=current_plan())]
@@ -44,6 +46,7 @@ class ModelView(TenantAPIView):
 
     required_scopes = {"GET": "models.read", "DELETE": "models.write"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, model: str) -> Response:
         """Retrieve a base or a model of the project."""
         if model in catalogue():
@@ -56,6 +59,7 @@ class ModelView(TenantAPIView):
             )
         )
 
+    @extend_schema(responses=dict)
     def delete(self, request: Request, model: str) -> Response:
         """Delete a model of the project; bases are nobody's to delete."""
         found = selectors.model_by_name(self.caller.project_id, model)

@@ -160,4 +160,4 @@ def model_delete(*, model: Model) -> None:
     ModelVersion.objects.filter(model=row).update(state=ModelVersion.State.DELETED)
     Model.objects.filter(pk=row.pk).update(deleted_at=now())
     audit.record(action="model.deleted", target=row)
-    transaction.on_commit(lambda: [storage.delete(key) for key in keys], robust=True)
+    transaction.on_commit(lambda: storage.delete_all(keys), robust=True)

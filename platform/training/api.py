@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,6 +19,12 @@ from training.serializers import JobInput
 from training.services import job_cancel, job_create, job_estimate
 
 _METADATA = re.compile(r"metadata\[(.{1,64})\]")
+PAGING = [
+    OpenApiParameter("after", str, description="Id of the last object of the page before."),
+    OpenApiParameter("limit", int, description="Objects on a page."),
+    OpenApiParameter("order", str, enum=["asc", "desc"], description="By creation."),
+]
+METADATA = OpenApiParameter("metadata", str, description="metadata[key]=value, or null for jobs without any.")
 _LIST_FIELDS = frozenset({"after", "limit", "order", "metadata"})
 
 
@@ -26,6 +33,7 @@ class JobsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read", "POST": "jobs.write"}
 
+    @extend_schema(request=JobInput, responses=dict)
     def post(self, request: Request) -> Response:
         """Create a job; a repeated create answers the first one's job."""
 
@@ -40,6 +48,7 @@ class JobsView(TenantAPIView):
 
         return self.create_once(request, create)
 
+    @extend_schema(operation_id="fine_tuning_jobs_list", parameters=[METADATA, *PAGING], responses=dict)
     def get(self, request: Request) -> Response:
         """List, newest first, filtered by metadata."""
         pairs, none = _metadata_filter(request.query_params)
@@ -59,6 +68,7 @@ class EstimateView(TenantAPIView):
 
     required_scopes = {"POST": "jobs.read"}
 
+    @extend_schema(request=JobInput, responses=dict)
     def post(self, request: Request) -> Response:
         """Price, time and findings for the body of a create."""
         wanted = self.read(JobInput)
@@ -70,6 +80,7 @@ class JobView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, job: str) -> Response:
         """Retrieve."""
         return Response(wire.job_object(selectors.job_by_public_id(self.caller.project_id, job)))
@@ -80,6 +91,7 @@ class CancelView(TenantAPIView):
 
     required_scopes = {"POST": "jobs.write"}
 
+    @extend_schema(request=None, responses=dict)
     def post(self, request: Request, job: str) -> Response:
         """Cancel; twice answers the same, after another end 409."""
         found = selectors.job_by_public_id(self.caller.project_id, job)
@@ -91,6 +103,7 @@ class EventsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
+    @extend_schema(parameters=PAGING, responses=dict)
     def get(self, request: Request, job: str) -> Response:
         """A page of events, newest first."""
         found = selectors.job_by_public_id(self.caller.project_id, job)
@@ -109,6 +122,7 @@ class CheckpointsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
+    @extend_schema(parameters=PAGING, responses=dict)
     def get(self, request: Request, job: str) -> Response:
         """A page of checkpoints, newest first."""
         found = selectors.job_by_public_id(self.caller.project_id, job)
@@ -128,6 +142,7 @@ class ReportView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, job: str) -> Response:
         """The report as JSON; 409 while there is none."""
         return Response(report(selectors.job_by_public_id(self.caller.project_id, job)))
@@ -138,6 +153,7 @@ class MetricsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, job: str) -> Response:
         """Each series, at most 2,000 points."""
         found = selectors.job_by_public_id(self.caller.project_id, job)

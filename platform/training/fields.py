@@ -4,6 +4,7 @@ import math
 import unicodedata
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from kit.money import NANO, parse_usd
@@ -11,6 +12,7 @@ from kit.money import NANO, parse_usd
 AUTO = "auto"
 
 
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"const": "auto"}]})
 class Whole(serializers.Field[int, Any, int, Any]):
     """A JSON integer within [low, high]; a number such as 3.0 or "3" is refused."""
 
@@ -32,6 +34,7 @@ class Whole(serializers.Field[int, Any, int, Any]):
         return value
 
 
+@extend_schema_field({"oneOf": [{"type": "number"}, {"const": "auto"}]})
 class Number(serializers.Field[float, Any, float, Any]):
     """A finite JSON number above `above`, up to `high`."""
 
@@ -54,7 +57,8 @@ class Number(serializers.Field[float, Any, float, Any]):
         return value
 
 
-class Dollars(serializers.Field[int, Any, int, Any]):
+@extend_schema_field({"type": "number", "exclusiveMinimum": 0})
+class Dollars(serializers.Field[int, Any, float, Any]):
     """A price in US dollars as a JSON number; inside it is integer nano-USD."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -74,6 +78,7 @@ class Dollars(serializers.Field[int, Any, int, Any]):
         return value / NANO
 
 
+@extend_schema_field({"type": "boolean"})
 class Truth(serializers.Field[bool, Any, bool, Any]):
     """true or false, nothing else."""
 
@@ -88,6 +93,7 @@ class Truth(serializers.Field[bool, Any, bool, Any]):
         return value
 
 
+@extend_schema_field({"type": "string"})
 class Text(serializers.Field[str, Any, str, Any]):
     """A JSON string without control characters, in composed form, of at most `longest` characters."""
 
@@ -111,6 +117,7 @@ class Text(serializers.Field[str, Any, str, Any]):
         return value
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16})
 class Metadata(serializers.Field[dict[str, str], Any, dict[str, str], Any]):
     """Up to 16 pairs of strings: keys to 64 characters, values to 512."""
 

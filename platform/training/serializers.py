@@ -44,11 +44,11 @@ class MethodSpec(StrictSerializer):
         return value
 
 
-class Columns(StrictSerializer):
+class JobColumns(StrictSerializer):
     """Which column of the file is the text, and which the label."""
 
     text = Text(longest=200, required=False)
-    label = Text(longest=200, required=False)
+    label = Text(longest=200, required=False)  # type: ignore[assignment]
 
 
 class JobInput(StrictSerializer):
@@ -64,7 +64,7 @@ class JobInput(StrictSerializer):
     method = MethodSpec(required=False, allow_null=True)
     hyperparameters = Hyperparameters(required=False, allow_null=True)
     x_task = Text(longest=40, required=False)
-    x_columns = Columns(required=False, allow_null=True)
+    x_columns = JobColumns(required=False, allow_null=True)
     x_method = Text(longest=16, required=False)
     x_max_price_usd = Dollars(required=False, allow_null=True)
     x_deploy = Truth(required=False)

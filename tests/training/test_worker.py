@@ -109,6 +109,12 @@ def test_a_job_that_goes_well_ends_with_a_model_a_report_and_a_bill(cast: Cast) 
     checkpoints = cast.owner.api.get(f"{JOBS}/{job.public_id}/checkpoints").json()["data"]
     assert [point["step_number"] for point in checkpoints][:1] == [20]
     assert checkpoints[0]["fine_tuned_model_checkpoint"] == f"{answer['fine_tuned_model']}:ckpt-step-20"
+    assert not any(point["x_kept"] for point in checkpoints), "nothing will be resumed any more"
+    (results,) = answer["result_files"]
+    assert cast.owner.api.get(f"/v1/files/{results}").json()["purpose"] == "fine-tune-results"
+    lines = b"".join(cast.owner.api.get(f"/v1/files/{results}/content").streaming_content).decode().splitlines()
+    assert lines[0].startswith("step,train_loss,") and len(lines) == 21
+    assert cast.stranger.api.get(f"/v1/files/{results}/content").status_code == 404
     with tenant_scope(cast.owner.tenant.id):
         event = UsageEvent.objects.get(kind="training")
         assert (event.input_tokens, event.request_id) == (60, f"job:{job.pk}")

@@ -15,7 +15,7 @@ from data.columns import IGNORE, ROLES
 from data.errors import FileInUse, FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
 from data.limits import MAX_LABELS, MAX_LENGTH, room_for, tokenizer_path
-from data.models import DatasetVersion, File, Finding
+from data.models import RESULTS, DatasetVersion, File, Finding
 from kit import outbox, storage
 from kit.clock import now
 from kit.errors import BadRequest, PayloadTooLarge
@@ -81,6 +81,21 @@ def file_create(
     file.save(force_insert=True)
     audit.record(action="file.created", target=file, after={"bytes": file.bytes, "sha256": file.sha256})
     _ring(file)
+    return file
+
+
+def file_keep_result(*, project_id: UUID, filename: str, stored: Stored) -> File:
+    """A file that a job wrote for the tenant: there to be downloaded, not to be checked or counted against the plan."""
+    file: File = File.objects.create(
+        project_id=project_id,
+        filename=clean_filename(filename),
+        purpose=RESULTS,
+        bytes=stored.bytes,
+        sha256=stored.sha256,
+        storage_key=stored.key,
+        status=File.Status.PROCESSED,
+        processed_at=now(),
+    )
     return file
 
 

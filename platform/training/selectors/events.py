@@ -52,12 +52,12 @@ def thin(points: Iterable[tuple[int, float | None]], most: int) -> list[list[flo
     """At most `most` points: of each stretch its first, lowest, highest and last, and every missing value's place."""
     every = [[float(step), value] for step, value in points]
     if len(every) <= most:
-        return every  # type: ignore[return-value]
+        return every
     size = -(-len(every) * 4 // most)
     kept: list[list[float | None]] = []
     for start in range(0, len(every), size):
         stretch = every[start : start + size]
-        kept.extend(stretch[index] for index in sorted(_extremes(stretch)))  # type: ignore[misc]
+        kept.extend(stretch[index] for index in sorted(_extremes(stretch)))
     return kept
 
 

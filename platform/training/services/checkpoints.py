@@ -107,7 +107,14 @@ def _copy(row: Checkpoint, folder: Path) -> str | None:
     return None
 
 
+def checkpoints_drop(*, job: Job) -> None:
+    """The job has ended for good: nothing will be resumed, so its states give their room back. The rows stay."""
+    for row in Checkpoint.objects.filter(job=job, removed_at=None):
+        Checkpoint.objects.filter(pk=row.pk).update(removed_at=now())
+        discard(row.storage_prefix, row.files)
+
+
 def discard(prefix: str, files: dict[str, Any]) -> None:
     """Remove a checkpoint's files after the commit; a file that stays behind is only waste."""
     keys = [f"{prefix}/{name}" for name in files]
-    transaction.on_commit(lambda: [storage.delete(key) for key in keys], robust=True)
+    transaction.on_commit(lambda: storage.delete_all(keys), robust=True)

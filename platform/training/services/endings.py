@@ -9,11 +9,14 @@ import datetime as dt
 import random
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Now
 
+from data.services import Stored as StoredFile
+from data.services import file_keep_result
 from kit import outbox
 from registry.bases import Base
 from registry.selectors import MODEL_PARAM
@@ -23,6 +26,7 @@ from tenants.scope import tenant_scope
 from training import states
 from training.models import Attempt, Job, Slot, TenantShare
 from training.services import money
+from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append, fail, warn
 from training.services.leases import Lease, fenced_update
 
@@ -45,6 +49,8 @@ class Made:
     report: dict[str, Any]
     trained_tokens: int
     steps: int
+    results: StoredFile | None = None
+    """The CSV of metrics, for `result_files`."""
 
 
 def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None) -> int:
@@ -81,6 +87,7 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
             step=made.steps,
             trained_tokens=made.trained_tokens,
             model_version_id=made.stored.version_id,
+            result_file_id=_results(job, made.results),
             price_nano=nano,
             **NO_LEASE,
         )
@@ -97,6 +104,7 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
             dataset_sha256=job.spec.get("dataset_sha256", ""),
         )
         words = f"New fine-tuned model created: {job.model_name}"
+        checkpoints_drop(job=job)
         data = {MODEL_PARAM: job.model_name, "version": model.number, "metrics": model.metrics}
         events_append(
             job=job,
@@ -109,6 +117,14 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
             outbox.ring(DEPLOY, str(job.tenant_id), str(model.pk))
         _ring_next()
         return True
+
+
+def _results(job: Job, stored: StoredFile | None) -> UUID | None:
+    if stored is None:
+        return None
+    file = file_keep_result(project_id=job.project_id, filename=f"{job.public_id}-metrics.csv", stored=stored)
+    file_id: UUID = file.pk
+    return file_id
 
 
 def job_fail(*, lease: Lease, code: str, message: str, param: str = "", exit_code: int | None = None) -> None:
@@ -130,6 +146,7 @@ def job_fail(*, lease: Lease, code: str, message: str, param: str = "", exit_cod
             **NO_LEASE,
         )
         attempt_close(job, number=lease.attempt, outcome="failed", reason=f"{code}: {message}", exit_code=exit_code)
+        checkpoints_drop(job=job)
         money.release(job)
         events_append(job=job, news=[fail(message, code=code)])
         _ring_next()
@@ -146,6 +163,7 @@ def _cancelled(job: Job, number: int) -> None:
         state=states.CANCELLED, finished_at=Now(), eta_seconds=None, **NO_LEASE
     )
     attempt_close(job, number=number, outcome="cancelled")
+    checkpoints_drop(job=job)
     money.release(job)
     events_append(job=job, news=[News("The job was cancelled. Nothing is charged.", code="cancelled")])
     _ring_next()
@@ -187,6 +205,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
             crash_count=crashes,
             **NO_LEASE,
         )
+        checkpoints_drop(job=job)
         money.release(job)
         events_append(job=job, news=[warn(reason, code=outcome), fail(verdict[1], code=verdict[0])])
         return

@@ -64,7 +64,7 @@ def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> 
 def _database_is_young() -> bool:
     with connections[OPS].cursor() as cursor:
         cursor.execute(
-            "SELECT now() - pg_postmaster_start_time() < %s",
-            [dt.timedelta(seconds=settings.TRAINING_RESTART_BRAKE_SECONDS)],
+            "SELECT now() - pg_postmaster_start_time() < make_interval(secs => %s)",
+            [settings.TRAINING_RESTART_BRAKE_SECONDS],
         )
         return bool(cursor.fetchone()[0])

@@ -10,6 +10,8 @@ from typing import Any
 
 from django.conf import settings
 
+from data.services import Stored as StoredFile
+from data.services import file_store
 from registry.bases import Base, BaseError, catalogue, verify
 from registry.errors import BadArtefact
 from registry.services import Stored, artefact_discard, artefact_store
@@ -17,6 +19,7 @@ from tenants.scope import tenant_scope
 from training import forecast, states
 from training.errors import Fenced
 from training.models import Job
+from training.results import results_csv
 from training.services.checkpoints import checkpoint_fetch
 from training.services.claiming import claim, slots_drain, slots_keep, worker_name
 from training.services.endings import Made, job_cancelled, job_fail, job_give_back, job_succeed
@@ -29,6 +32,8 @@ from training.worker.trainer import Trainer
 from training.worker.workfolder import WorkFolder, work_folder
 
 logger = logging.getLogger(__name__)
+
+RESULTS_BYTES = 100_000_000
 
 draining = threading.Event()
 """Set when this process is asked to leave; see `training.tasks`."""
@@ -132,18 +137,25 @@ def _publish(lease: Lease, base: Base, end: End) -> None:
         with kept(lease):
             stored = artefact_store(tenant_id=lease.tenant_id, folder=Path(end.artefact))
             report = read_report(Path(end.artefact))
+            results = _store_results(lease)
     except (BadArtefact, OSError, ValueError) as error:
         logger.exception("could not store the result of %s", lease.job_id)
         reason = f"The result could not be stored: {type(error).__name__}."
         job_give_back(lease=lease, outcome="crashed", reason=reason, step=end.steps)
         return
     try:
-        job_succeed(lease=lease, made=Made(stored, base, report, end.trained_tokens, end.steps))
+        job_succeed(lease=lease, made=Made(stored, base, report, end.trained_tokens, end.steps, results))
     finally:
-        _discard_unless_published(lease, stored)
+        _discard_unless_published(lease, stored, results)
 
 
-def _discard_unless_published(lease: Lease, stored: Stored) -> None:
+def _store_results(lease: Lease) -> StoredFile:
+    with tenant_scope(lease.tenant_id):
+        lines = list(results_csv(Job.objects.get(pk=lease.job_id)))
+    return file_store(tenant_id=lease.tenant_id, chunks=lines, limit=RESULTS_BYTES)
+
+
+def _discard_unless_published(lease: Lease, stored: Stored, results: StoredFile) -> None:
     """A lost answer to a COMMIT looks like a failure: only the job's row says what became of the artefact."""
     try:
         with tenant_scope(lease.tenant_id):
@@ -153,6 +165,7 @@ def _discard_unless_published(lease: Lease, stored: Stored) -> None:
         return
     if known != stored.version_id:
         artefact_discard(stored)
+        results.discard()
 
 
 def read_report(artefact: Path) -> dict[str, Any]:
