@@ -20,6 +20,11 @@ from tenants.errors import TenantSuspended
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
+from tests.training.making import queued, reload
+from training.errors import Fenced
+from training.models import Job, Slot
+from training.services.claiming import claim, slots_keep
+from training.services.leases import Standing, lease_renew
 
 WHY = "asked for in ticket 4711"
 
@@ -158,3 +163,31 @@ def test_an_unknown_row_is_a_404(ada: Person, cast: Cast) -> None:
     unknown = path_of(Tenant(), "suspend")
     assert ada.browser.get(unknown).status_code == 404
     assert ada.browser.post(unknown, {"reason": WHY}).status_code == 404
+
+
+def test_a_stuck_job_is_requeued_its_worker_fenced_off_and_the_customer_told(ada: Person, cast: Cast) -> None:
+    with ops_scope("empty the queue for a test"):
+        Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
+    Slot.objects.all().delete()
+    slots_keep(host="staff-host", count=1, kind="cpu-fp32")
+    job = queued(cast.owner)
+    lease = claim(host="staff-host", worker="staff-host/1/1")
+    assert lease is not None and lease.job_id == job.pk
+    path = f"/staff/training/job/{job.pk}/requeue/"
+    assert ada.browser.post(path, {"reason": "too short"[:3]}).status_code == 422
+    assert ada.browser.post(path, {"reason": WHY}).status_code == 302
+    assert reload(cast.owner, job.public_id).state == "queued"
+    with pytest.raises(Fenced):
+        lease_renew(lease=lease, standing=Standing(phase="training"))
+    assert audit_of(cast.owner.tenant, "job.requeued").actor_kind == "staff"
+    with tenant_scope(cast.owner.tenant.pk):
+        Job.objects.filter(pk=job.pk).update(state="cancelled", finished_at=now())
+    answer = ada.browser.post(path, {"reason": WHY})
+    assert (answer.status_code, "has ended" in answer.content.decode()) == (422, True)
+
+
+def test_the_tenant_page_says_what_staff_ask_first(ada: Person, cast: Cast) -> None:
+    page = ada.browser.get(f"/staff/tenants/tenant/{cast.owner.tenant.pk}/change/").content.decode()
+    for words in (cast.owner.tenant.public_id, f"{cast.owner.user.email} (owner)", "Used this month", "Suspend"):
+        assert words in page
+    assert "Reopen" not in page

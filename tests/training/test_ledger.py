@@ -181,9 +181,7 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 4))
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]
-    rows = [
-        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None} for owner in owners
-    ]
+    rows = [{"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None} for owner in owners]
     found = _play(_Picture(places=places, free=places, waiting=rows))
     assert sorted(place.position for place in found.values()) == list(range(1, len(rows) + 1))
     in_order = sorted(found.values(), key=lambda place: place.position)
