@@ -50,7 +50,8 @@ class PlanBook:
 @functools.cache
 def plan_book(folder: Path = FOLDER) -> PlanBook:
     """Load and check every plan of a folder."""
-    digests = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines() if line.strip())
+    sums = [line.split() for line in (folder / "SHA256SUMS").read_text().splitlines() if line.strip()]
+    digests = {name: digest for digest, name in sums}
     files = {file.name: file for file in sorted(folder.glob("*.toml"))}
     gone = sorted(set(digests) - set(files))
     if gone:

@@ -140,6 +140,8 @@ def _convert_literal(words: tuple[Any, ...], value: Any, path: str) -> Any:
         if value == word or (isinstance(word, bool) and value == str(word).lower()):
             return word
     known = [str(word) for word in words if word != ""]
+    if not known:
+        raise Mismatch(StripeError(f"Invalid {path}: it can only be empty", param=path), _depth(path))
     listed = known[0] if len(known) == 1 else f"one of {', '.join(known[:-1])}, or {known[-1]}"
     raise Mismatch(StripeError(f"Invalid {path}: must be {listed}", param=path), _depth(path))
 

@@ -121,12 +121,12 @@ def _amount(price: Obj, params: Obj) -> None:
     if "tiers" in params:
         price["tiers"] = [_tier(tier) for tier in params["tiers"]]
         return
-    amount, exact = params.get("unit_amount"), params.get("unit_amount_decimal")
-    if amount is None and exact is None:
+    given = params.get("unit_amount_decimal", params.get("unit_amount"))
+    if given is None:
         raise missing("unit_amount")
-    if (amount is not None and amount < 0) or (exact is not None and exact < 0):
+    exact = Decimal(given)
+    if exact < 0:
         raise StripeError("Invalid non-negative integer", code="parameter_invalid_integer", param="unit_amount")
-    exact = Decimal(amount) if exact is None else exact
     price["unit_amount_decimal"] = format(exact.normalize(), "f")
     price["unit_amount"] = int(exact) if exact == int(exact) else None
 
@@ -135,10 +135,12 @@ def _tier(given: Obj) -> Obj:
     """One tier; the last one, up to infinity, has no top."""
     tier: Obj = {"up_to": None if given["up_to"] == "inf" else given["up_to"]}
     for name in ("unit_amount", "flat_amount"):
-        exact = given.get(f"{name}_decimal", given.get(name))
-        whole = exact is not None and exact == int(exact)
-        tier[name] = int(exact) if whole else None
-        tier[f"{name}_decimal"] = None if exact is None else format(Decimal(exact).normalize(), "f")
+        amount = given.get(f"{name}_decimal", given.get(name))
+        tier[name] = tier[f"{name}_decimal"] = None
+        if amount is not None:
+            exact = Decimal(amount)
+            tier[name] = int(exact) if exact == int(exact) else None
+            tier[f"{name}_decimal"] = format(exact.normalize(), "f")
     return tier
 
 

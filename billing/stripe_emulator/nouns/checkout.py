@@ -74,7 +74,7 @@ def session_create(world: World, params: Obj) -> Obj:
             )
         session["customer"] = customer_alive(world, params["customer"], "customer")["id"]
     session["customer_creation"] = None if session["customer"] else params.get("customer_creation", "if_required")
-    session["_lines"] = _lines(world, params, mode)
+    session["_lines"] = _lines(world, params, session["mode"])
     _sum(world, session, params)
     for name in ("subscription_data", "payment_intent_data"):
         session[f"_{name}"] = params.get(name, {})

@@ -189,7 +189,7 @@ def preview_draft(world: World, params: Obj) -> Obj:
     subscription = None
     if "subscription" in params:
         subscription = world.get("subscription", params["subscription"], "subscription")
-    customer_id = params.get("customer") or (subscription and subscription["customer"])
+    customer_id = params.get("customer") or (subscription["customer"] if subscription is not None else None)
     if customer_id is None:
         raise missing("customer")
     customer = customer_alive(world, customer_id, "customer")

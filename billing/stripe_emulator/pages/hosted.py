@@ -127,7 +127,7 @@ def _checkout_page(world: World, session: Obj, refused: StripeError | None, form
         "<section><table><thead><tr><th>What</th><th class=num>Quantity</th><th class=num>Amount</th></tr></thead>"
         f"<tbody>{rows}<tr class=total><td colspan=2>Due today</td>"
         f"<td class=num>{money(session['amount_total'], currency)}</td></tr></tbody></table></section>"
-        f'<form class=card method=post action="/c/pay/{esc(session["id"])}">{error_box(refused and refused.message)}'
+        f'<form class=card method=post action="/c/pay/{esc(session["id"])}">{error_box(refused)}'
         f"<label for=email>Email</label><input id=email name=email type=email autocomplete=email required "
         f'maxlength=512 value="{esc(email)}"{locked}>{card_fields()}'
         f"<label for=name>Name on card</label><input id=name name=name autocomplete=cc-name maxlength=200 "
@@ -184,7 +184,7 @@ def _portal_page(world: World, session: Obj, here: str, refused: StripeError | N
     back = session["return_url"]
     body = (
         f"<h1>Billing of {esc(customer['name'] or customer['email'] or customer['id'])}</h1>"
-        f"{error_box(refused and refused.message)}"
+        f"{error_box(refused)}"
         + (f'<p><a href="{esc(back)}">Go back</a></p>' if back else "")
         + f"<h2 id=plan>Plan</h2><section>{plans or '<p>No plan at the moment.</p>'}</section>"
         f"<h2 id=card>Card</h2><section>{_card_line(world, session)}"

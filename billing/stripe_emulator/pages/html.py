@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from billing.stripe_emulator.errors import StripeError
+
 ZERO_DECIMAL = {"jpy", "krw", "vnd", "clp", "xaf", "xof", "ugx", "rwf", "pyg", "kmf", "gnf", "djf", "bif", "vuv", "xpf"}
 
 
@@ -66,9 +68,9 @@ def document(title: str, body: str, *, wide: bool = False) -> str:
     )
 
 
-def error_box(message: str | None) -> str:
-    """The message of what went wrong, announced to screen readers."""
-    return f'<p class="error" role="alert" id="error">{esc(message)}</p>' if message else ""
+def error_box(error: StripeError | None) -> str:
+    """What went wrong, announced to screen readers."""
+    return f'<p class="error" role="alert" id="error">{esc(error.message)}</p>' if error is not None else ""
 
 
 def card_fields() -> str:
