@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import services
+from serving import after_training, services
 
 SCHEDULE = {"serving.deployments_sweep": 15}
 
@@ -19,6 +19,12 @@ def deployment_load(tenant_id: str, deployment_id: str) -> str:
 def deployment_unload(tenant_id: str, version: str) -> None:
     """Free the memory of a stopped deployment."""
     services.deployment_unload(tenant_id=UUID(tenant_id), version=version)
+
+
+@shared_task(name=after_training.TASK_NAME)
+def deploy_when_gate_passes(tenant_id: str, version_id: str) -> str:
+    """Deploy what a job made, where the job asked for it."""
+    return after_training.deploy_when_gate_passes(tenant_id=UUID(tenant_id), version_id=UUID(version_id))
 
 
 @shared_task(name="serving.deployments_sweep")
