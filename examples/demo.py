@@ -22,7 +22,7 @@ from browser import Browser, BrowserError
 DATA = Path(__file__).with_name("support_intents.csv")
 PASSWORD = "forge-your-own-model"
 CARD = {"number": "4242424242424242", "expiry": "12/34", "cvc": "123", "name": "Ada"}
-BASE = "all-minilm-l6-v2"
+BASE = "all-MiniLM-L6-v2"
 QUESTIONS = (
     "my parcel says delivered but there is nothing here",
     "I was charged twice this month, please fix it",
