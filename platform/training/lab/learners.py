@@ -23,7 +23,7 @@ from training.lab.shape import read_shape
 Splits = dict[str, Encoded]
 Check = Callable[[], None]
 
-_READ_ROWS = 256  # rows per batch when only reading
+_READ_ROWS = 64  # rows per batch when only reading; larger ones leave the cache (256: a quarter slower)
 
 
 class Learner(Protocol):
@@ -194,5 +194,5 @@ def embed(config: Config, place: Place, encoded: Splits, check: Check) -> dict[s
 
 
 def reading_batches(lengths: Rows, token_budget: int) -> list[Rows]:
-    """Batches for a pass without gradients: sorted, larger, no shuffling."""
+    """Batches for a pass without gradients: sorted, larger, not shuffled."""
     return length_batches(lengths, batch_size=_READ_ROWS, token_budget=token_budget, generator=None)
