@@ -24,16 +24,19 @@ from gateway.errors import SlowDown
 from gateway.limits import limits_of
 from gateway.metrics import LOOKUPS
 from gateway.wire import Headers
+from kit import clock
 from kit.errors import Unauthenticated
 from tenants import keys as key_format
 from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
 from tenants.errors import KeyRefused, TenantSuspended
+from tenants.services.keys import keys_touch
 
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 2.0
 IDLE_SECONDS = 600.0  # a key unused for so long is forgotten
 LIMITS_SECONDS = 30.0  # plans are re-read this often, news or not
+NOTE_SECONDS = 15.0  # when a key was last used is written this often
 UNKNOWN_SECONDS = 2.0  # a key nobody has is not looked up again for so long
 MAX_UNKNOWN = 10_000
 MAX_COLD = 64
@@ -77,6 +80,7 @@ class KeyBook:
         self._digests: dict[str, set[bytes]] = {}  # by look-up part
         self._unknown: dict[str, float] = {}
         self._cold = 0
+        self._noted = time.monotonic()
 
     async def open(self, header: bytes | None) -> OpenKey:
         """The key behind an Authorization header. Raises KeyRefused, TenantSuspended or SlowDown."""
@@ -115,8 +119,17 @@ class KeyBook:
             except Exception:  # the database is away; nobody can have revoked a key there meanwhile
                 log.warning("keys could not be re-read", exc_info=True)
 
+    async def _note_use(self) -> None:
+        """Tell the database, now and then, when keys were last used."""
+        since, self._noted = self._noted, time.monotonic()
+        used = {key.record.id for key in self._open.values() if key.used >= since}
+        if used:
+            await database.ask(lambda: keys_touch(ids=used, at=clock.now()))
+
     async def _refresh(self) -> None:
         now = time.monotonic()
+        if now - self._noted > NOTE_SECONDS:
+            await self._note_use()
         for key in [key for key in self._open.values() if now - key.used > IDLE_SECONDS]:
             self.forget(key.lookup)
         for lookup in [lookup for lookup, until in self._unknown.items() if until < now]:

@@ -15,7 +15,7 @@ from gateway.news import listen
 from gateway.routes import RouteBook
 from inference.client import EngineClient
 from serving.routes import NEWS as ROUTE_NEWS
-from tenants.services.keys import NEWS as KEY_NEWS
+from tenants.services.organisations import KEY_NEWS
 
 log = logging.getLogger(__name__)
 
