@@ -52,6 +52,9 @@ def run(module: str, request: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
     tail = done.stderr[-ERROR_TAIL:].decode("utf-8", "replace")
+    where = [line.strip() for line in tail.splitlines() if line.startswith("  File ")]
+    kind = tail.strip().rsplit("\n", 1)[-1].partition(":")[0][:80]
     if done.returncode in OUT_OF_MEMORY or "MemoryError" in tail or "malloc" in tail:
         raise ReaderDied("reading it takes more memory than a file may use", file_fault=True)
-    raise ReaderDied(f"exit {done.returncode}: {tail}", file_fault=False)
+    # The message of an exception may quote the file; only its kind and place are for the log.
+    raise ReaderDied(f"exit {done.returncode}, {kind} at {where[-1:]}", file_fault=False)

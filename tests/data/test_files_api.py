@@ -12,6 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from billing.models import TenantEntitlement
 from billing.plans import plan_book
+from data.lease import held
 from data.models import File, Finding, Upload
 from data.services import file_process
 from data.tasks import erase, sweep
@@ -270,3 +271,17 @@ def test_a_viewers_key_may_not_upload(cast: Cast) -> None:
     reader = type(cast.owner.api)(key)
     problem(reader.upload("/v1/files", {"file": SimpleUploadedFile("a.csv", sample()), "purpose": "fine-tune"}), 403)
     assert reader.get("/v1/files").status_code == 200
+
+
+def test_one_file_is_read_by_one_worker_at_a_time(cast: Cast) -> None:
+    file = stored_file(cast.owner)
+    with held(f"file:{file.id}") as free:
+        assert free
+        file_process(tenant_id=cast.owner.tenant.id, file_id=file.id)
+        with tenant_scope(cast.owner.tenant.id):
+            file.refresh_from_db()
+            assert (file.status, file.attempts) == ("uploaded", 0)
+    file_process(tenant_id=cast.owner.tenant.id, file_id=file.id)
+    with tenant_scope(cast.owner.tenant.id):
+        file.refresh_from_db()
+        assert file.status == "processed"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from data import reader
+from data import lease, reader
 from data.columns import IGNORE, ROLES
 from data.errors import FileInUse, FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
@@ -156,6 +156,12 @@ def file_preview(*, file: File, mapping: dict[str, str]) -> dict[str, Any]:
 
 def file_process(*, tenant_id: UUID, file_id: UUID) -> None:
     """Check a file and keep what was found. Safe to run twice, at once or again: only a waiting file is changed."""
+    with lease.held(f"file:{file_id}") as free:
+        if free:
+            _process(tenant_id, file_id)
+
+
+def _process(tenant_id: UUID, file_id: UUID) -> None:
     with tenant_scope(tenant_id):
         file = File.objects.filter(pk=file_id, deleted_at=None, status=File.Status.UPLOADED).first()
         if file is None:

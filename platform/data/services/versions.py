@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from data import reader
+from data import lease, reader
 from data.limits import MAX_LABELS, MAX_LENGTH, tokenizer_path
 from data.models import DatasetVersion, VersionSource
 from kit import storage
@@ -25,6 +25,12 @@ MAX_ATTEMPTS = 3
 
 def version_write(*, tenant_id: UUID, version_id: UUID) -> None:
     """Write a version's Parquet file. Safe to run twice, at once or again: only a building version is changed."""
+    with lease.held(f"version:{version_id}") as free:
+        if free:
+            _build(tenant_id, version_id)
+
+
+def _build(tenant_id: UUID, version_id: UUID) -> None:
     with tenant_scope(tenant_id):
         rows = DatasetVersion.objects.filter(pk=version_id, state=DatasetVersion.State.BUILDING)
         version = rows.select_related("dataset").first()

@@ -1,0 +1,16 @@
+"""The parts that read hostile files know no Django and no torch, so that they run in a bare process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHELF = Path(__file__).parents[2] / "platform"
+
+
+@pytest.mark.parametrize("module", ["data.examine", "data.writer", "data.formats", "data.checks.codes"])
+def test_the_pure_parts_import_neither_django_nor_torch(module: str) -> None:
+    program = f"import sys, {module}; print(sorted({{'django', 'torch', 'celery'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=SHELF, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
