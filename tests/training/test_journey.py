@@ -1,6 +1,7 @@
 """A job from upload to model with the official client, a real Celery worker and the real lab."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,9 +14,12 @@ import pytest
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from tenants.scope import tenant_scope
 from tests.conftest import Cast
-from tests.training.making import BASE, intents
-from training.models import Slot
+from tests.training.background import Background, has_checkpoint, trainer_pid, until
+from tests.training.making import BASE, intents, queued, read, reload
+from training.models import JobEvent, Slot
+from training.worker import duty
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +86,25 @@ def test_upload_train_and_find_the_model_with_the_official_client(cast: Cast, wo
     assert client.models.delete(job.fine_tuned_model).deleted
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve(job.fine_tuned_model)
+
+
+def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings: Any) -> None:
+    settings.TRAINING_CHECKPOINT_SECONDS = 1
+    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    Slot.objects.all().delete()
+    knobs = {"n_epochs": 6, "batch_size": 8}
+    job = queued(cast.owner, x_method="lora", seed=5, hyperparameters=knobs, content=intents(200))
+    worker = Background()
+    until(lambda: has_checkpoint(cast.owner, job), 120)
+    os.kill(trainer_pid(job), signal.SIGKILL)
+    worker.join()
+    point = reload(cast.owner, job.public_id)
+    assert point.state == "queued" and point.checkpoint_step > 0
+    assert duty.work_once()
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["x_attempt"]) == ("succeeded", 2), answer["error"]
+    with tenant_scope(cast.owner.tenant.id):
+        resumed = JobEvent.objects.get(job=job, code="resumed")
+        assert resumed.data["step"] == point.checkpoint_step
+        first = JobEvent.objects.filter(job=job, attempt=2, type="metrics").order_by("seq").first()
+        assert first is not None and first.data["step"] > point.checkpoint_step, "no step is taken twice"

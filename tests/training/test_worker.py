@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connections
 
 from billing.models import JobHold, UsageEvent
 from kit import storage
@@ -21,6 +19,7 @@ from registry.selectors import version_of_job
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
+from tests.training.background import Background, has_checkpoint, trainer_pid, until
 from tests.training.making import queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot
@@ -52,50 +51,6 @@ def codes(person: Person, job: Job) -> list[str]:
     """The codes of a job's messages, in order."""
     with tenant_scope(person.tenant.id):
         return [event.code for event in selectors.events_after(job, 0, limit=5000) if event.type == "message"]
-
-
-class Background:
-    """A worker in a thread of this process."""
-
-    def __init__(self) -> None:
-        self.thread = threading.Thread(target=self._work)
-        self.thread.start()
-
-    def _work(self) -> None:
-        try:
-            duty.work_once()
-        finally:
-            connections.close_all()
-
-    def join(self) -> None:
-        """Until it has finished its job."""
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-
-
-def until(what: Any, seconds: float = 40.0) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
-
-
-def trainer_pid(job: Job) -> int:
-    """The process that trains a job, found by its config's path."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(str(job.pk).encode() in word and word.endswith(b"config.json") for word in words):
-            return int(folder.name)
-    raise AssertionError("no trainer is running")
-
-
-def has_checkpoint(person: Person, job: Job) -> bool:
-    """Whether a checkpoint of the job is on record."""
-    return reload(person, job.public_id).checkpoint_step > 0
 
 
 def test_a_job_that_goes_well_ends_with_a_model_a_report_and_a_bill(cast: Cast) -> None:

@@ -18,7 +18,7 @@ from registry.services import Stored, artefact_discard, artefact_store
 from tenants.scope import tenant_scope
 from training import forecast, states
 from training.errors import Fenced
-from training.models import Job
+from training.models import Job, Slot
 from training.results import results_csv
 from training.services.checkpoints import checkpoint_fetch
 from training.services.claiming import claim, slots_drain, slots_keep, worker_name
@@ -29,7 +29,7 @@ from training.worker.keeping import kept
 from training.worker.outcome import End
 from training.worker.supervisor import AWAY, Supervisor, resumed
 from training.worker.trainer import Trainer
-from training.worker.workfolder import WorkFolder, work_folder
+from training.worker.workfolder import WorkFolder, folder_name, folders_sweep, work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ def work_once() -> bool:
         return False
     slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device())
     leases_of_the_dead(host=host)
+    held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
+    folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held})
     lease = claim(host=host, worker=worker_name(host))
     if lease is None:
         return False

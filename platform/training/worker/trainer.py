@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -150,6 +151,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def _die_with_worker() -> None:
-    """Runs in the child before exec: the kernel kills it when its worker dies."""
+    """Runs in the child before exec: no core dumps with a tenant's rows; the kernel kills it when its worker dies."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

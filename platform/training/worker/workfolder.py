@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from django.conf import settings
 from kit import storage
 from registry.bases import Base
 from training.services.leases import Lease
+
+FORGOTTEN_SECONDS = 120.0
 
 
 class WorkFolder:
@@ -55,7 +58,7 @@ class WorkFolder:
 @contextlib.contextmanager
 def work_folder(lease: Lease) -> Iterator[WorkFolder]:
     """A fresh folder for an attempt, gone afterwards."""
-    root = Path(settings.WORK_DIR) / "jobs" / f"{lease.job_id}-a{lease.attempt}"
+    root = Path(settings.WORK_DIR) / "jobs" / folder_name(lease.job_id, lease.attempt)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     root.chmod(0o700)
@@ -66,6 +69,22 @@ def work_folder(lease: Lease) -> Iterator[WorkFolder]:
         yield folder
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def folders_sweep(kept: set[str]) -> int:
+    """Remove the folders of attempts that ended with their worker; `kept` are the names of those still running here."""
+    removed = 0
+    root = Path(settings.WORK_DIR) / "jobs"
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name not in kept and time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def folder_name(job_id: uuid.UUID, attempt: int) -> str:
+    """The folder of an attempt under WORK_DIR/jobs."""
+    return f"{job_id}-a{attempt}"
 
 
 def _link(source: str, target: str) -> str:

@@ -1,0 +1,57 @@
+"""A worker beside the test, and words to wait for what it does."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from tests.conftest import Person
+from tests.training.making import reload
+from training.models import Job
+from training.worker import duty
+
+
+class Background:
+    """A worker in a thread of this process."""
+
+    def __init__(self) -> None:
+        self.thread = threading.Thread(target=self._work)
+        self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            duty.work_once()
+        finally:
+            connections.close_all()
+
+    def join(self) -> None:
+        """Until it has finished its job."""
+        self.thread.join(60)
+        assert not self.thread.is_alive()
+
+
+def until(what: Any, seconds: float = 40.0) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def trainer_pid(job: Job) -> int:
+    """The process that trains a job, found by its config's path."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(str(job.pk).encode() in word and word.endswith(b"config.json") for word in words):
+            return int(folder.name)
+    raise AssertionError("no trainer is running")
+
+
+def has_checkpoint(person: Person, job: Job) -> bool:
+    """Whether a checkpoint of the job is on record."""
+    return reload(person, job.public_id).checkpoint_step > 0
