@@ -1,6 +1,6 @@
 """The room's tables."""
 
-from billing.models.budgets import Budget, BudgetLease, JobHold
+from billing.models.budgets import Budget, BudgetLease, JobHold, ProjectLimits
 from billing.models.catalogue import CatalogueEntry
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
@@ -28,6 +28,7 @@ __all__ = [
     "LedgerEntry",
     "LedgerTransaction",
     "PeriodClose",
+    "ProjectLimits",
     "RatedLine",
     "StripeEvent",
     "Subscription",

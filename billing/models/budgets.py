@@ -3,7 +3,23 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models import TenantModel
+from tenants.models import ProjectModel, TenantModel
+
+
+class ProjectLimits(ProjectModel):
+    """What one project may do of what its organisation may do; nothing here is no limit of its own."""
+
+    prefix = "plim_"
+
+    limits = models.JSONField(default=dict)
+    """{"requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano"}, each optional."""
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "project"], name="billing_project_limits_once")]
+
+    def __str__(self) -> str:
+        return str(self.project_id)
 
 
 class Budget(TenantModel):

@@ -11,7 +11,7 @@ from django.db.models import Q, Sum
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
 from billing.periods import bounds, month_of
 from billing.quotas import LimitSet
-from billing.selectors.limits import plan_limit_set
+from billing.selectors.limits import plan_limit_set, project_limit_set
 from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
@@ -35,6 +35,9 @@ def cap_nano(scope: str, scope_id: str) -> int | None:
     """The monthly spend limit of a scope now, in the caller's tenant scope; None when it has none (or is gone)."""
     if scope == "tenant":
         return plan_limit_set().spend_nano
+    if scope == "project":
+        project = project_limit_set(uuid.UUID(hex=scope_id))
+        return project.spend_nano if project is not None else None
     if scope == "key":
         limits = ApiKey.objects.filter(pk=uuid.UUID(hex=scope_id)).values_list("limits", flat=True).first()
         return LimitSet.read(limits).spend_nano

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 
+from billing.models import ProjectLimits
 from billing.quotas import LimitSet
 from billing.selectors.subscriptions import entitlement_for
 from tenants.scope import current_tenant_id
@@ -12,3 +14,9 @@ from tenants.scope import current_tenant_id
 def plan_limit_set() -> LimitSet:
     """Limits of the tenant's entitlement (plan, overrides, standing), inside its scope."""
     return LimitSet.read(dataclasses.asdict(entitlement_for(current_tenant_id()).limits))
+
+
+def project_limit_set(project_id: uuid.UUID) -> LimitSet | None:
+    """A project's own limits, inside its tenant's scope; None when it has none."""
+    row = ProjectLimits.objects.filter(project_id=project_id).only("limits").first()
+    return LimitSet.read(row.limits) if row is not None and row.limits else None

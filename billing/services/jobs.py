@@ -48,7 +48,7 @@ def job_reserve(
     if existing is not None:
         return existing
     moment = now()
-    for budget in _budgets(key_id):
+    for budget in _budgets(project_id, key_id):
         _require(budget, ceiling_nano, store or quota_store())
     hold: JobHold = JobHold.objects.create(
         job_id=job_id,
@@ -66,7 +66,7 @@ def job_extend(*, job_id: uuid.UUID, ceiling_nano: int, store: QuotaStore | None
     more = ceiling_nano - hold.reserved_nano
     if hold.state != JobHold.State.HELD or more <= 0:
         return hold
-    for budget in _budgets(hold.key_id):
+    for budget in _budgets(hold.project_id, hold.key_id):
         _require(budget, more, store or quota_store())
     hold.reserved_nano = ceiling_nano
     hold.save(update_fields=["reserved_nano"])
@@ -106,9 +106,9 @@ def _hold(job_id: uuid.UUID) -> JobHold:
     return hold
 
 
-def _budgets(key_id: uuid.UUID | None) -> list[Budget]:
+def _budgets(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget]:
     """The locked budgets that cover a job, in one order for everybody."""
-    scopes = [("tenant", current_tenant_id().hex)]
+    scopes = [("tenant", current_tenant_id().hex), ("project", project_id.hex)]
     if key_id is not None:
         scopes.append(("key", key_id.hex))
     names = {Limit(scope, scope_id, "spend", 0).name: (scope, scope_id) for scope, scope_id in scopes}  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def _require(budget: Budget, nano: int, store: QuotaStore) -> None:
         except QuotaUnavailable:
             free += 0  # what the server holds stays promised
     if free < nano:
-        whose = "organization" if budget.scope == "tenant" else "API key"
+        whose = {"tenant": "organization", "project": "project"}.get(budget.scope, "API key")
         raise BudgetExceeded(
             f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of your {whose}'s monthly spend limit "
             f"of {usd(cap)} is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."

@@ -49,7 +49,7 @@ def spend_all(store: QuotaStore, limits: CompiledLimits, tenant_id: uuid.UUID, o
         decision = store.reserve(limits, uuid.uuid4().hex, nano=one)
         if decision.allowed:
             admitted += one
-        elif not refill(store, tenant_id, one):
+        elif not refill(store, tenant_id, 8 * one):
             return admitted
 
 
