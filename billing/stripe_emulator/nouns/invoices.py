@@ -273,11 +273,12 @@ def invoice_settle(world: World, invoice: Obj, *, paid: int, out_of_band: bool =
     invoice["status_transitions"]["paid_at"] = world.now
     payment = world.maybe(invoice.get("_payment"))
     world.save(invoice)
-    if payment is not None:
-        payment["status"] = "canceled" if out_of_band else "paid"
-        payment["amount_paid"] = None if out_of_band else paid
-        payment["status_transitions"]["canceled_at" if out_of_band else "paid_at"] = world.now
-        world.save(payment, None if out_of_band else "invoice_payment.paid")
+    if out_of_band:
+        _intent_cancel(world, invoice)
+    elif payment is not None:
+        payment.update(status="paid", amount_paid=paid)
+        payment["status_transitions"]["paid_at"] = world.now
+        world.save(payment, "invoice_payment.paid")
     world.emit("invoice.paid", invoice)
     if not out_of_band:
         world.emit("invoice.payment_succeeded", invoice)

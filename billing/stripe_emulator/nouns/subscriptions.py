@@ -334,3 +334,11 @@ def subscription_end(
         if invoice is not None and invoice["status"] == "open":
             invoice_close(world, invoice, "void")
     status_move(world, subscription, "canceled")
+
+
+@listens("customer.deleted")
+def on_customer_deleted(world: World, customer: Obj) -> None:
+    """Whoever goes takes his subscriptions along."""
+    for subscription in world.find("subscription", customer=customer["id"]):
+        if subscription["status"] not in ENDED:
+            subscription_end(world, subscription, reason="cancellation_requested")

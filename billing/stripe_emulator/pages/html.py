@@ -70,7 +70,10 @@ def document(title: str, body: str, *, wide: bool = False) -> str:
 
 def error_box(error: StripeError | None) -> str:
     """What went wrong, announced to screen readers."""
-    return f'<p class="error" role="alert" id="error">{esc(error.message)}</p>' if error is not None else ""
+    if error is None:
+        return ""
+    after = " Nothing was charged. Correct it or use another card." if error.status == 402 else ""
+    return f'<p class="error" role="alert" id="error">{esc(error.message)}{after}</p>'
 
 
 def card_fields() -> str:

@@ -133,6 +133,12 @@ def test_a_canceled_one_cannot_be_changed_or_canceled_again(clockwork: Emulator)
         clockwork.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
 
 
+def test_a_deleted_customer_takes_the_subscription_along(clockwork: Emulator) -> None:
+    subscription = clockwork.subscribe()
+    clockwork.v1.customers.delete(str(subscription.customer))
+    assert status(clockwork, subscription.id) == "canceled"
+
+
 def test_a_trial_costs_nothing_until_it_ends(clockwork: Emulator) -> None:
     subscription = clockwork.subscribe(trial_period_days=7)
     assert subscription.status == "trialing"
