@@ -107,6 +107,25 @@ def test_a_quote_left_open_is_fatal_and_names_the_line(tmp_path: Path) -> None:
     assert (collector.fatal.code, collector.fatal.params["line"]) == ("unclosed_quote", 3)
 
 
+def test_quotes_in_tab_separated_messages_swallow_no_rows(tmp_path: Path) -> None:
+    content = 'label\ttext\nham\t"Hi there he said\nspam\tWin "now"\nham\t"whole"\nham\tok\n'
+    rows, collector = read(put(tmp_path, content))
+    assert [row.values["text"] for row in rows] == ['"Hi there he said', 'Win "now"', '"whole"', "ok"]
+    assert not codes(collector)
+
+
+def test_quotes_that_enclose_values_between_tabs_are_taken_off(tmp_path: Path) -> None:
+    content = 'label\ttext\nham\t"with ""quotes"" and\ttab"\nspam\t"two\nlines"\nham\tplain\n'
+    rows, _ = read(put(tmp_path, content))
+    assert [row.values["text"] for row in rows] == ['with "quotes" and\ttab', "two\nlines", "plain"]
+
+
+def test_values_over_several_lines_are_noted(tmp_path: Path) -> None:
+    rows, collector = read(put(tmp_path, 'text,label\n"two\nlines",a\none,b\n'))
+    assert rows[0].values["text"] == "two\nlines"
+    assert collector.get("multiline_values").rows == [1]  # type: ignore[union-attr]
+
+
 def test_line_ends_of_all_kinds_are_read(tmp_path: Path) -> None:
     rows, collector = read(put(tmp_path, b"text,label\r\na b,x\rc d,y\ne f,z"))
     assert [row.values["text"] for row in rows] == ["a b", "c d", "e f"]
@@ -171,6 +190,11 @@ def test_a_json_array_is_refused_with_advice(tmp_path: Path) -> None:
     _, collector = read(put(tmp_path, '[{"text": "a", "label": "b"}]'))
     assert collector.fatal is not None
     assert collector.fatal.code == "json_array"
+
+
+def test_an_object_over_many_lines_is_refused_with_advice(tmp_path: Path) -> None:
+    _, collector = read(put(tmp_path, json.dumps({"rows": [{"text": "a"}]}, indent=2)))
+    assert codes(collector) == {"json_pretty": 1}
 
 
 def test_parquet_is_read_with_row_numbers(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data.findings import Collector
 from data.formats.base import Limits, Options, Row, Source
@@ -41,7 +42,9 @@ def open_delimited(path: Path, encoding: str, collector: Collector, options: Opt
             collector.add("missing_header", line=1, snippet=delimiter.join(header),
                           params={"first": delimiter.join(header)[:80]})  # fmt: skip
     columns = name_columns(header, collector) if has_header else [f"column_{i}" for i in range(1, len(header) + 1)]
-    reader = _Reader(path, encoding, delimiter, columns, has_header, collector, limits)
+    quoting = csv.QUOTE_MINIMAL if delimiter != "\t" or tabs_quote(path, encoding, limits) else csv.QUOTE_NONE
+    dialect = {"delimiter": delimiter, "quoting": quoting}
+    reader = _Reader(path, encoding, dialect, columns, has_header, collector, limits)
     return Source(
         kind="tsv" if delimiter == "\t" else "csv",
         columns=columns,
@@ -88,6 +91,27 @@ def sniff_delimiter(sample: str) -> str:
     return best
 
 
+def tabs_quote(path: Path, encoding: str, limits: Limits) -> bool:
+    """Tell whether quotes in a tab-separated file enclose values, as Excel writes them, or are plain characters.
+
+    Most such files know no quoting, and a message that opens with a quote would swallow the rows after it. Quotes
+    enclose if every value that begins with one ends with one, or goes on in a line of another number of columns.
+    """
+    unclosed = odd_lines = width = 0
+    try:
+        for line in Lines(path, encoding, limits.line_chars, universal=True):
+            fields = line.rstrip("\r\n").split("\t")
+            width = width or len(fields)
+            odd_lines += len(fields) != width
+            if '"' in line:
+                unclosed += sum(
+                    field.startswith('"') and not (len(field) > 1 and field.endswith('"')) for field in fields
+                )
+    except TooLong:
+        return True  # the reader proper reports it
+    return unclosed <= odd_lines
+
+
 class _Reader:
     """One pass over a delimited file."""
 
@@ -95,13 +119,14 @@ class _Reader:
         self,
         path: Path,
         encoding: str,
-        delimiter: str,
+        dialect: dict[str, Any],
         columns: list[str],
         has_header: bool,
         collector: Collector,
         limits: Limits,
     ) -> None:
-        self.path, self.encoding, self.delimiter = path, encoding, delimiter
+        self.path, self.encoding, self.dialect = path, encoding, dialect
+        self.delimiter: str = dialect["delimiter"]
         self.columns, self.has_header = columns, has_header
         self.collector, self.limits = collector, limits
 
@@ -127,7 +152,7 @@ class _Reader:
             self.collector.add("unreadable", line=lines.number, params=params)
 
     def _records(self, lines: Lines) -> Iterator[Row]:
-        reader = csv.reader(iter(lines), delimiter=self.delimiter)
+        reader = csv.reader(iter(lines), **self.dialect)
         skip_header, number, width = self.has_header, 0, len(self.columns)
         self._start = self._last_start = 1
         quotes_after = self._quotes_before = 0
@@ -142,6 +167,8 @@ class _Reader:
                 skip_header = False
                 continue
             number += 1
+            if lines.number > start:
+                self.collector.add("multiline_values", row=number, line=start, snippet=self.delimiter.join(record))
             if number > self.limits.rows:
                 self.collector.add("too_many_rows", params={"limit": f"{self.limits.rows:,}"})
                 return
@@ -162,6 +189,10 @@ class _Reader:
 
     def _check_last_quote(self, lines: Lines, number: int) -> None:
         """A quote left open swallows the rest of the file into one row without any error: say so."""
-        if lines.number > self._last_start and (lines.quotes - self._quotes_before) % 2:
+        if (
+            self.dialect["quoting"] != csv.QUOTE_NONE
+            and lines.number > self._last_start
+            and (lines.quotes - self._quotes_before) % 2
+        ):
             params = {"line": self._last_start, "limit": f"{FIELD_CHARS:,}"}
             self.collector.add("unclosed_quote", row=number, line=self._last_start, params=params)

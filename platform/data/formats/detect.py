@@ -95,7 +95,11 @@ def detect(path: Path, collector: Collector) -> Detected | None:
     encoding = _encoding(head, collector)
     if encoding is None:
         return None
-    first = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")[:1]
+    opening = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
+    first = opening[:1]
+    if first == "{" and not opening.split("\n", 1)[0].strip("{ \t\r"):
+        collector.add("json_pretty")
+        return None
     if first == "[":
         collector.add("json_array")
         return None

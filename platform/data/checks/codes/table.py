@@ -36,6 +36,13 @@ entry(
     expected=TABLE_SHAPE,
     fix="drop_bad_rows",
 )
+entry(
+    "multiline_values",
+    NOTE,
+    "Values over several lines",
+    "%(count)s rows hold a quoted value that goes over several lines.",
+    "Nothing to do, if that is meant. A stray quote has the same effect: look at one of them.",
+)
 entry("blank_lines", NOTE, "Blank lines", "%(count)s blank lines were skipped.", "Nothing to do.")
 entry(
     "invalid_json",
@@ -52,6 +59,15 @@ entry(
     "One JSON array, not lines",
     "The file is a JSON array.",
     "Write each object on a line of its own, without brackets around them and commas between.",
+    expected=JSONL_SHAPE,
+    fatal=True,
+)
+entry(
+    "json_pretty",
+    BLOCKING,
+    "One JSON object over many lines",
+    "The file is one JSON object written over several lines.",
+    "Write each example as an object on a line of its own.",
     expected=JSONL_SHAPE,
     fatal=True,
 )
