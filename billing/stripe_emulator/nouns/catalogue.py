@@ -50,10 +50,12 @@ def product_retrieve(world: World, params: Obj, product_id: str) -> Obj:
 @route("POST", "/v1/products/{id}")
 def product_update(world: World, params: Obj, product_id: str) -> Obj:
     product = world.get("product", product_id)
+    before = dict(product)
     assign(product, params, *_PRODUCT)
     if "default_price" in params:
         product["default_price"] = world.get("price", params["default_price"], "default_price")["id"]
-    product["updated"] = world.now
+    if product != before:
+        product["updated"] = world.now
     return world.save(product, "product.updated")
 
 
