@@ -1,7 +1,6 @@
 """Search over everything a person may open: objects of one project, pages of the console, chapters of the docs."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from django.http import HttpRequest
@@ -9,31 +8,14 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from console import docs, reference, shell
+from console.finders import FINDERS
+from console.results import Result, matches
 from tenants import selectors
 from tenants.access import PERMISSIONS, Membership, memberships_of
-from tenants.models import Project
 from tenants.scope import tenant_scope
 
 MOST = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One line: what it is called, what it is, where it is."""
-
-    name: str
-    kind: str
-    icon: str
-    href: str
-
-    def as_json(self) -> dict[str, str]:
-        """For the palette."""
-        return {"name": self.name, "kind": self.kind, "icon": self.icon, "href": self.href}
-
-
-Finder = Callable[[Project, str, Membership], Iterator[Result]]
-FINDERS: list[Finder] = []
-"""One per kind of object; rooms' pages add theirs in `console.finders`."""
+MOST_OF_A_KIND = 8
 
 
 def find(request: HttpRequest, query: str, where: str) -> list[Result]:
@@ -48,12 +30,6 @@ def find(request: HttpRequest, query: str, where: str) -> list[Result]:
     return found[:MOST]
 
 
-def matches(query: str, *texts: str) -> bool:
-    """Every word of the query stands in one of the texts."""
-    haystack = " ".join(texts).lower()
-    return all(word in haystack for word in query.lower().split())
-
-
 def _inside(seat: Membership, project_slug: str, query: str) -> list[Result]:
     found: list[Result] = []
     with tenant_scope(seat.tenant_id):
@@ -63,7 +39,7 @@ def _inside(seat: Membership, project_slug: str, query: str) -> list[Result]:
             return []
         if query:
             for finder in FINDERS:
-                found += list(finder(project, query, seat))[:8]
+                found += islice(finder(project, query, seat), MOST_OF_A_KIND)
     scopes = PERMISSIONS[seat.role]
     for group in shell.navigation(org=seat.tenant_slug, project=project.slug, scopes=scopes, section=""):
         found += [Result(str(e.label), _("page"), e.icon, e.href) for e in group if matches(query, str(e.label))]

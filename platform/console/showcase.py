@@ -111,11 +111,16 @@ curl {base_url}/v1/classify \\
   -d '{{"model": "{model}", "input": "{text}"}}'
 """,
         f"""
+import os
 from openai import OpenAI
 
-client = OpenAI(base_url="{base_url}/v1")  # reads OPENAI_API_KEY
-answer = client.decisions.create(model="{model}", input="{text}")
-print(answer)
+client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
+decision = client.decisions.create(
+    model="{model}",
+    input="{text}",
+    questions=[{{"type": "choice", "instructions": "Which label?"}}],
+)
+print(decision.answers[0].choice, decision.answers[0].confidence)
 """,
         f"""
 const answer = await fetch("{base_url}/v1/classify", {{

@@ -1,0 +1,58 @@
+"""Finding objects of a project by name or id, for search. Each finder is asked inside the tenant's scope."""
+
+from collections.abc import Callable, Iterator
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from console.results import Result, matches
+from console.views.names import job_name, short_name
+from data import selectors as data
+from registry import selectors as registry
+from serving import selectors as serving
+from tenants.access import PERMISSIONS, Membership
+from tenants.models import Project
+from training import selectors as training
+
+MOST_LOOKED_AT = 500
+
+
+def _place(seat: Membership, project: Project, name: str, public_id: str) -> str:
+    return reverse(f"console:{name}", args=[seat.tenant_slug, project.slug, public_id])
+
+
+def find_datasets(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Datasets, then files."""
+    if "datasets.read" not in PERMISSIONS[seat.role]:
+        return
+    for dataset in data.datasets(project.pk).order_by("-id")[:MOST_LOOKED_AT]:
+        if matches(query, dataset.name, dataset.public_id):
+            yield Result(dataset.name, _("dataset"), "database", _place(seat, project, "dataset", dataset.public_id))
+    for file in data.files(project.pk).order_by("-id")[:MOST_LOOKED_AT]:
+        if matches(query, file.filename, file.public_id):
+            yield Result(file.filename, _("file"), "file-text", _place(seat, project, "file", file.public_id))
+
+
+def find_jobs(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Jobs by name or id."""
+    if "jobs.read" not in PERMISSIONS[seat.role]:
+        return
+    for job in training.jobs(project.pk)[:MOST_LOOKED_AT]:
+        if matches(query, job_name(job), job.public_id):
+            yield Result(job_name(job), _("job"), "wrench", _place(seat, project, "job", job.public_id))
+
+
+def find_models(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Models by name, then what serves them."""
+    if "models.read" not in PERMISSIONS[seat.role]:
+        return
+    for model in registry.models(project.pk)[:MOST_LOOKED_AT]:
+        if matches(query, model.name, model.public_id):
+            yield Result(short_name(model), _("model"), "box", _place(seat, project, "model", model.public_id))
+    for row in serving.deployments(project.pk)[:MOST_LOOKED_AT]:
+        if row.state in serving.ACTIVE and matches(query, row.model.name, row.alias, row.public_id):
+            href = _place(seat, project, "deployment", row.public_id)
+            yield Result(row.alias or short_name(row.model), _("deployment"), "radio-tower", href)
+
+
+FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [find_datasets, find_jobs, find_models]
