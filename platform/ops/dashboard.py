@@ -110,6 +110,6 @@ def queues() -> list[Queue]:
     try:
         broker = Redis.from_url(settings.BROKER_URL, socket_timeout=1, socket_connect_timeout=1)
         state = Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
-        return [Queue(name, int(broker.llen(name)), bool(state.exists(f"worker:{name}"))) for name in QUEUES]  # type: ignore[arg-type]
+        return [Queue(name, int(broker.llen(name)), bool(state.exists(f"worker:{name}"))) for name in QUEUES]
     except RedisError:
         return [Queue(name, None, False) for name in QUEUES]

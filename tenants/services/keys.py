@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -122,7 +123,7 @@ def keys_touch(*, ids: Iterable[UUID], at: dt.datetime) -> int:
 
 def keys_flush() -> int:
     """Write what `key_seen` noted; beat calls it. Returns how many keys."""
-    names = redis.client().spop(SEEN, FLUSH) or []
+    names: Any = redis.client().spop(SEEN, FLUSH) or []
     return keys_touch(ids=[UUID(name.decode()) for name in names], at=now()) if names else 0
 
 

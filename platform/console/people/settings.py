@@ -87,10 +87,8 @@ class SettingsPage(_Settings):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Rename the organisation."""
         form = NameForm(request.POST, auto_id="organisation_%s")
-        renamed = form.is_valid() and self.attempt(
-            form, lambda: tenant_rename(tenant=self.tenant, name=form.cleaned_data["name"])
-        )
-        if renamed:
+        name = form.data.get("name", "")
+        if form.is_valid() and self.attempt(form, lambda: tenant_rename(tenant=self.tenant, name=name)) is not None:
             return self.done(self.org_path("settings"), _t("Name saved."))
         return self.listing(422, form=form)
 
@@ -103,8 +101,8 @@ class NewProject(_Settings):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make it."""
         form = ProjectForm(request.POST, auto_id="new_project_%s")
-        made = form.is_valid() and self.attempt(form, lambda: self.create(form.cleaned_data["name"]))
-        if made:
+        made = self.attempt(form, lambda: self.create(form.cleaned_data["name"])) if form.is_valid() else None
+        if made is not None:
             return self.done(self.org_path("settings"), _t("%(name)s is ready.") % {"name": made.name})
         return self.listing(422, project_form=form)
 
@@ -123,10 +121,10 @@ class RenameProject(_Settings):
         """Rename it."""
         project = self.target(target)
         form = NameForm(request.POST, auto_id=f"{project.slug}_%s")
-        done = form.is_valid() and self.attempt(
-            form, lambda: project_rename(project=project, name=form.cleaned_data["name"])
-        )
-        if done:
+        if (
+            form.is_valid()
+            and self.attempt(form, lambda: project_rename(project=project, name=form.cleaned_data["name"])) is not None
+        ):
             return self.done(self.org_path("settings"), _t("Name saved."))
         return self.listing(422, bad_project=form)
 
@@ -180,11 +178,9 @@ class Close(_Settings):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Close it."""
         form = CloseForm(request.POST)
-        closed = form.is_valid() and self.attempt(
-            form,
-            lambda: tenant_close(tenant=self.tenant, confirm_name=form.cleaned_data["confirm_name"], by=self.auth),
-        )
-        if closed:
+        name = form.data.get("confirm_name", "")
+        closed = self.attempt(form, lambda: tenant_close(tenant=self.tenant, confirm_name=name, by=self.auth))
+        if closed is not None:
             return self.done("/o/", _t("%(name)s is closed.") % {"name": self.tenant.name})
         return self._ask(form, 422)
 
