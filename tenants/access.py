@@ -53,9 +53,13 @@ class AuthContext:
 
     def require(self, scope: str) -> None:
         """PermissionDenied unless the caller has the scope."""
-        if scope not in self.scopes:
-            who = "This key lacks" if self.actor_kind == "key" else f"The role {self.role} lacks"
-            raise PermissionDenied(f"{who} the scope '{scope}'. Ask an admin of the organisation to grant it.")
+        if scope in self.scopes:
+            return
+        if self.actor_kind == "key":
+            raise PermissionDenied(f"This key lacks the scope '{scope}'. Make a key that has it, under API keys.")
+        raise PermissionDenied(
+            f"Your role, {self.role}, does not include '{scope}'. Ask an owner or admin for another role."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ import secrets
 from typing import Any
 
 from django import forms
+from django.db.models import Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from console.people.scopes import SCOPE_WORDS, scopes_of
 from console.views.base import ConsoleView
 from kit.clock import now
@@ -151,6 +153,16 @@ def state_of(key: ApiKey) -> str:
     return "expiring" if key.expires_at <= now() + SOON else "active"
 
 
+def use_of(key: ApiKey) -> dict[str, Any]:
+    """What hangs on a key: its calls in the last hour, and its calls and cost this month."""
+    moment = now()
+    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    recent = UsageFilter(since=moment - dt.timedelta(hours=1), until=moment, key_ids=[key.pk])
+    month = usage_totals(wanted=UsageFilter(since=first, until=moment, key_ids=[key.pk]))
+    calls = usage_events(wanted=recent).aggregate(n=Sum("requests"))["n"] or 0
+    return {"calls_last_hour": int(calls), "month": month}
+
+
 class KeysPage(_Keys):
     """The project's keys."""
 
@@ -211,6 +223,7 @@ class KeyPage(_Keys):
             "everything": len(row.scopes) == len(SCOPE_WORDS),
             "successor": successor,
             "may": self.can("keys.write"),
+            **use_of(row),
         }
         return self.page(context)
 
@@ -251,7 +264,8 @@ class RevokeKey(_Keys):
 
     def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Ask."""
-        return self.page({"key": self.key(key)})
+        row = self.key(key)
+        return self.page({"key": row, **use_of(row)})
 
     def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Do it."""

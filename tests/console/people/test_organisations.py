@@ -143,7 +143,7 @@ def test_a_role_is_told_what_it_lacks(role: str, cast: Cast) -> None:
     for method, path, data in DENIED[role]:
         answer = getattr(person.browser, method)(cast.owner.home + path, data)
         assert answer.status_code == 403, (method, path)
-        assert f"The role {role} lacks" in answer.content.decode()
+        assert f"Your role, {role}, does not include" in answer.content.decode()
 
 
 def test_a_stranger_sees_404_everywhere(cast: Cast) -> None:
