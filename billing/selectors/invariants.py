@@ -18,6 +18,7 @@ from billing.models import (
     Account,
     BudgetLease,
     DirtyHour,
+    InvoiceLinePush,
     JobHold,
     LedgerEntry,
     LedgerTransaction,
@@ -27,6 +28,7 @@ from billing.models import (
     UsageHour,
 )
 from billing.prices import Usage, price_books, rate
+from kit.money import CENT
 from tenants.models import Tenant
 from tenants.scope import ops_scope, tenant_scope
 
@@ -122,6 +124,21 @@ def bills_add_up() -> Iterator[str]:
                 yield f"the bill of {close} is not what the ledger moved"
 
 
+def invoices_say_the_bill() -> Iterator[str]:
+    """Lines sent to Stripe are the bill's lines in cents; what rounding left is carried, never lost or gained."""
+    bills = {
+        close.period: {line["key"]: line["amount_nano"] for line in close.lines} for close in PeriodClose.objects.all()
+    }
+    carried: dict[str, int] = {}
+    for push in InvoiceLinePush.objects.order_by("period", "pk"):
+        exact = bills.get(push.period, {}).get(push.line_key)
+        if exact is None:
+            yield f"invoice line {push} is on no bill"
+        elif push.amount_cents * CENT + push.remainder_nano != exact + carried.get(push.line_key, 0):
+            yield f"invoice line {push} says {push.amount_cents} cents; the bill says {exact} nano-USD"
+        carried[push.line_key] = push.remainder_nano
+
+
 def leases_cover_calls() -> Iterator[str]:
     """Calls of a month never cost more than what was promised for them, and holds never more than their ceiling."""
     for lease in BudgetLease.objects.filter(spent_nano__gt=F("granted_nano")):
@@ -138,6 +155,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     transactions_balance,
     ledger_agrees_with_lines,
     bills_add_up,
+    invoices_say_the_bill,
     leases_cover_calls,
 )
 

@@ -9,6 +9,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
 
+from billing.ledger.lines import to_cents
+from billing.models import InvoiceLinePush
 from billing.prices import Usage
 from billing.services.jobs import job_reserve, job_settle
 from billing.services.ledger import lines_post, period_close
@@ -28,7 +30,17 @@ def books(cast: Cast) -> uuid.UUID:
     entitle(tenant_id, spend_nano=10**12, allowance_nano=500)
     store_events([call(tenant_id, n, cost=1_000 + 20 * n, at=MID_OCTOBER) for n in range(5)])
     usage_rollup(tenant_id=tenant_id)
-    period_close(tenant_id=tenant_id, period=dt.date(2026, 10, 1))
+    for line in period_close(tenant_id=tenant_id, period=dt.date(2026, 10, 1)).lines:
+        whole, left = to_cents(line.amount_nano)
+        with tenant_scope(tenant_id):
+            InvoiceLinePush.objects.create(
+                period=dt.date(2026, 10, 1),
+                line_key=line.key,
+                description=line.description,
+                amount_nano=line.amount_nano,
+                amount_cents=whole,
+                remainder_nano=left,
+            )
     with tenant_scope(tenant_id):
         job_id = uuid.uuid4()
         job_reserve(job_id=job_id, project_id=owner.project.id, key_id=None, ceiling_nano=10**6)
@@ -74,6 +86,8 @@ def test_right_books_pass_even_with_usage_on_its_way(books: uuid.UUID, capsys: p
         ("billing_ratedline", "invoiced_nano = invoiced_nano + 1"),
         ("billing_ledgerentry", "amount_nano = amount_nano + 1"),
         ("billing_periodclose", "net_nano = net_nano + 1"),
+        ("billing_invoicelinepush", "amount_cents = amount_cents + 1"),
+        ("billing_invoicelinepush", "remainder_nano = remainder_nano - 1"),
         ("billing_jobhold", "reserved_nano = spent_nano - 1"),
     ],
 )
