@@ -31,13 +31,14 @@ WORDS = _SENTENCE.split()
 
 @dataclass
 class Server:
-    """One server under load; `process` is whose processor time is counted."""
+    """One server under load: the process at its door, and every process that works for it."""
 
     name: str
     url: str
     headers: dict[str, str]
     process: subprocess.Popen[bytes]
     model: str
+    all_processes: list[subprocess.Popen[bytes]]
 
 
 def texts(count: int) -> list[str]:
@@ -114,13 +115,14 @@ def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
                 TUNESMITH_ENGINE_TOKEN=settings.ENGINE_TOKEN,
                 ENGINE_ADDRESS=settings.ENGINE_ADDRESS,
                 STUB_LABELS=str(stub_labels),
-            ),
+            ) as engine_process,
             running(uvicorn("gateway.asgi:application", port)) as gateway,
         ):
             until_answers(f"http://127.0.0.1:{port}/healthz", gateway)
             model, key = deployed_model(artefact)
             headers = {"authorization": f"Bearer {key}"}
-            yield Server("tunesmith", f"http://127.0.0.1:{port}/v1/classify", headers, gateway, model)
+            parts = [gateway, engine_process, *([redis.process] if redis.process else [])]
+            yield Server("tunesmith", f"http://127.0.0.1:{port}/v1/classify", headers, gateway, model, parts)
     finally:
         connections.close_all()
         redis.stop()

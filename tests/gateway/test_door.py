@@ -39,6 +39,17 @@ def test_keys_that_are_missing_malformed_or_unknown_are_refused(gateway: Gateway
     assert call(gateway, cast.owner.key) == 200
 
 
+def test_the_use_of_a_key_is_noted(gateway: GatewayProcess, cast: Cast) -> None:
+    assert call(gateway, cast.owner.key) == 200
+    deadline = time.monotonic() + 15
+    while True:
+        with tenant_scope(cast.owner.tenant.id):
+            if ApiKey.objects.get(pk=cast.owner.key_row.pk).last_used_at is not None:
+                break
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
 def test_the_right_id_with_a_wrong_secret_is_refused(gateway: GatewayProcess, cast: Cast) -> None:
     assert call(gateway, cast.owner.key) == 200
     parts = key_format.parse(cast.owner.key)
