@@ -9,6 +9,7 @@ from kit.money import number
 from training import states
 from training.models import Checkpoint, Job, JobEvent
 from training.selectors.queue import waiting
+from training.services import money
 
 
 def job_object(job: Job) -> dict[str, Any]:
@@ -63,10 +64,17 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_attempt": job.attempt,
         "x_deploy": job.deploy,
         "x_dataset_version": public_id("dsv_", job.dataset_version_id) if job.dataset_version_id else None,
-        "x_price_usd": number(job.price_nano),
+        "x_price_usd": number(_spent(job)),
         "x_price": _price(job),
         "x_report": f"/v1/fine_tuning/jobs/{job.public_id}/report" if job.state == states.SUCCEEDED else None,
     }
+
+
+def _spent(job: Job) -> int:
+    """What it cost; while it runs, what it would cost if it ended well now. Nano-USD."""
+    if job.is_final or not job.trained_tokens:
+        return job.price_nano
+    return min(job.ceiling_nano, money.cost_so_far(job, job.trained_tokens))
 
 
 def _price(job: Job) -> dict[str, float] | None:

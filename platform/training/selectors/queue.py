@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
 from kit.clock import now
 from tenants.scope import ops_scope
 from training import states
@@ -136,7 +134,7 @@ def _reason(picture: _Picture, row: dict[str, Any], position: int, moment: dt.da
     tenant = row["tenant_id"]
     if row["not_before"] is not None and row["not_before"] > moment:
         return "not_before"
-    if picture.running.get(tenant, 0) >= picture.limits.get(tenant, settings.TRAINING_SLOTS):
+    if picture.running.get(tenant, 0) >= picture.limits.get(tenant, 1):
         return "tenant_limit"
     if picture.places == 0:
         return "no_workers"

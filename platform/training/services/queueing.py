@@ -21,6 +21,7 @@ from training.errors import CeilingTooLow, FileNotReady
 from training.models import Job
 from training.selectors.queue import wait_seconds
 from training.services import intake, money
+from training.services.claiming import share_locked
 from training.services.endings import WORK
 from training.services.events import News, events_append, fail, warn
 
@@ -62,6 +63,7 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
     job.save()
     Job.objects.filter(pk=job.pk).update(queued_at=Now())
     money.reserve(job, nano=ceiling)
+    share_locked()
     news = [warn(f"{finding['message']}", code=finding["code"], data=finding) for finding in ready.warnings[:20]]
     words = f"Files validated: {ready.rows:,} rows, {ready.labels} labels. The job is in the queue; it costs at most "
     news.append(News(words + f"{usd(ceiling)}.", code="queued", data=planned.as_dict()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 
 from data.services import Stored as StoredFile
 from data.services import file_store
@@ -27,7 +28,7 @@ from training.services.leases import Lease, Standing, lease_advance, lease_renew
 from training.services.sweeping import leases_of_the_dead
 from training.worker.keeping import kept
 from training.worker.outcome import End
-from training.worker.supervisor import AWAY, Supervisor, resumed
+from training.worker.supervisor import AWAY, SELF_FENCE, Supervisor, resumed
 from training.worker.trainer import Trainer
 from training.worker.workfolder import WorkFolder, folder_name, folders_sweep, work_folder
 
@@ -53,7 +54,7 @@ def work_once() -> bool:
     slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device())
     leases_of_the_dead(host=host)
     held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
-    folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held})
+    folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held if job_id is not None})
     lease = claim(host=host, worker=worker_name(host))
     if lease is None:
         return False
@@ -84,7 +85,7 @@ def run(lease: Lease) -> None:
         try:
             watch = Supervisor(lease, job, trainer, folder, draining, began)
             end = watch.watch()
-            _conclude(lease, job, base, watch, end)
+            _conclude_surely(lease, job, base, watch, end)
         finally:
             trainer.close()
 
@@ -103,6 +104,24 @@ def _prepare(lease: Lease, job: Job, folder: WorkFolder) -> Base:
     standing = Standing("starting", step, job.total_steps, job.progress, None, job.trained_tokens)
     lease_renew(lease=lease, standing=standing, news=resumed(step, damaged))
     return base
+
+
+def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -> None:
+    """Conclude, and again while the database is away: a finished run is worth waiting for.
+
+    A COMMIT whose answer was lost is safe: the second try finds the lease gone, and Fenced ends it.
+    """
+    deadline = time.monotonic() + SELF_FENCE
+    while True:
+        try:
+            _conclude(lease, job, base, watch, end)
+            return
+        except AWAY as error:
+            if time.monotonic() > deadline:
+                raise
+            logger.warning("the database is away; the end of %s waits: %s", lease.job_id, error)
+            connections["default"].close()
+            time.sleep(1.0)
 
 
 def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -> None:
