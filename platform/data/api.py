@@ -133,7 +133,7 @@ class FileView(TenantAPIView):
     @extend_schema(responses=dict)
     def get(self, request: Request, file_id: str) -> Response:
         """The file object."""
-        return Response(serializers.file_body(selectors.file_get(self.caller.project_id, file_id)))
+        return Response(serializers.file_body(selectors.file_get(self.caller.project_id, file_id), whole=True))
 
     @extend_schema(responses=dict)
     def delete(self, request: Request, file_id: str) -> Response:

@@ -114,9 +114,9 @@ class VersionCreate(VersionFields):
     parent_id = serializers.CharField(max_length=64, required=False)
 
 
-def file_body(file: File) -> dict[str, Any]:
-    """The wire's file object, with our own fields behind `x_`."""
-    return {
+def file_body(file: File, *, whole: bool = False) -> dict[str, Any]:
+    """The wire's file object, with our own fields behind `x_`; `whole` adds the profile, too long for lists."""
+    body = {
         "id": file.public_id,
         "object": "file",
         "bytes": file.bytes,
@@ -133,8 +133,8 @@ def file_body(file: File) -> dict[str, Any]:
         "x_columns": file.columns,
         "x_roles": file.roles,
         "x_findings": {level: file.levels.get(level, 0) for level in ("blocking", "warning", "note")},
-        "x_profile": file.profile or None,
     }
+    return body | {"x_profile": file.profile or None} if whole else body
 
 
 def finding_body(finding: Finding) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def test_the_official_client_uploads_waits_reads_lists_and_deletes(server: LiveS
     assert done.status == "processed"
     assert done.to_dict()["x_roles"] == {"text": "text", "label": "label"}
     assert done.to_dict()["x_findings"]["blocking"] == 2
+    assert done.to_dict()["x_profile"]["usable_rows"] == 60
     assert done.status_details == "1 row has no text. Fill the text in, or drop these rows. (and 1 more)"
     assert api.files.content(made.id).read() == content
     assert made.id in [file.id for file in api.files.list(purpose="fine-tune")]
