@@ -349,6 +349,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
     "STYLES": ["ops.look.stylesheet"],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "ops.look.icon"}],
     "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": []},
     "COLORS": {
         "base": {

@@ -150,7 +150,7 @@ class TenantTable(WithActions):
             request,
             object_id,
             title=_("Suspend"),
-            text=_("Its keys fail within 5 seconds and its members can read but not change. Jobs already running end."),
+            text=_("Its keys fail within 5 seconds and its members read and change nothing. Running jobs finish."),
             work=lambda by, form: services.tenant_suspend(tenant_id=UUID(object_id), by=by),
         )
 

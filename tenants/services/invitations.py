@@ -10,14 +10,16 @@ from django.core.validators import validate_email
 from django.db import connection
 
 from kit.clock import now
-from kit.errors import BadRequest, Conflict, NotFound, PermissionDenied
+from kit.errors import BadRequest, Conflict, NotFound, PermissionDenied, RateLimited
 from tenants import audit
 from tenants.access import AuthContext
-from tenants.models import Invitation, Member, User
+from tenants.models import AuditEvent, Invitation, Member, User
 from tenants.scope import tenant_scope
 from tenants.services.organisations import check_role
 
 LIFE = dt.timedelta(days=7)
+PER_HOUR = 30
+"""Invitations an organisation may mail in an hour, renewals included: nobody's mailbox is ours to fill."""
 
 
 def invitation_create(*, email: str, role: str, invited_by: User, by: AuthContext) -> tuple[Invitation, str]:
@@ -28,6 +30,7 @@ def invitation_create(*, email: str, role: str, invited_by: User, by: AuthContex
     except ValidationError as error:
         raise BadRequest("Enter an e-mail address, for example ada@example.com.", param="email") from error
     check_role(role, by)
+    _check_rate()
     if Member.objects.filter(user__email__iexact=email).exists():
         raise Conflict("This person is a member already.", param="email")
     Invitation.objects.filter(email=email, accepted_at=None, revoked_at=None).update(revoked_at=now())
@@ -51,6 +54,7 @@ def invitation_of(invitation_id: UUID) -> Invitation:
 def invitation_renew(*, invitation: Invitation, by: AuthContext) -> str:
     """A fresh token and a fresh week; the former link stops working. Returns the plaintext token for the mail."""
     check_role(invitation.role, by)
+    _check_rate()
     token = secrets.token_urlsafe(32)
     invitation.token_hash, invitation.expires_at = _hash(token), now() + LIFE
     invitation.save(update_fields=["token_hash", "expires_at"])
@@ -104,6 +108,14 @@ def invitation_accept(*, token: str, user: User) -> UUID:
                 actor=("user", str(user.pk), user.email),
             )
     return tenant_id
+
+
+def _check_rate() -> None:
+    sent = AuditEvent.objects.filter(
+        action__in=("member.invited", "member.invitation_renewed"), at__gte=now() - dt.timedelta(hours=1)
+    )
+    if sent.count() >= PER_HOUR:
+        raise RateLimited(f"{PER_HOUR} invitations per hour is the limit. Try again in an hour.")
 
 
 def _hash(token: str) -> str:

@@ -13,9 +13,11 @@ from django.views.decorators.http import require_safe
 
 from kit.errors import ApiError
 from tenants.access import Membership, memberships_of
-from tenants.models import User
+from tenants.models import Role, User
 from tenants.services.organisations import tenant_create
 
+MOST_OWNED = 10
+"""Organisations one person may own; more is a matter for support."""
 LAST = "organisation"
 """Session key of the slug of the organisation opened last, written by `console.views.home`."""
 
@@ -63,6 +65,10 @@ class NewOrganisation(LoginRequiredMixin, View):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make it and go there."""
         form = NewOrganisationForm(request.POST)
+        owned = sum(seat.role == Role.OWNER for seat in _seats(request))
+        if form.is_valid() and owned >= MOST_OWNED:
+            limit = _("You own %(n)s organisations, which is the limit. Close one, or write to support.")
+            form.add_error("name", limit % {"n": owned})
         if form.is_valid():
             owner = request.user
             assert isinstance(owner, User)  # noqa: S101 - LoginRequiredMixin

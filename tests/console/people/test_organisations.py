@@ -280,3 +280,19 @@ def test_bad_input_is_explained_on_the_form(send: Callable[[Person], Any], cast:
     answer = send(cast.owner)
     assert answer.status_code == 422
     assert "There is a problem" in answer.content.decode()
+
+
+def test_an_organisation_cannot_fill_a_mailbox_with_invitations(cast: Cast) -> None:
+    invite(cast.owner, "guest@example.com")
+    with tenant_scope(cast.owner.tenant.pk):
+        path = f"{cast.owner.home}/invitations/{Invitation.objects.get().public_id}/resend"
+    answers = [cast.owner.browser.post(path).status_code for _ in range(31)]
+    assert answers[:29] == [302] * 29
+    assert answers[29:] == [429, 429]
+
+
+def test_one_person_owns_ten_organisations_at_most(cast: Cast) -> None:
+    for number in range(9):
+        assert cast.owner.browser.post("/o/new", {"name": f"Works {number}"}).status_code == 302
+    answer = cast.owner.browser.post("/o/new", {"name": "One more"})
+    assert (answer.status_code, "which is the limit" in answer.content.decode()) == (422, True)
