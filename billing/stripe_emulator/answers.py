@@ -101,6 +101,11 @@ def assign(obj: Obj, params: Obj, *names: str) -> None:
             obj[name] = None if params[name] == "" else params[name]
 
 
+def unset(given: Obj) -> Obj:
+    """A hash with its empty strings, which mean "unset", as nulls."""
+    return {name: None if value == "" else value for name, value in given.items()}
+
+
 def merged_metadata(old: dict[str, str], given: Any) -> dict[str, str]:
     """Stripe's rule: empty clears all, an empty value unsets its key. Raises over its limits."""
     if given == "":

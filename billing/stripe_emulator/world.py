@@ -244,8 +244,9 @@ def public(obj: Obj) -> Obj:
     """A copy without the emulator's own notes (names that start with an underscore); of an invoice's lines, the first
     ten, as Stripe gives them."""
     shown = copy.deepcopy({name: value for name, value in obj.items() if not name.startswith("_")})
-    if shown.get("object") == "invoice" and len(shown["lines"]["data"]) > LINES_INLINE:
-        shown["lines"] = {**shown["lines"], "data": shown["lines"]["data"][:LINES_INLINE], "has_more": True}
+    lines = shown.get("lines", {}).get("data", []) if shown.get("object") == "invoice" else []
+    if len(lines) > LINES_INLINE:
+        shown["lines"] = {**shown["lines"], "data": lines[:LINES_INLINE], "has_more": True}
     return shown
 
 

@@ -120,7 +120,8 @@ def _convert_union(members: tuple[Any, ...], value: Any, path: str) -> Any:
     literals = [m for m in members if typing.get_origin(m) is Literal]
     words = [word for m in literals for word in typing.get_args(m)]
     if value == "" and "" in words:
-        return ""
+        # Empty unsets; for a list that is the list without entries.
+        return [] if any(typing.get_origin(member) is list for member in members) else ""
     closed = any(word != "" for word in words)
     rest = [m for m in members if m not in literals and m is not type(None) and not (closed and m is str)]
     deepest: Mismatch | None = None

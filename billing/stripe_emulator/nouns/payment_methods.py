@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from billing.stripe_emulator.answers import assign, page
+from billing.stripe_emulator.answers import assign, page, unset
 from billing.stripe_emulator.errors import StripeError, card_error, missing
 from billing.stripe_emulator.nouns.cards import CARDS, NAMED, TestCard, card_of, refusal
 from billing.stripe_emulator.nouns.customers import customer_alive
@@ -29,7 +29,7 @@ _KEPT = {
 def method_make(world: World, card: TestCard, exp_month: int, exp_year: int, billing: Obj | None = None) -> Obj:
     """A card as a payment method, not attached yet."""
     method = world.new("payment_method", "pm", type="card", metadata={}, allow_redisplay="unspecified")
-    method["billing_details"].update(billing or {})
+    method["billing_details"].update(unset(billing or {}))
     method["card"] = {
         "brand": card.brand,
         "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "unchecked"},
@@ -125,7 +125,7 @@ def method_retrieve(world: World, params: Obj, method_id: str) -> Obj:
 def method_update(world: World, params: Obj, method_id: str) -> Obj:
     method = world.get("payment_method", method_id)
     assign(method, params, "metadata", "allow_redisplay")
-    method["billing_details"].update(params.get("billing_details") or {})
+    method["billing_details"].update(unset(params.get("billing_details") or {}))
     for name in ("exp_month", "exp_year"):
         if name in params.get("card", {}):
             method["card"][name] = params["card"][name]

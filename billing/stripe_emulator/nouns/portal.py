@@ -60,11 +60,24 @@ def configuration_create(world: World, params: Obj, *, default: bool = False) ->
     features = configuration["features"]
     for name in ("invoice_history", "payment_method_update", "subscription_cancel"):
         features[name]["enabled"] = default
+    if params.get("features", {}).get("subscription_update", {}).get("products"):
+        raise StripeError(
+            "The local emulator's portal does not change plans.", param="features[subscription_update][products]"
+        )
     for name, given in params.get("features", {}).items():
-        features[name].update({k: v for k, v in given.items() if v != ""})
+        features[name].update(_deeper(features[name], given))
     configuration["business_profile"].update(params.get("business_profile") or {})
     assign(configuration, params, "default_return_url", "metadata", "name")
     return world.save(configuration)
+
+
+def _deeper(old: Obj, given: Obj) -> Obj:
+    """The given values over the old ones, hashes merged; an empty string leaves what was."""
+    return {
+        name: {**old[name], **_deeper(old[name], value)} if isinstance(value, dict) and old.get(name) else value
+        for name, value in given.items()
+        if value != ""
+    }
 
 
 @route("GET", "/v1/billing_portal/configurations/{configuration}")
