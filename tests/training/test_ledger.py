@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, connections
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
@@ -25,6 +26,7 @@ from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
 
 HOST = "test-host"
+A_BUSY_MACHINE = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +168,8 @@ def test_a_dead_worker_of_this_host_is_recognised_and_a_living_one_is_not() -> N
     assert not worker_is_dead("elsewhere/999999/123", host="here")
 
 
-@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6, allow_subnormal=False)), max_size=400), st.integers(8, 100))
+@A_BUSY_MACHINE
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6, allow_subnormal=False)), max_size=120), st.integers(8, 40))
 def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], most: int) -> None:
     points = list(enumerate(values))
     kept = thin(points, most)
@@ -178,6 +181,7 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
     assert [step for step, _ in kept] == sorted(step for step, _ in kept)
 
 
+@A_BUSY_MACHINE
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 4))
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]

@@ -197,7 +197,7 @@ def test_a_killed_worker_loses_its_lease_and_the_job_goes_on(cast: Cast) -> None
     finally:
         process.kill()
     until(lambda: not Path(f"/proc/{pid}").exists(), 10)
-    until(leases_sweep, 15)
+    until(lambda: leases_sweep() >= 0 and reload(cast.owner, job.public_id).state == "queued", 30)
     back = reload(cast.owner, job.public_id)
     assert (back.state, back.attempt, back.platform_retries) == ("queued", 1, 1)
     worker = Background()
