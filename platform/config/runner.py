@@ -117,7 +117,7 @@ class Runner:
         for task in pending:
             task.cancel()
         ended = next((task for task in done if task is not asked), None)
-        return None if asked in done or ended is None else (waits[ended], int(ended.result()))  # type: ignore[arg-type]
+        return None if asked in done or ended is None else (waits[ended], int(ended.result()))
 
     async def stop(self) -> None:
         """SIGTERM to every child's group, newest first, then SIGKILL to what is left."""

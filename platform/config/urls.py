@@ -7,7 +7,8 @@ from django.conf import settings
 from django.urls import include, path
 
 from config import views
-from ops.admin import staff
+from ops import admin as _registrations  # noqa: F401 - registers every table
+from ops.site import staff
 
 urlpatterns: list[Any] = [
     path("healthz", views.healthz, name="healthz"),

@@ -103,7 +103,7 @@ def _operation(schema: dict[str, Any], base_url: str, path: str, method: str, ra
 
 def _content(schema: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
     content = holder.get("content", {})
-    chosen = content.get("application/json") or next(iter(content.values()), {})
+    chosen: dict[str, Any] = content.get("application/json") or next(iter(content.values()), {})
     return resolve(schema, chosen.get("schema", {}))
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,6 +20,7 @@ class DeploymentsView(TenantAPIView):
 
     required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
 
+    @extend_schema(operation_id="deployments_list", responses=dict)
     def get(self, request: Request) -> Response:
         """A page, newest first."""
         return Response(
@@ -30,6 +32,7 @@ class DeploymentsView(TenantAPIView):
             )
         )
 
+    @extend_schema(request=DeploymentCreate, responses=dict)
     def post(self, request: Request) -> Response:
         """Deploy a model."""
         body = self.read(DeploymentCreate)
@@ -51,6 +54,7 @@ class DeploymentView(TenantAPIView):
 
     required_scopes = {"GET": "deployments.read", "DELETE": "deployments.write"}
 
+    @extend_schema(responses=dict)
     def get(self, request: Request, deployment: str) -> Response:
         """Retrieve it, with what happened."""
         found = selectors.deployment_by_id(self.caller.project_id, deployment)
@@ -60,6 +64,7 @@ class DeploymentView(TenantAPIView):
         ]
         return Response(selectors.wire(found) | {"events": events})
 
+    @extend_schema(responses=dict)
     def delete(self, request: Request, deployment: str) -> Response:
         """Stop it."""
         found = selectors.deployment_by_id(self.caller.project_id, deployment)
