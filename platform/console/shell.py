@@ -113,6 +113,7 @@ def shell_of(
         tenants=[
             Link(s.tenant_name, reverse("console:organisation", args=[s.tenant_slug]), s.tenant_id == tenant.pk)
             for s in seats
+            if s.tenant_status != "closed"
         ],
         groups=navigation(org=tenant.slug, project=project.slug, scopes=scopes, section=section),
     )

@@ -13,7 +13,7 @@ from kit.clock import now
 from kit.errors import BadRequest, Conflict, NotFound, PermissionDenied, RateLimited
 from tenants import audit
 from tenants.access import AuthContext
-from tenants.models import AuditEvent, Invitation, Member, User
+from tenants.models import AuditEvent, Invitation, Member, Tenant, User
 from tenants.scope import tenant_scope
 from tenants.services.organisations import check_role
 
@@ -83,6 +83,7 @@ def invitation_peek(token: str) -> tuple[str, Invitation]:
     """(tenant name, invitation) of a token that can still be used, for the page that asks; NotFound otherwise."""
     tenant_id, invitation_id, name = invitation_tenant(token)
     with tenant_scope(tenant_id):
+        _check_open()
         return name, invitation_of(invitation_id)
 
 
@@ -90,6 +91,7 @@ def invitation_accept(*, token: str, user: User) -> UUID:
     """Take the seat; the signed-in user's e-mail must be the invited one. Returns the tenant's id."""
     tenant_id, invitation_id, _ = invitation_tenant(token)
     with tenant_scope(tenant_id):
+        _check_open()
         invitation = Invitation.objects.select_for_update().get(pk=invitation_id)
         if invitation.accepted_at or invitation.revoked_at or invitation.expires_at <= now():
             raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
@@ -108,6 +110,11 @@ def invitation_accept(*, token: str, user: User) -> UUID:
                 actor=("user", str(user.pk), user.email),
             )
     return tenant_id
+
+
+def _check_open() -> None:
+    if not Tenant.objects.filter(status=Tenant.Status.ACTIVE).exists():
+        raise NotFound("This organisation is closed or suspended. Ask whoever invited you.")
 
 
 def _check_rate() -> None:

@@ -105,6 +105,18 @@ def test_other_sessions_are_signed_out(cast: Cast) -> None:
     assert there.get(cast.owner.workspace + "/").status_code == 302
 
 
+def test_a_changed_password_ends_every_other_session(cast: Cast) -> None:
+    here, there = Client(), Client()
+    for browser in (here, there):
+        browser.post("/account/login/", {"login": cast.owner.user.email, "password": PASSWORD})
+    confirm_password(here)
+    form = {"oldpassword": PASSWORD, "password1": "another long passphrase", "password2": "another long passphrase"}
+    assert here.post("/account/password/change/", form).status_code == 302
+    assert here.get(cast.owner.workspace + "/").status_code == 200
+    assert there.get(cast.owner.workspace + "/").status_code == 302
+    assert "password was changed" in mail.outbox[-1].body
+
+
 def test_the_display_name_is_cleaned(cast: Cast) -> None:
     cast.owner.browser.post("/account/", {"name": "Ada \u202eLovelace"})
     assert User.objects.get(pk=cast.owner.user.pk).name == "Ada Lovelace"

@@ -174,11 +174,13 @@ def test_projects_are_made_renamed_and_archived_within_the_plan(cast: Cast) -> N
 
 def test_closing_needs_the_name_and_shuts_every_door(cast: Cast) -> None:
     browser, home, tenant = cast.owner.browser, cast.owner.home, cast.owner.tenant
+    link = invite(cast.owner, "guest@example.com")
     assert browser.post(f"{home}/settings/close", {"confirm_name": "wrong"}).status_code == 422
     assert browser.post(f"{home}/settings/close", {"confirm_name": tenant.name}).status_code == 302
     assert browser.get(f"{home}/members").status_code == 404
     assert cast.owner.api.get("/v1/models").status_code == 403
     assert browser.get("/o/", follow=True).redirect_chain[-1][0] == "/o/new"
+    assert Client().get(link).status_code == 404
 
 
 def test_a_suspended_organisation_can_be_read_and_not_changed(cast: Cast) -> None:
