@@ -221,11 +221,12 @@ def test_a_late_renewal_is_graceful_and_then_over(cast: Cast, stripe_house: Emul
     assert picture(cast.owner)["plan"] == ("free", "restricted")
 
 
-LIFE = st.lists(st.sampled_from(["leave", "stay", "up", "down", "rename", "deliver", "deliver", "deliver"]), max_size=8)
+LIFE = st.lists(st.sampled_from(["leave", "stay", "up", "down", "rename", "deliver", "deliver", "deliver"]), max_size=6)
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=6,
+    max_examples=5,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

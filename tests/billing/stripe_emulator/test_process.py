@@ -15,6 +15,8 @@ import stripe
 
 from tests.billing.emulated import ROOT, SECRET, Emulator, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class Listener(ThreadingHTTPServer):
     """A webhook endpoint that notes what comes; it refuses as often as it is told to."""
