@@ -121,6 +121,10 @@ class Store:
             "SELECT id, due FROM objects WHERE due <= ? ORDER BY due, seq LIMIT 1", (until,)
         ).fetchone()
 
+    def undue(self, object_id: str) -> None:
+        """Let an object wait for nothing any more."""
+        self._db.execute("UPDATE objects SET due = NULL WHERE id = ?", (object_id,))
+
     # Settings
 
     def setting(self, name: str, default: Any = None) -> Any:

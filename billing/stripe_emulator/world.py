@@ -115,16 +115,25 @@ class World:
             woken += 1
             if woken > MAX_WAKES:
                 raise RuntimeError(f"{object_id} keeps waking; its timer does not move on")
-            with self.transaction():
-                if until is not None and due > self.now:
-                    self._set_clock(due)
-                self._moment = due
-                try:
-                    obj = self.fetch(object_id)
-                    TIMERS[obj["object"]][1](self, obj)
-                finally:
-                    self._moment = None
+            try:
+                self._wake(object_id, due, move_clock=until is not None)
+            except Exception:
+                # It would be first in line for ever: take it out, so that the others move on.
+                with self.store.transaction():
+                    self.store.undue(object_id)
+                raise
         return woken
+
+    def _wake(self, object_id: str, due: int, *, move_clock: bool) -> None:
+        with self.transaction():
+            if move_clock and due > self.now:
+                self._set_clock(due)
+            self._moment = due
+            try:
+                obj = self.fetch(object_id)
+                TIMERS[obj["object"]][1](self, obj)
+            finally:
+                self._moment = None
 
     def _set_clock(self, moment: int) -> None:
         self.store.setting_put("clock_offset", moment - int(time.time()))
