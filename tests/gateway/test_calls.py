@@ -15,6 +15,8 @@ from tests.inference import reference
 from tests.inference.artefacts import BASE, Made
 from tests.serving.made import TEXTS, deployed, trained
 
+pytestmark = pytest.mark.slow  # starts real processes
+
 
 class Ready:
     """An owner with a live model."""

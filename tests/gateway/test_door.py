@@ -22,6 +22,8 @@ from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
 from tests.serving.made import deployed, trained
 
+pytestmark = pytest.mark.slow  # starts real processes
+
 BODY = json.dumps({"model": BASE.name, "input": "hello"}).encode()
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from django.conf import settings
 
 from billing.quotas import Denial
@@ -21,6 +22,8 @@ from inference.client import BlockingClient
 from tests.conftest import Cast
 from tests.gateway.conftest import ROOT, GatewayProcess, free_port, until_answers
 from tests.inference.artefacts import BASE
+
+pytestmark = pytest.mark.slow  # starts real processes
 
 
 def test_without_an_engine_calls_are_refused_and_may_be_repeated(

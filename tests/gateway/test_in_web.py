@@ -9,11 +9,14 @@ import subprocess
 import sys
 import urllib.request
 
+import pytest
 from django.conf import settings
 
 from tests.conftest import Cast
 from tests.gateway.conftest import ROOT, GatewayProcess, free_port, until_answers
 from tests.inference.artefacts import BASE
+
+pytestmark = pytest.mark.slow  # starts real processes
 
 
 def test_hot_paths_and_pages_are_served_by_one_process(gateway: GatewayProcess, cast: Cast) -> None:

@@ -15,6 +15,8 @@ from inference.errors import BadArtefact, NoRoom, NotResident, Unauthorised, Una
 from tests.inference.artefacts import BASE, make
 from tests.inference.conftest import TOKEN, running
 
+pytestmark = pytest.mark.slow  # starts real processes
+
 
 def connect(engine) -> socket.socket:
     peer = socket.socket(socket.AF_UNIX)

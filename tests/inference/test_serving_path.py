@@ -13,6 +13,8 @@ from tests.inference import reference
 from tests.inference.artefacts import BASE, make, record_parity
 from tests.inference.conftest import TOKEN, running
 
+pytestmark = pytest.mark.slow  # starts real processes
+
 TEXTS = [
     "My card has not arrived yet",
     "ok",

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from django.conf import settings
 
 from inference.client import BlockingClient
@@ -17,6 +18,8 @@ from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.inference.artefacts import make, record_parity
 from tests.serving.made import TEXTS, deployed, publish, trained
+
+pytestmark = pytest.mark.slow  # starts real processes
 
 
 def body(response: Any) -> dict[str, Any]:
