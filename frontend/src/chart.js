@@ -21,7 +21,11 @@ class Chart extends HTMLElement {
     const data = this.querySelector("script[type='application/json']");
     if (!data) return;
     this.spec = JSON.parse(data.textContent);
-    this.points = [this.spec.x, ...this.spec.series.map((s) => s.values)];
+    // null is a gap; undefined is only "another line has a point here", and is drawn through.
+    this.points = [this.spec.x, ...this.spec.series.map((s) => {
+      const known = new Map(s.x.map((x, i) => [x, s.y[i]]));
+      return this.spec.x.map((x) => known.get(x));
+    })];
     const live = this.hasAttribute("live");
     if (live || this.spec.x.length > 200) this.upgrade();
     document.addEventListener("ts:theme", () => this.redraw());
@@ -115,7 +119,7 @@ class Chart extends HTMLElement {
     while (at >= 0 && xs[at] > x) at -= 1;
     if (xs[at] !== x) {
       at += 1;
-      this.points.forEach((values, i) => values.splice(at, 0, i === 0 ? x : null));
+      this.points.forEach((values, i) => values.splice(at, 0, i === 0 ? x : undefined));
     }
     this.points[row][at] = y;
     delete this.dataset.stale;

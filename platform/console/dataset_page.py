@@ -54,7 +54,9 @@ def findings_of(file: File, applied: Iterable[str] = ()) -> list[Found]:
     for finding in Finding.objects.filter(file=file).order_by("position"):
         words = words_of(finding)
         fix = words["fix"] or ""
-        merges = finding.params.get("labels") if isinstance(finding.params.get("labels"), dict) else {}
+        merges = {}
+        if fix == "merge_labels" and {"variant", "label"} <= set(finding.params):
+            merges = {str(finding.params["variant"]): str(finding.params["label"])}
         usable = fix not in NEEDS_MORE or bool(merges)
         found.append(
             Found(
@@ -71,7 +73,7 @@ def findings_of(file: File, applied: Iterable[str] = ()) -> list[Found]:
                 fix=fix if usable else "",
                 verb=str(FIX_VERBS.get(fix, _("Fix"))) if fix and usable else "",
                 fixed=bool(fix) and fix in done,
-                merges=merges or {},
+                merges=merges,
             )
         )
     return found

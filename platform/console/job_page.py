@@ -8,7 +8,9 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.prices import Usage, rate
 from console import charts
+from console.pricing import current_book
 from console.templatetags.look import duration, eta, usd
 
 SHOWN_EVENTS = 100
@@ -123,9 +125,18 @@ def live_state(job: Any) -> dict[str, Any]:
         "progress": round(job.progress, 4) if job.progress else None,
         "phase": phase_text(job),
         "steps": steps_text(job),
-        "cost": usd(job.price_nano) if job.price_nano else usd(0),
+        "cost": usd(spent_nano(job)),
         "tokens": formats.number_format(job.trained_tokens, force_grouping=True),
     }
+
+
+def spent_nano(job: Any) -> int:
+    """What the job costs so far: the price once it is settled, until then what its tokens cost, within the ceiling."""
+    if job.is_final or job.price_nano:
+        return int(job.price_nano)
+    book = current_book()
+    so_far = rate(Usage(kind="training", model=job.base, input_tokens=job.trained_tokens, requests=0), book)
+    return min(so_far, int(job.ceiling_nano))
 
 
 def phase_text(job: Any) -> str:

@@ -47,7 +47,7 @@ def test_a_missing_value_is_a_gap_and_never_zero() -> None:
     )
     path = ET.fromstring(chart.svg).find(".//path").get("d")  # type: ignore[union-attr]
     assert path.count("M") == 2 and "L" not in path
-    assert chart.data["series"][0]["values"] == [1.0, None, 0.5]
+    assert chart.data["series"][0]["y"] == [1.0, None, 0.5]
 
 
 def test_a_series_without_points_still_draws() -> None:

@@ -96,6 +96,18 @@ def test_findings_become_a_dataset_with_the_ticked_fixes(ada: Person) -> None:
         assert [s["fix"] for s in dataset.versions.get().spec["fixes"]] == ["drop_duplicates", "drop_conflicts"]
 
 
+def test_two_spellings_of_a_label_are_merged_with_one_click(ada: Person) -> None:
+    content = (
+        things.csv_bytes(noise=False) + b"\n".join(b"where is refund %d,Refund_Status" % i for i in range(9)) + b"\n"
+    )
+    file = things.made_file(ada, content=content)
+    assert "Merge labels" in ada.browser.get(f"{ada.workspace}/files/{file.public_id}/").content.decode()
+    ada.browser.post(f"{ada.workspace}/files/{file.public_id}/dataset", {"name": "merged", "fix": ["merge_labels"]})
+    with tenant_scope(ada.tenant.id):
+        version = Dataset.objects.get(name="merged").versions.get()
+        assert version.spec["fixes"] == [{"fix": "merge_labels", "labels": {"Refund_Status": "refund_status"}}]
+
+
 def test_an_unknown_fix_changes_nothing(ada: Person) -> None:
     file, before = things.made_file(ada), rows(ada, Dataset)
     answer = ada.browser.post(f"{ada.workspace}/files/{file.public_id}/dataset", {"name": "x", "fix": ["explode"]})

@@ -89,13 +89,18 @@ def line_chart(
 
 
 def _data(lines: list[Series], xs: list[float], xlabel: str, zero: bool, top: float | None) -> dict[str, Any]:
-    """The same points for the script, aligned on one x."""
-    out = []
-    for s in lines:
-        known = dict(s.points)
-        out.append(
-            {"key": s.key, "name": s.name, "tone": s.tone, "sparse": s.sparse, "values": [known.get(x) for x in xs]}
-        )
+    """The same points for the script, each line with its own x: a null is a gap, another line's x is none."""
+    out = [
+        {
+            "key": s.key,
+            "name": s.name,
+            "tone": s.tone,
+            "sparse": s.sparse,
+            "x": [x for x, _ in s.points],
+            "y": [y for _, y in s.points],
+        }
+        for s in lines
+    ]
     return {"x": xs, "xlabel": xlabel, "series": out, "zero": zero, "top": top}
 
 

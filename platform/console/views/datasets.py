@@ -379,7 +379,9 @@ class DatasetFix(ConsoleView):
             raise Conflict(_("A version is being written. Try again when it is ready."))
         source = parent.sources.select_related("file").order_by("position").first()
         findings = dataset_page.findings_of(source.file) if source is not None else []
-        steps = dataset_page.steps_of(request.POST.getlist("fix"), findings)
+        only = request.POST.get("only", "")
+        wanted = [finding for finding in findings if not only or finding.id == only]
+        steps = dataset_page.steps_of(request.POST.getlist("fix"), wanted)
         version = services.version_create(dataset=found, parent=parent, fixes=steps)
         message = _("Version %(n)s is being written. Version %(old)s stays as it is.") % {
             "n": version.number,
