@@ -10,6 +10,5 @@ import "./js/times.js";
 import "./js/palette.js";
 import "./js/keys.js";
 import "./js/menus.js";
-import "./js/playground.js";
 
 document.documentElement.dataset.js = "";

@@ -155,13 +155,20 @@ def number(value: float, digits: int = 2) -> str:
     return formats.number_format(value, decimal_pos=digits)
 
 
+def interval(low: float, high: float) -> str:
+    """`0.09–0.15`; with a minus in it `-0.004 to 0.10`, so that no dash is read as one."""
+    if low >= 0:
+        return f"{number(low)}–{number(high)}"
+    return _("%(low)s to %(high)s") % {"low": number(low, 3), "high": number(high, 3)}
+
+
 def verdict_of(data: dict[str, Any], classes: list[ClassRow]) -> tuple[str, str]:
     """One sentence against the baseline, and its tone; an interval over zero never counts as better."""
     verdict = data.get("verdict", {})
     by, low, high = verdict.get("better_by"), verdict.get("low"), verdict.get("high")
     if by is None:
         return _("No baseline to compare with."), "muted"
-    span = "" if low is None or high is None else f" ({number(low)}–{number(high)})"
+    span = "" if low is None or high is None else f" ({interval(low, high)})"
     weak = [row.label for row in sorted(classes, key=lambda r: r.f1) if row.f1 < WEAK][:3]
     tail = " " + _("Weak on %(labels)s.") % {"labels": ", ".join(weak)} if weak else ""
     if low is not None and low > 0:

@@ -153,7 +153,7 @@ class PlaygroundForm(forms.Form):
     text = forms.CharField(
         label=gettext_lazy("Text"),
         max_length=20_000,
-        widget=forms.Textarea(attrs={"rows": 5, "placeholder": "where is my refund", "data-sample-source": ""}),
+        widget=forms.Textarea(attrs={"rows": 5, "placeholder": "where is my refund"}),
         error_messages={"required": gettext_lazy("Write a text to classify.")},
     )
 
