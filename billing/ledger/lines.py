@@ -15,6 +15,9 @@ from billing.periods import month_of
 from billing.prices.rating import base_of
 from kit.money import CENT, cents
 
+ALLOWANCE = "allowance"
+"""Key of the line that takes off what the plan includes."""
+
 _NAMES = {
     "classify": "Classification",
     "decisions": "Decisions",
@@ -62,7 +65,7 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) 
     used = sum(line.amount_nano for line in lines)
     included = max(0, min(allowance_nano, used))
     if included:
-        lines.append(BillLine("allowance", "Included in your plan", 1, "month", -included))
+        lines.append(BillLine(ALLOWANCE, "Included in your plan", 1, "month", -included))
     return lines
 
 

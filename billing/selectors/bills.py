@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 
-from django.db.models import Sum
+from django.db.models import F, Sum
 
-from billing.ledger.lines import BillLine, bill_lines, to_cents
+from billing.ledger.lines import ALLOWANCE, BillLine, bill_lines, to_cents
 from billing.models import LedgerEntry, PeriodClose, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import plan_book
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
+from kit.money import CENT
 from tenants.scope import current_tenant_id
 
 
@@ -22,6 +23,7 @@ class InvoicePreview:
 
     period: dt.date
     lines: list[BillLine]
+    """Usage by kind and base; the allowance, if any is used, comes last."""
     usage_nano: int
     """Before the allowance."""
     allowance_nano: int
@@ -32,8 +34,23 @@ class InvoicePreview:
     plan: str
 
     @property
+    def usage_lines(self) -> list[BillLine]:
+        """The lines without the allowance."""
+        return [line for line in self.lines if line.key != ALLOWANCE]
+
+    @property
+    def subscription_nano(self) -> int:
+        """The plan's price."""
+        return self.subscription_cents * CENT
+
+    @property
+    def total_nano(self) -> int:
+        """Subscription and usage, exact, before tax."""
+        return self.subscription_nano + self.net_nano
+
+    @property
     def total_cents(self) -> int:
-        """Subscription and usage."""
+        """Subscription and usage, as an invoice would round them."""
         return self.subscription_cents + self.usage_cents
 
 
@@ -47,10 +64,10 @@ def invoice_preview() -> InvoicePreview:
     entitlement = entitlement_for(current_tenant_id())
     plan = plan_book().get(entitlement.plan, entitlement.plan_version)
     period = month_of(now())
-    rated = list(RatedLine.objects.filter(day__lt=bounds(period)[1].date()))
-    for line in rated:
+    not_billed = RatedLine.objects.exclude(amount_nano=F("invoiced_nano"))
+    open_lines = list(not_billed.filter(day__lt=bounds(period)[1].date()))
+    for line in open_lines:
         line.posted_nano = line.amount_nano  # as it will be posted; not saved
-    open_lines = [line for line in rated if line.posted_nano != line.invoiced_nano]
     lines = bill_lines(open_lines, period=period, allowance_nano=entitlement.allowance_nano)
     usage = sum(line.posted_nano - line.invoiced_nano for line in open_lines)
     net = sum(line.amount_nano for line in lines)

@@ -112,6 +112,17 @@ def test_the_preview_is_the_bill_the_month_would_get_now(cast: Cast) -> None:
     assert preview.usage_cents == 3
     assert preview.subscription_cents == 2_900
     assert preview.total_cents == 2_903
+    assert preview.total_nano == 2_900 * CENT + preview.net_nano
+
+
+def test_the_preview_leaves_out_what_was_billed_and_names_what_came_late(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    use(tenant_id, 1, 1_000)
+    period_close(tenant_id=tenant_id, period=OCTOBER, allowance_nano=0)
+    use(tenant_id, 2, 400)
+    with tenant_scope(tenant_id):
+        preview = invoice_preview()
+    assert [(line.amount_nano, "late" in line.description) for line in preview.usage_lines] == [(400, True)]
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), max_size=30))

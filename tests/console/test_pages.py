@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from billing.services.metering import usage_rollup
 from console.csvs import safe
 from data.models import Dataset, File
+from kit.clock import now
 from tenants.scope import tenant_scope
+from tests.billing.money import call, store_events
 from tests.conftest import Cast, Person, make_person
 from tests.console import things
 from training.models import Job
@@ -190,6 +193,14 @@ def test_only_the_billing_page_may_lead_to_the_payment_page(ada: Person) -> None
     overview = ada.browser.get(f"{ada.workspace}/")["Content-Security-Policy"]
     assert overview == settings.CONTENT_SECURITY_POLICY and "form-action 'self';" in overview
     assert str(settings.STRIPE_EMULATOR_PORT) in billing and "script-src 'self';" in billing
+
+
+def test_the_billing_page_shows_this_month_as_the_bill_would(cast: Cast) -> None:
+    assert "none yet" in cast.owner.browser.get(f"{cast.owner.home}/billing/").content.decode()
+    store_events([call(cast.owner.tenant.id, 1, cost=30_000_000, at=now(), kind="classify")])
+    usage_rollup(tenant_id=cast.owner.tenant.id)
+    page = cast.owner.browser.get(f"{cast.owner.home}/billing/").content.decode()
+    assert "Classification · " in page and "$0.03" in page and "none yet" not in page
 
 
 def test_search_finds_own_objects_and_nobody_elses(cast: Cast) -> None:

@@ -10,11 +10,9 @@ from django.utils.translation import gettext as _
 
 from billing.models import Subscription
 from billing.plans import Plan
-from billing.selectors import budgets, subscriptions
+from billing.selectors import bills, budgets, subscriptions
 from billing.services import subscriptions as services
-from console.invoice_preview import preview
 from console.views.base import ConsoleView
-from kit.clock import now
 from kit.errors import Unprocessable
 
 HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
@@ -62,8 +60,7 @@ class Billing(ConsoleView):
             "subscription": current,
             "customer": subscriptions.customer_current(),
             "budget": budgets.budget_month(),
-            "month": now().date(),
-            "preview": preview(plan, now().date(), allowance_nano=entitlement.allowance_nano),
+            "preview": bills.invoice_preview(),
             "invoices": list(subscriptions.invoices()[:24]),
             "offers": [self._offer(offer, plan, current) for offer in subscriptions.plans_offered()],
             "can_change": self.can("billing.write"),
