@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference.artefact import LoraSpec
-from inference.geometry import TARGETS, Geometry
+from inference.geometry import Key, Sizes
 from inference.tensors import Array
 
 RANK_STEP = 16  # R is rounded up to a multiple, so that few different shapes reach the backend
@@ -29,16 +29,16 @@ class Adapter:
     """
 
     rank: int
-    down: dict[tuple[int, str], Array]
-    up: dict[tuple[int, str], Array]
+    down: dict[Key, Array]
+    up: dict[Key, Array]
 
     @classmethod
-    def build(cls, spec: LoraSpec, tensors: dict[str, Array], geometry: Geometry) -> Adapter:
+    def build(cls, spec: LoraSpec, tensors: dict[str, Array], geometry: Sizes) -> Adapter:
         """From the tensors of `adapter.safetensors`, already checked."""
         scale = np.float32(spec.alpha / spec.rank)
-        keys = [(layer, target) for layer in range(geometry.layers) for target in spec.targets]
-        down = {(layer, target): tensors[f"layers.{layer}.{target}.A"] for layer, target in keys}
-        up = {(layer, target): tensors[f"layers.{layer}.{target}.B"] * scale for layer, target in keys}
+        names = {key: geometry.adapter_name(key) for key in geometry.keys(spec.targets)}
+        down = {key: tensors[f"{name}.A"] for key, name in names.items()}
+        up = {key: tensors[f"{name}.B"] * scale for key, name in names.items()}
         return cls(spec.rank, down, up)
 
     @property
@@ -51,8 +51,8 @@ class Adapter:
 class Stack:
     """Several adapters side by side. Keys as in `Adapter`, every layer and target present."""
 
-    down: dict[tuple[int, str], Array]  # [R, in]
-    up: dict[tuple[int, str], Array]  # [out, R]
+    down: dict[Key, Array]  # [R, in]
+    up: dict[Key, Array]  # [out, R]
     columns: dict[Adapter, slice]
     width: int  # R
 
@@ -68,7 +68,7 @@ class Plan:
 class Stacker:
     """Builds plans, and keeps the stacks of the last few combinations."""
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Sizes) -> None:
         self._geometry = geometry
         self._stacks: OrderedDict[frozenset[Adapter], Stack] = OrderedDict()
 
@@ -99,19 +99,18 @@ class Stacker:
         return stack
 
 
-def _lay_side_by_side(adapters: list[Adapter], geometry: Geometry) -> Stack:
+def _lay_side_by_side(adapters: list[Adapter], geometry: Sizes) -> Stack:
     columns, width = {}, 0
     for adapter in adapters:
         columns[adapter] = slice(width, width + adapter.rank)
         width += adapter.rank
     width = -(-width // RANK_STEP) * RANK_STEP
     down, up = {}, {}
-    for layer in range(geometry.layers):
-        for target in TARGETS:
-            key, (inside, outside) = (layer, target), geometry.width(target)
-            a, b = np.zeros((width, inside), np.float32), np.zeros((outside, width), np.float32)
-            for adapter, where in columns.items():
-                if key in adapter.down:
-                    a[where], b[:, where] = adapter.down[key], adapter.up[key]
-            down[key], up[key] = a, b
+    for key in geometry.keys(geometry.targets):
+        inside, outside = geometry.width(key[1])
+        a, b = np.zeros((width, inside), np.float32), np.zeros((outside, width), np.float32)
+        for adapter, where in columns.items():
+            if key in adapter.down:
+                a[where], b[:, where] = adapter.down[key], adapter.up[key]
+        down[key], up[key] = a, b
     return Stack(down, up, columns, width)

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from inference.errors import BadArtefact
-from inference.geometry import TARGETS, Geometry
+from inference.geometry import Sizes, adapter_shapes
 from inference.tensors import Array, read_tensors
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ MANIFEST = "artefact.json"
 MAX_MANIFEST = 8 * 1024 * 1024
 MAX_FILE = 8 * 1024**3
 MAX_LABELS = 10_000
+MAX_TARGETS = 4096  # module paths, where the base is not our own BERT
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class LoraSpec(msgspec.Struct, frozen=True):
 
     rank: Annotated[int, msgspec.Meta(ge=1, le=256)]
     alpha: Annotated[float, msgspec.Meta(gt=0, le=4096)]
-    targets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=len(TARGETS))]
+    targets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -91,14 +92,10 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
         raise BadArtefact(f"The temperature in {MANIFEST} is not a finite number.")
     if (manifest.lora is not None) != (manifest.method == "lora"):
         raise BadArtefact(f"{MANIFEST} must describe `lora` exactly when the method is lora.")
-    if manifest.lora is not None:
-        unknown = sorted(set(manifest.lora.targets) - set(TARGETS))
-        if unknown or len(set(manifest.lora.targets)) != len(manifest.lora.targets):
-            raise BadArtefact(f"The adapter's targets must be different names from {list(TARGETS)}; found {unknown}.")
     return manifest
 
 
-def read_artefact(folder: Path, sha256: str, geometry: Geometry) -> Artefact:
+def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
     """Read everything that serving needs. Raises `BadArtefact` with the file and the reason."""
     manifest = read_manifest(folder, sha256)
     labels = len(manifest.labels)
@@ -109,7 +106,8 @@ def read_artefact(folder: Path, sha256: str, geometry: Geometry) -> Artefact:
     adapter = encoder = None
     if manifest.lora is not None:
         name = "adapter.safetensors"
-        shapes = geometry.adapter_shapes(tuple(manifest.lora.targets), manifest.lora.rank)
+        _check_targets(manifest.lora.targets, geometry)
+        shapes = adapter_shapes(geometry, manifest.lora.targets, manifest.lora.rank)
         adapter = read_tensors(_listed(folder, manifest, name), name, shapes)
     if manifest.method == "full":
         name = "encoder.safetensors"
@@ -118,9 +116,18 @@ def read_artefact(folder: Path, sha256: str, geometry: Geometry) -> Artefact:
     return Artefact(manifest, head["weight"], head["bias"], adapter, encoder, _recorded(folder, manifest))
 
 
-def encoder_weights(tensors: dict[str, Array], geometry: Geometry, name: str) -> dict[str, Array]:
-    """The weights that serving uses, from a BERT state dict with or without the `bert.` prefix."""
-    bare = {key.removeprefix("bert."): value for key, value in tensors.items()}
+def _check_targets(targets: list[str], geometry: Sizes) -> None:
+    known = geometry.targets
+    unknown = sorted(set(targets) - set(known))
+    if unknown or len(set(targets)) != len(targets):
+        raise BadArtefact(
+            f"The adapter's targets must be different names from {list(known[:12])}; found {unknown[:12]}."
+        )
+
+
+def encoder_weights(tensors: dict[str, Array], geometry: Sizes, name: str) -> dict[str, Array]:
+    """The weights that serving uses, from a state dict; that of a BERT may carry the `bert.` prefix."""
+    bare = {key.removeprefix("bert."): value for key, value in tensors.items()} | tensors
     chosen = {}
     for key, shape in geometry.shapes().items():
         if key not in bare or bare[key].shape != shape:

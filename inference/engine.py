@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +20,16 @@ from tokenizers import Tokenizer
 from inference import wire
 from inference.adapters import Adapter
 from inference.artefact import Artefact, encoder_weights, read_artefact, read_manifest
-from inference.backends import choose
+from inference.backends import choose, hub
 from inference.catalogue import Base, bases
-from inference.encoder import Encoder
+from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
-from inference.geometry import Geometry
+from inference.geometry import Geometry, Sizes
 from inference.residents import Head, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
 from inference.settings import Settings
-from inference.tensors import read_tensors
+from inference.tensors import Array, read_tensors
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,15 @@ PARITY_TOLERANCE = {"bf16": 0.05, "fp32": 0.002}  # largest difference in a prob
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedBase:
-    """A base in memory: its weights, its tokenizer, and itself as a model without a head."""
+    """A base in memory: its weights, its tokenizer, and itself as a model without a head.
+
+    `tuned` makes an encoder of the same architecture from a full tune's weights.
+    """
 
     base: Base
-    geometry: Geometry
+    geometry: Sizes
     encoder: Encoder
+    tuned: Callable[[Mapping[str, Array]], Encoder]
     tokenizer: Tokenizer
     resident: Resident
 
@@ -58,6 +62,7 @@ class Engine:
         self.backend = choose(
             settings.backend, device=settings.device, precision=settings.precision, threads=settings.effective_threads
         )
+        self._hub: HubBackend | None = None
         self.bases = {name: self._load_base(base) for name, base in bases(settings.catalogue).items()}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
         self.runner = Runner(Scheduler(settings.limits), self._deliver)
@@ -99,7 +104,7 @@ class Engine:
         loaded = self._base(message.base)
         _check_texts(message.texts)
         encodings = await asyncio.to_thread(loaded.tokenizer.encode_batch_fast, message.texts)
-        return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.base.max_length)
+        return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.resident.max_length)
 
     async def load(self, message: wire.Load) -> wire.Described:
         """Bring a model into memory; several requests for the same one share the work."""
@@ -144,7 +149,7 @@ class Engine:
         except asyncio.CancelledError:
             self.runner.cancel(job)
             raise
-        tolerance = PARITY_TOLERANCE[self.backend.precision]
+        tolerance = PARITY_TOLERANCE[resident.encoder.precision]
         expected = np.array(resident.recorded.probabilities, np.float32)
         difference = np.abs(job.rows - expected)
         top_two = np.sort(expected, axis=1)[:, -2:]
@@ -224,15 +229,30 @@ class Engine:
         return resident
 
     def _load_base(self, base: Base) -> LoadedBase:
+        encoder, tuned = self._own(base) if base.architecture.own else self._foreign(base)
+        geometry = encoder.geometry
+        tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        limit = min(base.max_length, geometry.positions)
+        resident = Resident("", "", "", base.name, "base", [], limit, encoder, None, None, None, 0)
+        return LoadedBase(base, geometry, encoder, tuned, tokenizer, resident)
+
+    def _own(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array]], Encoder]]:
+        """A BERT, on the backend's own graph of it."""
         geometry = Geometry.read(base.folder / "config.json")
         path = base.folder / "model.safetensors"
         weights = encoder_weights(read_tensors(path.read_bytes(), path.name, skip_buffers=True), geometry, path.name)
         encoder = self.backend.encoder(weights, geometry, adapters=True)
-        tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        resident = Resident("", "", "", base.name, "base", [], base.max_length, encoder, None, None, None, 0)
-        return LoadedBase(base, geometry, encoder, tokenizer, resident)
+        return encoder, lambda own: self.backend.encoder(own, geometry, adapters=False)
+
+    def _foreign(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array]], Encoder]]:
+        """Any other architecture, through transformers; the first one brings torch into the process."""
+        if self._hub is None:
+            settings = self.settings
+            self._hub = hub(device=settings.device, precision=settings.precision, threads=settings.effective_threads)
+        encoder = self._hub.encoder(base.folder)
+        return encoder, encoder.tuned
 
     def _load(self, message: wire.Load) -> Resident:
         """On the loader's thread: read, check, build, keep."""
@@ -273,7 +293,7 @@ class Engine:
             adapter = Adapter.build(manifest.lora, artefact.adapter, loaded.geometry)
             size += adapter.bytes
         if artefact.encoder is not None:
-            encoder = self.backend.encoder(artefact.encoder, loaded.geometry, adapters=False)
+            encoder = loaded.tuned(artefact.encoder)
             size += encoder.bytes
         return Resident(
             tenant=message.tenant,

@@ -1,12 +1,19 @@
-"""The sizes of a BERT encoder, read from its `config.json`, and the names and shapes of its weights."""
+"""The sizes of an encoder, and the names and shapes of its weights and of the linear layers an adapter may change.
+
+`Geometry` is that of our own BERT, read from its `config.json`; `HubGeometry` is that of a model in memory.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from inference.errors import BadArtefact
+
+Key = tuple[int, str]  # (layer, target): one linear layer
 
 TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output")
 """The linear layers of one encoder layer that an adapter may change."""
@@ -21,9 +28,40 @@ _MODULE = {
 }
 
 
+class Sizes(Protocol):
+    """What artefacts, adapters and batches must know of an encoder. Sizes in elements."""
+
+    @property
+    def hidden(self) -> int: ...
+
+    @property
+    def positions(self) -> int: ...
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names that an adapter may list."""
+        ...
+
+    def keys(self, targets: Collection[str]) -> list[Key]:
+        """The linear layers that these targets stand for."""
+        ...
+
+    def width(self, target: str) -> tuple[int, int]:
+        """(in, out) of a linear layer."""
+        ...
+
+    def adapter_name(self, key: Key) -> str:
+        """The name in `adapter.safetensors`, without `.A` or `.B`."""
+        ...
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every weight that serving needs, by its name in the state dict."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes, all in elements."""
+    """Our own BERT."""
 
     vocabulary: int
     hidden: int
@@ -56,6 +94,19 @@ class Geometry:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadArtefact(f"{path} is not a readable model configuration: {error}") from error
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """See `Sizes`."""
+        return TARGETS
+
+    def keys(self, targets: Collection[str]) -> list[Key]:
+        """See `Sizes`."""
+        return [(layer, target) for layer in range(self.layers) for target in targets]
+
+    def adapter_name(self, key: Key) -> str:
+        """See `Sizes`."""
+        return f"layers.{key[0]}.{key[1]}"
+
     def linear(self, layer: int, target: str) -> str:
         """The name of a linear layer in a BERT state dict, without `.weight`."""
         return f"encoder.layer.{layer}.{_MODULE[target]}"
@@ -85,12 +136,43 @@ class Geometry:
             shapes[f"{norm}.weight"] = shapes[f"{norm}.bias"] = hidden
         return shapes
 
-    def adapter_shapes(self, targets: tuple[str, ...], rank: int) -> dict[str, tuple[int, ...]]:
-        """The tensors of `adapter.safetensors`: A is [rank, in], B is [out, rank]."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.layers):
-            for target in targets:
-                inside, outside = self.width(target)
-                shapes[f"layers.{layer}.{target}.A"] = (rank, inside)
-                shapes[f"layers.{layer}.{target}.B"] = (outside, rank)
-        return shapes
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HubGeometry:
+    """Any other architecture. Adapters name linear layers by their module paths; the layer is always 0."""
+
+    hidden: int
+    positions: int
+    weights: dict[str, tuple[int, ...]]
+    linears: dict[str, tuple[int, int]]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """See `Sizes`."""
+        return tuple(self.linears)
+
+    def keys(self, targets: Collection[str]) -> list[Key]:
+        """See `Sizes`."""
+        return [(0, target) for target in targets]
+
+    def width(self, target: str) -> tuple[int, int]:
+        """See `Sizes`."""
+        return self.linears[target]
+
+    def adapter_name(self, key: Key) -> str:
+        """See `Sizes`."""
+        return key[1]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `Sizes`."""
+        return self.weights
+
+
+def adapter_shapes(sizes: Sizes, targets: Collection[str], rank: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of `adapter.safetensors`: A is [rank, in], B is [out, rank]."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key in sizes.keys(targets):
+        (inside, outside), name = sizes.width(key[1]), sizes.adapter_name(key)
+        shapes[f"{name}.A"] = (rank, inside)
+        shapes[f"{name}.B"] = (outside, rank)
+    return shapes

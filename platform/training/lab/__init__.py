@@ -6,7 +6,8 @@ lines and the exit codes are the contract with the room `training`, which runs t
     config.py               what a run is told (one dataclass, checked by itself)
     plan.py                 what "auto" means for this data and method
     text_classification.py  the recipe, as numbered phases
-    data.py shape.py model.py lora.py learners.py optimise.py loop.py device.py   the parts it is made of
+    shape.py bodies.py model.py hub_encoder.py lora.py   the encoder: our own BERT, or any other through transformers
+    data.py learners.py optimise.py loop.py device.py    the other parts it is made of
     baseline.py calibration.py          the floor beside it, and honest confidences
     files.py checkpoint.py artefact.py  what is written: safetensors and JSON only
     events.py errors.py                 what is said on stdout, and the exit codes

@@ -2,8 +2,9 @@
 
 artefact.json         format, task, base, method, labels, max_length, pooling, temperature, lora, files
 head.safetensors      weight [C, H], bias [C]
-adapter.safetensors   lora only: layers.{i}.{target}.A [rank, in], .B [out, rank]
-encoder.safetensors   full only: a BertModel state dict
+adapter.safetensors   lora only: layers.{i}.{target}.A [rank, in], .B [out, rank]; of a base that goes through
+                      transformers, `lora.targets` are module paths and the tensors {module path}.A and .B
+encoder.safetensors   full only: the encoder's state dict by its Hugging Face names
 parity.json           up to 32 texts and their probabilities from this process, in fp32
 report.json config.json metrics.jsonl
 """
@@ -20,7 +21,6 @@ from torch import Tensor
 
 from training.lab.config import Config
 from training.lab.files import inventory, whole_folder, write_json, write_lines, write_tensors
-from training.lab.model import LORA_TARGETS
 from training.lab.plan import Plan
 
 FORMAT = 1
@@ -36,6 +36,7 @@ class Parts:
     temperature: float
     head: dict[str, Tensor]
     encoder_files: dict[str, dict[str, Tensor]]
+    lora_targets: list[str]
     texts: list[str]
     probabilities: NDArray[np.float64]  # [N, C]
     report: dict[str, Any]
@@ -56,7 +57,7 @@ def write(folder: Path, config: Config, plan: Plan, parts: Parts) -> None:
 
 
 def _description(config: Config, parts: Parts) -> dict[str, Any]:
-    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha, "targets": list(LORA_TARGETS)}
+    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha, "targets": parts.lora_targets}
     return {
         "format": FORMAT,
         "task": config.task,

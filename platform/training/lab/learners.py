@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from training.lab.bodies import body_for, plain_encoder
 from training.lab.config import Config
 from training.lab.data import Encoded, Rows, length_batches
 from training.lab.device import Place
-from training.lab.model import Classifier, Encoder, bert_state, load_base, lora_state, read_base
+from training.lab.model import Classifier
 from training.lab.plan import Plan
-from training.lab.shape import read_shape
 
 Splits = dict[str, Encoded]
 Check = Callable[[], None]
@@ -55,6 +55,10 @@ class Learner(Protocol):
         """{file name: tensors} of what was trained besides the head."""
         ...
 
+    def lora_targets(self) -> list[str]:
+        """The names of the adapted layers; empty where there are none."""
+        ...
+
 
 class EncoderLearner:
     """Full tuning or LoRA."""
@@ -62,18 +66,8 @@ class EncoderLearner:
     def __init__(self, config: Config, plan: Plan, place: Place, encoded: Splits, classes: int) -> None:
         torch.manual_seed(config.seed)
         self._config, self._plan, self._place, self._encoded = config, plan, place, encoded
-        self._base = read_base(config.base)
-        self._vocabulary: Rows | None = None
-        self._rows_kept: Tensor | None = None
-        if config.method == "full":
-            self._trim_vocabulary()
-        encoder = Encoder(read_shape(config.base), words=None if self._rows_kept is None else len(self._rows_kept))
-        load_base(encoder, self._base, self._rows_kept)
-        if config.method == "lora":
-            encoder.add_lora(rank=config.lora_rank, alpha=config.lora_alpha)
-        self.model = Classifier(encoder, classes).to(place.device)
-        if config.method == "lora" and place.bf16:
-            encoder.frozen_to(torch.bfloat16)
+        self._body = body_for(config, place, encoded)
+        self.model = Classifier(self._body.encoder, classes).to(place.device)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
     def batches(self, epoch: int) -> list[Rows]:
@@ -94,7 +88,7 @@ class EncoderLearner:
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
         if exact:
-            self._to_fp32()
+            self._body.to_exact()
         lengths = self._encoded[split].lengths
         out = np.zeros((len(lengths), self.model.head.out_features), dtype=np.float32)
         self.model.eval()
@@ -111,27 +105,15 @@ class EncoderLearner:
         return {"weight": self.model.head.weight.detach(), "bias": self.model.head.bias.detach()}
 
     def encoder_files(self) -> dict[str, dict[str, Tensor]]:
-        if self._config.method == "lora":
-            return {"adapter.safetensors": lora_state(self.model.encoder)}
-        return {"encoder.safetensors": bert_state(self.model.encoder, self._base, self._rows_kept)}
+        return self._body.files()
 
-    def _trim_vocabulary(self) -> None:
-        """Keep the word rows that occur in the data (and row 0, the padding): ids are mapped to the short table."""
-        used = np.unique(np.concatenate([np.zeros(1, dtype=np.int32), *(part.flat for part in self._encoded.values())]))
-        self._vocabulary = np.zeros(int(used[-1]) + 1, dtype=np.int64)
-        self._vocabulary[used] = np.arange(len(used))
-        self._rows_kept = torch.from_numpy(used.astype(np.int64))
+    def lora_targets(self) -> list[str]:
+        return self._body.lora_targets()
 
     def _inputs(self, split: str, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        ids, mask = self._encoded[split].padded(rows, self._vocabulary)
+        ids, mask = self._encoded[split].padded(rows, self._body.vocabulary)
         device = self._place.device
         return torch.from_numpy(ids).to(device), None if mask.all() else torch.from_numpy(mask).to(device)
-
-    def _to_fp32(self) -> None:
-        """Undo the bf16 copies of frozen matrices: the artefact is served on the base's own weights."""
-        if self._config.method == "lora" and self._place.bf16:
-            self.model.encoder.frozen_to(torch.float32)
-            load_base(self.model.encoder, self._base)
 
 
 class HeadLearner:
@@ -171,14 +153,16 @@ class HeadLearner:
     def encoder_files(self) -> dict[str, dict[str, Tensor]]:
         return {}
 
+    def lora_targets(self) -> list[str]:
+        return []
+
 
 def embed(config: Config, place: Place, encoded: Splits, check: Check) -> dict[str, Tensor]:
     """Pooled vectors [N, H] of each split from the untouched base, in fp32 arithmetic.
 
     fp32 because the artefact is checked against an fp32 forward, and the pass is made once.
     """
-    encoder = Encoder(read_shape(config.base))
-    load_base(encoder, read_base(config.base))
+    encoder = plain_encoder(config.base)
     encoder.to(place.device).eval()
     features: dict[str, Tensor] = {}
     with torch.inference_mode():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -34,7 +35,7 @@ class Layer(nn.Module):
     def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         hidden = shape.hidden
-        self.heads, self.dropout, self.gelu = shape.heads, shape.dropout, shape.gelu
+        self.heads, self.dropout = shape.heads, shape.dropout
         self.qkv: nn.Module = nn.Linear(hidden, 3 * hidden)
         self.attention_output: nn.Module = nn.Linear(hidden, hidden)
         self.intermediate: nn.Module = nn.Linear(hidden, shape.intermediate)
@@ -46,7 +47,7 @@ class Layer(nn.Module):
         """x [T, H] and an additive mask [B, 1, 1, L] (None: no padding) -> [T, H]."""
         mixed = self.attention_output(self._attend(self.qkv(x), mask, batch))
         x = self.attention_norm(x + nn.functional.dropout(mixed, self.dropout, self.training))
-        grown = nn.functional.gelu(self.intermediate(x), approximate=self.gelu)
+        grown = nn.functional.gelu(self.intermediate(x))
         return self.output_norm(x + nn.functional.dropout(self.output(grown), self.dropout, self.training))
 
     def _attend(self, qkv: Tensor, mask: Tensor | None, batch: int) -> Tensor:
@@ -111,10 +112,20 @@ class Encoder(nn.Module):
                 module.base.to(dtype)
 
 
+class Pooling(Protocol):
+    """What a classifier asks of an encoder."""
+
+    shape: EncoderShape
+
+    def pooled(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """Mean of the real tokens' vectors, in fp32: [B, H]."""
+        ...
+
+
 class Classifier(nn.Module):
     """Encoder, mean pooling, linear head."""
 
-    def __init__(self, encoder: Encoder, classes: int) -> None:
+    def __init__(self, encoder: Pooling, classes: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.shape.hidden, classes)

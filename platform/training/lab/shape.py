@@ -1,30 +1,35 @@
-"""The size of a base, from its config.json. No torch: the estimate reads it too."""
+"""The size of a base, from its config.json. No torch: the estimate reads it too.
+
+`own` says which encoder trains it: `model.py` (BERT) or `hub_encoder.py` (every other architecture of transformers).
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inference.architecture import read_architecture, read_config
+from inference.errors import BadArtefact
 from training.lab.errors import BadData
-
-_ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """What the base's config.json says about its size."""
+    """What the base's config.json says about its size. The last three matter to our own encoder only."""
 
+    architecture: str
+    own: bool
     vocabulary: int
     hidden: int
     layers: int
     heads: int
     intermediate: int
     positions: int
-    token_types: int
-    epsilon: float
-    dropout: float
-    gelu: str
+    token_types: int = 0
+    epsilon: float = 0.0
+    dropout: float = 0.0
 
     @property
     def matrix_parameters(self) -> int:
@@ -33,28 +38,37 @@ class EncoderShape:
 
 
 def read_shape(base: str | Path) -> EncoderShape:
-    """The shape of a base folder. Raises BadData for an architecture the recipe does not know."""
-    path = Path(base) / "config.json"
+    """The shape of a base folder. Raises BadData for a base that cannot be used, with the reason."""
+    folder = Path(base)
+    with as_bad_data():
+        found, raw = read_architecture(folder), read_config(folder)
+    shape = EncoderShape(
+        architecture=found.name,
+        own=found.own,
+        vocabulary=found.vocabulary,
+        hidden=found.hidden,
+        layers=found.layers,
+        heads=found.heads,
+        intermediate=found.intermediate,
+        positions=found.positions,
+    )
+    if not found.own:
+        return shape
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData("The base has no readable config.json.") from error
-    if raw.get("model_type") != "bert" or raw.get("position_embedding_type", "absolute") != "absolute":
-        raise BadData(f"The base is of type {raw.get('model_type')!r}; this recipe trains BERT encoders.")
-    if raw.get("hidden_act") not in _ACTIVATIONS:
-        raise BadData(f"The base uses the activation {raw.get('hidden_act')!r}; known are {sorted(_ACTIVATIONS)}.")
-    try:
-        return EncoderShape(
-            vocabulary=raw["vocab_size"],
-            hidden=raw["hidden_size"],
-            layers=raw["num_hidden_layers"],
-            heads=raw["num_attention_heads"],
-            intermediate=raw["intermediate_size"],
-            positions=raw["max_position_embeddings"],
+        return replace(
+            shape,
             token_types=raw["type_vocab_size"],
             epsilon=raw["layer_norm_eps"],
             dropout=raw.get("hidden_dropout_prob", 0.1),
-            gelu=_ACTIVATIONS[raw["hidden_act"]],
         )
     except KeyError as error:
         raise BadData(f"The base's config.json lacks {error}.") from error
+
+
+@contextmanager
+def as_bad_data() -> Iterator[None]:
+    """What the engine calls a bad base is bad input here: the same words, exit status 2."""
+    try:
+        yield
+    except BadArtefact as error:
+        raise BadData(error.message) from error

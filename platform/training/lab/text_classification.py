@@ -1,4 +1,4 @@
-"""Text classification: a BERT encoder (or its cached embeddings), mean pooling, a linear head.
+"""Text classification: an encoder (or its cached embeddings), mean pooling, a linear head.
 
 The recipe from the dataset version to the artefact, in the order in which it happens. It trains beside a TF-IDF
 floor, keeps the weights of the best validation macro-F1, fits the temperature on validation, and touches the test
@@ -123,6 +123,7 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
         temperature=temperature,
         head=learner.head(),
         encoder_files=learner.encoder_files(),
+        lora_targets=learner.lora_targets(),
         texts=dataset.test.texts,
         probabilities=probabilities,
         report=report,

@@ -1,0 +1,117 @@
+"""Any encoder that `transformers` knows, from a local folder of safetensors: the general path beside our own BERT.
+
+The lab trains and the engine serves through the functions here, so that both mean the same model by the same folder.
+Nothing is fetched, no code of a model is run, no pickle is read. `transformers` takes seconds to import and is imported
+on the first call only: a process that meets nothing but BERT never pays for it.
+
+Shapes: B texts, L tokens, H hidden size.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from inference.architecture import Architecture, read_architecture
+from inference.errors import BadArtefact
+
+_IN_A_LAYER = re.compile(r"\.\d+\.")  # a path through a list of layers
+_REFUSALS = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, ImportError)
+
+
+def load(folder: Path) -> nn.Module:
+    """The base in a folder, in fp32, set to evaluate, without a pooler. Raises `BadArtefact` saying what is wrong."""
+    architecture = read_architecture(folder)
+    name = architecture.name
+    if (folder / "adapter_config.json").exists():
+        raise BadArtefact("The base folder holds an adapter beside the weights; merge it into model.safetensors first.")
+    library = _library()
+    given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = library.AutoConfig.from_pretrained(str(folder), **given)
+        kind = library.AutoModel._model_mapping[type(config)]
+        model, facts = library.AutoModel.from_pretrained(
+            str(folder),
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if getattr(kind, "_supports_sdpa", False) else "eager",
+            output_loading_info=True,
+            **given,
+        )
+    except Exception as error:  # a model file can be wrong in as many ways as the library has checks
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), "the folder")
+        raise BadArtefact(f"transformers cannot load the base ({name}): {said[:300]}") from error
+    missing = sorted(key for key in facts["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise BadArtefact(f"The base's model.safetensors lacks weights of {name}: {', '.join(missing[:5])}.")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # the mean of the tokens is the vector; a pooler would only take memory
+    _probe(model, architecture)
+    return model.eval()
+
+
+def pooled(model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..., Any] | None = None) -> Tensor:
+    """ids [B, L] and a mask of real tokens [B, L] (None: all are) -> the mean of their vectors in fp32, [B, H].
+
+    `call` computes in the model's place, for instance with other weights.
+    """
+    seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+    padding = getattr(model.config, "pad_token_id", None)
+    known = isinstance(padding, int) and 0 <= padding < model.config.vocab_size
+    ids = ids.masked_fill(~seen, padding if known else 0)
+    states = (call or model)(input_ids=ids, attention_mask=seen.long()).last_hidden_state.float()
+    weight = seen[:, :, None].to(states.dtype)
+    return (states * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """The model's numbers by their Hugging Face names: what `encoder.safetensors` holds."""
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+
+
+def linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers inside the encoder's layers, by module path: what an adapter may change."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and _IN_A_LAYER.search(f".{name}.")
+    }
+
+
+def _probe(model: nn.Module, architecture: Architecture) -> None:
+    """Four tokens through the model: does it read ids, and give the vectors that its config.json promises?"""
+    name = architecture.name
+    for path, module in model.named_modules():
+        if path.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            reach = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if reach < architecture.positions:
+                raise BadArtefact(
+                    f"The base ({name}) reads {reach} tokens, but {architecture.positions} were expected."
+                )
+    try:
+        with torch.inference_mode():
+            vectors = pooled(model.eval(), torch.zeros(1, 4, dtype=torch.long), None)
+    except _REFUSALS as error:
+        raise BadArtefact(f"The base ({name}) does not turn token ids into vectors, so it cannot be used.") from error
+    if vectors.shape != (1, architecture.hidden) or not bool(torch.isfinite(vectors).all()):
+        raise BadArtefact(f"The base ({name}) does not give finite vectors of {architecture.hidden} numbers.")
+
+
+@functools.cache
+def _library() -> Any:
+    """transformers, offline and quiet."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    library = importlib.import_module("transformers")
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library

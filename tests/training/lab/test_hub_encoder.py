@@ -1,0 +1,187 @@
+"""Bases that are not BERT train through transformers, and the engine answers for them as training did."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference.conftest import EngineProcess, running
+from tests.training.lab.conftest import topic_rows, write_rows
+from tests.training.lab.other_bases import MAKERS, with_code, with_pickle
+from tests.training.lab.runs import ROOT, Outcome, artefact_tensors, report_of, train_here
+from training.lab.errors import BadData
+
+pytestmark = pytest.mark.slow
+
+Settings = Callable[..., dict[str, Any]]
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def other_bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One tiny folder per architecture."""
+    root = tmp_path_factory.mktemp("bases")
+    for name in MAKERS:
+        (root / name).mkdir()
+    return {name: make(root / name) for name, make in MAKERS.items()}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 rows, three labels."""
+    return write_rows(tmp_path_factory.mktemp("few") / "few.parquet", topic_rows(40))
+
+
+@pytest.fixture(scope="module")
+def engine(other_bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """An engine that has the bundled BERT and every base of this file."""
+    path = tmp_path_factory.mktemp("catalogue") / "bases.json"
+    entries = {name: {"folder": str(folder), "max_length": 512} for name, folder in other_bases.items()}
+    path.write_text(json.dumps({"bases": entries}))
+    with running("--precision", "fp32", "--device", "cpu", "--threads", "1", "--catalogue", str(path)) as started:
+        yield started
+
+
+def parity_of(engine: EngineProcess, config: dict[str, Any], model: str) -> Any:
+    """Load a finished run's artefact and compare serving with training."""
+    folder = Path(config["output"]) / "artefact"
+    digest = hashlib.sha256((folder / "artefact.json").read_bytes()).hexdigest()
+    with engine.client() as client:
+        described = client.load(tenant="t", model=model, folder=str(folder), sha256=digest)
+        assert (described.base, described.method) == (config["base_name"], config["method"])
+        return client.parity(tenant="t", model=model)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("distilbert", "full"), ("distilbert", "head"), ("distilbert", "lora"), ("roberta", "full"), ("roberta", "head")],
+)
+def test_a_base_of_another_architecture_trains_as_a_process_and_serves_with_parity(
+    settings_for: Settings, run_lab: Run, other_bases: dict[str, Path], few: Path, engine: EngineProcess,
+    name: str, method: str,
+) -> None:  # fmt: skip
+    config = settings_for(base=str(other_bases[name]), base_name=name, method=method, data=str(few))
+    outcome = run_lab(config)
+    assert outcome.code == 0, outcome.errors
+    folder = Path(config["output"]) / "artefact"
+    described = json.loads((folder / "artefact.json").read_text())
+    assert described["base"] == name and described["pooling"] == "mean"
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".jsonl", ".safetensors"}
+    assert report_of(config)["training"]["base"] == name
+    report = parity_of(engine, config, f"{name}-{method}")
+    assert report.passed and report.worst < 1e-4, report
+
+
+@pytest.mark.parametrize("method", ["full", "head", "lora"])
+@pytest.mark.parametrize("name", ["roberta", "modernbert", "mpnet", "electra"])
+def test_every_method_serves_what_it_trained(
+    settings_for: Settings, other_bases: dict[str, Path], few: Path, engine: EngineProcess, name: str, method: str
+) -> None:
+    config = settings_for(base=str(other_bases[name]), base_name=name, method=method, data=str(few), epochs=1)
+    train_here(config)
+    report = parity_of(engine, config, f"{name}-{method}")
+    assert report.passed and report.worst < 1e-4, report
+    if method == "full":
+        from safetensors.torch import load_file
+
+        before = load_file(other_bases[name] / "model.safetensors")
+        after = {key.partition(":")[2]: value for key, value in artefact_tensors(config).items() if "encoder" in key}
+        assert any(not np.array_equal(before.get(f"{name}.{key}", before.get(key)), after[key]) for key in after)
+    if method == "lora":
+        assert any(
+            float(value.abs().max()) > 0 for key, value in artefact_tensors(config).items() if key.endswith(".B")
+        )
+
+
+def test_embeddings_come_from_such_a_base_and_lengths_are_its_own(
+    other_bases: dict[str, Path], engine: EngineProcess
+) -> None:
+    texts = ["my parcel is late", "password", "the money please " * 200]
+    with engine.client() as client:
+        answer = client.embed(tenant="t", base="roberta", texts=texts)
+        alone = [client.embed(tenant="t", base="roberta", texts=[text]) for text in texts]
+        assert client.embed(tenant="t", base="all-MiniLM-L6-v2", texts=texts).width == 384
+    vectors = np.frombuffer(answer.vectors, "<f4").reshape(-1, answer.width)
+    assert answer.width == 32 and answer.limit == 128  # RoBERTa's table of 130 positions holds 128 tokens
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    for row, single in zip(vectors, alone, strict=True):
+        np.testing.assert_allclose(row, np.frombuffer(single.vectors, "<f4"), atol=1e-5)
+
+
+def test_a_stopped_run_of_such_a_base_resumes_exactly(
+    settings_for: Settings, other_bases: dict[str, Path], few: Path, tmp_path: Path
+) -> None:
+    given = {"base": str(other_bases["distilbert"]), "base_name": "distilbert", "data": str(few), "patience": 0}
+    whole = settings_for(**given, output=str(tmp_path / "whole"))
+    train_here(whole)
+    cut = settings_for(**given, output=str(tmp_path / "cut"))
+    with pytest.raises(Exception, match="checkpoint"):
+        train_here(cut, looks=14)
+    second = cut | {"resume": str(tmp_path / "cut" / "checkpoints"), "output": str(tmp_path / "second")}
+    train_here(second)
+    expected, got = artefact_tensors(whole), artefact_tensors(second)
+    assert all(bool((expected[name] == got[name]).all()) for name in expected)
+
+
+@pytest.mark.parametrize("method", ["full", "head"])
+@pytest.mark.parametrize(
+    ("make", "words"), [(with_code, "brings code of its own"), (with_pickle, "only pytorch_model.bin: a pickle")]
+)
+def test_a_base_with_code_or_a_pickle_is_refused_with_status_2_and_nothing_of_it_runs(
+    settings_for: Settings, run_lab: Run, tmp_path: Path, make: Callable[[Path], Path], words: str, method: str
+) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    make(folder)
+    outcome = run_lab(settings_for(base=str(folder), base_name="bad", method=method))
+    assert (outcome.code, outcome.events[-1]["code"]) == (2, "bad_data"), outcome.errors
+    assert words in outcome.events[-1]["message"]
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"is_encoder_decoder": True}, "an encoder with a decoder"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised"),
+        ({"transformers_weights": "pytorch_model.bin"}, "another file of weights"),
+        ({"model_type": "no-such-thing"}, "cannot load the base"),
+        ({"n_layers": 3}, "lacks weights of distilbert"),
+        ({"dim": None}, "lacks hidden_size"),
+    ],
+)
+def test_a_base_that_is_not_what_it_says_is_refused_with_the_reason(
+    settings_for: Settings, tmp_path: Path, other_bases: dict[str, Path], change: dict[str, Any], words: str
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for path in other_bases["distilbert"].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadData, match=words):
+        train_here(settings_for(base=str(folder), base_name="odd"))
+
+
+def test_a_run_on_bert_imports_no_transformers(settings_for: Settings) -> None:
+    program = (
+        "import sys\n"
+        "from training.lab import __main__ as lab\n"
+        "status = lab.main(sys.argv[1:])\n"
+        "sys.exit(status or 9 * ('transformers' in sys.modules))\n"
+    )
+    config = settings_for(epochs=1)
+    path = Path(config["output"]).parent / "c.json"
+    path.write_text(json.dumps(config))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
