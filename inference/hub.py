@@ -65,9 +65,9 @@ def pooled(model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..
     `call` computes in the model's place, for instance with other weights.
     """
     seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    padding = getattr(model.config, "pad_token_id", None)
-    known = isinstance(padding, int) and 0 <= padding < model.config.vocab_size
-    ids = ids.masked_fill(~seen, padding if known else 0)
+    config: Any = model.config
+    padding = getattr(config, "pad_token_id", None)
+    ids = ids.masked_fill(~seen, padding if isinstance(padding, int) and 0 <= padding < config.vocab_size else 0)
     states = (call or model)(input_ids=ids, attention_mask=seen.long()).last_hidden_state.float()
     weight = seen[:, :, None].to(states.dtype)
     return (states * weight).sum(dim=1) / weight.sum(dim=1)

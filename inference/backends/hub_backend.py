@@ -58,9 +58,10 @@ class BaseEncoder:
     def __init__(self, backend: TransformersBackend, model: nn.Module, positions: int) -> None:
         self.precision = backend.precision
         self._backend = backend
+        config: Any = model.config
         linears = hub.linears(model)
         self.geometry = HubGeometry(
-            hidden=int(model.config.hidden_size),
+            hidden=int(config.hidden_size),
             positions=positions,
             weights={name: tuple(value.shape) for name, value in hub.weights_of(model).items()},
             linears={name: (linear.in_features, linear.out_features) for name, linear in linears.items()},

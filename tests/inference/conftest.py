@@ -50,7 +50,7 @@ def running(*arguments: str) -> Iterator[EngineProcess]:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # an engine with bases that are not BERT imports torch and transformers
     while time.monotonic() < deadline:
         assert process.poll() is None, "the engine ended before it was ready"
         try:
@@ -59,7 +59,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
             return
         except Unavailable:
             time.sleep(0.05)
-    raise AssertionError("the engine was not ready within 60 s")
+    raise AssertionError("the engine was not ready within 180 s")
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,10 @@ ADAPTER, ENCODER = "adapter.safetensors", "encoder.safetensors"
 class Body(Protocol):
     """An encoder that is being tuned. `vocabulary` maps token ids to rows of a trimmed word table, or is None."""
 
-    encoder: Encoder | HubEncoder
     vocabulary: Rows | None
+
+    @property
+    def encoder(self) -> Encoder | HubEncoder: ...
 
     def to_exact(self) -> None:
         """Bring the frozen weights back to the base's own fp32, which is what will be served."""
