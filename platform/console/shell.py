@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -67,28 +67,20 @@ ORG_PAGES: tuple[tuple[str, Any, str, str, str, str], ...] = (
 )
 
 
-def _address(name: str, *args: str) -> str:
-    """Where a page stands; empty while no room serves it."""
-    try:
-        return reverse(name, args=args)
-    except NoReverseMatch:
-        return ""
-
-
 def navigation(*, org: str, project: str, scopes: frozenset[str], section: str) -> list[list[Entry]]:
     """Entries in groups; a page the role cannot open is left out."""
     work = [
-        Entry(label, href, icon, key == section, go)
+        Entry(label, reverse(name, args=[org, project]), icon, key == section, go)
         for key, label, name, icon, go in PROJECT_PAGES
-        if (key != "keys" or "keys.read" in scopes) and (href := _address(name, org, project))
+        if key != "keys" or "keys.read" in scopes
     ]
     organisation = [
-        Entry(label, href, icon, key == section, go)
+        Entry(label, reverse(name, args=[org]), icon, key == section, go)
         for key, label, name, icon, go, scope in ORG_PAGES
-        if (not scope or scope in scopes) and (href := _address(name, org))
+        if not scope or scope in scopes
     ]
     docs = [Entry(_("Docs"), reverse("console:docs"), "book-open", False)]
-    return [group for group in (work, organisation, docs) if group]
+    return [work, organisation, docs]
 
 
 def shell_of(

@@ -80,7 +80,7 @@ def test_a_viewer_reads_and_cannot_change(cast: Cast) -> None:
     file = things.made_file(cast.owner)
     assert viewer.browser.get(f"{cast.owner.workspace}/files/{file.public_id}/").status_code == 200
     refused = viewer.browser.post(f"{cast.owner.workspace}/files/{file.public_id}/delete")
-    assert refused.status_code == 403 and "lacks the scope" in refused.content.decode()
+    assert refused.status_code == 403 and "Your role does not allow this" in refused.content.decode()
     assert viewer.browser.post(f"{cast.owner.workspace}/datasets/new", {"file": upload(b"a,b\n")}).status_code == 403
     assert rows(cast.owner, File) == 1
 
