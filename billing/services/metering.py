@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable
 
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Max, Sum
 
 from billing.metering.events import event_id
 from billing.models import DirtyHour, UsageEvent, UsageHour
@@ -20,6 +20,7 @@ from billing.prices import Usage, price_books, rate
 from billing.services.sweeps import for_each
 from kit.clock import now
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
+from tenants.services.keys import keys_touch
 
 HOURS_AT_ONCE = 48
 BUSY_EVENTS = 50_000
@@ -114,7 +115,16 @@ def usage_rollup(*, tenant_id: uuid.UUID) -> int:
                     _DAY_SQL, {"tenant": tenant_id, "day": day, "start": start, "end": start + dt.timedelta(days=1)}
                 )
         DirtyHour.objects.filter(pk__in=[mark.pk for mark in dirty]).delete()
+        _note_key_use([mark.hour for mark in dirty])
         return len(dirty)
+
+
+def _note_key_use(hours: list[dt.datetime]) -> None:
+    """The gateway writes nothing about keys on its way; their last use is in the events it has shipped."""
+    within = UsageEvent.objects.filter(occurred_at__gte=min(hours), occurred_at__lt=max(hours) + dt.timedelta(hours=1))
+    used = within.exclude(key_id=None).order_by().values_list("key_id").annotate(Max("occurred_at"))
+    for key_id, at in used:
+        keys_touch(ids=[key_id], at=at)
 
 
 def _fresh_busy_hours() -> list[dt.datetime]:

@@ -1,10 +1,15 @@
 """Ticks of the usage side. Each is safe to run twice at once."""
 
+import logging
+
 from celery import shared_task
 
 from billing.quotas import QuotaUnavailable
+from billing.selectors.invariants import findings
 from billing.services import leases, ledger, metering, receivables, reservations
 from billing.services.stores import quota_store
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="billing.usage_rollup")
@@ -43,10 +48,20 @@ def periods_close() -> int:
     return ledger.periods_close_all()
 
 
+@shared_task(name="billing.check")
+def check() -> int:
+    """The nightly look at the books: each finding is an error in the log, which alerts are made of."""
+    found = list(findings(None))
+    for finding in found:
+        logger.error("the books are wrong: tenant %s, %s: %s", finding.tenant_id, finding.check, finding.message)
+    return len(found)
+
+
 SCHEDULE = {
     "billing.usage_rollup": 2,
     "billing.usage_post": 60,
     "billing.reservations_sweep": 10,
     "billing.leases_reconcile": 3600,
     "billing.periods_close": 3600,
+    "billing.check": 86_400,
 }

@@ -61,7 +61,7 @@ def engine() -> Process:
         "engine",
         _python(
             "inference",
-            *("--listen", settings.ENGINE_ADDRESS),
+            *("--listen", settings.ENGINE_ADDRESS, "--root", str(settings.HOME)),
             *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
         ),
         ready=socket_ready(settings.ENGINE_ADDRESS),

@@ -185,3 +185,15 @@ def test_a_busy_hour_is_not_summed_on_every_tick(cast: Cast, monkeypatch: pytest
     assert usage_rollup(tenant_id=tenant_id) == 1
     with tenant_scope(tenant_id):
         assert sum(hour.events for hour in UsageHour.objects.all()) == 5
+
+
+def test_summing_tells_a_key_when_it_was_last_used(cast: Cast) -> None:
+    key = cast.owner.key_row
+    with tenant_scope(cast.owner.tenant.id):
+        made = usage_record(
+            request_id="r", usage=Usage("classify", "b", input_tokens=1), project_id=key.project_id, key_id=key.id
+        )
+    assert usage_rollup(tenant_id=cast.owner.tenant.id) == 1
+    with tenant_scope(cast.owner.tenant.id):
+        key.refresh_from_db()
+    assert key.last_used_at == made.occurred_at

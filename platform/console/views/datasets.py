@@ -62,7 +62,7 @@ class Datasets(ConsoleView):
             for d in page.rows
         ]
         used = DatasetVersion.objects.filter(project=self.project, dataset__deleted_at=None).values("sources__file")
-        files = selectors.files(self.project.pk).exclude(pk__in=used).order_by("-id")[:50]
+        files = selectors.files(self.project.pk, purpose="fine-tune").exclude(pk__in=used).order_by("-id")[:50]
         return self.page(
             {
                 "page": page,
