@@ -122,7 +122,7 @@ def _lengths(lengths: dict[str, Any], rows: int) -> tuple[int, int]:
 def _forecast(job: Job, base: Base, work: Workload, price: int) -> Forecast:
     knobs = job.hyperparameters
     config = _config(job, base.name)
-    plan = plan_for(config, train_rows=work.rows["train"])
+    plan = plan_for(config, train_rows=work.rows["train"], hidden=base.hidden)
     planned = estimate(work, epochs=knobs["n_epochs"], patience=config.patience, device=device(), cores=cores())
     low, high = planned.price(price)
     least = work.tokens["train"]

@@ -70,7 +70,8 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
     # 1. Read the rows, resolve what is "auto"
     emit.phase("loading")
     dataset = read_dataset(config.data)
-    place, plan = place_for(config), plan_for(config, train_rows=len(dataset.train))
+    shape = read_shape(config.base)
+    place, plan = place_for(config), plan_for(config, train_rows=len(dataset.train), hidden=shape.hidden)
     work = Run(config, emit, stop, place, plan, dataset, started)
 
     # 2. Tokenise everything once

@@ -82,3 +82,12 @@ def test_more_rows_never_mean_more_passes(method: str) -> None:
 
 def test_tiny_sets_still_have_several_steps_per_pass() -> None:
     assert plan_for(config_from(GOOD), train_rows=40).batch_size == 5
+
+
+def test_wider_encoders_take_a_lower_rate_when_every_weight_moves() -> None:
+    def rates(method: str) -> list[float]:
+        config = config_from(GOOD | {"method": method})
+        return [plan_for(config, train_rows=1500, hidden=hidden).learning_rate for hidden in (64, 384, 768, 1024)]
+
+    assert rates("full") == pytest.approx([2e-4, 2e-4, 5e-5, 2.8125e-5])
+    assert len(set(rates("lora"))) == len(set(rates("head"))) == 1

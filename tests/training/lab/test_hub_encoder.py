@@ -100,6 +100,15 @@ def test_every_method_serves_what_it_trained(
         )
 
 
+def test_an_adapter_trained_in_the_devices_own_precision_is_served_on_the_bases_exact_weights(
+    settings_for: Settings, other_bases: dict[str, Path], few: Path, engine: EngineProcess
+) -> None:
+    config = settings_for(base=str(other_bases["distilbert"]), base_name="distilbert", method="lora", data=str(few))
+    train_here(config | {"precision": "auto"})
+    report = parity_of(engine, config, "distilbert-auto")
+    assert report.passed and report.worst < 1e-4, report
+
+
 def test_embeddings_come_from_such_a_base_and_lengths_are_its_own(
     other_bases: dict[str, Path], engine: EngineProcess
 ) -> None:
