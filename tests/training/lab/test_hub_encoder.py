@@ -1,5 +1,6 @@
 """Bases that are not BERT train through transformers, and the engine answers for them as training did."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.inference.conftest import EngineProcess, running
+from inference.client import EngineClient
+from tests.inference.conftest import TOKEN, EngineProcess, running
 from tests.training.lab.conftest import topic_rows, write_rows
 from tests.training.lab.other_bases import MAKERS, with_code, with_pickle
 from tests.training.lab.runs import ROOT, Outcome, artefact_tensors, report_of, train_here
@@ -107,6 +109,35 @@ def test_an_adapter_trained_in_the_devices_own_precision_is_served_on_the_bases_
     train_here(config | {"precision": "auto"})
     report = parity_of(engine, config, "distilbert-auto")
     assert report.passed and report.worst < 1e-4, report
+
+
+def test_tenants_with_adapters_and_without_share_batches_and_each_sees_only_its_own(
+    settings_for: Settings, other_bases: dict[str, Path], few: Path, engine: EngineProcess, tmp_path: Path
+) -> None:
+    texts = ["my parcel is late", "i was charged twice", "the login code", "please help"]
+    models = []
+    for seed, method in enumerate(("lora", "lora", "head", "full")):
+        given = {"base": str(other_bases["distilbert"]), "base_name": "distilbert", "data": str(few), "epochs": 1}
+        config = settings_for(**given, method=method, seed=seed, lora_rank=4 + seed, output=str(tmp_path / str(seed)))
+        train_here(config)
+        models.append(f"mixed-{seed}")
+        assert parity_of(engine, config, models[-1]).passed
+
+    async def at_once() -> list[Any]:
+        client = EngineClient(engine.address, TOKEN)
+        calls = [client.classify(tenant="t", model=model, texts=[text]) for text in texts for model in models]
+        answers = await asyncio.gather(*calls)
+        await client.close()
+        return answers
+
+    answers = asyncio.run(at_once())
+    for i, model in enumerate(models):
+        mixed = np.stack([np.frombuffer(answer.probabilities, "<f4") for answer in answers[i :: len(models)]])
+        with engine.client() as client:
+            alone = [
+                np.frombuffer(client.classify(tenant="t", model=model, texts=[x]).probabilities, "<f4") for x in texts
+            ]
+        np.testing.assert_allclose(mixed, np.stack(alone), atol=1e-5)
 
 
 def test_embeddings_come_from_such_a_base_and_lengths_are_its_own(
