@@ -131,9 +131,11 @@ class Connection(asyncio.Protocol):
         try:
             match message:
                 case wire.Classify():
-                    self._jobs[message.id] = self._engine.classify(message, self._classified(message.id))
+                    self._jobs[message.id] = self._engine.classify(
+                        message, self._answering(message.id, wire.Classified)
+                    )
                 case wire.Embed():
-                    self._jobs[message.id] = self._engine.embed(message, self._embedded(message.id))
+                    self._jobs[message.id] = self._engine.embed(message, self._answering(message.id, wire.Embedded))
                 case wire.Cancel():
                     self._cancel(message.id)
                 case wire.Describe():
@@ -164,7 +166,9 @@ class Connection(asyncio.Protocol):
         self._frames.limit = wire.MAX_FRAME
         self._send(wire.Welcome(wire.PROTOCOL, self._engine.backend.name))
 
-    def _classified(self, request_id: int) -> Any:
+    def _answering(self, request_id: int, kind: type[wire.Classified | wire.Embedded]) -> Any:
+        """What the runner calls when the rows of a request are computed; nothing is sent for a cancelled one."""
+
         def answer(job: Job, error: EngineError | None) -> None:
             if self._jobs.pop(request_id, None) is None:
                 return
@@ -172,23 +176,7 @@ class Connection(asyncio.Protocol):
                 self._fail(request_id, error)
                 return
             self._send(
-                wire.Classified(
-                    request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
-                    round(job.compute_s * 1e6),
-                )
-            )  # fmt: skip
-
-        return answer
-
-    def _embedded(self, request_id: int) -> Any:
-        def answer(job: Job, error: EngineError | None) -> None:
-            if self._jobs.pop(request_id, None) is None:
-                return
-            if error is not None:
-                self._fail(request_id, error)
-                return
-            self._send(
-                wire.Embedded(
+                kind(
                     request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
                     round(job.compute_s * 1e6),
                 )

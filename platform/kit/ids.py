@@ -4,6 +4,7 @@ UUIDv7 layout after RFC 9562 section 5.7; base32 alphabet after Crockford (no i,
 so that ids sort by creation time as text too.
 """
 
+import contextlib
 import os
 import time
 import uuid
@@ -57,8 +58,6 @@ def public_id(prefix: str, value: uuid.UUID) -> str:
 def parse_id(prefix: str, text: object, *, param: str | None = None) -> uuid.UUID:
     """The UUID behind a public id. Anything else is `NotFound`, worded as for an id that nobody has."""
     if isinstance(text, str) and text.startswith(prefix):
-        try:
+        with contextlib.suppress(ValueError):
             return decode(text[len(prefix) :])
-        except ValueError:
-            pass
     raise NotFound.of(text, param=param)

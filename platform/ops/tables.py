@@ -1,5 +1,6 @@
 """Every table of every room, read-only. Rooms that land later appear by themselves; a few have a class of their own."""
 
+import contextlib
 from typing import Any
 
 from django.apps import apps
@@ -73,10 +74,8 @@ class ReadOnly(ModelAdmin):
         """A public id finds its row; anything else is searched as text."""
         wanted = search_term.strip()
         if len(wanted) >= LENGTH and isinstance(self.model._meta.pk, models.UUIDField):
-            try:
+            with contextlib.suppress(ValueError):
                 return queryset.filter(pk=decode(wanted[-LENGTH:])), False
-            except ValueError:
-                pass
         found: tuple[models.QuerySet[Any], bool] = super().get_search_results(request, queryset, search_term)
         return found
 

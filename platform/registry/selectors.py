@@ -117,10 +117,8 @@ def artefact_folder(version: ModelVersion) -> Path:
     With local storage it is the stored folder itself; with an object store, a copy kept under WORK_DIR. The engine
     checks every hash again, starting from `artefact_sha256`.
     """
-    try:
+    with contextlib.suppress(NotImplementedError):  # how a storage says that it is no folder
         return Path(default_storage.path(version.artefact_prefix))
-    except NotImplementedError:
-        pass
     target = Path(settings.WORK_DIR) / "models" / str(version.id)
     if target.exists():
         return target

@@ -216,6 +216,7 @@ def test_a_file_being_read_for_a_version_cannot_be_deleted(cast: Cast) -> None:
     with tenant_scope(cast.owner.tenant.id):
         file_id = version.sources.select_related("file").get().file.public_id
     problem(cast.owner.api.delete(f"/v1/files/{file_id}"), 409, "file_in_use")
+    assert cast.owner.api.get(f"/v1/files/{file_id}").status_code == 200
 
 
 def test_what_cannot_be_written_fails_with_a_reason(cast: Cast) -> None:

@@ -17,7 +17,7 @@ from inference.tensors import read_tensors
 from tests.inference.artefacts import GEOMETRY, make, record_parity, rewrite
 
 
-def refused(made, match: str) -> None:
+def check_refused(made, match: str) -> None:
     with pytest.raises(BadArtefact, match=match):
         read_artefact(made.folder, made.sha256, GEOMETRY)
 
@@ -41,7 +41,7 @@ def test_a_pickle_in_place_of_tensors_is_refused_and_never_run(tmp_path):
     made = make(tmp_path / "a")
     (made.folder / "head.safetensors").write_bytes(pickle.dumps(Exploit(tmp_path / "ran")))
     rewrite(made)
-    refused(made, r"head\.safetensors is not a safetensors file")
+    check_refused(made, r"head\.safetensors is not a safetensors file")
     assert not (tmp_path / "ran").exists()
 
 
@@ -51,7 +51,7 @@ def test_a_changed_file_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    refused(made, r"head\.safetensors is damaged: its sha256")
+    check_refused(made, r"head\.safetensors is damaged: its sha256")
 
 
 def test_a_changed_manifest_is_refused(tmp_path):
@@ -66,9 +66,9 @@ def test_a_truncated_or_missing_file_is_refused(tmp_path):
     made = make(tmp_path / "a")
     path = made.folder / "head.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    refused(made, "bytes; artefact.json says")
+    check_refused(made, "bytes; artefact.json says")
     path.unlink()
-    refused(made, r"head\.safetensors cannot be opened")
+    check_refused(made, r"head\.safetensors cannot be opened")
 
 
 def test_links_and_pipes_are_refused(tmp_path):
@@ -76,10 +76,10 @@ def test_links_and_pipes_are_refused(tmp_path):
     path = made.folder / "head.safetensors"
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    refused(made, "cannot be opened")
+    check_refused(made, "cannot be opened")
     path.unlink()
     os.mkfifo(path)
-    refused(made, "not a regular file")
+    check_refused(made, "not a regular file")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_links_and_pipes_are_refused(tmp_path):
 def test_a_manifest_that_means_nothing_is_refused(tmp_path, changes, match):
     made = make(tmp_path / "a")
     rewrite(made, **changes)
-    refused(made, match)
+    check_refused(made, match)
 
 
 def test_an_adapter_with_unknown_targets_is_refused(tmp_path):
     made = make(tmp_path / "a", "lora")
     rewrite(made, lora={"rank": 8, "alpha": 16, "targets": ["query", "classifier"]})
-    refused(made, "targets must be")
+    check_refused(made, "targets must be")
 
 
 @pytest.mark.parametrize("probabilities", [[[0.5, 0.5]], [[0.2] * 5] * 2, []])
@@ -119,7 +119,7 @@ def test_a_parity_file_of_the_wrong_shape_is_refused(tmp_path, probabilities):
     record_parity(made, ["one text"], np.array([[0.2] * 5]))
     (made.folder / "parity.json").write_text(json.dumps({"texts": ["one text"], "probabilities": probabilities}))
     rewrite(made)
-    refused(made, "parity.json must hold one row")
+    check_refused(made, "parity.json must hold one row")
 
 
 A = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

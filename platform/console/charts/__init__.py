@@ -5,11 +5,12 @@ chart fills any width and its labels keep their size, on paper and without scrip
 """
 
 from console.charts.bars import Bars, Column, bar_chart
-from console.charts.calibration import Bin, calibration_chart
+from console.charts.calibration import calibration_chart
 from console.charts.lines import LineChart, Series, line_chart, thin
 from console.charts.matrix import Matrix, confusion_matrix
 from console.charts.scale import ticks
 from console.charts.spark import spark_line
+from evaluation.calibration import Bin
 
 __all__ = [
     "Bars",

@@ -1,20 +1,9 @@
 """Calibration: what the model said against how often it was right, with the count of each bin."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from console.charts.scale import percent
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Predictions of one confidence range: mean confidence, share correct, how many."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
+from evaluation.calibration import Bin
 
 
 def calibration_chart(bins: Sequence[Bin]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections import Counter
@@ -63,14 +64,12 @@ def _head(path: Path, encoding: str) -> str:
 def _parse(sample: str, delimiter: str) -> list[list[str]]:
     """Parse the first rows of a sample; the last one is dropped if the sample may have cut it."""
     rows: list[list[str]] = []
-    try:
+    with contextlib.suppress(csv.Error):  # a wrong guess may break off in mid-sample: the rows so far are its score
         for row in csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter):
             if row:
                 rows.append(row)
             if len(rows) > SNIFF_ROWS:
                 break
-    except csv.Error:
-        pass
     if len(sample) == SNIFF_CHARS and 1 < len(rows) <= SNIFF_ROWS:
         rows.pop()
     return rows

@@ -6,6 +6,7 @@ Programs, archives, pictures, documents and pickles are refused by name, so that
 from __future__ import annotations
 
 import codecs
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,11 +169,9 @@ def _wide(head: bytes) -> str | None:
 def _utf8_or_report(head: bytes, collector: Collector) -> str | None:
     """UTF-8 if the head mostly is; a few broken rows are found later, a foreign encoding is refused here."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
+    with contextlib.suppress(UnicodeDecodeError):
         decoder.decode(head, final=False)
         return "utf-8"
-    except UnicodeDecodeError:
-        pass
     high = [line for line in head.split(b"\n")[:-1] or [head] if any(byte >= 128 for byte in line)]
     broken = sum(not _is_utf8(line) for line in high)
     if broken < max(1, len(high)) * 0.5:

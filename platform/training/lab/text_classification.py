@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evaluation import report as reports
 from training.lab import artefact, checkpoint
 from training.lab.baseline import MAX_ROWS, NAME, Floor, fit_floor
@@ -95,25 +98,7 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
     validation = learner.read("validation", loop.obey_stop)
     temperature = fit_temperature(validation, dataset.validation.targets)
     probabilities = softmax(learner.read("test", loop.obey_stop, exact=True), temperature)
-    report = reports.build(
-        task=config.task,
-        labels=dataset.labels,
-        rows=reports.TestRows(
-            dataset.test.row_ids,
-            dataset.test.texts,
-            dataset.test.names,
-            dataset.test.targets,
-            probabilities,
-            floor.predicted,
-        ),
-        counts={name: len(getattr(dataset, name)) for name in SPLITS},
-        temperature=temperature,
-        baseline_name=NAME,
-        training=_training_record(work, loop),
-        limits=_limits(work, floor),
-        resamples=config.bootstrap,
-        seed=config.seed,
-    )
+    report = _report(work, loop, floor, probabilities, temperature)
 
     # 6. Write it down
     emit.phase("saving")
@@ -140,6 +125,26 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
         steps=progress.step,
     )
     return folder
+
+
+def _report(
+    work: Run, loop: Loop, floor: Floor, probabilities: NDArray[np.float64], temperature: float
+) -> dict[str, Any]:
+    """The report on the test rows; `probabilities` is [N, C]."""
+    config, dataset = work.config, work.dataset
+    test = dataset.test
+    return reports.build(
+        task=config.task,
+        labels=dataset.labels,
+        rows=reports.TestRows(test.row_ids, test.texts, test.names, test.targets, probabilities, floor.predicted),
+        counts={name: len(getattr(dataset, name)) for name in SPLITS},
+        temperature=temperature,
+        baseline_name=NAME,
+        training=_training_record(work, loop),
+        limits=_limits(work, floor),
+        resamples=config.bootstrap,
+        seed=config.seed,
+    )
 
 
 def _tokenise(work: Run) -> Splits:
