@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from console import charts
 from console.charts.scale import label
 
-finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
+finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False, allow_subnormal=False)
 
 
 @given(finite, finite)
