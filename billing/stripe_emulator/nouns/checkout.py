@@ -10,6 +10,7 @@ from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.catalogue import amount_of, price_for
 from billing.stripe_emulator.nouns.coupons import discount_amounts, discounts_make
 from billing.stripe_emulator.nouns.customers import customer_alive, customer_make
+from billing.stripe_emulator.nouns.invoice_items import item_make
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_from_card
 from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
 from billing.stripe_emulator.nouns.subscriptions import subscription_make
@@ -241,8 +242,6 @@ def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj) ->
 
 
 def _one_time_item(world: World, customer: Obj, line: Obj) -> None:
-    from billing.stripe_emulator.nouns.invoice_calls import item_make
-
     item = item_make(
         world,
         customer,

@@ -8,6 +8,7 @@ from typing import Any
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.catalogue import amount_of
 from billing.stripe_emulator.nouns.customers import customer_alive
+from billing.stripe_emulator.nouns.invoice_items import item_make as waiting_make
 from billing.stripe_emulator.nouns.invoices import invoice_draft, invoice_total, pending_take
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.subscriptions import (
@@ -182,8 +183,6 @@ def period_next(subscription: Obj) -> None:
 
 def preview_draft(world: World, params: Obj) -> Obj:
     """What the next invoice would be. Changes the world: the caller undoes it."""
-    from billing.stripe_emulator.nouns.invoice_calls import item_make as waiting_make
-
     if "schedule" in params or "schedule_details" in params:
         raise StripeError("The local emulator has no subscription schedules.", param="schedule")
     subscription = None

@@ -1,0 +1,57 @@
+"""The calls on customers."""
+
+from __future__ import annotations
+
+from billing.stripe_emulator.answers import page
+from billing.stripe_emulator.nouns.customers import customer_alive, customer_make, customer_take
+from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
+from billing.stripe_emulator.registry import listens, route
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World
+
+
+@route("POST", "/v1/customers")
+def customer_create(world: World, params: Obj) -> Obj:
+    customer = customer_make(world, params)
+    if "payment_method" in params:
+        method_attach(world, method_resolve(world, params["payment_method"]), customer)
+    return customer
+
+
+@route("GET", "/v1/customers/{customer}")
+def customer_retrieve(world: World, params: Obj, customer_id: str) -> Obj:
+    customer = world.get("customer", customer_id)
+    if customer.get("_deleted"):
+        return {"id": customer_id, "object": "customer", "deleted": True}
+    return customer
+
+
+@route("POST", "/v1/customers/{customer}")
+def customer_update(world: World, params: Obj, customer_id: str) -> Obj:
+    customer = customer_alive(world, customer_id)
+    customer_take(world, customer, params)
+    return world.save(customer, "customer.updated")
+
+
+@route("DELETE", "/v1/customers/{customer}")
+def customer_delete(world: World, params: Obj, customer_id: str) -> Obj:
+    customer = customer_alive(world, customer_id)
+    customer["_deleted"] = True
+    world.save(customer, "customer.deleted")
+    return {"id": customer_id, "object": "customer", "deleted": True}
+
+
+@route("GET", "/v1/customers")
+def customer_list(world: World, params: Obj) -> Obj:
+    found = page(world, "customer", params, "/v1/customers", {"email": params.get("email")})
+    found["data"] = [c for c in found["data"] if not c.get("_deleted")]
+    return found
+
+
+@listens("invoice.payment_failed", "invoice.paid")
+def delinquency(world: World, invoice: Obj) -> None:
+    """A customer is delinquent while his newest automatic charge is unpaid."""
+    customer = world.maybe(invoice["customer"])
+    if customer is not None and not customer.get("_deleted"):
+        customer["delinquent"] = invoice["status"] != "paid"
+        world.save(customer, "customer.updated")
