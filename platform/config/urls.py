@@ -25,5 +25,7 @@ urlpatterns += [
     path("account/", include("allauth.urls")),
     path(settings.STAFF_PATH.strip("/") + "/", staff.urls),
 ]
+for unknown in ("v1", "v1/", "v1/<path:rest>"):  # after every room: what is left speaks JSON in development too
+    urlpatterns.append(path(unknown, views.unknown_path))
 handler404 = "config.views.not_found"
 handler500 = "config.views.server_error"

@@ -11,6 +11,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView
 
@@ -94,9 +95,15 @@ openapi = cache_control(max_age=300)(SpectacularJSONAPIView.as_view())
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """JSON under /v1, a page elsewhere; the same whether a thing never was or belongs to somebody else."""
-    if request.path.startswith("/v1/"):
+    if request.path == "/v1" or request.path.startswith("/v1/"):
         return JsonResponse(NotFound(f"Nothing is at {request.path[:200]}.").body(), status=404)
     return render(request, "404.html", status=404)
+
+
+@csrf_exempt
+def unknown_path(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """What no route of the API answers, by any method."""
+    return not_found(request)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -8,6 +8,7 @@ from data.findings_text import words_of
 from data.limits import MAX_KEEP_SECONDS, MIN_KEEP_SECONDS
 from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload, UploadPart
 from kit.api import StrictSerializer
+from kit.fields import Text, Whole
 
 SEED_MAX = 2**31 - 1
 
@@ -43,10 +44,10 @@ class FileCreate(StrictSerializer):
 class UploadCreate(StrictSerializer):
     """`POST /v1/uploads`."""
 
-    filename = serializers.CharField(max_length=255)
+    filename = Text(longest=255)
     purpose = PurposeField()
-    bytes = serializers.IntegerField(min_value=1, max_value=2**62)
-    mime_type = serializers.CharField(max_length=100)
+    bytes = Whole(low=1, high=2**62)
+    mime_type = Text(longest=100)
     expires_after = ExpiresAfter(required=False)
 
 
@@ -90,14 +91,14 @@ class VersionFields(StrictSerializer):
 
     columns = Columns(required=False)
     fixes = serializers.ListField(child=serializers.DictField(), max_length=50, required=False)
-    seed = serializers.IntegerField(min_value=0, max_value=SEED_MAX, required=False)
+    seed = Whole(low=0, high=SEED_MAX, required=False)
     split = Split(required=False)
 
 
 class DatasetCreate(VersionFields):
     """`POST /v1/datasets`: one `file_id`, or several `files`."""
 
-    name = serializers.CharField(max_length=120, required=False)
+    name = Text(longest=120, required=False)
     file_id = serializers.CharField(max_length=64, required=False)
     files = serializers.ListField(child=SourceFile(), min_length=1, max_length=20, required=False)
 

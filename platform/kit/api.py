@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import transaction
 from django.http import Http404
 from rest_framework import exceptions, parsers, serializers, status
@@ -104,6 +104,8 @@ def translate(error: Exception) -> ApiError:
         return NotFound("Nothing is at this path.")
     if isinstance(error, RequestDataTooBig):
         return PayloadTooLarge("The body is too large.")
+    if isinstance(error, (TooManyFieldsSent, TooManyFilesSent)):
+        return BadRequest("The form has more fields than any route here reads. Send the ones the route names.")
     if isinstance(error, exceptions.MethodNotAllowed):
         return _status(405, str(error.detail), "method_not_allowed")
     if isinstance(error, exceptions.UnsupportedMediaType):

@@ -48,6 +48,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
+            _whole(key)  # the message quotes it
             raise BadRequest(f"The key '{key[:80]}' stands twice in one object.", param=key[:80])
         result[key] = value
     return result

@@ -6,8 +6,8 @@ from rest_framework import serializers
 
 from kit.api import StrictSerializer
 from kit.errors import BadRequest
+from kit.fields import AUTO, Dollars, Metadata, Number, Text, Truth, Whole
 from registry import names
-from training.fields import AUTO, Dollars, Metadata, Number, Text, Truth, Whole
 
 TASK = "text-classification"
 METHODS = ("full", "lora", "head")
@@ -42,6 +42,13 @@ class MethodSpec(StrictSerializer):
         if value != "supervised":
             raise serializers.ValidationError(f"'{value[:40]}' is not offered here. Use 'supervised'.")
         return value
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Settings of another kind would have no effect, and a silent drop would be a lie."""
+        for other in ("dpo", "reinforcement"):
+            if data.get(other) is not None:
+                raise serializers.ValidationError({other: ["Not offered here. Leave the field out."]})
+        return data
 
 
 class JobColumns(StrictSerializer):

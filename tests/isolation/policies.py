@@ -19,6 +19,9 @@ POLICIES: dict[str, Policy] = {
     "readyz": Policy("public", success={}),
     "metrics": Policy("public", success={"GET": 404}),  # without a token and outside development it is not there
     "openapi.json": PUBLIC,
+    "v1": Policy("public", success={"GET": 404, "POST": 404}),
+    "v1/": Policy("public", success={"GET": 404, "POST": 404}),
+    "v1/<path:rest>": Policy("public", success={}),
 }
 
 for _module in pkgutil.iter_modules(tests.isolation.__path__):

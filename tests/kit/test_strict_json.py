@@ -15,6 +15,7 @@ from kit.errors import BadRequest
         (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
         (b'{"a": 1, "a": 2}', "stands twice"),
         (b'{"a": "\\ud800"}', "surrogate"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "surrogate"),
         (b'{"a": "\\u0000"}', "NUL"),
         (b"[" * 100_000, "nested deeper"),
         (b"[" * 70 + b"]" * 70, "nested deeper"),

@@ -239,3 +239,9 @@ def test_a_budget_that_cannot_carry_the_ceiling_fails_the_job_with_the_reason(ca
     job = create(cast.owner)
     assert job_validate(tenant_id=job.tenant_id, job_id=job.pk) == "failed"
     assert read(cast.owner, job)["error"]["code"] == "budget_exceeded"
+
+
+@pytest.mark.parametrize("other", ["dpo", "reinforcement"])
+def test_settings_of_another_kind_of_training_are_refused_and_not_dropped(cast: Cast, other: str) -> None:
+    answer = cast.owner.api.post(JOBS, body(cast.owner, method={"type": "supervised", other: {"beta": 1}}))
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == f"method.{other}"

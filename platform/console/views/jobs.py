@@ -189,8 +189,9 @@ class JobNew(ConsoleView):
             except NotFound:
                 return initial
             initial |= JobForm.of_job(job)
-            if request.GET.get("batch_size", "").isdecimal():
-                initial["batch_size"] = int(request.GET["batch_size"])
+            size = request.GET.get("batch_size", "")
+            if size.isdecimal() and len(size) < 4:
+                initial["batch_size"] = int(size)
         return initial
 
     def post(self, request: HttpRequest) -> HttpResponseBase:

@@ -42,7 +42,8 @@ def version_shown(request: HttpRequest, model: Model) -> ModelVersion:
     wanted = request.GET.get("version", "")
     versions = selectors.versions(model)
     if wanted:
-        found = versions.filter(number=int(wanted)).first() if wanted.isascii() and wanted.isdigit() else None
+        number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else 0
+        found = versions.filter(number=number).first()
     else:
         found = selectors.version_newest(model) or versions.first()
     if found is None:

@@ -17,7 +17,8 @@ YEAR = 365 * 86_400
 def _back(request: HttpRequest) -> str:
     """Where a preference form came from, if it is ours."""
     wanted = request.POST.get("next", "/")
-    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+    ours = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, allowed_hosts=None)
+    return wanted if ours else "/"
 
 
 @require_POST

@@ -14,6 +14,7 @@ from data.errors import FileNotReady, InvalidColumns, InvalidFile, InvalidFix
 from data.findings_text import blocking_summary
 from data.fixes import FixError, Plan, plan_of
 from data.models import Dataset, DatasetVersion, File, Finding, VersionSource
+from data.services.files import visible
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
 from kit import outbox
 from kit.clock import now
@@ -66,7 +67,8 @@ def dataset_create(
     """
     plan = _plan(fixes)
     spec = _spec(sources, plan, shape)
-    dataset = Dataset.objects.create(project_id=project_id, name=name.strip()[:120])
+    called = visible(name) or sources[0].file.filename
+    dataset = Dataset.objects.create(project_id=project_id, name=called[:120])
     audit.record(action="dataset.created", target=dataset, after={"name": dataset.name})
     return _version(dataset, sources, spec, parent=None)
 

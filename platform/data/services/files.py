@@ -52,10 +52,15 @@ def file_store(*, tenant_id: UUID, chunks: Iterable[bytes], limit: int) -> Store
     return Stored(key, size, sha256)
 
 
+def visible(text: str) -> str:
+    """A name in composed form, without control and invisible characters and the space around it."""
+    text = unicodedata.normalize("NFC", text)
+    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")).strip()
+
+
 def clean_filename(name: object) -> str:
     """The last part of a path without control and invisible characters; BadRequest if nothing is left."""
-    text = unicodedata.normalize("NFC", str(name or "")).replace("\\", "/").rsplit("/", 1)[-1]
-    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")).strip()
+    text = visible(str(name or "").replace("\\", "/").rsplit("/", 1)[-1])
     if not text or text in (".", ".."):
         raise BadRequest("The file needs a name.", param="filename")
     return text[:NAME_CHARS]
