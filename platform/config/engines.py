@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 from psycopg import sql
 
 from config import embedded
@@ -218,8 +219,6 @@ class Redis:
 
     def answers(self) -> bool:
         """Whether a ping comes back."""
-        import redis
-
         try:
             with contextlib.closing(redis.Redis.from_url(self.url, socket_timeout=2)) as client:
                 return bool(client.ping())
@@ -228,8 +227,6 @@ class Redis:
 
     def stop(self) -> None:
         """Save and stop."""
-        import redis
-
         with contextlib.suppress(redis.RedisError), contextlib.closing(redis.Redis.from_url(self.url)) as client:
             client.shutdown(nosave=False)
         if self.process is not None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gateway.schema import PATHS
+
 
 def only_public_api(endpoints: list[Any]) -> list[Any]:
     """Keep what stands under /v1."""
@@ -10,9 +12,5 @@ def only_public_api(endpoints: list[Any]) -> list[Any]:
 
 def add_gateway_paths(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """The gateway is no Django view, so its room describes its paths itself."""
-    try:
-        from gateway.schema import PATHS
-    except ModuleNotFoundError:
-        return result
     result["paths"].update(PATHS)
     return result

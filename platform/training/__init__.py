@@ -1,4 +1,5 @@
 """Fine-tuning jobs and the lab.
 
-Faces: `services`, `selectors`, `models`, `errors`; `training.lab` is the recipes' own, Django-free package.
+Faces: `services`, `selectors`, `models`, `errors` and `states` (which may follow which; Django-free). `training.lab` is
+the recipes' own package, Django-free as well.
 """

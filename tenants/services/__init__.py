@@ -1,0 +1,1 @@
+"""What changes the room's tables, one module per subject: `from tenants.services.keys import key_create`."""
