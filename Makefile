@@ -42,7 +42,7 @@ format: install ## write the formatting
 	@$(VENV)/bin/ruff check --quiet --fix . ; $(VENV)/bin/ruff format --quiet .
 
 assets: ## rebuild static/dist (needs Node 20)
-	cd frontend && npm ci --no-audit --no-fund && npm run build
+	cd frontend && npm install --no-save --no-audit --no-fund && npm run build
 
 check: install ## Django's deployment checks with production settings
 	@DEBUG=false SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') ALLOWED_HOSTS=example.com \
