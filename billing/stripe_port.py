@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 8.0
 """Seconds; a page waits no longer for the provider."""
 RETRIES = 2
+LATEST = 253_402_300_800
+"""Unix seconds of the year 10000, which no event reaches."""
 TOLERANCE = 300
 """Seconds a webhook's signature stays good."""
 PAGE = 100
@@ -320,11 +322,24 @@ class StripePort:
         try:
             stripe.WebhookSignature.verify_header(body.decode("utf-8"), signature or "", secret, TOLERANCE)
             # PostgreSQL's JSON holds no NUL; none of Stripe's fields means anything by one.
-            event = json.loads(body.replace(b"\\u0000", b""))
+            event = json.loads(body.replace(b"\\u0000", b""), parse_constant=_refuse_constant)
         except (stripe.SignatureVerificationError, UnicodeDecodeError, ValueError, IndexError) as error:
             raise SignatureWrong(
                 "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
             ) from error
-        if not isinstance(event, dict) or not isinstance(event.get("id"), str) or not event["id"]:
+        if not _is_event(event):
             raise SignatureWrong("The body is no Stripe event.")
         return event
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _is_event(event: Any) -> bool:
+    """Whether a signed body has the shape that the inbox stores: an id, a time, and an object where there is one."""
+    if not isinstance(event, dict) or not isinstance(event.get("id"), str) or not event["id"]:
+        return False
+    data, created = event.get("data", {}), event.get("created", 0)
+    timed = isinstance(created, int) and 0 <= created < LATEST
+    return timed and isinstance(data, dict) and isinstance(data.get("object") or {}, dict)

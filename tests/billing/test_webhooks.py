@@ -70,7 +70,25 @@ def test_an_old_signature_and_a_changed_body_are_refused(stripe_house: Emulator)
     assert post(body, signature("whsec_other", body, int(time.time()))).status_code == 400
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"null", b'{"id": 5}', b"\xff\xfe", b"{", b'{"id": ""}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"id": 5}',
+        b"\xff\xfe",
+        b"{",
+        b'{"id": ""}',
+        b'{"id": "evt_odd", "data": null}',
+        b'{"id": "evt_odd", "created": "x"}',
+        b'{"id": "evt_odd", "created": 1e30}',
+        b'{"id": "evt_odd", "data": {"object": {"a": NaN}}}',
+        b'{"id": "evt_odd", "created": -1}',
+        b'{"id": "evt_odd", "data": {"object": 5}}',
+    ],
+)
 def test_a_signed_body_that_is_no_event_is_400(stripe_house: Emulator, body: bytes) -> None:
     assert post(body).status_code == 400
 
