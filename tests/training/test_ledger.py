@@ -65,7 +65,7 @@ def test_the_database_holds_the_same_table_of_moves_as_the_code() -> None:
         {"checkpoint_step": -2},
         {"price_nano": -1},
         {"price_nano": 10**15},
-        {"lease_token": uuid.uuid4()},
+        {"lease_token": uuid.UUID(int=7)},
         {"finished_at": "2026-01-01T00:00:00Z"},
     ],
     ids=str,
