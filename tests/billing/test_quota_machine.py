@@ -196,3 +196,4 @@ def test_no_order_of_events_admits_too_much_or_leaks() -> None:
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        assert not server.command("KEYS", "q:*:deadlines"), "a reservation outlived its machine"

@@ -171,7 +171,7 @@ def test_every_row_is_computed_exactly_once_unless_cancelled(requests, batch_row
             scheduler.cancel(made[-1])
     computed = Counter()
     while batch := scheduler.next_batch():
-        assert 1 <= len(batch) <= batch_rows
+        assert 0 < len(batch) <= batch_rows
         computed.update((id(row.request), row.index) for row in batch)
     expected = {(id(r), i) for r in made if not r.cancelled for i in range(len(r.costs))}
     assert set(computed) == expected
