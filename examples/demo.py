@@ -26,7 +26,7 @@ BASE = "all-MiniLM-L6-v2"
 QUESTIONS = (
     "my parcel says delivered but there is nothing here",
     "I was charged twice this month, please fix it",
-    "how do I switch the account to my new e-mail address?",
+    "please cancel my subscription before it renews",
 )
 WAIT_SECONDS = 600
 
