@@ -29,6 +29,9 @@ from training.worker import duty, trainer
 JOBS = "/v1/fine_tuning/jobs"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(autouse=True)
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fake lab, short times, no job of another test in the queue, and a worker that is not leaving."""
