@@ -21,6 +21,9 @@ from psycopg import sql
 
 from config import embedded
 from config.engines import Postgres, Redis, make_roles
+from tests.browser import chromium, site
+
+__all__ = ["chromium", "site"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import AXE
 from tests.conftest import make_person
-from tests.console.conftest import AXE
 from tests.console.pages import PUBLIC, sideways, signed_in, visit
 from tests.console.places import PLACES
 
