@@ -23,8 +23,10 @@ demo: install ## start everything and drive the whole main job on example data (
 up: install ## start everything and keep it running until Ctrl-C
 	@$(PY) manage.py up
 
+# The browser's engine keeps an event loop in its process, which async views must not find: it gets a run of its own.
 test: install ## the whole test suite
-	@$(PY) -m pytest -q -n 2 --dist loadscope
+	@$(PY) -m pytest -q -n 2 --dist loadscope -m "not browser"
+	@$(PY) -m pytest -q -n 2 --dist loadscope -m browser
 
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
