@@ -19,6 +19,7 @@ from kit.money import NANO
 from registry import selectors as registry
 from serving import selectors as serving
 from serving.models import Deployment
+from tenants import selectors as people
 from training import selectors as training
 from training import states
 from training.models import Job
@@ -111,14 +112,14 @@ def checklist(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment
         ),
         (_("Train a model"), models, view.project_path("job_new"), _("New job")),
         (_("Deploy it"), served, view.project_path("deployments"), _("Deploy")),
-        (_("Make a call"), calls > 0, view.project_path("playground"), _("Try it")),
+        (_("Call it from your code"), calls > 0, *_way_to_a_call(view)),
     ]
     details = [
         _("CSV, TSV, JSONL or Parquet; or the sample dataset."),
         _("Every problem with its row numbers; most have a fix."),
         _("Price and time are shown before it starts."),
         _("Costs nothing while nobody calls."),
-        _("With the official openai client, or from the playground's code."),
+        _("Your program needs a key. It is shown with a call to copy: curl, Python or Node."),
     ]
     steps, waiting = [], True
     for (title, done, href, action), detail in zip(facts, details, strict=True):
@@ -126,6 +127,13 @@ def checklist(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment
         waiting = waiting and done
         steps.append(Step(title, detail, state, href, action))
     return steps
+
+
+def _way_to_a_call(view: "ConsoleView") -> tuple[str, str]:
+    """Where a first call begins: with a key, then with the code of the playground. Playground runs are not calls."""
+    if people.keys(view.project).filter(revoked_at=None).exists():
+        return view.project_path("playground") + "#same-call", _("Copy the code")
+    return view.project_path("key_new"), _("New key")
 
 
 def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -> list[Need]:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from console import charts
+from console.report_tables import Threshold, thresholds_of
 
 FEW_ROWS = 50
 WEAK = 0.7
@@ -60,6 +61,7 @@ class Report:
     baseline: str
     limits: list[str]
     n: dict[str, int] = field(default_factory=dict)
+    thresholds: list[Threshold] = field(default_factory=list)
 
 
 def report_of(data: dict[str, Any], *, sort: str = "f1") -> Report:
@@ -86,6 +88,7 @@ def report_of(data: dict[str, Any], *, sort: str = "f1") -> Report:
         baseline=str(data.get("baseline", {}).get("name", "")),
         limits=[_words(x) for x in data.get("limits", [])],
         n={k: int(v) for k, v in data.get("n", {}).items()},
+        thresholds=thresholds_of(data, most=8),
     )
 
 

@@ -1,8 +1,10 @@
 """Made-up data for the style guide and the landing page's drawing: long names, nothing, one, ten million."""
 
 import datetime as dt
+import json
 import math
 import random
+import shlex
 from typing import Any
 
 from django import forms
@@ -102,13 +104,15 @@ def bins() -> list[charts.Bin]:
 
 
 def first_call(base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund") -> list[Sample]:
-    """One classification in three languages, against this server."""
+    """One classification in three languages, against this server; any text stays one literal of its language."""
+    body = shlex.quote(json.dumps({"model": model, "input": text}, ensure_ascii=False))
+    called, said = (json.dumps(value, ensure_ascii=False) for value in (model, text))
     return samples(
         f"""
 curl {base_url}/v1/classify \\
   -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
   -H "Content-Type: application/json" \\
-  -d '{{"model": "{model}", "input": "{text}"}}'
+  -d {body}
 """,
         f"""
 import os
@@ -116,8 +120,8 @@ from openai import OpenAI
 
 client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
 decision = client.decisions.create(
-    model="{model}",
-    input="{text}",
+    model={called},
+    input={said},
     questions=[{{"type": "choice", "instructions": "Which label?"}}],
 )
 print(decision.answers[0].choice, decision.answers[0].confidence)
@@ -129,7 +133,7 @@ const answer = await fetch("{base_url}/v1/classify", {{
     Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
     "Content-Type": "application/json",
   }},
-  body: JSON.stringify({{ model: "{model}", input: "{text}" }}),
+  body: JSON.stringify({{ model: {called}, input: {said} }}),
 }});
 console.log(await answer.json());
 """,

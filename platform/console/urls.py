@@ -2,7 +2,19 @@
 
 from django.urls import include, path
 
-from console.views import billing, datasets, deployments, docs, home, job_stream, jobs, models, public, usage
+from console.views import (
+    billing,
+    comparison,
+    datasets,
+    deployments,
+    docs,
+    home,
+    job_stream,
+    jobs,
+    models,
+    public,
+    usage,
+)
 
 app_name = "console"
 project_patterns = [
@@ -21,9 +33,11 @@ project_patterns = [
     path("jobs/new", jobs.JobNew.as_view(), name="job_new"),
     path("jobs/estimate", jobs.JobEstimate.as_view(), name="job_estimate"),
     path("jobs/<str:job>/", jobs.JobPage.as_view(), name="job"),
+    path("jobs/<str:job>/csv", jobs.JobCsv.as_view(), name="job_csv"),
     path("jobs/<str:job>/cancel", jobs.JobCancel.as_view(), name="job_cancel"),
     path("jobs/<str:job>/stream", job_stream.job_stream, name="job_stream"),
     path("models/", models.Models.as_view(), name="models"),
+    path("models/compare", comparison.ModelCompare.as_view(), name="model_compare"),
     path("models/<str:model>/", models.ModelPage.as_view(), name="model"),
     path("models/<str:model>/csv", models.ModelCsv.as_view(), name="model_csv"),
     path("models/<str:model>/weights", models.ModelWeights.as_view(), name="model_weights"),

@@ -83,8 +83,10 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}jobs/estimate": Policy("page", success={"POST": 200}),
     f"{WORK}jobs/<str:job>/": Policy("page", make=_job, success={"GET": 200}),
     f"{WORK}jobs/<str:job>/stream": Policy("page", make=_job, success={"GET": 200}),
+    f"{WORK}jobs/<str:job>/csv": Policy("page", make=_job, success={"GET": 200}),
     f"{WORK}jobs/<str:job>/cancel": Policy("page", make=_waiting_job, success={"POST": 302}),
     f"{WORK}models/": SHOWN,
+    f"{WORK}models/compare": SHOWN,
     f"{WORK}models/<str:model>/": Policy(
         "page", make=_model, success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"alias": "triage@prod"}}
     ),

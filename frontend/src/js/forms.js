@@ -3,23 +3,35 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method === "dialog" || form.hasAttribute("data-theme-form")) return;
   if (form.method === "get") return;
-  const button = event.submitter || form.querySelector("[type=submit]");
   if (form.dataset.sent !== undefined) { event.preventDefault(); return; }
+  sent(form, event.submitter);
+});
+// htmx sends some forms itself. What it asks for on a change, such as an estimate, is no sending.
+const cause = (event) => event.detail.requestConfig?.triggeringEvent;
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (cause(event)?.type === "submit") sent(cause(event).target, cause(event).submitter);
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (cause(event)?.type === "submit") release();
+});
+// A cancelled download or the back button must leave the form usable.
+addEventListener("pageshow", release);
+
+function sent(form, submitter) {
   form.dataset.sent = "";
+  const button = submitter || form.querySelector("[type=submit]");
   if (!button) return;
   button.setAttribute("aria-busy", "true");
   // Disabled only after the browser has read the form, or the pressed button's own value would be lost.
-  setTimeout(() => { button.setAttribute("aria-disabled", "true"); }, 0);
-});
-// A form kept by htmx, a cancelled download or the back button must be usable again.
+  setTimeout(() => { if (form.dataset.sent !== undefined) button.setAttribute("aria-disabled", "true"); }, 0);
+}
+
 function release() {
   for (const form of document.querySelectorAll("form[data-sent]")) {
     delete form.dataset.sent;
     for (const button of form.querySelectorAll("[aria-busy]")) { button.removeAttribute("aria-busy"); button.removeAttribute("aria-disabled"); }
   }
 }
-addEventListener("pageshow", release);
-document.addEventListener("htmx:afterRequest", release);
 
 // The error summary takes the focus once, so that a screen reader starts there.
 const summary = document.querySelector("[data-error-summary]");

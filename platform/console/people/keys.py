@@ -5,6 +5,7 @@ import secrets
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -13,12 +14,16 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
+from console.code import Sample
 from console.people.scopes import SCOPE_WORDS, scopes_of
+from console.showcase import first_call
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import parse_id
 from kit.money import parse_usd
+from serving.models import Deployment
+from serving.selectors import deployments
 from tenants import selectors
 from tenants.models import ApiKey, User
 from tenants.services.keys import key_create, key_of, key_revoke, key_rotate
@@ -136,10 +141,15 @@ class _Keys(ConsoleView):
     def show(self, key: ApiKey, plaintext: str, token: str, *, rotated: ApiKey | None = None) -> HttpResponseBase:
         """The one page that holds the secret; never cached, never stored."""
         self.request.session[MADE] = [*self.request.session.get(MADE, []), token][-20:]
-        context = {"key": key, "plaintext": plaintext, "rotated": rotated}
+        context = {"key": key, "plaintext": plaintext, "rotated": rotated, "samples": self.first_call()}
         response = self.page(context, template="console/people/key_made.html")
         response["Cache-Control"] = "no-store"
         return response
+
+    def first_call(self) -> list[Sample]:
+        """What to do with a new key: a call of the newest model that is served, where there is one."""
+        live = deployments(self.project.pk).filter(state=Deployment.State.LIVE).first()
+        return [] if live is None else first_call(settings.BASE_URL, model=live.alias or live.model.name)
 
 
 def state_of(key: ApiKey) -> str:

@@ -83,6 +83,15 @@ def score(value: Any, digits: int = 3) -> str:
 
 
 @register.filter
+def signed(value: Any, digits: int = 3) -> str:
+    """A difference with its sign: +0.012, −0.030; nothing as an en dash."""
+    if value in (None, ""):
+        return NOTHING
+    size = formats.number_format(abs(float(value)), decimal_pos=int(digits))
+    return size if not size.strip("0.,") else f"{'−' if float(value) < 0 else '+'}{size}"
+
+
+@register.filter
 def percent(share: Any, digits: int = 0) -> str:
     """A share 0..1 as `46%`."""
     return NOTHING if share in (None, "") else f"{formats.number_format(float(share) * 100, decimal_pos=int(digits))}%"
@@ -124,7 +133,7 @@ def ago(moment: Any) -> str:
     if abs(seconds) < 60:
         return _("just now")
     if abs(seconds) > 30 * 86_400:
-        return formats.date_format(timezone.localtime(moment), "j N Y")
+        return formats.date_format(timezone.localtime(moment), "j M Y")
     value = duration(abs(seconds))
     return _("in %(time)s") % {"time": value} if seconds < 0 else _("%(time)s ago") % {"time": value}
 

@@ -215,7 +215,7 @@ class Playground(ConsoleView):
         chosen: Deployment | None = None,
     ) -> HttpResponseBase:
         chosen = chosen or next((d for d in live if d.public_id == form["deployment"].value()), None)
-        first = (text or "where is my refund").splitlines()[0][:120].replace('"', "'")
+        first = (text or "where is my refund").splitlines()[0][:120]
         return self.page(
             {
                 "form": form,

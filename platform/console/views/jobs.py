@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console import job_page
+from console.csvs import csv_response
 from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of
 from console.reports import class_rows, verdict_of
@@ -20,6 +21,8 @@ from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.models import Job
 
+EVERY_POINT = 10**9
+"""A file holds all points; only drawings are thinned."""
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "": (gettext_lazy("All"), ()),
     "running": (gettext_lazy("Running"), states.HELD),
@@ -114,6 +117,7 @@ class JobPage(ConsoleView):
                 "advice": job_page.advice(found.error_code),
                 "can_write": self.can("jobs.write"),
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
+                "csv_url": self.project_path("job_csv", found.public_id),
                 "stream_url": f"{self.project_path('job_stream', found.public_id)}?after={found.event_seq}",
                 "cancel_url": self.project_path("job_cancel", found.public_id),
                 **self._again(found),
@@ -155,6 +159,26 @@ class JobPage(ConsoleView):
             return {}
         verdict, _tone = verdict_of(version.report, class_rows(version.report.get("per_class", []), "f1"))
         return {"model_url": self.project_path("model", version.model.public_id), "verdict": verdict}
+
+
+class JobCsv(ConsoleView):
+    """The points of one of a job's charts as a file, every one of them."""
+
+    section = "jobs"
+    required_scopes = {"GET": "jobs.read"}
+
+    def get(self, request: HttpRequest, job: str) -> HttpResponseBase:
+        """Send it."""
+        found = selectors.job_by_public_id(self.project.pk, job)
+        name = request.GET.get("chart", "loss")
+        points = selectors.metric_points(found, most=EVERY_POINT)
+        wanted = [key for key, (chart, _series) in job_page.SERIES.items() if chart == name]
+        if not wanted:
+            raise NotFound(_("There is no such chart."))
+        lines = {key: {point[0]: point[1] for point in points.get(key, [])} for key in wanted}
+        steps = sorted({step for values in lines.values() for step in values if step is not None})
+        rows = [[step, *(lines[key].get(step) for key in wanted)] for step in steps]
+        return csv_response(f"{found.public_id}-{name}.csv", ["step", *wanted], rows)
 
 
 class JobCancel(ConsoleView):

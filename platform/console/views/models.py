@@ -14,6 +14,7 @@ from billing.selectors.subscriptions import entitlement_for
 from console import reports
 from console.csvs import csv_response
 from console.paging import page_number, page_of
+from console.report_tables import TABLES
 from console.views.base import ConsoleView
 from console.views.jobs import page_with
 from console.views.names import short_name
@@ -133,6 +134,7 @@ class ModelPage(ConsoleView):
             "report": reports.report_of(version.report, sort=sort) if version.report else None,
             "sort": sort,
             "csv_url": f"{self.project_path('model_csv', model.public_id)}?version={version.number}",
+            "compare_url": self._compare_url(version),
             "lineage": self._lineage(version),
             "aliases": [a for a in selectors.aliases(self.project.pk) if a.version_id == version.pk],
             "alias_form": form,
@@ -155,6 +157,13 @@ class ModelPage(ConsoleView):
             return ""
         return f"{self.project_path('model_weights', model.public_id)}?version={version.number}"
 
+    def _compare_url(self, version: ModelVersion) -> str:
+        """The way to this report beside another; nothing while there is only one."""
+        others = ModelVersion.objects.filter(model__project=self.project, model__deleted_at=None).exclude(report={})
+        if not version.report or not others.exclude(pk=version.pk).exists():
+            return ""
+        return f"{self.project_path('model_compare')}?b={version.public_id}"
+
     def _lineage(self, version: ModelVersion) -> list[tuple[str, str, str]]:
         facts = selectors.lineage(version)
         rows = [(_("Base"), facts["base"], ""), (_("Base hash"), facts["base_sha256"][:16], "")]
@@ -171,7 +180,7 @@ class ModelPage(ConsoleView):
 
 
 class ModelCsv(ConsoleView):
-    """The per-class table as a file."""
+    """A table of the report as a file: classes unless the address asks for another."""
 
     section = "models"
     required_scopes = {"GET": "models.read"}
@@ -179,10 +188,12 @@ class ModelCsv(ConsoleView):
     def get(self, request: HttpRequest, model: str) -> HttpResponseBase:
         """Send it."""
         found = model_of(self, model)
-        rows = reports.class_rows(version_shown(request, found).report.get("per_class", []), "label")
-        head = ["label", "f1", "f1_low", "f1_high", "precision", "recall", "rows"]
-        lines = [[r.label, r.f1, r.low, r.high, r.precision, r.recall, r.n] for r in rows]
-        return csv_response(f"{short_name(found).replace(':', '-')}-classes.csv", head, lines)
+        name = request.GET.get("table", "classes")
+        table = TABLES.get(name)
+        if table is None:
+            raise Http404
+        head, lines = table(version_shown(request, found).report)
+        return csv_response(f"{short_name(found).replace(':', '-')}-{name}.csv", head, lines)
 
 
 class ModelWeights(ConsoleView):
