@@ -206,7 +206,8 @@ class JobNew(ConsoleView):
         return self.form_page(JobForm(self.project, initial=self._initial(request)))
 
     def _initial(self, request: HttpRequest) -> dict[str, Any]:
-        initial: dict[str, Any] = {"dataset": request.GET.get("data", ""), "method": "lora"}
+        newest = next((value for value, _label in choices_of_data(self.project)), "")
+        initial: dict[str, Any] = {"dataset": request.GET.get("data", newest), "method": "lora"}
         if "from" in request.GET:
             try:
                 job = selectors.job_by_public_id(self.project.pk, request.GET["from"])
