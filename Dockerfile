@@ -16,4 +16,4 @@ RUN SECRET_KEY=only-for-collecting-static-files-during-the-build-000000 ALLOWED_
     python manage.py collectstatic --noinput && chown -R tunesmith /srv/static
 USER tunesmith
 EXPOSE 8000
-CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--ws", "none"]
+CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--http", "kit.server:PatientHttp", "--ws", "none"]

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from kit.api import StrictSerializer
+from kit.api import MethodNotAllowed, StrictSerializer
 from kit.http import client_ip
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key
@@ -29,8 +29,8 @@ class TenantAPIView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, then open the tenant's scope until the response is made."""
         super().initial(request, *args, **kwargs)
-        if request.method in {"OPTIONS", "HEAD"} or request.method not in self.required_scopes:
-            self.http_method_not_allowed(request)
+        if request.method not in self.required_scopes:
+            raise MethodNotAllowed(str(request.method), self.allowed_methods)
         self.caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
         if self.caller.key_id is not None:
             key_seen(self.caller.key_id)
@@ -38,6 +38,11 @@ class TenantAPIView(APIView):
         self._stack.enter_context(tenant_scope(self.caller.tenant_id))
         token = audit.set_actor(self.caller)
         self._stack.callback(audit.reset_actor, token)
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """What `Allow` says: the methods that have a scope, and nothing Django adds."""
+        return sorted(self.required_scopes)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Close the scope (commit, or roll back when the handler failed) before the answer leaves."""

@@ -112,6 +112,7 @@ def _uvicorn(name: str, application: str, host: str, port: int, **environment: s
             "uvicorn",
             application,
             *("--host", host, "--port", str(port), "--log-level", "warning", "--no-access-log"),
+            *("--http", "kit.server:PatientHttp"),
             *("--ws", "none", "--no-server-header", "--timeout-graceful-shutdown", "5"),
         ),
         ready=http_ready(f"http://{check}:{port}/healthz"),

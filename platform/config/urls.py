@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import include, path
 
-from config import views
+from config import refusals, views
 from ops import admin as _registrations  # noqa: F401 - registers every table
 from ops.site import staff
 
@@ -26,6 +26,8 @@ urlpatterns += [
     path(settings.STAFF_PATH.strip("/") + "/", staff.urls),
 ]
 for unknown in ("v1", "v1/", "v1/<path:rest>"):  # after every room: what is left speaks JSON in development too
-    urlpatterns.append(path(unknown, views.unknown_path))
-handler404 = "config.views.not_found"
-handler500 = "config.views.server_error"
+    urlpatterns.append(path(unknown, refusals.unknown_path))
+handler400 = "config.refusals.bad_request"
+handler403 = "config.refusals.forbidden"
+handler404 = "config.refusals.not_found"
+handler500 = "config.refusals.server_error"

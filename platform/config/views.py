@@ -1,4 +1,4 @@
-"""Health, metrics, the OpenAPI document, and the last resort of error pages."""
+"""Health, metrics and the OpenAPI document."""
 
 import hmac
 import socket
@@ -9,16 +9,13 @@ from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.views.decorators.cache import cache_control
-from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView
 
+from config.refusals import not_found
 from kit import metrics as kit_metrics
 from kit import redis
-from kit.api import InternalError
-from kit.errors import NotFound
 
 QUEUES = ("default", "ingest", "train")
 
@@ -91,23 +88,3 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 openapi = cache_control(max_age=300)(SpectacularJSONAPIView.as_view())
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """JSON under /v1, a page elsewhere; the same whether a thing never was or belongs to somebody else."""
-    if request.path == "/v1" or request.path.startswith("/v1/"):
-        return JsonResponse(NotFound(f"Nothing is at {request.path[:200]}.").body(), status=404)
-    return render(request, "404.html", status=404)
-
-
-@csrf_exempt
-def unknown_path(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """What no route of the API answers, by any method."""
-    return not_found(request)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    """Our fault; the request id is on the page."""
-    if request.path.startswith("/v1/"):
-        return JsonResponse(InternalError().body(), status=500)
-    return render(request, "500.html", status=500)

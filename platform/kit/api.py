@@ -1,7 +1,7 @@
 """What every DRF view shares: strict JSON in, one error shape out, serializers that refuse unknown fields."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
@@ -26,7 +26,7 @@ class StrictJSONParser(parsers.BaseParser):
         try:
             raw = stream.body if hasattr(stream, "body") else stream.read()
         except RequestDataTooBig as error:
-            raise PayloadTooLarge("The JSON body is larger than 10 MB. Upload large data as a file.") from error
+            raise PayloadTooLarge("The JSON body is larger than 1 MiB. Upload large data as a file.") from error
         if not raw.strip():
             return {}
         value = strict_json.loads(raw)
@@ -106,14 +106,23 @@ def translate(error: Exception) -> ApiError:
         return PayloadTooLarge("The body is too large.")
     if isinstance(error, (TooManyFieldsSent, TooManyFilesSent)):
         return BadRequest("The form has more fields than any route here reads. Send the ones the route names.")
-    if isinstance(error, exceptions.MethodNotAllowed):
-        return _status(405, str(error.detail), "method_not_allowed")
     if isinstance(error, exceptions.UnsupportedMediaType):
         return _status(415, "This route reads application/json.", "unsupported_media_type")
     if isinstance(error, exceptions.APIException) and error.status_code < status.HTTP_500_INTERNAL_SERVER_ERROR:
         return _status(error.status_code, str(error.detail), str(error.default_code))
     logger.exception("unhandled error in an API view", exc_info=error)
     return InternalError()
+
+
+class MethodNotAllowed(ApiError):
+    """The path is right, the verb is not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        names = ", ".join(allowed)
+        super().__init__(f"This path does not take {method[:20]}. It takes {names}.", headers={"Allow": names})
 
 
 class InternalError(ApiError):

@@ -7,6 +7,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
 
 from kit.ids import new_id, public_id
 from kit.logs import request_id
@@ -70,6 +71,14 @@ class ContentSecurityPolicy(_Both):
         policy = settings.STAFF_CONTENT_SECURITY_POLICY if staff else settings.CONTENT_SECURITY_POLICY
         response.headers.setdefault("Content-Security-Policy", policy)
         return response
+
+
+class Slashes(CommonMiddleware):
+    """Django's, which sends readers to the address with a slash; a post is left alone, for a redirect would lose it."""
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        """Readers only."""
+        return request.method in ("GET", "HEAD") and super().should_redirect_with_slash(request)
 
 
 def client_ip(request: HttpRequest) -> str | None:

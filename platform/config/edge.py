@@ -1,0 +1,228 @@
+"""What stands in front of Django: who may send how large a body, decided before it is spooled to disk.
+
+Django takes in a whole body before a view can refuse it. Here every path has a limit, a small one unless it is a door
+for files; there the sender has to be known, and may send what their plan has room for. A refusal goes through Django
+all the same, without the body, so that it has the language, the look and the headers of every other answer.
+
+The gateway's hot paths do not pass here; they bound their own bodies. Slow clients are `kit.server`'s.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest
+from django.http.request import split_domain_port, validate_host
+
+from data.limits import PART_BYTES, room_for
+from data.receiving import FORM_OVERHEAD, too_large
+from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated
+from kit.http import client_ip
+from tenants.access import PERMISSIONS, membership, resolve_key
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SMALL_BYTES = 1 << 20
+"""Of every body that brings no file: JSON, forms, webhooks."""
+LARGEST_BYTES = 10_000_000_000
+"""Of any body, whatever a plan says."""
+LINGER_BYTES, LINGER_SECONDS = 64 << 20, 10.0
+"""What is taken in and dropped after a refusal: most clients read an answer only when they could send everything."""
+REFUSED = "tunesmith.refused"
+"""Key in the scope under which a refusal reaches Django."""
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked for by address, under whatever name."""
+
+
+def room_of_key(request: HttpRequest, **_: str) -> int:
+    """The largest file the key's organisation can store now."""
+    return room_for(_caller(request).tenant_id).next_bytes
+
+
+def room_of_part(request: HttpRequest, **_: str) -> int:
+    """One part of an upload."""
+    _caller(request)
+    return PART_BYTES
+
+
+def room_of_member(request: HttpRequest, org: str) -> int:
+    """The largest file the organisation can store now, for a signed-in member who may upload."""
+    request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    user = get_user(request)
+    if not user.is_authenticated:
+        raise Unauthenticated("Sign in to upload a file.")
+    seat = membership(user.pk, org)
+    if "files.write" not in PERMISSIONS[seat.role]:
+        raise PermissionDenied(f"Your role, {seat.role}, does not include 'files.write'.")
+    return room_for(seat.tenant_id).next_bytes
+
+
+def _caller(request: HttpRequest) -> Any:
+    caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request))
+    caller.require("files.write")
+    return caller
+
+
+DOORS: tuple[tuple[re.Pattern[str], Callable[..., int]], ...] = (
+    (re.compile(r"/v1/files"), room_of_key),
+    (re.compile(r"/v1/uploads/[^/]+/parts"), room_of_part),
+    (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/datasets/new"), room_of_member),
+)
+"""Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""
+
+
+class Edge:
+    """Limits before another application."""
+
+    def __init__(self, beyond: Application) -> None:
+        self._beyond = beyond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._beyond(scope, receive, send)
+            return
+        body = _Body(scope, receive)
+        refusal = _check_host(scope)
+        if refusal is None:
+            refusal = await body.check_declared()
+        if refusal is None:
+            await self._beyond(scope, body.receive, send)
+            refusal = body.refusal
+        if refusal is not None:
+            await self._refuse(refusal, scope, receive, send)
+
+    async def _refuse(self, refusal: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let Django word the refusal, then close the connection without cutting the sender off in mid-sentence."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            elif not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _linger(receive)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
+
+        await self._beyond({**scope, REFUSED: refusal}, _nothing(), closing)
+
+
+class _Body:
+    """A request's body on its way to the application, counted."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope, self._receive = scope, receive
+        self._limit, self._known, self._seen = SMALL_BYTES, False, 0
+        self._too_large: ApiError = PayloadTooLarge(
+            f"The body is larger than {SMALL_BYTES >> 20} MiB, the most this path takes. Upload large data as a file."
+        )
+        self.refusal: ApiError | None = None
+
+    async def check_declared(self) -> ApiError | None:
+        """Why a body of the announced length is refused, before any of it is read."""
+        declared = _header(self._scope, b"content-length")
+        if declared.isdigit():
+            await self._allow(int(declared[:20]))
+        return self.refusal
+
+    async def receive(self) -> Message:
+        """The next piece. To the application a sender who sends too much has gone away."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._seen += len(message.get("body", b""))
+            await self._allow(self._seen)
+            if self.refusal is not None:
+                return {"type": "http.disconnect"}
+        return message
+
+    async def _allow(self, size: int) -> None:
+        if size > self._limit and not self._known:
+            self._known = True
+            await self._look_up()
+        if size > self._limit and self.refusal is None:
+            self.refusal = self._too_large
+
+    async def _look_up(self) -> None:
+        """Ask the path's door how much this sender may bring."""
+        found = _door(self._scope)
+        if found is None:
+            return
+        try:
+            bytes_ = await sync_to_async(_apart, thread_sensitive=False)(self._scope, *found)
+        except ApiError as error:
+            self.refusal = error
+            return
+        self._limit = max(SMALL_BYTES, min(bytes_, LARGEST_BYTES) + FORM_OVERHEAD)
+        self._too_large = too_large(max(bytes_, 1))
+
+
+def _door(scope: Scope) -> tuple[Callable[..., int], dict[str, str]] | None:
+    """The door for files at this path, with what its address names."""
+    for pattern, room in DOORS:
+        match = pattern.fullmatch(scope["path"])
+        if match is not None and scope["method"] == "POST":
+            return room, match.groupdict()
+    return None
+
+
+def _apart(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int:
+    """Ask in a thread of its own, which keeps no connection."""
+    try:
+        return room(ASGIRequest(scope, BytesIO()), **names)
+    finally:
+        connections.close_all()
+
+
+def _check_host(scope: Scope) -> BadRequest | None:
+    """A name that is none of ours never reaches Django, which would answer in its own words. Probes may use any."""
+    allowed = settings.ALLOWED_HOSTS
+    given = _header(scope, b"host").decode("latin-1")
+    if validate_host(split_domain_port(given)[0], allowed):
+        return None
+    ours = urlsplit(settings.BASE_URL).netloc.encode()
+    scope["headers"] = [*((name, value) for name, value in scope["headers"] if name != b"host"), (b"host", ours)]
+    if scope["path"] in PROBES:
+        return None
+    return BadRequest("The Host header names no site that is served here.", code="unknown_host")
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")
+
+
+def _nothing() -> Receive:
+    """An empty body, then a client who stays."""
+    given = False
+
+    async def receive() -> Message:
+        nonlocal given
+        if given:
+            await asyncio.Event().wait()
+        given = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return receive
+
+
+async def _linger(receive: Receive) -> None:
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while left > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
