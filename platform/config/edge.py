@@ -146,7 +146,16 @@ class _Body:
             await self._allow(self._seen)
             if self.refusal is not None:
                 return {"type": "http.disconnect"}
+            if not message.get("more_body", False):
+                self._announce()
         return message
+
+    def _announce(self) -> None:
+        """The length of a body that came in chunks: without one, Django and DRF take it for empty."""
+        headers = self._scope["headers"]
+        if self._seen and not any(name == b"content-length" for name, _ in headers):
+            kept = [(name, value) for name, value in headers if name != b"transfer-encoding"]
+            self._scope["headers"] = [*kept, (b"content-length", b"%d" % self._seen)]
 
     async def _allow(self, size: int) -> None:
         if size > self._limit and not self._known:
@@ -189,8 +198,8 @@ def _apart(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int
 def _check_host(scope: Scope) -> BadRequest | None:
     """A name that is none of ours never reaches Django, which would answer in its own words. Probes may use any."""
     allowed = settings.ALLOWED_HOSTS
-    given = _header(scope, b"host").decode("latin-1")
-    if validate_host(split_domain_port(given)[0], allowed):
+    given = [bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(given) == 1 and validate_host(split_domain_port(given[0])[0], allowed):
         return None
     ours = urlsplit(settings.BASE_URL).netloc.encode()
     scope["headers"] = [*((name, value) for name, value in scope["headers"] if name != b"host"), (b"host", ours)]

@@ -6,6 +6,7 @@ NANO = 1_000_000_000
 CENT = NANO // 100
 LIMIT = 10**18
 """Largest amount accepted from outside, one billion dollars."""
+_MOST = Decimal(LIMIT // NANO)
 
 
 def usd(nano: int, *, places: int | None = None) -> str:
@@ -28,7 +29,7 @@ def parse_usd(value: object) -> int:
         amount = Decimal(str(value).strip())
     except InvalidOperation as error:
         raise ValueError("not a number") from error
-    if not amount.is_finite() or amount < 0 or amount * NANO > LIMIT:
+    if not amount.is_finite() or not 0 <= amount <= _MOST:  # compared before any product, which could overflow
         raise ValueError("out of range")
     return int((amount * NANO).to_integral_value(rounding=ROUND_HALF_EVEN))
 

@@ -12,6 +12,8 @@ from billing.selectors.subscriptions import plans_offered
 from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
 
+LAST_YEAR = 2999
+
 
 class ReasonForm(forms.Form):
     """Why."""
@@ -83,6 +85,13 @@ class OverrideForm(ReasonForm):
             except ValueError:
                 self.add_error("value", _("This is not a value of that limit."))
         return data
+
+    def clean_valid_until(self) -> dt.date | None:
+        """A day the calendar goes on after."""
+        day: dt.date | None = self.cleaned_data["valid_until"]
+        if day is not None and day.year > LAST_YEAR:
+            raise forms.ValidationError(_("Choose a day before the year %(year)s.") % {"year": LAST_YEAR + 1})
+        return day
 
     def until(self) -> dt.datetime | None:
         """The end of the chosen day."""

@@ -155,6 +155,31 @@ def test_a_quota_override_changes_the_entitlement_and_can_be_taken_back(ada: Per
     assert entitlement_for(tenant.pk).limits.requests_per_minute == before
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"valid_until": "9999-12-31"},
+        {"valid_until": "0001-01-01"},
+        {"valid_until": "tomorrow"},
+        {"value": "9" * 40},
+        {"value": "-1"},
+        {"value": "a\x00"},
+        {"limit": "nobody"},
+        {"limit": "monthly_spend_nano", "value": "1e999999999"},
+        {"limit": "monthly_spend_nano", "value": "NaN"},
+        {"plan": "nobody"},
+        {"reason": "\x00" * 20},
+        {"reason": " " * 20},
+    ],
+)
+def test_an_override_nobody_can_mean_is_refused_on_its_page(ada: Person, cast: Cast, wrong: dict[str, str]) -> None:
+    tenant = cast.owner.tenant
+    before = entitlement_for(tenant.pk)
+    form = {"limit": "requests_per_minute", "value": "60", "reason": WHY} | wrong
+    assert ada.browser.post(path_of(tenant, "override"), form).status_code == 422
+    assert entitlement_for(tenant.pk) == before
+
+
 def test_a_webhook_is_replayed_and_logged(ada: Person) -> None:
     event = StripeEvent.objects.create(
         event_id=f"evt_{now().timestamp()}", type="nothing.we.keep", payload={}, created_at=now(), state="failed"
