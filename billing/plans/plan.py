@@ -8,6 +8,8 @@ from typing import Any
 
 GPU_CLASSES = ("cpu", "shared", "dedicated")
 """What a training job may run on, each including the ones before it."""
+MOST_WEIGHT = 64
+"""No tenant outweighs another by more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class PlanLimits:
     projects: int
     members: int
     deployments: int
+    engine_weight: int = 1
+    """Share of a busy engine beside other tenants'; plans published before it have 1."""
 
     def changed(self, changes: Mapping[str, Any]) -> PlanLimits:
         """These limits with some put in place of others. ValueError for a name or value that cannot be."""
@@ -46,6 +50,8 @@ class PlanLimits:
                     raise ValueError(f"gpu_class must be one of {', '.join(GPU_CLASSES)}, not {value!r}")
             elif not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
                 raise ValueError(f"{field.name} must be a whole number, 0 or more, not {value!r}")
+        if not 1 <= self.engine_weight <= MOST_WEIGHT:
+            raise ValueError(f"engine_weight must be from 1 to {MOST_WEIGHT}, not {self.engine_weight!r}")
 
 
 def _known(changes: Mapping[str, Any]) -> list[str]:

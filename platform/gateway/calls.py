@@ -38,21 +38,21 @@ class Call:
 
     async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
         """Probabilities of a deployed model, metered as `kind`."""
-        engine, tenant = self.process.engine, self.key.tenant
+        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Classified]:
-            return engine.classify(tenant=tenant, model=route.version, texts=texts)
+            return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
 
         return await self._metered(kind, route.model, _bound(texts, route.max_length), self._resident(route, ask))
 
     async def embed(self, route: Route, texts: list[str]) -> engine_wire.Embedded:
         """Vectors of a base or of a deployed model."""
-        engine, tenant = self.process.engine, self.key.tenant
+        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Embedded]:
             if not route.version:
-                return engine.embed(tenant=tenant, base=route.base, texts=texts)
-            return engine.embed(tenant=tenant, model=route.version, texts=texts)
+                return engine.embed(tenant=tenant, base=route.base, texts=texts, weight=weight)
+            return engine.embed(tenant=tenant, model=route.version, texts=texts, weight=weight)
 
         return await self._metered(
             "embeddings", route.model, _bound(texts, route.max_length), self._resident(route, ask)

@@ -53,6 +53,7 @@ class OpenKey:
     secret_hash: str
     record: KeyRecord
     limits: CompiledLimits
+    weight: int  # share of a busy engine, by the plan
     tenant: str  # hex
     limits_read: float
     used: float
@@ -146,7 +147,7 @@ class KeyBook:
             stale = record.limits != key.record.limits or now - key.limits_read > LIMITS_SECONDS
             key.take(record)
             if stale:
-                key.limits, key.limits_read = await database.ask(partial(limits_of, key.record)), now
+                await _reread(key, now)
 
     async def _look_up(self, header: bytes | None, digest: bytes) -> OpenKey:
         parts = bearer(header.decode("latin-1") if header else None)
@@ -172,6 +173,16 @@ class KeyBook:
         return key
 
 
+async def _reread(key: OpenKey, now: float) -> None:
+    """A key's limits as they are now. Marked as read before they are, so that news of a change meanwhile is not lost."""
+    key.limits_read = now
+    try:
+        key.limits, key.weight = await database.ask(partial(limits_of, key.record))
+    except Exception:
+        key.limits_read = 0.0
+        raise
+
+
 def read_keys(lookups: list[str]) -> dict[str, KeyRecord]:
     """Records of many keys in one query, by id in hex."""
     with connection.cursor() as cursor:
@@ -185,11 +196,13 @@ def _verified(parts: key_format.KeyParts) -> OpenKey:
         cursor.execute(KEY_QUERY, [parts.lookup])
         row = cursor.fetchone()
     record = check_key(key_record(row) if row else None, parts)
+    limits, weight = limits_of(record)
     key = OpenKey(
         lookup=parts.lookup,
         secret_hash=key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER),
         record=record,
-        limits=limits_of(record),
+        limits=limits,
+        weight=weight,
         tenant=record.tenant_id.hex,
         limits_read=time.monotonic(),
         used=time.monotonic(),
