@@ -1,6 +1,6 @@
 """The room's tables."""
 
-from billing.models.budgets import Budget, BudgetLease, JobHold, ProjectLimits
+from billing.models.budgets import Budget, BudgetLease, JobHold, ProjectLimits, SpendLimit
 from billing.models.catalogue import CatalogueEntry
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
@@ -30,6 +30,7 @@ __all__ = [
     "PeriodClose",
     "ProjectLimits",
     "RatedLine",
+    "SpendLimit",
     "StripeEvent",
     "Subscription",
     "TenantEntitlement",

@@ -22,6 +22,21 @@ class ProjectLimits(ProjectModel):
         return str(self.project_id)
 
 
+class SpendLimit(TenantModel):
+    """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's."""
+
+    prefix = "slim_"
+
+    monthly_nano = models.BigIntegerField(null=True)
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant"], name="billing_spend_limit_once")]
+
+    def __str__(self) -> str:
+        return str(self.monthly_nano)
+
+
 class Budget(TenantModel):
     """One spend limit of a tenant, project or key. Its row is the lock for everything promised under it."""
 
@@ -32,7 +47,7 @@ class Budget(TenantModel):
     epoch = models.BigIntegerField(default=0)
     """The last epoch opened; grows for ever."""
     alerted = models.JSONField(default=dict)
-    """Which thresholds were announced, by period."""
+    """The last threshold announced, with the month and the limit it was one of."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="billing_budget_once")]
@@ -46,6 +61,8 @@ class BudgetLease(TenantModel):
 
     While `open`, and when `closed`, all of `granted_nano` counts as spent. A closed one is `reconciled` once every
     event of it must have arrived; then `spent_nano`, the sum of those events, counts.
+
+    An epoch of no blocks was never at the server: it stands for the calls of a month before a limit was set in it.
     """
 
     class State(models.TextChoices):

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from billing.quotas.limits import CompiledLimits, Limit
+from kit.money import usd
 
 Reason = Literal["rate", "concurrency", "too_large", "spend", "lease"]
 _NEVER, _NO_LEASE, _LEASE_SMALL = -1, -2, -3
@@ -130,6 +131,12 @@ class Denial:
 
 
 _WHOSE = {"tenant": "organization", "project": "project", "key": "API key", "model": "model"}
+_RAISE = {
+    "tenant": "Raise the limit under Billing",
+    "project": "Raise the limit under Settings, Projects",
+    "key": "Use a key with a higher limit",
+    "model": "Raise the limit",
+}
 _NO_RETRY = (b"x-should-retry", b"false")
 
 
@@ -142,8 +149,8 @@ def denial(decision: Decision) -> Denial:
     headers = rate_headers(decision)
     if decision.reason in ("spend", "lease"):
         message = (
-            f"This call would go beyond the monthly spend limit of your {whose} (${limit.cap / 10**9:,.2f}). "
-            "Raise the limit under Billing, or wait for the next billing period."
+            f"This call would go beyond the monthly spend limit of your {whose} ({usd(limit.cap)}). "
+            f"{_RAISE[limit.scope]}, or wait for the next billing period."
         )
         return Denial(402, "insufficient_quota", "budget_exceeded", message, (*headers, _NO_RETRY))
     if decision.reason == "too_large":

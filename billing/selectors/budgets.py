@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from typing import cast
 
 from django.db.models import Q, Sum
 
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
 from billing.periods import bounds, month_of
-from billing.quotas import LimitSet
-from billing.selectors.limits import plan_limit_set, project_limit_set
+from billing.quotas import Limit, LimitSet
+from billing.quotas.limits import Scope
+from billing.selectors.limits import project_limit_set, tenant_limit_set
 from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
+
+FULL = 99
+"""Percent from which a limit counts as reached: what is left carries nothing useful."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,11 +35,17 @@ class BudgetState:
         """What can still be promised; below zero after a cap was lowered."""
         return self.cap_nano - self.promised_nano
 
+    @property
+    def percent(self) -> int:
+        """Whole percent of the limit that is spent; 100 where nothing useful fits any more."""
+        share = self.spent_nano * 100 // self.cap_nano if self.cap_nano else 100
+        return 100 if share >= FULL else share
+
 
 def cap_nano(scope: str, scope_id: str) -> int | None:
     """The monthly spend limit of a scope now, in the caller's tenant scope; None when it has none (or is gone)."""
     if scope == "tenant":
-        return plan_limit_set().spend_nano
+        return tenant_limit_set().spend_nano
     if scope == "project":
         project = project_limit_set(uuid.UUID(hex=scope_id))
         return project.spend_nano if project is not None else None
@@ -63,17 +74,28 @@ def spent_nano(scope: str, scope_id: str, start: dt.datetime, end: dt.datetime, 
     return int(events.aggregate(total=Sum("cost_nano"))["total"] or 0)
 
 
-def budget_month(period: dt.date | None = None) -> BudgetState | None:
-    """The tenant's month; None without a spend limit."""
+def budget_month(*, project_id: uuid.UUID | None = None, period: dt.date | None = None) -> BudgetState | None:
+    """The month of the tenant, or of one of its projects; None without a spend limit."""
     month = month_of(period or now().date())
-    tenant_id = current_tenant_id().hex
-    cap = cap_nano("tenant", tenant_id)
+    scope, scope_id = ("project", project_id.hex) if project_id is not None else ("tenant", current_tenant_id().hex)
+    cap = cap_nano(scope, scope_id)
     if cap is None:
         return None
-    budget = Budget.objects.filter(scope="tenant").first()
-    start, end = bounds(month)
-    spent = spent_nano("tenant", tenant_id, start, end)
+    budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
+    spent = month_spent(project_id=project_id, period=month)
     return BudgetState(cap, promised_nano(budget, month) if budget else spent, spent)
+
+
+def month_spent(*, project_id: uuid.UUID | None = None, period: dt.date | None = None) -> int:
+    """What the tenant, or one of its projects, has used in a month, limit or none."""
+    start, end = bounds(month_of(period or now().date()))
+    scope, scope_id = ("project", project_id.hex) if project_id is not None else ("tenant", "")
+    return spent_nano(scope, scope_id, start, end)
+
+
+def budget_name(scope: str, scope_id: str) -> str:
+    """The name of a spend limit at the quota server, which is also its budget's."""
+    return Limit(cast(Scope, scope), scope_id, "spend", 0).name
 
 
 def _of(scope: str, scope_id: str) -> Q:

@@ -14,18 +14,18 @@ import logging
 import uuid
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Max
 
 from billing.models import Budget, BudgetLease
 from billing.periods import bounds, from_ms, month_of, to_ms
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.quotas.store import LeaseState
-from billing.selectors.budgets import cap_nano, promised_nano, spent_nano
+from billing.selectors.budgets import budget_name, cap_nano, promised_nano, spent_nano
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.metrics import Counter
 from kit.money import NANO
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
 
@@ -146,14 +146,68 @@ def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most:
     return taken or 0
 
 
+def lease_trim(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
+    """Take back what a budget promised beyond a limit that was lowered since, as far as nobody holds it; nano-USD."""
+    with tenant_scope(tenant_id):
+        budget = Budget.objects.filter(name=name).first()
+        cap = cap_nano(budget.scope, budget.scope_id) if budget is not None else None
+        over = promised_nano(budget, month_of(now())) - cap if budget is not None and cap is not None else 0
+    return lease_return(store=store, tenant_id=tenant_id, name=name, at_most=over) if over > 0 else 0
+
+
+def budget_begin(*, scope: str, scope_id: str) -> None:
+    """A limit is set in the middle of a month: what was called before counts under it, as an epoch without blocks.
+
+    It ends when the first lease opens, and is reconciled with the events like any other.
+    """
+    budget, _ = Budget.objects.get_or_create(
+        tenant_id=current_tenant_id(),
+        name=budget_name(scope, scope_id),
+        defaults={"scope": scope, "scope_id": scope_id},
+    )
+    budget = Budget.objects.select_for_update().get(pk=budget.pk)
+    moment = now()
+    period = month_of(moment)
+    _close(budget, to_ms(moment))
+    known = BudgetLease.objects.filter(budget=budget, period=period).aggregate(last=Max("closed_ms"))["last"]
+    since_ms = known if known is not None else to_ms(bounds(period)[0])
+    budget.epoch += 1
+    budget.save(update_fields=["epoch"])
+    BudgetLease.objects.create(
+        budget=budget,
+        period=period,
+        epoch=budget.epoch,
+        granted_nano=spent_nano(scope, scope_id, from_ms(since_ms), moment, calls_only=True),
+        state=BudgetLease.State.CLOSED,
+        opened_ms=since_ms,
+        closed_ms=to_ms(moment),
+    )
+
+
+def budget_end(*, scope: str, scope_id: str) -> None:
+    """A limit is lifted: its lease no longer counts calls."""
+    budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
+    if budget is not None:
+        _close(budget, to_ms(now()))
+
+
+def _close(budget: Budget, closed_ms: int) -> None:
+    BudgetLease.objects.filter(budget=budget, state=BudgetLease.State.OPEN).update(
+        state=BudgetLease.State.CLOSED, closed_ms=closed_ms, updated_at=now()
+    )
+
+
 def lease_refill_all(*, store: QuotaStore) -> int:
-    """Refill what runs low among recently used leases; the scheduled net under the gateways' asking."""
+    """Refill what runs low among recently used leases, and trim what a lowered limit no longer covers; the scheduled
+    net under the gateways' asking."""
     with ops_scope("find leases to refill"):
         recent = BudgetLease.ops.filter(state=BudgetLease.State.OPEN, updated_at__gte=now() - dt.timedelta(hours=1))
         open_now = list(recent.values_list("tenant_id", "budget__scope", "budget__scope_id", "budget__name"))
 
     def refill(lease: tuple[uuid.UUID, str, str, str]) -> int:
         tenant_id, scope, scope_id, name = lease
+        if lease_trim(store=store, tenant_id=tenant_id, name=name):
+            return 0
         return lease_refill(store=store, tenant_id=tenant_id, scope=scope, scope_id=scope_id, name=name, wanted=0)
 
     return for_each("lease_refill", open_now, refill)
@@ -182,7 +236,9 @@ def _reconcile(lease_id: uuid.UUID) -> None:
         return
     start, end = from_ms(lease.opened_ms), from_ms(lease.closed_ms + 1)
     spent = spent_nano(lease.budget.scope, lease.budget.scope_id, start, end, calls_only=True)
+    if lease.blocks == 0:
+        lease.granted_nano = spent
     if spent > lease.granted_nano:
         logger.error("lease %s carried %d nano-USD beyond its grant", lease.pk, spent - lease.granted_nano)
     lease.state, lease.spent_nano, lease.updated_at = BudgetLease.State.RECONCILED, spent, now()
-    lease.save(update_fields=["state", "spent_nano", "updated_at"])
+    lease.save(update_fields=["state", "granted_nano", "spent_nano", "updated_at"])

@@ -1,38 +1,52 @@
-"""Limits an organisation sets for its own projects, below what its plan allows."""
+"""Limits an organisation sets for itself and its projects, below what its plan allows.
+
+They hold at the gateways within seconds (news over Redis, and a re-read every 30 s in case it is lost). A spend limit
+that is lowered takes unspent money back from the quota server, so that the new one holds as exactly as the old.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
-from billing.models import ProjectLimits
+from billing.models import Budget, ProjectLimits, SpendLimit
+from billing.plans import plan_book
+from billing.quotas import QuotaUnavailable
+from billing.selectors.budgets import budget_name
+from billing.selectors.subscriptions import entitlement_for
 from billing.services.entitlements import NEWS
+from billing.services.leases import budget_begin, budget_end, lease_trim
+from billing.services.stores import quota_store
 from kit import redis
 from kit.clock import now
 from kit.errors import BadRequest
+from kit.money import usd
 from tenants import audit
 from tenants.models import Project
+from tenants.scope import current_tenant_id
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano")
-_MOST = {
-    "requests_per_minute": 10**9,
-    "tokens_per_minute": 10**10,
-    "concurrency": 10**6,
-    "monthly_spend_nano": 10**18,
+_SAID = {
+    "requests_per_minute": "{:,} requests per minute",
+    "tokens_per_minute": "{:,} tokens per minute",
+    "concurrency": "{:,} calls at the same time",
 }
 
 
 def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLimits:
-    """Replace a project's own limits, in its tenant's scope; an empty mapping lifts them. Gateways hear of it at once.
+    """Replace a project's own limits, in its tenant's scope; an empty mapping lifts them.
 
-    Values are whole numbers from 0; BadRequest for an unknown name or a value no limit can have.
+    Values are whole numbers from 0 (money in nano-USD). BadRequest for an unknown name, a value no limit can have, or
+    more than the plan allows.
     """
-    for name, value in limits.items():
-        if name not in NAMES:
-            raise BadRequest(f"No limit is called '{name[:40]}'. Limits: {', '.join(NAMES)}.", param=name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST[name]:
-            raise BadRequest(f"'{name}' must be a whole number from 0 to {_MOST[name]:,}.", param=name)
+    _check(limits)
     row = ProjectLimits.objects.select_for_update().filter(project=project).first()
     before = row.limits if row is not None else {}
     if row is None:
@@ -41,5 +55,62 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     row.save()
     if before != row.limits:
         audit.record(action="project.limits_changed", target=project, before=before, after=row.limits)
-        transaction.on_commit(lambda: redis.publish(NEWS, str(project.tenant_id)))
+        _budget_changed("project", project.pk, before.get("monthly_spend_nano"), limits.get("monthly_spend_nano"))
     return row
+
+
+def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
+    """Set what the organisation allows itself to spend in a calendar month (UTC); None lifts it to the plan's limit.
+
+    BadRequest for more than the plan allows. Less than what is spent already is allowed: what costs money is then
+    refused until the month ends.
+    """
+    if monthly_nano is not None:
+        _check({"monthly_spend_nano": monthly_nano})
+    row = SpendLimit.objects.select_for_update().first() or SpendLimit()
+    before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
+    row.save()
+    if before != monthly_nano:
+        audit.record(
+            action="billing.spend_limit_changed",
+            target=row,
+            before={"monthly_spend_nano": before},
+            after={"monthly_spend_nano": monthly_nano},
+        )
+        _budget_changed("tenant", current_tenant_id(), 0, 0)  # the plan's limit was there before and is there after
+    return row
+
+
+def _check(limits: dict[str, Any]) -> None:
+    entitlement = entitlement_for(current_tenant_id())
+    allowed = dataclasses.asdict(entitlement.limits)
+    plan = plan_book().get(entitlement.plan, entitlement.plan_version).name
+    for name, value in limits.items():
+        if name not in NAMES:
+            raise BadRequest(f"No limit is called '{name[:40]}'. Limits: {', '.join(NAMES)}.", param=name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise BadRequest(f"'{name}' must be a whole number, 0 or more.", param=name)
+        if value > allowed[name]:
+            most = _SAID[name].format(allowed[name]) if name in _SAID else f"{usd(allowed[name])} a month"
+            raise BadRequest(
+                f"Your plan, {plan}, allows {most}. Set at most that, or nothing for the plan's limit.", param=name
+            )
+
+
+def _budget_changed(scope: str, scope_id: UUID, before: int | None, after: int | None) -> None:
+    """Under the budget's lock, so that no refill decides by the old limit once this has committed."""
+    tenant_id, name = current_tenant_id(), budget_name(scope, scope_id.hex)
+    Budget.objects.select_for_update().filter(name=name).first()
+    if before is None and after is not None:
+        budget_begin(scope=scope, scope_id=scope_id.hex)
+    elif before is not None and after is None:
+        budget_end(scope=scope, scope_id=scope_id.hex)
+    transaction.on_commit(partial(_take_effect, tenant_id, name))
+
+
+def _take_effect(tenant_id: UUID, name: str) -> None:
+    redis.publish(NEWS, str(tenant_id))
+    try:
+        lease_trim(store=quota_store(), tenant_id=tenant_id, name=name)
+    except QuotaUnavailable:
+        logger.warning("the lease of %s is trimmed by the next sweep: the quota server does not answer", name)

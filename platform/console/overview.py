@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from console.views.base import ConsoleView
 
 DAYS = 30
+WARN_PERCENT = 80
+"""Of the spend limit; from here on the pages say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,20 @@ def context(view: "ConsoleView") -> dict[str, Any]:
     deployments = [d for d in serving.deployments(view.project.pk)[:50] if d.state in serving.ACTIVE]
     moment = now()
     month = UsageFilter(since=moment - dt.timedelta(days=DAYS), until=moment + dt.timedelta(days=1))
+    budget = budgets.budget_month()
     steps = checklist(view, jobs, deployments, calls=usage_totals(wanted=month).requests)
     return {
         "steps": steps,
         "done": sum(step.state == "done" for step in steps),
         "onboarded": all(step.state == "done" for step in steps),
-        "needs": needs(view, jobs, deployments),
+        "needs": [*spend_need(view, budget), *needs(view, jobs, deployments)],
         "running": [running_line(view, job) for job in jobs if not job.is_final][:6],
         "finished": [running_line(view, job) for job in jobs if job.is_final][:5],
         "deployments": [
             {"deployment": d, "name": short_name(d.model), "href": view.project_path("deployment", d.public_id)}
             for d in deployments[:6]
         ],
-        "budget": budgets.budget_month(),
+        "budget": budget,
         "trend": cost_trend(month),
         "busy": any(not job.is_final for job in jobs) or any(d.state == Deployment.State.LOADING for d in deployments),
         "new_job_url": view.project_path("job_new"),
@@ -157,3 +160,15 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
         text = _("The last payment did not go through")
         found.append(Need(text, _("Update the card under Billing."), view.org_path("billing"), "warn"))
     return found[:6]
+
+
+def spend_need(view: "ConsoleView", budget: budgets.BudgetState | None) -> list[Need]:
+    """A word from 80 % of the spend limit on."""
+    if budget is None or budget.percent < WARN_PERCENT:
+        return []
+    href = view.org_path("billing") if view.can("billing.read") else view.org_path("usage")
+    if budget.percent >= 100:
+        detail = _("Calls and jobs that cost money are refused until the month ends or the limit is raised.")
+        return [Need(_("The monthly spend limit is reached"), detail, href, "danger")]
+    text = _("%(percent)s%% of the monthly spend limit is used") % {"percent": budget.percent}
+    return [Need(text, _("At the limit, calls and jobs that cost money are refused."), href, "warn")]

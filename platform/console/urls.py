@@ -64,6 +64,7 @@ urlpatterns = [
     path("o/<slug:org>/billing/checkout", billing.Checkout.as_view(), name="billing_checkout"),
     path("o/<slug:org>/billing/portal", billing.Portal.as_view(), name="billing_portal"),
     path("o/<slug:org>/billing/plan", billing.PlanChange.as_view(), name="billing_plan"),
+    path("o/<slug:org>/billing/limit", billing.SpendLimit.as_view(), name="billing_limit"),
     path("o/<slug:org>/usage/", usage.Usage.as_view(), name="usage"),
     path("o/<slug:org>/usage/csv", usage.UsageCsv.as_view(), name="usage_csv"),
     path("o/<slug:org>/p/<slug:project>/", include(project_patterns)),

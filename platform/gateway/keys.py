@@ -174,7 +174,7 @@ class KeyBook:
 
 
 async def _reread(key: OpenKey, now: float) -> None:
-    """A key's limits as they are now. Marked as read before they are, so that news of a change meanwhile is not lost."""
+    """A key's limits as they are now. Marked as read before they are: news of a change meanwhile is not lost."""
     key.limits_read = now
     try:
         key.limits, key.weight = await database.ask(partial(limits_of, key.record))

@@ -1,4 +1,4 @@
-"""Which limits a key's calls must pass (the tenant's, the project's own, the key's own), and their share of the engine."""
+"""Which limits a key's calls must pass (the tenant's, the project's own, the key's own), and its engine weight."""
 
 from __future__ import annotations
 

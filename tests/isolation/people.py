@@ -89,6 +89,12 @@ POLICIES: dict[str, Policy] = {
         "page", success={"POST": 302}, make=_project, bodies={"POST": lambda ids: {"name": "Renamed"}}
     ),
     f"{SETTINGS}/projects/<str:target>/archive": Policy("page", success={"GET": 200, "POST": 302}, make=_project),
+    f"{SETTINGS}/projects/<str:target>/limits": Policy(
+        "page",
+        success={"GET": 200, "POST": 302},
+        make=_project,
+        bodies={"POST": lambda ids: {"requests_per_minute": "5"}},
+    ),
     f"{SETTINGS}/leave": Policy("page", success={"GET": 200}),
     f"{SETTINGS}/close": Policy(
         "page", success={"GET": 200, "POST": 422}, bodies={"POST": lambda ids: {"confirm_name": "not its name"}}

@@ -15,13 +15,13 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from console.code import Sample
+from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, scopes_of
 from console.showcase import first_call
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import parse_id
-from kit.money import parse_usd
 from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
@@ -69,17 +69,7 @@ class KeyForm(forms.Form):
         label=_("Requests per minute"), required=False, min_value=1, max_value=10**9
     )
     tokens_per_minute = forms.IntegerField(label=_("Tokens per minute"), required=False, min_value=1, max_value=10**12)
-    monthly_spend = forms.CharField(label=_("Spend per month, USD"), required=False, max_length=20)
-
-    def clean_monthly_spend(self) -> int | None:
-        """Nano-USD, or None."""
-        text = self.cleaned_data["monthly_spend"].strip().removeprefix("$").replace(",", "")
-        if not text:
-            return None
-        try:
-            return parse_usd(text)
-        except ValueError as error:
-            raise forms.ValidationError(_("Enter an amount in dollars, for example 50 or 12.50.")) from error
+    monthly_spend = UsdField(label=_("Spend per month, USD"))
 
     def clean(self) -> dict[str, Any]:
         """A choice of scopes needs one."""

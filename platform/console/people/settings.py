@@ -48,7 +48,9 @@ class CloseForm(forms.Form):
     )
 
 
-class _Settings(ConsoleView):
+class SettingsView(ConsoleView):
+    """What the pages under Settings share."""
+
     section = "settings"
     template_name = "console/people/settings.html"
 
@@ -75,7 +77,7 @@ class _Settings(ConsoleView):
         return self.page(context | forms_, status=status)
 
 
-class SettingsPage(_Settings):
+class SettingsPage(SettingsView):
     """Everything on one page."""
 
     required_scopes = {"POST": "tenant.write"}
@@ -93,7 +95,7 @@ class SettingsPage(_Settings):
         return self.listing(422, form=form)
 
 
-class NewProject(_Settings):
+class NewProject(SettingsView):
     """Another project."""
 
     required_scopes = {"POST": "tenant.write"}
@@ -112,7 +114,7 @@ class NewProject(_Settings):
         return project_create(name=name)
 
 
-class RenameProject(_Settings):
+class RenameProject(SettingsView):
     """Another name for a project."""
 
     required_scopes = {"POST": "tenant.write"}
@@ -129,7 +131,7 @@ class RenameProject(_Settings):
         return self.listing(422, bad_project=form)
 
 
-class ArchiveProject(_Settings):
+class ArchiveProject(SettingsView):
     """Close a project."""
 
     required_scopes = {"GET": "tenant.write", "POST": "tenant.write"}
@@ -150,7 +152,7 @@ class ArchiveProject(_Settings):
         return self.done(self.org_path("settings"), said)
 
 
-class Leave(_Settings):
+class Leave(SettingsView):
     """Give up one's own seat."""
 
     template_name = "console/people/leave.html"
@@ -165,7 +167,7 @@ class Leave(_Settings):
         return self.done("/o/", _t("You left %(name)s.") % {"name": self.tenant.name})
 
 
-class Close(_Settings):
+class Close(SettingsView):
     """Close the organisation for everybody."""
 
     required_scopes = {"GET": "tenant.own", "POST": "tenant.own"}

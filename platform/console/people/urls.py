@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from console.people import audit, invitations, keys, mail, members, organisations, profile, settings
+from console.people import audit, invitations, keys, limits, mail, members, organisations, profile, settings
 
 urlpatterns = [
     path("account/", profile.ProfilePage.as_view(), name="account"),
@@ -21,6 +21,11 @@ urlpatterns = [
     path("o/<slug:org>/settings/projects/<str:target>", settings.RenameProject.as_view(), name="project_rename"),
     path(
         "o/<slug:org>/settings/projects/<str:target>/archive", settings.ArchiveProject.as_view(), name="project_archive"
+    ),
+    path(
+        "o/<slug:org>/settings/projects/<str:target>/limits",
+        limits.ProjectLimitsPage.as_view(),
+        name="project_limits",
     ),
     path("o/<slug:org>/settings/leave", settings.Leave.as_view(), name="organisation_leave"),
     path("o/<slug:org>/settings/close", settings.Close.as_view(), name="organisation_close"),

@@ -2,16 +2,20 @@
 
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from billing.models import Subscription
-from billing.plans import Plan
-from billing.selectors import bills, budgets, subscriptions
+from billing.plans import Plan, plan_book
+from billing.selectors import bills, budgets, limits, subscriptions
 from billing.services import subscriptions as services
+from billing.services.limits import spend_limit_set
+from console.fields import UsdField
 from console.views.base import ConsoleView
 from kit.errors import Unprocessable
 
@@ -46,20 +50,25 @@ class Billing(ConsoleView):
             outcome = services.checkout_finish(session_id=session)
             if outcome.status == "complete":
                 return self.done(self.org_path("billing"), _("The plan is active."))
-        response = self.page(self._context())
+        return self.show(LimitForm(initial={"monthly_spend": limits.spend_limit()}))
+
+    def show(self, form: "LimitForm", status: int = 200) -> HttpResponseBase:
+        """The page around the spend limit's form."""
+        response = self.page(self._context() | {"limit_form": form}, status=status)
         response.headers["Content-Security-Policy"] = policy()
         return response
 
     def _context(self) -> dict[str, Any]:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
         current = subscriptions.subscription_current()
-        plan = subscriptions.plan_named(entitlement.plan)
+        plan = plan_book().get(entitlement.plan, entitlement.plan_version)
         return {
             "plan": plan,
             "entitlement": entitlement,
             "subscription": current,
             "customer": subscriptions.customer_current(),
             "budget": budgets.budget_month(),
+            "own_limit": limits.spend_limit(),
             "preview": bills.invoice_preview(),
             "invoices": list(subscriptions.invoices()[:24]),
             "offers": [self._offer(offer, plan, current) for offer in subscriptions.plans_offered()],
@@ -72,6 +81,32 @@ class Billing(ConsoleView):
         if offer.code != plan.code and offer.sold_online:
             action = "change" if current is not None else "subscribe"
         return {"plan": offer, "current": offer.code == plan.code, "action": action}
+
+
+class LimitForm(forms.Form):
+    """What the organisation allows itself to spend in a month; empty for the plan's limit."""
+
+    monthly_spend = UsdField(label=gettext_lazy("Monthly spend limit, USD"))
+    api_names = {"monthly_spend_nano": "monthly_spend"}
+
+
+class SpendLimit(Billing):
+    """Set the organisation's own spend limit."""
+
+    required_scopes = {"GET": "billing.read", "POST": "billing.write"}
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Set it, or lift it to the plan's."""
+        form = LimitForm(request.POST)
+        if form.is_valid():
+            limit = form.cleaned_data["monthly_spend"]
+            if self.attempt(form, lambda: spend_limit_set(monthly_nano=limit)) is not None:
+                said = _("Spend limit saved. It holds within a few seconds.")
+                if limit is None:
+                    said = _("Your own spend limit is lifted; the plan's holds.")
+                return self.done(self.org_path("billing"), said)
+        return self.show(form, 422)
 
 
 class Checkout(ConsoleView):

@@ -1,0 +1,39 @@
+"""Form fields the console needs and Django lacks."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from kit.money import NANO, parse_usd
+
+
+class UsdField(forms.CharField):
+    """An amount in dollars as people write it; clean to nano-USD, and to None when empty."""
+
+    default_error_messages = {"usd": _("Enter an amount in dollars, for example 50 or 12.50.")}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": 20, "required": False, **options})
+
+    def to_python(self, value: Any) -> Any:
+        """Nano-USD of the text; exact."""
+        text = super().to_python(value).strip().removeprefix("$").replace(",", "")
+        if not text:
+            return None
+        try:
+            return parse_usd(text)
+        except ValueError as error:
+            raise forms.ValidationError(self.error_messages["usd"], code="usd") from error
+
+    def prepare_value(self, value: Any) -> Any:
+        """Nano-USD as it would be typed: whole dollars, cents, or as many digits as it has."""
+        if not isinstance(value, int):
+            return value
+        whole, rest = divmod(value, NANO)
+        digits = f"{rest:09}".rstrip("0")
+        return f"{whole}.{digits.ljust(2, '0')}" if digits else str(whole)
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        """A keyboard with a decimal point."""
+        return {**super().widget_attrs(widget), "inputmode": "decimal", "autocomplete": "off"}
