@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings",),
     "completions": ("chat", "completions"),
     "training": ("training",),
+    "storage": ("storage",),
 }
 """Kinds on the wire, and the metered kinds behind each."""
 UNUSED = frozenset(
@@ -194,7 +195,9 @@ class UsageView(TenantAPIView):
 
 
 def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
+    stored = {"x_byte_hours": one.byte_hours} if kind == "storage" else {}
     return {
+        **stored,
         "object": f"organization.usage.{kind}.result",
         "input_tokens": one.input_tokens,
         "output_tokens": one.output_tokens,

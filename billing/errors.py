@@ -1,10 +1,21 @@
 """The room's errors."""
 
-from kit.errors import BadRequest, Conflict, NotFound, PaymentRequired, Unavailable, Unprocessable
+from billing.quotas import Denial
+from kit.errors import ApiError, BadRequest, Conflict, NotFound, PaymentRequired, Unavailable, Unprocessable
 
 
 class BudgetExceeded(PaymentRequired):
     """A spend limit does not cover this."""
+
+
+class CallRefused(ApiError):
+    """A limit or a budget said no to a call; the quota room chose status, words and headers."""
+
+    def __init__(self, denial: Denial) -> None:
+        headers = {name.decode(): value.decode() for name, value in denial.headers}
+        super().__init__(denial.message, code=denial.code, headers=headers)
+        self.status = denial.status  # type: ignore[misc]
+        self.type = denial.type  # type: ignore[misc]
 
 
 class PeriodOpen(Conflict):

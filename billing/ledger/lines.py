@@ -18,6 +18,9 @@ from kit.money import CENT, cents
 ALLOWANCE = "allowance"
 """Key of the line that takes off what the plan includes."""
 
+STORAGE = "storage"
+"""The kind of usage that is counted in byte-hours."""
+
 _NAMES = {
     "classify": "Classification",
     "decisions": "Decisions",
@@ -37,6 +40,7 @@ class Rated(Protocol):
     input_tokens: int
     output_tokens: int
     requests: int
+    byte_hours: int
     posted_nano: int
     invoiced_nano: int
 
@@ -58,10 +62,11 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) 
     for line in rated:
         month = month_of(line.day)
         entry = sums.setdefault((line.kind, base_of(line.model), line.price_version, month), [0, 0])
-        # Late lines were billed in part: their tokens were, too, so only the money of the rest is shown.
-        entry[0] += line.input_tokens + line.output_tokens if line.invoiced_nano == 0 else 0
+        # Late lines were billed in part: their quantity was, too, so only the money of the rest is shown.
+        quantity = line.byte_hours if line.kind == STORAGE else line.input_tokens + line.output_tokens
+        entry[0] += quantity if line.invoiced_nano == 0 else 0
         entry[1] += line.posted_nano - line.invoiced_nano
-    lines = [_line(parts, tokens, amount, period) for parts, (tokens, amount) in sorted(sums.items()) if amount]
+    lines = [_line(parts, quantity, amount, period) for parts, (quantity, amount) in sorted(sums.items()) if amount]
     used = sum(line.amount_nano for line in lines)
     included = max(0, min(allowance_nano, used))
     if included:
@@ -69,11 +74,12 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) 
     return lines
 
 
-def _line(parts: tuple[str, str, str, dt.date], tokens: int, amount: int, period: dt.date) -> BillLine:
+def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, period: dt.date) -> BillLine:
     kind, base, version, month = parts
     late = "" if month == period else f" (late, {month:%Y-%m})"
     key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
-    return BillLine(key, f"{_NAMES.get(kind, kind.title())} · {base}{late}", tokens, "tokens", amount)
+    unit = "byte-hours" if kind == STORAGE else "tokens"
+    return BillLine(key, f"{_NAMES.get(kind, kind.title())} · {base}{late}", quantity, unit, amount)
 
 
 def to_cents(amount_nano: int, carried_nano: int = 0) -> tuple[int, int]:

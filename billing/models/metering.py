@@ -21,6 +21,7 @@ class UsageEvent(TenantModel):
     output_tokens = models.BigIntegerField()
     requests = models.BigIntegerField()
     gpu_ms = models.BigIntegerField()
+    byte_hours = models.BigIntegerField(default=0, db_default=0)
     price_version = models.CharField(max_length=40)
     cost_nano = models.BigIntegerField()
     occurred_at = models.DateTimeField()
@@ -31,11 +32,15 @@ class UsageEvent(TenantModel):
         indexes = [
             models.Index(fields=["tenant", "occurred_at"], name="billing_usage_when"),
             models.Index(fields=["tenant", "request_id"], name="billing_usage_request"),
+            models.Index(
+                fields=["tenant", "occurred_at"], name="billing_usage_stored", condition=models.Q(kind="storage")
+            ),
+            models.Index(fields=["occurred_at"], name="billing_usage_measured", condition=models.Q(kind="storage")),
         ]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(input_tokens__gte=0, output_tokens__gte=0, requests__gte=0, gpu_ms__gte=0)
-                & models.Q(cost_nano__gte=0),
+                & models.Q(byte_hours__gte=0, cost_nano__gte=0),
                 name="billing_usage_not_negative",
             )
         ]
@@ -71,6 +76,7 @@ class UsageHour(TenantModel):
     output_tokens = models.BigIntegerField()
     requests = models.BigIntegerField()
     gpu_ms = models.BigIntegerField()
+    byte_hours = models.BigIntegerField(default=0, db_default=0)
     cost_nano = models.BigIntegerField()
     events = models.BigIntegerField()
     computed_at = models.DateTimeField(default=now)
@@ -105,6 +111,7 @@ class RatedLine(TenantModel):
     output_tokens = models.BigIntegerField()
     requests = models.BigIntegerField()
     gpu_ms = models.BigIntegerField()
+    byte_hours = models.BigIntegerField(default=0, db_default=0)
     amount_nano = models.BigIntegerField()
     posted_nano = models.BigIntegerField(default=0)
     invoiced_nano = models.BigIntegerField(default=0)

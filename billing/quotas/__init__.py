@@ -12,13 +12,14 @@ but can never admit more than was leased.
 """
 
 from billing.quotas.compile import LimitSet, limits_for
-from billing.quotas.decision import Decision, Denial, denial, rate_headers
+from billing.quotas.decision import AWAY, Decision, Denial, denial, rate_headers
 from billing.quotas.errors import LimitError, QuotaProtocolError, QuotaUnavailable
 from billing.quotas.gate import QuotaGate, Ticket
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.store import AsyncQuotaStore, QuotaStore
 
 __all__ = [
+    "AWAY",
     "AsyncQuotaStore",
     "CompiledLimits",
     "Decision",

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from uuid import UUID
 
-from billing.quotas.limits import MINUTE_MS, CompiledLimits, Limit, Scope
+from billing.quotas.limits import MAX_CAP, MINUTE_MS, CompiledLimits, Kind, Limit, Scope
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,15 +50,16 @@ class LimitSet:
 def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
     if allowed is None:
         return []
-    found = []
-    if allowed.requests_per_minute is not None:
-        found.append(Limit(scope, scope_id, "requests", allowed.requests_per_minute, MINUTE_MS))
-    if allowed.tokens_per_minute is not None:
-        found.append(Limit(scope, scope_id, "tokens", allowed.tokens_per_minute, MINUTE_MS))
-    if allowed.concurrency is not None:
-        found.append(Limit(scope, scope_id, "concurrency", allowed.concurrency))
-    if allowed.spend_nano is not None:
-        found.append(Limit(scope, scope_id, "spend", allowed.spend_nano))
+    found: list[Limit] = []
+
+    def add(kind: Kind, cap: int | None) -> None:
+        if cap is not None:  # a cap beyond what can be counted exactly is no cap anybody can reach
+            found.append(Limit(scope, scope_id, kind, min(cap, MAX_CAP[kind]), MINUTE_MS))
+
+    add("requests", allowed.requests_per_minute)
+    add("tokens", allowed.tokens_per_minute)
+    add("concurrency", allowed.concurrency)
+    add("spend", allowed.spend_nano)
     return found
 
 

@@ -169,3 +169,13 @@ def denial(decision: Decision) -> Denial:
         f"Retry in {duration(wait)}."
     )
     return Denial(429, limit.kind, "rate_limit_exceeded", message, (*headers, *retry))
+
+
+AWAY = Denial(
+    503,
+    "server_error",
+    "quota_unavailable",
+    "The quota service does not answer, so this call was not started and costs nothing. Retry in a second.",
+    ((b"retry-after", b"1"),),
+)
+"""What a call that costs money is told while the quota server is away."""

@@ -45,7 +45,7 @@ from billing.metering.events import UsageEvent, event_id
 from billing.metering.spool import SpoolError, SpoolWriter
 from billing.prices import PriceBooks, PriceVersion, Usage, rate
 from billing.prices.rating import Price
-from billing.quotas.decision import Decision, Denial, denial, rate_headers
+from billing.quotas.decision import AWAY, Decision, Denial, denial, rate_headers
 from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
@@ -54,13 +54,6 @@ from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
 _LEASE_WAIT_SECONDS = 2.0
 _BOOK_SECONDS = 30.0
-_AWAY = Denial(
-    503,
-    "server_error",
-    "quota_unavailable",
-    "The quota service does not answer, so this call was not started and costs nothing. Retry in a second.",
-    ((b"retry-after", b"1"),),
-)
 
 
 @dataclasses.dataclass(slots=True)
@@ -243,7 +236,7 @@ class QuotaGate:
 
     def _without_server(self, ticket: Ticket, limits: CompiledLimits, requests: int, tokens: int) -> Ticket:
         if ticket.reserved_nano > 0 and limits.indices("spend"):
-            ticket.denial = _AWAY
+            ticket.denial = AWAY
             return ticket
         blocked, wait_ms, remaining = self._local.take(limits, requests=requests, tokens=tokens)
         decision = Decision(blocked is None, ticket.request_id, _wall_ms(), limits, remaining, local=True)

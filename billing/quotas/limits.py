@@ -28,7 +28,7 @@ Scope = Literal["tenant", "project", "key", "model"]
 MINUTE_MS = 60_000
 _UNITS = {"requests": 1, "tokens": 2}
 # Lua counts in doubles: cap x window must stay an exact integer with room for a debt of as much again.
-_MAX_CAP = {"requests": 10**9, "tokens": 10**10, "concurrency": 10**6, "spend": 10**18}
+MAX_CAP = {"requests": 10**9, "tokens": 10**10, "concurrency": 10**6, "spend": 10**18}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Limit:
     window_ms: int = MINUTE_MS
 
     def __post_init__(self) -> None:
-        if self.cap < 0 or self.cap > _MAX_CAP[self.kind]:
-            raise LimitError(f"cap {self.cap} of a {self.kind} limit is outside 0..{_MAX_CAP[self.kind]}")
+        if self.cap < 0 or self.cap > MAX_CAP[self.kind]:
+            raise LimitError(f"cap {self.cap} of a {self.kind} limit is outside 0..{MAX_CAP[self.kind]}")
         if self.kind in _UNITS and (self.window_ms < 1 or self.cap * self.window_ms > 10**15):
             raise LimitError(f"{self.cap} {self.kind} per {self.window_ms} ms cannot be counted exactly")
 

@@ -56,21 +56,32 @@ def cap_nano(scope: str, scope_id: str) -> int | None:
 
 
 def promised_nano(budget: Budget, period: dt.date) -> int:
-    """What of a budget's month is promised: leases in full until reconciled, holds in full until they end."""
+    """What of a budget's month is promised: leases in full until reconciled, holds in full until they end, and what
+    storage has cost."""
     leases = BudgetLease.objects.filter(budget=budget, period=period)
     unknown = leases.exclude(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("granted_nano"))["total"] or 0
     known = leases.filter(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("spent_nano"))["total"] or 0
     holds = JobHold.objects.filter(_of(budget.scope, budget.scope_id), period=period)
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
-    return int(unknown + known + held + spent)
+    start, end = bounds(period)
+    stored = spent_nano(budget.scope, budget.scope_id, start, end, kind="storage")
+    return int(unknown + known + held + spent) + stored
 
 
-def spent_nano(scope: str, scope_id: str, start: dt.datetime, end: dt.datetime, *, calls_only: bool = False) -> int:
-    """Cost of the events of a scope admitted in [start, end); `calls_only` leaves out what job holds carry."""
+NOT_CALLS = ("training", "storage")
+"""Kinds that no lease carries: jobs hold their money, storage takes what is free."""
+
+
+def spent_nano(
+    scope: str, scope_id: str, start: dt.datetime, end: dt.datetime, *, calls_only: bool = False, kind: str = ""
+) -> int:
+    """Cost of the events of a scope admitted in [start, end): all, those that leases carry, or those of one kind."""
     events = UsageEvent.objects.filter(_of(scope, scope_id), occurred_at__gte=start, occurred_at__lt=end)
     if calls_only:
-        events = events.exclude(kind="training")
+        events = events.exclude(kind__in=NOT_CALLS)
+    if kind:
+        events = events.filter(kind=kind)
     return int(events.aggregate(total=Sum("cost_nano"))["total"] or 0)
 
 

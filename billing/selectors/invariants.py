@@ -46,7 +46,15 @@ def events_are_priced_right() -> Iterator[str]:
     """No event costs more than its own price version says, nor less than nothing."""
     books = price_books()
     for event in UsageEvent.objects.iterator(chunk_size=2000):
-        usage = Usage(event.kind, event.model, event.input_tokens, event.output_tokens, event.requests, event.gpu_ms)
+        usage = Usage(
+            kind=event.kind,
+            model=event.model,
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            requests=event.requests,
+            machine_ms=event.gpu_ms,
+            byte_hours=event.byte_hours,
+        )
         ceiling = rate(usage, books.get(event.price_version))
         if not 0 <= event.cost_nano <= ceiling:
             yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"
@@ -54,7 +62,7 @@ def events_are_priced_right() -> Iterator[str]:
 
 def hours_are_sums_of_events() -> Iterator[str]:
     """Each clean hour is the sum of its events, to the token and the nano."""
-    fields = ("input_tokens", "output_tokens", "requests", "gpu_ms", "cost_nano")
+    fields = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano")
     dirty = set(DirtyHour.objects.values_list("hour", flat=True))
     truth: dict[dt.datetime, list[int]] = defaultdict(lambda: [0] * len(fields))
     for row in UsageEvent.objects.values_list("occurred_at", *fields).iterator(chunk_size=5000):

@@ -35,6 +35,8 @@ class UsageFilter:
     project_ids: Collection[uuid.UUID] = ()
     key_ids: Collection[uuid.UUID] = ()
     models: Collection[str] = ()
+    without_key: bool = False
+    """Only what came without an API key: the playground, jobs from the console, storage."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class UsageSum:
     output_tokens: int
     requests: int
     gpu_ms: int
+    byte_hours: int
     cost_nano: int
     project_id: uuid.UUID | None = None
     key_id: uuid.UUID | None = None
@@ -74,6 +77,7 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
             sum_output=Sum("output_tokens"),
             sum_requests=Sum("requests"),
             sum_gpu=Sum("gpu_ms"),
+            sum_stored=Sum("byte_hours"),
             sum_cost=Sum("cost_nano"),
         )
         .order_by("start", *by)
@@ -85,6 +89,7 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
             output_tokens=int(row["sum_output"]),
             requests=int(row["sum_requests"]),
             gpu_ms=int(row["sum_gpu"]),
+            byte_hours=int(row["sum_stored"]),
             cost_nano=int(row["sum_cost"]),
             **{name: row[name] for name in by},
         )
@@ -102,6 +107,8 @@ def _filtered(rows: QuerySet[Any], wanted: UsageFilter, moment: str) -> QuerySet
     ):
         if values:
             rows = rows.filter(**{f"{field}__in": list(values)})
+    if wanted.without_key:
+        rows = rows.filter(key_id=None)
     return rows
 
 

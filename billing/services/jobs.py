@@ -48,7 +48,7 @@ def job_reserve(
     if existing is not None:
         return existing
     moment = now()
-    for budget in _budgets(project_id, key_id):
+    for budget in budgets_lock(project_id, key_id):
         _require(budget, ceiling_nano, store or quota_store())
     hold: JobHold = JobHold.objects.create(
         job_id=job_id,
@@ -66,7 +66,7 @@ def job_extend(*, job_id: uuid.UUID, ceiling_nano: int, store: QuotaStore | None
     more = ceiling_nano - hold.reserved_nano
     if hold.state != JobHold.State.HELD or more <= 0:
         return hold
-    for budget in _budgets(hold.project_id, hold.key_id):
+    for budget in budgets_lock(hold.project_id, hold.key_id):
         _require(budget, more, store or quota_store())
     hold.reserved_nano = ceiling_nano
     hold.save(update_fields=["reserved_nano"])
@@ -106,7 +106,7 @@ def _hold(job_id: uuid.UUID) -> JobHold:
     return hold
 
 
-def _budgets(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget]:
+def budgets_lock(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget]:
     """The locked budgets that cover a job, in one order for everybody."""
     scopes = [("tenant", current_tenant_id().hex), ("project", project_id.hex)]
     if key_id is not None:

@@ -30,24 +30,25 @@ BUSY_SECONDS = 6
 
 _HOUR_SQL = """
 INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
-    output_tokens, requests, gpu_ms, cost_nano, events, computed_at)
+    output_tokens, requests, gpu_ms, byte_hours, cost_nano, events, computed_at)
 SELECT gen_random_uuid(), tenant_id, project_id, key_id, model, kind, price_version, %(hour)s, sum(input_tokens),
-    sum(output_tokens), sum(requests), sum(gpu_ms), sum(cost_nano), count(*), clock_timestamp()
+    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), count(*), clock_timestamp()
 FROM billing_usageevent
 WHERE tenant_id = %(tenant)s AND occurred_at >= %(hour)s AND occurred_at < %(end)s
 GROUP BY tenant_id, project_id, key_id, model, kind, price_version
 """
 _DAY_SQL = """
 INSERT INTO billing_ratedline AS line (id, tenant_id, project_id, model, kind, price_version, day, input_tokens,
-    output_tokens, requests, gpu_ms, amount_nano, posted_nano, invoiced_nano, rated_at)
+    output_tokens, requests, gpu_ms, byte_hours, amount_nano, posted_nano, invoiced_nano, rated_at)
 SELECT gen_random_uuid(), tenant_id, project_id, model, kind, price_version, %(day)s, sum(input_tokens),
-    sum(output_tokens), sum(requests), sum(gpu_ms), sum(cost_nano), 0, 0, clock_timestamp()
+    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), 0, 0, clock_timestamp()
 FROM billing_usagehour
 WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
 GROUP BY tenant_id, project_id, model, kind, price_version
 ON CONFLICT (tenant_id, day, project_id, model, kind, price_version) DO UPDATE SET
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, requests = excluded.requests,
-    gpu_ms = excluded.gpu_ms, amount_nano = excluded.amount_nano, rated_at = excluded.rated_at
+    gpu_ms = excluded.gpu_ms, byte_hours = excluded.byte_hours, amount_nano = excluded.amount_nano,
+    rated_at = excluded.rated_at
 """
 
 
@@ -60,7 +61,8 @@ def usage_record(
     cost_nano: int | None = None,
     occurred_at: dt.datetime | None = None,
 ) -> UsageEvent:
-    """Record one usage inside the caller's tenant scope and transaction (training jobs do; calls go by file).
+    """Record one usage inside the caller's tenant scope and transaction (jobs, storage and the
+    playground do; calls go by file).
 
     The same request and kind again returns the first event. `cost_nano` may only lower the rated price (a ceiling).
     """
@@ -83,6 +85,7 @@ def usage_record(
                 output_tokens=usage.output_tokens,
                 requests=usage.requests,
                 gpu_ms=usage.machine_ms,
+                byte_hours=usage.byte_hours,
                 price_version=book.version,
                 cost_nano=cost,
                 occurred_at=moment,

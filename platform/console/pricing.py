@@ -12,6 +12,8 @@ from billing.prices import PriceVersion, Usage, price_books, rate
 from kit.clock import now
 from kit.money import usd
 
+HOURS_OF_MONTH = 730
+"""What is called a month where storage is priced by the hour."""
 DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
 
 
@@ -50,7 +52,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
     def cost(kind: str) -> str:
         return usd(rate(Usage(kind=kind, model="default", input_tokens=million, requests=0), book))
 
-    month = book.price("storage", "default").gigabyte_hour * 730
+    month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     return [
         UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)")),
         UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),

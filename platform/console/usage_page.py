@@ -20,6 +20,8 @@ from tenants.models import ApiKey
 SPANS = {7: gettext_lazy("7 days"), 30: gettext_lazy("30 days"), 90: gettext_lazy("90 days")}
 GROUPS = {"model": gettext_lazy("model"), "key": gettext_lazy("key"), "kind": gettext_lazy("kind")}
 FIELD = {"model": "model", "key": "key_id", "kind": "kind"}
+WITHOUT_KEY = "none"
+"""In place of a key in the address: what came without one."""
 TONES = 5
 """Named parts of a bar; the rest are folded into one."""
 
@@ -55,7 +57,7 @@ class Question:
     def filter(self) -> UsageFilter:
         """For the selectors; a key that makes no sense matches nothing."""
         keys: list[uuid.UUID] = []
-        if self.key:
+        if self.key and self.key != WITHOUT_KEY:
             try:
                 keys = [uuid.UUID(hex=self.key)]
             except ValueError:
@@ -64,6 +66,7 @@ class Question:
             since=dt.datetime.combine(self.first, dt.time(), dt.UTC),
             until=dt.datetime.combine(self.last + dt.timedelta(days=1), dt.time(), dt.UTC),
             key_ids=keys,
+            without_key=self.key == WITHOUT_KEY,
         )
 
 
@@ -83,10 +86,10 @@ class Names:
             projects={p.pk: p.name for p in tenants.projects()},
         )
 
-    def key(self, key_id: uuid.UUID | None) -> str:
-        """A key's name; calls from the console have none."""
+    def key(self, key_id: uuid.UUID | None, kind: str | None) -> str:
+        """A key's name; what came without one is called by where it came from."""
         if key_id is None:
-            return _("no key")
+            return {"training": _("Jobs from the console"), "storage": _("Storage")}.get(kind or "", _("Playground"))
         return dict(self.keys).get(key_id.hex, _("deleted key"))
 
 
@@ -97,6 +100,7 @@ class Line:
     name: str
     calls: int = 0
     tokens: int = 0
+    byte_hours: int = 0
     cost: int = 0
 
 
@@ -112,13 +116,15 @@ class Answer:
 def group_name(row: UsageSum, by: str, names: Names) -> str:
     """What a sum is called in a grouping."""
     if by == "key":
-        return names.key(row.key_id)
+        return names.key(row.key_id, row.kind)
+    if row.kind == "storage":
+        return _("Storage")
     return str((row.model if by == "model" else row.kind) or "–")
 
 
 def answer(wanted: Question, names: Names) -> Answer:
     """Sums for the page."""
-    sums = usage_sums(wanted=wanted.filter(), width="1d", by=[FIELD[wanted.by]])
+    sums = usage_sums(wanted=wanted.filter(), width="1d", by=list(dict.fromkeys((FIELD[wanted.by], "kind"))))
     rows: dict[str, Line] = {}
     cells: dict[tuple[dt.date, str], int] = defaultdict(int)
     total = Line(_("Total"))
@@ -127,6 +133,7 @@ def answer(wanted: Question, names: Names) -> Answer:
         for line in (rows.setdefault(name, Line(name)), total):
             line.calls += one.requests
             line.tokens += one.input_tokens + one.output_tokens
+            line.byte_hours += one.byte_hours
             line.cost += one.cost_nano
         cells[one.start.date(), name] += one.cost_nano
     ordered = sorted(rows.values(), key=lambda line: (-line.cost, -line.calls, line.name))
@@ -157,10 +164,11 @@ def lines(wanted: Question, names: Names) -> list[list[Any]]:
             one.start.date().isoformat(),
             one.model,
             one.kind,
-            names.key(one.key_id),
+            names.key(one.key_id, one.kind),
             one.requests,
             one.input_tokens,
             one.output_tokens,
+            one.byte_hours,
             str(Decimal(one.cost_nano) / NANO),
         ]
         for one in sums

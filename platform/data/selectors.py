@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow.parquet as pq
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
 from data.errors import VersionNotReady
 from data.findings import Collector
@@ -39,6 +39,16 @@ def findings(file: File, *, level: str | None = None) -> QuerySet[Finding]:
     """A file's findings, the most important first."""
     found = Finding.objects.filter(file=file).order_by("position")
     return found.filter(level=level) if level else found
+
+
+def stored_bytes() -> dict[UUID, int]:
+    """Bytes each project of the scope's tenant keeps: files, and versions of datasets, deleted ones left out."""
+    found: dict[UUID, int] = {}
+    versions = DatasetVersion.objects.filter(state=DatasetVersion.State.READY, dataset__deleted_at=None)
+    for rows in (File.objects.filter(deleted_at=None), versions):
+        for project_id, size in rows.order_by().values_list("project_id").annotate(total=Sum("bytes")):
+            found[project_id] = found.get(project_id, 0) + int(size)
+    return found
 
 
 def upload_get(project_id: UUID, public_id: object) -> Upload:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from data.errors import FileInUse
 from data.models import DatasetVersion, File, Upload, UploadPart, VersionSource
 from data.services.files import file_delete, file_process
+from data.services.storage import storage_measure
 from data.services.uploads import upload_close
 from data.services.versions import version_write
 from kit import outbox, storage
@@ -20,7 +21,7 @@ from tenants.tasks import tenant_task
 LOST = timedelta(minutes=2)
 BATCH = 200
 
-SCHEDULE = {"data.sweep": 60}
+SCHEDULE = {"data.sweep": 60, "data.storage_measure": 300}
 
 
 @shared_task(name="data.file_process")
@@ -78,3 +79,9 @@ def sweep() -> int:
                 with contextlib.suppress(FileInUse):  # a version is being written from it: the next sweep tries again
                     file_delete(file=file)
     return len(waiting) + len(over) + len(dead)
+
+
+@shared_task(name="data.storage_measure")
+def measure() -> int:
+    """Measure what is stored, for the bill: the first look in an hour counts."""
+    return storage_measure()

@@ -36,6 +36,10 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", {label: place for place, label in enumerate(self.labels)})
 
+    def tokens_at_most(self, texts: list[str]) -> int:
+        """Tokens that texts can have: none is shorter than a byte, two are added, what is over the limit is cut."""
+        return sum(min(len(text.encode()) + 2, self.max_length) for text in texts)
+
     def require_labels(self) -> None:
         """BadRequest for a base: only a trained model knows labels."""
         if not self.labels:

@@ -3,12 +3,15 @@
 import datetime as dt
 import logging
 from array import array
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from billing.selectors.limits import tenant_allowance
+from billing.services.calls import call_metered
 from inference.client import BlockingClient
 from inference.errors import BadArtefact, EngineError
 from kit import outbox
@@ -151,16 +154,33 @@ def deployments_sweep() -> int:
     return len(waiting)
 
 
-def prediction_try(*, deployment: Deployment, texts: list[str]) -> list[list[tuple[str, float]]]:
-    """Probabilities for a few texts, likeliest first, for the console's own pages. Raises EngineError."""
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Probabilities of each text, likeliest first, and what they took."""
+
+    rows: list[list[tuple[str, float]]]
+    tokens: int
+    cost_nano: int
+
+
+def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
+    """Classify a few texts for the console's own pages: limited, metered and billed as a call without a key.
+
+    Raises CallRefused before anything runs, and EngineError, which costs nothing.
+    """
     route = routes.route_of(deployment)
-    tenant = deployment.tenant_id.hex
-    with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
-        engine.load(tenant=tenant, model=route.version, folder=route.folder, sha256=route.sha256)
-        result = engine.classify(tenant=tenant, model=route.version, texts=texts)
+    tenant, weight = deployment.tenant_id.hex, tenant_allowance()[1]
+    tokens = route.tokens_at_most(texts)
+    with call_metered(project_id=deployment.project_id, kind="classify", model=route.model, tokens=tokens) as meter:
+        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
+            engine.load(tenant=tenant, model=route.version, folder=route.folder, sha256=route.sha256)
+            result = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
+        used = sum(min(length, result.limit) for length in result.lengths)
+        meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
     flat = array("f", result.probabilities).tolist()
     rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
-    return [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+    ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+    return Prediction(ordered, used, meter.event.cost_nano if meter.event is not None else 0)
 
 
 def _loading(deployment_id: UUID, *, lock: bool) -> Deployment | None:

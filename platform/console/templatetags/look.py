@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from django.utils.translation import ngettext
 
 from console import charts
 from console.code import highlighted
+from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State
 from kit.money import CENT
 from kit.money import usd as format_usd
@@ -22,6 +24,7 @@ from kit.money import usd as format_usd
 register = template.Library()
 NBSP = "\u00a0"
 NOTHING = "–"
+GIGABYTE = 10**9
 
 
 @register.filter
@@ -72,6 +75,18 @@ def size(value: Any) -> str:
     shown = round(amount, 1)
     whole = unit == "B" or amount >= 10 or shown == int(shown)
     return f"{formats.number_format(round(amount) if whole else shown)}{NBSP}{unit}"
+
+
+@register.filter
+def gb_months(byte_hours: Any) -> str:
+    """Storage as `1.2 GB-months`, a month having 730 hours; little of it keeps the digits that say something."""
+    if byte_hours in (None, ""):
+        return NOTHING
+    amount = Decimal(int(byte_hours)) / (GIGABYTE * HOURS_OF_MONTH)
+    places = 1 if amount >= 10 else 2 if amount >= 1 else 4
+    if 0 < amount < Decimal("0.0001"):
+        return f"<{formats.number_format(Decimal('0.0001'))}{NBSP}{_('GB-months')}"
+    return f"{formats.number_format(amount, decimal_pos=places)}{NBSP}{_('GB-months')}"
 
 
 @register.filter

@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.errors import CallRefused
 from billing.selectors.usage import UsageFilter, usage_totals
 from console import showcase
 from console.paging import page_number, page_of
@@ -159,7 +160,7 @@ class PlaygroundForm(forms.Form):
 
 
 class Playground(ConsoleView):
-    """Try a deployment. Console calls are not billed."""
+    """Try a deployment: a call like any other, limited, metered and billed, without a key."""
 
     section = "playground"
     required_scopes = {"GET": "deployments.read", "POST": "inference"}
@@ -181,10 +182,14 @@ class Playground(ConsoleView):
         found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
         began = time.perf_counter()
         try:
-            pairs = services.prediction_try(deployment=found, texts=[form.cleaned_data["text"]])[0]
+            answer = services.prediction_try(deployment=found, texts=[form.cleaned_data["text"]])
+        except CallRefused as error:
+            form.add_error(None, error.message)
+            return self._show(form, live, status=error.status)
         except EngineError:
-            form.add_error(None, _("The engine did not answer. It is our fault and it is logged. Try again."))
+            form.add_error(None, _("The engine did not answer. It is our fault, it is logged, and it costs nothing."))
             return self._show(form, live, status=503)
+        pairs = answer.rows[0]
         threshold = form.cleaned_data["threshold"]
         result = {
             "pairs": [{"label": label, "probability": p} for label, p in pairs[:SHOWN_CLASSES]],
@@ -192,6 +197,8 @@ class Playground(ConsoleView):
             "best": pairs[0],
             "abstains": threshold is not None and pairs[0][1] < threshold,
             "ms": round((time.perf_counter() - began) * 1000),
+            "tokens": answer.tokens,
+            "cost": answer.cost_nano,
         }
         return self._show(form, live, result=result, text=form.cleaned_data["text"], chosen=found)
 
@@ -215,6 +222,8 @@ class Playground(ConsoleView):
         chosen: Deployment | None = None,
     ) -> HttpResponseBase:
         chosen = chosen or next((d for d in live if d.public_id == form["deployment"].value()), None)
+        if self.request.headers.get("hx-request"):
+            status = 200  # with an error status htmx would leave the page as it is, and the error unseen
         first = (text or "where is my refund").splitlines()[0][:120]
         return self.page(
             {

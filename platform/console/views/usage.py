@@ -5,9 +5,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from billing.selectors import bills
 from console import usage_page
 from console.csvs import csv_response
+from console.pricing import HOURS_OF_MONTH, current_book
 from console.views.base import ConsoleView
+from data.limits import room_for
 from kit.clock import now
 
 
@@ -26,6 +29,10 @@ class Usage(ConsoleView):
         return self.page(
             {
                 "question": wanted,
+                "room": room_for(self.tenant.pk),
+                "storage_price": current_book().price("storage", "default").gigabyte_hour * HOURS_OF_MONTH,
+                "allowance": bills.allowance_nano(),
+                "without_key": usage_page.WITHOUT_KEY,
                 "answer": answer,
                 "keys": names.keys,
                 "projects": names.projects,
@@ -47,6 +54,6 @@ class UsageCsv(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
         wanted = usage_page.Question.read(request.GET, today=now().date())
-        head = ["day", "model", "kind", "key", "calls", "input_tokens", "output_tokens", "cost_usd"]
+        head = ["day", "model", "kind", "key", "calls", "input_tokens", "output_tokens", "byte_hours", "cost_usd"]
         lines: list[list[Any]] = usage_page.lines(wanted, usage_page.Names.of_scope())
         return csv_response(f"usage-{wanted.first}-{wanted.last}.csv", head, lines)

@@ -1,0 +1,130 @@
+"""A call from inside the house (the playground), metered as the gateway meters: reserve, work, usage event, settle.
+
+    with call_metered(project_id=…, kind="classify", model=name, tokens=upper_bound) as meter:
+        result = engine…
+        meter.note(input_tokens=…, machine_ms=…)
+
+It has no key, so the limits of tenant and project apply. Its usage event is written in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import uuid
+from collections.abc import Iterator
+
+from django.db import connections
+
+from billing.errors import CallRefused
+from billing.models import UsageEvent
+from billing.periods import from_ms
+from billing.prices import Usage, price_books
+from billing.quotas import AWAY, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial, limits_for
+from billing.quotas.limits import Limit
+from billing.selectors.limits import project_limit_set, tenant_limit_set
+from billing.services.leases import lease_refill
+from billing.services.metering import usage_record
+from billing.services.stores import quota_store
+from kit.clock import now
+from kit.ids import new_id, public_id
+from tenants.scope import current_tenant_id
+
+REFILL_SECONDS = 2.0
+TRIES = 3
+"""In a burst others may take the block that was fetched for this call."""
+
+
+@dataclasses.dataclass(slots=True)
+class Meter:
+    """What a call took; `event` is there once it is recorded."""
+
+    used: Usage
+    noted: bool = False
+    event: UsageEvent | None = None
+
+    def note(self, *, input_tokens: int, machine_ms: int) -> None:
+        """The work is done and took this much."""
+        self.used = dataclasses.replace(self.used, input_tokens=input_tokens, machine_ms=machine_ms)
+        self.noted = True
+
+
+@contextlib.contextmanager
+def call_metered(
+    *, project_id: uuid.UUID, kind: str, model: str, tokens: int, store: QuotaStore | None = None
+) -> Iterator[Meter]:
+    """Hold the price of `tokens` at most, let the caller work, charge what it noted. In the tenant's scope.
+
+    CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing, costs nothing.
+    """
+    store = store or quota_store()
+    tenant_id, request_id = current_tenant_id(), public_id("req_", new_id())
+    price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
+    nano = tokens * price.input_token + price.request
+    limits = limits_for(
+        tenant_id=tenant_id,
+        plan=tenant_limit_set(),
+        project_id=project_id,
+        project=project_limit_set(project_id),
+    )
+    decision = _admit(store, limits, request_id, tokens=tokens, nano=nano)
+    meter = Meter(Usage(kind, model))
+    try:
+        yield meter
+    finally:
+        if meter.noted:
+            meter.event = usage_record(
+                request_id=request_id,
+                usage=meter.used,
+                project_id=project_id,
+                key_id=None,
+                cost_nano=nano,
+                occurred_at=from_ms(decision.now_ms),
+            )
+        with contextlib.suppress(QuotaUnavailable):  # the sweeper finds the event, or the reservation's end
+            if meter.event is None:
+                store.release(tenant_id, request_id)
+            else:
+                spent = meter.event.cost_nano
+                store.settle(tenant_id, request_id, tokens=meter.used.input_tokens, nano=spent)
+
+
+def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, *, tokens: int, nano: int) -> Decision:
+    for _ in range(TRIES):
+        try:
+            decision = store.reserve(limits, request_id, tokens=tokens, nano=nano)
+        except QuotaUnavailable as error:
+            raise CallRefused(AWAY) from error
+        if decision.allowed:
+            return decision
+        if not (decision.wants_lease and all(_refilled(store, limits, limit, nano) for limit in decision.low)):
+            break
+    raise CallRefused(denial(decision))
+
+
+def _refilled(store: QuotaStore, limits: CompiledLimits, limit: Limit, nano: int) -> bool:
+    """A block of money for a budget. On a thread of its own, because the debit must commit before the block is sent,
+    whatever becomes of the caller's transaction."""
+    got: list[bool] = []
+
+    def work() -> None:
+        try:
+            got.append(
+                lease_refill(
+                    store=store,
+                    tenant_id=limits.tenant_id,
+                    scope=limit.scope,
+                    scope_id=limit.scope_id,
+                    name=limit.name,
+                    wanted=nano,
+                )
+            )
+        finally:
+            store.close()  # this thread's line
+            connections.close_all()
+
+    thread = threading.Thread(target=work, name="lease-refill", daemon=True)
+    thread.start()
+    thread.join(REFILL_SECONDS)
+    return bool(got and got[0])
