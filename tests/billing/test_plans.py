@@ -36,6 +36,11 @@ def test_the_plans_of_today_grow_in_every_limit() -> None:
         assert smaller.features <= larger.features
 
 
+def test_a_plan_published_before_weights_weighs_one() -> None:
+    assert BOOK.get("enterprise", 1).limits.engine_weight == 1
+    assert [plan.limits.engine_weight for plan in BOOK.offered()] == [1, 2, 4, 8]
+
+
 def test_only_plans_with_a_price_are_sold_online() -> None:
     assert [plan.code for plan in BOOK.offered() if plan.sold_online] == ["developer", "team"]
 
@@ -105,6 +110,7 @@ def test_a_granted_plan_needs_no_subscription() -> None:
 
 def test_a_limit_that_cannot_be_is_refused() -> None:
     bad_ones = [{"parallel_jobs": -1}, {"parallel_jobs": True}, {"parallel_jobs": "3"}, {"gpu_class": "h200"}, {"x": 1}]
+    bad_ones += [{"engine_weight": 0}, {"engine_weight": 65}]
     for bad in bad_ones:
         with pytest.raises(ValueError):
             BOOK.free.limits.changed(bad)

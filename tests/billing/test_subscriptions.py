@@ -157,7 +157,7 @@ def test_the_catalogue_is_pushed_once(stripe_house: Emulator) -> None:
     first = {entry.lookup_key: entry.price_id for entry in catalogue_push()}
     CatalogueEntry.objects.all().delete()
     assert {entry.lookup_key: entry.price_id for entry in catalogue_push()} == first
-    assert set(first) == {"tunesmith_developer_1", "tunesmith_team_1"}
+    assert set(first) == {f"tunesmith_{plan}_{version}" for plan in ("developer", "team") for version in (1, 2)}
 
 
 def test_a_change_of_plan_is_told_to_every_process(cast: Cast) -> None:

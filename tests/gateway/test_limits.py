@@ -1,0 +1,103 @@
+"""What plan, project and key allow reaches the gateway: the limits it checks, the weight it hands to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from billing.services.entitlements import plan_grant
+from gateway.calls import Call
+from gateway.limits import limits_of
+from inference.scheduler import Limits, Request, Scheduler
+from serving.routes import Route
+from tenants.access import KEY_QUERY, KeyRecord, bearer, key_record
+from tenants.scope import tenant_scope
+from tests.conftest import Cast, Person, make_person
+from tests.gateway.conftest import GatewayProcess
+from tests.inference.artefacts import BASE
+
+BODY = json.dumps({"model": BASE.name, "input": "hello"}).encode()
+
+
+def record_of(person: Person) -> KeyRecord:
+    """The key as the gateway reads it."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEY_QUERY, [bearer(f"Bearer {person.key}").lookup])
+        return key_record(cursor.fetchone())
+
+
+def on_plan(plan: str) -> Person:
+    person = make_person("ada")
+    with tenant_scope(person.tenant.id):
+        plan_grant(plan=plan, reason="tests", created_by="tests")
+    return person
+
+
+def test_a_heavier_plan_gets_its_share_of_a_busy_engine() -> None:
+    weights = {plan: limits_of(record_of(on_plan(plan)))[1] for plan in ("free", "developer", "team", "enterprise")}
+    assert list(weights.values()) == sorted(set(weights.values())), "each plan weighs more than the one below"
+    scheduler = Scheduler(Limits(batch_rows=8))
+    for plan, weight in weights.items():
+        scheduler.submit(Request(tenant=plan, group="base", costs=[10] * 2000, weight=weight))
+    served = dict.fromkeys(weights, 0)
+    for _ in range(150):
+        for row in scheduler.next_batch():
+            served[row.request.tenant] += 1
+    for plan, weight in weights.items():
+        assert served[plan] / served["free"] == pytest.approx(weight / weights["free"], rel=0.05)
+
+
+def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Engine:
+        async def classify(self, **message: Any) -> None:
+            sent.append(message)
+
+        embed = classify
+
+    async def metered(self: Call, kind: str, model: str, tokens: int, work: Any) -> Any:
+        return await work
+
+    monkeypatch.setattr(Call, "_metered", metered)
+    key: Any = SimpleNamespace(tenant="t", weight=7)
+    call = Call(SimpleNamespace(engine=Engine()), key, "req_1", None, b"", [])  # type: ignore[arg-type]
+
+    async def calls() -> None:
+        for version in ("v", ""):
+            route = Route("m", version, BASE.name, "", "", ("a",), 64)
+            await call.embed(route, ["hello"])
+        await call.classify(route, ["hello"])
+
+    asyncio.run(calls())
+    assert [message["weight"] for message in sent] == [7, 7, 7]
+
+
+@pytest.mark.slow
+def test_a_projects_limit_set_on_its_page_holds_within_seconds(gateway: GatewayProcess, cast: Cast) -> None:
+    ada = cast.owner
+    _, headers, _ = gateway.post("/v1/embeddings", BODY, ada.key)
+    assert headers["x-ratelimit-limit-requests"] == "60"
+    page = f"{ada.home}/settings/projects/{ada.project.public_id}/limits"
+    assert ada.browser.post(page, {"requests_per_minute": "2"}).status_code == 302
+    began = time.monotonic()
+    while gateway.post("/v1/embeddings", BODY, ada.key)[1].get("x-ratelimit-limit-requests") != "2":
+        assert time.monotonic() - began < 5, "the gateway did not hear of it"
+        time.sleep(0.1)
+    for _ in range(3):
+        status, headers, body = gateway.post("/v1/embeddings", BODY, ada.key)
+    assert status == 429 and "your project" in json.loads(body)["error"]["message"], body
+    assert ada.browser.post(page, {"monthly_spend_nano": "0"}).status_code == 302
+    while True:
+        status, _, body = gateway.post("/v1/embeddings", BODY, ada.key)
+        if status == 402:
+            break
+        assert time.monotonic() - began < 15, body
+        time.sleep(0.2)
+    assert "spend limit of your project ($0.00). Raise the limit under Settings" in json.loads(body)["error"]["message"]

@@ -1,0 +1,83 @@
+"""The playground's calls are calls: limited, metered, billed, and shown as what they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from billing.models import UsageEvent
+from billing.selectors.invariants import findings
+from billing.services.limits import project_limits_set, spend_limit_set
+from billing.services.metering import usage_rollup
+from billing.services.stores import quota_store
+from serving.models import Deployment
+from tenants.scope import tenant_scope
+from tests.conftest import Person, make_person
+from tests.serving.made import deployed, trained
+
+pytestmark = pytest.mark.slow  # starts real processes
+TEXT = "where is my parcel"
+
+
+@pytest.fixture
+def ready(engine: None, tmp_path: Any) -> tuple[Person, Deployment]:
+    """An owner with a live model."""
+    person = make_person("ada")
+    version, _ = trained(person, tmp_path / "a", "head")
+    row = deployed(person, version)
+    assert row.state == "live", row.reason
+    return person, row
+
+
+def run(person: Person, row: Deployment, **headers: str) -> tuple[int, str]:
+    body = {"deployment": row.public_id, "text": TEXT, "threshold": "0.5"}
+    answer = person.browser.post(f"{person.workspace}/playground/", body, headers=headers)
+    return answer.status_code, " ".join(answer.content.decode().split())
+
+
+def events(person: Person) -> list[UsageEvent]:
+    with tenant_scope(person.tenant.id):
+        return list(UsageEvent.objects.all())
+
+
+def test_a_run_is_metered_and_priced_like_a_call_without_a_key(ready: tuple[Person, Deployment]) -> None:
+    person, row = ready
+    status, page = run(person, row)
+    assert status == 200 and "tokens · $0.0000" in page
+    (event,) = events(person)
+    assert (event.kind, event.key_id, event.project_id) == ("classify", None, person.project.id)
+    assert event.requests == 1 and event.input_tokens > 2 and event.cost_nano == 20 * event.input_tokens
+    assert f"{event.input_tokens} tokens" in page
+    usage_rollup(tenant_id=person.tenant.id)
+    usage = person.browser.get(f"{person.home}/usage/?by=key").content.decode()
+    assert "Playground" in usage
+    assert "Playground" in person.browser.get(f"{person.home}/usage/?by=key&key=none").content.decode()
+    assert list(findings([person.tenant.id])) == []
+    assert not quota_store().due(person.tenant.id), "the reservation is settled"
+
+
+def test_over_a_limit_the_playground_says_what_the_api_says(ready: tuple[Person, Deployment]) -> None:
+    person, row = ready
+    with tenant_scope(person.tenant.id):
+        spend_limit_set(monthly_nano=0)
+    status, page = run(person, row)
+    assert status == 402 and "beyond the monthly spend limit of your organization ($0.00)" in page
+    assert run(person, row, hx_request="true")[0] == 200, "htmx shows nothing of an error status"
+    with tenant_scope(person.tenant.id):
+        spend_limit_set(monthly_nano=None)
+        project_limits_set(project=person.project, limits={"requests_per_minute": 1})
+    assert run(person, row)[0] == 200
+    status, page = run(person, row)
+    assert status == 429 and "Rate limit of your project reached: 1 requests per 1m0s." in page
+    assert len(events(person)) == 1
+
+
+def test_a_fault_of_the_engine_costs_nothing(ready: tuple[Person, Deployment]) -> None:
+    person, row = ready
+    with override_settings(ENGINE_ADDRESS="unix:///nobody.sock"):
+        status, page = run(person, row)
+    assert status == 503 and "it costs nothing" in page
+    assert events(person) == []
+    assert run(person, row)[0] == 200
