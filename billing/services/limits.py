@@ -67,7 +67,7 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
     """
     if monthly_nano is not None:
         _check({"monthly_spend_nano": monthly_nano})
-    row = SpendLimit.objects.select_for_update().first() or SpendLimit()
+    row = SpendLimit.objects.select_for_update().first() or SpendLimit(tenant_id=current_tenant_id())
     before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
     row.save()
     if before != monthly_nano:

@@ -16,9 +16,9 @@ class UsdField(forms.CharField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_length": 20, "required": False, **options})
 
-    def to_python(self, value: Any) -> Any:
+    def clean(self, value: Any) -> Any:
         """Nano-USD of the text; exact."""
-        text = super().to_python(value).strip().removeprefix("$").replace(",", "")
+        text = super().clean(value).strip().removeprefix("$").replace(",", "")
         if not text:
             return None
         try:

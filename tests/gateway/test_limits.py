@@ -73,7 +73,7 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
         for version in ("v", ""):
             route = Route("m", version, BASE.name, "", "", ("a",), 64)
             await call.embed(route, ["hello"])
-        await call.classify(route, ["hello"])
+        await call.classify(route, ["hello"], "classify")
 
     asyncio.run(calls())
     assert [message["weight"] for message in sent] == [7, 7, 7]

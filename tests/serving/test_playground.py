@@ -45,11 +45,11 @@ def events(person: Person) -> list[UsageEvent]:
 def test_a_run_is_metered_and_priced_like_a_call_without_a_key(ready: tuple[Person, Deployment]) -> None:
     person, row = ready
     status, page = run(person, row)
-    assert status == 200 and "tokens · $0.0000" in page
+    assert status == 200
     (event,) = events(person)
     assert (event.kind, event.key_id, event.project_id) == ("classify", None, person.project.id)
     assert event.requests == 1 and event.input_tokens > 2 and event.cost_nano == 20 * event.input_tokens
-    assert f"{event.input_tokens} tokens" in page
+    assert f"{event.input_tokens} tokens · &lt;$0.000001" in page
     usage_rollup(tenant_id=person.tenant.id)
     usage = person.browser.get(f"{person.home}/usage/?by=key").content.decode()
     assert "Playground" in usage
