@@ -50,7 +50,7 @@ def test_a_new_tenant_has_the_free_plan(cast: Cast) -> None:
 def test_a_paid_checkout_gives_the_plan_at_once(cast: Cast, stripe_house: Emulator) -> None:
     buy(cast.owner, stripe_house)
     found = entitlement_for(cast.owner.tenant.id)
-    assert (found.plan, found.plan_version, found.standing) == ("developer", 1, "good")
+    assert (found.plan, found.plan_version, found.standing) == ("developer", 2, "good")
     with tenant_scope(cast.owner.tenant.id):
         current = subscription_current()
         assert current is not None
