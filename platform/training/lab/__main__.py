@@ -57,10 +57,12 @@ def main(arguments: list[str]) -> int:
 def prepare_process() -> None:
     """Settings that must stand before torch and the tokenizer are loaded.
 
-    Waiting OpenMP threads sleep instead of spinning: on a machine with neighbours a spinning thread holds the core
-    that the thread it waits for needs.
+    A waiting OpenMP thread spins for some tens of microseconds and then sleeps. A step is thousands of short parallel
+    regions: threads that sleep at once are woken for each of them, which makes training a third slower (so does
+    OMP_WAIT_POLICY=PASSIVE); threads that spin for long hold a core that a neighbour needs.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
