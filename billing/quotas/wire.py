@@ -24,6 +24,10 @@ from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.scripts import NAMES, run_id_of, script_text
 
 
+POST_SECONDS = 0.002
+"""How long a command that nobody waits for may wait for company."""
+
+
 def pack(*parts: bytes | str | int) -> bytes:
     """One command in the Redis protocol."""
     out = [b"*%d\r\n" % len(parts)]
@@ -179,7 +183,8 @@ class SyncLine:
 
 
 class AsyncLine(asyncio.Protocol):
-    """An asyncio line shared by all calls of a process: pipelined, writes of one loop turn leave together.
+    """An asyncio line shared by all calls of a process: pipelined, writes of one loop turn leave together, and what
+    nobody waits for rides with the next call or leaves after `POST_SECONDS`.
 
     Deadlines are watched by one timer for the whole line, not one per call: answers come in order, so a late oldest
     call means the line is stuck, and all calls on it fail with `QuotaUnavailable`.
@@ -194,6 +199,8 @@ class AsyncLine(asyncio.Protocol):
         self._digests: dict[str, bytes] = {}
         self._waiting: collections.deque[tuple[asyncio.Future[Any], float]] = collections.deque()
         self._outgoing: list[bytes] = []
+        self._flush_soon = False
+        self._flush_later: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._retry_at = 0.0
@@ -220,21 +227,34 @@ class AsyncLine(asyncio.Protocol):
         """Run a script without waiting; None when the line is down. The answer's future needs no awaiting."""
         if not self.ready:
             return None
-        return self.send(b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 2) + self._digests[script] + head + tail)
+        payload = b"*%d\r\n$7\r\nEVALSHA\r\n" % (count + 2) + self._digests[script] + head + tail
+        return self._queue(payload, POST_SECONDS)
 
     def send(self, payload: bytes) -> asyncio.Future[Any]:
         """Queue raw bytes of one command; its answer is the future's result, an error answer included."""
+        return self._queue(payload, 0.0)
+
+    def _queue(self, payload: bytes, patience: float) -> asyncio.Future[Any]:
         loop = self._loop
         if self._transport is None or loop is None:
             raise QuotaUnavailable("the line to the quota server is down")
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((future, loop.time()))
-        if not self._outgoing:
-            loop.call_soon(self._flush)
+        self._waiting.append((future, loop.time() + patience))
         self._outgoing.append(payload)
+        if not patience:
+            if not self._flush_soon:
+                self._flush_soon = True
+                loop.call_soon(self._flush)
+        elif self._flush_later is None:
+            self._flush_later = loop.call_later(patience, self._flush_posted)
         return future
 
+    def _flush_posted(self) -> None:
+        self._flush_later = None
+        self._flush()
+
     def _flush(self) -> None:
+        self._flush_soon = False
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is not None and outgoing:
             self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
@@ -294,7 +314,11 @@ class AsyncLine(asyncio.Protocol):
         self._digests = _digests(answers)
 
     def close(self) -> None:
-        """Close the line; calls still waiting fail."""
+        """Write what is queued and close the line; calls still waiting fail."""
+        self._flush()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()  # unlike an abort, this lets the last commands leave
         self._drop()
 
     def _schedule_watch(self) -> None:
@@ -315,6 +339,9 @@ class AsyncLine(asyncio.Protocol):
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if self._flush_later is not None:
+            self._flush_later.cancel()
+            self._flush_later = None
         if transport is not None:
             transport.abort()
         waiting, self._waiting = self._waiting, collections.deque()

@@ -17,6 +17,8 @@ from inference.errors import EngineError, NotResident
 from kit.errors import Unavailable
 from serving.routes import Route
 
+WATCH_AFTER_SECONDS = 0.02
+
 T = TypeVar("T", engine_wire.Classified, engine_wire.Embedded)
 
 
@@ -69,8 +71,8 @@ class Call:
         except BaseException:
             work.close()  # type: ignore[attr-defined]  # a coroutine that was never awaited
             raise
-        self.headers += ticket.headers
         self.key.headers = ticket.headers
+        self.headers += self.key.headers
         if ticket.denial is not None:
             work.close()  # type: ignore[attr-defined]
             raise QuotaRefused(ticket.denial)
@@ -106,18 +108,27 @@ class Call:
 
 
 async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well)."""
+    """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well).
+
+    The watch begins after `WATCH_AFTER_SECONDS`: most calls are over by then, and a watch is a task of its own.
+    """
     current = asyncio.current_task()
+    watch: asyncio.Task[Any] | None = None
     gone = False
 
-    def left(watch: asyncio.Task[Any]) -> None:
+    def begin() -> None:
+        nonlocal watch
+        watch = loop.create_task(cast(Any, receive()))
+        watch.add_done_callback(left)
+
+    def left(ended: asyncio.Task[Any]) -> None:
         nonlocal gone
-        if not watch.cancelled() and current is not None:
+        if not ended.cancelled() and current is not None:
             gone = True
             current.cancel()
 
-    watch: asyncio.Task[Any] = asyncio.get_running_loop().create_task(cast(Any, receive()))
-    watch.add_done_callback(left)
+    loop = asyncio.get_running_loop()
+    patience = loop.call_later(WATCH_AFTER_SECONDS, begin)
     try:
         return await work
     except asyncio.CancelledError:
@@ -127,8 +138,10 @@ async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
             raise Disconnected from None
         raise
     finally:
-        watch.remove_done_callback(left)
-        watch.cancel()
+        patience.cancel()
+        if watch is not None:
+            watch.remove_done_callback(left)
+            watch.cancel()
 
 
 def _bound(texts: list[str], max_length: int) -> int:

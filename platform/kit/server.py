@@ -6,6 +6,7 @@ or closes. It is chosen on the command line: `uvicorn --http kit.server:PatientH
 It promises nothing about the size of bodies; `config.edge` does.
 """
 
+import asyncio
 import json
 from typing import Any
 
@@ -24,6 +25,8 @@ BODY_WINDOW_BYTES = 4 << 10
 ANSWER_SECONDS = 60.0
 """How long a client may take none of an answer that waits for it."""
 TICK_SECONDS = 5.0
+JOIN_BYTES = 64 << 10
+"""What waits for the end of a loop's turn at most; more is written at once, so that the transport's own pressure is felt."""
 
 
 class HeadTooLarge(ApiError):
@@ -39,12 +42,45 @@ class HeadTooLarge(ApiError):
         )
 
 
+class JoinedWrites:
+    """A transport whose writes of one loop turn leave together: uvicorn writes head and body of an answer apart, and
+    the second system call costs as much as all the rest of sending it."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep the bytes until the end of the turn, or until there are many."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > JOIN_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is kept, then close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts, self._size = self._parts, [], 0
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+
 class PatientHttp(HttpToolsProtocol):
     """One connection. A timer looks at it every few seconds; a request costs two comparisons."""
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock."""
         super().connection_made(transport)
+        self.transport: Any = JoinedWrites(transport, self.loop)
         self.url = b""
         self._in_head, self._head_bytes, self._window_bytes, self._unread = True, 0, 0, 0
         self._since = self.loop.time()
