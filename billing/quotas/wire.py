@@ -23,7 +23,6 @@ import hiredis
 from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.scripts import NAMES, run_id_of, script_text
 
-
 POST_SECONDS = 0.002
 """How long a command that nobody waits for may wait for company."""
 

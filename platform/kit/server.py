@@ -26,7 +26,7 @@ ANSWER_SECONDS = 60.0
 """How long a client may take none of an answer that waits for it."""
 TICK_SECONDS = 5.0
 JOIN_BYTES = 64 << 10
-"""What waits for the end of a loop's turn at most; more is written at once, so that the transport's own pressure is felt."""
+"""What waits for the end of a loop's turn at most. More is written at once, so that the transport can push back."""
 
 
 class HeadTooLarge(ApiError):
