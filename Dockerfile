@@ -7,7 +7,7 @@ RUN python -m venv /venv && /venv/bin/pip install --requirement /tmp/requirement
 FROM python:3.12-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/platform PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=config.settings DEBUG=false LOG_FORMAT=json TUNESMITH_HOME=/data STATIC_ROOT=/srv/static
-RUN useradd --system --create-home --uid 10001 tunesmith && install -d -o tunesmith /data /srv/static
+RUN useradd --system --create-home --uid 10001 tunesmith && install -d -o tunesmith /data /data/usage /data/depot /srv/static
 COPY --from=build /venv /venv
 COPY --chown=root:root . /app
 WORKDIR /app

@@ -123,9 +123,12 @@ class _Calls(abc.ABC):
         """`wire.Counted`: tokens of each text."""
         return self._call(wire.Count(next(self._ids), base, texts), wire.Counted)
 
-    def load(self, *, tenant: str, model: str, folder: str, sha256: str) -> Any:
-        """`wire.Described` once the model is in memory. Raises `BadArtefact` or `NoRoom`."""
-        return self._call(wire.Load(next(self._ids), tenant, model, folder, sha256), wire.Described)
+    def load(
+        self, *, tenant: str, model: str, sha256: str, folder: str = "", urls: dict[str, str] | None = None
+    ) -> Any:
+        """`wire.Described` once the model is in memory. Raises `BadArtefact`, `NoRoom`, or `Unavailable` when the
+        files are behind `urls` whose store does not answer."""
+        return self._call(wire.Load(next(self._ids), tenant, model, folder, sha256, urls or {}), wire.Described)
 
     def unload(self, *, tenant: str, model: str) -> Any:
         """`wire.Done`."""

@@ -22,6 +22,7 @@ from inference.adapters import Adapter
 from inference.artefact import Artefact, encoder_weights, read_artefact, read_manifest
 from inference.backends import choose, hub
 from inference.catalogue import Base, bases
+from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
 from inference.geometry import Geometry, Sizes
@@ -65,6 +66,7 @@ class Engine:
         self._hub: HubBackend | None = None
         self.bases = {name: self._load_base(base) for name, base in bases(settings.catalogue).items()}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
+        self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
         self.runner = Runner(Scheduler(settings.limits), self._deliver)
         self._loop = asyncio.get_running_loop()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -257,7 +259,7 @@ class Engine:
     def _load(self, message: wire.Load) -> Resident:
         """On the loader's thread: read, check, build, keep."""
         started = time.perf_counter()
-        folder = self._folder(message.folder)
+        folder = self._depot.fetch(message.sha256, message.urls) if message.urls else self._folder(message.folder)
         manifest = read_manifest(folder, message.sha256)
         loaded = self.bases.get(manifest.base)
         if loaded is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from inference.scheduler import Limits
 
 TOKEN_VARIABLE = "TUNESMITH_ENGINE_TOKEN"
 MIB = 1024 * 1024
+DEPOT = Path(tempfile.gettempdir()) / "tunesmith-artefacts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Settings:
     threads: int = 0  # of the backend; 0 takes every core
     catalogue: Path | None = None  # JSON file of more bases
     roots: tuple[Path, ...] = ()  # artefacts are read from below these folders only; empty means anywhere
+    stores: tuple[str, ...] = ()  # origins of object stores that artefacts may be fetched from
+    depot: Path = DEPOT  # where fetched artefacts are kept
+    depot_bytes: int = 8192 * MIB  # cap of that folder
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
     limits: Limits = field(default_factory=Limits)
@@ -55,6 +60,9 @@ class Settings:
         add("--threads", type=int, default=0, help="threads of the backend; 0 takes every core")
         add("--catalogue", type=Path, help="JSON file of bases beside the bundled one")
         add("--root", type=Path, action="append", default=[], help="folder that artefacts may lie in; repeatable")
+        add("--store", action="append", default=[], help="origin of an object store, https://host[:port]; repeatable")
+        add("--depot", type=Path, default=DEPOT, help="folder for artefacts fetched from a store")
+        add("--depot-mib", type=int, default=8192, help="cap of that folder")
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
@@ -69,6 +77,9 @@ class Settings:
                 threads=found.threads,
                 catalogue=found.catalogue,
                 roots=tuple(found.root),
+                stores=tuple(store.rstrip("/") for store in found.store),
+                depot=found.depot,
+                depot_bytes=found.depot_mib * MIB,
                 resident_bytes=found.resident_mib * MIB,
                 floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
                 limits=Limits(wait_s=found.max_wait),

@@ -70,13 +70,17 @@ class Count(Message, tag="count", frozen=True, gc=False):
 
 
 class Load(Message, tag="load", frozen=True, gc=False):
-    """Bring an artefact into memory. `sha256` vouches for its `artefact.json`, which vouches for the other files."""
+    """Bring an artefact into memory. `sha256` vouches for its `artefact.json`, which vouches for the other files.
+
+    The files lie in `folder` on the engine's machine, or else behind `urls`: file name to signed address.
+    """
 
     id: int
     tenant: str
     model: str
     folder: str
     sha256: str
+    urls: dict[str, str] = {}
 
 
 class Unload(Message, tag="unload", frozen=True, gc=False):

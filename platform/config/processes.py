@@ -63,6 +63,8 @@ def engine() -> Process:
             "inference",
             *("--listen", settings.ENGINE_ADDRESS, "--root", str(settings.HOME)),
             *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
+            *(("--store", settings.STORAGE_ENDPOINT) if settings.STORAGE_ENDPOINT else ()),
+            *("--depot", str(settings.HOME / "depot")),
         ),
         ready=socket_ready(settings.ENGINE_ADDRESS),
         environment={"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN},

@@ -98,9 +98,9 @@ class Call:
         try:
             return await ask()
         except NotResident:
-            await self.process.engine.load(
-                tenant=self.key.tenant, model=route.version, folder=route.folder, sha256=route.sha256
-            )
+            # Signing addresses is work for a thread: the store's client is made at its first use.
+            source = await asyncio.to_thread(route.place.source)
+            await self.process.engine.load(tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source)
         try:
             return await ask()
         except NotResident as error:

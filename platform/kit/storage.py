@@ -87,13 +87,23 @@ def delete_all(keys: Iterable[str]) -> None:
         delete(key)
 
 
+def folder_path(prefix: str) -> Path | None:
+    """The local folder behind a prefix of keys; None with an object store, which has no folders."""
+    try:
+        return Path(default_storage.path(prefix))
+    except NotImplementedError:
+        return None
+
+
+def signed_url(key: str) -> str:
+    """An address that opens the object for a few minutes, for a process without credentials. Object stores only."""
+    return str(default_storage.url(key))
+
+
 @contextlib.contextmanager
 def local_path(key: str) -> Iterator[Path]:
     """A local file with the object's bytes, for a subprocess: the stored file itself, or a temporary copy."""
-    try:
-        stored = Path(default_storage.path(key))
-    except NotImplementedError:  # an object store: there is no local file
-        stored = None
+    stored = folder_path(key)
     if stored is not None:
         yield stored
         return

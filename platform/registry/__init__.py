@@ -4,5 +4,5 @@ Faces: `services`, `selectors`, `models`, `errors`, `bases` (the catalogue; Djan
 `names` (of models and aliases; Django-free) and `artefacts` (what an artefact folder must look like; Django-free).
 
     training   publishes:  artefact_store(...) outside, model_publish(...) inside its closing transaction
-    serving    asks:       model_version_by_name(...), artefact_folder(version); tells: model_serving_set(...)
+    serving    asks:       model_version_by_name(...), artefact_place(version); tells: model_serving_set(...)
 """

@@ -1,14 +1,9 @@
 """Reading bases, models, versions and aliases of the scope's tenant."""
 
-import contextlib
-import shutil
-import tempfile
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db.models import QuerySet
 
 from kit import storage
@@ -111,24 +106,22 @@ def lineage(version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def artefact_folder(version: ModelVersion) -> Path:
-    """A local folder with the version's files, for the engine.
+@dataclass(frozen=True, slots=True)
+class ArtefactPlace:
+    """Where an artefact's files lie: in storage under a prefix."""
 
-    With local storage it is the stored folder itself; with an object store, a copy kept under WORK_DIR. The engine
-    checks every hash again, starting from `artefact_sha256`.
-    """
-    with contextlib.suppress(NotImplementedError):  # how a storage says that it is no folder
-        return Path(default_storage.path(version.artefact_prefix))
-    target = Path(settings.WORK_DIR) / "models" / str(version.id)
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=target.parent))
-    for name in version.files:
-        with (draft / name).open("wb") as copy:
-            for chunk in storage.read_chunks(f"{version.artefact_prefix}/{name}"):
-                copy.write(chunk)
-    with contextlib.suppress(OSError):  # somebody else was faster: theirs is the same
-        draft.rename(target)
-    shutil.rmtree(draft, ignore_errors=True)
-    return target
+    prefix: str = ""
+    names: tuple[str, ...] = ()
+
+    def source(self) -> dict[str, Any]:
+        """What the engine's `load` needs to get at them: the stored folder itself, or an address of each file in the
+        object store, signed anew. The engine checks every hash again, starting from `artefact_sha256`."""
+        folder = storage.folder_path(self.prefix)
+        if folder is not None:
+            return {"folder": str(folder)}
+        return {"urls": {name: storage.signed_url(f"{self.prefix}/{name}") for name in self.names}}
+
+
+def artefact_place(version: ModelVersion) -> ArtefactPlace:
+    """Where a version's files lie."""
+    return ArtefactPlace(version.artefact_prefix, tuple(version.files))

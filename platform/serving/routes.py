@@ -18,6 +18,8 @@ from serving.models import Deployment
 from tenants.scope import tenant_scope
 
 NEWS = "news:routes"
+NOWHERE = registry.ArtefactPlace()
+"""A base has no artefact."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +29,7 @@ class Route:
     model: str
     version: str
     base: str
-    folder: str
+    place: registry.ArtefactPlace
     sha256: str
     labels: tuple[str, ...]
     max_length: int
@@ -53,7 +55,7 @@ class Route:
 
 def routes_of(*, tenant_id: UUID, project_id: UUID) -> dict[str, Route]:
     """Every name the project can call now. Opens the tenant's scope itself."""
-    routes = {base.name: Route(base.name, "", base.name, "", "", (), base.max_length) for base in registry.bases()}
+    routes = {base.name: Route(base.name, "", base.name, NOWHERE, "", (), base.max_length) for base in registry.bases()}
     by_version: dict[UUID, Route] = {}
     with tenant_scope(tenant_id):
         live = Deployment.objects.filter(project_id=project_id, state=Deployment.State.LIVE)
@@ -73,7 +75,7 @@ def route_of(deployment: Deployment) -> Route:
         model=deployment.model.name,
         version=engine_name(deployment),
         base=deployment.model.base,
-        folder=str(registry.artefact_folder(version)),
+        place=registry.artefact_place(version),
         sha256=version.artefact_sha256,
         labels=tuple(version.labels),
         max_length=deployment.max_length,

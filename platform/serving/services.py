@@ -104,7 +104,7 @@ def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
         route = routes.route_of(row)
     try:
         with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
-            loaded = engine.load(tenant=tenant_id.hex, model=route.version, folder=route.folder, sha256=route.sha256)
+            loaded = engine.load(tenant=tenant_id.hex, model=route.version, sha256=route.sha256, **route.place.source())
             report = engine.parity(tenant=tenant_id.hex, model=route.version)
     except BadArtefact as error:
         return _failed(tenant_id, deployment_id, f"The engine refused the model's files: {error.message}")
@@ -173,7 +173,7 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     tokens = route.tokens_at_most(texts)
     with call_metered(project_id=deployment.project_id, kind="classify", model=route.model, tokens=tokens) as meter:
         with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
-            engine.load(tenant=tenant, model=route.version, folder=route.folder, sha256=route.sha256)
+            engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
             result = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
         used = sum(min(length, result.limit) for length in result.lengths)
         meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))

@@ -1,6 +1,7 @@
 """Models: listed, read, deleted and aliased, by their owners alone."""
 
 import urllib.parse
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_lineage_names_base_job_and_artefact(cast: Cast) -> None:
     version = make_model(cast.owner)
     with tenant_scope(cast.owner.tenant.id):
         line = selectors.lineage(version)
-        folder = selectors.artefact_folder(version)
+        folder = Path(selectors.artefact_place(version).source()["folder"])
         assert Model.objects.get(pk=version.model_id).base_sha256 == line["base_sha256"]
     assert line["job_id"] == version.job_id and len(line["artefact_sha256"]) == 64
     assert sorted(path.name for path in folder.iterdir()) == sorted(version.files)
