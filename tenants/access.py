@@ -157,6 +157,11 @@ class Membership:
     tenant_status: str
     role: str
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What the role may do."""
+        return PERMISSIONS[self.role]
+
     def context(self, *, user_id: UUID, label: str, project_id: UUID, ip: str | None = None) -> AuthContext:
         """The context of this seat in a project."""
         return AuthContext(
@@ -166,7 +171,7 @@ class Membership:
             actor_kind="user",
             actor_id=str(user_id),
             actor_label=label,
-            scopes=PERMISSIONS[self.role],
+            scopes=self.scopes,
             role=self.role,
             ip=ip,
         )

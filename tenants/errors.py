@@ -22,6 +22,15 @@ class TenantSuspended(PermissionDenied):
         super().__init__("This organisation is suspended. Write to support to have it reopened.")
 
 
+class VisitReadOnly(PermissionDenied):
+    """Staff on a visit look and change nothing."""
+
+    default_code = "visit_read_only"
+
+    def __init__(self) -> None:
+        super().__init__("You are viewing this organisation as staff: you can look, and change or download nothing.")
+
+
 class LastProject(Conflict):
     """An organisation keeps at least one project."""
 

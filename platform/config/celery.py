@@ -5,7 +5,6 @@ A room's `tasks.py` may name periodic tasks: `SCHEDULE = {"room.task": seconds}`
 
 import importlib.util
 import os
-import threading
 import warnings
 from typing import Any
 
@@ -14,16 +13,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 import django
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_ready
 from django.apps import apps
 from django.conf import settings
 
 if not apps.models_ready:  # a worker starts here; a web process comes through `config.apps`
     django.setup()
 
-from kit import redis
-
-HEARTBEAT_SECONDS = 5.0
+from kit import heartbeat
 
 
 def _schedule() -> dict[str, dict[str, Any]]:
@@ -53,14 +50,13 @@ def _keep_our_logging(**_: object) -> None:
 
 
 @worker_ready.connect
-def _say_alive(**_: object) -> None:
-    """Refresh `worker:{queue}` in Redis for as long as this process lives, whatever its pool is busy with."""
-    queue = os.environ.get("WORKER_QUEUE", "default")
+def _worker_alive(**_: object) -> None:
+    """Say that this process serves its queues."""
+    for queue in os.environ.get("WORKER_QUEUE", "default").split(","):
+        heartbeat.start(queue.strip())
 
-    def beat() -> None:
-        stop = threading.Event()
-        while True:
-            redis.set_for(f"worker:{queue}", "1", seconds=int(HEARTBEAT_SECONDS * 3))
-            stop.wait(HEARTBEAT_SECONDS)
 
-    threading.Thread(target=beat, name="alive", daemon=True).start()
+@beat_init.connect
+def _beat_alive(**_: object) -> None:
+    """Say that somebody rings the ticks."""
+    heartbeat.start("beat")

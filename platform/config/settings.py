@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "kit.http.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "ops.door.StaffSessions",
     "django.middleware.locale.LocaleMiddleware",
     "kit.http.Slashes",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -151,8 +152,9 @@ CELERY: dict[str, Any] = {
 
 # ── Object storage ───────────────────────────────────────────────────────────
 STORAGE_BUCKET = env.text("STORAGE_BUCKET")
+STORAGE_ENDPOINT = env.text("STORAGE_ENDPOINT")
 _STORE = {
-    "endpoint_url": env.text("STORAGE_ENDPOINT") or None,
+    "endpoint_url": STORAGE_ENDPOINT or None,
     "access_key": env.secret("STORAGE_ACCESS_KEY") or None,
     "secret_key": env.secret("STORAGE_SECRET_KEY") or None,
 }
@@ -164,6 +166,7 @@ if STORAGE_BUCKET:
             **_STORE,
             "file_overwrite": False,
             "querystring_expire": 300,
+            "signature_version": "s3v4",
         },
     }
 else:
@@ -353,7 +356,7 @@ UNFOLD: dict[str, Any] = {
     "BORDER_RADIUS": "6px",
     "STYLES": ["ops.look.stylesheet"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "ops.look.icon"}],
-    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": []},
+    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "ops.look.navigation"},
     "COLORS": {
         "base": {
             "50": "oklch(.985 .003 80)",

@@ -10,7 +10,7 @@ from console.views.names import job_name, short_name
 from data import selectors as data
 from registry import selectors as registry
 from serving import selectors as serving
-from tenants.access import PERMISSIONS, Membership
+from tenants.access import Membership
 from tenants.models import Project
 from training import selectors as training
 
@@ -23,7 +23,7 @@ def _place(seat: Membership, project: Project, name: str, public_id: str) -> str
 
 def find_datasets(project: Project, query: str, seat: Membership) -> Iterator[Result]:
     """Datasets, then files."""
-    if "datasets.read" not in PERMISSIONS[seat.role]:
+    if "datasets.read" not in seat.scopes:
         return
     for dataset in data.datasets(project.pk).order_by("-id")[:MOST_LOOKED_AT]:
         if matches(query, dataset.name, dataset.public_id):
@@ -35,7 +35,7 @@ def find_datasets(project: Project, query: str, seat: Membership) -> Iterator[Re
 
 def find_jobs(project: Project, query: str, seat: Membership) -> Iterator[Result]:
     """Jobs by name or id."""
-    if "jobs.read" not in PERMISSIONS[seat.role]:
+    if "jobs.read" not in seat.scopes:
         return
     for job in training.jobs(project.pk)[:MOST_LOOKED_AT]:
         if matches(query, job_name(job), job.public_id):
@@ -44,7 +44,7 @@ def find_jobs(project: Project, query: str, seat: Membership) -> Iterator[Result
 
 def find_models(project: Project, query: str, seat: Membership) -> Iterator[Result]:
     """Models by name, then what serves them."""
-    if "models.read" not in PERMISSIONS[seat.role]:
+    if "models.read" not in seat.scopes:
         return
     for model in registry.models(project.pk)[:MOST_LOOKED_AT]:
         if matches(query, model.name, model.public_id):

@@ -11,8 +11,9 @@ from console import docs, reference, shell
 from console.finders import FINDERS
 from console.results import Result, matches
 from tenants import selectors
-from tenants.access import PERMISSIONS, Membership, memberships_of
+from tenants.access import Membership
 from tenants.scope import tenant_scope
+from tenants.visiting import seat_of
 
 MOST = 20
 MOST_OF_A_KIND = 8
@@ -23,7 +24,7 @@ def find(request: HttpRequest, query: str, where: str) -> list[Result]:
     found: list[Result] = []
     org, _slash, project = where.partition("/")
     if request.user.is_authenticated and org:
-        seat = next((s for s in memberships_of(request.user.pk) if s.tenant_slug == org), None)
+        seat = seat_of(request, org)
         if seat is not None:
             found += _inside(seat, project, query)
     found += [r for r in _documents() if matches(query, r.name)]
@@ -40,8 +41,7 @@ def _inside(seat: Membership, project_slug: str, query: str) -> list[Result]:
         if query:
             for finder in FINDERS:
                 found += islice(finder(project, query, seat), MOST_OF_A_KIND)
-    scopes = PERMISSIONS[seat.role]
-    for group in shell.navigation(org=seat.tenant_slug, project=project.slug, scopes=scopes, section=""):
+    for group in shell.navigation(org=seat.tenant_slug, project=project.slug, scopes=seat.scopes, section=""):
         found += [Result(str(e.label), _("page"), e.icon, e.href) for e in group if matches(query, str(e.label))]
     return found
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.access import Membership
 from tenants.models import Project, Tenant
+from tenants.visiting import Visitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Shell:
     projects: list[Link] = field(default_factory=list)
     tenants: list[Link] = field(default_factory=list)
     groups: list[list[Entry]] = field(default_factory=list)
-    viewing_as: str = ""
+    visit: Visitor | None = None
+    """Staff are looking; the page says so."""
 
 
 PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
@@ -91,6 +93,7 @@ def shell_of(
     seats: Sequence[Membership],
     scopes: frozenset[str],
     section: str,
+    visit: Visitor | None = None,
 ) -> Shell:
     """The surroundings of one page."""
     overview = reverse("console:overview", args=[tenant.slug, project.slug])
@@ -108,4 +111,5 @@ def shell_of(
             if s.tenant_status != "closed"
         ],
         groups=navigation(org=tenant.slug, project=project.slug, scopes=scopes, section=section),
+        visit=visit,
     )

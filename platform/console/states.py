@@ -33,6 +33,12 @@ STATES: dict[str, State] = {
     "warning": State(_("Warning"), "triangle-alert", "warn"),
     "failed": State(_("Failed"), "circle-x", "danger"),
     "cancelled": State(_("Cancelled"), "square", "muted"),
+    # places to train
+    "idle": State(_("Idle"), "circle", "muted"),
+    "busy": State(_("Busy"), "dot", "accent"),
+    "draining": State(_("Draining"), "live", "warn"),
+    "drained": State(_("Drained"), "pause", "muted"),
+    "unwell": State(_("No heartbeat"), "triangle-alert", "danger"),
     # deployments
     "loading": State(_("Loading"), "live", "accent"),
     "live": State(_("Serving"), "dot", "ok"),

@@ -59,6 +59,7 @@ urlpatterns = [
     path("theme", public.theme, name="theme"),
     path("keys", public.key_preference, name="key_preference"),
     path("search", home.search, name="search"),
+    path("visit/leave", home.visit_leave, name="visit_leave"),
     path("o/<slug:org>/", home.Organisation.as_view(), name="organisation"),
     path("o/<slug:org>/billing/", billing.Billing.as_view(), name="billing"),
     path("o/<slug:org>/billing/checkout", billing.Checkout.as_view(), name="billing_checkout"),

@@ -3,7 +3,7 @@ in the tenant's own audit log and in the staff's log."""
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,10 +18,12 @@ from kit.logs import request_id
 from ops.models import StaffAction
 from tenants import audit
 from tenants.access import AuthContext
-from tenants.models import Project, Tenant, User
+from tenants.models import Project, Tenant, User, Visit
 from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_set_status
-from training.models import Job
+from tenants.services.visits import visit_start
+from training.models import Job, Slot
+from training.services import parking
 from training.services.requeueing import job_requeue as training_requeue
 
 SHORTEST_REASON = 8
@@ -107,6 +109,14 @@ def _set_status(tenant_id: UUID, status: str, action: str, by: Staff) -> Tenant:
         return tenant
 
 
+def visit_begin(*, tenant_id: UUID, by: Staff) -> Visit:
+    """Look at an organisation's console as its members see it, changing nothing, for half an hour."""
+    with acting_in(tenant_id, by) as tenant:
+        visit = visit_start(user=by.user, reason=by.reason.strip())
+        record(action="tenant.view", target=tenant, by=by, tenant_id=tenant_id, detail={"visit": visit.public_id})
+        return visit
+
+
 def quota_override(
     *, tenant_id: UUID, by: Staff, limits: dict[str, Any], plan: str = "", valid_until: dt.datetime | None = None
 ) -> None:
@@ -133,6 +143,22 @@ def job_requeue(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
     with acting_in(tenant_id, by):
         job: Job = training_requeue(job_id=job_id, reason=by.reason.strip())
         record(action="job.requeue", target=job, by=by, tenant_id=tenant_id)
+
+
+def slot_park(*, slot_id: int, by: Staff) -> None:
+    """Keep new jobs away from a place to train; what runs there runs on."""
+    _slot_set(slot_id, by, "slot.park", parking.slot_park)
+
+
+def slot_unpark(*, slot_id: int, by: Staff) -> None:
+    """Let a place to train take jobs again."""
+    _slot_set(slot_id, by, "slot.unpark", parking.slot_unpark)
+
+
+def _slot_set(slot_id: int, by: Staff, action: str, work: Callable[..., Slot]) -> None:
+    by.check()
+    with transaction.atomic():
+        record(action=action, target=work(slot_id=slot_id), by=by, tenant_id=None)
 
 
 def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:

@@ -6,34 +6,25 @@ Everything inside runs in `ops_scope`, on the database role that row-level secur
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
+from urllib.parse import urlencode
 
-from allauth.mfa.models import Authenticator
-from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
+from django.db import DataError
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import SimpleTemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.urls import path, reverse
+from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
-from ops import dashboard
+from kit.http import plain
+from ops import dashboard, door, fleet
 from tenants.scope import ops_scope
-
-FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
-
-
-def is_staff(request: HttpRequest) -> bool:
-    """An active member of staff, second factor or not."""
-    user = request.user
-    return bool(user.is_authenticated and user.is_active and user.is_staff)
-
-
-def has_second_factor(request: HttpRequest) -> bool:
-    """An authenticator app or a passkey stands behind the account; allauth then asks for it at every sign-in."""
-    return bool(is_mfa_enabled(request.user, FACTORS))
 
 
 class StaffSite(UnfoldAdminSite):
@@ -44,37 +35,61 @@ class StaffSite(UnfoldAdminSite):
     index_title = "Dashboard"
     index_template = "ops/index.html"
     enable_nav_sidebar = True
+    final_catch_all_view = False
+    """Its redirect would tell strangers which addresses exist."""
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Both conditions, on every request."""
-        return is_staff(request) and has_second_factor(request)
+        """Every condition, once for every request."""
+        known: bool | None = getattr(request, "staff_door_open", None)
+        if known is None:
+            known = request.staff_door_open = door.is_open(request)  # type: ignore[attr-defined]
+        return known
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
         """Wrap every view of the site in the ops scope, until the page is rendered."""
         guarded = super().admin_view(view, cacheable)
 
         def inside(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            with ops_scope(f"staff console: {request.user.pk}"):
-                response: HttpResponseBase = guarded(request, *args, **kwargs)
-                if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
-                    response.render()
-                return response
+            if unreadable(request):
+                raise Http404
+            try:
+                with ops_scope(f"staff console: {request.user.pk}"):
+                    response: HttpResponseBase = guarded(request, *args, **kwargs)
+                    if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
+                        response.render()
+                    return response
+            except (DataError, OverflowError):  # such as a filter by a regular expression that is none
+                return plain("This filter cannot be read. Go back and change it.", 400)
 
         return update_wrapper(inside, view)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
-        """Sign-in is the product's own; a stranger learns nothing; staff without a second factor set one up."""
-        if not request.user.is_authenticated:
-            return redirect_to_login(self._home(request))
-        if not is_staff(request):
+        """Turn an account that has just shown its second factor into a staff session.
+
+        Signing in is the product's own; a stranger learns nothing; staff without a second factor set one up.
+        """
+        response = self._enter(request)
+        add_never_cache_headers(response)
+        return response
+
+    def _enter(self, request: HttpRequest) -> HttpResponseBase:
+        user, wanted = door.account_of(request), self._wanted(request)
+        again = f"{reverse('admin:login')}?{urlencode({'next': wanted})}"
+        if user is None:
+            return redirect_to_login(again)
+        if not (user.is_active and user.is_staff):
             raise Http404
-        if not has_second_factor(request):
+        if not door.has_second_factor(user):
             messages.warning(request, _("Staff need a second factor. Set up an authenticator app or a passkey first."))
             return redirect("mfa_index")
-        return redirect(self._home(request))
+        proved = door.proved_at(request, user)
+        if not door.is_fresh(proved):
+            return redirect(f"{door.proof_address(user)}?{urlencode({'next': again})}")
+        door.enter(request, user, proved)
+        return redirect(wanted)
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
-        """Sign out of everything."""
+        """End the staff session; the account stays signed in."""
         if request.method == "POST":
             logout(request)
         return redirect("/")
@@ -88,6 +103,15 @@ class StaffSite(UnfoldAdminSite):
         answer: HttpResponseBase = super().index(request, {**dashboard.context(), **(extra_context or {})})
         return answer
 
+    def fleet(self, request: HttpRequest) -> HttpResponseBase:
+        """Workers, places, jobs, queues, engine: from our own components, under the policy of every product page."""
+        headers = {"Content-Security-Policy": settings.CONTENT_SECURITY_POLICY}
+        return TemplateResponse(request, "ops/fleet.html", fleet.context(), headers=headers)
+
+    def get_urls(self) -> list[Any]:
+        """Unfold's own and ours."""
+        return [path("fleet/", self.admin_view(self.fleet), name="fleet"), *super().get_urls()]
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """The list of tables, with plurals that English knows."""
         listed: list[Any] = super().get_app_list(request, app_label)
@@ -96,9 +120,16 @@ class StaffSite(UnfoldAdminSite):
                 table["name"] = plural(str(table["name"]))
         return listed
 
-    def _home(self, request: HttpRequest) -> str:
+    def _wanted(self, request: HttpRequest) -> str:
         wanted = request.GET.get("next", "")
-        return wanted if wanted.startswith("/staff/") and "//" not in wanted else "/staff/"
+        mine = wanted.startswith(settings.STAFF_PATH) and "//" not in wanted and wanted.isprintable()
+        return wanted if mine and not wanted.startswith(reverse("admin:login")) else settings.STAFF_PATH
+
+
+def unreadable(request: HttpRequest) -> bool:
+    """Whether the address holds a character PostgreSQL cannot store: then nothing can be found by it."""
+    texts = [request.path, *(text for name, values in request.GET.lists() for text in (name, *values))]
+    return any("\x00" in text for text in texts)
 
 
 def plural(word: str) -> str:

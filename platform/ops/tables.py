@@ -1,7 +1,7 @@
 """Every table of every room, read-only. Rooms that land later appear by themselves; a few have a class of their own."""
 
 import contextlib
-from typing import Any
+from typing import Any, ClassVar
 
 from django.apps import apps
 from django.conf import settings
@@ -13,8 +13,8 @@ from kit.ids import LENGTH, decode
 from tenants.models import OpsManager
 from tenants.scope import OPS
 
-SECRET = frozenset({"password", "secret_hash", "token_hash", "lease_token"})
-"""Columns no page shows, staff included."""
+SECRET = frozenset({"password", "secret_hash", "token_hash", "lease_token", "answer"})
+"""Columns no page shows, staff included. An `answer` kept for a repeated create may hold what is shown once."""
 TELLING = ("status", "state", "standing", "plan", "role", "kind", "action", "type", "task", "method", "email", "name")
 MOMENTS = ("at", "created_at", "received_at", "occurred_at", "heartbeat_at", "fetched_at", "hour", "day", "period")
 FILTERS = ("status", "state", "standing", "plan", "role", "kind", "task", "method", "account", "action", "is_staff")
@@ -28,6 +28,8 @@ class ReadOnly(ModelAdmin):
     list_disable_select_all = True
     actions = None
     compressed_fields = True
+    hidden: ClassVar[frozenset[str]] = SECRET
+    """Columns that are left out."""
 
     def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Any]":
         """Rows of every tenant; the site has opened the ops scope."""
@@ -62,11 +64,17 @@ class ReadOnly(ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """All of them; a form field of a reference would list other tenants' rows."""
         fields = [*self.model._meta.fields, *self.model._meta.many_to_many]
-        return [field.name for field in fields if field.name not in SECRET]
+        return [field.name for field in fields if field.name not in self.hidden]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
         """Secrets, even hashed ones, stay out."""
-        return [field.name for field in self.model._meta.fields if field.name in SECRET]
+        return [field.name for field in self.model._meta.fields if field.name in self.hidden]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        """A filter in the address must not guess what the page hides, letter by letter."""
+        if self.hidden & set(lookup.split("__")):
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: "models.QuerySet[Any]", search_term: str
@@ -81,23 +89,24 @@ class ReadOnly(ModelAdmin):
 
 
 def generic(model: type[models.Model], **attributes: Any) -> type[ReadOnly]:
-    """A read-only admin of a table, its columns chosen by their names."""
-    names = {field.name for field in model._meta.fields}
+    """A read-only admin of a table, its columns chosen by their names. References are read in the list's own query."""
+    hidden = attributes.setdefault("hidden", SECRET)
+    names = {field.name for field in model._meta.fields} - hidden
     tenant = ["tenant"] if "tenant" in names else []
     columns = ["__str__", *tenant, *(name for name in TELLING if name in names)][:6]
     moment = next((name for name in MOMENTS if name in names), "")
     texts = [
         field.name
         for field in model._meta.fields
-        if isinstance(field, models.CharField | models.TextField) and field.name not in SECRET and not field.choices
+        if isinstance(field, models.CharField | models.TextField) and field.name in names and not field.choices
     ][:4]
     values: dict[str, Any] = {
         "__doc__": f"{model.__name__}, read-only.",
         "list_display": [*columns, moment] if moment else columns,
         "list_filter": [name for name in FILTERS if name in names][:3],
-        "search_fields": [*texts, *(["tenant__slug", "tenant__name"] if tenant else [])],
+        "search_fields": [*texts, *(["tenant__slug", "tenant__name"] if tenant else [])] or ["pk"],
         "ordering": [f"-{moment}" if moment else "-pk"],
-        "list_select_related": tenant,
+        "list_select_related": [field.name for field in model._meta.fields if field.many_to_one],
         **attributes,
     }
     return type(f"{model.__name__}Table", (ReadOnly,), values)

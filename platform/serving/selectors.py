@@ -3,8 +3,11 @@
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
 
+from inference.client import BlockingClient
+from inference.wire import HealthReport
 from kit.errors import NotFound
 from kit.ids import parse_id
 from serving.models import Deployment, DeploymentEvent
@@ -39,6 +42,13 @@ def deployment_of_model(model_id: UUID) -> Deployment | None:
 def deployment_events(deployment: Deployment) -> list[DeploymentEvent]:
     """What happened, oldest first."""
     return list(DeploymentEvent.objects.filter(deployment=deployment).order_by("created_at", "pk"))
+
+
+def engine_health() -> HealthReport:
+    """What the engine says of itself. Raises `inference.errors.EngineError` when it does not answer within seconds."""
+    with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=2, connect_timeout=1) as engine:
+        report: HealthReport = engine.health()
+        return report
 
 
 def wire(deployment: Deployment) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from tenants.models.idempotency import IdempotentRequest
 from tenants.models.keys import ApiKey
 from tenants.models.organisations import Invitation, Member, Project, Role, Tenant
 from tenants.models.users import User
+from tenants.models.visits import Visit
 
 __all__ = [
     "ApiKey",
@@ -21,4 +22,5 @@ __all__ = [
     "TenantManager",
     "TenantModel",
     "User",
+    "Visit",
 ]

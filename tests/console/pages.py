@@ -37,9 +37,9 @@ def visit(context: Any, url: str) -> Visit:
     return found
 
 
-def signed_in(context: Any, site: str, person: Person) -> None:
-    """Give a browser context a member's session."""
-    context.add_cookies([{"name": "sessionid", "value": person.browser.cookies["sessionid"].value, "url": site}])
+def signed_in(context: Any, site: str, person: Person, cookie: str = "sessionid") -> None:
+    """Give a browser context a member's session, or the staff's own."""
+    context.add_cookies([{"name": cookie, "value": person.browser.cookies[cookie].value, "url": site}])
 
 
 def sideways(page: Any) -> int:

@@ -55,6 +55,7 @@ POLICIES: dict[str, Policy] = {
     "theme": Policy("public", success={"GET": 405}),
     "keys": Policy("public", success={"GET": 405}),
     "search": PUBLIC,
+    "visit/leave": Policy("public", success={"GET": 405, "POST": 302}),
     "o/": Policy("page", success={"GET": 302}),
     HOME: Policy("page", success={"GET": 302}),
     f"{HOME}billing/": SHOWN,

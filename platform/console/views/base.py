@@ -1,7 +1,8 @@
 """The door of every console page: seat, organisation, project and role are resolved once, here.
 
 Strangers and wrong slugs get the same 404. Everything inside runs in the tenant's scope, in one transaction, rendering
-included; views hand on only objects this class or a selector has checked.
+included; views hand on only objects this class or a selector has checked. A visit of staff is held to looking twice: by
+the method, here, and by PostgreSQL, which runs its transaction read-only.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -23,11 +24,13 @@ from kit.errors import ApiError, NotFound, PermissionDenied
 from kit.http import client_ip
 from tenants import audit, selectors
 from tenants.access import AuthContext, Membership, memberships_of
-from tenants.errors import TenantSuspended
+from tenants.errors import TenantSuspended, VisitReadOnly
 from tenants.models import Project, Tenant
 from tenants.scope import tenant_scope
+from tenants.visiting import Visitor, visitor_of
 
 Result = TypeVar("Result")
+LOOKING = ("GET", "HEAD", "OPTIONS")
 
 
 class ConsoleView(View):
@@ -41,6 +44,8 @@ class ConsoleView(View):
     required_scopes: ClassVar[dict[str, str]] = {}
     """Method → scope, for example {"GET": "datasets.read", "POST": "datasets.write"}; HEAD and OPTIONS follow GET."""
     template_name: ClassVar[str] = ""
+    open_to_visits: ClassVar[bool] = True
+    """Whether staff on a visit may open it; what carries a tenant's property away is closed to them."""
 
     tenant: Tenant
     project: Project
@@ -54,12 +59,15 @@ class ConsoleView(View):
             return redirect_to_login(request.get_full_path())
         org = kwargs.pop("org")
         seats = memberships_of(request.user.pk)
-        seat = next((s for s in seats if s.tenant_slug == org), None)
+        seat = next((s for s in seats if s.tenant_slug == org), None) or visitor_of(request, org)
         if seat is None or seat.tenant_status == "closed":
             raise Http404
         self.before_scope(request, seat)
         try:
             with tenant_scope(seat.tenant_id):
+                if isinstance(seat, Visitor):
+                    with connection.cursor() as cursor:
+                        cursor.execute("SET TRANSACTION READ ONLY")
                 return self._inside(request, seat, seats, *args, **kwargs)
         except NotFound as error:
             raise Http404 from error
@@ -89,6 +97,7 @@ class ConsoleView(View):
             seats=seats,
             scopes=self.auth.scopes,
             section=self.section,
+            visit=seat if isinstance(seat, Visitor) else None,
         )
         token = audit.set_actor(self.auth)
         try:
@@ -115,7 +124,9 @@ class ConsoleView(View):
         return found or projects[0]
 
     def _check_scope(self, method: str) -> None:
-        if self.tenant.status != "active" and method not in ("GET", "HEAD", "OPTIONS"):
+        if isinstance(self.seat, Visitor) and not (self.open_to_visits and method in LOOKING):
+            raise VisitReadOnly
+        if self.tenant.status != "active" and method not in LOOKING:
             raise TenantSuspended
         scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)
         if scope:

@@ -17,7 +17,7 @@ from data import limits, selectors, services
 from data.models import Dataset, DatasetVersion, File
 from data.services.datasets import Source
 from kit.errors import ApiError, Conflict
-from tenants.access import PERMISSIONS, Membership
+from tenants.access import Membership
 
 CHUNK = 1 << 20
 SAMPLE = Path(settings.ROOT) / "examples" / "support_intents.csv"
@@ -88,7 +88,7 @@ class Upload(ConsoleView):
     def before_scope(self, request: HttpRequest, seat: Membership) -> None:
         """Stream the upload to storage; past the plan's size nothing is kept."""
         upload = request.FILES.get("file")
-        if request.method != "POST" or upload is None or "files.write" not in PERMISSIONS[seat.role]:
+        if request.method != "POST" or upload is None or "files.write" not in seat.scopes:
             return
         try:
             room = limits.room_for(seat.tenant_id)
@@ -144,7 +144,7 @@ class Sample(ConsoleView):
 
     def before_scope(self, request: HttpRequest, seat: Membership) -> None:
         """Copy the sample to storage."""
-        if request.method == "POST" and SAMPLE.exists() and "files.write" in PERMISSIONS[seat.role]:
+        if request.method == "POST" and SAMPLE.exists() and "files.write" in seat.scopes:
             self.stored = services.file_store(
                 tenant_id=seat.tenant_id,
                 chunks=[SAMPLE.read_bytes()],

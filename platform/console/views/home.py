@@ -5,10 +5,14 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_safe
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
 
 from console import overview, searching
 from console.views.base import ConsoleView
+from tenants.models import User
+from tenants.services.visits import visit_end
+from tenants.visiting import COOKIE, visitor_of
 
 
 class Organisation(ConsoleView):
@@ -41,3 +45,15 @@ def search(request: HttpRequest) -> HttpResponse:
         return JsonResponse({"results": [r.as_json() for r in results]})
     context: dict[str, Any] = {"query": query, "where": where, "results": results}
     return render(request, "public/search.html", context)
+
+
+@require_POST
+def visit_leave(request: HttpRequest) -> HttpResponse:
+    """End a visit of staff and go back to where it was begun; without one, to the front page."""
+    visit, user = visitor_of(request), request.user
+    response = redirect("/")
+    if visit is not None and isinstance(user, User):
+        visit_end(tenant_id=visit.tenant_id, visit_id=visit.member_id, user=user)
+        response = redirect(reverse("admin:tenants_tenant_change", args=[visit.tenant_id]))
+    response.delete_cookie(COOKIE, samesite="Strict")
+    return response

@@ -21,8 +21,8 @@ from django.urls import reverse
 from console import job_page
 from kit.errors import NotFound, PermissionDenied
 from tenants import selectors as tenants
-from tenants.access import PERMISSIONS, membership
 from tenants.scope import tenant_scope
+from tenants.visiting import seat_of
 from training import selectors
 
 LOOK_SECONDS = 1.0
@@ -62,8 +62,8 @@ def _door(request: HttpRequest, org: str, project: str, job: str) -> Place:
     if not request.user.is_authenticated:
         raise Http404
     try:
-        seat = membership(request.user.pk, org)
-        if "jobs.read" not in PERMISSIONS[seat.role] or seat.tenant_status == "closed":
+        seat = seat_of(request, org)
+        if seat is None or "jobs.read" not in seat.scopes or seat.tenant_status == "closed":
             raise Http404
         with tenant_scope(seat.tenant_id):
             place = tenants.project_by_slug(project)

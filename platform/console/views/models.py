@@ -200,6 +200,7 @@ class ModelWeights(ConsoleView):
     """The model's files as one archive: they are the customer's."""
 
     section = "models"
+    open_to_visits = False
     required_scopes = {"GET": "models.read"}
 
     def get(self, request: HttpRequest, model: str) -> HttpResponseBase:

@@ -33,6 +33,9 @@ class Slot(models.Model):
     kind = models.CharField(max_length=16, default="cpu")
     heartbeat_at = models.DateTimeField(default=now)
     draining = models.BooleanField(default=False)
+    """Its worker is leaving."""
+    parked_at = models.DateTimeField(null=True, blank=True)
+    """Since when staff keep new jobs away from it."""
     job_id = models.UUIDField(null=True, blank=True, unique=True)
     """The job that holds it; free when empty."""
     attempt = models.PositiveIntegerField(default=0)

@@ -84,7 +84,8 @@ def _standings() -> dict[UUID, Waiting]:
 def _picture() -> _Picture:
     moment = now()
     with ops_scope("show queue positions"):
-        slots = list(Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False).values_list("job_id"))
+        usable = Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False, parked_at=None)
+        slots = list(usable.values_list("job_id"))
         held = Job.ops.filter(state__in=states.HELD).values_list("tenant_id", "eta_seconds", "estimate")
         queued = Job.ops.filter(state=states.QUEUED).order_by("queued_at", "id")
         picture = _Picture(places=len(slots), free=sum(job_id is None for (job_id,) in slots))

@@ -45,7 +45,7 @@ def claim(*, host: str, worker: str) -> Lease | None:
             tenants = [row[0] for row in cursor.fetchall()]
         for tenant_id in tenants:
             with tenant_scope(tenant_id):
-                if not Slot.objects.filter(host=host, job_id=None, draining=False).exists():
+                if not Slot.objects.filter(host=host, job_id=None, draining=False, parked_at=None).exists():
                     return None
                 lease = _claim_for_tenant(host, worker)
             if lease is not None:
@@ -59,7 +59,7 @@ def _claim_for_tenant(host: str, worker: str) -> Lease | None:
         return None
     slot = (
         Slot.objects.select_for_update(skip_locked=True)
-        .filter(host=host, job_id=None, draining=False)
+        .filter(host=host, job_id=None, draining=False, parked_at=None)
         .order_by("number")
         .first()
     )

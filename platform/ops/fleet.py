@@ -1,0 +1,161 @@
+"""The fleet: workers, places to train, running and waiting jobs, queues, and what the engine holds in memory.
+
+Read on the ops role, inside its scope. Redis or the engine being away is a fact to show, never a reason to fail.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from inference.errors import EngineError
+from kit import heartbeat
+from kit.clock import now
+from registry.models import ModelVersion
+from serving.selectors import engine_health
+from tenants.models import Tenant
+from training import states
+from training.models import Attempt, Job, Slot
+from training.selectors.queue import Waiting, waiting
+
+QUEUES = ("default", "ingest", "train")
+SILENT = dt.timedelta(seconds=90)
+"""A place whose host has said nothing for so long is unwell; the queue does not count it either."""
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One Celery queue: messages waiting, and the workers that serve it. None when Redis is away."""
+
+    name: str
+    depth: int | None
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place to train. `state` is unwell, draining, drained, busy or idle."""
+
+    slot: Slot
+    state: str
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job some worker holds, with its tries before."""
+
+    job: Job
+    attempts: list[Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model in the engine's memory; names are empty for what the database no longer knows."""
+
+    tenant: str
+    model: str
+    kind: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The engine's own report, or why there is none."""
+
+    report: Any = None
+    problem: str = ""
+    residents: list[Resident] = field(default_factory=list)
+
+
+def context() -> dict[str, Any]:
+    """Everything the fleet page shows."""
+    alive = workers()
+    return {
+        "workers": alive,
+        "queues": queues(alive),
+        "places": places(),
+        "runs": runs(),
+        "waiting": waiting_jobs(),
+        "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
+        "engine": engine(),
+    }
+
+
+def workers() -> list[heartbeat.Alive] | None:
+    """Background processes heard of in the last 15 seconds; None when Redis is away."""
+    try:
+        return heartbeat.alive()
+    except RedisError:
+        return None
+
+
+def queues(alive: list[heartbeat.Alive] | None) -> list[Queue]:
+    """Messages waiting in the broker. A short time-out: the page must open when Redis does not."""
+    try:
+        broker = Redis.from_url(settings.BROKER_URL, socket_timeout=1, socket_connect_timeout=1)
+        depths: list[int | None] = [int(broker.llen(name)) for name in QUEUES]
+    except RedisError:
+        depths = [None] * len(QUEUES)
+    served = [None if alive is None else sum(one.name == name for one in alive) for name in QUEUES]
+    return [Queue(*facts) for facts in zip(QUEUES, depths, served, strict=True)]
+
+
+def places() -> list[Place]:
+    """Every place to train, unwell ones first."""
+    slots = list(Slot.objects.order_by("host", "number"))
+    jobs = Job.ops.select_related("tenant").in_bulk([slot.job_id for slot in slots if slot.job_id])
+    found = [Place(slot, _state(slot), jobs.get(slot.job_id)) for slot in slots]
+    return sorted(found, key=lambda place: place.state != "unwell")
+
+
+def _state(slot: Slot) -> str:
+    if slot.heartbeat_at < now() - SILENT and not slot.job_id:
+        return "unwell"
+    if slot.draining or slot.parked_at:
+        return "draining" if slot.job_id else "drained"
+    return "busy" if slot.job_id else "idle"
+
+
+def runs() -> list[Run]:
+    """Jobs with a lease, the longest running first, each with every attempt so far."""
+    jobs = list(Job.ops.select_related("tenant").filter(state__in=states.HELD).order_by("started_at", "pk")[:MOST])
+    tries: dict[UUID, list[Attempt]] = defaultdict(list)
+    for attempt in Attempt.ops.filter(job__in=[job.pk for job in jobs]).order_by("number"):
+        tries[attempt.job_id].append(attempt)
+    return [Run(job, tries[job.pk]) for job in jobs]
+
+
+def waiting_jobs() -> list[tuple[Job, Waiting | None]]:
+    """The next jobs to start, with why they wait."""
+    jobs = list(Job.ops.select_related("tenant").filter(state=states.QUEUED).order_by("queued_at", "pk")[:MOST])
+    standing = [(job, waiting(job)) for job in jobs]
+    return sorted(standing, key=lambda pair: pair[1].position if pair[1] else MOST)[:20]
+
+
+def engine() -> Engine:
+    """What the engine says of itself, tenants and models by name."""
+    try:
+        report = engine_health()
+    except EngineError as error:
+        return Engine(problem=error.message)
+    tenants = Tenant.ops.in_bulk({UUID(one.tenant) for one in report.residents if one.tenant})
+    versions = ModelVersion.ops.select_related("model").in_bulk({UUID(one.model) for one in report.residents})
+    return Engine(
+        report,
+        residents=[
+            Resident(
+                tenant=str(tenants.get(UUID(one.tenant), "")),
+                model=str(versions.get(UUID(one.model), "")),
+                kind=one.kind,
+                bytes=one.bytes,
+            )
+            for one in reversed(report.residents)
+        ],
+    )

@@ -1,0 +1,133 @@
+"""The fleet page: what is shown of workers, places, jobs, queues and the engine, and draining a place."""
+
+import json
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from inference import wire
+from inference.errors import Unavailable
+from kit import heartbeat, redis
+from kit.clock import now
+from ops import fleet
+from ops.models import StaffAction
+from tenants.scope import ops_scope
+from tests.conftest import Cast, Person
+from tests.console import things
+from tests.console.pages import sideways, signed_in, visit
+from tests.training.making import queued
+from training.models import Job, Slot
+from training.services.claiming import claim, slots_keep
+
+WHY = "the fan of this machine is broken"
+
+
+@pytest.fixture
+def place() -> Slot:
+    """The only place to train, and an empty queue."""
+    with ops_scope("empty the queue for a test"):
+        Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
+    Slot.objects.all().delete()
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    return Slot.objects.get(host="fleet-host")
+
+
+def report(resident: wire.ResidentReport) -> wire.HealthReport:
+    """What an engine with one model says."""
+    counted = ("requests", "rows", "tokens", "padded_tokens", "batches", "refused", "cancelled", "evictions")
+    counts = dict.fromkeys((*counted, "queued_rows", "queued_tenants"), 3)
+    return wire.HealthReport(
+        id=1, uptime_s=3700.0, backend="torch", precision="bf16", bases=["b"], expected_wait_s=0.0,
+        resident_bytes=31_000_000, resident_budget=2_000_000_000, residents=[resident], latency_p50_ms=4.25,
+        latency_p95_ms=9.5, latency_p99_ms=20.0, **counts,
+    )  # fmt: skip
+
+
+def test_the_page_stands_under_the_strict_policy_and_behind_the_door(ada: Person, cast: Cast, place: Slot) -> None:
+    answer = ada.browser.get("/staff/fleet/")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Security-Policy"] == settings.CONTENT_SECURITY_POLICY
+    assert "fleet-host/0" in answer.content.decode()
+    assert cast.owner.browser.get("/staff/fleet/", follow=True).status_code == 404
+
+
+def test_a_running_job_is_shown_with_its_attempts_and_a_waiting_one_with_its_reason(
+    ada: Person, cast: Cast, place: Slot
+) -> None:
+    job, second = queued(cast.owner), queued(cast.stranger)
+    lease = claim(host="fleet-host", worker="fleet-host/1/1")
+    assert lease is not None
+    with ops_scope("test"):
+        (run,) = [run for run in fleet.runs() if run.job.pk == lease.job_id]
+        assert [(one.number, one.worker, one.outcome) for one in run.attempts] == [(1, "fleet-host/1/1", "")]
+        assert {other.pk for other, _ in fleet.waiting_jobs()} == {job.pk, second.pk} - {lease.job_id}
+        assert fleet.places()[0].state == "busy"
+    text = ada.browser.get("/staff/fleet/").content.decode()
+    assert f"/staff/training/job/{lease.job_id}/requeue/" in text
+
+
+def test_a_drained_place_takes_no_job_until_it_is_given_back(ada: Person, cast: Cast, place: Slot) -> None:
+    queued(cast.owner)
+    page = f"/staff/training/slot/{place.pk}"
+    assert ada.browser.post(f"{page}/park/", {"reason": "x"}).status_code == 422
+    assert ada.browser.post(f"{page}/park/", {"reason": WHY}).status_code == 302
+    assert ada.browser.post(f"{page}/park/", {"reason": WHY}).status_code == 422, "once is enough"
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    assert claim(host="fleet-host", worker="fleet-host/1/1") is None
+    with ops_scope("test"):
+        assert fleet.places()[0].state == "drained"
+    assert ada.browser.post(f"{page}/unpark/", {"reason": WHY}).status_code == 302
+    assert claim(host="fleet-host", worker="fleet-host/1/1") is not None
+    logged = StaffAction.objects.filter(target_id=str(place.pk), target_kind="slot").values_list("action", "reason")
+    assert sorted(logged) == [("slot.park", WHY), ("slot.unpark", WHY)]
+
+
+def test_processes_are_shown_while_they_are_heard_of() -> None:
+    words = {"name": "train", "host": "gpu-017", "pid": 4, "since": 0}
+    redis.set_for("worker:train:gpu-017:4", json.dumps(words), seconds=heartbeat.LASTS)
+    alive = fleet.workers()
+    assert alive is not None
+    (one,) = [one for one in alive if one.host == "gpu-017"]
+    assert (one.name, one.pid, one.silent < 2) == ("train", 4, True)
+    assert {queue.name: queue.workers for queue in fleet.queues(alive)}["train"] == 1
+    redis.client().delete("worker:train:gpu-017:4")
+    assert "gpu-017" not in {one.host for one in fleet.workers() or []}
+
+
+def test_the_engines_models_are_shown_by_name(ada: Person, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = things.made_model(cast.owner)
+    one = wire.ResidentReport(version.pk.hex, cast.owner.tenant.pk.hex, "lora", 31_000_000)
+    monkeypatch.setattr(fleet, "engine_health", lambda: report(one))
+    text = ada.browser.get("/staff/fleet/").content.decode()
+    assert str(version) in text
+    assert cast.owner.tenant.name in text
+    assert "4.2 / 9.5 / 20" in text
+
+
+def test_an_absent_engine_is_a_fact_and_no_fault(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> Any:
+        raise Unavailable("The engine cannot be reached.")
+
+    monkeypatch.setattr(fleet, "engine_health", away)
+    assert "The engine does not answer." in ada.browser.get("/staff/fleet/").content.decode()
+
+
+def test_a_page_that_refreshes_itself_does_not_keep_the_session_alive(ada: Person) -> None:
+    assert "staff" not in ada.browser.get("/staff/fleet/", headers={"HX-Request": "true"}).cookies
+    assert "staff" in ada.browser.get("/staff/fleet/").cookies
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_fleet_page_runs_without_a_complaint(
+    site: str, chromium: Any, ada: Person, cast: Cast, place: Slot, width: int
+) -> None:
+    queued(cast.owner)
+    claim(host="fleet-host", worker="fleet-host/1/1")
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    signed_in(context, site, ada, cookie="staff")
+    seen = visit(context, site + "/staff/fleet/")
+    assert seen.complaints == []
+    assert sideways(seen.page) == 0
+    context.close()
