@@ -34,7 +34,7 @@ class Chart extends HTMLElement {
 
   upgrade() {
     this.plot = this.querySelector(".plot");
-    if (!this.plot || this.points[0].length < 2) return;
+    if (!this.plot || !this.points[0].length) return;
     const height = Math.max(70, Math.round(this.plot.getBoundingClientRect().height));
     const holder = document.createElement("div");
     holder.className = "plot-live";
@@ -126,7 +126,7 @@ class Chart extends HTMLElement {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      if (!this.u) { this.upgrade(); return; }
+      if (!this.u) { this.upgrade(); if (this.u) this.readout(this.u); return; }
       this.u.setData(this.points, !this.zoomed);
       this.readout(this.u);
     });

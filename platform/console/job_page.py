@@ -79,8 +79,9 @@ def charts_of(points: dict[str, list[list[float | None]]]) -> tuple[charts.LineC
         line("valid_macro_f1", _("macro-F1"), 1, True),
         line("valid_accuracy", _("accuracy"), 2, True),
     ]
-    count = len(loss[0].points)
-    note = _("every %(n)s steps") % {"n": round(loss[0].points[-1][0] / count)} if count > 1 else ""
+    steps = [step for step, _value in loss[0].points]
+    every = round((steps[-1] - steps[0]) / (len(steps) - 1)) if len(steps) > 1 else 1
+    note = _("every %(n)s steps") % {"n": every} if every > 1 else ""
     return (
         charts.line_chart(id="loss", title=_("Loss"), finding=loss_finding(loss), series=loss, note=note),
         charts.line_chart(

@@ -14,6 +14,13 @@ from kit.money import usd
 
 HOURS_OF_MONTH = 730
 """What is called a month where storage is priced by the hour."""
+HEADLINES = (
+    gettext_lazy("Training"),
+    gettext_lazy("Decisions"),
+    gettext_lazy("Embeddings"),
+    gettext_lazy("A deployment nobody calls"),
+)
+"""The lines of the price table that the landing page shows."""
 DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
 
 

@@ -61,20 +61,26 @@ class JobColumns(StrictSerializer):
 class JobInput(StrictSerializer):
     """The body of a create and of an estimate."""
 
-    model = Text(longest=255)
-    training_file = Text(longest=64)
+    model = Text(longest=255, help_text="The base to tune, by its name.")
+    training_file = Text(longest=64, help_text="A checked file (`file-…`) or a dataset version (`dsv_…`).")
     validation_file = Text(longest=64, required=False, allow_null=True)
-    suffix = Text(longest=64, required=False, allow_null=True)
-    seed = Whole(low=0, high=SEEDS, required=False, allow_null=True)
-    metadata = Metadata(required=False, allow_null=True)
-    integrations = serializers.ListField(required=False, allow_null=True, max_length=5)
+    suffix = Text(longest=64, required=False, allow_null=True, help_text="Becomes part of the model's name.")
+    seed = Whole(
+        low=0, high=SEEDS, required=False, allow_null=True, help_text="The same seed and data give the same model."
+    )
+    metadata = Metadata(required=False, allow_null=True, help_text="Up to 16 pairs of your own; lists filter by them.")
+    integrations = serializers.ListField(
+        required=False, allow_null=True, max_length=5, help_text="None is offered; leave it out."
+    )
     method = MethodSpec(required=False, allow_null=True)
     hyperparameters = Hyperparameters(required=False, allow_null=True)
-    x_task = Text(longest=40, required=False)
+    x_task = Text(longest=40, required=False, help_text="`text-classification`, the one task there is.")
     x_columns = JobColumns(required=False, allow_null=True)
-    x_method = Text(longest=16, required=False)
-    x_max_price_usd = Dollars(required=False, allow_null=True)
-    x_deploy = Truth(required=False)
+    x_method = Text(longest=16, required=False, help_text="`lora` (the default), `full` or `head`.")
+    x_max_price_usd = Dollars(
+        required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."
+    )
+    x_deploy = Truth(required=False, help_text="Serve the model as soon as its report passes the gate.")
 
     def validate_suffix(self, value: str | None) -> str | None:
         """It becomes part of the model's name."""

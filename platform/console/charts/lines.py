@@ -81,7 +81,7 @@ def line_chart(
         finding=finding,
         xlabel=xlabel,
         series=lines,
-        svg=_draw(lines, xs, zero, top),
+        svg=_draw(lines, xs, zero, top) if xs else _blank(finding),
         data=_data(lines, xs, xlabel, zero, top),
         note=note,
         rows=_rows(lines, xs),
@@ -110,6 +110,15 @@ def _rows(lines: list[Series], xs: list[float], most: int = 200) -> list[tuple[f
     step = max(1, math.ceil(len(xs) / most))
     sparse = {x for s in lines if s.sparse for x, _ in s.points}
     return [(x, [k.get(x) for k in known]) for i, x in enumerate(xs) if i % step == 0 or x in sparse]
+
+
+def _blank(words: str) -> str:
+    """Nothing measured yet: said in the middle, instead of axes without a meaning."""
+    return (
+        '<svg class="drawing" focusable="false" aria-hidden="true">'
+        '<line class="grid" x1="0" x2="100%" y1="100%" y2="100%"/>'
+        f'<text x="50%" y="50%" text-anchor="middle">{escape(words)}</text></svg>'
+    )
 
 
 def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None) -> str:

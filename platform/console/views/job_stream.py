@@ -46,7 +46,7 @@ async def job_stream(request: HttpRequest, org: str, project: str, job: str) -> 
         raise Http404
     place = await sync_to_async(_door)(request, org, project, job)
     return StreamingHttpResponse(
-        messages(place, after=last_seen(request)),
+        messages(place, after=last_seen(request), badge=request.GET.get("badge", "")),
         content_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -74,12 +74,13 @@ def _door(request: HttpRequest, org: str, project: str, job: str) -> Place:
     return Place(seat.tenant_id, place.pk, found.pk, page)
 
 
-async def messages(place: Place, *, after: int) -> AsyncIterator[str]:
-    """Everything since `after`, then what comes, until the job ends or its state changes."""
+async def messages(place: Place, *, after: int, badge: str = "") -> AsyncIterator[str]:
+    """Everything since `after`, then what comes, until the job ends or is no longer in the state the page shows
+    (`badge`; without one, the state of the first look)."""
     yield "retry: 3000\n\n"
     began = spoke = time.monotonic()
     shown: dict[str, Any] = {}
-    first = ""
+    first = badge
     while time.monotonic() - began < LONGEST_SECONDS:
         news = await sync_to_async(_look)(place, after)
         first = first or news["badge"]
@@ -105,7 +106,7 @@ def _look(place: Place, after: int) -> dict[str, Any]:
             return {
                 "badge": job_page.badge(job.state),
                 "final": job.is_final and len(events) == 0,
-                "state": job_page.live_state(job),
+                "state": {**job_page.live_state(job), "waiting": job_page.waiting_text(selectors.waiting(job))},
                 "events": events,
                 "last": events[-1].seq if events else after,
             }

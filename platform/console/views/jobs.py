@@ -1,6 +1,7 @@
 """Jobs: the list, the wizard with its estimate, the live page, cancel."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -74,6 +75,7 @@ class Jobs(ConsoleView):
             "job": job,
             "name": job_name(job),
             "badge": job_page.badge(job.state),
+            "spent": job_page.spent_nano(job),
             "progress": job.progress if running else None,
             "why": job.error_message[:80] if job.state == states.FAILED else "",
             "href": self.project_path("job", job.public_id),
@@ -98,6 +100,7 @@ class JobPage(ConsoleView):
         loss, scores = job_page.charts_of(selectors.metric_points(found))
         log = selectors.events(found).filter(type="message").order_by("-seq")[: job_page.SHOWN_EVENTS]
         price = found.estimate.get("nano", {})
+        following = urlencode({"after": found.event_seq, "badge": job_page.badge(found.state)})
         return self.page(
             {
                 "job": found,
@@ -118,7 +121,7 @@ class JobPage(ConsoleView):
                 "can_write": self.can("jobs.write"),
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 "csv_url": self.project_path("job_csv", found.public_id),
-                "stream_url": f"{self.project_path('job_stream', found.public_id)}?after={found.event_seq}",
+                "stream_url": f"{self.project_path('job_stream', found.public_id)}?{following}",
                 "cancel_url": self.project_path("job_cancel", found.public_id),
                 **self._again(found),
                 **self._data(found),

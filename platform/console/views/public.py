@@ -56,9 +56,9 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
     """The first page."""
-    return render(
-        request, "public/landing.html", {"samples": showcase.first_call(settings.BASE_URL), **showcase.landing()}
-    )
+    figures = [price for price in prices.unit_prices(prices.current_book()) if price.name in prices.HEADLINES]
+    context = {"samples": showcase.first_call(settings.BASE_URL), "prices": figures, **showcase.landing()}
+    return render(request, "public/landing.html", context)
 
 
 @require_safe
