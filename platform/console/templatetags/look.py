@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django import template
 from django.template.context import Context
 from django.utils import formats, timezone
+from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -178,6 +179,15 @@ def state(value: Any) -> State:
 def code_html(text: str, lang: str = "text") -> SafeString:
     """Highlighted code."""
     return highlighted(str(text), str(lang))
+
+
+@register.filter
+def ticked(text: Any) -> SafeString:
+    """Text whose `backticked` words are code; everything else stays text."""
+    parts = conditional_escape(text).split("`")
+    if len(parts) % 2 == 0:
+        return mark_safe("`".join(parts))
+    return mark_safe("".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)))
 
 
 @register.filter
