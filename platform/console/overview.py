@@ -1,7 +1,7 @@
 """The overview, gathered from the rooms' selectors: the next step, what needs you, what runs, what it costs."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from django.utils.functional import Promise
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from console.views.base import ConsoleView
 
 DAYS = 30
+MOST_KEYS = 200
+ANSWERS = ("decisions", "classify", "embeddings")
+"""Kinds of usage that are answers of a model."""
 WARN_PERCENT = 80
 """Of the spend limit; from here on the pages say so."""
 
@@ -60,7 +63,7 @@ def context(view: "ConsoleView") -> dict[str, Any]:
     moment = now()
     month = UsageFilter(since=moment - dt.timedelta(days=DAYS), until=moment + dt.timedelta(days=1))
     budget = budgets.budget_month()
-    steps = checklist(view, jobs, deployments, calls=usage_totals(wanted=month).requests)
+    steps = checklist(view, jobs, deployments, calls=calls_by_key(view, month))
     return {
         "steps": steps,
         "done": sum(step.state == "done" for step in steps),
@@ -132,8 +135,16 @@ def checklist(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment
     return steps
 
 
+def calls_by_key(view: "ConsoleView", month: UsageFilter) -> int:
+    """Calls that came from a program: with one of the project's keys, and not from the playground."""
+    keys = list(people.keys(view.project).values_list("pk", flat=True)[:MOST_KEYS])
+    if not keys:
+        return 0
+    return usage_totals(wanted=replace(month, key_ids=keys, kinds=ANSWERS)).requests
+
+
 def _way_to_a_call(view: "ConsoleView") -> tuple[str, str]:
-    """Where a first call begins: with a key, then with the code of the playground. Playground runs are not calls."""
+    """Where a first call begins: with a key, then with the code of the playground."""
     if people.keys(view.project).filter(revoked_at=None).exists():
         return view.project_path("playground") + "#same-call", _("Copy the code")
     return view.project_path("key_new"), _("New key")
