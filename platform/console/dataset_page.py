@@ -113,6 +113,34 @@ def label_counts(profile: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**entry, "share": entry["count"] / most} for entry in labels[:MANY_LABELS]]
 
 
+UNITS = {
+    "tokens": gettext_lazy("Tokens"),
+    "words": gettext_lazy("Words"),
+    "characters": gettext_lazy("Characters"),
+    "messages": gettext_lazy("Messages"),
+}
+POINTS = ("p5", "p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Percentiles of one measure of length."""
+
+    unit: str
+    points: Sequence[int]
+    longest: int
+
+
+def length_rows(profile: dict[str, Any]) -> list[Lengths]:
+    """Length percentiles for a table, one line a measure."""
+    measured = profile.get("lengths", {})
+    return [
+        Lengths(str(words), [measured[unit]["percentiles"][point] for point in POINTS], measured[unit]["max"])
+        for unit, words in UNITS.items()
+        if measured.get(unit, {}).get("percentiles")
+    ]
+
+
 def length_chart(profile: dict[str, Any]) -> charts.Bars | None:
     """Histogram of text lengths: tokens where they were counted, else characters."""
     lengths = profile.get("lengths", {})

@@ -1,66 +1,136 @@
-"""Rows of a dataset version for its browser: read from our own Parquet file, filtered and cut to one page."""
+"""Rows of a dataset version for its browser: one page of our own Parquet file, with what was found in its rows."""
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from console.dataset_page import Found
 from console.paging import SIZE, Page
-from data.models import DatasetVersion
-from kit import storage
+from data import selectors
+from data.models import DatasetVersion, File
+from data.rows import RowFilter, text_of
 
 SPLITS = ("train", "validation", "test")
 CELL = 200
+WHOLE = 4_000
+"""Characters of a long text that unfold in its row; the download has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What the reader asked for; empty parts ask for nothing."""
+    """What the reader asked for; empty parts ask for nothing. `row` is a place to go to, not a filter."""
 
     label: str = ""
     split: str = ""
     text: str = ""
+    finding: str = ""
     row: int | None = None
 
     @property
     def active(self) -> bool:
         """Whether anything is filtered."""
-        return bool(self.label or self.split or self.text or self.row is not None)
+        return bool(self.label or self.split or self.text or self.finding)
 
     @classmethod
     def read(cls, query: Any) -> "Filter":
         """From a query string; what makes no sense is left out."""
-        split, row = query.get("split", ""), query.get("row", "")
+        split, row = query.get("split", ""), query.get("row", "").replace(",", "").strip()
         return cls(
             label=query.get("label", "")[:200],
             split=split if split in SPLITS else "",
             text=query.get("q", "").strip()[:200],
+            finding=query.get("finding", "")[:40],
             row=int(row) if row.isascii() and row.isdigit() and len(row) < 12 else None,
         )
 
-
-def rows_page(version: DatasetVersion, wanted: Filter, number: int) -> Page[dict[str, Any]]:
-    """One page of the rows that pass, in the order of the upload."""
-    with storage.local_path(version.storage_key) as path:
-        table = pq.read_table(path, columns=["row_id", "text", "label", "split"])
-    table = _filtered(table, wanted)
-    total = table.num_rows
-    number = min(number, max(1, -(-total // SIZE)))
-    rows = table.slice((number - 1) * SIZE, SIZE).to_pylist()
-    for row in rows:
-        row["length"] = len(row["text"] or "")
-    return Page(rows, number, total)
+    def where(self, file: File | None) -> RowFilter:
+        """The same for the data room; findings name the rows of the version's first file."""
+        rows = selectors.rows_of_finding(file, self.finding) if self.finding and file is not None else None
+        return RowFilter(label=self.label or None, split=self.split or None, rows=rows, text=self.text)
 
 
-def _filtered(table: pa.Table, wanted: Filter) -> pa.Table:
-    if wanted.label:
-        table = table.filter(pc.equal(table["label"], wanted.label))
-    if wanted.split:
-        table = table.filter(pc.equal(table["split"], wanted.split))
-    if wanted.row is not None:
-        table = table.filter(pc.equal(table["row_id"], wanted.row))
-    if wanted.text:
-        table = table.filter(pc.match_substring(table["text"], wanted.text, ignore_case=True))
-    return table
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row as the table shows it."""
+
+    row_id: int
+    text: str
+    length: int
+    split: str
+    label: str
+    answer: str
+    turns: Sequence[Turn]
+    found: Sequence[str]
+    here: bool
+
+
+def page_of_row(version: DatasetVersion, where: RowFilter, row: int) -> int:
+    """The number of the page on which a row stands, or the next one if it is not among the rows."""
+    with selectors.version_file(version) as rows:
+        return rows.place(where, row) // SIZE + 1
+
+
+def rows_page(
+    version: DatasetVersion, wanted: Filter, number: int, *, file: File | None, findings: Sequence[Found]
+) -> Page[Line]:
+    """One page of the rows that pass, in the order of the upload; a number past the end gives the last page."""
+    where = wanted.where(file)
+    with selectors.version_file(version) as source:
+        rows, total = source.page(where, offset=(number - 1) * SIZE, limit=SIZE)
+        last = max(1, -(-total // SIZE))
+        if number > last:
+            number, (rows, total) = last, source.page(where, offset=(last - 1) * SIZE, limit=SIZE)
+    titles = _titles(file, {row["row_id"] for row in rows}, findings)
+    return Page([_line(row, titles.get(row["row_id"], ()), wanted.row) for row in rows], number, total)
+
+
+def _titles(file: File | None, shown: set[int], findings: Iterable[Found]) -> Mapping[int, list[str]]:
+    """What is (still) wrong with the rows of a page."""
+    open_codes = {finding.code: finding.title for finding in findings if not finding.fixed}
+    titles: dict[int, list[str]] = {}
+    if file is None or not open_codes or not shown:
+        return titles
+    for code, rows in selectors.findings(file).filter(code__in=open_codes).values_list("code", "rows"):
+        for row in shown.intersection(rows):
+            known = titles.setdefault(row, [])
+            if open_codes[code] not in known:
+                known.append(open_codes[code])
+    return titles
+
+
+def _line(row: Mapping[str, Any], found: Sequence[str], here: int | None) -> Line:
+    messages = row.get("messages")
+    turns = [_turn(message) for message in messages] if isinstance(messages, list) else []
+    text = text_of(row) if not turns else next((t.text for t in reversed(turns) if t.role == "user"), turns[0].text)
+    answer = str(row.get("completion") or "") or next((t.text for t in reversed(turns) if t.role == "assistant"), "")
+    return Line(
+        row_id=int(row["row_id"]),
+        text=text,
+        length=sum(len(turn.text) for turn in turns) or len(text),
+        split=str(row["split"]),
+        label=str(row.get("label") or ""),
+        answer=answer,
+        turns=turns,
+        found=found,
+        here=row["row_id"] == here,
+    )
+
+
+def _turn(message: Any) -> Turn:
+    """A message in words; calls of tools as the JSON they are."""
+    if not isinstance(message, dict):
+        return Turn("", str(message))
+    content = message.get("content")
+    parts = [content] if isinstance(content, str) else [json.dumps(content, ensure_ascii=False)] if content else []
+    if message.get("tool_calls"):
+        parts.append(json.dumps(message["tool_calls"], ensure_ascii=False))
+    return Turn(str(message.get("role", "")), "\n".join(parts))

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from django.http import FileResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from data import selectors, serializers, services
+from data.downloads import finding_rows
 from data.limits import PART_BYTES, room_for
 from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
 from data.receiving import MultipartView, PreparedView
@@ -18,6 +18,7 @@ from kit import storage
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id
 from kit.pages import cursor_page, read_limit
+from kit.streams import attachment
 from tenants import idempotency
 from tenants.access import AuthContext
 from tenants.api import TenantAPIView
@@ -41,6 +42,7 @@ PAGING = [
     OpenApiParameter("order", str, enum=["asc", "desc"], description="By creation."),
 ]
 PURPOSE = OpenApiParameter("purpose", str, enum=Purpose.values)
+FORMAT = OpenApiParameter("format", str, enum=["jsonl", "csv"])
 LEVEL = OpenApiParameter("level", str, enum=["blocking", "warning", "note"])
 PART_FORM = {
     "type": "object",
@@ -169,10 +171,13 @@ class FileContentView(TenantAPIView):
             stream = storage.open_read(file.storage_key)
         except FileNotFoundError as error:
             raise NotFound.of(file_id) from error
-        answer = FileResponse(stream, as_attachment=True, filename=file.filename)
-        answer["Content-Type"] = "application/octet-stream"
-        answer["X-Content-Type-Options"] = "nosniff"
-        return answer
+        return attachment(
+            request._request,
+            storage.chunks_of(stream),
+            filename=file.filename,
+            content_type="application/octet-stream",
+            size=file.bytes,
+        )
 
 
 class FindingsView(TenantAPIView):
@@ -215,6 +220,30 @@ class FindingsView(TenantAPIView):
         if found is None:
             raise BadRequest(f"'after' is not an id of this list: '{after[:100]}'.", param="after")
         return int(found.position)
+
+
+class FindingRowsView(TenantAPIView):
+    """The rows that findings name, to mend them elsewhere."""
+
+    required_scopes = {"GET": "files.read"}
+    content_negotiation_class = AnyAccept
+
+    @extend_schema(
+        parameters=[FORMAT, LEVEL, OpenApiParameter("code", str, description="Only this code's rows.")],
+        responses={(200, "application/x-ndjson"): str, (200, "text/csv"): str},
+    )
+    def get(self, request: Request, file_id: str) -> Any:
+        """Every row that a finding names, as uploaded, with row number, line, code, level and message; streamed.
+
+        `format=jsonl` holds the exact characters. `format=csv` is made for spreadsheets: a cell that could run as a
+        formula has an apostrophe before it.
+        """
+        file = selectors.file_get(self.caller.project_id, file_id)
+        query = request.query_params
+        found = finding_rows(
+            file=file, form=query.get("format", "jsonl"), level=query.get("level"), code=query.get("code")
+        )
+        return attachment(request._request, found.pieces, filename=found.filename, content_type=found.content_type)
 
 
 class UploadsView(TenantAPIView):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("files/<str:file_id>", api.FileView.as_view()),
     path("files/<str:file_id>/content", api.FileContentView.as_view()),
     path("files/<str:file_id>/findings", api.FindingsView.as_view()),
+    path("files/<str:file_id>/findings/rows", api.FindingRowsView.as_view()),
     path("uploads", api.UploadsView.as_view()),
     path("uploads/<str:upload_id>/parts", api.UploadPartsView.as_view()),
     path("uploads/<str:upload_id>/complete", api.UploadCompleteView.as_view()),

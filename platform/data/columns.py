@@ -14,10 +14,17 @@ from data.formats.base import Row
 from data.formats.header import normal
 
 TEXT, LABEL, ID, SPLIT, IGNORE = "text", "label", "id", "split", "ignore"
-MESSAGES, PROMPT, COMPLETION = "messages", "prompt", "completion"
-ROLES = (TEXT, LABEL, ID, SPLIT, MESSAGES, PROMPT, COMPLETION, IGNORE)
+MESSAGES, TOOLS, PROMPT, COMPLETION = "messages", "tools", "prompt", "completion"
+ROLES = (TEXT, LABEL, ID, SPLIT, MESSAGES, TOOLS, PROMPT, COMPLETION, IGNORE)
 
 CLASSIFICATION, CHAT, PAIRS = "text-classification", "chat", "prompt-completion"
+TASKS = (CLASSIFICATION, CHAT, PAIRS)
+NEEDED: dict[str, tuple[str, ...]] = {
+    CLASSIFICATION: (TEXT, LABEL), CHAT: (MESSAGES,), PAIRS: (PROMPT, COMPLETION),
+}  # fmt: skip
+"""The roles without which a row of a task says nothing."""
+ALLOWED = {CLASSIFICATION: (TEXT, LABEL, SPLIT), CHAT: (MESSAGES, TOOLS, SPLIT), PAIRS: (PROMPT, COMPLETION, SPLIT)}
+"""All roles that a version of a task keeps, in order."""
 
 TEXT_NAMES = (
     "text", "sentence", "utterance", "message", "query", "content", "body", "input", "comment", "review", "question",
@@ -69,7 +76,7 @@ class Roles:
         """The shape the roles describe."""
         if MESSAGES in self.columns:
             return CHAT
-        if PROMPT in self.columns and COMPLETION in self.columns:
+        if PROMPT in self.columns or COMPLETION in self.columns:
             return PAIRS
         return CLASSIFICATION
 
@@ -93,6 +100,7 @@ class _Stats:
     words: float
     numeric: float
     nested: bool
+    listed: bool
     splits: bool
 
 
@@ -106,6 +114,7 @@ def _stats(values: Sequence[Any]) -> _Stats:
         words=median(len(value.split()) for value in strings) if strings else 0,
         numeric=sum(value.replace(".", "", 1).lstrip("+-").isdigit() for value in strings) / filled if filled else 0,
         nested=any(isinstance(value, list | dict) for value in values),
+        listed=bool(strings) and all(value.startswith("[") and value.endswith("]") for value in strings),
         splits=bool(strings) and all(value.casefold() in SPLIT_VALUES for value in set(strings)),
     )
 
@@ -117,8 +126,9 @@ def detect(columns: Sequence[str], sample: Iterable[Row]) -> list[Guess]:
     names = {name: normal(name) for name in columns}
     chosen: Chosen = {}
     _claim_nested(columns, names, stats, chosen)
-    if not any(role in (MESSAGES, PROMPT) for role, _, _ in chosen.values()):
-        _claim_helpers(columns, names, stats, chosen)
+    spoken = bool(chosen)
+    _claim_helpers(columns, names, stats, chosen)
+    if not spoken:
         _claim_label(columns, names, stats, chosen)
         _claim_text(columns, names, stats, chosen)
     return [Guess(name, *chosen.get(name, (IGNORE, 0.5, "Not needed"))) for name in columns]
@@ -129,8 +139,12 @@ def _claim_nested(
 ) -> None:
     """Conversations and prompt/completion pairs are told by their keys."""
     for name in columns:
-        if names[name] == "messages" and stats[name].nested:
+        if names[name] == "messages" and (stats[name].nested or stats[name].listed):
             chosen[name] = (MESSAGES, 1.0, "Named messages and holds lists")
+            for other in columns:
+                if names[other] == "tools" and (stats[other].nested or stats[other].listed):
+                    chosen[other] = (TOOLS, 1.0, "Named tools, beside messages")
+                    break
             return
     prompt = next((name for wanted in PROMPT_NAMES for name in columns if names[name] == wanted), None)
     completion = next((name for wanted in COMPLETION_NAMES for name in columns if names[name] == wanted), None)
@@ -144,6 +158,8 @@ def _claim_helpers(
 ) -> None:
     for name in columns:
         found = stats[name]
+        if name in chosen:
+            continue
         if names[name] in SPLIT_NAMES and found.splits:
             chosen[name] = (SPLIT, 0.95, "Named like a split and holds train, validation or test")
         elif names[name] in ID_NAMES or names[name].endswith("_id"):
@@ -181,6 +197,11 @@ def _claim_text(columns: Sequence[str], names: Mapping[str, str], stats: Mapping
         chosen[best] = (TEXT, 0.6, f"Longest values: about {stats[best].chars:.0f} characters")
 
 
+def task_of(mapping: Mapping[str, str]) -> str | None:
+    """The task whose roles a mapping names, or None where it names none of them."""
+    return next((task for task in (CHAT, PAIRS, CLASSIFICATION) if set(NEEDED[task]) & set(mapping)), None)
+
+
 def resolve(guesses: Sequence[Guess], mapping: Mapping[str, str] | None) -> Roles:
     """Return the roles to use: the guesses, with `mapping` (role → column) laid over them.
 
@@ -191,14 +212,15 @@ def resolve(guesses: Sequence[Guess], mapping: Mapping[str, str] | None) -> Role
         return Roles(found)
     known = [guess.column for guess in guesses]
     for role, column in mapping.items():
-        if role not in ROLES or role == IGNORE:
-            raise MappingError(f"“{role}” is not a column role. Use {', '.join(ROLES[:-1])}.", role)
+        if role not in ROLES:
+            raise MappingError(f"“{role}” is not a column role. Use {', '.join(ROLES)}.", role)
         if column not in known:
             raise MappingError(f"There is no column “{column}”. The file has: {', '.join(known[:20])}.", role)
     if len(set(mapping.values())) != len(mapping):
         raise MappingError("One column cannot have two roles.", "columns")
     taken = set(mapping.values())
     kept = {role: column for role, column in found.items() if column not in taken}
-    if MESSAGES not in mapping and {TEXT, LABEL} & set(mapping):
-        kept = {role: column for role, column in kept.items() if role not in (MESSAGES, PROMPT, COMPLETION)}
-    return Roles({**kept, **mapping})
+    task = task_of(mapping)
+    if task is not None:
+        kept = {role: column for role, column in kept.items() if role in (*ALLOWED[task], ID)}
+    return Roles({**kept, **{role: column for role, column in mapping.items() if role != IGNORE}})

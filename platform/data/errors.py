@@ -1,6 +1,6 @@
 """What can go wrong with files and datasets, in words for the caller."""
 
-from kit.errors import BadRequest, Conflict, PayloadTooLarge, Unprocessable
+from kit.errors import BadRequest, Conflict, PayloadTooLarge, RateLimited, Unprocessable
 
 
 class FileTooLarge(PayloadTooLarge):
@@ -33,10 +33,22 @@ class FileInUse(Conflict):
     default_code = "file_in_use"
 
 
+class TooManyDownloads(RateLimited):
+    """As many downloads of rows as one organisation may run are running."""
+
+    default_code = "too_many_downloads"
+
+
 class InvalidFile(Unprocessable):
     """The file cannot be trained on; the message lists the blocking findings."""
 
     default_code = "invalid_file"
+
+
+class WrongTask(Unprocessable):
+    """The rows are of another kind than the task trains on; the message says what it needs."""
+
+    default_code = "wrong_task"
 
 
 class InvalidColumns(BadRequest):

@@ -16,12 +16,13 @@ from typing import Any
 from data import columns as roles_module
 from data.checks.classification import ClassificationCheck, Rules
 from data.checks.conversation import ConversationCheck
-from data.columns import CHAT, LABEL, PAIRS, TEXT, Guess, Roles, resolve
-from data.example import scalar
+from data.columns import CLASSIFICATION, LABEL, NEEDED, TEXT, Guess, Roles, resolve
+from data.example import Reject, scalar
 from data.findings import Collector, Sample, shorten
 from data.formats import Limits, Options, Row, Source, open_source
 from data.guard import cap_memory
 from data.profile import classification_profile, conversation_profile
+from data.talk import talk_of
 
 SAMPLE_ROWS = 500
 
@@ -83,33 +84,31 @@ def _run(result: Examination, rows: Iterator[Row], rules: Rules, tokenizer: Path
     roles, collector = result.roles, result.collector
     if roles is None:
         return
-    if roles.task in (CHAT, PAIRS):
-        conversation = ConversationCheck(roles, collector, rules.min_rows)
-        for row in rows:
-            conversation.take(row)
-            result.rows = row.number
-        if _has_rows(result):
-            conversation.finish()
-            result.profile = conversation_profile(conversation, task=roles.task, rows=result.rows)
-        return
-    if not _has_text_and_label(result, roles):
+    if not _has_needed(result, roles):
         for row in rows:
             result.rows = row.number
         _has_rows(result)
         return
-    check = ClassificationCheck(roles, collector, rules, tokenizer)
+    check: ConversationCheck | ClassificationCheck
+    if roles.task == CLASSIFICATION:
+        check = ClassificationCheck(roles, collector, rules, tokenizer)
+    else:
+        check = ConversationCheck(roles, collector, rules.min_rows)
     for row in rows:
         check.take(row)
         result.rows = row.number
     if _has_rows(result):
         check.finish()
         result.rows = max(result.rows, _last_reported(collector))
-        result.profile = classification_profile(check.facts, rows=result.rows, max_length=rules.max_length)
+        if isinstance(check, ClassificationCheck):
+            result.profile = classification_profile(check.facts, rows=result.rows, max_length=rules.max_length)
+        else:
+            result.profile = conversation_profile(check, task=roles.task, rows=result.rows)
 
 
 def _last_reported(collector: Collector) -> int:
     """The highest row number among rows that the reader left out."""
-    return max((row for finding in collector for row in finding.rows[-1:]), default=0)
+    return max((finding.last for finding in collector), default=0)
 
 
 def _has_rows(result: Examination) -> bool:
@@ -120,10 +119,11 @@ def _has_rows(result: Examination) -> bool:
     return False
 
 
-def _has_text_and_label(result: Examination, roles: Roles) -> bool:
+def _has_needed(result: Examination, roles: Roles) -> bool:
+    """Whether every role of the task has its column; those that lack one are reported."""
     source = result.source
     names = ", ".join(source.columns[:20]) if source else ""
-    missing = [role for role in (TEXT, LABEL) if roles.get(role) is None]
+    missing = [role for role in NEEDED[roles.task] if roles.get(role) is None]
     if not names and any(finding.level == "blocking" for finding in result.collector):
         return False  # No line could be read: to ask for columns as well would only hide the cause.
     for role in missing:
@@ -134,13 +134,14 @@ def _has_text_and_label(result: Examination, roles: Roles) -> bool:
 def _fill_snippets(path: Path, result: Examination, options: Options | None, limits: Limits | None) -> None:
     """Findings made from hashes know only row numbers: read the file once more, as far as needed, for their texts."""
     roles = result.roles
-    text, label = (roles.get(TEXT), roles.get(LABEL)) if roles else (None, None)
+    if roles is None or any(roles.get(role) is None for role in NEEDED[roles.task]):
+        return
     wanted: dict[int, list[Sample]] = {}
     for finding in result.collector:
         for sample in finding.samples:
             if sample.row is not None and not sample.snippet:
                 wanted.setdefault(sample.row, []).append(sample)
-    if not wanted or text is None or label is None:
+    if not wanted:
         return
     again = open_source(path, Collector(), options=options, limits=limits or Limits())
     if again is None:
@@ -150,11 +151,16 @@ def _fill_snippets(path: Path, result: Examination, options: Options | None, lim
         if row.number > last:
             break
         for sample in wanted.get(row.number, ()):
-            sample.line, sample.snippet = row.line, _snippet(row, text, label)
+            sample.line, sample.snippet = row.line, _snippet(row, roles)
 
 
-def _snippet(row: Row, text: str, label: str) -> str:
-    return f"{shorten(scalar(row.values.get(text)) or '')} · {scalar(row.values.get(label)) or ''}"
+def _snippet(row: Row, roles: Roles) -> str:
+    """A row's own words: text and label, or all that is said."""
+    if roles.task == CLASSIFICATION:
+        text, label = (scalar(row.values.get(roles.columns[role])) or "" for role in (TEXT, LABEL))
+        return f"{shorten(text)} · {label}"
+    talk = talk_of(row, roles)
+    return "" if isinstance(talk, Reject) else talk.own
 
 
 def main(argv: list[str]) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from data.columns import LABEL, SPLIT, SPLIT_VALUES, TEXT, Roles
@@ -23,14 +24,19 @@ class Example:
     label: str
     split: str | None = None
 
+    def at(self, number: int, split: str | None) -> Example:
+        """The same row under another number and side."""
+        return Example(number, self.text, self.label, split)
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Why a row is unusable: a finding code, the role at fault and a snippet."""
+    """Why a row is unusable: a finding code, the role at fault, a snippet, and what fills the code's words."""
 
     code: str
     role: str
     snippet: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def scalar(value: Any) -> str | None:

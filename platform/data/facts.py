@@ -14,7 +14,8 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from data.example import Example, fold, key
-from data.similar import Groups, Signer, group
+from data.similar import Groups, Signer, group, group_own_words
+from data.talk import Talk
 
 NEAR_ROWS = 200_000
 TOKEN_BATCH = 512
@@ -104,3 +105,48 @@ class Facts:
         """Rows per label as uploaded."""
         tally = np.bincount(np.array(self.labels, np.int64), minlength=len(self.label_names))
         return Counter(dict(zip(self.label_names, tally.tolist(), strict=True)))
+
+
+class TalkFacts:
+    """The same for conversations and for prompts with completions."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.numbers = array("q")
+        self.exact, self.asked = array("q"), array("q")
+        self.characters, self.words, self.messages = array("i"), array("i"), array("i")
+        self.splits = array("b")
+        self._signer = Signer()
+        self._near: Groups | None = None
+
+    def __len__(self) -> int:
+        """Number of usable rows."""
+        return len(self.numbers)
+
+    def add(self, talk: Talk) -> None:
+        """Remember one row."""
+        self.numbers.append(talk.number)
+        self.exact.append(key(fold(talk.text)))
+        self.asked.append(key(fold(talk.asked)))
+        self.characters.append(len(talk.text))
+        self.words.append(len(talk.text.split()))
+        self.messages.append(len(talk.turns))
+        self.splits.append(SPLITS.index(talk.split) if talk.split else -1)
+        if len(self.numbers) <= NEAR_ROWS:
+            self._signer.add(fold(talk.own))
+
+    def groups(self) -> Groups:
+        """For each row, the first row that asks the same or says almost the same: together on a side of the split."""
+        return group_own_words(np.array(self.asked, np.int64), self._signer.signatures())
+
+    def copies(self) -> npt.NDArray[np.bool_]:
+        """Later rows that say the same as an earlier one."""
+        later = np.ones(len(self), np.bool_)
+        later[np.unique(np.array(self.exact, np.int64), return_index=True)[1]] = False
+        return later
+
+    def near(self) -> npt.NDArray[np.bool_]:
+        """Later rows that say almost the same as an earlier one, copies left out."""
+        if self._near is None:
+            self._near = group_own_words(np.array(self.exact, np.int64), self._signer.signatures())
+        return (self._near != np.arange(len(self))) & ~self.copies()

@@ -57,11 +57,13 @@ class Sample:
 
 @dataclass(slots=True)
 class Finding:
-    """All occurrences of one problem. `key` tells two groups of one code apart (a column, a pair of labels)."""
+    """All occurrences of one problem. `key` tells two groups of one code apart (a column, a pair of labels); `last` is
+    the highest row number, which `rows` may be too short to hold."""
 
     code: str
     key: str = ""
     count: int = 0
+    last: int = 0
     rows: list[int] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
@@ -128,8 +130,10 @@ class Collector:
         finding.count += count
         if params:
             finding.params.update({name: _clean(value) for name, value in params.items()})
-        if row is not None and len(finding.rows) < MAX_ROWS:
-            finding.rows.append(row)
+        if row is not None:
+            finding.last = max(finding.last, row)
+            if len(finding.rows) < MAX_ROWS:
+                finding.rows.append(row)
         if len(finding.samples) < MAX_SAMPLES and (snippet or row is not None or line is not None):
             finding.samples.append(Sample(row, line, shorten(snippet)))
         return finding

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from data.checks.classification import MIN_CLASS_ROWS, copy_masks
 from data.example import LABEL_CHARS, Example
-from data.facts import Facts
+from data.facts import Facts, TalkFacts
 
 TRIM, MERGE_LABELS, FIRST_ROW = "trim", "merge_labels", "first_row_is_data"
 DROP_BAD, DROP_DUPLICATES, DROP_NEAR = "drop_bad_rows", "drop_duplicates", "drop_near_duplicates"
@@ -23,6 +23,8 @@ DROP_CONFLICTS, DROP_SMALL, DROP_LONG = "drop_conflicts", "drop_small_classes", 
 STEPS = (
     FIRST_ROW, DROP_BAD, TRIM, MERGE_LABELS, DROP_DUPLICATES, DROP_NEAR, DROP_CONFLICTS, DROP_SMALL, DROP_LONG,
 )  # fmt: skip
+TALK_STEPS = (DROP_BAD, DROP_DUPLICATES, DROP_NEAR)
+"""The steps that mean something for conversations and for prompts with completions."""
 MAX_MERGES = 1_000
 
 
@@ -131,6 +133,17 @@ def keep_mask(facts: Facts, plan: Plan, max_length: int) -> tuple[npt.NDArray[np
         labels = np.array(facts.labels, np.int64)
         counts = np.bincount(labels[keep], minlength=len(facts.label_names))
         _drop(keep, counts[labels] < MIN_CLASS_ROWS, DROP_SMALL, dropped)
+    return keep, dropped
+
+
+def keep_talks(facts: TalkFacts, plan: Plan) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """The same for conversations and pairs."""
+    keep = np.ones(len(facts), np.bool_)
+    dropped: dict[str, int] = {}
+    if len(facts):
+        for step, mask in ((DROP_DUPLICATES, facts.copies()), (DROP_NEAR, facts.near())):
+            if plan.has(step):
+                _drop(keep, mask, step, dropped)
     return keep, dropped
 
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import redis
 
@@ -19,30 +20,56 @@ SECONDS = 30
 BEAT = 10.0
 
 
-@contextlib.contextmanager
-def held(name: str) -> Iterator[bool]:
-    """Whether this process may do the work called `name` now; kept alive in the block, gone soon after a kill."""
-    key, mine = f"data:lease:{name}", str(new_id())
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place that is taken; an empty key where Redis was away and nobody counts."""
+
+    key: str
+    mine: str
+
+
+def taken(name: str, places: int = 1) -> Slot | None:
+    """Take one of `places` under `name` for half a minute (see `kept`); None when all are taken."""
+    mine = str(new_id())
     try:
-        free = bool(client().set(key, mine, nx=True, ex=SECONDS))
+        for place in range(places):
+            key = f"data:lease:{name}" if places == 1 else f"data:lease:{name}:{place}"
+            if client().set(key, mine, nx=True, ex=SECONDS):
+                return Slot(key, mine)
     except redis.RedisError:
         logger.warning("no lease for %s: Redis is away", name)
-        yield True
-        return
-    if not free:
-        yield False
+        return Slot("", mine)
+    return None
+
+
+@contextlib.contextmanager
+def kept(slot: Slot) -> Iterator[None]:
+    """Keep a place in the block, and give it back after."""
+    if not slot.key:
+        yield
         return
     done = threading.Event()
-    beat = threading.Thread(target=_keep_alive, args=(key, done), name="lease", daemon=True)
+    beat = threading.Thread(target=_keep_alive, args=(slot.key, done), name="lease", daemon=True)
     beat.start()
     try:
-        yield True
+        yield
     finally:
         done.set()
         beat.join(timeout=BEAT)
         with contextlib.suppress(redis.RedisError):
-            if client().get(key) == mine.encode():
-                client().delete(key)
+            if client().get(slot.key) == slot.mine.encode():
+                client().delete(slot.key)
+
+
+@contextlib.contextmanager
+def held(name: str) -> Iterator[bool]:
+    """Whether this process may do the work called `name` now; kept alive in the block, gone soon after a kill."""
+    slot = taken(name)
+    if slot is None:
+        yield False
+        return
+    with kept(slot):
+        yield True
 
 
 def _keep_alive(key: str, done: threading.Event) -> None:

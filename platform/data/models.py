@@ -4,6 +4,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from data.checks.codes import CODES, Code
+from data.columns import CLASSIFICATION
 from kit.clock import now
 from tenants.models import ProjectModel, TenantModel
 
@@ -50,7 +51,8 @@ class File(ProjectModel):
     columns = models.JSONField(default=list)
     """Guessed roles: [{"column", "role", "confidence", "reason"}]."""
     mapping = models.JSONField(default=dict)
-    """Roles chosen by a person, {"text": column, …}; empty while the guesses stand."""
+    """Roles chosen by a person, {"text": column, …}; empty while the guesses stand. "ignore" takes a guessed role from
+    a column."""
     profile = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=now, editable=False)
     processed_at = models.DateTimeField(null=True, blank=True)
@@ -72,7 +74,8 @@ class File(ProjectModel):
         """Role → column in force: the chosen ones over the guessed ones."""
         guessed = {guess["role"]: guess["column"] for guess in self.columns if guess["role"] != "ignore"}
         taken = set(self.mapping.values())
-        return {role: column for role, column in guessed.items() if column not in taken} | self.mapping
+        chosen = {role: column for role, column in self.mapping.items() if role != "ignore"}
+        return {role: column for role, column in guessed.items() if column not in taken} | chosen
 
 
 class Finding(TenantModel):
@@ -189,11 +192,14 @@ class DatasetVersion(ProjectModel):
     parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="children")
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=State, default=State.BUILDING)
+    task = models.CharField(max_length=32, default=CLASSIFICATION)
+    """What its rows are for: text-classification, chat or prompt-completion; says which columns the file has."""
     attempts = models.PositiveSmallIntegerField(default=0)
     error = models.JSONField(null=True)
     """{"code", "message"} of a failed one."""
     spec = models.JSONField()
-    """What makes the rows: {"files": [{"sha256", "split", "columns"}], "fixes", "seed", "split"}."""
+    """What makes the rows: {"files": [{"sha256", "split", "columns"}], "fixes", "seed", "split"}; beside labelled text
+    also "task"."""
     spec_sha256 = models.CharField(max_length=64)
     rows = models.BigIntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
@@ -201,13 +207,15 @@ class DatasetVersion(ProjectModel):
     """Over the rows themselves, not the Parquet bytes."""
     storage_key = models.CharField(max_length=200, blank=True)
     labels = models.JSONField(default=dict)
-    """Rows per label."""
+    """Rows per label; empty where rows have none."""
     splits = models.JSONField(default=dict)
     """Rows per split: {"train", "validation", "test"}."""
     dropped = models.JSONField(default=dict)
     """Rows left out, by reason."""
     tokens = models.BigIntegerField(null=True)
     """Tokens of all texts under the default base's tokenizer."""
+    profile = models.JSONField(default=dict)
+    """Lengths with percentiles, and copies that are still there, of the rows that are in it."""
     created_at = models.DateTimeField(default=now, editable=False)
     ready_at = models.DateTimeField(null=True, blank=True)
 

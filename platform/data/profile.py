@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from data.checks.classification import copy_masks
 from data.checks.conversation import ConversationCheck
-from data.facts import NEAR_ROWS, SPLITS, Facts
+from data.facts import NEAR_ROWS, SPLITS, Facts, TalkFacts
 
 PERCENTILES = (1, 5, 25, 50, 75, 90, 95, 99)
 BINS = 12
@@ -44,16 +44,10 @@ def classification_profile(facts: Facts, *, rows: int, max_length: int) -> dict[
         "usable_rows": len(facts),
         "labels": [{"label": name, "count": count} for name, count in counts.most_common(MAX_LABELS)],
         "label_count": len(counts),
-        "lengths": {
-            "characters": lengths(np.array(facts.characters)),
-            "words": lengths(np.array(facts.words)),
-        },
+        "lengths": text_lengths(facts),
         "max_length": max_length,
         "duplicates": {"exact": 0, "near": 0, "conflicting": 0, "near_complete": len(facts) <= NEAR_ROWS},
     }
-    tokens = facts.tokens
-    if tokens is not None:
-        described["lengths"]["tokens"] = lengths(tokens)
     if len(facts):
         copies, conflicts, near = copy_masks(facts)
         described["duplicates"].update(exact=int(copies.sum()), near=int(near.sum()), conflicting=int(conflicts.sum()))
@@ -65,13 +59,39 @@ def classification_profile(facts: Facts, *, rows: int, max_length: int) -> dict[
 
 def conversation_profile(check: ConversationCheck, *, task: str, rows: int) -> dict[str, Any]:
     """Describe conversations or prompt and completion pairs."""
-    return {
+    facts = check.facts
+    described: dict[str, Any] = {
         "task": task,
         "rows": rows,
-        "usable_rows": check.usable,
+        "usable_rows": len(facts),
         "roles": dict(check.role_counts),
-        "lengths": {
-            "messages": lengths(np.array(check.messages)),
-            "characters": lengths(np.array(check.characters)),
-        },
+        "lengths": talk_lengths(facts),
+        "duplicates": {"exact": 0, "near": 0, "near_complete": len(facts) <= NEAR_ROWS},
     }
+    if len(facts):
+        described["duplicates"].update(exact=int(facts.copies().sum()), near=int(facts.near().sum()))
+        given = Counter(SPLITS[split] for split in facts.splits if split >= 0)
+        if given:
+            described["splits"] = dict(given)
+    return described
+
+
+Mask = npt.NDArray[np.bool_] | None
+
+
+def text_lengths(facts: Facts, keep: Mask = None) -> dict[str, Any]:
+    """Lengths of texts in characters, words and, where they were counted, tokens; of the rows in `keep`."""
+    found = {"characters": np.array(facts.characters), "words": np.array(facts.words)}
+    if facts.tokens is not None:
+        found["tokens"] = facts.tokens
+    return {unit: lengths(values if keep is None else values[keep]) for unit, values in found.items()}
+
+
+def talk_lengths(facts: TalkFacts, keep: Mask = None) -> dict[str, Any]:
+    """Lengths of conversations in messages, characters and words; of the rows in `keep`."""
+    found = {
+        "messages": np.array(facts.messages),
+        "characters": np.array(facts.characters),
+        "words": np.array(facts.words),
+    }
+    return {unit: lengths(values if keep is None else values[keep]) for unit, values in found.items()}

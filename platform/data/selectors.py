@@ -1,19 +1,19 @@
 """What reads the room's tables and files, for pages, the API and other rooms. All inside the caller's scope."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pyarrow.parquet as pq
 from django.db.models import QuerySet, Sum
 
 from data.errors import VersionNotReady
 from data.findings import Collector
 from data.formats import Options, open_source
 from data.models import Dataset, DatasetVersion, File, Finding, Upload
+from data.rows import EVERYTHING, RowFilter, VersionFile
 from kit import storage
 from kit.errors import NotFound
 from kit.ids import parse_id
@@ -99,28 +99,6 @@ def version_ready(version: DatasetVersion) -> DatasetVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class RowFilter:
-    """Which rows to show. `rows`: only these row numbers; `text`: a piece of the text, any case."""
-
-    label: str | None = None
-    split: str | None = None
-    rows: frozenset[int] | None = None
-    text: str = ""
-
-    def takes(self, row: dict[str, Any]) -> bool:
-        """Tell whether the filter lets a row through."""
-        return (
-            (self.label is None or row.get("label") == self.label)
-            and (self.split is None or row.get("split") == self.split)
-            and (self.rows is None or row["row_id"] in self.rows)
-            and (not self.text or self.text.casefold() in str(row.get("text", "")).casefold())
-        )
-
-
-EVERYTHING = RowFilter()
-
-
-@dataclass(frozen=True, slots=True)
 class RowPage:
     """Some rows, in order; `next_after` goes on from there, None at the end."""
 
@@ -128,11 +106,20 @@ class RowPage:
     next_after: int | None
 
 
-def version_rows(version: DatasetVersion, *, after: int = 0, limit: int = 50, where: RowFilter = EVERYTHING) -> RowPage:
-    """A page of a ready version: {"row_id", "text", "label", "split"} with row_id over `after`. Streams, never all."""
+@contextmanager
+def version_file(version: DatasetVersion) -> Iterator[VersionFile]:
+    """A ready version's rows, open for reading; VersionNotReady while there are none."""
     version_ready(version)
-    with storage.local_path(version.storage_key) as path:
-        return _page((row for row in _parquet_rows(path, after) if where.takes(row)), limit)
+    with storage.seekable(version.storage_key) as source, VersionFile(source, version.task) as rows:
+        yield rows
+
+
+def version_rows(version: DatasetVersion, *, after: int = 0, limit: int = 50, where: RowFilter = EVERYTHING) -> RowPage:
+    """A page of a ready version: row_id over `after`, the columns of its task, split. Reads what it shows."""
+    limit = min(limit, MAX_ROWS)
+    with version_file(version) as rows:
+        found = rows.after(where, after=after, limit=limit + 1)
+    return RowPage(found[:limit], found[limit - 1]["row_id"] if len(found) > limit else None)
 
 
 def file_rows(file: File, *, after: int = 0, limit: int = 50, where: RowFilter = EVERYTHING) -> RowPage:
@@ -174,11 +161,3 @@ def _page(rows: Iterator[dict[str, Any]], limit: int) -> RowPage:
     found = list(islice(rows, min(limit, MAX_ROWS) + 1))
     shown = found[: min(limit, MAX_ROWS)]
     return RowPage(shown, shown[-1]["row_id"] if len(found) > len(shown) else None)
-
-
-def _parquet_rows(path: Path, after: int) -> Iterator[dict[str, Any]]:
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=1_024, use_threads=False):
-            if batch["row_id"][-1].as_py() <= after:
-                continue
-            yield from (row for row in batch.to_pylist() if row["row_id"] > after)

@@ -59,10 +59,14 @@ class UploadComplete(StrictSerializer):
 
 
 class Columns(StrictSerializer):
-    """Which column is what."""
+    """Which column is what: text and label, or messages and tools, or prompt and completion; and the split."""
 
     text = serializers.CharField(max_length=200, required=False)
     label = serializers.CharField(max_length=200, required=False)  # type: ignore[assignment]
+    messages = serializers.CharField(max_length=200, required=False)
+    tools = serializers.CharField(max_length=200, required=False)
+    prompt = serializers.CharField(max_length=200, required=False)
+    completion = serializers.CharField(max_length=200, required=False)
     split = serializers.CharField(max_length=200, required=False)
 
 
@@ -190,6 +194,7 @@ def version_body(version: DatasetVersion) -> dict[str, Any]:
         "parent_id": version.parent.public_id if version.parent else None,
         "created_at": timestamp(version.created_at),
         "ready_at": timestamp(version.ready_at),
+        "task": version.task,
         "state": version.state,
         "error": version.error,
         "files": [
@@ -207,6 +212,7 @@ def version_body(version: DatasetVersion) -> dict[str, Any]:
         "labels": version.labels,
         "splits": version.splits,
         "dropped": version.dropped,
+        "profile": version.profile or None,
     }
 
 

@@ -18,6 +18,7 @@ MIN_BYTES = 20
 MAX_BYTES = 4_000
 AGREEMENT = 0.8
 BATCH = 256
+FEW, MOST_SHARE = 50, 0.2
 
 _random = np.random.default_rng(20_260_101)
 _FACTORS = _random.integers(1, 2**63, PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
@@ -91,6 +92,20 @@ def group(exact: npt.NDArray[np.int64], signatures: Signatures) -> Groups:
     for left, right in _near_pairs(signatures):
         _union(parents, left, right)
     return _roots(parents)
+
+
+def group_own_words(exact: npt.NDArray[np.int64], signatures: Signatures) -> Groups:
+    """`group`, but rows whose likeness comes from a template are grouped by equal keys alone.
+
+    Prompts often open with the same long instruction. Where likeness would tie more than a fifth of all rows (and more
+    than `FEW`) into one group, it is the template that is alike, and a split by group would leave nothing to test on.
+    """
+    groups = group(exact, signatures)
+    sizes = np.bincount(groups, minlength=len(groups))
+    template = (sizes[groups] > max(FEW, len(groups) * MOST_SHARE)) if len(groups) else np.zeros(0, np.bool_)
+    if template.any():
+        groups[template] = group(exact, signatures[:0])[template]
+    return groups
 
 
 def _near_pairs(signatures: Signatures) -> list[tuple[int, int]]:

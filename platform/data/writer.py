@@ -1,4 +1,4 @@
-"""Write a dataset version: one Parquet file with row_id, text, label and split, and a hash of its content.
+"""Write a dataset version: one Parquet file in the shape of its task, and a hash of its content.
 
 Two streaming passes: the first learns what to keep and which split each row takes (numbers and hashes only), the
 second writes. The content hash covers the rows, not the Parquet bytes, so it is the same under every library version.
@@ -13,7 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,27 +25,22 @@ import pyarrow.parquet as pq
 
 from data.checks.classification import Rules
 from data.checks.codes import CODES
-from data.columns import LABEL, TEXT, MappingError, Roles, detect, resolve
-from data.example import Example, Reject, example_of
-from data.facts import SPLITS, Facts
+from data.columns import CLASSIFICATION, NEEDED, MappingError, Roles, detect, resolve
+from data.example import Example, Reject
+from data.facts import SPLITS
 from data.findings import Collector
-from data.fixes import DROP_BAD, FIRST_ROW, NO_CHANGE, Plan, keep_mask, plan_of
+from data.fixes import DROP_BAD, FIRST_ROW, NO_CHANGE, Plan, plan_of
 from data.formats import Options, Source, open_source
 from data.guard import cap_memory
-from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions, assign
+from data.shapes import CannotWrite, Shape, schema_of, shape_of
+from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
+from data.talk import Talk
 
-SCHEMA = pa.schema([("row_id", pa.int64()), ("text", pa.string()), ("label", pa.string()), ("split", pa.string())])
-BATCH_ROWS = 4_096
+GROUP_ROWS, GROUP_BYTES = 16_384, 8 << 20
+"""A row group ends at whichever comes first: it is the unit that a reader of single pages unpacks."""
 SAMPLE_ROWS = 500
-
-
-class CannotWrite(ValueError):
-    """The parts cannot become a version; the code is a finding code and the message is for a person."""
-
-    def __init__(self, code: str, message: str) -> None:
-        """Keep the finding code."""
-        super().__init__(message)
-        self.code = code
+ABSENT = b"\xff" * 8
+"""Stands in the hash for a value that is not there; no text is that long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +63,18 @@ class Written:
     splits: dict[str, int]
     dropped: dict[str, int]
     tokens: int | None
+    profile: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
-            "rows": self.rows,
-            "content_sha256": self.content_sha256,
-            "labels": self.labels,
-            "splits": self.splits,
-            "dropped": self.dropped,
-            "tokens": self.tokens,
-        }
+        return asdict(self)
 
 
 def write_version(
     parts: Sequence[Part],
     target: Path,
     *,
+    task: str = CLASSIFICATION,
     plan: Plan = NO_CHANGE,
     seed: int = DEFAULT_SEED,
     fractions: Fractions = EVEN_TENTHS,
@@ -95,30 +85,24 @@ def write_version(
 
     Row ids are row numbers as uploaded; those of a second part continue after the last of the first.
     """
-    rules = rules or Rules()
-    facts, rejected = Facts(tokenizer), Counter[str]()
-    for example in _examples(parts, plan, rejected):
-        facts.add(example)
+    shape, rejected = shape_of(task, rules or Rules(), tokenizer), Counter[str]()
+    for example in _examples(parts, plan, shape, rejected):
+        shape.add(example)
     _check_rejected(rejected, plan)
-    keep, dropped = keep_mask(facts, plan, rules.max_length)
-    _check(facts, keep, rules)
-    splits = _splits(facts, keep, seed, fractions)
-    examples = _examples(parts, plan, Counter())
-    digest = _write(target, examples, keep, splits)
-    kept_labels = np.array(facts.labels, np.int64)[keep]
-    tally = np.bincount(kept_labels, minlength=len(facts.label_names)).tolist()
-    tokens = facts.tokens
+    keep, dropped = shape.keep(plan)
+    shape.check(keep)
+    splits = shape.sides(keep, seed=seed, fractions=fractions)
+    digest = _write(target, _examples(parts, plan, shape, Counter()), shape, splits)
     return Written(
         rows=int(keep.sum()),
         content_sha256=digest,
-        labels={name: count for name, count in zip(facts.label_names, tally, strict=True) if count},
         splits={name: int((splits == index).sum()) for index, name in enumerate(SPLITS)},
         dropped={**{f"unusable:{code}": count for code, count in sorted(rejected.items())}, **dropped},
-        tokens=None if tokens is None else int(tokens[keep].sum()),
+        **shape.summary(keep),
     )
 
 
-def open_part(part: Part, plan: Plan, collector: Collector) -> tuple[Source, Roles]:
+def open_part(part: Part, plan: Plan, task: str, collector: Collector) -> tuple[Source, Roles]:
     """Open one file and settle its columns; what its rows report goes to `collector`."""
     has_header = False if plan.has(FIRST_ROW) else part.has_header
     options = Options(has_header=has_header)
@@ -128,7 +112,9 @@ def open_part(part: Part, plan: Plan, collector: Collector) -> tuple[Source, Rol
         raise _unreadable(collector)
     guesses = detect(source.columns, list(islice(sniffed.rows(), SAMPLE_ROWS)))
     roles = resolve(guesses, part.columns or None)
-    for role in (TEXT, LABEL):
+    if set(NEEDED[task]) <= set(part.columns):
+        roles = Roles(part.columns)  # said in full: a guess adds nothing
+    for role in NEEDED[task]:
         if roles.get(role) is None:
             names = ", ".join(source.columns[:20])
             raise CannotWrite(f"missing_{role}_column", f"Choose the {role} column. The file has: {names}.")
@@ -141,27 +127,26 @@ def _unreadable(collector: Collector) -> CannotWrite:
     return CannotWrite(fatal.code if fatal else "unreadable", message)
 
 
-def _examples(parts: Sequence[Part], plan: Plan, rejected: Counter[str]) -> Iterator[Example]:
+def _examples(parts: Sequence[Part], plan: Plan, shape: Shape, rejected: Counter[str]) -> Iterator[Example | Talk]:
     """Stream all parts as rewritten by the plan; count what is unusable."""
     offset = 0
     for part in parts:
         collector = Collector()
-        source, roles = open_part(part, plan, collector)
+        source, roles = open_part(part, plan, shape.task, collector)
         number = 0
         for row in source.rows():
             number = row.number
-            example = example_of(row, roles)
-            if isinstance(example, Reject):
-                rejected[example.code] += 1
+            found = shape.read(row, roles, plan)
+            if isinstance(found, Reject):
+                rejected[found.code] += 1
                 continue
-            example = plan.apply(example)
-            yield Example(offset + number, example.text, example.label, part.split or example.split)
+            yield found.at(offset + number, part.split or found.split)
         if collector.fatal:
             raise _unreadable(collector)
         for finding in collector:
             if finding.definition.fix == DROP_BAD:
                 rejected[finding.code] += finding.count
-                number = max(number, finding.rows[-1])
+                number = max(number, finding.last)
         offset += number
 
 
@@ -173,51 +158,36 @@ def _check_rejected(rejected: Counter[str], plan: Plan) -> None:
         raise CannotWrite(rejected.most_common(1)[0][0], message)
 
 
-def _check(facts: Facts, keep: npt.NDArray[np.bool_], rules: Rules) -> None:
-    labels = np.unique(np.array(facts.labels, np.int64)[keep])
-    if keep.sum() < rules.min_rows:
-        message = f"{int(keep.sum()):,} usable rows are left; at least {rules.min_rows} are needed."
-        raise CannotWrite("too_few_rows", message)
-    if len(labels) < 2:
-        raise CannotWrite("single_class", "Only one label is left; a classifier needs at least two.")
-    if len(labels) > rules.max_labels:
-        raise CannotWrite("too_many_labels", f"{len(labels):,} labels are left; the limit is {rules.max_labels:,}.")
-
-
-def _splits(facts: Facts, keep: npt.NDArray[np.bool_], seed: int, fractions: Fractions) -> npt.NDArray[np.int8]:
-    """Return the split of every usable row, -1 for dropped ones. Splits the data came with are kept."""
-    result = np.full(len(facts), -1, np.int8)
-    labels, folded, given = (np.array(column, np.int64)[keep] for column in (facts.labels, facts.folded, facts.splits))
-    groups = facts.groups()[keep]
-    result[keep] = assign(labels, groups, folded, seed=seed, fractions=fractions, given=given)
-    return result
-
-
-def _write(target: Path, examples: Iterator[Example], keep: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> str:
+def _write(target: Path, examples: Iterator[Example | Talk], shape: Shape, splits: npt.NDArray[np.int8]) -> str:
     """Write kept rows in batches; return the SHA-256 over their canonical form."""
-    digest = hashlib.sha256(b"tunesmith dataset version 1\n")
-    with pq.ParquetWriter(target, SCHEMA, compression="zstd", version="2.6") as writer:
-        batch: list[tuple[int, str, str, str]] = []
+    # The first shape's hash knew no task; its versions keep theirs.
+    named = "" if shape.task == CLASSIFICATION else f" {shape.task}"
+    digest = hashlib.sha256(f"tunesmith dataset version 1{named}\n".encode())
+    schema = schema_of(shape.task)
+    with pq.ParquetWriter(target, schema, compression="zstd", version="2.6") as writer:
+        batch: list[tuple[int | str | None, ...]] = []
+        size = 0
         for index, example in enumerate(examples):
-            if not keep[index]:
+            if splits[index] < 0:
                 continue
-            row = (example.number, example.text, example.label, SPLITS[splits[index]])
+            row = (example.number, *shape.values(example), SPLITS[splits[index]])
             for value in row:
-                encoded = str(value).encode("utf-8")
-                digest.update(len(encoded).to_bytes(8, "little") + encoded)
+                encoded = b"" if value is None else str(value).encode("utf-8")
+                digest.update(ABSENT if value is None else len(encoded).to_bytes(8, "little") + encoded)
+                size += len(encoded)
             batch.append(row)
-            if len(batch) >= BATCH_ROWS:
-                writer.write_table(_table(batch))
-                batch = []
+            if len(batch) >= GROUP_ROWS or size >= GROUP_BYTES:
+                writer.write_table(_table(batch, schema))
+                batch, size = [], 0
         if batch:
-            writer.write_table(_table(batch))
+            writer.write_table(_table(batch, schema))
     return digest.hexdigest()
 
 
-def _table(rows: list[tuple[int, str, str, str]]) -> pa.Table:
+def _table(rows: list[tuple[int | str | None, ...]], schema: pa.Schema) -> pa.Table:
     columns = list(zip(*rows, strict=True))
     return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
     )
 
 
@@ -230,6 +200,7 @@ def main(argv: list[str]) -> int:
         written = write_version(
             parts,
             Path(request["target"]),
+            task=request["task"],
             plan=plan_of(request["fixes"]),
             seed=request["seed"],
             fractions=Fractions(**request["fractions"]),

@@ -5,10 +5,11 @@ Keys are `t/{tenant}/{kind}/{uuid}` and hold nothing a user typed.
 
 import contextlib
 import hashlib
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 from uuid import UUID
 
 from django.core.files.base import File
@@ -66,7 +67,12 @@ def open_read(key: str) -> IO[bytes]:
 
 def read_chunks(key: str, size: int = CHUNK) -> Iterator[bytes]:
     """The object in chunks."""
-    with open_read(key) as stream:
+    yield from chunks_of(open_read(key), size)
+
+
+def chunks_of(stream: IO[bytes], size: int = CHUNK) -> Iterator[bytes]:
+    """What is left of a stream, in chunks; closed at the end."""
+    with stream:
         while chunk := stream.read(size):
             yield chunk
 
@@ -98,6 +104,57 @@ def folder_path(prefix: str) -> Path | None:
 def signed_url(key: str) -> str:
     """An address that opens the object for a few minutes, for a process without credentials. Object stores only."""
     return str(default_storage.url(key))
+
+
+class Ranges(io.RawIOBase):
+    """An object of an S3 store as a file to seek in: each read asks for its bytes alone, in one ranged request."""
+
+    def __init__(self, stored: Any, size: int) -> None:
+        """`stored` is a boto3 `Object` of `size` bytes."""
+        super().__init__()
+        self._stored, self._size, self._at = stored, size, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read starts."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; nothing is read."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from here on; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), self._size - self._at)
+        if wanted <= 0:
+            return 0
+        answer = self._stored.get(Range=f"bytes={self._at}-{self._at + wanted - 1}")
+        data = answer["Body"].read()
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+@contextlib.contextmanager
+def seekable(key: str) -> Iterator[Path | IO[bytes]]:
+    """The object to read pieces of: its local file, or ranged reads where the store has none. FileNotFoundError."""
+    local = folder_path(key)
+    if local is not None:
+        yield local
+        return
+    store = cast("Any", default_storage)
+    with Ranges(store.bucket.Object(f"{store.location}{key}"), store.size(key)) as stored:
+        yield cast("IO[bytes]", stored)
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{WORK}datasets/<str:dataset>/delete": Policy("page", make=_dataset, success={"POST": 302}),
     f"{WORK}files/<str:file>/": Policy("page", make=_file, success={"GET": 200}),
+    f"{WORK}files/<str:file>/rows": Policy("page", make=_file, success={"GET": 200}),
     f"{WORK}files/<str:file>/columns": Policy(
         "page", make=_file, success={"POST": 302}, bodies={"POST": lambda ids: COLUMNS}
     ),

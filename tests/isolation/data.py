@@ -52,6 +52,7 @@ POLICIES: dict[str, Policy] = {
     "v1/files/<str:file_id>": Policy("api", success={"GET": 200, "DELETE": 200}, make=a_file),
     "v1/files/<str:file_id>/content": Policy("api", success={"GET": 200}, make=a_file),
     "v1/files/<str:file_id>/findings": Policy("api", success={"GET": 200}, make=a_file),
+    "v1/files/<str:file_id>/findings/rows": Policy("api", success={"GET": 200}, make=a_file),
     "v1/uploads": Policy(
         "api",
         success={"POST": 200},

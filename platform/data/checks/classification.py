@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.checks.labels import shape, variants
+from data.checks.leaks import split_leaks
 from data.columns import Roles
 from data.example import LABEL_CHARS, Example, Reject, example_of
 from data.facts import Facts
@@ -47,17 +48,23 @@ class ClassificationCheck:
         self._shapes: dict[str, str] = {}
 
     def take(self, row: Row) -> Example | None:
-        """Check one row; return the example if it is usable."""
+        """Check one row and remember it; return the example if it is usable."""
+        example = self.look(row)
+        if example is not None:
+            self.facts.add(example)
+        return example
+
+    def look(self, row: Row) -> Example | None:
+        """Report what one row shows by itself; return the example if it is usable."""
         example = example_of(row, self.roles)
         if isinstance(example, Reject):
             params = {"role": example.role, "limit": LABEL_CHARS}
             self.collector.add(example.code, row=row.number, line=row.line, snippet=example.snippet, params=params)
             return None
-        self.facts.add(example)
-        self._look(example, row.line)
+        self._notes(example, row.line)
         return example
 
-    def _look(self, example: Example, line: int | None) -> None:
+    def _notes(self, example: Example, line: int | None) -> None:
         if example.text != example.text.strip() or example.label != example.label.strip():
             self.collector.add("outer_space", row=example.number, line=line, snippet=f"“{example.text}”")
         found = kinds(example.text)
@@ -130,8 +137,9 @@ class ClassificationCheck:
         if len(facts) >= 20 and distinct < len(facts) * 0.1:
             params = {"distinct": f"{distinct:,}", "rows": f"{len(facts):,}"}
             self.collector.add("few_distinct_texts", params=params)
-        leaks = split_leaks(facts)
-        self._report("split_leakage", leaks)
+        splits = np.array(facts.splits, np.int64)
+        if (splits >= 0).any():
+            self._report("split_leakage", split_leaks(splits, facts.groups()))
 
     def _check_lengths(self) -> None:
         facts, limit = self.facts, self.rules.max_length
@@ -180,19 +188,6 @@ def _first_of(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     mask = np.zeros(len(keys), np.bool_)
     mask[first] = True
     return mask
-
-
-def split_leaks(facts: Facts) -> npt.NDArray[np.bool_]:
-    """Return the rows outside training whose text (or near copy) also stands in another split."""
-    splits = np.array(facts.splits, np.int64)
-    if (splits < 0).all():
-        return np.zeros(len(facts), np.bool_)
-    groups = facts.groups()
-    lowest = np.full(len(facts), 127)
-    highest = np.full(len(facts), -1)
-    np.minimum.at(lowest, groups, splits)
-    np.maximum.at(highest, groups, splits)
-    return (lowest[groups] != highest[groups]) & (splits > 0)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -50,6 +50,8 @@ class Source:
     delimiter: str | None = None
     has_header: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    raw: Callable[[], str] = str
+    """The row that was read last (usable or just reported) as it stands in the file; JSON where that is binary."""
 
     def rows(self) -> Iterator[Row]:
         """Yield usable rows in file order."""

@@ -53,6 +53,7 @@ def open_delimited(path: Path, encoding: str, collector: Collector, options: Opt
         encoding=encoding,
         delimiter=delimiter,
         has_header=has_header,
+        raw=lambda: reader.raw,
     )
 
 
@@ -128,11 +129,12 @@ class _Reader:
         self.delimiter: str = dialect["delimiter"]
         self.columns, self.has_header = columns, has_header
         self.collector, self.limits = collector, limits
+        self.raw = ""
 
     def rows(self) -> Iterator[Row]:
         """Yield usable rows; report ragged, broken and blank ones."""
         # A record may span lines, so the line cap is above the field cap: the field cap speaks first inside quotes.
-        lines = Lines(self.path, self.encoding, self.limits.line_chars, universal=True)
+        lines = Lines(self.path, self.encoding, self.limits.line_chars, universal=True, keep=True)
         try:
             yield from self._records(lines)
         except TooLong as error:
@@ -156,6 +158,7 @@ class _Reader:
         self._start = self._last_start = 1
         quotes_after = self._quotes_before = 0
         for record in reader:
+            self.raw = lines.take()
             start, self._start = self._start, lines.number + 1
             self._last_start = start
             self._quotes_before, quotes_after = quotes_after, lines.quotes

@@ -51,6 +51,14 @@ _decoder = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, 
 
 def parse_line(line: str, depth_limit: int) -> dict[str, Any]:
     """Parse one line into an object; raise BadLine with the finding code."""
+    value = parse_value(line, depth_limit)
+    if not isinstance(value, dict):
+        raise BadLine("not_an_object")
+    return value
+
+
+def parse_value(line: str, depth_limit: int) -> Any:
+    """Parse one JSON text; raise BadLine with the finding code."""
     code = broken_code(line)
     if code:
         raise BadLine(code, encoding="UTF-8")
@@ -62,8 +70,6 @@ def parse_line(line: str, depth_limit: int) -> dict[str, Any]:
         raise BadLine("invalid_json", reason=f"column {error.colno}: {error.msg}") from error
     except ValueError as error:
         raise BadLine("not_finite") from error
-    if not isinstance(value, dict):
-        raise BadLine("not_an_object")
     if "\\u" in line and (code := _broken_inside(value)):
         raise BadLine(code, encoding="UTF-8")
     return value
@@ -115,7 +121,7 @@ def open_jsonl(path: Path, encoding: str, collector: Collector, limits: Limits) 
     """Open JSON lines; the columns are the keys of the first rows, in order of appearance."""
     reader = _Reader(path, encoding, collector, limits)
     columns = reader.sniff_columns()
-    return Source(kind="jsonl", columns=columns, read=reader.rows, encoding=encoding)
+    return Source(kind="jsonl", columns=columns, read=reader.rows, encoding=encoding, raw=lambda: reader.raw)
 
 
 class _Reader:
@@ -124,6 +130,7 @@ class _Reader:
     def __init__(self, path: Path, encoding: str, collector: Collector, limits: Limits) -> None:
         self.path, self.encoding = path, encoding
         self.collector, self.limits = collector, limits
+        self.raw = ""
 
     def sniff_columns(self) -> list[str]:
         """Keys that at least a tenth of the first rows have; a scratch collector keeps findings from doubling."""
@@ -151,7 +158,7 @@ class _Reader:
                                params={"line": error.line, "limit": f"{self.limits.line_chars:,}"})  # fmt: skip
 
     def _row(self, line: str, number: int) -> Row | None:
-        body = line.strip()
+        body = self.raw = line.strip()
         if not body:
             self.collector.add("blank_lines", line=number)
             return None

@@ -20,13 +20,16 @@ class TooLong(Exception):
 class Lines:
     """Iterate over lines with their original ends; `number` is the 1-based physical line just returned."""
 
-    def __init__(self, path: Path, encoding: str, limit: int, *, universal: bool) -> None:
-        """`universal`: a bare CR ends a line too (CSV); otherwise only LF does (JSONL)."""
+    def __init__(self, path: Path, encoding: str, limit: int, *, universal: bool, keep: bool = False) -> None:
+        """`universal`: a bare CR ends a line too (CSV); otherwise only LF does (JSONL). `keep`: whoever reads takes the
+        lines of each record out of `taken`, where they wait as they were written."""
         self.path, self.encoding, self.limit, self.universal = path, encoding, limit, universal
         self.number = 0
         self.quotes = 0
         self.ends = {"LF": 0, "CRLF": 0, "CR": 0}
         self.last = ""
+        self.keep = keep
+        self.taken: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         """Yield lines; raise TooLong past the cap."""
@@ -40,7 +43,14 @@ class Lines:
                     raise TooLong(self.number)
                 self._count(line)
                 self.last = line
+                if self.keep:
+                    self.taken.append(line)
                 yield line
+
+    def take(self) -> str:
+        """The lines since the last call, as they were written, without the last line's end."""
+        taken, self.taken = self.taken, []
+        return "".join(taken).rstrip("\r\n")
 
     def _count(self, line: str) -> None:
         self.quotes += line.count('"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,14 @@ def open_parquet(path: Path, collector: Collector, limits: Limits) -> Source | N
         if not _supported(field.type):
             collector.add("column_type", key=name, params={"column": name, "type": str(field.type)})
             return None
+    reader = _Reader(path, columns, meta.num_rows, collector)
     return Source(
         kind="parquet",
         columns=columns,
-        read=lambda: _rows(path, columns, meta.num_rows, collector),
+        read=reader.rows,
         encoding="utf-8",
         details={"row_groups": meta.num_row_groups},
+        raw=reader.raw,
     )
 
 
@@ -108,25 +111,38 @@ def _supported(kind: pa.DataType) -> bool:
     )
 
 
-def _rows(path: Path, columns: list[str], expected: int, collector: Collector) -> Iterator[Row]:
-    number = 0
-    try:
-        with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
-                lists = [_values(batch.column(index)) for index in range(batch.num_columns)]
-                for values in zip(*lists, strict=True):
-                    number += 1
-                    code = _broken(values)
-                    if code:
-                        collector.add(code, row=number, params={"encoding": "UTF-8"})
-                        continue
-                    yield Row(number, dict(zip(columns, values, strict=True)))
-    except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
-        _unreadable(collector, error)
-        return
-    if number != expected:
-        reason = f"it promises {expected:,} rows and holds {number:,}"
-        collector.add("unreadable", params={"kind": "Parquet", "reason": reason})
+class _Reader:
+    """One pass over a Parquet file."""
+
+    def __init__(self, path: Path, columns: list[str], expected: int, collector: Collector) -> None:
+        self.path, self.columns, self.expected, self.collector = path, columns, expected, collector
+        self._last: tuple[Any, ...] = ()
+
+    def raw(self) -> str:
+        """The row that was read last, as a JSON object."""
+        return json.dumps(dict(zip(self.columns, self._last, strict=True)), ensure_ascii=False, default=str)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield usable rows; report the others."""
+        number = 0
+        try:
+            with pq.ParquetFile(self.path, memory_map=False, pre_buffer=False) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+                    lists = [_values(batch.column(index)) for index in range(batch.num_columns)]
+                    for values in zip(*lists, strict=True):
+                        number += 1
+                        self._last = values
+                        code = _broken(values)
+                        if code:
+                            self.collector.add(code, row=number, params={"encoding": "UTF-8"})
+                            continue
+                        yield Row(number, dict(zip(self.columns, values, strict=True)))
+        except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
+            _unreadable(self.collector, error)
+            return
+        if number != self.expected:
+            reason = f"it promises {self.expected:,} rows and holds {number:,}"
+            _unreadable(self.collector, ValueError(reason))
 
 
 def _values(column: pa.Array) -> list[Any]:

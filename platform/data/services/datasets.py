@@ -9,11 +9,12 @@ from uuid import UUID
 
 from django.db.models import Max
 
-from data.columns import CLASSIFICATION, LABEL, SPLIT, TEXT
-from data.errors import FileNotReady, InvalidColumns, InvalidFile, InvalidFix
+from data.columns import CLASSIFICATION
+from data.errors import FileNotReady, InvalidFile, InvalidFix
 from data.findings_text import blocking_summary
-from data.fixes import FixError, Plan, plan_of
+from data.fixes import TALK_STEPS, FixError, Plan, plan_of
 from data.models import Dataset, DatasetVersion, File, Finding, VersionSource
+from data.roles import columns_of, task_required, task_wanted
 from data.services.files import visible
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
 from kit import outbox
@@ -28,7 +29,9 @@ WHOLE_SET_CODES = frozenset(("too_few_rows", "single_class", "one_row_classes"))
 
 VALUE_CODES = WHOLE_SET_CODES | {
     "missing_text_column", "missing_label_column", "empty_text", "empty_label", "wrong_type", "label_too_long",
-    "too_many_labels", "unknown_split",
+    "too_many_labels", "unknown_split", "missing_messages", "bad_message", "unknown_role", "no_assistant",
+    "empty_message", "bad_weight", "bad_tool_call", "bad_tools", "empty_prompt", "empty_completion",
+    "missing_prompt_column", "missing_completion_column",
 }  # fmt: skip
 """Findings about the values of the columns a file was checked with."""
 
@@ -114,7 +117,11 @@ def version_for_job(
     validation_file: File | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> DatasetVersion:
-    """The version that a job on plain files trains on: an existing one of the same make, or a new dataset's first."""
+    """The version that a text-classification job on plain files trains on: an existing one of the same make, or a new
+    dataset's first. WrongTask for files whose rows are something else."""
+    for file in (training_file, validation_file):
+        if file is not None:
+            task_required(file, CLASSIFICATION, columns)
     sources = [Source(training_file)]
     if validation_file is not None:
         sources.append(Source(validation_file, "validation"))
@@ -150,13 +157,31 @@ def _spec(sources: Sequence[Source], plan: Plan, shape: Shape) -> dict[str, Any]
         raise BadRequest("A file can be in a dataset once.", param="files")
     for source in sources:
         _check_state(source.file)
+    tasks = [task_wanted(source.file, shape.columns) for source in sources]
+    if len(set(tasks)) > 1:
+        raise InvalidFile(
+            f"The files hold rows of several kinds ({', '.join(sorted(set(tasks)))}). Make one dataset of each kind.",
+            param="files",
+        )
+    task = tasks[0]
+    _check_fixes(plan, task)
     files = []
     for position, source in enumerate(sources):
-        columns = _columns(source.file, shape.columns)
+        columns = columns_of(source.file, shape.columns, task=task)
         _check_file(source.file, plan, columns, first=position == 0)
         files.append({"sha256": source.file.sha256, "split": source.split, "columns": columns})
     split = {"validation": shape.fractions.validation, "test": shape.fractions.test}
-    return {"files": files, "fixes": plan.as_list(), "seed": shape.seed, "split": split}
+    spec = {"files": files, "fixes": plan.as_list(), "seed": shape.seed, "split": split}
+    # Labelled text came first, and its specs name no task: the same request keeps giving the same version.
+    return spec if task == CLASSIFICATION else spec | {"task": task}
+
+
+def _check_fixes(plan: Plan, task: str) -> None:
+    odd = sorted(plan.steps - set(TALK_STEPS))
+    if task != CLASSIFICATION and odd:
+        raise InvalidFix(
+            f"The fix {odd[0]} is for labelled text; these are {task} rows. Use {', '.join(TALK_STEPS)}.", param="fixes"
+        )
 
 
 def _check_state(file: File) -> None:
@@ -166,11 +191,6 @@ def _check_state(file: File) -> None:
         )
     if file.status == File.Status.ERROR:
         raise InvalidFile(f"The file {file.public_id} cannot be used. {file.status_details}", param="file")
-    if file.task and file.task != CLASSIFICATION:
-        raise InvalidFile(
-            f"The file {file.public_id} holds {file.task} rows. Datasets are made of labelled text.",
-            param="file",
-        )
 
 
 def _check_file(file: File, plan: Plan, columns: Mapping[str, str], *, first: bool) -> None:
@@ -189,32 +209,6 @@ def _check_file(file: File, plan: Plan, columns: Mapping[str, str], *, first: bo
     ]
     if blocking:
         raise InvalidFile(blocking_summary(file.public_id, blocking), param="file")
-
-
-def _columns(file: File, chosen: Mapping[str, str] | None) -> dict[str, str]:
-    """Text, label and split columns of a file; InvalidColumns when they do not fit it."""
-    known = [guess["column"] for guess in file.columns]
-    roles = dict(file.roles)
-    for role, column in (chosen or {}).items():
-        if role not in (TEXT, LABEL, SPLIT):
-            raise InvalidColumns(f"“{role[:40]}” is not a column role here. Use text, label, split.", param="columns")
-        if column not in known:
-            raise InvalidColumns(
-                f"There is no column “{column[:80]}” in {file.public_id}. It has: {', '.join(known[:20])}.",
-                param=f"columns.{role}",
-            )
-    if chosen:
-        taken = set(chosen.values())
-        if len(taken) != len(chosen):
-            raise InvalidColumns("One column cannot have two roles.", param="columns")
-        roles = {role: column for role, column in roles.items() if column not in taken} | dict(chosen)
-    for role in (TEXT, LABEL):
-        if role not in roles:
-            raise InvalidColumns(
-                f"Choose the {role} column of {file.public_id}. It has: {', '.join(known[:20])}.",
-                param=f"columns.{role}",
-            )
-    return {role: roles[role] for role in (TEXT, LABEL, SPLIT) if role in roles}
 
 
 def _digest(spec: dict[str, Any]) -> str:
@@ -241,6 +235,7 @@ def _version(
         dataset=dataset,
         parent=parent,
         number=last + 1,
+        task=spec.get("task", CLASSIFICATION),
         spec=spec,
         spec_sha256=digest,
     )

@@ -11,11 +11,12 @@ from uuid import UUID
 from django.db import transaction
 
 from data import lease, reader
-from data.columns import IGNORE, ROLES
+from data.columns import ROLES
 from data.errors import FileInUse, FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
 from data.limits import MAX_LABELS, MAX_LENGTH, room_for, tokenizer_path
 from data.models import RESULTS, DatasetVersion, File, Finding
+from data.roles import check_once, task_wanted
 from kit import outbox, storage
 from kit.clock import now
 from kit.errors import BadRequest, PayloadTooLarge
@@ -138,14 +139,14 @@ def file_map_columns(*, file: File, mapping: dict[str, str]) -> File:
 def _check_mapping(file: File, mapping: dict[str, str]) -> None:
     known = [guess["column"] for guess in file.columns]
     for role, column in mapping.items():
-        if role not in ROLES or role == IGNORE:
+        if role not in ROLES:
             raise InvalidColumns(f"“{role[:40]}” is not a column role.", param="columns")
         if column not in known:
             raise InvalidColumns(
                 f"There is no column “{column[:80]}”. The file has: {', '.join(known[:20])}.", param=f"columns.{role}"
             )
-    if len(set(mapping.values())) != len(mapping):
-        raise InvalidColumns("One column cannot have two roles.", param="columns")
+    check_once(mapping)
+    task_wanted(file, mapping)
 
 
 def file_preview(*, file: File, mapping: dict[str, str]) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def _write(version: DatasetVersion, sources: Sequence[VersionSource], target: Pa
         request = {
             "parts": parts,
             "target": str(target),
+            "task": version.task,
             "fixes": version.spec["fixes"],
             "seed": version.spec["seed"],
             "fractions": version.spec["split"],
@@ -103,6 +104,7 @@ def _publish(version: DatasetVersion, written: dict[str, Any], target: Path) -> 
                 splits=written["splits"],
                 dropped=written["dropped"],
                 tokens=written["tokens"],
+                profile=written["profile"],
                 ready_at=now(),
             )
     finally:

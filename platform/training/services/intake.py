@@ -12,6 +12,7 @@ from data.errors import FileNotReady as DataFileNotReady
 from data.errors import InvalidColumns, InvalidFile
 from data.findings_text import words_of
 from data.models import DatasetVersion, File
+from data.roles import check_once, columns_of
 from data.services import file_preview, version_for_job, version_write
 from kit.errors import BadRequest
 from kit.ids import public_id
@@ -53,12 +54,13 @@ def source_of(project: Project, public: str, *, param: str) -> File | DatasetVer
 
 
 def check_columns(file: File, columns: dict[str, str]) -> None:
-    """BadRequest when a wanted column is not in a file that has been read."""
-    known = [guess["column"] for guess in file.columns]
-    for role, column in columns.items():
-        if known and column not in known:
-            shown = ", ".join(str(name) for name in known[:20])
-            raise BadRequest(f"There is no column '{column}' in the file. It has: {shown}.", param=f"x_columns.{role}")
+    """BadRequest when the wanted columns do not fit a file that has been read, or name one column twice."""
+    try:
+        check_once(columns)
+        if file.columns and columns:
+            columns_of(file, columns)
+    except InvalidColumns as error:
+        raise BadRequest(error.message, code=error.code, param=f"x_{error.param}") from error
 
 
 def look(job: Job) -> Seen | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from data.models import DatasetVersion, File
+from data.roles import task_required
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
@@ -68,8 +69,8 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
 
 
 def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]:
-    """The job's columns that say what it trains on."""
-    columns = wanted.get("x_columns") or {}
+    """The job's columns that say what it trains on. WrongTask when its rows are not what the task needs."""
+    columns, task = wanted.get("x_columns") or {}, wanted.get("x_task", TASK)
     training = intake.source_of(project, wanted["training_file"], param="training_file")
     if isinstance(training, DatasetVersion):
         for name in ("validation_file", "x_columns"):
@@ -77,13 +78,16 @@ def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]
                 raise BadRequest(
                     "A dataset version brings its own split and columns. Leave this field out.", param=name
                 )
+        task_required(training, task)
         return {"training_file_id": None, "validation_file_id": None, "dataset_version_id": training.pk}
+    task_required(training, task, columns)
     intake.check_columns(training, columns)
     if not wanted.get("validation_file"):
         return {"training_file_id": training.pk, "validation_file_id": None}
     validation = intake.source_of(project, wanted["validation_file"], param="validation_file")
     if not isinstance(validation, File) or validation.pk == training.pk:
         raise BadRequest("validation_file must be another uploaded file.", param="validation_file")
+    task_required(validation, task, columns, param="validation_file")
     return {"training_file_id": training.pk, "validation_file_id": validation.pk}
 
 

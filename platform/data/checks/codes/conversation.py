@@ -114,3 +114,36 @@ entry(
     "%(count)s rows have an answer equal to its prompt.",
     "The model would learn to repeat. Check these rows.",
 )
+entry(
+    "bad_tools",
+    BLOCKING,
+    "Broken list of tools",
+    "%(count)s rows have tools that are not a list of functions with a name.",
+    "Give each tool a type and a function with a name, as in the call to the model, or drop these rows.",
+    expected='{"tools": [{"type": "function", "function": {"name": "…", "parameters": {…}}}], "messages": […]}',
+    fix="drop_bad_rows",
+)
+entry(
+    "missing_prompt_column",
+    BLOCKING,
+    "No prompt column",
+    "No column was found for the prompt. The file has: %(columns)s.",
+    "Choose the prompt column, or rename it to prompt.",
+    expected=PAIR_SHAPE,
+)
+entry(
+    "missing_completion_column",
+    BLOCKING,
+    "No completion column",
+    "No column was found for the completion. The file has: %(columns)s.",
+    "Choose the completion column, or rename it to completion.",
+    expected=PAIR_SHAPE,
+)
+entry(
+    "duplicate_examples",
+    WARNING,
+    "Duplicates",
+    "%(count)s rows repeat an earlier row.",
+    "Drop them. Until then copies stay on one side of the split, so results are not flattered.",
+    fix="drop_duplicates",
+)
