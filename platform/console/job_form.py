@@ -9,6 +9,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.selectors.subscriptions import entitlement_for
+from console.columns_form import column_choices, once
+from data import selectors as data
+from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
@@ -44,6 +47,8 @@ PARAMS = {
     "suffix": "suffix",
     "x_columns": "text_column",
     "columns": "text_column",
+    "x_columns.text": "text_column",
+    "x_columns.label": "label_column",
     "columns.text": "text_column",
     "columns.label": "label_column",
     "x_max_price_usd": "max_price",
@@ -57,10 +62,13 @@ PARAMS = {
 
 
 def choices_of_data(project: Project) -> list[tuple[str, str]]:
-    """Ready dataset versions, newest first, then checked files that are in no dataset."""
+    """Ready dataset versions of labelled text, newest first, then checked files that are in no dataset.
+
+    Conversations are left out: no column of theirs is a text or a label.
+    """
     versions = (
         DatasetVersion.objects.select_related("dataset")
-        .filter(project=project, state=DatasetVersion.State.READY, dataset__deleted_at=None)
+        .filter(project=project, state=DatasetVersion.State.READY, task=CLASSIFICATION, dataset__deleted_at=None)
         .order_by("-id")[:MOST_CHOICES]
     )
     found = [
@@ -79,25 +87,35 @@ def choices_of_data(project: Project) -> list[tuple[str, str]]:
     found += [
         (f.public_id, _("%(name)s (file), %(rows)s rows") % {"name": f.filename[:60], "rows": f"{f.rows:,}"})
         for f in files
-        if not f.levels.get("blocking")
+        if not f.levels.get("blocking") and f.task != CHAT
     ]
     return found
+
+
+def source_chosen(project: Project, public: object) -> File | DatasetVersion | None:
+    """The file or version that a form names; None for nothing and for what is not the project's."""
+    text = str(public or "")
+    try:
+        if text.startswith(DatasetVersion.prefix):
+            return data.version_get(project.pk, text)
+        if text.startswith(File.prefix):
+            return data.file_get(project.pk, text)
+    except NotFound:
+        return None
+    return None
 
 
 class JobForm(forms.Form):
     """What a job needs; empty settings mean "auto"."""
 
     dataset = forms.ChoiceField(
-        label=gettext_lazy("Dataset"), error_messages={"required": gettext_lazy("Choose the data to train on.")}
-    )
-    text_column = forms.CharField(
-        label=gettext_lazy("Text column"), required=False, max_length=200, help_text=gettext_lazy("Empty: as detected.")
-    )
-    label_column = forms.CharField(
-        label=gettext_lazy("Label column"),
-        required=False,
-        max_length=200,
-        help_text=gettext_lazy("Empty: as detected."),
+        label=gettext_lazy("Dataset"),
+        error_messages={
+            "required": gettext_lazy("Choose the data to train on."),
+            "invalid_choice": gettext_lazy(
+                "Choose data of the list: labelled text, checked, without blocking findings."
+            ),
+        },
     )
     model = forms.ChoiceField(label=gettext_lazy("Base model"))
     method = forms.ChoiceField(
@@ -151,15 +169,75 @@ class JobForm(forms.Form):
         help_text=gettext_lazy("The same seed and data give the same model on one machine."),
     )
 
-    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, project: Project, *args: Any, lenient: bool = False, **kwargs: Any) -> None:
+        """`lenient`: columns of data that was chosen before are dropped in silence, while the new ones are fetched."""
         super().__init__(*args, **kwargs)
         plan = entitlement_for(project.tenant_id).plan
-        data: Any = self.fields["dataset"]
-        data.choices = [("", _("choose")), *choices_of_data(project)]
+        self.stale: dict[str, str] = {}
+        dataset: Any = self.fields["dataset"]
+        dataset.choices = [("", _("choose")), *choices_of_data(project)]
+        self.source = source_chosen(project, self.data.get("dataset") or self.initial.get("dataset"))
+        if isinstance(self.source, File):
+            self._add_columns(self.source, lenient=lenient)
         model: Any = self.fields["model"]
         model.choices = [
             (b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in bases(plan=plan)
         ]
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the data is a file, whose columns can be chosen."""
+        return isinstance(self.source, File)
+
+    @property
+    def fixed_columns(self) -> dict[str, str]:
+        """The columns that a dataset version was made of; they are part of it."""
+        if not isinstance(self.source, DatasetVersion):
+            return {}
+        found: dict[str, str] = self.source.spec["files"][0]["columns"]
+        return found
+
+    def _add_columns(self, file: File, *, lenient: bool) -> None:
+        """A select for the text and one for the label: the file's columns, the detected ones chosen."""
+        known = [str(guess["column"]) for guess in file.columns]
+        for role, words in (("text", _("Text column")), ("label", _("Label column"))):
+            name, detected = f"{role}_column", file.roles.get(role, "")
+            self.fields[name] = forms.ChoiceField(
+                label=words,
+                choices=column_choices(file, _("choose a column")),
+                initial=detected,
+                help_text=_("Detected: %(column)s.") % {"column": detected[:60]} if detected else "",
+                error_messages={
+                    "required": _("Choose the column."),
+                    "invalid_choice": _("%(file)s has no column “%%(value)s”. Look at what is chosen now.")
+                    % {"file": file.filename[:60].replace("%", "%%")},
+                },
+            )
+            asked = self.data.get(name) if self.is_bound else self.initial.get(name)
+            if not asked or (lenient and asked not in known):
+                self.initial.pop(name, None)
+                if self.is_bound and detected:
+                    self._choose(name, detected)
+            elif asked not in known:
+                self.initial.pop(name, None)
+                self.stale[name] = str(asked)
+        self.order_fields(["dataset", "text_column", "label_column"])
+
+    def _choose(self, name: str, value: str) -> None:
+        data = self.data.copy()
+        data[name] = value
+        self.data = data
+
+    def clean(self) -> dict[str, Any]:
+        """One column is not both; what belongs to other data is shown as the new data has it."""
+        clean = super().clean() or {}
+        names = {role: f"{role}_column" for role in ("text", "label")}
+        once(self, {role: clean[name] for role, name in names.items() if clean.get(name)}, names)
+        if isinstance(self.source, File):
+            for name in self.stale:
+                if name in self.errors:
+                    self._choose(name, self.source.roles.get(name.removesuffix("_column"), ""))
+        return clean
 
     def wanted(self) -> dict[str, Any]:
         """The body of a create, as `training.services.job_create` takes it."""
@@ -176,9 +254,10 @@ class JobForm(forms.Form):
                 for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
             },
         }
-        columns = {role: clean[f"{role}_column"] for role in ("text", "label") if clean[f"{role}_column"]}
-        if columns:
-            body["x_columns"] = columns
+        if isinstance(self.source, File):
+            columns = {role: clean[f"{role}_column"] for role in ("text", "label")}
+            if any(self.source.roles.get(role) != column for role, column in columns.items()):
+                body["x_columns"] = columns
         if clean["max_price"]:
             body["x_max_price_usd"] = int(clean["max_price"] * NANO)
         return body
@@ -193,10 +272,10 @@ class JobForm(forms.Form):
         """A form filled like an earlier job."""
         version = DatasetVersion.objects.filter(pk=job.dataset_version_id, state="ready").first()
         file = File.objects.filter(pk=job.training_file_id, deleted_at=None).first()
-        data = version or file
+        source = version or file
         knobs = {key: value for key, value in job.hyperparameters.items() if value != "auto"}
         return {
-            "dataset": data.public_id if data is not None else "",
+            "dataset": source.public_id if source is not None else "",
             "model": job.base,
             "method": job.method,
             "suffix": job.suffix,

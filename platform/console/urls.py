@@ -33,6 +33,7 @@ project_patterns = [
     path("files/<str:file>/delete", files.FileDelete.as_view(), name="file_delete"),
     path("jobs/", jobs.Jobs.as_view(), name="jobs"),
     path("jobs/new", jobs.JobNew.as_view(), name="job_new"),
+    path("jobs/columns", jobs.JobColumns.as_view(), name="job_columns"),
     path("jobs/estimate", jobs.JobEstimate.as_view(), name="job_estimate"),
     path("jobs/<str:job>/", jobs.JobPage.as_view(), name="job"),
     path("jobs/<str:job>/csv", jobs.JobCsv.as_view(), name="job_csv"),

@@ -85,6 +85,7 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}files/<str:file>/delete": Policy("page", make=_file, success={"POST": 302}),
     f"{WORK}jobs/": SHOWN,
     f"{WORK}jobs/new": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}jobs/columns": SHOWN,
     f"{WORK}jobs/estimate": Policy("page", success={"POST": 200}),
     f"{WORK}jobs/<str:job>/": Policy("page", make=_job, success={"GET": 200}),
     f"{WORK}jobs/<str:job>/stream": Policy("page", make=_job, success={"GET": 200}),

@@ -224,6 +224,8 @@ class JobNew(ConsoleView):
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Queue the job, or (without script) show its estimate."""
+        if "columns" in request.POST:
+            return self.form_page(JobForm(self.project, initial=request.POST.dict()))
         form = JobForm(self.project, request.POST)
         if not form.is_valid():
             return self.form_page(form, status=422)
@@ -239,6 +241,12 @@ class JobNew(ConsoleView):
 
     def form_page(self, form: JobForm, *, status: int = 200, **estimate: Any) -> HttpResponseBase:
         """The page with a form that may carry errors or an estimate."""
+        form.fields["dataset"].widget.attrs |= {
+            "hx-get": self.project_path("job_columns"),
+            "hx-trigger": "change",
+            "hx-target": "#columns",
+            "hx-sync": "this:replace",
+        }
         return self.page(
             {
                 "form": form,
@@ -253,6 +261,18 @@ class JobNew(ConsoleView):
         )
 
 
+class JobColumns(ConsoleView):
+    """The columns of the data chosen in the wizard: a fragment of it."""
+
+    section = "jobs"
+    required_scopes = {"GET": "jobs.write"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Selects for a file; words for a version, and for nothing."""
+        form = JobForm(self.project, initial={"dataset": request.GET.get("dataset", "")})
+        return TemplateResponse(request, "console/job_columns.html", {"form": form})
+
+
 class JobEstimate(ConsoleView):
     """The estimate of a form that is still being filled in: a fragment of the wizard."""
 
@@ -261,7 +281,7 @@ class JobEstimate(ConsoleView):
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Price and time, or what is missing."""
-        form = JobForm(self.project, request.POST)
+        form = JobForm(self.project, request.POST, lenient=True)
         if form.is_valid():
             try:
                 context = estimate_view(self.project, form)
