@@ -52,11 +52,11 @@ class ColumnsForm(forms.Form):
         for role in ALLOWED[self.read_as]:
             needed = role in NEEDED[self.read_as]
             self.fields[role] = forms.ChoiceField(
-                label=ROLE_WORDS[role],
+                label=str(ROLE_WORDS[role]),
                 choices=column_choices(file, _("choose a column") if needed else _("none")),
                 required=needed,
                 initial=roles.get(role, ""),
-                help_text=HINTS.get(role, ""),
+                help_text=str(HINTS.get(role, "")),
                 error_messages={
                     "required": _("Choose the column."),
                     "invalid_choice": _("The file has no column “%(value)s”. Choose one of the list."),

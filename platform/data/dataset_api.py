@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from data import selectors, serializers, services
 from data.api import PAGING
 from data.models import Dataset, DatasetVersion
+from data.rows import RowFilter
 from data.services.datasets import Shape, Source
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
 from kit.errors import BadRequest, NotFound
@@ -157,7 +158,7 @@ class VersionRowsView(TenantAPIView):
         split = query.get("split")
         if split is not None and split not in SPLITS:
             raise BadRequest("'split' must be train, validation or test.", param="split")
-        where = selectors.RowFilter(
+        where = RowFilter(
             label=query.get("label"),
             split=split,
             rows=self._rows(version, query.get("finding")),

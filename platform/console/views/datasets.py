@@ -78,7 +78,7 @@ class DatasetPage(ConsoleView):
         findings = dataset_page.findings_of(file, applied) if file is not None else []
         tab = request.GET.get("tab", "findings")
         tab = tab if tab in self.TABS else "findings"
-        context = {
+        context: dict[str, Any] = {
             "labelled": version.task == CLASSIFICATION,
             "task": TASK_WORDS.get(version.task, version.task),
             "dataset": found,

@@ -16,6 +16,7 @@ from data import limits, selectors, services
 from data.columns import CLASSIFICATION
 from data.downloads import finding_rows
 from data.models import File
+from data.rows import RowFilter
 from data.services.datasets import Source
 from kit.errors import ApiError
 from kit.streams import attachment
@@ -179,7 +180,7 @@ class FilePage(ConsoleView):
         return selectors.file_rows(
             file,
             after=int(after) if after.isascii() and after.isdigit() and len(after) < 12 else 0,
-            where=selectors.RowFilter(rows=selectors.rows_of_finding(file, code)),
+            where=RowFilter(rows=selectors.rows_of_finding(file, code)),
         )
 
 
