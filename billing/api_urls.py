@@ -3,8 +3,10 @@
 from django.urls import path
 
 from billing.api import KINDS, UNUSED, CostsView, UsageView
+from billing.limits_api import LimitsView
 
 urlpatterns = [
     *(path(f"organization/usage/{kind}", UsageView.as_view(), {"kind": kind}) for kind in (*KINDS, *sorted(UNUSED))),
     path("organization/costs", CostsView.as_view()),
+    path("organization/limits", LimitsView.as_view()),
 ]

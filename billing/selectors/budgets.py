@@ -94,7 +94,8 @@ def budget_month(*, project_id: uuid.UUID | None = None, period: dt.date | None 
         return None
     budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
     spent = month_spent(project_id=project_id, period=month)
-    return BudgetState(cap, promised_nano(budget, month) if budget else spent, spent)
+    promised = promised_nano(budget, month) if budget is not None else 0
+    return BudgetState(cap, max(promised, spent), spent)
 
 
 def month_spent(*, project_id: uuid.UUID | None = None, period: dt.date | None = None) -> int:

@@ -33,6 +33,8 @@ BLOCK_SHARE = 100
 """A block is at most a hundredth of the cap: so much a lost quota server may cost a tenant for a day …"""
 BLOCK_MOST = 2 * NANO
 """… and at most two dollars, unless one call needs more."""
+TRIES = 3
+"""Two refills of one budget may overtake each other on their way; the refused one tries again with a new block."""
 QUIET = dt.timedelta(hours=24)
 """After this long every event of a closed epoch has been shipped; the gateways' files are replayed at their start."""
 
@@ -61,8 +63,17 @@ def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_i
         budget, _ = Budget.objects.get_or_create(
             tenant_id=tenant_id, name=name, defaults={"scope": scope, "scope_id": scope_id}
         )
+    for _ in range(TRIES):
+        there = _refill_once(store, budget.pk, tenant_id, name, wanted)
+        if there is not None:
+            return there
+    return False
+
+
+def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, name: str, wanted: int) -> bool | None:
+    """One block, or none needed; None when the server refused it (a later block overtook it, or it just restarted)."""
     with tenant_scope(tenant_id):
-        budget = Budget.objects.select_for_update().get(pk=budget.pk)
+        budget = Budget.objects.select_for_update().get(pk=budget_id)
         state, server_ms = store.lease_state(tenant_id, name)
         block = _debit(budget, state, server_ms, wanted)
     if block is None:
@@ -85,7 +96,7 @@ def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_i
         with tenant_scope(tenant_id):
             BudgetLease.objects.filter(pk=block.lease_id).update(granted_nano=F("granted_nano") - block.nano)
         REFILLS.labels("refused").inc()
-        return False
+        return None
     if block.number == 1:
         _opened(tenant_id, block.lease_id, server_ms)
     REFILLS.labels("taken").inc()

@@ -50,8 +50,9 @@ def spend(person: Person, one: int, most: int = 10**9) -> int:
     store, tenant_id, admitted = quota_store(), person.tenant.id, 0
     limits = compiled(person)
     while admitted + one <= most:
-        decision = store.reserve(limits, uuid.uuid4().hex, nano=one)
-        if decision.allowed:
+        request = uuid.uuid4().hex
+        if store.reserve(limits, request, nano=one).allowed:
+            store.settle(tenant_id, request, tokens=0, nano=one)
             admitted += one
         elif not all(refill(store, tenant_id, limits, index, one) for index in limits.indices("spend")):
             return admitted

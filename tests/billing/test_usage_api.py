@@ -7,8 +7,10 @@ import json
 
 import pytest
 
+from billing.services.limits import project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from kit.clock import now
+from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
 from tests.conftest import Cast
 
@@ -148,3 +150,20 @@ def test_a_key_without_the_scope_is_refused(cast: Cast) -> None:
         cast.owner.key_row.scopes = ["inference"]
         cast.owner.key_row.save()
     assert cast.owner.api.get("/v1/organization/costs").status_code == 403
+
+
+def test_a_key_is_told_every_limit_its_calls_are_checked_against(cast: Cast) -> None:
+    owner = cast.owner
+    with tenant_scope(owner.tenant.id):
+        project_limits_set(project=owner.project, limits={"requests_per_minute": 30, "monthly_spend_nano": 10**9})
+        spend_limit_set(monthly_nano=3 * 10**9 // 2)
+    store_events([call(owner.tenant.id, 1, cost=2_000, at=now(), project_id=owner.project.id)])
+    page = get(cast, "limits")
+    found = {(one["scope"], one["kind"]): one for one in page["data"]}  # type: ignore[attr-defined]
+    assert found["organization", "requests_per_minute"]["limit"] == 60
+    assert found["project", "requests_per_minute"]["limit"] == 30
+    assert ("api_key", "requests_per_minute") not in found
+    spend = found["organization", "monthly_spend"]
+    assert (spend["limit_usd"], spend["x_limit_nano"], spend["x_used_nano"]) == (1.5, 1_500_000_000, 2_000)
+    assert found["project", "monthly_spend"]["x_limit_nano"] == 10**9
+    assert page["x_plan"] == {"code": "free", "version": 2}

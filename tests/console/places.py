@@ -86,6 +86,7 @@ PLACES: list[Place] = [
     organisation("members"),
     organisation("audit"),
     organisation("settings"),
+    Place(lambda person: f"{person.home}/settings/projects/{person.project.public_id}/limits"),
     organisation("settings/close"),
     Place(lambda person: "/account/"),
     Place(lambda person: "/account/2fa/"),

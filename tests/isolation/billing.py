@@ -6,5 +6,6 @@ from tests.isolation.routes import Policy
 POLICIES = {
     **{f"v1/organization/usage/{kind}": Policy("api", success={"GET": 200}) for kind in (*KINDS, *UNUSED)},
     "v1/organization/costs": Policy("api", success={"GET": 200}),
+    "v1/organization/limits": Policy("api", success={"GET": 200}),
     "webhooks/stripe": Policy("public", success={}),
 }
