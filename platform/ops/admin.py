@@ -1,8 +1,6 @@
 """Tables with something to do or more to tell than their columns. Every other table of every room is read-only and
 made from its fields (`ops.tables`)."""
 
-from typing import Any
-
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
@@ -14,6 +12,9 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import EntitlementOverride, StripeEvent, UsageHour
@@ -28,7 +29,7 @@ from ops.tables import ReadOnly, generic, register_all
 from tenants import visiting
 from tenants.models import ApiKey, AuditEvent, Member, Tenant, User, Visit
 from training import states
-from training.models import Job, Slot
+from training.models import Attempt, Job, JobEvent, Slot
 
 
 def _into_the_console(request: HttpRequest, row: Tenant, visit: Visit) -> HttpResponseBase:
@@ -52,7 +53,7 @@ class TenantTable(DeedTable):
     list_filter = ("status",)
     search_fields = ("name", "slug")
     ordering = ("-created_at",)
-    fields = ("name", "shown_id", "slug", "status", "created_at", "plan", "people", "jobs", "keys", "spent")
+    only = ("name", "public_id", "slug", "status", "created_at", "plan", "people", "jobs", "keys", "spent", "more")
     deeds = (
         Deed(
             name="view",
@@ -96,15 +97,6 @@ class TenantTable(DeedTable):
         ),
     )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The row's own columns, and what staff ask about first."""
-        return self.fields
-
-    @admin.display(description=_("ID"))
-    def shown_id(self, row: Tenant) -> str:
-        """As on the wire."""
-        return row.public_id
-
     @admin.display(description=_("Plan"))
     def plan(self, row: Tenant) -> str:
         """What it may do now."""
@@ -135,6 +127,22 @@ class TenantTable(DeedTable):
         first = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return usd(UsageHour.ops.filter(tenant=row, hour__gte=first).aggregate(n=Sum("cost_nano"))["n"] or 0)
 
+    @admin.display(description=_("More"))
+    def more(self, row: Tenant) -> str:
+        """Its rows in the tables staff look at next."""
+        places = (
+            (_("Jobs"), "training_job"),
+            (_("Deployments"), "serving_deployment"),
+            (_("Files"), "data_file"),
+            (_("Members"), "tenants_member"),
+            (_("Keys"), "tenants_apikey"),
+            (_("Invoices"), "billing_invoice"),
+            (_("Usage"), "billing_usagehour"),
+            (_("Audit log"), "tenants_auditevent"),
+        )
+        links = ((reverse(f"admin:{name}_changelist"), row.slug, label) for label, name in places)
+        return format_html_join(" · ", '<a href="{}?q={}" class="text-primary-600 dark:text-primary-400">{}</a>', links)
+
 
 class OverrideTable(DeedTable):
     """Entitlement overrides."""
@@ -158,7 +166,26 @@ class OverrideTable(DeedTable):
 class JobTable(DeedTable):
     """Fine-tuning jobs."""
 
-    list_display = ("public_id", "tenant", "state", "task", "method", "attempt", "progress", "created_at")
+    list_display = ("__str__", "public_id", "tenant", "state", "method", "attempt", "progress", "created_at")
+    first = (
+        "public_id",
+        "tenant",
+        "project",
+        "state",
+        "phase",
+        "progress",
+        "tries",
+        "log",
+        "error_code",
+        "error_message",
+        "price_nano",
+        "ceiling_nano",
+        "created_at",
+        "queued_at",
+        "started_at",
+        "finished_at",
+        "heartbeat_at",
+    )
     list_filter = ("state", "method")
     search_fields = ("suffix", "model_name", "lease_owner", "tenant__slug")
     ordering = ("-created_at",)
@@ -175,6 +202,20 @@ class JobTable(DeedTable):
             work=lambda by, row, form: services.job_requeue(tenant_id=row.tenant_id, job_id=row.pk, by=by),
         ),
     )
+
+    @admin.display(description=_("Attempts"))
+    def tries(self, row: Job) -> str:
+        """Every try, and how it ended."""
+        tries = Attempt.ops.filter(job=row).order_by("number")
+        lines = (f"{one.number} · {one.worker} · {one.outcome or 'running'} {one.reason}".strip() for one in tries)
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines)) or "–"
+
+    @admin.display(description=_("Log"))
+    def log(self, row: Job) -> str:
+        """The newest lines the customer sees, newest first."""
+        events = JobEvent.ops.filter(job=row, type="message").order_by("-seq")[:20]
+        lines = ((f"{one.created_at:%H:%M:%S}", one.message) for one in events)
+        return format_html_join(mark_safe("<br>"), "{} {}", lines) or "–"
 
 
 class SlotTable(DeedTable):

@@ -84,6 +84,7 @@ class StaffSite(UnfoldAdminSite):
             return redirect("mfa_index")
         proved = door.proved_at(request, user)
         if not door.is_fresh(proved):
+            messages.info(request, _("The staff console asks for a code from your authenticator app, or a passkey."))
             return redirect(f"{door.proof_address(user)}?{urlencode({'next': again})}")
         door.enter(request, user, proved)
         return redirect(wanted)

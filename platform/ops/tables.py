@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from kit.ids import LENGTH, decode
+from ops import saying
 from tenants.models import OpsManager
 from tenants.scope import OPS
 
@@ -30,6 +31,19 @@ class ReadOnly(ModelAdmin):
     compressed_fields = True
     hidden: ClassVar[frozenset[str]] = SECRET
     """Columns that are left out."""
+    first: ClassVar[tuple[str, ...]] = ()
+    """What a row's page shows before the other columns: columns, or methods here."""
+    only: ClassVar[tuple[str, ...]] = ()
+    """What a row's page shows instead of its columns."""
+
+    def __init__(self, model: type[models.Model], admin_site: Any) -> None:
+        super().__init__(model, admin_site)
+        self._said: dict[str, str] = {}
+        for field in model._meta.fields:
+            say = saying.of(field)
+            if say is not None:
+                self._said[field.name] = f"{field.name}_said"
+                setattr(self, self._said[field.name], saying.column(field, say))
 
     def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Any]":
         """Rows of every tenant; the site has opened the ops scope."""
@@ -63,12 +77,21 @@ class ReadOnly(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """All of them; a form field of a reference would list other tenants' rows."""
-        fields = [*self.model._meta.fields, *self.model._meta.many_to_many]
-        return [field.name for field in fields if field.name not in self.hidden]
+        columns = [field.name for field in (*self.model._meta.fields, *self.model._meta.many_to_many)]
+        rest = [name for name in columns if name not in self.hidden and name not in self.first]
+        return [self._said.get(name, name) for name in self.only or (*self.first, *rest)]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """In the same order."""
+        return self.get_readonly_fields(request, obj)
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Secrets, even hashed ones, stay out."""
-        return [field.name for field in self.model._meta.fields if field.name in self.hidden]
+        """No column is a form field."""
+        return [field.name for field in (*self.model._meta.fields, *self.model._meta.many_to_many)]
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Money, times and shares as people read them."""
+        return [self._said.get(name, name) for name in self.list_display]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """A filter in the address must not guess what the page hides, letter by letter."""

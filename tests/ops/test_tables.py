@@ -218,3 +218,13 @@ def test_lists_behind_heavy_things_do_not_ask_row_by_row(ada: Person, what: str)
     HEAVY[what](ada)
     after = {model: queries(ada, f"{address(model)}?q={ada.tenant.slug}") for model in touched}
     assert after == before
+
+
+def test_money_times_and_shares_are_said_as_people_read_them(ada: Person) -> None:
+    job = things.made_job(ada, ceiling_nano=2_500_000_000, progress=0.1310638)
+    with ops_scope("test"):
+        row = Job.ops.get(pk=job.pk)
+    page = ada.browser.get(f"/staff/training/job/{job.pk}/change/").content.decode()
+    for words in ("$2.50", "13%", f"{row.created_at:%Y-%m-%d %H:%M:%S}", job.public_id):
+        assert words in page
+    assert "2500000000" not in page
