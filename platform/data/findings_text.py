@@ -41,7 +41,7 @@ def blocking_summary(file_id: str, findings: Sequence["Finding"]) -> str:
     lines = []
     for finding in findings[:SHOWN]:
         rows = f" Rows {', '.join(str(row) for row in finding.rows[:5])}." if finding.rows else ""
-        lines.append(f"{finding.code}: {message_of(finding)}{rows}")
+        lines.append(f"{finding.code}: {message_of(finding)}{rows} {fill(CODES[finding.code].hint, finding)}")
     more = f" And {len(findings) - SHOWN} more." if len(findings) > SHOWN else ""
     return (
         f"The file {file_id} has problems that block training. {' '.join(lines)}{more} "

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from billing.services.entitlements import override_set
+from data.services import file_process
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.conftest import Cast
-from tests.data.making import ready_dataset, stored_file
+from tests.conftest import Cast, Person
+from tests.data.making import checked_file, ready_dataset, stored_file
 from tests.training.making import BASE, body, create, intents, queued, read, reload
 from training.models import Job
 from training.services.queueing import job_validate
@@ -122,15 +123,43 @@ def test_a_job_on_a_file_still_being_read_waits_for_it(cast: Cast) -> None:
     assert estimate["x-should-retry"] == "true"
 
 
-def test_blocking_findings_fail_the_job_and_are_all_named(cast: Cast) -> None:
+def on_a_bad_file(person: Person) -> Job:
+    """A job made while its file, of one label only, was still being read."""
     content = b"text,label\n" + b"".join(b"the very same label %d,only\n" % i for i in range(40))
-    job = create(cast.owner, content=content)
+    file = stored_file(person, content)
+    answer = person.api.post(JOBS, {"model": BASE, "training_file": file.public_id}).json()
+    file_process(tenant_id=person.tenant.id, file_id=file.pk)
+    return reload(person, answer["id"])
+
+
+def test_blocking_findings_fail_the_job_and_are_all_named(cast: Cast) -> None:
+    job = on_a_bad_file(cast.owner)
     assert job_validate(tenant_id=job.tenant_id, job_id=job.pk) == "failed"
     answer = read(cast.owner, job)
     assert answer["status"] == "failed" and answer["finished_at"]
     assert answer["error"]["param"] == "training_file" and "single_class" in answer["error"]["message"]
     events = cast.owner.api.get(f"{JOBS}/{job.public_id}/events").json()["data"]
     assert events[0]["level"] == "error" and "single_class" in events[0]["message"]
+
+
+UNUSABLE = {
+    "single class": (b"text,label\n" + b"".join(b"row number %d,same\n" % i for i in range(40)), "single_class"),
+    "one row per class": (b"text,label\n" + b"".join(b"row %d,l%d\n" % (i, i) for i in range(40)), "one_row_classes"),
+    "ragged": (intents() + b"one,two,three\n", "ragged_rows"),
+    "no label": (b"text,other\n" + b"".join(b"row %d,word%d x\n" % (i, i) for i in range(40)), "label column"),
+    "binary": (b"\x7fELF" + bytes(200), "Linux program"),
+    "nothing readable": (b'{"text": NaN}\n' * 12, "not_finite"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_file_known_to_be_unusable_is_refused_at_once_and_makes_no_job(cast: Cast, name: str) -> None:
+    content, words = UNUSABLE[name]
+    file = checked_file(cast.owner, content)
+    answer = cast.owner.api.post(JOBS, {"model": BASE, "training_file": file.public_id})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["param"] in ("training_file", "x_columns") and words in error["message"]
+    assert cast.owner.api.get(JOBS).json()["data"] == []
 
 
 def test_a_job_trains_on_a_dataset_version_as_well(cast: Cast) -> None:
@@ -185,8 +214,7 @@ def test_cancel_while_waiting_is_at_once_and_twice_is_the_same(cast: Cast) -> No
 
 
 def test_cancelling_a_job_that_has_failed_is_a_409_not_worth_retrying(cast: Cast) -> None:
-    content = b"text,label\n" + b"".join(b"the very same label %d,only\n" % i for i in range(40))
-    job = create(cast.owner, content=content)
+    job = on_a_bad_file(cast.owner)
     job_validate(tenant_id=job.tenant_id, job_id=job.pk)
     answer = cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel")
     assert (answer.status_code, answer["x-should-retry"]) == (409, "false")

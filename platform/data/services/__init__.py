@@ -1,6 +1,6 @@
 """What changes the room's tables. Other rooms call these; views and tasks too."""
 
-from data.services.datasets import dataset_create, dataset_delete, version_create, version_for_job
+from data.services.datasets import dataset_create, dataset_delete, version_check, version_create, version_for_job
 from data.services.files import (
     Stored,
     file_create,
@@ -38,6 +38,7 @@ __all__ = [
     "upload_create",
     "upload_join",
     "upload_part_create",
+    "version_check",
     "version_create",
     "version_for_job",
     "version_write",

@@ -119,14 +119,7 @@ def version_for_job(
 ) -> DatasetVersion:
     """The version that a text-classification job on plain files trains on: an existing one of the same make, or a new
     dataset's first. WrongTask for files whose rows are something else."""
-    for file in (training_file, validation_file):
-        if file is not None:
-            task_required(file, CLASSIFICATION, columns)
-    sources = [Source(training_file)]
-    if validation_file is not None:
-        sources.append(Source(validation_file, "validation"))
-    shape = Shape(columns=columns)
-    spec = _spec(sources, Plan(), shape)
+    sources, shape, spec = _job_spec(training_file, validation_file, columns)
     twin = DatasetVersion.objects.filter(
         project_id=project_id, spec_sha256=_digest(spec), dataset__deleted_at=None
     ).exclude(state=DatasetVersion.State.FAILED)
@@ -134,6 +127,26 @@ def version_for_job(
     if found is not None:
         return found
     return dataset_create(project_id=project_id, name=training_file.filename, sources=sources, shape=shape)
+
+
+def version_check(
+    *, training_file: File, validation_file: File | None = None, columns: Mapping[str, str] | None = None
+) -> None:
+    """Refuse what `version_for_job` would refuse, and write nothing: FileNotReady, InvalidFile, InvalidColumns."""
+    _job_spec(training_file, validation_file, columns)
+
+
+def _job_spec(
+    training_file: File, validation_file: File | None, columns: Mapping[str, str] | None
+) -> tuple[list[Source], Shape, dict[str, Any]]:
+    for file in (training_file, validation_file):
+        if file is not None:
+            task_required(file, CLASSIFICATION, columns)
+    sources = [Source(training_file)]
+    if validation_file is not None:
+        sources.append(Source(validation_file, "validation"))
+    shape = Shape(columns=columns)
+    return sources, shape, _spec(sources, Plan(), shape)
 
 
 def dataset_delete(*, dataset: Dataset) -> None:
@@ -167,6 +180,8 @@ def _spec(sources: Sequence[Source], plan: Plan, shape: Shape) -> dict[str, Any]
     _check_fixes(plan, task)
     files = []
     for position, source in enumerate(sources):
+        if not source.file.columns:  # nothing could be read: to ask for columns would only hide the cause
+            _check_file(source.file, plan, {}, first=True)
         columns = columns_of(source.file, shape.columns, task=task)
         _check_file(source.file, plan, columns, first=position == 0)
         files.append({"sha256": source.file.sha256, "split": source.split, "columns": columns})

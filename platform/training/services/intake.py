@@ -13,7 +13,7 @@ from data.errors import InvalidColumns, InvalidFile
 from data.findings_text import words_of
 from data.models import DatasetVersion, File
 from data.roles import check_once, columns_of
-from data.services import file_preview, version_for_job, version_write
+from data.services import file_preview, version_check, version_for_job, version_write
 from kit.errors import BadRequest
 from kit.ids import public_id
 from tenants.models import Project
@@ -61,6 +61,29 @@ def check_columns(file: File, columns: dict[str, str]) -> None:
             columns_of(file, columns)
     except InvalidColumns as error:
         raise BadRequest(error.message, code=error.code, param=f"x_{error.param}") from error
+
+
+def check_usable(sources: dict[str, UUID | None], columns: dict[str, str]) -> None:
+    """FileUnusable when it is known already that there is nothing to train on, with every blocking finding named.
+
+    What is still being read is judged when it has been.
+    """
+    version_id = sources.get("dataset_version_id")
+    if version_id is not None:
+        version = DatasetVersion.objects.get(pk=version_id)
+        if version.state == DatasetVersion.State.FAILED:
+            data.version_ready(version)
+        return
+    training = File.objects.get(pk=sources["training_file_id"])
+    validation = File.objects.filter(pk=sources["validation_file_id"]).first()
+    try:
+        version_check(training_file=training, validation_file=validation, columns=columns or None)
+    except DataFileNotReady:
+        return
+    except InvalidColumns as error:
+        raise FileUnusable(error.message, code=error.code, param="x_columns") from error
+    except InvalidFile as error:
+        raise FileUnusable(error.message, param="training_file") from error
 
 
 def look(job: Job) -> Seen | None:

@@ -36,6 +36,7 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
     if task not in base.tasks:
         raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
     sources = _sources(project, wanted)
+    intake.check_usable(sources, wanted.get("x_columns") or {})
     _check_room()
     job_id = new_id()
     suffix = wanted.get("suffix") or ""
