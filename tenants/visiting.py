@@ -71,7 +71,8 @@ def visitor_of(request: HttpRequest, tenant_slug: str = "") -> Visitor | None:
         row: Any = cursor.fetchone()
     if row is None or row[5] != request.user.pk or (tenant_slug and row[3] != tenant_slug):
         return None
-    return Visitor(*row[:5], role="staff", until=row[6])
+    visit, tenant, name, slug, status, _, until = row
+    return Visitor(visit, tenant, name, slug, status, "staff", until)
 
 
 def cookie_value(visit_id: UUID) -> str:

@@ -119,6 +119,7 @@ def test_a_page_that_refreshes_itself_does_not_keep_the_session_alive(ada: Perso
 
 
 @pytest.mark.browser
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators")
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_fleet_page_runs_without_a_complaint(
     site: str, chromium: Any, ada: Person, cast: Cast, place: Slot, width: int
