@@ -21,6 +21,7 @@ from psycopg import sql
 
 from config import embedded
 from config.engines import Postgres, Redis, make_roles
+from kit import redis
 from tests.browser import chromium, site
 
 __all__ = ["chromium", "site"]
@@ -66,6 +67,7 @@ def django_db_setup(engines: None, django_db_blocker: Any) -> None:
                 )
             )
     make_roles(admin, embedded.DATABASE, template=template)
+    redis.client().flushdb()  # what an earlier run left there speaks of tenants this database never had
 
 
 @pytest.fixture(autouse=True, scope="session")
