@@ -44,7 +44,7 @@ def decide(difference: Figure, *, test_macro_f1: Figure, majority_share: float, 
     """Apply the rule. `majority_share` is what always answering the commonest label would score."""
     reasons: list[dict[str, str]] = []
     passed = True
-    points = f"{100 * difference.value:+.1f} points (95 % interval {100 * difference.low:+.1f} to "
+    points = f"{100 * difference.value:+.1f} points (95% interval {100 * difference.low:+.1f} to "
     points += f"{100 * difference.high:+.1f}, n = {difference.n})"
     if difference.high < 0:
         passed = False

@@ -86,7 +86,7 @@ def test_a_worse_model_does_not_pass_and_the_reason_has_figures() -> None:
     made = _report(_rows(ours=0.5, floor=0.95))
     assert made["gate"]["passed"] is False
     assert made["verdict"]["text_code"] == "worse_than_baseline"
-    assert "points (95 % interval" in made["gate"]["reasons"][0]["message"]
+    assert "points (95% interval" in made["gate"]["reasons"][0]["message"]
 
 
 def test_equal_within_the_interval_passes_and_says_so() -> None:

@@ -10,6 +10,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from console.paging import page_number, page_of
@@ -126,4 +127,8 @@ def _short(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return f"{', '.join(map(str, value[:3]))}{f' +{len(value) - 3}' if len(value) > 3 else ''}"
-    return str(value)[:120]
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_short(one)}" for name, one in value.items())[:200]
+    if isinstance(value, bool):
+        return _t("yes") if value else _t("no")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:120]

@@ -112,7 +112,7 @@ class JobPage(ConsoleView):
                 "loss": loss,
                 "scores": scores,
                 "events": [{"seq": event.seq, **job_page.log_line(event)} for event in log],
-                "checkpoints": list(selectors.checkpoints(found)[:5]),
+                "checkpoints": list(selectors.checkpoints(found).filter(removed_at=None)[:5]),
                 "settings": self._settings(found),
                 "estimate_low": price.get("low"),
                 "estimate_high": price.get("high"),
