@@ -74,6 +74,8 @@ PLACES: list[Place] = [
     _made("queued", lambda p: things.made_job(p, state="queued").public_id, "jobs/{}/"),
     project("models/"),
     _made("model", lambda p: things.made_model(p).model.public_id, "models/{}/"),
+    _made("second", lambda p: things.made_model(p, suffix="a-second-one").model.public_id, "models/{}/"),
+    project("models/compare"),
     project("deployments/"),
     _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
     project("playground/"),
