@@ -1,4 +1,4 @@
-"""Code to copy: whatever text is tried, the copied call sends exactly it."""
+"""Words and code that pages make of values: a copied call sends exactly the text, a range says its unit once."""
 
 import ast
 import json
@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from console.showcase import first_call
+from console.templatetags.look import durations
 
 TEXTS = [
     "where is my refund",
@@ -25,3 +26,11 @@ def test_a_copied_call_sends_the_very_text(text: str) -> None:
     words = [n.value for n in ast.walk(ast.parse(python.text)) if isinstance(n, ast.Constant)]
     assert text in words and "ft:base:org:it's" in words
     assert f"input: {json.dumps(text, ensure_ascii=False)}" in node.text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(63, 212, "1–4 min"), (50, 130, "50 s–2 min"), (70, 75, "1 min"), (3600, 7800, "1 h–2 h 10 min")],
+)
+def test_a_range_of_time_says_its_unit_once(low: int, high: int, text: str) -> None:
+    assert durations(low, high).replace("\u00a0", " ") == text

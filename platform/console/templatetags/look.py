@@ -130,6 +130,16 @@ def duration(seconds: Any) -> str:
     return ngettext("%(n)s day", "%(n)s days", hours // 24) % {"n": hours // 24}
 
 
+@register.simple_tag
+def durations(low: Any, high: Any) -> str:
+    """A range of seconds with its unit said once where it can be: 1–4 min, 50 s–2 min."""
+    first, last = duration(low), duration(high)
+    if first == last:
+        return first
+    number, _space, unit = first.partition(NBSP)
+    return f"{number}–{last}" if last.partition(NBSP)[2] == unit else f"{first}–{last}"
+
+
 @register.filter
 def eta(seconds: Any) -> str:
     """`about 6 min left`, `under a minute left`, or `estimating` when nobody knows yet."""
