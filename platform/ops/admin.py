@@ -19,13 +19,14 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 
-from billing.models import EntitlementOverride, StripeEvent, UsageHour
+from billing.models import EntitlementOverride, LedgerEntry, StripeEvent, UsageHour
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
 from kit.money import usd
 from ops import services
 from ops.deeds import Deed, DeedTable
 from ops.forms import OverrideForm
+from ops.models import StaffAction
 from ops.site import staff
 from ops.tables import ReadOnly, generic, register_all
 from tenants import visiting
@@ -297,6 +298,16 @@ OWN: dict[type[models.Model], type[ReadOnly]] = {
         list_display=("at", "tenant", "actor_label", "actor_kind", "action", "target_label", "reason"),
         list_filter=(ActorKind,),
         search_fields=("actor_label", "action", "target_id", "tenant__slug"),
+    ),
+    LedgerEntry: generic(
+        LedgerEntry,
+        list_display=("account", "amount_nano", "tenant", "transaction"),
+        search_fields=("account", "tenant__slug", "transaction__key"),
+    ),
+    StaffAction: generic(
+        StaffAction,
+        list_display=("at", "actor_label", "action", "target_label", "reason", "ip"),
+        search_fields=("actor_label", "action", "target_id", "target_label", "reason"),
     ),
 }
 

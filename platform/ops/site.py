@@ -113,14 +113,6 @@ class StaffSite(UnfoldAdminSite):
         """Unfold's own and ours."""
         return [path("fleet/", self.admin_view(self.fleet), name="fleet"), *super().get_urls()]
 
-    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """The list of tables, with plurals that English knows."""
-        listed: list[Any] = super().get_app_list(request, app_label)
-        for app in listed:
-            for table in app["models"]:
-                table["name"] = plural(str(table["name"]))
-        return listed
-
     def _wanted(self, request: HttpRequest) -> str:
         wanted = request.GET.get("next", "")
         mine = wanted.startswith(settings.STAFF_PATH) and "//" not in wanted and wanted.isprintable()
@@ -131,13 +123,6 @@ def unreadable(request: HttpRequest) -> bool:
     """Whether the address holds a character PostgreSQL cannot store: then nothing can be found by it."""
     texts = [request.path, *(text for name, values in request.GET.lists() for text in (name, *values))]
     return any("\x00" in text for text in texts)
-
-
-def plural(word: str) -> str:
-    """Django's plural (an appended s) put right: entrys → entries, pushs → pushes."""
-    if word.endswith("ys") and word[-3:-2] not in "aeiou":
-        return word[:-2] + "ies"
-    return word[:-1] + "es" if word.endswith(("shs", "chs", "xs")) else word
 
 
 staff = StaffSite(name="admin")

@@ -121,7 +121,8 @@ def generic(model: type[models.Model], **attributes: Any) -> type[ReadOnly]:
     hidden = attributes.setdefault("hidden", SECRET)
     names = {field.name for field in model._meta.fields} - hidden
     tenant = ["tenant"] if "tenant" in names else []
-    columns = ["__str__", *tenant, *(name for name in TELLING if name in names)][:6]
+    money = [name for name in sorted(names) if name.endswith("_nano")][:2]
+    columns = [*["__str__", *tenant, *(name for name in TELLING if name in names)][:6], *money]
     moment = next((name for name in MOMENTS if name in names), "")
     texts = [
         field.name
@@ -140,9 +141,17 @@ def generic(model: type[models.Model], **attributes: Any) -> type[ReadOnly]:
     return type(f"{model.__name__}Table", (ReadOnly,), values)
 
 
+def plural(word: str) -> str:
+    """Django's plural (an appended s) put right: entrys → entries, pushs → pushes."""
+    if word.endswith("ys") and word[-3:-2] not in "aeiou":
+        return word[:-2] + "ies"
+    return word[:-1] + "es" if word.endswith(("shs", "chs", "xs")) else word
+
+
 def register_all(site: Any, own: dict[type[models.Model], type[ReadOnly]]) -> None:
     """Register each room's tables: its own class where there is one, the generic one otherwise."""
     for room in settings.ROOMS:
         for model in apps.get_app_config(room).get_models():
             if not model._meta.auto_created:
+                model._meta.verbose_name_plural = plural(str(model._meta.verbose_name_plural))
                 site.register(model, own.get(model) or generic(model))
