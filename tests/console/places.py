@@ -52,6 +52,10 @@ def _failed(person: Person) -> str:
     return things.made_job(person, state="failed", events=9, **words).public_id
 
 
+def _ragged(person: Person) -> str:
+    return things.made_file(person, content=things.csv_bytes() + b"one,two,three\n,\n").public_id
+
+
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
 PLACES: list[Place] = [
@@ -59,12 +63,18 @@ PLACES: list[Place] = [
     project("datasets/"),
     project("datasets/new"),
     _made("file", lambda p: things.made_file(p, name=LONG_NAME).public_id, "files/{}/"),
-    _again("file", "files/{}/?finding=duplicate_rows"),
+    _again("file", "files/{}/?finding=exact_duplicates"),
+    _again("file", "files/{}/?as=chat"),
+    _again("file", "jobs/new?data={}"),
+    _made("ragged", _ragged, "files/{}/"),
     _made("bad", lambda p: things.made_file(p, content=b"a,b\n1,2\n").public_id, "files/{}/"),
     _made("waiting", lambda p: things.made_file(p, checked=False).public_id, "files/{}/"),
     _made("dataset", lambda p: things.made_version(p).dataset.public_id, "datasets/{}/"),
     _again("dataset", "datasets/{}/?tab=rows&q=refund"),
+    _again("dataset", "datasets/{}/?tab=rows&row=60&page=2"),
     _again("dataset", "datasets/{}/?tab=columns"),
+    _made("talk", lambda p: things.made_talk(p).dataset.public_id, "datasets/{}/?tab=rows"),
+    _again("talk", "datasets/{}/?tab=columns"),
     _again("dataset", "datasets/{}/?tab=versions"),
     project("jobs/"),
     project("jobs/?state=succeeded"),

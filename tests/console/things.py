@@ -1,5 +1,6 @@
 """One of everything, for pages to show: a checked file, a dataset, jobs in each state, a model with a report."""
 
+import json
 from typing import Any
 
 from data.models import DatasetVersion, File
@@ -45,11 +46,32 @@ def made_file(person: Person, *, content: bytes | None = None, name: str = "supp
     return found
 
 
+def made_talk(person: Person) -> DatasetVersion:
+    """A written version of conversations."""
+    turns = [
+        {
+            "messages": [
+                {"role": "user", "content": text.format(n=i * 7919)},
+                {"role": "assistant", "content": f"Do {i}."},
+            ]
+        }
+        for i in range(30)
+        for text in TEXTS.values()
+    ]
+    content = "".join(json.dumps(turn) + "\n" for turn in turns).encode()
+    return written(person, made_file(person, content=content, name="talk.jsonl"), name="support-chat")
+
+
 def made_version(person: Person, *, ready: bool = True) -> DatasetVersion:
     """A dataset's first version, written unless told otherwise."""
     file = made_file(person, content=csv_bytes(noise=False))
+    return written(person, file, name="support-tickets", ready=ready)
+
+
+def written(person: Person, file: File, *, name: str, ready: bool = True) -> DatasetVersion:
+    """A file's version, written unless told otherwise."""
     with tenant_scope(person.tenant.id):
-        version = dataset_create(project_id=person.project.id, name="support-tickets", sources=[Source(file)])
+        version = dataset_create(project_id=person.project.id, name=name, sources=[Source(file)])
     if ready:
         version_write(tenant_id=person.tenant.id, version_id=version.pk)
     with tenant_scope(person.tenant.id):

@@ -2,10 +2,10 @@
 
 import tempfile
 import zipfile
-from typing import Any
+from typing import IO, Any, cast
 
 from django import forms
-from django.http import FileResponse, Http404, HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +22,7 @@ from data.models import DatasetVersion
 from kit import storage
 from kit.errors import PermissionDenied
 from kit.ids import parse_id, public_id
+from kit.streams import attachment
 from registry import selectors, services
 from registry.models import Model, ModelVersion
 from serving.selectors import deployment_of_model
@@ -209,15 +210,17 @@ class ModelWeights(ConsoleView):
         version = version_shown(request, found)
         if WEIGHTS not in entitlement_for(self.tenant.pk).features:
             raise PermissionDenied(_("Your plan does not include the download of weights. Developer and up do."))
-        archive = tempfile.TemporaryFile()  # noqa: SIM115 - FileResponse closes it
+        archive = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for name in version.files:
                 with packed.open(name, "w", force_zip64=True) as target:
                     for chunk in storage.read_chunks(f"{version.artefact_prefix}/{name}"):
                         target.write(chunk)
+        size = archive.tell()
         archive.seek(0)
-        name = short_name(found).replace(":", "-")
-        return FileResponse(archive, as_attachment=True, filename=f"{name}-v{version.number}.zip")
+        name = f"{short_name(found).replace(':', '-')}-v{version.number}.zip"
+        pieces = storage.chunks_of(cast("IO[bytes]", archive))
+        return attachment(request, pieces, filename=name, content_type="application/zip", size=size)
 
 
 class ModelDelete(ConsoleView):

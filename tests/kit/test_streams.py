@@ -1,0 +1,83 @@
+"""Downloads piece by piece: under ASGI one at a time from a thread, and closed when the client leaves."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+from django.core.handlers.asgi import ASGIRequest
+from django.test import RequestFactory
+
+from kit.streams import attachment
+
+
+class Pieces:
+    """Numbered pieces that remember what was asked of them, and by whom."""
+
+    def __init__(self, count: int) -> None:
+        self.given, self.count, self.closed = 0, count, threading.Event()
+        self.threads: set[int] = set()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self.threads.add(threading.get_ident())
+        self.go_on.wait(5)
+        if self.given == self.count:
+            raise StopIteration
+        self.given += 1
+        return b"%d;" % self.given
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def asgi_request() -> ASGIRequest:
+    """A request as the ASGI handler makes it."""
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    return ASGIRequest(scope, None)
+
+
+def test_under_wsgi_the_pieces_are_handed_on_as_they_are() -> None:
+    pieces = Pieces(3)
+    answer = attachment(RequestFactory().get("/"), pieces, filename="a ü.csv", content_type="text/csv", size=6)
+    assert b"".join(answer.streaming_content) == b"1;2;3;"
+    assert "filename*=utf-8''a%20%C3%BC.csv" in answer["Content-Disposition"] and answer["Content-Length"] == "6"
+    answer.close()
+    assert pieces.closed.is_set()
+
+
+def test_under_asgi_a_piece_is_fetched_when_the_one_before_is_taken() -> None:
+    async def run() -> None:
+        pieces = Pieces(3)
+        answer = attachment(asgi_request(), pieces, filename="a.csv", content_type="text/csv")
+        stream = aiter(answer.streaming_content)
+        assert await anext(stream) == b"1;" and pieces.given == 1
+        assert [piece async for piece in stream] == [b"2;", b"3;"]
+        assert pieces.closed.is_set() and threading.get_ident() not in pieces.threads
+
+    asyncio.run(run())
+
+
+def test_a_client_who_leaves_closes_the_source_even_while_it_is_being_read() -> None:
+    async def run() -> None:
+        pieces = Pieces(3)
+        answer = attachment(asgi_request(), pieces, filename="a.csv", content_type="text/csv")
+        stream = aiter(answer.streaming_content)
+        await anext(stream)
+        pieces.go_on.clear()
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert not pieces.closed.is_set()
+        pieces.go_on.set()
+        for _ in range(100):
+            if pieces.closed.is_set():
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("the source was never closed")
+
+    asyncio.run(run())
