@@ -9,7 +9,9 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import PermissionDenied as Forbidden
+from django.core.exceptions import SuspiciousOperation
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -98,6 +100,13 @@ class Refusals:
         if iscoroutinefunction(self.get_response):
             return self._later(request)
         return _said(request) if _refusal(request) else _worded(request, self.get_response(request))
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """What views raise gets our pages in development too, where Django would show its own."""
+        for kind, view in ((Http404, not_found), (Forbidden, forbidden), (SuspiciousOperation, bad_request)):
+            if isinstance(error, kind):
+                return view(request)
+        return None
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
         if _refusal(request):

@@ -13,10 +13,10 @@ def read_limit(raw: object, *, default: int, maximum: int, param: str = "limit")
     """A page size from a query string."""
     if raw is None or raw == "":
         return default
-    try:
-        limit = int(str(raw))
-    except ValueError as error:
-        raise BadRequest(f"'{param}' must be a whole number from 1 to {maximum}.", param=param) from error
+    text = str(raw)
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise BadRequest(f"'{param}' must be a whole number from 1 to {maximum}.", param=param)
+    limit = int(text)
     if not 1 <= limit <= maximum:
         raise BadRequest(f"'{param}' must be from 1 to {maximum}; it is {limit}.", param=param)
     return limit
