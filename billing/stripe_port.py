@@ -327,9 +327,18 @@ class StripePort:
             raise SignatureWrong(
                 "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
             ) from error
-        if not _is_event(event):
+        if not _is_event(event) or not _is_whole(event):
             raise SignatureWrong("The body is no Stripe event.")
         return event
+
+
+def _is_whole(event: Json) -> bool:
+    """Whether every string in it is Unicode: half a character (a lone surrogate) can be stored nowhere."""
+    try:
+        json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> Any:

@@ -4,6 +4,7 @@ Rooms word their own errors; this is what is left: nothing here, wrong method, n
 large, our own faults.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from django.views.decorators.csrf import csrf_exempt
 from config.edge import REFUSED
 from kit.api import InternalError, MethodNotAllowed
 from kit.errors import ApiError, BadRequest, NotFound, PermissionDenied
+
+logger = logging.getLogger(__name__)
 
 
 def speaks_json(request: HttpRequest) -> bool:
@@ -102,11 +105,14 @@ class Refusals:
         return _said(request) if _refusal(request) else _worded(request, self.get_response(request))
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """What views raise gets our pages in development too, where Django would show its own."""
+        """What views raise gets our answers in development too, where Django would show pages of its own."""
         for kind, view in ((Http404, not_found), (Forbidden, forbidden), (SuspiciousOperation, bad_request)):
             if isinstance(error, kind):
                 return view(request)
-        return None
+        if not speaks_json(request):
+            return None
+        logger.exception("unhandled error on %s", request.path, exc_info=error)
+        return server_error(request)
 
     async def _later(self, request: HttpRequest) -> HttpResponseBase:
         if _refusal(request):

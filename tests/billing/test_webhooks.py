@@ -87,6 +87,7 @@ def test_an_old_signature_and_a_changed_body_are_refused(stripe_house: Emulator)
         b'{"id": "evt_odd", "data": {"object": {"a": NaN}}}',
         b'{"id": "evt_odd", "created": -1}',
         b'{"id": "evt_odd", "data": {"object": 5}}',
+        b'{"id": "evt_odd", "data": {"object": {"id": "\\ud800"}}}',
     ],
 )
 def test_a_signed_body_that_is_no_event_is_400(stripe_house: Emulator, body: bytes) -> None:
