@@ -16,7 +16,7 @@ from tenants import audit
 from tenants.access import AuthContext
 from tenants.errors import LastOwner, LastProject
 from tenants.models import ApiKey, Member, Project, Role, Tenant, User
-from tenants.scope import tenant_scope
+from tenants.scope import current_tenant_id, tenant_scope
 
 KEY_NEWS = "news:keys"
 """Redis channel of changed keys; the message is the key's look-up part."""
@@ -63,6 +63,12 @@ def _free_slug(name: str) -> str:
     """The name as a slug with a short random tail: unique, and no oracle of who else is here."""
     base = slugify(name)[:36].strip("-") or "org"
     return f"{base}-{secrets.token_hex(4)}"
+
+
+def tenant_turn() -> None:
+    """Until the transaction ends, others of the tenant wait here: whoever counts and then adds must take a turn, or two
+    at once pass a limit together."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=current_tenant_id())
 
 
 def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:

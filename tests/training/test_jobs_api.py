@@ -1,9 +1,11 @@
 """`/v1/fine_tuning/jobs` as a client meets it, before anything trains."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from billing.services.entitlements import override_set
 from data.services import file_process
@@ -254,6 +256,21 @@ def test_the_plans_number_of_waiting_jobs_is_a_limit(cast: Cast) -> None:
     create(cast.owner)
     answer = cast.owner.api.post(JOBS, body(cast.owner))
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_limit")
+
+
+def test_creates_at_once_do_not_pass_the_limit_together(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="test", created_by="test", limits={"queued_jobs": 2})
+    wanted = body(cast.owner)
+
+    def post(seed: int) -> int:
+        try:
+            return int(cast.owner.api.post(JOBS, wanted | {"seed": seed}).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as crowd:
+        assert sorted(crowd.map(post, range(6))) == [200, 200, 429, 429, 429, 429]
 
 
 def test_a_job_without_a_report_says_so(cast: Cast) -> None:

@@ -23,6 +23,7 @@ from kit.errors import BadRequest, PayloadTooLarge
 from kit.ids import new_id
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
+from tenants.services.organisations import tenant_turn
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def file_create(
     file.tenant_id = current_tenant_id()
     if stored.bytes == 0:
         raise BadRequest("The file is empty. Upload a file with at least one row.", param="file", code="empty_file")
+    tenant_turn()
     room_for(file.tenant_id).check(stored.bytes)
     file.save(force_insert=True)
     audit.record(action="file.created", target=file, after={"bytes": file.bytes, "sha256": file.sha256})

@@ -17,6 +17,7 @@ from kit.clock import now
 from kit.errors import NotFound
 from tenants import audit
 from tenants.scope import current_tenant_id
+from tenants.services.organisations import tenant_turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def upload_create(
     """Announce a file of `size` bytes. FileTooLarge or StorageFull if the plan has no room for it."""
     if size > UPLOAD_BYTES:
         raise FileTooLarge(f"An upload may have {UPLOAD_BYTES:,} bytes; {size:,} were announced.", param="bytes")
+    tenant_turn()
     room_for(current_tenant_id()).check(size)
     upload = Upload.objects.create(
         project_id=project_id,

@@ -17,6 +17,7 @@ from registry.selectors import base_by_name
 from tenants import audit
 from tenants.models import Project
 from tenants.selectors import tenant_current
+from tenants.services.organisations import tenant_turn
 from training import plans, states
 from training.errors import JobFinished, QueueFull
 from training.models import Job
@@ -93,6 +94,7 @@ def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]
 
 
 def _check_room() -> None:
+    tenant_turn()
     limit = plans.allowance().queued_jobs
     waiting = Job.objects.filter(state__in=states.WAITING).count()
     if waiting >= limit:
