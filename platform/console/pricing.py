@@ -14,13 +14,6 @@ from kit.money import usd
 
 HOURS_OF_MONTH = 730
 """What is called a month where storage is priced by the hour."""
-HEADLINES = (
-    gettext_lazy("Training"),
-    gettext_lazy("Decisions"),
-    gettext_lazy("Embeddings"),
-    gettext_lazy("A deployment nobody calls"),
-)
-"""The lines of the price table that the landing page shows."""
 DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
 
 
@@ -45,6 +38,8 @@ class UnitPrice:
     name: str
     price: str
     per: str
+    headline: bool = False
+    """Whether the landing page shows it."""
 
 
 def current_book() -> PriceVersion:
@@ -61,12 +56,12 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
 
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     return [
-        UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)")),
+        UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)"), headline=True),
         UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),
-        UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read")),
-        UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read")),
+        UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read"), headline=True),
+        UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read"), headline=True),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),
-        UnitPrice(_("A deployment nobody calls"), usd(0), _("month")),
+        UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
     ]
 
 

@@ -160,8 +160,8 @@ class JobPage(ConsoleView):
         version = version_of_job(job.pk)
         if version is None or version.model.deleted_at is not None:
             return {}
-        verdict, _tone = verdict_of(version.report, class_rows(version.report.get("per_class", []), "f1"))
-        return {"model_url": self.project_path("model", version.model.public_id), "verdict": verdict}
+        verdict, tone = verdict_of(version.report, class_rows(version.report.get("per_class", []), "f1"))
+        return {"model_url": self.project_path("model", version.model.public_id), "verdict": verdict, "tone": tone}
 
 
 class JobCsv(ConsoleView):

@@ -56,7 +56,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
     """The first page."""
-    figures = [price for price in prices.unit_prices(prices.current_book()) if price.name in prices.HEADLINES]
+    figures = [price for price in prices.unit_prices(prices.current_book()) if price.headline]
     context = {"samples": showcase.first_call(settings.BASE_URL), "prices": figures, **showcase.landing()}
     return render(request, "public/landing.html", context)
 
