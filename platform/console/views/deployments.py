@@ -180,15 +180,16 @@ class Playground(ConsoleView):
         if not form.is_valid():
             return self._show(form, live, status=422)
         found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
+        text = form.cleaned_data["text"]
         began = time.perf_counter()
         try:
-            answer = services.prediction_try(deployment=found, texts=[form.cleaned_data["text"]])
+            answer = services.prediction_try(deployment=found, texts=[text])
         except CallRefused as error:
             form.add_error(None, error.message)
-            return self._show(form, live, status=error.status)
+            return self._show(form, live, status=error.status, text=text, chosen=found)
         except EngineError:
             form.add_error(None, _("The engine did not answer. It is our fault, it is logged, and it costs nothing."))
-            return self._show(form, live, status=503)
+            return self._show(form, live, status=503, text=text, chosen=found)
         pairs = answer.rows[0]
         threshold = form.cleaned_data["threshold"]
         result = {
@@ -200,7 +201,7 @@ class Playground(ConsoleView):
             "tokens": answer.tokens,
             "cost": answer.cost_nano,
         }
-        return self._show(form, live, result=result, text=form.cleaned_data["text"], chosen=found)
+        return self._show(form, live, result=result, text=text, chosen=found)
 
     def _live(self) -> list[Deployment]:
         return list(selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)[:200])
