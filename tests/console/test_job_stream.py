@@ -22,11 +22,11 @@ def place(person: Person, job: Job) -> Place:
     return Place(person.tenant.id, person.project.id, job.pk, "/the/page")
 
 
-def heard(person: Person, job: Job, after: int = 0) -> list[tuple[str, str, Any]]:
-    """Everything a stream of an ended job says: (event, id, data)."""
+def heard(person: Person, job: Job, after: int = 0, badge: str = "") -> list[tuple[str, str, Any]]:
+    """Everything a stream says until it ends by itself: (event, id, data)."""
 
     async def collect() -> list[str]:
-        return [message async for message in messages(place(person, job), after=after)]
+        return [message async for message in messages(place(person, job), after=after, badge=badge)]
 
     found = []
     for message in asyncio.run(collect()):
@@ -63,6 +63,15 @@ def test_a_listener_who_comes_back_hears_only_what_is_new(ada: Person) -> None:
     with tenant_scope(ada.tenant.id):
         last = max(JobEvent.objects.filter(job=job).values_list("seq", flat=True))
     assert [event for event, _id, _data in heard(ada, job, after=last)] == ["state", "done"]
+
+
+def test_a_page_that_shows_an_older_state_is_told_to_load_again(ada: Person) -> None:
+    job = things.made_job(ada, state="queued")
+    page = ada.browser.get(f"{ada.workspace}/jobs/{job.public_id}/").content.decode()
+    assert "badge=queued" in page
+    said = heard(ada, job, badge="validating_files")
+    assert [event for event, _id, _data in said] == ["state", "done"]
+    assert "Position" in said[0][2]["waiting"]
 
 
 def test_strangers_and_guests_get_the_404_of_an_unknown_job(ada: Person, client: Any) -> None:
