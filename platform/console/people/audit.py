@@ -117,9 +117,10 @@ def inert(value: str) -> str:
 
 
 def changes(event: AuditEvent) -> list[tuple[str, str, str]]:
-    """(field, before, after) of an event, in words short enough for a cell."""
+    """(field, before, after) of what an event changed, in words short enough for a cell."""
     before, after = event.before or {}, event.after or {}
-    return [(name, _short(before.get(name)), _short(after.get(name))) for name in sorted({*before, *after})]
+    lines = [(name, _short(before.get(name)), _short(after.get(name))) for name in sorted({*before, *after})]
+    return [line for line in lines if line[1] != line[2]]
 
 
 def _short(value: Any) -> str:
