@@ -21,6 +21,7 @@ from data.models import File, Finding
 from kit import storage
 from kit.errors import BadRequest
 from kit.spreadsheets import BOM, csv_line
+from kit.streams import gathered
 
 FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 HEAD = ("row", "line", "code", "level", "message", "content")
@@ -63,7 +64,7 @@ def finding_rows(*, file: File, form: str = "jsonl", level: str | None = None, c
     rows = _rows(file.storage_key, _request(file, sorted({finding.code for finding in listed})), slot)
     name = f"{PurePath(file.filename).stem[:80] or 'file'}-{code or level or 'findings'}-rows.{form}"
     pieces = _as_csv(rows, words) if form == "csv" else _as_jsonl(rows, words)
-    return RowsDownload(name, FORMATS[form], pieces)
+    return RowsDownload(name, FORMATS[form], gathered(pieces))
 
 
 def _check_wanted(form: str, level: str | None, code: str | None) -> None:

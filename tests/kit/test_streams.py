@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.core.handlers.asgi import ASGIRequest
 from django.test import RequestFactory
 
-from kit.streams import attachment
+from kit.streams import attachment, gathered
 
 
 class Pieces:
@@ -81,3 +81,16 @@ def test_a_client_who_leaves_closes_the_source_even_while_it_is_being_read() -> 
         raise AssertionError("the source was never closed")
 
     asyncio.run(run())
+
+
+def test_small_pieces_travel_together_and_closing_reaches_their_source() -> None:
+    pieces = Pieces(100)
+    parcels = list(gathered(iter(pieces), 50))
+    assert parcels[0] == b"1;" and b"".join(parcels) == b"".join(b"%d;" % n for n in range(1, 101))
+    assert 3 <= len(parcels) <= 8 and pieces.closed.is_set()
+    assert list(gathered(iter(Pieces(0)))) == [b""]
+    left = Pieces(100)
+    stream = gathered(iter(left), 10)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert left.closed.is_set()
