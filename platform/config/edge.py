@@ -195,7 +195,7 @@ def _apart(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int
         connections.close_all()
 
 
-def _check_host(scope: Scope) -> BadRequest | None:
+def _check_host(scope: Scope) -> ApiError | None:
     """A name that is none of ours never reaches Django, which would answer in its own words. Probes may use any."""
     allowed = settings.ALLOWED_HOSTS
     given = [bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"host"]

@@ -138,6 +138,6 @@ def _said(request: HttpRequest) -> HttpResponseBase:
 
 def _worded(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """The answer itself, unless it is a 405 without a body, as Django makes them."""
-    if response.status_code != 405 or getattr(response, "content", b"-"):
+    if response.status_code != 405 or not isinstance(response, HttpResponse) or response.content:
         return response
     return refuse(request, MethodNotAllowed(str(request.method), response.headers.get("Allow", "").split(", ")))
