@@ -112,7 +112,7 @@ async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
 
     The watch begins after `WATCH_AFTER_SECONDS`: most calls are over by then, and a watch is a task of its own.
     """
-    current = asyncio.current_task()
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
     watch: asyncio.Task[Any] | None = None
     gone = False
 
@@ -127,7 +127,6 @@ async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
             gone = True
             current.cancel()
 
-    loop = asyncio.get_running_loop()
     patience = loop.call_later(WATCH_AFTER_SECONDS, begin)
     try:
         return await work
