@@ -7,7 +7,8 @@ The schema is migrated once into a template database and copied for each run.
 import hashlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,18 @@ class Person:
     key: str
     key_row: Any
     role: str
-    api: Api = field(init=False)
-    browser: Client = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.api = Api(self.key)
-        self.browser = Client(raise_request_exception=False)
-        self.browser.force_login(self.user, backend=settings.AUTHENTICATION_BACKENDS[0])
+    @cached_property
+    def api(self) -> Api:
+        """A client of the API with the person's key."""
+        return Api(self.key)
+
+    @cached_property
+    def browser(self) -> Client:
+        """A signed-in browser; most tests need none, and a session is half the cost of a person."""
+        browser = Client(raise_request_exception=False)
+        browser.force_login(self.user, backend=settings.AUTHENTICATION_BACKENDS[0])
+        return browser
 
     @property
     def home(self) -> str:
@@ -139,11 +145,19 @@ class Person:
 
 @dataclass
 class Cast:
-    """owner and teammate share a tenant; stranger has another one."""
+    """owner and teammate share a tenant; stranger has another one. The last two are made when a test names them."""
 
     owner: Person
-    teammate: Person
-    stranger: Person
+
+    @cached_property
+    def teammate(self) -> Person:
+        """Bob, a developer in Ada's organisation."""
+        return make_person("bob", beside=self.owner, role="developer")
+
+    @cached_property
+    def stranger(self) -> Person:
+        """Eve, who has an organisation of her own."""
+        return make_person("eve")
 
 
 def make_user(name: str) -> Any:
@@ -181,5 +195,4 @@ def make_person(name: str, *, beside: Person | None = None, role: str = "owner")
 @pytest.fixture
 def cast() -> Cast:
     """Three people in two tenants."""
-    owner = make_person("ada")
-    return Cast(owner=owner, teammate=make_person("bob", beside=owner, role="developer"), stranger=make_person("eve"))
+    return Cast(owner=make_person("ada"))

@@ -76,9 +76,10 @@ def test_a_query_outside_a_scope_raises() -> None:
 
 
 def test_a_scope_shows_only_its_own_rows(cast: Cast) -> None:
+    theirs = cast.stranger.project.id
     with tenant_scope(cast.owner.tenant.id):
         assert set(Project.objects.values_list("tenant_id", flat=True)) == {cast.owner.tenant.id}
-        assert not Project.objects.filter(pk=cast.stranger.project.id).exists()
+        assert not Project.objects.filter(pk=theirs).exists()
 
 
 def test_scopes_of_two_tenants_do_not_nest(cast: Cast) -> None:

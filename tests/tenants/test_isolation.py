@@ -16,10 +16,11 @@ def test_without_a_scope_the_database_shows_nothing(cast: Cast) -> None:
 
 
 def test_raw_sql_inside_a_scope_sees_one_tenant(cast: Cast) -> None:
+    theirs = cast.stranger.project.id
     with tenant_scope(cast.owner.tenant.id), connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT tenant_id FROM tenants_project")
         assert cursor.fetchall() == [(cast.owner.tenant.id,)]
-        cursor.execute("UPDATE tenants_project SET name = 'stolen' WHERE id = %s", [cast.stranger.project.id])
+        cursor.execute("UPDATE tenants_project SET name = 'stolen' WHERE id = %s", [theirs])
         assert cursor.rowcount == 0
 
 
@@ -33,16 +34,18 @@ def test_the_scope_ends_with_its_block(cast: Cast) -> None:
 
 
 def test_a_row_of_another_tenant_cannot_be_inserted(cast: Cast) -> None:
+    theirs = cast.stranger.tenant.id
     with pytest.raises(ProgrammingError, match="row-level security"), tenant_scope(cast.owner.tenant.id):
-        _insert_project(cast.stranger.tenant.id)
+        _insert_project(theirs)
 
 
 def test_a_reference_across_tenants_is_refused(cast: Cast) -> None:
+    theirs = cast.stranger.project.id
     with pytest.raises(IntegrityError, match="same_tenant"), tenant_scope(cast.owner.tenant.id):
         with connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE tenants_apikey SET project_id = %s WHERE id = %s",
-                [cast.stranger.project.id, cast.owner.key_row.id],
+                [theirs, cast.owner.key_row.id],
             )
 
 

@@ -89,6 +89,7 @@ def test_an_expired_invitation_says_so(cast: Cast, client: Client) -> None:
 
 
 def test_a_full_plan_invites_nobody_more(cast: Cast) -> None:
+    assert role_of(cast.teammate.user, cast.owner.tenant) == "developer"  # the second of three seats
     invite(cast.owner, "third@example.com")
     answer = cast.owner.browser.post(f"{cast.owner.home}/members", {"email": "fourth@example.com", "role": "viewer"})
     assert answer.status_code == 422
@@ -106,17 +107,17 @@ def test_the_last_owner_can_neither_step_down_nor_leave(cast: Cast) -> None:
 
 
 def test_an_admin_can_neither_make_nor_touch_owners(cast: Cast) -> None:
-    admin = make_person("root", beside=cast.owner, role="admin")
+    admin, bob = make_person("root", beside=cast.owner, role="admin"), cast.teammate.user
     with tenant_scope(cast.owner.tenant.pk):
         seats = {seat.user_id: seat.public_id for seat in Member.objects.all()}
     base = f"{cast.owner.home}/members"
-    mate, owner = seats[cast.teammate.user.pk], seats[cast.owner.user.pk]
+    mate, owner = seats[bob.pk], seats[cast.owner.user.pk]
     assert admin.browser.post(f"{base}/{mate}/role", {"role": "owner"}).status_code == 403
     assert admin.browser.post(f"{base}/{owner}/role", {"role": "viewer"}).status_code == 403
     assert admin.browser.post(f"{base}/{owner}/remove").status_code == 403
     assert admin.browser.post(base, {"email": "x@example.com", "role": "owner"}).status_code == 422
     assert admin.browser.post(f"{base}/{mate}/role", {"role": "viewer"}).status_code == 302
-    assert role_of(cast.teammate.user, cast.owner.tenant) == "viewer"
+    assert role_of(bob, cast.owner.tenant) == "viewer"
     assert admin.browser.post(f"{base}/{mate}/remove").status_code == 302
     assert cast.teammate.browser.get(cast.owner.workspace + "/").status_code == 404
 
@@ -235,9 +236,9 @@ def test_other_cells_stay_as_they_are(value: str) -> None:
 
 
 def test_every_change_on_these_pages_is_in_the_log(cast: Cast) -> None:
-    browser, home = cast.owner.browser, cast.owner.home
+    browser, home, bob = cast.owner.browser, cast.owner.home, cast.teammate.user
     with tenant_scope(cast.owner.tenant.pk):
-        mate = Member.objects.get(user=cast.teammate.user).public_id
+        mate = Member.objects.get(user=bob).public_id
     invite(cast.owner, "guest@example.com")
     browser.post(f"{home}/members/{mate}/role", {"role": "viewer"})
     browser.post(f"{home}/members/{mate}/remove")
