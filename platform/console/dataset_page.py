@@ -8,7 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from console import charts
-from data.findings_text import words_of
+from data.checks.codes import BLOCKING
+from data.findings_text import title_of, words_of
 from data.models import DatasetVersion, File, Finding
 
 FIX_VERBS = {
@@ -24,6 +25,8 @@ FIX_VERBS = {
 }
 NEEDS_MORE = frozenset(("merge_labels",))
 """Fixes that need a choice, so one click is not enough unless the finding brings the choice."""
+HARMLESS = frozenset(("trim", "drop_duplicates"))
+"""Fixes that lose nothing a model could learn from: offered as ticked."""
 MANY_LABELS = 60
 
 
@@ -104,6 +107,25 @@ def steps_of(fixes: Iterable[str], findings: Sequence[Found]) -> list[dict[str, 
 def applied_fixes(version: DatasetVersion) -> list[str]:
     """Names of the fixes a version was made with."""
     return [str(step.get("fix")) for step in version.spec.get("fixes", [])]
+
+
+def fixes_of(findings: Iterable[Found]) -> list[tuple[str, str, bool, bool]]:
+    """The fixes to choose from: code, verb, whether training needs it, whether it is ticked at first."""
+    needed: dict[str, bool] = {}
+    verbs: dict[str, str] = {}
+    for found in findings:
+        if found.fix:
+            verbs[found.fix] = found.verb
+            needed[found.fix] = needed.get(found.fix, False) or found.level == BLOCKING
+    return [(fix, verb, needed[fix], needed[fix] or fix in HARMLESS) for fix, verb in verbs.items()]
+
+
+def left_out(version: DatasetVersion) -> list[tuple[str, int]]:
+    """Why rows are missing from a version, in words, and how many for each reason."""
+    return [
+        (title_of(reason.removeprefix("unusable:")) if ":" in reason else str(FIX_VERBS.get(reason, reason)), rows)
+        for reason, rows in version.dropped.items()
+    ]
 
 
 def label_counts(profile: dict[str, Any]) -> list[dict[str, Any]]:

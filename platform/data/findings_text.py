@@ -24,6 +24,11 @@ def message_of(finding: "Finding") -> str:
     return ngettext(code.one, code.message, finding.count) % {"count": f"{finding.count:,}", **finding.params}
 
 
+def title_of(code: str) -> str:
+    """The name of a kind of problem in the reader's language; an unknown code as it is."""
+    return gettext(CODES[code].title) if code in CODES else code
+
+
 def words_of(finding: "Finding") -> dict[str, Any]:
     """Title, message, expected shape, hint and fix of a finding."""
     code = CODES[finding.code]

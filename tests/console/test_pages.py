@@ -9,7 +9,8 @@ from django.conf import settings
 
 from billing.services.metering import usage_rollup
 from console.csvs import safe
-from data.models import Dataset, File
+from console.dataset_page import left_out
+from data.models import Dataset, DatasetVersion, File
 from kit.clock import now
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
@@ -89,6 +90,7 @@ def test_findings_become_a_dataset_with_the_ticked_fixes(ada: Person) -> None:
     file = things.made_file(ada)
     page = ada.browser.get(f"{ada.workspace}/files/{file.public_id}/").content.decode()
     assert "Same text, different labels" in page and "Drop duplicates" in page
+    assert 'value="drop_duplicates" checked' in page and 'value="drop_conflicts" checked' not in page
     answer = ada.browser.post(
         f"{ada.workspace}/files/{file.public_id}/dataset",
         {"name": "tickets", "fix": ["drop_duplicates", "drop_conflicts"]},
@@ -97,6 +99,15 @@ def test_findings_become_a_dataset_with_the_ticked_fixes(ada: Person) -> None:
     with tenant_scope(ada.tenant.id):
         dataset = Dataset.objects.get(name="tickets")
         assert [s["fix"] for s in dataset.versions.get().spec["fixes"]] == ["drop_duplicates", "drop_conflicts"]
+
+
+def test_the_reasons_for_rows_left_out_are_words() -> None:
+    version = DatasetVersion(dropped={"unusable:text_too_long": 2, "drop_conflicts": 8, "another": 1})
+    assert left_out(version) == [
+        ("Longer than the model reads", 2),
+        ("Drop rows with conflicting labels", 8),
+        ("another", 1),
+    ]
 
 
 def test_two_spellings_of_a_label_are_merged_with_one_click(ada: Person) -> None:

@@ -36,11 +36,14 @@ def usd(nano: Any) -> str:
 
 @register.filter
 def cents(value: Any) -> str:
-    """Whole cents as dollars: $29, $29.50."""
-    if value in (None, ""):
-        return NOTHING
-    text = format_usd(int(value) * CENT)
-    return text.removesuffix(".00")
+    """Whole cents as an amount: $29.00."""
+    return NOTHING if value in (None, "") else format_usd(int(value) * CENT)
+
+
+@register.filter
+def price(value: Any) -> str:
+    """Whole cents as a plan's price: $29, $29.50."""
+    return cents(value).removesuffix(".00")
 
 
 @register.filter

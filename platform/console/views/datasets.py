@@ -87,6 +87,7 @@ class DatasetPage(ConsoleView):
             "newest": versions[0],
             "file": file,
             "applied": [str(dataset_page.FIX_VERBS.get(fix, fix)) for fix in applied],
+            "left_out": dataset_page.left_out(version),
             "findings": findings,
             "tab": tab,
             "tabs": self._tabs(request, tab, version, findings, versions),

@@ -158,7 +158,7 @@ class FilePage(ConsoleView):
                 "rows": self._rows(file, shown) if shown else None,
                 "shown": next((f for f in findings if f.code == shown), None),
                 "stuck": [f for f in blocking if not f.fix],
-                "fixes": list(dict.fromkeys((f.fix, f.verb, f.level) for f in findings if f.fix)),
+                "fixes": dataset_page.fixes_of(findings),
                 "columns_form": form,
                 "labels": dataset_page.label_counts(file.profile),
                 "lengths": dataset_page.length_chart(file.profile),
