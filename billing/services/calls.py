@@ -72,7 +72,6 @@ def call_metered(
     meter = Meter(Usage(kind, model))
     try:
         yield meter
-    finally:
         if meter.noted:
             meter.event = usage_record(
                 request_id=request_id,
@@ -82,6 +81,7 @@ def call_metered(
                 cost_nano=nano,
                 occurred_at=from_ms(decision.now_ms),
             )
+    finally:
         with contextlib.suppress(QuotaUnavailable):  # the sweeper finds the event, or the reservation's end
             if meter.event is None:
                 store.release(tenant_id, request_id)

@@ -55,7 +55,8 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     row.save()
     if before != row.limits:
         audit.record(action="project.limits_changed", target=project, before=before, after=row.limits)
-        _budget_changed("project", project.pk, before.get("monthly_spend_nano"), limits.get("monthly_spend_nano"))
+        had, has = "monthly_spend_nano" in before, "monthly_spend_nano" in limits
+        _budget_changed("project", project.pk, had=had, has=has)
     return row
 
 
@@ -77,7 +78,7 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
             before={"monthly_spend_nano": before},
             after={"monthly_spend_nano": monthly_nano},
         )
-        _budget_changed("tenant", current_tenant_id(), 0, 0)  # the plan's limit was there before and is there after
+        _budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
     return row
 
 
@@ -97,13 +98,13 @@ def _check(limits: dict[str, Any]) -> None:
             )
 
 
-def _budget_changed(scope: str, scope_id: UUID, before: int | None, after: int | None) -> None:
+def _budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None:
     """Under the budget's lock, so that no refill decides by the old limit once this has committed."""
     tenant_id, name = current_tenant_id(), budget_name(scope, scope_id.hex)
     Budget.objects.select_for_update().filter(name=name).first()
-    if before is None and after is not None:
+    if has and not had:
         budget_begin(scope=scope, scope_id=scope_id.hex)
-    elif before is not None and after is None:
+    elif had and not has:
         budget_end(scope=scope, scope_id=scope_id.hex)
     transaction.on_commit(partial(_take_effect, tenant_id, name))
 

@@ -61,8 +61,7 @@ def usage_record(
     cost_nano: int | None = None,
     occurred_at: dt.datetime | None = None,
 ) -> UsageEvent:
-    """Record one usage inside the caller's tenant scope and transaction (jobs, storage and the
-    playground do; calls go by file).
+    """Record one usage inside the caller's tenant scope and transaction; the gateway's calls come by file instead.
 
     The same request and kind again returns the first event. `cost_nano` may only lower the rated price (a ceiling).
     """

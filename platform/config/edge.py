@@ -9,6 +9,7 @@ The gateway's hot paths do not pass here; they bound their own bodies. Slow clie
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from io import BytesIO
@@ -20,15 +21,17 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
 from data.limits import PART_BYTES, room_for
 from data.receiving import FORM_OVERHEAD, too_large
-from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated
+from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
 from tenants.access import PERMISSIONS, membership, resolve_key
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -173,6 +176,12 @@ class _Body:
             bytes_ = await sync_to_async(_apart, thread_sensitive=False)(self._scope, *found)
         except ApiError as error:
             self.refusal = error
+            return
+        except DatabaseError:
+            logger.exception("who may send how much could not be read")
+            self.refusal = Unavailable(
+                "Who sends this could not be looked up. Nothing was stored. Try again in a moment."
+            )
             return
         self._limit = max(SMALL_BYTES, min(bytes_, LARGEST_BYTES) + FORM_OVERHEAD)
         self._too_large = too_large(max(bytes_, 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config import embedded, env
+from config.colors import STAFF_COLORS
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
@@ -133,6 +134,8 @@ CACHES = {
         "LOCATION": env.secret("CACHE_URL") or embedded.with_redis_db(REDIS_URL, 2),
     }
 }
+QUEUES = ("default", "ingest", "train")
+"""Each is served by workers of its own."""
 CELERY: dict[str, Any] = {
     "broker_url": embedded.celery_url(BROKER_URL),
     "task_ignore_result": True,
@@ -357,36 +360,8 @@ UNFOLD: dict[str, Any] = {
     "STYLES": ["ops.look.stylesheet"],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "ops.look.icon"}],
     "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "ops.look.navigation"},
-    "COLORS": {
-        "base": {
-            "50": "oklch(.985 .003 80)",
-            "100": "oklch(.965 .004 80)",
-            "200": "oklch(.905 .006 80)",
-            "300": "oklch(.83 .008 80)",
-            "400": "oklch(.72 .012 75)",
-            "500": "oklch(.53 .014 65)",
-            "600": "oklch(.46 .014 65)",
-            "700": "oklch(.38 .012 65)",
-            "800": "oklch(.30 .008 60)",
-            "900": "oklch(.20 .007 60)",
-            "950": "oklch(.165 .006 60)",
-        },
-        "primary": {
-            "50": "oklch(.96 .02 250)",
-            "100": "oklch(.92 .04 250)",
-            "200": "oklch(.86 .06 248)",
-            "300": "oklch(.80 .09 246)",
-            "400": "oklch(.76 .10 245)",
-            "500": "oklch(.58 .12 248)",
-            "600": "oklch(.46 .12 250)",
-            "700": "oklch(.41 .11 250)",
-            "800": "oklch(.35 .09 250)",
-            "900": "oklch(.29 .07 250)",
-            "950": "oklch(.22 .05 250)",
-        },
-    },
+    "COLORS": STAFF_COLORS,
 }
-"""The staff console in our neutrals and our steel blue."""
 
 # ── Watching ─────────────────────────────────────────────────────────────────
 METRICS_TOKEN = env.secret("METRICS_TOKEN")

@@ -17,8 +17,6 @@ from config.refusals import not_found
 from kit import metrics as kit_metrics
 from kit import redis
 
-QUEUES = ("default", "ingest", "train")
-
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -59,10 +57,10 @@ def _redis() -> dict[str, Any]:
 
 def _workers() -> dict[str, Any]:
     """Workers refresh a heartbeat key per queue (see `kit.heartbeat`); asking them all would take a second."""
-    missing = [queue for queue in QUEUES if not redis.client().exists(f"worker:{queue}")]
+    missing = [queue for queue in settings.QUEUES if not redis.client().exists(f"worker:{queue}")]
     if missing:
         raise RuntimeError(f"no worker serves {', '.join(missing)}")
-    return {"queues": list(QUEUES), "tasks": len(current_app.tasks)}
+    return {"queues": list(settings.QUEUES), "tasks": len(current_app.tasks)}
 
 
 def _engine() -> dict[str, Any]:

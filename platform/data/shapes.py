@@ -1,6 +1,6 @@
 """What a dataset version holds for each task: its Parquet columns, how a row becomes one, what is judged and counted.
 
-The contract with those who train (see docs/decisions/0014): `row_id` int64 (1-based, as uploaded) first, `split` last,
+The contract with those who train (see docs/decisions/0017): `row_id` int64 (1-based, as uploaded) first, `split` last,
 and between them text and label, or messages and tools (JSON text), or prompt and completion.
 """
 

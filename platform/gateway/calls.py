@@ -18,6 +18,7 @@ from kit.errors import Unavailable
 from serving.routes import Route
 
 WATCH_AFTER_SECONDS = 0.02
+"""How long a call runs before anybody looks whether its client is still there."""
 
 T = TypeVar("T", engine_wire.Classified, engine_wire.Embedded)
 

@@ -38,11 +38,10 @@ def start(name: str) -> None:
     own = f"worker:{name}:{socket.gethostname()[:60]}:{os.getpid()}"
 
     def beat() -> None:
-        stop = threading.Event()
         while True:
             redis.set_for(f"worker:{name}", "1", seconds=LASTS)
             redis.set_for(own, words, seconds=LASTS)
-            stop.wait(EVERY)
+            time.sleep(EVERY)
 
     threading.Thread(target=beat, name="alive", daemon=True).start()
 
@@ -51,10 +50,10 @@ def alive() -> list[Alive]:
     """Every process heard of lately, by name and host. Raises redis.RedisError when Redis is away."""
     found = []
     for key in redis.client().scan_iter("worker:*:*:*", count=500):
-        with redis.client().pipeline(transaction=False) as both:
-            both.get(key)
-            both.pttl(key)
-            words, left = both.execute()
+        with redis.client().pipeline(transaction=False) as line:
+            line.get(key)
+            line.pttl(key)
+            words, left = line.execute()
         if words is not None and left >= 0:
             found.append(Alive(**json.loads(words), silent=max(0.0, LASTS - left / 1000)))
     return sorted(found, key=lambda one: (one.name, one.host, one.pid))

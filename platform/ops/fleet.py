@@ -3,6 +3,7 @@
 Read on the ops role, inside its scope. Redis or the engine being away is a fact to show, never a reason to fail.
 """
 
+import contextlib
 import datetime as dt
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -23,7 +25,6 @@ from training import states
 from training.models import Attempt, Job, Slot
 from training.selectors.queue import Waiting, waiting
 
-QUEUES = ("default", "ingest", "train")
 SILENT = dt.timedelta(seconds=90)
 """A place whose host has said nothing for so long is unwell; the queue does not count it either."""
 MOST = 100
@@ -100,11 +101,11 @@ def queues(alive: list[heartbeat.Alive] | None) -> list[Queue]:
     """Messages waiting in the broker. A short time-out: the page must open when Redis does not."""
     try:
         broker = Redis.from_url(settings.BROKER_URL, socket_timeout=1, socket_connect_timeout=1)
-        depths: list[int | None] = [int(broker.llen(name)) for name in QUEUES]
+        depths: list[int | None] = [int(broker.llen(name)) for name in settings.QUEUES]
     except RedisError:
-        depths = [None] * len(QUEUES)
-    served = [None if alive is None else sum(one.name == name for one in alive) for name in QUEUES]
-    return [Queue(*facts) for facts in zip(QUEUES, depths, served, strict=True)]
+        depths = [None] * len(settings.QUEUES)
+    served = [None if alive is None else sum(one.name == name for one in alive) for name in settings.QUEUES]
+    return [Queue(*facts) for facts in zip(settings.QUEUES, depths, served, strict=True)]
 
 
 def places() -> list[Place]:
@@ -145,17 +146,26 @@ def engine() -> Engine:
         report = engine_health()
     except EngineError as error:
         return Engine(problem=error.message)
-    tenants = Tenant.ops.in_bulk({UUID(one.tenant) for one in report.residents if one.tenant})
-    versions = ModelVersion.ops.select_related("model").in_bulk({UUID(one.model) for one in report.residents})
+    tenants = _named(Tenant.ops.all(), [one.tenant for one in report.residents])
+    models = _named(ModelVersion.ops.select_related("model"), [one.model for one in report.residents])
     return Engine(
         report,
         residents=[
             Resident(
-                tenant=str(tenants.get(UUID(one.tenant), "")),
-                model=str(versions.get(UUID(one.model), "")),
+                tenant=tenants.get(one.tenant, ""),
+                model=models.get(one.model, ""),
                 kind=one.kind,
                 bytes=one.bytes,
             )
             for one in reversed(report.residents)
         ],
     )
+
+
+def _named(rows: "QuerySet[Any]", names: list[str]) -> dict[str, str]:
+    """What rows are called, by their ids in hex; the engine's names that are no id are left out."""
+    wanted = set()
+    for name in names:
+        with contextlib.suppress(ValueError):
+            wanted.add(UUID(name))
+    return {row.pk.hex: str(row) for row in rows.filter(pk__in=wanted)}
