@@ -8,7 +8,6 @@ split is the published one, so the figures compare. Test rows are read once, at 
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -60,15 +59,6 @@ def write_parquet(source: Path, target: Path, *, per_label: int | None = None, l
         name: pa.array(column, pa.string()) for name, column in zip(("text", "label", "split"), columns, strict=True)
     }
     pq.write_table(pa.table(table), target)
-    return target
-
-
-def write_csv(source: Path, target: Path, *, per_label: int | None = None, labels: int | None = None) -> Path:
-    """The same rows as a file to upload, with the split as a column."""
-    with target.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["text", "label", "split"])
-        writer.writerows(rows(source, per_label=per_label, labels=labels))
     return target
 
 

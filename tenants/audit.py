@@ -22,11 +22,6 @@ def reset_actor(token: Any) -> None:
     _actor.reset(token)
 
 
-def current_actor() -> AuthContext | None:
-    """Who acts, if a door has said so."""
-    return _actor.get()
-
-
 def record(
     *,
     action: str,

@@ -33,11 +33,6 @@ def current_tenant_id() -> UUID:
     return tenant_id
 
 
-def in_tenant_scope() -> bool:
-    """Whether a tenant's scope is open."""
-    return _tenant.get() is not None
-
-
 def current_ops_reason() -> str:
     """The reason of the running ops scope; ScopeError outside one."""
     reason = _ops.get()

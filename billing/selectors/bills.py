@@ -8,7 +8,7 @@ import datetime as dt
 from django.db.models import F, Sum
 
 from billing.ledger.lines import ALLOWANCE, BillLine, bill_lines, to_cents
-from billing.models import LedgerEntry, PeriodClose, RatedLine
+from billing.models import LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import plan_book
 from billing.selectors.subscriptions import entitlement_for
@@ -81,11 +81,6 @@ def invoice_preview() -> InvoicePreview:
         subscription_cents=plan.price_cents or 0,
         plan=entitlement.plan,
     )
-
-
-def closed_periods() -> list[PeriodClose]:
-    """Closed months, newest first."""
-    return list(PeriodClose.objects.order_by("-period"))
 
 
 def balances() -> dict[str, int]:

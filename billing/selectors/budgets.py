@@ -31,11 +31,6 @@ class BudgetState:
     spent_nano: int
 
     @property
-    def free_nano(self) -> int:
-        """What can still be promised; below zero after a cap was lowered."""
-        return self.cap_nano - self.promised_nano
-
-    @property
     def percent(self) -> int:
         """Whole percent of the limit that is spent; 100 where nothing useful fits any more."""
         share = self.spent_nano * 100 // self.cap_nano if self.cap_nano else 100

@@ -25,8 +25,6 @@ from billing.plans import (
     plan_book,
 )
 from kit.clock import now
-from kit.errors import NotFound
-from kit.ids import parse_id
 from tenants.scope import tenant_scope
 
 LIVE = ("trialing", "active", "past_due", "unpaid")
@@ -118,15 +116,6 @@ def customer_current() -> BillingCustomer | None:
 def invoices() -> "QuerySet[Invoice]":
     """The scope's invoices that were issued, newest first."""
     found: QuerySet[Invoice] = Invoice.objects.exclude(status="draft").order_by("-issued_at", "-pk")
-    return found
-
-
-def invoice_by_id(public: str) -> Invoice:
-    """One invoice by its public id."""
-    invoice = Invoice.objects.filter(pk=parse_id(Invoice.prefix, public)).first()
-    if invoice is None:
-        raise NotFound.of(public)
-    found: Invoice = invoice
     return found
 
 

@@ -70,28 +70,24 @@ def usage_record(
     rated = rate(usage, book)
     cost = rated if cost_nano is None else min(cost_nano, rated)
     identity = event_id(current_tenant_id(), request_id, usage.kind)
-    UsageEvent.objects.bulk_create(
-        [
-            UsageEvent(
-                id=identity,
-                tenant_id=current_tenant_id(),
-                request_id=request_id,
-                project_id=project_id,
-                key_id=key_id,
-                model=usage.model,
-                kind=usage.kind,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                requests=usage.requests,
-                gpu_ms=usage.machine_ms,
-                byte_hours=usage.byte_hours,
-                price_version=book.version,
-                cost_nano=cost,
-                occurred_at=moment,
-            )
-        ],
-        ignore_conflicts=True,
+    made = UsageEvent(
+        id=identity,
+        tenant_id=current_tenant_id(),
+        request_id=request_id,
+        project_id=project_id,
+        key_id=key_id,
+        model=usage.model,
+        kind=usage.kind,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        requests=usage.requests,
+        gpu_ms=usage.machine_ms,
+        byte_hours=usage.byte_hours,
+        price_version=book.version,
+        cost_nano=cost,
+        occurred_at=moment,
     )
+    UsageEvent.objects.bulk_create([made], ignore_conflicts=True)
     event: UsageEvent = UsageEvent.objects.get(pk=identity)
     return event
 

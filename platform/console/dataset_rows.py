@@ -12,9 +12,6 @@ from data.models import DatasetVersion, File
 from data.rows import RowFilter, text_of
 
 SPLITS = ("train", "validation", "test")
-CELL = 200
-WHOLE = 4_000
-"""Characters of a long text that unfold in its row; the download has all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ from kit.clock import now
 
 LONG = "customer-support-escalations-with-a-sixty-character-long-name"
 LABELS = ["refund_status", "cancel_order", "change_address", "human_agent"]
+SHOWN_STATES = (
+    "queued", "running", "succeeded", "warning", "failed", "cancelled", "live", "stopped", "processing", "past_due",
+)  # fmt: skip
 COUNTS = [[231, 6, 2, 4], [9, 180, 3, 8], [4, 7, 76, 6], [14, 11, 3, 96]]
 
 
@@ -174,18 +177,7 @@ def context() -> dict[str, Any]:
         "big_matrix": charts.confusion_matrix(many, spread),
         "calibration": charts.calibration_chart(bins()),
         "samples": first_call("https://api.example.com"),
-        "states": [
-            "queued",
-            "running",
-            "succeeded",
-            "warning",
-            "failed",
-            "cancelled",
-            "live",
-            "stopped",
-            "processing",
-            "past_due",
-        ],
+        "states": SHOWN_STATES,
         "moment": now() - dt.timedelta(minutes=4),
         "page": Page(rows=list(range(50)), number=3, total=10_000_000, about=True),
         "trend": [0, 2, 3, 3, 8, 7, 12, 11, 18],

@@ -15,12 +15,6 @@ class StorageFull(PayloadTooLarge):
     default_code = "storage_limit_exceeded"
 
 
-class WrongPurpose(BadRequest):
-    """A purpose that is not offered."""
-
-    default_code = "invalid_purpose"
-
-
 class FileNotReady(Conflict):
     """The file is still being checked."""
 

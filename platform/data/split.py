@@ -62,8 +62,7 @@ def assign(
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(np.asarray(groups).tolist()):
         members[group].append(row)
-    result = np.zeros(len(label_list), np.int8)
-    by_label: dict[int, list[int]] = defaultdict(list)
+    result, by_label = np.zeros(len(label_list), np.int8), defaultdict[int, list[int]](list)
     for group, rows in members.items():
         fixed = max(given_list[row] for row in rows)
         if fixed <= TRAIN:

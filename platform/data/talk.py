@@ -149,7 +149,7 @@ def _tools(value: Any) -> str | None:
     tools = _listed(value, "bad_tools")
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
+        if not isinstance(function, dict) or not _is_name(function.get("name")):
             raise _Bad("bad_tools")
     return _json(tools)
 
@@ -191,7 +191,8 @@ def _check_weight(message: dict[str, Any]) -> None:
 def _check_calls(message: dict[str, Any], calls: set[str]) -> str:
     """Check tool calls and answers to them; returns the calls in words, nothing where there are none."""
     if message["role"] == "tool":
-        if message.get("tool_call_id") not in calls:
+        answered = message.get("tool_call_id")
+        if not isinstance(answered, str) or answered not in calls:
             raise _Bad("bad_tool_call")
         return ""
     found = message.get("tool_calls")
@@ -202,7 +203,7 @@ def _check_calls(message: dict[str, Any], calls: set[str]) -> str:
     words = []
     for call in found:
         function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(call.get("id"), str) or not function.get("name"):
+        if not isinstance(function, dict) or not isinstance(call.get("id"), str) or not _is_name(function.get("name")):
             raise _Bad("bad_tool_call")
         try:
             json.loads(function.get("arguments", ""))
@@ -211,6 +212,10 @@ def _check_calls(message: dict[str, Any], calls: set[str]) -> str:
         calls.add(call["id"])
         words.append(f"{function['name']} {function['arguments']}")
     return "\n".join(words)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _notes(messages: Sequence[dict[str, Any]], turns: Sequence[str]) -> Iterator[Note]:

@@ -69,16 +69,9 @@ def model_publish(
     dataset_sha256: str = "",
 ) -> ModelVersion:
     """Make the stored artefact the next version of the project's model of that name."""
+    made_of = {"base": base.name, "base_sha256": base.fingerprint, "task": task}
     model, _ = Model.objects.get_or_create(
-        name=name,
-        defaults={
-            "tenant_id": project.tenant_id,
-            "project": project,
-            "suffix": suffix,
-            "base": base.name,
-            "base_sha256": base.fingerprint,
-            "task": task,
-        },
+        name=name, defaults={"tenant_id": project.tenant_id, "project": project, "suffix": suffix, **made_of}
     )
     last = ModelVersion.objects.filter(model=model).aggregate(last=Max("number"))["last"] or 0
     version: ModelVersion = ModelVersion.objects.create(

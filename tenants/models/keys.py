@@ -38,7 +38,3 @@ class ApiKey(ProjectModel):
     def redacted(self) -> str:
         """What may be shown after creation."""
         return f"ts_live_{self.lookup}_…{self.last_four}"
-
-    def active_at(self, moment: object) -> bool:
-        """Whether the key opens the door at a moment."""
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > moment)  # type: ignore[operator]

@@ -13,11 +13,14 @@ import pytest
 from data.checks.classification import Rules
 from data.checks.codes import CODES, LEVELS
 from data.checks.labels import one_edit, variants
-from data.columns import MappingError
+from data.columns import MappingError, Roles
 from data.examine import examine
+from data.example import Reject
 from data.findings import MAX_ROWS, Collector
 from data.fixes import STEPS
+from data.formats import Row
 from data.privacy import kinds, mask
+from data.talk import talk_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,6 +205,23 @@ CHAT_FAULTS = {
     "unknown_message_key": says(("user", "a"), ("assistant", "c"), mood=1),
     "bad_tool_call": says(("user", "a"), ("tool", "c"), tool_call_id="x"),
 }
+
+
+NAMELESS_CALL = {"id": "x", "function": {"name": ["f"], "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        says(("user", "a"), ("tool", "c"), tool_call_id=["x"]),
+        says(("user", "a"), ("tool", "c"), tool_call_id=None),
+        says(("user", "a"), ("assistant", "b"), tool_calls=[NAMELESS_CALL]),
+    ],
+)
+def test_a_tool_call_of_any_shape_is_a_finding_and_no_crash(row: dict[str, Any]) -> None:
+    found = talk_of(Row(1, row), Roles({"messages": "messages"}))
+    assert isinstance(found, Reject)
+    assert found.code == "bad_tool_call"
 
 
 @pytest.mark.parametrize("code", CHAT_FAULTS)

@@ -103,15 +103,7 @@ class DatasetPage(ConsoleView):
                 return self._to_row(request, version, wanted, file)
             context |= self._rows(request, version, wanted, file, findings)
         if tab == "columns":
-            profile = version.profile or (file.profile if file is not None else {})
-            context |= {
-                "labels": dataset_page.label_counts(
-                    {"labels": [{"label": k, "count": v} for k, v in _by_count(version.labels)]}
-                ),
-                "lengths": dataset_page.length_chart(profile),
-                "percentiles": dataset_page.length_rows(profile),
-                "copies": profile.get("duplicates", {}),
-            }
+            context |= _columns(version, file)
         return self.page(context)
 
     def _to_row(
@@ -170,8 +162,16 @@ class DatasetPage(ConsoleView):
         ]
 
 
-def _by_count(labels: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(labels.items(), key=lambda pair: (-pair[1], pair[0]))
+def _columns(version: DatasetVersion, file: File | None) -> dict[str, Any]:
+    """What the tab of labels and lengths shows; versions written before profiles were kept show their file's."""
+    profile = version.profile or (file.profile if file is not None else {})
+    by_count = sorted(version.labels.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {
+        "labels": dataset_page.label_counts({"labels": [{"label": k, "count": v} for k, v in by_count]}),
+        "lengths": dataset_page.length_chart(profile),
+        "percentiles": dataset_page.length_rows(profile),
+        "copies": profile.get("duplicates", {}),
+    }
 
 
 class DatasetFix(ConsoleView):

@@ -72,7 +72,11 @@ class Upload(ConsoleView):
         if self.refused is not None:
             form.is_valid()
             form.add_error("file", self.refused.message)
-        if not form.is_valid() or self.stored is None:
+        valid = form.is_valid()
+        if self.stored is None:
+            return self._form(form, status=422)
+        if not valid:
+            self.stored.discard()
             return self._form(form, status=422)
         stored, name = self.stored, str(form.cleaned_data["file"].name)
         made = self.attempt(
@@ -118,9 +122,13 @@ class Sample(ConsoleView):
         """Make the file and go to its page."""
         if self.stored is None:
             raise Http404
-        made = services.file_create(
-            project_id=self.project.pk, filename=SAMPLE.name, purpose="fine-tune", stored=self.stored
-        )
+        try:
+            made = services.file_create(
+                project_id=self.project.pk, filename=SAMPLE.name, purpose="fine-tune", stored=self.stored
+            )
+        except ApiError:
+            self.stored.discard()
+            raise
         return self.done(self.project_path("file", made.public_id))
 
 

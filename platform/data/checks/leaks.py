@@ -10,8 +10,6 @@ from data.similar import Groups
 
 def split_leaks(splits: npt.NDArray[np.int64], groups: Groups) -> npt.NDArray[np.bool_]:
     """Return the rows outside training whose text (or near copy) also stands in another split; -1 is no split."""
-    if (splits < 0).all():
-        return np.zeros(len(splits), np.bool_)
     lowest = np.full(len(splits), 127)
     highest = np.full(len(splits), -1)
     np.minimum.at(lowest, groups, splits)

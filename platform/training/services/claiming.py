@@ -7,7 +7,6 @@ parallel jobs is checked again under the lock of the tenant's row: counting besi
 import os
 import uuid
 from pathlib import Path
-from uuid import UUID
 
 from django.db import connections, transaction
 from django.db.models import Q
@@ -143,10 +142,3 @@ def worker_is_dead(worker: str, *, host: str) -> bool:
     if owner != host or not pid.isdigit() or not rest:
         return False
     return _read_start(int(pid)) != rest
-
-
-def tenant_of(job_id: UUID) -> UUID | None:
-    """Whose job it is, for tasks that got only its id."""
-    with ops_scope("find a job's tenant"):
-        found: UUID | None = Job.ops.filter(pk=job_id).values_list("tenant_id", flat=True).first()
-        return found

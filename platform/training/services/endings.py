@@ -19,7 +19,7 @@ from data.services import Stored as StoredFile
 from data.services import file_keep_result
 from kit import outbox
 from registry.bases import Base
-from registry.selectors import MODEL_PARAM
+from registry.models import ModelVersion
 from registry.services import Stored, model_publish
 from tenants.models import Project
 from tenants.scope import tenant_scope
@@ -103,20 +103,20 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
             dataset_version_id=job.dataset_version_id,
             dataset_sha256=job.spec.get("dataset_sha256", ""),
         )
-        words = f"New fine-tuned model created: {job.model_name}"
         checkpoints_drop(job=job)
-        data = {MODEL_PARAM: job.model_name, "version": model.number, "metrics": model.metrics}
-        events_append(
-            job=job,
-            news=[
-                News(words, code="model_created", data=data),
-                News("The job has successfully completed", code="succeeded"),
-            ],
-        )
+        events_append(job=job, news=_good_news(job, model))
         if job.deploy:
             outbox.ring(DEPLOY, str(job.tenant_id), str(model.pk))
         _ring_next()
         return True
+
+
+def _good_news(job: Job, version: ModelVersion) -> list[News]:
+    data = {"model": job.model_name, "version": version.number, "metrics": version.metrics}
+    return [
+        News(f"New fine-tuned model created: {job.model_name}", code="model_created", data=data),
+        News("The job has successfully completed", code="succeeded"),
+    ]
 
 
 def _results(job: Job, stored: StoredFile | None) -> UUID | None:
