@@ -91,24 +91,28 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
             price_nano=nano,
             **NO_LEASE,
         )
-        model = model_publish(
-            project=Project.objects.get(pk=job.project_id),
-            base=made.base,
-            task=job.task,
-            suffix=job.suffix,
-            name=job.model_name,
-            stored=made.stored,
-            report=made.report,
-            job_id=job.pk,
-            dataset_version_id=job.dataset_version_id,
-            dataset_sha256=job.spec.get("dataset_sha256", ""),
-        )
+        version = _publish(job, made)
         checkpoints_drop(job=job)
-        events_append(job=job, news=_good_news(job, model))
+        events_append(job=job, news=_good_news(job, version))
         if job.deploy:
-            outbox.ring(DEPLOY, str(job.tenant_id), str(model.pk))
+            outbox.ring(DEPLOY, str(job.tenant_id), str(version.pk))
         _ring_next()
         return True
+
+
+def _publish(job: Job, made: Made) -> ModelVersion:
+    return model_publish(
+        project=Project.objects.get(pk=job.project_id),
+        base=made.base,
+        task=job.task,
+        suffix=job.suffix,
+        name=job.model_name,
+        stored=made.stored,
+        report=made.report,
+        job_id=job.pk,
+        dataset_version_id=job.dataset_version_id,
+        dataset_sha256=job.spec.get("dataset_sha256", ""),
+    )
 
 
 def _good_news(job: Job, version: ModelVersion) -> list[News]:
