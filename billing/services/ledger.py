@@ -130,8 +130,12 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
             lines=[dataclasses.asdict(line) for line in lines],
         )
         if usage:
-            entries: dict[str, int] = {Account.RECEIVABLE: net, Account.ALLOWANCE: usage - net, Account.UNBILLED: -usage}
-            ledger_post(kind="close", key=f"{period:%Y-%m}", entries=entries, memo=f"Usage of {period:%Y-%m}")
+            ledger_post(
+                kind="close",
+                key=f"{period:%Y-%m}",
+                entries={Account.RECEIVABLE: net, Account.ALLOWANCE: usage - net, Account.UNBILLED: -usage},
+                memo=f"Usage of {period:%Y-%m}",
+            )
         for line in rated:
             line.invoiced_nano = line.posted_nano
         RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
