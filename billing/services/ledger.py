@@ -114,11 +114,8 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
         done = PeriodClose.objects.filter(period=period).first()
         if done is not None:
             return ClosedPeriod(done, [BillLine(**line) for line in done.lines], fresh=False)
-        rated = list(
-            RatedLine.objects.filter(day__lt=bounds(period)[1].date())
-            .exclude(posted_nano=F("invoiced_nano"))
-            .select_for_update()
-        )
+        until = RatedLine.objects.filter(day__lt=bounds(period)[1].date())
+        rated = list(until.exclude(posted_nano=F("invoiced_nano")).select_for_update())
         lines = bill_lines(rated, period=period, allowance_nano=allowance_nano)
         usage = sum(line.posted_nano - line.invoiced_nano for line in rated)
         net = sum(line.amount_nano for line in lines)

@@ -1,5 +1,7 @@
 """Code samples: highlighting in classes (never inline styles), and the three languages every sample comes in."""
 
+import json
+import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,3 +45,40 @@ def samples(curl: str, python: str, node: str) -> list[Sample]:
         Sample("python", "Python", python.strip()),
         Sample("javascript", "Node", node.strip()),
     ]
+
+
+def first_call(base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund") -> list[Sample]:
+    """One classification in three languages, against this server; any text stays one literal of its language."""
+    body = shlex.quote(json.dumps({"model": model, "input": text}, ensure_ascii=False))
+    called, said = (json.dumps(value, ensure_ascii=False) for value in (model, text))
+    return samples(
+        f"""
+curl {base_url}/v1/classify \\
+  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d {body}
+""",
+        f"""
+import os
+from openai import OpenAI
+
+client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
+decision = client.decisions.create(
+    model={called},
+    input={said},
+    questions=[{{"type": "choice", "instructions": "Which label?"}}],
+)
+print(decision.answers[0].choice, decision.answers[0].confidence)
+""",
+        f"""
+const answer = await fetch("{base_url}/v1/classify", {{
+  method: "POST",
+  headers: {{
+    Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
+    "Content-Type": "application/json",
+  }},
+  body: JSON.stringify({{ model: {called}, input: {said} }}),
+}});
+console.log(await answer.json());
+""",
+    )

@@ -1,17 +1,15 @@
 """Made-up data for the style guide and the landing page's drawing: long names, nothing, one, ten million."""
 
 import datetime as dt
-import json
 import math
 import random
-import shlex
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext as _
 
 from console import charts
-from console.code import Sample, samples
+from console.code import first_call
 from console.paging import Page
 from kit.clock import now
 
@@ -104,43 +102,6 @@ def bins() -> list[charts.Bin]:
             )
         )
     ]
-
-
-def first_call(base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund") -> list[Sample]:
-    """One classification in three languages, against this server; any text stays one literal of its language."""
-    body = shlex.quote(json.dumps({"model": model, "input": text}, ensure_ascii=False))
-    called, said = (json.dumps(value, ensure_ascii=False) for value in (model, text))
-    return samples(
-        f"""
-curl {base_url}/v1/classify \\
-  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d {body}
-""",
-        f"""
-import os
-from openai import OpenAI
-
-client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
-decision = client.decisions.create(
-    model={called},
-    input={said},
-    questions=[{{"type": "choice", "instructions": "Which label?"}}],
-)
-print(decision.answers[0].choice, decision.answers[0].confidence)
-""",
-        f"""
-const answer = await fetch("{base_url}/v1/classify", {{
-  method: "POST",
-  headers: {{
-    Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
-    "Content-Type": "application/json",
-  }},
-  body: JSON.stringify({{ model: {called}, input: {said} }}),
-}});
-console.log(await answer.json());
-""",
-    )
 
 
 def landing() -> dict[str, Any]:

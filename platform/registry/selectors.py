@@ -80,6 +80,13 @@ def versions(model: Model) -> "QuerySet[ModelVersion]":
     return found
 
 
+def reported_versions(project_id: UUID) -> "QuerySet[ModelVersion]":
+    """Versions of a project's models that have a report, newest first."""
+    kept = ModelVersion.objects.filter(model__project_id=project_id, model__deleted_at=None).exclude(report={})
+    found: QuerySet[ModelVersion] = kept.select_related("model").order_by("-created_at", "-pk")
+    return found
+
+
 def version_of_job(job_id: UUID) -> ModelVersion | None:
     """What a job made, if it made anything."""
     found: ModelVersion | None = ModelVersion.objects.select_related("model").filter(job_id=job_id).first()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from django.db import OperationalError
 
 from config import edge
 from data.models import File
@@ -134,6 +135,16 @@ def test_nobody_unknown_may_send_a_large_file(port: int, path: str) -> None:
         answer = talk(port, head("POST", path, line, "Content-Length: 50000000", f"Content-Type: {FORM}"))
         assert answer.status == 401 and answer.error()["code"] == "invalid_api_key"
         assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_while_nobody_can_be_looked_up_a_large_file_is_refused_in_our_words(port: int, ada: Person) -> None:
+    def away(*_: object, **__: object) -> int:
+        raise OperationalError("the database is away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edge, "DOORS", tuple((pattern, away) for pattern, _ in edge.DOORS))
+        answer = talk(port, head("POST", "/v1/files", bearer(ada), "Content-Length: 50000000", f"Content-Type: {FORM}"))
+    assert answer.status == 503 and "Nothing was stored" in answer.error()["message"]
 
 
 def test_a_file_over_the_plans_limit_is_refused_before_it_is_sent(port: int, ada: Person) -> None:

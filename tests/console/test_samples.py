@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from console.showcase import first_call
+from console.code import first_call
 from console.templatetags.look import durations
 
 TEXTS = [

@@ -14,10 +14,9 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
-from console.code import Sample
+from console.code import Sample, first_call
 from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, scopes_of
-from console.showcase import first_call
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound

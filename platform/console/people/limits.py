@@ -1,5 +1,6 @@
 """What one project may do of what the organisation may do: a page of four limits, each beside the plan's."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -8,13 +9,13 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from billing.plans import plan_book
 from billing.selectors.budgets import budget_month, month_spent
 from billing.selectors.limits import project_limits, spend_limit
 from billing.selectors.subscriptions import entitlement_for
 from billing.services.limits import project_limits_set
 from console.fields import UsdField
 from console.people.settings import SettingsView
+from console.templatetags.look import count, usd
 
 
 class LimitsForm(forms.Form):
@@ -28,6 +29,16 @@ class LimitsForm(forms.Form):
     def limits(self) -> dict[str, int]:
         """What was filled in."""
         return {name: value for name, value in self.cleaned_data.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """One limit as the page shows it: its field, what is set, and the most the plan allows."""
+
+    field: forms.BoundField
+    own: str
+    most: str
+    prefix: str = ""
 
 
 class ProjectLimitsPage(SettingsView):
@@ -53,16 +64,24 @@ class ProjectLimitsPage(SettingsView):
 
     def show(self, project: Any, form: LimitsForm, status: int = 200) -> HttpResponseBase:
         """The page around a form."""
-        entitlement = entitlement_for(self.tenant.pk)
         context = {
             "target": project,
             "form": form,
-            "plan": plan_book().get(entitlement.plan, entitlement.plan_version),
-            "most": entitlement.limits,
+            "lines": self._lines(project, form),
+            "crumbs": [{"label": _t("Settings"), "href": self.org_path("settings")}],
             "organisation_limit": spend_limit(),
-            "limits": project_limits(project.pk),
             "budget": budget_month(project_id=project.pk),
             "spent": month_spent(project_id=project.pk),
             "may": self.can("tenant.write"),
         }
         return self.page(context, status=status)
+
+    def _lines(self, project: Any, form: LimitsForm) -> list[LimitLine]:
+        own, most = project_limits(project.pk), entitlement_for(self.tenant.pk).limits
+        lines = [
+            LimitLine(form[name], count(own[name]) if name in own else _t("as the plan"), count(getattr(most, name)))
+            for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
+        ]
+        name = "monthly_spend_nano"
+        spend = usd(own[name]) if name in own else _t("as the organisation")
+        return [*lines, LimitLine(form[name], spend, usd(most.monthly_spend_nano), prefix="$")]

@@ -11,6 +11,7 @@ from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView
 from console.views.names import short_name
 from registry.models import ModelVersion
+from registry.selectors import reported_versions
 
 MOST_CHOICES = 200
 
@@ -24,12 +25,7 @@ class ModelCompare(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show them; without an address the two newest."""
-        versions = list(
-            ModelVersion.objects.select_related("model")
-            .filter(model__project=self.project, model__deleted_at=None)
-            .exclude(report={})
-            .order_by("-created_at", "-pk")[:MOST_CHOICES]
-        )
+        versions = list(reported_versions(self.project.pk)[:MOST_CHOICES])
         known = {version.public_id: version for version in versions}
         newest = versions[0] if versions else None
         b = known.get(request.GET.get("b", "")) or newest

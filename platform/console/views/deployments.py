@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.errors import CallRefused
 from billing.selectors.usage import UsageFilter, usage_totals
-from console import showcase
+from console.code import first_call
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView
 from console.views.jobs import page_with
@@ -120,7 +120,7 @@ class DeploymentPage(ConsoleView):
                 "name": short_name(found.model),
                 "events": selectors.deployment_events(found),
                 "calls": calls_last_hour(found),
-                "samples": showcase.first_call(settings.BASE_URL, model=name),
+                "samples": first_call(settings.BASE_URL, model=name),
                 "crumbs": [{"label": _("Deployments"), "href": self.project_path("deployments")}],
                 "model_url": self.project_path("model", found.model.public_id),
                 "playground_url": f"{self.project_path('playground')}?deployment={found.public_id}",
@@ -231,7 +231,7 @@ class Playground(ConsoleView):
                 "form": form,
                 "live": live,
                 "result": result,
-                "samples": showcase.first_call(
+                "samples": first_call(
                     settings.BASE_URL, model=(chosen.alias or chosen.model.name) if chosen else "…", text=first
                 ),
                 "models_url": self.project_path("models"),

@@ -160,8 +160,8 @@ class ModelPage(ConsoleView):
 
     def _compare_url(self, version: ModelVersion) -> str:
         """The way to this report beside another; nothing while there is only one."""
-        others = ModelVersion.objects.filter(model__project=self.project, model__deleted_at=None).exclude(report={})
-        if not version.report or not others.exclude(pk=version.pk).exists():
+        others = selectors.reported_versions(self.project.pk).exclude(pk=version.pk)
+        if not version.report or not others.exists():
             return ""
         return f"{self.project_path('model_compare')}?b={version.public_id}"
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from console import pricing as prices
 from console import showcase
+from console.code import first_call
 
 YEAR = 365 * 86_400
 
@@ -57,7 +58,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 def landing(request: HttpRequest) -> HttpResponse:
     """The first page."""
     figures = [price for price in prices.unit_prices(prices.current_book()) if price.headline]
-    context = {"samples": showcase.first_call(settings.BASE_URL), "prices": figures, **showcase.landing()}
+    context = {"samples": first_call(settings.BASE_URL), "prices": figures, **showcase.landing()}
     return render(request, "public/landing.html", context)
 
 

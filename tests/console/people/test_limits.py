@@ -62,7 +62,10 @@ def test_a_limit_that_cannot_be_stays_in_the_form_with_its_reason(
 def test_a_developer_sees_the_limits_and_cannot_change_them(cast: Cast) -> None:
     cast.owner.browser.post(page_of(cast.owner), {"requests_per_minute": "30"})
     page = cast.teammate.browser.get(page_of(cast.owner)).content.decode()
-    assert "An owner or admin can change them." in page and "Save limits" not in page and "30" in page
+    assert f"<h1>Limits of {cast.owner.project.name}</h1>" in page
+    assert "An owner or admin can change them." in page and "Save limits" not in page
+    words = " ".join(page.split())
+    assert "<dt>Requests per minute</dt><dd> 30 <span" in words and "<dd> as the organisation <span" in words
     assert cast.teammate.browser.post(page_of(cast.owner), {}).status_code == 403
     assert cast.stranger.browser.get(page_of(cast.owner)).status_code == 404
 
