@@ -19,8 +19,16 @@ from tests.isolation.test_matrix import body_of, browse, snapshot
 from tests.ops.conftest import inside, make_staff
 
 WHY = "asked for in ticket 4711"
-CLOSED = {"o/<slug:org>/p/<slug:project>/models/<str:model>/weights"}
-"""What a visitor may not even fetch."""
+PROJECT = "o/<slug:org>/p/<slug:project>"
+CLOSED = {
+    f"{PROJECT}/models/<str:model>/weights",
+    f"{PROJECT}/models/<str:model>/csv",
+    f"{PROJECT}/jobs/<str:job>/csv",
+    f"{PROJECT}/files/<str:file>/rows",
+    "o/<slug:org>/usage/csv",
+    "o/<slug:org>/audit.csv",
+}
+"""Files, which a visitor does not take along."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +145,10 @@ def test_a_visitor_reads_every_page_and_changes_nothing(guest: Person, host: Per
         allowed = {403, 405}
     assert answer.status_code in allowed, body_of(answer)[:2000]
     assert snapshot(host) == before
+
+
+def test_the_matrix_tries_every_file() -> None:
+    assert CLOSED.issubset(page.values[0] for page in PAGES)
 
 
 def test_pages_a_viewer_opens_open_for_a_visitor_too(guest: Person, host: Person) -> None:

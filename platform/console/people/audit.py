@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from console.paging import page_number, page_of
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Download
 from tenants import selectors
 from tenants.models import AuditEvent
 
@@ -71,7 +71,7 @@ class AuditPage(ConsoleView):
         return self.page({"form": form, "page": page, "events": events, "filtered": filtered})
 
 
-class AuditCsv(ConsoleView):
+class AuditCsv(Download):
     """The same rows as a file."""
 
     section = "audit"

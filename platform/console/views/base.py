@@ -45,7 +45,7 @@ class ConsoleView(View):
     """Method → scope, for example {"GET": "datasets.read", "POST": "datasets.write"}; HEAD and OPTIONS follow GET."""
     template_name: ClassVar[str] = ""
     open_to_visits: ClassVar[bool] = True
-    """Whether staff on a visit may open it; what carries a tenant's property away is closed to them."""
+    """Whether staff on a visit may open it."""
 
     tenant: Tenant
     project: Project
@@ -185,3 +185,9 @@ class ConsoleView(View):
         if self.request.headers.get("x-requested-with") == "XMLHttpRequest":
             return HttpResponse(status=204, headers={"X-Location": path})
         return redirect(path)
+
+
+class Download(ConsoleView):
+    """A file to take along. Staff on a visit look and take nothing."""
+
+    open_to_visits = False

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from console import dataset_page
 from console.columns_form import TASK_WORDS, ColumnsForm
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Download
 from data import limits, selectors, services
 from data.columns import CLASSIFICATION
 from data.downloads import finding_rows
@@ -192,7 +192,7 @@ class FilePage(ConsoleView):
         )
 
 
-class FileRows(ConsoleView):
+class FileRows(Download):
     """The rows that findings name, as a download."""
 
     section = "datasets"

@@ -14,7 +14,7 @@ from console.csvs import csv_response
 from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of
 from console.reports import class_rows, verdict_of
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data.models import DatasetVersion, File
 from kit.errors import ApiError, NotFound
@@ -164,7 +164,7 @@ class JobPage(ConsoleView):
         return {"model_url": self.project_path("model", version.model.public_id), "verdict": verdict, "tone": tone}
 
 
-class JobCsv(ConsoleView):
+class JobCsv(Download):
     """The points of one of a job's charts as a file, every one of them."""
 
     section = "jobs"

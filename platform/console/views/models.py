@@ -15,7 +15,7 @@ from console import reports
 from console.csvs import csv_response
 from console.paging import page_number, page_of
 from console.report_tables import TABLES
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Download
 from console.views.jobs import page_with
 from console.views.names import short_name
 from data.models import DatasetVersion
@@ -180,7 +180,7 @@ class ModelPage(ConsoleView):
         return [*rows, (_("Artefact hash"), facts["artefact_sha256"][:16], "")]
 
 
-class ModelCsv(ConsoleView):
+class ModelCsv(Download):
     """A table of the report as a file: classes unless the address asks for another."""
 
     section = "models"
@@ -197,11 +197,10 @@ class ModelCsv(ConsoleView):
         return csv_response(f"{short_name(found).replace(':', '-')}-{name}.csv", head, lines)
 
 
-class ModelWeights(ConsoleView):
+class ModelWeights(Download):
     """The model's files as one archive: they are the customer's."""
 
     section = "models"
-    open_to_visits = False
     required_scopes = {"GET": "models.read"}
 
     def get(self, request: HttpRequest, model: str) -> HttpResponseBase:

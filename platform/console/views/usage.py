@@ -9,7 +9,7 @@ from billing.selectors import bills
 from console import usage_page
 from console.csvs import csv_response
 from console.pricing import HOURS_OF_MONTH, current_book
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Download
 from data.limits import room_for
 from kit.clock import now
 
@@ -45,7 +45,7 @@ class Usage(ConsoleView):
         )
 
 
-class UsageCsv(ConsoleView):
+class UsageCsv(Download):
     """The same sums as a file: one line a day and combination."""
 
     section = "usage"
