@@ -102,6 +102,7 @@ def test_a_limit_the_plan_does_not_allow_is_refused_with_its_reason(cast: Cast, 
         assert refused.value.param == "monthly_spend_nano"
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

@@ -20,6 +20,8 @@ from tenants import keys as key_format
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person, make_person
 
+pytestmark = pytest.mark.slow  # starts the server and waits for stalling clients
+
 KEYS = {"message", "type", "param", "code"}
 FORM = "multipart/form-data; boundary=x"
 

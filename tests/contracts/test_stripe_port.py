@@ -133,9 +133,9 @@ def test_stripe_sync_pushes_and_fetches_and_can_be_repeated(emulator: Emulator) 
             call_command("stripe_sync", stdout=out)
             said.append(out.getvalue())
     stripe_port.cache_clear()
-    assert said[0].splitlines()[:2] == said[1].splitlines()[:2]
-    assert "developer 1: price_" in said[0]
-    assert said[1].splitlines()[2].startswith("0 missed events")
+    assert said[0].splitlines()[:-1] == said[1].splitlines()[:-1]
+    assert any(line.startswith("developer 2: price_") for line in said[0].splitlines())
+    assert said[1].splitlines()[-1].startswith("0 missed events")
 
 
 def test_only_the_port_and_the_emulator_import_stripe() -> None:

@@ -242,6 +242,7 @@ def test_parquet_with_binary_columns_is_refused(tmp_path: Path) -> None:
     assert codes(collector) == {"column_type": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opening", [b"", b"text,label\n", b'text,label\n"', b'{"text": "'])
 def test_one_line_of_200_megabytes_ends_in_a_finding_with_bounded_memory(tmp_path: Path, opening: bytes) -> None:
     path = tmp_path / "endless.csv"

@@ -17,6 +17,8 @@ from inference.errors import BadArtefact, NoRoom, Unavailable
 from tests.inference.artefacts import Made, make
 from tests.inference.conftest import running
 
+pytestmark = pytest.mark.slow  # makes artefacts and starts an engine
+
 
 @dataclass
 class Store:

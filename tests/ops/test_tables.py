@@ -91,6 +91,7 @@ def test_no_table_lets_anybody_add_change_or_delete(ada: Person, cast: Cast) -> 
     assert opened >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", HOSTILE)
 def test_no_query_string_is_a_fault_of_ours(ada: Person, cast: Cast, query: str) -> None:
     for model in KINDS:

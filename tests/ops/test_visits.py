@@ -131,6 +131,7 @@ PAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "method"), PAGES)
 def test_a_visitor_reads_every_page_and_changes_nothing(guest: Person, host: Person, route: str, method: str) -> None:
     """The matrix of every console route: each GET shows the page or refuses it, everything else is refused."""

@@ -55,9 +55,9 @@ def test_the_database_holds_the_same_table_of_moves_as_the_code() -> None:
         assert cursor.fetchone()[0].strip() == states.check_sql()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_the_database_refuses_an_impossible_row(cast: Cast) -> None:
+    job = queued(cast.owner)
+    changes: list[dict[str, Any]] = [
         {"state": "running"},
         {"state": "succeeded", "finished_at": "2026-01-01T00:00:00Z"},
         {"state": "nonsense"},
@@ -67,13 +67,11 @@ def test_the_database_holds_the_same_table_of_moves_as_the_code() -> None:
         {"price_nano": 10**15},
         {"lease_token": uuid.UUID(int=7)},
         {"finished_at": "2026-01-01T00:00:00Z"},
-    ],
-    ids=str,
-)
-def test_the_database_refuses_an_impossible_row(cast: Cast, change: dict[str, Any]) -> None:
-    job = queued(cast.owner)
-    with pytest.raises(IntegrityError), tenant_scope(cast.owner.tenant.id):
-        Job.objects.filter(pk=job.pk).update(**change)
+    ]
+    for change in changes:
+        with pytest.raises(IntegrityError), tenant_scope(cast.owner.tenant.id):
+            Job.objects.filter(pk=job.pk).update(**change)
+            pytest.fail(f"the database took {change}")
 
 
 def test_an_end_is_final_even_for_the_ops_role(cast: Cast) -> None:

@@ -19,6 +19,8 @@ from training.lab.errors import BadData, Diverged, Stopped
 from training.lab.model import Encoder, load_base, read_base
 from training.lab.shape import read_shape
 
+pytestmark = pytest.mark.slow  # trains models
+
 Settings = Callable[..., dict[str, Any]]
 METHODS = ("full", "lora", "head")
 
