@@ -29,6 +29,7 @@ from kit.money import usd
 from tenants import audit
 from tenants.models import Project
 from tenants.scope import current_tenant_id
+from tenants.services.organisations import tenant_turn
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     more than the plan allows.
     """
     _check(limits)
-    row = ProjectLimits.objects.select_for_update().filter(project=project).first()
+    tenant_turn()
+    row = ProjectLimits.objects.filter(project=project).first()
     before = row.limits if row is not None else {}
     if row is None:
         row = ProjectLimits(tenant_id=project.tenant_id, project=project)
@@ -68,7 +70,8 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
     """
     if monthly_nano is not None:
         _check({"monthly_spend_nano": monthly_nano})
-    row = SpendLimit.objects.select_for_update().first() or SpendLimit(tenant_id=current_tenant_id())
+    tenant_turn()
+    row = SpendLimit.objects.first() or SpendLimit(tenant_id=current_tenant_id())
     before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
     row.save()
     if before != monthly_nano:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core import mail
+from django.db import connections
 from django.test import override_settings
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -205,3 +207,32 @@ def test_a_changed_limit_is_announced_anew(cast: Cast) -> None:
     assert f"/o/{cast.owner.tenant.slug}/billing/" in mail.outbox[0].body
     with tenant_scope(tenant_id):
         assert SpendLimit.objects.count() == 1
+
+
+def spend_of(person: Person) -> int | None:
+    """The organisation's own limit now."""
+    with tenant_scope(person.tenant.id):
+        return spend_limit()
+
+
+def test_limits_set_at_once_take_turns(cast: Cast) -> None:
+    ada = cast.owner
+
+    def both(nano: int) -> None:
+        try:
+            with tenant_scope(ada.tenant.id):
+                spend_limit_set(monthly_nano=nano)
+            with tenant_scope(ada.tenant.id):
+                project_limits_set(project=ada.project, limits={"monthly_spend_nano": nano})
+        finally:
+            connections.close_all()
+
+    entitle(ada.tenant.id, spend_nano=PLAN)
+    with ThreadPoolExecutor(6) as crowd:
+        list(crowd.map(both, range(1, 7)))
+    with tenant_scope(ada.tenant.id):
+        assert SpendLimit.objects.count() == 1
+        changed = AuditEvent.objects.filter(action="billing.spend_limit_changed").order_by("at", "pk")
+        chain = [(event.before["monthly_spend_nano"], event.after["monthly_spend_nano"]) for event in changed]
+    assert len(chain) == 6 and {after for _, after in chain} == set(range(1, 7))
+    assert {before for before, _ in chain} == {None, *(after for _, after in chain)} - {spend_of(ada)}
