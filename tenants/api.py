@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from kit.api import MethodNotAllowed, StrictSerializer
+from kit.api import StrictSerializer
+from kit.errors import MethodNotAllowed
 from kit.http import client_ip
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key

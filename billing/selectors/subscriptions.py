@@ -132,6 +132,6 @@ def plan_of_price(price: dict[str, Any]) -> tuple[str, int]:
         return entry.plan, entry.version
     notes = price.get("metadata") or {}
     plan, version = notes.get("plan", ""), notes.get("plan_version", "")
-    if version.isdigit() and (plan, int(version)) in plan_book().plans:
+    if version.isdecimal() and (plan, int(version)) in plan_book().plans:
         return plan, int(version)
     return "", 0

@@ -19,8 +19,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from config.edge import REFUSED
-from kit.api import InternalError, MethodNotAllowed
-from kit.errors import ApiError, BadRequest, NotFound, PermissionDenied
+from kit.api import InternalError
+from kit.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, PermissionDenied
 
 logger = logging.getLogger(__name__)
 

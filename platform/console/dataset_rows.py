@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.dataset_page import Found
-from console.paging import SIZE, Page
+from console.paging import SIZE, Page, whole
 from data import selectors
 from data.models import DatasetVersion, File
 from data.rows import RowFilter, text_of
@@ -38,7 +38,7 @@ class Filter:
             split=split if split in SPLITS else "",
             text=query.get("q", "").strip()[:200],
             finding=query.get("finding", "")[:40],
-            row=int(row) if row.isascii() and row.isdigit() and len(row) < 12 else None,
+            row=whole(row),
         )
 
     def where(self, file: File | None) -> RowFilter:

@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 Row = TypeVar("Row")
 SIZE = 50
 MOST = 100_000
+MOST_WHOLE = 10**15
+"""More than anything here is counted to, and less than the database's integers end at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,17 @@ class Page(Generic[Row]):
         return self.number + 1 if self.last < self.total and self.rows else None
 
 
+def whole(text: str | None, *, most: int = MOST_WHOLE) -> int | None:
+    """A number that a reader typed or an address carries; None for what is none, or is above `most`."""
+    if not text or not text.isascii() or not text.isdigit() or len(text) > len(str(most)):
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
 def page_number(text: str | None) -> int:
     """The page a reader asked for; anything odd is page 1."""
-    if not text or not text.isascii() or not text.isdigit():
-        return 1
-    return min(max(1, int(text[:7])), MOST)
+    return min(max(1, whole(text) or 1), MOST)
 
 
 def page_of(rows: Any, number: int, *, size: int = SIZE) -> Page[Any]:

@@ -14,7 +14,6 @@ from typing import Any
 
 from gateway import metrics
 from gateway.calls import Call
-from gateway.errors import MethodNotAllowed
 from gateway.handlers import classify, decisions, embeddings, generation
 from gateway.process import Process
 from gateway.wire import (
@@ -30,7 +29,7 @@ from gateway.wire import (
     read_body,
 )
 from kit.api import InternalError
-from kit.errors import ApiError, PermissionDenied
+from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
 from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
 
@@ -115,7 +114,7 @@ class Gateway:
     ) -> bytes:
         """Authenticate, read, handle. `headers` is filled as far as things got."""
         if scope["method"] != "POST":
-            raise MethodNotAllowed("This path reads POST only.", headers={"allow": "POST"})
+            raise MethodNotAllowed(scope["method"], ["POST"])
         process = self._started()
         key = await process.keys.open(header(scope, b"authorization"))
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))

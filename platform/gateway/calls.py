@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from billing.errors import CallRefused
 from billing.metering import SpoolError
-from gateway.errors import EngineAway, QuotaRefused, from_engine
+from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
 from gateway.wire import Disconnected, Headers, Receive
@@ -76,7 +77,7 @@ class Call:
         self.headers += self.key.headers
         if ticket.denial is not None:
             work.close()  # type: ignore[attr-defined]
-            raise QuotaRefused(ticket.denial)
+            raise CallRefused(ticket.denial)
         try:
             result = await unless_disconnected(self.receive, work)
         except EngineError as error:

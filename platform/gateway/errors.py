@@ -1,25 +1,7 @@
 """What the gateway refuses, in the words of the wire."""
 
-from billing.quotas import Denial
 from inference import errors as engine
 from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
-
-
-class MethodNotAllowed(ApiError):
-    """Only POST is read here."""
-
-    status = 405
-    default_code = "method_not_allowed"
-
-
-class QuotaRefused(ApiError):
-    """A limit or a budget said no; the quota room chose status, words and headers."""
-
-    def __init__(self, denial: Denial) -> None:
-        headers = {name.decode(): value.decode() for name, value in denial.headers}
-        super().__init__(denial.message, code=denial.code, headers=headers)
-        self.status = denial.status  # type: ignore[misc]
-        self.type = denial.type  # type: ignore[misc]
 
 
 class SlowDown(Unavailable):

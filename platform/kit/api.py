@@ -1,7 +1,7 @@
 """What every DRF view shares: strict JSON in, one error shape out, serializers that refuse unknown fields."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
@@ -112,17 +112,6 @@ def translate(error: Exception) -> ApiError:
         return _status(error.status_code, str(error.detail), str(error.default_code))
     logger.exception("unhandled error in an API view", exc_info=error)
     return InternalError()
-
-
-class MethodNotAllowed(ApiError):
-    """The path is right, the verb is not."""
-
-    status = 405
-    default_code = "method_not_allowed"
-
-    def __init__(self, method: str, allowed: Iterable[str]) -> None:
-        names = ", ".join(allowed)
-        super().__init__(f"This path does not take {method[:20]}. It takes {names}.", headers={"Allow": names})
 
 
 class InternalError(ApiError):

@@ -3,6 +3,7 @@
 The message stands alone: what happened, which limit, what to do. The body follows the OpenAI wire: four keys, always.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -121,6 +122,17 @@ class RateLimited(ApiError):
     status = 429
     type = "requests"
     default_code = "rate_limit_exceeded"
+
+
+class MethodNotAllowed(ApiError):
+    """The path is right, the verb is not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        names = ", ".join(allowed)
+        super().__init__(f"This path does not take {method[:20]}. It takes {names}.", headers={"Allow": names})
 
 
 class Unavailable(ApiError):

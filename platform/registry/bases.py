@@ -92,11 +92,8 @@ def verify(base: Base) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _digest(path: Path, changed_ns: int, size: int) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _bundled() -> Base | None:

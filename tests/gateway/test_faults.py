@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings
 
+from billing.errors import CallRefused
 from billing.quotas import Denial
-from gateway.errors import QuotaRefused, from_engine
+from gateway.errors import from_engine
 from inference import errors as engine_errors
 from inference.client import BlockingClient
 from tests.conftest import Cast
@@ -93,7 +94,7 @@ def test_every_refusal_of_the_engine_has_its_status_and_says_whether_to_come_bac
 
 def test_a_quota_refusal_keeps_its_words_status_and_headers() -> None:
     denial = Denial(402, "insufficient_quota", "budget_exceeded", "No money.", ((b"x-should-retry", b"false"),))
-    refused = QuotaRefused(denial)
+    refused = CallRefused(denial)
     assert refused.status == 402
     assert refused.headers == {"x-should-retry": "false"}
     assert refused.body()["error"] == {

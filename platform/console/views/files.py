@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from console import dataset_page
 from console.columns_form import TASK_WORDS, ColumnsForm
+from console.paging import whole
 from console.views.base import ConsoleView, Download
 from data import limits, selectors, services
 from data.columns import CLASSIFICATION
@@ -184,10 +185,9 @@ class FilePage(ConsoleView):
 
     def _rows(self, file: File, code: str) -> selectors.RowPage:
         """The rows of one finding, as uploaded; `after` goes on."""
-        after = self.request.GET.get("after", "")
         return selectors.file_rows(
             file,
-            after=int(after) if after.isascii() and after.isdigit() and len(after) < 12 else 0,
+            after=whole(self.request.GET.get("after")) or 0,
             where=RowFilter(rows=selectors.rows_of_finding(file, code)),
         )
 

@@ -19,6 +19,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from console import job_page
+from console.paging import whole
 from kit.errors import NotFound, PermissionDenied
 from tenants import selectors as tenants
 from tenants.scope import tenant_scope
@@ -55,7 +56,7 @@ async def job_stream(request: HttpRequest, org: str, project: str, job: str) -> 
 def last_seen(request: HttpRequest) -> int:
     """The number of the last event the browser has; what makes no sense is 0."""
     text = request.headers.get("Last-Event-ID") or request.GET.get("after", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+    return whole(text) or 0
 
 
 def _door(request: HttpRequest, org: str, project: str, job: str) -> Place:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from console import job_page
 from console.csvs import csv_response
 from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
-from console.paging import page_number, page_of
+from console.paging import page_number, page_of, whole
 from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
@@ -23,6 +23,7 @@ from training import selectors, services, states
 from training.models import Job
 
 EVERY_POINT = 10**9
+MOST_BATCH = 999
 """A file holds all points; only drawings are thinned."""
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "": (gettext_lazy("All"), ()),
@@ -217,9 +218,9 @@ class JobNew(ConsoleView):
             except NotFound:
                 return initial
             initial |= JobForm.of_job(job)
-            size = request.GET.get("batch_size", "")
-            if size.isdecimal() and len(size) < 4:
-                initial["batch_size"] = int(size)
+            size = whole(request.GET.get("batch_size"), most=MOST_BATCH)
+            if size is not None:
+                initial["batch_size"] = size
         return initial
 
     def post(self, request: HttpRequest) -> HttpResponseBase:

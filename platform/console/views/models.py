@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from billing.selectors.subscriptions import entitlement_for
 from console import reports
 from console.csvs import csv_response
-from console.paging import page_number, page_of
+from console.paging import page_number, page_of, whole
 from console.report_tables import TABLES
 from console.views.base import ConsoleView, Download
 from console.views.jobs import page_with
@@ -27,6 +27,7 @@ from registry import selectors, services
 from registry.models import Model, ModelVersion
 from serving.selectors import deployment_of_model
 
+MOST_VERSIONS = 10**9
 WEIGHTS = "weights_download"
 """The plan's feature that lets weights out."""
 
@@ -44,8 +45,7 @@ def version_shown(request: HttpRequest, model: Model) -> ModelVersion:
     wanted = request.GET.get("version", "")
     versions = selectors.versions(model)
     if wanted:
-        number = int(wanted) if wanted.isascii() and wanted.isdigit() and len(wanted) < 10 else 0
-        found = versions.filter(number=number).first()
+        found = versions.filter(number=whole(wanted, most=MOST_VERSIONS) or 0).first()
     else:
         found = selectors.version_newest(model) or versions.first()
     if found is None:
