@@ -176,7 +176,8 @@ class JobForm(forms.Form):
         plan = entitlement_for(project.tenant_id).plan
         self.stale: dict[str, str] = {}
         dataset: Any = self.fields["dataset"]
-        dataset.choices = [("", _("choose")), *choices_of_data(project)]
+        self.datasets = choices_of_data(project)
+        dataset.choices = [("", _("choose")), *self.datasets]
         self.source = source_chosen(project, self.data.get("dataset") or self.initial.get("dataset"))
         if isinstance(self.source, File):
             self._add_columns(self.source, lenient=lenient)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluation import calibration, gate, intervals, metrics, mistakes
 from evaluation.metrics import Floats, Ints
@@ -52,12 +53,10 @@ def build(
     draws = intervals.draw_counts(rows.truth, predicted, classes, resamples=resamples, seed=seed)
     accuracy = intervals.accuracy_figure(rows.truth, predicted, draws)
     macro = intervals.macro_f1_figure(rows.truth, predicted, classes, draws)
-    differences = intervals.paired_differences(
-        rows.truth, predicted, rows.baseline, classes, resamples=resamples, seed=seed
-    )
+    paired = intervals.paired_differences(rows.truth, predicted, rows.baseline, classes, resamples=resamples, seed=seed)
     matrix = metrics.confusion(rows.truth, predicted, classes)
     majority = float(matrix.sum(axis=1).max() / max(1, rows.truth.size))
-    decision = gate.decide(differences["macro_f1"], test_macro_f1=macro, majority_share=majority, accuracy=accuracy)
+    decision = gate.decide(paired["macro_f1"], test_macro_f1=macro, majority_share=majority, accuracy=accuracy)
     return {
         "format": FORMAT,
         "task": task,
@@ -67,9 +66,7 @@ def build(
             "accuracy": accuracy.to_json(),
             "macro_f1": macro.to_json(),
             "micro_f1": accuracy.to_json(),
-            "ece": intervals.ece_figure(confidence, correct, resamples=resamples, seed=seed).to_json(),
-            "log_loss": _mean(metrics.row_log_loss(rows.probabilities, rows.truth), resamples, seed),
-            "brier": _mean(metrics.row_brier(rows.probabilities, rows.truth), resamples, seed),
+            **_probability_figures(rows, confidence, correct, resamples, seed),
         },
         "per_class": _per_class(labels, rows.truth, predicted, draws),
         "confusion": matrix.tolist(),
@@ -78,22 +75,37 @@ def build(
             "temperature": round(temperature, 6),
             "bins": [item.to_json() for item in calibration.reliability_bins(confidence, correct)],
         },
-        "baseline": _baseline(baseline_name, rows, classes, resamples, seed, differences),
-        "verdict": gate.verdict(differences["macro_f1"]),
+        "baseline": _baseline(baseline_name, rows, classes, resamples, seed, paired),
+        "verdict": gate.verdict(paired["macro_f1"]),
         "gate": decision.to_json(),
-        "errors": mistakes.worst_mistakes(
-            row_ids=rows.row_ids,
-            texts=rows.texts,
-            truth_labels=rows.truth_labels,
-            predicted=predicted,
-            confidence=confidence,
-            labels=labels,
-        ),
+        "errors": _errors(rows, predicted, confidence, labels),
         "error_count": int((~correct).sum()),
         "training": training,
         "limits": limits,
         "interval": {"level": intervals.LEVEL, "method": "percentile bootstrap", "resamples": resamples, "seed": seed},
     }
+
+
+def _probability_figures(
+    rows: TestRows, confidence: Floats, correct: npt.NDArray[np.bool_], resamples: int, seed: int
+) -> dict[str, Any]:
+    """What is measured on the probabilities, not only on the likeliest label."""
+    return {
+        "ece": intervals.ece_figure(confidence, correct, resamples=resamples, seed=seed).to_json(),
+        "log_loss": _mean(metrics.row_log_loss(rows.probabilities, rows.truth), resamples, seed),
+        "brier": _mean(metrics.row_brier(rows.probabilities, rows.truth), resamples, seed),
+    }
+
+
+def _errors(rows: TestRows, predicted: Ints, confidence: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
+    return mistakes.worst_mistakes(
+        row_ids=rows.row_ids,
+        texts=rows.texts,
+        truth_labels=rows.truth_labels,
+        predicted=predicted,
+        confidence=confidence,
+        labels=labels,
+    )
 
 
 def _mean(values: Floats, resamples: int, seed: int) -> dict[str, Any]:
@@ -123,13 +135,13 @@ def _baseline(
     classes: int,
     resamples: int,
     seed: int,
-    differences: dict[str, intervals.Figure],
+    paired: dict[str, intervals.Figure],
 ) -> dict[str, Any]:
     draws = intervals.draw_counts(rows.truth, rows.baseline, classes, resamples=resamples, seed=seed)
     return {
         "name": name,
         "accuracy": intervals.accuracy_figure(rows.truth, rows.baseline, draws).to_json(),
         "macro_f1": intervals.macro_f1_figure(rows.truth, rows.baseline, classes, draws).to_json(),
-        "accuracy_difference": differences["accuracy"].to_json(),
-        "macro_f1_difference": differences["macro_f1"].to_json(),
+        "accuracy_difference": paired["accuracy"].to_json(),
+        "macro_f1_difference": paired["macro_f1"].to_json(),
     }

@@ -17,7 +17,7 @@ from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data.models import DatasetVersion, File
-from kit.errors import ApiError, NotFound
+from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.models import Job
@@ -251,7 +251,7 @@ class JobNew(ConsoleView):
         return self.page(
             {
                 "form": form,
-                "datasets": choices_of_data(self.project),
+                "datasets": form.datasets,
                 "methods": METHODS,
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 "estimate_url": self.project_path("job_estimate"),
@@ -284,12 +284,7 @@ class JobEstimate(ConsoleView):
         """Price and time, or what is missing."""
         form = JobForm(self.project, request.POST, lenient=True)
         if form.is_valid():
-            try:
-                context = estimate_view(self.project, form)
-            except NotFound:
-                raise
-            except ApiError as error:
-                context = {"problem": error.message}
+            context = estimate_view(self.project, form)
         else:
             context = {"problem": next(iter(form.errors.values()))[0]} if form.data.get("dataset") else {}
         return TemplateResponse(request, "console/estimate.html", context)
