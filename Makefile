@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
+# Compiled modules are kept, whatever the shell says: every process and test worker would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list every verb
 	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## /\1\t/' | expand -t 14

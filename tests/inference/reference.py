@@ -1,23 +1,30 @@
-"""The plain way to the same answers: transformers in fp32, one text at a time."""
+"""The plain way to the same answers: transformers in fp32, one text at a time.
+
+torch and transformers load with the first question, not with this module: every worker of a test run collects every
+test, and these two take longer than all the rest.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
 
 from tests.inference.artefacts import BASE, Made
 
 
 @cache
 def _tokenizer():
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(str(BASE.folder))
 
 
 def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int) -> np.ndarray:
     """Mean of the last layer over each text's tokens, [texts, hidden]."""
+    import torch
+    from transformers import BertConfig, BertModel
+
     model = BertModel(BertConfig.from_pretrained(str(BASE.folder)), add_pooling_layer=False).eval()
     state = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
     missing, _ = model.load_state_dict(state, strict=False)
