@@ -1,9 +1,9 @@
 """CSV that a spreadsheet may open: no cell of somebody else's making runs as a formula.
 
-A cell that opens with `=`, `+`, `-`, `@`, a tab or a line end (or the full-width forms of the signs) gets an apostrophe
-before it; so does such a sign after a semicolon, a tab or a line end inside a cell, because a spreadsheet of a country
-that separates by semicolons cuts there. Every cell is quoted. Numbers stay numbers. What needs the exact characters
-should be read from a JSON form, which nothing here touches.
+A cell that opens with `=`, `+`, `-`, `@`, `|`, `%` (or the full-width forms, blanks before them or not), a tab or a
+line end gets an apostrophe before it; so does such a sign after a semicolon, a tab or a line end inside a cell, because
+a spreadsheet of a country that separates by semicolons cuts there. Every cell is quoted. Numbers stay numbers. What
+needs the exact characters should be read from a JSON form, which nothing here touches.
 """
 
 import csv
@@ -14,8 +14,9 @@ from typing import Any
 
 BOM = "\ufeff"
 """Opens a file meant for spreadsheets: without it Excel takes UTF-8 for the local code page."""
-_OPENS = re.compile("\\A(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
-_INSIDE = re.compile("(?<=[;\t\r\n])(?=[ \u00a0]*[=+\\-@\uff1d\uff0b\uff0d\uff20])")
+_SIGN = "[ \u00a0]*[=+\\-@|%\uff1d\uff0b\uff0d\uff20]"
+_OPENS = re.compile(f"\\A(?=[\t\r\n]|{_SIGN})")
+_INSIDE = re.compile(f"(?<=[;\t\r\n])(?={_SIGN})")
 
 
 def safe(value: Any) -> Any:

@@ -15,6 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView, Download
+from kit.money import usd
+from kit.spreadsheets import safe
 from tenants import selectors
 from tenants.models import AuditEvent
 
@@ -104,32 +106,31 @@ def _lines(events: Any) -> Iterator[list[str]]:
             event.ip or "",
             event.request_id,
         )
-        yield [inert(value) for value in values]
-
-
-def inert(value: str) -> str:
-    """A cell that no spreadsheet takes for a formula: one that starts like one gets an apostrophe."""
-    return (
-        f"'{value}"
-        if value.lstrip()[:1] in ("=", "+", "-", "@", "|", "%") or value[:1] in ("\t", "\r", "\n")
-        else value
-    )
+        yield [safe(value) for value in values]
 
 
 def changes(event: AuditEvent) -> list[tuple[str, str, str]]:
     """(field, before, after) of what an event changed, in words short enough for a cell."""
     before, after = event.before or {}, event.after or {}
-    lines = [(name, _short(before.get(name)), _short(after.get(name))) for name in sorted({*before, *after})]
+    names = sorted({*before, *after})
+    lines = [(_field(name), _short(before.get(name), name), _short(after.get(name), name)) for name in names]
     return [line for line in lines if line[1] != line[2]]
 
 
-def _short(value: Any) -> str:
+def _field(name: str) -> str:
+    return name.removesuffix("_nano").replace("_", " ")
+
+
+def _short(value: Any, name: str) -> str:
+    """A field's value in words; amounts are kept in nano-USD and said in dollars."""
     if value is None:
         return ""
+    if name.endswith("_nano") and isinstance(value, int):
+        return usd(value)
     if isinstance(value, list):
         return f"{', '.join(map(str, value[:3]))}{f' +{len(value) - 3}' if len(value) > 3 else ''}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_short(one)}" for name, one in value.items())[:200]
+        return ", ".join(f"{_field(key)} {_short(one, key)}" for key, one in value.items())[:200]
     if isinstance(value, bool):
         return _t("yes") if value else _t("no")
     return f"{value:.4g}" if isinstance(value, float) else str(value)[:120]

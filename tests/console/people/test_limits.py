@@ -70,6 +70,13 @@ def test_a_developer_sees_the_limits_and_cannot_change_them(cast: Cast) -> None:
     assert cast.stranger.browser.get(page_of(cast.owner)).status_code == 404
 
 
+def test_the_log_says_amounts_in_dollars(cast: Cast) -> None:
+    ada = cast.owner
+    ada.browser.post(f"{ada.home}/billing/limit", {"monthly_spend": "1.25"})
+    words = " ".join(ada.browser.get(f"{ada.home}/audit").content.decode().split())
+    assert "monthly spend: $1.25</span>" in words
+
+
 def test_the_organisations_own_limit_is_set_on_the_billing_page(cast: Cast) -> None:
     ada = cast.owner
     form = f"{ada.home}/billing/limit"

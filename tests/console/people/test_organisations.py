@@ -10,7 +10,6 @@ from django.core import mail
 from django.test import Client
 
 from billing.services.entitlements import plan_grant
-from console.people.audit import inert
 from kit.clock import now
 from tenants.models import AuditEvent, Invitation, Member, Project, Tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -223,16 +222,6 @@ def test_the_csv_of_the_log_holds_no_formula(cast: Cast) -> None:
     text = cast.owner.browser.get(f"{cast.owner.home}/audit.csv", {"action": "project."}).content.decode()
     assert text.splitlines()[0].startswith("time,actor_kind,actor,action")
     assert '"\'=HYPERLINK(""http://evil"")"' in text
-
-
-@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1"])
-def test_cells_that_start_like_formulas_are_made_inert(value: str) -> None:
-    assert inert(value) == "'" + value
-
-
-@pytest.mark.parametrize("value", ["", "ada@example.com", "1,204", "{}"])
-def test_other_cells_stay_as_they_are(value: str) -> None:
-    assert inert(value) == value
 
 
 def test_every_change_on_these_pages_is_in_the_log(cast: Cast) -> None:
