@@ -78,9 +78,9 @@ def until_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 1
     raise RuntimeError(f"{url} did not answer within {seconds} s")
 
 
-def uvicorn(application: str, port: int) -> list[str]:
-    options = ["--log-level", "warning", "--no-access-log"]
-    return [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options]
+def uvicorn(application: str, port: int, *options: str) -> list[str]:
+    quiet = ["--log-level", "warning", "--no-access-log"]
+    return [sys.executable, "-m", "uvicorn", application, "--port", str(port), *quiet, *options]
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
                 ENGINE_ADDRESS=settings.ENGINE_ADDRESS,
                 STUB_LABELS=str(stub_labels),
             ) as engine_process,
-            running(uvicorn("gateway.asgi:application", port)) as gateway,
+            running(uvicorn("gateway.asgi:application", port, "--http", "kit.server:PatientHttp")) as gateway,
         ):
             until_answers(f"http://127.0.0.1:{port}/healthz", gateway)
             model, key = deployed_model(artefact)
