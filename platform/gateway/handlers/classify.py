@@ -62,5 +62,5 @@ async def handle(call: Call) -> bytes:
 
 def _prediction(index: int, row: list[float], labels: tuple[str, ...], top_k: int | None, over: int) -> Prediction:
     order = sorted(range(len(row)), key=row.__getitem__, reverse=True)[:top_k]
-    ranked = [Probability(labels[i], round(row[i], rows.DIGITS)) for i in order]
+    ranked = [Probability(labels[i], value) for i, value in zip(order, rows.rounded(row, order), strict=True)]
     return Prediction(index, ranked[0].label, ranked[0].probability, ranked, max(over, 0))

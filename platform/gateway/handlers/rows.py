@@ -7,11 +7,17 @@ from array import array
 from inference.wire import Classified
 
 DIGITS = 6
+_SCALE = 10.0**DIGITS
 
 
 def probabilities(result: Classified) -> list[list[float]]:
     """One list of probabilities per text, in the order of the model's labels."""
     return floats(result.probabilities, result.width)
+
+
+def rounded(probabilities: list[float], order: list[int]) -> list[float]:
+    """Those of `order`, to DIGITS places. `round` says the same and takes several times as long: it goes through text."""
+    return [int(probabilities[i] * _SCALE + 0.5) / _SCALE for i in order]
 
 
 def floats(raw: bytes, width: int) -> list[list[float]]:
