@@ -136,7 +136,9 @@ def _answer(plan: _Plan, row: list[float]) -> ChoiceAnswer | PredicateAnswer:
     total = sum(chosen)
     share = [p / total for p in chosen] if total > 0 else [1 / len(chosen)] * len(chosen)
     order = sorted(range(len(share)), key=share.__getitem__, reverse=True)
-    ranked = [ValueProbability(plan.values[i], round(share[i], rows.DIGITS)) for i in order]
+    ranked = [
+        ValueProbability(plan.values[i], value) for i, value in zip(order, rows.rounded(share, order), strict=True)
+    ]
     return ChoiceAnswer(plan.name, ranked[0].value, ranked[0].probability, ranked)
 
 

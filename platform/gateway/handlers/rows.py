@@ -16,7 +16,7 @@ def probabilities(result: Classified) -> list[list[float]]:
 
 
 def rounded(probabilities: list[float], order: list[int]) -> list[float]:
-    """Those of `order`, to DIGITS places. `round` says the same and takes several times as long: it goes through text."""
+    """Those of `order`, to DIGITS places. `round` goes through text, which takes several times as long."""
     return [int(probabilities[i] * _SCALE + 0.5) / _SCALE for i in order]
 
 
