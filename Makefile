@@ -27,12 +27,12 @@ up: install ## start everything and keep it running until Ctrl-C
 
 # The browser's engine keeps an event loop in its process, which async views must not find: it gets a run of its own.
 test: install ## the whole test suite
-	@$(PY) -m pytest -q -n 2 --dist loadscope -m "not browser"
-	@$(PY) -m pytest -q -n 2 --dist loadscope -m browser
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not browser"
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser
 
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q -n 2 --dist loadscope -m "not slow and not browser and not realdata"
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata"
 
 lint: install ## ruff, import rules, templates
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .

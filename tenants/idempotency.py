@@ -58,7 +58,9 @@ def run(
                 # A twin request in flight holds the same unique key: this insert waits for it to commit.
                 row = IdempotentRequest.objects.create(actor=actor, key=key, path=path[:200], body_sha256=digest)
         except IntegrityError:
-            stored = IdempotentRequest.objects.get(actor=actor, key=key)
+            stored = IdempotentRequest.objects.filter(actor=actor, key=key).first()
+            if stored is None:  # a third request has just put the old row aside: begin again
+                return run(actor=actor, path=path, headers=headers, body=body, create=create)
         else:
             status, answer = create()
             IdempotentRequest.objects.filter(pk=row.pk).update(status=status, answer=answer)

@@ -88,7 +88,7 @@ def subscribe(page: Any) -> None:
     page.get_by_text("declined").first.wait_for()
     pay(page, "4242424242424242")
     page.wait_for_url("**/billing/**")
-    page.get_by_text("Your plan").wait_for()
+    page.get_by_text("Your plan", exact=True).wait_for()
 
 
 def pay(page: Any, number: str) -> None:
