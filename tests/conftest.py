@@ -32,7 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long modules first (`make` tells xdist to keep the order): no worker sits idle beside another's last journey."""
-    items.sort(key=lambda item: (not item.get_closest_marker("realdata"), not item.get_closest_marker("slow")))
+    for mark in ("slow", "realdata"):
+        long = {item.path for item in items if item.get_closest_marker(mark)}
+        items.sort(key=lambda item, long=long: item.path not in long)  # type: ignore[misc]
 
 
 @pytest.fixture(scope="session")
