@@ -14,6 +14,8 @@ from kit.errors import NotFound
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+_SHIFTS = range(LENGTH * 5 - 10, -1, -10)
 
 
 def new_id() -> uuid.UUID:
@@ -28,11 +30,7 @@ def new_id() -> uuid.UUID:
 def encode(value: uuid.UUID) -> str:
     """26 base32 characters of a UUID."""
     number = value.int
-    digits = []
-    for _ in range(LENGTH):
-        number, digit = divmod(number, 32)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def decode(text: str) -> uuid.UUID:
