@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from console import charts
+from console.figures import decimals
 from console.report_tables import Threshold, thresholds_of
 
 FEW_ROWS = 50
@@ -155,7 +155,7 @@ def _note(row: dict[str, Any]) -> str:
 
 def number(value: float, digits: int = 2) -> str:
     """A metric in the reader's format."""
-    return formats.number_format(value, decimal_pos=digits)
+    return decimals(value, digits)
 
 
 def interval(low: float, high: float) -> str:

@@ -1,8 +1,12 @@
-"""Made-up data for the style guide and the landing page's drawing: long names, nothing, one, ten million."""
+"""What is shown without an account: made-up data for the style guide (long names, nothing, one, ten million), and a
+real run for the landing page."""
 
 import datetime as dt
+import functools
+import json
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -11,8 +15,11 @@ from django.utils.translation import gettext as _
 from console import charts
 from console.code import first_call
 from console.paging import Page
+from console.reports import report_of
 from kit.clock import now
+from kit.money import NANO
 
+EXAMPLE = Path(__file__).with_name("example_report.json")
 LONG = "customer-support-escalations-with-a-sixty-character-long-name"
 LABELS = ["refund_status", "cancel_order", "change_address", "human_agent"]
 SHOWN_STATES = (
@@ -104,11 +111,20 @@ def bins() -> list[charts.Bin]:
     ]
 
 
-def landing() -> dict[str, Any]:
-    """The landing page's drawing."""
+@functools.cache
+def _example() -> dict[str, Any]:
+    return dict(json.loads(EXAMPLE.read_text(encoding="utf-8")))
+
+
+def example() -> dict[str, Any]:
+    """The landing page's report: a real run on the example data (docs/landing_report.py makes it)."""
+    data = _example()
+    report = report_of(data)
     return {
-        "matrix": charts.confusion_matrix([name.split("_")[0] for name in LABELS], COUNTS),
-        "calibration": charts.calibration_chart(bins()),
+        "report": report,
+        "rows": sum(report.n.values()),
+        "labels": len(report.classes),
+        "nano": round(data["x_price_usd"] * NANO),
     }
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.conf import settings
 from billing.services.metering import usage_rollup
 from console.csvs import safe
 from console.dataset_page import left_out
+from console.showcase import EXAMPLE
 from data.models import Dataset, DatasetVersion, File
 from kit.clock import now
 from tenants.scope import tenant_scope
@@ -250,6 +252,16 @@ def test_names_with_markup_stay_text(ada: Person) -> None:
         text = ada.browser.get(page).content.decode()
         assert "<img" not in text, page
         assert "&lt;img" in text or "jobs/new" in page or page.endswith("default/"), page
+
+
+def test_the_landing_page_shows_a_real_report_and_rounds_its_figures(client: Any) -> None:
+    text = client.get("/").content.decode()
+    data = json.loads(EXAMPLE.read_text())
+    f1, by = data["test"]["macro_f1"]["value"], data["verdict"]["better_by"]
+    assert f"{f1:.2f}" != str(f1)[:4] and f"{by:.2f}" != str(by)[:4], "figures that cutting off would show wrong"
+    assert f"Better than the baseline by {by:.2f} macro-F1" in text
+    shown = re.search(r"<dt>macro-F1</dt>\s*<dd>\s*([\d.]+)", text)
+    assert shown and shown[1] == f"{f1:.2f}"
 
 
 def test_the_reference_lists_the_public_api(client: Any) -> None:

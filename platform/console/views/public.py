@@ -58,7 +58,7 @@ def styleguide(request: HttpRequest) -> HttpResponse:
 def landing(request: HttpRequest) -> HttpResponse:
     """The first page."""
     figures = [price for price in prices.unit_prices(prices.current_book()) if price.headline]
-    context = {"samples": first_call(settings.BASE_URL), "prices": figures, **showcase.landing()}
+    context = {"samples": first_call(settings.BASE_URL), "prices": figures, "example": showcase.example()}
     return render(request, "public/landing.html", context)
 
 
