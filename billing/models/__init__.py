@@ -5,6 +5,7 @@ from billing.models.catalogue import CatalogueEntry
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.subscriptions import (
+    AllowanceChange,
     BillingCustomer,
     EntitlementOverride,
     Invoice,
@@ -16,6 +17,7 @@ from billing.models.webhooks import StripeEvent
 
 __all__ = [
     "Account",
+    "AllowanceChange",
     "BillingCustomer",
     "Budget",
     "BudgetLease",

@@ -46,6 +46,8 @@ class Budget(TenantModel):
     scope_id = models.CharField(max_length=64)
     epoch = models.BigIntegerField(default=0)
     """The last epoch opened; grows for ever."""
+    sending_until = models.DateTimeField(null=True)
+    """Until when others leave a block that is on its way to the quota server alone; null when none is."""
     alerted = models.JSONField(default=dict)
     """The last threshold announced, with the month and the limit it was one of."""
 

@@ -125,6 +125,24 @@ class TenantEntitlement(TenantModel):
         return f"{self.plan} {self.plan_version}"
 
 
+class AllowanceChange(TenantModel):
+    """From when on which plan's allowance counted. Only ever added to: a month is billed by what was in force in it,
+    not by the plan of the day it is closed."""
+
+    prefix = "alw_"
+
+    since = models.DateTimeField(default=now)
+    plan = models.CharField(max_length=40)
+    plan_version = models.PositiveIntegerField()
+    allowance_nano = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "since"], name="billing_allowance_since")]
+
+    def __str__(self) -> str:
+        return f"{self.plan} {self.plan_version} since {self.since:%Y-%m-%d %H:%M}"
+
+
 class EntitlementOverride(TenantModel):
     """A change to one tenant's limits or features, by staff or by contract, with a reason and dates."""
 

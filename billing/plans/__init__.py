@@ -4,6 +4,7 @@ A plan version is a file that never changes once published; a subscription pins 
 pure function that says what follows from subscriptions, plans and overrides.
 """
 
+from billing.plans.allowance import AllowanceFrom, allowance_of
 from billing.plans.entitlement import (
     GRACE,
     Entitlement,
@@ -17,6 +18,7 @@ from billing.plans.plan import GPU_CLASSES, Plan, PlanLimits
 __all__ = [
     "GPU_CLASSES",
     "GRACE",
+    "AllowanceFrom",
     "Entitlement",
     "OverrideFacts",
     "Plan",
@@ -24,6 +26,7 @@ __all__ = [
     "PlanError",
     "PlanLimits",
     "SubscriptionFacts",
+    "allowance_of",
     "entitlement_derive",
     "plan_book",
 ]

@@ -8,9 +8,9 @@ import datetime as dt
 from django.db.models import F, Sum
 
 from billing.ledger.lines import ALLOWANCE, BillLine, bill_lines, to_cents
-from billing.models import LedgerEntry, RatedLine
+from billing.models import AllowanceChange, InvoiceLinePush, LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
-from billing.plans import plan_book
+from billing.plans import AllowanceFrom, allowance_of, plan_book
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
 from kit.money import CENT
@@ -26,12 +26,16 @@ class InvoicePreview:
     """Usage by kind and base; the allowance, if any is used, comes last."""
     usage_nano: int
     """Before the allowance."""
+    included_nano: int
+    """What the month's plans include."""
     allowance_nano: int
-    """What the plan takes off."""
+    """What of it is used, and so taken off."""
     net_nano: int
     usage_cents: int
     subscription_cents: int
     plan: str
+    granted: bool
+    """The plan has a price, but nobody pays it: staff or a contract gave it."""
 
     @property
     def usage_lines(self) -> list[BillLine]:
@@ -54,9 +58,19 @@ class InvoicePreview:
         return self.subscription_cents + self.usage_cents
 
 
-def allowance_nano() -> int:
-    """Usage the tenant's plan includes each month."""
-    return entitlement_for(current_tenant_id()).allowance_nano
+def allowance_nano(period: dt.date | None = None) -> int:
+    """Usage that is included in a month of the scope's tenant, by the plans that were in force in it; for the running
+    month as if the plan of now goes on to its end."""
+    changes = [AllowanceFrom(row.since, row.allowance_nano) for row in AllowanceChange.objects.all()]
+    current = entitlement_for(current_tenant_id()).allowance_nano
+    before = plan_book().free.allowance_nano if changes else current
+    return allowance_of(month_of(period or now()), before=before, changes=changes)
+
+
+def carried_nano(period: dt.date) -> dict[str, int]:
+    """By line of a bill, what rounding to cents has left over until a month."""
+    rows = InvoiceLinePush.objects.filter(period__lt=period).order_by("period")
+    return dict(rows.values_list("line_key", "remainder_nano"))
 
 
 def invoice_preview() -> InvoicePreview:
@@ -68,18 +82,23 @@ def invoice_preview() -> InvoicePreview:
     open_lines = list(not_billed.filter(day__lt=bounds(period)[1].date()))
     for line in open_lines:
         line.posted_nano = line.amount_nano  # as it will be posted; not saved
-    lines = bill_lines(open_lines, period=period, allowance_nano=entitlement.allowance_nano)
+    included = allowance_nano(period)
+    lines = bill_lines(open_lines, period=period, allowance_nano=included)
     usage = sum(line.posted_nano - line.invoiced_nano for line in open_lines)
     net = sum(line.amount_nano for line in lines)
+    carried = carried_nano(period)
     return InvoicePreview(
         period=period,
         lines=lines,
         usage_nano=usage,
+        included_nano=included,
         allowance_nano=usage - net,
         net_nano=net,
-        usage_cents=sum(to_cents(line.amount_nano)[0] for line in lines),
-        subscription_cents=plan.price_cents or 0,
+        # A month whose lines come to nothing is not sent; what they carried stays for the next one.
+        usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
+        subscription_cents=(plan.price_cents or 0) if entitlement.subscription else 0,
         plan=entitlement.plan,
+        granted=not entitlement.subscription and bool(plan.price_cents),
     )
 
 

@@ -10,7 +10,7 @@ from typing import cast
 from django.db.models import Q, Sum
 
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
-from billing.periods import bounds, month_of
+from billing.periods import bounds, from_ms, month_of
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
 from billing.selectors.limits import project_limit_set, tenant_limit_set
@@ -18,6 +18,8 @@ from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
+THRESHOLDS = (50, 80, 100)
+"""Percent of a limit at which its organisation is told; the pages warn from the second on."""
 FULL = 99
 """Percent from which a limit counts as reached: what is left carries nothing useful."""
 
@@ -35,6 +37,12 @@ class BudgetState:
         """Whole percent of the limit that is spent; 100 where nothing useful fits any more."""
         share = self.spent_nano * 100 // self.cap_nano if self.cap_nano else 100
         return 100 if share >= FULL else share
+
+    @property
+    def level(self) -> str:
+        """`over` once nothing useful fits any more, `near` from the warning on, else nothing."""
+        _, near, over = THRESHOLDS
+        return "over" if self.percent >= over else "near" if self.percent >= near else ""
 
 
 def cap_nano(scope: str, scope_id: str) -> int | None:
@@ -54,7 +62,18 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     """What of a budget's month is promised: leases in full until reconciled, holds in full until they end, and what
     storage has cost."""
     leases = BudgetLease.objects.filter(budget=budget, period=period)
-    unknown = leases.exclude(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("granted_nano"))["total"] or 0
+    before = leases.filter(state=BudgetLease.State.CLOSED, blocks=0)
+    open_or_lost = leases.exclude(state=BudgetLease.State.RECONCILED).exclude(pk__in=before)
+    unknown = open_or_lost.aggregate(total=Sum("granted_nano"))["total"] or 0
+    # Calls from before the limit was set: their last events may just be arriving, so they are counted anew.
+    for epoch in before:
+        unknown += spent_nano(
+            budget.scope,
+            budget.scope_id,
+            from_ms(epoch.opened_ms),
+            from_ms((epoch.closed_ms or 0) + 1),
+            calls_only=True,
+        )
     known = leases.filter(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("spent_nano"))["total"] or 0
     holds = JobHold.objects.filter(_of(budget.scope, budget.scope_id), period=period)
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from billing.models import Budget
 from billing.periods import month_of
-from billing.selectors.budgets import BudgetState, budget_month, budget_name
+from billing.selectors.budgets import THRESHOLDS, BudgetState, budget_month, budget_name
 from kit.clock import now
 from kit.money import usd
 from tenants import audit
@@ -19,8 +19,6 @@ from tenants.models import Member, Role
 from tenants.scope import tenant_scope
 from tenants.selectors import tenant_current
 
-THRESHOLDS = (50, 80, 100)
-"""Percent of the limit."""
 TOLD = (Role.OWNER, Role.ADMIN, Role.BILLING)
 
 

@@ -5,36 +5,41 @@ All functions run in the tenant's scope.
 
 import datetime as dt
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from billing.models import EntitlementOverride, TenantEntitlement
+from billing.models import AllowanceChange, EntitlementOverride, TenantEntitlement
 from billing.plans import Entitlement, plan_book
+from billing.selectors.budgets import budget_name
 from billing.selectors.subscriptions import entitlement_now, plan_named
+from billing.services.effects import NEWS as NEWS
+from billing.services.effects import limits_changed
 from billing.services.locks import money_lock
-from kit import redis
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
-
-NEWS = "news:entitlements"
-"""Redis channel; the message is the tenant's id."""
 
 
 def entitlement_refresh() -> Entitlement:
     """Derive again from what the mirrors and overrides say now; tell everybody when it changed."""
     tenant_id = current_tenant_id()
     money_lock(tenant_id)
-    derived = entitlement_now()
+    derived, spends = entitlement_now(), ""
     values = _columns(derived)
     row = TenantEntitlement.objects.first()
     if row is None:
         TenantEntitlement.objects.create(**values)
+        spends = budget_name("tenant", tenant_id.hex)
+        _note_allowance(None, derived)
     elif any(getattr(row, name) != value for name, value in values.items()):
         before = {"plan": row.plan, "plan_version": row.plan_version, "standing": row.standing}
+        _note_allowance(row, derived)
+        if row.limits.get("monthly_spend_nano") != derived.limits.monthly_spend_nano:
+            spends = budget_name("tenant", tenant_id.hex)
         for name, value in values.items():
             setattr(row, name, value)
         row.version += 1
@@ -45,8 +50,23 @@ def entitlement_refresh() -> Entitlement:
             audit.record(action="plan.changed", target=row, before=before, after=after)
     else:
         return derived
-    transaction.on_commit(lambda: redis.publish(NEWS, str(tenant_id)))
+    transaction.on_commit(partial(limits_changed, tenant_id, spends))
     return derived
+
+
+def _note_allowance(row: TenantEntitlement | None, derived: Entitlement) -> None:
+    """Keep what was included until now and what is from now on, for the bill of this month."""
+    was = (row.plan, row.plan_version, row.allowance["usage_nano"]) if row is not None else None
+    became = (derived.plan, derived.plan_version, derived.allowance_nano)
+    if was == became:
+        return
+    if row is not None and was is not None and not AllowanceChange.objects.exists():  # older than this record
+        _allowance_from(row.derived_at, *was)
+    _allowance_from(now(), *became)
+
+
+def _allowance_from(since: dt.datetime, plan: str, version: int, nano: int) -> None:
+    AllowanceChange.objects.create(since=since, plan=plan, plan_version=version, allowance_nano=nano)
 
 
 def _columns(derived: Entitlement) -> dict[str, Any]:

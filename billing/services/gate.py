@@ -25,7 +25,7 @@ from django.db import close_old_connections, connections
 from billing.metering import PostgresSink, Shipper, SpoolWriter
 from billing.prices import price_books
 from billing.quotas import Limit, QuotaGate, QuotaStore
-from billing.services.leases import lease_refill, lease_return
+from billing.services.leases import EVERYTHING, lease_refill, lease_return
 from kit.metrics import Gauge
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 EXHAUSTED_SECONDS = 1.0
 """How long an empty budget is not asked for again: refused calls must not become database queries."""
 CLOSE_SECONDS = 5.0
-EVERYTHING = 10**15
 
 CAUGHT_UP = Gauge("billing_usage_shipped_until", "Unix time up to which this process's usage events are in PostgreSQL")
 

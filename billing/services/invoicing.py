@@ -14,6 +14,7 @@ from billing.errors import PaymentsAway, StripeRefused
 from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush, PeriodClose
 from billing.periods import bounds
+from billing.selectors.bills import carried_nano
 from billing.selectors.subscriptions import customer_current, subscription_current
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
@@ -73,8 +74,7 @@ def _note(period: dt.date, line: Line) -> None:
     """Write a line down with its cents, unless it already stands."""
     if InvoiceLinePush.objects.filter(period=period, line_key=line.key).exists():
         return
-    earlier = InvoiceLinePush.objects.filter(period__lt=period, line_key=line.key).order_by("-period").first()
-    whole, left = to_cents(line.amount_nano, earlier.remainder_nano if earlier is not None else 0)
+    whole, left = to_cents(line.amount_nano, carried_nano(period).get(line.key, 0))
     InvoiceLinePush.objects.create(
         period=period,
         line_key=line.key,

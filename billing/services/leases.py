@@ -2,6 +2,7 @@
 
 The order is the safety: (1) under the budget's lock, debit the block and commit; (2) send it, once. A crash or a lost
 answer between the two leaves money promised that nobody can spend: too little is admitted for a while, never too much.
+While a block is on its way, others who want one of the same budget wait for it: the server cannot tell them yet.
 A quota server that lost its state, restarted or entered a new month holds no living lease; the open epoch is closed
 and counts in full until, a day later, the events it really carried are known (`lease_reconcile`).
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import enum
 import logging
+import time
 import uuid
 
 from django.db import connection
@@ -18,7 +21,7 @@ from django.db.models import F, Max
 
 from billing.models import Budget, BudgetLease
 from billing.periods import bounds, from_ms, month_of, to_ms
-from billing.quotas import QuotaStore, QuotaUnavailable
+from billing.quotas import QuotaStore
 from billing.quotas.store import LeaseState
 from billing.selectors.budgets import budget_name, cap_nano, promised_nano, spent_nano
 from billing.services.sweeps import for_each
@@ -34,7 +37,12 @@ BLOCK_SHARE = 100
 BLOCK_MOST = 2 * NANO
 """… and at most two dollars, unless one call needs more."""
 TRIES = 3
-"""Two refills of one budget may overtake each other on their way; the refused one tries again with a new block."""
+"""A block may be refused (the server restarted since it was decided on): then another is tried."""
+SENDING = dt.timedelta(seconds=3)
+"""Blocks of one budget go out one at a time; longer than this none is on its way, whatever became of its sender."""
+WAIT_SECONDS = 0.02
+EVERYTHING = 10**15
+"""More nano-USD than any lease holds."""
 QUIET = dt.timedelta(hours=24)
 """After this long every event of a closed epoch has been shipped; the gateways' files are replayed at their start."""
 
@@ -49,6 +57,16 @@ class _Block:
     nano: int
     ends_ms: int
     low_nano: int
+    until: dt.datetime
+
+
+class _Turn(enum.Enum):
+    """How one attempt at a refill ended."""
+
+    THERE = enum.auto()
+    EMPTY = enum.auto()
+    REFUSED = enum.auto()
+    WAIT = enum.auto()
 
 
 def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_id: str, name: str, wanted: int) -> bool:
@@ -63,21 +81,30 @@ def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_i
         budget, _ = Budget.objects.get_or_create(
             tenant_id=tenant_id, name=name, defaults={"scope": scope, "scope_id": scope_id}
         )
-    for _ in range(TRIES):
-        there = _refill_once(store, budget.pk, tenant_id, name, wanted)
-        if there is not None:
-            return there
+    refused = 0
+    while refused < TRIES:
+        turn = _refill_once(store, budget.pk, tenant_id, name, wanted)
+        if turn is _Turn.WAIT:
+            time.sleep(WAIT_SECONDS)
+        elif turn is _Turn.REFUSED:
+            refused += 1
+        else:
+            return turn is _Turn.THERE
     return False
 
 
-def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, name: str, wanted: int) -> bool | None:
-    """One block, or none needed; None when the server refused it (a later block overtook it, or it just restarted)."""
+def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, name: str, wanted: int) -> _Turn:
+    """One block, or none needed, or one of somebody else to wait for."""
     with tenant_scope(tenant_id):
         budget = Budget.objects.select_for_update().get(pk=budget_id)
+        if _sending(budget):
+            return _Turn.WAIT
         state, server_ms = store.lease_state(tenant_id, name)
         block = _debit(budget, state, server_ms, wanted)
     if block is None:
-        return state is not None and state.alive and state.available >= wanted
+        enough = state is not None and state.alive and state.available >= wanted
+        return _Turn.THERE if enough else _Turn.EMPTY
+    taken: bool | None = None
     try:
         taken, server_ms = store.grant(
             tenant_id,
@@ -88,29 +115,29 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
             ends_ms=block.ends_ms,
             low_nano=block.low_nano,
         )
-    except QuotaUnavailable:
-        REFILLS.labels("unknown").inc()
-        raise
-    if not taken:
-        # Refused for certain, so it never was spendable: the debit can be undone.
-        with tenant_scope(tenant_id):
-            BudgetLease.objects.filter(pk=block.lease_id).update(granted_nano=F("granted_nano") - block.nano)
-        REFILLS.labels("refused").inc()
-        return None
-    if block.number == 1:
-        _opened(tenant_id, block.lease_id, server_ms)
-    REFILLS.labels("taken").inc()
-    return True
+    finally:
+        REFILLS.labels({True: "taken", False: "refused", None: "unknown"}[taken]).inc()
+        _sent(tenant_id, budget_id, block, taken=taken, server_ms=server_ms)
+    return _Turn.THERE if taken else _Turn.REFUSED
 
 
-def _opened(tenant_id: uuid.UUID, lease_id: uuid.UUID, server_ms: int) -> None:
-    """An epoch begins, and the one before ends, when the server took the opening block, not when we decided on it."""
+def _sending(budget: Budget) -> bool:
+    return budget.sending_until is not None and budget.sending_until > now()
+
+
+def _sent(tenant_id: uuid.UUID, budget_id: uuid.UUID, block: _Block, *, taken: bool | None, server_ms: int) -> None:
+    """Write down what became of a block (None: nobody knows, so it counts), and let the next one go."""
     with tenant_scope(tenant_id):
-        lease = BudgetLease.objects.get(pk=lease_id)
-        BudgetLease.objects.filter(pk=lease_id).update(opened_ms=server_ms)
-        BudgetLease.objects.filter(
-            budget_id=lease.budget_id, epoch=lease.epoch - 1, state=BudgetLease.State.CLOSED
-        ).update(closed_ms=server_ms)
+        Budget.objects.filter(pk=budget_id, sending_until=block.until).update(sending_until=None)
+        lease = BudgetLease.objects.filter(pk=block.lease_id)
+        if taken is False:  # for certain, so it never was spendable: the debit can be undone
+            lease.update(granted_nano=F("granted_nano") - block.nano)
+        elif taken and block.number == 1:
+            # An epoch begins, and the one before ends, when the server took the opening block, not when we decided.
+            lease.update(opened_ms=server_ms)
+            BudgetLease.objects.filter(
+                budget_id=budget_id, epoch=block.epoch - 1, state=BudgetLease.State.CLOSED
+            ).update(closed_ms=server_ms)
 
 
 def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int) -> _Block | None:
@@ -138,7 +165,9 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
     lease.granted_nano += nano
     lease.updated_at = now()
     lease.save(update_fields=["blocks", "granted_nano", "updated_at"])
-    return _Block(lease.pk, lease.epoch, lease.blocks, nano, to_ms(bounds(period)[1]), usual // 4)
+    budget.sending_until = now() + SENDING
+    budget.save(update_fields=["sending_until"])
+    return _Block(lease.pk, lease.epoch, lease.blocks, nano, to_ms(bounds(period)[1]), usual // 4, budget.sending_until)
 
 
 def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most: int) -> int:
@@ -157,13 +186,27 @@ def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most:
     return taken or 0
 
 
+def lease_recall(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
+    """Take back what nobody holds of a budget whose limit changed; nano-USD. Blocks measured by the old limit may be
+    large beside the new one; the gateways ask for new ones."""
+    while _on_its_way(tenant_id, name):  # it was debited under the old limit
+        time.sleep(WAIT_SECONDS)
+    return lease_return(store=store, tenant_id=tenant_id, name=name, at_most=EVERYTHING)
+
+
+def _on_its_way(tenant_id: uuid.UUID, name: str) -> bool:
+    with tenant_scope(tenant_id):
+        budget = Budget.objects.filter(name=name).first()
+        return budget is not None and _sending(budget)
+
+
 def lease_trim(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
-    """Take back what a budget promised beyond a limit that was lowered since, as far as nobody holds it; nano-USD."""
+    """Recall a budget's lease where it promised more than a limit that was lowered since; nano-USD."""
     with tenant_scope(tenant_id):
         budget = Budget.objects.filter(name=name).first()
         cap = cap_nano(budget.scope, budget.scope_id) if budget is not None else None
         over = promised_nano(budget, month_of(now())) - cap if budget is not None and cap is not None else 0
-    return lease_return(store=store, tenant_id=tenant_id, name=name, at_most=over) if over > 0 else 0
+    return lease_recall(store=store, tenant_id=tenant_id, name=name) if over > 0 else 0
 
 
 def budget_begin(*, scope: str, scope_id: str) -> None:

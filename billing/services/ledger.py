@@ -10,12 +10,13 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import TruncMonth
 
 from billing.errors import LedgerError, PeriodOpen
 from billing.ledger.lines import BillLine, bill_lines
 from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
-from billing.selectors.subscriptions import entitlement_for
+from billing.selectors import bills
 from billing.services.alerts import budget_alert
 from billing.services.sweeps import for_each
 from kit.clock import now
@@ -101,16 +102,17 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
     """Close a month that has ended and return its bill; closing again returns the same bill.
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
-    exact nano-USD; the allowance (the plan's, unless told) is taken off as far as it is used.
+    exact nano-USD; the allowance (that of the plans in force in the month, unless told) is taken off as far as it is
+    used.
     """
     period = month_of(period)
     if next_month(period) > now().date():
         raise PeriodOpen(f"The billing month {period:%Y-%m} has not ended.")
-    if allowance_nano is None:
-        allowance_nano = entitlement_for(tenant_id).allowance_nano
     lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
         _lock_money(tenant_id)
+        if allowance_nano is None:
+            allowance_nano = bills.allowance_nano(period)
         done = PeriodClose.objects.filter(period=period).first()
         if done is not None:
             return ClosedPeriod(done, [BillLine(**line) for line in done.lines], fresh=False)
@@ -144,16 +146,22 @@ CLOSE_AFTER = dt.timedelta(hours=6)
 
 
 def periods_close_all() -> int:
-    """Close the month before this one for every tenant with unbilled usage of it; how many months."""
+    """Close every month that has ended and has unbilled usage, oldest first; how many.
+
+    A month missed while nothing ran is closed by itself, with its own allowance. What came late to a closed month goes
+    onto the bill of the last one.
+    """
     moment = now()
-    period = month_of(month_of(moment) - dt.timedelta(days=1))
-    if moment < bounds(period)[1] + CLOSE_AFTER:
+    last = month_of(month_of(moment) - dt.timedelta(days=1))
+    if moment < bounds(last)[1] + CLOSE_AFTER:
         return 0
     with ops_scope("find months to close"):
-        unbilled = RatedLine.ops.filter(day__lt=bounds(period)[1].date()).exclude(amount_nano=F("invoiced_nano"))
-        done = PeriodClose.ops.filter(period=period).values("tenant_id")
-        tenants = list(unbilled.exclude(tenant_id__in=done).order_by().values_list("tenant_id", flat=True).distinct())
-    return for_each("period_close", tenants, lambda t: int(period_close(tenant_id=t, period=period).fresh))
+        unbilled = RatedLine.ops.filter(day__lt=bounds(last)[1].date()).exclude(amount_nano=F("invoiced_nano"))
+        months = set(unbilled.order_by().values_list("tenant_id", TruncMonth("day")).distinct())
+        done = set(PeriodClose.ops.filter(period__lte=last).values_list("tenant_id", "period"))
+    due = {(tenant_id, last if (tenant_id, month) in done else month) for tenant_id, month in months} - done
+    ordered = sorted(due, key=lambda one: (one[1], one[0]))
+    return for_each("period_close", ordered, lambda one: int(period_close(tenant_id=one[0], period=one[1]).fresh))
 
 
 def _lock_money(tenant_id: uuid.UUID) -> None:

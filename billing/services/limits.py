@@ -7,7 +7,6 @@ that is lowered takes unspent money back from the quota server, so that the new 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,13 +15,10 @@ from django.db import transaction
 
 from billing.models import Budget, ProjectLimits, SpendLimit
 from billing.plans import plan_book
-from billing.quotas import QuotaUnavailable
 from billing.selectors.budgets import budget_name
 from billing.selectors.subscriptions import entitlement_for
-from billing.services.entitlements import NEWS
-from billing.services.leases import budget_begin, budget_end, lease_trim
-from billing.services.stores import quota_store
-from kit import redis
+from billing.services.effects import limits_changed
+from billing.services.leases import budget_begin, budget_end
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.money import usd
@@ -30,8 +26,6 @@ from tenants import audit
 from tenants.models import Project
 from tenants.scope import current_tenant_id
 from tenants.services.organisations import tenant_turn
-
-logger = logging.getLogger(__name__)
 
 NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano")
 _SAID = {
@@ -109,12 +103,4 @@ def _budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None
         budget_begin(scope=scope, scope_id=scope_id.hex)
     elif had and not has:
         budget_end(scope=scope, scope_id=scope_id.hex)
-    transaction.on_commit(partial(_take_effect, tenant_id, name))
-
-
-def _take_effect(tenant_id: UUID, name: str) -> None:
-    redis.publish(NEWS, str(tenant_id))
-    try:
-        lease_trim(store=quota_store(), tenant_id=tenant_id, name=name)
-    except QuotaUnavailable:
-        logger.warning("the lease of %s is trimmed by the next sweep: the quota server does not answer", name)
+    transaction.on_commit(partial(limits_changed, tenant_id, name))

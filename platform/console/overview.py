@@ -31,8 +31,6 @@ DAYS = 30
 MOST_KEYS = 200
 ANSWERS = ("decisions", "classify", "embeddings")
 """Kinds of usage that are answers of a model."""
-WARN_PERCENT = 80
-"""Of the spend limit; from here on the pages say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +172,11 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
 
 
 def spend_need(view: "ConsoleView", budget: budgets.BudgetState | None) -> list[Need]:
-    """A word from 80 % of the spend limit on."""
-    if budget is None or budget.percent < WARN_PERCENT:
+    """A word once the spend limit is near or reached."""
+    if budget is None or not budget.level:
         return []
     href = view.org_path("billing") if view.can("billing.read") else view.org_path("usage")
-    if budget.percent >= 100:
+    if budget.level == "over":
         detail = _("Calls and jobs that cost money are refused until the month ends or the limit is raised.")
         return [Need(_("The monthly spend limit is reached"), detail, href, "danger")]
     text = _("%(percent)s%% of the monthly spend limit is used") % {"percent": budget.percent}

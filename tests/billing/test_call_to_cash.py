@@ -6,7 +6,7 @@ import datetime as dt
 
 from django.core.management import call_command
 
-from billing.models import BillingCustomer, Invoice, Subscription
+from billing.models import AllowanceChange, BillingCustomer, Invoice, Subscription
 from billing.selectors.bills import balances
 from billing.services.invoicing import invoice_lines_push
 from billing.services.ledger import period_close
@@ -36,6 +36,8 @@ def test_a_month_from_calls_to_cash_adds_up_to_the_nano(cast: Cast, stripe_house
     buy(cast.owner, stripe_house)
     assert book(cast) == {"cash": 2_900 * CENT, "subscription_revenue": -2_900 * CENT}
 
+    with tenant_scope(tenant_id):  # as if it had been bought before October
+        AllowanceChange.objects.update(since=dt.datetime(2026, 9, 1, tzinfo=dt.UTC))
     used = 23 * NANO + 456_780
     store_events(
         [call(tenant_id, 1, cost=20 * NANO, at=MID_OCTOBER), call(tenant_id, 2, cost=used - 20 * NANO, at=MID_OCTOBER)]

@@ -12,11 +12,11 @@ from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.models import BudgetLease, UsageDispute
+from billing.models import Budget, BudgetLease, UsageDispute
 from billing.periods import from_ms
 from billing.quotas import CompiledLimits, Limit, QuotaStore, QuotaUnavailable
 from billing.services import leases
-from billing.services.leases import lease_reconcile, lease_refill, lease_refill_all, lease_return
+from billing.services.leases import lease_recall, lease_reconcile, lease_refill, lease_refill_all, lease_return
 from billing.services.reservations import disputes_close, reservations_sweep
 from kit.clock import now
 from tenants.scope import tenant_scope
@@ -142,7 +142,6 @@ def test_keepers_at_work_at_the_same_time_never_promise_more_than_the_cap(
 ) -> None:
     tenant_id = cast.owner.tenant.id
     limits = entitle(tenant_id, spend_nano=CAP)
-    refill(store, tenant_id)  # keepers that open the first lease at the same instant lose each other's first block
     admitted: list[int] = []
 
     def work() -> None:
@@ -158,6 +157,28 @@ def test_keepers_at_work_at_the_same_time_never_promise_more_than_the_cap(
         thread.join()
     assert promised(tenant_id) <= CAP
     assert CAP - 4 * 1_000 <= sum(admitted) <= CAP
+    with tenant_scope(tenant_id):
+        assert BudgetLease.objects.count() == 1, "keepers that open the first lease at once share it"
+
+
+def test_a_keeper_that_died_while_sending_holds_nobody_up_for_long(store: QuotaStore, cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    limits = entitle(tenant_id, spend_nano=CAP)
+    refill(store, tenant_id)
+    with tenant_scope(tenant_id):
+        Budget.objects.update(sending_until=now() + dt.timedelta(milliseconds=200))
+    assert spend_all(store, limits, tenant_id, 1_000) == CAP
+
+
+def test_a_changed_limit_leaves_no_large_block_to_lose(server: QuotaServer, store: QuotaStore, cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=100 * CAP)
+    refill(store, tenant_id)
+    limits = entitle(tenant_id, spend_nano=CAP)
+    assert lease_recall(store=store, tenant_id=tenant_id, name="t:s") == CAP
+    refill(store, tenant_id)
+    server.command("FLUSHALL")
+    assert spend_all(store, limits, tenant_id, 1_000) == CAP - BLOCK
 
 
 def test_a_refill_inside_a_transaction_is_a_bug(store: QuotaStore, cast: Cast) -> None:

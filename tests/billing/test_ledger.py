@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from billing.errors import LedgerError, PeriodOpen
 from billing.ledger.lines import to_cents
-from billing.models import Account, LedgerEntry, LedgerTransaction, RatedLine
+from billing.models import Account, LedgerEntry, LedgerTransaction, RatedLine, TenantEntitlement
 from billing.selectors.bills import balances, invoice_preview
 from billing.services.ledger import ledger_post, lines_post, period_close
 from billing.services.metering import usage_rollup
@@ -107,6 +107,8 @@ def test_the_preview_is_the_bill_the_month_would_get_now(cast: Cast) -> None:
     entitle(tenant_id, spend_nano=10**12, allowance_nano=2_000_000)
     use(tenant_id, 1, 30_000_000, at=now())
     with tenant_scope(tenant_id):
+        assert invoice_preview().subscription_cents == 0, "a plan that was given is on no invoice"
+        TenantEntitlement.objects.update(subscription="sub_1")
         preview = invoice_preview()
     assert (preview.usage_nano, preview.allowance_nano, preview.net_nano) == (30_000_000, 2_000_000, 28_000_000)
     assert preview.usage_cents == 3

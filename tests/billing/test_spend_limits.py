@@ -21,12 +21,14 @@ from billing.selectors.budgets import budget_month, budget_name
 from billing.selectors.invariants import findings
 from billing.selectors.limits import plan_limit_set, project_limit_set, spend_limit, tenant_limit_set
 from billing.services.alerts import budget_alert
+from billing.services.entitlements import override_revoke, override_set
 from billing.services.jobs import job_reserve
 from billing.services.leases import lease_reconcile, lease_refill
 from billing.services.limits import project_limits_set, spend_limit_set
 from billing.services.stores import quota_store
 from kit.clock import now
 from kit.errors import BadRequest
+from kit.money import NANO
 from tenants.models import AuditEvent, Project
 from tenants.scope import tenant_scope
 from tests.billing.money import call, entitle, store_events
@@ -147,13 +149,28 @@ def test_a_projects_limit_counts_what_the_month_had_cost_before_it(cast: Cast) -
         state = budget_month(project_id=project.id)
     assert state is not None
     assert (state.cap_nano, state.promised_nano, state.spent_nano, state.percent) == (100_000, 60_000, 60_000, 60)
-    assert spend(ada, 10_000) == 40_000
-    store_events([call(tenant_id, 10, cost=4_000, at=start, **here)])  # a late one, from before
+    assert spend(ada, 10_000, 20_000) == 20_000
+    store_events([call(tenant_id, 10, cost=4_000, at=start, **here)])  # a late one, from before, counts at once
+    with tenant_scope(tenant_id):
+        state = budget_month(project_id=project.id)
+    assert state is not None and state.promised_nano >= 84_000
+    assert spend(ada, 1_000) == 16_000
     lease_reconcile(quiet=-dt.timedelta(seconds=1))
     with tenant_scope(tenant_id):
         first = BudgetLease.objects.get(budget__name=budget_name("project", project.id.hex), blocks=0)
         assert (first.state, first.granted_nano, first.spent_nano) == ("reconciled", 64_000, 64_000)
     assert list(findings([tenant_id])) == []
+
+
+def test_a_plan_that_shrinks_takes_its_unspent_blocks_along(cast: Cast) -> None:
+    ada = cast.owner
+    with tenant_scope(ada.tenant.id):
+        given = override_set(plan="team", reason="a trial", created_by="tests")
+    assert spend(ada, NANO, 2 * NANO) == 2 * NANO
+    with tenant_scope(ada.tenant.id):
+        override_revoke(override_id=given.pk, reason="it is over")
+        assert tenant_limit_set().spend_nano == 2 * NANO, "the free plan's limit, which is reached"
+    assert spend(ada, 1_000) == 0
 
 
 def test_a_limit_lifted_and_set_again_forgets_nothing(cast: Cast) -> None:

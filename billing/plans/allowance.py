@@ -1,0 +1,33 @@
+"""What of a month's usage is included, when the plan changed within it. Pure; exact nano-USD."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Iterable
+
+from billing.periods import bounds
+
+_SECOND = dt.timedelta(seconds=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AllowanceFrom:
+    """From this moment on, a plan included so much usage a month."""
+
+    since: dt.datetime
+    nano: int
+
+
+def allowance_of(period: dt.date, *, before: int, changes: Iterable[AllowanceFrom]) -> int:
+    """Each plan's allowance by the share of the month it was in force, as its price is prorated; `before` held until
+    the first change. A month of one plan includes that plan's allowance, to the nano."""
+    start, end = bounds(period)
+    total, moment, nano = 0, start, before
+    for change in sorted(changes, key=lambda one: one.since):
+        until = min(max(change.since, start), end)
+        total += nano * ((until - moment) // _SECOND)
+        moment += (until - moment) // _SECOND * _SECOND
+        nano = change.nano
+    total += nano * ((end - moment) // _SECOND)
+    return total // ((end - start) // _SECOND)

@@ -1,0 +1,27 @@
+"""What follows a change of limits: every process hears of it, and money promised under the old ones is taken back."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from billing.quotas import QuotaUnavailable
+from billing.services.leases import lease_recall
+from billing.services.stores import quota_store
+from kit import redis
+
+logger = logging.getLogger(__name__)
+
+NEWS = "news:entitlements"
+"""Redis channel; the message is the tenant's id."""
+
+
+def limits_changed(tenant_id: UUID, name: str = "") -> None:
+    """After the commit: tell everybody, and recall what is unspent of the budget called `name`, if one changed."""
+    redis.publish(NEWS, str(tenant_id))
+    if not name:
+        return
+    try:
+        lease_recall(store=quota_store(), tenant_id=tenant_id, name=name)
+    except QuotaUnavailable:
+        logger.warning("the lease of %s is trimmed by the next sweep: the quota server does not answer", name)
