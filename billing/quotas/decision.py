@@ -134,7 +134,7 @@ _WHOSE = {"tenant": "organization", "project": "project", "key": "API key", "mod
 _RAISE = {
     "tenant": "Raise the limit under Billing",
     "project": "Raise the limit under Settings, Projects",
-    "key": "Use a key with a higher limit",
+    "key": "Raise the limit under API keys",
     "model": "Raise the limit",
 }
 _NO_RETRY = (b"x-should-retry", b"false")

@@ -1,4 +1,4 @@
-"""Limits an organisation sets for itself and its projects, below what its plan allows.
+"""Limits an organisation sets for itself, its projects and its keys, below what its plan allows.
 
 They hold at the gateways within seconds (news over Redis, and a re-read every 30 s in case it is lost). A spend limit
 that is lowered takes unspent money back from the quota server, so that the new one holds as exactly as the old.
@@ -23,8 +23,9 @@ from kit.clock import now
 from kit.errors import BadRequest
 from kit.money import usd
 from tenants import audit
-from tenants.models import Project
+from tenants.models import ApiKey, Project
 from tenants.scope import current_tenant_id
+from tenants.services.keys import key_change
 from tenants.services.organisations import tenant_turn
 
 NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano")
@@ -41,7 +42,7 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     Values are whole numbers from 0 (money in nano-USD). BadRequest for an unknown name, a value no limit can have, or
     more than the plan allows.
     """
-    _check(limits)
+    limits_check(limits)
     tenant_turn()
     row = ProjectLimits.objects.filter(project=project).first()
     before = row.limits if row is not None else {}
@@ -56,6 +57,21 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     return row
 
 
+def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:
+    """Rename a key and replace its own limits, in its tenant's scope; an empty mapping lifts them.
+
+    BadRequest as for a project's. A spend limit counts what the key's calls have cost this month.
+    """
+    limits_check(limits)
+    tenant_turn()
+    had, has = "monthly_spend_nano" in key.limits, "monthly_spend_nano" in limits
+    changed = key.limits.get("monthly_spend_nano") != limits.get("monthly_spend_nano")
+    key_change(key=key, name=name, limits=limits)
+    if changed:
+        _budget_changed("key", key.pk, had=had, has=has)
+    return key
+
+
 def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
     """Set what the organisation allows itself to spend in a calendar month (UTC); None lifts it to the plan's limit.
 
@@ -63,7 +79,7 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
     refused until the month ends.
     """
     if monthly_nano is not None:
-        _check({"monthly_spend_nano": monthly_nano})
+        limits_check({"monthly_spend_nano": monthly_nano})
     tenant_turn()
     row = SpendLimit.objects.first() or SpendLimit(tenant_id=current_tenant_id())
     before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
@@ -79,7 +95,8 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
     return row
 
 
-def _check(limits: dict[str, Any]) -> None:
+def limits_check(limits: dict[str, Any]) -> None:
+    """BadRequest unless each is a limit that can be and is not above the plan's: such a number would not hold."""
     entitlement = entitlement_for(current_tenant_id())
     allowed = dataclasses.asdict(entitlement.limits)
     plan = plan_book().get(entitlement.plan, entitlement.plan_version).name

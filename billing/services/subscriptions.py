@@ -145,13 +145,15 @@ def plan_change(*, plan: str) -> Entitlement:
 
 
 def plan_preview(*, plan: str) -> Json:
-    """What moving to another plan would charge now: {"total", "currency", "lines"}, cents."""
+    """What moving to another plan would charge now, or credit to the next invoices: {"total", "credit", "currency",
+    "lines"}, cents."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted)
     price = price_ensure(plan=wanted)
     found = stripe_port().change_preview(current.stripe_id, item_id=_item(current), price_id=price.price_id)
     return {
         "total": found["amount_due"],
+        "credit": max(0, -found["total"]),
         "currency": found["currency"],
         "lines": [line_view(line) for line in found["lines"]["data"]],
         "at": now(),

@@ -1,11 +1,15 @@
 """Form fields the console needs and Django lacks."""
 
+import re
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from kit.money import NANO, parse_usd
+
+AMOUNT = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?", re.ASCII)
+"""Commas stand between thousands and nowhere else: 12,50 may mean 12.50, and must not become 1250."""
 
 
 class UsdField(forms.CharField):
@@ -18,11 +22,13 @@ class UsdField(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         """Nano-USD of the text; exact."""
-        text = super().clean(value).strip().removeprefix("$").replace(",", "")
+        text = super().clean(value).strip().removeprefix("$")
         if not text:
             return None
         try:
-            return parse_usd(text)
+            if AMOUNT.fullmatch(text) is None:
+                raise ValueError("not an amount")
+            return parse_usd(text.replace(",", ""))
         except ValueError as error:
             raise forms.ValidationError(self.error_messages["usd"], code="usd") from error
 

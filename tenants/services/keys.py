@@ -88,6 +88,20 @@ def key_rotate(*, key: ApiKey, overlap: dt.timedelta, by: User | None = None) ->
     return fresh, plaintext
 
 
+def key_change(*, key: ApiKey, name: str, limits: dict[str, int]) -> ApiKey:
+    """Another name and other limits for an open key; what it may do stays. BadRequest for a closed one."""
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
+        raise BadRequest("This key is closed. Nothing about it can change.")
+    before = {"name": key.name, "limits": key.limits}
+    key.name, key.limits = clean_name(name), _limits(limits)
+    after = {"name": key.name, "limits": key.limits}
+    if before != after:
+        key.save(update_fields=["name", "limits"])
+        audit.record(action="key.changed", target=key, before=before, after=after)
+        _announce(key)
+    return key
+
+
 def key_revoke(*, key: ApiKey) -> ApiKey:
     """Close a key for good, everywhere within seconds. Doing it twice changes nothing."""
     if key.revoked_at is None:

@@ -1,6 +1,7 @@
 """Subscribing, changing and leaving a plan, against the emulator with the real client."""
 
 import datetime as dt
+import re
 
 import pytest
 from django.test import override_settings
@@ -93,6 +94,24 @@ def test_a_subscribed_tenant_changes_its_plan_instead_of_buying_again(cast: Cast
         assert Invoice.objects.count() == 2
         with pytest.raises(PlanNotSold, match="already is on"):
             plan_change(plan="team")
+
+
+def test_the_page_before_a_change_says_what_it_charges_and_what_it_brings(cast: Cast, stripe_house: Emulator) -> None:
+    buy(cast.owner, stripe_house)
+    page, ada = f"{cast.owner.home}/billing/plan", cast.owner.browser
+    assert f"{page}?plan=team" in ada.get(f"{cast.owner.home}/billing/").content.decode()
+    with tenant_scope(cast.owner.tenant.id):
+        charge = plan_preview(plan="team")["total"]
+    words = " ".join(ada.get(f"{page}?plan=team").content.decode().split())
+    assert re.search(rf"${charge / 100:.2f}|\$169\.\d\d|\$170\.00", words), "to the minute"
+    assert "Credited to the next invoices" not in words and "Charged now, before tax" in words
+    assert ada.get(f"{page}?plan=developer").status_code == 409, "the plan it is on"
+    assert ada.get(f"{page}?plan=gold").status_code == 400
+    assert cast.teammate.browser.get(f"{page}?plan=team").status_code == 403
+    assert ada.post(page, {"action": "change", "plan": "team"}).status_code == 302
+    assert entitlement_for(cast.owner.tenant.id).plan == "team"
+    back = " ".join(ada.get(f"{page}?plan=developer").content.decode().split())
+    assert "Credited to the next invoices" in back
 
 
 def test_a_refused_upgrade_keeps_the_plan(cast: Cast, stripe_house: Emulator) -> None:

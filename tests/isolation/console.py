@@ -61,7 +61,7 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}billing/": SHOWN,
     f"{HOME}billing/checkout": Policy("page", success={"GET": 405}),  # POST leads to Stripe; tested there
     f"{HOME}billing/portal": Policy("page", success={"GET": 405}),
-    f"{HOME}billing/plan": Policy("page", success={"GET": 405, "POST": 422}),
+    f"{HOME}billing/plan": Policy("page", success={"GET": 400, "POST": 422}),  # with a plan it asks Stripe
     f"{HOME}billing/limit": Policy(
         "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"monthly_spend": "1"}}
     ),

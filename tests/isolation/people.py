@@ -106,6 +106,9 @@ POLICIES: dict[str, Policy] = {
         bodies={"POST": lambda ids: {"name": "new", "access": "all", "expires": "never", "once": "a"}},
     ),
     f"{KEYS}/<str:key>": Policy("page", success={"GET": 200}, make=_key),
+    f"{KEYS}/<str:key>/change": Policy(
+        "page", success={"GET": 200, "POST": 302}, make=_key, bodies={"POST": lambda ids: {"name": "renamed"}}
+    ),
     f"{KEYS}/<str:key>/rotate": Policy(
         "page",
         success={"GET": 200, "POST": 200},

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
+from billing.services.limits import limits_check
 from console.code import Sample, first_call
 from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, scopes_of
@@ -45,10 +46,36 @@ OVERLAPS = (
 SOON = dt.timedelta(days=7)
 
 
-class KeyForm(forms.Form):
-    """A new key."""
+class LimitsForm(forms.Form):
+    """A key's name and its own limits; an empty field has none."""
 
     name = forms.CharField(label=_("Name"), max_length=100, help_text=_("Where it is used, for example support-bot."))
+    requests_per_minute = forms.IntegerField(
+        label=_("Requests per minute"), required=False, min_value=1, max_value=10**9
+    )
+    tokens_per_minute = forms.IntegerField(label=_("Tokens per minute"), required=False, min_value=1, max_value=10**12)
+    monthly_spend = UsdField(label=_("Spend per month, USD"))
+    api_names = {"monthly_spend_nano": "monthly_spend"}
+
+    @property
+    def detailed(self) -> bool:
+        """Whether a folded part with the limits must be open: something in it is wrong."""
+        return any(name in self.errors for name in ("requests_per_minute", "tokens_per_minute", "monthly_spend"))
+
+    def limits(self) -> dict[str, int]:
+        """What was filled in, as the service takes it."""
+        data = self.cleaned_data
+        limits = {
+            "requests_per_minute": data["requests_per_minute"],
+            "tokens_per_minute": data["tokens_per_minute"],
+            "monthly_spend_nano": data["monthly_spend"],
+        }
+        return {name: value for name, value in limits.items() if value is not None}
+
+
+class KeyForm(LimitsForm):
+    """A new key."""
+
     access = forms.ChoiceField(
         label=_("May"),
         initial="all",
@@ -64,11 +91,6 @@ class KeyForm(forms.Form):
         label=_("Chosen"), required=False, widget=forms.CheckboxSelectMultiple, choices=tuple(SCOPE_WORDS.items())
     )
     expires = forms.ChoiceField(label=_("Expires"), initial="never", choices=LIVES)
-    requests_per_minute = forms.IntegerField(
-        label=_("Requests per minute"), required=False, min_value=1, max_value=10**9
-    )
-    tokens_per_minute = forms.IntegerField(label=_("Tokens per minute"), required=False, min_value=1, max_value=10**12)
-    monthly_spend = UsdField(label=_("Spend per month, USD"))
 
     def clean(self) -> dict[str, Any]:
         """A choice of scopes needs one."""
@@ -77,25 +99,15 @@ class KeyForm(forms.Form):
             self.add_error("scopes", _("Choose at least one, or another option above."))
         return data
 
-    @property
-    def detailed(self) -> bool:
-        """Whether the folded part must be open: something in it is wrong."""
-        return any(name in self.errors for name in ("requests_per_minute", "tokens_per_minute", "monthly_spend"))
-
     def values(self) -> dict[str, Any]:
         """What the service takes."""
         data = self.cleaned_data
-        limits = {
-            "requests_per_minute": data["requests_per_minute"],
-            "tokens_per_minute": data["tokens_per_minute"],
-            "monthly_spend_nano": data["monthly_spend"],
-        }
         days = data["expires"].removeprefix("never")
         return {
             "name": data["name"],
             "scopes": scopes_of(data["access"], data["scopes"]),
             "expires_at": now() + dt.timedelta(days=int(days)) if days else None,
-            "limits": {name: value for name, value in limits.items() if value is not None},
+            "limits": self.limits(),
         }
 
 
@@ -107,7 +119,9 @@ class RotateForm(forms.Form):
     )
 
 
-class _Keys(ConsoleView):
+class KeysView(ConsoleView):
+    """What the pages of keys share."""
+
     section = "keys"
 
     def key(self, text: str) -> ApiKey:
@@ -162,7 +176,7 @@ def use_of(key: ApiKey) -> dict[str, Any]:
     return {"calls_last_hour": int(calls), "month": month}
 
 
-class KeysPage(_Keys):
+class KeysPage(KeysView):
     """The project's keys."""
 
     required_scopes = {"GET": "keys.read"}
@@ -179,7 +193,7 @@ class KeysPage(_Keys):
         return self.page(context)
 
 
-class NewKey(_Keys):
+class NewKey(KeysView):
     """Create a key."""
 
     required_scopes = {"GET": "keys.write", "POST": "keys.write"}
@@ -195,17 +209,21 @@ class NewKey(_Keys):
         if token is None:
             return self.done(self.project_path("keys"), _t("This key was made already. It is not shown again."))
         if form.is_valid():
-            values = form.values()
-            made = self.attempt(form, lambda: key_create(project=self.project, created_by=self.user(), **values))
+            made = self.attempt(form, lambda: self.create(form.values()))
             if made is not None:
                 return self.show(*made, token)
         return self._form(form, 422)
+
+    def create(self, values: dict[str, Any]) -> tuple[ApiKey, str]:
+        """The key; its limits are none that the plan does not have."""
+        limits_check(values["limits"])
+        return key_create(project=self.project, created_by=self.user(), **values)
 
     def _form(self, form: KeyForm, status: int = 200) -> HttpResponseBase:
         return self.page({"form": form, "once": secrets.token_urlsafe(12)}, status=status)
 
 
-class KeyPage(_Keys):
+class KeyPage(KeysView):
     """One key: what it may do, its limits, its past."""
 
     required_scopes = {"GET": "keys.read"}
@@ -227,7 +245,7 @@ class KeyPage(_Keys):
         return self.page(context)
 
 
-class RotateKey(_Keys):
+class RotateKey(KeysView):
     """A successor, and a chosen end for the old key."""
 
     required_scopes = {"GET": "keys.write", "POST": "keys.write"}
@@ -255,7 +273,7 @@ class RotateKey(_Keys):
         return self.page({"key": row, "form": form, "once": secrets.token_urlsafe(12)}, status=status)
 
 
-class RevokeKey(_Keys):
+class RevokeKey(KeysView):
     """Close a key for good; the page without script, the dialog's target with it."""
 
     required_scopes = {"GET": "keys.write", "POST": "keys.write"}

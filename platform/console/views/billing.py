@@ -141,7 +141,22 @@ class PlanChange(ConsoleView):
     """Move a running subscription to another plan, end it, or keep it after all."""
 
     section = "billing"
-    required_scopes = {"POST": "billing.write"}
+    required_scopes = {"GET": "billing.write", "POST": "billing.write"}
+    template_name = "console/plan_change.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """What a change to a plan would charge now, as Stripe reckons it, and what changes with it."""
+        wanted = subscriptions.plan_named(request.GET.get("plan", ""))
+        charge = services.plan_preview(plan=wanted.code)
+        entitlement = subscriptions.entitlement_for(self.tenant.pk)
+        return self.page(
+            {
+                "plan": plan_book().get(entitlement.plan, entitlement.plan_version),
+                "wanted": wanted,
+                "charge": charge,
+                "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
+            }
+        )
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Do it and say when it holds."""

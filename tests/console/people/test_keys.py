@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
+from billing.models import Budget
+from billing.periods import month_of
+from billing.selectors.budgets import promised_nano
+from billing.services.metering import usage_rollup
 from kit.clock import now
 from tenants.access import resolve_key
 from tenants.errors import KeyRefused
-from tenants.models import ApiKey
+from tenants.models import ApiKey, AuditEvent
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_seen, keys_flush, keys_touch
+from tests.billing.money import call, store_events
 from tests.conftest import Cast, Person
 
 FORM = {"name": "support-bot", "access": "all", "expires": "never"}
@@ -54,12 +59,12 @@ def test_sending_the_same_form_again_makes_no_second_key(cast: Cast) -> None:
 
 
 def test_scopes_expiry_and_limits_are_kept(cast: Cast) -> None:
-    create(cast.owner, access="call", expires="30", requests_per_minute="60", monthly_spend="$1,000.50")
+    create(cast.owner, access="call", expires="30", requests_per_minute="60", monthly_spend="$1.50")
     with tenant_scope(cast.owner.tenant.pk):
         key = ApiKey.objects.get(name="support-bot")
     assert key.scopes == ["inference", "models.read"]
     assert dt.timedelta(days=29) < key.expires_at - now() < dt.timedelta(days=31)
-    assert key.limits == {"requests_per_minute": 60, "monthly_spend_nano": 1_000_500_000_000}
+    assert key.limits == {"requests_per_minute": 60, "monthly_spend_nano": 1_500_000_000}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,10 @@ def test_scopes_expiry_and_limits_are_kept(cast: Cast) -> None:
         {"monthly_spend": "NaN"},
         {"monthly_spend": "-5"},
         {"monthly_spend": "lots"},
+        {"monthly_spend": "1,25"},
+        {"monthly_spend": "1e0"},
+        {"monthly_spend": "2.01"},
+        {"requests_per_minute": "61"},
     ],
     ids=str,
 )
@@ -84,6 +93,38 @@ def test_a_wrong_form_is_explained_and_makes_nothing(wrong: dict[str, str], cast
     assert "There is a problem" in answer.content.decode()
     with tenant_scope(cast.owner.tenant.pk):
         assert not ApiKey.objects.filter(name=FORM["name"]).exists()
+
+
+def test_a_keys_name_and_limits_change_and_its_spend_so_far_counts(cast: Cast) -> None:
+    ada = cast.owner
+    page = f"{ada.workspace}/keys/{ada.key_row.public_id}/change"
+    store_events([call(ada.tenant.id, 1, cost=600_000, at=now(), project_id=ada.project.id, key_id=ada.key_row.pk)])
+    usage_rollup(tenant_id=ada.tenant.id)
+    assert "has used $0.000600 this month" in " ".join(ada.browser.get(page).content.decode().split())
+    answer = ada.browser.post(page, {"name": "bot", "requests_per_minute": "7", "monthly_spend": "0.001"})
+    assert (answer.status_code, answer["Location"]) == (302, page.removesuffix("/change"))
+    with tenant_scope(ada.tenant.id):
+        key = ApiKey.objects.get(pk=ada.key_row.pk)
+        assert (key.name, key.limits) == ("bot", {"requests_per_minute": 7, "monthly_spend_nano": 1_000_000})
+        budget = Budget.objects.get(scope="key", scope_id=key.pk.hex)
+        assert promised_nano(budget, month_of(now())) == 600_000
+        assert AuditEvent.objects.get(action="key.changed").after == {"name": "bot", "limits": key.limits}
+    again = ada.browser.post(page, {"name": "", "monthly_spend": "3"})
+    said = again.content.decode()
+    assert again.status_code == 422 and "This field is required" in said and 'value="3"' in said
+    too_much = ada.browser.post(page, {"name": "bot", "monthly_spend": "3"})
+    assert too_much.status_code == 422 and "Your plan, Free, allows $2.00 a month." in too_much.content.decode()
+    assert ada.browser.post(page, {"name": "bot"}).status_code == 302
+    with tenant_scope(ada.tenant.id):
+        assert ApiKey.objects.get(pk=ada.key_row.pk).limits == {}
+
+
+def test_a_closed_key_does_not_change(cast: Cast) -> None:
+    ada = cast.owner
+    key = f"{ada.workspace}/keys/{ada.key_row.public_id}"
+    ada.browser.post(f"{key}/revoke")
+    answer = ada.browser.post(f"{key}/change", {"name": "bot"})
+    assert answer.status_code == 422 and "This key is closed." in answer.content.decode()
 
 
 def test_rotation_shows_the_successor_and_ends_the_old_key_in_time(cast: Cast) -> None:
