@@ -6,17 +6,19 @@
     job_release(job_id=…)                                           # failed through our fault, or cancelled unused
 
 All run inside the caller's `tenant_scope`, and all but reserve are safe to repeat. Nothing here touches the quota
-server except to take unspent lease money back when a job needs it. The hold counts against the month it was made in.
+server except to take unspent lease money back when a job needs it. The hold counts against the month it was made in,
+and so does the usage: a job that ends in the next month belongs, like a call, to the month that admitted it.
 A job is charged for what it trained, never more than its ceiling; `x_max_price_usd` is that ceiling.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 from billing.errors import BudgetExceeded
 from billing.models import Budget, JobHold, UsageEvent
-from billing.periods import month_of
+from billing.periods import bounds, month_of
 from billing.prices import Usage, price_books, rate
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.quotas.limits import Limit
@@ -28,6 +30,8 @@ from kit.clock import now
 from kit.errors import NotFound
 from kit.money import usd
 from tenants.scope import current_tenant_id
+
+LAST_MOMENT = dt.timedelta(milliseconds=1)
 
 
 def job_price(*, usage: Usage) -> int:
@@ -49,7 +53,7 @@ def job_reserve(
         return existing
     moment = now()
     for budget in budgets_lock(project_id, key_id):
-        _require(budget, ceiling_nano, store or quota_store())
+        _require(budget, ceiling_nano, month_of(moment), store or quota_store())
     hold: JobHold = JobHold.objects.create(
         job_id=job_id,
         project_id=project_id,
@@ -67,7 +71,7 @@ def job_extend(*, job_id: uuid.UUID, ceiling_nano: int, store: QuotaStore | None
     if hold.state != JobHold.State.HELD or more <= 0:
         return hold
     for budget in budgets_lock(hold.project_id, hold.key_id):
-        _require(budget, more, store or quota_store())
+        _require(budget, more, hold.period, store or quota_store())
     hold.reserved_nano = ceiling_nano
     hold.save(update_fields=["reserved_nano"])
     return hold
@@ -84,6 +88,7 @@ def job_settle(*, job_id: uuid.UUID, usage: Usage) -> UsageEvent | None:
         project_id=hold.project_id,
         key_id=hold.key_id,
         cost_nano=hold.reserved_nano,
+        occurred_at=min(now(), bounds(hold.period)[1] - LAST_MOMENT),
     )
     if hold.state == JobHold.State.HELD:
         hold.state, hold.spent_nano, hold.ended_at = JobHold.State.SETTLED, event.cost_nano, now()
@@ -119,13 +124,12 @@ def budgets_lock(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget
     return list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
 
 
-def _require(budget: Budget, nano: int, store: QuotaStore) -> None:
+def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> None:
     cap = cap_nano(budget.scope, budget.scope_id)
     if cap is None:
         return
-    period = month_of(now())
     free = cap - promised_nano(budget, period)
-    if free < nano:
+    if free < nano and period == month_of(now()):
         try:
             free += lease_return(store=store, tenant_id=budget.tenant_id, name=budget.name, at_most=nano - free)
         except QuotaUnavailable:

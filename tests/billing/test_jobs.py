@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 import pytest
 
 from billing.errors import BudgetExceeded
 from billing.models import JobHold
+from billing.periods import month_of
 from billing.prices import Usage
 from billing.quotas import QuotaStore
 from billing.selectors.budgets import budget_month
 from billing.services.jobs import job_extend, job_price, job_release, job_reserve, job_settle
 from billing.services.leases import lease_refill
+from kit.clock import now
 from kit.errors import NotFound
 from tenants.scope import tenant_scope
 from tests.billing.money import entitle
@@ -51,6 +54,23 @@ def test_a_job_is_charged_what_it_trained_and_the_rest_is_free_again(store: Quot
     assert event is not None and again is not None
     assert event.cost_nano == again.cost_nano == job_price(usage=Usage("training", "x", input_tokens=1000)) == 400_000
     assert promised(cast.owner) == 400_000
+
+
+def test_a_job_that_ends_in_the_next_month_is_usage_of_the_month_that_held_it(store: QuotaStore, cast: Cast) -> None:
+    ada, month = cast.owner, month_of(now())
+    before = month_of(month - dt.timedelta(days=1))
+    entitle(ada.tenant.id, spend_nano=CAP)
+    job_id = reserve(ada, 900_000, store)
+    with tenant_scope(ada.tenant.id):
+        JobHold.objects.update(period=before)
+        with pytest.raises(BudgetExceeded):  # this month is empty, but the last one carries it
+            job_extend(job_id=job_id, ceiling_nano=CAP + 1, store=store)
+        event = job_settle(job_id=job_id, usage=Usage("training", "all-MiniLM-L6-v2", input_tokens=2000))
+        last, this = budget_month(period=before), budget_month()
+    assert event is not None and month_of(event.occurred_at) == before
+    assert last is not None and this is not None
+    assert (last.spent_nano, last.promised_nano) == (800_000, 800_000)
+    assert (this.spent_nano, this.promised_nano) == (0, 0), "neither month can pass its limit"
 
 
 def test_a_job_never_costs_more_than_its_ceiling(store: QuotaStore, cast: Cast) -> None:

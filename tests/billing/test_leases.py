@@ -229,7 +229,7 @@ def test_a_keys_own_budget_is_leased_beside_the_tenants(store: QuotaStore, cast:
     steps=st.lists(
         st.one_of(
             st.tuples(st.just("call"), st.integers(1, 9_000)),
-            st.tuples(st.sampled_from(["refill", "flush", "sweep", "lose", "return", "reconcile"]), st.just(0)),
+            st.tuples(st.sampled_from(["refill", "flush", "sweep", "lose", "return", "recall"]), st.just(0)),
         ),
         max_size=40,
     ),
@@ -259,6 +259,8 @@ def test_no_failure_admits_more_than_the_cap(server: QuotaServer, steps: list[tu
             reservations_sweep(store=store)
         elif step == "return":
             lease_return(store=store, tenant_id=tenant_id, name="t:s", at_most=500)
+        elif step == "recall":
+            lease_recall(store=store, tenant_id=tenant_id, name="t:s")
         elif step == "lose":
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(QuotaStore, "grant", _lost)

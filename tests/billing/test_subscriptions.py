@@ -29,6 +29,7 @@ from tenants.models import AuditEvent
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.emulated import CANCEL, DECLINED, GOOD, SUCCESS, Emulator
 from tests.conftest import Cast, Person
+from tests.console.things import made_job
 
 
 def buy(person: Person, emulator: Emulator, plan: str = "developer") -> str:
@@ -112,6 +113,26 @@ def test_the_page_before_a_change_says_what_it_charges_and_what_it_brings(cast: 
     assert entitlement_for(cast.owner.tenant.id).plan == "team"
     back = " ".join(ada.get(f"{page}?plan=developer").content.decode().split())
     assert "Credited to the next invoices" in back
+
+
+def test_closing_the_organisation_ends_its_plan_and_its_jobs(cast: Cast, stripe_house: Emulator) -> None:
+    ada, page = cast.owner, f"{cast.owner.home}/settings/close"
+    buy(ada, stripe_house)
+    job = made_job(ada, state="queued")
+    words = " ".join(ada.browser.get(page).content.decode().split())
+    assert "1 job that waits or runs is cancelled." in words and "is not renewed." in words
+    with override_settings(STRIPE_API_BASE="http://127.0.0.1:9"):
+        stripe_port.cache_clear()
+        refused = ada.browser.post(page, {"confirm_name": ada.tenant.name})
+    stripe_port.cache_clear()
+    assert refused.status_code == 422 and ada.browser.get(page).status_code == 200, "Stripe is away: nothing was closed"
+    assert ada.browser.post(page, {"confirm_name": ada.tenant.name}).status_code == 302
+    with tenant_scope(ada.tenant.id):
+        current = subscription_current()
+        assert current is not None and current.cancel_at_period_end
+        job.refresh_from_db()
+        assert job.state == "cancelled"
+    assert stripe_house.v1.subscriptions.retrieve(current.stripe_id).cancel_at_period_end
 
 
 def test_a_refused_upgrade_keeps_the_plan(cast: Cast, stripe_house: Emulator) -> None:

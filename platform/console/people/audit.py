@@ -3,6 +3,7 @@
 import csv
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import formats
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
@@ -22,6 +24,8 @@ from tenants.models import AuditEvent
 
 MOST = 50_000
 """Rows of one CSV file; a longer log is fetched by date range."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)$", re.ASCII)
+"""A time as services record it."""
 COLUMNS = ("time", "actor_kind", "actor", "action", "object", "object_id", "before", "after", "reason", "ip", "request")
 
 
@@ -133,4 +137,15 @@ def _short(value: Any, name: str) -> str:
         return ", ".join(f"{_field(key)} {_short(one, key)}" for key, one in value.items())[:200]
     if isinstance(value, bool):
         return _t("yes") if value else _t("no")
+    if isinstance(value, str) and MOMENT.match(value):
+        return _moment(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)[:120]
+
+
+def _moment(text: str) -> str:
+    """A recorded time for a reader; what only looks like one stays as it is."""
+    try:
+        at = dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
+        return text
+    return formats.date_format(at, "j M Y H:i") + " UTC"

@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from console.people.closing import at_stake, organisation_close
 from console.people.room import project_needed
 from console.views.base import ConsoleView
 from kit.errors import NotFound
@@ -21,7 +22,6 @@ from tenants.services.organisations import (
     project_archive,
     project_create,
     project_rename,
-    tenant_close,
     tenant_rename,
 )
 
@@ -181,11 +181,10 @@ class Close(SettingsView):
         """Close it."""
         form = CloseForm(request.POST)
         name = form.data.get("confirm_name", "")
-        closed = self.attempt(form, lambda: tenant_close(tenant=self.tenant, confirm_name=name, by=self.auth))
+        closed = self.attempt(form, lambda: organisation_close(tenant=self.tenant, confirm_name=name, by=self.auth))
         if closed is not None:
             return self.done("/o/", _t("%(name)s is closed.") % {"name": self.tenant.name})
         return self._ask(form, 422)
 
     def _ask(self, form: CloseForm, status: int = 200) -> HttpResponseBase:
-        facts = {"keys": ApiKey.objects.filter(revoked_at=None).count(), "members": selectors.members().count()}
-        return self.page({"form": form, **facts}, status=status)
+        return self.page({"form": form, "stake": at_stake()}, status=status)

@@ -204,6 +204,16 @@ def test_several_organisations_are_offered_and_the_last_one_is_remembered(cast: 
     assert browser.get("/o/?all").status_code == 200
 
 
+def test_the_log_says_times_in_words_and_takes_no_name_for_one(cast: Cast) -> None:
+    browser, home, key = cast.owner.browser, cast.owner.home, cast.owner.key_row
+    browser.post(f"{cast.owner.workspace}/keys/{key.public_id}/rotate", {"overlap": "24", "once": "a"})
+    browser.post(f"{home}/settings", {"name": "2026-99-99T00:00:00Z"})
+    browser.post(f"{home}/settings", {"name": "9999-12-31T23:59:59-12:00"})
+    page = " ".join(browser.get(f"{home}/audit").content.decode().split())
+    assert re.search(r"works until: \d{1,2} \w{3} \d{4} \d\d:\d\d UTC", page)
+    assert "2026-99-99T00:00:00Z" in page and "9999-12-31T23:59:59-12:00" in page
+
+
 def test_the_audit_log_filters_by_action_actor_and_day(cast: Cast) -> None:
     browser, home = cast.owner.browser, cast.owner.home
     browser.post(f"{home}/settings", {"name": "Renamed Works"})
