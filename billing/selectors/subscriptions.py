@@ -25,7 +25,7 @@ from billing.plans import (
     plan_book,
 )
 from kit.clock import now
-from tenants.scope import tenant_scope
+from tenants.scope import reading
 
 LIVE = ("trialing", "active", "past_due", "unpaid")
 """States in which a subscription is the tenant's plan, paid for or owed."""
@@ -50,7 +50,7 @@ def entitlement_for(tenant_id: UUID) -> Entitlement:
 
     One row by its unique tenant. The answer changes with a message on `services.entitlements.NEWS`.
     """
-    with tenant_scope(tenant_id):
+    with reading(tenant_id):
         row = TenantEntitlement.objects.first()
         return entitlement_now() if row is None else entitlement_of(row)
 

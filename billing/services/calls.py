@@ -1,10 +1,11 @@
 """A call from inside the house (the playground), metered as the gateway meters: reserve, work, usage event, settle.
 
-    with call_metered(project_id=…, kind="classify", model=name, tokens=upper_bound) as meter:
+    with call_metered(tenant_id=…, project_id=…, kind="classify", model=name, tokens=upper_bound) as meter:
         result = engine…
         meter.note(input_tokens=…, machine_ms=…)
 
-It has no key, so the limits of tenant and project apply. Its usage event is written in the caller's transaction.
+It has no key, so the limits of tenant and project apply. Between reading the limits and writing the usage event no
+transaction is open: the work may take as long as a slow engine does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from billing.services.metering import usage_record
 from billing.services.stores import quota_store
 from kit.clock import now
 from kit.ids import new_id, public_id
-from tenants.scope import current_tenant_id
+from tenants.scope import tenant_scope
 
 REFILL_SECONDS = 2.0
 TRIES = 3
@@ -52,35 +53,38 @@ class Meter:
 
 @contextlib.contextmanager
 def call_metered(
-    *, project_id: uuid.UUID, kind: str, model: str, tokens: int, store: QuotaStore | None = None
+    *, tenant_id: uuid.UUID, project_id: uuid.UUID, kind: str, model: str, tokens: int, store: QuotaStore | None = None
 ) -> Iterator[Meter]:
-    """Hold the price of `tokens` at most, let the caller work, charge what it noted. In the tenant's scope.
+    """Hold the price of `tokens` at most, let the caller work, charge what it noted. Outside any scope.
 
     CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing, costs nothing.
     """
     store = store or quota_store()
-    tenant_id, request_id = current_tenant_id(), public_id("req_", new_id())
+    request_id = public_id("req_", new_id())
     price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
     nano = tokens * price.input_token + price.request
-    limits = limits_for(
-        tenant_id=tenant_id,
-        plan=tenant_limit_set(),
-        project_id=project_id,
-        project=project_limit_set(project_id),
-    )
+    with tenant_scope(tenant_id):
+        limits = limits_for(
+            tenant_id=tenant_id,
+            plan=tenant_limit_set(),
+            project_id=project_id,
+            project=project_limit_set(project_id),
+        )
     decision = _admit(store, limits, request_id, tokens=tokens, nano=nano)
     meter = Meter(Usage(kind, model))
     try:
         yield meter
         if meter.noted:
-            meter.event = usage_record(
-                request_id=request_id,
-                usage=meter.used,
-                project_id=project_id,
-                key_id=None,
-                cost_nano=nano,
-                occurred_at=from_ms(decision.now_ms),
-            )
+            with tenant_scope(tenant_id):
+                event = usage_record(
+                    request_id=request_id,
+                    usage=meter.used,
+                    project_id=project_id,
+                    key_id=None,
+                    cost_nano=nano,
+                    occurred_at=from_ms(decision.now_ms),
+                )
+            meter.event = event  # committed: from here on it is charged
     finally:
         with contextlib.suppress(QuotaUnavailable):  # the sweeper finds the event, or the reservation's end
             if meter.event is None:

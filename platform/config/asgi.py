@@ -5,14 +5,15 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 
-application: Any = get_asgi_application()
+django.setup(set_prefix=False)
 
 from config.edge import Edge  # noqa: E402 - after the set-up
+from config.handler import Handler  # noqa: E402
 
-application = Edge(application)
+application: Any = Edge(Handler())
 
 if settings.GATEWAY_IN_WEB and "gateway" in settings.ROOMS:
     from gateway.app import in_front_of

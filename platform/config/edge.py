@@ -16,17 +16,18 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DatabaseError, connections
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
 from data.limits import PART_BYTES, room_for
 from data.receiving import FORM_OVERHEAD, too_large
+from kit import threads
+from kit.bodies import ARRIVING
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
 from tenants.access import PERMISSIONS, membership, resolve_key
@@ -120,7 +121,8 @@ class Edge:
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
-        await self._beyond({**scope, REFUSED: refusal}, _nothing(), closing)
+        whole = {name: value for name, value in scope.items() if name != ARRIVING}
+        await self._beyond({**whole, REFUSED: refusal}, _nothing(), closing)
 
 
 class _Body:
@@ -135,10 +137,17 @@ class _Body:
         self.refusal: ApiError | None = None
 
     async def check_declared(self) -> ApiError | None:
-        """Why a body of the announced length is refused, before any of it is read."""
+        """Why a body of the announced length is refused, before any of it is read. One that a door for files takes in
+        is marked, unless it is small: the view reads it as it arrives."""
         declared = _header(self._scope, b"content-length")
-        if declared.isdigit():
-            await self._allow(int(declared[:20]))
+        length = int(declared[:20]) if declared.isdigit() else 0
+        chunked = not declared and _header(self._scope, b"transfer-encoding") != b""
+        await self._allow(length)
+        if _door(self._scope) is not None and (chunked or length > SMALL_BYTES):
+            self._scope[ARRIVING] = True
+            if chunked:
+                await self._know()
+                self._announce(self._limit)
         return self.refusal
 
     async def receive(self) -> Message:
@@ -150,20 +159,25 @@ class _Body:
             if self.refusal is not None:
                 return {"type": "http.disconnect"}
             if not message.get("more_body", False):
-                self._announce()
+                self._announce(self._seen)
         return message
 
-    def _announce(self) -> None:
-        """The length of a body that came in chunks: without one, Django and DRF take it for empty."""
+    def _announce(self, size: int) -> None:
+        """The length of a body that came in chunks, or the most it can be: without one, Django and DRF take it for
+        empty."""
         headers = self._scope["headers"]
-        if self._seen and not any(name == b"content-length" for name, _ in headers):
+        if size and not any(name == b"content-length" for name, _ in headers):
             kept = [(name, value) for name, value in headers if name != b"transfer-encoding"]
-            self._scope["headers"] = [*kept, (b"content-length", b"%d" % self._seen)]
+            self._scope["headers"] = [*kept, (b"content-length", b"%d" % size)]
 
-    async def _allow(self, size: int) -> None:
-        if size > self._limit and not self._known:
+    async def _know(self) -> None:
+        if not self._known:
             self._known = True
             await self._look_up()
+
+    async def _allow(self, size: int) -> None:
+        if size > self._limit:
+            await self._know()
         if size > self._limit and self.refusal is None:
             self.refusal = self._too_large
 
@@ -173,7 +187,7 @@ class _Body:
         if found is None:
             return
         try:
-            bytes_ = await sync_to_async(_apart, thread_sensitive=False)(self._scope, *found)
+            bytes_ = await threads.look_up(_room, self._scope, *found)
         except ApiError as error:
             self.refusal = error
             return
@@ -196,12 +210,8 @@ def _door(scope: Scope) -> tuple[Callable[..., int], dict[str, str]] | None:
     return None
 
 
-def _apart(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int:
-    """Ask in a thread of its own, which keeps no connection."""
-    try:
-        return room(ASGIRequest(scope, BytesIO()), **names)
-    finally:
-        connections.close_all()
+def _room(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int:
+    return room(ASGIRequest(scope, BytesIO()), **names)
 
 
 def _check_host(scope: Scope) -> ApiError | None:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied as Forbidden
 from django.core.exceptions import SuspiciousOperation
@@ -91,17 +90,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 class Refusals:
     """The innermost middleware: says what `config.edge` refused, and gives a bare 405 its words."""
 
-    sync_capable = True
-    async_capable = True
-
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        if iscoroutinefunction(self.get_response):
-            return self._later(request)
         return _said(request) if _refusal(request) else _worded(request, self.get_response(request))
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -113,12 +105,6 @@ class Refusals:
             return None
         logger.exception("unhandled error on %s", request.path, exc_info=error)
         return server_error(request)
-
-    async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        if _refusal(request):
-            return await sync_to_async(_said)(request)
-        response = await self.get_response(request)
-        return await sync_to_async(_worded)(request, response) if response.status_code == 405 else response
 
 
 def _refusal(request: HttpRequest) -> ApiError | None:

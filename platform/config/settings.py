@@ -82,7 +82,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "console.people.seen.SessionsSeen",
     "django_htmx.middleware.HtmxMiddleware",
     "config.refusals.Refusals",
 ]
@@ -122,6 +122,9 @@ for _database in DATABASES.values():
     _database["CONN_HEALTH_CHECKS"] = True
     _database["DISABLE_SERVER_SIDE_CURSORS"] = True
 DATABASE_ROUTERS = ["config.routers.OwnerMigrates"]
+
+WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
+"""Pages and API calls that one web process works on at a time; each thread keeps a connection to PostgreSQL."""
 
 # ── Redis and Celery ─────────────────────────────────────────────────────────
 REDIS_URL = env.secret("REDIS_URL")

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from data import selectors, serializers, services
 from data.downloads import finding_rows
+from data.errors import FileTooLarge
 from data.limits import PART_BYTES, room_for
 from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
 from data.receiving import MultipartView, PreparedView
@@ -61,7 +62,6 @@ class FilesView(MultipartView):
     """List files; take one in."""
 
     required_scopes = {"GET": "files.read", "POST": "files.write"}
-    stored: Stored
     filename: str
     fields: dict[str, Any]
 
@@ -83,10 +83,8 @@ class FilesView(MultipartView):
 
     def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
         """Take the bytes into storage before the transaction."""
-        if request.method != "POST":
-            return
         room = room_for(caller.tenant_id)
-        upload = self.receive(request, field="file", limit=max(room.next_bytes, 1), known=FILE_FIELDS)
+        upload = self.receive(request, caller, field="file", limit=max(room.next_bytes, 1), known=FILE_FIELDS)
         self.filename = clean_filename(upload.name)
         form = cast("Mapping[str, Any]", request.data)
         body = {"purpose": form["purpose"]} if "purpose" in form else {}
@@ -96,33 +94,28 @@ class FilesView(MultipartView):
         self.fields = serializers.FileCreate(data=body).read()
         if not upload.size:
             raise BadRequest("The file is empty. Upload a file with at least one row.", param="file", code="empty_file")
-        room.check(upload.size)
-        self.stored = services.file_store(tenant_id=caller.tenant_id, chunks=upload.chunks(), limit=upload.size)
 
     @extend_schema(request={"multipart/form-data": FILE_FORM}, responses=dict)
     def post(self, request: Request) -> Response:
         """A file of the bytes received; its check starts after the answer."""
-        try:
-            status, answer, replayed = idempotency.run(
-                actor=self.caller.actor_id,
-                path=request.path,
-                headers=request.headers,
-                body=f"{self.stored.sha256} {self.filename} {self.fields}".encode(),
-                create=lambda: (200, serializers.file_body(self._create())),
-            )
-        except BaseException:
-            self.stored.discard()
-            raise
+        stored = cast("Stored", self.stored)
+        status, answer, replayed = idempotency.run(
+            actor=self.caller.actor_id,
+            path=request.path,
+            headers=request.headers,
+            body=f"{stored.sha256} {self.filename} {self.fields}".encode(),
+            create=lambda: (200, serializers.file_body(self._create(stored))),
+        )
         if replayed:
-            self.stored.discard()
+            stored.discard()
         return Response(answer, status=status)
 
-    def _create(self) -> File:
+    def _create(self, stored: Stored) -> File:
         return services.file_create(
             project_id=self.caller.project_id,
             filename=self.filename,
             purpose=self.fields["purpose"],
-            stored=self.stored,
+            stored=stored,
             keep_seconds=keep_seconds(self.fields),
         )
 
@@ -274,24 +267,20 @@ class UploadPartsView(MultipartView):
     """Send a part."""
 
     required_scopes = {"POST": "files.write"}
-    stored: Stored
 
     def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
-        """Take the bytes into storage before the transaction, once the upload is known to be the caller's."""
+        """Take the bytes into storage before the transaction, once the upload is known to be the caller's and open."""
         with tenant_scope(caller.tenant_id):
             selectors.upload_get(caller.project_id, kwargs["upload_id"])
-        part = self.receive(request, field="data", limit=PART_BYTES, known=frozenset())
-        self.stored = services.file_store(tenant_id=caller.tenant_id, chunks=part.chunks(), limit=PART_BYTES)
+        part = self.receive(request, caller, field="data", limit=PART_BYTES, known=frozenset())
+        if not part.size:
+            raise FileTooLarge(f"A part has 1 to {PART_BYTES:,} bytes; this one has 0.", param="data")
 
     @extend_schema(request={"multipart/form-data": PART_FORM}, responses=dict)
     def post(self, request: Request, upload_id: str) -> Response:
         """One more part of a pending upload."""
-        try:
-            upload = selectors.upload_get(self.caller.project_id, upload_id)
-            part = services.upload_part_create(upload=upload, stored=self.stored)
-        except BaseException:
-            self.stored.discard()
-            raise
+        upload = selectors.upload_get(self.caller.project_id, upload_id)
+        part = services.upload_part_create(upload=upload, stored=cast("Stored", self.stored))
         return Response(serializers.part_body(part))
 
 
@@ -299,7 +288,6 @@ class UploadCompleteView(PreparedView):
     """Join the parts."""
 
     required_scopes = {"POST": "files.write"}
-    stored: Stored
 
     def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
         """Check and join the parts before the transaction."""
@@ -313,12 +301,8 @@ class UploadCompleteView(PreparedView):
     @extend_schema(request=serializers.UploadComplete, responses=dict)
     def post(self, request: Request, upload_id: str) -> Response:
         """The completed upload with its file."""
-        try:
-            upload = selectors.upload_get(self.caller.project_id, upload_id)
-            completed, file = services.upload_complete(upload=upload, stored=self.stored)
-        except BaseException:
-            self.stored.discard()
-            raise
+        upload = selectors.upload_get(self.caller.project_id, upload_id)
+        completed, file = services.upload_complete(upload=upload, stored=cast("Stored", self.stored))
         return Response(serializers.upload_body(completed, file))
 
 

@@ -11,7 +11,7 @@ from django.db.models import Sum
 from billing.selectors.subscriptions import entitlement_for
 from data.errors import FileTooLarge, StorageFull
 from data.models import DatasetVersion, File, Upload
-from tenants.scope import tenant_scope
+from tenants.scope import reading
 
 PART_BYTES = 64_000_000
 UPLOAD_BYTES = 8_000_000_000
@@ -60,7 +60,7 @@ class Room:
 def room_for(tenant_id: UUID) -> Room:
     """The room a tenant has left, by its plan and what it stores."""
     entitlement = entitlement_for(tenant_id)
-    with tenant_scope(tenant_id):
+    with reading(tenant_id):
         used = sum(
             rows.aggregate(total=Sum("bytes"))["total"] or 0
             for rows in (

@@ -1,15 +1,19 @@
 """Taking multipart bytes in before any transaction opens: who sends, how much may come, stop when it is too much."""
 
+from io import BytesIO
 from typing import Any, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+from django.core.files.uploadhandler import FileUploadHandler
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
+from data.services.files import Stored, file_receive
+from kit import storage
 from kit.api import StrictJSONParser
-from kit.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from kit.errors import ApiError, BadRequest, PayloadTooLarge, UnsupportedMediaType
 from kit.http import client_ip
 from tenants.access import AuthContext, resolve_key
 from tenants.api import TenantAPIView
@@ -18,22 +22,66 @@ FORM_OVERHEAD = 1 << 20
 """Bytes that boundaries and small fields may add to a file."""
 
 
-class Ceiling(FileUploadHandler):
-    """Refuse a body at the byte where it passes the limit, not after all of it has come."""
+class Intake(FileUploadHandler):
+    """Puts the one file of a form into storage while it arrives: a byte is written once, and none past the limit.
 
-    def __init__(self, limit: int) -> None:
+    `drop` forgets the file again; whoever makes an intake calls it unless a row points at what was stored.
+    """
+
+    chunk_size = storage.CHUNK
+
+    def __init__(self, *, tenant_id: UUID, field: str, limit: int, swallow: bool = False) -> None:
+        """With `swallow`, a refusal waits in `refused` and the rest of the form is read, for a page to show it."""
         super().__init__()
-        self.limit, self.seen = limit, 0
+        self._tenant_id, self._field, self._limit, self._swallow = tenant_id, field, limit, swallow
+        self._incoming: storage.Incoming | None = None
+        self.stored: Stored | None = None
+        self.refused: ApiError | None = None
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
-        """Count, then pass on."""
-        self.seen += len(raw_data)
-        if self.seen > self.limit:
-            raise too_large(self.limit)
-        return raw_data
+    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+        """The form's file begins."""
+        super().new_file(field_name, *args, **kwargs)
+        try:
+            if field_name != self._field or self._incoming is not None:
+                raise BadRequest(f"Send exactly one file, under “{self._field}”.", param=self._field)
+            self._incoming = file_receive(tenant_id=self._tenant_id, limit=self._limit)
+        except ApiError as error:
+            self._refuse(error)
 
-    def file_complete(self, file_size: int) -> None:
-        """Leave the file to the next handler."""
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Keep a piece."""
+        if self._incoming is None or self.refused is not None:
+            return
+        try:
+            self._incoming.write(raw_data)
+        except storage.TooLarge:
+            self._refuse(too_large(self._limit))
+        except ApiError as error:
+            self._refuse(error)
+
+    def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
+        """Put it under its key. An empty file is never stored."""
+        if self._incoming is not None and self.refused is None and file_size:
+            try:
+                self._incoming.keep()
+                self.stored = Stored(self._incoming.key, self._incoming.size, self._incoming.sha256)
+            except ApiError as error:
+                self._refuse(error)
+        return UploadedFile(BytesIO(), self.file_name, self.content_type, file_size, self.charset)
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        if self._incoming is not None:
+            self._incoming.drop()
+        if self.stored is not None:
+            self.stored.discard()
+            self.stored = None
+
+    def _refuse(self, error: ApiError) -> None:
+        self.drop()
+        self.refused = self.refused or error
+        if not self._swallow:
+            raise error
 
 
 def too_large(limit: int) -> PayloadTooLarge:
@@ -47,19 +95,41 @@ def too_large(limit: int) -> PayloadTooLarge:
 
 
 class PreparedView(TenantAPIView):
-    """A view with slow work before its transaction: `prepare` runs after authentication and outside any scope."""
+    """A view with slow work before its transaction: `prepare` runs after authentication and outside any scope.
+
+    The key is asked for again afterwards: it may have been revoked while a file was on its way.
+    """
+
+    stored: Stored | None = None
+    """Bytes that `prepare` put into storage: removed again unless the request succeeds."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Answer; nothing stays in storage that no row points at."""
+        try:
+            response = super().dispatch(request, *args, **kwargs)
+        except BaseException:
+            self._discard()
+            raise
+        if response.status_code >= 400:
+            self._discard()
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, prepare, then enter the scope as every view does."""
         scope = self.required_scopes.get(str(request.method))
-        if scope is not None:
+        if scope is not None and request.method != "GET":
             caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
             caller.require(scope)
             self.prepare(request, caller, **kwargs)
         super().initial(request, *args, **kwargs)
 
     def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
-        """Override with the slow part."""
+        """Override with the slow part of a change."""
+
+    def _discard(self) -> None:
+        if self.stored is not None:
+            self.stored.discard()
+            self.stored = None
 
 
 class MultipartView(PreparedView):
@@ -67,25 +137,34 @@ class MultipartView(PreparedView):
 
     parser_classes = [MultiPartParser, StrictJSONParser]
 
-    def receive(self, request: Request, *, field: str, limit: int, known: frozenset[str]) -> "UploadedFile[bytes]":
-        """Parse the form; the file under `field`, spooled to disk. 415, 413 or 400 otherwise."""
+    def receive(
+        self, request: Request, caller: AuthContext, *, field: str, limit: int, known: frozenset[str]
+    ) -> "UploadedFile[bytes]":
+        """Take the form in: `stored` holds the bytes of the file under `field`, which are the view's to discard.
+        415, 413 or 400 where there is none."""
         if not (request.content_type or "").startswith("multipart/form-data"):
             raise UnsupportedMediaType(f"Send multipart/form-data with the file under “{field}”.")
         self._check_length(request, limit)
+        intake = Intake(tenant_id=caller.tenant_id, field=field, limit=limit)
         django_request = request._request
-        django_request.upload_handlers = [Ceiling(limit), TemporaryFileUploadHandler(django_request)]
-        data = request.data
-        files = request.FILES
-        unknown = [name for name in data if name not in known and name != field]
+        django_request.upload_handlers = [intake]
+        try:
+            self._check_form(request, field, known | {field})
+        except BaseException:
+            intake.drop()
+            raise
+        self.stored = intake.stored
+        return cast("UploadedFile[bytes]", request.FILES[field])
+
+    def _check_form(self, request: Request, field: str, known: frozenset[str]) -> None:
+        unknown = [name for name in request.data if name not in known]
         if unknown:
             raise BadRequest(
-                f"Unknown field “{unknown[0][:80]}”. Known fields: {', '.join(sorted(known | {field}))}.",
-                param=unknown[0][:80],
+                f"Unknown field “{unknown[0][:80]}”. Known fields: {', '.join(sorted(known))}.", param=unknown[0][:80]
             )
-        uploads = files.getlist(field)
+        uploads = request.FILES.getlist(field)
         if len(uploads) != 1:
             raise BadRequest(f"Send exactly one file under “{field}”; there are {len(uploads)}.", param=field)
-        return cast("UploadedFile[bytes]", uploads[0])
 
     def _check_length(self, request: Request, limit: int) -> None:
         declared = request.META.get("CONTENT_LENGTH") or ""

@@ -78,7 +78,7 @@ def sweep() -> int:
             if file is not None:
                 with contextlib.suppress(FileInUse):  # a version is being written from it: the next sweep tries again
                     file_delete(file=file)
-    return len(waiting) + len(over) + len(dead)
+    return len(waiting) + len(over) + len(dead) + storage.incoming_sweep()
 
 
 @shared_task(name="data.storage_measure")

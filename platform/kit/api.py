@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import transaction
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, parsers, serializers, status
 from rest_framework.response import Response
 
@@ -104,6 +104,8 @@ def translate(error: Exception) -> ApiError:
         return NotFound("Nothing is at this path.")
     if isinstance(error, RequestDataTooBig):
         return PayloadTooLarge("The body is too large.")
+    if isinstance(error, UnreadablePostError):
+        return BadRequest("The connection closed before the body was complete. Nothing was stored.")
     if isinstance(error, (TooManyFieldsSent, TooManyFilesSent)):
         return BadRequest("The form has more fields than any route here reads. Send the ones the route names.")
     if isinstance(error, exceptions.UnsupportedMediaType):

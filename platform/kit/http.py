@@ -1,9 +1,8 @@
 """Middleware every page and API answer passes: request id and content security policy."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -15,28 +14,15 @@ from kit.logs import request_id
 _ACCEPTABLE = re.compile(r"[0-9A-Za-z_-]{8,64}")
 
 
-class _Both:
-    """A middleware that works under sync and async handlers alike."""
+class _Around:
+    """A middleware with something to do before and after the rest."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
         self.before(request)
-        if iscoroutinefunction(self.get_response):
-            return self._later(request)
-        response = self.get_response(request)
-        assert isinstance(response, HttpResponseBase)  # noqa: S101 - the sync branch
-        return self.after(request, response)
-
-    async def _later(self, request: HttpRequest) -> HttpResponseBase:
-        response = await self.get_response(request)  # type: ignore[misc]
-        return self.after(request, response)
+        return self.after(request, self.get_response(request))
 
     def before(self, request: HttpRequest) -> None:
         """Hook."""
@@ -46,7 +32,7 @@ class _Both:
         return response
 
 
-class RequestId(_Both):
+class RequestId(_Around):
     """Give each request an id, keep a proxy's, and send it back as `x-request-id`."""
 
     def before(self, request: HttpRequest) -> None:
@@ -62,7 +48,7 @@ class RequestId(_Both):
         return response
 
 
-class ContentSecurityPolicy(_Both):
+class ContentSecurityPolicy(_Around):
     """The strict policy on every answer; the staff path has its own."""
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

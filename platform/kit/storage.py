@@ -4,18 +4,30 @@ Keys are `t/{tenant}/{kind}/{uuid}` and hold nothing a user typed.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
+import logging
+import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 from uuid import UUID
 
-from django.core.files.base import File
 from django.core.files.storage import default_storage
 
+from kit.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
 CHUNK = 1 << 20
+PART = 8 << 20
+"""Of an upload to an object store, which takes 10,000 parts."""
+INCOMING = "incoming"
+STALE_SECONDS = 86_400
+"""After which a file that a killed process left behind is nobody's."""
 
 
 class TooLarge(Exception):
@@ -33,25 +45,182 @@ def tenant_key(tenant_id: UUID, kind: str, name: UUID) -> str:
     return f"t/{tenant_id}/{kind}/{name}"
 
 
-def write_stream(key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> tuple[int, str]:
-    """Store the chunks under key; returns (bytes, sha256 hex). `TooLarge` past limit, with nothing left behind.
+class StorageAway(Unavailable):
+    """The bytes could not be kept, and it is not the sender's fault."""
 
-    The bytes go through a temporary file, so a reader sees the whole object or none.
+    status = 507
+    default_code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The bytes could not be stored: our storage is full or does not answer. Nothing was kept. Staff can see it; "
+            "try again later."
+        )
+
+
+class Incoming:
+    """An object on its way in. Nothing is under its key before `keep`, and nothing is left after `drop`.
+
+    Each byte is written once: to a file beside the others that is renamed at the end, or to the object store as the
+    parts of a multipart upload, eight mebibytes in memory at a time.
     """
-    digest, size = hashlib.sha256(), 0
-    with tempfile.TemporaryFile() as spool:
+
+    def __init__(self, key: str, *, limit: int | None = None) -> None:
+        self.key, self.size, self._limit = key, 0, limit
+        self._digest = hashlib.sha256()
+        folder = folder_path(INCOMING)
+        with _answering():
+            self._place = _Parts(key) if folder is None else _File(folder, Path(default_storage.path(key)))
+
+    @property
+    def sha256(self) -> str:
+        """Hex, of what has come so far."""
+        return self._digest.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        """One more piece. `TooLarge` past the limit and `StorageAway` where there is no room, with nothing left."""
+        self.size += len(chunk)
+        try:
+            if self._limit is not None and self.size > self._limit:
+                raise TooLarge(self._limit)
+            self._digest.update(chunk)
+            with _answering():
+                self._place.write(chunk)
+        except BaseException:
+            self.drop()
+            raise
+
+    def keep(self) -> None:
+        """Put it under its key; FileExistsError when that is taken."""
+        try:
+            with _answering():
+                self._place.keep()
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Forget it, unless it was kept."""
+        with contextlib.suppress(*_failures()):
+            self._place.drop()
+
+
+@functools.cache
+def _failures() -> tuple[type[Exception], ...]:
+    """What a storage that cannot do its work raises. boto3 takes long to import, and a local folder needs none."""
+    if folder_path(INCOMING) is not None:
+        return (OSError,)
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+    return (OSError, BotoCoreError, ClientError)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the storage's own failures into ours. A taken key stays what it is."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except _failures() as error:
+        logger.exception("the storage failed")
+        raise StorageAway from error
+
+
+class _File:
+    """A local object on its way in."""
+
+    def __init__(self, folder: Path, target: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder)
+        self._file, self._path, self._target = os.fdopen(handle, "wb"), Path(name), target
+        self.write = self._file.write
+
+    def keep(self) -> None:
+        """Keys are never used twice, so nobody can come between the look and the move."""
+        self._file.close()
+        if self._target.exists():
+            raise FileExistsError(f"the storage key is taken: {self._target}")
+        self._path.chmod(0o644)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(self._target)
+
+    def drop(self) -> None:
+        """Remove it. What could not be written before the end cannot be flushed either."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class _Parts:
+    """An object of an S3 store on its way in. The store shows nothing of it before it is complete."""
+
+    def __init__(self, key: str) -> None:
+        store = cast("Any", default_storage)
+        if store.exists(key):
+            raise FileExistsError(f"the storage key is taken: {key}")
+        self._object = store.bucket.Object(f"{store.location}{key}")
+        self._settings = store.get_object_parameters(key)
+        self._waiting = bytearray()
+        self._upload: Any = None
+        self._parts: list[dict[str, Any]] = []
+
+    def write(self, chunk: bytes) -> None:
+        """Send a part when there is enough for one."""
+        self._waiting += chunk
+        while len(self._waiting) >= PART:
+            if self._upload is None:
+                self._upload = self._object.initiate_multipart_upload(**self._settings)
+            self._send(bytes(memoryview(self._waiting)[:PART]))
+            del self._waiting[:PART]
+
+    def keep(self) -> None:
+        """A small object goes in one request."""
+        if self._upload is None:
+            self._object.put(Body=bytes(self._waiting), **self._settings)
+            return
+        if self._waiting:
+            self._send(bytes(self._waiting))
+        self._upload.complete(MultipartUpload={"Parts": self._parts})
+        self._upload = None
+
+    def drop(self) -> None:
+        """The store throws the parts away."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.abort()
+
+    def _send(self, body: bytes) -> None:
+        number = len(self._parts) + 1
+        answer = self._upload.Part(number).upload(Body=body)
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+
+def write_stream(key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> tuple[int, str]:
+    """Store the chunks under key; returns (bytes, sha256 hex). A reader sees the whole object or none.
+
+    `TooLarge` past limit, `StorageAway` where it cannot be kept, with nothing left behind; so for what `chunks` raises.
+    """
+    incoming = Incoming(key, limit=limit)
+    try:
         for chunk in chunks:
-            size += len(chunk)
-            if limit is not None and size > limit:
-                raise TooLarge(limit)
-            digest.update(chunk)
-            spool.write(chunk)
-        spool.seek(0)
-        saved = default_storage.save(key, File(spool, name=key))
-    if saved != key:
-        default_storage.delete(saved)
-        raise FileExistsError(f"the storage key is taken: {key}")
-    return size, digest.hexdigest()
+            incoming.write(chunk)
+        incoming.keep()
+    finally:
+        incoming.drop()
+    return incoming.size, incoming.sha256
+
+
+def incoming_sweep() -> int:
+    """Remove what killed processes left half-written in a local folder; returns how many. An object store needs a
+    lifecycle rule for incomplete uploads instead."""
+    folder, oldest, removed = folder_path(INCOMING), time.time() - STALE_SECONDS, 0
+    for path in folder.glob("*") if folder is not None else ():
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def write_path(key: str, path: Path) -> tuple[int, str]:

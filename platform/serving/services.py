@@ -166,12 +166,19 @@ class Prediction:
 def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     """Classify a few texts for the console's own pages: limited, metered and billed as a call without a key.
 
-    Raises CallRefused before anything runs, and EngineError, which costs nothing.
+    Outside any scope, for the engine may take its time. Raises CallRefused before anything runs, and EngineError, which
+    costs nothing.
     """
-    route = routes.route_of(deployment)
-    tenant, weight = deployment.tenant_id.hex, tenant_allowance()[1]
-    tokens = route.tokens_at_most(texts)
-    with call_metered(project_id=deployment.project_id, kind="classify", model=route.model, tokens=tokens) as meter:
+    with tenant_scope(deployment.tenant_id):
+        route, weight = routes.route_of(deployment), tenant_allowance()[1]
+    tenant, tokens = deployment.tenant_id.hex, route.tokens_at_most(texts)
+    with call_metered(
+        tenant_id=deployment.tenant_id,
+        project_id=deployment.project_id,
+        kind="classify",
+        model=route.model,
+        tokens=tokens,
+    ) as meter:
         with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
             engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
             result = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -25,14 +26,14 @@ PRICE = 20
 
 def run(person: Person, store: QuotaStore, *, tokens: int, used: int | None) -> int:
     """One call that may take `tokens` and takes `used` (None: the work fails); its cost."""
-    with tenant_scope(person.tenant.id):
-        project_id = person.project.id
-        with call_metered(project_id=project_id, kind="classify", model="m", tokens=tokens, store=store) as meter:
-            if used is None:
-                raise RuntimeError("the work failed")
-            meter.note(input_tokens=used, machine_ms=1)
-        assert meter.event is not None
-        return meter.event.cost_nano
+    mine = {"tenant_id": person.tenant.id, "project_id": person.project.id}
+    with call_metered(**mine, kind="classify", model="m", tokens=tokens, store=store) as meter:
+        assert not connection.in_atomic_block, "the work waits with no transaction open"
+        if used is None:
+            raise RuntimeError("the work failed")
+        meter.note(input_tokens=used, machine_ms=1)
+    assert meter.event is not None
+    return meter.event.cost_nano
 
 
 def events(person: Person) -> list[UsageEvent]:

@@ -5,8 +5,10 @@ included; views hand on only objects this class or a selector has checked. A vis
 the method, here, and by PostgreSQL, which runs its transaction read-only.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast
 
 from django import forms
 from django.contrib import messages
@@ -31,6 +33,17 @@ from tenants.visiting import Visitor, visitor_of
 
 Result = TypeVar("Result")
 LOOKING = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What `post` returns when an answer needs work that no transaction may wait for: an engine, Stripe, a subprocess.
+
+    Everything was checked and committed when `work` runs. `then` makes the page of its result, in a scope of its own.
+    """
+
+    work: Callable[[], Any]
+    then: Callable[[Any], HttpResponseBase]
 
 
 class ConsoleView(View):
@@ -62,25 +75,21 @@ class ConsoleView(View):
         seat = next((s for s in seats if s.tenant_slug == org), None) or visitor_of(request, org)
         if seat is None or seat.tenant_status == "closed":
             raise Http404
-        self.before_scope(request, seat)
         try:
             with tenant_scope(seat.tenant_id):
                 if isinstance(seat, Visitor):
                     with connection.cursor() as cursor:
                         cursor.execute("SET TRANSACTION READ ONLY")
-                return self._inside(request, seat, seats, *args, **kwargs)
+                answer = self._inside(request, seat, seats, *args, **kwargs)
+            return self._outside(answer) if isinstance(answer, Outside) else answer
         except NotFound as error:
             raise Http404 from error
         except ApiError as error:
             return self.problem(error).render()
 
-    def before_scope(self, request: HttpRequest, seat: Membership) -> None:
-        """Slow work that must not hold a transaction, such as taking in bytes. The seat is known, the role is not
-        checked yet."""
-
     def _inside(
         self, request: HttpRequest, seat: Membership, seats: list[Membership], *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    ) -> HttpResponseBase | Outside:
         self.seat, self.tenant = seat, selectors.tenant_current()
         projects = list(selectors.projects())
         self.project = self._project(request, projects, kwargs.pop("project", None))
@@ -99,15 +108,29 @@ class ConsoleView(View):
             section=self.section,
             visit=seat if isinstance(seat, Visitor) else None,
         )
+        with self._acting():
+            self._check_scope(request.method or "GET")
+            return self._rendered(super().dispatch(request, *args, **kwargs))
+
+    def _outside(self, answer: Outside) -> HttpResponseBase:
+        result = answer.work()
+        with tenant_scope(self.tenant.pk), self._acting():
+            return cast("HttpResponseBase", self._rendered(answer.then(result)))
+
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        """What is done inside is the member's doing in the audit log."""
         token = audit.set_actor(self.auth)
         try:
-            self._check_scope(request.method or "GET")
-            response = super().dispatch(request, *args, **kwargs)
-            if isinstance(response, TemplateResponse) and not response.is_rendered:
-                response.render()
-            return response
+            yield
         finally:
             audit.reset_actor(token)
+
+    def _rendered(self, answer: HttpResponseBase | Outside) -> HttpResponseBase | Outside:
+        """Pages are rendered while their transaction is open."""
+        if isinstance(answer, TemplateResponse) and not answer.is_rendered:
+            answer.render()
+        return answer
 
     def _project(self, request: HttpRequest, projects: list[Project], slug: str | None) -> Project:
         """The project of the URL; on organisation pages the one last worked in, else the oldest."""

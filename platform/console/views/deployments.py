@@ -1,6 +1,7 @@
 """Deployments and the playground: serve a model, try it, stop it."""
 
 import datetime as dt
+import logging
 import time
 from typing import Any
 
@@ -15,15 +16,17 @@ from billing.errors import CallRefused
 from billing.selectors.usage import UsageFilter, usage_totals
 from console.code import first_call
 from console.paging import page_number, page_of
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Outside
 from console.views.jobs import page_with
 from console.views.names import short_name
 from inference.errors import EngineError
 from kit.clock import now
-from kit.errors import PermissionDenied
+from kit.errors import ApiError, PermissionDenied, Unavailable
 from registry import selectors as registry
 from serving import selectors, services
 from serving.models import Deployment
+
+logger = logging.getLogger(__name__)
 
 HOUR = dt.timedelta(hours=1)
 SHOWN_CLASSES = 10
@@ -173,7 +176,7 @@ class Playground(ConsoleView):
         form = self._form(live, initial={"deployment": wanted, "threshold": 0.5, "text": request.GET.get("text", "")})
         return self._show(form, live)
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Ask the model."""
         live = self._live()
         form = self._form(live, request.POST)
@@ -181,15 +184,35 @@ class Playground(ConsoleView):
             return self._show(form, live, status=422)
         found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
         text = form.cleaned_data["text"]
+        return Outside(
+            lambda: self._ask(found, text),
+            lambda outcome: self._show_outcome(form, live, outcome, text=text, chosen=found),
+        )
+
+    def _ask(self, deployment: Deployment, text: str) -> tuple[services.Prediction | ApiError, float]:
+        """The model's answer, or why there is none, and the milliseconds it took."""
         began = time.perf_counter()
+        answer: services.Prediction | ApiError
         try:
-            answer = services.prediction_try(deployment=found, texts=[text])
+            answer = services.prediction_try(deployment=deployment, texts=[text])
         except CallRefused as error:
-            form.add_error(None, error.message)
-            return self._show(form, live, status=error.status, text=text, chosen=found)
+            answer = error
         except EngineError:
-            form.add_error(None, _("The engine did not answer. It is our fault, it is logged, and it costs nothing."))
-            return self._show(form, live, status=503, text=text, chosen=found)
+            logger.exception("the playground got no answer from the engine")
+            answer = Unavailable(_("The engine did not answer. It is our fault, it is logged, and it costs nothing."))
+        return answer, (time.perf_counter() - began) * 1000
+
+    def _show_outcome(
+        self,
+        form: PlaygroundForm,
+        live: list[Deployment],
+        outcome: tuple[services.Prediction | ApiError, float],
+        **shown: Any,
+    ) -> HttpResponseBase:
+        answer, ms = outcome
+        if isinstance(answer, ApiError):
+            form.add_error(None, answer.message)
+            return self._show(form, live, status=answer.status, **shown)
         pairs = answer.rows[0]
         threshold = form.cleaned_data["threshold"]
         result = {
@@ -197,11 +220,11 @@ class Playground(ConsoleView):
             "more": max(0, len(pairs) - SHOWN_CLASSES),
             "best": pairs[0],
             "abstains": threshold is not None and pairs[0][1] < threshold,
-            "ms": round((time.perf_counter() - began) * 1000),
+            "ms": round(ms),
             "tokens": answer.tokens,
             "cost": answer.cost_nano,
         }
-        return self._show(form, live, result=result, text=text, chosen=found)
+        return self._show(form, live, result=result, **shown)
 
     def _live(self) -> list[Deployment]:
         return list(selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)[:200])

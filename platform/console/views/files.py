@@ -1,29 +1,32 @@
 """Files: upload, findings and their rows, columns, the way to a dataset."""
 
 from pathlib import Path
+from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from console import dataset_page
 from console.columns_form import TASK_WORDS, ColumnsForm
 from console.paging import whole
-from console.views.base import ConsoleView, Download
+from console.views.base import ConsoleView, Download, Outside
 from data import limits, selectors, services
 from data.columns import CLASSIFICATION
 from data.downloads import finding_rows
 from data.models import File
+from data.receiving import Intake
 from data.rows import RowFilter
 from data.services.datasets import Source
 from kit.errors import ApiError
 from kit.streams import attachment
-from tenants.access import Membership
+from tenants.access import Membership, memberships_of
 
-CHUNK = 1 << 20
 SAMPLE = Path(settings.ROOT) / "examples" / "support_intents.csv"
 ACCEPTED = ".csv,.tsv,.txt,.jsonl,.json,.parquet"
 
@@ -40,28 +43,42 @@ class UploadForm(forms.Form):
     )
 
 
+@method_decorator(csrf_exempt, name="dispatch")
 class Upload(ConsoleView):
-    """Take a file in. The bytes go to storage before the tenant's transaction opens."""
+    """Take a file in. The bytes go to storage as they arrive, before the tenant's transaction opens.
+
+    Exempt from the middleware's check against cross-site posts, which would read the form first; `dispatch` has it.
+    """
 
     section = "datasets"
     required_scopes = {"GET": "files.write", "POST": "files.write"}
     template_name = "console/dataset_new.html"
-    stored: services.Stored | None = None
-    refused: ApiError | None = None
+    intake: Intake | None = None
+    made: File | None = None
 
-    def before_scope(self, request: HttpRequest, seat: Membership) -> None:
-        """Stream the upload to storage; past the plan's size nothing is kept."""
-        upload = request.FILES.get("file")
-        if request.method != "POST" or upload is None or "files.write" not in seat.scopes:
-            return
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Receive the file before anything reads the form, the check against cross-site posts included, and keep it
+        only if a row points at it in the end."""
+        seat = self._sender(request, kwargs["org"])
+        if seat is not None:
+            limit = limits.room_for(seat.tenant_id).next_bytes
+            self.intake = Intake(tenant_id=seat.tenant_id, field="file", limit=limit, swallow=True)
+            request.upload_handlers = [self.intake]
+        kept = False
         try:
-            room = limits.room_for(seat.tenant_id)
-            room.check(upload.size or 0)
-            self.stored = services.file_store(
-                tenant_id=seat.tenant_id, chunks=upload.chunks(CHUNK), limit=room.next_bytes
-            )
-        except ApiError as error:
-            self.refused = error
+            answer: HttpResponseBase = csrf_protect(super().dispatch)(request, *args, **kwargs)
+            kept = self.made is not None and answer.status_code < 400
+            return answer
+        finally:
+            if self.intake is not None and not kept:
+                self.intake.drop()
+
+    def _sender(self, request: HttpRequest, org: str) -> Membership | None:
+        """The member who may upload here. Anybody else's form stays small and is not stored."""
+        if request.method != "POST" or not request.user.is_authenticated:
+            return None
+        seat = next((seat for seat in memberships_of(request.user.pk) if seat.tenant_slug == org), None)
+        return seat if seat is not None and "files.write" in seat.scopes and seat.tenant_status == "active" else None
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The drop zone."""
@@ -70,24 +87,19 @@ class Upload(ConsoleView):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make the file and go to its page, where the check is shown."""
         form = UploadForm(request.POST, request.FILES)
-        if self.refused is not None:
-            form.is_valid()
-            form.add_error("file", self.refused.message)
-        valid = form.is_valid()
-        if self.stored is None:
+        stored = self.intake.stored if self.intake is not None else None
+        if form.is_valid() and self.intake is not None and self.intake.refused is not None:
+            form.add_error("file", self.intake.refused.message)
+        if stored is None or not form.is_valid():
             return self._form(form, status=422)
-        if not valid:
-            self.stored.discard()
-            return self._form(form, status=422)
-        stored, name = self.stored, str(form.cleaned_data["file"].name)
-        made = self.attempt(
+        name = str(form.cleaned_data["file"].name)
+        self.made = self.attempt(
             form,
             lambda: services.file_create(project_id=self.project.pk, filename=name, purpose="fine-tune", stored=stored),
         )
-        if made is None:
-            stored.discard()
+        if self.made is None:
             return self._form(form, status=422)
-        return self.done(self.project_path("file", made.public_id))
+        return self.done(self.project_path("file", self.made.public_id))
 
     def _form(self, form: UploadForm, *, status: int = 200) -> HttpResponseBase:
         room = limits.room_for(self.tenant.pk)
@@ -108,27 +120,24 @@ class Sample(ConsoleView):
 
     section = "datasets"
     required_scopes = {"POST": "files.write"}
-    stored: services.Stored | None = None
 
-    def before_scope(self, request: HttpRequest, seat: Membership) -> None:
-        """Copy the sample to storage."""
-        if request.method == "POST" and SAMPLE.exists() and "files.write" in seat.scopes:
-            self.stored = services.file_store(
-                tenant_id=seat.tenant_id,
-                chunks=[SAMPLE.read_bytes()],
-                limit=limits.room_for(seat.tenant_id).next_bytes,
-            )
-
-    def post(self, request: HttpRequest) -> HttpResponseBase:
-        """Make the file and go to its page."""
-        if self.stored is None:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
+        """Copy the sample to storage, with no transaction open."""
+        if not SAMPLE.exists():
             raise Http404
+        room = limits.room_for(self.tenant.pk).next_bytes
+        return Outside(
+            lambda: services.file_store(tenant_id=self.tenant.pk, chunks=[SAMPLE.read_bytes()], limit=room), self._made
+        )
+
+    def _made(self, stored: services.Stored) -> HttpResponseBase:
+        """Make the file and go to its page."""
         try:
             made = services.file_create(
-                project_id=self.project.pk, filename=SAMPLE.name, purpose="fine-tune", stored=self.stored
+                project_id=self.project.pk, filename=SAMPLE.name, purpose="fine-tune", stored=stored
             )
         except ApiError:
-            self.stored.discard()
+            stored.discard()
             raise
         return self.done(self.project_path("file", made.public_id))
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.db import connection
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from console import job_page
 from console.paging import whole
+from kit import threads
 from kit.errors import NotFound, PermissionDenied
 from tenants import selectors as tenants
 from tenants.scope import tenant_scope
@@ -41,11 +40,11 @@ class Place:
     page: str
 
 
-async def job_stream(request: HttpRequest, org: str, project: str, job: str) -> HttpResponseBase:
+def job_stream(request: HttpRequest, org: str, project: str, job: str) -> HttpResponseBase:
     """Open the stream. Strangers get the 404 of an unknown job."""
     if request.method not in ("GET", "HEAD"):
         raise Http404
-    place = await sync_to_async(_door)(request, org, project, job)
+    place = _door(request, org, project, job)
     return StreamingHttpResponse(
         messages(place, after=last_seen(request), badge=request.GET.get("badge", "")),
         content_type="text/event-stream",
@@ -83,7 +82,7 @@ async def messages(place: Place, *, after: int, badge: str = "") -> AsyncIterato
     shown: dict[str, Any] = {}
     first = badge
     while time.monotonic() - began < LONGEST_SECONDS:
-        news = await sync_to_async(_look)(place, after)
+        news = await threads.look_up(_look, place, after)
         first = first or news["badge"]
         for message in packed(news, shown):
             spoke = time.monotonic()
@@ -99,20 +98,17 @@ async def messages(place: Place, *, after: int, badge: str = "") -> AsyncIterato
 
 
 def _look(place: Place, after: int) -> dict[str, Any]:
-    """The job as it is now and its events after a number. The connection goes back: streams outlive requests."""
-    try:
-        with tenant_scope(place.tenant_id):
-            job = selectors.job_by_id(place.project_id, place.job_id)
-            events = selectors.events_after(job, after)
-            return {
-                "badge": job_page.badge(job.state),
-                "final": job.is_final and len(events) == 0,
-                "state": {**job_page.live_state(job), "waiting": job_page.waiting_text(selectors.waiting(job))},
-                "events": events,
-                "last": events[-1].seq if events else after,
-            }
-    finally:
-        connection.close()
+    """The job as it is now and its events after a number."""
+    with tenant_scope(place.tenant_id):
+        job = selectors.job_by_id(place.project_id, place.job_id)
+        events = selectors.events_after(job, after)
+        return {
+            "badge": job_page.badge(job.state),
+            "final": job.is_final and len(events) == 0,
+            "state": {**job_page.live_state(job), "waiting": job_page.waiting_text(selectors.waiting(job))},
+            "events": events,
+            "last": events[-1].seq if events else after,
+        }
 
 
 def packed(news: dict[str, Any], shown: dict[str, Any]) -> list[str]:

@@ -44,6 +44,11 @@ class Stored:
         storage.delete(self.key)
 
 
+def file_receive(*, tenant_id: UUID, limit: int) -> storage.Incoming:
+    """An object to write a file's bytes into as they arrive; its owner keeps or drops it."""
+    return storage.Incoming(storage.tenant_key(tenant_id, "files", new_id()), limit=limit)
+
+
 def file_store(*, tenant_id: UUID, chunks: Iterable[bytes], limit: int) -> Stored:
     """Stream bytes to storage, outside any transaction. PayloadTooLarge past `limit`, with nothing left behind."""
     key = storage.tenant_key(tenant_id, "files", new_id())
