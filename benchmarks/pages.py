@@ -167,6 +167,20 @@ def database() -> Iterator[Database]:
         postgres.stop()
 
 
+def production(home: str) -> None:
+    """The environment of a production set-up in a folder of its own, for this process and its children."""
+    os.chmod(home, 0o755)
+    os.environ |= {
+        "TUNESMITH_HOME": home,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "LOG_LEVEL": "ERROR",
+        "DEBUG": "false",
+        "SECRET_KEY": "for a benchmark on this machine only, thrown away after it has run",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
+        "SECURE_SSL_REDIRECT": "false",
+    }
+
+
 def routes() -> list[Route]:
     """An organisation with some work behind it, and the addresses a person and a program ask for most."""
     from django.conf import settings
@@ -241,16 +255,7 @@ def main() -> int:
     parser.add_argument("--beside", type=Path, help="another checkout, to take turns with")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as home, contextlib.ExitStack() as stack:
-        os.chmod(home, 0o755)
-        os.environ |= {
-            "TUNESMITH_HOME": home,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "LOG_LEVEL": "ERROR",
-            "DEBUG": "false",
-            "SECRET_KEY": "for a benchmark on this machine only, thrown away after it has run",
-            "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
-            "SECURE_SSL_REDIRECT": "false",
-        }
+        production(home)
         base = stack.enter_context(database())
         wanted = [route for route in routes() if arguments.only in route.name]
         webs = [stack.enter_context(web("this", ROOT))]

@@ -61,7 +61,9 @@ class Intake(FileUploadHandler):
 
     def file_complete(self, file_size: int) -> "UploadedFile[bytes]":
         """Put it under its key. An empty file is never stored."""
-        if self._incoming is not None and self.refused is None and file_size:
+        if self._incoming is not None and not file_size:
+            self._incoming.drop()
+        elif self._incoming is not None and self.refused is None:
             try:
                 self._incoming.keep()
                 self.stored = Stored(self._incoming.key, self._incoming.size, self._incoming.sha256)

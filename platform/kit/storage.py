@@ -53,8 +53,8 @@ class StorageAway(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The bytes could not be stored: our storage is full or does not answer. Nothing was kept. Staff can see it; "
-            "try again later."
+            "The bytes could not be stored: our storage is full or does not answer. Nothing was kept. Send them again "
+            "later."
         )
 
 

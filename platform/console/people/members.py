@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console.people.mail import invitation_link, lands_here, send_invitation
 from console.people.room import seat_needed
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Outside
 from kit.clock import now
 from kit.ids import parse_id
 from tenants import selectors
@@ -76,6 +76,10 @@ class _Members(ConsoleView):
             "email": invitation.email
         }
 
+    def mailed(self, invitation: Invitation, token: str) -> Outside:
+        """Send the link once the invitation is there, while no transaction waits for the mail server."""
+        return Outside(lambda: self.mail(invitation, token), lambda said: self.done(self.org_path("members"), said))
+
     def listing(self, form: InviteForm | None = None, status: int = 200) -> HttpResponseBase:
         """The page."""
         may_own = self.can("tenant.own")
@@ -108,7 +112,7 @@ class MembersPage(_Members):
         """Show them."""
         return self.listing()
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Invite somebody."""
         form = InviteForm(request.POST, may_own=self.can("tenant.own"))
         inviter = request.user
@@ -116,7 +120,7 @@ class MembersPage(_Members):
         if form.is_valid():
             made = self.attempt(form, lambda: self.invite(form.cleaned_data, inviter))
             if made is not None:
-                return self.done(self.org_path("members"), self.mail(*made))
+                return self.mailed(*made)
         return self.listing(form, 422)
 
     def invite(self, values: dict[str, Any], inviter: User) -> tuple[Invitation, str]:
@@ -164,11 +168,10 @@ class Resend(_Members):
 
     required_scopes = {"POST": "members.write"}
 
-    def post(self, request: HttpRequest, invitation: str) -> HttpResponseBase:
+    def post(self, request: HttpRequest, invitation: str) -> Outside:
         """Renew and mail it."""
         row = invitation_of(parse_id("inv_", invitation))
-        token = invitation_renew(invitation=row, by=self.auth)
-        return self.done(self.org_path("members"), self.mail(row, token))
+        return self.mailed(row, invitation_renew(invitation=row, by=self.auth))
 
 
 class Withdraw(_Members):
