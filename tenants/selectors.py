@@ -61,6 +61,23 @@ def keys(project: Project) -> "QuerySet[ApiKey]":
     return found
 
 
+def keys_open(project: Project | None = None) -> "QuerySet[ApiKey]":
+    """Keys that were not revoked, of a project or of the whole tenant."""
+    rows = ApiKey.objects.filter(revoked_at=None)
+    return rows if project is None else rows.filter(project=project)
+
+
+def key_names() -> list[tuple[UUID, str, str]]:
+    """(key, name, last four characters) of every key there ever was, by name."""
+    return list(ApiKey.objects.order_by("name").values_list("pk", "name", "last_four"))
+
+
+def key_successor(key: ApiKey) -> ApiKey | None:
+    """The key that a rotation made of it."""
+    found: ApiKey | None = ApiKey.objects.filter(rotated_from=key).order_by("-created_at").first()
+    return found
+
+
 def audit_actions() -> list[str]:
     """The action codes that occur in the scope's log, sorted."""
     return sorted(AuditEvent.objects.order_by().values_list("action", flat=True).distinct())

@@ -8,9 +8,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from console import charts
+from data import selectors
 from data.checks.codes import BLOCKING
 from data.findings_text import title_of, words_of
-from data.models import DatasetVersion, File, Finding
+from data.models import DatasetVersion, File
 
 FIX_VERBS = {
     "trim": gettext_lazy("Trim spaces"),
@@ -54,7 +55,7 @@ def findings_of(file: File, applied: Iterable[str] = ()) -> list[Found]:
     """A file's findings, worst first; `applied` are the fixes a version already has."""
     done = set(applied)
     found = []
-    for finding in Finding.objects.filter(file=file).order_by("position"):
+    for finding in selectors.findings(file):
         words = words_of(finding)
         fix = words["fix"] or ""
         merges = {}

@@ -67,11 +67,7 @@ def choices_of_data(project: Project) -> list[tuple[str, str]]:
 
     Conversations are left out: no column of theirs is a text or a label.
     """
-    versions = (
-        DatasetVersion.objects.select_related("dataset")
-        .filter(project=project, state=DatasetVersion.State.READY, task=CLASSIFICATION, dataset__deleted_at=None)
-        .order_by("-id")[:MOST_CHOICES]
-    )
+    versions = data.versions_ready(project.pk, task=CLASSIFICATION)[:MOST_CHOICES]
     found = [
         (
             v.public_id,
@@ -79,12 +75,7 @@ def choices_of_data(project: Project) -> list[tuple[str, str]]:
         )
         for v in versions
     ]
-    used = DatasetVersion.objects.filter(project=project, dataset__deleted_at=None).values("sources__file")
-    files = (
-        File.objects.filter(project=project, status=File.Status.PROCESSED, deleted_at=None)
-        .exclude(pk__in=used)
-        .order_by("-id")[:MOST_CHOICES]
-    )
+    files = data.files_unused(project.pk).filter(status=File.Status.PROCESSED)[:MOST_CHOICES]
     found += [
         (f.public_id, _("%(name)s (file), %(rows)s rows") % {"name": f.filename[:60], "rows": f"{f.rows:,}"})
         for f in files
@@ -271,9 +262,9 @@ class JobForm(forms.Form):
     @staticmethod
     def of_job(job: Job) -> dict[str, Any]:
         """A form filled like an earlier job."""
-        version = DatasetVersion.objects.filter(pk=job.dataset_version_id, state="ready").first()
-        file = File.objects.filter(pk=job.training_file_id, deleted_at=None).first()
-        source = version or file
+        version = data.version_by_id(job.dataset_version_id)
+        ready = version is not None and version.state == DatasetVersion.State.READY
+        source = version if ready else data.file_by_id(job.training_file_id)
         knobs = {key: value for key, value in job.hyperparameters.items() if value != "auto"}
         return {
             "dataset": source.public_id if source is not None else "",

@@ -13,7 +13,7 @@ from billing.selectors.usage import UsageFilter, usage_sums, usage_totals
 from console import job_page
 from console.views.names import job_name, short_name
 from data import selectors as data
-from data.models import DatasetVersion, File
+from data.models import File
 from kit.clock import now
 from kit.money import NANO
 from registry import selectors as registry
@@ -162,7 +162,7 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
             text = _("%(name)s cannot be used") % {"name": file.filename[:60]}
             href = view.project_path("file", file.public_id)
             found.append(Need(text, file.status_details[:160], href, "danger"))
-        elif blocking and not DatasetVersion.objects.filter(sources__file=file).exists():
+        elif blocking and not data.file_used(file):
             detail = ngettext("%(n)s blocking finding", "%(n)s blocking findings", blocking) % {"n": blocking}
             found.append(Need(file.filename[:60], detail, view.project_path("file", file.public_id), "warn"))
     if subscriptions.entitlement_for(view.tenant.pk).standing != "good":

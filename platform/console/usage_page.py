@@ -15,7 +15,6 @@ from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from console import charts
 from kit.money import NANO, usd
 from tenants import selectors as tenants
-from tenants.models import ApiKey
 
 SPANS = {7: gettext_lazy("7 days"), 30: gettext_lazy("30 days"), 90: gettext_lazy("90 days")}
 GROUPS = {"model": gettext_lazy("model"), "key": gettext_lazy("key"), "kind": gettext_lazy("kind")}
@@ -80,9 +79,8 @@ class Names:
     @classmethod
     def of_scope(cls) -> "Names":
         """Names of the scope's keys and projects, revoked and archived ones included."""
-        keys = ApiKey.objects.order_by("name").values_list("pk", "name", "last_four")
         return cls(
-            keys=[(pk.hex, f"{name} (…{last})") for pk, name, last in keys],
+            keys=[(pk.hex, f"{name} (…{last})") for pk, name, last in tenants.key_names()],
             projects={p.pk: p.name for p in tenants.projects()},
         )
 

@@ -1,6 +1,6 @@
 """What reads the room's tables and files, for pages, the API and other rooms. All inside the caller's scope."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,7 @@ from django.db.models import QuerySet, Sum
 from data.errors import VersionNotReady
 from data.findings import Collector
 from data.formats import Options, open_source
-from data.models import Dataset, DatasetVersion, File, Finding, Upload
+from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload
 from data.rows import EVERYTHING, RowFilter, VersionFile
 from kit import storage
 from kit.errors import NotFound
@@ -33,6 +33,23 @@ def file_get(project_id: UUID, public_id: object, *, param: str | None = None) -
     if file is None:
         raise NotFound.of(public_id, param=param)
     return file
+
+
+def files_unused(project_id: UUID) -> QuerySet[File]:
+    """Files for training that are in no version of a dataset that still is there, newest first."""
+    used = DatasetVersion.objects.filter(project_id=project_id, dataset__deleted_at=None).values("sources__file")
+    return files(project_id, purpose=Purpose.FINE_TUNE).exclude(pk__in=used).order_by("-pk")
+
+
+def file_by_id(file_id: UUID | None) -> File | None:
+    """A file that was not deleted, by its key."""
+    found: File | None = File.objects.filter(pk=file_id, deleted_at=None).first()
+    return found
+
+
+def file_used(file: File) -> bool:
+    """Whether a dataset version was made from it."""
+    return DatasetVersion.objects.filter(sources__file=file).exists()
 
 
 def findings(file: File, *, level: str | None = None) -> QuerySet[Finding]:
@@ -75,6 +92,25 @@ def dataset_get(project_id: UUID, public_id: object, *, param: str | None = None
 def versions(dataset: Dataset) -> QuerySet[DatasetVersion]:
     """A dataset's versions."""
     return DatasetVersion.objects.filter(dataset=dataset).select_related("dataset", "parent")
+
+
+def versions_newest(datasets: Iterable[Dataset]) -> dict[UUID, DatasetVersion]:
+    """The newest version of each dataset, by the dataset's key."""
+    wanted = DatasetVersion.objects.filter(dataset__in=[dataset.pk for dataset in datasets])
+    newest = wanted.order_by("dataset", "-number").distinct("dataset")
+    return {version.dataset_id: version for version in newest}
+
+
+def versions_ready(project_id: UUID, *, task: str) -> QuerySet[DatasetVersion]:
+    """Written versions for a task, of datasets that still are there, newest first."""
+    rows = DatasetVersion.objects.select_related("dataset").filter(project_id=project_id, dataset__deleted_at=None)
+    return rows.filter(state=DatasetVersion.State.READY, task=task).order_by("-pk")
+
+
+def version_by_id(version_id: UUID | None) -> DatasetVersion | None:
+    """A version by its key, its dataset beside it, deleted or not."""
+    found: DatasetVersion | None = DatasetVersion.objects.select_related("dataset").filter(pk=version_id).first()
+    return found
 
 
 def version_get(project_id: UUID, public_id: object, *, param: str | None = None) -> DatasetVersion:

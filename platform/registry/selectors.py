@@ -1,5 +1,6 @@
 """Reading bases, models, versions and aliases of the scope's tenant."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -78,6 +79,12 @@ def versions(model: Model) -> "QuerySet[ModelVersion]":
     """A model's versions, newest first."""
     found: QuerySet[ModelVersion] = ModelVersion.objects.filter(model=model).order_by("-number")
     return found
+
+
+def versions_newest(models: Iterable[Model]) -> dict[UUID, ModelVersion]:
+    """The newest version of each model, by the model's key."""
+    wanted = ModelVersion.objects.filter(model__in=[model.pk for model in models])
+    return {version.model_id: version for version in wanted.order_by("model", "-number").distinct("model")}
 
 
 def reported_versions(project_id: UUID) -> "QuerySet[ModelVersion]":

@@ -7,7 +7,7 @@ from billing.selectors.subscriptions import subscription_current
 from billing.services.subscriptions import subscription_cancel
 from tenants import selectors
 from tenants.access import AuthContext
-from tenants.models import ApiKey, Tenant
+from tenants.models import Tenant
 from tenants.services.organisations import tenant_close
 from training import states
 from training.models import Job
@@ -27,7 +27,7 @@ class AtStake:
 def at_stake() -> AtStake:
     """Counted in the scope's tenant."""
     return AtStake(
-        keys=ApiKey.objects.filter(revoked_at=None).count(),
+        keys=selectors.keys_open().count(),
         members=selectors.members().count(),
         jobs=Job.objects.exclude(state__in=states.FINAL).count(),
         subscription=subscription_current(),

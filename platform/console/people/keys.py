@@ -232,7 +232,7 @@ class KeyPage(KeysView):
     def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Show it."""
         row = self.key(key)
-        successor = ApiKey.objects.filter(rotated_from=row).order_by("-created_at").first()
+        successor = selectors.key_successor(row)
         context = {
             "key": row,
             "state": state_of(row),

@@ -14,7 +14,7 @@ from console.views.base import ConsoleView
 from kit.errors import NotFound
 from kit.ids import parse_id
 from tenants import selectors
-from tenants.models import ApiKey, Project
+from tenants.models import Project
 from tenants.services.keys import keys_revoke_all
 from tenants.services.organisations import (
     member_leave,
@@ -140,7 +140,7 @@ class ArchiveProject(SettingsView):
     def get(self, request: HttpRequest, target: str) -> HttpResponseBase:
         """Ask."""
         project = self.target(target)
-        keys = ApiKey.objects.filter(project=project, revoked_at=None).count()
+        keys = selectors.keys_open(project).count()
         return self.page({"target": project, "keys": keys})
 
     def post(self, request: HttpRequest, target: str) -> HttpResponseBase:

@@ -35,15 +35,12 @@ class Datasets(ConsoleView):
             selectors.datasets(self.project.pk).order_by("-id"),
             page_number(request.GET.get("page")),
         )
-        newest = {}
-        for version in DatasetVersion.objects.filter(dataset__in=[d.pk for d in page.rows]).order_by("number"):
-            newest[version.dataset_id] = version
+        newest = selectors.versions_newest(page.rows)
         rows = [
             {"dataset": d, "version": newest.get(d.pk), "href": self.project_path("dataset", d.public_id)}
             for d in page.rows
         ]
-        used = DatasetVersion.objects.filter(project=self.project, dataset__deleted_at=None).values("sources__file")
-        files = selectors.files(self.project.pk, purpose="fine-tune").exclude(pk__in=used).order_by("-id")[:50]
+        files = selectors.files_unused(self.project.pk)[:50]
         return self.page(
             {
                 "page": page,

@@ -16,7 +16,7 @@ from console.paging import page_number, page_of, whole
 from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
-from data.models import DatasetVersion, File
+from data import selectors as data
 from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states
@@ -148,11 +148,11 @@ class JobPage(ConsoleView):
         return [(names[key], job.hyperparameters.get(key, "auto")) for key in names]
 
     def _data(self, job: Job) -> dict[str, Any]:
-        version = DatasetVersion.objects.select_related("dataset").filter(pk=job.dataset_version_id).first()
+        version = data.version_by_id(job.dataset_version_id)
         if version is not None and version.dataset.deleted_at is None:
             href = f"{self.project_path('dataset', version.dataset.public_id)}?version={version.number}"
             return {"dataset_url": href, "dataset_name": str(version)}
-        file = File.objects.filter(pk=job.training_file_id, deleted_at=None).first()
+        file = data.file_by_id(job.training_file_id)
         if file is None:
             return {}
         return {"dataset_url": self.project_path("file", file.public_id), "dataset_name": file.filename}

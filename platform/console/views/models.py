@@ -18,7 +18,7 @@ from console.report_tables import TABLES
 from console.views.base import ConsoleView, Download
 from console.views.jobs import page_with
 from console.views.names import short_name
-from data.models import DatasetVersion
+from data import selectors as data
 from kit import storage
 from kit.errors import PermissionDenied
 from kit.ids import parse_id, public_id
@@ -71,9 +71,7 @@ class Models(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show them."""
         page = page_of(selectors.models(self.project.pk), page_number(request.GET.get("page")))
-        newest: dict[Any, ModelVersion] = {}
-        for version in ModelVersion.objects.filter(model__in=[m.pk for m in page.rows]).order_by("number"):
-            newest[version.model_id] = version
+        newest = selectors.versions_newest(page.rows)
         aliases: dict[Any, list[str]] = {}
         for alias in selectors.aliases(self.project.pk):
             aliases.setdefault(alias.version.model_id, []).append(str(alias))
@@ -171,7 +169,7 @@ class ModelPage(ConsoleView):
         if facts["job_id"]:
             job = public_id("ftjob-", facts["job_id"])
             rows.append((_("Job"), job, self.project_path("job", job)))
-        dataset = DatasetVersion.objects.select_related("dataset").filter(pk=facts["dataset_version_id"]).first()
+        dataset = data.version_by_id(facts["dataset_version_id"])
         if dataset is not None:
             href = f"{self.project_path('dataset', dataset.dataset.public_id)}?version={dataset.number}"
             rows.append((_("Dataset"), str(dataset), href if dataset.dataset.deleted_at is None else ""))
