@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.prices import Usage, rate
 from console import charts
-from console.figures import decimals
+from console.numbers import number
 from console.pricing import current_book
 from console.templatetags.look import duration, eta, usd
 
@@ -117,7 +117,7 @@ def scores_finding(lines: Sequence[charts.Series]) -> str:
 
 
 def _short(value: float) -> str:
-    return decimals(value, 3)
+    return number(value, 3)
 
 
 def live_state(job: Any) -> dict[str, Any]:

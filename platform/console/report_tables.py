@@ -1,6 +1,6 @@
-"""The tables behind a report's drawings, as the page shows them and as files: classes, confusion, calibration, errors.
+"""The tables behind a report's drawings, as the page shows them and as files: classes, confusion, curves, errors, ….
 
-The threshold table is derived from the calibration bins: a report keeps no single probabilities, and needs none for it.
+The threshold table is derived from the calibration bins, so reports made before there were curves have it too.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,10 +38,26 @@ def thresholds_of(data: dict[str, Any], *, most: int = 0) -> list[Threshold]:
 
 
 def _classes(data: dict[str, Any]) -> Table:
-    head = ["label", "f1", "f1_low", "f1_high", "precision", "recall", "rows"]
+    head = ["label", "f1", "f1_low", "f1_high", "precision", "recall", "rows", "average_precision", "threshold"]
     keys = ("label", "f1", "f1_low", "f1_high", "precision", "recall", "n")
     rows = sorted(data.get("per_class", []), key=lambda row: str(row["label"]))
-    return head, [[row.get(key) for key in keys] for row in rows]
+    curves = {one["label"]: one for one in data.get("pr", {}).get("classes", [])}
+    return head, [[*(row.get(key) for key in keys), *_of_curve(curves.get(row["label"]))] for row in rows]
+
+
+def _of_curve(curve: dict[str, Any] | None) -> list[Any]:
+    """A class's average precision and the threshold chosen for it; nothing in a report without curves."""
+    average, chosen = ((curve or {}).get(key) or {} for key in ("average_precision", "chosen"))
+    return [average.get("value"), chosen.get("threshold")]
+
+
+def _curves(data: dict[str, Any]) -> Table:
+    """Every point of every curve; the curve of the answers has no label."""
+    found = data.get("pr") or {"answers": {"points": []}, "classes": []}
+    curves = [("", found["answers"]), *((one["label"], one) for one in found["classes"])]
+    return ["label", "threshold", "precision", "recall"], [
+        [label, *point] for label, curve in curves for point in curve["points"]
+    ]
 
 
 def _confusion(data: dict[str, Any]) -> Table:
@@ -69,6 +85,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "classes": _classes,
     "confusion": _confusion,
     "calibration": _calibration,
+    "curves": _curves,
     "thresholds": _thresholds,
     "errors": _errors,
 }

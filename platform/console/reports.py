@@ -1,18 +1,21 @@
 """A report's JSON as its page shows it: verdict in words, figures, matrix, calibration, classes, errors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from console import charts
-from console.figures import decimals
+from console.numbers import interval, number
+from console.report_curves import CurveView, curve_of
 from console.report_tables import Threshold, thresholds_of
 
 FEW_ROWS = 50
 WEAK = 0.7
+MOST_CELLS = 200
+"""Classes of the largest matrix that a page shows whole; a larger one is a file."""
 SORTS = ("f1", "precision", "recall", "n", "label")
 
 
@@ -41,6 +44,9 @@ class ClassRow:
     low: float | None
     high: float | None
     note: str = ""
+    average_precision: float | None = None
+    examples: int = 0
+    """Mistakes of the class that the report keeps to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class Report:
     figures: list[Figure]
     matrix: charts.Matrix
     calibration: str
+    bins: list[charts.Bin]
     calibration_text: str
     classes: list[ClassRow]
     errors: list[dict[str, Any]]
@@ -62,16 +69,23 @@ class Report:
     limits: list[str]
     n: dict[str, int] = field(default_factory=dict)
     thresholds: list[Threshold] = field(default_factory=list)
+    curve: CurveView | None = None
+    shown: str = ""
+    """The class whose curve and errors are shown; empty for all."""
 
 
-def report_of(data: dict[str, Any], *, sort: str = "f1") -> Report:
-    """The page's view of a report of format 1. Missing parts stay empty: an old report still opens."""
+def report_of(data: dict[str, Any], *, sort: str = "f1", shown: str = "", whole: bool = False) -> Report:
+    """The page's view of a report of format 1, of one class where `shown` names one; `whole` asks for all of a matrix.
+
+    Missing parts stay empty: an old report still opens.
+    """
     labels = [str(label) for label in data.get("labels", [])]
     bins = [
         charts.Bin(b["low"], b["high"], b["n"], b["confidence"], b["accuracy"])
         for b in data.get("calibration", {}).get("bins", [])
     ]
-    classes = class_rows(data.get("per_class", []), sort)
+    classes = _with_curves(class_rows(data.get("per_class", []), sort), data)
+    shown = shown if "pr" in data and shown in labels else ""
     verdict, tone = verdict_of(data, classes)
     return Report(
         verdict=verdict,
@@ -79,17 +93,39 @@ def report_of(data: dict[str, Any], *, sort: str = "f1") -> Report:
         gate_passed=bool(data.get("gate", {}).get("passed")),
         reasons=[_words(r) for r in data.get("gate", {}).get("reasons", [])],
         figures=figures_of(data),
-        matrix=charts.confusion_matrix(labels, data.get("confusion", [])) if data.get("confusion") else _nothing(),
+        matrix=_matrix(labels, data.get("confusion", []), whole),
         calibration=charts.calibration_chart(bins),
+        bins=bins,
         calibration_text=_calibration_text(data),
         classes=classes,
-        errors=list(data.get("errors", []))[:20],
+        errors=_errors_of(data, shown),
         training=dict(data.get("training", {})),
         baseline=str(data.get("baseline", {}).get("name", "")),
         limits=[_words(x) for x in data.get("limits", [])],
         n={k: int(v) for k, v in data.get("n", {}).items()},
         thresholds=thresholds_of(data, most=8),
+        curve=curve_of(data, shown),
+        shown=shown,
     )
+
+
+def _errors_of(data: dict[str, Any], shown: str) -> list[dict[str, Any]]:
+    """The mistakes to read: the surest of all, or of the class shown."""
+    return list(data.get("errors_by_class", {}).get(shown, []) if shown else data.get("errors", []))[:20]
+
+
+def _with_curves(rows: list[ClassRow], data: dict[str, Any]) -> list[ClassRow]:
+    """The lines with what a report with curves knows besides."""
+    curves = {one["label"]: one["average_precision"] or {} for one in data.get("pr", {}).get("classes", [])}
+    errors = data.get("errors_by_class", {})
+    return [
+        replace(
+            row,
+            average_precision=curves.get(row.label, {}).get("value"),
+            examples=len(errors.get(row.label, [])),
+        )
+        for row in rows
+    ]
 
 
 def _words(item: Any) -> str:
@@ -97,8 +133,12 @@ def _words(item: Any) -> str:
     return str(item.get("message", item.get("code", ""))) if isinstance(item, dict) else str(item)
 
 
-def _nothing() -> charts.Matrix:
-    return charts.Matrix([], [], 0)
+def _matrix(labels: list[str], counts: Sequence[Sequence[int]], whole: bool) -> charts.Matrix:
+    """The worst classes where there are many, or every one if asked and a page can hold it."""
+    if not counts:
+        return charts.Matrix([], [], 0)
+    most = MOST_CELLS if whole and len(labels) <= MOST_CELLS else charts.MOST_CLASSES
+    return charts.confusion_matrix(labels, counts, most=most)
 
 
 def figures_of(data: dict[str, Any]) -> list[Figure]:
@@ -151,18 +191,6 @@ def _note(row: dict[str, Any]) -> str:
     if row["f1"] < WEAK:
         return _("weak: read its errors")
     return ""
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A metric in the reader's format."""
-    return decimals(value, digits)
-
-
-def interval(low: float, high: float) -> str:
-    """`0.09–0.15`; with a minus in it `-0.004 to 0.10`, so that no dash is read as one."""
-    if low >= 0:
-        return f"{number(low)}–{number(high)}"
-    return _("%(low)s to %(high)s") % {"low": number(low, 3), "high": number(high, 3)}
 
 
 def verdict_of(data: dict[str, Any], classes: list[ClassRow]) -> tuple[str, str]:

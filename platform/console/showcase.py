@@ -153,6 +153,7 @@ def context() -> dict[str, Any]:
         "matrix": charts.confusion_matrix(LABELS, COUNTS),
         "big_matrix": charts.confusion_matrix(many, spread),
         "calibration": charts.calibration_chart(bins()),
+        "bins": bins(),
         "samples": first_call("https://api.example.com"),
         "states": SHOWN_STATES,
         "moment": now() - dt.timedelta(minutes=4),

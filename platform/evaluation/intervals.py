@@ -23,7 +23,7 @@ from evaluation.metrics import Floats, Ints
 
 LEVEL = 0.95
 RESAMPLES = 1000
-_Z = 1.959963984540054
+Z = 1.959963984540054
 _CHUNK = 4_000_000  # resampled rows in memory at once
 
 
@@ -56,9 +56,9 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share; (0, 1) for no rows."""
     if n == 0:
         return 0.0, 1.0
-    share, square = successes / n, _Z**2 / n
+    share, square = successes / n, Z**2 / n
     middle = (share + square / 2) / (1 + square)
-    half = _Z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
+    half = Z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

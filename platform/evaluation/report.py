@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation import calibration, gate, intervals, metrics, mistakes
+from evaluation import calibration, curves, gate, intervals, metrics, mistakes
 from evaluation.metrics import Floats, Ints
 
 FORMAT = 1
@@ -44,8 +44,12 @@ def build(
     limits: list[dict[str, str]],
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
+    validation: curves.Scored | None = None,
 ) -> dict[str, Any]:
-    """The report. `counts` are rows per split; `training` and `limits` are passed on as they are."""
+    """The report. `counts` are rows per split; `training` and `limits` are passed on as they are.
+
+    Thresholds of the precision–recall curves are chosen on `validation`; without it none is.
+    """
     classes = len(labels)
     predicted = rows.probabilities.argmax(axis=1).astype(np.int64)
     confidence = rows.probabilities.max(axis=1)
@@ -57,6 +61,7 @@ def build(
     matrix = metrics.confusion(rows.truth, predicted, classes)
     majority = float(matrix.sum(axis=1).max() / max(1, rows.truth.size))
     decision = gate.decide(paired["macro_f1"], test_macro_f1=macro, majority_share=majority, accuracy=accuracy)
+    told = mistakes.Told(rows.row_ids, rows.texts, rows.truth_labels, predicted, confidence, labels)
     return {
         "format": FORMAT,
         "task": task,
@@ -78,7 +83,9 @@ def build(
         "baseline": _baseline(baseline_name, rows, classes, resamples, seed, paired),
         "verdict": gate.verdict(paired["macro_f1"]),
         "gate": decision.to_json(),
-        "errors": _errors(rows, predicted, confidence, labels),
+        "pr": curves.of_report(labels, curves.Scored(rows.truth, rows.probabilities), validation),
+        "errors": mistakes.worst_mistakes(told),
+        "errors_by_class": mistakes.worst_of_classes(told),
         "error_count": int((~correct).sum()),
         "training": training,
         "limits": limits,
@@ -95,17 +102,6 @@ def _probability_figures(
         "log_loss": _mean(metrics.row_log_loss(rows.probabilities, rows.truth), resamples, seed),
         "brier": _mean(metrics.row_brier(rows.probabilities, rows.truth), resamples, seed),
     }
-
-
-def _errors(rows: TestRows, predicted: Ints, confidence: Floats, labels: Sequence[str]) -> list[dict[str, Any]]:
-    return mistakes.worst_mistakes(
-        row_ids=rows.row_ids,
-        texts=rows.texts,
-        truth_labels=rows.truth_labels,
-        predicted=predicted,
-        confidence=confidence,
-        labels=labels,
-    )
 
 
 def _mean(values: Floats, resamples: int, seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from console import reports
 from console.report_tables import TABLES, thresholds_of
 from registry.models import ModelVersion
 from tenants.scope import tenant_scope
@@ -69,3 +70,36 @@ def test_long_threshold_tables_keep_their_ends() -> None:
     bins = [{"low": i / 15, "high": (i + 1) / 15, "n": 4, "confidence": 0.5, "accuracy": 0.5} for i in range(15)]
     lines = thresholds_of({"calibration": {"bins": bins}}, most=8)
     assert len(lines) == 8 and lines[0].at == 0 and lines[-1].at == pytest.approx(14 / 15)
+
+
+def test_a_report_draws_the_curve_of_all_answers_and_of_a_class(cast: Cast) -> None:
+    version = things.made_model(cast.owner)
+    page = f"{cast.owner.workspace}/models/{version.model.public_id}/"
+    whole = cast.owner.browser.get(page).content.decode()
+    assert "Acting on answers of at least 0.50" in whole and "i want my money" in whole
+    one = cast.owner.browser.get(page, {"class": "human_agent"}).content.decode()
+    assert "the threshold with the best F1 on the validation rows" in one
+    assert "only this class" in one and "i want my money" not in one
+    assert cast.owner.browser.get(page, {"class": "no such class"}).status_code == 200
+    lines = cast.owner.browser.get(f"{page}csv?table=curves").content.decode().splitlines()
+    assert lines[0] == "label,threshold,precision,recall" and lines[1].startswith(",")
+    assert sum(line.startswith("human_agent,") for line in lines) > 10
+
+
+def test_a_report_made_before_there_were_curves_still_opens(cast: Cast) -> None:
+    version = things.made_model(cast.owner)
+    old = {key: part for key, part in things.report().items() if key not in ("pr", "errors_by_class")}
+    with tenant_scope(cast.owner.tenant.id):
+        ModelVersion.objects.filter(pk=version.pk).update(report=old)
+    page = f"{cast.owner.workspace}/models/{version.model.public_id}/"
+    shown = cast.owner.browser.get(page, {"class": "human_agent"}).content.decode()
+    assert "Confusion matrix" in shown and "i want my money" in shown and "Precision and recall" not in shown
+    assert cast.owner.browser.get(f"{page}csv?table=curves").content == b"label,threshold,precision,recall\r\n"
+
+
+def test_a_large_matrix_shows_the_worst_classes_and_all_on_request() -> None:
+    labels = [f"class_{i:02d}" for i in range(30)]
+    counts = [[9 if i == j else 0 for j in range(30)] for i in range(30)]
+    report = things.report() | {"labels": labels, "confusion": counts}
+    assert reports.report_of(report).matrix.hidden == 10
+    assert reports.report_of(report, whole=True).matrix.hidden == 0

@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import numpy as np
+
 from data.models import DatasetVersion, File
 from data.services import dataset_create, file_create, file_process, file_store, version_write
 from data.services.datasets import Source
+from evaluation.curves import Scored, of_report
 from kit.clock import now
 from registry.models import ModelVersion
 from registry.services import summary
@@ -148,10 +151,26 @@ def report() -> dict[str, Any]:
             {"row_id": 241, "text": "i want my money " * 20, "label": LABELS[0], "predicted": LABELS[3]}
             | {"confidence": 0.97}
         ],
+        "pr": curves(),
+        "errors_by_class": {
+            "human_agent": [
+                {"row_id": 7, "text": "only this class", "label": "human_agent", "predicted": LABELS[1]}
+                | {"confidence": 0.8}
+            ]
+        },
         "training": {"seed": 7, "method": "lora", "base": "all-MiniLM-L6-v2", "epochs_run": 5, "best_epoch": 4,
                      "steps": 900, "tokens": 412_000, "seconds": 214, "device": "cpu", "precision": "bf16"},
         "limits": [{"code": "small_classes", "message": "human_agent has 37 test rows; its interval is wide."}],
     }  # fmt: skip
+
+
+def curves() -> dict[str, Any]:
+    """Precision–recall curves of made-up scores, as the recipe keeps them."""
+    noise = np.random.default_rng(3)
+    truth = noise.integers(0, len(LABELS), 200)
+    powers = np.exp(noise.normal(size=(200, len(LABELS))) + 2 * (truth[:, None] == np.arange(len(LABELS))))
+    scored = Scored(truth, powers / powers.sum(axis=1, keepdims=True))
+    return of_report(LABELS, scored, scored)
 
 
 def made_model(person: Person, *, suffix: str = "refunds-v3") -> ModelVersion:

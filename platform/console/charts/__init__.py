@@ -6,13 +6,15 @@ chart fills any width and its labels keep their size, on paper and without scrip
 
 from console.charts.bars import Bars, Column, bar_chart
 from console.charts.calibration import calibration_chart
+from console.charts.curve import curve_chart
 from console.charts.lines import LineChart, Series, line_chart, thin
-from console.charts.matrix import Matrix, confusion_matrix
+from console.charts.matrix import MOST_CLASSES, Matrix, confusion_matrix
 from console.charts.scale import ticks
 from console.charts.spark import spark_line
 from evaluation.calibration import Bin
 
 __all__ = [
+    "MOST_CLASSES",
     "Bars",
     "Bin",
     "Column",
@@ -22,6 +24,7 @@ __all__ = [
     "bar_chart",
     "calibration_chart",
     "confusion_matrix",
+    "curve_chart",
     "line_chart",
     "spark_line",
     "thin",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from console.charts.scale import percent
+from console.charts.scale import percent, unit_axes
 from evaluation.calibration import Bin
 
 
@@ -10,12 +10,7 @@ def calibration_chart(bins: Sequence[Bin]) -> str:
     """SVG of the reliability line over the diagonal; bins without rows are left out, point size follows the count."""
     full = [b for b in bins if b.n]
     most = max((b.n for b in full), default=1)
-    parts = ['<svg class="drawing" focusable="false" aria-hidden="true">']
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y, x = percent(1 - tick), percent(tick)
-        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="-8" y="{y}" dy="4" text-anchor="end">{tick:g}</text>')
-        parts.append(f'<text x="{x}" y="100%" dy="18" text-anchor="middle">{tick:g}</text>')
+    parts = ['<svg class="drawing" focusable="false" aria-hidden="true">', *unit_axes()]
     parts.append('<line class="diagonal" x1="0" y1="100%" x2="100%" y2="0"/>')
     line = "".join(
         f"{'L' if i else 'M'}{b.confidence * 1000:.1f} {(1 - b.accuracy) * 1000:.1f}" for i, b in enumerate(full)

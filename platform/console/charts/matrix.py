@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STEPS = 10
-MOST = 20
+MOST_CLASSES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def heat(share: float) -> str:
     return f"hm-{min(STEPS - 1, max(0, int(share * STEPS)))}"
 
 
-def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], *, most: int = MOST) -> Matrix:
+def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], *, most: int = MOST_CLASSES) -> Matrix:
     """Rows are the true class, columns the predicted one; classes with the lowest recall stay when there are many."""
     order = list(range(len(labels)))
     if len(order) > most:

@@ -49,3 +49,22 @@ def place(value: float, low: float, high: float) -> float:
 def percent(share: float) -> str:
     """`12.3%`, without noise digits."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def number_between(share: float) -> str:
+    """A share of one with two digits, `0.42`; what lies closer to an end keeps the digits that tell it from the end."""
+    for digits in (2, 3, 4):
+        if 0 < float(f"{share:.{digits}f}") < 1 or share in (0.0, 1.0):
+            return f"{share:.{digits}f}"
+    return f"{share:.4f}"
+
+
+def unit_axes() -> list[str]:
+    """Grid and labels of a square in which both axes go from 0 to 1."""
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y, x = percent(1 - tick), percent(tick)
+        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="-8" y="{y}" dy="4" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{x}" y="100%" dy="18" text-anchor="middle">{tick:g}</text>')
+    return parts

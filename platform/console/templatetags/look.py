@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from console import charts
 from console.code import highlighted
-from console.figures import decimals
+from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State
 from kit.money import CENT
@@ -91,7 +91,7 @@ def gb_months(byte_hours: Any) -> str:
     places = 1 if amount >= 10 else 2 if amount >= 1 else 4
     if 0 < amount < Decimal("0.0001"):
         return f"<{formats.number_format(Decimal('0.0001'))}{NBSP}{_('GB-months')}"
-    return f"{decimals(amount, places)}{NBSP}{_('GB-months')}"
+    return f"{number(amount, places)}{NBSP}{_('GB-months')}"
 
 
 @register.filter
@@ -99,7 +99,7 @@ def score(value: Any, digits: int = 3) -> str:
     """A metric: three decimals by default; not a number as an en dash."""
     if value is None or value == "" or not math.isfinite(float(value)):
         return NOTHING
-    return decimals(float(value), int(digits))
+    return number(float(value), int(digits))
 
 
 @register.filter
@@ -107,14 +107,14 @@ def signed(value: Any, digits: int = 3) -> str:
     """A difference with its sign: +0.012, −0.030; nothing as an en dash."""
     if value in (None, ""):
         return NOTHING
-    size = decimals(abs(float(value)), int(digits))
+    size = number(abs(float(value)), int(digits))
     return size if not size.strip("0.,") else f"{'−' if float(value) < 0 else '+'}{size}"
 
 
 @register.filter
 def percent(share: Any, digits: int = 0) -> str:
     """A share 0..1 as `46%`."""
-    return NOTHING if share in (None, "") else f"{decimals(float(share) * 100, int(digits))}%"
+    return NOTHING if share in (None, "") else f"{number(float(share) * 100, int(digits))}%"
 
 
 @register.filter

@@ -122,7 +122,8 @@ class ModelPage(ConsoleView):
 
     def _show(self, request: HttpRequest, model: Model, form: AliasForm, *, status: int = 200) -> HttpResponseBase:
         version = version_shown(request, model)
-        sort = request.GET.get("sort", "f1")
+        sort, shown = request.GET.get("sort", "f1"), request.GET.get("class", "")
+        whole_matrix = request.GET.get("matrix") == "all"
         deployment = deployment_of_model(model.pk)
         here = self.project_path("model", model.public_id)
         context = {
@@ -130,8 +131,11 @@ class ModelPage(ConsoleView):
             "short": short_name(model),
             "version": version,
             "versions": list(selectors.versions(model)[:50]),
-            "report": reports.report_of(version.report, sort=sort) if version.report else None,
+            "report": reports.report_of(version.report, sort=sort, shown=shown, whole=whole_matrix)
+            if version.report
+            else None,
             "sort": sort,
+            "most_cells": reports.MOST_CELLS,
             "csv_url": f"{self.project_path('model_csv', model.public_id)}?version={version.number}",
             "compare_url": self._compare_url(version),
             "lineage": self._lineage(version),

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation import report as reports
+from evaluation.curves import Scored
 from training.lab import artefact, checkpoint
 from training.lab.baseline import MAX_ROWS, NAME, Floor, fit_floor
 from training.lab.calibration import fit_temperature, softmax
@@ -98,7 +99,8 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
     validation = learner.read("validation", loop.obey_stop)
     temperature = fit_temperature(validation, dataset.validation.targets)
     probabilities = softmax(learner.read("test", loop.obey_stop, exact=True), temperature)
-    report = _report(work, loop, floor, probabilities, temperature)
+    chosen_on = Scored(dataset.validation.targets, softmax(validation, temperature))
+    report = _report(work, loop, floor, probabilities, temperature, chosen_on)
 
     # 6. Write it down
     emit.phase("saving")
@@ -128,9 +130,9 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
 
 
 def _report(
-    work: Run, loop: Loop, floor: Floor, probabilities: NDArray[np.float64], temperature: float
+    work: Run, loop: Loop, floor: Floor, probabilities: NDArray[np.float64], temperature: float, validation: Scored
 ) -> dict[str, Any]:
-    """The report on the test rows; `probabilities` is [N, C]."""
+    """The report on the test rows; `probabilities` is [N, C]. Thresholds are chosen on `validation`."""
     config, dataset = work.config, work.dataset
     test = dataset.test
     return reports.build(
@@ -144,6 +146,7 @@ def _report(
         limits=_limits(work, floor),
         resamples=config.bootstrap,
         seed=config.seed,
+        validation=validation,
     )
 
 

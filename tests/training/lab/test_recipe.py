@@ -41,7 +41,10 @@ def test_each_method_learns_and_writes_a_complete_artefact(settings_for: Setting
         data = (folder / name).read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (entry["sha256"], entry["bytes"])
     assert set(artefact["files"]) == names - {"artefact.json"}
-    assert report_of(config)["test"]["accuracy"]["value"] > 0.8
+    report = report_of(config)
+    assert report["test"]["accuracy"]["value"] > 0.8
+    assert [curve["label"] for curve in report["pr"]["classes"]] == report["labels"]
+    assert {curve["chosen"]["from"] for curve in report["pr"]["classes"]} == {"validation"}
 
 
 @pytest.mark.parametrize("method", METHODS)
