@@ -132,7 +132,10 @@ class FileView(TenantAPIView):
 
     @extend_schema(responses=dict)
     def delete(self, request: Request, file_id: str) -> Response:
-        """Forget the file and its bytes; dataset versions made from it stay."""
+        """Take the file out of every list; dataset versions made from it stay.
+
+        For 30 days the console can bring it back, or erase it at once.
+        """
         file = selectors.file_get(self.caller.project_id, file_id)
         services.file_delete(file=file)
         return Response({"id": file.public_id, "object": "file", "deleted": True})

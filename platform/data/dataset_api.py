@@ -86,7 +86,10 @@ class DatasetView(TenantAPIView):
 
     @extend_schema(responses=dict)
     def delete(self, request: Request, dataset_id: str) -> Response:
-        """Hide the dataset; models made from it keep their lineage."""
+        """Take the dataset out of every list; models made from it keep their lineage.
+
+        For 30 days the console can bring it back, or erase it at once.
+        """
         dataset = selectors.dataset_get(self.caller.project_id, dataset_id)
         services.dataset_delete(dataset=dataset)
         return Response({"id": dataset.public_id, "object": "dataset", "deleted": True})

@@ -27,6 +27,18 @@ class FileInUse(Conflict):
     default_code = "file_in_use"
 
 
+class DatasetInUse(Conflict):
+    """Something being made still needs a version of the dataset."""
+
+    default_code = "dataset_in_use"
+
+
+class NotDeleted(Conflict):
+    """There is nothing deleted to bring back or to erase."""
+
+    default_code = "not_deleted"
+
+
 class TooManyDownloads(RateLimited):
     """As many downloads of rows as one organisation may run are running."""
 

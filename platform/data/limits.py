@@ -50,6 +50,10 @@ class Room:
                 f"The file is larger than {self.file_bytes:,} bytes, the most one file may have on the {self.plan} "
                 "plan. Split it, or change the plan."
             )
+        self.check_left(size)
+
+    def check_left(self, size: int) -> None:
+        """StorageFull if `size` more bytes are too many."""
         if size > self.left_bytes:
             raise StorageFull(
                 f"{self.used_bytes:,} of {self.storage_bytes:,} bytes of storage are used on the {self.plan} plan. "
@@ -65,7 +69,7 @@ def room_for(tenant_id: UUID) -> Room:
             rows.aggregate(total=Sum("bytes"))["total"] or 0
             for rows in (
                 File.objects.filter(deleted_at=None),
-                DatasetVersion.objects.all(),
+                DatasetVersion.objects.filter(dataset__deleted_at=None),
                 Upload.objects.filter(status=Upload.Status.PENDING),
             )
         )

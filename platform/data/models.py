@@ -16,6 +16,9 @@ class Purpose(models.TextChoices):
     EVALS = "evals", _("Evaluation")
 
 
+KEPT = models.Q(deleted_at__isnull=False, erased_at=None)
+"""Deleted, and still there to be brought back."""
+
 RESULTS = "fine-tune-results"
 """The purpose of files that jobs write; nobody uploads one."""
 
@@ -58,9 +61,12 @@ class File(ProjectModel):
     processed_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    erased_at = models.DateTimeField(null=True, blank=True)
+    """When the bytes of a deleted file went; until then it can be brought back."""
 
     class Meta:
         indexes = [
+            models.Index(fields=["deleted_at"], name="data_file_kept", condition=KEPT),
             models.Index(fields=["tenant", "project", "-id"], name="data_file_recent"),
             models.Index(fields=["created_at"], name="data_file_waiting", condition=models.Q(status="uploaded")),
             models.Index(fields=["expires_at"], name="data_file_expiry", condition=models.Q(expires_at__isnull=False)),
@@ -167,9 +173,14 @@ class Dataset(ProjectModel):
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(default=now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    erased_at = models.DateTimeField(null=True, blank=True)
+    """When the rows of a deleted dataset went; until then it can be brought back."""
 
     class Meta:
-        indexes = [models.Index(fields=["tenant", "project", "-id"], name="data_dataset_recent")]
+        indexes = [
+            models.Index(fields=["tenant", "project", "-id"], name="data_dataset_recent"),
+            models.Index(fields=["deleted_at"], name="data_dataset_kept", condition=KEPT),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db.models import CharField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 
 from data.errors import VersionNotReady
 from data.findings import Collector
 from data.formats import Options, open_source
+from data.kept import restorable, restorable_files
 from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload
 from data.rows import EVERYTHING, RowFilter, VersionFile
 from kit import storage
@@ -52,6 +53,15 @@ def file_used(file: File) -> bool:
     return DatasetVersion.objects.filter(sources__file=file).exists()
 
 
+def file_kept(project_id: UUID, public_id: object, *, deleted: bool = False) -> File:
+    """One file that is there or can be brought back, or only the latter; NotFound for the others."""
+    kept = restorable_files() if deleted else restorable_files() | Q(deleted_at=None)
+    file = File.objects.filter(kept, project_id=project_id, pk=parse_id(File.prefix, public_id)).first()
+    if file is None:
+        raise NotFound.of(public_id)
+    return file
+
+
 def findings(file: File, *, level: str | None = None) -> QuerySet[Finding]:
     """A file's findings, the most important first."""
     found = Finding.objects.filter(file=file).order_by("position")
@@ -87,6 +97,28 @@ def dataset_get(project_id: UUID, public_id: object, *, param: str | None = None
     if dataset is None:
         raise NotFound.of(public_id, param=param)
     return dataset
+
+
+def dataset_kept(project_id: UUID, public_id: object, *, deleted: bool = False) -> Dataset:
+    """One dataset that is there or can be brought back, or only the latter; NotFound for the others."""
+    kept = restorable() if deleted else restorable() | Q(deleted_at=None)
+    dataset = Dataset.objects.filter(kept, project_id=project_id, pk=parse_id(Dataset.prefix, public_id)).first()
+    if dataset is None:
+        raise NotFound.of(public_id)
+    return dataset
+
+
+def deleted(project_id: UUID) -> QuerySet[File, dict[str, Any]]:
+    """What can be brought back, the last deleted first: {"pk", "kind" ("file", "dataset"), "name", "size",
+    "deleted_at"}; size in bytes."""
+    names = ("pk", "kind", "name", "size", "deleted_at")
+    gone = File.objects.filter(restorable_files(), project_id=project_id)
+    gone_files = gone.annotate(kind=Value("file", CharField()), name=F("filename"), size=F("bytes")).values(*names)
+    sizes = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by().values("dataset")
+    total = Subquery(sizes.annotate(total=Sum("bytes")).values("total"))
+    sets = Dataset.objects.filter(restorable(), project_id=project_id)
+    gone_sets = sets.annotate(kind=Value("dataset", CharField()), size=total).values(*names)
+    return gone_files.union(gone_sets, all=True).order_by("-deleted_at")
 
 
 def versions(dataset: Dataset) -> QuerySet[DatasetVersion]:

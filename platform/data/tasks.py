@@ -9,7 +9,8 @@ from django.db.models import Q
 
 from data.errors import FileInUse
 from data.models import DatasetVersion, File, Upload, UploadPart, VersionSource
-from data.services.files import file_delete, file_process
+from data.services.deletion import deleted_purge, file_erase
+from data.services.files import file_process
 from data.services.storage import storage_measure
 from data.services.uploads import upload_close
 from data.services.versions import version_write
@@ -21,7 +22,7 @@ from tenants.tasks import tenant_task
 LOST = timedelta(minutes=2)
 BATCH = 200
 
-SCHEDULE = {"data.sweep": 60, "data.storage_measure": 300}
+SCHEDULE = {"data.sweep": 60, "data.purge": 600, "data.storage_measure": 300}
 
 
 @shared_task(name="data.file_process")
@@ -42,8 +43,8 @@ def erase(key: str) -> None:
     if not key.startswith(f"t/{current_tenant_id()}/"):
         return
     used = (
-        File.objects.filter(storage_key=key, deleted_at=None).exists()
-        or DatasetVersion.objects.filter(storage_key=key).exists()
+        File.objects.filter(storage_key=key, erased_at=None).exists()
+        or DatasetVersion.objects.filter(storage_key=key, dataset__erased_at=None).exists()
         or UploadPart.objects.filter(storage_key=key, upload__status=Upload.Status.PENDING).exists()
         or VersionSource.objects.filter(file__storage_key=key, version__state=DatasetVersion.State.BUILDING).exists()
     )
@@ -53,7 +54,7 @@ def erase(key: str) -> None:
 
 @shared_task(name="data.sweep")
 def sweep() -> int:
-    """Ring again what was lost, close uploads past their hour, delete files past their life; returns how many."""
+    """Ring again what was lost, close uploads past their hour, erase files past their life; returns how many."""
     with ops_scope("sweep files and uploads"):
         lost = now() - LOST
         files = File.ops.filter(status=File.Status.UPLOADED, deleted_at=None, created_at__lt=lost)
@@ -77,8 +78,14 @@ def sweep() -> int:
             file = File.objects.filter(pk=row_id, deleted_at=None).first()
             if file is not None:
                 with contextlib.suppress(FileInUse):  # a version is being written from it: the next sweep tries again
-                    file_delete(file=file)
+                    file_erase(file=file)
     return len(waiting) + len(over) + len(dead) + storage.incoming_sweep()
+
+
+@shared_task(name="data.purge")
+def purge() -> int:
+    """Erase what was deleted long ago; returns how many."""
+    return deleted_purge()
 
 
 @shared_task(name="data.storage_measure")

@@ -14,7 +14,7 @@ from billing.models import TenantEntitlement
 from billing.plans import plan_book
 from data.lease import held
 from data.models import File, Finding, Upload
-from data.services import file_process
+from data.services import file_erase, file_process
 from data.tasks import erase, sweep
 from kit import storage
 from kit.clock import now
@@ -190,11 +190,15 @@ def test_a_repeated_create_with_an_idempotency_key_gives_the_same_file(cast: Cas
     assert len(cast.owner.api.get("/v1/files").json()["data"]) == 1
 
 
-def test_deleting_erases_the_bytes_and_foreign_keys_of_storage_are_left_alone(cast: Cast) -> None:
+def test_bytes_go_when_a_file_is_erased_and_foreign_keys_of_storage_are_left_alone(cast: Cast) -> None:
     file = stored_file(cast.owner)
     erase(str(cast.owner.tenant.id), file.storage_key)
     assert storage.exists(file.storage_key)
     cast.owner.api.delete(f"/v1/files/{file.public_id}")
+    erase(str(cast.owner.tenant.id), file.storage_key)
+    assert storage.exists(file.storage_key)
+    with tenant_scope(cast.owner.tenant.id):
+        file_erase(file=file)
     erase(str(cast.stranger.tenant.id), file.storage_key)
     assert storage.exists(file.storage_key)
     erase(str(cast.owner.tenant.id), file.storage_key)

@@ -1,5 +1,7 @@
 """Pages of the console, landing and docs."""
 
+from data.services import dataset_delete, file_delete
+from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
 
@@ -21,6 +23,20 @@ def _file(person: Person) -> Ids:
 
 def _dataset(person: Person) -> Ids:
     return {"dataset": _things().made_version(person).dataset.public_id}  # type: ignore[attr-defined]
+
+
+def _deleted_file(person: Person) -> Ids:
+    file = _things().made_file(person)  # type: ignore[attr-defined]
+    with tenant_scope(person.tenant.id):
+        file_delete(file=file)
+    return {"file": file.public_id}
+
+
+def _deleted_dataset(person: Person) -> Ids:
+    dataset = _things().made_version(person).dataset  # type: ignore[attr-defined]
+    with tenant_scope(person.tenant.id):
+        dataset_delete(dataset=dataset)
+    return {"dataset": dataset.public_id}
 
 
 def _job(person: Person) -> Ids:
@@ -75,7 +91,10 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}datasets/<str:dataset>/fix": Policy(
         "page", make=_dataset, success={"POST": 302}, bodies={"POST": lambda ids: {"fix": "trim"}}
     ),
+    f"{WORK}datasets/deleted": SHOWN,
     f"{WORK}datasets/<str:dataset>/delete": Policy("page", make=_dataset, success={"POST": 302}),
+    f"{WORK}datasets/<str:dataset>/restore": Policy("page", make=_deleted_dataset, success={"POST": 302}),
+    f"{WORK}datasets/<str:dataset>/erase": Policy("page", make=_deleted_dataset, success={"POST": 302}),
     f"{WORK}files/<str:file>/": Policy("page", make=_file, success={"GET": 200}),
     f"{WORK}files/<str:file>/rows": Policy("page", make=_file, success={"GET": 200}),
     f"{WORK}files/<str:file>/columns": Policy(
@@ -83,6 +102,8 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{WORK}files/<str:file>/dataset": Policy("page", make=_file, success={"POST": 302}),
     f"{WORK}files/<str:file>/delete": Policy("page", make=_file, success={"POST": 302}),
+    f"{WORK}files/<str:file>/restore": Policy("page", make=_deleted_file, success={"POST": 302}),
+    f"{WORK}files/<str:file>/erase": Policy("page", make=_deleted_file, success={"POST": 302}),
     f"{WORK}jobs/": SHOWN,
     f"{WORK}jobs/new": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}jobs/columns": SHOWN,

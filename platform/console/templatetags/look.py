@@ -217,6 +217,13 @@ def spark(values: Any) -> SafeString:
 
 
 @register.filter
+def undo(message: Any) -> str:
+    """The address that takes back what a message says; see `console.views.deleted`."""
+    tag = str(getattr(message, "extra_tags", "") or "")
+    return tag.removeprefix("undo:") if tag.startswith("undo:") else ""
+
+
+@register.filter
 def item(mapping: Any, key: Any) -> Any:
     """`mapping[key]`, or nothing."""
     return mapping.get(key) if isinstance(mapping, Mapping) else None

@@ -16,6 +16,8 @@ from data.columns import CLASSIFICATION
 from data.models import Dataset, DatasetVersion, File
 from kit.errors import Conflict
 
+MOST_FILES = 50
+
 
 def versions_of(dataset: Dataset) -> list[DatasetVersion]:
     """Newest first."""
@@ -40,12 +42,16 @@ class Datasets(ConsoleView):
             {"dataset": d, "version": newest.get(d.pk), "href": self.project_path("dataset", d.public_id)}
             for d in page.rows
         ]
-        files = selectors.files_unused(self.project.pk)[:50]
+        files = selectors.files_unused(self.project.pk)
+        total, files = files.count(), files[:MOST_FILES]
         return self.page(
             {
                 "page": page,
                 "rows": rows,
                 "files": [{"file": f, "href": self.project_path("file", f.public_id)} for f in files],
+                "more_files": total if total > MOST_FILES else 0,
+                "deleted": selectors.deleted(self.project.pk).count(),
+                "deleted_url": self.project_path("deleted"),
                 "busy": any(f.status == "uploaded" for f in files)
                 or any(v.state == "building" for v in newest.values()),
                 "new_url": self.project_path("dataset_new"),
@@ -194,16 +200,3 @@ class DatasetFix(ConsoleView):
             "old": parent.number,
         }
         return self.done(f"{self.project_path('dataset', found.public_id)}?tab=versions", message)
-
-
-class DatasetDelete(ConsoleView):
-    """Hide a dataset; models made from it stay."""
-
-    section = "datasets"
-    required_scopes = {"POST": "datasets.write"}
-
-    def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
-        """Do it."""
-        found = selectors.dataset_get(self.project.pk, dataset)
-        services.dataset_delete(dataset=found)
-        return self.done(self.project_path("datasets"), _("%(name)s was deleted.") % {"name": found.name})

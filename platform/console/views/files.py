@@ -238,19 +238,6 @@ class FileColumns(FilePage):
         return self.show(found, form, status=422)
 
 
-class FileDelete(ConsoleView):
-    """Forget a file."""
-
-    section = "datasets"
-    required_scopes = {"POST": "files.write"}
-
-    def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
-        """Do it."""
-        found = selectors.file_get(self.project.pk, file)
-        services.file_delete(file=found)
-        return self.done(self.project_path("datasets"), _("%(name)s was deleted.") % {"name": found.filename})
-
-
 class FileDataset(ConsoleView):
     """Make a dataset of a file, with the fixes that were ticked."""
 

@@ -18,7 +18,6 @@ from data.roles import columns_of, task_required, task_wanted
 from data.services.files import visible
 from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
 from kit import outbox
-from kit.clock import now
 from kit.errors import BadRequest
 from tenants import audit
 
@@ -147,12 +146,6 @@ def _job_spec(
         sources.append(Source(validation_file, "validation"))
     shape = Shape(columns=columns)
     return sources, shape, _spec(sources, Plan(), shape)
-
-
-def dataset_delete(*, dataset: Dataset) -> None:
-    """Hide a dataset. Its versions stay for the models made from them."""
-    Dataset.objects.filter(pk=dataset.pk).update(deleted_at=now())
-    audit.record(action="dataset.deleted", target=dataset)
 
 
 def _plan(fixes: Sequence[Mapping[str, Any]]) -> Plan:

@@ -1,4 +1,4 @@
-"""Files: take the bytes in, check them in the background, forget them on request."""
+"""Files: take the bytes in, check them in the background."""
 
 import logging
 import unicodedata
@@ -12,10 +12,10 @@ from django.db import transaction
 
 from data import lease, reader
 from data.columns import ROLES
-from data.errors import FileInUse, FileNotReady, InvalidColumns
+from data.errors import FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
 from data.limits import MAX_LABELS, MAX_LENGTH, room_for, tokenizer_path
-from data.models import RESULTS, DatasetVersion, File, Finding
+from data.models import RESULTS, File, Finding
 from data.roles import check_once, task_wanted
 from kit import outbox, storage
 from kit.clock import now
@@ -114,20 +114,6 @@ def file_keep_result(*, project_id: UUID, filename: str, stored: Stored) -> File
 
 def _ring(file: File) -> None:
     outbox.ring("data.file_process", str(file.tenant_id), str(file.id), queue="ingest")
-
-
-def file_delete(*, file: File) -> None:
-    """Forget a file: its row is hidden, its findings go, its bytes go after commit. Versions made from it stay.
-
-    FileInUse while a version is being written from it.
-    """
-    building = DatasetVersion.objects.filter(sources__file=file, state=DatasetVersion.State.BUILDING)
-    if building.exists():
-        raise FileInUse("A dataset version is being written from this file. Try again in a minute.")
-    File.objects.filter(pk=file.pk).update(deleted_at=now())
-    Finding.objects.filter(file=file).delete()
-    audit.record(action="file.deleted", target=file)
-    outbox.ring("data.bytes_erase", str(file.tenant_id), file.storage_key)
 
 
 def file_map_columns(*, file: File, mapping: dict[str, str]) -> File:

@@ -1,5 +1,6 @@
 """Jobs of the scope's tenant."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from kit.ids import parse_id
 from registry.selectors import version_of_job
 from training.errors import NoReport
 from training.models import Attempt, Checkpoint, Job
+from training.states import FINAL
 
 
 def jobs(project_id: UUID, *, metadata: dict[str, str] | None = None, no_metadata: bool = False) -> "QuerySet[Job]":
@@ -39,6 +41,11 @@ def job_by_public_id(project_id: UUID, text: str) -> Job:
         raise NotFound.of(text)
     found: Job = job
     return found
+
+
+def any_trains_on(version_ids: Sequence[UUID]) -> bool:
+    """Whether a job that has not ended needs any of these dataset versions, in the tenant's scope."""
+    return Job.objects.filter(dataset_version_id__in=version_ids).exclude(state__in=FINAL).exists()
 
 
 def checkpoints(job: Job) -> "QuerySet[Checkpoint]":

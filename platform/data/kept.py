@@ -1,0 +1,24 @@
+"""How long what was deleted is kept, and what of it can still be brought back."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from kit.clock import now
+
+DAYS = 30
+
+
+def restorable_since() -> datetime:
+    """What was deleted after this moment can be brought back."""
+    return now() - timedelta(days=DAYS)
+
+
+def restorable() -> Q:
+    """Files or datasets that were deleted and can be brought back."""
+    return Q(deleted_at__gt=restorable_since(), erased_at=None)
+
+
+def restorable_files() -> Q:
+    """The same for files, which may have an expiry of their own."""
+    return restorable() & (Q(expires_at=None) | Q(expires_at__gt=now()))
