@@ -6,8 +6,10 @@ RUN python -m venv /venv && /venv/bin/pip install --requirement /tmp/requirement
 
 FROM python:3.12-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/platform PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    DJANGO_SETTINGS_MODULE=config.settings DEBUG=false LOG_FORMAT=json TUNESMITH_HOME=/data STATIC_ROOT=/srv/static
-RUN useradd --system --create-home --uid 10001 tunesmith && install -d -o tunesmith /data /data/usage /data/depot /srv/static
+    DJANGO_SETTINGS_MODULE=config.settings DEBUG=false LOG_FORMAT=json TUNESMITH_HOME=/data STATIC_ROOT=/srv/static \
+    PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
+RUN useradd --system --create-home --uid 10001 tunesmith && \
+    install -d -o tunesmith /data /data/usage /data/depot /srv/static /tmp/metrics
 COPY --from=build /venv /venv
 COPY --chown=root:root . /app
 WORKDIR /app
@@ -16,4 +18,4 @@ RUN SECRET_KEY=only-for-collecting-static-files-during-the-build-000000 ALLOWED_
     python manage.py collectstatic --noinput && chown -R tunesmith /srv/static
 USER tunesmith
 EXPOSE 8000
-CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--http", "kit.server:PatientHttp", "--ws", "none"]
+CMD ["uvicorn", "config.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--log-level", "warning", "--no-access-log", "--no-server-header", "--http", "kit.server:PatientHttp", "--ws", "none"]

@@ -10,12 +10,13 @@ import sys
 
 from inference.server import serve
 from inference.settings import Settings
+from inference.watching import start_logging
 
 
 def main() -> int:
     """Start the engine; 1 if the address is taken, 0 after a clean stop."""
     settings = Settings.from_command_line()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging()
     loop_factory = None
     if importlib.util.find_spec("uvloop"):
         loop_factory = importlib.import_module("uvloop").new_event_loop

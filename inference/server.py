@@ -22,6 +22,7 @@ from inference.engine import Engine
 from inference.errors import BadRequest, EngineError, Internal, TooLarge, Unauthorised
 from inference.runner import Job
 from inference.settings import Settings
+from inference.watching import open_metrics
 
 log = logging.getLogger(__name__)
 
@@ -232,6 +233,8 @@ async def serve(settings: Settings) -> None:
     server = Server(engine)
     await server.start()
     engine.start()
+    if settings.metrics is not None:
+        open_metrics(engine, settings.metrics)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

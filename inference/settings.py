@@ -35,11 +35,14 @@ class Settings:
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
     limits: Limits = field(default_factory=Limits)
+    metrics: Address | None = None  # where scrapes are answered; not a Unix socket
     drain_s: float = 10.0  # finish what is queued for so long after SIGTERM
 
     def __post_init__(self) -> None:
         if not self.token and not self.listen.path:
             raise ValueError(f"An engine that listens on TCP needs a token: set {TOKEN_VARIABLE}.")
+        if self.metrics is not None and self.metrics.path:
+            raise ValueError("Metrics are answered over HTTP: give --metrics a host and a port.")
         if self.floor_bytes > self.resident_bytes:
             raise ValueError("A tenant's floor cannot be larger than the whole budget for models.")
 
@@ -66,6 +69,7 @@ class Settings:
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
+        add("--metrics", default="", help="host:port that answers Prometheus, inside a private network only")
         found = parser.parse_args(arguments)
         try:
             return cls(
@@ -83,6 +87,7 @@ class Settings:
                 resident_bytes=found.resident_mib * MIB,
                 floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
                 limits=Limits(wait_s=found.max_wait),
+                metrics=Address.parse(found.metrics) if found.metrics else None,
             )
         except ValueError as error:
             parser.error(str(error))

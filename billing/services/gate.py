@@ -34,7 +34,11 @@ EXHAUSTED_SECONDS = 1.0
 """How long an empty budget is not asked for again: refused calls must not become database queries."""
 CLOSE_SECONDS = 5.0
 
-CAUGHT_UP = Gauge("billing_usage_shipped_until", "Unix time up to which this process's usage events are in PostgreSQL")
+CAUGHT_UP = Gauge(
+    "billing_usage_shipped_until",
+    "Unix time up to which this process's usage events are in PostgreSQL",
+    multiprocess_mode="livemin",
+)
 
 
 def sink_dsn() -> str:

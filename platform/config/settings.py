@@ -70,6 +70,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "kit.http.RequestId",
+    "kit.access.Access",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "kit.http.ContentSecurityPolicy",
@@ -368,6 +369,8 @@ UNFOLD: dict[str, Any] = {
 
 # ── Watching ─────────────────────────────────────────────────────────────────
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
+METRICS_PORT = env.integer("METRICS_PORT", 0, high=65_535)
+"""Where a worker or beat answers scrapes; 0 for nowhere. Only for a private network: it asks for no token."""
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEBUG else "json", ("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = {
@@ -382,7 +385,10 @@ LOGGING = {
         "celery": {"level": "WARNING"},
         "kombu": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
+        "uvicorn": {"handlers": [], "propagate": True},  # it brings handlers of its own, whose lines are no JSON
+        "uvicorn.error": {"handlers": [], "propagate": True},
         "uvicorn.access": {"level": "WARNING"},
+        "kit.access": {"level": "WARNING" if DEBUG else LOG_LEVEL},  # a line a request is for those who collect lines
         "django.utils.autoreload": {"level": "WARNING"},
     },
 }

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from config.refusals import not_found
+from config.watching import Product
 from kit import metrics as kit_metrics
 from kit import redis
 
@@ -75,6 +76,9 @@ def _engine() -> dict[str, Any]:
     return {}
 
 
+_product = Product()
+
+
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text: open in development, behind a bearer token in production, absent without one."""
@@ -82,7 +86,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     allowed = settings.METRICS_TOKEN and hmac.compare_digest(token.encode(), settings.METRICS_TOKEN.encode())
     if not (settings.DEBUG or allowed):
         return not_found(request)
-    return HttpResponse(kit_metrics.scrape(), content_type=kit_metrics.CONTENT_TYPE)
+    return HttpResponse(kit_metrics.scrape(_product), content_type=kit_metrics.CONTENT_TYPE)
 
 
 openapi = cache_control(max_age=300)(SpectacularJSONAPIView.as_view())

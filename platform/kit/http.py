@@ -14,7 +14,7 @@ from kit.logs import request_id
 _ACCEPTABLE = re.compile(r"[0-9A-Za-z_-]{8,64}")
 
 
-class _Around:
+class Around:
     """A middleware with something to do before and after the rest."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -32,7 +32,7 @@ class _Around:
         return response
 
 
-class RequestId(_Around):
+class RequestId(Around):
     """Give each request an id, keep a proxy's, and send it back as `x-request-id`."""
 
     def before(self, request: HttpRequest) -> None:
@@ -48,7 +48,7 @@ class RequestId(_Around):
         return response
 
 
-class ContentSecurityPolicy(_Around):
+class ContentSecurityPolicy(Around):
     """The strict policy on every answer; the staff path has its own."""
 
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
