@@ -74,13 +74,16 @@ def django_database(url: str) -> dict[str, Any]:
     }
 
 
-def mail_settings(url: str) -> tuple[str, int, str, str, bool]:
-    """(host, port, user, password, TLS) of smtp://user:password@host:port or smtps://."""
+def mail_settings(url: str) -> dict[str, Any]:
+    """Django's settings of smtp://user:password@host:587, encrypted by STARTTLS as soon as there is a user, or of
+    smtps://…, encrypted from the first byte."""
     parts = urlsplit(url)
-    return (
-        parts.hostname or "localhost",
-        parts.port or 587,
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
-        parts.scheme == "smtps",
-    )
+    implicit = parts.scheme == "smtps"
+    return {
+        "EMAIL_HOST": parts.hostname or "localhost",
+        "EMAIL_PORT": parts.port or (465 if implicit else 587),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": implicit,
+        "EMAIL_USE_TLS": not implicit and bool(parts.username),
+    }

@@ -5,6 +5,7 @@ Every reader registers the name it reads, so that a test can hold `.env.example`
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 READ: dict[str, str] = {}
 """Name of each variable read so far -> its default as text (empty when it has none)."""
@@ -62,6 +63,30 @@ def integer(name: str, default: int, *, low: int = 0, high: int = 2**63 - 1) -> 
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list; blanks around items are dropped."""
     return [item.strip() for item in _raw(name, default).split(",") if item.strip()]
+
+
+def url(name: str, form: str, *, schemes: tuple[str, ...], bare: bool = False, default: str = "") -> str:
+    """An address with one of the schemes, or the default. It may hold a password, so a wrong one is not repeated:
+    `form` says in the message what a right one looks like. `bare` refuses a path, a query and a user."""
+    value = secret(name, default)
+    try:
+        parts = urlsplit(value)
+        port_is_one = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_one = urlsplit(""), False
+    where = parts.hostname or parts.path.strip("/")
+    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if value and not (parts.scheme in schemes and port_is_one and where and not (bare and more)):
+        raise SettingError(f"{name} is no address of the form {form}.")
+    return value
+
+
+def file(name: str) -> str:
+    """The path of a file that is there, or nothing."""
+    value = text(name)
+    if value and not Path(value).is_file():
+        raise SettingError(f"{name} names {value}, which is no file.")
+    return value
 
 
 def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:

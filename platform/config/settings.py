@@ -17,15 +17,20 @@ VERSION = "0.1.0"
 DEBUG = env.boolean("DEBUG", True)
 HOME = Path(env.text("TUNESMITH_HOME", str(ROOT / ".tunesmith")) or ROOT / ".tunesmith").resolve()
 """Everything a running Tunesmith writes, unless a setting points elsewhere."""
-BASE_URL = env.text("BASE_URL", "http://localhost:8000").rstrip("/")
+_SITE: dict[str, Any] = {"form": "https://host or http://host:port", "schemes": ("https", "http"), "bare": True}
+BASE_URL = env.url("BASE_URL", **_SITE, default="http://localhost:8000").rstrip("/")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 
 _DEVELOPMENT_SECRET = "development only; production refuses to start with it"
 SECRET_KEY = env.secret("SECRET_KEY", _DEVELOPMENT_SECRET if DEBUG else "")
 SECRET_KEY_FALLBACKS = [key for key in [env.secret("SECRET_KEY_FALLBACK")] if key]
-if not DEBUG and len(SECRET_KEY) < 50:
+if not DEBUG and (len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5):
     raise env.SettingError("SECRET_KEY must be set to at least 50 random characters when DEBUG is off.")
+if not ALLOWED_HOSTS or any("/" in host for host in ALLOWED_HOSTS):
+    raise env.SettingError("ALLOWED_HOSTS must list host names without a scheme, separated by commas: example.com.")
+if any("://" not in origin for origin in CSRF_TRUSTED_ORIGINS):
+    raise env.SettingError("CSRF_TRUSTED_ORIGINS must list origins with their scheme: https://example.com.")
 API_KEY_PEPPER = hashlib.sha256(b"api keys" + env.secret("API_KEY_PEPPER", SECRET_KEY).encode()).digest()
 
 # ── Rooms ────────────────────────────────────────────────────────────────────
@@ -107,10 +112,11 @@ TEMPLATES = [
 ]
 
 # ── PostgreSQL: one database, three roles ────────────────────────────────────
+_POSTGRES: dict[str, Any] = {"form": "postgresql://user:password@host/database", "schemes": ("postgresql", "postgres")}
 _URLS = {
-    "default": env.secret("DATABASE_URL"),
-    "ops": env.secret("OPS_DATABASE_URL"),
-    "owner": env.secret("OWNER_DATABASE_URL"),
+    "default": env.url("DATABASE_URL", **_POSTGRES),
+    "ops": env.url("OPS_DATABASE_URL", **_POSTGRES),
+    "owner": env.url("OWNER_DATABASE_URL", **_POSTGRES),
 }
 EMBEDDED_POSTGRES = not any(_URLS.values())
 if EMBEDDED_POSTGRES:
@@ -128,14 +134,15 @@ WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
 """Pages and API calls that one web process works on at a time; each thread keeps a connection to PostgreSQL."""
 
 # ── Redis and Celery ─────────────────────────────────────────────────────────
-REDIS_URL = env.secret("REDIS_URL")
+_REDIS: dict[str, Any] = {"form": "redis://host:port/number", "schemes": ("redis", "rediss", "unix")}
+REDIS_URL = env.url("REDIS_URL", **_REDIS)
 EMBEDDED_REDIS = not REDIS_URL
 REDIS_URL = REDIS_URL or embedded.redis_url(HOME)
-BROKER_URL = env.secret("BROKER_URL") or embedded.with_redis_db(REDIS_URL, 1)
+BROKER_URL = env.url("BROKER_URL", **_REDIS) or embedded.with_redis_db(REDIS_URL, 1)
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": env.secret("CACHE_URL") or embedded.with_redis_db(REDIS_URL, 2),
+        "LOCATION": env.url("CACHE_URL", **_REDIS) or embedded.with_redis_db(REDIS_URL, 2),
     }
 }
 QUEUES = ("default", "ingest", "train")
@@ -159,12 +166,14 @@ CELERY: dict[str, Any] = {
 
 # ── Object storage ───────────────────────────────────────────────────────────
 STORAGE_BUCKET = env.text("STORAGE_BUCKET")
-STORAGE_ENDPOINT = env.text("STORAGE_ENDPOINT")
+STORAGE_ENDPOINT = env.url("STORAGE_ENDPOINT", **_SITE)
 _STORE = {
     "endpoint_url": STORAGE_ENDPOINT or None,
     "access_key": env.secret("STORAGE_ACCESS_KEY") or None,
     "secret_key": env.secret("STORAGE_SECRET_KEY") or None,
 }
+if bool(_STORE["access_key"]) != bool(_STORE["secret_key"]):
+    raise env.SettingError("Set STORAGE_ACCESS_KEY and STORAGE_SECRET_KEY together, or neither.")
 if STORAGE_BUCKET:
     _OBJECTS: dict[str, Any] = {
         "BACKEND": "storages.backends.s3.S3Storage",
@@ -200,9 +209,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 FILE_UPLOAD_TEMP_DIR = None
 
 # ── The machine: engine, trainers, bases ─────────────────────────────────────
-ENGINE_ADDRESS = env.text("ENGINE_ADDRESS") or embedded.engine_address(HOME)
+ENGINE_ADDRESS = env.url("ENGINE_ADDRESS", "tcp://host:port or unix:///path", schemes=("tcp", "unix"))
+ENGINE_ADDRESS = ENGINE_ADDRESS or embedded.engine_address(HOME)
 ENGINE_TOKEN = env.secret("ENGINE_TOKEN", SECRET_KEY[:32] if DEBUG else "")
-BASES_FILE = env.text("BASES_FILE")
+if ENGINE_ADDRESS.startswith("tcp://") and not ENGINE_TOKEN:
+    raise env.SettingError("ENGINE_TOKEN must be set where ENGINE_ADDRESS is tcp://: an open port takes any caller.")
+BASES_FILE = env.file("BASES_FILE")
 """Optional JSON catalogue of further bases that the operator imported."""
 WORK_DIR = Path(env.text("WORK_DIR", str(HOME / "work")))
 """Scratch space of trainers."""
@@ -214,6 +226,8 @@ TRAINING_DEVICE = env.choice("TRAINING_DEVICE", "auto", ("auto", "cpu", "cuda"))
 TRAINING_LEASE_SECONDS = env.integer("TRAINING_LEASE_SECONDS", 60, low=2, high=3600)
 TRAINING_LEASE_GRACE_SECONDS = env.integer("TRAINING_LEASE_GRACE_SECONDS", 15, high=3600)
 TRAINING_HEARTBEAT_SECONDS = env.integer("TRAINING_HEARTBEAT_SECONDS", 10, low=1, high=600)
+if TRAINING_HEARTBEAT_SECONDS * 2 > TRAINING_LEASE_SECONDS:
+    raise env.SettingError("TRAINING_HEARTBEAT_SECONDS may be half of TRAINING_LEASE_SECONDS at most: one may be lost.")
 TRAINING_RETRY_SECONDS = env.integer("TRAINING_RETRY_SECONDS", 10, high=3600)
 TRAINING_RESTART_BRAKE_SECONDS = env.integer("TRAINING_RESTART_BRAKE_SECONDS", 120, high=86_400)
 """How long after a start of the database no lease is taken away."""
@@ -225,8 +239,11 @@ GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
 # ── Money ────────────────────────────────────────────────────────────────────
 STRIPE_EMULATOR_PORT = env.integer("STRIPE_EMULATOR_PORT", 8002, low=1, high=65_535)
 STRIPE_SECRET_KEY = env.secret("STRIPE_SECRET_KEY")
+if STRIPE_SECRET_KEY and not STRIPE_SECRET_KEY.startswith(("sk_", "rk_")):
+    raise env.SettingError("STRIPE_SECRET_KEY must be a secret or restricted key of Stripe: sk_… or rk_….")
 EMBEDDED_STRIPE = DEBUG and not STRIPE_SECRET_KEY
-STRIPE_API_BASE = env.text("STRIPE_API_BASE", f"http://127.0.0.1:{STRIPE_EMULATOR_PORT}" if EMBEDDED_STRIPE else "")
+_EMULATOR = f"http://127.0.0.1:{STRIPE_EMULATOR_PORT}" if EMBEDDED_STRIPE else ""
+STRIPE_API_BASE = env.url("STRIPE_API_BASE", **_SITE, default=_EMULATOR)
 STRIPE_WEBHOOK_SECRET = env.secret("STRIPE_WEBHOOK_SECRET")
 if EMBEDDED_STRIPE:
     STRIPE_SECRET_KEY = "sk_test_emulator"
@@ -284,13 +301,15 @@ LOGIN_REDIRECT_URL = "/o/"
 LOGOUT_REDIRECT_URL = "/"
 
 # ── Mail ─────────────────────────────────────────────────────────────────────
-MAIL_URL = env.secret("MAIL_URL")
+MAIL_URL = env.url("MAIL_URL", "smtp://user:password@host:port or smtps://…", schemes=("smtp", "smtps"))
 DEFAULT_FROM_EMAIL = env.text("MAIL_FROM", "Tunesmith <hello@localhost>")
+if "@" not in DEFAULT_FROM_EMAIL:
+    raise env.SettingError("MAIL_FROM must hold an address: Tunesmith <hello@example.com>.")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 MAIL_DIR = HOME / "mail"
 if MAIL_URL:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS = embedded.mail_settings(MAIL_URL)
+    globals().update(embedded.mail_settings(MAIL_URL))
     EMAIL_TIMEOUT = 20
 else:
     EMAIL_BACKEND = "kit.mail.DevelopmentBackend"

@@ -1,0 +1,71 @@
+"""What each process tells Prometheus and the logs, through the doors a scraper and a collector use."""
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from kit.logs import JsonFormatter
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.django_db(databases=["default", "ops"])
+def test_the_web_process_tells_of_requests_and_of_the_product(client: Client, settings: object) -> None:
+    settings.METRICS_TOKEN = "scrape"  # type: ignore[attr-defined]
+    client.get("/docs/")
+    client.get("/account/confirm-email/a-secret-key/")
+    text = client.get("/metrics", headers={"Authorization": "Bearer scrape"}).content.decode()
+    assert 'web_requests_total{method="GET",route="docs/",status="200"}' in text
+    assert "a-secret-key" not in text, "a path would tell secrets, and each stranger's path would be a series"
+    for figure in ("product_up 1.0", 'jobs{state="queued"}', "jobs_oldest_wait_seconds", "outbox_oldest_seconds"):
+        assert figure in text
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 404
+
+
+def test_processes_of_one_container_add_up(tmp_path: Path) -> None:
+    count = "from kit import metrics; metrics.Counter('things_total', 'Things.').inc()"
+    tell = "from kit import metrics; print(metrics.scrape().decode())"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "shared"),
+    }
+    for code in (count, count, tell):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "things_total 2.0" in done.stdout
+
+
+def test_the_engine_answers_a_scrape_and_writes_json(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-u", "-m", "inference", "--listen", f"unix://{tmp_path / 'e.sock'}"]
+    engine = subprocess.Popen(
+        [*command, "--metrics", f"127.0.0.1:{port}"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "LOG_FORMAT": "json"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert engine.stderr is not None
+        line = json.loads(next(text for text in engine.stderr if text.startswith("{")))
+        assert line["logger"] == "inference.server" and line["message"].startswith("ready on")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        assert "engine_batches_total 0.0" in text and 'engine_request_ms{quantile="0.95"}' in text
+    finally:
+        engine.terminate()
+        engine.communicate(timeout=20)
+
+
+def test_a_line_names_its_request_and_no_secret() -> None:
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "key ts_live_abcdefghijkl_%s_abcdef", ("s" * 32,), None)
+    assert "sss" not in JsonFormatter().format(record)
