@@ -4,6 +4,7 @@ Tests commit for real and never clean up: each makes its own tenant, and isolati
 The schema is migrated once into a template database and copied for each run.
 """
 
+import gc
 import hashlib
 import secrets
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from tests.browser import chromium, site
 __all__ = ["chromium", "site"]
 
 ROOT = Path(__file__).resolve().parents[1]
+gc.disable()  # while everything is imported: nothing of that can go, and the collector would read it again and again
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for mark in ("slow", "realdata"):
         long = {item.path for item in items if item.get_closest_marker(mark)}
         items.sort(key=lambda item, long=long: item.path not in long)  # type: ignore[misc]
+
+
+def pytest_collection_finish() -> None:
+    """From here on the collector works again, and leaves alone what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from data.formats.base import DEFAULT_LIMITS, Limits, Options, Row, Source
 from data.formats.delimited import open_delimited
 from data.formats.detect import DELIMITED, JSONL, PARQUET, detect
 from data.formats.jsonl import open_jsonl
-from data.formats.parquet import open_parquet
 
 __all__ = ["Limits", "Options", "Row", "Source", "open_source"]
 
@@ -31,6 +30,8 @@ def open_source(
     if found is None:
         return None
     if found.kind == PARQUET:
+        from data.formats.parquet import open_parquet  # loads Arrow, a third of a reader's start, for this kind alone
+
         return open_parquet(path, collector, limits)
     if found.kind == JSONL:
         return open_jsonl(path, found.encoding, collector, limits)
