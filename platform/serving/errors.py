@@ -15,6 +15,12 @@ class NotDeployable(Conflict):
     default_code = "not_deployable"
 
 
+class DeploymentsFull(Conflict):
+    """The plan allows no more active deployments."""
+
+    default_code = "deployment_limit_exceeded"
+
+
 class BaseNeedsNoDeployment(BadRequest):
     """Bases are served to everybody."""
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from billing.selectors.limits import tenant_allowance
+from billing.selectors.subscriptions import entitlement_for
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
 from inference.errors import BadArtefact, EngineError
@@ -23,11 +24,12 @@ from registry.bases import catalogue
 from registry.models import Model
 from registry.services import alias_set, model_serving_set
 from serving import routes, selectors
-from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, NotDeployable
+from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable
 from serving.models import Deployment, DeploymentEvent
 from tenants import audit
 from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
+from tenants.services.organisations import tenant_turn
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +48,11 @@ def deployment_create(*, project: Project, model: str, alias: str = "", created_
         )
     if alias and names.split_alias(alias) is None:
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
+    tenant_turn()
     version = registry.model_version_by_name(project.id, model)
     Model.objects.select_for_update().get(pk=version.model_id)  # deleting and deploying one model take turns
     _check(version.model, version.labels)
+    _check_room(version.model)
     try:
         with transaction.atomic():
             made: Deployment = Deployment.objects.create(
@@ -72,6 +76,18 @@ def _check(model: Model, labels: list[str]) -> None:
     if model.deleted_at is not None or model.task != TASK or not labels:
         raise NotDeployable(
             f"The model '{model.name}' cannot be served: it is not a trained classifier.", param="model"
+        )
+
+
+def _check_room(model: Model) -> None:
+    """What is deployed when a plan shrinks stays; only new ones need room."""
+    most = entitlement_for(model.tenant_id).limits.deployments
+    others = Deployment.objects.filter(state__in=selectors.ACTIVE).exclude(model=model).count()
+    if others >= most:
+        raise DeploymentsFull(
+            f"{others} deployments are active in your organization, and your plan allows {most}. Stop one, or take a "
+            "larger plan.",
+            param="model",
         )
 
 

@@ -17,6 +17,7 @@ from serving.models import Deployment
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.inference.artefacts import make, record_parity
+from tests.registry.making import make_model
 from tests.serving.made import TEXTS, deployed, publish, trained
 
 pytestmark = pytest.mark.slow  # starts real processes
@@ -91,6 +92,19 @@ def test_a_second_deployment_of_the_same_model_is_a_conflict_not_worth_retrying(
     error = body(second)["error"]
     assert error["code"] == "already_deployed"
     assert body(first)["id"] in error["message"]
+
+
+def test_a_plan_has_room_for_so_many_deployments(cast: Cast) -> None:
+    names = [make_model(cast.owner).model.name for _ in range(4)]
+    answers = [cast.owner.api.post("/v1/deployments", {"model": name}) for name in names]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 409]
+    error = body(answers[3])["error"]
+    assert (error["code"], answers[3]["x-should-retry"]) == ("deployment_limit_exceeded", "false")
+    assert "your plan allows 3. Stop one" in error["message"]
+    again = body(cast.owner.api.post("/v1/deployments", {"model": names[0]}))["error"]
+    assert again["code"] == "already_deployed", "that is the nearer reason"
+    cast.owner.api.delete(f"/v1/deployments/{body(answers[0])['id']}")
+    assert cast.owner.api.post("/v1/deployments", {"model": names[3]}).status_code == 200
 
 
 def test_unknown_foreign_and_base_models_are_refused_clearly(cast: Cast, tmp_path) -> None:
