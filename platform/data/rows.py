@@ -24,21 +24,32 @@ from data.shapes import KEPT
 from data.talk import JSON_DEPTH
 
 Indices = npt.NDArray[np.int64]
+SEARCH_BYTES = 200_000_000
+"""Texts that one page reads through when they are searched: a few seconds. More is searched on from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows to show. `rows`: only these row numbers; `text`: a piece of the text, any case."""
+    """Which rows to show. `rows`: only these row numbers; `text`: a piece of the text, any case; `shortest` and
+    `longest`: characters of the text, both included; `behind`: skips the row groups that end at this row or before."""
 
     label: str | None = None
     split: str | None = None
     rows: frozenset[int] | None = None
     text: str = ""
+    shortest: int | None = None
+    longest: int | None = None
+    behind: int = 0
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the texts themselves must be looked at."""
+        return bool(self.text) or self.shortest is not None or self.longest is not None
 
     @property
     def active(self) -> bool:
         """Whether anything is left out."""
-        return self.label is not None or self.split is not None or self.rows is not None or bool(self.text)
+        return self.label is not None or self.split is not None or self.rows is not None or self.reads_texts
 
     def takes(self, row: Mapping[str, Any]) -> bool:
         """Tell whether the filter lets a row of a file through."""
@@ -61,6 +72,8 @@ class VersionFile:
         self.task = task
         self._file = pq.ParquetFile(source, pre_buffer=False, memory_map=False)
         self._meta = self._file.metadata
+        self.stopped_at: int | None = None
+        """The last row that `page` looked at, where it stopped because of `SEARCH_BYTES`."""
         self._names = [self._meta.schema.column(index).name for index in range(self._meta.num_columns)]
 
     def __enter__(self) -> VersionFile:
@@ -77,15 +90,20 @@ class VersionFile:
         return int(self._meta.num_rows)
 
     def page(self, where: RowFilter, *, offset: int, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The matching rows from `offset` on, at most `limit`, and how many match in all."""
+        """The matching rows from `offset` on, at most `limit`, and how many match: in all, or up to `stopped_at`."""
         found: list[dict[str, Any]] = []
-        seen = 0
+        seen = searched = 0
+        self.stopped_at = None
         for group, indices in self._groups(where):
             size = self._size(group) if indices is None else len(indices)
             first, last = max(offset - seen, 0), min(offset + limit - seen, size)
             if first < last:
                 found += self._read(group, indices, first, last)
             seen += size
+            searched += self._text_bytes(group) if where.reads_texts else 0
+            if searched >= SEARCH_BYTES and group + 1 < self._meta.num_row_groups:
+                self.stopped_at = self._range(group, "row_id")[1]
+                break
         return found, seen
 
     def after(self, where: RowFilter, *, after: int, limit: int) -> list[dict[str, Any]]:
@@ -119,6 +137,7 @@ class VersionFile:
     ) -> Iterator[tuple[int, Indices | None]]:
         """Row groups with the places of their matching rows; None stands for all of them."""
         rows = None if where.rows is None else np.array(sorted(where.rows), np.int64)
+        above = max(above or 0, where.behind) or above
         for group in range(self._meta.num_row_groups):
             low, high = self._range(group, "row_id")
             if (above is not None and high is not None and high <= above) or (
@@ -143,14 +162,25 @@ class VersionFile:
                 return nothing
             masks.append(_as_numpy(pc.equal(self._column(group, name), value)))
         mask = np.logical_and.reduce(masks) if masks else np.ones(self._size(group), np.bool_)
-        if where.text and mask.any():
-            found = [
-                _as_numpy(pc.match_substring(self._column(group, name), where.text, ignore_case=True))
-                for name in KEPT[self.task]
-                if name != LABEL
-            ]
-            mask = mask & np.logical_or.reduce(found)
+        if where.reads_texts and mask.any():
+            mask = mask & self._texts_match(group, where)
         return np.flatnonzero(mask)
+
+    def _texts_match(self, group: int, where: RowFilter) -> npt.NDArray[np.bool_]:
+        columns = [self._column(group, name) for name in KEPT[self.task] if name != LABEL]
+        mask = np.ones(self._size(group), np.bool_)
+        if where.text:
+            found = [_as_numpy(pc.match_substring(texts, where.text, ignore_case=True)) for texts in columns]
+            mask = np.logical_or.reduce(found)
+        if where.shortest is not None or where.longest is not None:
+            sizes = sum(pc.fill_null(pc.utf8_length(texts), 0).to_numpy() for texts in columns)
+            mask &= sizes >= (where.shortest or 0)
+            mask &= sizes <= (where.longest if where.longest is not None else np.inf)
+        return mask
+
+    def _text_bytes(self, group: int) -> int:
+        columns = [self._names.index(name) for name in KEPT[self.task] if name != LABEL]
+        return sum(self._meta.row_group(group).column(column).total_uncompressed_size for column in columns)
 
     def _may_hold(self, group: int, name: str, value: str) -> bool:
         if name not in self._names:

@@ -127,3 +127,7 @@ def test_rows_are_jumped_to_and_show_their_findings(ada: Person) -> None:
     assert copies.count("data-row") == 1 and 'id="r161"' in copies
     everything = ada.browser.get(page).content.decode()
     assert '<option value="exact_duplicates"' in everything
+    assert "Take away the filter" not in everything and "characters:" in everything
+    short = ada.browser.get(f"{page}&label=human_agent&max=35&q=person").content.decode()
+    assert short.count("Take away the filter") == 3 and "35 characters or fewer" in short
+    assert f'href="{"?tab=rows&amp;label=human_agent&amp;q=person"}"' in short

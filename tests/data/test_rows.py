@@ -125,3 +125,40 @@ def test_an_object_store_is_asked_for_the_pages_bytes_alone(tmp_path: Path) -> N
         page, _ = version.page(RowFilter(), offset=12_345, limit=50)
     assert page == found[12_345:12_395]
     assert bucket.given < len(content) / 2
+
+
+def test_rows_are_found_by_the_length_of_their_text(tmp_path: Path) -> None:
+    made = rows(400)
+    path = written(tmp_path / "v.parquet", made, 64)
+    sizes = [len(row["text"]) for row in made]
+    low, high = sorted(set(sizes))[1], sorted(set(sizes))[-2]
+    for where, fits in (
+        (RowFilter(shortest=low), lambda size: size >= low),
+        (RowFilter(longest=high), lambda size: size <= high),
+        (RowFilter(shortest=low, longest=high), lambda size: low <= size <= high),
+        (RowFilter(longest=0), lambda size: size == 0),
+    ):
+        with VersionFile(path) as version:
+            found, total = version.page(where, offset=0, limit=400)
+        assert [row["row_id"] for row in found] == [row["row_id"] for row in made if fits(len(row["text"]))]
+        assert total == len(found)
+
+
+def test_a_search_of_long_texts_stops_says_where_and_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "v.parquet", rows(300), 50)
+    where = RowFilter(text="needle")
+    with VersionFile(path) as version:
+        whole, total = version.page(where, offset=0, limit=300)
+        assert version.stopped_at is None
+    monkeypatch.setattr("data.rows.SEARCH_BYTES", 1)
+    found: list[dict[str, Any]] = []
+    behind = 0
+    for _ in range(6):
+        with VersionFile(path) as version:
+            some, _count = version.page(RowFilter(text="needle", behind=behind), offset=0, limit=300)
+            found += some
+            assert (version.stopped_at is None) == (behind == rows(300)[249]["row_id"])
+            behind = version.stopped_at or 0
+    assert found == whole and len(found) == total

@@ -2,7 +2,11 @@
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || form.method === "dialog" || form.hasAttribute("data-theme-form")) return;
-  if (form.method === "get") return;
+  if (form.method === "get") {
+    const button = event.submitter || form.querySelector("[type=submit]"); // a search may take a second or two
+    if (button) button.setAttribute("aria-busy", "true");
+    return;
+  }
   if (form.dataset.sent !== undefined) { event.preventDefault(); return; }
   sent(form, event.submitter);
 });
@@ -27,6 +31,7 @@ function sent(form, submitter) {
 }
 
 function release() {
+  for (const button of document.querySelectorAll("form[method=get] [aria-busy]")) button.removeAttribute("aria-busy");
   for (const form of document.querySelectorAll("form[data-sent]")) {
     delete form.dataset.sent;
     for (const button of form.querySelectorAll("[aria-busy]")) { button.removeAttribute("aria-busy"); button.removeAttribute("aria-disabled"); }

@@ -242,6 +242,12 @@ def query(context: Context, **changes: Any) -> str:
     return f"?{text}" if text else "?"
 
 
+@register.simple_tag(takes_context=True)
+def without(context: Context, names: Any) -> str:
+    """The page's query string without some parameters, back on its first page."""
+    return query(context, **dict.fromkeys([*names, "page", "row", "behind"], ""))
+
+
 @register.filter
 def unlocalised(value: Any) -> str:
     """A number for an HTML attribute: a dot, whatever the language."""

@@ -127,7 +127,7 @@ class DatasetPage(ConsoleView):
         findings: list[dataset_page.Found],
     ) -> dict[str, Any]:
         """What the rows tab shows."""
-        page = dataset_rows.rows_page(
+        page, stopped = dataset_rows.rows_page(
             version, wanted, page_number(request.GET.get("page")), file=file, findings=findings
         )
         listed = {finding.code: finding.title for finding in findings if finding.rows}
@@ -135,8 +135,11 @@ class DatasetPage(ConsoleView):
             "filter": wanted,
             "rows": page,
             "lost": wanted.row is not None and not any(row.here for row in page.rows),
-            "splits": dataset_rows.SPLITS,
-            "label_names": sorted(version.labels),
+            "splits": [(name, version.splits.get(name, 0)) for name in dataset_rows.SPLITS],
+            "label_names": sorted(version.labels.items()),
+            "chips": wanted.chips(listed),
+            "bins": dataset_rows.length_bins(version),
+            "stopped": stopped,
             "finding_names": sorted(listed.items(), key=lambda pair: pair[1]),
         }
 
