@@ -45,7 +45,11 @@ class LimitsView(TenantAPIView):
             key=LimitSet.read(own),
         )
         entitlement = entitlement_for(caller.tenant_id)
-        months = {"tenant": budget_month(), "project": budget_month(project_id=caller.project_id)}
+        months = {
+            "tenant": budget_month(),
+            "project": budget_month(project_id=caller.project_id),
+            "key": budget_month(key_id=caller.key_id) if caller.key_id is not None else None,
+        }
         return Response(
             {
                 "object": "list",

@@ -99,24 +99,33 @@ def spent_nano(
     return int(events.aggregate(total=Sum("cost_nano"))["total"] or 0)
 
 
-def budget_month(*, project_id: uuid.UUID | None = None, period: dt.date | None = None) -> BudgetState | None:
-    """The month of the tenant, or of one of its projects; None without a spend limit."""
+def budget_month(
+    *, project_id: uuid.UUID | None = None, key_id: uuid.UUID | None = None, period: dt.date | None = None
+) -> BudgetState | None:
+    """The month of the tenant, or of one of its projects or keys; None without a spend limit."""
     month = month_of(period or now().date())
-    scope, scope_id = ("project", project_id.hex) if project_id is not None else ("tenant", current_tenant_id().hex)
+    scope, scope_id = _scope(project_id, key_id)
     cap = cap_nano(scope, scope_id)
     if cap is None:
         return None
     budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
-    spent = month_spent(project_id=project_id, period=month)
+    spent = month_spent(project_id=project_id, key_id=key_id, period=month)
     promised = promised_nano(budget, month) if budget is not None else 0
     return BudgetState(cap, max(promised, spent), spent)
 
 
-def month_spent(*, project_id: uuid.UUID | None = None, period: dt.date | None = None) -> int:
-    """What the tenant, or one of its projects, has used in a month, limit or none."""
+def month_spent(
+    *, project_id: uuid.UUID | None = None, key_id: uuid.UUID | None = None, period: dt.date | None = None
+) -> int:
+    """What the tenant, or one of its projects or keys, has used in a month, limit or none."""
     start, end = bounds(month_of(period or now().date()))
-    scope, scope_id = ("project", project_id.hex) if project_id is not None else ("tenant", "")
-    return spent_nano(scope, scope_id, start, end)
+    return spent_nano(*_scope(project_id, key_id), start, end)
+
+
+def _scope(project_id: uuid.UUID | None, key_id: uuid.UUID | None) -> tuple[str, str]:
+    if key_id is not None:
+        return "key", key_id.hex
+    return ("project", project_id.hex) if project_id is not None else ("tenant", current_tenant_id().hex)
 
 
 def budget_name(scope: str, scope_id: str) -> str:

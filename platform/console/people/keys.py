@@ -13,6 +13,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from billing.selectors.budgets import budget_month
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import limits_check
 from console.code import Sample, first_call
@@ -240,6 +241,7 @@ class KeyPage(KeysView):
             "everything": len(row.scopes) == len(SCOPE_WORDS),
             "successor": successor,
             "may": self.can("keys.write"),
+            "budget": budget_month(key_id=row.pk),
             **use_of(row),
         }
         return self.page(context)

@@ -109,6 +109,14 @@ def test_a_keys_name_and_limits_change_and_its_spend_so_far_counts(cast: Cast) -
         budget = Budget.objects.get(scope="key", scope_id=key.pk.hex)
         assert promised_nano(budget, month_of(now())) == 600_000
         assert AuditEvent.objects.get(action="key.changed").after == {"name": "bot", "limits": key.limits}
+    assert "this key's spend limit" not in ada.browser.get(page.removesuffix("/change")).content.decode()
+    store_events([call(ada.tenant.id, 2, cost=250_000, at=now(), project_id=ada.project.id, key_id=ada.key_row.pk)])
+    words = " ".join(ada.browser.get(page.removesuffix("/change")).content.decode().split())
+    assert "85% of this key's spend limit of $0.001000 is used." in words
+    told = ada.api.get("/v1/organization/limits").json()["data"]
+    assert [one["x_used_nano"] for one in told if (one["scope"], one["kind"]) == ("api_key", "monthly_spend")] == [
+        850_000
+    ]
     again = ada.browser.post(page, {"name": "", "monthly_spend": "3"})
     said = again.content.decode()
     assert again.status_code == 422 and "This field is required" in said and 'value="3"' in said
