@@ -94,6 +94,7 @@ PLACES: list[Place] = [
     project("keys"),
     project("keys/new"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}"),
+    Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/change"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/rotate"),
     organisation("members"),
     organisation("audit"),
