@@ -16,6 +16,8 @@ WORDS = {
     "evaluating": "Measuring on the test rows",
     "saving": "Writing the model",
 }
+MEASURED_STEPS, MEASURED_SHARE = 20, 0.05
+"""Steps, or share of all steps, that must have been measured before a time left is worth saying."""
 TAIL_SECONDS = 8.0
 """Measuring and writing, until a run has shown its own."""
 
@@ -94,6 +96,8 @@ class Reading:
         steps, seconds = step - self._first[0], moment - self._first[1]
         if steps > 0 and seconds > 0:
             self.steps_per_second = steps / seconds
+            if steps < MEASURED_STEPS and steps < MEASURED_SHARE * self.standing.total_steps:
+                return
             left = max(0, self.standing.total_steps - step)
             self.standing.eta_seconds = round(left / self.steps_per_second + TAIL_SECONDS)
 
