@@ -183,4 +183,6 @@ def length_chart(profile: dict[str, Any]) -> charts.Bars | None:
         "median": median,
         "longest": longest,
     }
-    return charts.bar_chart(id="lengths", title=title, finding=finding, keys=[_("rows")], columns=columns)
+    return charts.bar_chart(
+        id="lengths", title=title, finding=finding, keys=[_("rows")], columns=columns, xlabel=str(UNITS[unit])
+    )

@@ -32,6 +32,8 @@ class Bars:
     svg: str
     unit: str
     tones: list[int]
+    xlabel: str = ""
+    """What a column stands for; a day where nothing is said."""
 
 
 def bar_chart(
@@ -43,10 +45,13 @@ def bar_chart(
     columns: Sequence[Column],
     unit: str = "",
     limit: float | None = None,
+    xlabel: str = "",
 ) -> Bars:
     """Draw stacked columns; a single key is steel, several begin with ember; at most six keys."""
     tones = list(range(1, len(keys) + 1)) if len(keys) > 1 else [2]
-    return Bars(id, title, finding, list(keys), list(columns), _draw(list(columns), tones, unit, limit), unit, tones)
+    return Bars(
+        id, title, finding, list(keys), list(columns), _draw(list(columns), tones, unit, limit), unit, tones, xlabel
+    )
 
 
 def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | None) -> str:

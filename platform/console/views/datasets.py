@@ -90,6 +90,7 @@ class DatasetPage(ConsoleView):
             "newest": versions[0],
             "file": file,
             "applied": [str(dataset_page.FIX_VERBS.get(fix, fix)) for fix in applied],
+            "split_rows": [(name, version.splits.get(name, 0)) for name in dataset_rows.SPLITS],
             "left_out": dataset_page.left_out(version),
             "findings": findings,
             "tab": tab,
