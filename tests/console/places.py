@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from data.services import file_delete
+from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import things
 
@@ -56,6 +58,13 @@ def _ragged(person: Person) -> str:
     return things.made_file(person, content=things.csv_bytes() + b"one,two,three\n,\n").public_id
 
 
+def _deleted(person: Person) -> str:
+    file = things.made_file(person, name=LONG_NAME)
+    with tenant_scope(person.tenant.id):
+        file_delete(file=file)
+    return file.public_id
+
+
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
 PLACES: list[Place] = [
@@ -71,11 +80,13 @@ PLACES: list[Place] = [
     _made("waiting", lambda p: things.made_file(p, checked=False).public_id, "files/{}/"),
     _made("dataset", lambda p: things.made_version(p).dataset.public_id, "datasets/{}/"),
     _again("dataset", "datasets/{}/?tab=rows&q=refund"),
+    _again("dataset", "datasets/{}/?tab=rows&label=human_agent&q=person&min=10&max=60"),
     _again("dataset", "datasets/{}/?tab=rows&row=60&page=2"),
     _again("dataset", "datasets/{}/?tab=columns"),
     _made("talk", lambda p: things.made_talk(p).dataset.public_id, "datasets/{}/?tab=rows"),
     _again("talk", "datasets/{}/?tab=columns"),
     _again("dataset", "datasets/{}/?tab=versions"),
+    _made("gone", _deleted, "datasets/deleted"),
     project("jobs/"),
     project("jobs/?state=succeeded"),
     project("jobs/new"),
@@ -84,6 +95,7 @@ PLACES: list[Place] = [
     _made("queued", lambda p: things.made_job(p, state="queued").public_id, "jobs/{}/"),
     project("models/"),
     _made("model", lambda p: things.made_model(p).model.public_id, "models/{}/"),
+    _again("model", "models/{}/?class=human_agent"),
     _made("second", lambda p: things.made_model(p, suffix="a-second-one").model.public_id, "models/{}/"),
     project("models/compare"),
     project("deployments/"),
