@@ -8,41 +8,20 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.http import QueryDict
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing import schema
+from billing.schema import KINDS
 from billing.selectors.usage import SPANS, UsageFilter, UsageSum, usage_sums
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import parse_id, public_id
 from kit.money import number
 from kit.pages import read_limit
+from kit.schema import describe, query
 from tenants.api import TenantAPIView
 
-KINDS: dict[str, tuple[str, ...]] = {
-    "classify": ("classify",),
-    "decisions": ("decisions",),
-    "embeddings": ("embeddings",),
-    "completions": ("chat", "completions"),
-    "training": ("training",),
-    "storage": ("storage",),
-}
-"""Kinds on the wire, and the metered kinds behind each."""
-UNUSED = frozenset(
-    {
-        "audio_speeches",
-        "audio_transcriptions",
-        "code_interpreter_sessions",
-        "file_search_calls",
-        "images",
-        "moderations",
-        "vector_stores",
-        "web_search_calls",
-    }
-)
-"""Kinds the official client can ask for and nobody here sells: always empty."""
 PAGES = {"1d": (7, 31), "1h": (24, 168), "1m": (60, 1440)}
 """Buckets in a page, by default and at most."""
 LAST_SECOND = 253_402_300_799
@@ -54,15 +33,44 @@ _GROUPS = {
     "batch": None,
     "service_tier": None,
 }
+_COST_GROUPS = {"project_id": ("project_id",), "line_item": ("kind", "model"), "api_key_id": ("key_id",)}
 
-_PARAMETERS = [
-    OpenApiParameter("start_time", OpenApiTypes.INT64, description="Unix seconds; a week ago by default."),
-    OpenApiParameter("end_time", OpenApiTypes.INT64, description="Unix seconds; now by default."),
-    OpenApiParameter("bucket_width", OpenApiTypes.STR, enum=list(SPANS)),
-    OpenApiParameter("group_by", OpenApiTypes.STR, many=True),
-    OpenApiParameter("project_ids", OpenApiTypes.STR, many=True),
-    OpenApiParameter("limit", OpenApiTypes.INT),
-    OpenApiParameter("page", OpenApiTypes.STR, description="`next_page` of the page before."),
+_TIMES = [
+    query("start_time", int, "Unix seconds; a week before the end by default.", example=1_795_219_200),
+    query("end_time", int, "Unix seconds, not part of the span; now by default.", example=1_795_898_464),
+]
+_PAGE = query("page", str, "`next_page` of the page before, with the rest of the query unchanged.")
+_PROJECTS = query("project_ids", str, "Only these projects.", repeated=True)
+_KEYS = query("api_key_ids", str, "Only what came with these keys.", repeated=True)
+_USAGE_FIELDS = [
+    *_TIMES,
+    query("bucket_width", str, "Length of a bucket; `1d` by default.", choices=tuple(SPANS)),
+    query(
+        "group_by",
+        str,
+        "Split each bucket's results by these. User, batch and tier are taken and always null.",
+        choices=tuple(_GROUPS),
+        repeated=True,
+    ),
+    _PROJECTS,
+    _KEYS,
+    query("models", str, "Only these models.", repeated=True),
+    query(
+        "limit",
+        int,
+        "Buckets on a page: of `1d` 7 by default and 31 at most, of `1h` 24 and 168, of `1m` 60 and 1,440.",
+        example=7,
+    ),
+    _PAGE,
+]
+_COST_FIELDS = [
+    *_TIMES,
+    query("bucket_width", str, "Costs come by day.", choices=("1d",)),
+    query("group_by", str, "Split each day's results by these.", choices=tuple(_COST_GROUPS), repeated=True),
+    _PROJECTS,
+    _KEYS,
+    query("limit", int, "Days on a page, 1 to 180; 7 by default.", example=7),
+    _PAGE,
 ]
 
 
@@ -80,16 +88,16 @@ class Buckets:
         return self.starts[-1] + self.span
 
 
-def read_buckets(query: QueryDict, *, width: str, default: int, maximum: int) -> Buckets:
+def read_buckets(asked: QueryDict, *, width: str, default: int, maximum: int) -> Buckets:
     """The page a query asks for. BadRequest for times that cannot be."""
     span, moment = SPANS[width], now()
-    end = _time(query, "end_time", moment)
-    start = _time(query, "start_time", min(moment, end) - dt.timedelta(days=7))
+    end = _time(asked, "end_time", moment)
+    start = _time(asked, "start_time", min(moment, end) - dt.timedelta(days=7))
     if end <= start:
         raise BadRequest("'end_time' must be after 'start_time'.", param="end_time")
-    limit = read_limit(query.get("limit"), default=default, maximum=maximum)
+    limit = read_limit(asked.get("limit"), default=default, maximum=maximum)
     first = _floor(start, span)
-    token = query.get("page")
+    token = asked.get("page")
     if token:
         first = _page(token, span, first, end)
     starts: list[dt.datetime] = []
@@ -99,14 +107,13 @@ def read_buckets(query: QueryDict, *, width: str, default: int, maximum: int) ->
     return Buckets(starts, span, f"page_{int(first.timestamp()):x}" if first < end else None)
 
 
-def _time(query: QueryDict, name: str, default: dt.datetime) -> dt.datetime:
-    raw = query.get(name)
+def _time(asked: QueryDict, name: str, default: dt.datetime) -> dt.datetime:
+    raw = asked.get(name)
     if raw is None or raw == "":
         return default
-    try:
-        seconds = int(raw)
-    except ValueError as error:
-        raise BadRequest(f"'{name}' must be a whole number of Unix seconds.", param=name) from error
+    if not (raw.isascii() and raw.removeprefix("-").isdigit() and len(raw) <= 20):
+        raise BadRequest(f"'{name}' must be a whole number of Unix seconds.", param=name)
+    seconds = int(raw)
     # A day's room at both ends, so that no bucket leaves the calendar.
     if not 0 <= seconds <= LAST_SECOND - 86_400:
         raise BadRequest(f"'{name}' must be a time between 1970 and 9999.", param=name)
@@ -129,17 +136,17 @@ def _page(token: str, span: dt.timedelta, first: dt.datetime, end: dt.datetime) 
     return start
 
 
-def read_many(query: QueryDict, name: str) -> list[str]:
+def read_many(asked: QueryDict, name: str) -> list[str]:
     """An array parameter in both spellings: `name=a&name=b` and `name[]=a`."""
-    values = [*query.getlist(name), *query.getlist(f"{name}[]")]
+    values = [*asked.getlist(name), *asked.getlist(f"{name}[]")]
     if any("\x00" in value for value in values):
         raise BadRequest(f"'{name}' holds a character that no name has.", param=name)
     return values
 
 
-def read_ids(query: QueryDict, name: str, prefix: str) -> list[UUID]:
+def read_ids(asked: QueryDict, name: str, prefix: str) -> list[UUID]:
     """An array of public ids."""
-    return [parse_id(prefix, text, param=name) for text in read_many(query, name)]
+    return [parse_id(prefix, text, param=name) for text in read_many(asked, name)]
 
 
 def bucket_page(buckets: Buckets, results: dict[dt.datetime, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -166,16 +173,20 @@ class UsageView(TenantAPIView):
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
 
-    @extend_schema(tags=["Usage"], parameters=_PARAMETERS, responses=OpenApiTypes.OBJECT)
+    @describe(name="organization_usage", answers=schema.USAGE, fields=_USAGE_FIELDS)
     def get(self, request: Request, kind: str) -> Response:
-        """Tokens and requests by time, and by project, key or model where asked."""
-        query = request._request.GET
-        width = query.get("bucket_width") or "1d"
+        """Read usage
+
+        Tokens, requests and their cost by time, and by project, key or model where asked. A call shows within ten
+        seconds. Of the whole organisation, whichever project the key is for.
+        """
+        asked = request._request.GET
+        width = asked.get("bucket_width") or "1d"
         if width not in PAGES:
             raise BadRequest("'bucket_width' must be one of 1m, 1h, 1d.", param="bucket_width")
         default, maximum = PAGES[width]
-        buckets = read_buckets(query, width=width, default=default, maximum=maximum)
-        groups = read_many(query, "group_by")
+        buckets = read_buckets(asked, width=width, default=default, maximum=maximum)
+        groups = read_many(asked, "group_by")
         for group in groups:
             if group not in _GROUPS:
                 raise BadRequest(f"'group_by' knows {', '.join(sorted(_GROUPS))}.", param="group_by")
@@ -183,9 +194,9 @@ class UsageView(TenantAPIView):
             since=buckets.starts[0],
             until=buckets.until,
             kinds=KINDS.get(kind, (kind,)),
-            project_ids=read_ids(query, "project_ids", "proj_"),
-            key_ids=read_ids(query, "api_key_ids", "key_"),
-            models=read_many(query, "models"),
+            project_ids=read_ids(asked, "project_ids", "proj_"),
+            key_ids=read_ids(asked, "api_key_ids", "key_"),
+            models=read_many(asked, "models"),
         )
         by = list(dict.fromkeys(field for group in groups if (field := _GROUPS[group])))
         results: dict[dt.datetime, list[dict[str, Any]]] = {}
@@ -218,21 +229,27 @@ class CostsView(TenantAPIView):
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
 
-    @extend_schema(tags=["Usage"], parameters=_PARAMETERS, responses=OpenApiTypes.OBJECT)
+    @describe(name="organization_costs", answers=schema.COSTS, fields=_COST_FIELDS)
     def get(self, request: Request) -> Response:
-        """Money by day, and by project or line item where asked."""
-        query = request._request.GET
-        if (query.get("bucket_width") or "1d") != "1d":
+        """Read costs
+
+        Money by day, and by project, key or line item where asked. Of the whole organisation.
+        """
+        asked = request._request.GET
+        if (asked.get("bucket_width") or "1d") != "1d":
             raise BadRequest("Costs come by day: 'bucket_width' must be 1d.", param="bucket_width")
-        buckets = read_buckets(query, width="1d", default=7, maximum=180)
-        groups = read_many(query, "group_by")
+        buckets = read_buckets(asked, width="1d", default=7, maximum=180)
+        groups = read_many(asked, "group_by")
         by: list[str] = []
         for group in groups:
-            if group not in ("project_id", "line_item"):
-                raise BadRequest("'group_by' knows line_item, project_id.", param="group_by")
-            by += ["kind", "model"] if group == "line_item" else ["project_id"]
+            if group not in _COST_GROUPS:
+                raise BadRequest(f"'group_by' knows {', '.join(sorted(_COST_GROUPS))}.", param="group_by")
+            by += _COST_GROUPS[group]
         wanted = UsageFilter(
-            since=buckets.starts[0], until=buckets.until, project_ids=read_ids(query, "project_ids", "proj_")
+            since=buckets.starts[0],
+            until=buckets.until,
+            project_ids=read_ids(asked, "project_ids", "proj_"),
+            key_ids=read_ids(asked, "api_key_ids", "key_"),
         )
         results: dict[dt.datetime, list[dict[str, Any]]] = {}
         for one in usage_sums(wanted=wanted, width="1d", by=list(dict.fromkeys(by))):
@@ -246,5 +263,6 @@ def _cost_result(one: UsageSum) -> dict[str, Any]:
         "amount": {"value": number(one.cost_nano), "currency": "usd"},
         "line_item": f"{one.kind}, {one.model}" if one.kind else None,
         "project_id": public_id("proj_", one.project_id) if one.project_id else None,
+        "api_key_id": public_id("key_", one.key_id) if one.key_id else None,
         "x_amount_nano": one.cost_nano,
     }

@@ -2,8 +2,9 @@
 
 from django.urls import path
 
-from billing.api import KINDS, UNUSED, CostsView, UsageView
+from billing.api import CostsView, UsageView
 from billing.limits_api import LimitsView
+from billing.schema import KINDS, UNUSED
 
 urlpatterns = [
     *(path(f"organization/usage/{kind}", UsageView.as_view(), {"kind": kind}) for kind in (*KINDS, *sorted(UNUSED))),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing import schema
 from billing.quotas import Limit, LimitSet, limits_for
 from billing.selectors.budgets import BudgetState, budget_month
 from billing.selectors.limits import project_limit_set, tenant_limit_set
 from billing.selectors.subscriptions import entitlement_for
 from kit.money import number
+from kit.schema import describe
 from tenants.api import TenantAPIView
 from tenants.models import ApiKey
 
@@ -31,9 +31,13 @@ class LimitsView(TenantAPIView):
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
 
-    @extend_schema(tags=["Usage"], responses=OpenApiTypes.OBJECT)
+    @describe(name="organization_limits", answers=schema.LIMITS)
     def get(self, request: Request) -> Response:
-        """Every limit a call of this key is checked against; the narrowest decides. Months are UTC."""
+        """List limits
+
+        Every limit a call of this key is checked against: the organisation's, its project's and its own. The narrowest
+        decides. Months are UTC.
+        """
         caller = self.caller
         own = ApiKey.objects.filter(pk=caller.key_id).values_list("limits", flat=True).first()
         compiled = limits_for(

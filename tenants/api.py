@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 from kit.api import StrictSerializer
 from kit.errors import MethodNotAllowed
 from kit.http import client_ip
+from kit.schema import check_query
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key
 from tenants.scope import tenant_scope
@@ -30,20 +31,26 @@ class TenantAPIView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, then open the tenant's scope until the response is made."""
         super().initial(request, *args, **kwargs)
-        if request.method not in self.required_scopes:
+        scope = self.scope_needed(request)
+        if scope is None:
             raise MethodNotAllowed(str(request.method), self.allowed_methods)
         self.caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
         if self.caller.key_id is not None:
             key_seen(self.caller.key_id)
-        self.caller.require(self.required_scopes[str(request.method)])
+        self.caller.require(scope)
+        check_query(dict(request._request.GET.lists()), getattr(self, str(request.method).lower()))
         self._stack.enter_context(tenant_scope(self.caller.tenant_id))
         token = audit.set_actor(self.caller)
         self._stack.callback(audit.reset_actor, token)
 
+    def scope_needed(self, request: Request) -> str | None:
+        """The scope for the request's method; a HEAD is a GET whose body stays behind. None for a foreign method."""
+        return self.required_scopes.get("GET" if request.method == "HEAD" else str(request.method))
+
     @property
     def allowed_methods(self) -> list[str]:
         """What `Allow` says: the methods that have a scope, and nothing Django adds."""
-        return sorted(self.required_scopes)
+        return sorted([*self.required_scopes, *(["HEAD"] if "GET" in self.required_scopes else [])])
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Close the scope (commit, or roll back when the handler failed) before the answer leaves."""

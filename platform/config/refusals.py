@@ -5,6 +5,7 @@ large, our own faults.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,39 @@ from kit.api import InternalError
 from kit.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, PermissionDenied
 
 logger = logging.getLogger(__name__)
+
+
+NOT_OFFERED = [
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (
+            r"fine_tuning/jobs/[^/]+/(pause|resume)",
+            "Jobs are not paused here. POST /v1/fine_tuning/jobs/{id}/cancel stops a job, and a cancelled job costs "
+            "nothing.",
+        ),
+        (
+            r"fine_tuning/checkpoints/.*",
+            "Checkpoints are for resuming a job and are not shared. Deploy the job's model instead.",
+        ),
+        (r"fine_tuning/alpha/.*", "Graders are not offered. A job's report measures the model on its test rows."),
+        (r"batches(/.*)?", "Batches are not offered. POST /v1/classify takes up to 2,048 texts in one request."),
+        (
+            r"moderations",
+            "Moderation is not offered. Train a classifier of your own and call it with POST /v1/classify.",
+        ),
+        (
+            r"(responses|assistants|threads|conversations|realtime|audio|images|videos)(/.*)?",
+            "No model here writes text, speech or pictures. Classifiers are called with POST /v1/decisions or "
+            "POST /v1/classify.",
+        ),
+        (r"(vector_stores|evals|containers)(/.*)?", "This is not offered here. See /docs/api for what is."),
+        (
+            r"organization/(admin_api_keys|invites|users|projects|audit_logs|roles|groups|spend_limit|spend_alerts)(/.*)?",
+            "Members, projects, keys, limits and the audit log are kept in the console, not over the API.",
+        ),
+    )
+]
+"""What the official client can ask for and this product does not have: path under /v1, and what to do instead."""
 
 
 def speaks_json(request: HttpRequest) -> bool:
@@ -76,7 +110,10 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 @csrf_exempt
 def unknown_path(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """What no route of the API answers, by any method."""
+    """What no route of the API answers, by any method; what other services have at such a path is refused by name."""
+    for path, words in NOT_OFFERED:
+        if path.fullmatch(rest):
+            return refuse(request, NotFound(words, code="not_offered"))
     return not_found(request)
 
 

@@ -320,7 +320,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["kit.api.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "kit.api.JsonWhatever",
+    "DEFAULT_SCHEMA_CLASS": "config.schema.Reference",
     "EXCEPTION_HANDLER": "kit.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -332,7 +333,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVERS": [{"url": BASE_URL}],
     "PREPROCESSING_HOOKS": ["config.schema.only_public_api"],
-    "POSTPROCESSING_HOOKS": ["config.schema.add_gateway_paths", "drf_spectacular.hooks.postprocess_schema_enums"],
+    "POSTPROCESSING_HOOKS": ["config.schema.add_gateway_paths", "config.schema.one_usage_path"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "APPEND_COMPONENTS": {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
     "SECURITY": [{"apiKey": []}],
 }

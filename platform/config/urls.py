@@ -4,12 +4,21 @@ import importlib.util
 from typing import Any
 
 from django.conf import settings
-from django.urls import include, path
+from django.urls import include, path, register_converter
+from django.urls.converters import PathConverter
 
 from config import refusals, views
 from ops import admin as _registrations  # noqa: F401 - registers every table
 from ops.site import staff
 
+
+class Anything(PathConverter):
+    """A rest of a path, line breaks and all."""
+
+    regex = r"[\s\S]+"
+
+
+register_converter(Anything, "anything")
 urlpatterns: list[Any] = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
@@ -25,7 +34,7 @@ urlpatterns += [
     path("account/", include("allauth.urls")),
     path(settings.STAFF_PATH.strip("/") + "/", staff.urls),
 ]
-for unknown in ("v1", "v1/", "v1/<path:rest>"):  # after every room: what is left speaks JSON in development too
+for unknown in ("v1", "v1/", "v1/<anything:rest>"):  # after every room: what is left speaks JSON in development too
     urlpatterns.append(path(unknown, refusals.unknown_path))
 handler400 = "config.refusals.bad_request"
 handler403 = "config.refusals.forbidden"

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.utils.text import slugify
 from drf_spectacular.generators import SchemaGenerator
 
-from console.code import Sample, samples
+from console.code import Sample
+from console.reference_samples import Call, call_samples
 
 METHODS = ("get", "post", "put", "patch", "delete")
 DEEPEST = 3
@@ -28,6 +29,14 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status other than success, and when it is answered."""
+
+    status: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method of one path."""
 
@@ -41,6 +50,9 @@ class Operation:
     answer: list[Field] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     example: str = ""
+    scope: str = ""
+    refusals: list[Refusal] = field(default_factory=list)
+    media: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +95,8 @@ def _operation(schema: dict[str, Any], base_url: str, path: str, method: str, ra
     text = raw.get("description", "").strip()
     title = raw.get("summary") or text.split("\n")[0].split(". ")[0].rstrip(".") or f"{method.upper()} {path}"
     body_schema = _content(schema, raw.get("requestBody", {}))
-    answer_schema = next(
-        (_content(schema, r) for code, r in raw.get("responses", {}).items() if str(code).startswith("2")), {}
-    )
+    answer = next((found for code, found in _responses(raw) if code.startswith("2")), {})
+    answer_schema = _content(schema, answer)
     body = _fields(schema, body_schema)
     return Operation(
         id=slugify(f"{method}-{path.replace('/', '-')}"),
@@ -96,9 +107,39 @@ def _operation(schema: dict[str, Any], base_url: str, path: str, method: str, ra
         parameters=[_parameter(schema, p) for p in raw.get("parameters", [])],
         body=body,
         answer=_fields(schema, answer_schema),
-        samples=_samples(base_url, path, method, schema, body_schema),
-        example=json.dumps(example(schema, answer_schema), indent=2) if answer_schema else "",
+        samples=call_samples(_call(schema, base_url, path, method, raw)),
+        example=json.dumps(example(schema, answer_schema), indent=2, ensure_ascii=False) if body_of(answer) else "",
+        scope=raw.get("x-scope") or "",
+        refusals=[Refusal(code, r["description"]) for code, r in _responses(raw) if not code.startswith("2")],
+        media=", ".join(answer.get("content", {})),
     )
+
+
+def _call(schema: dict[str, Any], base_url: str, path: str, method: str, raw: dict[str, Any]) -> Call:
+    """An example call: the path's and the body's own examples, or the required fields alone."""
+    url = base_url + path
+    for one in raw.get("parameters", []):
+        if one["in"] == "path":
+            url = url.replace("{" + one["name"] + "}", str(example(schema, one["schema"])))
+    content = raw.get("requestBody", {}).get("content", {})
+    body = _content(schema, raw.get("requestBody", {}))
+    chosen = content.get("application/json", {})
+    value = chosen.get("example", example(schema, body) if body else None)
+    required = set(body.get("required", []))
+    if "example" not in chosen and isinstance(value, dict):
+        value = {name: one for name, one in value.items() if name in required}
+    answers = [found for code, found in _responses(raw) if code.startswith("2")]
+    readable = not answers or body_of(answers[0])
+    return Call(url, method, value, form="multipart/form-data" in content, json=readable)
+
+
+def body_of(answer: dict[str, Any]) -> bool:
+    """Whether an answer is JSON, so that its fields can be shown."""
+    return "application/json" in answer.get("content", {})
+
+
+def _responses(raw: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return sorted((str(code), answer) for code, answer in raw.get("responses", {}).items())
 
 
 def _content(schema: dict[str, Any], holder: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +210,7 @@ def example(schema: dict[str, Any], node: dict[str, Any], depth: int = 0) -> Any
     """A value of a schema: its own example, default or first choice, else one of its type."""
     node = resolve(schema, node)
     for key in ("example", "default"):
-        if key in node:
+        if key in node and not (key == "default" and node[key] is None):
             return node[key]
     if "enum" in node:
         return node["enum"][0]
@@ -183,36 +224,4 @@ def example(schema: dict[str, Any], node: dict[str, Any], depth: int = 0) -> Any
         return {name: example(schema, raw, depth + 1) for name, raw in node.get("properties", {}).items()}
     if kind == "array":
         return [example(schema, node.get("items", {}), depth + 1)]
-    return {"integer": 0, "number": 0, "boolean": True, "string": "…"}.get(str(kind))
-
-
-def _samples(base_url: str, path: str, method: str, schema: dict[str, Any], body: dict[str, Any]) -> list[Sample]:
-    url = base_url + path
-    required = set(body.get("required", []))
-    value = example(schema, body) if body else None
-    if isinstance(value, dict):
-        value = {k: v for k, v in value.items() if k in required} or dict(list(value.items())[:2])
-    has_body = value is not None and method != "get"
-    inline = json.dumps(value, ensure_ascii=False)
-    verb = "" if method == "get" else f" -X {method.upper()}"
-    curl = f'curl{verb} {url} \\\n  -H "Authorization: Bearer $TUNESMITH_API_KEY"'
-    if has_body:
-        curl += f" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{inline}'"
-    python = (
-        "import os\nimport requests\n\nanswer = requests."
-        + f'{method}(\n    "{url}",\n'
-        + '    headers={"Authorization": f"Bearer {os.environ[\'TUNESMITH_API_KEY\']}"},\n'
-        + (f"    json={_python(value)},\n" if has_body else "")
-        + ")\nprint(answer.json())"
-    )
-    node = f'const answer = await fetch("{url}", {{\n  method: "{method.upper()}",\n  headers: {{\n'
-    node += "    Authorization: `Bearer ${process.env.TUNESMITH_API_KEY}`,\n"
-    if has_body:
-        node += f'    "Content-Type": "application/json",\n  }},\n  body: JSON.stringify({inline}),\n}});\n'
-    else:
-        node += "  },\n});\n"
-    return samples(curl, python, node + "console.log(await answer.json());")
-
-
-def _python(value: Any) -> str:
-    return repr(value).replace("'", '"')
+    return {"integer": node.get("minimum", 0), "number": 0, "boolean": True, "string": "…"}.get(str(kind))

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from data import selectors, serializers, services
+from data import schema, selectors, serializers, services
 from data.downloads import finding_rows
 from data.errors import FileTooLarge
 from data.limits import PART_BYTES, room_for
@@ -19,6 +17,7 @@ from kit import storage
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id
 from kit.pages import cursor_page, read_limit
+from kit.schema import describe, paging, query
 from kit.streams import attachment
 from tenants import idempotency
 from tenants.access import AuthContext
@@ -27,29 +26,18 @@ from tenants.scope import tenant_scope
 
 FILE_FIELDS = frozenset(("purpose", "expires_after[anchor]", "expires_after[seconds]"))
 MAX_PAGE = 10_000
-FILE_FORM = {
-    "type": "object",
-    "required": ["file", "purpose"],
-    "properties": {
-        "file": {"type": "string", "format": "binary"},
-        "purpose": {"type": "string", "enum": Purpose.values},
-        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-        "expires_after[seconds]": {"type": "integer"},
-    },
-}
-PAGING = [
-    OpenApiParameter("after", str, description="Id of the last object of the page before."),
-    OpenApiParameter("limit", int, description="Objects on a page."),
-    OpenApiParameter("order", str, enum=["asc", "desc"], description="By creation."),
-]
-PURPOSE = OpenApiParameter("purpose", str, enum=Purpose.values)
-FORMAT = OpenApiParameter("format", str, enum=["jsonl", "csv"])
-LEVEL = OpenApiParameter("level", str, enum=["blocking", "warning", "note"])
-PART_FORM = {
-    "type": "object",
-    "required": ["data"],
-    "properties": {"data": {"type": "string", "format": "binary"}},
-}
+MAX_FINDINGS = 400
+PURPOSE = query("purpose", str, "Only files of this purpose.", choices=(*Purpose.values, RESULTS))
+FORMAT = query(
+    "format",
+    str,
+    "`jsonl`, the default, holds the exact characters; `csv` is made for spreadsheets.",
+    choices=("jsonl", "csv"),
+)
+LEVEL = query("level", str, "Only findings of this level.", choices=schema.LEVELS)
+CODE = query("code", str, "Only this code's rows.", example="exact_duplicates")
+TOO_LARGE = "The file is over the plan's size, or the storage over the plan's; the message says which and by how much."
+CLOSED = "The upload is completed, cancelled or expired."
 
 
 def keep_seconds(data: dict[str, Any]) -> int | None:
@@ -65,9 +53,16 @@ class FilesView(MultipartView):
     filename: str
     fields: dict[str, Any]
 
-    @extend_schema(operation_id="files_list", parameters=[PURPOSE, *PAGING], responses=dict)
+    @describe(
+        name="files_list",
+        answers=schema.FILES,
+        fields=[PURPOSE, *paging(default=MAX_PAGE, maximum=MAX_PAGE)],
+    )
     def get(self, request: Request) -> Response:
-        """The project's files, newest first; `purpose` filters."""
+        """List files
+
+        The project's files, newest first.
+        """
         purpose = request.query_params.get("purpose")
         if purpose is not None and purpose not in (*Purpose.values, RESULTS):
             raise BadRequest(f"'purpose' must be one of {', '.join(Purpose.values)}.", param="purpose")
@@ -90,14 +85,26 @@ class FilesView(MultipartView):
         body = {"purpose": form["purpose"]} if "purpose" in form else {}
         expires = {name: form[key] for name in ("anchor", "seconds") if (key := f"expires_after[{name}]") in form}
         if expires:
+            if (seconds := str(expires.get("seconds", ""))).isascii() and seconds.isdigit() and len(seconds) <= 20:
+                expires["seconds"] = int(seconds)
             body["expires_after"] = expires
         self.fields = serializers.FileCreate(data=body).read()
         if not upload.size:
             raise BadRequest("The file is empty. Upload a file with at least one row.", param="file", code="empty_file")
 
-    @extend_schema(request={"multipart/form-data": FILE_FORM}, responses=dict)
+    @describe(
+        name="files_create",
+        takes={"multipart/form-data": schema.FILE_FORM},
+        answers=schema.FILE,
+        refuses={413: TOO_LARGE, 415: "The body is not multipart/form-data."},
+        once=True,
+    )
     def post(self, request: Request) -> Response:
-        """A file of the bytes received; its check starts after the answer."""
+        """Upload a file
+
+        The check of its rows begins after the answer: poll the file until its status is `processed`. Every byte is
+        kept as it came. Larger files come in parts, over `/v1/uploads`.
+        """
         stored = cast("Stored", self.stored)
         status, answer, replayed = idempotency.run(
             actor=self.caller.actor_id,
@@ -125,43 +132,41 @@ class FileView(TenantAPIView):
 
     required_scopes = {"GET": "files.read", "DELETE": "files.write"}
 
-    @extend_schema(responses=dict)
+    @describe(name="files_retrieve", answers=schema.FILE_WHOLE)
     def get(self, request: Request, file_id: str) -> Response:
-        """The file object."""
+        """Retrieve a file
+
+        With its profile: labels, lengths and duplicates.
+        """
         return Response(serializers.file_body(selectors.file_get(self.caller.project_id, file_id), whole=True))
 
-    @extend_schema(responses=dict)
+    @describe(
+        name="files_delete",
+        answers=schema.FILE_DELETED,
+        refuses={409: "Something being made still reads the file."},
+    )
     def delete(self, request: Request, file_id: str) -> Response:
-        """Take the file out of every list; dataset versions made from it stay.
+        """Delete a file
 
-        For 30 days the console can bring it back, or erase it at once.
+        It leaves every list; dataset versions made from it stay. For 30 days the console can bring it back, or erase it
+        at once.
         """
         file = selectors.file_get(self.caller.project_id, file_id)
         services.file_delete(file=file)
         return Response({"id": file.public_id, "object": "file", "deleted": True})
 
 
-class AnyAccept(BaseContentNegotiation):
-    """The official client asks for application/binary; bytes are what there is."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        """No body is read."""
-        return parsers[0]
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        """Errors are JSON whatever was asked for."""
-        return renderers[0], renderers[0].media_type
-
-
 class FileContentView(TenantAPIView):
     """A file's bytes."""
 
     required_scopes = {"GET": "files.read"}
-    content_negotiation_class = AnyAccept
 
-    @extend_schema(responses={(200, "application/octet-stream"): bytes})
+    @describe(name="files_content", answers={(200, "application/octet-stream"): bytes})
     def get(self, request: Request, file_id: str) -> Any:
-        """The bytes as uploaded, as an attachment."""
+        """Download a file
+
+        The bytes as uploaded.
+        """
         file = selectors.file_get(self.caller.project_id, file_id)
         try:
             stream = storage.open_read(file.storage_key)
@@ -181,14 +186,21 @@ class FindingsView(TenantAPIView):
 
     required_scopes = {"GET": "files.read"}
 
-    @extend_schema(parameters=[LEVEL, *PAGING[:2]], responses=dict)
+    @describe(
+        name="files_findings",
+        answers=schema.FINDINGS,
+        fields=[LEVEL, *paging(default=100, maximum=MAX_FINDINGS, order=False)],
+    )
     def get(self, request: Request, file_id: str) -> Response:
-        """Findings, the most important first; `level` filters."""
+        """List findings
+
+        Every kind of problem in the file, the gravest first, each with its rows and its fix.
+        """
         file = selectors.file_get(self.caller.project_id, file_id)
         level = request.query_params.get("level")
         if level is not None and level not in ("blocking", "warning", "note"):
             raise BadRequest("'level' must be blocking, warning or note.", param="level")
-        limit = read_limit(request.query_params.get("limit"), default=100, maximum=400)
+        limit = read_limit(request.query_params.get("limit"), default=100, maximum=MAX_FINDINGS)
         rows = selectors.findings(file, level=level)
         after = request.query_params.get("after")
         if after is not None:
@@ -222,17 +234,18 @@ class FindingRowsView(TenantAPIView):
     """The rows that findings name, to mend them elsewhere."""
 
     required_scopes = {"GET": "files.read"}
-    content_negotiation_class = AnyAccept
 
-    @extend_schema(
-        parameters=[FORMAT, LEVEL, OpenApiParameter("code", str, description="Only this code's rows.")],
-        responses={(200, "application/x-ndjson"): str, (200, "text/csv"): str},
+    @describe(
+        name="files_findings_rows",
+        fields=[FORMAT, LEVEL, CODE],
+        answers={(200, "application/x-ndjson"): str, (200, "text/csv"): str},
+        refuses={429: "As many such downloads run as one organisation may have at once."},
     )
     def get(self, request: Request, file_id: str) -> Any:
-        """Every row that a finding names, as uploaded, with row number, line, code, level and message; streamed.
+        """Download rows with findings
 
-        `format=jsonl` holds the exact characters. `format=csv` is made for spreadsheets: a cell that could run as a
-        formula has an apostrophe before it.
+        Every row that a finding names, as uploaded, with row number, line, code, level and message; streamed.
+        In `format=csv` a cell that could run as a formula has an apostrophe before it.
         """
         file = selectors.file_get(self.caller.project_id, file_id)
         query = request.query_params
@@ -247,9 +260,19 @@ class UploadsView(TenantAPIView):
 
     required_scopes = {"POST": "files.write"}
 
-    @extend_schema(request=serializers.UploadCreate, responses=dict)
+    @describe(
+        name="uploads_create",
+        takes=serializers.UploadCreate,
+        answers=schema.UPLOAD,
+        refuses={413: TOO_LARGE},
+        once=True,
+        example={"filename": "intents.csv", "purpose": "fine-tune", "bytes": 159_482, "mime_type": "text/csv"},
+    )
     def post(self, request: Request) -> Response:
-        """A pending upload with an hour to live."""
+        """Announce an upload
+
+        A pending upload with an hour to live. Send its parts, then complete it.
+        """
         data = self.read(serializers.UploadCreate)
         return self.create_once(
             request,
@@ -279,9 +302,17 @@ class UploadPartsView(MultipartView):
         if not part.size:
             raise FileTooLarge(f"A part has 1 to {PART_BYTES:,} bytes; this one has 0.", param="data")
 
-    @extend_schema(request={"multipart/form-data": PART_FORM}, responses=dict)
+    @describe(
+        name="uploads_parts_create",
+        takes={"multipart/form-data": schema.PART_FORM},
+        answers=schema.PART,
+        refuses={409: CLOSED, 413: "The part is larger than 64,000,000 bytes.", 415: "It is not multipart/form-data."},
+    )
     def post(self, request: Request, upload_id: str) -> Response:
-        """One more part of a pending upload."""
+        """Send a part
+
+        Parts may come in any order and at once; the completion says how they join.
+        """
         upload = selectors.upload_get(self.caller.project_id, upload_id)
         part = services.upload_part_create(upload=upload, stored=cast("Stored", self.stored))
         return Response(serializers.part_body(part))
@@ -301,9 +332,18 @@ class UploadCompleteView(PreparedView):
             assembly = services.upload_assemble(upload=upload, part_ids=part_ids)
         self.stored = services.upload_join(assembly=assembly, md5=data.get("md5"))
 
-    @extend_schema(request=serializers.UploadComplete, responses=dict)
+    @describe(
+        name="uploads_complete",
+        takes=serializers.UploadComplete,
+        answers=schema.UPLOAD,
+        refuses={409: CLOSED, 413: TOO_LARGE},
+        example={"part_ids": ["part_…", "part_…"]},
+    )
     def post(self, request: Request, upload_id: str) -> Response:
-        """The completed upload with its file."""
+        """Complete an upload
+
+        Joins the parts in the order given; the answer holds the file.
+        """
         upload = selectors.upload_get(self.caller.project_id, upload_id)
         completed, file = services.upload_complete(upload=upload, stored=cast("Stored", self.stored))
         return Response(serializers.upload_body(completed, file))
@@ -314,8 +354,11 @@ class UploadCancelView(TenantAPIView):
 
     required_scopes = {"POST": "files.write"}
 
-    @extend_schema(request=None, responses=dict)
+    @describe(name="uploads_cancel", answers=schema.UPLOAD, refuses={409: CLOSED})
     def post(self, request: Request, upload_id: str) -> Response:
-        """The cancelled upload."""
+        """Cancel an upload
+
+        Its parts are thrown away.
+        """
         upload: Upload = selectors.upload_get(self.caller.project_id, upload_id)
         return Response(serializers.upload_body(services.upload_cancel(upload=upload)))

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from data import selectors, serializers, services
-from data.api import PAGING
+from data import schema, selectors, serializers, services
 from data.models import Dataset, DatasetVersion
 from data.rows import RowFilter
 from data.services.datasets import Shape, Source
@@ -15,17 +13,25 @@ from data.split import DEFAULT_SEED, EVEN_TENTHS, Fractions
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id
 from kit.pages import cursor_page, read_limit
+from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 
-SPLITS = ("train", "validation", "test")
+DEFAULT_ROWS = 50
 ROW_FILTERS = [
-    OpenApiParameter("after", int, description="Row id of the last row of the page before."),
-    OpenApiParameter("limit", int),
-    OpenApiParameter("label", str),
-    OpenApiParameter("split", str, enum=SPLITS),
-    OpenApiParameter("finding", str, description="Code of a finding of the first file."),
-    OpenApiParameter("q", str, description="A piece of the text, in any case."),
+    query("after", int, "Row id of the last row of the page before; leave it out for the first page."),
+    query(
+        "limit", int, f"Rows on a page, 1 to {selectors.MAX_ROWS:,}; {DEFAULT_ROWS} by default.", example=DEFAULT_ROWS
+    ),
+    query("label", str, "Only rows with this label."),
+    query("split", str, "Only rows of this split.", choices=schema.SPLITS),
+    query(
+        "finding", str, "Only rows that a finding of this code names, in the first file.", example="exact_duplicates"
+    ),
+    query("q", str, "Only rows whose text holds this, in any case."),
 ]
+FILES = "A file has problems that block training, or the columns are of another task. The message names them."
+UNREADY = "A file is still being checked, or the version it is made from is not ready."
+PAGING = paging(default=20, maximum=100)
 
 
 def fractions_of(data: dict[str, Any]) -> Fractions | None:
@@ -38,9 +44,12 @@ class DatasetsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "POST": "datasets.write"}
 
-    @extend_schema(operation_id="datasets_list", parameters=PAGING, responses=dict)
+    @describe(name="datasets_list", answers=schema.DATASETS, fields=PAGING)
     def get(self, request: Request) -> Response:
-        """The project's datasets, newest first."""
+        """List datasets
+
+        The project's datasets, newest first, each with its newest version.
+        """
         page = cursor_page(
             selectors.datasets(self.caller.project_id),
             request.query_params,
@@ -49,9 +58,20 @@ class DatasetsView(TenantAPIView):
         )
         return Response(page)
 
-    @extend_schema(request=serializers.DatasetCreate, responses=dict)
+    @describe(
+        name="datasets_create",
+        takes=serializers.DatasetCreate,
+        answers=schema.DATASET,
+        refuses={404: "A file is not the project's.", 409: UNREADY, 422: FILES},
+        once=True,
+        example={"name": "Intents", "file_id": "file-…", "fixes": [{"fix": "drop_duplicates"}]},
+    )
     def post(self, request: Request) -> Response:
-        """A dataset with its first version."""
+        """Make a dataset
+
+        From one file or several, with fixes applied. Its first version is written after the answer: poll it until its
+        state is `ready`. The same files, columns, fixes and seed give the same rows and the same hash.
+        """
         data = self.read(serializers.DatasetCreate)
         return self.create_once(request, lambda: self._create(data))
 
@@ -79,16 +99,20 @@ class DatasetView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "DELETE": "datasets.write"}
 
-    @extend_schema(responses=dict)
+    @describe(name="datasets_retrieve", answers=schema.DATASET)
     def get(self, request: Request, dataset_id: str) -> Response:
-        """The dataset with its newest version."""
+        """Retrieve a dataset
+
+        With its newest version.
+        """
         return Response(serializers.dataset_body(selectors.dataset_get(self.caller.project_id, dataset_id)))
 
-    @extend_schema(responses=dict)
+    @describe(name="datasets_delete", answers=schema.DATASET_DELETED)
     def delete(self, request: Request, dataset_id: str) -> Response:
-        """Take the dataset out of every list; models made from it keep their lineage.
+        """Delete a dataset
 
-        For 30 days the console can bring it back, or erase it at once.
+        It leaves every list; models made from it keep their lineage. For 30 days the console can bring it back, or
+        erase it at once.
         """
         dataset = selectors.dataset_get(self.caller.project_id, dataset_id)
         services.dataset_delete(dataset=dataset)
@@ -100,9 +124,12 @@ class VersionsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read", "POST": "datasets.write"}
 
-    @extend_schema(operation_id="datasets_versions_list", parameters=PAGING, responses=dict)
+    @describe(name="datasets_versions_list", answers=schema.VERSIONS, fields=PAGING)
     def get(self, request: Request, dataset_id: str) -> Response:
-        """The dataset's versions, newest first."""
+        """List versions
+
+        The dataset's versions, newest first.
+        """
         page = cursor_page(
             selectors.versions(selectors.dataset_get(self.caller.project_id, dataset_id)),
             request.query_params,
@@ -111,9 +138,19 @@ class VersionsView(TenantAPIView):
         )
         return Response(page)
 
-    @extend_schema(request=serializers.VersionCreate, responses=dict)
+    @describe(
+        name="datasets_versions_create",
+        takes=serializers.VersionCreate,
+        answers=schema.VERSION,
+        refuses={409: UNREADY, 422: FILES},
+        once=True,
+        example={"fixes": [{"fix": "drop_near_duplicates"}]},
+    )
     def post(self, request: Request, dataset_id: str) -> Response:
-        """A version made from another with further fixes; the same request gives the same version."""
+        """Make a version
+
+        From another version, with further fixes. The same request gives the same version.
+        """
         data = self.read(serializers.VersionCreate)
         dataset = selectors.dataset_get(self.caller.project_id, dataset_id)
         return self.create_once(request, lambda: self._create(dataset, data))
@@ -140,9 +177,12 @@ class VersionView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read"}
 
-    @extend_schema(responses=dict)
+    @describe(name="datasets_versions_retrieve", answers=schema.VERSION)
     def get(self, request: Request, dataset_id: str, version_id: str) -> Response:
-        """The version with its lineage."""
+        """Retrieve a version
+
+        With its lineage, labels and splits.
+        """
         return Response(serializers.version_body(version_of(self.caller.project_id, dataset_id, version_id)))
 
 
@@ -151,15 +191,23 @@ class VersionRowsView(TenantAPIView):
 
     required_scopes = {"GET": "datasets.read"}
 
-    @extend_schema(parameters=ROW_FILTERS, responses=dict)
+    @describe(
+        name="datasets_versions_rows",
+        answers=schema.ROWS,
+        fields=ROW_FILTERS,
+        refuses={409: "The version is still being written, or failed."},
+    )
     def get(self, request: Request, dataset_id: str, version_id: str) -> Response:
-        """A page of rows by row id; `label`, `split` and `finding` filter."""
+        """List rows
+
+        A page of a version's rows, by row id.
+        """
         version = version_of(self.caller.project_id, dataset_id, version_id)
         query = request.query_params
-        limit = read_limit(query.get("limit"), default=50, maximum=selectors.MAX_ROWS)
+        limit = read_limit(query.get("limit"), default=DEFAULT_ROWS, maximum=selectors.MAX_ROWS)
         after = read_limit(query.get("after"), default=0, maximum=2**53, param="after")
         split = query.get("split")
-        if split is not None and split not in SPLITS:
+        if split is not None and split not in schema.SPLITS:
             raise BadRequest("'split' must be train, validation or test.", param="split")
         where = RowFilter(
             label=query.get("label"),

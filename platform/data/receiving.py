@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
+from django.http import QueryDict
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
@@ -118,8 +119,8 @@ class PreparedView(TenantAPIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, prepare, then enter the scope as every view does."""
-        scope = self.required_scopes.get(str(request.method))
-        if scope is not None and request.method != "GET":
+        scope = self.scope_needed(request)
+        if scope is not None and request.method not in ("GET", "HEAD"):
             caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
             caller.require(scope)
             self.prepare(request, caller, **kwargs)
@@ -159,7 +160,11 @@ class MultipartView(PreparedView):
         return cast("UploadedFile[bytes]", request.FILES[field])
 
     def _check_form(self, request: Request, field: str, known: frozenset[str]) -> None:
-        unknown = [name for name in request.data if name not in known]
+        data = cast("QueryDict", request.data)
+        unknown = [name for name in data if name not in known]
+        twice = [name for name in data if name != field and len(data.getlist(name)) > 1]
+        if twice and not unknown:
+            raise BadRequest(f"The field “{twice[0]}” stands twice in the form; send it once.", param=twice[0])
         if unknown:
             raise BadRequest(
                 f"Unknown field “{unknown[0][:80]}”. Known fields: {', '.join(sorted(known))}.", param=unknown[0][:80]

@@ -1,16 +1,19 @@
 """What the API reads and answers."""
 
+import re
 from typing import Any
 
 from rest_framework import serializers
 
 from data.findings_text import words_of
+from data.fixes import STEPS
 from data.limits import MAX_KEEP_SECONDS, MIN_KEEP_SECONDS
 from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload, UploadPart
 from kit.api import StrictSerializer
-from kit.fields import Text, Whole
+from kit.fields import Items, Number, Text, Whole
 
 SEED_MAX = 2**31 - 1
+_MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def timestamp(moment: Any) -> int | None:
@@ -30,8 +33,16 @@ class PurposeField(serializers.ChoiceField):
 class ExpiresAfter(StrictSerializer):
     """`expires_after`."""
 
-    anchor = serializers.ChoiceField(choices=["created_at"])
-    seconds = serializers.IntegerField(min_value=MIN_KEEP_SECONDS, max_value=MAX_KEEP_SECONDS)
+    anchor = serializers.ChoiceField(
+        choices=["created_at"],
+        help_text="What the life of the file counts from.",
+        error_messages={"invalid_choice": "Must be created_at."},
+    )
+    seconds = Whole(
+        low=MIN_KEEP_SECONDS,
+        high=MAX_KEEP_SECONDS,
+        help_text=f"Seconds after the anchor, {MIN_KEEP_SECONDS:,} to {MAX_KEEP_SECONDS:,}.",
+    )
 
 
 class FileCreate(StrictSerializer):
@@ -44,37 +55,48 @@ class FileCreate(StrictSerializer):
 class UploadCreate(StrictSerializer):
     """`POST /v1/uploads`."""
 
-    filename = Text(longest=255)
-    purpose = PurposeField()
-    bytes = Whole(low=1, high=2**62)
-    mime_type = Text(longest=100)
-    expires_after = ExpiresAfter(required=False)
+    filename = Text(longest=255, help_text="The file's name to be; folders in it are dropped.")
+    purpose = PurposeField(help_text="What the file is for.")
+    bytes = Whole(low=1, high=2**62, help_text="Its size; the parts must add up to it. At most 8,000,000,000.")
+    mime_type = Text(longest=100, help_text="Its kind as you know it. What it is, is read off its content.")
+    expires_after = ExpiresAfter(required=False, allow_null=True, help_text="When the file is deleted by itself.")
 
 
 class UploadComplete(StrictSerializer):
     """`POST /v1/uploads/{id}/complete`."""
 
-    part_ids = serializers.ListField(child=serializers.CharField(max_length=64), min_length=1, max_length=10_000)
-    md5 = serializers.RegexField(r"^[0-9a-fA-F]{32}$", required=False, allow_null=True)
+    part_ids = Items(child=Text(longest=64), least=1, most=10_000, help_text="The parts in the order they join.")
+    md5 = Text(
+        longest=32,
+        required=False,
+        allow_null=True,
+        help_text="MD5 of the whole file in hex; a mismatch is refused.",
+    )
+
+    def validate_md5(self, value: str | None) -> str | None:
+        """32 hexadecimal digits."""
+        if value is not None and not _MD5.fullmatch(value):
+            raise serializers.ValidationError("Must be 32 hexadecimal digits.")
+        return value
 
 
 class Columns(StrictSerializer):
     """Which column is what: text and label, or messages and tools, or prompt and completion; and the split."""
 
-    text = serializers.CharField(max_length=200, required=False)
-    label = serializers.CharField(max_length=200, required=False)  # type: ignore[assignment]
-    messages = serializers.CharField(max_length=200, required=False)
-    tools = serializers.CharField(max_length=200, required=False)
-    prompt = serializers.CharField(max_length=200, required=False)
-    completion = serializers.CharField(max_length=200, required=False)
-    split = serializers.CharField(max_length=200, required=False)
+    text = Text(longest=200, required=False, help_text="The column with the text.")
+    label = Text(longest=200, required=False, help_text="The column with the label.")  # type: ignore[assignment]
+    messages = Text(longest=200, required=False, help_text="The column with the conversation.")
+    tools = Text(longest=200, required=False, help_text="The column with the tools of the conversation.")
+    prompt = Text(longest=200, required=False, help_text="The column with the prompt.")
+    completion = Text(longest=200, required=False, help_text="The column with the completion.")
+    split = Text(longest=200, required=False, help_text="The column that says which split a row belongs to.")
 
 
 class Split(StrictSerializer):
     """Shares of validation and test."""
 
-    validation = serializers.FloatField(min_value=0, max_value=0.9, default=0.1)
-    test = serializers.FloatField(min_value=0, max_value=0.9, default=0.1)
+    validation = Number(low=0, high=0.9, default=0.1, help_text="Share of the rows to validate on; 0.1 by default.")
+    test = Number(low=0, high=0.9, default=0.1, help_text="Share held out to measure with; 0.1 by default.")
 
     def validate(self, data: dict[str, float]) -> dict[str, float]:
         """Training needs at least a tenth."""
@@ -86,25 +108,37 @@ class Split(StrictSerializer):
 class SourceFile(StrictSerializer):
     """One file of a dataset."""
 
-    file_id = serializers.CharField(max_length=64)
-    split = serializers.ChoiceField(choices=["train", "validation", "test"], required=False)
+    file_id = Text(longest=64, help_text="The file's id.")
+    split = serializers.ChoiceField(
+        choices=["train", "validation", "test"],
+        required=False,
+        help_text="The split all its rows go to; without it they are dealt out.",
+        error_messages={"invalid_choice": "Must be train, validation or test."},
+    )
 
 
 class VersionFields(StrictSerializer):
     """What a new version may say."""
 
-    columns = Columns(required=False)
-    fixes = serializers.ListField(child=serializers.DictField(), max_length=50, required=False)
-    seed = Whole(low=0, high=SEED_MAX, required=False)
-    split = Split(required=False)
+    columns = Columns(required=False, help_text="Which column is what; as detected where it is not said.")
+    fixes = Items(
+        child=serializers.DictField(error_messages={"not_a_dict": "Must be an object."}),
+        most=50,
+        required=False,
+        help_text=f"Fixes to apply: `fix` is one of {', '.join(STEPS)}; merge_labels takes `labels`, old name to new.",
+    )
+    seed = Whole(
+        low=0, high=SEED_MAX, required=False, help_text="The seed of the split; the same gives the same split."
+    )
+    split = Split(required=False, help_text="Shares of validation and test.")
 
 
 class DatasetCreate(VersionFields):
     """`POST /v1/datasets`: one `file_id`, or several `files`."""
 
-    name = Text(longest=120, required=False)
-    file_id = serializers.CharField(max_length=64, required=False)
-    files = serializers.ListField(child=SourceFile(), min_length=1, max_length=20, required=False)
+    name = Text(longest=120, required=False, help_text="Its name; the first file's where none is given.")
+    file_id = Text(longest=64, required=False, help_text="The one file it is made of.")
+    files = Items(child=SourceFile(), least=1, most=20, required=False, help_text="Or the several files.")
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:
         """Exactly one way of naming the files."""
@@ -116,7 +150,7 @@ class DatasetCreate(VersionFields):
 class VersionCreate(VersionFields):
     """`POST /v1/datasets/{id}/versions`."""
 
-    parent_id = serializers.CharField(max_length=64, required=False)
+    parent_id = Text(longest=64, required=False, help_text="The version to start from; the newest where none is named.")
 
 
 def file_body(file: File, *, whole: bool = False) -> dict[str, Any]:

@@ -150,6 +150,16 @@ class AnyModel(msgspec.Struct, frozen=True):
     model: Name
 
 
+_TYPE = re.compile(r"`([^`]*)`")
+_TYPES = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""Types in words that clients of any language know."""
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
@@ -163,10 +173,10 @@ def read(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _bad_request(str(error)) from error
+        raise _bad_request(str(error), kind) from error
 
 
-def _bad_request(text: str) -> BadRequest:
+def _bad_request(text: str, kind: type[Any]) -> BadRequest:
     """msgspec's sentence as ours: `Expected `str`, got `int` - at `$.questions[0].name``."""
     found = _PATH.search(text)
     path = found["path"].removeprefix(".") if found else ""
@@ -174,9 +184,11 @@ def _bad_request(text: str) -> BadRequest:
     for pattern, words in ((_UNKNOWN, "Unknown field"), (_MISSING, "Missing field")):
         named = pattern.search(reason)
         if named:
+            known = "" if path else f" This route reads {', '.join(sorted(kind.__struct_fields__))}."
             path = f"{path}.{named['name']}".strip(".")
-            return BadRequest(f"{words} '{path[:200]}'.", param=path[:200])
-    return BadRequest(f"{path[:200] or 'The body'}: {reason.replace('`', chr(39))}.", param=path[:200] or None)
+            return BadRequest(f"{words} '{path[:200]}'.{known}", param=path[:200])
+    reason = _TYPE.sub(lambda found: " or ".join(_TYPES.get(one, one) for one in found[1].split(" | ")), reason)
+    return BadRequest(f"{path[:200] or 'The body'}: {reason}.", param=path[:200] or None)
 
 
 def texts_of(value: str | list[str]) -> list[str]:

@@ -4,55 +4,57 @@ from __future__ import annotations
 
 from typing import Any
 
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": "string", "nullable": True},
-                "code": {"type": "string", "nullable": True},
-            },
-        }
-    },
+from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
+from kit.schema import Schema, component, either, many, number, one_of, string, thing, whole
+
+ERROR = component(
+    "Error",
+    thing(
+        "What went wrong.",
+        {
+            "error": thing(
+                "The four keys, always.",
+                {
+                    "message": string("What happened, which limit, and what to do."),
+                    "type": string("The family of the error.", example="invalid_request_error"),
+                    "param": string("Path of the field at fault; null where none is.", null=True),
+                    "code": string("A stable name of the error; null for plain bad input.", null=True),
+                },
+            )
+        },
+    ),
+)
+_TEXTS = either(
+    f"A text, or a list of 1 to {MAX_INPUTS:,} texts. Token numbers are refused: every model has its own.",
+    {"type": "string"},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_INPUTS},
+    example="where is my refund",
+)
+_MODEL = string("A deployed model or an alias of one.", example="ft:all-MiniLM-L6-v2:acme:support:dw7z90zk")
+_ANSWERED = string("The model that answered.")
+_USER = string("A name of your own for your user; taken and not used.", null=True, maxLength=256)
+_PLENTY = {
+    "x_truncated_inputs": whole("Texts longer than the model reads; absent where there are none."),
 }
-_TEXTS = {
-    "oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2048}],
-    "description": "A text or a list of texts.",
-}
-_MODEL = {"type": "string", "description": "A deployed model, an alias such as triage@prod, or (embeddings) a base."}
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_COUNT = {"type": "integer", "minimum": 0}
 _WORDS = {
     "400": "The request is wrong; `param` names the field.",
     "401": "The key is missing, malformed, unknown, revoked or expired.",
     "402": "A budget is used up; `x-should-retry: false`.",
-    "403": "The key lacks the scope `inference`, or the organisation is suspended.",
-    "404": "No such model for this key's project.",
+    "403": "The key lacks the scope, or the organisation is suspended.",
+    "404": "No such model for this key's project: misspelt, not deployed, or somebody else's.",
     "413": "The body is larger than 8 MiB.",
+    "415": "The body's type is not JSON.",
     "429": "A rate limit is reached; `Retry-After` says when to come back.",
     "503": "The engine is overloaded or away; `Retry-After` says when to come back.",
 }
 
 
-def _object(properties: dict[str, Any], *, required: list[str] | None = None) -> dict[str, Any]:
-    return {"type": "object", "required": required or list(properties), "properties": properties}
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def _path(name: str, summary: str, description: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        "200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}}
-    }
+def _path(name: str, summary: str, description: str, body: Schema, answer: Schema | None) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if answer is not None:
+        responses["200"] = {"description": "The answer.", "content": {"application/json": {"schema": answer}}}
     for status, words in _WORDS.items():
-        responses[status] = {"description": words, "content": {"application/json": {"schema": _ERROR}}}
+        responses[status] = {"description": words, "content": {"application/json": {"schema": ERROR}}}
     return {
         "post": {
             "operationId": name,
@@ -60,74 +62,164 @@ def _path(name: str, summary: str, description: str, body: dict[str, Any], answe
             "summary": summary,
             "description": description,
             "security": [{"apiKey": []}],
+            "x-scope": "inference",
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": responses,
         }
     }
 
 
-_RANKED = _list(_object({"label": {"type": "string"}, "probability": _PROBABILITY}))
+def _probability(words: str) -> Schema:
+    return number(words, minimum=0, maximum=1)
+
+
+_RANKED = many(
+    "Labels, the likeliest first.",
+    thing("A label.", {"label": string("Its name."), "probability": _probability("How likely it is.")}),
+)
 _CLASSIFY = _path(
     "classify",
     "Classify texts",
     "The probability of every label of a deployed classifier, likeliest first. A text over the model's limit is cut, "
     "and `x_truncated_tokens` says by how much.",
-    _object(
-        {"model": _MODEL, "input": _TEXTS, "top_k": {"type": "integer", "minimum": 1}}, required=["model", "input"]
-    ),
-    _object(
+    thing(
+        "What to classify.",
         {
-            "object": {"type": "string", "enum": ["list"]},
-            "model": {"type": "string"},
-            "data": _list(
-                _object(
+            "model": _MODEL,
+            "input": _TEXTS,
+            "top_k": whole("Only this many labels; all without it.", null=True, minimum=1, maximum=10_000, example=3),
+            "user": _USER,
+        },
+        optional=("top_k", "user"),
+    ),
+    thing(
+        "One prediction per text.",
+        {
+            "object": one_of("Always `list`.", ["list"]),
+            "model": _ANSWERED,
+            "data": many(
+                "Predictions, in the order of the texts.",
+                thing(
+                    "The prediction for one text.",
                     {
-                        "index": _COUNT,
-                        "label": {"type": "string"},
-                        "confidence": _PROBABILITY,
+                        "index": whole("The text's place in `input`, from 0."),
+                        "label": string("The likeliest label.", example="refund_status"),
+                        "confidence": _probability("How likely it is."),
                         "probabilities": _RANKED,
-                        "x_truncated_tokens": _COUNT,
+                        "x_truncated_tokens": whole("Tokens that were cut off; absent where none were."),
                     },
-                    required=["index", "label", "confidence", "probabilities"],
-                )
+                    optional=("x_truncated_tokens",),
+                ),
             ),
-            "usage": _object({"input_tokens": _COUNT, "total_tokens": _COUNT}),
-        }
+            "usage": thing(
+                "What was read and is paid for.",
+                {"input_tokens": whole("Tokens read."), "total_tokens": whole("The same."), **_PLENTY},
+                optional=tuple(_PLENTY),
+            ),
+        },
     ),
 )
 _EMBEDDINGS = _path(
     "embeddings",
     "Embed texts",
-    "Unit vectors of a base or of a deployed model, base64 of little-endian float32 with `encoding_format: base64`.",
-    _object(
-        {"model": _MODEL, "input": _TEXTS, "encoding_format": {"type": "string", "enum": ["float", "base64"]}},
-        required=["model", "input"],
-    ),
-    _object(
+    "Unit vectors of a base or of a deployed model. The official client asks for base64 and decodes it by itself. "
+    "`dimensions` is refused: vectors come in the model's own size.",
+    thing(
+        "What to embed.",
         {
-            "object": {"type": "string", "enum": ["list"]},
-            "model": {"type": "string"},
-            "data": _list(
-                _object(
-                    {
-                        "object": {"type": "string", "enum": ["embedding"]},
-                        "index": _COUNT,
-                        "embedding": {"oneOf": [{"type": "string"}, _list({"type": "number"})]},
-                    }
-                )
+            "model": string("A base, a deployed model or an alias of one.", example="all-MiniLM-L6-v2"),
+            "input": _TEXTS,
+            "encoding_format": one_of(
+                "`float`, the default, gives lists of numbers; `base64` little-endian float32.", ["float", "base64"]
             ),
-            "usage": _object({"prompt_tokens": _COUNT, "total_tokens": _COUNT}),
-        }
+            "user": _USER,
+        },
+        optional=("encoding_format", "user"),
+    ),
+    thing(
+        "One vector per text.",
+        {
+            "object": one_of("Always `list`.", ["list"]),
+            "data": many(
+                "Vectors, in the order of the texts.",
+                thing(
+                    "A vector.",
+                    {
+                        "object": one_of("Always `embedding`.", ["embedding"]),
+                        "index": whole("The text's place in `input`, from 0."),
+                        "embedding": either(
+                            "The vector, as `encoding_format` asked.",
+                            {"type": "array", "items": {"type": "number"}},
+                            {"type": "string", "format": "byte"},
+                        ),
+                    },
+                ),
+            ),
+            "model": _ANSWERED,
+            "usage": thing(
+                "What was read and is paid for.",
+                {"prompt_tokens": whole("Tokens read."), "total_tokens": whole("The same."), **_PLENTY},
+                optional=tuple(_PLENTY),
+            ),
+        },
     ),
 )
-_QUESTION = _object(
+_VALUE = either("A label of the model, or a boolean that stands for one.", {"type": "string"}, {"type": "boolean"})
+_PARTS = many(
+    "Parts of text.",
+    thing("A part.", {"type": one_of("Its kind.", ["input_text", "output_text"]), "text": string("Its text.")}),
+)
+_INSTRUCTIONS = either(
+    "What to decide, for people who read the call; a trained head has learned it from its data. A predicate may quote "
+    "its label here.",
+    {"type": "string"},
+    _PARTS,
+    example="What does the customer want?",
+)
+_QUESTION = thing(
+    "A question.",
     {
-        "type": {"type": "string", "enum": ["choice", "predicate"]},
-        "name": {"type": "string"},
-        "instructions": {"type": "string"},
-        "choices": _list(_object({"value": {"oneOf": [{"type": "string"}, {"type": "boolean"}]}})),
+        "type": one_of("`choice` asks which label, `predicate` how likely one label is.", ["choice", "predicate"]),
+        "instructions": _INSTRUCTIONS,
+        "name": string(
+            "Comes back with the answer. A predicate's name is the label it asks for.", null=True, maxLength=256
+        ),
+        "choices": many(
+            "A choice's labels, 2 to 255; all labels of the model without it. The probabilities are renormalised over "
+            "them.",
+            thing(
+                "A choice.",
+                {"value": _VALUE, "description": string("For people who read the call.", null=True)},
+                optional=("description",),
+            ),
+            null=True,
+        ),
     },
-    required=["type"],
+    optional=("instructions", "name", "choices"),
+)
+_MESSAGE = thing(
+    "A message.",
+    {
+        "role": one_of("Who speaks.", ["user", "system", "developer", "assistant"]),
+        "content": either("What is said: a text, or parts of text.", {"type": "string"}, _PARTS),
+        "type": one_of("Always `message`.", ["message"]),
+    },
+    optional=("type",),
+)
+_DECISION = thing(
+    "An answer.",
+    {
+        "type": one_of("The question's type.", ["choice", "predicate"]),
+        "name": string("The question's name; null where it had none.", null=True),
+        "probability": _probability("A predicate's: how likely its label is."),
+        "choice": {**_VALUE, "description": "A choice's: the likeliest value."},
+        "confidence": _probability("A choice's: how likely that value is."),
+        "probabilities": many(
+            "A choice's: all values, the likeliest first.",
+            thing("A value.", {"value": _VALUE, "probability": _probability("How likely it is.")}),
+        ),
+    },
+    optional=("probability", "choice", "confidence", "probabilities"),
 )
 _DECISIONS = _path(
     "decisions",
@@ -135,28 +227,59 @@ _DECISIONS = _path(
     "Questions about one input, answered by the project's own trained head. A choice without `choices` ranges over "
     "all labels of the model; with some of them the probabilities are renormalised. A predicate named after a label "
     "is that label's probability.",
-    _object(
+    thing(
+        "What to decide.",
         {
             "model": _MODEL,
-            "input": {"oneOf": [{"type": "string"}, _list({"type": "object"})]},
-            "questions": {**_list(_QUESTION), "minItems": 1, "maxItems": 400},
-        }
+            "input": either(
+                "A text, or messages whose texts are joined in order.",
+                {"type": "string"},
+                {"type": "array", "items": _MESSAGE},
+                example="where is my refund",
+            ),
+            "questions": many(
+                f"1 to {MAX_QUESTIONS} questions; the input is computed, and paid for, once.",
+                _QUESTION,
+                minItems=1,
+                maxItems=MAX_QUESTIONS,
+                example=[{"type": "choice", "instructions": "What does the customer want?"}],
+            ),
+            "prompt_cache_key": string("Taken and not used: nothing is cached.", null=True, maxLength=256),
+            "prompt_cache_options": {"type": "object", "description": "Taken and not used.", "nullable": True},
+            "safety_identifier": string("Taken and not used.", null=True, maxLength=128),
+        },
+        optional=("prompt_cache_key", "prompt_cache_options", "safety_identifier"),
     ),
-    _object(
+    thing(
+        "Answers in the order of the questions.",
         {
-            "model": {"type": "string"},
-            "answers": _list({"type": "object"}),
-            "usage": _object({"input_tokens": _COUNT, "output_tokens": _COUNT, "total_tokens": _COUNT}),
-        }
+            "model": _ANSWERED,
+            "answers": many("One per question.", _DECISION),
+            "usage": thing(
+                "What was read and is paid for.",
+                {
+                    "input_tokens": whole("Tokens read."),
+                    "input_tokens_details": thing(
+                        "Caching.",
+                        {"cached_tokens": whole("Always 0."), "cache_write_tokens": whole("Always 0.")},
+                    ),
+                    "output_tokens": whole("Always 0: nothing is written."),
+                    "output_tokens_details": thing("Reasoning.", {"reasoning_tokens": whole("Always 0.")}),
+                    "total_tokens": whole("The same as `input_tokens`."),
+                    "x_truncated_tokens": whole("Tokens that were cut off; absent where none were."),
+                },
+                optional=("x_truncated_tokens",),
+            ),
+        },
     ),
 )
 _NO_TEXT = "No model here writes text yet: the answer is an error that names what the project can call instead."
-_ANYTHING: dict[str, Any] = {"type": "object", "required": ["model"], "properties": {"model": _MODEL}}
+_ANYTHING = thing("A call of another service.", {"model": string("The model's name.", example="gpt-4o")})
 
 PATHS: dict[str, Any] = {
     "/v1/classify": _CLASSIFY,
     "/v1/decisions": _DECISIONS,
     "/v1/embeddings": _EMBEDDINGS,
-    "/v1/chat/completions": _path("chat_completions", "Chat", _NO_TEXT, _ANYTHING, {"type": "object"}),
-    "/v1/completions": _path("completions", "Complete", _NO_TEXT, _ANYTHING, {"type": "object"}),
+    "/v1/chat/completions": _path("chat_completions", "Chat", _NO_TEXT, _ANYTHING, None),
+    "/v1/completions": _path("completions", "Complete", _NO_TEXT, _ANYTHING, None),
 }

@@ -8,6 +8,8 @@ from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooMany
 from django.db import transaction
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, parsers, serializers, status
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kit import strict_json
@@ -35,8 +37,18 @@ class StrictJSONParser(parsers.BaseParser):
         return value
 
 
+class JsonWhatever(DefaultContentNegotiation):
+    """Answers are what the route gives, whatever `Accept` says: JSON, or the bytes asked for by the path."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """The one renderer there is."""
+        return renderers[0], renderers[0].media_type
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """Input with no room for surprises: a field nobody knows is an error, not ignored."""
+
+    default_error_messages = {"invalid": "Must be an object."}
 
     def to_internal_value(self, data: Any) -> Any:
         """Refuse unknown fields, then validate as usual."""
@@ -66,6 +78,8 @@ def from_validation(error: exceptions.ValidationError) -> BadRequest:
 def _first(detail: Any, path: str) -> tuple[str, str]:
     if isinstance(detail, Mapping):
         for key, value in detail.items():
+            if isinstance(key, int):
+                return _first(value, f"{path}[{key}]")
             name = "" if key == "non_field_errors" else str(key)
             return _first(value, f"{path}.{name}".strip(".") if name else path)
     if isinstance(detail, list) and detail:
@@ -108,6 +122,8 @@ def translate(error: Exception) -> ApiError:
         return BadRequest("The connection closed before the body was complete. Nothing was stored.")
     if isinstance(error, (TooManyFieldsSent, TooManyFilesSent)):
         return BadRequest("The form has more fields than any route here reads. Send the ones the route names.")
+    if isinstance(error, exceptions.ParseError):
+        return BadRequest(f"The body cannot be read: {error.detail}. Send multipart/form-data as form libraries do.")
     if isinstance(error, exceptions.UnsupportedMediaType):
         return _status(415, "This route reads application/json.", "unsupported_media_type")
     if isinstance(error, exceptions.APIException) and error.status_code < status.HTTP_500_INTERNAL_SERVER_ERROR:

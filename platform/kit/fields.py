@@ -4,6 +4,7 @@ import math
 import unicodedata
 from typing import Any
 
+from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -12,13 +13,19 @@ from kit.money import NANO, parse_usd
 AUTO = "auto"
 
 
-@extend_schema_field({"oneOf": [{"type": "integer"}, {"const": "auto"}]})
+def _say(field: Any, schema: dict[str, Any], *, auto: bool = False) -> None:
+    """What the OpenAPI document says of one field, with the field's own bounds."""
+    word = {"type": "string", "enum": [AUTO]}
+    set_override(field, "field", {"oneOf": [schema, word], "example": AUTO} if auto else schema)
+
+
 class Whole(serializers.Field[int, Any, int, Any]):
     """A JSON integer within [low, high]; a number such as 3.0 or "3" is refused."""
 
     def __init__(self, *, low: int, high: int, auto: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.low, self.high, self.auto = low, high, auto
+        _say(self, {"type": "integer", "minimum": low, "maximum": high}, auto=auto)
 
     def to_internal_value(self, data: Any) -> Any:
         """The integer, or "auto" where that is allowed."""
@@ -34,22 +41,27 @@ class Whole(serializers.Field[int, Any, int, Any]):
         return value
 
 
-@extend_schema_field({"oneOf": [{"type": "number"}, {"const": "auto"}]})
 class Number(serializers.Field[float, Any, float, Any]):
-    """A finite JSON number above `above`, up to `high`."""
+    """A finite JSON number above `above` (or from `low`), up to `high`."""
 
-    def __init__(self, *, above: float, high: float, auto: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, high: float, above: float | None = None, low: float = 0, auto: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.above, self.high, self.auto = above, high, auto
+        self.above, self.low, self.high, self.auto = above, low, high, auto
+        least = {"minimum": low} if above is None else {"minimum": above, "exclusiveMinimum": True}
+        _say(self, {"type": "number", **least, "maximum": high}, auto=auto)
 
     def to_internal_value(self, data: Any) -> Any:
         """The number, or "auto" where that is allowed."""
         if self.auto and data == AUTO:
             return AUTO
         good = isinstance(data, (int, float)) and not isinstance(data, bool) and math.isfinite(data)
-        if not good or not self.above < data <= self.high:
+        inside = good and data <= self.high and (data >= self.low if self.above is None else data > self.above)
+        if not inside:
             choice = '"auto" or ' if self.auto else ""
-            raise serializers.ValidationError(f"Must be {choice}a number above {self.above:g}, up to {self.high:g}.")
+            least = f"from {self.low:g} to" if self.above is None else f"above {self.above:g}, up to"
+            raise serializers.ValidationError(f"Must be {choice}a number {least} {self.high:g}.")
         return float(data)
 
     def to_representation(self, value: Any) -> Any:
@@ -57,7 +69,7 @@ class Number(serializers.Field[float, Any, float, Any]):
         return value
 
 
-@extend_schema_field({"type": "number", "exclusiveMinimum": 0})
+@extend_schema_field({"type": "number", "minimum": 0, "exclusiveMinimum": True})
 class Dollars(serializers.Field[int, Any, float, Any]):
     """A price in US dollars as a JSON number; inside it is integer nano-USD."""
 
@@ -93,13 +105,13 @@ class Truth(serializers.Field[bool, Any, bool, Any]):
         return value
 
 
-@extend_schema_field({"type": "string"})
 class Text(serializers.Field[str, Any, str, Any]):
     """A JSON string without control characters, in composed form, of at most `longest` characters."""
 
     def __init__(self, *, longest: int, empty: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.longest, self.empty = longest, empty
+        _say(self, {"type": "string", "minLength": 0 if empty else 1, "maxLength": longest})
 
     def to_internal_value(self, data: Any) -> str:
         """The text."""
@@ -115,6 +127,15 @@ class Text(serializers.Field[str, Any, str, Any]):
     def to_representation(self, value: str) -> str:
         """As it is."""
         return value
+
+
+class Items(serializers.ListField):
+    """A JSON list of `least` to `most` things."""
+
+    def __init__(self, *, most: int, least: int = 0, **options: Any) -> None:
+        words = f"Must be a list of {least} to {most:,} items."
+        messages: dict[str, Any] = dict.fromkeys(("not_a_list", "empty", "min_length", "max_length"), words)
+        super().__init__(min_length=least, max_length=most, error_messages=messages, **options)
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16})

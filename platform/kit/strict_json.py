@@ -7,6 +7,7 @@ from kit.errors import BadRequest
 
 MAX_DEPTH = 64
 MAX_DIGITS = 40
+GZIP = b"\x1f\x8b"
 
 
 def loads(raw: bytes) -> Any:
@@ -14,7 +15,11 @@ def loads(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if raw.startswith(GZIP):
+            raise BadRequest("The body is compressed. Send plain JSON; compressed bodies are not read.") from error
         raise BadRequest(f"The body is not UTF-8 (byte {error.start}). Send JSON in UTF-8.") from error
+    if text.startswith("\ufeff"):
+        raise BadRequest("The body begins with a byte order mark. Send JSON in UTF-8 without one.")
     try:
         value = json.loads(
             text, parse_constant=_constant, parse_int=_integer, parse_float=_real, object_pairs_hook=_object

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry import selectors, wire
+from kit.errors import PermissionDenied
+from kit.schema import describe
+from registry import schema, selectors, wire
 from registry.bases import catalogue
 from registry.models import Alias, ModelVersion
 from registry.plans import current_plan
@@ -20,9 +21,12 @@ class ModelsView(TenantAPIView):
 
     required_scopes = {"GET": "models.read"}
 
-    @extend_schema(operation_id="models_list", responses=dict)
+    @describe(name="models_list", answers=schema.MODELS)
     def get(self, request: Request) -> Response:
-        """List; one page, as on the wire."""
+        """List models
+
+        The bases that the plan may tune, and the project's own models; on one page.
+        """
         data = [wire.base_object(base) for base in selectors.bases(plan=current_plan())]
         models = list(selectors.models(self.caller.project_id))
         newest: dict[Any, ModelVersion] = {}
@@ -46,9 +50,12 @@ class ModelView(TenantAPIView):
 
     required_scopes = {"GET": "models.read", "DELETE": "models.write"}
 
-    @extend_schema(responses=dict)
+    @describe(name="models_retrieve", answers=schema.MODEL)
     def get(self, request: Request, model: str) -> Response:
-        """Retrieve a base or a model of the project."""
+        """Retrieve a model
+
+        A base, or a model of the project.
+        """
         if model in catalogue():
             return Response(wire.base_object(selectors.base_by_name(model, plan=current_plan())))
         found = selectors.model_by_name(self.caller.project_id, model)
@@ -59,9 +66,22 @@ class ModelView(TenantAPIView):
             )
         )
 
-    @extend_schema(responses=dict)
+    @describe(
+        name="models_delete",
+        answers=schema.MODEL_DELETED,
+        refuses={403: "It is a base, or the key lacks the scope.", 409: "The model is deployed. Stop it first."},
+    )
     def delete(self, request: Request, model: str) -> Response:
-        """Delete a model of the project; bases are nobody's to delete."""
+        """Delete a model
+
+        Its weights go too. Jobs, usage and bills stay.
+        """
+        if model in catalogue():
+            raise PermissionDenied(
+                f"'{model}' is a base that everybody shares; it cannot be deleted. Name a model of your own.",
+                code="base_model",
+                param="model",
+            )
         found = selectors.model_by_name(self.caller.project_id, model)
         model_delete(model=found)
         return Response({"id": found.name, "object": "model", "deleted": True})

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kit.ids import parse_id
 from kit.pages import cursor_page
-from serving import selectors, services
+from kit.schema import describe, paging
+from serving import schema, selectors, services
 from serving.models import Deployment
 from serving.serializers import DeploymentCreate
 from tenants.api import TenantAPIView
@@ -20,9 +20,12 @@ class DeploymentsView(TenantAPIView):
 
     required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
 
-    @extend_schema(operation_id="deployments_list", responses=dict)
+    @describe(name="deployments_list", answers=schema.DEPLOYMENTS, fields=paging(default=20, maximum=100))
     def get(self, request: Request) -> Response:
-        """A page, newest first."""
+        """List deployments
+
+        The project's deployments, newest first, those that ended too.
+        """
         return Response(
             cursor_page(
                 selectors.deployments(self.caller.project_id),
@@ -32,9 +35,23 @@ class DeploymentsView(TenantAPIView):
             )
         )
 
-    @extend_schema(request=DeploymentCreate, responses=dict)
+    @describe(
+        name="deployments_create",
+        takes=DeploymentCreate,
+        answers=schema.DEPLOYMENT,
+        refuses={
+            404: "No such model in the key's project.",
+            409: "The model is deployed already, or has no version that is ready.",
+        },
+        once=True,
+        example={"model": "ft:all-MiniLM-L6-v2:acme:support:…", "alias": "triage@prod"},
+    )
     def post(self, request: Request) -> Response:
-        """Deploy a model."""
+        """Deploy a model
+
+        On the shared base, at no idle cost. It goes live within seconds, once its served probabilities equal those of
+        training.
+        """
         body = self.read(DeploymentCreate)
 
         def create() -> dict[str, Any]:
@@ -54,9 +71,12 @@ class DeploymentView(TenantAPIView):
 
     required_scopes = {"GET": "deployments.read", "DELETE": "deployments.write"}
 
-    @extend_schema(responses=dict)
+    @describe(name="deployments_retrieve", answers=schema.DEPLOYMENT_WHOLE)
     def get(self, request: Request, deployment: str) -> Response:
-        """Retrieve it, with what happened."""
+        """Retrieve a deployment
+
+        With its history.
+        """
         found = selectors.deployment_by_id(self.caller.project_id, deployment)
         events = [
             {"state": event.state, "message": event.message, "created_at": int(event.created_at.timestamp())}
@@ -64,9 +84,12 @@ class DeploymentView(TenantAPIView):
         ]
         return Response(selectors.wire(found) | {"events": events})
 
-    @extend_schema(responses=dict)
+    @describe(name="deployments_delete", answers=schema.DEPLOYMENT_STOPPED)
     def delete(self, request: Request, deployment: str) -> Response:
-        """Stop it."""
+        """Stop a deployment
+
+        Calls answer 404 within seconds. The model stays and can be deployed again. Twice answers the same.
+        """
         found = selectors.deployment_by_id(self.caller.project_id, deployment)
         stopped = services.deployment_stop(deployment=found)
         return Response({"id": stopped.public_id, "object": "deployment", "deleted": True, "state": stopped.state})

@@ -3,29 +3,31 @@
 import re
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kit.errors import BadRequest
 from kit.ids import parse_id
 from kit.pages import cursor_page
+from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 from tenants.selectors import project_by_id
-from training import selectors, wire
+from training import schema, selectors, wire
 from training.models import Checkpoint, Job, JobEvent
 from training.selectors.jobs import report
 from training.serializers import JobInput
 from training.services import job_cancel, job_create, job_estimate
 
 _METADATA = re.compile(r"metadata\[(.{1,64})\]")
-PAGING = [
-    OpenApiParameter("after", str, description="Id of the last object of the page before."),
-    OpenApiParameter("limit", int, description="Objects on a page."),
-    OpenApiParameter("order", str, enum=["asc", "desc"], description="By creation."),
-]
-METADATA = OpenApiParameter("metadata", str, description="metadata[key]=value, or null for jobs without any.")
-_LIST_FIELDS = frozenset({"after", "limit", "order", "metadata"})
+PAGING = paging(default=20, maximum=100)
+METADATA = query(
+    "metadata",
+    str,
+    "`metadata[key]=value` for jobs with that pair, any number of times; `metadata=null` for jobs without any.",
+)
+NO_SUCH = "The base, a file or the dataset version is not there for this key."
+UNREADY = "The file or version is still being read; ask again in a moment."
+UNFIT = "The rows are of another kind than the task trains on."
 
 
 class JobsView(TenantAPIView):
@@ -33,9 +35,30 @@ class JobsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read", "POST": "jobs.write"}
 
-    @extend_schema(request=JobInput, responses=dict)
+    @describe(
+        name="fine_tuning_jobs_create",
+        takes=JobInput,
+        answers=schema.JOB,
+        refuses={
+            404: NO_SUCH,
+            422: UNFIT,
+            429: "As many jobs wait as the plan allows.",
+        },
+        once=True,
+        example={
+            "model": "all-MiniLM-L6-v2",
+            "training_file": "file-…",
+            "suffix": "support",
+            "x_max_price_usd": 5,
+            "x_deploy": True,
+        },
+    )
     def post(self, request: Request) -> Response:
-        """Create a job; a repeated create answers the first one's job."""
+        """Create a job
+
+        It begins by reading its files: a file known to be unusable is refused here with every problem named, and one
+        still being read ends the job if it turns out to be. The price is reserved up to the ceiling before it runs.
+        """
 
         def create() -> dict[str, Any]:
             job = job_create(
@@ -48,9 +71,12 @@ class JobsView(TenantAPIView):
 
         return self.create_once(request, create)
 
-    @extend_schema(operation_id="fine_tuning_jobs_list", parameters=[METADATA, *PAGING], responses=dict)
+    @describe(name="fine_tuning_jobs_list", answers=schema.JOBS, fields=[METADATA, *PAGING], maps=["metadata"])
     def get(self, request: Request) -> Response:
-        """List, newest first, filtered by metadata."""
+        """List jobs
+
+        The project's jobs, newest first.
+        """
         pairs, none = _metadata_filter(request.query_params)
         rows = selectors.jobs(self.caller.project_id, metadata=pairs, no_metadata=none)
         return Response(
@@ -68,9 +94,18 @@ class EstimateView(TenantAPIView):
 
     required_scopes = {"POST": "jobs.read"}
 
-    @extend_schema(request=JobInput, responses=dict)
+    @describe(
+        name="fine_tuning_jobs_estimate",
+        takes=JobInput,
+        answers=schema.ESTIMATE,
+        refuses={404: NO_SUCH, 409: UNREADY, 422: UNFIT},
+        example={"model": "all-MiniLM-L6-v2", "training_file": "file-…"},
+    )
     def post(self, request: Request) -> Response:
-        """Price, time and findings for the body of a create."""
+        """Estimate a job
+
+        Price, time and findings for the body of a create. It costs nothing and changes nothing.
+        """
         wanted = self.read(JobInput)
         return Response(job_estimate(project=project_by_id(self.caller.project_id), wanted=wanted))
 
@@ -80,9 +115,12 @@ class JobView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
-    @extend_schema(responses=dict)
+    @describe(name="fine_tuning_jobs_retrieve", answers=schema.JOB)
     def get(self, request: Request, job: str) -> Response:
-        """Retrieve."""
+        """Retrieve a job
+
+        As it stands now: progress, time left, cost so far, and what it waits for.
+        """
         return Response(wire.job_object(selectors.job_by_public_id(self.caller.project_id, job)))
 
 
@@ -91,9 +129,12 @@ class CancelView(TenantAPIView):
 
     required_scopes = {"POST": "jobs.write"}
 
-    @extend_schema(request=None, responses=dict)
+    @describe(name="fine_tuning_jobs_cancel", answers=schema.JOB, refuses={409: "The job has ended in another way."})
     def post(self, request: Request, job: str) -> Response:
-        """Cancel; twice answers the same, after another end 409."""
+        """Cancel a job
+
+        At once while it waits, within seconds while it runs. A cancelled job costs nothing. Twice answers the same.
+        """
         found = selectors.job_by_public_id(self.caller.project_id, job)
         return Response(wire.job_object(job_cancel(job=found)))
 
@@ -103,9 +144,12 @@ class EventsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
-    @extend_schema(parameters=PAGING, responses=dict)
+    @describe(name="fine_tuning_jobs_events", answers=schema.EVENTS, fields=PAGING)
     def get(self, request: Request, job: str) -> Response:
-        """A page of events, newest first."""
+        """List events
+
+        What happened in the job, newest first.
+        """
         found = selectors.job_by_public_id(self.caller.project_id, job)
         return Response(
             cursor_page(
@@ -122,9 +166,12 @@ class CheckpointsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
-    @extend_schema(parameters=PAGING, responses=dict)
+    @describe(name="fine_tuning_jobs_checkpoints", answers=schema.CHECKPOINTS, fields=paging(default=10, maximum=100))
     def get(self, request: Request, job: str) -> Response:
-        """A page of checkpoints, newest first."""
+        """List checkpoints
+
+        The states the job can resume from, newest first. A run of a few seconds makes none.
+        """
         found = selectors.job_by_public_id(self.caller.project_id, job)
         return Response(
             cursor_page(
@@ -142,9 +189,16 @@ class ReportView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
-    @extend_schema(responses=dict)
+    @describe(
+        name="fine_tuning_jobs_report",
+        answers=schema.REPORT,
+        refuses={409: "The job has not finished, or ended without a model."},
+    )
     def get(self, request: Request, job: str) -> Response:
-        """The report as JSON; 409 while there is none."""
+        """Retrieve the report
+
+        Every figure is measured on rows held out from training and has its n and a 95 % interval.
+        """
         return Response(report(selectors.job_by_public_id(self.caller.project_id, job)))
 
 
@@ -153,9 +207,12 @@ class MetricsView(TenantAPIView):
 
     required_scopes = {"GET": "jobs.read"}
 
-    @extend_schema(responses=dict)
+    @describe(name="fine_tuning_jobs_metrics", answers=schema.METRICS)
     def get(self, request: Request, job: str) -> Response:
-        """Each series, at most 2,000 points."""
+        """Retrieve the charts' numbers
+
+        Each series of the run, thinned to at most 2,000 points with its extremes kept.
+        """
         found = selectors.job_by_public_id(self.caller.project_id, job)
         return Response({"object": "fine_tuning.job.metrics", "series": selectors.metric_points(found)})
 
@@ -167,8 +224,6 @@ def _metadata_filter(query: Any) -> tuple[dict[str, str], bool]:
         match = _METADATA.fullmatch(name)
         if match:
             pairs[match[1]] = query[name]
-        elif name not in _LIST_FIELDS:
-            raise BadRequest(f"Unknown query field '{name[:80]}'.", param=name[:80])
     if "metadata" in query and query["metadata"] != "null":
         raise BadRequest("Filter with metadata[key]=value, or metadata=null for jobs without any.", param="metadata")
     if len(pairs) > 16 or any("\x00" in text for pair in pairs.items() for text in pair):

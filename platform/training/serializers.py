@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from kit.api import StrictSerializer
 from kit.errors import BadRequest
-from kit.fields import AUTO, Dollars, Metadata, Number, Text, Truth, Whole
+from kit.fields import AUTO, Dollars, Items, Metadata, Number, Text, Truth, Whole
 from registry import names
 
 TASK = "text-classification"
@@ -18,24 +18,28 @@ KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 class Hyperparameters(StrictSerializer):
     """Each may be "auto"."""
 
-    n_epochs = Whole(low=1, high=50, auto=True, required=False)
-    batch_size = Whole(low=1, high=256, auto=True, required=False)
-    learning_rate_multiplier = Number(above=0, high=100, auto=True, required=False)
+    n_epochs = Whole(low=1, high=50, auto=True, required=False, help_text="Passes over the training rows, 1 to 50.")
+    batch_size = Whole(low=1, high=256, auto=True, required=False, help_text="Rows in a step, 1 to 256.")
+    learning_rate_multiplier = Number(
+        above=0, high=100, auto=True, required=False, help_text="Times the method's own learning rate; above 0, to 100."
+    )
 
 
 class Supervised(StrictSerializer):
     """The one kind of fine-tuning there is so far."""
 
-    hyperparameters = Hyperparameters(required=False, allow_null=True)
+    hyperparameters = Hyperparameters(
+        required=False, allow_null=True, help_text="Numbers, or `auto`, which is the default of each."
+    )
 
 
 class MethodSpec(StrictSerializer):
     """OpenAI's `method`."""
 
-    type = Text(longest=40)
-    supervised = Supervised(required=False, allow_null=True)
-    dpo = serializers.JSONField(required=False, allow_null=True)
-    reinforcement = serializers.JSONField(required=False, allow_null=True)
+    type = Text(longest=40, help_text="`supervised`, the one kind there is.")
+    supervised = Supervised(required=False, allow_null=True, help_text="Its settings.")
+    dpo = serializers.JSONField(required=False, allow_null=True, help_text="Not offered; leave it out.")
+    reinforcement = serializers.JSONField(required=False, allow_null=True, help_text="Not offered; leave it out.")
 
     def validate_type(self, value: str) -> str:
         """Only what is there is offered."""
@@ -54,8 +58,8 @@ class MethodSpec(StrictSerializer):
 class JobColumns(StrictSerializer):
     """Which column of the file is the text, and which the label."""
 
-    text = Text(longest=200, required=False)
-    label = Text(longest=200, required=False)  # type: ignore[assignment]
+    text = Text(longest=200, required=False, help_text="The column with the text.")
+    label = Text(longest=200, required=False, help_text="The column with the label.")  # type: ignore[assignment]
 
 
 class JobInput(StrictSerializer):
@@ -63,19 +67,26 @@ class JobInput(StrictSerializer):
 
     model = Text(longest=255, help_text="The base to tune, by its name.")
     training_file = Text(longest=64, help_text="A checked file (`file-…`) or a dataset version (`dsv_…`).")
-    validation_file = Text(longest=64, required=False, allow_null=True)
+    validation_file = Text(
+        longest=64,
+        required=False,
+        allow_null=True,
+        help_text="Another checked file to validate on; without it a tenth of the rows is.",
+    )
     suffix = Text(longest=64, required=False, allow_null=True, help_text="Becomes part of the model's name.")
     seed = Whole(
         low=0, high=SEEDS, required=False, allow_null=True, help_text="The same seed and data give the same model."
     )
     metadata = Metadata(required=False, allow_null=True, help_text="Up to 16 pairs of your own; lists filter by them.")
-    integrations = serializers.ListField(
-        required=False, allow_null=True, max_length=5, help_text="None is offered; leave it out."
+    integrations = Items(required=False, allow_null=True, most=5, help_text="None is offered; leave it out.")
+    method = MethodSpec(required=False, allow_null=True, help_text="The kind of fine-tuning and its hyperparameters.")
+    hyperparameters = Hyperparameters(
+        required=False, allow_null=True, help_text="The old place of `method.supervised.hyperparameters`; still read."
     )
-    method = MethodSpec(required=False, allow_null=True)
-    hyperparameters = Hyperparameters(required=False, allow_null=True)
     x_task = Text(longest=40, required=False, help_text="`text-classification`, the one task there is.")
-    x_columns = JobColumns(required=False, allow_null=True)
+    x_columns = JobColumns(
+        required=False, allow_null=True, help_text="Which column of the file is what; as detected where it is not said."
+    )
     x_method = Text(longest=16, required=False, help_text="`lora` (the default), `full` or `head`.")
     x_max_price_usd = Dollars(
         required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."

@@ -1,6 +1,6 @@
 """Routes of the billing room."""
 
-from billing.api import KINDS, UNUSED
+from billing.schema import KINDS, UNUSED
 from tests.isolation.routes import Policy
 
 POLICIES = {

@@ -16,10 +16,15 @@ async def handle(call: Call) -> bytes:
     record = call.key.record
     routes = await call.process.routes.project(record.tenant_id, record.project_id)
     live = sorted({route.model for route in routes.by_name.values() if route.version})
-    if body.model in routes.by_name:
+    route = routes.by_name.get(body.model)
+    if route is not None:
+        words = (
+            "classifies text and does not write any. Ask it with POST /v1/decisions or POST /v1/classify."
+            if route.version
+            else "is a base: it reads text and does not write any. Call it with POST /v1/embeddings."
+        )
         raise BadRequest(
-            f"'{body.model}' classifies text and does not write any. Ask it with POST /v1/decisions or "
-            "POST /v1/classify." + _deployed(live),
+            f"'{body.model}' {words}" + _deployed(live),
             param="model",
             code="unsupported_model",
         )

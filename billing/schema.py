@@ -1,0 +1,128 @@
+"""What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
+
+from kit.schema import Schema, component, many, moment, number, one_of, string, thing, truth, whole
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "classify": ("classify",),
+    "decisions": ("decisions",),
+    "embeddings": ("embeddings",),
+    "completions": ("chat", "completions"),
+    "training": ("training",),
+    "storage": ("storage",),
+}
+"""Kinds on the wire, and the metered kinds behind each."""
+UNUSED = frozenset(
+    {
+        "audio_speeches",
+        "audio_transcriptions",
+        "code_interpreter_sessions",
+        "file_search_calls",
+        "images",
+        "moderations",
+        "vector_stores",
+        "web_search_calls",
+    }
+)
+"""Kinds the official client can ask for and nobody here sells: always empty."""
+USAGE_KIND = {
+    "name": "kind",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "enum": [*KINDS, *sorted(UNUSED)]},
+    "description": f"What was used: {', '.join(KINDS)}. The other kinds of the official client answer empty buckets.",
+}
+"""The one word in which the routes of usage differ."""
+
+
+def _buckets(result: Schema) -> Schema:
+    return thing(
+        "One page of buckets. `page=next_page` with the same query gives the next.",
+        {
+            "object": one_of("Always `page`.", ["page"]),
+            "data": many(
+                "Buckets in order of time, empty ones too.",
+                thing(
+                    "A bucket.",
+                    {
+                        "object": one_of("Always `bucket`.", ["bucket"]),
+                        "start_time": moment("Its start."),
+                        "end_time": moment("Its end, not part of it."),
+                        "results": many("One per group; none where nothing was used.", result),
+                    },
+                ),
+            ),
+            "has_more": truth("Whether there is another page."),
+            "next_page": string("Cursor of the next page; null on the last.", null=True),
+        },
+    )
+
+
+USAGE = component(
+    "UsagePage",
+    _buckets(
+        thing(
+            "Usage of one group.",
+            {
+                "object": string("`organization.usage.` and the kind and `.result`."),
+                "input_tokens": whole("Tokens read; of training, tokens trained on."),
+                "output_tokens": whole("Tokens written."),
+                "num_model_requests": whole("Calls."),
+                "input_cached_tokens": whole("Always 0: nothing is cached."),
+                "project_id": string("The project, when grouped by `project_id`; null otherwise.", null=True),
+                "user_id": string("Always null: usage belongs to keys.", null=True),
+                "api_key_id": string("The key, when grouped by `api_key_id`; null otherwise.", null=True),
+                "model": string("The model, when grouped by `model`; null otherwise.", null=True),
+                "batch": truth("Always null: there are no batches.", null=True),
+                "service_tier": string("Always null: there is one tier.", null=True),
+                "x_cost_usd": number("What it cost, in US dollars."),
+                "x_byte_hours": whole("Storage only: bytes times hours."),
+            },
+            optional=("x_byte_hours",),
+        )
+    ),
+)
+COSTS = component(
+    "CostsPage",
+    _buckets(
+        thing(
+            "Costs of one group.",
+            {
+                "object": one_of("Always `organization.costs.result`.", ["organization.costs.result"]),
+                "amount": thing(
+                    "The money.", {"value": number("US dollars."), "currency": one_of("Always `usd`.", ["usd"])}
+                ),
+                "line_item": string("Kind and model, when grouped by `line_item`; null otherwise.", null=True),
+                "project_id": string("The project, when grouped by `project_id`; null otherwise.", null=True),
+                "api_key_id": string("The key, when grouped by `api_key_id`; null otherwise.", null=True),
+                "x_amount_nano": whole("The same to the last nano-dollar: 1,000,000,000 are one US dollar."),
+            },
+        )
+    ),
+)
+LIMITS = thing(
+    "Every limit a call of this key must pass.",
+    {
+        "object": one_of("Always `list`.", ["list"]),
+        "x_plan": thing("The plan.", {"code": string("Its name."), "version": whole("The version subscribed to.")}),
+        "data": many(
+            "The limits.",
+            thing(
+                "A limit.",
+                {
+                    "object": one_of("Always `organization.limit`.", ["organization.limit"]),
+                    "scope": one_of("Whose limit it is.", ["organization", "project", "api_key"]),
+                    "kind": one_of(
+                        "What is limited.",
+                        ["requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend"],
+                    ),
+                    "limit": whole("The most there may be; of all kinds but money."),
+                    "limit_usd": number("Money: the most a month may cost, in US dollars."),
+                    "x_limit_nano": whole("Money: the same in nano-dollars."),
+                    "used_usd": number("Money: what this month has cost so far."),
+                    "x_used_nano": whole("Money: the same in nano-dollars."),
+                },
+                optional=("limit", "limit_usd", "x_limit_nano", "used_usd", "x_used_nano"),
+            ),
+        ),
+    },
+)
