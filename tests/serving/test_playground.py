@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
+import psycopg
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from billing.models import UsageEvent
@@ -12,6 +16,7 @@ from billing.selectors.invariants import findings
 from billing.services.limits import project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from billing.services.stores import quota_store
+from config import embedded
 from serving.models import Deployment
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
@@ -72,6 +77,30 @@ def test_over_a_limit_the_playground_says_what_the_api_says(ready: tuple[Person,
     status, page = run(person, row)
     assert status == 429 and "Rate limit of your project reached: 1 requests per 1m0s." in page
     assert len(events(person)) == 1
+
+
+def test_no_transaction_waits_for_the_engine(ready: tuple[Person, Deployment], tmp_path: Any) -> None:
+    person, row = ready
+    waiting: list[int] = []
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "slow.sock"))
+    server.listen()
+
+    def look() -> None:
+        peer, _ = server.accept()
+        with psycopg.connect(embedded.superuser_url(settings.HOME)) as database:
+            found = database.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
+            waiting.extend(found.fetchone() or ())
+        peer.close()
+
+    engine = threading.Thread(target=look, daemon=True)
+    engine.start()
+    with override_settings(ENGINE_ADDRESS=f"unix://{tmp_path / 'slow.sock'}"):
+        status, page = run(person, row)
+    engine.join(10)
+    server.close()
+    assert status == 503 and "it costs nothing" in page
+    assert waiting == [0]
 
 
 def test_a_fault_of_the_engine_costs_nothing(ready: tuple[Person, Deployment]) -> None:
