@@ -6,6 +6,7 @@ A room's `tasks.py` may name periodic tasks: `SCHEDULE = {"room.task": seconds}`
 import importlib.util
 import logging
 import os
+import sys
 import time
 import warnings
 from typing import Any
@@ -26,6 +27,7 @@ from celery.signals import (
 )
 from django.apps import apps
 from django.conf import settings
+from django.db import close_old_connections
 
 if not apps.models_ready:  # a worker starts here; a web process comes through `config.apps`
     django.setup()
@@ -61,11 +63,20 @@ if settings.DEBUG:  # a development container often runs as root; production ima
 app = Celery("tunesmith")
 app.conf.update(settings.CELERY)
 app.conf.beat_schedule = _schedule()
+app.conf.CELERY_DB_REUSE_MAX = sys.maxsize
+"""Celery would close the database's connections before and after each task, a few a second with nothing to do."""
 
 
 @setup_logging.connect
 def _keep_our_logging(**_: object) -> None:
     """Django's LOGGING stands; Celery must not replace it."""
+
+
+@task_prerun.connect
+@task_postrun.connect
+def _keep_connections(**_: object) -> None:
+    """As between requests: a connection stays until it is old or broken."""
+    close_old_connections()
 
 
 @worker_ready.connect

@@ -156,19 +156,25 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
         if job.state == states.FAILED and job.created_at > since:
             text = _("%(name)s failed") % {"name": job_name(job)}
             found.append(Need(text, job.error_message[:160], view.project_path("job", job.public_id), "danger"))
-    for file in data.files(view.project.pk).order_by("-pk")[:20]:
-        blocking = int((file.levels or {}).get("blocking", 0))
+    files = list(data.files(view.project.pk).order_by("-pk")[:20])
+    used = data.files_used(file for file in files if _blocking(file))
+    for file in files:
+        blocking = _blocking(file)
         if file.status == File.Status.ERROR:
             text = _("%(name)s cannot be used") % {"name": file.filename[:60]}
             href = view.project_path("file", file.public_id)
             found.append(Need(text, file.status_details[:160], href, "danger"))
-        elif blocking and not data.file_used(file):
+        elif blocking and file.pk not in used:
             detail = ngettext("%(n)s blocking finding", "%(n)s blocking findings", blocking) % {"n": blocking}
             found.append(Need(file.filename[:60], detail, view.project_path("file", file.public_id), "warn"))
     if subscriptions.entitlement_for(view.tenant.pk).standing != "good":
         text = _("The last payment did not go through")
         found.append(Need(text, _("Update the card under Billing."), view.org_path("billing"), "warn"))
     return found[:6]
+
+
+def _blocking(file: File) -> int:
+    return int((file.levels or {}).get("blocking", 0))
 
 
 def spend_need(view: "ConsoleView", budget: budgets.BudgetState | None) -> list[Need]:

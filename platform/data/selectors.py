@@ -13,7 +13,7 @@ from data.errors import VersionNotReady
 from data.findings import Collector
 from data.formats import Options, open_source
 from data.kept import restorable, restorable_files
-from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload
+from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload, VersionSource
 from data.rows import EVERYTHING, RowFilter, VersionFile
 from kit import storage
 from kit.errors import NotFound
@@ -48,9 +48,10 @@ def file_by_id(file_id: UUID | None) -> File | None:
     return found
 
 
-def file_used(file: File) -> bool:
-    """Whether a dataset version was made from it."""
-    return DatasetVersion.objects.filter(sources__file=file).exists()
+def files_used(files: Iterable[File]) -> set[UUID]:
+    """Which of the files a dataset version was made from, by their keys."""
+    wanted = [file.pk for file in files]
+    return set(VersionSource.objects.filter(file__in=wanted).values_list("file_id", flat=True)) if wanted else set()
 
 
 def file_kept(project_id: UUID, public_id: object, *, deleted: bool = False) -> File:
