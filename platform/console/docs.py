@@ -66,12 +66,15 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("data", _("Prepare data")),
             Chapter("training", _("Train a model")),
             Chapter("reports", _("Read a report")),
+            Chapter("deploying", _("Deploy a model")),
             Chapter("calling", _("Call a model")),
             Chapter("money", _("Prices, limits and caps")),
             Chapter("errors", _("Errors and retries")),
             Chapter("security", _("Keys, roles and isolation")),
+            Chapter("organisation", _("People, plan and invoices")),
         ],
     ),
+    (_("Operators"), [Chapter("operating", _("Run it yourself"))]),
 ]
 CHAPTERS = {chapter.slug: chapter for _name, chapters in TREE for chapter in chapters}
 _markdown = MarkdownIt("commonmark", {"html": False, "typographer": False}).enable("table")
