@@ -2,7 +2,7 @@
 
 Django's own ASGI handler awaits each middleware on a thread made for the request, some ten trips for a page, and reads
 whole bodies before anything may look at them. Here the synchronous chain runs in one go, and bodies of files, which the
-edge marks, are read by the view as they arrive. See docs/decisions/0018.
+edge marks, are read by the view as they arrive. See docs/decisions/0019.
 """
 
 import asyncio

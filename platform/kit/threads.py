@@ -1,7 +1,7 @@
 """The web process's threads, a fixed number of them: each keeps its database connections from one request to the next.
 
 Django under ASGI would give every request a thread that ends with it, and a new connection to PostgreSQL with the
-thread. See docs/decisions/0018.
+thread. See docs/decisions/0019.
 """
 
 import asyncio

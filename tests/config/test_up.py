@@ -141,3 +141,12 @@ def test_an_unknown_part_is_named(up: Up) -> None:
     up.only = "web,fridge"
     output, _ = up.start().communicate(timeout=60)
     assert "not fridge" in output
+
+
+@pytest.mark.parametrize("home", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, home: str) -> None:
+    (tmp_path / "file").write_text("")
+    up = Up(tmp_path / home)
+    process = up.start()
+    assert "TUNESMITH_HOME" in up.until("CommandError")
+    assert process.wait(10) != 0

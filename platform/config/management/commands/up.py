@@ -41,6 +41,8 @@ class Command(BaseCommand):
         """Prepare the engines and the database, then run until told to stop."""
         everything = set(PARTS) - {"gateway"}
         only = {part for part in options["only"].split(",") if part} or everything
+        if not 0 < options["port"] < 65_535:
+            raise CommandError(f"--port {options['port']} is outside 1 to 65534.")
         if unknown := only - set(PARTS):
             raise CommandError(f"--only knows {', '.join(PARTS)}; not {', '.join(sorted(unknown))}.")
         os.environ["PYTHONPATH"] = import_path(settings.ROOT)
@@ -48,18 +50,29 @@ class Command(BaseCommand):
             os.environ["BASE_URL"] = settings.BASE_URL = f"http://localhost:{options['port']}"
         console = Console()
         try:
-            with alone(settings.HOME / "up.lock"), engines(console):
-                for part, port, setting in (
-                    ("web", options["port"], "--port and BASE_URL"),
-                    ("gateway", options["port"] + 1, "--port and BASE_URL"),
-                    ("stripe", settings.STRIPE_EMULATOR_PORT, "STRIPE_EMULATOR_PORT"),
-                ):
-                    if part in only and (part != "stripe" or settings.EMBEDDED_STRIPE):
-                        need_port(options["host"], port, part, setting)
-                code = asyncio.run(run(console, only, options))
+            with alone(settings.HOME / "up.lock"):
+                need_ports(only, options["host"], options["port"])
+                with engines(console):
+                    code = asyncio.run(run(console, only, options))
         except (StartError, EngineError) as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(
+                f"{error.filename or settings.HOME}: {error.strerror}. Make room there, or name another folder with "
+                "TUNESMITH_HOME."
+            ) from error
         sys.exit(code)
+
+
+def need_ports(only: set[str], host: str, port: int) -> None:
+    """StartError for the first port that another program holds, before anything is started."""
+    for part, number, setting in (
+        ("web", port, "--port and BASE_URL"),
+        ("gateway", port + 1, "--port and BASE_URL"),
+        ("stripe", settings.STRIPE_EMULATOR_PORT, "STRIPE_EMULATOR_PORT"),
+    ):
+        if part in only and (part != "stripe" or settings.EMBEDDED_STRIPE):
+            need_port(host, number, part, setting)
 
 
 async def run(console: Console, only: set[str], options: dict[str, Any]) -> int:
