@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.conftest import Cast, Person, make_person
+from tests.contracts.conformance import answer_schema, body_schema, differences
 from tests.gateway.conftest import GatewayProcess
 from tests.inference import reference
 from tests.inference.artefacts import BASE, Made
@@ -90,7 +91,7 @@ def test_a_subset_of_choices_is_renormalised_and_predicates_read_one_label(
         ({"type": "choice", "instructions": "x", "choices": [{"value": "label 1"}] * 2},
          "questions[0].choices", "twice"),
         ({"type": "choice", "instructions": "x", "choices": [{"value": 3}, {"value": "label 1"}]},
-         "questions[0].choices[0].value", "bool"),
+         "questions[0].choices[0].value", "true or false"),
         ({"type": "predicate", "instructions": "is it?"}, "questions[0].name", "set 'name'"),
         ({"type": "score", "instructions": "x", "levels": [{"label": "a"}, {"label": "b"}]},
          "questions[0].type", "no scores"),
@@ -249,3 +250,35 @@ def test_a_base_has_no_labels_to_classify_with(gateway: GatewayProcess, ready: R
     status, _, answer = post(gateway, ready, "/v1/classify", {"model": BASE.name, "input": "x"})
     assert status == 400
     assert "POST /v1/embeddings" in answer["error"]["message"]
+
+
+def test_answers_are_as_the_reference_says(gateway: GatewayProcess, ready: Ready) -> None:
+    long = "word " * 2_000
+    asked: dict[str, list[dict[str, Any]]] = {
+        "/v1/classify": [{"input": [TEXTS[0], long], "top_k": 2}],
+        "/v1/decisions": [
+            {"input": long, "questions": [{"type": "choice"}, {"type": "predicate", "name": ready.made.labels[0]}]}
+        ],
+        "/v1/embeddings": [{"input": [TEXTS[0], long]}, {"input": TEXTS[0], "encoding_format": "base64"}],
+    }
+    for path, bodies in asked.items():
+        for body in bodies:
+            full = {"model": ready.model, **body}
+            assert differences(body_schema("POST", path, "application/json"), full) == []
+            status, _, answer = post(gateway, ready, path, full)
+            assert status == 200, answer
+            assert differences(answer_schema("POST", path, 200), answer) == []
+    status, _, answer = post(gateway, ready, "/v1/chat/completions", {"model": "all-MiniLM-L6-v2"})
+    assert differences(answer_schema("POST", "/v1/chat/completions", 400), answer) == []
+    assert status == 400 and "/v1/embeddings" in answer["error"]["message"]
+
+
+def test_a_wrong_type_is_named_in_words_and_an_unknown_field_with_those_there_are(
+    gateway: GatewayProcess, ready: Ready
+) -> None:
+    for body, words in (
+        ({"input": ["a", 5]}, "input[1]: Expected a string, got a whole number."),
+        ({"input": "a", "stream": True}, "Unknown field 'stream'. This route reads input, model, top_k, user."),
+    ):
+        status, _, answer = post(gateway, ready, "/v1/classify", {"model": ready.model, **body})
+        assert (status, answer["error"]["message"]) == (400, words)

@@ -42,7 +42,7 @@ def test_a_model_is_read_by_its_name_escaped_or_not(cast: Cast, escape: bool) ->
 
 def test_a_base_is_read_but_nobody_deletes_it(cast: Cast) -> None:
     assert cast.owner.api.get("/v1/models/all-MiniLM-L6-v2").json()["x_tasks"] == ["text-classification"]
-    assert cast.owner.api.delete("/v1/models/all-MiniLM-L6-v2").status_code == 404
+    assert cast.owner.api.delete("/v1/models/all-MiniLM-L6-v2").status_code == 403
 
 
 @pytest.mark.parametrize("name", ["org/other", "ft:x", "a" * 3000, "%00", "triage@prod"])
