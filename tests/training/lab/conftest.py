@@ -1,5 +1,7 @@
 """A tiny random BERT, tiny data, and the lab as its supervisor runs it: a subprocess that speaks JSON lines."""
 
+from __future__ import annotations
+
 import json
 import os
 import random
@@ -12,11 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from tests.late import late
 from tests.training.lab.runs import ROOT, Outcome
+
+torch, safetensors = late("torch"), late("safetensors.torch")
 
 TOPICS = {
     "refund": ["money", "back", "refund", "return", "charged", "twice"],
@@ -35,7 +38,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape |= {"intermediate_size": 64, "max_position_embeddings": 64, "type_vocab_size": 2}
     shape |= {"layer_norm_eps": 1e-12, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "model_type": "bert"}
     (folder / "config.json").write_text(json.dumps(shape))
-    save_file(_random_bert(shape), folder / "model.safetensors")
+    safetensors.save_file(_random_bert(shape), folder / "model.safetensors")
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,13 +1,17 @@
 """Tiny random bases of architectures that are not BERT, as their publishers would save them."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from tests.late import late
 from tests.training.lab.conftest import FILLER, TOPICS
+
+torch = late("torch")
 
 WORDS = [*FILLER, *(word for topic in TOPICS.values() for word in topic)]
 COMMON = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}

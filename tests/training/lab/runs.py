@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import Tensor
-
-from training.lab import text_classification
+from tests.late import late
 from training.lab.config import config_from
 from training.lab.events import Emitter
+
+recipe, safetensors = late("training.lab.text_classification"), late("safetensors.torch")
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -50,19 +49,19 @@ def train_here(config: dict[str, Any], *, looks: int = 10**9) -> list[dict[str, 
     """Run the recipe in this process; its events."""
     out = io.StringIO()
     try:
-        text_classification.run(config_from(config), Emitter(out), StopAfter(looks))
+        recipe.run(config_from(config), Emitter(out), StopAfter(looks))
     finally:
         events = [json.loads(line) for line in out.getvalue().splitlines()]
     return events
 
 
-def artefact_tensors(config: dict[str, Any]) -> dict[str, Tensor]:
+def artefact_tensors(config: dict[str, Any]) -> dict[str, Any]:
     """Every trained tensor of a finished run, by file and name."""
     folder = Path(config["output"]) / "artefact"
     return {
         f"{path.name}:{name}": tensor
         for path in sorted(folder.glob("*.safetensors"))
-        for name, tensor in load_file(path).items()
+        for name, tensor in safetensors.load_file(path).items()
     }
 
 

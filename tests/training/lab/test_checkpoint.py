@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from training.lab import checkpoint
-from training.lab.checkpoint import Checkpoint
+from tests.late import late
 from training.lab.errors import BadData
+
+torch, checkpoint = late("torch"), late("training.lab.checkpoint")
 
 
 def _write(root: Path, step: int, spec: str = "s") -> Path:
     tensors = {"weights": {"w": torch.full((3,), float(step))}, "random": {"cpu": torch.get_rng_state()}}
-    point = Checkpoint(step=step, state={"step": step}, history=[{"event": "step"}], tensors=tensors)
+    point = checkpoint.Checkpoint(step=step, state={"step": step}, history=[{"event": "step"}], tensors=tensors)
     return checkpoint.write(root, point, spec=spec)[0]
 
 

@@ -3,23 +3,24 @@
 import io
 import json
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from training.lab.baseline import fit_floor
-from training.lab.calibration import fit_temperature, log_loss, softmax
+from tests.late import late
 from training.lab.errors import BadData, Diverged, OutOfMemory, translated
 from training.lab.events import Emitter
-from training.lab.loop import balanced_weights
-from training.lab.optimise import Guard, Optimiser
+
+torch = late("torch")
+baseline, calibration = late("training.lab.baseline"), late("training.lab.calibration")
+loop, optimise = late("training.lab.loop"), late("training.lab.optimise")
 
 
-def _optimiser(schedule: str = "linear", steps: int = 100) -> Optimiser:
-    layer = nn.Linear(2, 2)
-    return Optimiser(
+def _optimiser(schedule: str = "linear", steps: int = 100) -> Any:
+    layer = torch.nn.Linear(2, 2)
+    return optimise.Optimiser(
         dict(layer.named_parameters()),
         learning_rate=1.0,
         weight_decay=0.1,
@@ -49,7 +50,7 @@ def test_a_gradient_that_is_not_a_number_never_reaches_the_weights() -> None:
 
 
 def test_the_guard_stops_nonsense_but_not_a_single_bad_batch() -> None:
-    guard = Guard(classes=10)
+    guard = optimise.Guard(classes=10)
     for loss in [2.3, 90.0, 2.0] * 5:
         guard.check(loss, 0)
     with pytest.raises(Diverged, match="not a number"):
@@ -65,30 +66,30 @@ def test_the_temperature_makes_loud_logits_honest() -> None:
     honest = rng.normal(size=(4000, 4))
     honest[np.arange(4000), truth] += 1.5
     # logits whose softmax is calibrated by construction: draw the truth from it
-    truth = np.array([rng.choice(4, p=p) for p in softmax(honest)])
-    assert fit_temperature(honest, truth) == pytest.approx(1.0, abs=0.08)
-    assert fit_temperature(honest * 3, truth) == pytest.approx(3.0, abs=0.25)
-    assert log_loss(honest * 3, truth, 3.0) < log_loss(honest * 3, truth)
+    truth = np.array([rng.choice(4, p=p) for p in calibration.softmax(honest)])
+    assert calibration.fit_temperature(honest, truth) == pytest.approx(1.0, abs=0.08)
+    assert calibration.fit_temperature(honest * 3, truth) == pytest.approx(3.0, abs=0.25)
+    assert calibration.log_loss(honest * 3, truth, 3.0) < calibration.log_loss(honest * 3, truth)
 
 
 def test_the_temperature_stays_sane_without_evidence() -> None:
-    assert fit_temperature(np.zeros((1, 3)), np.array([-1])) == 1.0
-    assert 0.19 < fit_temperature(np.array([[9.0, 0.0]]), np.array([0])) < 5.01
+    assert calibration.fit_temperature(np.zeros((1, 3)), np.array([-1])) == 1.0
+    assert 0.19 < calibration.fit_temperature(np.array([[9.0, 0.0]]), np.array([0])) < 5.01
 
 
 def test_the_floor_learns_words() -> None:
     texts = ["refund my money", "money back", "reset password", "password lost"] * 5
-    floor = fit_floor(texts, np.array([0, 0, 1, 1] * 5), ["money please", "new password"], seed=1)
+    floor = baseline.fit_floor(texts, np.array([0, 0, 1, 1] * 5), ["money please", "new password"], seed=1)
     assert floor.predicted.tolist() == [0, 1]
 
 
 def test_the_floor_answers_the_commonest_label_when_there_is_nothing_to_learn_from() -> None:
-    floor = fit_floor([" ", " ", "\n"], np.array([0, 1, 1]), ["x"], seed=1)
+    floor = baseline.fit_floor([" ", " ", "\n"], np.array([0, 1, 1]), ["x"], seed=1)
     assert floor.predicted.tolist() == [1]
 
 
 def test_balanced_weights_favour_rare_labels_within_bounds() -> None:
-    weights = balanced_weights(np.array([0] * 990 + [1] * 10), 3)
+    weights = loop.balanced_weights(np.array([0] * 990 + [1] * 10), 3)
     assert weights[1] > 1 > weights[0]
     assert weights.max() <= 10
 
@@ -121,13 +122,15 @@ def test_a_closed_pipe_asks_for_a_stop() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you…"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError,
+        lambda: RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you…"
+        ),
+        lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     ],
 )
-def test_every_way_of_running_out_of_memory_has_one_name(error: Exception) -> None:
-    known = translated(error, advice="Lower the batch size.")
+def test_every_way_of_running_out_of_memory_has_one_name(error: Callable[[], Exception]) -> None:
+    known = translated(error(), advice="Lower the batch size.")
     assert isinstance(known, OutOfMemory)
     assert "Lower the batch size" in str(known)
     assert known.exit_code == 4

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
+from tests.late import late
 from tests.training.lab.runs import ROOT, Outcome, artefact_tensors
+
+torch = late("torch")
 
 pytestmark = pytest.mark.slow
 

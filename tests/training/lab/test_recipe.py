@@ -1,5 +1,7 @@
 """The recipe from rows to artefact, in this process: methods, resuming, report, limits."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable
@@ -8,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from tests.late import late
 from tests.training.lab.conftest import topic_rows, write_rows
 from tests.training.lab.runs import artefact_tensors, report_of, train_here
-from training.lab.calibration import softmax
 from training.lab.errors import BadData, Diverged, Stopped
-from training.lab.model import Encoder, load_base, read_base
 from training.lab.shape import read_shape
+
+torch, safetensors = late("torch"), late("safetensors.torch")
+calibration, models = late("training.lab.calibration"), late("training.lab.model")
 
 pytestmark = pytest.mark.slow  # trains models
 
@@ -55,21 +57,27 @@ def test_the_artefact_alone_reproduces_the_parity_probabilities(
     train_here(config)
     folder = Path(config["output"]) / "artefact"
     artefact, parity = (json.loads((folder / name).read_text()) for name in ("artefact.json", "parity.json"))
-    encoder = Encoder(read_shape(tiny_base)).eval()
-    load_base(encoder, load_file(folder / "encoder.safetensors") if method == "full" else read_base(tiny_base))
+    encoder = models.Encoder(read_shape(tiny_base)).eval()
+    models.load_base(
+        encoder,
+        safetensors.load_file(folder / "encoder.safetensors") if method == "full" else models.read_base(tiny_base),
+    )
     if method == "lora":
-        _load_adapter(encoder, load_file(folder / "adapter.safetensors"), artefact["lora"])
-    head, tokenizer = load_file(folder / "head.safetensors"), Tokenizer.from_file(str(tiny_base / "tokenizer.json"))
+        _load_adapter(encoder, safetensors.load_file(folder / "adapter.safetensors"), artefact["lora"])
+    head, tokenizer = (
+        safetensors.load_file(folder / "head.safetensors"),
+        Tokenizer.from_file(str(tiny_base / "tokenizer.json")),
+    )
     tokenizer.no_padding()
     tokenizer.enable_truncation(artefact["max_length"])
     for text, expected in zip(parity["texts"], parity["probabilities"], strict=True):
         with torch.inference_mode():
             pooled = encoder.pooled(torch.tensor([tokenizer.encode(text).ids]), None)
         logits = (pooled @ head["weight"].T + head["bias"]).numpy()
-        assert np.abs(softmax(logits, artefact["temperature"])[0] - expected).max() < 1e-4
+        assert np.abs(calibration.softmax(logits, artefact["temperature"])[0] - expected).max() < 1e-4
 
 
-def _load_adapter(encoder: Encoder, adapter: dict[str, torch.Tensor], lora: dict[str, Any]) -> None:
+def _load_adapter(encoder: models.Encoder, adapter: dict[str, torch.Tensor], lora: dict[str, Any]) -> None:
     encoder.add_lora(rank=lora["rank"], alpha=lora["alpha"])
     for i, layer in enumerate(encoder.layers):
         for name, parts in (("qkv", ("query", "key", "value")), *((t, (t,)) for t in lora["targets"][3:])):
