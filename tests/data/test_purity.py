@@ -14,3 +14,15 @@ def test_the_pure_parts_import_neither_django_nor_torch(module: str) -> None:
     program = f"import sys, {module}; print(sorted({{'django', 'torch', 'celery'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=SHELF, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_check_of_text_loads_no_arrow(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\nhello there,a\ngood bye,b\n")
+    program = (
+        "import sys, pathlib, data.examine\n"
+        "found = data.examine.examine(pathlib.Path(sys.argv[1]))\n"
+        "print(found.rows, 'pyarrow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, file], cwd=SHELF, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
