@@ -11,13 +11,20 @@ from billing.services.entitlements import override_set
 from data.services import file_process
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.conftest import Cast, Person
+from tests.conftest import Cast, Person, make_person
 from tests.data.making import checked_file, ready_dataset, stored_file
 from tests.training.making import BASE, body, create, intents, queued, read, reload
 from training.models import Job
 from training.services.queueing import job_validate
 
 JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture(scope="module")
+def idle() -> tuple[Person, dict[str, Any]]:
+    """Somebody with a checked file and no job: what is refused must leave it so, one try after the other."""
+    person = make_person("idle")
+    return person, body(person)
 
 
 def test_a_created_job_answers_every_field_of_the_wire(cast: Cast) -> None:
@@ -79,18 +86,21 @@ def test_a_valid_file_leads_into_the_queue_with_a_price_and_a_place(cast: Cast) 
     ],
     ids=str,
 )
-def test_a_wrong_field_is_a_400_that_names_it_and_makes_nothing(cast: Cast, field: str, value: Any) -> None:
-    answer = cast.owner.api.post(JOBS, body(cast.owner) | {field: value})
+def test_a_wrong_field_is_a_400_that_names_it_and_makes_nothing(
+    idle: tuple[Person, dict[str, Any]], field: str, value: Any
+) -> None:
+    person, wanted = idle
+    answer = person.api.post(JOBS, wanted | {field: value})
     error = answer.json()["error"]
     assert answer.status_code == 400 and sorted(error) == ["code", "message", "param", "type"]
     assert error["param"].startswith(field)
-    with tenant_scope(cast.owner.tenant.id):
+    with tenant_scope(person.tenant.id):
         assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize("raw", ['{"seed": NaN}', '{"x_max_price_usd": Infinity}', '{"seed": 1, "seed": 2}', "[]", "{"])
-def test_json_that_is_not_strict_is_a_400(cast: Cast, raw: str) -> None:
-    assert cast.owner.api.request("post", JOBS, raw).status_code == 400
+def test_json_that_is_not_strict_is_a_400(idle: tuple[Person, dict[str, Any]], raw: str) -> None:
+    assert idle[0].api.request("post", JOBS, raw).status_code == 400
 
 
 def test_unknown_and_foreign_files_and_models_are_404(cast: Cast) -> None:
