@@ -27,6 +27,8 @@ MOST_POINTS = 60
 MOST_IN_ALL = 12_000
 """Of all curves of a report together: with many classes each is drawn with fewer."""
 FEWEST_POINTS = 12
+CERTAIN = 1e-9
+"""An area closer than this to 0 or 1 is taken for it."""
 USUAL_THRESHOLD = 0.5
 """Where the answers are marked: what the playground starts with."""
 
@@ -102,7 +104,8 @@ def curve(scores: Floats, positive: Bools, *, positives: int | None = None) -> C
 def average_precision_figure(found: Curve) -> Figure:
     """Average precision with its interval; n is the number of positives."""
     value, n = found.average_precision(), found.positives
-    if not 0.0 < value < 1.0:
+    if not CERTAIN < value < 1.0 - CERTAIN:
+        value = round(value)  # a sum of steps misses 1 by a hair
         return Figure(value, *wilson(value * n, n), n)
     middle, half = math.log(value / (1 - value)), Z / math.sqrt(n * value * (1 - value))
     return Figure(value, _share(middle - half), _share(middle + half), n)
@@ -161,4 +164,5 @@ def _short(value: float) -> float:
 
 
 def _share(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
+    # An area close to 1 has a logit in the thousands, and `exp` of that overflows on one side only.
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else 1 - 1 / (1 + math.exp(logit))

@@ -59,7 +59,7 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     share, square = successes / n, Z**2 / n
     middle = (share + square / 2) / (1 + square)
     half = Z * math.sqrt(share * (1 - share) / n + square / (4 * n)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))  # a share of 1 ends a hair below
 
 
 def draw_counts(truth: Ints, predicted: Ints, classes: int, *, resamples: int, seed: int) -> Counts:

@@ -37,7 +37,7 @@ _KNOBS = thing(
 _RANGE = {"low": number("The least."), "high": number("The most.")}
 
 
-def _figure(words: str) -> Schema:
+def _figure(words: str, *, null: bool = False) -> Schema:
     return thing(
         words,
         {
@@ -46,6 +46,7 @@ def _figure(words: str) -> Schema:
             "high": number("Upper end."),
             "n": whole("Test rows it rests on."),
         },
+        null=null,
     )
 
 
@@ -260,6 +261,26 @@ _TEST = {
     "log_loss": _figure("Mean negative log probability of the right label."),
     "brier": _figure("Mean squared distance of the probabilities from the truth."),
 }
+_CHOSEN = thing(
+    "The threshold to act above, and what it does on the test rows; null where the validation rows lack the label.",
+    {
+        "threshold": number("Act on probabilities of at least this."),
+        "precision": number("The share right among the rows acted on; null where no test row reaches it.", null=True),
+        "recall": number("The share found."),
+        "from": one_of("`validation`: the best F1 on the validation rows; `usual`: 0.5.", ["validation", "usual"]),
+    },
+    null=True,
+)
+_CURVE = {
+    "n": whole("Rows to be found: those with the label, or all."),
+    "average_precision": _figure("The area under the curve; null where there is no such row.", null=True),
+    "chosen": _CHOSEN,
+    "steps": whole("Points of the whole curve."),
+    "points": many(
+        "`[threshold, precision, recall]`, at most 60 with both ends and the extremes among them.",
+        many("A point.", number("A share.")),
+    ),
+}
 _BASELINE = {
     "name": string("What it is."),
     "accuracy": _figure("Its accuracy."),
@@ -280,6 +301,17 @@ REPORT = component(
             "per_class": many("Figures by label.", _CLASS),
             "confusion": many(
                 "Rows by true label (outer) and predicted label (inner).", many("Counts.", whole("Rows."))
+            ),
+            "pr": thing(
+                "Precision–recall curves. Reports made before there were any lack them.",
+                {
+                    "answers": thing("Of the answers: is the likeliest label right?", _CURVE),
+                    "classes": many(
+                        "Of each label, in their order.",
+                        thing("Is it this label?", {"label": string("The label."), **_CURVE}),
+                    ),
+                    "interval": mapping("How the intervals of these areas were made: level, method."),
+                },
             ),
             "confused": many(
                 "The pairs most often confused.",
@@ -307,6 +339,10 @@ REPORT = component(
                 },
             ),
             "errors": many("The mistakes worth reading first: the surest ones.", _MISTAKE),
+            "errors_by_class": mapping(
+                "Up to five of the surest mistakes of each label that has any, by the label the rows have.",
+                many("Mistakes.", _MISTAKE),
+            ),
             "error_count": whole("Test rows that were wrong."),
             "training": mapping("How it was trained: base, method, seed, steps, tokens, seconds, device, precision, …"),
             "limits": many(

@@ -170,7 +170,7 @@ def test_a_job_is_queued_from_the_form_and_cancelled_from_its_page(ada: Person) 
 
 def test_the_estimate_of_an_unfinished_form_says_what_is_missing(ada: Person) -> None:
     answer = ada.browser.post(f"{ada.workspace}/jobs/estimate", {"model": "all-MiniLM-L6-v2", "method": "lora"})
-    assert answer.status_code == 200 and "Choose data" in answer.content.decode()
+    assert answer.status_code == 200 and "once data and a base are chosen" in answer.content.decode()
 
 
 def test_a_failed_job_says_cause_cost_and_the_way_out(ada: Person) -> None:

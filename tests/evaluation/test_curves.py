@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from evaluation.curves import MOST_IN_ALL, MOST_POINTS, Scored, average_precision_figure, curve, of_report
+from evaluation.curves import MOST_IN_ALL, MOST_POINTS, Curve, Scored, average_precision_figure, curve, of_report
 
 
 def _scored(n: int, classes: int, *, seed: int, sharp: float = 1.5) -> Scored:
@@ -41,6 +41,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 def test_a_perfect_curve_does_not_promise_certainty() -> None:
     figure = average_precision_figure(curve(np.array([0.9, 0.8, 0.1]), np.array([True, True, False])))
     assert figure.value == 1.0 and figure.n == 2 and figure.low < 0.5
+
+
+def test_an_area_a_hair_from_one_or_nothing_has_an_interval() -> None:
+    for value in (1 - 1e-16, 1 - 1e-12, 1 - 1e-7, 1e-12, 1e-7):
+        found = Curve(np.array([0.5]), np.array([value]), np.array([1.0]), 30)
+        figure = average_precision_figure(found)
+        assert 0 <= figure.low <= figure.value <= figure.high <= 1
 
 
 def test_thinning_keeps_both_ends_and_the_extremes() -> None:
