@@ -135,10 +135,12 @@ class Handler(ASGIHandler):
         response = cast("HttpResponseBase", refusal if request is None else self.get_response(request))
         response._handler_class = self.__class__  # type: ignore[attr-defined]
         headers = _headers(response)
-        if response.streaming and response.is_async:  # type: ignore[attr-defined]
+        bare = scope["method"] == "HEAD"  # the server would drop a body: no stream is read to its end for that
+        if response.streaming and response.is_async and not bare:  # type: ignore[attr-defined]
             return Answer(response.status_code, headers, stream=cast("StreamingHttpResponse", response))
         with contextlib.closing(response):
-            return Answer(response.status_code, headers, b"".join(cast("Any", response)))  # a static file, at most
+            body = b"" if bare else b"".join(cast("Any", response))  # a static file, at most
+        return Answer(response.status_code, headers, body)
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -63,6 +63,8 @@ class Arriving(io.RawIOBase):
             raise Gone("the request is over") from error
 
     async def _parcel(self) -> bytes:
+        if self._stopped:  # since the thread asked
+            raise Gone("the request is over")
         parts: list[bytes] = []
         have = 0
         while have < PARCEL and not self._complete:

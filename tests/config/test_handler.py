@@ -66,6 +66,16 @@ def test_a_stream_holds_no_thread_and_no_connection(port: int, ada: Person, open
         peer.close()
 
 
+def test_a_head_answers_at_once_where_a_get_streams(port: int, ada: Person) -> None:
+    job = made_job(ada, state="queued", events=8)
+    ada.browser.get(ada.workspace + "/")
+    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in ada.browser.cookies.items())
+    path = f"{ada.workspace}/jobs/{job.public_id}/stream"
+    answer = talk(port, head("HEAD", path, f"Cookie: {cookies}", "Connection: close"))
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 def test_who_leaves_the_line_is_not_served(port: int, ada: Person) -> None:
     gate = threading.Event()
     held = [threads.workers().submit(gate.wait, 30) for _ in range(settings.WEB_THREADS)]
