@@ -1,8 +1,9 @@
-"""What stands in front of Django: who may send how large a body, decided before it is spooled to disk.
+"""What stands in front of Django: who may send how large a body, decided before any of it is taken in.
 
-Django takes in a whole body before a view can refuse it. Here every path has a limit, a small one unless it is a door
-for files; there the sender has to be known, and may send what their plan has room for. A refusal goes through Django
-all the same, without the body, so that it has the language, the look and the headers of every other answer.
+A view learns of a body when it is in memory, or on its way into storage. Here every path has a limit, a small one
+unless it is a door for files; there the sender has to be known, and may send what their plan has room for. A refusal
+goes through Django all the same, without the body, so that it has the language, the look and the headers of every
+other answer.
 
 The gateway's hot paths do not pass here; they bound their own bodies. Slow clients are `kit.server`'s.
 """
@@ -12,9 +13,11 @@ import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -30,7 +33,7 @@ from kit import threads
 from kit.bodies import ARRIVING
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
-from tenants.access import PERMISSIONS, membership, resolve_key
+from tenants.access import PERMISSIONS, AuthContext, membership, resolve_key
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +55,26 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked for by address, under whatever name."""
 
 
-def room_of_key(request: HttpRequest, **_: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose file comes, and the most bytes it may have."""
+
+    tenant_id: UUID
+    room: int
+
+
+def room_of_key(request: HttpRequest, **_: str) -> Sender:
     """The largest file the key's organisation can store now."""
-    return room_for(_caller(request).tenant_id).next_bytes
+    tenant_id = _caller(request).tenant_id
+    return Sender(tenant_id, room_for(tenant_id).next_bytes)
 
 
-def room_of_part(request: HttpRequest, **_: str) -> int:
+def room_of_part(request: HttpRequest, **_: str) -> Sender:
     """One part of an upload."""
-    _caller(request)
-    return PART_BYTES
+    return Sender(_caller(request).tenant_id, PART_BYTES)
 
 
-def room_of_member(request: HttpRequest, org: str) -> int:
+def room_of_member(request: HttpRequest, org: str) -> Sender:
     """The largest file the organisation can store now, for a signed-in member who may upload."""
     request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     user = get_user(request)
@@ -72,16 +83,16 @@ def room_of_member(request: HttpRequest, org: str) -> int:
     seat = membership(user.pk, org)
     if "files.write" not in PERMISSIONS[seat.role]:
         raise PermissionDenied(f"Your role, {seat.role}, does not include 'files.write'.")
-    return room_for(seat.tenant_id).next_bytes
+    return Sender(seat.tenant_id, room_for(seat.tenant_id).next_bytes)
 
 
-def _caller(request: HttpRequest) -> Any:
+def _caller(request: HttpRequest) -> AuthContext:
     caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request))
     caller.require("files.write")
     return caller
 
 
-DOORS: tuple[tuple[re.Pattern[str], Callable[..., int]], ...] = (
+DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/v1/files"), room_of_key),
     (re.compile(r"/v1/uploads/[^/]+/parts"), room_of_part),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/datasets/new"), room_of_member),
@@ -131,6 +142,7 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._scope, self._receive = scope, receive
         self._limit, self._known, self._seen = SMALL_BYTES, False, 0
+        self._tenant_id: UUID | None = None
         self._too_large: ApiError = PayloadTooLarge(
             f"The body is larger than {SMALL_BYTES >> 20} MiB, the most this path takes. Upload large data as a file."
         )
@@ -138,15 +150,15 @@ class _Body:
 
     async def check_declared(self) -> ApiError | None:
         """Why a body of the announced length is refused, before any of it is read. One that a door for files takes in
-        is marked, unless it is small: the view reads it as it arrives."""
+        is marked with its sender, unless it is small: the view reads it as it arrives."""
         declared = _header(self._scope, b"content-length")
         length = int(declared[:20]) if declared.isdigit() else 0
         chunked = not declared and _header(self._scope, b"transfer-encoding") != b""
         await self._allow(length)
         if _door(self._scope) is not None and (chunked or length > SMALL_BYTES):
-            self._scope[ARRIVING] = True
+            await self._know()
+            self._scope[ARRIVING] = self._tenant_id
             if chunked:
-                await self._know()
                 self._announce(self._limit)
         return self.refusal
 
@@ -187,7 +199,7 @@ class _Body:
         if found is None:
             return
         try:
-            bytes_ = await threads.look_up(_room, self._scope, *found)
+            sender = await threads.look_up(_room, self._scope, *found)
         except ApiError as error:
             self.refusal = error
             return
@@ -197,11 +209,12 @@ class _Body:
                 "Who sends this could not be looked up. Nothing was stored. Try again in a moment."
             )
             return
-        self._limit = max(SMALL_BYTES, min(bytes_, LARGEST_BYTES) + FORM_OVERHEAD)
-        self._too_large = too_large(max(bytes_, 1))
+        self._tenant_id = sender.tenant_id
+        self._limit = max(SMALL_BYTES, min(sender.room, LARGEST_BYTES) + FORM_OVERHEAD)
+        self._too_large = too_large(max(sender.room, 1))
 
 
-def _door(scope: Scope) -> tuple[Callable[..., int], dict[str, str]] | None:
+def _door(scope: Scope) -> tuple[Callable[..., Sender], dict[str, str]] | None:
     """The door for files at this path, with what its address names."""
     for pattern, room in DOORS:
         match = pattern.fullmatch(scope["path"])
@@ -210,7 +223,7 @@ def _door(scope: Scope) -> tuple[Callable[..., int], dict[str, str]] | None:
     return None
 
 
-def _room(scope: Scope, room: Callable[..., int], names: dict[str, str]) -> int:
+def _room(scope: Scope, room: Callable[..., Sender], names: dict[str, str]) -> Sender:
     return room(ASGIRequest(scope, BytesIO()), **names)
 
 

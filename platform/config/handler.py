@@ -8,13 +8,13 @@ edge marks, are read by the view as they arrive. See docs/decisions/0019.
 import asyncio
 import contextlib
 import contextvars
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from typing import Any, cast
+from uuid import UUID
 
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
@@ -31,12 +31,12 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 AT_ONCE = 6
-"""Bodies of one sender that are taken in at a time; the next one is read when one of them is done."""
+"""Bodies of one organisation that are taken in at a time; the next one is read when one of them is done."""
 
 
 @dataclass(slots=True)
 class _Turns:
-    """One sender's."""
+    """One organisation's."""
 
     free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     wanted: int = 0
@@ -57,7 +57,7 @@ class Handler(ASGIHandler):
 
     def __init__(self) -> None:
         self.load_middleware(is_async=False)
-        self._senders: dict[bytes, _Turns] = {}
+        self._senders: dict[UUID, _Turns] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -82,7 +82,7 @@ class Handler(ASGIHandler):
             left.cancel()
 
     async def _while_arriving(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._turn_of(scope):
+        async with self._turn_of(scope[ARRIVING]):
             body = Arriving(receive, asyncio.get_running_loop())
             context = contextvars.copy_context()
             work = threads.submit(threads.transfers(), context, self._work, scope, BufferedReader(body, PARCEL))
@@ -113,10 +113,8 @@ class Handler(ASGIHandler):
             work.add_done_callback(_finish)
 
     @contextlib.asynccontextmanager
-    async def _turn_of(self, scope: Scope) -> AsyncIterator[None]:
-        """One sender cannot hold every thread that takes bodies in."""
-        secrets = [bytes(value) for name, value in scope["headers"] if name in (b"authorization", b"cookie")]
-        sender = hashlib.sha256(b"\n".join(secrets)).digest()
+    async def _turn_of(self, sender: UUID) -> AsyncIterator[None]:
+        """One organisation, however many keys it has, cannot hold every thread that takes bodies in."""
         turns = self._senders.setdefault(sender, _Turns())
         turns.wanted += 1
         try:

@@ -10,7 +10,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 ARRIVING = "tunesmith.arriving"
-"""Key in the scope of a request whose body the view reads as it arrives."""
+"""Key in the scope of a request whose body the view reads as it arrives; the value is the sender's tenant."""
 PARCEL = 256 << 10
 """Bytes handed over at a time: each hand-over costs a change of threads."""
 
