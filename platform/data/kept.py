@@ -14,6 +14,12 @@ def restorable_since() -> datetime:
     return now() - timedelta(days=DAYS)
 
 
+def last_moment(deleted_at: datetime, expires_at: datetime | None) -> datetime:
+    """When what was deleted is erased at the latest: after the days, or at a file's own expiry."""
+    over = deleted_at + timedelta(days=DAYS)
+    return over if expires_at is None else min(over, expires_at)
+
+
 def restorable() -> Q:
     """Files or datasets that were deleted and can be brought back."""
     return Q(deleted_at__gt=restorable_since(), erased_at=None)

@@ -16,8 +16,8 @@ class Purpose(models.TextChoices):
     EVALS = "evals", _("Evaluation")
 
 
-KEPT = models.Q(deleted_at__isnull=False, erased_at=None)
-"""Deleted, and still there to be brought back."""
+ERASABLE = models.Q(deleted_at__isnull=False, erased_at=None)
+"""Deleted, and its bytes still there. `data.kept` says what of it can be brought back."""
 
 RESULTS = "fine-tune-results"
 """The purpose of files that jobs write; nobody uploads one."""
@@ -66,7 +66,7 @@ class File(ProjectModel):
 
     class Meta:
         indexes = [
-            models.Index(fields=["deleted_at"], name="data_file_kept", condition=KEPT),
+            models.Index(fields=["deleted_at"], name="data_file_kept", condition=ERASABLE),
             models.Index(fields=["tenant", "project", "-id"], name="data_file_recent"),
             models.Index(fields=["created_at"], name="data_file_waiting", condition=models.Q(status="uploaded")),
             models.Index(fields=["expires_at"], name="data_file_expiry", condition=models.Q(expires_at__isnull=False)),
@@ -179,7 +179,7 @@ class Dataset(ProjectModel):
     class Meta:
         indexes = [
             models.Index(fields=["tenant", "project", "-id"], name="data_dataset_recent"),
-            models.Index(fields=["deleted_at"], name="data_dataset_kept", condition=KEPT),
+            models.Index(fields=["deleted_at"], name="data_dataset_kept", condition=ERASABLE),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import CharField, DateTimeField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 
 from data.errors import VersionNotReady
 from data.findings import Collector
@@ -111,14 +111,15 @@ def dataset_kept(project_id: UUID, public_id: object, *, deleted: bool = False) 
 
 def deleted(project_id: UUID) -> QuerySet[File, dict[str, Any]]:
     """What can be brought back, the last deleted first: {"pk", "kind" ("file", "dataset"), "name", "size",
-    "deleted_at"}; size in bytes."""
-    names = ("pk", "kind", "name", "size", "deleted_at")
+    "deleted_at", "expires_at"}; size in bytes."""
+    names = ("pk", "kind", "name", "size", "deleted_at", "expires_at")
     gone = File.objects.filter(restorable_files(), project_id=project_id)
     gone_files = gone.annotate(kind=Value("file", CharField()), name=F("filename"), size=F("bytes")).values(*names)
     sizes = DatasetVersion.objects.filter(dataset=OuterRef("pk")).order_by().values("dataset")
     total = Subquery(sizes.annotate(total=Sum("bytes")).values("total"))
     sets = Dataset.objects.filter(restorable(), project_id=project_id)
-    gone_sets = sets.annotate(kind=Value("dataset", CharField()), size=total).values(*names)
+    never = Value(None, DateTimeField())
+    gone_sets = sets.annotate(kind=Value("dataset", CharField()), size=total, expires_at=never).values(*names)
     return gone_files.union(gone_sets, all=True).order_by("-deleted_at")
 
 

@@ -187,6 +187,11 @@ def test_the_message_offers_undo_and_the_list_brings_back_or_erases(cast: Cast) 
     ada.browser.post(f"{home}/delete")
     listed = ada.browser.get(f"{ada.workspace}/datasets/deleted").content.decode()
     assert "Erase tickets.csv?" in listed and "Restore" in listed
+    with tenant_scope(ada.tenant.id):
+        expires = now() + dt.timedelta(days=2)
+        File.objects.filter(pk=file.pk).update(expires_at=expires)
+    listed = ada.browser.get(f"{ada.workspace}/datasets/deleted").content.decode()
+    assert expires.isoformat(timespec="seconds")[:16] in listed, "a file's own expiry comes before the thirty days"
     ada.browser.post(f"{home}/erase")
     assert "Nothing was deleted." in ada.browser.get(f"{ada.workspace}/datasets/deleted").content.decode()
     assert erased(ada, file.storage_key)

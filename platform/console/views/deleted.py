@@ -1,7 +1,5 @@
 """What was deleted: undo in the message, the list of the last thirty days, erasing for good."""
 
-import datetime as dt
-
 from django.contrib import messages
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -69,7 +67,7 @@ class Deleted(ConsoleView):
                 {
                     **one,
                     "id": ident,
-                    "erased_at": one["deleted_at"] + dt.timedelta(days=kept.DAYS),
+                    "erased_at": kept.last_moment(one["deleted_at"], one["expires_at"]),
                     "restore_url": self.project_path(f"{kind}_restore", ident),
                     "erase_url": self.project_path(f"{kind}_erase", ident),
                     "may": self.can("files.write" if kind == "file" else "datasets.write"),

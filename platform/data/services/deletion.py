@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet, Sum
 from data.errors import DatasetInUse, FileInUse, NotDeleted
 from data.kept import restorable, restorable_files, restorable_since
 from data.limits import room_for
-from data.models import KEPT, Dataset, DatasetVersion, File, Finding
+from data.models import ERASABLE, Dataset, DatasetVersion, File, Finding
 from kit import outbox
 from kit.clock import now
 from tenants import audit
@@ -89,13 +89,13 @@ def dataset_erase(*, dataset: Dataset) -> None:
 
     DatasetInUse while a version is being written or something above needs one; NotDeleted if it is not deleted.
     """
-    if not Dataset.objects.filter(KEPT, pk=dataset.pk).exists():
+    if not Dataset.objects.filter(ERASABLE, pk=dataset.pk).exists():
         raise NotDeleted("This dataset is not deleted, or its rows were erased already.")
     versions = list(DatasetVersion.objects.filter(dataset=dataset))
     building = any(version.state == DatasetVersion.State.BUILDING for version in versions)
     if building or any(needs([version.pk for version in versions]) for needs in _holders):
         raise DatasetInUse("A version is being written, or a job trains on it. Try again when it has ended.")
-    Dataset.objects.filter(KEPT, pk=dataset.pk).update(erased_at=now())
+    Dataset.objects.filter(ERASABLE, pk=dataset.pk).update(erased_at=now())
     audit.record(action="dataset.erased", target=dataset)
     _erase_bytes(version.storage_key for version in versions if version.storage_key)
 
