@@ -64,6 +64,7 @@ def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:
     """
     limits_check(limits)
     tenant_turn()
+    key.refresh_from_db()  # the page read it before its turn came
     had, has = "monthly_spend_nano" in key.limits, "monthly_spend_nano" in limits
     changed = key.limits.get("monthly_spend_nano") != limits.get("monthly_spend_nano")
     key_change(key=key, name=name, limits=limits)
