@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from config import embedded, env
-from config.colors import STAFF_COLORS
+from config.staff_look import UNFOLD as UNFOLD
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
@@ -372,21 +372,6 @@ STAFF_CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY.replace(
     "script-src 'self'; style-src 'self'", "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'"
 )
 """The admin theme needs eval and inline styles (see docs/decisions); staff only, on its own path."""
-
-UNFOLD: dict[str, Any] = {
-    "SITE_TITLE": "Tunesmith staff",
-    "SITE_HEADER": "Tunesmith",
-    "SITE_SUBHEADER": "Staff",
-    "SITE_SYMBOL": "construction",
-    "SITE_URL": "/",
-    "SHOW_HISTORY": False,
-    "SHOW_VIEW_ON_SITE": False,
-    "BORDER_RADIUS": "6px",
-    "STYLES": ["ops.look.stylesheet"],
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "ops.look.icon"}],
-    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "ops.look.navigation"},
-    "COLORS": STAFF_COLORS,
-}
 
 # ── Watching ─────────────────────────────────────────────────────────────────
 METRICS_TOKEN = env.secret("METRICS_TOKEN")

@@ -1,6 +1,8 @@
-"""The staff console's colours: our neutrals and our steel blue, in the eleven steps its theme asks for."""
+"""The staff console's look, for its theme: names, links and colours."""
 
-STAFF_COLORS: dict[str, dict[str, str]] = {
+from typing import Any
+
+_COLORS: dict[str, dict[str, str]] = {
     "base": {
         "50": "oklch(.985 .003 80)",
         "100": "oklch(.965 .004 80)",
@@ -27,4 +29,20 @@ STAFF_COLORS: dict[str, dict[str, str]] = {
         "900": "oklch(.29 .07 250)",
         "950": "oklch(.22 .05 250)",
     },
+}
+"""Our neutrals and our steel blue, in the eleven steps the theme asks for."""
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Tunesmith staff",
+    "SITE_HEADER": "Tunesmith",
+    "SITE_SUBHEADER": "Staff",
+    "SITE_SYMBOL": "construction",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "STYLES": ["ops.look.stylesheet"],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "ops.look.icon"}],
+    "SIDEBAR": {"show_search": True, "show_all_applications": True, "navigation": "ops.look.navigation"},
+    "COLORS": _COLORS,
 }
