@@ -10,9 +10,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from django.test import Client
 
-from kit.logs import JsonFormatter
+from config import tasks_seen
+from kit import metrics
+from kit.logs import JsonFormatter, request_id
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,6 +44,35 @@ def test_processes_of_one_container_add_up(tmp_path: Path) -> None:
     for code in (count, count, tell):
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "things_total 2.0" in done.stdout
+
+
+def test_a_task_carries_the_request_that_rang_it_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("tests", broker="memory://localhost", set_as_current=False)
+
+    @app.task(name="tests.work", shared=False)
+    def work(fails: bool) -> str:
+        if fails:
+            raise ValueError("as asked")
+        return request_id.get()
+
+    token = request_id.set("req_abc")
+    try:
+        work.delay(False)
+    finally:
+        request_id.reset(token)
+    with app.connection_for_read() as connection:
+        message = connection.SimpleQueue(app.conf.task_default_queue).get(timeout=5)
+    assert message.headers["request_id"] == "req_abc"
+    with caplog.at_level(logging.INFO, logger=tasks_seen.__name__):
+        assert work.apply([False], headers={"request_id": "req_abc"}).get() == "req_abc"
+        assert work.apply([True]).failed()
+    assert request_id.get() == ""
+    lines = [record.getMessage() for record in caplog.records if record.name == tasks_seen.__name__]
+    assert lines == ["tests.work SUCCESS"], "what no request rang says nothing"
+    text = metrics.scrape().decode()
+    assert 'tasks_total{end="success",task="tests.work"} 1.0' in text
+    assert 'tasks_total{end="failure",task="tests.work"} 1.0' in text
+    assert 'task_seconds_count{task="tests.work"} 2.0' in text
 
 
 def test_the_engine_answers_a_scrape_and_writes_json(tmp_path: Path) -> None:
