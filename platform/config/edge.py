@@ -57,10 +57,11 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Whose file comes, and the most bytes it may have."""
+    """Whose bytes come, the most of them, and the field of the form that holds them."""
 
     tenant_id: UUID
     room: int
+    field: str = "file"
 
 
 def room_of_key(request: HttpRequest, **_: str) -> Sender:
@@ -71,7 +72,7 @@ def room_of_key(request: HttpRequest, **_: str) -> Sender:
 
 def room_of_part(request: HttpRequest, **_: str) -> Sender:
     """One part of an upload."""
-    return Sender(_caller(request).tenant_id, PART_BYTES)
+    return Sender(_caller(request).tenant_id, PART_BYTES, "data")
 
 
 def room_of_member(request: HttpRequest, org: str) -> Sender:
@@ -211,7 +212,7 @@ class _Body:
             return
         self._tenant_id = sender.tenant_id
         self._limit = max(SMALL_BYTES, min(sender.room, LARGEST_BYTES) + FORM_OVERHEAD)
-        self._too_large = too_large(max(sender.room, 1))
+        self._too_large = too_large(max(sender.room, 1), sender.field)
 
 
 def _door(scope: Scope) -> tuple[Callable[..., Sender], dict[str, str]] | None:

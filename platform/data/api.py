@@ -306,7 +306,11 @@ class UploadPartsView(MultipartView):
         name="uploads_parts_create",
         takes={"multipart/form-data": schema.PART_FORM},
         answers=schema.PART,
-        refuses={409: CLOSED, 413: "The part is larger than 64,000,000 bytes.", 415: "It is not multipart/form-data."},
+        refuses={
+            409: CLOSED,
+            413: f"The part is larger than {PART_BYTES:,} bytes.",
+            415: "It is not multipart/form-data.",
+        },
     )
     def post(self, request: Request, upload_id: str) -> Response:
         """Send a part

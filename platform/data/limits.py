@@ -13,7 +13,8 @@ from data.errors import FileTooLarge, StorageFull
 from data.models import DatasetVersion, File, Upload
 from tenants.scope import reading
 
-PART_BYTES = 64_000_000
+PART_BYTES = 64 << 20
+"""Of one part of an upload: the official client cuts files into parts of exactly so many."""
 UPLOAD_BYTES = 8_000_000_000
 UPLOAD_SECONDS = 3_600
 MIN_KEEP_SECONDS, MAX_KEEP_SECONDS = 3_600, 2_592_000

@@ -56,7 +56,7 @@ class Intake(FileUploadHandler):
         try:
             self._incoming.write(raw_data)
         except storage.TooLarge:
-            self._refuse(too_large(self._limit))
+            self._refuse(too_large(self._limit, self._field))
         except ApiError as error:
             self._refuse(error)
 
@@ -87,14 +87,13 @@ class Intake(FileUploadHandler):
             raise error
 
 
-def too_large(limit: int) -> PayloadTooLarge:
-    """The one wording for a body over its limit."""
-    return PayloadTooLarge(
-        f"More than {limit:,} bytes arrived, and that is all that fits now. Split the file, delete others, or change "
-        "the plan.",
-        code="file_too_large",
-        param="file",
-    )
+def too_large(limit: int, field: str = "file") -> PayloadTooLarge:
+    """The one wording for a body over its limit, which is the plan's for a file and the house's for a part of one."""
+    if field == "file":
+        more = "and that is all that fits now. Split the file, delete others, or change the plan."
+    else:
+        more = "the most one part may have. Send the upload in smaller parts."
+    return PayloadTooLarge(f"More than {limit:,} bytes arrived, {more}", code="file_too_large", param=field)
 
 
 class PreparedView(TenantAPIView):
@@ -147,7 +146,7 @@ class MultipartView(PreparedView):
         415, 413 or 400 where there is none."""
         if not (request.content_type or "").startswith("multipart/form-data"):
             raise UnsupportedMediaType(f"Send multipart/form-data with the file under “{field}”.")
-        self._check_length(request, limit)
+        self._check_length(request, limit, field)
         intake = Intake(tenant_id=caller.tenant_id, field=field, limit=limit)
         django_request = request._request
         django_request.upload_handlers = [intake]
@@ -173,7 +172,7 @@ class MultipartView(PreparedView):
         if len(uploads) != 1:
             raise BadRequest(f"Send exactly one file under “{field}”; there are {len(uploads)}.", param=field)
 
-    def _check_length(self, request: Request, limit: int) -> None:
+    def _check_length(self, request: Request, limit: int, field: str) -> None:
         declared = request.META.get("CONTENT_LENGTH") or ""
         if declared.isdigit() and int(declared) > limit + max(FORM_OVERHEAD, settings.DATA_UPLOAD_MAX_MEMORY_SIZE):
-            raise too_large(limit)
+            raise too_large(limit, field)

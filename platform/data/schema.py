@@ -1,6 +1,7 @@
 """What `/v1/files`, `/v1/uploads` and `/v1/datasets` answer, field by field, for the API reference."""
 
 from data.fixes import STEPS
+from data.limits import PART_BYTES
 from data.models import RESULTS, DatasetVersion, File, Purpose, Upload
 from kit.schema import (
     component,
@@ -40,7 +41,7 @@ FILE_FORM = {
 PART_FORM = {
     "type": "object",
     "required": ["data"],
-    "properties": {"data": string("The part's bytes, at most 64,000,000.", format="binary")},
+    "properties": {"data": string(f"The part's bytes, at most {PART_BYTES:,}.", format="binary")},
 }
 
 _LENGTHS = mapping(

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from openai.resources.uploads.uploads import DEFAULT_PART_SIZE
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import TenantEntitlement
@@ -232,6 +233,19 @@ def test_the_clients_chunked_upload_works(server: LiveServer, cast: Cast) -> Non
     )
     assert done.file is not None
     assert done.file.bytes == len(content)
+
+
+def test_a_part_may_be_as_large_as_the_client_makes_them_and_no_larger(server: LiveServer, cast: Cast) -> None:
+    content = b"x" * (DEFAULT_PART_SIZE + 1)
+    done = client(server, cast.owner).uploads.upload_file_chunked(
+        file=content, filename="c.csv", bytes=len(content), mime_type="text/csv", purpose="fine-tune"
+    )
+    assert done.file is not None and done.file.bytes == len(content)
+    api, body = cast.owner.api, {"filename": "a.csv", "purpose": "fine-tune", "bytes": 10, "mime_type": "text/csv"}
+    upload = api.post("/v1/uploads", body).json()["id"]
+    answer = api.upload(f"/v1/uploads/{upload}/parts", {"data": io.BytesIO(content)})
+    assert "Send the upload in smaller parts." in problem(answer, 413, "file_too_large")
+    assert answer.json()["error"]["param"] == "data"
 
 
 def test_uploads_that_do_not_add_up_are_refused(cast: Cast) -> None:
