@@ -41,7 +41,7 @@ class DeploymentsView(TenantAPIView):
         answers=schema.DEPLOYMENT,
         refuses={
             404: "No such model in the key's project.",
-            409: "The model is deployed already, or has no version that is ready.",
+            409: "The model is deployed already or has no ready version, or the plan allows no more deployments.",
         },
         once=True,
         example={"model": "ft:all-MiniLM-L6-v2:acme:support:…", "alias": "triage@prod"},

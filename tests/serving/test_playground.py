@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connections
 from django.test import override_settings
 
 from billing.models import UsageEvent
@@ -82,6 +83,7 @@ def test_over_a_limit_the_playground_says_what_the_api_says(ready: tuple[Person,
 def test_no_transaction_waits_for_the_engine(ready: tuple[Person, Deployment], tmp_path: Any) -> None:
     person, row = ready
     waiting: list[int] = []
+    here = connections["default"].settings_dict["NAME"]  # other workers of a run have databases beside it
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / "slow.sock"))
     server.listen()
@@ -89,7 +91,10 @@ def test_no_transaction_waits_for_the_engine(ready: tuple[Person, Deployment], t
     def look() -> None:
         peer, _ = server.accept()
         with psycopg.connect(embedded.superuser_url(settings.HOME)) as database:
-            found = database.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'")
+            found = database.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%' AND datname = %s",
+                [here],
+            )
             waiting.extend(found.fetchone() or ())
         peer.close()
 
