@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
+from django.db import Error as DatabaseError
+
 from billing.quotas import QuotaUnavailable
 from billing.services.leases import lease_recall
 from billing.services.stores import quota_store
@@ -23,5 +25,5 @@ def limits_changed(tenant_id: UUID, name: str = "") -> None:
         return
     try:
         lease_recall(store=quota_store(), tenant_id=tenant_id, name=name)
-    except QuotaUnavailable:
-        logger.warning("the lease of %s is trimmed by the next sweep: the quota server does not answer", name)
+    except (QuotaUnavailable, DatabaseError) as error:  # the change itself is committed: it must not look refused
+        logger.warning("the lease of %s is trimmed by the next sweep: %s", name, error)
