@@ -18,6 +18,7 @@ import uuid
 
 from django.db import connection
 from django.db.models import F, Max
+from django.db.models.functions import Now
 
 from billing.models import Budget, BudgetLease
 from billing.periods import bounds, from_ms, month_of, to_ms
@@ -57,7 +58,8 @@ class _Block:
     nano: int
     ends_ms: int
     low_nano: int
-    until: dt.datetime
+    until: dt.datetime | None
+    """What `Budget.sending_until` says of this block."""
 
 
 class _Turn(enum.Enum):
@@ -122,7 +124,10 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
 
 
 def _sending(budget: Budget) -> bool:
-    return budget.sending_until is not None and budget.sending_until > now()
+    """Whether a block is on its way, by the database's clock: keepers on several hosts must agree."""
+    if budget.sending_until is None:
+        return False
+    return bool(Budget.objects.filter(pk=budget.pk, sending_until__gt=Now()).exists())
 
 
 def _sent(tenant_id: uuid.UUID, budget_id: uuid.UUID, block: _Block, *, taken: bool | None, server_ms: int) -> None:
@@ -165,8 +170,8 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
     lease.granted_nano += nano
     lease.updated_at = now()
     lease.save(update_fields=["blocks", "granted_nano", "updated_at"])
-    budget.sending_until = now() + SENDING
-    budget.save(update_fields=["sending_until"])
+    Budget.objects.filter(pk=budget.pk).update(sending_until=Now() + SENDING)
+    budget.refresh_from_db(fields=["sending_until"])
     return _Block(lease.pk, lease.epoch, lease.blocks, nano, to_ms(bounds(period)[1]), usual // 4, budget.sending_until)
 
 
