@@ -132,15 +132,16 @@ def _bytes_of(rows: QuerySet[File] | QuerySet[DatasetVersion]) -> int:
 
 
 def _make_room() -> None:
-    """Erase the longest deleted while what is kept for undoing exceeds the plan's storage."""
+    """Erase the longest deleted while what is kept for undoing exceeds the plan's storage, a batch at most."""
     files, datasets = File.objects.filter(restorable()), Dataset.objects.filter(restorable())
     versions = DatasetVersion.objects.filter(dataset__in=datasets)
     over = _bytes_of(files) + _bytes_of(versions) - room_for(current_tenant_id()).storage_bytes
     if over <= 0:
         return
     sizes = dict(versions.order_by().values_list("dataset").annotate(total=Sum("bytes")))
-    kept: list[File | Dataset] = [*files, *datasets]
-    for one in sorted(kept, key=lambda one: (one.deleted_at or now(), one.pk)):
+    order = ("deleted_at", "pk")
+    oldest: list[File | Dataset] = [*files.order_by(*order)[:BATCH], *datasets.order_by(*order)[:BATCH]]
+    for one in sorted(oldest, key=lambda one: (one.deleted_at or now(), one.pk))[:BATCH]:
         if over <= 0:
             return
         size = one.bytes if isinstance(one, File) else int(sizes.get(one.pk) or 0)
