@@ -37,7 +37,7 @@ LOOKING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What `post` returns when an answer needs work that no transaction may wait for: an engine, a mail server, storage.
+    """What `post` returns when an answer needs what no transaction may wait for: an engine, a mail server, storage.
 
     Everything was checked and committed when `work` runs. `then` makes the page of its result, in a scope of its own.
     """
