@@ -16,11 +16,12 @@ from django.core.files.storage import default_storage
 from django.test import Client
 from storages.backends.s3 import S3Storage
 
+from config import handler
 from data.models import File
 from kit import storage
 from tenants.scope import tenant_scope
-from tests.config.test_edge import bearer, chunk, head, port
-from tests.conftest import Cast, Person
+from tests.config.test_edge import bearer, chunk, head, hear, port
+from tests.conftest import Cast, Person, make_person
 
 __all__ = ["port"]
 
@@ -66,6 +67,34 @@ def test_a_client_who_leaves_midway_leaves_nothing_behind(port: int, cast: Cast,
     assert wait_for(lambda: not kept(ada))
     with tenant_scope(ada.tenant.id):
         assert not File.objects.exists()
+
+
+@pytest.mark.slow
+def test_an_organisation_waits_for_its_own_bodies_and_no_other_waits_for_them(
+    port: int, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "AT_ONCE", 1)
+    ada, vera = cast.owner, make_person("vera", beside=cast.owner, role="developer")
+    form = PURPOSE + HEAD % b"file" + ROWS + TAIL
+
+    def begin(person: Person, body: bytes) -> socket.socket:
+        peer = socket.create_connection(("127.0.0.1", port), timeout=20)
+        peer.sendall(head("POST", "/v1/files", bearer(person), f"Content-Length: {len(form)}", f"Content-Type: {FORM}"))
+        peer.sendall(body)
+        return peer
+
+    first = begin(ada, form[: len(form) // 2])
+    assert wait_for(lambda: kept(ada)), "its turn has come"
+    second, other = begin(vera, form), begin(cast.stranger, form)
+    assert hear(other).status == 200
+    second.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        second.recv(1)
+    first.close()
+    second.settimeout(20)
+    assert hear(second).status == 200
+    second.close()
+    other.close()
 
 
 def test_what_is_refused_after_it_arrived_is_not_kept(cast: Cast) -> None:

@@ -1,5 +1,6 @@
 """Accounts: sign-up to signed-in, two-factor, sessions, and the mail in between."""
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from allauth.usersessions.models import UserSession
 from django.core import mail
 from django.test import Client
 from django.urls import get_resolver
 
+from kit.clock import now
 from tenants.models import User
 from tests.conftest import Cast, make_user
 
@@ -160,3 +163,13 @@ def test_no_page_of_the_library_shows_its_stock_look(path: str, cast: Cast) -> N
             text = answer.content.decode()
             assert 'class="topbar"' in text, path
             assert "Menu:" not in text and "<style" not in text and "onclick" not in text, path
+
+
+def test_the_use_of_a_session_is_noted_once_in_a_while_and_a_new_browser_at_once(cast: Cast) -> None:
+    browser, user = cast.owner.browser, cast.owner.user
+    long_ago = now() - dt.timedelta(days=2)
+    for agent, seen in (("Firefox", ["Firefox"]), ("Firefox", []), ("Chrome", ["Chrome"])):
+        UserSession.objects.filter(user=user).update(last_seen_at=long_ago)
+        browser.get("/account/", headers={"user-agent": agent})
+        noted = UserSession.objects.filter(user=user, last_seen_at__gt=long_ago)
+        assert list(noted.values_list("user_agent", flat=True)) == seen
