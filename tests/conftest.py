@@ -7,7 +7,7 @@ The schema is migrated once into a template database and copied for each run.
 import gc
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
@@ -211,3 +212,25 @@ def make_person(name: str, *, beside: Person | None = None, role: str = "owner")
 def cast() -> Cast:
     """Three people in two tenants."""
     return Cast(owner=make_person("ada"))
+
+
+Snapshot = Callable[[Person], dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Iterator[Snapshot]:
+    """What a person's tenant has: a digest of its rows in every table, read by the ops role in one statement.
+
+    It is planned once: two for each case were a third of the isolation tests' time.
+    """
+    digest = sql.SQL("SELECT {}, md5(coalesce(string_agg(t::text, chr(10) ORDER BY id), '')) FROM {} t WHERE {} = $1")
+    from tenants.models import TenantModel
+
+    tables = sorted(model._meta.db_table for model in apps.get_models() if issubclass(model, TenantModel))
+    parts = [digest.format(table, sql.Identifier(table), sql.Identifier("tenant_id")) for table in tables]
+    with psycopg.connect(**connections["ops"].get_connection_params()) as connection:
+        connection.autocommit = True
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute(sql.SQL("PREPARE snapshot (uuid) AS ") + sql.SQL(" UNION ALL ").join(parts))
+        execute = sql.SQL("EXECUTE snapshot ({})")
+        yield lambda person: dict(connection.execute(execute.format(sql.Literal(person.tenant.id))).fetchall())

@@ -1,25 +1,17 @@
 """The generated isolation test: every route, method and door, tried with a foreign tenant's ids."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import psycopg
 import pytest
-from django.apps import apps
-from django.db import connections
-from psycopg import sql
 
 from kit.ids import new_id, public_id
-from tenants.models import TenantModel
 from tenants.scope import tenant_scope
-from tests.conftest import Person, make_person
+from tests.conftest import Person, Snapshot, make_person
 from tests.isolation.policies import POLICIES
 from tests.isolation.routes import Ids, Policy, fill, parameters, routes
 
 OWN_PARAMETERS = {"org", "project"}
 """Console parameters that name the caller's own place; the stranger uses them as they stand in the owner's URL."""
-
-Snapshot = Callable[[Person], dict[str, str]]
 
 
 def _cases(door: str) -> list[Any]:
@@ -35,23 +27,6 @@ def _cases(door: str) -> list[Any]:
 def people() -> tuple[Person, Person]:
     """The owner of everything, and a stranger with an organisation of their own."""
     return make_person("owner"), make_person("stranger")
-
-
-@pytest.fixture(scope="module")
-def snapshot() -> Iterator[Snapshot]:
-    """What a person's tenant has: a digest of its rows in every table, read by the ops role in one statement.
-
-    It is planned once: two for each case were a third of this module's time.
-    """
-    digest = sql.SQL("SELECT {}, md5(coalesce(string_agg(t::text, chr(10) ORDER BY id), '')) FROM {} t WHERE {} = $1")
-    tables = sorted(model._meta.db_table for model in apps.get_models() if issubclass(model, TenantModel))
-    parts = [digest.format(table, sql.Identifier(table), sql.Identifier("tenant_id")) for table in tables]
-    with psycopg.connect(**connections["ops"].get_connection_params()) as connection:
-        connection.autocommit = True
-        connection.execute("SET plan_cache_mode = force_generic_plan")
-        connection.execute(sql.SQL("PREPARE snapshot (uuid) AS ") + sql.SQL(" UNION ALL ").join(parts))
-        execute = sql.SQL("EXECUTE snapshot ({})")
-        yield lambda person: dict(connection.execute(execute.format(sql.Literal(person.tenant.id))).fetchall())
 
 
 def test_the_snapshot_sees_a_changed_row(people: tuple[Person, Person], snapshot: Snapshot) -> None:

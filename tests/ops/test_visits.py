@@ -12,10 +12,10 @@ from ops.models import StaffAction
 from tenants.models import AuditEvent, Member, Visit
 from tenants.scope import ops_scope, tenant_scope
 from tenants.visiting import LASTS
-from tests.conftest import Person, make_person
+from tests.conftest import Person, Snapshot, make_person
 from tests.isolation.policies import POLICIES
 from tests.isolation.routes import parameters
-from tests.isolation.test_matrix import body_of, browse, snapshot
+from tests.isolation.test_matrix import body_of, browse
 from tests.ops.conftest import inside, make_staff
 
 WHY = "asked for in ticket 4711"
@@ -133,7 +133,9 @@ PAGES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("route", "method"), PAGES)
-def test_a_visitor_reads_every_page_and_changes_nothing(guest: Person, host: Person, route: str, method: str) -> None:
+def test_a_visitor_reads_every_page_and_changes_nothing(
+    guest: Person, host: Person, snapshot: Snapshot, route: str, method: str
+) -> None:
     """The matrix of every console route: each GET shows the page or refuses it, everything else is refused."""
     policy = POLICIES[route]
     ids = {"org": host.tenant.slug, "project": host.project.slug, **policy.make(host)}
