@@ -194,15 +194,17 @@ def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most:
 def lease_recall(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
     """Take back what nobody holds of a budget whose limit changed; nano-USD. Blocks measured by the old limit may be
     large beside the new one; the gateways ask for new ones."""
-    while _on_its_way(tenant_id, name):  # it was debited under the old limit
+    under_way = _on_its_way(tenant_id, name)  # debited under the old limit; those after it know the new one
+    while under_way is not None and _on_its_way(tenant_id, name) == under_way:
         time.sleep(WAIT_SECONDS)
     return lease_return(store=store, tenant_id=tenant_id, name=name, at_most=EVERYTHING)
 
 
-def _on_its_way(tenant_id: uuid.UUID, name: str) -> bool:
+def _on_its_way(tenant_id: uuid.UUID, name: str) -> dt.datetime | None:
+    """`Budget.sending_until` of the block that is under way, which tells it from every other."""
     with tenant_scope(tenant_id):
         budget = Budget.objects.filter(name=name).first()
-        return budget is not None and _sending(budget)
+        return budget.sending_until if budget is not None and _sending(budget) else None
 
 
 def lease_trim(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
