@@ -165,7 +165,8 @@ class EntitlementOverride(TenantModel):
         indexes = [models.Index(fields=["tenant", "-created_at"], name="billing_override_recent")]
 
     def __str__(self) -> str:
-        return self.reason
+        limits = [f"{name}={value}" for name, value in sorted(self.limits.items())]
+        return ", ".join([*([f"plan {self.plan}"] if self.plan else []), *limits, *self.features])
 
 
 class InvoiceLinePush(TenantModel):

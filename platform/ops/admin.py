@@ -262,6 +262,14 @@ class SlotTable(DeedTable):
     )
 
 
+def _still_waits(event: StripeEvent) -> str:
+    """What to say of an event that a replay did not settle."""
+    if event.state not in (StripeEvent.State.FAILED, StripeEvent.State.PARKED):
+        return ""
+    facts = {"state": event.get_state_display(), "error": event.error or _("its customer is not known here")}
+    return _("Worked on again, and it still waits. %(state)s: %(error)s") % facts
+
+
 class StripeEventTable(DeedTable):
     """The webhook inbox."""
 
@@ -276,6 +284,7 @@ class StripeEventTable(DeedTable):
             text=_("The object is fetched from Stripe afresh and what follows from it is derived again."),
             icon="replay",
             work=lambda by, row, form: services.webhook_replay(event_pk=row.pk, by=by),
+            problem=_still_waits,
         ),
     )
 

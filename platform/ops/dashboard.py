@@ -4,7 +4,6 @@ import datetime as dt
 from typing import Any
 
 from django.db.models import Count, Sum
-from django.utils import timezone
 
 from billing.models import LedgerEntry, StripeEvent, TenantEntitlement, UsageHour
 from kit.clock import now
@@ -21,6 +20,7 @@ def context() -> dict[str, Any]:
     """Everything the page shows."""
     week = now() - dt.timedelta(days=7)
     day = now() - dt.timedelta(days=1)
+    midnight = now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "tenants": _counts(Tenant.ops.values_list("status").annotate(n=Count("pk"))),
         "tenants_new": Tenant.ops.filter(created_at__gte=week).count(),
@@ -35,7 +35,7 @@ def context() -> dict[str, Any]:
         "outbox_oldest": OutboxEntry.objects.order_by("created_at").values_list("created_at", flat=True).first(),
         "outbox": OutboxEntry.objects.count(),
         "revenue": revenue_this_month(),
-        "usage_today": UsageHour.ops.filter(hour__gte=timezone.now().replace(hour=0, minute=0, second=0)).aggregate(
+        "usage_today": UsageHour.ops.filter(hour__gte=midnight).aggregate(
             requests=Sum("requests"), cost=Sum("cost_nano")
         ),
         "actions": list(StaffAction.objects.order_by("-at")[:8]),

@@ -35,6 +35,10 @@ def _always(row: Any) -> bool:
     return True
 
 
+def _no_problem(made: Any) -> str:
+    return ""
+
+
 def _nothing(row: Any) -> dict[str, Any]:
     return {}
 
@@ -53,6 +57,8 @@ class Deed:
     """Arguments of the form, made from the row."""
     offered: Callable[[Any], bool] = _always
     """Whether the row's page shows the button; the service decides whether it may be done."""
+    problem: Callable[[Any], str] = _no_problem
+    """(what the service made) -> why it did not help although it was done; empty when it did."""
     leads_to: Callable[[HttpRequest, Any, Any], HttpResponseBase] | None = None
     """(request, row, what the service made) -> the answer after it was done; the row's page by default."""
 
@@ -86,7 +92,11 @@ class DeedTable(ReadOnly):
         if done and deed.leads_to is not None:
             return deed.leads_to(request, row, made)
         if done:
-            messages.success(request, _("Done: %(title)s.") % {"title": deed.title})
+            problem = deed.problem(made)
+            if problem:
+                messages.warning(request, problem)
+            else:
+                messages.success(request, _("Done: %(title)s.") % {"title": deed.title})
             return redirect(self.row_url(row))
         context = {
             **self.admin_site.each_context(request),

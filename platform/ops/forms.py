@@ -22,7 +22,7 @@ class ReasonForm(forms.Form):
         label=_("Reason"),
         min_length=SHORTEST_REASON,
         max_length=300,
-        help_text=_("Kept for ever in the staff log and shown in the customer's audit log."),
+        help_text=_("Kept for ever in the staff log; where it concerns a customer, shown in their audit log too."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
 

@@ -1,5 +1,7 @@
 """The staff's door, what stands behind it, and what every action leaves behind."""
 
+import re
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -7,12 +9,15 @@ from django.db import DatabaseError, connection
 
 from billing.models import EntitlementOverride, StripeEvent
 from billing.selectors.subscriptions import entitlement_for
+from billing.services.metering import usage_rollup
 from kit.clock import now
+from ops.dashboard import context
 from ops.models import StaffAction
 from tenants.access import resolve_key
 from tenants.errors import TenantSuspended
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import ops_scope, tenant_scope
+from tests.billing.money import call, store_events
 from tests.conftest import Cast, Person
 from tests.console.pages import signed_in, visit
 from tests.training.making import queued, reload
@@ -111,6 +116,37 @@ def test_a_webhook_is_replayed_and_logged(ada: Person) -> None:
     event.refresh_from_db()
     assert event.state in ("ignored", "parked", "done")
     assert StaffAction.objects.filter(action="webhook.replay", target_id=str(event.pk)).count() == 1
+
+
+def test_a_replay_that_does_not_help_says_so(ada: Person) -> None:
+    event = StripeEvent.objects.create(
+        event_id=f"evt_{now().timestamp()}", type="customer.subscription.updated", object_kind="subscription",
+        object_id="sub_nobody", customer_id="cus_nobody", payload={}, created_at=now(), state="parked",
+    )  # fmt: skip
+    answer = ada.browser.post(f"/staff/billing/stripeevent/{event.pk}/replay/", {"reason": WHY}, follow=True)
+    event.refresh_from_db()
+    assert event.state in ("failed", "parked")
+    assert "it still waits" in answer.content.decode() and "Done: Replay" not in answer.content.decode()
+
+
+def test_the_dashboard_counts_from_midnight_and_leads_to_every_event_that_waits(ada: Person, cast: Cast) -> None:
+    before = dashboard_figures()
+    midnight = now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    tenant = cast.owner.tenant.pk
+    store_events([call(tenant, n, cost=20, at=midnight, project_id=cast.owner.project.pk) for n in range(7)])
+    usage_rollup(tenant_id=tenant)
+    assert dashboard_figures() == before + 7
+    parked = StripeEvent.objects.create(
+        event_id=f"evt_{now().timestamp()}", type="customer.updated", payload={}, created_at=now(), state="parked"
+    )
+    link = re.search(r'href="([^"]*stripeevent[^"]*state__in[^"]*)"', ada.browser.get("/staff/").content.decode())
+    assert link and parked.event_id in ada.browser.get(link[1]).content.decode()
+
+
+def dashboard_figures() -> int:
+    """Calls today, as the dashboard counts them."""
+    with ops_scope("tests"):
+        return int(context()["usage_today"]["requests"] or 0)
 
 
 def test_the_staff_log_cannot_be_changed(ada: Person, cast: Cast) -> None:
