@@ -6,6 +6,8 @@ The schema is migrated once into a template database and copied for each run.
 
 import gc
 import hashlib
+import importlib
+import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,12 +26,14 @@ from psycopg import sql
 
 from config import embedded
 from config.engines import Postgres, Redis, make_roles
+from data import reader
 from kit import redis
 from tests.browser import chromium, site
 
 __all__ = ["chromium", "site"]
 
 ROOT = Path(__file__).resolve().parents[1]
+read_in_a_process = reader.run
 gc.disable()  # while everything is imported: nothing of that can go, and the collector would read it again and again
 
 
@@ -64,8 +68,9 @@ def django_db_setup(engines: None, django_db_blocker: Any) -> None:
     """A fresh database from the migrated template; database access is open in every test."""
     admin = embedded.superuser_url(settings.HOME)
     digest = hashlib.sha256()
-    sources = [*ROOT.glob("**/migrations/*.py"), ROOT / "tenants/isolation.py", ROOT / "platform/config/engines.py"]
-    for path in sorted(path for path in sources if ".venv" not in path.parts):
+    ours = [Path(app.path) for app in apps.get_app_configs() if "site-packages" not in app.path]
+    migrations = {path for app in ours for path in app.glob("migrations/*.py")}
+    for path in sorted({*migrations, ROOT / "tenants/isolation.py", ROOT / "platform/config/engines.py"}):
         digest.update(path.read_bytes())
     template = f"template_{digest.hexdigest()[:16]}"
     with psycopg.connect(admin, autocommit=True) as connection:
@@ -90,6 +95,22 @@ def django_db_setup(engines: None, django_db_blocker: Any) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _database_for_all(django_db_setup: None) -> None:
     """Every test may use the database."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _readers_here() -> None:
+    """Files are read and written in the test's own process: a process each is a third of a second of imports.
+
+    `tests/data/test_reader.py` has the real thing, as have the worker's tests, whose worker is a process of its own.
+    """
+    reader.run = _answer
+
+
+def _answer(module: str, request: dict[str, Any]) -> dict[str, Any]:
+    """What `data.reader.run` answers, by the same function, after the same way through JSON."""
+    answer = importlib.import_module(module).answer(json.loads(json.dumps(request)))
+    read: dict[str, Any] = json.loads(json.dumps(answer))
+    return read
 
 
 class Api:

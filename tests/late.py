@@ -14,5 +14,7 @@ class late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        """What the module calls `attribute`."""
+        """What the module calls `attribute`. Python's own names are not looked for: pytest asks everything for them."""
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
         return getattr(importlib.import_module(self._name), attribute)

@@ -163,18 +163,22 @@ def _snippet(row: Row, roles: Roles) -> str:
     return "" if isinstance(talk, Reject) else talk.own
 
 
-def main(argv: list[str]) -> int:
-    """Examine what the request file asks for and print the JSON result to stdout."""
-    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
-    cap_memory(request.get("memory_bytes"))
-    result = examine(
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What a request's file holds, in the JSON form of `Examination`."""
+    return examine(
         Path(request["path"]),
         mapping=request.get("mapping"),
         options=Options(**request.get("options", {})),
         rules=Rules(**request.get("rules", {})),
         tokenizer=Path(request["tokenizer"]) if request.get("tokenizer") else None,
-    )
-    json.dump(result.as_dict(), sys.stdout, ensure_ascii=False)
+    ).as_dict()
+
+
+def main(argv: list[str]) -> int:
+    """Examine what the request file asks for and print the JSON result to stdout."""
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    cap_memory(request.get("memory_bytes"))
+    json.dump(answer(request), sys.stdout, ensure_ascii=False)
     sys.stdout.flush()
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,21 @@ TOKEN_BATCH = 512
 SPLITS = ("train", "validation", "test")
 
 
+@cache
+def _loaded(path: Path) -> Tokenizer:
+    """A tokenizer that neither cuts nor pads; reading one takes as long as counting a thousand texts."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class TokenCounter:
     """Counts tokens in batches with a Hugging Face tokenizer file; texts are neither cut nor padded."""
 
     def __init__(self, tokenizer: Path) -> None:
         """Load `tokenizer` (a tokenizer.json)."""
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = _loaded(tokenizer)
         self._waiting: list[str] = []
         self.counts = array("i")
 

@@ -191,10 +191,8 @@ def _table(rows: list[tuple[int | str | None, ...]], schema: pa.Schema) -> pa.Ta
     )
 
 
-def main(argv: list[str]) -> int:
-    """Write what the request file asks for and print the JSON answer to stdout."""
-    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
-    cap_memory(request.get("memory_bytes"))
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Write what a request asks for: `{"written": …}`, or `{"refused": …}` when there is nothing sound to write."""
     parts = [Part(Path(part["path"]), part["columns"], part["split"] or None) for part in request["parts"]]
     try:
         written = write_version(
@@ -208,12 +206,17 @@ def main(argv: list[str]) -> int:
             tokenizer=Path(request["tokenizer"]) if request.get("tokenizer") else None,
         )
     except CannotWrite as refused:
-        answer: dict[str, Any] = {"refused": {"code": refused.code, "message": str(refused)}}
+        return {"refused": {"code": refused.code, "message": str(refused)}}
     except MappingError as refused:
-        answer = {"refused": {"code": "invalid_columns", "message": str(refused)}}
-    else:
-        answer = {"written": written.as_dict()}
-    json.dump(answer, sys.stdout)
+        return {"refused": {"code": "invalid_columns", "message": str(refused)}}
+    return {"written": written.as_dict()}
+
+
+def main(argv: list[str]) -> int:
+    """Write what the request file asks for and print the JSON answer to stdout."""
+    request = json.loads(Path(argv[1]).read_text(encoding="utf-8"))
+    cap_memory(request.get("memory_bytes"))
+    json.dump(answer(request), sys.stdout)
     sys.stdout.flush()
     return 0
 

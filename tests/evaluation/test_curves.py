@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from evaluation.curves import MOST_IN_ALL, MOST_POINTS, Curve, Scored, average_precision_figure, curve, of_report
+from tests.late import late
+
+reference = late("sklearn.metrics")
 
 
 def _scored(n: int, classes: int, *, seed: int, sharp: float = 1.5) -> Scored:
@@ -24,11 +26,11 @@ def test_the_curve_and_its_area_are_scikit_learns_ties_included(digits: int) -> 
     positive = rng.random(400) < 0.3
     scores = np.round(rng.random(400) * 0.6 + positive * 0.3, digits)
     found = curve(scores, positive)
-    precision, recall, threshold = precision_recall_curve(positive, scores)
+    precision, recall, threshold = reference.precision_recall_curve(positive, scores)
     np.testing.assert_allclose(found.threshold, threshold[::-1])
     np.testing.assert_allclose(found.precision, precision[:-1][::-1])
     np.testing.assert_allclose(found.recall, recall[:-1][::-1])
-    assert found.average_precision() == pytest.approx(average_precision_score(positive, scores))
+    assert found.average_precision() == pytest.approx(reference.average_precision_score(positive, scores))
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
