@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser import AXE
 from tests.conftest import make_person
+from tests.console import things
 from tests.console.pages import PUBLIC, sideways, signed_in, visit
 from tests.console.places import PLACES
 
@@ -112,6 +113,29 @@ def test_the_keyboard_reaches_everything_and_sees_where_it_is(site: str, chromiu
     page.keyboard.press("?")
     assert page.locator("#keys-help").is_visible()
     context.close()
+
+
+def test_a_message_stands_above_the_title_on_a_narrow_page_and_floats_on_a_wide_one(site: str, chromium: Any) -> None:
+    person = make_person("ada")
+    for width, stays in ((390, True), (1440, False)):
+        file = things.made_file(person)
+        context = chromium.new_context(viewport={"width": width, "height": 900})
+        signed_in(context, site, person)
+        page = visit(context, site + f"{person.workspace}/files/{file.public_id}/").page
+        page.clock.install()
+        page.evaluate("document.querySelector('form[action$=\"/delete\"]').submit()")
+        page.wait_for_selector(".toast")
+        assert page.evaluate("getComputedStyle(document.querySelector('.toasts')).position") == (
+            "static" if stays else "fixed"
+        )
+        toast, title = page.locator(".toast").bounding_box(), page.locator(".title-row").bounding_box()
+        assert toast["y"] + toast["height"] <= title["y"] or toast["y"] > title["y"] + title["height"]
+        page.clock.fast_forward(10_000)
+        assert page.locator(".toast").count() == stays
+        if stays:
+            page.click("[data-dismiss]")
+            assert page.locator(".toasts").count() == 0
+        context.close()
 
 
 def test_the_theme_is_remembered_and_written_by_the_server(site: str, chromium: Any) -> None:
