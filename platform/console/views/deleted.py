@@ -1,5 +1,10 @@
 """What was deleted: undo in the message, the list of the last thirty days, erasing for good."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
 from django.contrib import messages
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -12,7 +17,51 @@ from data import kept, selectors, services
 from data.models import Dataset, File
 from kit.ids import public_id
 
-PREFIXES = {"file": File.prefix, "dataset": Dataset.prefix}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What can be deleted and brought back: how one is found, what is done to it, which scope that takes."""
+
+    name: str
+    """Of its page, and of its id in the addresses."""
+    prefix: str
+    scope: str
+    there: Callable[[UUID, str], Any]
+    kept: Callable[[UUID, str], Any]
+    """There, or deleted and can be brought back."""
+    gone: Callable[[UUID, str], Any]
+    """Deleted, and can be brought back."""
+    title: Callable[[Any], str]
+    delete: Callable[[Any], None]
+    restore: Callable[[Any], Any]
+    erase: Callable[[Any], None]
+
+
+FILE = Kind(
+    name="file",
+    prefix=File.prefix,
+    scope="files.write",
+    there=selectors.file_get,
+    kept=selectors.file_kept,
+    gone=lambda project, ident: selectors.file_kept(project, ident, deleted=True),
+    title=lambda file: file.filename,
+    delete=lambda file: services.file_delete(file=file),
+    restore=lambda file: services.file_restore(file=file),
+    erase=lambda file: services.file_erase(file=file),
+)
+DATASET = Kind(
+    name="dataset",
+    prefix=Dataset.prefix,
+    scope="datasets.write",
+    there=selectors.dataset_get,
+    kept=selectors.dataset_kept,
+    gone=lambda project, ident: selectors.dataset_kept(project, ident, deleted=True),
+    title=lambda dataset: dataset.name,
+    delete=lambda dataset: services.dataset_delete(dataset=dataset),
+    restore=lambda dataset: services.dataset_restore(dataset=dataset),
+    erase=lambda dataset: services.dataset_erase(dataset=dataset),
+)
+KINDS = {kind.name: kind for kind in (FILE, DATASET)}
 
 
 def say_undo(request: HttpRequest, message: str, undo_url: str) -> None:
@@ -20,34 +69,51 @@ def say_undo(request: HttpRequest, message: str, undo_url: str) -> None:
     messages.success(request, message, extra_tags=f"undo:{undo_url}")
 
 
-class FileDelete(ConsoleView):
-    """Take a file out of the lists."""
+class Delete(ConsoleView):
+    """Take a file or a dataset out of the lists; what was made from it stays."""
 
     section = "datasets"
-    required_scopes = {"POST": "files.write"}
+    kind: Kind = FILE
 
-    def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
+    def post(self, request: HttpRequest, **named: str) -> HttpResponseBase:
         """Do it, and offer the way back."""
-        found = selectors.file_get(self.project.pk, file)
-        services.file_delete(file=found)
-        undo = self.project_path("file_restore", found.public_id)
-        say_undo(request, _("%(name)s was deleted.") % {"name": found.filename}, undo)
+        self.auth.require(self.kind.scope)
+        found = self.kind.there(self.project.pk, named[self.kind.name])
+        self.kind.delete(found)
+        undo = self.project_path(f"{self.kind.name}_restore", found.public_id)
+        say_undo(request, _("%(name)s was deleted.") % {"name": self.kind.title(found)}, undo)
         return self.done(self.project_path("datasets"))
 
 
-class DatasetDelete(ConsoleView):
-    """Take a dataset out of the lists; models made from it stay."""
+class Restore(ConsoleView):
+    """Bring a deleted file or dataset back."""
 
     section = "datasets"
-    required_scopes = {"POST": "datasets.write"}
+    kind: Kind = FILE
 
-    def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
-        """Do it, and offer the way back."""
-        found = selectors.dataset_get(self.project.pk, dataset)
-        services.dataset_delete(dataset=found)
-        undo = self.project_path("dataset_restore", found.public_id)
-        say_undo(request, _("%(name)s was deleted.") % {"name": found.name}, undo)
-        return self.done(self.project_path("datasets"))
+    def post(self, request: HttpRequest, **named: str) -> HttpResponseBase:
+        """Do it and go there; one that is there already needs nothing."""
+        self.auth.require(self.kind.scope)
+        found = self.kind.kept(self.project.pk, named[self.kind.name])
+        message = ""
+        if found.deleted_at is not None:
+            self.kind.restore(found)
+            message = _("%(name)s is back.") % {"name": self.kind.title(found)}
+        return self.done(self.project_path(self.kind.name, found.public_id), message)
+
+
+class Erase(ConsoleView):
+    """Remove a deleted file's bytes or a deleted dataset's rows now."""
+
+    section = "datasets"
+    kind: Kind = FILE
+
+    def post(self, request: HttpRequest, **named: str) -> HttpResponseBase:
+        """Do it. What was not deleted is none to erase."""
+        self.auth.require(self.kind.scope)
+        found = self.kind.gone(self.project.pk, named[self.kind.name])
+        self.kind.erase(found)
+        return self.done(self.project_path("deleted"), _("%(name)s was erased.") % {"name": self.kind.title(found)})
 
 
 class Deleted(ConsoleView):
@@ -62,15 +128,16 @@ class Deleted(ConsoleView):
         page = page_of(selectors.deleted(self.project.pk), page_number(request.GET.get("page")))
         rows = []
         for one in page.rows:
-            kind, ident = one["kind"], public_id(PREFIXES[one["kind"]], one["pk"])
+            kind = KINDS[one["kind"]]
+            ident = public_id(kind.prefix, one["pk"])
             rows.append(
                 {
                     **one,
                     "id": ident,
                     "erased_at": kept.last_moment(one["deleted_at"], one["expires_at"]),
-                    "restore_url": self.project_path(f"{kind}_restore", ident),
-                    "erase_url": self.project_path(f"{kind}_erase", ident),
-                    "may": self.can("files.write" if kind == "file" else "datasets.write"),
+                    "restore_url": self.project_path(f"{kind.name}_restore", ident),
+                    "erase_url": self.project_path(f"{kind.name}_erase", ident),
+                    "may": self.can(kind.scope),
                 }
             )
         return self.page(
@@ -80,61 +147,3 @@ class Deleted(ConsoleView):
                 "crumbs": [{"label": _("Datasets"), "href": self.project_path("datasets")}],
             }
         )
-
-
-class FileRestore(ConsoleView):
-    """Bring a deleted file back."""
-
-    section = "datasets"
-    required_scopes = {"POST": "files.write"}
-
-    def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
-        """Do it and go there; one that is there already needs nothing."""
-        found = selectors.file_kept(self.project.pk, file)
-        message = ""
-        if found.deleted_at is not None:
-            services.file_restore(file=found)
-            message = _("%(name)s is back.") % {"name": found.filename}
-        return self.done(self.project_path("file", found.public_id), message)
-
-
-class DatasetRestore(ConsoleView):
-    """Bring a deleted dataset back."""
-
-    section = "datasets"
-    required_scopes = {"POST": "datasets.write"}
-
-    def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
-        """Do it and go there; one that is there already needs nothing."""
-        found = selectors.dataset_kept(self.project.pk, dataset)
-        message = ""
-        if found.deleted_at is not None:
-            services.dataset_restore(dataset=found)
-            message = _("%(name)s is back.") % {"name": found.name}
-        return self.done(self.project_path("dataset", found.public_id), message)
-
-
-class FileErase(ConsoleView):
-    """Remove a deleted file's bytes now."""
-
-    section = "datasets"
-    required_scopes = {"POST": "files.write"}
-
-    def post(self, request: HttpRequest, file: str) -> HttpResponseBase:
-        """Do it. A file that was not deleted is none to erase."""
-        found = selectors.file_kept(self.project.pk, file, deleted=True)
-        services.file_erase(file=found)
-        return self.done(self.project_path("deleted"), _("%(name)s was erased.") % {"name": found.filename})
-
-
-class DatasetErase(ConsoleView):
-    """Remove a deleted dataset's rows now."""
-
-    section = "datasets"
-    required_scopes = {"POST": "datasets.write"}
-
-    def post(self, request: HttpRequest, dataset: str) -> HttpResponseBase:
-        """Do it. A dataset that was not deleted is none to erase."""
-        found = selectors.dataset_kept(self.project.pk, dataset, deleted=True)
-        services.dataset_erase(dataset=found)
-        return self.done(self.project_path("deleted"), _("%(name)s was erased.") % {"name": found.name})
