@@ -34,6 +34,9 @@ from tenants.models import ApiKey, AuditEvent, Member, Tenant, User, Visit
 from training import states
 from training.models import Attempt, Job, JobEvent, Slot
 
+SHOWN = 20
+"""Members, or lines of a log, on a row's page."""
+
 
 def _into_the_console(request: HttpRequest, row: Tenant, visit: Visit) -> HttpResponseBase:
     """The browser gets the visit's cookie and goes there."""
@@ -109,8 +112,11 @@ class TenantTable(DeedTable):
     @admin.display(description=_("Members"))
     def people(self, row: Tenant) -> str:
         """Who, with roles."""
-        seats = Member.ops.select_related("user").filter(tenant=row).order_by("created_at")[:20]
-        return ", ".join(f"{seat.user.email} ({seat.role})" for seat in seats)
+        every = Member.ops.filter(tenant=row)
+        seats = every.select_related("user").order_by("created_at")[:SHOWN]
+        said = [f"{seat.user.email} ({seat.role})" for seat in seats]
+        left = every.count() - len(said)
+        return ", ".join([*said, _("and %(n)s more") % {"n": left}] if left else said)
 
     @admin.display(description=_("Jobs"))
     def jobs(self, row: Tenant) -> str:
@@ -228,10 +234,10 @@ class JobTable(DeedTable):
         lines = (f"{one.number} · {one.worker} · {one.outcome or 'running'} {one.reason}".strip() for one in tries)
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines)) or "–"
 
-    @admin.display(description=_("Log"))
+    @admin.display(description=_("Newest of the log"))
     def log(self, row: Job) -> str:
         """The newest lines the customer sees, newest first."""
-        events = JobEvent.ops.filter(job=row, type="message").order_by("-seq")[:20]
+        events = JobEvent.ops.filter(job=row, type="message").order_by("-seq")[:SHOWN]
         lines = ((f"{one.created_at:%H:%M:%S}", one.message) for one in events)
         return format_html_join(mark_safe("<br>"), "{} {}", lines) or "–"
 

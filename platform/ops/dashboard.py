@@ -11,8 +11,11 @@ from kit.models import OutboxEntry
 from ops import fleet
 from ops.models import StaffAction
 from tenants.models import Tenant
+from training import states
 from training.models import Job
 
+MOST = 10
+"""Rows of a table on this page; the page says how many more there are and leads to them."""
 REVENUE = ("usage_revenue", "subscription_revenue")
 
 
@@ -21,14 +24,14 @@ def context() -> dict[str, Any]:
     week = now() - dt.timedelta(days=7)
     day = now() - dt.timedelta(days=1)
     midnight = now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    failed = Job.ops.filter(state=states.FAILED, finished_at__gte=day)
     return {
         "tenants": _counts(Tenant.ops.values_list("status").annotate(n=Count("pk"))),
         "tenants_new": Tenant.ops.filter(created_at__gte=week).count(),
         "plans": _counts(TenantEntitlement.ops.values_list("plan").annotate(n=Count("pk"))),
         "jobs": _counts(Job.ops.values_list("state").annotate(n=Count("pk"))),
-        "jobs_failed": list(
-            Job.ops.select_related("tenant").filter(state="failed", finished_at__gte=day).order_by("-finished_at")[:10]
-        ),
+        "jobs_failed": list(failed.select_related("tenant").order_by("-finished_at")[:MOST]),
+        "jobs_failed_n": failed.count(),
         "places": fleet.places(),
         "queues": fleet.queues(fleet.workers()),
         "events_failed": StripeEvent.objects.filter(state__in=("failed", "parked")).count(),
@@ -38,7 +41,8 @@ def context() -> dict[str, Any]:
         "usage_today": UsageHour.ops.filter(hour__gte=midnight).aggregate(
             requests=Sum("requests"), cost=Sum("cost_nano")
         ),
-        "actions": list(StaffAction.objects.order_by("-at")[:8]),
+        "actions": list(StaffAction.objects.order_by("-at")[:MOST]),
+        "actions_n": StaffAction.objects.count(),
     }
 
 

@@ -26,7 +26,8 @@ from training.models import Attempt, Job, Slot
 from training.selectors.queue import Waiting, waiting
 
 SILENT = dt.timedelta(seconds=90)
-"""A place whose host has said nothing for so long is unwell; the queue does not count it either."""
+"""A place whose host has said nothing for so long is unwell; the queue does not count it either.
+One that holds a job is never called so: the job's own lease says sooner and surer whether somebody is there."""
 MOST = 100
 
 
@@ -83,6 +84,7 @@ def context() -> dict[str, Any]:
         "queues": queues(alive),
         "places": places(),
         "runs": runs(),
+        "runs_n": Job.ops.filter(state__in=states.HELD).count(),
         "waiting": waiting_jobs(),
         "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
         "engine": engine(),
@@ -117,11 +119,12 @@ def places() -> list[Place]:
 
 
 def _state(slot: Slot) -> str:
-    if slot.heartbeat_at < now() - SILENT and not slot.job_id:
+    leaving = bool(slot.draining or slot.parked_at)
+    if slot.job_id:
+        return "draining" if leaving else "busy"
+    if slot.heartbeat_at < now() - SILENT:
         return "unwell"
-    if slot.draining or slot.parked_at:
-        return "draining" if slot.job_id else "drained"
-    return "busy" if slot.job_id else "idle"
+    return "drained" if leaving else "idle"
 
 
 def runs() -> list[Run]:

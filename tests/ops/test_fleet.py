@@ -67,6 +67,21 @@ def test_a_running_job_is_shown_with_its_attempts_and_a_waiting_one_with_its_rea
     assert f"/staff/training/job/{lease.job_id}/requeue/" in text
 
 
+def test_a_place_is_unwell_when_it_is_silent_but_never_while_it_holds_a_job(cast: Cast, place: Slot) -> None:
+    def state() -> str:
+        Slot.objects.update(heartbeat_at=now() - 2 * fleet.SILENT)
+        with ops_scope("test"):
+            return fleet.places()[0].state
+
+    assert state() == "unwell"
+    queued(cast.owner)
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    assert claim(host="fleet-host", worker="fleet-host/1/1") is not None
+    assert state() == "busy"
+    Slot.objects.update(draining=True)
+    assert state() == "draining"
+
+
 def test_a_drained_place_takes_no_job_until_it_is_given_back(ada: Person, cast: Cast, place: Slot) -> None:
     queued(cast.owner)
     page = f"/staff/training/slot/{place.pk}"

@@ -1,7 +1,7 @@
 """The staff's door, what stands behind it, and what every action leaves behind."""
 
 import re
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from billing.models import EntitlementOverride, StripeEvent
 from billing.selectors.subscriptions import entitlement_for
 from billing.services.metering import usage_rollup
 from kit.clock import now
-from ops.dashboard import context
+from ops.dashboard import MOST, context
 from ops.models import StaffAction
 from tenants.access import resolve_key
 from tenants.errors import TenantSuspended
@@ -147,6 +147,22 @@ def dashboard_figures() -> int:
     """Calls today, as the dashboard counts them."""
     with ops_scope("tests"):
         return int(context()["usage_today"]["requests"] or 0)
+
+
+def test_the_dashboards_tables_say_how_many_rows_are_left_out_and_where_they_are(ada: Person, cast: Cast) -> None:
+    with ops_scope("tests"):
+        for n in range(MOST + 1):
+            StaffAction.objects.create(actor_label="ada", action=f"test.{n}", reason=WHY)
+        Job.ops.filter(state="failed").update(finished_at=now() - timedelta(days=2))
+    for _ in range(MOST + 1):
+        job = queued(cast.owner)
+        with ops_scope("tests"):
+            Job.ops.filter(pk=job.pk).update(state="failed", finished_at=now())
+    text = ada.browser.get("/staff/").content.decode()
+    assert f"The newest {MOST} of {MOST + 1}; see all failed jobs" in text
+    assert re.search(rf"The newest {MOST} of [\d,]+; see all staff actions", text)
+    for table in ("Failures in 24 hours", "Staff actions"):
+        assert f'tabindex="0" role="region" aria-label="{table}"' in text
 
 
 def test_the_staff_log_cannot_be_changed(ada: Person, cast: Cast) -> None:
