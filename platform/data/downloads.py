@@ -7,6 +7,7 @@ one row at a time.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -21,7 +22,7 @@ from data.models import File, Finding
 from kit import storage
 from kit.errors import BadRequest
 from kit.spreadsheets import BOM, csv_line
-from kit.streams import gathered
+from kit.streams import Held, gathered
 
 FORMATS = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 HEAD = ("row", "line", "code", "level", "message", "content")
@@ -33,7 +34,7 @@ Words = Mapping[tuple[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class RowsDownload:
-    """What is sent: `pieces` starts reading when it is first asked."""
+    """What is sent: `pieces` starts reading when it is first asked, and holds a place until it is closed."""
 
     filename: str
     content_type: str
@@ -64,7 +65,7 @@ def finding_rows(*, file: File, form: str = "jsonl", level: str | None = None, c
     rows = _rows(file.storage_key, _request(file, sorted({finding.code for finding in listed})), slot)
     name = f"{PurePath(file.filename).stem[:80] or 'file'}-{code or level or 'findings'}-rows.{form}"
     pieces = _as_csv(rows, words) if form == "csv" else _as_jsonl(rows, words)
-    return RowsDownload(name, FORMATS[form], gathered(pieces))
+    return RowsDownload(name, FORMATS[form], Held(gathered(pieces), partial(lease.give_back, slot)))
 
 
 def _check_wanted(form: str, level: str | None, code: str | None) -> None:

@@ -56,9 +56,14 @@ def kept(slot: Slot) -> Iterator[None]:
     finally:
         done.set()
         beat.join(timeout=BEAT)
-        with contextlib.suppress(redis.RedisError):
-            if client().get(slot.key) == slot.mine.encode():
-                client().delete(slot.key)
+        give_back(slot)
+
+
+def give_back(slot: Slot) -> None:
+    """Free a place, unless it is somebody else's by now. Twice does no harm."""
+    with contextlib.suppress(redis.RedisError):
+        if slot.key and client().get(slot.key) == slot.mine.encode():
+            client().delete(slot.key)
 
 
 @contextlib.contextmanager

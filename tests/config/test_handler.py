@@ -16,6 +16,7 @@ from tenants.scope import tenant_scope
 from tests.config.test_edge import bearer, head, hear, port, talk
 from tests.conftest import Person, make_person
 from tests.console.things import made_job
+from tests.data.making import checked_file, sample
 
 __all__ = ["port"]
 
@@ -74,6 +75,23 @@ def test_a_head_answers_at_once_where_a_get_streams(port: int, ada: Person) -> N
     answer = talk(port, head("HEAD", path, f"Cookie: {cookies}", "Connection: close"))
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["content-type"].startswith("text/event-stream")
+
+
+def test_heads_and_clients_that_leave_before_the_first_byte_hold_no_place_of_downloads(port: int, ada: Person) -> None:
+    path = f"/v1/files/{checked_file(ada, sample() + b',refund').public_id}/findings/rows"
+    for _ in range(3):
+        assert talk(port, head("HEAD", path, bearer(ada), "Connection: close")).status == 200
+    gate = threading.Event()
+    held = [threads.workers().submit(gate.wait, 30) for _ in range(settings.WEB_THREADS - 1)]
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+            peer.sendall(head("GET", path, bearer(ada)))
+    gate.set()
+    assert all(future.result(10) for future in held)
+    deadline = time.monotonic() + 10
+    while talk(port, head("GET", path, bearer(ada), "Connection: close")).status != 200:
+        assert time.monotonic() < deadline, "long before a lost place is free again by itself"
+        time.sleep(0.1)
 
 
 def test_who_leaves_the_line_is_not_served(port: int, ada: Person) -> None:

@@ -126,6 +126,15 @@ def test_two_downloads_at_once_are_enough_and_a_left_one_frees_its_place(cast: C
     assert slot is not None
 
 
+def test_a_download_nobody_begins_to_read_holds_no_place(cast: Cast) -> None:
+    path = f"/v1/files/{checked_file(cast.owner, DIRTY).public_id}/findings/rows"
+    for method in ("HEAD", "GET", "HEAD"):
+        answer = cast.owner.api.request(method, path)
+        assert answer.status_code == 200
+        answer.close()
+    assert body_of(cast.owner.api.get(path))
+
+
 def test_the_page_offers_the_rows_and_sends_them(cast: Cast) -> None:
     file = checked_file(cast.owner, DIRTY)
     page = cast.owner.browser.get(f"{cast.owner.workspace}/files/{file.public_id}/").content.decode()

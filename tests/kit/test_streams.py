@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.core.handlers.asgi import ASGIRequest
 from django.test import RequestFactory
 
-from kit.streams import attachment, gathered
+from kit.streams import Held, attachment, gathered
 
 
 class Pieces:
@@ -94,3 +94,23 @@ def test_small_pieces_travel_together_and_closing_reaches_their_source() -> None
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert left.closed.is_set()
+
+
+def test_an_answer_nobody_reads_closes_its_pieces_and_gives_back_what_they_hold() -> None:
+    async def run(pieces: Held) -> None:
+        attachment(asgi_request(), pieces, filename="a.csv", content_type="text/csv").close()
+
+    never, given_back = Pieces(3), threading.Event()
+    asyncio.run(run(Held(gathered(never), given_back.set)))
+    assert given_back.is_set() and never.given == 0
+
+
+def test_pieces_from_the_database_come_on_the_threads_that_keep_connections_to_it() -> None:
+    async def run(pieces: Pieces) -> bytes:
+        answer = attachment(asgi_request(), pieces, filename="a.csv", content_type="text/csv", from_database=True)
+        return b"".join([piece async for piece in answer.streaming_content])
+
+    pieces = Pieces(2)
+    assert asyncio.run(run(pieces)) == b"1;2;"
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    assert all(names[ident].startswith("web") for ident in pieces.threads)
