@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from kit.errors import NotFound
 from tenants.models import ApiKey, AuditEvent, Invitation, Member, Project, Tenant
@@ -84,9 +84,15 @@ def audit_actions() -> list[str]:
 
 
 def audit_events(
-    *, action: str = "", actor: str = "", since: dt.datetime | None = None, until: dt.datetime | None = None
+    *,
+    action: str = "",
+    actor: str = "",
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    before: AuditEvent | None = None,
 ) -> "QuerySet[AuditEvent]":
-    """The scope's changes, newest first, filtered by action prefix, actor label and time."""
+    """The scope's changes, newest first, filtered by action prefix, actor label and time. `before` goes on where a list
+    ended: only what comes after that event."""
     wanted: dict[str, Any] = {}
     if action:
         wanted["action__startswith"] = action
@@ -97,4 +103,6 @@ def audit_events(
     if until:
         wanted["at__lt"] = until
     found: QuerySet[AuditEvent] = AuditEvent.objects.filter(**wanted).order_by("-at", "-pk")
+    if before:
+        found = found.filter(Q(at__lt=before.at) | Q(at=before.at, pk__lt=before.pk), at__lte=before.at)
     return found

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from billing import plans
 from billing.prices import PriceVersion, Usage, price_books, rate
+from billing.selectors.features import FEATURES
 from kit.clock import now
 from kit.money import usd
 
@@ -86,6 +87,7 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "here": "pricing",
         "plans": plans.plan_book().offered(),
+        "features": FEATURES,
         "prices": unit_prices(book),
         "book_version": book.version,
         "form": form,

@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.plans import GRACE, OverrideFacts, PlanError, SubscriptionFacts, entitlement_derive, plan_book
 from billing.plans.files_read import FOLDER
+from billing.selectors.features import FEATURES, feature_plan
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
 BOOK = plan_book()
@@ -34,6 +36,16 @@ def test_the_plans_of_today_grow_in_every_limit() -> None:
             if field.name != "gpu_class":
                 assert getattr(smaller.limits, field.name) <= getattr(larger.limits, field.name)
         assert smaller.features <= larger.features
+
+
+def test_every_feature_that_is_sold_has_a_plan_and_no_page_sells_what_does_not_exist(client: Client) -> None:
+    assert {feature: feature_plan(feature).code for feature in FEATURES} == {
+        "weights_download": "developer",
+        "audit_export": "team",
+    }
+    page = client.get("/pricing").content.decode()
+    assert all(str(name) in page for name in FEATURES.values())
+    assert "import" not in page.lower().split("<body")[1]
 
 
 def test_a_plan_published_before_weights_weighs_one() -> None:

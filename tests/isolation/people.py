@@ -1,5 +1,6 @@
 """People pages: organisations, members, invitations, keys, audit log, settings."""
 
+from billing.selectors.features import AUDIT_EXPORT
 from billing.services.entitlements import override_set
 from tenants.access import PERMISSIONS, AuthContext
 from tenants.models import Member, Role
@@ -32,6 +33,13 @@ def _roomy(person: Person) -> Ids:
     """Room for one more seat or project; the plan, and with it every other right, stays."""
     with tenant_scope(person.tenant.id):
         override_set(limits={"members": 99, "projects": 99}, reason="tests", created_by="tests")
+    return {}
+
+
+def _exporting(person: Person) -> Ids:
+    """The feature that lets the log out."""
+    with tenant_scope(person.tenant.id):
+        override_set(features=[AUDIT_EXPORT], reason="tests", created_by="tests")
     return {}
 
 
@@ -80,7 +88,7 @@ POLICIES: dict[str, Policy] = {
     "o/<slug:org>/invitations/<str:invitation>/resend": Policy("page", success={"POST": 302}, make=_invitation),
     "o/<slug:org>/invitations/<str:invitation>/withdraw": Policy("page", success={"POST": 302}, make=_invitation),
     "o/<slug:org>/audit": Policy("page", success={"GET": 200}),
-    "o/<slug:org>/audit.csv": Policy("page", success={"GET": 200}),
+    "o/<slug:org>/audit.csv": Policy("page", make=_exporting, success={"GET": 200}),
     SETTINGS: Policy("page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Renamed"}}),
     f"{SETTINGS}/projects": Policy(
         "page", success={"POST": 302}, make=_roomy, bodies={"POST": lambda ids: {"name": "Third"}}

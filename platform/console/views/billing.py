@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from billing.models import Subscription
 from billing.plans import Plan, plan_book
 from billing.selectors import bills, budgets, limits, subscriptions
+from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
 from billing.services.limits import spend_limit_set
 from console.fields import UsdField
@@ -154,6 +155,7 @@ class PlanChange(ConsoleView):
                 "plan": plan_book().get(entitlement.plan, entitlement.plan_version),
                 "wanted": wanted,
                 "charge": charge,
+                "features": FEATURES,
                 "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
             }
         )

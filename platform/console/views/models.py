@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.selectors.features import WEIGHTS, feature_granted, feature_needed
 from billing.selectors.subscriptions import entitlement_for
 from console import reports
 from console.csvs import csv_response
@@ -28,8 +29,6 @@ from registry.models import Model, ModelVersion
 from serving.selectors import deployment_of_model
 
 MOST_VERSIONS = 10**9
-WEIGHTS = "weights_download"
-"""The plan's feature that lets weights out."""
 
 
 def model_of(view: ConsoleView, public: str) -> Model:
@@ -156,7 +155,7 @@ class ModelPage(ConsoleView):
         return self.page(context, status=status)
 
     def _weights_url(self, model: Model, version: ModelVersion) -> str:
-        if WEIGHTS not in entitlement_for(self.tenant.pk).features or version.state != "ready":
+        if not feature_granted(WEIGHTS) or version.state != "ready":
             return ""
         return f"{self.project_path('model_weights', model.public_id)}?version={version.number}"
 
@@ -209,8 +208,7 @@ class ModelWeights(Download):
         """Send it; safetensors do not compress, so they are stored as they are."""
         found = model_of(self, model)
         version = version_shown(request, found)
-        if WEIGHTS not in entitlement_for(self.tenant.pk).features:
-            raise PermissionDenied(_("Your plan does not include the download of weights. Developer and up do."))
+        feature_needed(WEIGHTS)
         archive = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for name in version.files:
