@@ -13,7 +13,7 @@ from billing.plans.entitlement import (
     entitlement_derive,
 )
 from billing.plans.files_read import PlanBook, PlanError, plan_book
-from billing.plans.plan import GPU_CLASSES, Plan, PlanLimits
+from billing.plans.plan import GPU_CLASSES, Plan, PlanLimits, classes_within
 
 __all__ = [
     "GPU_CLASSES",
@@ -27,6 +27,7 @@ __all__ = [
     "PlanLimits",
     "SubscriptionFacts",
     "allowance_of",
+    "classes_within",
     "entitlement_derive",
     "plan_book",
 ]

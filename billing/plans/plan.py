@@ -8,6 +8,13 @@ from typing import Any
 
 GPU_CLASSES = ("cpu", "shared", "dedicated")
 """What a training job may run on, each including the ones before it."""
+
+
+def classes_within(gpu_class: str) -> tuple[str, ...]:
+    """A class and those it includes."""
+    return GPU_CLASSES[: GPU_CLASSES.index(gpu_class) + 1]
+
+
 MOST_WEIGHT = 64
 """No tenant outweighs another by more."""
 

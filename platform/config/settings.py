@@ -223,6 +223,9 @@ TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, low=1, high=64)
 TRAINING_THREADS = env.integer("TRAINING_THREADS", 0, high=1024)
 """CPU threads of one trainer; 0 takes every physical core."""
 TRAINING_DEVICE = env.choice("TRAINING_DEVICE", "auto", ("auto", "cpu", "cuda"))
+TRAINING_GPU_CLASS = env.choice("TRAINING_GPU_CLASS", "auto", ("auto", "cpu", "shared", "dedicated"))
+"""Which plans' jobs this host takes: those of its class and higher. `auto` is `shared` with a GPU, else `cpu`, which
+takes every plan's."""
 TRAINING_LEASE_SECONDS = env.integer("TRAINING_LEASE_SECONDS", 60, low=2, high=3600)
 TRAINING_LEASE_GRACE_SECONDS = env.integer("TRAINING_LEASE_GRACE_SECONDS", 15, high=3600)
 TRAINING_HEARTBEAT_SECONDS = env.integer("TRAINING_HEARTBEAT_SECONDS", 10, low=1, high=600)

@@ -180,6 +180,7 @@ WAITS = {
     "tenant_limit": gettext_lazy("Position %(n)s: your plan's number of parallel jobs is reached; about %(time)s."),
     "not_before": gettext_lazy("It tries again in a moment, after a fault of ours that costs you nothing."),
     "no_workers": gettext_lazy("Position %(n)s: no worker is up. We know; it starts as soon as one is."),
+    "no_place": gettext_lazy("Position %(n)s: no worker for your plan's jobs is up. It starts as soon as one is."),
 }
 
 

@@ -16,6 +16,7 @@ class Allowance:
     parallel_jobs: int
     queued_jobs: int
     train_rows: int
+    gpu_class: str
     runtime_seconds: int = LONGEST_RUN
 
 
@@ -23,4 +24,4 @@ def allowance() -> Allowance:
     """The limits of the scope's tenant."""
     found = entitlement_for(current_tenant_id())
     limits = found.limits
-    return Allowance(found.plan, limits.parallel_jobs, limits.queued_jobs, limits.train_rows)
+    return Allowance(found.plan, limits.parallel_jobs, limits.queued_jobs, limits.train_rows, limits.gpu_class)

@@ -29,7 +29,7 @@ def place() -> Slot:
     with ops_scope("empty the queue for a test"):
         Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
     Slot.objects.all().delete()
-    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     return Slot.objects.get(host="fleet-host")
 
 
@@ -88,7 +88,7 @@ def test_a_drained_place_takes_no_job_until_it_is_given_back(ada: Person, cast: 
     assert ada.browser.post(f"{page}/park/", {"reason": "x"}).status_code == 422
     assert ada.browser.post(f"{page}/park/", {"reason": WHY}).status_code == 302
     assert ada.browser.post(f"{page}/park/", {"reason": WHY}).status_code == 422, "once is enough"
-    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     assert claim(host="fleet-host", worker="fleet-host/1/1") is None
     with ops_scope("test"):
         assert fleet.places()[0].state == "drained"

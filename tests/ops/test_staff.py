@@ -182,7 +182,7 @@ def test_a_stuck_job_is_requeued_its_worker_fenced_off_and_the_customer_told(ada
     with ops_scope("empty the queue for a test"):
         Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
     Slot.objects.all().delete()
-    slots_keep(host="staff-host", count=1, kind="cpu-fp32")
+    slots_keep(host="staff-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     job = queued(cast.owner)
     lease = claim(host="staff-host", worker="staff-host/1/1")
     assert lease is not None and lease.job_id == job.pk

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from billing.services.entitlements import override_set
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
-from tests.training.making import queued, reload
-from training import states
+from tests.training.making import queued, read, reload
+from training import forecast, states
 from training.errors import Fenced
 from training.models import Checkpoint, Job, JobEvent, Slot
+from training.selectors import queue
 from training.selectors.events import thin
 from training.selectors.queue import _Picture, _play
 from training.services.checkpoints import Uploaded, checkpoint_record
@@ -24,6 +26,7 @@ from training.services.claiming import claim, slots_keep, worker_is_dead, worker
 from training.services.endings import job_fail, job_reclaim
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
+from training.worker import duty
 
 HOST = "test-host"
 A_BUSY_MACHINE = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,7 +38,7 @@ def _an_empty_queue() -> None:
     with ops_scope("empty the queue for a test"):
         Job.ops.filter(state="queued").update(state="cancelled", finished_at="2026-01-01T00:00:00Z")
     Slot.objects.all().delete()
-    slots_keep(host=HOST, count=4, kind="cpu-fp32")
+    slots_keep(host=HOST, count=4, kind="cpu-fp32", gpu_class="cpu")
 
 
 def take() -> Lease | None:
@@ -160,6 +163,45 @@ def test_a_host_without_a_free_place_claims_nothing(cast: Cast) -> None:
     assert claim(host="another-host", worker="another-host/1/1") is None
 
 
+def test_jobs_stay_off_places_above_their_plan_and_say_so_while_no_other_is_up(cast: Cast) -> None:
+    slots_keep(host=HOST, count=1, kind="cuda-bf16", gpu_class="shared")
+    free, paid = queued(cast.owner), queued(cast.stranger)
+    with tenant_scope(cast.stranger.tenant.id):
+        override_set(reason="test", created_by="test", limits={"gpu_class": "shared"})
+    taken = take()
+    assert taken is not None and taken.job_id == paid.pk, "the older job waits for a place that its plan has"
+    assert take() is None
+    queue._cache = None
+    assert read(cast.owner, free)["x_queue"]["reason"] == "no_place"
+    page = cast.owner.browser.get(f"{cast.owner.workspace}/jobs/{free.public_id}/").content.decode()
+    assert "no worker for your plan" in page.replace("&#x27;", "'")
+    slots_keep(host="small-host", count=1, kind="cpu-fp32", gpu_class="cpu")
+    queue._cache = None
+    assert read(cast.owner, free)["x_queue"]["reason"] == "resources"
+    lease = claim(host="small-host", worker="small-host/1/1")
+    assert lease is not None and lease.job_id == free.pk
+
+
+def test_a_place_without_a_gpu_serves_every_plan(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="test", created_by="test", limits={"gpu_class": "dedicated"})
+    job = queued(cast.owner)
+    lease = take()
+    assert lease is not None and lease.job_id == job.pk
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "found"),
+    [("auto", "cuda-bf16", "shared"), ("auto", "cpu-bf16", "cpu"), ("cpu", "cuda-bf16", "cpu")],
+)
+def test_a_hosts_class_follows_its_device_unless_the_operator_says_otherwise(
+    wish: str, device: str, found: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TRAINING_GPU_CLASS = wish
+    monkeypatch.setattr(forecast, "device", lambda: device)
+    assert duty.gpu_class() == found
+
+
 def test_a_dead_worker_of_this_host_is_recognised_and_a_living_one_is_not() -> None:
     assert not worker_is_dead(worker_name("here"), host="here")
     assert worker_is_dead("here/999999/123", host="here")
@@ -184,7 +226,7 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]
     rows = [{"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None} for owner in owners]
-    found = _play(_Picture(places=places, free=places, waiting=rows))
+    found = _play(_Picture(places=Counter(cpu=places), free=Counter(cpu=places), waiting=rows))
     assert sorted(place.position for place in found.values()) == list(range(1, len(rows) + 1))
     in_order = sorted(found.values(), key=lambda place: place.position)
     assert [place.seconds for place in in_order] == sorted(place.seconds for place in in_order)

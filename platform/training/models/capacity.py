@@ -13,6 +13,8 @@ class TenantShare(TenantModel):
 
     max_running = models.PositiveIntegerField(default=1)
     """The plan's parallel jobs, as read when last needed."""
+    gpu_class = models.CharField(max_length=16, default="cpu")
+    """The plan's class of places, as read when last needed."""
     weight = models.PositiveIntegerField(default=1)
     last_started_at = models.DateTimeField(null=True, blank=True)
     usage_ms = models.BigIntegerField(default=0)
@@ -31,6 +33,8 @@ class Slot(models.Model):
     host = models.CharField(max_length=120)
     number = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=16, default="cpu")
+    gpu_class = models.CharField(max_length=16, default="cpu")
+    """Jobs of plans with this class or a higher one may hold it; see docs/decisions/0020."""
     heartbeat_at = models.DateTimeField(default=now)
     draining = models.BooleanField(default=False)
     """Its worker is leaving."""

@@ -7,11 +7,12 @@ so it is read through the ops role; only numbers come out of it, never another t
 import datetime as dt
 import heapq
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from billing.plans import GPU_CLASSES, classes_within
 from kit.clock import now
 from tenants.scope import ops_scope
 from training import states
@@ -20,7 +21,8 @@ from training.models import Job, Slot, TenantShare
 STALE = dt.timedelta(seconds=90)
 """A place whose host has not been heard of for so long is not counted."""
 FRESH_SECONDS = 1.0
-REASONS = ("resources", "priority", "tenant_limit", "not_before", "no_workers")
+REASONS = ("resources", "priority", "tenant_limit", "not_before", "no_workers", "no_place")
+"""`no_place`: workers are up, and none of them takes jobs of this plan's class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,20 @@ class Waiting:
 class _Picture:
     """The whole queue at one moment."""
 
-    places: int = 0
-    free: int = 0
-    busy: list[float] = field(default_factory=list)
-    """Seconds that each running job still needs."""
+    places: Counter[str] = field(default_factory=Counter)
+    """Those alive, by class."""
+    free: Counter[str] = field(default_factory=Counter)
+    busy: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Seconds until each place that is taken comes free, by class."""
     waiting: list[dict[str, Any]] = field(default_factory=list)
     running: dict[UUID, int] = field(default_factory=dict)
     limits: dict[UUID, int] = field(default_factory=dict)
+    classes: dict[UUID, str] = field(default_factory=dict)
+    """The class of each tenant's plan."""
+
+    def within(self, tenant_id: UUID) -> tuple[str, ...]:
+        """The classes of places that a tenant's jobs may take."""
+        return classes_within(self.classes.get(tenant_id, GPU_CLASSES[0]))
 
 
 _cache: tuple[float, _Picture, dict[UUID, Waiting]] | None = None
@@ -51,7 +60,7 @@ _cache: tuple[float, _Picture, dict[UUID, Waiting]] | None = None
 def places() -> tuple[int, int]:
     """(places to train that are alive, free ones among them)."""
     picture = _picture()
-    return picture.places, picture.free
+    return picture.places.total(), picture.free.total()
 
 
 def waiting(job: Job) -> Waiting | None:
@@ -60,17 +69,17 @@ def waiting(job: Job) -> Waiting | None:
         return None
     found = _standings().get(job.pk)
     if found is None:  # it joined the queue within the last second
-        return Waiting(len(_standings()) + 1, "priority", wait_seconds())
+        return Waiting(len(_standings()) + 1, "priority", wait_seconds(_picture().within(job.tenant_id)[-1]))
     return found
 
 
-def wait_seconds() -> int:
-    """About how long a job that joined now would wait."""
+def wait_seconds(gpu_class: str) -> int:
+    """About how long a job of a plan with this class would wait if it joined now."""
     last = max((place.seconds for place in _standings().values()), default=0)
-    picture = _picture()
-    if picture.free and not picture.waiting:
+    picture, within = _picture(), classes_within(gpu_class)
+    if any(picture.free[name] for name in within) and not picture.waiting:
         return 0
-    return max(last, int(min(picture.busy, default=0)))
+    return max(last, int(min((one for name in within for one in picture.busy[name]), default=0)))
 
 
 def _standings() -> dict[UUID, Waiting]:
@@ -85,17 +94,22 @@ def _picture() -> _Picture:
     moment = now()
     with ops_scope("show queue positions"):
         usable = Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False, parked_at=None)
-        slots = list(usable.values_list("job_id"))
-        held = Job.ops.filter(state__in=states.HELD).values_list("tenant_id", "eta_seconds", "estimate")
+        slots = list(usable.values_list("job_id", "gpu_class"))
+        held = Job.ops.filter(state__in=states.HELD).values_list("pk", "tenant_id", "eta_seconds", "estimate")
         queued = Job.ops.filter(state=states.QUEUED).order_by("queued_at", "id")
-        picture = _Picture(places=len(slots), free=sum(job_id is None for (job_id,) in slots))
+        picture = _Picture(
+            places=Counter(name for _, name in slots), free=Counter(name for job_id, name in slots if job_id is None)
+        )
+        taken = dict(slots)
         running: dict[UUID, int] = defaultdict(int)
-        for tenant_id, eta, estimate in held:
+        for job_id, tenant_id, eta, estimate in held:
             running[tenant_id] += 1
-            picture.busy.append(float(eta if eta is not None else _likely(estimate)))
+            if job_id in taken:  # not on a place that is leaving: that one comes free for nobody
+                picture.busy[taken[job_id]].append(float(eta if eta is not None else _likely(estimate)))
         picture.running = dict(running)
         picture.waiting = list(queued.values("pk", "tenant_id", "estimate", "not_before")[:5000])
-        picture.limits = dict(TenantShare.ops.values_list("tenant_id", "max_running"))
+        for tenant_id, limit, name in TenantShare.ops.values_list("tenant_id", "max_running", "gpu_class"):
+            picture.limits[tenant_id], picture.classes[tenant_id] = limit, name
     return picture
 
 
@@ -114,15 +128,17 @@ def _play(picture: _Picture) -> dict[UUID, Waiting]:
     order = {tenant: index for index, tenant in enumerate(queues)}
     heap = [(running[tenant], order[tenant], tenant) for tenant in queues]
     heapq.heapify(heap)
-    free_at = sorted(picture.busy)[: max(picture.places, 1)]
-    free_at = [0.0] * max(0, max(picture.places, 1) - len(free_at)) + free_at
-    heapq.heapify(free_at)
+    free_at = {name: sorted([0.0] * picture.free[name] + picture.busy[name]) for name in GPU_CLASSES}
+    nowhere = [0.0]
+    """A place that is not there: what is said of its time is a guess, and the reason says why."""
     found: dict[UUID, Waiting] = {}
     while heap:
         _, _, tenant = heapq.heappop(heap)
         row = queues[tenant].pop(0)
-        start = heapq.heappop(free_at)
-        heapq.heappush(free_at, start + _likely(row["estimate"]))
+        usable = [free_at[name] for name in picture.within(tenant) if free_at[name]] or [nowhere]
+        soonest = min(usable, key=lambda place: place[0])
+        start = soonest[0]
+        heapq.heapreplace(soonest, start + _likely(row["estimate"]))
         position = len(found) + 1
         found[row["pk"]] = Waiting(position, _reason(picture, row, position, moment), int(start))
         running[tenant] += 1
@@ -137,6 +153,7 @@ def _reason(picture: _Picture, row: dict[str, Any], position: int, moment: dt.da
         return "not_before"
     if picture.running.get(tenant, 0) >= picture.limits.get(tenant, 1):
         return "tenant_limit"
-    if picture.places == 0:
-        return "no_workers"
-    return "resources" if position == 1 or picture.free else "priority"
+    within = picture.within(tenant)
+    if not any(picture.places[name] for name in within):
+        return "no_place" if picture.places.total() else "no_workers"
+    return "resources" if position == 1 or any(picture.free[name] for name in within) else "priority"

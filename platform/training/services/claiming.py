@@ -1,7 +1,8 @@
 """queued -> leased, in one short transaction. A doorbell has no say in who goes next; this has.
 
 Order: the tenant with the fewest running jobs per weight, then the one whose waiting job is oldest. The plan's limit of
-parallel jobs is checked again under the lock of the tenant's row: counting beside SKIP LOCKED alone over-admits.
+parallel jobs is checked again under the lock of the tenant's row: counting beside SKIP LOCKED alone over-admits. A job
+takes a place of its plan's class or a lower one.
 """
 
 import os
@@ -9,9 +10,10 @@ import uuid
 from pathlib import Path
 
 from django.db import connections, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from billing.plans import classes_within
 from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
 from training import plans, states
 from training.models import Attempt, Job, Slot, TenantShare
@@ -44,7 +46,7 @@ def claim(*, host: str, worker: str) -> Lease | None:
             tenants = [row[0] for row in cursor.fetchall()]
         for tenant_id in tenants:
             with tenant_scope(tenant_id):
-                if not Slot.objects.filter(host=host, job_id=None, draining=False, parked_at=None).exists():
+                if not _free_places(host).exists():
                     return None
                 lease = _claim_for_tenant(host, worker)
             if lease is not None:
@@ -52,13 +54,19 @@ def claim(*, host: str, worker: str) -> Lease | None:
     return None
 
 
+def _free_places(host: str) -> "QuerySet[Slot]":
+    found: QuerySet[Slot] = Slot.objects.filter(host=host, job_id=None, draining=False, parked_at=None)
+    return found
+
+
 def _claim_for_tenant(host: str, worker: str) -> Lease | None:
     share = share_locked()
     if Job.objects.filter(state__in=states.HELD).count() >= share.max_running:
         return None
     slot = (
-        Slot.objects.select_for_update(skip_locked=True)
-        .filter(host=host, job_id=None, draining=False, parked_at=None)
+        _free_places(host)
+        .select_for_update(skip_locked=True)
+        .filter(gpu_class__in=classes_within(share.gpu_class))
         .order_by("number")
         .first()
     )
@@ -75,13 +83,13 @@ def _claim_for_tenant(host: str, worker: str) -> Lease | None:
 
 
 def share_locked() -> TenantShare:
-    """The tenant's row in the queue, locked, with the plan's limit as it is now."""
+    """The tenant's row in the queue, locked, with the plan's limits as they are now."""
     share, _ = TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
     locked: TenantShare = TenantShare.objects.select_for_update(no_key=True).get(pk=share.pk)
-    limit = plans.allowance().parallel_jobs
-    if locked.max_running != limit:
-        locked.max_running = limit
-        locked.save(update_fields=["max_running"])
+    plan = plans.allowance()
+    if (locked.max_running, locked.gpu_class) != (plan.parallel_jobs, plan.gpu_class):
+        locked.max_running, locked.gpu_class = plan.parallel_jobs, plan.gpu_class
+        locked.save(update_fields=["max_running", "gpu_class"])
     return locked
 
 
@@ -109,11 +117,12 @@ def _lease(job: Job, slot: Slot, share: TenantShare, worker: str) -> Lease:
     return Lease(job.tenant_id, job.project_id, job.pk, number, token, worker)
 
 
-def slots_keep(*, host: str, count: int, kind: str) -> None:
-    """Say that this host has so many places to train; safe to repeat."""
+def slots_keep(*, host: str, count: int, kind: str, gpu_class: str) -> None:
+    """Say that this host has so many places to train, and of which class; safe to repeat."""
+    is_now = {"kind": kind, "gpu_class": gpu_class}
     for number in range(count):
-        Slot.objects.get_or_create(host=host, number=number, defaults={"kind": kind})
-    Slot.objects.filter(host=host, number__lt=count).update(heartbeat_at=Now(), draining=False, kind=kind)
+        Slot.objects.get_or_create(host=host, number=number, defaults=is_now)
+    Slot.objects.filter(host=host, number__lt=count).update(heartbeat_at=Now(), draining=False, **is_now)
     Slot.objects.filter(host=host, number__gte=count, job_id=None).delete()
 
 

@@ -45,13 +45,20 @@ def host_name() -> str:
     return socket.gethostname()[:60]
 
 
+def gpu_class() -> str:
+    """The class of this host's places: as set, else by whether it has a GPU."""
+    if settings.TRAINING_GPU_CLASS != "auto":
+        return str(settings.TRAINING_GPU_CLASS)
+    return "shared" if forecast.device().startswith("cuda") else "cpu"
+
+
 def work_once() -> bool:
     """Claim and run one job; whether there was one."""
     host = host_name()
     if draining.is_set():
         slots_drain(host=host)
         return False
-    slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device())
+    slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device(), gpu_class=gpu_class())
     leases_of_the_dead(host=host)
     held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
     folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held if job_id is not None})
