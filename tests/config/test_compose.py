@@ -91,3 +91,17 @@ def test_the_engine_takes_its_command_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_every_long_running_container_of_ours_says_when_it_is_unwell() -> None:
     assert [name for name in OURS if name != "migrate" and "healthcheck" not in SERVICES[name]] == []
+
+
+def test_a_container_is_killed_only_after_its_server_has_let_its_requests_end() -> None:
+    servers = {name: service for name, service in SERVICES.items() if "uvicorn" in str(service.get("command"))}
+    for name, service in servers.items():
+        patience = re.search(r"--timeout-graceful-shutdown (\d+)", service["command"])
+        assert patience and int(patience[1]) < int(service["stop_grace_period"].removesuffix("s")), name
+    assert set(servers) == {"web", "gateway"}
+
+
+def test_some_trainer_takes_the_jobs_of_every_plan() -> None:
+    trainers = [name for name in OURS if SERVICES[name]["environment"].get("WORKER_QUEUE") == "train"]
+    assert [name for name in trainers if "deploy" not in SERVICES[name]] == ["trainer-cpu"]
+    assert SERVICES["trainer-cpu"]["environment"]["TRAINING_DEVICE"] == "cpu"
