@@ -75,7 +75,7 @@ def test_a_place_is_unwell_when_it_is_silent_but_never_while_it_holds_a_job(cast
 
     assert state() == "unwell"
     queued(cast.owner)
-    slots_keep(host="fleet-host", count=1, kind="cpu-fp32")
+    slots_keep(host="fleet-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     assert claim(host="fleet-host", worker="fleet-host/1/1") is not None
     assert state() == "busy"
     Slot.objects.update(draining=True)
