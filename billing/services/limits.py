@@ -25,7 +25,7 @@ from kit.money import usd
 from tenants import audit
 from tenants.models import ApiKey, Project
 from tenants.scope import current_tenant_id
-from tenants.services.keys import key_change
+from tenants.services.keys import key_change, key_create
 from tenants.services.organisations import tenant_turn
 
 NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano")
@@ -55,6 +55,12 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
         had, has = "monthly_spend_nano" in before, "monthly_spend_nano" in limits
         _budget_changed("project", project.pk, had=had, has=has)
     return row
+
+
+def key_make(*, limits: dict[str, Any], **wanted: Any) -> tuple[ApiKey, str]:
+    """A key with limits of its own, none above the plan's: as `tenants.services.keys.key_create`; BadRequest."""
+    limits_check(limits)
+    return key_create(limits=limits, **wanted)
 
 
 def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:

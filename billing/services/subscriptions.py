@@ -6,6 +6,7 @@ the entitlement, and the webhook that follows finds nothing left to do.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 from billing.errors import PlanNotSold, StripeMissing, SubscriptionMissing
 from billing.models import BillingCustomer, StripeEvent, Subscription
@@ -144,13 +145,19 @@ def plan_change(*, plan: str) -> Entitlement:
     return entitlement_now()
 
 
-def plan_preview(*, plan: str) -> Json:
-    """What moving to another plan would charge now, or credit to the next invoices: {"total", "credit", "currency",
-    "lines"}, cents."""
+def plan_preview(*, plan: str) -> Callable[[], Json]:
+    """How to ask Stripe what moving to another plan would charge now, or credit to the next invoices; no transaction
+    need wait for its answer, {"total", "credit", "currency", "lines"}, cents."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted)
     price = price_ensure(plan=wanted)
-    found = stripe_port().change_preview(current.stripe_id, item_id=_item(current), price_id=price.price_id)
+    ask = functools.partial(
+        stripe_port().change_preview, current.stripe_id, item_id=_item(current), price_id=price.price_id
+    )
+    return lambda: _charge(ask())
+
+
+def _charge(found: Json) -> Json:
     return {
         "total": found["amount_due"],
         "credit": max(0, -found["total"]),

@@ -79,11 +79,17 @@ def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:
     return tenant
 
 
-def tenant_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
-    """Close an organisation for good: nobody can enter it, no key works. Staff can undo it for 30 days."""
+def tenant_closable(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
+    """The organisation, if the caller may close it and has typed its name; PermissionDenied or BadRequest otherwise."""
     by.require("tenant.own")
     if confirm_name.strip() != tenant.name:
         raise BadRequest("The name does not match. Nothing was closed.", param="confirm_name")
+    return tenant
+
+
+def tenant_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
+    """Close an organisation for good: nobody can enter it, no key works. Staff can undo it for 30 days."""
+    tenant_closable(tenant=tenant, confirm_name=confirm_name, by=by)
     return tenant_set_status(tenant=tenant, status=Tenant.Status.CLOSED, reason="closed by an owner")
 
 

@@ -1,14 +1,21 @@
-"""Closing an organisation: its doors, its jobs, and what Stripe would go on charging."""
+"""Closing a project or an organisation: doors, jobs, deployments, and what Stripe would go on charging."""
 
 from dataclasses import dataclass
+
+from django.db.models import QuerySet
 
 from billing.models import Subscription
 from billing.selectors.subscriptions import subscription_current
 from billing.services.subscriptions import subscription_cancel
+from serving.models import Deployment
+from serving.selectors import ACTIVE, deployments
+from serving.services import deployment_stop
 from tenants import selectors
 from tenants.access import AuthContext
-from tenants.models import Tenant
-from tenants.services.organisations import tenant_close
+from tenants.models import Project, Tenant
+from tenants.scope import tenant_scope
+from tenants.services.keys import keys_revoke_all
+from tenants.services.organisations import project_archive, tenant_close
 from training import states
 from training.models import Job
 from training.services.jobs import job_cancel
@@ -24,25 +31,65 @@ class AtStake:
     subscription: Subscription | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectAtStake:
+    """What ends with a project."""
+
+    keys: int
+    jobs: int
+    deployments: int
+
+
+def project_at_stake(project: Project) -> ProjectAtStake:
+    """Counted in the scope's tenant."""
+    return ProjectAtStake(
+        keys=selectors.keys_open(project).count(),
+        jobs=_unfinished().filter(project=project).count(),
+        deployments=_served(project).count(),
+    )
+
+
+def project_close(*, project: Project) -> None:
+    """Archive a project and end what works in it: nobody would see it any more, and it would go on costing money."""
+    project_archive(project=project)
+    keys_revoke_all(project=project)
+    for job in _unfinished().filter(project=project):
+        job_cancel(job=job)
+    for deployment in _served(project):
+        deployment_stop(deployment=deployment, reason="The project was archived.")
+
+
+def _unfinished() -> "QuerySet[Job]":
+    found: QuerySet[Job] = Job.objects.exclude(state__in=states.FINAL)
+    return found
+
+
+def _served(project: Project) -> "QuerySet[Deployment]":
+    return deployments(project.pk).filter(state__in=ACTIVE)
+
+
 def at_stake() -> AtStake:
     """Counted in the scope's tenant."""
     return AtStake(
         keys=selectors.keys_open().count(),
         members=selectors.members().count(),
-        jobs=Job.objects.exclude(state__in=states.FINAL).count(),
+        jobs=_unfinished().count(),
         subscription=subscription_current(),
     )
 
 
-def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
-    """Shut every door, cancel what waits or runs, and let the plan end with the period that is paid.
+def plan_end(*, tenant: Tenant) -> None:
+    """Let the plan end with the period that is paid. Outside any scope, and before the closing: when Stripe does not
+    answer, nothing is closed, and no transaction of the closing waits for it."""
+    with tenant_scope(tenant.pk):
+        subscription = subscription_current()
+        if subscription is not None and not subscription.cancel_at_period_end:
+            subscription_cancel()
 
-    Stripe is asked last: when it does not answer, nothing is closed. What was used is billed when its month ends.
-    """
+
+def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
+    """Shut every door and cancel what waits or runs. What was used is billed when its month ends."""
     closed = tenant_close(tenant=tenant, confirm_name=confirm_name, by=by)
-    for job in Job.objects.exclude(state__in=states.FINAL):
+    for job in _unfinished():
         job_cancel(job=job)
-    subscription = subscription_current()
-    if subscription is not None and not subscription.cancel_at_period_end:
-        subscription_cancel()
     return closed

@@ -8,11 +8,12 @@ from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 
+from billing.services.room import seat_take
 from console.people.accounts import INVITED_EMAIL
 from kit.errors import ApiError, NotFound
 from tenants.access import memberships_of
 from tenants.models import User
-from tenants.services.invitations import invitation_accept, invitation_peek
+from tenants.services.invitations import invitation_peek
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -44,7 +45,7 @@ class InvitationPage(View):
         if not isinstance(request.user, User):
             return redirect("console:invitation", token)
         try:
-            tenant_id = invitation_accept(token=token, user=request.user)
+            tenant_id = seat_take(token=token, user=request.user)
         except ApiError as error:
             return render(request, "people/invitation_gone.html", {"problem": error}, status=error.status)
         for name in ("invitation", "invited_to", INVITED_EMAIL):

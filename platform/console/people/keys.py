@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.budgets import budget_month
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
-from billing.services.limits import limits_check
+from billing.services.limits import key_make
 from console.code import Sample, first_call
 from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, scopes_of
@@ -27,7 +27,7 @@ from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
 from tenants.models import ApiKey, User
-from tenants.services.keys import key_create, key_of, key_revoke, key_rotate
+from tenants.services.keys import key_of, key_revoke, key_rotate
 
 MADE = "keys_made"
 """Session key: form tokens of creates already done, so that a reload makes no second key."""
@@ -210,15 +210,11 @@ class NewKey(KeysView):
         if token is None:
             return self.done(self.project_path("keys"), _t("This key was made already. It is not shown again."))
         if form.is_valid():
-            made = self.attempt(form, lambda: self.create(form.values()))
+            values = form.values()
+            made = self.attempt(form, lambda: key_make(project=self.project, created_by=self.user(), **values))
             if made is not None:
                 return self.show(*made, token)
         return self._form(form, 422)
-
-    def create(self, values: dict[str, Any]) -> tuple[ApiKey, str]:
-        """The key; its limits are none that the plan does not have."""
-        limits_check(values["limits"])
-        return key_create(project=self.project, created_by=self.user(), **values)
 
     def _form(self, form: KeyForm, status: int = 200) -> HttpResponseBase:
         return self.page({"form": form, "once": secrets.token_urlsafe(12)}, status=status)

@@ -8,14 +8,14 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from billing.services.room import seat_offer
 from console.people.mail import invitation_link, lands_here, send_invitation
-from console.people.room import seat_needed
 from console.views.base import ConsoleView, Outside
 from kit.clock import now
 from kit.ids import parse_id
 from tenants import selectors
 from tenants.models import Invitation, Member, Role, User
-from tenants.services.invitations import invitation_create, invitation_of, invitation_renew, invitation_revoke
+from tenants.services.invitations import invitation_of, invitation_renew, invitation_revoke
 from tenants.services.organisations import member_change_role, member_of, member_remove
 
 LINKS = "invitation_links"
@@ -118,15 +118,10 @@ class MembersPage(_Members):
         inviter = request.user
         assert isinstance(inviter, User)  # noqa: S101 - behind the console's door
         if form.is_valid():
-            made = self.attempt(form, lambda: self.invite(form.cleaned_data, inviter))
+            made = self.attempt(form, lambda: seat_offer(**form.cleaned_data, invited_by=inviter, by=self.auth))
             if made is not None:
                 return self.mailed(*made)
         return self.listing(form, 422)
-
-    def invite(self, values: dict[str, Any], inviter: User) -> tuple[Invitation, str]:
-        """An invitation, if the plan has a seat left."""
-        seat_needed(values["email"])
-        return invitation_create(email=values["email"], role=values["role"], invited_by=inviter, by=self.auth)
 
 
 class ChangeRole(_Members):

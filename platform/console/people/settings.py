@@ -8,20 +8,18 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from console.people.closing import at_stake, organisation_close
-from console.people.room import project_needed
-from console.views.base import ConsoleView
+from billing.services.room import project_add
+from console.people.closing import at_stake, organisation_close, plan_end, project_at_stake, project_close
+from console.views.base import ConsoleView, Outside
 from kit.errors import NotFound
 from kit.ids import parse_id
 from tenants import selectors
 from tenants.models import Project
-from tenants.services.keys import keys_revoke_all
 from tenants.services.organisations import (
     member_leave,
     member_of,
-    project_archive,
-    project_create,
     project_rename,
+    tenant_closable,
     tenant_rename,
 )
 
@@ -103,15 +101,10 @@ class NewProject(SettingsView):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make it."""
         form = ProjectForm(request.POST, auto_id="new_project_%s")
-        made = self.attempt(form, lambda: self.create(form.cleaned_data["name"])) if form.is_valid() else None
+        made = self.attempt(form, lambda: project_add(name=form.cleaned_data["name"])) if form.is_valid() else None
         if made is not None:
             return self.done(self.org_path("settings"), _t("%(name)s is ready.") % {"name": made.name})
         return self.listing(422, project_form=form)
-
-    def create(self, name: str) -> Project:
-        """A project, if the plan has room for it."""
-        project_needed()
-        return project_create(name=name)
 
 
 class RenameProject(SettingsView):
@@ -140,14 +133,12 @@ class ArchiveProject(SettingsView):
     def get(self, request: HttpRequest, target: str) -> HttpResponseBase:
         """Ask."""
         project = self.target(target)
-        keys = selectors.keys_open(project).count()
-        return self.page({"target": project, "keys": keys})
+        return self.page({"target": project, "stake": project_at_stake(project)})
 
     def post(self, request: HttpRequest, target: str) -> HttpResponseBase:
-        """Archive it and revoke its keys."""
+        """Archive it, and end what works in it."""
         project = self.target(target)
-        project_archive(project=project)
-        keys_revoke_all(project=project)
+        project_close(project=project)
         said = _t("%(name)s is archived and its keys are revoked.") % {"name": project.name}
         return self.done(self.org_path("settings"), said)
 
@@ -177,14 +168,17 @@ class Close(SettingsView):
         """Ask for its name."""
         return self._ask(CloseForm())
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
-        """Close it."""
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
+        """End its plan at Stripe, then close it."""
         form = CloseForm(request.POST)
-        name = form.data.get("confirm_name", "")
-        closed = self.attempt(form, lambda: organisation_close(tenant=self.tenant, confirm_name=name, by=self.auth))
-        if closed is not None:
-            return self.done("/o/", _t("%(name)s is closed.") % {"name": self.tenant.name})
-        return self._ask(form, 422)
+        wish = {"tenant": self.tenant, "confirm_name": form.data.get("confirm_name", ""), "by": self.auth}
+        if self.attempt(form, lambda: tenant_closable(**wish)) is None:
+            return self._ask(form, 422)
+        return Outside(lambda: plan_end(tenant=self.tenant), lambda _: self._close(wish))
+
+    def _close(self, wish: dict[str, Any]) -> HttpResponseBase:
+        closed = organisation_close(**wish)
+        return self.done("/o/", _t("%(name)s is closed.") % {"name": closed.name})
 
     def _ask(self, form: CloseForm, status: int = 200) -> HttpResponseBase:
         return self.page({"form": form, "stake": at_stake()}, status=status)

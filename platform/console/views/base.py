@@ -37,7 +37,8 @@ LOOKING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What `post` returns when an answer needs what no transaction may wait for: an engine, a mail server, storage.
+    """What a view returns when an answer needs what no transaction may wait for: an engine, a mail server, storage, or
+    a question to Stripe.
 
     Everything was checked and committed when `work` runs. `then` makes the page of its result, in a scope of its own.
     """
@@ -113,7 +114,8 @@ class ConsoleView(View):
             return self._rendered(super().dispatch(request, *args, **kwargs))
 
     def _outside(self, answer: Outside) -> HttpResponseBase:
-        result = answer.work()
+        with self._acting():
+            result = answer.work()
         with tenant_scope(self.tenant.pk), self._acting():
             return cast("HttpResponseBase", self._rendered(answer.then(result)))
 

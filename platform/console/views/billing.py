@@ -17,7 +17,7 @@ from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
 from billing.services.limits import spend_limit_set
 from console.fields import UsdField
-from console.views.base import ConsoleView
+from console.views.base import ConsoleView, Outside
 from kit.errors import Unprocessable
 
 HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
@@ -145,10 +145,12 @@ class PlanChange(ConsoleView):
     required_scopes = {"GET": "billing.write", "POST": "billing.write"}
     template_name = "console/plan_change.html"
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
+    def get(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """What a change to a plan would charge now, as Stripe reckons it, and what changes with it."""
         wanted = subscriptions.plan_named(request.GET.get("plan", ""))
-        charge = services.plan_preview(plan=wanted.code)
+        return Outside(services.plan_preview(plan=wanted.code), lambda charge: self._preview(wanted, charge))
+
+    def _preview(self, wanted: Plan, charge: dict[str, Any]) -> HttpResponseBase:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
         return self.page(
             {

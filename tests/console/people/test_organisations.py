@@ -12,11 +12,12 @@ from django.conf import settings as configured
 from django.core import mail
 from django.test import Client
 
-from billing.services.entitlements import plan_grant
+from billing.services.entitlements import override_revoke, override_set, plan_grant
 from kit.clock import now
 from tenants.models import AuditEvent, Invitation, Member, Project, Tenant
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person, make_user
+from tests.console.things import made_deployment, made_job
 
 PASSWORD = "a long enough passphrase"
 
@@ -97,6 +98,43 @@ def test_a_full_plan_invites_nobody_more(cast: Cast) -> None:
     assert answer.status_code == 422
     assert "seats" in answer.content.decode()
     invite(cast.owner, "third@example.com", "viewer")  # the same person again takes no further seat
+
+
+def test_an_invitation_beyond_the_seats_of_a_plan_that_shrank_is_refused_and_stays_open(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.pk):
+        grant = override_set(limits={"members": 9}, reason="tests", created_by="tests")
+    guests = [make_user(f"guest{number}") for number in range(3)]
+    links = [invite(cast.owner, guest.email) for guest in guests]
+    with tenant_scope(cast.owner.tenant.pk):
+        override_revoke(override_id=grant.pk, reason="tests")
+    answers = []
+    for guest, link in zip(guests, links, strict=True):
+        browser = Client()
+        browser.force_login(guest, backend=configured.AUTHENTICATION_BACKENDS[0])
+        answers.append(browser.post(link))
+    assert [answer.status_code for answer in answers] == [302, 302, 409], "the free plan has three seats"
+    words = answers[2].content.decode()
+    assert "has 3 seats, and all are taken" in words and "Ask whoever invited you" in words
+    assert role_of(guests[2], cast.owner.tenant) is None
+    with tenant_scope(cast.owner.tenant.pk):
+        assert Invitation.objects.filter(accepted_at=None, revoked_at=None).count() == 1
+
+
+def test_archiving_a_project_ends_its_jobs_and_deployments_and_says_so_before(cast: Cast) -> None:
+    ada = cast.owner
+    jobs = [made_job(ada, state="queued"), made_job(ada, state="cancelled")]
+    deployment = made_deployment(ada)
+    ada.browser.post(f"{ada.home}/settings/projects", {"name": "Second"})
+    page = f"{ada.home}/settings/projects/{ada.project.public_id}/archive"
+    words = " ".join(ada.browser.get(page).content.decode().split())
+    assert "1 job that waits or runs is cancelled." in words and "1 deployment stops." in words
+    assert ada.browser.post(page).status_code == 302
+    with tenant_scope(ada.tenant.pk):
+        for row in (*jobs, deployment):
+            row.refresh_from_db()
+        seen = set(AuditEvent.objects.filter(actor_label=ada.user.email).values_list("action", flat=True))
+    assert [job.state for job in jobs] == ["cancelled", "cancelled"] and deployment.state == "stopped"
+    assert {"project.archived", "job.cancelled", "deployment.stopped"} <= seen
 
 
 def test_the_last_owner_can_neither_step_down_nor_leave(cast: Cast) -> None:
