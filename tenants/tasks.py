@@ -8,9 +8,10 @@ from uuid import UUID
 from celery import shared_task
 
 from tenants.scope import tenant_scope
+from tenants.services.erasing import BYTES, tenant_bytes_erase, tenants_erase_closed
 from tenants.services.keys import keys_flush
 
-SCHEDULE = {"tenants.flush_key_use": 20.0}
+SCHEDULE = {"tenants.flush_key_use": 20.0, "tenants.erase_closed": 3600.0}
 
 
 def tenant_task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -35,3 +36,15 @@ def tenant_task(name: str, **options: Any) -> Callable[[Callable[..., Any]], Any
 def flush_key_use() -> int:
     """Write the "last used" times of API keys."""
     return keys_flush()
+
+
+@shared_task(name="tenants.erase_closed")
+def erase_closed() -> int:
+    """Erase organisations that were closed thirty days ago; returns how many."""
+    return tenants_erase_closed()
+
+
+@shared_task(name=BYTES)
+def erase_bytes(tenant_id: str) -> int:
+    """Remove what an erased organisation has stored; long, so it opens its own scope."""
+    return tenant_bytes_erase(tenant_id=UUID(tenant_id))

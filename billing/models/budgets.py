@@ -3,7 +3,7 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models import ProjectModel, TenantModel
+from tenants.models import LastingModel, ProjectModel
 
 
 class ProjectLimits(ProjectModel):
@@ -22,7 +22,7 @@ class ProjectLimits(ProjectModel):
         return str(self.project_id)
 
 
-class SpendLimit(TenantModel):
+class SpendLimit(LastingModel):
     """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's."""
 
     prefix = "slim_"
@@ -37,7 +37,7 @@ class SpendLimit(TenantModel):
         return str(self.monthly_nano)
 
 
-class Budget(TenantModel):
+class Budget(LastingModel):
     """One spend limit of a tenant, project or key. Its row is the lock for everything promised under it."""
 
     name = models.CharField(max_length=200)
@@ -58,7 +58,7 @@ class Budget(TenantModel):
         return self.name
 
 
-class BudgetLease(TenantModel):
+class BudgetLease(LastingModel):
     """One epoch of a budget at the quota server: blocks are debited here before they become spendable there.
 
     While `open`, and when `closed`, all of `granted_nano` counts as spent. A closed one is `reconciled` once every
@@ -103,7 +103,7 @@ class BudgetLease(TenantModel):
         return f"epoch {self.epoch}"
 
 
-class JobHold(TenantModel):
+class JobHold(LastingModel):
     """Money held for a job from before it starts until it ends: its price ceiling, then its price."""
 
     class State(models.TextChoices):

@@ -3,7 +3,7 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models import TenantModel
+from tenants.models import LastingModel
 
 
 class Account(models.TextChoices):
@@ -25,7 +25,7 @@ class Account(models.TextChoices):
     """Refunds and goodwill."""
 
 
-class LedgerTransaction(TenantModel):
+class LedgerTransaction(LastingModel):
     """One movement of money. Its entries sum to zero."""
 
     prefix = "ltx_"
@@ -45,7 +45,7 @@ class LedgerTransaction(TenantModel):
         return f"{self.kind} {self.key}"
 
 
-class LedgerEntry(TenantModel):
+class LedgerEntry(LastingModel):
     """One side of a transaction."""
 
     transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")
@@ -63,7 +63,7 @@ class LedgerEntry(TenantModel):
         return f"{self.account} {self.amount_nano}"
 
 
-class PeriodClose(TenantModel):
+class PeriodClose(LastingModel):
     """The bill of one closed month: what was used, what the plan included, what is due. Written once."""
 
     prefix = "close_"

@@ -3,10 +3,10 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models import TenantModel
+from tenants.models import LastingModel
 
 
-class UsageEvent(TenantModel):
+class UsageEvent(LastingModel):
     """One metered fact. The id is the uuid5 of tenant, request and kind: the only place where doubles are dropped.
 
     Project and key are plain ids: a late event of a deleted key must still be stored.
@@ -49,7 +49,7 @@ class UsageEvent(TenantModel):
         return f"{self.kind} {self.request_id}"
 
 
-class DirtyHour(TenantModel):
+class DirtyHour(LastingModel):
     """An hour whose sums are older than its events. A trigger on the events marks it in their own transaction."""
 
     hour = models.DateTimeField()
@@ -63,7 +63,7 @@ class DirtyHour(TenantModel):
         return f"{self.hour:%Y-%m-%dT%H}"
 
 
-class UsageHour(TenantModel):
+class UsageHour(LastingModel):
     """Sums of one hour, always computed afresh from the events, never added to."""
 
     project_id = models.UUIDField()
@@ -95,7 +95,7 @@ class UsageHour(TenantModel):
         return f"{self.hour:%Y-%m-%dT%H} {self.kind} {self.model}"
 
 
-class RatedLine(TenantModel):
+class RatedLine(LastingModel):
     """What one day of one model cost under one price version; derived from the hours.
 
     `posted_nano` is what the ledger has of it and `invoiced_nano` what a closed period billed. A late event makes the
@@ -128,7 +128,7 @@ class RatedLine(TenantModel):
         return f"{self.day} {self.kind} {self.model}"
 
 
-class UsageDispute(TenantModel):
+class UsageDispute(LastingModel):
     """A reservation whose fate nobody could tell. Its amount counts against the budget, and is never billed."""
 
     class State(models.TextChoices):

@@ -7,10 +7,10 @@ fetched. `TenantEntitlement` is the one place that says what a tenant may do.
 from django.db import models
 
 from kit.clock import now
-from tenants.models import TenantModel
+from tenants.models import LastingModel
 
 
-class BillingCustomer(TenantModel):
+class BillingCustomer(LastingModel):
     """The tenant at Stripe."""
 
     prefix = "cus_"
@@ -30,7 +30,7 @@ class BillingCustomer(TenantModel):
         return self.stripe_id
 
 
-class Subscription(TenantModel):
+class Subscription(LastingModel):
     """One subscription as Stripe last told it. It pins a plan version."""
 
     prefix = "sub_"
@@ -60,7 +60,7 @@ class Subscription(TenantModel):
         return f"{self.stripe_id} {self.status}"
 
 
-class Invoice(TenantModel):
+class Invoice(LastingModel):
     """One invoice as Stripe last told it. Amounts are cents of its currency."""
 
     prefix = "inv_"
@@ -96,7 +96,7 @@ class Invoice(TenantModel):
         return self.number or self.stripe_id
 
 
-class TenantEntitlement(TenantModel):
+class TenantEntitlement(LastingModel):
     """What the tenant may do now: derived, never edited. `version` grows with each change."""
 
     prefix = "ent_"
@@ -125,7 +125,7 @@ class TenantEntitlement(TenantModel):
         return f"{self.plan} {self.plan_version}"
 
 
-class AllowanceChange(TenantModel):
+class AllowanceChange(LastingModel):
     """From when on which plan's allowance counted. Only ever added to: a month is billed by what was in force in it,
     not by the plan of the day it is closed."""
 
@@ -143,7 +143,7 @@ class AllowanceChange(TenantModel):
         return f"{self.plan} {self.plan_version} since {self.since:%Y-%m-%d %H:%M}"
 
 
-class EntitlementOverride(TenantModel):
+class EntitlementOverride(LastingModel):
     """A change to one tenant's limits or features, by staff or by contract, with a reason and dates."""
 
     prefix = "ovr_"
@@ -169,7 +169,7 @@ class EntitlementOverride(TenantModel):
         return ", ".join([*([f"plan {self.plan}"] if self.plan else []), *limits, *self.features])
 
 
-class InvoiceLinePush(TenantModel):
+class InvoiceLinePush(LastingModel):
     """One rated line of a closed period on its way to Stripe, written before the call that sends it."""
 
     prefix = "push_"

@@ -65,4 +65,5 @@ STATES: dict[str, State] = {
     "accepted": State(_("Accepted"), "check", "ok"),
     "suspended": State(_("Suspended"), "circle-x", "danger"),
     "closed": State(_("Closed"), "square", "muted"),
+    "erased": State(_("Erased"), "square", "muted"),
 }

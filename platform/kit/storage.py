@@ -262,6 +262,18 @@ def delete_all(keys: Iterable[str]) -> None:
         delete(key)
 
 
+def delete_folder(prefix: str) -> int:
+    """Remove every object under a prefix that ends where a folder would; how many. None there is no error."""
+    try:
+        folders, names = default_storage.listdir(prefix)
+    except FileNotFoundError:
+        return 0
+    delete_all(f"{prefix}/{name}" for name in names)
+    inner = sum(delete_folder(f"{prefix}/{folder}") for folder in folders)
+    delete(prefix)  # the empty folder, where there are folders
+    return len(names) + inner
+
+
 def folder_path(prefix: str) -> Path | None:
     """The local folder behind a prefix of keys; None with an object store, which has no folders."""
     try:

@@ -66,7 +66,7 @@ class TenantTable(DeedTable):
             title=_("View as customer"),
             text=_("You see its console for 30 minutes and can change nothing. Its audit log says that you looked."),
             icon="visibility",
-            offered=lambda row: row.status != Tenant.Status.CLOSED,
+            offered=lambda row: row.status not in (Tenant.Status.CLOSED, Tenant.Status.ERASED),
             work=lambda by, row, form: services.visit_begin(tenant_id=row.pk, by=by),
             leads_to=_into_the_console,
         ),
@@ -83,7 +83,7 @@ class TenantTable(DeedTable):
             title=_("Reopen"),
             text=_("Keys that were not revoked work again within 5 seconds."),
             icon="lock_open",
-            offered=lambda row: row.status != Tenant.Status.ACTIVE,
+            offered=lambda row: row.status not in (Tenant.Status.ACTIVE, Tenant.Status.ERASED),
             work=lambda by, row, form: services.tenant_reopen(tenant_id=row.pk, by=by),
         ),
         Deed(

@@ -1,7 +1,7 @@
 """The room's tables."""
 
 from tenants.models.audit import AuditEvent
-from tenants.models.base import OpsManager, ProjectModel, TenantManager, TenantModel
+from tenants.models.base import LastingModel, OpsManager, ProjectModel, TenantManager, TenantModel
 from tenants.models.idempotency import IdempotentRequest
 from tenants.models.keys import ApiKey
 from tenants.models.organisations import Invitation, Member, Project, Role, Tenant
@@ -13,6 +13,7 @@ __all__ = [
     "AuditEvent",
     "IdempotentRequest",
     "Invitation",
+    "LastingModel",
     "Member",
     "OpsManager",
     "Project",

@@ -3,10 +3,10 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models.base import TenantModel
+from tenants.models.base import LastingModel
 
 
-class AuditEvent(TenantModel):
+class AuditEvent(LastingModel):
     """One change."""
 
     prefix = "audit_"

@@ -51,6 +51,13 @@ class TenantModel(models.Model):
         return public_id(self.prefix, self.id)
 
 
+class LastingModel(TenantModel):
+    """A row that stays when its closed organisation is erased: the books, and the log of changes."""
+
+    class Meta:
+        abstract = True
+
+
 class ProjectModel(TenantModel):
     """A row that belongs to one project of a tenant."""
 

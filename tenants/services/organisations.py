@@ -10,7 +10,7 @@ from django.utils.text import slugify
 
 from kit import redis
 from kit.clock import now
-from kit.errors import BadRequest, NotFound
+from kit.errors import BadRequest, Conflict, NotFound
 from kit.ids import new_id
 from tenants import audit
 from tenants.access import AuthContext
@@ -94,10 +94,15 @@ def tenant_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenan
 
 
 def tenant_set_status(*, tenant: Tenant, status: str, reason: str) -> Tenant:
-    """Suspend, reopen or close an organisation; every door hears of it within seconds. Inside the tenant's scope."""
+    """Suspend, reopen or close an organisation; every door hears of it within seconds. Inside the tenant's scope.
+
+    Conflict for one that was erased.
+    """
     before = tenant.status
     if before == status:
         return tenant
+    if before == Tenant.Status.ERASED:
+        raise Conflict("This organisation was erased: there is nothing left to open.")
     tenant.status = status
     tenant.save(update_fields=["status"])
     verb = {"active": "reopened", "suspended": "suspended", "closed": "closed"}[status]
