@@ -1,7 +1,8 @@
 """Where the nouns announce themselves: routes, listeners, timers, expandable extras.
 
 A noun module is data to the server: importing `billing.stripe_emulator.nouns`
-fills these tables, and nothing else needs to know the list.
+fills these tables, and nothing else needs to know the list. The world reads them,
+so what is called with a world names no type for it here.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from billing.stripe_emulator.contract.routes import Route
 from billing.stripe_emulator.contract.routes import routes as contract_routes
+from billing.stripe_emulator.store import Obj
 
-if TYPE_CHECKING:
-    from billing.stripe_emulator.store import Obj
-    from billing.stripe_emulator.world import World
-
-Handler = Callable[..., "Obj"]
+World = Any
+Handler = Callable[..., Obj]
 HANDLERS: dict[tuple[str, str], Handler] = {}
 LISTENERS: dict[str, list[Callable[[World, Obj], None]]] = defaultdict(list)
 TIMERS: dict[str, tuple[Callable[[Obj], int | None], Callable[[World, Obj], None]]] = {}
