@@ -11,12 +11,10 @@ from celery.signals import (
     before_task_publish,
     task_postrun,
     task_prerun,
-    worker_process_shutdown,
     worker_ready,
 )
 from django.conf import settings
 
-from config.env import SettingError
 from kit import metrics
 from kit.logs import request_id
 
@@ -31,11 +29,18 @@ TASK_SECONDS = metrics.Histogram(
 @worker_ready.connect
 @beat_init.connect
 def _answer_scrapes(**_: object) -> None:
+    """A process that was to be watched and cannot be ends: Celery would log an exception and go on unwatched."""
     if settings.METRICS_PORT:
         try:
             metrics.serve(settings.METRICS_PORT)
         except OSError as error:
-            raise SettingError(f"METRICS_PORT={settings.METRICS_PORT} cannot be used: {error.strerror}.") from error
+            log.error(
+                "METRICS_PORT=%d cannot be used: %s. Give each worker and beat of a host a port of its own, or set it "
+                "to 0 to run unwatched.",
+                settings.METRICS_PORT,
+                error.strerror,
+            )
+            raise SystemExit(1) from error
 
 
 @before_task_publish.connect
@@ -59,8 +64,3 @@ def _task_ended(task: Any, state: str | None = None, **_: object) -> None:
     if request_id.get():  # a tick's line every few seconds would say nothing
         log.info("%s %s", task.name, state, extra={"task": task.name, "state": state, "ms": round(seconds * 1000, 1)})
     request_id.set("")
-
-
-@worker_process_shutdown.connect
-def _child_ended(pid: int, **_: object) -> None:
-    metrics.child_ended(pid)

@@ -33,17 +33,60 @@ def test_the_web_process_tells_of_requests_and_of_the_product(client: Client, se
     assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 404
 
 
-def test_processes_of_one_container_add_up(tmp_path: Path) -> None:
-    count = "from kit import metrics; metrics.Counter('things_total', 'Things.').inc()"
-    tell = "from kit import metrics; print(metrics.scrape().decode())"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "shared"),
-    }
-    for code in (count, count, tell):
+COUNT = """
+import os
+from kit import metrics
+things = metrics.Counter("things_total", "Things.")
+things.inc()
+metrics.Gauge("open_things", "Things open.", multiprocess_mode="livesum").set(1)
+"""
+TELL = "from kit import metrics; print(metrics.scrape().decode())"
+
+
+def alone(folder: Path, *codes: str) -> str:
+    """Run each code in a process of its own, one after another, in one container; what the last one says."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    for code in codes:
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "things_total 2.0" in done.stdout
+    return done.stdout
+
+
+def test_processes_of_one_container_add_up(tmp_path: Path) -> None:
+    assert "things_total 2.0" in alone(tmp_path / "shared", COUNT, COUNT, TELL)
+
+
+def test_processes_that_came_and_went_leave_no_more_files_than_one_and_none_of_their_gauges(tmp_path: Path) -> None:
+    alone(tmp_path, COUNT)
+    files = {path.name for path in tmp_path.iterdir()}
+    told = alone(tmp_path, COUNT, COUNT, COUNT, TELL)
+    assert {path.name for path in tmp_path.iterdir()} <= files
+    assert "things_total 4.0" in told and "open_things 1.0" not in told
+
+
+def test_a_forked_child_counts_in_files_of_its_own(tmp_path: Path) -> None:
+    child = "if os.fork() == 0:\n    things.inc()\n    os._exit(0)\n"
+    told = alone(tmp_path, COUNT + child + "os.wait()\nprint(metrics.scrape().decode())")
+    assert "things_total 2.0" in told and "open_things 1.0" in told, "the parent lives, its child does not"
+    assert len(list(tmp_path.glob("counter_*.db"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [["beat"], ["worker", "--pool", "solo", "--queues", "nobody-rings-here"]], ids=str)
+def test_a_process_whose_port_is_taken_says_what_to_do_and_ends(kind: list[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", *kind],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "METRICS_PORT": port},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+    assert done.returncode == 1
+    assert f"METRICS_PORT={port} cannot be used" in done.stdout and "a port of its own" in done.stdout
 
 
 def test_a_task_carries_the_request_that_rang_it_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
