@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from data import schema, selectors, serializers, services
 from data.downloads import finding_rows
-from data.errors import FileTooLarge
 from data.limits import PART_BYTES, room_for
 from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
 from data.receiving import MultipartView, PreparedView
@@ -299,8 +298,7 @@ class UploadPartsView(MultipartView):
         with tenant_scope(caller.tenant_id):
             selectors.upload_get(caller.project_id, kwargs["upload_id"])
         part = self.receive(request, caller, field="data", limit=PART_BYTES, known=frozenset())
-        if not part.size:
-            raise FileTooLarge(f"A part has 1 to {PART_BYTES:,} bytes; this one has 0.", param="data")
+        services.part_check(part.size or 0)
 
     @describe(
         name="uploads_parts_create",

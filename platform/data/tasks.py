@@ -1,15 +1,12 @@
 """Doorbells: check a file, write a version, erase bytes, sweep. Ids only; every one is safe to ring twice."""
 
-import contextlib
 from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
-from django.db.models import Q
 
-from data.errors import FileInUse
 from data.models import DatasetVersion, File, Upload, UploadPart, VersionSource
-from data.services.deletion import deleted_purge, file_erase
+from data.services.deletion import deleted_purge, expired_erase
 from data.services.files import file_process
 from data.services.storage import storage_measure
 from data.services.uploads import upload_close
@@ -60,11 +57,9 @@ def sweep() -> int:
         files = File.ops.filter(status=File.Status.UPLOADED, deleted_at=None, created_at__lt=lost)
         versions = DatasetVersion.ops.filter(state=DatasetVersion.State.BUILDING, created_at__lt=lost)
         uploads = Upload.ops.filter(status=Upload.Status.PENDING, expires_at__lt=now())
-        expired = File.ops.filter(Q(expires_at__lt=now()), deleted_at=None)
         waiting = [("data.file_process", row.tenant_id, row.id) for row in files[:BATCH]]
         waiting += [("data.version_write", row.tenant_id, row.id) for row in versions[:BATCH]]
         over = [(row.tenant_id, row.id) for row in uploads[:BATCH]]
-        dead = [(row.tenant_id, row.id) for row in expired[:BATCH]]
     for task, tenant_id, row_id in waiting:
         with tenant_scope(tenant_id):
             outbox.ring(task, str(tenant_id), str(row_id), queue="ingest")
@@ -73,13 +68,7 @@ def sweep() -> int:
             upload = Upload.objects.select_for_update().filter(pk=row_id, status=Upload.Status.PENDING).first()
             if upload is not None:
                 upload_close(upload=upload, status=Upload.Status.EXPIRED)
-    for tenant_id, row_id in dead:
-        with tenant_scope(tenant_id):
-            file = File.objects.filter(pk=row_id, deleted_at=None).first()
-            if file is not None:
-                with contextlib.suppress(FileInUse):  # a version is being written from it: the next sweep tries again
-                    file_erase(file=file)
-    return len(waiting) + len(over) + len(dead) + storage.incoming_sweep()
+    return len(waiting) + len(over) + expired_erase() + storage.incoming_sweep()
 
 
 @shared_task(name="data.purge")

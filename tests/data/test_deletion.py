@@ -1,9 +1,13 @@
 """What is deleted can be brought back for thirty days, costs nothing meanwhile, and is erased after."""
 
 import datetime as dt
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from billing.services.entitlements import override_set
 from data import kept, selectors
@@ -12,6 +16,7 @@ from data.limits import room_for
 from data.models import Dataset, DatasetVersion, File, Finding
 from data.selectors import stored_bytes
 from data.services import (
+    dataset_create,
     dataset_delete,
     dataset_erase,
     dataset_restore,
@@ -19,11 +24,12 @@ from data.services import (
     file_erase,
     file_restore,
 )
+from data.services.datasets import Source
 from data.services.deletion import deleted_purge
 from data.tasks import erase, sweep
 from kit import storage
 from kit.clock import now
-from kit.errors import NotFound
+from kit.errors import ApiError, BadRequest, NotFound
 from tenants.models import AuditEvent
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
@@ -43,6 +49,39 @@ def aged(row: Any, days: float) -> None:
     """Make a row's deletion some days older."""
     with ops_scope("a test turns the clock"):
         type(row).ops.filter(pk=row.pk).update(deleted_at=now() - dt.timedelta(days=days))
+
+
+class Aside:
+    """Work in the person's scope on another thread, which has to wait for this one's transaction."""
+
+    def __init__(self, work: Callable[[], object], person: Person) -> None:
+        self.work, self.person = work, person
+        self.ended: object = None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        try:
+            with tenant_scope(self.person.tenant.id):
+                self.ended = self.work()
+        except ApiError as error:
+            self.ended = error
+        finally:
+            connections.close_all()
+
+    def start_and_wait_for_the_lock(self) -> None:
+        self.thread.start()
+        deadline = time.monotonic() + 20
+        with connections["ops"].cursor() as cursor:
+            while True:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[0]:
+                    return
+                assert self.thread.is_alive() and time.monotonic() < deadline, "it waited for nothing"
+                time.sleep(0.02)
+
+    def outcome(self) -> object:
+        self.thread.join(20)
+        return self.ended
 
 
 def actions(person: Person) -> list[str]:
@@ -160,6 +199,28 @@ def test_a_file_being_read_for_a_version_is_neither_deleted_nor_erased(cast: Cas
         for take in (file_delete, file_erase):
             with pytest.raises(FileInUse):
                 take(file=file)
+
+
+def test_erasing_a_file_and_making_a_version_of_it_take_turns_whoever_comes_first(cast: Cast) -> None:
+    ada = cast.owner
+    first, second = checked_file(ada), checked_file(ada)
+
+    def make(file: File) -> object:
+        return dataset_create(project_id=ada.project.id, name="made", sources=[Source(file)])
+
+    erasing = Aside(lambda: file_erase(file=first), ada)
+    with tenant_scope(ada.tenant.id):
+        make(first)
+        erasing.start_and_wait_for_the_lock()
+    assert isinstance(erasing.outcome(), FileInUse)
+    making = Aside(lambda: make(second), ada)
+    with tenant_scope(ada.tenant.id):
+        file_erase(file=second)
+        making.start_and_wait_for_the_lock()
+    refused = making.outcome()
+    assert isinstance(refused, BadRequest) and "was deleted meanwhile" in refused.message
+    assert erased(ada, second.storage_key), "nothing holds its bytes"
+    assert not erased(ada, first.storage_key)
 
 
 def test_a_file_past_its_own_expiry_is_erased_without_a_way_back(cast: Cast) -> None:

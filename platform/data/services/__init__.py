@@ -19,6 +19,7 @@ from data.services.files import (
     file_store,
 )
 from data.services.uploads import (
+    part_check,
     upload_assemble,
     upload_cancel,
     upload_complete,
@@ -43,6 +44,7 @@ __all__ = [
     "file_process",
     "file_restore",
     "file_store",
+    "part_check",
     "upload_assemble",
     "upload_cancel",
     "upload_complete",

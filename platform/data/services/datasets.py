@@ -232,6 +232,7 @@ def _version(
     twin = DatasetVersion.objects.filter(dataset=dataset, spec_sha256=digest).first()
     if twin is not None and twin.state != DatasetVersion.State.FAILED:
         return twin
+    _hold(sources)
     if twin is not None:
         DatasetVersion.objects.filter(pk=twin.pk).update(state=DatasetVersion.State.BUILDING, error=None, attempts=0)
         twin.refresh_from_db()
@@ -252,6 +253,16 @@ def _version(
     audit.record(action="dataset.version_created", target=version, after={"number": version.number})
     _ring(version)
     return version
+
+
+def _hold(sources: Sequence[Source]) -> None:
+    """Nobody deletes the files until the version is there to see: whoever does takes the same locks. BadRequest for one
+    that is gone already."""
+    wanted = File.objects.filter(pk__in=[source.file.pk for source in sources], deleted_at=None)
+    held = set(wanted.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+    gone = [source.file.filename for source in sources if source.file.pk not in held]
+    if gone:
+        raise BadRequest(f"The file “{gone[0]}” was deleted meanwhile. Bring it back, or choose another.", param="file")
 
 
 def _ring(version: DatasetVersion) -> None:

@@ -6,6 +6,7 @@ exceeds the storage of its plan; then the longest deleted goes first. A file wit
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from django.db.models import Q, QuerySet, Sum
@@ -21,6 +22,7 @@ from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 from tenants.services.organisations import tenant_turn
 
 BATCH = 200
+Row = TypeVar("Row", File, Dataset)
 
 _holders: list[Callable[[Sequence[UUID]], bool]] = []
 
@@ -102,22 +104,33 @@ def dataset_erase(*, dataset: Dataset) -> None:
 
 def deleted_purge() -> int:
     """Erase what was deleted thirty days ago, and what was deleted and has reached its own expiry; how many."""
-    over = Q(deleted_at__lte=restorable_since()) | Q(deleted_at__isnull=False, expires_at__lt=now())
-    with ops_scope("find what was deleted long ago"):
-        files = list(File.ops.filter(over, erased_at=None).values_list("tenant_id", "pk")[:BATCH])
-        datasets = Dataset.ops.filter(deleted_at__lte=restorable_since(), erased_at=None)
-        sets = list(datasets.values_list("tenant_id", "pk")[:BATCH])
+    long_ago = Q(deleted_at__lte=restorable_since())
+    expired = Q(deleted_at__isnull=False, expires_at__lt=now())
+    return _erase_all(File, long_ago | expired, _try_file) + _erase_all(Dataset, long_ago, _try_dataset)
+
+
+def expired_erase() -> int:
+    """Erase files that nobody deleted and that have reached their own expiry; how many."""
+    return _erase_all(File, Q(deleted_at=None, expires_at__lt=now()), _try_file)
+
+
+def _erase_all(model: type[Row], wanted: Q, try_one: Callable[[Row], bool]) -> int:
+    """A batch of every tenant's; each is looked at again in its own scope, since it may have been brought back."""
+    wanted &= Q(erased_at=None)
+    with ops_scope("find what is to be erased"):
+        found = list(model.ops.filter(wanted).values_list("tenant_id", "pk")[:BATCH])
     done = 0
-    for tenant_id, file_id in files:
+    for tenant_id, pk in found:
         with tenant_scope(tenant_id):
-            done += _try_file(File.objects.get(pk=file_id))
-    for tenant_id, dataset_id in sets:
-        with tenant_scope(tenant_id):
-            done += _try_dataset(Dataset.objects.get(pk=dataset_id))
+            row = model.objects.filter(wanted, pk=pk).first()
+            done += row is not None and try_one(row)
     return done
 
 
 def _check_unread(file: File) -> None:
+    """FileInUse while a version is made from it. The lock lets deleting and making take turns: a version that is not
+    committed yet is waited for, and one that comes later finds the file gone."""
+    File.objects.select_for_update(no_key=True).get(pk=file.pk)
     if DatasetVersion.objects.filter(sources__file=file, state=DatasetVersion.State.BUILDING).exists():
         raise FileInUse("A dataset version is being written from this file. Try again in a minute.")
 

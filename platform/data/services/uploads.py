@@ -50,12 +50,17 @@ def upload_create(
     return upload
 
 
+def part_check(size: int) -> None:
+    """FileTooLarge for a size in bytes that no part may have."""
+    if not 1 <= size <= PART_BYTES:
+        raise FileTooLarge(f"A part has 1 to {PART_BYTES:,} bytes; this one has {size:,}.", param="data")
+
+
 def upload_part_create(*, upload: Upload, stored: Stored) -> UploadPart:
     """Keep one part. The sum of all parts may not pass what was announced."""
     locked = _open(upload)
     have = UploadPart.objects.filter(upload=locked).aggregate(total=Sum("bytes"))["total"] or 0
-    if stored.bytes == 0 or stored.bytes > PART_BYTES:
-        raise FileTooLarge(f"A part has 1 to {PART_BYTES:,} bytes; this one has {stored.bytes:,}.", param="data")
+    part_check(stored.bytes)
     if have + stored.bytes > 2 * locked.bytes:
         raise UploadMismatch(
             f"The parts already hold more than twice the {locked.bytes:,} bytes announced. Cancel and start again.",
