@@ -20,7 +20,9 @@ from billing.services.effects import limits_changed
 from billing.services.locks import money_lock
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
+from kit.ids import made_at
 from tenants import audit
+from tenants.models import AuditEvent
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 
@@ -61,8 +63,17 @@ def _note_allowance(row: TenantEntitlement | None, derived: Entitlement) -> None
     if was == became:
         return
     if row is not None and was is not None and not AllowanceChange.objects.exists():  # older than this record
-        _allowance_from(row.derived_at, *was)
+        _allowance_from(_in_force_since(row), *was)
     _allowance_from(now(), *became)
+
+
+def _in_force_since(row: TenantEntitlement) -> dt.datetime:
+    """Since when a plan older than the record of allowances counts. Any changed limit moves `derived_at`: not that."""
+    for event in AuditEvent.objects.filter(action="plan.changed").order_by("-at"):
+        before, after = event.before or {}, event.after or {}
+        if any(before.get(name) != after.get(name) for name in ("plan", "plan_version")):
+            return event.at
+    return made_at(row.pk)
 
 
 def _allowance_from(since: dt.datetime, plan: str, version: int, nano: int) -> None:

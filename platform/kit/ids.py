@@ -5,6 +5,7 @@ so that ids sort by creation time as text too.
 """
 
 import contextlib
+import datetime as dt
 import os
 import time
 import uuid
@@ -25,6 +26,11 @@ def new_id() -> uuid.UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)
+
+
+def made_at(value: uuid.UUID) -> dt.datetime:
+    """When an id was made, to the millisecond."""
+    return dt.datetime.fromtimestamp((value.int >> 80) / 1000, dt.UTC)
 
 
 def encode(value: uuid.UUID) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from billing.services.entitlements import entitlement_refresh, override_revoke, 
 from billing.services.invoicing import invoice_lines_push
 from billing.services.ledger import period_close, periods_close_all
 from kit.clock import now
+from kit.ids import new_id
 from kit.money import NANO
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.money import entitle
@@ -27,6 +30,11 @@ SEPTEMBER = dt.date(2026, 9, 1)
 START, END = bounds(OCTOBER)
 FREE = plan_book().free.allowance_nano
 moments = st.datetimes(dt.datetime(2026, 8, 1), dt.datetime(2026, 12, 1), timezones=st.just(dt.UTC))
+
+
+def id_of(moment: dt.datetime) -> uuid.UUID:
+    """An id that was made at a moment."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80 | new_id().int & (1 << 80) - 1)
 
 
 def test_half_a_month_of_a_plan_includes_half_of_what_it_includes() -> None:
@@ -75,11 +83,28 @@ def test_what_was_included_before_there_was_a_record_is_kept_with_the_first_chan
     tenant_id = cast.owner.tenant.id
     entitle(tenant_id, spend_nano=NANO, allowance_nano=20 * NANO)
     with tenant_scope(tenant_id):
-        TenantEntitlement.objects.update(derived_at=START)
+        TenantEntitlement.objects.update(id=id_of(START), derived_at=START + (END - START) / 2)
         assert allowance_nano(OCTOBER) == 20 * NANO
         entitlement_refresh()
         assert [row.allowance_nano for row in AllowanceChange.objects.order_by("since")] == [20 * NANO, FREE]
-        assert allowance_nano(OCTOBER) == 20 * NANO
+        assert allowance_nano(OCTOBER) == 20 * NANO, "a limit that changed in its middle changed nothing of it"
+
+
+def test_a_plan_taken_before_there_was_a_record_counts_from_its_change_and_not_from_a_late_payment(cast: Cast) -> None:
+    tenant_id, third = cast.owner.tenant.id, (END - START) / 3
+    entitle(tenant_id, spend_nano=NANO, allowance_nano=20 * NANO)
+    bought, late = {"plan": "developer", "standing": "good"}, {"plan": "developer", "standing": "grace"}
+    with tenant_scope(tenant_id):
+        row = TenantEntitlement.objects.get()
+        TenantEntitlement.objects.update(id=id_of(START - dt.timedelta(days=90)))
+        for at, before, after in ((START + third, {"plan": "free"}, bought), (START + 2 * third, bought, late)):
+            AuditEvent.objects.create(
+                at=at, actor_kind="system", action="plan.changed", target_kind="x", before=before, after=after
+            )
+        entitlement_refresh()
+        first = AllowanceChange.objects.order_by("since").first()
+        assert first is not None and (first.since, first.allowance_nano) == (START + third, 20 * NANO)
+        assert row.derived_at > START + third
 
 
 def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(cast: Cast) -> None:
