@@ -35,9 +35,9 @@ execFileSync(
   { cwd: here, stdio: ["ignore", "ignore", "inherit"] },
 );
 
-// 4. Two scripts; neither imports the other.
+// 4. Three scripts; none imports another.
 await build({
-  entryPoints: [join(here, "src", "app.js"), join(here, "src", "chart.js")],
+  entryPoints: [join(here, "src", "early.js"), join(here, "src", "app.js"), join(here, "src", "chart.js")],
   outdir: dist,
   bundle: true,
   minify: true,

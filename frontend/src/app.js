@@ -11,4 +11,4 @@ import "./js/palette.js";
 import "./js/keys.js";
 import "./js/menus.js";
 
-document.documentElement.dataset.js = "";
+document.documentElement.dataset.js = "ready"; // early.js looks for it

@@ -26,6 +26,9 @@ AUDIT = """async (runOnly) => {
   const where = (nodes) => nodes.slice(0, 3).map(n => n.target.join(" ")).join(" | ");
   return result.violations.map(v => `${v.id}: ${v.help} → ${where(v.nodes)}`);
 }"""
+SHIFTS = """window.moved = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((entry) => { moved += entry.value; }))
+  .observe({type: "layout-shift", buffered: true});"""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,23 @@ def test_a_message_stands_above_the_title_on_a_narrow_page_and_floats_on_a_wide_
             page.click("[data-dismiss]")
             assert page.locator(".toasts").count() == 0
         context.close()
+
+
+def test_nothing_moves_while_a_page_arrives(site: str, chromium: Any, owner: Any) -> None:
+    """The look's budget for layout shift is 0.02; script that arrives late must not show or hide anything."""
+    problems = []
+    for width in (390, 1440):
+        context = chromium.new_context(viewport={"width": width, "height": 900})
+        context.add_init_script(SHIFTS)
+        signed_in(context, site, owner)
+        for path in paths(owner):
+            page = visit(context, site + path).page
+            page.wait_for_timeout(100)
+            if (moved := page.evaluate("moved")) > 0.02:
+                problems.append(f"{path} at {width}: {moved:.3f}")
+            page.close()
+        context.close()
+    assert not problems, "\n".join(problems)
 
 
 def test_the_theme_is_remembered_and_written_by_the_server(site: str, chromium: Any) -> None:

@@ -73,6 +73,15 @@ def test_a_template_keeps_the_policy(path: Path) -> None:
     assert not re.search(r"(?:src|href)=[\"']https?://[^\"']*\.(?:js|css|woff2?|png|svg|jpg)", text), "assets are ours"
 
 
+@pytest.mark.parametrize("path", OWN, ids=lambda p: str(p.relative_to(ROOT / "templates")))
+def test_a_page_loads_htmx_when_it_uses_it_and_only_then(path: Path) -> None:
+    text = path.read_text()
+    if not text.startswith("{% extends") or path.name == "job_new.html":  # its fields bring theirs from the form
+        return
+    uses = bool(re.search(r"\shx-[a-z]+=|<c-poll", text))
+    assert uses == ("{% htmx_script %}" in text)
+
+
 def test_every_icon_named_in_a_template_is_in_the_sprite() -> None:
     sprite = set(re.findall(r'<symbol id="([\w-]+)"', (ROOT / "static/dist/icons.svg").read_text()))
     wanted = set()
