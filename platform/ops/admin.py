@@ -89,7 +89,7 @@ class TenantTable(DeedTable):
         Deed(
             name="override",
             title=_("Override quota"),
-            text=_("The newest override of a limit counts. It can be taken back under Entitlement overrides."),
+            text=_("The newest override of a limit counts. It can be taken back under Overrides."),
             icon="tune",
             form=OverrideForm,
             options=lambda row: {"present": entitlement_for(row.pk).limits},
@@ -171,7 +171,7 @@ class ActorKind(admin.SimpleListFilter):
 class OverrideTable(DeedTable):
     """Entitlement overrides."""
 
-    list_display = ("tenant", "reason", "created_by", "valid_from", "valid_until", "revoked_at")
+    list_display = ("__str__", "tenant", "reason", "created_by", "valid_from", "valid_until", "revoked_at")
     search_fields = ("reason", "created_by", "tenant__slug")
     ordering = ("-created_at",)
     list_select_related = ("tenant",)
@@ -272,8 +272,9 @@ def _still_waits(event: StripeEvent) -> str:
     """What to say of an event that a replay did not settle."""
     if event.state not in (StripeEvent.State.FAILED, StripeEvent.State.PARKED):
         return ""
-    facts = {"state": event.get_state_display(), "error": event.error or _("its customer is not known here")}
-    return _("Worked on again, and it still waits. %(state)s: %(error)s") % facts
+    error = str(event.error or _("its customer is not known here")).rstrip(".")
+    facts = {"state": event.get_state_display(), "error": error}
+    return _("Worked on again, and it still waits. %(state)s: %(error)s.") % facts
 
 
 class StripeEventTable(DeedTable):
