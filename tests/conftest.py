@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
 from django.apps import apps
@@ -34,6 +35,10 @@ __all__ = ["chromium", "site"]
 
 ROOT = Path(__file__).resolve().parents[1]
 read_in_a_process = reader.run
+hypothesis.settings.register_profile(
+    "tunesmith", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("tunesmith")
 gc.disable()  # while everything is imported: nothing of that can go, and the collector would read it again and again
 
 

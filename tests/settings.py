@@ -6,6 +6,9 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[1]
 # Set, not defaulted: workers of a parallel run inherit the environment of the process that started them.
 os.environ["TUNESMITH_HOME"] = str(_ROOT / ".tunesmith" / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: trainings side by side with a thread for every core wait for each other at each step.
+    os.environ.setdefault("TRAINING_THREADS", "1")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: E402, F403
