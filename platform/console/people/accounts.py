@@ -5,9 +5,12 @@ from typing import Any, ClassVar
 from allauth.account import forms as account_forms
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
+from django.conf import settings
+from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -110,13 +113,30 @@ class ReauthenticateForm(_OurWords, account_forms.ReauthenticateForm):
     """Confirm it is you, by password."""
 
 
-class AuthenticateForm(_Code, mfa_forms.AuthenticateForm):
+class _EachCodeOnce:
+    """A code of the authenticator app opens one door, for as long as it is good: allauth forgets it after one step."""
+
+    user: Any
+    authenticator: Authenticator
+
+    def clean_code(self) -> str:
+        """The code, unless it opened a door before."""
+        code = str(super().clean_code())  # type: ignore[misc]
+        good_for = settings.MFA_TOTP_PERIOD * (2 * settings.MFA_TOTP_TOLERANCE + 1)
+        if self.authenticator.type == Authenticator.Type.TOTP and not cache.add(
+            f"totp-used:{self.user.pk}:{code}", 1, good_for
+        ):
+            raise forms.ValidationError(AccountAdapter.error_messages["incorrect_code"], code="incorrect_code")
+        return code
+
+
+class AuthenticateForm(_EachCodeOnce, _Code, mfa_forms.AuthenticateForm):
     """Second step of signing in."""
 
     hints: ClassVar[dict[str, Any]] = {"code": _("From your authenticator app, or one of your recovery codes.")}
 
 
-class MfaReauthenticateForm(_Code, mfa_forms.ReauthenticateForm):
+class MfaReauthenticateForm(_EachCodeOnce, _Code, mfa_forms.ReauthenticateForm):
     """Confirm it is you, by code."""
 
     hints: ClassVar[dict[str, Any]] = {"code": _("From your authenticator app, or one of your recovery codes.")}

@@ -2,14 +2,16 @@
 
 import datetime as dt
 import re
+import time
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from allauth.usersessions.models import UserSession
 from django.core import mail
+from django.core.cache import cache
 from django.test import Client
 from django.urls import get_resolver
 
@@ -27,9 +29,9 @@ def link_in(message: Any) -> str:
     return re.sub(r"^https?://[^/]+", "", links[0])
 
 
-def code_of(secret: str) -> str:
-    """What the authenticator app shows now."""
-    return str(format_hotp_value(hotp_value(secret, next(yield_hotp_counters_from_time()))))
+def code_of(secret: str, steps_ago: int = 0) -> str:
+    """What the authenticator app shows now, or showed some half minutes ago."""
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30 - steps_ago)))
 
 
 def confirm_password(browser: Client) -> None:
@@ -95,6 +97,23 @@ def test_an_authenticator_app_is_turned_on_and_asked_for_at_sign_in(cast: Cast) 
     assert "Second step" in fresh.get("/account/2fa/authenticate/").content.decode()
     answer = fresh.post("/account/2fa/authenticate/", {"code": codes[0]}, follow=True)
     assert answer.redirect_chain[-1][0].startswith(cast.owner.home)
+
+
+def test_a_code_may_come_one_step_late_opens_one_door_and_is_refused_when_older(cast: Cast) -> None:
+    secret = generate_totp_secret()
+    TOTP.activate(cast.owner.user, secret)
+
+    def opens(code: str) -> bool:
+        browser = Client()
+        browser.post("/account/login/", {"login": cast.owner.user.email, "password": PASSWORD})
+        return bool(browser.post("/account/2fa/authenticate/", {"code": code}).status_code == 302)
+
+    time.sleep(max(0.0, time.time() % 30 - 27))  # not across the end of a step
+    late = code_of(secret, steps_ago=1)
+    assert not opens(code_of(secret, steps_ago=3))
+    assert opens(late)
+    cache.delete(TOTP(cast.owner.user.authenticator_set.get())._get_used_cache_key(late))  # what a step of time does
+    assert not opens(late)
 
 
 def test_other_sessions_are_signed_out(cast: Cast) -> None:
