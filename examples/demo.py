@@ -1,9 +1,11 @@
 """The whole main job through the public doors: sign up, subscribe, upload, train, deploy, call, meter, bill.
 
-Run by `make demo`; by hand: `python examples/demo.py http://localhost:8000` against a running development server.
+Run by `make demo`; by hand: `python examples/demo.py http://localhost:8000 [FILE.csv]` against a running development
+server.
 Pages are clicked as a user would; the API is called with the official `openai` client, Stripe with `stripe`.
 """
 
+import argparse
 import itertools
 import os
 import re
@@ -28,14 +30,14 @@ QUESTIONS = (
     "I was charged twice this month, please fix it",
     "please cancel my subscription before it renews",
 )
-WAIT_SECONDS = 600
+WAIT_SECONDS = 1800  # a training on two slow cores takes minutes; anything else seconds
 
 
 class Demo:
     """The journey's state: who we are and what we have made so far."""
 
-    def __init__(self, base_url: str) -> None:
-        self.base_url = base_url
+    def __init__(self, base_url: str, data: Path = DATA) -> None:
+        self.base_url, self.data = base_url, data
         self.browser = Browser(base_url)
         self.email = f"ada-{secrets.token_hex(3)}@example.com"
         self.org = self.project = self.key = self.file = self.job = self.model = ""
@@ -88,7 +90,7 @@ class Demo:
 
     def upload(self) -> str:
         """The file, as the official client sends it."""
-        created = self.client.files.create(file=DATA, purpose="fine-tune")
+        created = self.client.files.create(file=self.data, purpose="fine-tune")
         self.file = created.id
         done = self.client.files.wait_for_processing(created.id, poll_interval=0.5, max_wait_seconds=WAIT_SECONDS)
         return f"{done.id}, {done.bytes:,} bytes, {done.status}"
@@ -256,12 +258,16 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Run every step; 0 when all worked."""
-    demo = Demo(sys.argv[1].rstrip("/") if len(sys.argv) > 1 else "http://localhost:8000")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base_url", nargs="?", default="http://localhost:8000")
+    parser.add_argument("data", nargs="?", type=Path, default=DATA, help="a CSV file with text and label")
+    options = parser.parse_args()
+    demo = Demo(options.base_url.rstrip("/"), options.data)
     steps: list[tuple[str, Callable[[], str]]] = [
         ("Sign up", demo.sign_up),
         ("Subscribe with a test card", demo.subscribe),
         ("Make an API key", demo.make_key),
-        (f"Upload {DATA.name}", demo.upload),
+        (f"Upload {demo.data.name}", demo.upload),
         ("Findings", demo.findings),
         ("Estimate", demo.estimate),
         ("Train", demo.train),

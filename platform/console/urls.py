@@ -63,6 +63,7 @@ urlpatterns = [
     path("docs/", docs.chapter, name="docs"),
     path("docs/api/", docs.api, name="docs_api"),
     path("docs/api/<slug:group>", docs.api, name="docs_api_group"),
+    path("docs/support_intents.csv", docs.example, name="docs_example"),
     path("docs/<slug:slug>", docs.chapter, name="docs_chapter"),
     path("styleguide", public.styleguide, name="styleguide"),
     path("theme", public.theme, name="theme"),

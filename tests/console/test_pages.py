@@ -1,8 +1,10 @@
 """The console's pages through their own doors: forms, what they refuse and how, search, downloads."""
 
+import csv
 import io
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -277,6 +279,15 @@ def test_every_chapter_opens(client: Any) -> None:
 
     for slug in CHAPTERS:
         assert client.get(f"/docs/{slug}").status_code == 200
+
+
+def test_the_quick_start_links_its_data_and_says_how_much_it_is(client: Any) -> None:
+    answer = client.get("/docs/support_intents.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
+    labels = Counter(row["label"] for row in rows)
+    page = client.get("/docs/").content.decode()
+    assert "/docs/support_intents.csv" in page and f"{len(rows):,} support tickets" in page
+    assert f"{sum(count >= 10 for count in labels.values())} intents" in page
 
 
 def test_the_calculator_rates_like_the_bill(client: Any) -> None:

@@ -66,6 +66,7 @@ POLICIES: dict[str, Policy] = {
     "docs/": PUBLIC,
     "docs/api/": PUBLIC,
     "docs/api/<slug:group>": TOLD_APART,
+    "docs/support_intents.csv": PUBLIC,
     "docs/<slug:slug>": TOLD_APART,
     "styleguide": TOLD_APART,  # development only
     "theme": Policy("public", success={"GET": 405}),

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from console import docs, reference
+from console.views.files import SAMPLE
+from kit.streams import attachment
 
 
 def _tree(here: str) -> dict[str, Any]:
@@ -30,3 +32,11 @@ def api(request: HttpRequest, group: str = "") -> HttpResponse:
     if group and chosen is None:
         raise Http404
     return render(request, "docs/api.html", {"group": chosen, **_tree(f"api/{group}" if group else "api")})
+
+
+@require_safe
+def example(request: HttpRequest) -> StreamingHttpResponse:
+    """The data the quick start uploads."""
+    if not SAMPLE.exists():
+        raise Http404
+    return attachment(request, iter([SAMPLE.read_bytes()]), filename=SAMPLE.name, content_type="text/csv")
