@@ -14,7 +14,7 @@ class late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        """What the module calls `attribute`. Python's own names are not looked for: pytest asks everything for them."""
-        if attribute.startswith("__"):
+        """What the module calls `attribute`. None that begins with _: pytest asks everything for some."""
+        if attribute.startswith("_"):
             raise AttributeError(attribute)
         return getattr(importlib.import_module(self._name), attribute)

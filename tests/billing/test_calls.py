@@ -80,6 +80,7 @@ def test_tenant_and_project_limits_both_hold(store: QuotaStore, cast: Cast) -> N
     run(ada, store, tokens=40, used=40)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=12,
     deadline=None,

@@ -137,6 +137,7 @@ def test_unspent_money_comes_back_for_others(store: QuotaStore, cast: Cast) -> N
     assert promised(tenant_id) == 1_000
 
 
+@pytest.mark.slow
 def test_keepers_at_work_at_the_same_time_never_promise_more_than_the_cap(
     server: QuotaServer, store: QuotaStore, cast: Cast
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_keys_own_budget_is_leased_beside_the_tenants(store: QuotaStore, cast:
     assert denied.limit is not None and denied.limit.scope == "key"
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(

@@ -65,6 +65,7 @@ def gate_settings(server: QuotaServer, tmp_path: Path) -> object:
         yield
 
 
+@pytest.mark.slow
 def test_the_first_call_of_a_new_tenant_finds_a_lease_and_the_cap_holds_to_the_nano(
     gate_settings: object, server: QuotaServer, cast: Cast
 ) -> None:

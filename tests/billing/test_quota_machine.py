@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -184,6 +185,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.store.close()
 
 
+@pytest.mark.slow
 def test_no_order_of_events_admits_too_much_or_leaks() -> None:
     with quota_server() as server:
         QuotaMachine.server = server

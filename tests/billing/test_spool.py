@@ -191,6 +191,7 @@ WRITER = """
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)]
     process = subprocess.Popen(

@@ -70,6 +70,7 @@ def test_rounding_never_charges_more_and_loses_less_than_a_nano_an_hour(sizes: l
     assert exact - len(sizes) * GB <= sum(rated) * GB <= exact
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

@@ -250,6 +250,7 @@ def test_an_object_store_gets_parts_and_shows_nothing_before_the_end(bucket: Any
     assert bucket.objects["/b/t/x/files/small"] == b"onetwo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["too large", "left", "full"])
 def test_an_object_store_keeps_nothing_of_what_was_not_finished(bucket: Any, why: str) -> None:
     def pieces() -> Iterator[bytes]:

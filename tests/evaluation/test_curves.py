@@ -20,6 +20,7 @@ def _scored(n: int, classes: int, *, seed: int, sharp: float = 1.5) -> Scored:
     return Scored(truth, powers / powers.sum(axis=1, keepdims=True))
 
 
+@pytest.mark.slow  # loads scikit-learn
 @pytest.mark.parametrize("digits", [1, 2, 9])
 def test_the_curve_and_its_area_are_scikit_learns_ties_included(digits: int) -> None:
     rng = np.random.default_rng(digits)

@@ -20,6 +20,7 @@ def labelled(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     return np.array(draw(column)), np.array(draw(column)), classes
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(labelled())
 def test_accuracy_f1_and_confusion_equal_the_reference(case: tuple[np.ndarray, np.ndarray, int]) -> None:
@@ -40,6 +41,7 @@ def test_accuracy_f1_and_confusion_equal_the_reference(case: tuple[np.ndarray, n
     assert metrics.micro_f1(truth, predicted) == pytest.approx(micro)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(labelled(), st.integers(0, 10_000))
 def test_log_loss_and_brier_equal_the_reference(case: tuple[np.ndarray, np.ndarray, int], seed: int) -> None:

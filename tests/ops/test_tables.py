@@ -99,6 +99,7 @@ def test_no_query_string_is_a_fault_of_ours(ada: Person, cast: Cast, query: str)
         assert answer.status_code < 500, (model, query, answer.content[:300])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["0", "%00", "not-a-uuid", "99999999999999999999999", "..", "_3C", "a/b", "🙂"])
 def test_no_address_of_a_row_is_a_fault_of_ours(ada: Person, name: str) -> None:
     for model in KINDS:

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import clinc150
+from tests.late import late
+
+device, torch = late("training.lab.device"), late("torch")
 
 
 @pytest.fixture
@@ -24,6 +27,8 @@ def test_the_published_split_is_read_whole(source: Path) -> None:
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_full_tuning_reaches_the_published_figure_minus_one_and_a_half_points(source: Path, tmp_path: Path) -> None:
+    if not device.has_bf16(torch.device("cpu")):
+        pytest.skip("without bf16 this takes a quarter of an hour: python benchmarks/clinc150.py --epochs 2")
     data = clinc150.write_parquet(source, tmp_path / "clinc150.parquet")
     report = clinc150.train(data, tmp_path / "out", epochs=2, patience=0)
     accuracy = report["test"]["accuracy"]

@@ -132,6 +132,7 @@ def test_the_tenant_with_fewest_running_jobs_goes_first_then_the_oldest(cast: Ca
     assert order == [first.pk, other.pk, second.pk, third.pk]
 
 
+@pytest.mark.slow
 def test_the_plans_parallel_jobs_are_never_exceeded_by_claims_at_once() -> None:
     people = [make_person(f"burst{number}") for number in range(2)]
     for person in people:

@@ -123,6 +123,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_that_is_sent_breaks_it(api: Api, seed: int) -> None:
     fuzzer = Fuzzer(api, seed)

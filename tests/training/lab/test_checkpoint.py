@@ -9,6 +9,8 @@ from training.lab.errors import BadData
 
 torch, checkpoint = late("torch"), late("training.lab.checkpoint")
 
+pytestmark = pytest.mark.slow  # loads torch
+
 
 def _write(root: Path, step: int, spec: str = "s") -> Path:
     tensors = {"weights": {"w": torch.full((3,), float(step))}, "random": {"cpu": torch.get_rng_state()}}

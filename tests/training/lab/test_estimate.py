@@ -44,6 +44,7 @@ def test_prices_are_whole_and_rounded_up() -> None:
     assert low == high == 412_500_001
 
 
+@pytest.mark.slow
 def test_the_measured_tokens_are_those_the_run_trains_on(
     settings_for: Callable[..., dict[str, Any]], topics: Path, tiny_base: Path
 ) -> None:

@@ -13,6 +13,8 @@ from training.lab.shape import read_shape
 torch = late("torch")
 lora, models = late("training.lab.lora"), late("training.lab.model")
 
+pytestmark = pytest.mark.slow  # loads torch
+
 
 @pytest.fixture
 def encoder(tiny_base: Path) -> models.Encoder:

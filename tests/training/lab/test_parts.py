@@ -17,6 +17,8 @@ torch = late("torch")
 baseline, calibration = late("training.lab.baseline"), late("training.lab.calibration")
 loop, optimise = late("training.lab.loop"), late("training.lab.optimise")
 
+pytestmark = pytest.mark.slow  # loads torch
+
 
 def _optimiser(schedule: str = "linear", steps: int = 100) -> Any:
     layer = torch.nn.Linear(2, 2)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.late import late
-from tests.training.lab.runs import ROOT, Outcome, artefact_tensors
+from tests.training.lab.runs import ROOT, Outcome, artefact_tensors, train_here
 
 torch = late("torch")
 
@@ -95,10 +95,10 @@ def _until_steps(process: "subprocess.Popen[str]", steps: int) -> list[dict[str,
 
 
 def test_sigterm_ends_within_seconds_with_a_checkpoint_and_status_75_and_resuming_is_exact(
-    settings_for: Settings, start_lab: Start, run_lab: Run, tmp_path: Path
+    settings_for: Settings, start_lab: Start, tmp_path: Path
 ) -> None:
     whole = settings_for(output=str(tmp_path / "whole"), epochs=30, patience=0)
-    assert run_lab(whole).code == 0
+    train_here(whole)
     cut = settings_for(output=str(tmp_path / "cut"), epochs=30, patience=0)
     process = start_lab(cut)
     _until_steps(process, 20)
@@ -110,7 +110,7 @@ def test_sigterm_ends_within_seconds_with_a_checkpoint_and_status_75_and_resumin
     last = json.loads(out.splitlines()[-1])
     assert last["event"] == "checkpoint" and len(last["manifest_sha256"]) == 64
     second = cut | {"resume": last["path"], "output": str(tmp_path / "second")}
-    assert run_lab(second).code == 0
+    train_here(second)
     expected, got = artefact_tensors(whole), artefact_tensors(second)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -119,7 +119,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_to_the_same_weights(
     settings_for: Settings, start_lab: Start, run_lab: Run, tmp_path: Path
 ) -> None:
     whole = settings_for(output=str(tmp_path / "whole"), epochs=6, patience=0)
-    assert run_lab(whole).code == 0
+    train_here(whole)
     cut = settings_for(output=str(tmp_path / "cut"), epochs=6, patience=0, checkpoint_seconds=0.05)
     process = start_lab(cut)
     _until_steps(process, 20)
