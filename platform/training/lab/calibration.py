@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-LOWEST, HIGHEST = 0.2, 5.0  # a handful of validation rows, all right, would otherwise ask for certainty
+LOWEST, HIGHEST = 0.2, 5.0
+TINY = 1e-300  # log of it is finite
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -29,14 +30,22 @@ def log_loss(logits: NDArray[np.floating], targets: NDArray[np.int64], temperatu
 
 
 def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
-    """The temperature with the lowest log-loss on rows whose target is known (-1 is skipped); 1.0 without rows."""
+    """The temperature with the lowest log-loss on rows whose target is known (-1 is skipped); 1.0 without rows.
+
+    A handful of rows that are all right would ask for certainty. So the target is not 1 but what n right ones in n
+    let one expect of the next, (n + 1) / (n + 2), as in Platt 1999, part 2.2; the other labels share the rest.
+    """
     known = targets >= 0
     if not known.any():
         return 1.0
-    found = minimize_scalar(
-        lambda log_t: log_loss(logits[known], targets[known], float(np.exp(log_t))),
-        bounds=(np.log(LOWEST), np.log(HIGHEST)),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
+    rows, truth = logits[known].astype(np.float64), targets[known]
+    expected = (len(truth) + 1) / (len(truth) + 2)
+
+    def loss(log_t: float) -> float:
+        logs = np.log(np.maximum(softmax(rows, float(np.exp(log_t))), TINY))
+        right = logs[np.arange(len(truth)), truth]
+        others = (logs.sum(axis=1) - right) / (rows.shape[1] - 1)
+        return float(-np.mean(expected * right + (1 - expected) * others))
+
+    found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))

@@ -79,6 +79,15 @@ def test_the_temperature_stays_sane_without_evidence() -> None:
     assert 0.19 < calibration.fit_temperature(np.array([[9.0, 0.0]]), np.array([0])) < 5.01
 
 
+@pytest.mark.parametrize(("rows", "low", "high"), [(9, 0.85, 0.93), (900, 0.99, 0.9995)])
+def test_a_handful_of_right_answers_makes_nobody_certain(rows: int, low: float, high: float) -> None:
+    truth = np.arange(rows) % 3
+    logits = np.random.default_rng(1).normal(size=(rows, 3))
+    logits[np.arange(rows), truth] += 9.0
+    sure = calibration.softmax(logits, calibration.fit_temperature(logits, truth)).max(axis=1)
+    assert low < sure.mean() < high
+
+
 def test_the_floor_learns_words() -> None:
     texts = ["refund my money", "money back", "reset password", "password lost"] * 5
     floor = baseline.fit_floor(texts, np.array([0, 0, 1, 1] * 5), ["money please", "new password"], seed=1)
