@@ -70,6 +70,12 @@ class Forecast:
         return max(1, math.floor(passes * self.steps_per_epoch))
 
 
+def likely_seconds(estimate: dict[str, Any]) -> float:
+    """The middle of what a job's estimate says; a minute where it says nothing."""
+    seconds = estimate.get("seconds") or {}
+    return (float(seconds.get("low", 60)) + float(seconds.get("high", 60))) / 2
+
+
 def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
     """Count a dataset version against the job's base. `price` is nano-USD per million trained tokens."""
     base = base_by_name(job.base)

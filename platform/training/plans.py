@@ -17,6 +17,7 @@ class Allowance:
     queued_jobs: int
     train_rows: int
     gpu_class: str
+    weight: int
     runtime_seconds: int = LONGEST_RUN
 
 
@@ -24,4 +25,6 @@ def allowance() -> Allowance:
     """The limits of the scope's tenant."""
     found = entitlement_for(current_tenant_id())
     limits = found.limits
-    return Allowance(found.plan, limits.parallel_jobs, limits.queued_jobs, limits.train_rows, limits.gpu_class)
+    return Allowance(
+        found.plan, limits.parallel_jobs, limits.queued_jobs, limits.train_rows, limits.gpu_class, limits.engine_weight
+    )

@@ -1,5 +1,6 @@
 """The ledger of jobs holds by itself: the database refuses what must not happen, whoever writes."""
 
+import datetime as dt
 import threading
 import uuid
 from collections import Counter
@@ -12,12 +13,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
+from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
 from tests.training.making import queued, read, reload
 from training import forecast, states
 from training.errors import Fenced
-from training.models import Checkpoint, Job, JobEvent, Slot
+from training.fairness import HALF_LIFE_SECONDS
+from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
 from training.selectors import queue
 from training.selectors.events import thin
 from training.selectors.queue import _Picture, _play
@@ -26,6 +29,7 @@ from training.services.claiming import claim, slots_keep, worker_is_dead, worker
 from training.services.endings import job_fail, job_reclaim
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
+from training.services.shares import share_charge
 from training.worker import duty
 
 HOST = "test-host"
@@ -124,12 +128,40 @@ def test_a_checkpoint_only_ever_moves_forward(cast: Cast) -> None:
     assert reload(cast.owner, job.public_id).checkpoint_step == 20
 
 
-def test_the_tenant_with_fewest_running_jobs_goes_first_then_the_oldest(cast: Cast) -> None:
+def test_the_tenant_that_has_had_least_goes_first_then_the_oldest_and_positions_say_so(cast: Cast) -> None:
     allow(cast.owner, 3)
     first, second, third = (queued(cast.owner) for _ in range(3))
     other = queued(cast.stranger)
+    queue._cache = None
+    jobs = ((cast.owner, first), (cast.owner, second), (cast.owner, third), (cast.stranger, other))
+    said = {read(person, job)["x_queue"]["position"]: job.pk for person, job in jobs}
     order = [lease.job_id for lease in (take(), take(), take(), take()) if lease]
-    assert order == [first.pk, other.pk, second.pk, third.pk]
+    assert order == [first.pk, other.pk, second.pk, third.pk] == [said[place] for place in (1, 2, 3, 4)]
+
+
+def test_a_start_is_charged_its_estimate_and_an_end_what_it_took(cast: Cast) -> None:
+    job = queued(cast.owner)
+    lease = take()
+    assert lease is not None
+    with tenant_scope(cast.owner.tenant.id):
+        attempt = Attempt.objects.get(job=job)
+        assert attempt.charged_ms == int(1000 * forecast.likely_seconds(job.estimate)) > 0
+        assert TenantShare.objects.get().recent_ms == pytest.approx(attempt.charged_ms)
+    job_fail(lease=lease, code="x", message="It failed.")
+    with tenant_scope(cast.owner.tenant.id):
+        attempt = Attempt.objects.get(job=job)
+        share = TenantShare.objects.get()
+    assert share.usage_ms == attempt.machine_ms
+    assert share.recent_ms == pytest.approx(attempt.machine_ms, abs=2)
+
+
+def test_used_machine_time_fades_in_the_database_as_in_the_rule(cast: Cast) -> None:
+    queued(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        long_ago = now() - dt.timedelta(seconds=HALF_LIFE_SECONDS)
+        TenantShare.objects.update(recent_ms=8_000.0, recent_at=long_ago)
+        share_charge(ms=1_000)
+        assert TenantShare.objects.get().recent_ms == pytest.approx(5_000, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -226,7 +258,10 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 4))
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]
-    rows = [{"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None} for owner in owners]
+    rows = [
+        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None, "queued_at": number}
+        for number, owner in enumerate(owners)
+    ]
     found = _play(_Picture(places=Counter(cpu=places), free=Counter(cpu=places), waiting=rows))
     assert sorted(place.position for place in found.values()) == list(range(1, len(rows) + 1))
     in_order = sorted(found.values(), key=lambda place: place.position)

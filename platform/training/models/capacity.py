@@ -19,6 +19,9 @@ class TenantShare(TenantModel):
     last_started_at = models.DateTimeField(null=True, blank=True)
     usage_ms = models.BigIntegerField(default=0)
     """Machine time of all attempts so far."""
+    recent_ms = models.FloatField(default=0.0)
+    """Machine time that counts in the queue, as it stood at `recent_at`; it fades, see training/fairness.py."""
+    recent_at = models.DateTimeField(default=now)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant"], name="training_share_once")]

@@ -133,6 +133,8 @@ class Attempt(TenantModel):
     first_step = models.BigIntegerField(default=0)
     last_step = models.BigIntegerField(default=0)
     machine_ms = models.BigIntegerField(default=0)
+    charged_ms = models.BigIntegerField(default=0)
+    """What its start counted in the tenant's share, until `machine_ms` is known."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "job", "number"], name="training_attempt_once")]

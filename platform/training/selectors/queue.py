@@ -7,7 +7,7 @@ so it is read through the ops role; only numbers come out of it, never another t
 import datetime as dt
 import heapq
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,8 @@ from billing.plans import GPU_CLASSES, classes_within
 from kit.clock import now
 from tenants.scope import ops_scope
 from training import states
+from training.fairness import Claimant, faded
+from training.forecast import likely_seconds
 from training.models import Job, Slot, TenantShare
 
 STALE = dt.timedelta(seconds=90)
@@ -48,6 +50,8 @@ class _Picture:
     limits: dict[UUID, int] = field(default_factory=dict)
     classes: dict[UUID, str] = field(default_factory=dict)
     """The class of each tenant's plan."""
+    used: dict[UUID, tuple[float, int]] = field(default_factory=dict)
+    """Machine time that counts now, in ms, and the weight of the plan."""
 
     def within(self, tenant_id: UUID) -> tuple[str, ...]:
         """The classes of places that a tenant's jobs may take."""
@@ -105,45 +109,46 @@ def _picture() -> _Picture:
         for job_id, tenant_id, eta, estimate in held:
             running[tenant_id] += 1
             if job_id in taken:  # not on a place that is leaving: that one comes free for nobody
-                picture.busy[taken[job_id]].append(float(eta if eta is not None else _likely(estimate)))
+                picture.busy[taken[job_id]].append(float(eta if eta is not None else likely_seconds(estimate)))
         picture.running = dict(running)
-        picture.waiting = list(queued.values("pk", "tenant_id", "estimate", "not_before")[:5000])
-        for tenant_id, limit, name in TenantShare.ops.values_list("tenant_id", "max_running", "gpu_class"):
-            picture.limits[tenant_id], picture.classes[tenant_id] = limit, name
+        picture.waiting = list(queued.values("pk", "tenant_id", "estimate", "not_before", "queued_at")[:5000])
+        for share in TenantShare.ops.all():
+            picture.limits[share.tenant_id], picture.classes[share.tenant_id] = share.max_running, share.gpu_class
+            age = (moment - share.recent_at).total_seconds()
+            picture.used[share.tenant_id] = (faded(share.recent_ms, age), share.weight)
     return picture
-
-
-def _likely(estimate: dict[str, Any]) -> float:
-    seconds = (estimate or {}).get("seconds") or {}
-    return (float(seconds.get("low", 60)) + float(seconds.get("high", 60))) / 2
 
 
 def _play(picture: _Picture) -> dict[UUID, Waiting]:
     """Start waiting jobs one after another by the claim's rule, each when a place comes free."""
     moment = now()
-    running = defaultdict(int, picture.running)
-    queues: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    queues: dict[UUID, deque[dict[str, Any]]] = defaultdict(deque)
     for row in picture.waiting:
         queues[row["tenant_id"]].append(row)
-    order = {tenant: index for index, tenant in enumerate(queues)}
-    heap = [(running[tenant], order[tenant], tenant) for tenant in queues]
+    claimants = (
+        Claimant(tenant, *picture.used.get(tenant, (0.0, 1)), since=rows[0]["queued_at"])
+        for tenant, rows in queues.items()
+    )
+    heap = [(one.turn, one) for one in claimants]
     heapq.heapify(heap)
     free_at = {name: sorted([0.0] * picture.free[name] + picture.busy[name]) for name in GPU_CLASSES}
     nowhere = [0.0]
     """A place that is not there: what is said of its time is a guess, and the reason says why."""
     found: dict[UUID, Waiting] = {}
     while heap:
-        _, _, tenant = heapq.heappop(heap)
-        row = queues[tenant].pop(0)
-        usable = [free_at[name] for name in picture.within(tenant) if free_at[name]] or [nowhere]
+        _, claimant = heapq.heappop(heap)
+        queue = queues[claimant.tenant]
+        row = queue.popleft()
+        likely = likely_seconds(row["estimate"])
+        usable = [free_at[name] for name in picture.within(claimant.tenant) if free_at[name]] or [nowhere]
         soonest = min(usable, key=lambda place: place[0])
         start = soonest[0]
-        heapq.heapreplace(soonest, start + _likely(row["estimate"]))
+        heapq.heapreplace(soonest, start + likely)
         position = len(found) + 1
         found[row["pk"]] = Waiting(position, _reason(picture, row, position, moment), int(start))
-        running[tenant] += 1
-        if queues[tenant]:
-            heapq.heappush(heap, (running[tenant], order[tenant], tenant))
+        if queue:
+            claimant = claimant.after_start(1000 * likely, queue[0]["queued_at"])
+            heapq.heappush(heap, (claimant.turn, claimant))
     return found
 
 

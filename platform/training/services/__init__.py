@@ -4,6 +4,7 @@ jobs.py       create, estimate, cancel: what a person or a key asks for
 intake.py     files into a dataset version, and the findings that stop a job
 queueing.py   validating_files -> queued: spec, estimate, reservation
 claiming.py   queued -> leased: fair, limited, one short transaction
+shares.py     a tenant's standing: its plan's limits, its recent machine time
 leases.py     what only the holder of a lease may write
 endings.py    how an attempt ends, and with it perhaps the job
 sweeping.py   leases nobody renews

@@ -1,8 +1,7 @@
 """queued -> leased, in one short transaction. A doorbell has no say in who goes next; this has.
 
-Order: the tenant with the fewest running jobs per weight, then the one whose waiting job is oldest. The plan's limit of
-parallel jobs is checked again under the lock of the tenant's row: counting beside SKIP LOCKED alone over-admits. A job
-takes a place of its plan's class or a lower one.
+Tenants are asked in the order of `training.fairness`. The plan's limit of parallel jobs is checked under the lock of
+the tenant's row: counting beside SKIP LOCKED alone over-admits. A job takes a place of its plan's class or a lower one.
 """
 
 import os
@@ -14,26 +13,24 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
-from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
-from training import plans, states
-from training.models import Attempt, Job, Slot, TenantShare
+from tenants.scope import OPS, ops_scope, tenant_scope
+from training import states
+from training.fairness import Claimant, faded
+from training.forecast import likely_seconds
+from training.models import Attempt, Job, Slot
 from training.services.events import News, events_append
 from training.services.leases import Lease, lease_expiry
+from training.services.shares import share_charge, share_locked
 
 CLAIM_LOCK = 0x7475_6E65_0001
 """One claim decides at a time; each takes milliseconds, jobs take minutes."""
 
-CANDIDATES = """
-SELECT job.tenant_id
-FROM training_job job
-LEFT JOIN training_tenantshare share ON share.tenant_id = job.tenant_id
-LEFT JOIN LATERAL (
-    SELECT count(*) AS running FROM training_job held
-    WHERE held.tenant_id = job.tenant_id AND held.state = ANY (%s)
-) busy ON true
+CLAIMANTS = """
+SELECT job.tenant_id, coalesce(share.recent_ms, 0), coalesce(extract(epoch FROM now() - share.recent_at), 0)::float,
+       coalesce(share.weight, 1), min(job.queued_at)
+FROM training_job job LEFT JOIN training_tenantshare share ON share.tenant_id = job.tenant_id
 WHERE job.state = 'queued' AND (job.not_before IS NULL OR job.not_before <= now())
-GROUP BY job.tenant_id, busy.running, share.weight
-ORDER BY busy.running::float / greatest(coalesce(share.weight, 1), 1), min(job.queued_at), job.tenant_id
+GROUP BY job.tenant_id, share.recent_ms, share.recent_at, share.weight
 """
 
 
@@ -42,10 +39,13 @@ def claim(*, host: str, worker: str) -> Lease | None:
     with ops_scope("claim the next job"), transaction.atomic(using=OPS):
         with connections[OPS].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-            cursor.execute(CANDIDATES, [list(states.HELD)])
-            tenants = [row[0] for row in cursor.fetchall()]
-        for tenant_id in tenants:
-            with tenant_scope(tenant_id):
+            cursor.execute(CLAIMANTS)
+            claimants = [
+                Claimant(tenant, faded(used, age), weight, since)
+                for tenant, used, age, weight, since in cursor.fetchall()
+            ]
+        for claimant in sorted(claimants, key=lambda one: one.turn):
+            with tenant_scope(claimant.tenant):
                 if not _free_places(host).exists():
                     return None
                 lease = _claim_for_tenant(host, worker)
@@ -79,21 +79,10 @@ def _claim_for_tenant(host: str, worker: str) -> Lease | None:
     )
     if slot is None or job is None:
         return None
-    return _lease(job, slot, share, worker)
+    return _lease(job, slot, worker)
 
 
-def share_locked() -> TenantShare:
-    """The tenant's row in the queue, locked, with the plan's limits as they are now."""
-    share, _ = TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
-    locked: TenantShare = TenantShare.objects.select_for_update(no_key=True).get(pk=share.pk)
-    plan = plans.allowance()
-    if (locked.max_running, locked.gpu_class) != (plan.parallel_jobs, plan.gpu_class):
-        locked.max_running, locked.gpu_class = plan.parallel_jobs, plan.gpu_class
-        locked.save(update_fields=["max_running", "gpu_class"])
-    return locked
-
-
-def _lease(job: Job, slot: Slot, share: TenantShare, worker: str) -> Lease:
+def _lease(job: Job, slot: Slot, worker: str) -> Lease:
     token = uuid.uuid4()
     number = job.attempt + 1
     Job.objects.filter(pk=job.pk, state=states.QUEUED).update(
@@ -107,10 +96,10 @@ def _lease(job: Job, slot: Slot, share: TenantShare, worker: str) -> Lease:
         phase="",
     )
     Slot.objects.filter(pk=slot.pk).update(job_id=job.pk, attempt=number, heartbeat_at=Now())
-    TenantShare.objects.filter(pk=share.pk).update(last_started_at=Now())
-    Attempt.objects.create(
-        job=job, number=number, worker=worker, first_step=max(job.checkpoint_step, 0), started_at=Now()
-    )
+    likely = int(1000 * likely_seconds(job.estimate) * (1 - job.progress))
+    share_charge(ms=likely)
+    first = max(job.checkpoint_step, 0)
+    Attempt.objects.create(job=job, number=number, worker=worker, first_step=first, started_at=Now(), charged_ms=likely)
     job.attempt = number
     words = "A worker took the job." if number == 1 else f"A worker took the job again (attempt {number})."
     events_append(job=job, news=[News(words, code="started", data={"attempt": number})])

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
 from django.db.models.functions import Now
 
 from data.services import Stored as StoredFile
@@ -24,11 +23,12 @@ from registry.services import Stored, model_publish
 from tenants.models import Project
 from tenants.scope import tenant_scope
 from training import states
-from training.models import Attempt, Job, Slot, TenantShare
+from training.models import Attempt, Job, Slot
 from training.services import money
 from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append, fail, warn
 from training.services.leases import Lease, fenced_update
+from training.services.shares import share_settle
 
 WORK = "training.work"
 DEPLOY = "serving.deploy_when_gate_passes"
@@ -63,7 +63,7 @@ def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit
         return 0
     spent = max(0, int((attempt.ended_at - attempt.started_at) / dt.timedelta(milliseconds=1)))
     Attempt.objects.filter(pk=attempt.pk).update(machine_ms=spent)
-    TenantShare.objects.update(usage_ms=F("usage_ms") + spent)
+    share_settle(attempt=attempt, spent_ms=spent)
     return spent
 
 

@@ -21,9 +21,9 @@ from training.errors import CeilingTooLow, FileNotReady
 from training.models import Job
 from training.selectors.queue import wait_seconds
 from training.services import intake, money
-from training.services.claiming import share_locked
 from training.services.endings import WORK
 from training.services.events import News, events_append, fail, warn
+from training.services.shares import share_locked
 
 SPEC_VERSION = 1
 
