@@ -27,17 +27,35 @@ new PerformanceObserver((list) => list.getEntries().forEach((entry) => { moved +
   .observe({type: "layout-shift", buffered: true});"""
 
 
+def audited(chromium: Any, **options: Any) -> Any:
+    """A browser context whose pages know how far they moved, and axe where it is installed."""
+    context = chromium.new_context(**options)
+    context.add_init_script(SHIFTS)
+    if AXE.exists():
+        # The browser's own tool runs the script outside the page's policy, as a tester's extension would.
+        context.add_init_script(path=AXE)
+    return context
+
+
+def test_the_measures_see_a_page_that_moves_and_a_picture_without_words(chromium: Any) -> None:
+    context = audited(chromium)
+    page = context.new_page()
+    page.goto("data:text/html,<p>words</p><img src='data:,'>")
+    page.wait_for_timeout(100)
+    page.evaluate("document.body.insertAdjacentHTML('afterbegin', '<div style=\"height: 300px\"></div>')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("moved") > 0
+    assert not AXE.exists() or "image-alt" in "".join(page.evaluate(AUDIT, RULES))
+    context.close()
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
 def test_axe_finds_nothing_the_policy_holds_nothing_moves_and_nothing_scrolls_sideways(
     site: str, chromium: Any, owner: Any, width: int, theme: str
 ) -> None:
     """The look's budget for layout shift is 0.02; script that arrives late must not show or hide anything."""
     size = {"width": width, "height": 900}
-    context = chromium.new_context(reduced_motion="reduce", color_scheme=theme, viewport=size)
-    context.add_init_script(SHIFTS)
-    if AXE.exists():
-        # The browser's own tool runs the script outside the page's policy, as a tester's extension would.
-        context.add_init_script(path=AXE)
+    context = audited(chromium, reduced_motion="reduce", color_scheme=theme, viewport=size)
     signed_in(context, site, owner)
     problems, places = [], paths(owner)
     for path, seen in zip(places, tour(context, [site + path for path in places]), strict=True):

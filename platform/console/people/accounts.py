@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from allauth.account import forms as account_forms
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
@@ -124,7 +125,7 @@ class _EachCodeOnce:
         code = str(super().clean_code())  # type: ignore[misc]
         good_for = settings.MFA_TOTP_PERIOD * (2 * settings.MFA_TOTP_TOLERANCE + 1)
         if self.authenticator.type == Authenticator.Type.TOTP and not cache.add(
-            f"totp-used:{self.user.pk}:{code}", 1, good_for
+            f"totp-used:{self.user.pk}:{normalize_user_code(code)}", 1, good_for
         ):
             raise forms.ValidationError(AccountAdapter.error_messages["incorrect_code"], code="incorrect_code")
         return code

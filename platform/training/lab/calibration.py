@@ -33,7 +33,7 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) ->
     """The temperature with the lowest log-loss on rows whose target is known (-1 is skipped); 1.0 without rows.
 
     A handful of rows that are all right would ask for certainty. So the target is not 1 but what n right ones in n
-    let one expect of the next, (n + 1) / (n + 2), as in Platt 1999, part 2.2; the other labels share the rest.
+    let one expect of the next, (n + 1) / (n + 2) (Platt 1999, against overfitting); the other labels share the rest.
     """
     known = targets >= 0
     if not known.any():
