@@ -288,6 +288,7 @@ def test_the_quick_start_links_its_data_and_says_how_much_it_is(client: Any) -> 
     page = client.get("/docs/").content.decode()
     assert "/docs/support_intents.csv" in page and f"{len(rows):,} support tickets" in page
     assert f"{sum(count >= 10 for count in labels.values())} intents" in page
+    assert 'data-label="Shell"' not in page, "getting the data is a step, not another way to send it"
 
 
 def test_the_calculator_rates_like_the_bill(client: Any) -> None:
