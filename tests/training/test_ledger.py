@@ -139,6 +139,16 @@ def test_the_tenant_that_has_had_least_goes_first_then_the_oldest_and_positions_
     assert order == [first.pk, other.pk, second.pk, third.pk] == [said[place] for place in (1, 2, 3, 4)]
 
 
+def test_a_waiting_job_without_a_moment_breaks_nobodys_turn(cast: Cast) -> None:
+    jobs = [(person, queued(person)) for person in (cast.owner, cast.stranger)]
+    for person, job in jobs[:1]:
+        with tenant_scope(person.tenant.id):
+            Job.objects.filter(pk=job.pk).update(queued_at=None)
+    queue._cache = None
+    assert sorted(read(person, job)["x_queue"]["position"] for person, job in jobs) == [1, 2]
+    assert take() is not None and take() is not None
+
+
 def test_a_start_is_charged_its_estimate_and_an_end_what_it_took(cast: Cast) -> None:
     job = queued(cast.owner)
     lease = take()
@@ -259,7 +269,7 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]
     rows = [
-        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None, "queued_at": number}
+        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None, "since": number}
         for number, owner in enumerate(owners)
     ]
     found = _play(_Picture(places=Counter(cpu=places), free=Counter(cpu=places), waiting=rows))

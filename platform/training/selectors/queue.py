@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.db.models.functions import Coalesce
+
 from billing.plans import GPU_CLASSES, classes_within
 from kit.clock import now
 from tenants.scope import ops_scope
@@ -100,7 +102,7 @@ def _picture() -> _Picture:
         usable = Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False, parked_at=None)
         slots = list(usable.values_list("job_id", "gpu_class"))
         held = Job.ops.filter(state__in=states.HELD).values_list("pk", "tenant_id", "eta_seconds", "estimate")
-        queued = Job.ops.filter(state=states.QUEUED).order_by("queued_at", "id")
+        queued = Job.ops.filter(state=states.QUEUED).annotate(since=Coalesce("queued_at", "created_at"))
         picture = _Picture(
             places=Counter(name for _, name in slots), free=Counter(name for job_id, name in slots if job_id is None)
         )
@@ -111,7 +113,9 @@ def _picture() -> _Picture:
             if job_id in taken:  # not on a place that is leaving: that one comes free for nobody
                 picture.busy[taken[job_id]].append(float(eta if eta is not None else likely_seconds(estimate)))
         picture.running = dict(running)
-        picture.waiting = list(queued.values("pk", "tenant_id", "estimate", "not_before", "queued_at")[:5000])
+        picture.waiting = list(
+            queued.order_by("since", "id").values("pk", "tenant_id", "estimate", "not_before", "since")[:5000]
+        )
         for share in TenantShare.ops.all():
             picture.limits[share.tenant_id], picture.classes[share.tenant_id] = share.max_running, share.gpu_class
             age = (moment - share.recent_at).total_seconds()
@@ -126,8 +130,7 @@ def _play(picture: _Picture) -> dict[UUID, Waiting]:
     for row in picture.waiting:
         queues[row["tenant_id"]].append(row)
     claimants = (
-        Claimant(tenant, *picture.used.get(tenant, (0.0, 1)), since=rows[0]["queued_at"])
-        for tenant, rows in queues.items()
+        Claimant(tenant, *picture.used.get(tenant, (0.0, 1)), since=rows[0]["since"]) for tenant, rows in queues.items()
     )
     heap = [(one.turn, one) for one in claimants]
     heapq.heapify(heap)
@@ -147,7 +150,7 @@ def _play(picture: _Picture) -> dict[UUID, Waiting]:
         position = len(found) + 1
         found[row["pk"]] = Waiting(position, _reason(picture, row, position, moment), int(start))
         if queue:
-            claimant = claimant.after_start(1000 * likely, queue[0]["queued_at"])
+            claimant = claimant.after_start(1000 * likely, queue[0]["since"])
             heapq.heappush(heap, (claimant.turn, claimant))
     return found
 

@@ -27,7 +27,7 @@ CLAIM_LOCK = 0x7475_6E65_0001
 
 CLAIMANTS = """
 SELECT job.tenant_id, coalesce(share.recent_ms, 0), coalesce(extract(epoch FROM now() - share.recent_at), 0)::float,
-       coalesce(share.weight, 1), min(job.queued_at)
+       coalesce(share.weight, 1), min(coalesce(job.queued_at, job.created_at))
 FROM training_job job LEFT JOIN training_tenantshare share ON share.tenant_id = job.tenant_id
 WHERE job.state = 'queued' AND (job.not_before IS NULL OR job.not_before <= now())
 GROUP BY job.tenant_id, share.recent_ms, share.recent_at, share.weight
