@@ -16,8 +16,8 @@ from tenants.scope import ops_scope
 from tests.conftest import Cast, Person
 from tests.console import things
 from tests.console.pages import sideways, signed_in, visit
-from tests.training.making import queued
-from training.models import Job, Slot
+from tests.training.making import empty_queue, queued
+from training.models import Slot
 from training.services.claiming import claim, slots_keep
 
 WHY = "the fan of this machine is broken"
@@ -26,9 +26,7 @@ WHY = "the fan of this machine is broken"
 @pytest.fixture
 def place() -> Slot:
     """The only place to train, and an empty queue."""
-    with ops_scope("empty the queue for a test"):
-        Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
-    Slot.objects.all().delete()
+    empty_queue()
     slots_keep(host="fleet-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     return Slot.objects.get(host="fleet-host")
 

@@ -20,9 +20,9 @@ from tenants.scope import ops_scope, tenant_scope
 from tests.billing.money import call, store_events
 from tests.conftest import Cast, Person
 from tests.console.pages import signed_in, visit
-from tests.training.making import queued, reload
+from tests.training.making import empty_queue, queued, reload
 from training.errors import Fenced
-from training.models import Job, Slot
+from training.models import Job
 from training.services.claiming import claim, slots_keep
 from training.services.leases import Standing, lease_renew
 
@@ -179,9 +179,7 @@ def test_an_unknown_row_is_a_404(ada: Person, cast: Cast) -> None:
 
 
 def test_a_stuck_job_is_requeued_its_worker_fenced_off_and_the_customer_told(ada: Person, cast: Cast) -> None:
-    with ops_scope("empty the queue for a test"):
-        Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
-    Slot.objects.all().delete()
+    empty_queue()
     slots_keep(host="staff-host", count=1, kind="cpu-fp32", gpu_class="cpu")
     job = queued(cast.owner)
     lease = claim(host="staff-host", worker="staff-host/1/1")

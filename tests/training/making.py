@@ -3,10 +3,12 @@
 import random
 from typing import Any
 
-from tenants.scope import tenant_scope
+from django.utils.timezone import now
+
+from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person
 from tests.data.making import checked_file
-from training.models import Job
+from training.models import Job, Slot
 from training.selectors import job_by_public_id
 from training.services.queueing import job_validate
 
@@ -27,6 +29,13 @@ def intents(rows: int = 120, *, seed: int = 1) -> bytes:
         label = list(SAYINGS)[number % 3]
         lines.append(f"{rng.choice(SAYINGS[label])} {rng.choice(ENDINGS)} {rng.choice(ENDINGS)} {number},{label}")
     return "\n".join(lines).encode()
+
+
+def empty_queue() -> None:
+    """No job of another test waits, and no host has a place to train: a claim asks every tenant there is."""
+    with ops_scope("empty the queue for a test"):
+        Job.ops.filter(state="queued").update(state="cancelled", finished_at=now())
+        Slot.objects.all().delete()
 
 
 def body(person: Person, **changes: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from django.core.wsgi import get_wsgi_application
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
-from tests.training.making import BASE, intents, queued, read, reload
-from training.models import JobEvent, Slot
+from tests.training.making import BASE, empty_queue, intents, queued, read, reload
+from training.models import JobEvent
 from training.worker import duty
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def worker(request: pytest.FixtureRequest) -> Iterator[None]:
     """One worker for every queue, in a process of its own."""
-    Slot.objects.all().delete()
+    empty_queue()
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "TUNESMITH_HOME": str(settings.HOME),
@@ -91,7 +91,7 @@ def test_upload_train_and_find_the_model_with_the_official_client(cast: Cast, wo
 def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings: Any) -> None:
     settings.TRAINING_CHECKPOINT_SECONDS = 1
     settings.TRAINING_HEARTBEAT_SECONDS = 1
-    Slot.objects.all().delete()
+    empty_queue()
     knobs = {"n_epochs": 4, "batch_size": 8}
     job = queued(cast.owner, x_method="lora", seed=5, hyperparameters=knobs, content=intents(120))
     worker = Background()

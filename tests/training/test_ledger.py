@@ -16,7 +16,7 @@ from billing.services.entitlements import override_set
 from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
-from tests.training.making import queued, read, reload
+from tests.training.making import empty_queue, queued, read, reload
 from training import forecast, states
 from training.errors import Fenced
 from training.fairness import HALF_LIFE_SECONDS
@@ -39,9 +39,7 @@ A_BUSY_MACHINE = hypothesis_settings(deadline=None, suppress_health_check=[Healt
 @pytest.fixture(autouse=True)
 def _an_empty_queue() -> None:
     """No job of another test waits, and one host has four places."""
-    with ops_scope("empty the queue for a test"):
-        Job.ops.filter(state="queued").update(state="cancelled", finished_at="2026-01-01T00:00:00Z")
-    Slot.objects.all().delete()
+    empty_queue()
     slots_keep(host=HOST, count=4, kind="cpu-fp32", gpu_class="cpu")
 
 

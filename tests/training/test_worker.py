@@ -16,11 +16,11 @@ from billing.models import JobHold, UsageEvent
 from kit import storage
 from registry.models import Model
 from registry.selectors import version_of_job
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
-from tests.training.making import queued, read, reload
+from tests.training.making import empty_queue, queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.sweeping import leases_sweep
@@ -42,9 +42,7 @@ def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     settings.TRAINING_RETRY_SECONDS = 0
     settings.TRAINING_RESTART_BRAKE_SECONDS = 0
     settings.TRAINING_SLOTS = 2
-    with ops_scope("empty the queue for a test"):
-        Job.ops.filter(state="queued").update(state="cancelled", finished_at="2026-01-01T00:00:00Z")
-        Slot.objects.all().delete()
+    empty_queue()
     duty.draining.clear()
     yield
     duty.draining.clear()
