@@ -8,7 +8,7 @@ from billing.models import Subscription
 from billing.selectors.subscriptions import subscription_current
 from billing.services.subscriptions import subscription_cancel
 from serving.models import Deployment
-from serving.selectors import ACTIVE, deployments
+from serving.selectors import ACTIVE
 from serving.services import deployment_stop
 from tenants import selectors
 from tenants.access import AuthContext
@@ -28,6 +28,7 @@ class AtStake:
     keys: int
     members: int
     jobs: int
+    deployments: int
     subscription: Subscription | None
 
 
@@ -45,7 +46,7 @@ def project_at_stake(project: Project) -> ProjectAtStake:
     return ProjectAtStake(
         keys=selectors.keys_open(project).count(),
         jobs=_unfinished().filter(project=project).count(),
-        deployments=_served(project).count(),
+        deployments=_served().filter(project=project).count(),
     )
 
 
@@ -55,7 +56,7 @@ def project_close(*, project: Project) -> None:
     keys_revoke_all(project=project)
     for job in _unfinished().filter(project=project):
         job_cancel(job=job)
-    for deployment in _served(project):
+    for deployment in _served().filter(project=project):
         deployment_stop(deployment=deployment, reason="The project was archived.")
 
 
@@ -64,8 +65,9 @@ def _unfinished() -> "QuerySet[Job]":
     return found
 
 
-def _served(project: Project) -> "QuerySet[Deployment]":
-    return deployments(project.pk).filter(state__in=ACTIVE)
+def _served() -> "QuerySet[Deployment]":
+    found: QuerySet[Deployment] = Deployment.objects.filter(state__in=ACTIVE)
+    return found
 
 
 def at_stake() -> AtStake:
@@ -74,6 +76,7 @@ def at_stake() -> AtStake:
         keys=selectors.keys_open().count(),
         members=selectors.members().count(),
         jobs=_unfinished().count(),
+        deployments=_served().count(),
         subscription=subscription_current(),
     )
 
@@ -88,8 +91,11 @@ def plan_end(*, tenant: Tenant) -> None:
 
 
 def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
-    """Shut every door and cancel what waits or runs. What was used is billed when its month ends."""
+    """Shut every door, cancel what waits or runs, and give back the engine's memory. What was used is billed when its
+    month ends."""
     closed = tenant_close(tenant=tenant, confirm_name=confirm_name, by=by)
     for job in _unfinished():
         job_cancel(job=job)
+    for deployment in _served():
+        deployment_stop(deployment=deployment, reason="The organisation was closed.")
     return closed

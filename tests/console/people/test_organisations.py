@@ -137,6 +137,20 @@ def test_archiving_a_project_ends_its_jobs_and_deployments_and_says_so_before(ca
     assert {"project.archived", "job.cancelled", "deployment.stopped"} <= seen
 
 
+def test_closing_an_organisation_ends_its_jobs_and_deployments_and_says_so_before(cast: Cast) -> None:
+    ada = cast.owner
+    job, deployment = made_job(ada, state="queued"), made_deployment(ada)
+    page = f"{ada.home}/settings/close"
+    words = " ".join(ada.browser.get(page).content.decode().split())
+    assert "1 job that waits or runs is cancelled." in words and "1 deployment stops." in words
+    assert ada.browser.post(page, {"confirm_name": ada.tenant.name}).status_code == 302
+    with tenant_scope(ada.tenant.pk):
+        job.refresh_from_db()
+        deployment.refresh_from_db()
+    assert (job.state, deployment.state) == ("cancelled", "stopped")
+    assert deployment.reason == "The organisation was closed."
+
+
 def test_the_last_owner_can_neither_step_down_nor_leave(cast: Cast) -> None:
     with tenant_scope(cast.owner.tenant.pk):
         seat = Member.objects.get(user=cast.owner.user)
