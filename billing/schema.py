@@ -1,5 +1,6 @@
 """What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
 
+from billing.prices import TRAINING
 from kit.schema import Schema, component, many, moment, number, one_of, string, thing, truth, whole
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -7,7 +8,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "decisions": ("decisions",),
     "embeddings": ("embeddings",),
     "completions": ("chat", "completions"),
-    "training": ("training",),
+    "training": TRAINING,
     "storage": ("storage",),
 }
 """Kinds on the wire, and the metered kinds behind each."""

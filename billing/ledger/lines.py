@@ -26,6 +26,8 @@ _NAMES = {
     "decisions": "Decisions",
     "embeddings": "Embeddings",
     "training": "Training",
+    "training_preemptible": "Training, preemptible lane",
+    "training_priority": "Training, priority lane",
     "storage": "Storage",
 }
 

@@ -41,6 +41,9 @@ class PlanLimits:
     deployments: int
     engine_weight: int = 1
     """Share of a busy engine beside other tenants'; plans published before it have 1."""
+    guaranteed_jobs: int = 0
+    """Jobs that start whenever a machine of the plan's class exists, if need be in the place of somebody's borrowed
+    one; plans published before it have none."""
 
     def changed(self, changes: Mapping[str, Any]) -> PlanLimits:
         """These limits with some put in place of others. ValueError for a name or value that cannot be."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 
 GIGABYTE = 10**9
+TRAINING = ("training", "training_preemptible", "training_priority")
+"""Kinds that are priced by the tokens trained on: one for each lane of the queue."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def base_of(model: str) -> str:
 def rate(usage: Usage, version: PriceVersion) -> int:
     """Cost in nano-USD of one usage under one price version."""
     price = version.price(usage.kind, usage.model)
-    first = price.trained_token if usage.kind == "training" else price.input_token
+    first = price.trained_token if usage.kind in TRAINING else price.input_token
     return (
         usage.input_tokens * first
         + usage.output_tokens * price.output_token

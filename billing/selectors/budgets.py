@@ -11,6 +11,7 @@ from django.db.models import Q, Sum
 
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
 from billing.periods import bounds, from_ms, month_of
+from billing.prices import TRAINING
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
 from billing.selectors.limits import project_limit_set, tenant_limit_set
@@ -83,7 +84,7 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     return int(unknown + known + held + spent) + stored
 
 
-NOT_CALLS = ("training", "storage")
+NOT_CALLS = (*TRAINING, "storage")
 """Kinds that no lease carries: jobs hold their money, storage takes what is free."""
 
 

@@ -15,8 +15,12 @@ from tenants.scope import current_tenant_id
 
 WEIGHTS = "weights_download"
 AUDIT_EXPORT = "audit_export"
+PREEMPTIBLE_LANE = "preemptible_lane"
+PRIORITY_LANE = "priority_lane"
 FEATURES = {
     WEIGHTS: gettext_lazy("Download of weights"),
+    PREEMPTIBLE_LANE: gettext_lazy("Preemptible jobs at half the price"),
+    PRIORITY_LANE: gettext_lazy("Priority jobs"),
     AUDIT_EXPORT: gettext_lazy("Audit log as CSV"),
 }
 

@@ -8,11 +8,10 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.prices import Usage, rate
 from console import charts
 from console.numbers import number
-from console.pricing import current_book
 from console.templatetags.look import duration, eta, usd
+from training.services import money
 
 SHOWN_EVENTS = 100
 PHASES = {
@@ -136,9 +135,7 @@ def spent_nano(job: Any) -> int:
     """What the job costs so far: the price once it is settled, until then what its tokens cost, within the ceiling."""
     if job.is_final or job.price_nano:
         return int(job.price_nano)
-    book = current_book()
-    so_far = rate(Usage(kind="training", model=job.base, input_tokens=job.trained_tokens, requests=0), book)
-    return min(so_far, int(job.ceiling_nano))
+    return min(money.cost_so_far(job, job.trained_tokens), int(job.ceiling_nano)) if job.trained_tokens else 0
 
 
 def phase_text(job: Any) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from billing.prices import TRAINING
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from console import charts
 from kit.money import NANO, usd
@@ -87,7 +88,9 @@ class Names:
     def key(self, key_id: uuid.UUID | None, kind: str | None) -> str:
         """A key's name; what came without one is called by where it came from."""
         if key_id is None:
-            return {"training": _("Jobs from the console"), "storage": _("Storage")}.get(kind or "", _("Playground"))
+            if kind in TRAINING:
+                return _("Jobs from the console")
+            return _("Storage") if kind == "storage" else _("Playground")
         return dict(self.keys).get(key_id.hex, _("deleted key"))
 
 

@@ -18,6 +18,7 @@ class Allowance:
     train_rows: int
     gpu_class: str
     weight: int
+    guaranteed_jobs: int
     runtime_seconds: int = LONGEST_RUN
 
 
@@ -26,5 +27,11 @@ def allowance() -> Allowance:
     found = entitlement_for(current_tenant_id())
     limits = found.limits
     return Allowance(
-        found.plan, limits.parallel_jobs, limits.queued_jobs, limits.train_rows, limits.gpu_class, limits.engine_weight
+        plan=found.plan,
+        parallel_jobs=limits.parallel_jobs,
+        queued_jobs=limits.queued_jobs,
+        train_rows=limits.train_rows,
+        gpu_class=limits.gpu_class,
+        weight=limits.engine_weight,
+        guaranteed_jobs=min(limits.guaranteed_jobs, limits.parallel_jobs),
     )

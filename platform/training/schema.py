@@ -16,10 +16,12 @@ from kit.schema import (
     whole,
 )
 from training import states
+from training.scheduling.fairness import LANES
 from training.selectors.events import SERIES
-from training.serializers import METHODS, TASK
+from training.selectors.queue import REASONS
+from training.serializers import METHODS, PRIORITIES, TASK
 
-WIRE_STATES = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+WIRE_STATES = ("validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 
 
 def _knob(words: str, kind: str) -> Schema:
@@ -111,10 +113,22 @@ JOB = component(
                 "Why it waits; null when it does not.",
                 {
                     "position": whole("Its place in the queue, from 1.", null=True),
-                    "reason": string("What it waits for."),
+                    "reason": one_of(
+                        "What it waits for: a place (`resources`), others whose turn is first (`priority`), one of its "
+                        "own to end (`tenant_limit`), the next try (`not_before`), a worker (`no_workers`), or one of "
+                        "the plan's class (`no_place`).",
+                        REASONS,
+                    ),
+                    "seconds": thing(
+                        "How long it will likely wait, from how far estimates have been off.",
+                        {"p50": whole("In half of such cases."), "p90": whole("In nine of ten.")},
+                    ),
                 },
                 null=True,
             ),
+            "x_lane": one_of("Its lane in the queue.", LANES),
+            "x_priority": one_of("Its place among the organisation's own jobs.", list(PRIORITIES)),
+            "x_blocked_by": one_of("Why it is paused; null when it is not.", states.BLOCKS, null=True),
             "x_attempt": whole("Which try is running or ran last; a lost worker's job goes on in another one."),
             "x_deploy": truth("Whether the model is deployed when its report passes the gate."),
             "x_dataset_version": string("The immutable version it trains on; null until it is written.", null=True),

@@ -8,10 +8,12 @@ from kit.api import StrictSerializer
 from kit.errors import BadRequest
 from kit.fields import AUTO, Dollars, Items, Metadata, Number, Text, Truth, Whole
 from registry import names
+from training.scheduling.fairness import LANES
 
 TASK = "text-classification"
 METHODS = ("full", "lora", "head")
 SEEDS = 2**31 - 1
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
@@ -91,6 +93,15 @@ class JobInput(StrictSerializer):
     x_max_price_usd = Dollars(
         required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."
     )
+    x_lane = Text(
+        longest=16,
+        required=False,
+        help_text="`standard`; `preemptible` runs on what is left and may be interrupted, at half the price; "
+        "`priority` counts twice in the queue, at one and a half times the price. Lanes come with a plan.",
+    )
+    x_priority = Text(
+        longest=8, required=False, help_text="Among your own jobs: `low`, `normal` (the default) or `high`."
+    )
     x_deploy = Truth(required=False, help_text="Serve the model as soon as its report passes the gate.")
 
     def validate_suffix(self, value: str | None) -> str | None:
@@ -108,6 +119,18 @@ class JobInput(StrictSerializer):
         """The task families there are."""
         if value != TASK:
             raise serializers.ValidationError(f"'{value}' is not a task that can be trained. Use '{TASK}'.")
+        return value
+
+    def validate_x_lane(self, value: str) -> str:
+        """Where it queues."""
+        if value not in LANES:
+            raise serializers.ValidationError(f"Must be one of {', '.join(LANES)}.")
+        return value
+
+    def validate_x_priority(self, value: str) -> str:
+        """Which of the tenant's own jobs goes first."""
+        if value not in PRIORITIES:
+            raise serializers.ValidationError(f"Must be one of {', '.join(PRIORITIES)}.")
         return value
 
     def validate_x_method(self, value: str) -> str:

@@ -1,7 +1,8 @@
 """States of a job, which may follow which, and their words on the wire. No Django.
 
     validating_files -> queued -> leased -> starting -> running -> finishing -> succeeded
-    leased | starting | running | finishing -> queued        the worker was lost, or drained
+    leased | starting | running | finishing -> queued        the worker was lost, drained, or made room
+    queued | any of these -> blocked -> queued               paused, or its budget is used up; resumed
     any state with a lease -> cancelling -> cancelled
     any state that is not final -> failed | cancelled
 
@@ -10,6 +11,7 @@ The database refuses everything else (see the first migration), so no fault in t
 
 VALIDATING = "validating_files"
 QUEUED = "queued"
+BLOCKED = "blocked"
 LEASED = "leased"
 STARTING = "starting"
 RUNNING = "running"
@@ -22,6 +24,7 @@ CANCELLED = "cancelled"
 ALL = (
     VALIDATING,
     QUEUED,
+    BLOCKED,
     LEASED,
     STARTING,
     RUNNING,
@@ -35,7 +38,14 @@ WORKING = (LEASED, STARTING, RUNNING, FINISHING)
 HELD = (*WORKING, CANCELLING)
 """A worker holds a lease."""
 WAITING = (VALIDATING, QUEUED)
+"""On the way to a machine."""
+IDLE = (*WAITING, BLOCKED)
+"""No worker holds it, and it has not ended."""
 FINAL = (SUCCEEDED, FAILED, CANCELLED)
+
+PAUSED, BUDGET, HOLD = "paused", "budget", "hold"
+BLOCKS = (PAUSED, BUDGET, HOLD)
+"""Why a job is blocked: its tenant paused it, its price ceiling or a spend limit is reached, or staff hold it."""
 
 _WIRE = {
     LEASED: "running",
@@ -44,6 +54,7 @@ _WIRE = {
     FINISHING: "running",
     # A cancel that was accepted can no longer end in anything else, so the wire may say so at once.
     CANCELLING: CANCELLED,
+    BLOCKED: "paused",
 }
 
 
@@ -54,11 +65,12 @@ def wire(state: str) -> str:
 
 NEXT: dict[str, frozenset[str]] = {
     VALIDATING: frozenset({QUEUED, FAILED, CANCELLED}),
-    QUEUED: frozenset({LEASED, FAILED, CANCELLED}),
-    LEASED: frozenset({STARTING, QUEUED, CANCELLING, FAILED}),
-    STARTING: frozenset({RUNNING, QUEUED, CANCELLING, FAILED}),
-    RUNNING: frozenset({FINISHING, QUEUED, CANCELLING, FAILED}),
-    FINISHING: frozenset({SUCCEEDED, QUEUED, CANCELLING, FAILED}),
+    QUEUED: frozenset({LEASED, BLOCKED, FAILED, CANCELLED}),
+    BLOCKED: frozenset({QUEUED, FAILED, CANCELLED}),
+    LEASED: frozenset({STARTING, QUEUED, BLOCKED, CANCELLING, FAILED}),
+    STARTING: frozenset({RUNNING, QUEUED, BLOCKED, CANCELLING, FAILED}),
+    RUNNING: frozenset({FINISHING, QUEUED, BLOCKED, CANCELLING, FAILED}),
+    FINISHING: frozenset({SUCCEEDED, QUEUED, BLOCKED, CANCELLING, FAILED}),
     CANCELLING: frozenset({CANCELLED}),
     SUCCEEDED: frozenset(),
     FAILED: frozenset(),

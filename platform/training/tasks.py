@@ -12,9 +12,11 @@ from tenants.scope import ops_scope
 from training import states
 from training.models import Job
 from training.selectors.queue import places
+from training.services.claiming import room_make
 from training.services.endings import WORK
 from training.services.jobs import VALIDATE
 from training.services.queueing import job_validate
+from training.services.shares import shares_reread
 from training.services.sweeping import leases_sweep
 from training.worker import duty
 
@@ -43,10 +45,12 @@ def tick() -> dict[str, int]:
         )
     for tenant_id, job_id in checking:
         _send(VALIDATE, str(tenant_id), str(job_id), queue="ingest")
+    shares_reread()
+    asked = room_make()
     alive, free = places()
     if free or not alive:
         _send(WORK, queue=QUEUE)
-    return {"checking": len(checking), "places": alive, "free": free}
+    return {"checking": len(checking), "places": alive, "free": free, "asked": asked}
 
 
 @shared_task(name="training.sweep")

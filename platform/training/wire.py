@@ -8,8 +8,11 @@ from kit.ids import public_id
 from kit.money import number
 from training import states
 from training.models import Checkpoint, Job, JobEvent
-from training.selectors.queue import waiting
+from training.selectors.queue import Waiting, waiting
+from training.serializers import PRIORITIES
 from training.services import money
+
+PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
 
 
 def job_object(job: Job) -> dict[str, Any]:
@@ -38,8 +41,15 @@ def job_object(job: Job) -> dict[str, Any]:
         "error": _error(job),
         "integrations": [],
         "metadata": job.metadata,
-        **_own(job, eta, {"position": place.position, "reason": place.reason} if place else None),
+        **_own(job, eta, _queue(place)),
     }
+
+
+def _queue(place: Waiting | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    seconds = {"p50": place.seconds, "p90": place.seconds_p90}
+    return {"position": place.position, "reason": place.reason, "seconds": seconds}
 
 
 def training_source(job: Job) -> str | None:
@@ -61,6 +71,9 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_total_steps": job.total_steps,
         "x_eta_seconds": eta,
         "x_queue": queue,
+        "x_lane": job.lane,
+        "x_priority": PRIORITY_WORDS.get(job.priority, "high"),
+        "x_blocked_by": job.blocked_by or None,
         "x_attempt": job.attempt,
         "x_deploy": job.deploy,
         "x_dataset_version": public_id("dsv_", job.dataset_version_id) if job.dataset_version_id else None,

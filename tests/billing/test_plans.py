@@ -41,6 +41,8 @@ def test_the_plans_of_today_grow_in_every_limit() -> None:
 def test_every_feature_that_is_sold_has_a_plan_and_no_page_sells_what_does_not_exist(client: Client) -> None:
     assert {feature: feature_plan(feature).code for feature in FEATURES} == {
         "weights_download": "developer",
+        "preemptible_lane": "developer",
+        "priority_lane": "team",
         "audit_export": "team",
     }
     page = client.get("/pricing").content.decode()

@@ -31,7 +31,7 @@ from tests.conftest import Cast, Person, make_person
 
 GB = 10**9
 WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # each example makes a tenant
-BOOK = price_books().get("2026-11-01")
+BOOK = price_books().current(int(now().timestamp() * 1000))
 
 
 def this_hour() -> dt.datetime:
@@ -131,7 +131,7 @@ def test_storage_is_rated_posted_and_billed_with_its_own_quantity(cast: Cast) ->
         preview = invoice_preview()
         month = budget_month()
     storage, allowance = preview.lines
-    assert (storage.key, storage.quantity, storage.unit) == ("storage:files:2026-11-01", 2 * GB, "byte-hours")
+    assert (storage.key, storage.quantity, storage.unit) == (f"storage:files:{BOOK.version}", 2 * GB, "byte-hours")
     assert (storage.description, storage.amount_nano) == ("Storage · files", 274_000)
     assert allowance.amount_nano == -100_000 and preview.net_nano == 174_000
     assert month is not None and month.spent_nano == 274_000

@@ -3,15 +3,24 @@
 import heapq
 import itertools
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.fairness import HALF_LIFE_SECONDS, Claimant, faded, settled
+from training.scheduling.fairness import HALF_LIFE_SECONDS, faded, settled
+from training.scheduling.picture import Head, Picture, Share
 
 LENGTHS = st.lists(st.floats(0.05, 0.3), min_size=1, max_size=5)
 HOUR = 3600.0
+
+
+def turns(shares: list[Share], heads: list[Head] | None = None) -> list[Any]:
+    """Tenants in the order of their turns, each with one waiting job."""
+    waiting = heads or [Head(share.tenant, share.tenant, 60.0) for share in shares]
+    picture = Picture({share.tenant: share for share in shares}, waiting)
+    return [head.tenant for head in sorted(picture.heads, key=picture.turn)]
 
 
 def played(weights: list[int], lengths: list[list[float]], *, places: int, hours: float) -> list[float]:
@@ -27,7 +36,7 @@ def played(weights: list[int], lengths: list[list[float]], *, places: int, hours
             used[i] += settled(length / 2 * HOUR * 1000, length * HOUR * 1000)
             had[i] += length
             at = end
-        i = min((Claimant(i, used[i], weight, 0) for i, weight in enumerate(weights)), key=lambda one: one.turn).tenant
+        i = turns([Share(i, weight=weight, used_ms=used[i]) for i, weight in enumerate(weights)])[0]
         length = next(jobs[i])
         used[i] += length / 2 * HOUR * 1000
         heapq.heappush(ends, (at + length, i, length))
@@ -58,16 +67,16 @@ def test_cutting_a_job_into_pieces_gains_nothing(pieces: int) -> None:
 
 
 def test_a_newcomer_goes_before_everybody_who_has_had_something() -> None:
-    old = [Claimant(number, 1.0 + number, 4, 0) for number in range(20)]
-    assert min([*old, Claimant(99, 0.0, 1, 10**9)], key=lambda one: one.turn).tenant == 99
+    old = [Share(number, weight=4, used_ms=1.0 + number) for number in range(20)]
+    assert turns([*old, Share(99)])[0] == 99
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.integers(0, 64), st.integers(0, 5)), min_size=1, max_size=30))
 def test_the_order_is_total_and_does_not_depend_on_who_is_asked_first(rows: list[tuple[float, int, int]]) -> None:
-    claimants = [Claimant(number, used, weight, since) for number, (used, weight, since) in enumerate(rows)]
-    shuffled = random.Random(len(rows)).sample(claimants, len(claimants))
-    order = [one.tenant for one in sorted(claimants, key=lambda one: one.turn)]
-    assert order == [one.tenant for one in sorted(shuffled, key=lambda one: one.turn)]
+    shares = [Share(number, weight=weight, used_ms=used) for number, (used, weight, _) in enumerate(rows)]
+    heads = [Head(number, number, 60.0, since=since) for number, (_, _, since) in enumerate(rows)]
+    shuffled = random.Random(len(rows)).sample(heads, len(heads))
+    assert turns(shares, heads) == turns(shares, shuffled)
 
 
 def test_a_half_life_halves() -> None:

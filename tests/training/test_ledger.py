@@ -3,7 +3,6 @@
 import datetime as dt
 import threading
 import uuid
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,17 +18,18 @@ from tests.conftest import Cast, Person, make_person
 from tests.training.making import empty_queue, queued, read, reload
 from training import forecast, states
 from training.errors import Fenced
-from training.fairness import HALF_LIFE_SECONDS
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
+from training.scheduling.fairness import HALF_LIFE_SECONDS
+from training.scheduling.picture import Picture, Place, Share
 from training.selectors import queue
 from training.selectors.events import thin
-from training.selectors.queue import _Picture, _play
+from training.selectors.queue import USUAL, _play, _Queue
 from training.services.checkpoints import Uploaded, checkpoint_record
 from training.services.claiming import claim, slots_keep, worker_is_dead, worker_name
 from training.services.endings import job_fail, job_reclaim
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
-from training.services.shares import share_charge
+from training.services.shares import share_charge, shares_reread
 from training.worker import duty
 
 HOST = "test-host"
@@ -209,6 +209,9 @@ def test_jobs_stay_off_places_above_their_plan_and_say_so_while_no_other_is_up(c
     free, paid = queued(cast.owner), queued(cast.stranger)
     with tenant_scope(cast.stranger.tenant.id):
         override_set(reason="test", created_by="test", limits={"gpu_class": "shared"})
+        TenantShare.objects.update(read_at=now() - dt.timedelta(minutes=1))
+    assert take() is None
+    shares_reread()
     taken = take()
     assert taken is not None and taken.job_id == paid.pk, "the older job waits for a place that its plan has"
     assert take() is None
@@ -266,11 +269,24 @@ def test_thinning_keeps_the_extremes_and_the_bound(values: list[float | None], m
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 4))
 def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: int) -> None:
     tenants = [uuid.UUID(int=number) for number in range(5)]
-    rows = [
-        {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "estimate": {}, "not_before": None, "since": number}
+    values = {
+        "lane": "standard",
+        "width": 1,
+        "priority": 0,
+        "likely_seconds": 60.0,
+        "progress": 0.0,
+        "not_before": None,
+    }
+    moment = now()
+    rows: list[dict[str, Any]] = [
+        values | {"pk": uuid.uuid4(), "tenant_id": tenants[owner], "since": moment, "not_before": None}
         for number, owner in enumerate(owners)
     ]
-    found = _play(_Picture(places=Counter(cpu=places), free=Counter(cpu=places), waiting=rows))
+    shares = {tenant: Share(tenant, most=9) for tenant in tenants}
+    picture = Picture(shares=shares, places=[Place(number, "host") for number in range(places)])
+    played = _Queue(picture, rows, USUAL)
+    _play(played)
+    found = played.found
     assert sorted(place.position for place in found.values()) == list(range(1, len(rows) + 1))
     in_order = sorted(found.values(), key=lambda place: place.position)
     assert [place.seconds for place in in_order] == sorted(place.seconds for place in in_order)

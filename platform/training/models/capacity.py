@@ -1,6 +1,8 @@
 """Who may use how much, and what there is to use."""
 
 from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from kit.clock import now
 from tenants.models.base import TenantModel
@@ -12,15 +14,20 @@ class TenantShare(TenantModel):
     prefix = "share_"
 
     max_running = models.PositiveIntegerField(default=1)
-    """The plan's parallel jobs, as read when last needed."""
+    """The plan's parallel jobs, as read when last needed. Counted in places: a job on two GPUs counts two."""
+    guaranteed = models.PositiveIntegerField(default=0, db_default=0)
+    """Places the plan promises, as read when last needed."""
     gpu_class = models.CharField(max_length=16, default="cpu")
     """The plan's class of places, as read when last needed."""
     weight = models.PositiveIntegerField(default=1)
+    read_at = models.DateTimeField(default=now, db_default=Now())
+    """When the plan was read."""
     last_started_at = models.DateTimeField(null=True, blank=True)
     usage_ms = models.BigIntegerField(default=0)
     """Machine time of all attempts so far."""
     recent_ms = models.FloatField(default=0.0)
-    """Machine time that counts in the queue, as it stood at `recent_at`; it fades, see training/fairness.py."""
+    """Machine time that counts in the queue, as it stood at `recent_at`; it fades, see
+    training/scheduling/fairness.py."""
     recent_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -43,12 +50,22 @@ class Slot(models.Model):
     """Its worker is leaving."""
     parked_at = models.DateTimeField(null=True, blank=True)
     """Since when staff keep new jobs away from it."""
-    job_id = models.UUIDField(null=True, blank=True, unique=True)
-    """The job that holds it; free when empty."""
+    job_id = models.UUIDField(null=True, blank=True, db_index=True)
+    """The job that holds it, and perhaps others of the host; free when empty."""
     attempt = models.PositiveIntegerField(default=0)
+    kept_for = models.UUIDField(null=True, blank=True)
+    """The tenant for whose job somebody is making, or has made, room here; until `kept_until` nobody else starts on
+    it."""
+    kept_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["host", "number"], name="training_slot_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["host", "number"], name="training_slot_once"),
+            models.CheckConstraint(
+                condition=Q(kept_for=None, kept_until=None) | Q(kept_for__isnull=False, kept_until__isnull=False),
+                name="training_slot_kept",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.host}/{self.number}"

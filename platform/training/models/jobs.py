@@ -6,6 +6,9 @@ from django.db.models import Q
 from kit.clock import now
 from tenants.models.base import ProjectModel, TenantModel
 from training import states
+from training.scheduling import fairness
+
+URGENT = 100
 
 
 class Job(ProjectModel):
@@ -43,6 +46,15 @@ class Job(ProjectModel):
     ceiling_nano = models.BigIntegerField(default=0)
     """What is reserved, and never exceeded."""
     max_runtime_seconds = models.PositiveIntegerField(default=86_400)
+    likely_seconds = models.FloatField(default=60.0, db_default=60.0)
+    """The middle of the estimate's time, for the queue."""
+
+    # ── What it is in the queue ──
+    lane = models.CharField(max_length=12, default=fairness.STANDARD, db_default=fairness.STANDARD)
+    width = models.PositiveSmallIntegerField(default=1, db_default=1)
+    """Places it needs, all on one host."""
+    priority = models.SmallIntegerField(default=0, db_default=0)
+    """Among its tenant's jobs, the highest first; URGENT goes before everybody's and is for staff to give."""
 
     # ── Where it stands ──
     state = models.CharField(max_length=20, default=states.VALIDATING)
@@ -65,6 +77,12 @@ class Job(ProjectModel):
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    preempt_requested_at = models.DateTimeField(null=True, blank=True)
+    """It is to write a checkpoint and make room for a job within its guarantee."""
+    preemptions = models.PositiveSmallIntegerField(default=0, db_default=0)
+    pause_requested_at = models.DateTimeField(null=True, blank=True)
+    blocked_by = models.CharField(max_length=16, blank=True, default="", db_default="")
+    """Why it is blocked: one of `states.BLOCKS`; empty when it is not."""
     platform_retries = models.PositiveIntegerField(default=0)
     crash_step = models.BigIntegerField(default=-1)
     crash_count = models.PositiveIntegerField(default=0)
@@ -97,12 +115,23 @@ class Job(ProjectModel):
                 name="training_job_end_has_a_time",
             ),
             models.CheckConstraint(
+                condition=Q(state=states.BLOCKED, blocked_by__in=states.BLOCKS)
+                | (~Q(state=states.BLOCKED) & Q(blocked_by="")),
+                name="training_job_blocked_has_a_reason",
+            ),
+            models.CheckConstraint(condition=Q(lane__in=fairness.LANES, width__gte=1), name="training_job_line"),
+            models.CheckConstraint(
                 condition=Q(price_nano__gte=0, price_nano__lte=models.F("ceiling_nano")), name="training_job_price"
             ),
         ]
         indexes = [
             models.Index(fields=["tenant", "project", "-id"], name="training_job_project"),
             models.Index(fields=["queued_at", "id"], name="training_job_waiting", condition=Q(state=states.QUEUED)),
+            models.Index(
+                fields=["tenant", "lane", "width", "-priority", "queued_at", "id"],
+                name="training_job_lines",
+                condition=Q(state=states.QUEUED),
+            ),
             models.Index(fields=["lease_expires_at"], name="training_job_held", condition=Q(state__in=states.HELD)),
             models.Index(fields=["created_at"], name="training_job_checking", condition=Q(state=states.VALIDATING)),
         ]
@@ -127,7 +156,7 @@ class Attempt(TenantModel):
     started_at = models.DateTimeField(default=now)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=20, blank=True)
-    """Empty while it runs; then succeeded, failed, cancelled, lost, drained or crashed."""
+    """Empty while it runs; then succeeded, failed, cancelled, lost, drained, preempted, paused or crashed."""
     reason = models.CharField(max_length=500, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     first_step = models.BigIntegerField(default=0)

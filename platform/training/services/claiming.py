@@ -1,88 +1,105 @@
 """queued -> leased, in one short transaction. A doorbell has no say in who goes next; this has.
 
-Tenants are asked in the order of `training.fairness`. The plan's limit of parallel jobs is checked under the lock of
-the tenant's row: counting beside SKIP LOCKED alone over-admits. A job takes a place of its plan's class or a lower one.
+Who goes next is `training.scheduling`'s to say. The plan's limit of parallel jobs is checked again under the lock of
+the tenant's row: counting beside SKIP LOCKED alone over-admits. All places of a job are taken in that transaction, or
+none.
 """
 
+import datetime as dt
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.db import connections, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
-from tenants.scope import OPS, ops_scope, tenant_scope
+from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
 from training import states
-from training.fairness import Claimant, faded
-from training.forecast import likely_seconds
 from training.models import Attempt, Job, Slot
-from training.services.events import News, events_append
+from training.scheduling.dispatch import Preemption, Start, next_start, preemptions
+from training.selectors.picture import picture_read
+from training.services.endings import KEPT
+from training.services.events import News, events_append, warn
 from training.services.leases import Lease, lease_expiry
 from training.services.shares import share_charge, share_locked
 
 CLAIM_LOCK = 0x7475_6E65_0001
 """One claim decides at a time; each takes milliseconds, jobs take minutes."""
+VACATE = dt.timedelta(seconds=120)
+"""The longest a run that was asked to make room may take over its last checkpoint."""
+HEADS_FOR_ROOM = 8
+"""Waiting jobs of one line that get room at once."""
 
-CLAIMANTS = """
-SELECT job.tenant_id, coalesce(share.recent_ms, 0), coalesce(extract(epoch FROM now() - share.recent_at), 0)::float,
-       coalesce(share.weight, 1), min(coalesce(job.queued_at, job.created_at))
-FROM training_job job LEFT JOIN training_tenantshare share ON share.tenant_id = job.tenant_id
-WHERE job.state = 'queued' AND (job.not_before IS NULL OR job.not_before <= now())
-GROUP BY job.tenant_id, share.recent_ms, share.recent_at, share.weight
-"""
+
+@contextmanager
+def _deciding(why: str) -> Iterator[None]:
+    with ops_scope(why), transaction.atomic(using=OPS):
+        with connections[OPS].cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+        yield
 
 
 def claim(*, host: str, worker: str) -> Lease | None:
     """The next job for this host, leased to this worker; None when nothing may start here now."""
-    with ops_scope("claim the next job"), transaction.atomic(using=OPS):
-        with connections[OPS].cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-            cursor.execute(CLAIMANTS)
-            claimants = [
-                Claimant(tenant, faded(used, age), weight, since)
-                for tenant, used, age, weight, since in cursor.fetchall()
-            ]
-        for claimant in sorted(claimants, key=lambda one: one.turn):
-            with tenant_scope(claimant.tenant):
-                if not _free_places(host).exists():
-                    return None
-                lease = _claim_for_tenant(host, worker)
+    free = Q(host=host, job_id=None, draining=False, parked_at=None)
+    if not Slot.objects.filter(free).exists():
+        return None
+    with _deciding("claim the next job"):
+        picture = picture_read(host=host)
+        while (start := next_start(picture, host)) is not None:
+            with tenant_scope(start.head.tenant):
+                lease = _take(start, worker)
             if lease is not None:
                 return lease
+            picture.heads.remove(start.head)
     return None
 
 
-def _free_places(host: str) -> "QuerySet[Slot]":
-    found: QuerySet[Slot] = Slot.objects.filter(host=host, job_id=None, draining=False, parked_at=None)
-    return found
+def room_make() -> int:
+    """Ask borrowers to make room for waiting jobs within their guarantee; how many were asked. Safe to repeat."""
+    with _deciding("make room for guaranteed jobs"):
+        return sum(_ask(asked) for asked in preemptions(picture_read(heads=HEADS_FOR_ROOM)))
 
 
-def _claim_for_tenant(host: str, worker: str) -> Lease | None:
-    share = share_locked()
-    if Job.objects.filter(state__in=states.HELD).count() >= share.max_running:
+def _ask(asked: Preemption) -> bool:
+    with tenant_scope(asked.run.tenant):
+        job = Job.objects.select_for_update().filter(pk=asked.run.job, state__in=states.WORKING).first()
+        if job is None or job.preempt_requested_at is not None:
+            return False
+        Job.objects.filter(pk=job.pk).update(preempt_requested_at=Now())
+        words = "Making room for a job within its guarantee: this one writes a checkpoint and goes on later."
+        events_append(job=job, news=[warn(words, code="preempting")])
+        Slot.objects.filter(job_id=job.pk).update(kept_for=asked.tenant, kept_until=Now() + VACATE + KEPT)
+        return True
+
+
+def _take(start: Start, worker: str) -> Lease | None:
+    """The job on all of its places; None when something has changed since the picture was read."""
+    share, width = share_locked(), start.head.width
+    running = Job.objects.filter(state__in=states.HELD).aggregate(places=Sum("width"))["places"] or 0
+    if running + width > share.max_running:
         return None
-    slot = (
-        _free_places(host)
-        .select_for_update(skip_locked=True)
+    slots = list(
+        Slot.objects.select_for_update(skip_locked=True)
+        .filter(pk__in=[place.key for place in start.places], job_id=None, draining=False, parked_at=None)
+        .filter(Q(kept_for=None) | Q(kept_for=current_tenant_id()) | Q(kept_until__lte=Now()))
         .filter(gpu_class__in=classes_within(share.gpu_class))
-        .order_by("number")
-        .first()
     )
     job = (
         Job.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(state=states.QUEUED)
-        .filter(Q(not_before=None) | Q(not_before__lte=Now()))
-        .order_by("queued_at", "id")
+        .filter(Q(not_before=None) | Q(not_before__lte=Now()), pk=start.head.job, state=states.QUEUED, width=width)
         .first()
     )
-    if slot is None or job is None:
+    if len(slots) != width or job is None:
         return None
-    return _lease(job, slot, worker)
+    return _lease(job, slots, worker)
 
 
-def _lease(job: Job, slot: Slot, worker: str) -> Lease:
+def _lease(job: Job, slots: list[Slot], worker: str) -> Lease:
     token = uuid.uuid4()
     number = job.attempt + 1
     Job.objects.filter(pk=job.pk, state=states.QUEUED).update(
@@ -93,11 +110,14 @@ def _lease(job: Job, slot: Slot, worker: str) -> Lease:
         lease_expires_at=lease_expiry(),
         heartbeat_at=Now(),
         started_at=job.started_at or Now(),
+        preempt_requested_at=None,
         phase="",
     )
-    Slot.objects.filter(pk=slot.pk).update(job_id=job.pk, attempt=number, heartbeat_at=Now())
-    likely = int(1000 * likely_seconds(job.estimate) * (1 - job.progress))
-    share_charge(ms=likely)
+    Slot.objects.filter(pk__in=[slot.pk for slot in slots]).update(
+        job_id=job.pk, attempt=number, heartbeat_at=Now(), kept_for=None, kept_until=None
+    )
+    likely = int(1000 * job.likely_seconds * (1 - job.progress))
+    share_charge(ms=likely * job.width)
     first = max(job.checkpoint_step, 0)
     Attempt.objects.create(job=job, number=number, worker=worker, first_step=first, started_at=Now(), charged_ms=likely)
     job.attempt = number

@@ -37,6 +37,14 @@ MAX_PLATFORM_RETRIES = 10
 POISON_CRASHES = 3
 """Crashes at one and the same step that make a job, not a machine, the suspect."""
 LONGEST_BACKOFF = 600.0
+ASKED = ("drained", "preempted", "paused")
+"""Outcomes of attempts that were asked to stop: nobody's fault, and no try is counted."""
+KEPT = dt.timedelta(seconds=60)
+"""How long a place that was vacated for somebody waits for them."""
+BLOCKED = {
+    states.PAUSED: "The job is paused. Its price stays reserved.",
+    states.BUDGET: "The job reached its price ceiling and stopped there. Resume it with a higher x_max_price_usd.",
+}
 NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "lease_owner": ""}
 
 
@@ -57,13 +65,15 @@ def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit
     """End an attempt's row, free its slot, count its machine time; returns that time in ms."""
     attempts = Attempt.objects.filter(job=job, number=number, ended_at=None)
     attempts.update(ended_at=Now(), outcome=outcome, reason=reason[:500], exit_code=exit_code)
-    Slot.objects.filter(job_id=job.pk, attempt=number).update(job_id=None)
+    held = Slot.objects.filter(job_id=job.pk, attempt=number)
+    held.exclude(kept_for=None).update(kept_until=Now() + KEPT)
+    held.update(job_id=None)
     attempt = Attempt.objects.filter(job=job, number=number).first()
     if attempt is None or attempt.ended_at is None:
         return 0
     spent = max(0, int((attempt.ended_at - attempt.started_at) / dt.timedelta(milliseconds=1)))
     Attempt.objects.filter(pk=attempt.pk).update(machine_ms=spent)
-    share_settle(attempt=attempt, spent_ms=spent)
+    share_settle(attempt=attempt, spent_ms=spent, width=job.width)
     return spent
 
 
@@ -176,11 +186,38 @@ def _cancelled(job: Job, number: int) -> None:
 def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exit_code: int | None = None) -> None:
     """The run stopped through no fault of the tenant's: back to the queue, or failed once that has become hopeless.
 
-    `outcome` is `drained` (this worker was asked to stop; no retry is counted) or `crashed`.
+    `outcome` is `drained` or `preempted` (it was asked to stop; no retry is counted) or `crashed`.
     """
     with tenant_scope(lease.tenant_id):
         job = _locked(lease)
         _requeue(job, lease.attempt, outcome=outcome, reason=reason, step=step, exit_code=exit_code)
+
+
+def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = None) -> None:
+    """The run wrote its checkpoint and left because it was paused, or because its ceiling is reached (`states.BUDGET`):
+    it keeps its reservation and what it has learnt, and goes on when it is resumed. If it was resumed meanwhile it
+    queues."""
+    with tenant_scope(lease.tenant_id):
+        job = _locked(lease)
+        resumed = by == states.PAUSED and job.pause_requested_at is None
+        if resumed or job.state == states.CANCELLING:
+            reason = "The job was paused and resumed."
+            _requeue(job, lease.attempt, outcome="paused", reason=reason, step=job.step, exit_code=exit_code)
+            return
+        attempt_close(job, number=lease.attempt, outcome="paused", reason=by, exit_code=exit_code)
+        fenced_update(
+            lease,
+            within=states.WORKING,
+            state=states.BLOCKED,
+            blocked_by=by,
+            pause_requested_at=None,
+            preempt_requested_at=None,
+            phase="",
+            eta_seconds=None,
+            **NO_LEASE,
+        )
+        events_append(job=job, news=[warn(f"{BLOCKED[by]} {_since(job)}", code=by)])
+        _ring_next()
 
 
 def job_reclaim(*, job: Job, reason: str) -> None:
@@ -192,7 +229,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
     if job.state == states.CANCELLING:
         _cancelled(job, number)
         return
-    counted = outcome != "drained"
+    counted = outcome not in ASKED
     retries = job.platform_retries + counted
     crashes = (job.crash_count + 1 if job.crash_step == step else 1) if outcome == "crashed" else job.crash_count
     attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code)
@@ -219,14 +256,20 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         platform_retries=retries,
         crash_step=step if outcome == "crashed" else job.crash_step,
         crash_count=crashes,
+        preempt_requested_at=None,
+        preemptions=job.preemptions + (outcome == "preempted"),
         phase="",
         eta_seconds=None,
         **NO_LEASE,
     )
-    since = f"from step {job.checkpoint_step}" if job.checkpoint_step >= 0 else "from the start"
-    words = f"{reason} The job continues {since}; the interruption costs you nothing."
+    words = f"{reason} {_since(job)} The interruption costs you nothing."
     events_append(job=job, news=[warn(words, code=outcome)])
     _ring_next()
+
+
+def _since(job: Job) -> str:
+    where = f"step {job.checkpoint_step}" if job.checkpoint_step >= 0 else "the start"
+    return f"It continues from {where}."
 
 
 def _hopeless(retries: int, crashes: int, step: int) -> tuple[str, str] | None:

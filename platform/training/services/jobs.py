@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from billing.selectors.features import PREEMPTIBLE_LANE, PRIORITY_LANE, feature_needed
 from data.models import DatasetVersion, File
 from data.roles import task_required
 from kit import outbox
@@ -21,11 +22,13 @@ from tenants.services.organisations import tenant_turn
 from training import plans, states
 from training.errors import JobFinished, QueueFull
 from training.models import Job
-from training.serializers import SEEDS, TASK, knobs_of
+from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
+from training.serializers import PRIORITIES, SEEDS, TASK, knobs_of
 from training.services import intake, money, queueing
 from training.services.events import News, events_append
 
 VALIDATE = "training.validate"
+LANE_FEATURES = {PREEMPTIBLE: PREEMPTIBLE_LANE, PRIORITY: PRIORITY_LANE}
 DEFAULT_METHOD = "lora"
 """Adapters share one base in memory, so they cost nothing while idle; within a point of full tuning on most data."""
 
@@ -36,6 +39,7 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
     task = wanted.get("x_task", TASK)
     if task not in base.tasks:
         raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
+    lane = lane_of(wanted)
     sources = _sources(project, wanted)
     intake.check_usable(sources, wanted.get("x_columns") or {})
     _check_room()
@@ -54,6 +58,8 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
         columns=wanted.get("x_columns") or {},
         metadata=wanted.get("metadata"),
         deploy=wanted.get("x_deploy", False),
+        lane=lane,
+        priority=PRIORITIES[wanted.get("x_priority", "normal")],
         **sources,
         max_price_nano=wanted.get("x_max_price_usd"),
         model_name=model_name(base=base.name, tenant_slug=tenant_current().slug, suffix=suffix, job_id=job_id),
@@ -93,6 +99,14 @@ def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]
     return {"training_file_id": training.pk, "validation_file_id": validation.pk}
 
 
+def lane_of(wanted: dict[str, Any]) -> str:
+    """The lane asked for; PermissionDenied, naming the plan to take, for one that the plan does not have."""
+    lane: str = wanted.get("x_lane", STANDARD)
+    if lane in LANE_FEATURES:
+        feature_needed(LANE_FEATURES[lane])
+    return lane
+
+
 def _check_room() -> None:
     tenant_turn()
     limit = plans.allowance().queued_jobs
@@ -119,6 +133,7 @@ def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
         hyperparameters=knobs_of(wanted),
         columns=wanted.get("x_columns") or {},
         max_price_nano=wanted.get("x_max_price_usd"),
+        lane=lane_of(wanted),
         **_sources(project, wanted),
     )
     return queueing.estimate(draft)

@@ -61,6 +61,17 @@ class Signals:
     """What the ledger tells the worker on each beat."""
 
     cancelled: bool = False
+    stop: str = ""
+    """Write a checkpoint and leave: `preempted` or `paused`; empty to go on."""
+
+
+SIGNALS = ("state", "preempt_requested_at", "pause_requested_at")
+
+
+def signals_of(row: dict[str, Any]) -> Signals:
+    """What a job's row asks of its worker."""
+    paused, preempted = row["pause_requested_at"] is not None, row["preempt_requested_at"] is not None
+    return Signals(row["state"] == states.CANCELLING, "paused" if paused else "preempted" if preempted else "")
 
 
 def lease_expiry() -> Any:
@@ -87,12 +98,12 @@ def lease_renew(*, lease: Lease, standing: Standing, news: Sequence[News] = ()) 
             event_seq=F("event_seq") + len(news),
             **standing.values(),
         )
-        row = Job.objects.values("event_seq", "state").get(pk=lease.job_id)
+        row = Job.objects.values("event_seq", *SIGNALS).get(pk=lease.job_id)
         if news:
             events_write(job_id=lease.job_id, attempt=lease.attempt, last=row["event_seq"], news=news)
         Attempt.objects.filter(job_id=lease.job_id, number=lease.attempt).update(last_step=standing.step)
         Slot.objects.filter(job_id=lease.job_id, attempt=lease.attempt).update(heartbeat_at=Now())
-        return Signals(cancelled=row["state"] == states.CANCELLING)
+        return signals_of(row)
 
 
 def lease_keep(*, lease: Lease) -> None:
@@ -106,13 +117,11 @@ def lease_look(*, lease: Lease) -> Signals:
     """Between heartbeats: has somebody cancelled, or taken the job away? One indexed read. Raises Fenced."""
     with tenant_scope(lease.tenant_id):
         row = (
-            Job.objects.filter(pk=lease.job_id, attempt=lease.attempt, lease_token=lease.token)
-            .values_list("state", flat=True)
-            .first()
+            Job.objects.filter(pk=lease.job_id, attempt=lease.attempt, lease_token=lease.token).values(*SIGNALS).first()
         )
-    if row is None or row not in states.HELD:
+    if row is None or row["state"] not in states.HELD:
         raise Fenced(f"attempt {lease.attempt} of {lease.job_id} no longer holds its lease")
-    return Signals(cancelled=row == states.CANCELLING)
+    return signals_of(row)
 
 
 def lease_advance(*, lease: Lease, state: str) -> bool:

@@ -4,8 +4,10 @@ from billing.prices import Price, Usage, price_books, rate
 from billing.services.jobs import job_release, job_reserve, job_settle
 from kit.clock import now
 from training.models import Job
+from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 
-KIND = "training"
+KINDS = {STANDARD: "training", PREEMPTIBLE: "training_preemptible", PRIORITY: "training_priority"}
+"""What a job of each lane is metered and priced as."""
 
 
 def price_version() -> str:
@@ -13,9 +15,9 @@ def price_version() -> str:
     return price_books().current(_now_ms()).version
 
 
-def price_per_million(base: str) -> int:
-    """Nano-USD per million tokens trained on."""
-    price: Price = price_books().current(_now_ms()).price(KIND, base)
+def price_per_million(job: Job) -> int:
+    """Nano-USD per million tokens trained on, in its lane."""
+    price: Price = price_books().current(_now_ms()).price(KINDS[job.lane], job.base)
     return price.trained_token * 10**6
 
 
@@ -26,7 +28,7 @@ def reserve(job: Job, *, nano: int) -> None:
 
 def settle(job: Job, *, trained_tokens: int, machine_ms: int) -> int:
     """Charge what was trained, at most the ceiling, and free the rest; returns the nano-USD charged."""
-    usage = Usage(KIND, job.base, input_tokens=trained_tokens, requests=1, machine_ms=machine_ms)
+    usage = Usage(KINDS[job.lane], job.base, input_tokens=trained_tokens, requests=1, machine_ms=machine_ms)
     event = job_settle(job_id=job.pk, usage=usage)
     return 0 if event is None else min(int(event.cost_nano), job.ceiling_nano)
 
@@ -39,7 +41,7 @@ def release(job: Job) -> None:
 
 def cost_so_far(job: Job, trained_tokens: int) -> int:
     """What the tokens so far would cost, uncapped."""
-    return rate(Usage(KIND, job.base, input_tokens=trained_tokens), price_books().get(job.price_version))
+    return rate(Usage(KINDS[job.lane], job.base, input_tokens=trained_tokens), price_books().get(job.price_version))
 
 
 def _now_ms() -> int:

@@ -38,7 +38,7 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
         ready = intake.prepare(job)
         if ready is None:
             return states.VALIDATING
-        planned = forecast.forecast(job, ready.parquet_key, price=money.price_per_million(job.base))
+        planned = forecast.forecast(job, ready.parquet_key, price=money.price_per_million(job))
         with tenant_scope(tenant_id):
             return _queue(job_id, ready, planned)
     except ApiError as error:
@@ -55,13 +55,15 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
     job.spec_sha256 = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
     job.dataset_version_id = ready.version_id
     job.estimate = planned.as_dict()
+    job.likely_seconds = forecast.likely_seconds(job.estimate)
     job.ceiling_nano = ceiling
     job.max_runtime_seconds = plans.allowance().runtime_seconds
     job.price_version = money.price_version()
     _check_rows(ready)
     job.state = states.QUEUED
+    job.queued_at = Now()
     job.save()
-    Job.objects.filter(pk=job.pk).update(queued_at=Now())
+    job.refresh_from_db()
     money.reserve(job, nano=ceiling)
     share_locked()
     news = [warn(f"{finding['message']}", code=finding["code"], data=finding) for finding in ready.warnings[:20]]
@@ -103,7 +105,7 @@ def estimate(draft: Job) -> dict[str, Any]:
     }
     if seen.counts["blocking"]:
         return answer | {"tokens": 0, "price_usd": None, "seconds": None, "x_blocking": seen.blocking}
-    price = money.price_per_million(draft.base)
+    price = money.price_per_million(draft)
     if draft.dataset_version_id is None:
         planned = forecast.forecast_profile(draft, seen.profile, price=price)
     else:

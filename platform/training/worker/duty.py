@@ -23,7 +23,7 @@ from training.models import Job, Slot
 from training.results import results_csv
 from training.services.checkpoints import checkpoint_fetch
 from training.services.claiming import claim, slots_drain, slots_keep, worker_name
-from training.services.endings import Made, job_cancelled, job_fail, job_give_back, job_succeed
+from training.services.endings import Made, job_block, job_cancelled, job_fail, job_give_back, job_succeed
 from training.services.leases import Lease, Standing, lease_advance, lease_renew
 from training.services.sweeping import leases_of_the_dead
 from training.worker.keeping import kept
@@ -35,6 +35,12 @@ from training.worker.workfolder import WorkFolder, folder_name, folders_sweep, w
 logger = logging.getLogger(__name__)
 
 RESULTS_BYTES = 100_000_000
+STOPPED = ("stopped", "crashed")
+ASKED_BY = {
+    "drained": "The worker is being replaced.",
+    "preempted": "The job made room for one within its guarantee.",
+}
+"""Who asked an attempt to stop, in the words of its log."""
 
 draining = threading.Event()
 """Set when this process is asked to leave; see `training.tasks`."""
@@ -144,12 +150,11 @@ def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -
         message = f"The run reached its time limit of {hours:g} hours. Use fewer rows or passes, or a faster method."
         job_fail(lease=lease, code="timeout", message=message, exit_code=end.exit_code)
     elif watch.why == "ceiling":
-        message = (
-            "The run reached its price ceiling before it was finished. You are not charged. Raise x_max_price_usd."
-        )
-        job_fail(lease=lease, code="price_ceiling_reached", message=message, exit_code=end.exit_code)
-    elif watch.why == "drained" and end.kind in ("stopped", "crashed"):
-        job_give_back(lease=lease, outcome="drained", reason="The worker is being replaced.", exit_code=end.exit_code)
+        job_block(lease=lease, by=states.BUDGET, exit_code=end.exit_code)
+    elif watch.why == "paused" and end.kind in STOPPED:
+        job_block(lease=lease, exit_code=end.exit_code)
+    elif watch.why in ASKED_BY and end.kind in STOPPED:
+        job_give_back(lease=lease, outcome=watch.why, reason=ASKED_BY[watch.why], exit_code=end.exit_code)
     else:
         reason = "The trainer fell silent and was stopped." if watch.why == "stalled" else end.message
         step = watch.reading.standing.step

@@ -52,7 +52,8 @@ class Supervisor:
         self.reading = Reading()
         self.reading.standing.total_steps = job.total_steps
         self.why = ""
-        """Why the trainer was asked to stop: cancelled, drained, timeout, ceiling, stalled; empty while it is not."""
+        """Why the trainer was asked to stop: cancelled, preempted, paused, drained, timeout, ceiling, stalled; empty
+        while it is not."""
         self._deadline = 0.0
         self._began = self._heard = self._wrote = self._looked = began
         self._reached = began
@@ -116,6 +117,8 @@ class Supervisor:
         if signals.cancelled and self.why != "cancelled":
             self.why = "cancelled"
             self.trainer.kill()
+        elif signals.stop and not self.why:
+            self._stop(signals.stop, self._reached)
 
     def _database_away(self, error: Exception, moment: float) -> None:
         logger.warning("the database is away; the trainer goes on: %s", error)
