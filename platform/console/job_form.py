@@ -20,6 +20,7 @@ from registry.selectors import bases
 from tenants.models import Project
 from training import services
 from training.models import Job
+from training.services.jobs import LANE_FEATURES
 
 MOST_CHOICES = 200
 
@@ -53,6 +54,7 @@ PARAMS = {
     "columns.text": "text_column",
     "columns.label": "label_column",
     "x_max_price_usd": "max_price",
+    "x_lane": "lane",
     "hyperparameters": "n_epochs",
     "hyperparameters.n_epochs": "n_epochs",
     "hyperparameters.batch_size": "batch_size",
@@ -97,6 +99,19 @@ def source_chosen(project: Project, public: object) -> File | DatasetVersion | N
     return None
 
 
+class ResumeForm(forms.Form):
+    """What a job that stopped at its ceiling needs to go on."""
+
+    max_price = forms.DecimalField(
+        label=gettext_lazy("Spend at most"), min_value=0, max_value=1_000_000, decimal_places=6, required=False
+    )
+
+    def ceiling_nano(self) -> int | None:
+        """The new ceiling; None where none was typed."""
+        price = self.cleaned_data["max_price"]
+        return int(price * NANO) if price else None
+
+
 class JobForm(forms.Form):
     """What a job needs; empty settings mean "auto"."""
 
@@ -128,6 +143,17 @@ class JobForm(forms.Form):
         decimal_places=6,
         required=False,
         error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
+    )
+    lane = forms.ChoiceField(
+        label=gettext_lazy("Lane"),
+        choices=[
+            ("standard", gettext_lazy("Standard")),
+            ("preemptible", gettext_lazy("Preemptible: half the price, on what is left")),
+            ("priority", gettext_lazy("Priority: counts twice in the queue, 1.5 times the price")),
+        ],
+        initial="standard",
+        required=False,
+        help_text=gettext_lazy("A preemptible job may be interrupted; it goes on from its checkpoint."),
     )
     deploy = forms.BooleanField(
         label=gettext_lazy("Deploy when the gate passes"),
@@ -164,7 +190,10 @@ class JobForm(forms.Form):
     def __init__(self, project: Project, *args: Any, lenient: bool = False, **kwargs: Any) -> None:
         """`lenient`: columns of data that was chosen before are dropped in silence, while the new ones are fetched."""
         super().__init__(*args, **kwargs)
-        plan = entitlement_for(project.tenant_id).plan
+        entitlement = entitlement_for(project.tenant_id)
+        plan = entitlement.plan
+        lanes: Any = self.fields["lane"]
+        lanes.choices = [one for one in lanes.choices if LANE_FEATURES.get(one[0]) in {None, *entitlement.features}]
         self.stale: dict[str, str] = {}
         dataset: Any = self.fields["dataset"]
         self.datasets = choices_of_data(project)
@@ -241,6 +270,7 @@ class JobForm(forms.Form):
             "suffix": clean["suffix"] or None,
             "seed": clean["seed"],
             "x_deploy": clean["deploy"],
+            "x_lane": clean["lane"] or "standard",
             "hyperparameters": {
                 knob: clean[knob] if clean[knob] is not None else "auto"
                 for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -272,6 +302,7 @@ class JobForm(forms.Form):
             "method": job.method,
             "suffix": job.suffix,
             "deploy": job.deploy,
+            "lane": job.lane,
             "seed": job.seed,
             "text_column": job.columns.get("text", ""),
             "label_column": job.columns.get("label", ""),

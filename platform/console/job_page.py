@@ -26,6 +26,7 @@ CODE_WORDS = {
     "leased": "running",
     "starting": "running",
     "finishing": "running",
+    "blocked": "paused",
 }
 SERIES = {
     "train_loss": ("loss", "train"),
@@ -144,7 +145,9 @@ def phase_text(job: Any) -> str:
         return _("Waiting for a worker")
     if job.state == "validating_files":
         return _("Checking the data")
-    if job.state == "cancelling":
+    if job.state == "blocked":
+        return str(BLOCKED[job.blocked_by])
+    if job.state == "cancelling" or job.pause_requested_at is not None:
         return _("Stopping")
     return str(PHASES.get(job.phase, _("Starting")))
 
@@ -171,6 +174,11 @@ def log_line(event: Any) -> dict[str, str]:
     }
 
 
+BLOCKED = {
+    "paused": gettext_lazy("Paused"),
+    "budget": gettext_lazy("Stopped at its price ceiling"),
+    "hold": gettext_lazy("Held by our staff"),
+}
 WAITS = {
     "resources": gettext_lazy("Position %(n)s: starts when a place to train is free, in about %(time)s."),
     "priority": gettext_lazy("Position %(n)s: other jobs are before it; starts in about %(time)s."),
@@ -185,7 +193,10 @@ def waiting_text(place: Any) -> str:
     """Why a queued job waits, its position and for how long."""
     if place is None:
         return ""
-    return str(WAITS.get(place.reason, WAITS["priority"])) % {"n": place.position, "time": duration(place.seconds)}
+    band = duration(place.seconds)
+    if place.seconds_p90 > place.seconds:
+        band = _("%(p50)s (nine of ten times within %(p90)s)") % {"p50": band, "p90": duration(place.seconds_p90)}
+    return str(WAITS.get(place.reason, WAITS["priority"])) % {"n": place.position, "time": band}
 
 
 ADVICE = {

@@ -26,6 +26,7 @@ STATES: dict[str, State] = {
     # jobs
     "validating_files": State(_("Checking data"), "live", "accent"),
     "queued": State(_("Queued"), "clock", "muted"),
+    "paused": State(_("Paused"), "pause", "warn"),
     "starting": State(_("Starting"), "live", "accent"),
     "running": State(_("Training"), "live", "accent"),
     "cancelling": State(_("Cancelling"), "live", "muted"),

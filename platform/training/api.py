@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,11 +13,19 @@ from kit.pages import cursor_page
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 from tenants.selectors import project_by_id
-from training import schema, selectors, wire
+from training import schema, selectors, streaming, wire
 from training.models import Checkpoint, Job, JobEvent
 from training.selectors.jobs import report
-from training.serializers import JobInput
-from training.services import job_cancel, job_create, job_estimate
+from training.serializers import JobChanges, JobInput, ResumeInput
+from training.services import (
+    job_cancel,
+    job_clone,
+    job_create,
+    job_estimate,
+    job_pause,
+    job_resume,
+    job_retry,
+)
 
 _METADATA = re.compile(r"metadata\[(.{1,64})\]")
 PAGING = paging(default=20, maximum=100)
@@ -137,6 +146,137 @@ class CancelView(TenantAPIView):
         """
         found = selectors.job_by_public_id(self.caller.project_id, job)
         return Response(wire.job_object(job_cancel(job=found)))
+
+
+class PauseView(TenantAPIView):
+    """Take a job out for a while."""
+
+    required_scopes = {"POST": "jobs.write"}
+
+    @describe(name="fine_tuning_jobs_pause", answers=schema.JOB, refuses={409: "It has ended, or is still checked."})
+    def post(self, request: Request, job: str) -> Response:
+        """Pause a job
+
+        At once while it waits; while it runs, as soon as its checkpoint is written. Its price stays reserved. Twice
+        answers the same.
+        """
+        found = selectors.job_by_public_id(self.caller.project_id, job)
+        return Response(wire.job_object(job_pause(job=found)))
+
+
+class ResumeView(TenantAPIView):
+    """And let it go on."""
+
+    required_scopes = {"POST": "jobs.write"}
+
+    @describe(
+        name="fine_tuning_jobs_resume",
+        takes=ResumeInput,
+        answers=schema.JOB,
+        refuses={
+            402: "A spend limit cannot carry the higher ceiling.",
+            409: "The job has ended, or staff hold it.",
+        },
+        example={},
+    )
+    def post(self, request: Request, job: str) -> Response:
+        """Resume a job
+
+        Back into the queue, and on from its last checkpoint. A job that stopped at its price ceiling needs a higher
+        one.
+        """
+        found = selectors.job_by_public_id(self.caller.project_id, job)
+        ceiling = self.read(ResumeInput).get("x_max_price_usd")
+        return Response(wire.job_object(job_resume(job=found, ceiling_nano=ceiling)))
+
+
+class RetryView(TenantAPIView):
+    """The same once more."""
+
+    required_scopes = {"POST": "jobs.write"}
+
+    @describe(
+        name="fine_tuning_jobs_retry",
+        answers=schema.JOB,
+        refuses={
+            404: NO_SUCH,
+            409: "The job neither failed nor was cancelled.",
+            429: "As many wait as the plan allows.",
+        },
+        once=True,
+    )
+    def post(self, request: Request, job: str) -> Response:
+        """Retry a job
+
+        A new job that asks for the same as one that failed or was cancelled.
+        """
+
+        def create() -> dict[str, Any]:
+            found = selectors.job_by_public_id(self.caller.project_id, job)
+            project = project_by_id(self.caller.project_id)
+            again = job_retry(project=project, job=found, key_id=self.caller.key_id, by=self.caller.actor_label)
+            return wire.job_object(again)
+
+        return self.create_once(request, create)
+
+
+class CloneView(TenantAPIView):
+    """Another one like it."""
+
+    required_scopes = {"POST": "jobs.write"}
+
+    @describe(
+        name="fine_tuning_jobs_clone",
+        takes=JobChanges,
+        answers=schema.JOB,
+        refuses={404: NO_SUCH, 422: UNFIT, 429: "As many wait as the plan allows."},
+        once=True,
+        example={"x_method": "full", "hyperparameters": {"n_epochs": 5}},
+    )
+    def post(self, request: Request, job: str) -> Response:
+        """Clone a job
+
+        A new job like this one, whatever became of it, with the given fields in place of its own.
+        """
+
+        def create() -> dict[str, Any]:
+            found = selectors.job_by_public_id(self.caller.project_id, job)
+            clone = job_clone(
+                project=project_by_id(self.caller.project_id),
+                job=found,
+                changes=self.read(JobChanges),
+                key_id=self.caller.key_id,
+                by=self.caller.actor_label,
+            )
+            return wire.job_object(clone)
+
+        return self.create_once(request, create)
+
+
+class StreamView(TenantAPIView):
+    """What happens, as it happens."""
+
+    required_scopes = {"GET": "jobs.read"}
+
+    @describe(
+        name="fine_tuning_jobs_stream",
+        answers={(200, "text/event-stream"): bytes},
+        fields=[query("after", int, "Only events with a higher number; the header `Last-Event-ID` says the same.")],
+        refuses={429: "The organization has too many streams open."},
+    )
+    def get(self, request: Request, job: str) -> StreamingHttpResponse:
+        """Stream a job's events
+
+        Server-sent events: `event` for each event with its number as id, `job` when the job has changed, `done` when it
+        has ended. It closes after five minutes; come back with `Last-Event-ID` and nothing is missed.
+        """
+        found = selectors.job_by_public_id(self.caller.project_id, job)
+        said = request.headers.get("Last-Event-ID") or request.query_params.get("after") or "0"
+        if not said.isascii() or not said.isdigit() or len(said) > 18:
+            raise BadRequest("The number of an event, 0 or more.", param="after")
+        messages = streaming.stream(self.caller.tenant_id, self.caller.project_id, found.pk, after=int(said))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(messages, content_type="text/event-stream", headers=headers)
 
 
 class EventsView(TenantAPIView):

@@ -140,6 +140,21 @@ class JobInput(StrictSerializer):
         return value
 
 
+class JobChanges(JobInput):
+    """The body of a clone: what is left out stays as it was."""
+
+    model = Text(longest=255, required=False, help_text="Another base.")
+    training_file = Text(longest=64, required=False, help_text="Other data: its columns are detected anew.")
+
+
+class ResumeInput(StrictSerializer):
+    """The body of a resume; may be empty."""
+
+    x_max_price_usd = Dollars(
+        required=False, help_text="A higher ceiling in dollars, for a job that stopped at the one it had."
+    )
+
+
 def knobs_of(data: dict[str, Any]) -> dict[str, Any]:
     """The hyperparameters of a body, from `method.supervised` or the old top-level field; all three keys, in order.
 

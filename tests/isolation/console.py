@@ -113,6 +113,8 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}jobs/<str:job>/stream": Policy("page", make=_job, success={"GET": 200}),
     f"{WORK}jobs/<str:job>/csv": Policy("page", make=_job, success={"GET": 200}),
     f"{WORK}jobs/<str:job>/cancel": Policy("page", make=_waiting_job, success={"POST": 302}),
+    f"{WORK}jobs/<str:job>/pause": Policy("page", make=_waiting_job, success={"POST": 302}),
+    f"{WORK}jobs/<str:job>/resume": Policy("page", make=_waiting_job, success={"POST": 302}),
     f"{WORK}models/": SHOWN,
     f"{WORK}models/compare": SHOWN,
     f"{WORK}models/<str:model>/": Policy(

@@ -4,13 +4,24 @@ from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
-from tests.training.making import BASE, checked_file, create, intents
+from tests.training.making import BASE, checked_file, create, intents, queued
 
 
 def _job(person: Person) -> Ids:
     with tenant_scope(person.tenant.id):
         override_set(reason="many tries", created_by="test", limits={"queued_jobs": 1000})
     return {"job": create(person).public_id}
+
+
+def _queued_job(person: Person) -> Ids:
+    _job(person)
+    return {"job": queued(person).public_id}
+
+
+def _cancelled_job(person: Person) -> Ids:
+    ids = _job(person)
+    person.api.post(f"/{JOBS}/{ids['job']}/cancel")
+    return ids
 
 
 def _file(person: Person) -> Ids:
@@ -27,6 +38,11 @@ POLICIES: dict[str, Policy] = {
     f"{JOBS}/estimate": Policy("api", make=_file, success={"POST": 200}, bodies={"POST": _body}),
     f"{JOBS}/<str:job>": Policy("api", make=_job, success={"GET": 200}),
     f"{JOBS}/<str:job>/cancel": Policy("api", make=_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/pause": Policy("api", make=_queued_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/resume": Policy("api", make=_queued_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/retry": Policy("api", make=_cancelled_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/clone": Policy("api", make=_job, success={"POST": 200}),
+    f"{JOBS}/<str:job>/stream": Policy("api", make=_job, success={"GET": 200}),
     f"{JOBS}/<str:job>/events": Policy("api", make=_job, success={"GET": 200}),
     f"{JOBS}/<str:job>/checkpoints": Policy("api", make=_job, success={"GET": 200}),
     f"{JOBS}/<str:job>/report": Policy("api", make=_job, success={"GET": 409}),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from console import job_page
 from console.csvs import csv_response
-from console.job_form import METHODS, JobForm, choices_of_data, estimate_view
+from console.job_form import METHODS, JobForm, ResumeForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of, whole
 from console.reports import class_rows, verdict_of
 from console.views.base import ConsoleView, Download
@@ -28,7 +28,7 @@ MOST_BATCH = 999
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "": (gettext_lazy("All"), ()),
     "running": (gettext_lazy("Running"), states.HELD),
-    "waiting": (gettext_lazy("Waiting"), states.WAITING),
+    "waiting": (gettext_lazy("Waiting"), states.IDLE),
     "succeeded": (gettext_lazy("Succeeded"), (states.SUCCEEDED,)),
     "failed": (gettext_lazy("Failed"), (states.FAILED,)),
     "cancelled": (gettext_lazy("Cancelled"), (states.CANCELLED,)),
@@ -124,6 +124,10 @@ class JobPage(ConsoleView):
                 "csv_url": self.project_path("job_csv", found.public_id),
                 "stream_url": f"{self.project_path('job_stream', found.public_id)}?{following}",
                 "cancel_url": self.project_path("job_cancel", found.public_id),
+                "pausable": found.state in (states.QUEUED, *states.WORKING) and found.pause_requested_at is None,
+                "pause_url": self.project_path("job_pause", found.public_id),
+                "resume_url": self.project_path("job_resume", found.public_id),
+                "resume": ResumeForm() if found.blocked_by == states.BUDGET else None,
                 **self._again(found),
                 **self._data(found),
                 **self._model(found),
@@ -195,6 +199,33 @@ class JobCancel(ConsoleView):
         """Ask for it; a running job stops within seconds."""
         found = selectors.job_by_public_id(self.project.pk, job)
         services.job_cancel(job=found)
+        return self.done(self.project_path("job", found.public_id))
+
+
+class JobPause(ConsoleView):
+    """Take a job out of the queue, or off its machine with a checkpoint."""
+
+    section = "jobs"
+    required_scopes = {"POST": "jobs.write"}
+
+    def post(self, request: HttpRequest, job: str) -> HttpResponseBase:
+        """Ask for it."""
+        found = selectors.job_by_public_id(self.project.pk, job)
+        services.job_pause(job=found)
+        return self.done(self.project_path("job", found.public_id))
+
+
+class JobResume(ConsoleView):
+    """Let it go on."""
+
+    section = "jobs"
+    required_scopes = {"POST": "jobs.write"}
+
+    def post(self, request: HttpRequest, job: str) -> HttpResponseBase:
+        """Back into the queue; with a higher ceiling where it stopped at the one it had."""
+        found = selectors.job_by_public_id(self.project.pk, job)
+        form = ResumeForm(request.POST)
+        services.job_resume(job=found, ceiling_nano=form.ceiling_nano() if form.is_valid() else None)
         return self.done(self.project_path("job", found.public_id))
 
 

@@ -1,6 +1,8 @@
 """Changes to jobs.
 
 jobs.py       create, estimate, cancel: what a person or a key asks for
+pausing.py    out of the queue or off its machine, and back
+again.py      a new job from an earlier one
 intake.py     files into a dataset version, and the findings that stop a job
 queueing.py   validating_files -> queued: spec, estimate, reservation
 claiming.py   queued -> leased: fair, limited, one short transaction
@@ -12,6 +14,8 @@ events.py     the log of a job
 money.py      reserve and settle, through billing
 """
 
+from training.services.again import job_clone, job_retry
 from training.services.jobs import job_cancel, job_create, job_estimate
+from training.services.pausing import job_pause, job_resume
 
-__all__ = ["job_cancel", "job_create", "job_estimate"]
+__all__ = ["job_cancel", "job_clone", "job_create", "job_estimate", "job_pause", "job_resume", "job_retry"]

@@ -43,6 +43,7 @@ KEPT = dt.timedelta(seconds=60)
 """How long a place that was vacated for somebody waits for them."""
 BLOCKED = {
     states.PAUSED: "The job is paused. Its price stays reserved.",
+    states.HOLD: "Our staff hold this job for a moment. Nothing of it is lost.",
     states.BUDGET: "The job reached its price ceiling and stopped there. Resume it with a higher x_max_price_usd.",
 }
 NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "lease_owner": ""}

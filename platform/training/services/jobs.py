@@ -25,6 +25,7 @@ from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 from training.serializers import PRIORITIES, SEEDS, TASK, knobs_of
 from training.services import intake, money, queueing
+from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append
 
 VALIDATE = "training.validate"
@@ -147,11 +148,12 @@ def job_cancel(*, job: Job) -> Job:
     if row.is_final:
         raise JobFinished(f"The job {row.public_id} has already {row.state}; it cannot be cancelled any more.")
     before = row.state
-    if row.state in states.WAITING:
-        row.state, row.finished_at, row.cancel_requested_at = states.CANCELLED, now(), now()
-        row.save(update_fields=["state", "finished_at", "cancel_requested_at"])
+    if row.state in states.IDLE:
+        row.state, row.finished_at, row.cancel_requested_at, row.blocked_by = states.CANCELLED, now(), now(), ""
+        row.save(update_fields=["state", "finished_at", "cancel_requested_at", "blocked_by"])
+        checkpoints_drop(job=row)
         money.release(row)
-        news = News("The job was cancelled before it started. Nothing is charged.", code="cancelled")
+        news = News("The job was cancelled. Nothing is charged.", code="cancelled")
     else:
         Job.objects.filter(pk=row.pk).update(state=states.CANCELLING, cancel_requested_at=Now())
         row.refresh_from_db()

@@ -1,7 +1,7 @@
 """Holding, charging and freeing the price of a job, through billing. All inside the job's own transactions."""
 
 from billing.prices import Price, Usage, price_books, rate
-from billing.services.jobs import job_release, job_reserve, job_settle
+from billing.services.jobs import job_extend, job_release, job_reserve, job_settle
 from kit.clock import now
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
@@ -24,6 +24,11 @@ def price_per_million(job: Job) -> int:
 def reserve(job: Job, *, nano: int) -> None:
     """Hold the ceiling before the job joins the queue; PaymentRequired when a budget cannot carry it."""
     job_reserve(job_id=job.pk, project_id=job.project_id, key_id=job.key_id, ceiling_nano=nano)
+
+
+def extend(job: Job, *, nano: int) -> None:
+    """Hold a higher ceiling; PaymentRequired when a budget cannot carry it, and then nothing has changed."""
+    job_extend(job_id=job.pk, ceiling_nano=nano)
 
 
 def settle(job: Job, *, trained_tokens: int, machine_ms: int) -> int:
