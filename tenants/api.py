@@ -80,3 +80,22 @@ class TenantAPIView(APIView):
         if replayed:
             response["Idempotent-Replayed"] = "true"
         return response
+
+
+class PreparedView(TenantAPIView):
+    """A view with slow work before its transaction: `prepare` runs after authentication and outside any scope.
+
+    The key is asked for again afterwards: it may have been revoked while a file was on its way.
+    """
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, prepare, then enter the scope as every view does."""
+        scope = self.scope_needed(request)
+        if scope is not None and request.method not in ("GET", "HEAD"):
+            caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
+            caller.require(scope)
+            self.prepare(request, caller, **kwargs)
+        super().initial(request, *args, **kwargs)
+
+    def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
+        """Override with the slow part of a change."""

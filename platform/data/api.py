@@ -10,7 +10,7 @@ from data import schema, selectors, serializers, services
 from data.downloads import finding_rows
 from data.limits import PART_BYTES, room_for
 from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
-from data.receiving import MultipartView, PreparedView
+from data.receiving import MultipartView, StoringView
 from data.services.files import Stored, clean_filename
 from kit import storage
 from kit.errors import BadRequest, NotFound
@@ -320,7 +320,7 @@ class UploadPartsView(MultipartView):
         return Response(serializers.part_body(part))
 
 
-class UploadCompleteView(PreparedView):
+class UploadCompleteView(StoringView):
     """Join the parts."""
 
     required_scopes = {"POST": "files.write"}

@@ -15,9 +15,8 @@ from data.services.files import Stored, file_receive
 from kit import storage
 from kit.api import StrictJSONParser
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, UnsupportedMediaType
-from kit.http import client_ip
-from tenants.access import AuthContext, resolve_key
-from tenants.api import TenantAPIView
+from tenants.access import AuthContext
+from tenants.api import PreparedView
 
 FORM_OVERHEAD = 1 << 20
 """Bytes that boundaries and small fields may add to a file."""
@@ -96,14 +95,11 @@ def too_large(limit: int, field: str = "file") -> PayloadTooLarge:
     return PayloadTooLarge(f"More than {limit:,} bytes arrived, {more}", code="file_too_large", param=field)
 
 
-class PreparedView(TenantAPIView):
-    """A view with slow work before its transaction: `prepare` runs after authentication and outside any scope.
-
-    The key is asked for again afterwards: it may have been revoked while a file was on its way.
-    """
+class StoringView(PreparedView):
+    """A view whose `prepare` puts bytes into storage."""
 
     stored: Stored | None = None
-    """Bytes that `prepare` put into storage: removed again unless the request succeeds."""
+    """Removed again unless the request succeeds."""
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer; nothing stays in storage that no row points at."""
@@ -116,25 +112,13 @@ class PreparedView(TenantAPIView):
             self._discard()
         return response
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, prepare, then enter the scope as every view does."""
-        scope = self.scope_needed(request)
-        if scope is not None and request.method not in ("GET", "HEAD"):
-            caller = resolve_key(request.headers.get("Authorization"), ip=client_ip(request._request))
-            caller.require(scope)
-            self.prepare(request, caller, **kwargs)
-        super().initial(request, *args, **kwargs)
-
-    def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
-        """Override with the slow part of a change."""
-
     def _discard(self) -> None:
         if self.stored is not None:
             self.stored.discard()
             self.stored = None
 
 
-class MultipartView(PreparedView):
+class MultipartView(StoringView):
     """A view whose POST takes one file in a multipart form."""
 
     parser_classes = [MultiPartParser, StrictJSONParser]
