@@ -18,8 +18,28 @@ from tenants import keys
 from tenants.errors import KeyRefused, TenantSuspended
 from tenants.models.organisations import Role
 
-READ = frozenset({"files.read", "datasets.read", "jobs.read", "models.read", "deployments.read", "usage.read"})
-WRITE = frozenset({"files.write", "datasets.write", "jobs.write", "models.write", "deployments.write", "inference"})
+READ = frozenset(
+    {
+        "files.read",
+        "datasets.read",
+        "jobs.read",
+        "models.read",
+        "deployments.read",
+        "webhooks.read",
+        "usage.read",
+    }
+)
+WRITE = frozenset(
+    {
+        "files.write",
+        "datasets.write",
+        "jobs.write",
+        "models.write",
+        "deployments.write",
+        "webhooks.write",
+        "inference",
+    }
+)
 KEY_SCOPES = tuple(sorted(READ | WRITE))
 """What an API key can be given."""
 

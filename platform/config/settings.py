@@ -39,6 +39,7 @@ ROOMS = [
     for room in (
         "kit",
         "tenants",
+        "hooks",
         "billing",
         "data",
         "registry",
@@ -251,6 +252,10 @@ STRIPE_WEBHOOK_SECRET = env.secret("STRIPE_WEBHOOK_SECRET")
 if EMBEDDED_STRIPE:
     STRIPE_SECRET_KEY = "sk_test_emulator"
     STRIPE_WEBHOOK_SECRET = STRIPE_WEBHOOK_SECRET or "whsec_local_emulator"
+
+# ── Webhooks out ─────────────────────────────────────────────────────────────
+HOOKS_ALLOW_LOCAL = DEBUG and env.boolean("HOOKS_ALLOW_LOCAL", True)
+"""Whether endpoints may be http://localhost, on any port; never where DEBUG is off."""
 
 # ── People ───────────────────────────────────────────────────────────────────
 AUTH_USER_MODEL = "tenants.User"

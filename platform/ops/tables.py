@@ -14,7 +14,7 @@ from ops import saying
 from tenants.models import OpsManager
 from tenants.scope import OPS
 
-SECRET = frozenset({"password", "secret_hash", "token_hash", "lease_token", "answer"})
+SECRET = frozenset({"password", "secret_hash", "secret", "old_secret", "token_hash", "lease_token", "lease", "answer"})
 """Columns no page shows, staff included. An `answer` kept for a repeated create may hold what is shown once."""
 TELLING = ("status", "state", "standing", "plan", "role", "kind", "action", "type", "task", "method", "email", "name")
 MOMENTS = ("at", "created_at", "received_at", "occurred_at", "heartbeat_at", "fetched_at", "hour", "day", "period")

@@ -18,6 +18,8 @@ SCOPE_WORDS: dict[str, Any] = {
     "models.write": _("Change and delete models"),
     "deployments.read": _("Read deployments"),
     "deployments.write": _("Deploy and stop models"),
+    "webhooks.read": _("Read webhooks and their deliveries"),
+    "webhooks.write": _("Make, change and test webhooks"),
     "usage.read": _("Read usage and costs"),
 }
 """Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""

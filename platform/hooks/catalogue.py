@@ -1,0 +1,38 @@
+"""What can be announced, in one place: the OpenAI wire's name where it has one, else ours after `tunesmith.`.
+
+A name is a promise: it is added here, never changed. Own names stay clear of the wire's prefixes.
+"""
+
+from dataclasses import dataclass
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+JOB_SUCCEEDED = "fine_tuning.job.succeeded"
+JOB_FAILED = "fine_tuning.job.failed"
+JOB_CANCELLED = "fine_tuning.job.cancelled"
+DEPLOYMENT_LIVE = "tunesmith.deployment.live"
+DEPLOYMENT_FAILED = "tunesmith.deployment.failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of event: what happened, in words, and the prefix of the id in its `data`."""
+
+    words: Promise
+    prefix: str
+
+    @property
+    def sample(self) -> dict[str, str]:
+        """The `data` of a test: an id of the right form that nobody has."""
+        return {"id": self.prefix + "0" * 26}
+
+
+KINDS: dict[str, Kind] = {
+    JOB_SUCCEEDED: Kind(_("A job succeeded"), "ftjob-"),
+    JOB_FAILED: Kind(_("A job failed"), "ftjob-"),
+    JOB_CANCELLED: Kind(_("A job was cancelled"), "ftjob-"),
+    DEPLOYMENT_LIVE: Kind(_("A deployment went live"), "dep_"),
+    DEPLOYMENT_FAILED: Kind(_("A deployment failed"), "dep_"),
+}
+EVENT_TYPES = tuple(KINDS)
