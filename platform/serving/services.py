@@ -13,6 +13,8 @@ from django.db import IntegrityError, transaction
 from billing.selectors.limits import tenant_allowance
 from billing.selectors.subscriptions import entitlement_for
 from billing.services.calls import call_metered
+from hooks.catalogue import DEPLOYMENT_FAILED, DEPLOYMENT_LIVE
+from hooks.services import event_publish
 from inference.client import BlockingClient
 from inference.errors import BadArtefact, EngineError
 from kit import outbox
@@ -226,6 +228,7 @@ def _live(tenant_id: UUID, deployment_id: UUID, max_length: int, parity: dict[st
             alias_set(project=row.project, alias=row.alias, version=row.version)
         _note(row, row.state, f"Live. Serving differs from training by at most {parity['worst']:.4f} in probability.")
         audit.record(action="deployment.live", target=row, after={"parity": parity})
+        event_publish(project_id=row.project_id, type=DEPLOYMENT_LIVE, data={"id": row.public_id})
         model_serving_set(model=row.model, state=row.state)
         routes.announce(row.project_id)
         return str(row.state)
@@ -240,6 +243,7 @@ def _failed(tenant_id: UUID, deployment_id: UUID, reason: str, parity: dict[str,
         row.save(update_fields=["state", "ended_at", "reason", "parity"])
         _note(row, row.state, reason)
         audit.record(action="deployment.failed", target=row, after={"reason": reason[:500]})
+        event_publish(project_id=row.project_id, type=DEPLOYMENT_FAILED, data={"id": row.public_id})
         model_serving_set(model=row.model, state=row.state)
         return str(row.state)
 

@@ -9,6 +9,7 @@ claiming.py   queued -> leased: fair, limited, one short transaction
 shares.py     a tenant's standing: its plan's limits, its recent machine time
 leases.py     what only the holder of a lease may write
 endings.py    how an attempt ends, and with it perhaps the job
+announcing.py the end of a job, to the project's webhooks
 sweeping.py   leases nobody renews
 events.py     the log of a job
 money.py      reserve and settle, through billing

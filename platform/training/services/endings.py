@@ -25,6 +25,7 @@ from tenants.scope import tenant_scope
 from training import states
 from training.models import Attempt, Job, Slot
 from training.services import money
+from training.services.announcing import job_announce
 from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append, fail, warn
 from training.services.leases import Lease, fenced_update
@@ -105,6 +106,7 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
         version = _publish(job, made)
         checkpoints_drop(job=job)
         events_append(job=job, news=_good_news(job, version))
+        job_announce(job, states.SUCCEEDED)
         if job.deploy:
             outbox.ring(DEPLOY, str(job.tenant_id), str(version.pk))
         _ring_next()
@@ -164,6 +166,7 @@ def job_fail(*, lease: Lease, code: str, message: str, param: str = "", exit_cod
         checkpoints_drop(job=job)
         money.release(job)
         events_append(job=job, news=[fail(message, code=code)])
+        job_announce(job, states.FAILED)
         _ring_next()
 
 
@@ -174,13 +177,15 @@ def job_cancelled(*, lease: Lease) -> None:
 
 
 def _cancelled(job: Job, number: int) -> None:
-    Job.objects.filter(pk=job.pk, state=states.CANCELLING).update(
+    ended = Job.objects.filter(pk=job.pk, state=states.CANCELLING).update(
         state=states.CANCELLED, finished_at=Now(), eta_seconds=None, **NO_LEASE
     )
     attempt_close(job, number=number, outcome="cancelled")
     checkpoints_drop(job=job)
     money.release(job)
     events_append(job=job, news=[News("The job was cancelled. Nothing is charged.", code="cancelled")])
+    if ended:
+        job_announce(job, states.CANCELLED)
     _ring_next()
 
 
@@ -250,6 +255,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         checkpoints_drop(job=job)
         money.release(job)
         events_append(job=job, news=[warn(reason, code=outcome), fail(verdict[1], code=verdict[0])])
+        job_announce(job, states.FAILED)
         return
     Job.objects.filter(pk=job.pk).update(
         state=states.QUEUED,

@@ -25,6 +25,7 @@ from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 from training.serializers import PRIORITIES, SEEDS, TASK, knobs_of
 from training.services import intake, money, queueing
+from training.services.announcing import job_announce
 from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append
 
@@ -153,6 +154,7 @@ def job_cancel(*, job: Job) -> Job:
         row.save(update_fields=["state", "finished_at", "cancel_requested_at", "blocked_by"])
         checkpoints_drop(job=row)
         money.release(row)
+        job_announce(row, states.CANCELLED)
         news = News("The job was cancelled. Nothing is charged.", code="cancelled")
     else:
         Job.objects.filter(pk=row.pk).update(state=states.CANCELLING, cancel_requested_at=Now())

@@ -21,6 +21,7 @@ from training.errors import CeilingTooLow, FileNotReady
 from training.models import Job
 from training.selectors.queue import wait_seconds
 from training.services import intake, money
+from training.services.announcing import job_announce
 from training.services.endings import WORK
 from training.services.events import News, events_append, fail, warn
 from training.services.shares import share_locked
@@ -86,6 +87,7 @@ def _refuse(job_id: UUID, error: ApiError) -> str:
         error_param=(error.param or "")[:60],
     )
     events_append(job=job, news=[fail(error.message, code=error.code or "invalid_request")])
+    job_announce(job, states.FAILED)
     return states.FAILED
 
 
