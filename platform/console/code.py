@@ -82,3 +82,29 @@ const answer = await fetch("{base_url}/v1/classify", {{
 console.log(await answer.json());
 """,
     )
+
+
+def receiver(base_url: str) -> str:
+    """What takes webhooks, in Python: check the signature, then ask for the object the event is about."""
+    return f'''
+import os
+from openai import InvalidWebhookSignatureError, OpenAI
+
+client = OpenAI(
+    base_url="{base_url}/v1",
+    api_key=os.environ["TUNESMITH_API_KEY"],
+    webhook_secret=os.environ["TUNESMITH_WEBHOOK_SECRET"],
+)
+
+
+def receive(body, headers):
+    """Call this with the raw body and the headers of each POST, and answer with the status it returns."""
+    try:
+        event = client.webhooks.unwrap(body, headers)
+    except InvalidWebhookSignatureError:
+        return 400
+    if event.type == "fine_tuning.job.succeeded":
+        job = client.fine_tuning.jobs.retrieve(event.data.id)
+        print(job.fine_tuned_model, "is ready")
+    return 204
+'''.strip()

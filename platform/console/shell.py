@@ -58,7 +58,10 @@ PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
     ("deployments", _("Deployments"), "console:deployments", "radio-tower", ""),
     ("playground", _("Playground"), "console:playground", "square-terminal", "p"),
     ("keys", _("API keys"), "console:keys", "key-round", "k"),
+    ("webhooks", _("Webhooks"), "console:webhooks", "waypoints", ""),
 )
+ASKED = {"keys": "keys.read", "webhooks": "webhooks.read"}
+"""Project pages that are left out for roles without a scope."""
 ORG_PAGES: tuple[tuple[str, Any, str, str, str, str], ...] = (
     # section, label, url name, icon, key after g, scope
     ("usage", _("Usage"), "console:usage", "chart-column", "u", "usage.read"),
@@ -74,7 +77,7 @@ def navigation(*, org: str, project: str, scopes: frozenset[str], section: str) 
     work = [
         Entry(label, reverse(name, args=[org, project]), icon, key == section, go)
         for key, label, name, icon, go in PROJECT_PAGES
-        if key != "keys" or "keys.read" in scopes
+        if key not in ASKED or ASKED[key] in scopes
     ]
     organisation = [
         Entry(label, reverse(name, args=[org]), icon, key == section, go)

@@ -45,6 +45,11 @@ STATES: dict[str, State] = {
     "live": State(_("Serving"), "dot", "ok"),
     "stopping": State(_("Stopping"), "live", "muted"),
     "stopped": State(_("Stopped"), "square", "muted"),
+    # webhooks
+    "enabled": State(_("Enabled"), "check", "ok"),
+    "disabled": State(_("Disabled"), "square", "muted"),
+    "delivered": State(_("Delivered"), "check", "ok"),
+    "blocked": State(_("Blocked"), "shield", "danger"),
     # findings
     "blocking": State(_("Blocking"), "circle-x", "danger"),
     "note": State(_("Note"), "info", "muted"),

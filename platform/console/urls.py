@@ -16,6 +16,7 @@ from console.views import (
     models,
     public,
     usage,
+    webhooks,
 )
 
 app_name = "console"
@@ -57,6 +58,19 @@ project_patterns = [
     path("deployments/<str:deployment>/", deployments.DeploymentPage.as_view(), name="deployment"),
     path("deployments/<str:deployment>/stop", deployments.DeploymentStop.as_view(), name="deployment_stop"),
     path("playground/", deployments.Playground.as_view(), name="playground"),
+    path("webhooks/", webhooks.Webhooks.as_view(), name="webhooks"),
+    path("webhooks/new", webhooks.WebhookNew.as_view(), name="webhook_new"),
+    path("webhooks/<str:endpoint>/", webhooks.WebhookPage.as_view(), name="webhook"),
+    path("webhooks/<str:endpoint>/change", webhooks.WebhookChange.as_view(), name="webhook_change"),
+    path("webhooks/<str:endpoint>/rotate", webhooks.WebhookRotate.as_view(), name="webhook_rotate"),
+    path("webhooks/<str:endpoint>/test", webhooks.WebhookTest.as_view(), name="webhook_test"),
+    path("webhooks/<str:endpoint>/state", webhooks.WebhookState.as_view(), name="webhook_state"),
+    path("webhooks/<str:endpoint>/delete", webhooks.WebhookDelete.as_view(), name="webhook_delete"),
+    path(
+        "webhooks/<str:endpoint>/deliveries/<str:delivery>/replay",
+        webhooks.WebhookReplay.as_view(),
+        name="webhook_replay",
+    ),
 ]
 urlpatterns = [
     path("", include("console.people.urls")),

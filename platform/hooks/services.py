@@ -244,7 +244,7 @@ def _mail(row: Endpoint) -> None:
         "Reason: %(why)s.\n\n"
         "What was not delivered stays in its log for 30 days. Once the endpoint works, enable it and replay from there:"
     )
-    link = f"{settings.BASE_URL}/o/{tenant.slug}/p/{project.slug}/webhooks/{row.public_id}"
+    link = f"{settings.BASE_URL}/o/{tenant.slug}/p/{project.slug}/webhooks/{row.public_id}/"
     seats = Member.objects.filter(role__in=TOLD, user__is_active=True).select_related("user")
     whole = f"{text % values}\n{link}\n"
     for address in [seat.user.email for seat in seats]:
