@@ -18,6 +18,8 @@ PATH_WORDS = {
     "version_id": ("The version's id.", "dsv_…"),
     "job": ("The job's id.", "ftjob-…"),
     "deployment": ("The deployment's id.", "dep_…"),
+    "webhook_endpoint": ("The endpoint's id.", "we_…"),
+    "delivery": ("The delivery's id.", "whd_…"),
     "model": ("The model's name. Colons may stand as they are or escaped.", "ft:all-MiniLM-L6-v2:acme:support:…"),
 }
 REFUSALS = {

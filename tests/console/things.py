@@ -1,5 +1,6 @@
 """One of everything, for pages to show: a checked file, a dataset, jobs in each state, a model with a report."""
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -9,6 +10,9 @@ from data.models import DatasetVersion, File
 from data.services import dataset_create, file_create, file_process, file_store, version_write
 from data.services.datasets import Source
 from evaluation.curves import Scored, of_report
+from hooks.catalogue import EVENT_TYPES, KINDS
+from hooks.models import Delivery, DeliveryTry, Endpoint
+from hooks.services import endpoint_create, event_publish
 from kit.clock import now
 from registry.models import ModelVersion
 from registry.services import summary
@@ -189,4 +193,36 @@ def made_deployment(person: Person, *, state: str = "live") -> Deployment:
         made = deployment_create(project=person.project, model=version.model.name, created_by="Ada")
         parity = {"passed": True, "texts": 32, "worst": 0.0004, "mean": 0.0001, "tolerance": 0.01}
         Deployment.objects.filter(pk=made.pk).update(state=state, live_at=now(), parity=parity, max_length=128)
+    return made
+
+
+def made_webhook(person: Person) -> Endpoint:
+    """A failing endpoint with a delivery in each state, and the tries that led there."""
+    url = "http://localhost:9/a-rather-long-path/that-somebody-chose/for-tunesmith?and=a-query"
+    with tenant_scope(person.tenant.id):
+        made, _ = endpoint_create(project=person.project, name="job-bot", url=url, event_types=list(EVENT_TYPES))
+        ends: tuple[tuple[str, int | None, str], ...] = (
+            ("delivered", 204, ""),
+            ("failed", 500, "It answered 500."),
+            (
+                "blocked",
+                None,
+                "“hooks.example.com” leads to 10.0.0.1, which is not a public address. Nothing was sent.",
+            ),
+            ("pending", None, "No answer within 15 seconds."),
+        )
+        for kind, (state, status, error) in zip(EVENT_TYPES, ends, strict=False):
+            event_publish(project_id=person.project.id, type=kind, data=KINDS[kind].sample)
+            row = Delivery.objects.filter(endpoint=made).latest("pk")
+            said = {"status_code": status, "error": error, "duration_ms": 84, "excerpt": "<b>said</b> " * 20}
+            DeliveryTry.objects.create(delivery=row, number=1, **said)
+            later = now() + dt.timedelta(hours=2) if state == "pending" else None
+            Delivery.objects.filter(pk=row.pk).update(state=state, tries=1, next_at=later, **said)
+        spell = {
+            "failures": 3,
+            "failing_since": now(),
+            "failed_at": now(),
+            "resting_until": now() + dt.timedelta(hours=1),
+        }
+        Endpoint.objects.filter(pk=made.pk).update(**spell)
     return made

@@ -125,7 +125,7 @@ def test_filled_objects_are_as_the_reference_says(cast: Cast) -> None:
     """What the routes' plain cases leave empty: findings, points, a report, a live deployment, usage."""
     owner = cast.owner
     file, version, model = things.made_file(owner), things.made_version(owner), things.made_model(owner)
-    deployment = things.made_deployment(owner)
+    deployment, hook = things.made_deployment(owner), f"/v1/webhook_endpoints/{things.made_webhook(owner).public_id}"
     job = things.made_job(owner, events=9)
     where = {"project_id": owner.project.id, "key_id": owner.key_row.id, "model": model.model.name}
     store_events([call(owner.tenant.id, 1, cost=2_000, at=now(), **where)])
@@ -141,6 +141,8 @@ def test_filled_objects_are_as_the_reference_says(cast: Cast) -> None:
         (f"/v1/fine_tuning/jobs/{job.public_id}/metrics", "/v1/fine_tuning/jobs/{job}/metrics"),
         (f"/v1/models/{model.model.name}", "/v1/models/{model}"),
         (f"/v1/deployments/{deployment.public_id}", "/v1/deployments/{deployment}"),
+        (hook, "/v1/webhook_endpoints/{webhook_endpoint}"),
+        (f"{hook}/deliveries", "/v1/webhook_endpoints/{webhook_endpoint}/deliveries"),
         (f"/v1/organization/usage/classify?{groups}&group_by=model", "/v1/organization/usage/{kind}"),
         (f"/v1/organization/costs?{groups}&group_by=line_item", "/v1/organization/costs"),
     ):
