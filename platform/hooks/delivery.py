@@ -15,7 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from hooks import signing
 from hooks.models import Delivery, DeliveryTry, Endpoint
@@ -37,6 +38,8 @@ LANES = 16
 """Endpoints that one run sends to at a time."""
 TENANT_LANES = 4
 """Of them, those of one tenant."""
+LISTED = 200
+"""Endpoints looked at for one round of claims."""
 RUNS = 2
 """Runs side by side in the whole house: the other places of the `default` queue stay free for its other work."""
 RUN_SECONDS = 20.0
@@ -108,7 +111,7 @@ def claims(most: int) -> Iterator[Claim]:
     if most <= 0:
         return
     with ops_scope("find endpoints with webhooks that are due"):
-        waiting = list(_due(now()).order_by(F("claimed_at").asc(nulls_first=True)).values_list("tenant_id", "pk")[:200])
+        waiting = _waiting(now())
     for tenant_id, endpoint_id in waiting:
         claim = _claim(tenant_id, endpoint_id)
         if claim is not None:
@@ -116,6 +119,17 @@ def claims(most: int) -> Iterator[Claim]:
             most -= 1
             if not most:
                 return
+
+
+def _waiting(moment: dt.datetime) -> list[tuple[UUID, UUID]]:
+    """Tenant and key of endpoints that are due: of each tenant as many as it has lanes, of those with none free none.
+    However many one tenant has, the others stand in the list as well."""
+    crowded = Endpoint.ops.filter(busy_until__gt=moment).values("tenant_id").annotate(n=Count("pk"))
+    turn = F("claimed_at").asc(nulls_first=True)
+    place = Window(RowNumber(), partition_by=F("tenant_id"), order_by=[turn, F("pk").asc()])
+    rows = _due(moment).exclude(tenant_id__in=[one["tenant_id"] for one in crowded.filter(n__gte=TENANT_LANES)])
+    few = rows.annotate(place=place).filter(place__lte=TENANT_LANES).order_by(turn, "pk")
+    return list(few.values_list("tenant_id", "pk")[:LISTED])
 
 
 def _due(moment: dt.datetime) -> "QuerySet[Endpoint]":

@@ -129,15 +129,18 @@ class _Bounded:
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self.sock, self.deadline, self.room = sock, deadline, MOST_BYTES
+        self._said = b""
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """What `http.client` reads from."""
+        """What `http.client` reads from, once it has said everything."""
+        self.sock.settimeout(_left(self.deadline))
+        self.sock.sendall(self._said)
         return io.BufferedReader(_Reader(self))
 
     def sendall(self, data: bytes) -> None:
-        """What it writes with."""
-        self.sock.settimeout(_left(self.deadline))
-        self.sock.sendall(data)
+        """Kept until the request is whole, so that head and body leave in one piece: a server that answers after the head
+        and closes would else reset the connection, and its answer be lost."""
+        self._said += data
 
     def close(self) -> None:
         """Nothing yet: `http.client` closes its side before the body is read; the caller closes the socket."""

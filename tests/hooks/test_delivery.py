@@ -253,6 +253,22 @@ def test_one_tenant_takes_few_of_the_lanes(cast: Cast, receiver: Receiver) -> No
     assert deliver_due() == 2
 
 
+def test_a_tenant_with_many_endpoints_does_not_fill_the_list_of_those_that_wait(
+    cast: Cast, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "LISTED", delivery.TENANT_LANES + 1)
+    for number in range(7):
+        subscribe(cast.owner, receiver.url, name=f"bot {number}")
+    other = make_person("later")
+    subscribe(other, receiver.url)
+    happen(cast.owner)
+    happen(other)
+    tenants = [claim.tenant_id for claim in claims(16)]
+    assert tenants.count(cast.owner.tenant.id) == delivery.TENANT_LANES
+    assert tenants.count(other.tenant.id) == 1
+    assert list(claims(16)) == [], "its lanes are taken"
+
+
 def test_workers_side_by_side_send_each_event_once(cast: Cast, receiver: Receiver) -> None:
     made = subscribe(cast.owner, receiver.url)
     flying, most = [0], [0]
