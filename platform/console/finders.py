@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from console.results import Result, matches
 from console.views.names import job_name, short_name
 from data import selectors as data
+from hooks import selectors as hooks
 from registry import selectors as registry
 from serving import selectors as serving
 from tenants.access import Membership
@@ -55,4 +56,18 @@ def find_models(project: Project, query: str, seat: Membership) -> Iterator[Resu
             yield Result(row.alias or short_name(row.model), _("deployment"), "radio-tower", href)
 
 
-FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [find_datasets, find_jobs, find_models]
+def find_webhooks(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Endpoints of webhooks by name, URL or id."""
+    if "webhooks.read" not in seat.scopes:
+        return
+    for row in hooks.endpoints(project.pk):
+        if matches(query, row.name, row.url, row.public_id):
+            yield Result(row.name, _("webhook"), "waypoints", _place(seat, project, "webhook", row.public_id))
+
+
+FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [
+    find_datasets,
+    find_jobs,
+    find_models,
+    find_webhooks,
+]

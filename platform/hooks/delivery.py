@@ -149,7 +149,7 @@ def _claim(tenant_id: UUID, endpoint_id: UUID) -> Claim | None:
     """The endpoint's lease and its first delivery that is due; None where somebody else has it."""
     with tenant_scope(tenant_id):
         moment = now()
-        rows = Endpoint.objects.select_for_update(skip_locked=True, of=("self",))
+        rows = Endpoint.objects.select_for_update(skip_locked=True, no_key=True)
         endpoint: Endpoint | None = rows.filter(_free(moment), pk=endpoint_id).first()
         if endpoint is None or Endpoint.objects.filter(busy_until__gt=moment).count() >= TENANT_LANES:
             return None
@@ -189,7 +189,7 @@ def _send(claim: Claim) -> Answer | None:
 def settle(claim: Claim, answer: Answer) -> bool:
     """Write what came of a try and free its endpoint. False where the lease is somebody else's by now."""
     with tenant_scope(claim.tenant_id):
-        held = Endpoint.objects.select_for_update().filter(pk=claim.endpoint_id, lease=claim.lease)
+        held = Endpoint.objects.select_for_update(no_key=True).filter(pk=claim.endpoint_id, lease=claim.lease)
         endpoint: Endpoint | None = held.first()
         if endpoint is None:
             logger.warning("a webhook's lease ran out before its answer was written; it will be sent again")

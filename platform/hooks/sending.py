@@ -138,8 +138,8 @@ class _Bounded:
         return io.BufferedReader(_Reader(self))
 
     def sendall(self, data: bytes) -> None:
-        """Kept until the request is whole, so that head and body leave in one piece: a server that answers after the head
-        and closes would else reset the connection, and its answer be lost."""
+        """Kept until the request is whole. Head and body leave in one piece: a server that answers after the head and
+        closes would else reset the connection, and its answer be lost."""
         self._said += data
 
     def close(self) -> None:

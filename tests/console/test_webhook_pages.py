@@ -167,3 +167,11 @@ def test_a_viewer_reads_and_a_billing_member_is_shown_no_way_there(cast: Cast) -
     clerk = make_person("bill", beside=cast.owner, role="billing")
     assert clerk.browser.get(f"{cast.owner.workspace}/webhooks/").status_code == 403
     assert "/webhooks/" not in clerk.browser.get(f"{cast.owner.home}/billing/").content.decode()
+
+
+def test_search_finds_an_endpoint_and_nobody_elses(cast: Cast) -> None:
+    create(cast.owner, name="zebra-bot")
+    asked = {"q": "zebra", "in": f"{cast.owner.tenant.slug}/{cast.owner.project.slug}", "format": "json"}
+    (found,) = cast.owner.browser.get("/search", asked).json()["results"]
+    assert (found["kind"], cast.owner.browser.get(found["href"]).status_code) == ("webhook", 200)
+    assert cast.stranger.browser.get("/search", asked).json()["results"] == []
