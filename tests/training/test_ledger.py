@@ -1,6 +1,7 @@
 """The ledger of jobs holds by itself: the database refuses what must not happen, whoever writes."""
 
 import datetime as dt
+import random
 import threading
 import uuid
 from typing import Any
@@ -19,17 +20,19 @@ from tests.training.making import empty_queue, queued, read, reload
 from training import forecast, states
 from training.errors import Fenced
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
+from training.scheduling.dispatch import next_start
 from training.scheduling.fairness import HALF_LIFE_SECONDS
 from training.scheduling.picture import Picture, Place, Share
 from training.selectors import queue
 from training.selectors.events import thin
+from training.selectors.picture import Candidates, picture_read
 from training.selectors.queue import USUAL, _play, _Queue
 from training.services.checkpoints import Uploaded, checkpoint_record
 from training.services.claiming import claim, slots_keep, worker_is_dead, worker_name
 from training.services.endings import job_fail, job_reclaim
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
-from training.services.shares import share_charge, shares_reread
+from training.services.shares import shares_reread
 from training.worker import duty
 
 HOST = "test-host"
@@ -48,10 +51,12 @@ def take() -> Lease | None:
     return claim(host=HOST, worker=f"{HOST}/1/{uuid.uuid4().hex[:4]}")
 
 
-def allow(person: Person, jobs: int) -> None:
-    """Change the plan's parallel jobs."""
+def allow(person: Person, jobs: int, *, guaranteed: int = 0) -> None:
+    """Change the plan's parallel jobs, and what is guaranteed of them."""
     with tenant_scope(person.tenant.id):
-        override_set(reason="test", created_by="test", limits={"parallel_jobs": jobs})
+        limits = {"parallel_jobs": jobs, "guaranteed_jobs": guaranteed}
+        override_set(reason="test", created_by="test", limits=limits)
+        TenantShare.objects.update(read_at=now() - dt.timedelta(hours=1))
 
 
 def test_the_database_holds_the_same_table_of_moves_as_the_code() -> None:
@@ -137,6 +142,45 @@ def test_the_tenant_that_has_had_least_goes_first_then_the_oldest_and_positions_
     assert order == [first.pk, other.pk, second.pk, third.pk] == [said[place] for place in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_claim_that_reads_a_few_tenants_chooses_as_one_that_reads_all(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    monkeypatch.setattr(Candidates, "__init__", lambda self: setattr(self, "chunk", 2))
+    for number in range(7):
+        person = make_person(f"many{number}")
+        allow(person, rng.randint(0, 2), guaranteed=rng.randint(0, 2))
+        queued(person, x_priority=rng.choice(["low", "high"]))
+        with tenant_scope(person.tenant.id):
+            ago = [now() - dt.timedelta(seconds=rng.random() * 9_000) for _ in range(3)]
+            started = rng.choice([None, ago[0]])
+            TenantShare.objects.update(recent_ms=rng.random() * 1e7, recent_at=ago[1], last_started_at=started)
+            lane, urgent = rng.choice(["standard", "priority", "preemptible"]), rng.random() < 0.1
+            Job.objects.update(lane=lane, queued_at=ago[2], priority=100 if urgent else 0)
+    for _ in range(4):
+        with ops_scope("what the whole queue says"):
+            expected = next_start(picture_read(), HOST)
+        lease = take()
+        assert (lease and lease.job_id) == (expected and expected.head.job)
+
+
+def test_a_tenant_without_waiting_jobs_is_not_asked_again_until_it_queues_one(cast: Cast) -> None:
+    allow(cast.owner, 3)
+    queued(cast.owner)
+    assert take() is not None and take() is None
+    with tenant_scope(cast.owner.tenant.id):
+        assert not TenantShare.objects.get().waiting
+    job = queued(cast.owner)
+    with tenant_scope(cast.owner.tenant.id):
+        assert TenantShare.objects.get().waiting
+        TenantShare.objects.update(waiting=False)
+    assert take() is None
+    shares_reread()
+    lease = take()
+    assert lease is not None and lease.job_id == job.pk, "a mark that got lost comes back by itself"
+
+
 def test_a_waiting_job_without_a_moment_breaks_nobodys_turn(cast: Cast) -> None:
     jobs = [(person, queued(person)) for person in (cast.owner, cast.stranger)]
     for person, job in jobs[:1]:
@@ -164,12 +208,14 @@ def test_a_start_is_charged_its_estimate_and_an_end_what_it_took(cast: Cast) -> 
 
 
 def test_used_machine_time_fades_in_the_database_as_in_the_rule(cast: Cast) -> None:
-    queued(cast.owner)
+    job = queued(cast.owner)
     with tenant_scope(cast.owner.tenant.id):
         long_ago = now() - dt.timedelta(seconds=HALF_LIFE_SECONDS)
         TenantShare.objects.update(recent_ms=8_000.0, recent_at=long_ago)
-        share_charge(ms=1_000)
-        assert TenantShare.objects.get().recent_ms == pytest.approx(5_000, rel=1e-3)
+    assert take() is not None
+    with tenant_scope(cast.owner.tenant.id):
+        charged = 1000 * job.likely_seconds
+        assert TenantShare.objects.get().recent_ms == pytest.approx(4_000 + charged, rel=1e-3)
 
 
 @pytest.mark.slow

@@ -23,6 +23,14 @@ BEGIN
   RETURN NEW;
 END
 """
+WAITS = """
+BEGIN
+  INSERT INTO training_tenantshare (id, tenant_id, max_running, gpu_class, weight, usage_ms, recent_ms, recent_at, waiting)
+  VALUES (gen_random_uuid(), NEW.tenant_id, 1, 'cpu', 1, 0, 0, now(), true)
+  ON CONFLICT (tenant_id) DO UPDATE SET waiting = true;
+  RETURN NULL;
+END
+"""
 
 
 class Migration(migrations.Migration):
@@ -97,6 +105,11 @@ class Migration(migrations.Migration):
             name='read_at',
             field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=kit.clock.now),
         ),
+        migrations.AddField(
+            model_name='tenantshare',
+            name='waiting',
+            field=models.BooleanField(db_default=False, default=False),
+        ),
         migrations.AlterField(
             model_name='slot',
             name='job_id',
@@ -105,6 +118,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='job',
             index=models.Index(condition=models.Q(('state', 'queued')), fields=['tenant', 'lane', 'width', '-priority', 'queued_at', 'id'], name='training_job_lines'),
+        ),
+        migrations.AddIndex(
+            model_name='job',
+            index=models.Index(condition=models.Q(('priority__gte', 100), ('state', 'queued')), fields=['tenant'], name='training_job_urgent'),
         ),
         migrations.AddConstraint(
             model_name='job',
@@ -125,5 +142,19 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             f"CREATE OR REPLACE FUNCTION training_job_moves() RETURNS trigger LANGUAGE plpgsql AS $body${MOVES}$body$",
             migrations.RunSQL.noop,
+        ),
+        migrations.RunSQL(
+            f"CREATE FUNCTION training_job_waits() RETURNS trigger LANGUAGE plpgsql AS $body${WAITS}$body$",
+            "DROP FUNCTION training_job_waits()",
+        ),
+        migrations.RunSQL(
+            "CREATE TRIGGER training_job_waits_new AFTER INSERT ON training_job "
+            "FOR EACH ROW WHEN (NEW.state = 'queued') EXECUTE FUNCTION training_job_waits()",
+            "DROP TRIGGER training_job_waits_new ON training_job",
+        ),
+        migrations.RunSQL(
+            "CREATE TRIGGER training_job_waits AFTER UPDATE OF state ON training_job "
+            "FOR EACH ROW WHEN (NEW.state = 'queued' AND OLD.state <> 'queued') EXECUTE FUNCTION training_job_waits()",
+            "DROP TRIGGER training_job_waits ON training_job",
         ),
     ]

@@ -20,6 +20,9 @@ class TenantShare(TenantModel):
     gpu_class = models.CharField(max_length=16, default="cpu")
     """The plan's class of places, as read when last needed."""
     weight = models.PositiveIntegerField(default=1)
+    waiting = models.BooleanField(default=False, db_default=False)
+    """Whether a job of its may wait: set by the database with every job that is queued, and taken away by a claim that
+    finds none."""
     read_at = models.DateTimeField(default=now, db_default=Now())
     """When the plan was read."""
     last_started_at = models.DateTimeField(null=True, blank=True)

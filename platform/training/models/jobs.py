@@ -132,6 +132,11 @@ class Job(ProjectModel):
                 name="training_job_lines",
                 condition=Q(state=states.QUEUED),
             ),
+            models.Index(
+                fields=["tenant"],
+                name="training_job_urgent",
+                condition=Q(state=states.QUEUED, priority__gte=URGENT),
+            ),
             models.Index(fields=["lease_expires_at"], name="training_job_held", condition=Q(state__in=states.HELD)),
             models.Index(fields=["created_at"], name="training_job_checking", condition=Q(state=states.VALIDATING)),
         ]

@@ -38,6 +38,6 @@ def settled(charged_ms: float, spent_ms: float) -> float:
     return faded(spent_ms, seconds / 2) - faded(charged_ms, seconds)
 
 
-def aged(used_ms: float, waited_seconds: float, *, most: float = AGEING_SECONDS) -> float:
-    """Machine time less what waiting takes off, never below zero, in ms."""
-    return max(0.0, used_ms - 1000 * min(max(waited_seconds, 0.0), most))
+def score(used_ms: float, weight: float, waited_seconds: float) -> float:
+    """Machine time for the weight, less what waiting takes off, in ms; the lowest goes first."""
+    return used_ms / max(weight, 1.0) - 1000 * min(max(waited_seconds, 0.0), AGEING_SECONDS)

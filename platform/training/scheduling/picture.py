@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.scheduling.fairness import LANE_WEIGHT, PREEMPTIBLE, STANDARD, Turn, aged
+from training.scheduling.fairness import LANE_WEIGHT, PREEMPTIBLE, STANDARD, Turn, score
 
 
 @dataclass(slots=True)
@@ -100,8 +100,8 @@ class Picture:
         if self.within_guarantee(head):
             return 1, share.firm / share.guaranteed, *tail
         waited = head.waited if share.started_ago is None else min(head.waited, share.started_ago)
-        score = aged(share.used_ms, waited) / (max(share.weight, 1) * LANE_WEIGHT[head.lane])
-        return 3 if head.lane == PREEMPTIBLE or not share.weight else 2, score, *tail
+        kind = 3 if head.lane == PREEMPTIBLE or not share.weight else 2
+        return kind, score(share.used_ms, max(share.weight, 1) * LANE_WEIGHT[head.lane], waited), *tail
 
     def within_guarantee(self, head: Head, *, planned: int = 0) -> bool:
         """Whether starting it, after so many places for jobs before it, leaves its tenant with no more than the plan

@@ -1,11 +1,13 @@
-"""The whole queue as the rules of `training.scheduling` look at it, read from the ledger through the ops role.
+"""The queue as the rules of `training.scheduling` look at it, read from the ledger through the ops role.
 
-Times are the database's. Only what has a waiting or a held job is read, through partial indexes, so the cost does not
-grow with what has ended.
+Times are the database's. `picture_read` reads every line. A claim needs only those whose turn may be next: `Candidates`
+gives tenants in the order of a bound that no turn of theirs can be below, so that a claim stops reading as soon as its
+choice is below the bound of whoever comes next. Nothing that has ended is read.
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,15 +20,23 @@ from tenants.scope import OPS
 from training import states
 from training.models import Slot
 from training.models.jobs import URGENT
-from training.scheduling.fairness import PREEMPTIBLE, STANDARD, faded
+from training.scheduling.fairness import (
+    AGEING_SECONDS,
+    HALF_LIFE_SECONDS,
+    LANE_WEIGHT,
+    PREEMPTIBLE,
+    STANDARD,
+    faded,
+)
 from training.scheduling.picture import Head, Picture, Place, Run, Share
 
 STALE = dt.timedelta(seconds=90)
 """A place whose host has not been heard of for so long is not counted."""
 LEAST_SECONDS = 1.0
 RANKS = {name: rank for rank, name in enumerate(GPU_CLASSES)}
+HELD = ", ".join(f"'{state}'" for state in states.HELD)
 
-HEADS = f"""
+LINES = """
 WITH RECURSIVE line AS (
   (SELECT tenant_id, lane, width FROM training_job WHERE state = 'queued' ORDER BY tenant_id, lane, width LIMIT 1)
   UNION ALL
@@ -35,7 +45,25 @@ WITH RECURSIVE line AS (
     WHERE state = 'queued' AND (tenant_id, lane, width) > (line.tenant_id, line.lane, line.width)
     ORDER BY tenant_id, lane, width LIMIT 1) next
 )
-SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, head.since,
+"""
+"""Every line: the index `training_job_lines` is skipped through, not read."""
+
+LINES_OF = """
+WITH RECURSIVE line AS (
+  SELECT first.* FROM unnest(%s::uuid[]) one, LATERAL (
+    SELECT tenant_id, lane, width FROM training_job WHERE state = 'queued' AND tenant_id = one
+    ORDER BY tenant_id, lane, width LIMIT 1) first
+  UNION ALL
+  SELECT next.* FROM line, LATERAL (
+    SELECT tenant_id, lane, width FROM training_job
+    WHERE state = 'queued' AND tenant_id = line.tenant_id AND (lane, width) > (line.lane, line.width)
+    ORDER BY tenant_id, lane, width LIMIT 1) next
+)
+"""
+"""The lines of a few tenants."""
+
+HEADS = f"""
+SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, extract(epoch FROM head.since)::float,
        extract(epoch FROM now() - head.since)::float, head.priority >= {URGENT}
 FROM line CROSS JOIN LATERAL (
   SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds
@@ -44,7 +72,7 @@ FROM line CROSS JOIN LATERAL (
     AND (not_before IS NULL OR not_before <= now())
   ORDER BY priority DESC, queued_at, id LIMIT %s) head
 """
-"""The first jobs of every tenant, lane and width: the index `training_job_lines` is skipped through, not read."""
+"""The first jobs of each line."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
@@ -52,7 +80,7 @@ SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_
        coalesce(job.eta_seconds, job.likely_seconds * (1 - job.progress))::float
 FROM training_job job LEFT JOIN training_attempt attempt
   ON attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND attempt.number = job.attempt
-WHERE job.state IN ({", ".join(f"'{state}'" for state in states.HELD)})
+WHERE job.state IN ({HELD})
 """
 
 SHARES = """
@@ -62,39 +90,147 @@ FROM training_tenantshare WHERE tenant_id = ANY(%s)
 """
 
 
-def picture_read(*, host: str = "", heads: int = 1) -> Picture:
-    """The queue now, inside an ops scope; `heads` jobs of each line. `host` is alive whatever its heartbeat says."""
-    picture = Picture()
+CANDIDATES = f"""
+WITH held AS (
+  SELECT tenant_id, sum(width) AS running, coalesce(sum(width) FILTER (WHERE lane <> '{PREEMPTIBLE}'), 0) AS firm
+  FROM training_job WHERE state IN ({HELD}) GROUP BY tenant_id
+), standing AS (
+  SELECT share.*, coalesce(held.firm, 0) AS firm, coalesce(held.running, 0) AS running,
+    extract(epoch FROM now() - share.recent_at)::float AS age,
+    extract(epoch FROM now() - share.last_started_at)::float AS started
+  FROM training_tenantshare share LEFT JOIN held USING (tenant_id)
+  WHERE share.waiting AND coalesce(held.running, 0) < share.max_running
+)
+SELECT tenant_id, guaranteed, max_running, weight, gpu_class, recent_ms, age, started, running, firm,
+  CASE WHEN firm < guaranteed THEN 1 ELSE 2 END AS kind,
+  CASE WHEN firm < guaranteed THEN firm::float / guaranteed
+       ELSE recent_ms * power(0.5, greatest(age, 0) / {HALF_LIFE_SECONDS})
+            / (greatest(weight, 1) * {max(LANE_WEIGHT.values())})
+            - 1000 * least(coalesce(started, {AGEING_SECONDS}), {AGEING_SECONDS}) - 1 END AS bound
+FROM standing ORDER BY kind, bound, tenant_id LIMIT %s OFFSET %s
+"""
+"""Tenants whose jobs may wait, and the least that `Picture.turn` can say of them: a full credit for waiting, the lane
+with the most weight, and never urgent."""
+
+URGENT_TENANTS = f"SELECT DISTINCT tenant_id FROM training_job WHERE state = 'queued' AND priority >= {URGENT}"
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Tenants in the order of their bounds, a few at a time; inside an ops scope."""
+
+    chunk: int = 24
+
+    def __iter__(self) -> Iterator[tuple[list[Share], tuple[int, float] | None]]:
+        """Shares, and the (kind, score) that no turn of anybody after them is below; None after the last."""
+        with connections[OPS].cursor() as cursor:
+            cursor.execute(URGENT_TENANTS)
+            if urgent := [row[0] for row in cursor.fetchall()]:
+                yield shares_read(urgent), (1, 0.0)
+            start = 0
+            while True:
+                cursor.execute(CANDIDATES, [self.chunk + 1, start])
+                rows = cursor.fetchall()
+                shares = [share_of(row) for row in rows[: self.chunk]]
+                if len(rows) <= self.chunk:
+                    yield shares, None
+                    return
+                yield shares, rows[-1][10:12]
+                start, self.chunk = start + self.chunk, self.chunk * 4
+
+
+def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[Head]:
+    """The first `each` jobs of every line, or of the lines of these tenants."""
     with connections[OPS].cursor() as cursor:
-        cursor.execute(HEADS, [heads])
-        for job, tenant, lane, width, left, since, waited, urgent in cursor.fetchall():
-            picture.heads.append(Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent=urgent))
+        if tenants is None:
+            cursor.execute(LINES + HEADS, [each])
+        else:
+            cursor.execute(LINES_OF + HEADS, [list(tenants), each])
+        return [
+            Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent=urgent)
+            for job, tenant, lane, width, left, since, waited, urgent in cursor.fetchall()
+        ]
+
+
+def runs_read() -> list[tuple[Run, int]]:
+    """Every job that holds places, and how many."""
+    with connections[OPS].cursor() as cursor:
         cursor.execute(RUNS)
-        held = cursor.fetchall()
-        tenants = {head.tenant for head in picture.heads} | {row[1] for row in held}
-        cursor.execute(SHARES, [list(tenants)])
-        picture.shares = {row[0]: share_of(row) for row in cursor.fetchall()}
-    for tenant in tenants - picture.shares.keys():
-        picture.shares[tenant] = Share(tenant)
-    for job, tenant, lane, width, preemptions, leaving, ran, left in held:
-        picture.runs[job] = Run(job, tenant, lane, ran, max(left, LEAST_SECONDS), preemptions, leaving)
-        share = picture.shares[tenant]
-        share.running += width
-        share.firm += width * (lane != PREEMPTIBLE)
-    picture.places = places_read(host)
+        return [
+            (Run(job, tenant, lane, ran, max(left, LEAST_SECONDS), preemptions, leaving), width)
+            for job, tenant, lane, width, preemptions, leaving, ran, left in cursor.fetchall()
+        ]
+
+
+def shares_read(tenants: Iterable[UUID]) -> list[Share]:
+    """The standings of these tenants; of one that never queued, as the free plan's. What they run is not counted."""
+    wanted = list(tenants)
+    with connections[OPS].cursor() as cursor:
+        cursor.execute(SHARES, [wanted])
+        found = {row[0]: share_of(row) for row in cursor.fetchall()}
+    return [found.get(tenant) or Share(tenant) for tenant in wanted]
+
+
+def picture_read(*, heads: int = 1) -> Picture:
+    """The whole queue now, inside an ops scope; `heads` jobs of each line."""
+    picture = Picture(heads=heads_read(each=heads), places=places_read())
+    held = runs_read()
+    tenants = {head.tenant for head in picture.heads} | {run.tenant for run, _ in held}
+    picture.shares = {share.tenant: share for share in shares_read(tenants)}
+    count(picture, held)
     return picture
+
+
+BELOW = f"""
+SELECT share.tenant_id FROM training_tenantshare share
+WHERE share.waiting AND share.guaranteed > (
+  SELECT coalesce(sum(width) FILTER (WHERE lane <> '{PREEMPTIBLE}'), 0) FROM training_job job
+  WHERE job.tenant_id = share.tenant_id AND state IN ({HELD}))
+"""
+"""Tenants that may wait below their guarantee."""
+
+
+def picture_for_room(*, each: int) -> Picture | None:
+    """What making room looks at: `each` jobs of every line of tenants below their guarantee and, where somebody runs in
+    the preemptible lane, one of every other line. None when nobody could be asked, which is nearly always."""
+    with connections[OPS].cursor() as cursor:
+        cursor.execute(BELOW)
+        below = {row[0] for row in cursor.fetchall()}
+    held = runs_read()
+    heads = heads_read(below, each=each) if below else []
+    if any(run.lane == PREEMPTIBLE and not run.leaving for run, _ in held):
+        heads += [head for head in heads_read() if head.tenant not in below]
+    if not heads or not held:
+        return None
+    picture = Picture(heads=heads, places=places_read())
+    tenants = {head.tenant for head in heads} | {run.tenant for run, _ in held}
+    picture.shares = {share.tenant: share for share in shares_read(tenants)}
+    count(picture, held)
+    return picture
+
+
+def count(picture: Picture, held: Iterable[tuple[Run, int]]) -> None:
+    """Put the runs in, and count them for their tenants."""
+    for run, width in held:
+        picture.runs[run.job] = run
+        share = picture.shares[run.tenant]
+        share.running += width
+        share.firm += width * (run.lane != PREEMPTIBLE)
 
 
 def share_of(row: tuple[Any, ...]) -> Share:
     """A row of SHARES as the rules see it."""
-    tenant, guaranteed, most, weight, gpu_class, recent, age, started = row
-    return Share(tenant, guaranteed, most, weight, RANKS[gpu_class], faded(recent, age), started_ago=started)
+    tenant, guaranteed, most, weight, gpu_class, recent, age, started, *counted = row
+    running, firm = (int(one) for one in counted[:2]) if counted else (0, 0)
+    rank = RANKS[gpu_class]
+    return Share(tenant, guaranteed, most, weight, rank, faded(recent, age), running, firm, started)
 
 
 def places_read(host: str = "") -> list[Place]:
-    """Every place that is alive and neither leaving nor parked; one that is, but still busy, is not counted."""
-    alive = Slot.objects.filter(Q(heartbeat_at__gt=Now() - STALE) | Q(host=host), draining=False, parked_at=None)
-    kept = alive.annotate(is_kept=Q(kept_until__gt=Now())).order_by("host", "number")
+    """Every place that is alive and neither leaving nor parked; of one host alone, whatever its heartbeat says."""
+    alive = Q(host=host) if host else Q(heartbeat_at__gt=Now() - STALE)
+    found = Slot.objects.filter(alive, draining=False, parked_at=None).order_by("host", "number")
+    kept = found.annotate(is_kept=Q(kept_until__gt=Now()))
     rows: Iterable[tuple[Any, ...]] = kept.values_list("pk", "host", "gpu_class", "job_id", "kept_for", "is_kept")
     return [
         Place(key, where, RANKS[gpu_class], job, tenant if is_kept else None)

@@ -12,20 +12,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django.db import connections, transaction
-from django.db.models import Q, Sum
+from django.conf import settings
+from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
-from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
+from kit.ids import new_id
+from tenants.scope import OPS, ops_scope, tenant_scope
 from training import states
-from training.models import Attempt, Job, Slot
+from training.models import Job, Slot, TenantShare
 from training.scheduling.dispatch import Preemption, Start, next_start, preemptions
-from training.selectors.picture import picture_read
+from training.scheduling.fairness import HALF_LIFE_SECONDS
+from training.scheduling.picture import Head, Picture, Share
+from training.selectors.picture import (
+    HELD,
+    Candidates,
+    heads_read,
+    picture_for_room,
+    places_read,
+    runs_read,
+    shares_read,
+)
 from training.services.endings import KEPT
-from training.services.events import News, events_append, warn
-from training.services.leases import Lease, lease_expiry
-from training.services.shares import share_charge, share_locked
+from training.services.events import News, events_append, events_write, warn
+from training.services.leases import Lease
+from training.services.shares import REREAD, share_locked
 
 CLAIM_LOCK = 0x7475_6E65_0001
 """One claim decides at a time; each takes milliseconds, jobs take minutes."""
@@ -45,24 +56,68 @@ def _deciding(why: str) -> Iterator[None]:
 
 def claim(*, host: str, worker: str) -> Lease | None:
     """The next job for this host, leased to this worker; None when nothing may start here now."""
-    free = Q(host=host, job_id=None, draining=False, parked_at=None)
-    if not Slot.objects.filter(free).exists():
-        return None
     with _deciding("claim the next job"):
-        picture = picture_read(host=host)
-        while (start := next_start(picture, host)) is not None:
-            with tenant_scope(start.head.tenant):
-                lease = _take(start, worker)
+        picture = Picture(places=places_read(host))
+        if not any(place.job is None for place in picture.places):
+            return None
+        for shares, bound in Candidates():
+            picture.shares |= {share.tenant: share for share in shares}
+            heads = heads_read(share.tenant for share in shares)
+            _note_empty(shares, heads)
+            picture.heads += heads
+            if any(head.width > 1 for head in picture.heads) and not picture.runs:
+                _add_everything(picture)
+            lease = _first(picture, host, worker, bound)
             if lease is not None:
                 return lease
-            picture.heads.remove(start.head)
     return None
+
+
+def _first(picture: Picture, host: str, worker: str, bound: tuple[int, float] | None) -> Lease | None:
+    """The next start, if nobody who was not read yet could be before it."""
+    while (start := next_start(picture, host)) is not None:
+        if bound is not None and picture.turn(start.head)[:2] >= bound:
+            return None
+        with tenant_scope(start.head.tenant):
+            lease = _take(start, worker)
+        if lease is not None:
+            return lease
+        picture.heads.remove(start.head)  # something has changed since it was read
+    return None
+
+
+def _add_everything(picture: Picture) -> None:
+    """A job on several places looks at when other hosts have them, too."""
+    held = runs_read()
+    missing = {run.tenant for run, _ in held} - picture.shares.keys()
+    picture.shares |= {share.tenant: share for share in shares_read(missing)}
+    picture.runs = {run.job: run for run, _ in held}
+    here = {place.key for place in picture.places}
+    picture.places += [place for place in places_read() if place.key not in here]
+
+
+def _note_empty(shares: list[Share], heads: list[Head]) -> None:
+    """Tenants that were thought to wait and have nothing queued are not asked again until they queue something.
+
+    The row is locked before the queue is looked at, and whoever queues a job locks it after (the trigger of
+    training_job): so either the job is seen here, or the mark is set again after it was taken away.
+    """
+    silent = {share.tenant for share in shares} - {head.tenant for head in heads}
+    later = set(
+        Job.ops.filter(state=states.QUEUED, tenant_id__in=silent).values_list("tenant_id", flat=True).distinct()
+    )
+    for tenant in silent - later:
+        with tenant_scope(tenant):
+            row = TenantShare.objects.select_for_update(no_key=True).filter(waiting=True).first()
+            if row is not None and not Job.objects.filter(state=states.QUEUED).exists():
+                TenantShare.objects.filter(pk=row.pk).update(waiting=False)
 
 
 def room_make() -> int:
     """Ask borrowers to make room for waiting jobs within their guarantee; how many were asked. Safe to repeat."""
     with _deciding("make room for guaranteed jobs"):
-        return sum(_ask(asked) for asked in preemptions(picture_read(heads=HEADS_FOR_ROOM)))
+        picture = picture_for_room(each=HEADS_FOR_ROOM)
+        return 0 if picture is None else sum(_ask(asked) for asked in preemptions(picture))
 
 
 def _ask(asked: Preemption) -> bool:
@@ -77,53 +132,72 @@ def _ask(asked: Preemption) -> bool:
         return True
 
 
+TAKE = f"""
+WITH slot AS (
+  SELECT id FROM training_slot
+  WHERE id = ANY(%(slots)s) AND job_id IS NULL AND NOT draining AND parked_at IS NULL AND gpu_class = ANY(%(classes)s)
+    AND (kept_for IS NULL OR kept_for = %(tenant)s OR kept_until <= now())
+  FOR UPDATE SKIP LOCKED
+), chosen AS (
+  SELECT id FROM training_job
+  WHERE id = %(job)s AND tenant_id = %(tenant)s AND state = 'queued' AND width = %(width)s
+    AND (not_before IS NULL OR not_before <= now()) AND (SELECT count(*) FROM slot) = width
+    AND width + (SELECT coalesce(sum(width), 0) FROM training_job
+                 WHERE tenant_id = %(tenant)s AND state IN ({HELD})) <= %(most)s
+  FOR UPDATE SKIP LOCKED
+), leased AS (
+  UPDATE training_job job
+  SET state = 'leased', attempt = attempt + 1, event_seq = event_seq + 1, lease_owner = %(worker)s,
+      lease_token = %(token)s, lease_expires_at = now() + %(lease)s, heartbeat_at = now(),
+      started_at = coalesce(started_at, now()), preempt_requested_at = NULL, phase = ''
+  FROM chosen WHERE job.id = chosen.id
+  RETURNING job.id, job.tenant_id, job.project_id, job.attempt, job.event_seq,
+            greatest(job.checkpoint_step, 0) AS first,
+            (1000 * job.likely_seconds * (1 - job.progress))::bigint AS likely_ms
+), held AS (
+  UPDATE training_slot SET job_id = leased.id, attempt = leased.attempt, heartbeat_at = now(), kept_for = NULL,
+                           kept_until = NULL
+  FROM leased WHERE training_slot.id IN (SELECT id FROM slot)
+), begun AS (
+  INSERT INTO training_attempt (id, tenant_id, job_id, number, worker, started_at, outcome, reason, first_step,
+                                last_step, machine_ms, charged_ms)
+  SELECT %(attempt)s, tenant_id, id, attempt, %(worker)s, now(), '', '', first, 0, 0, likely_ms FROM leased
+), charged AS (
+  UPDATE training_tenantshare
+  SET recent_ms = recent_ms * power(0.5, extract(epoch FROM now() - recent_at) / {HALF_LIFE_SECONDS})
+                  + %(width)s * leased.likely_ms, recent_at = now(), last_started_at = now()
+  FROM leased WHERE training_tenantshare.tenant_id = leased.tenant_id
+)
+SELECT project_id, attempt, event_seq FROM leased
+"""
+"""queued -> leased in one statement: the limit, the places, the job, its attempt and the charge for its start."""
+
+
 def _take(start: Start, worker: str) -> Lease | None:
     """The job on all of its places; None when something has changed since the picture was read."""
-    share, width = share_locked(), start.head.width
-    running = Job.objects.filter(state__in=states.HELD).aggregate(places=Sum("width"))["places"] or 0
-    if running + width > share.max_running:
+    share, token, tenant, job = share_locked(younger_than=REREAD), uuid.uuid4(), start.head.tenant, start.head.job
+    values = {
+        "slots": [place.key for place in start.places],
+        "classes": list(classes_within(share.gpu_class)),
+        "tenant": tenant,
+        "job": job,
+        "width": start.head.width,
+        "most": share.max_running,
+        "worker": worker,
+        "token": token,
+        "lease": dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS),
+        "attempt": new_id(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE, values)
+        row = cursor.fetchone()
+    if row is None:
         return None
-    slots = list(
-        Slot.objects.select_for_update(skip_locked=True)
-        .filter(pk__in=[place.key for place in start.places], job_id=None, draining=False, parked_at=None)
-        .filter(Q(kept_for=None) | Q(kept_for=current_tenant_id()) | Q(kept_until__lte=Now()))
-        .filter(gpu_class__in=classes_within(share.gpu_class))
-    )
-    job = (
-        Job.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(Q(not_before=None) | Q(not_before__lte=Now()), pk=start.head.job, state=states.QUEUED, width=width)
-        .first()
-    )
-    if len(slots) != width or job is None:
-        return None
-    return _lease(job, slots, worker)
-
-
-def _lease(job: Job, slots: list[Slot], worker: str) -> Lease:
-    token = uuid.uuid4()
-    number = job.attempt + 1
-    Job.objects.filter(pk=job.pk, state=states.QUEUED).update(
-        state=states.LEASED,
-        attempt=number,
-        lease_owner=worker,
-        lease_token=token,
-        lease_expires_at=lease_expiry(),
-        heartbeat_at=Now(),
-        started_at=job.started_at or Now(),
-        preempt_requested_at=None,
-        phase="",
-    )
-    Slot.objects.filter(pk__in=[slot.pk for slot in slots]).update(
-        job_id=job.pk, attempt=number, heartbeat_at=Now(), kept_for=None, kept_until=None
-    )
-    likely = int(1000 * job.likely_seconds * (1 - job.progress))
-    share_charge(ms=likely * job.width)
-    first = max(job.checkpoint_step, 0)
-    Attempt.objects.create(job=job, number=number, worker=worker, first_step=first, started_at=Now(), charged_ms=likely)
-    job.attempt = number
+    project_id, number, last = row
     words = "A worker took the job." if number == 1 else f"A worker took the job again (attempt {number})."
-    events_append(job=job, news=[News(words, code="started", data={"attempt": number})])
-    return Lease(job.tenant_id, job.project_id, job.pk, number, token, worker)
+    news = News(words, code="started", data={"attempt": number})
+    events_write(job_id=job, attempt=number, last=last, news=[news])
+    return Lease(tenant, project_id, job, number, token, worker)
 
 
 def slots_keep(*, host: str, count: int, kind: str, gpu_class: str) -> None:

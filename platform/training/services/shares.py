@@ -6,6 +6,7 @@ import datetime as dt
 from django.db.models import F, FloatField, Value
 from django.db.models.functions import Cast, Extract, Greatest, Now, Power
 
+from kit.clock import now
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 from training import plans, states
 from training.models import Attempt, Job, TenantShare
@@ -20,15 +21,19 @@ REREAD = dt.timedelta(seconds=10)
 LIMITS = ("max_running", "guaranteed", "gpu_class", "weight")
 
 
-def share_locked() -> TenantShare:
-    """The tenant's row in the queue, locked, with the plan's limits as they are now."""
-    share, _ = TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
-    locked: TenantShare = TenantShare.objects.select_for_update(no_key=True).get(pk=share.pk)
+def share_locked(*, younger_than: dt.timedelta = dt.timedelta(0)) -> TenantShare:
+    """The tenant's row in the queue, locked, with the plan's limits as they are now, or were so recently."""
+    locked: TenantShare | None = TenantShare.objects.select_for_update(no_key=True).first()
+    if locked is None:
+        TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
+        locked = TenantShare.objects.select_for_update(no_key=True).get()
+    if younger_than and locked.read_at > now() - younger_than:
+        return locked
     plan = plans.allowance()
     allowed = (plan.parallel_jobs, plan.guaranteed_jobs, plan.gpu_class, plan.weight)
-    if tuple(getattr(locked, name) for name in LIMITS) != allowed:
-        TenantShare.objects.filter(pk=share.pk).update(**dict(zip(LIMITS, allowed, strict=True)), read_at=Now())
-        locked.refresh_from_db()
+    TenantShare.objects.filter(pk=locked.pk).update(**dict(zip(LIMITS, allowed, strict=True)), read_at=Now())
+    for name, value in zip(LIMITS, allowed, strict=True):
+        setattr(locked, name, value)
     return locked
 
 
@@ -36,18 +41,13 @@ def shares_reread() -> int:
     """Read the plans of tenants with waiting jobs again, the longest unread first; how many."""
     with ops_scope("find tenants whose plan may have changed while their jobs wait"):
         waiting = Job.ops.filter(state=states.QUEUED).values("tenant_id")
+        TenantShare.ops.filter(waiting=False, tenant_id__in=waiting).update(waiting=True)  # queued by an older version
         due = TenantShare.ops.filter(read_at__lt=Now() - REREAD, tenant_id__in=waiting).order_by("read_at")
         tenants = list(due.values_list("tenant_id", flat=True)[:50])
     for tenant_id in tenants:
         with tenant_scope(tenant_id):
-            share = share_locked()
-            TenantShare.objects.filter(pk=share.pk).update(read_at=Now())
+            share_locked()
     return len(tenants)
-
-
-def share_charge(*, ms: int) -> None:
-    """A job starts: count what it is likely to take."""
-    TenantShare.objects.update(recent_ms=FADED + ms, recent_at=Now(), last_started_at=Now())
 
 
 def share_settle(*, attempt: Attempt, spent_ms: int, width: int) -> None:

@@ -24,10 +24,10 @@ CHECKPOINT_SECONDS = 120.0
 VACATING = (1.0, 30.0)
 """How long a trainer takes to write its last checkpoint."""
 POLL_SECONDS = 5.0
-"""While faults happen: an idle worker looks by itself as often, should a doorbell be lost."""
+"""An idle worker looks by itself as often, should a doorbell be lost."""
 TICK_SECONDS = 60.0
-"""While none do: what passes with time alone (a run that may be asked now, a place no longer kept) is looked at as
-often."""
+"""What passes with time alone (a run that may be asked now, a place no longer kept, a next try) is looked at as often;
+the real tick is quicker, which would only cost time here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._history = hashlib.sha256()
-        self._ticking = False
+        self._next_look: float | None = None
         self.dispatched = False
         """Whether the step ended with every free place offered to everybody."""
         self.last_arrival = max((ask.at for ask in self.load.asks), default=0.0)
@@ -135,18 +135,20 @@ class World:
     def _ring(self) -> None:
         """A doorbell: it may be lost, and then the next poll finds the job."""
         if self.faults.doorbell_lost and self._rng.random() < self.faults.doorbell_lost:
-            self._look_again()
+            self._look_again(POLL_SECONDS)
         else:
             self._dispatch()
 
-    def _look_again(self) -> None:
-        if not self._ticking:
-            self._ticking = True
-            self.at(self.now + (POLL_SECONDS if self.faults.any else TICK_SECONDS), self._poll)
+    def _look_again(self, seconds: float) -> None:
+        moment = self.now + seconds
+        if self._next_look is None or moment < self._next_look:
+            self._next_look = moment
+            self.at(moment, self._poll)
 
     def _poll(self) -> None:
-        self._ticking = False
-        self._dispatch()
+        if self._next_look is not None and self._next_look <= self.now:
+            self._next_look = None
+            self._dispatch()
 
     def _dispatch(self) -> None:
         """Every host that has a free place claims until nothing may start there; then those who wait may be made
@@ -162,7 +164,7 @@ class World:
             self.at(self.now + self._rng.uniform(*VACATING), partial(self._vacate, row, row.token))
         self.dispatched = True
         if self.ledger.waiting:
-            self._look_again()
+            self._look_again(TICK_SECONDS)
 
     # ── a worker ──
 
