@@ -84,6 +84,8 @@ class Ledger:
     def __post_init__(self) -> None:
         self.picture = Picture()
         self._lines: dict[tuple[int, str, int], list[tuple[float, int]]] = {}
+        self._heads: dict[tuple[int, str, int], Head | None] = {}
+        """The first of each line, as far as it is known."""
         self._use = {tenant: _Use() for tenant in self.load.plans}
         self._kept_until: dict[int, float] = {}
         self._tokens = 0
@@ -108,16 +110,16 @@ class Ledger:
                 del self._kept_until[key]
                 self.all_places[key].kept_for = None
         picture.heads = []
-        for line in self._lines.values():
-            row = self.rows[line[0][1]]
-            if row.not_before > now:
-                later = (self.rows[number] for _, number in line if self.rows[number].not_before <= now)
-                if (row := next(later, row)).not_before > now:
+        for line, head in self._heads.items():
+            if head is None:
+                head = self._heads[line] = self._head(line)
+            if self.rows[head.job].not_before > now:
+                head = self._ready(line, now)
+                if head is None:
                     continue
-            ask, since = row.ask, row.queued_at
-            left = max(ask.estimate - row.done, MINIMUM)
-            picture.heads.append(Head(row.number, ask.tenant, left, since, now - since, ask.lane, ask.width))
-            waiting.add(ask.tenant)
+            head.waited = now - head.since
+            picture.heads.append(head)
+            waiting.add(head.tenant)
         for tenant in waiting:
             use, share = self._use[tenant], picture.shares[tenant]
             share.used_ms = use.ms * 0.5 ** ((now - use.at) / HALF_LIFE_SECONDS)
@@ -128,6 +130,18 @@ class Ledger:
             run.left = max(row.ask.estimate - row.done - run.ran, MINIMUM)
         picture.places = [place for place in self.all_places.values() if place.host not in self.down]
         return picture
+
+    def _head(self, line: tuple[int, str, int], number: int | None = None) -> Head:
+        """A job as the rules see it; the first of its line, or another."""
+        row = self.rows[self._lines[line][0][1] if number is None else number]
+        left = max(row.ask.estimate - row.done, MINIMUM)
+        return Head(row.number, row.ask.tenant, left, row.queued_at, 0.0, row.ask.lane, row.ask.width)
+
+    def _ready(self, line: tuple[int, str, int], now: float) -> Head | None:
+        """The first of a line that does not wait for its next try."""
+        ready = (number for _, number in self._lines[line] if self.rows[number].not_before <= now)
+        number = next(ready, None)
+        return None if number is None else self._head(line, number)
 
     @property
     def waiting(self) -> bool:
@@ -300,14 +314,16 @@ class Ledger:
 
     def _line_up(self, row: Row) -> None:
         bisect.insort(self._lines.setdefault(row.kind, []), row.order)
+        self._heads[row.kind] = None
 
     def _leave_line(self, row: Row) -> None:
         if row.state != states.QUEUED:
             raise Refused("it does not wait")
         line = self._lines[row.kind]
         del line[bisect.bisect_left(line, row.order)]
+        self._heads[row.kind] = None
         if not line:
-            del self._lines[row.kind]
+            del self._lines[row.kind], self._heads[row.kind]
 
 
 MINIMUM = 1.0
