@@ -12,5 +12,7 @@ class ConfigConfig(AppConfig):
     label = "config"
 
     def ready(self) -> None:
-        """Make ours the current Celery app in every Django process, so that a doorbell rings our broker."""
+        """Make ours the current Celery app in every Django process, so that a doorbell rings our broker; register the
+        checks."""
         importlib.import_module("config.celery")
+        importlib.import_module("config.checks")

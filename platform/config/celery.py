@@ -14,7 +14,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 import django
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_ready
+from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 from django.apps import apps
 from django.conf import settings
 from django.db import close_old_connections
@@ -22,7 +22,8 @@ from django.db import close_old_connections
 if not apps.models_ready:  # a worker starts here; a web process comes through `config.apps`
     django.setup()
 
-from kit import heartbeat
+from config.env import SettingError
+from kit import heartbeat, sandbox
 
 
 def _schedule() -> dict[str, dict[str, Any]]:
@@ -58,6 +59,15 @@ def _keep_our_logging(**_: object) -> None:
 def _keep_connections(**_: object) -> None:
     """As between requests: a connection stays until it is old or broken."""
     close_old_connections()
+
+
+@worker_init.connect
+def _confine(**_: object) -> None:
+    """Say which confinement is in force, and do not start where it is required and does not work."""
+    try:
+        sandbox.in_force(settings.SANDBOX)
+    except sandbox.NotConfined as error:
+        raise SettingError(str(error)) from error
 
 
 @worker_ready.connect

@@ -219,6 +219,8 @@ BASES_FILE = env.file("BASES_FILE")
 """Optional JSON catalogue of further bases that the operator imported."""
 WORK_DIR = Path(env.text("WORK_DIR", str(HOME / "work")))
 """Scratch space of trainers."""
+SANDBOX = env.choice("SANDBOX", "auto", ("auto", "required", "off"))
+"""Whether bubblewrap confines what reads customers' data: where it works; always, or nothing runs; never."""
 TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, low=1, high=64)
 """Trainers side by side on one host; equal to the concurrency of its `train` worker."""
 TRAINING_THREADS = env.integer("TRAINING_THREADS", 0, high=1024)
@@ -227,6 +229,12 @@ TRAINING_DEVICE = env.choice("TRAINING_DEVICE", "auto", ("auto", "cpu", "cuda"))
 TRAINING_GPU_CLASS = env.choice("TRAINING_GPU_CLASS", "auto", ("auto", "cpu", "shared", "dedicated"))
 """Which plans' jobs this host takes: those of its class and higher. `auto` is `shared` with a GPU, else `cpu`, which
 takes every plan's."""
+TRAINING_MEMORY_MB = env.integer("TRAINING_MEMORY_MB", 0, high=16_000_000)
+"""Memory of one trainer and all it starts, for each of its places; 0 is the host's, shared by its places."""
+TRAINING_DISK_MB = env.integer("TRAINING_DISK_MB", 20_000, low=1, high=16_000_000)
+"""What the scratch folder of one attempt may hold."""
+TRAINING_PROCESSES = env.integer("TRAINING_PROCESSES", 512, low=8, high=100_000)
+"""Processes of one trainer."""
 TRAINING_LEASE_SECONDS = env.integer("TRAINING_LEASE_SECONDS", 60, low=2, high=3600)
 TRAINING_LEASE_GRACE_SECONDS = env.integer("TRAINING_LEASE_GRACE_SECONDS", 15, high=3600)
 TRAINING_HEARTBEAT_SECONDS = env.integer("TRAINING_HEARTBEAT_SECONDS", 10, low=1, high=600)

@@ -7,6 +7,7 @@ import pytest
 from data import reader
 from data.models import File
 from data.services import file_process
+from kit import processes
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, read_in_a_process
 from tests.data.making import ready_dataset, sample, stored_file
@@ -76,4 +77,5 @@ def test_the_process_sees_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch, tmp
     seen = reader.run("tell", {})
     assert "ours" not in seen.values()
     threads = {"TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
-    assert set(seen) - {"LC_CTYPE"} == {"PATH", "PYTHONPATH", "PYTHONUTF8", "TMPDIR"} | threads
+    ours = {"PATH", "PYTHONPATH", "PYTHONUTF8", "TMPDIR", processes.MARK}
+    assert set(seen) - {"LC_CTYPE", "PWD"} == ours | threads
