@@ -57,6 +57,7 @@ def test_a_deployment_is_announced_when_it_goes_live_or_fails(cast: Cast, state:
 def fake_trainer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A trainer of forty lines, short times, and no job of another test in the queue."""
     monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
     settings.TRAINING_HEARTBEAT_SECONDS = 1
     settings.TRAINING_RETRY_SECONDS = 0
     settings.TRAINING_SLOTS = 2

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 
 from billing.models import JobHold, UsageEvent
-from kit import storage
+from kit import processes, storage
 from registry.models import Model
 from registry.selectors import version_of_job
 from tenants.scope import tenant_scope
@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fake lab, short times, no job of another test in the queue, and a worker that is not leaving."""
     monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
     settings.TRAINING_HEARTBEAT_SECONDS = 1
     settings.TRAINING_LEASE_SECONDS = 3
     settings.TRAINING_LEASE_GRACE_SECONDS = 0
@@ -92,7 +93,7 @@ def test_the_trainer_is_told_no_secret(cast: Cast, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_canary")
     monkeypatch.setenv("DATABASE_URL", "postgresql://canary")
     names = set(trainer.environment(Path("/tmp")))
-    assert names <= {*trainer.PASSED_ON, "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR"} | {
+    assert names <= {*trainer.PASSED_ON, "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "HOME", "TMPDIR", processes.MARK} | {
         name for name in names if name.endswith("_OFFLINE")
     }
 
@@ -174,7 +175,7 @@ def test_a_worker_that_leaves_gives_its_job_back_with_a_checkpoint_and_no_retry_
 WORKER = """
 import config.celery
 from training.worker import duty, trainer
-trainer.MODULE = {module!r}
+trainer.MODULE, trainer.CODE = {module!r}, ("tests",)
 duty.work_once()
 """
 

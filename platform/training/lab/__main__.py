@@ -1,7 +1,7 @@
 """`python -m training.lab CONFIG.json`: one run, events on stdout, free text on stderr.
 
-Exit status: 0 done · 2 bad data or config · 3 diverged · 4 out of memory · 75 stopped on SIGTERM (after a
-checkpoint, if training had begun) · 1 a fault of the platform.
+Exit status: 0 done · 2 bad data or config · 3 diverged · 4 out of memory · 5 the disk is full · 75 stopped
+on SIGTERM (after a checkpoint, if training had begun) · 1 a fault of the platform.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ Anything that is not in this family is a fault of the platform (exit 1, code `in
 
 from __future__ import annotations
 
+import errno
+
 
 class LabError(Exception):
     """Root of the family. `str(error)` is the message the tenant reads: what happened, and what to do."""
@@ -34,6 +36,13 @@ class OutOfMemory(LabError):
     exit_code = 4
 
 
+class ScratchFull(LabError):
+    """The machine's disk is full: nothing of the run's own."""
+
+    code = "scratch"
+    exit_code = 5
+
+
 class Stopped(LabError):
     """A stop was asked for (SIGTERM) and obeyed; a checkpoint was written if training had begun."""
 
@@ -51,6 +60,8 @@ def translated(error: BaseException, *, advice: str) -> LabError | None:
     """
     if isinstance(error, LabError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ScratchFull("The disk of the machine is full.")
     if isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS):
         return OutOfMemory(f"The training ran out of memory. {advice}")
     return None

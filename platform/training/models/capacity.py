@@ -52,7 +52,13 @@ class Slot(models.Model):
     draining = models.BooleanField(default=False)
     """Its worker is leaving."""
     parked_at = models.DateTimeField(null=True, blank=True)
-    """Since when staff keep new jobs away from it."""
+    """Since when new jobs are kept away from it."""
+    parked_because = models.CharField(max_length=300, blank=True, default="", db_default="")
+    """What its worker found, where it was not staff who parked it: their reasons stand in the staff log."""
+    crashed_jobs = models.JSONField(default=list, db_default=[], blank=True)
+    """Ids of the jobs whose trainers crashed here since one last ended well."""
+    inventory = models.JSONField(default=dict, db_default={}, blank=True)
+    """What it runs on, as its worker last looked: see training/worker/inventory.py."""
     job_id = models.UUIDField(null=True, blank=True, db_index=True)
     """The job that holds it, and perhaps others of the host; free when empty."""
     attempt = models.PositiveIntegerField(default=0)

@@ -8,9 +8,10 @@ none.
 import datetime as dt
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, connections, transaction
@@ -200,12 +201,17 @@ def _take(start: Start, worker: str) -> Lease | None:
     return Lease(tenant, project_id, job, number, token, worker)
 
 
-def slots_keep(*, host: str, count: int, kind: str, gpu_class: str) -> None:
-    """Say that this host has so many places to train, and of which class; safe to repeat."""
+def slots_keep(
+    *, host: str, count: int, kind: str, gpu_class: str, inventory: Mapping[int, dict[str, Any]] | None = None
+) -> None:
+    """Say that this host has so many places to train, and of which class; safe to repeat. `inventory` is what they run
+    on, by number, when that was looked at."""
     is_now = {"kind": kind, "gpu_class": gpu_class}
     for number in range(count):
         Slot.objects.get_or_create(host=host, number=number, defaults=is_now)
     Slot.objects.filter(host=host, number__lt=count).update(heartbeat_at=Now(), draining=False, **is_now)
+    for number, found in (inventory or {}).items():
+        Slot.objects.filter(host=host, number=number).update(inventory=found)
     Slot.objects.filter(host=host, number__gte=count, job_id=None).delete()
 
 

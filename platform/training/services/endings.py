@@ -38,8 +38,8 @@ MAX_PLATFORM_RETRIES = 10
 POISON_CRASHES = 3
 """Crashes at one and the same step that make a job, not a machine, the suspect."""
 LONGEST_BACKOFF = 600.0
-ASKED = ("drained", "preempted", "paused")
-"""Outcomes of attempts that were asked to stop: nobody's fault, and no try is counted."""
+ASKED = ("drained", "preempted", "paused", "unfit")
+"""Outcomes of attempts that were asked to stop, or that their place could not carry: no try is counted."""
 KEPT = dt.timedelta(seconds=60)
 """How long a place that was vacated for somebody waits for them."""
 BLOCKED = {
@@ -192,7 +192,8 @@ def _cancelled(job: Job, number: int) -> None:
 def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exit_code: int | None = None) -> None:
     """The run stopped through no fault of the tenant's: back to the queue, or failed once that has become hopeless.
 
-    `outcome` is `drained` or `preempted` (it was asked to stop; no retry is counted) or `crashed`.
+    `outcome` is `drained` or `preempted` (it was asked to stop) or `unfit` (its place could not carry it), for which no
+    retry is counted, or `crashed`.
     """
     with tenant_scope(lease.tenant_id):
         job = _locked(lease)

@@ -5,5 +5,8 @@ workfolder.py  the scratch folder of one attempt: data, config, checkpoint to re
 trainer.py     the trainer's process and its event lines
 reading.py     events of the lab into standing and news (pure)
 outcome.py     an exit status into what it means (pure)
+limits.py      what an attempt may take, and what it takes
+inventory.py   GPUs, processor and memory of this host, and their health
+places.py      the places of an attempt: whether they can carry it, and what its end says of them
 supervisor.py  the loop between the two: heartbeats, cancel, stall, time limit, checkpoints, drain
 """

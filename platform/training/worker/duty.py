@@ -1,5 +1,6 @@
 """One doorbell: claim the next job and run it to its end; nothing when there is nothing to claim."""
 
+import errno
 import json
 import logging
 import socket
@@ -26,8 +27,11 @@ from training.services.claiming import claim, slots_drain, slots_keep, worker_na
 from training.services.endings import Made, job_block, job_cancelled, job_fail, job_give_back, job_succeed
 from training.services.leases import Lease, Standing, lease_advance, lease_renew
 from training.services.sweeping import leases_of_the_dead
+from training.worker.inventory import Inventory
 from training.worker.keeping import kept
-from training.worker.outcome import End
+from training.worker.limits import limits_of
+from training.worker.outcome import End, out_of_time
+from training.worker.places import Places, disk_problem
 from training.worker.supervisor import AWAY, SELF_FENCE, Supervisor, resumed
 from training.worker.trainer import Trainer
 from training.worker.workfolder import WorkFolder, folder_name, folders_sweep, work_folder
@@ -41,9 +45,18 @@ ASKED_BY = {
     "preempted": "The job made room for one within its guarantee.",
 }
 """Who asked an attempt to stop, in the words of its log."""
+UNFIT = "The machine had no room for the run, and takes no more jobs until somebody has looked at it."
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SPREADS: frozenset[str] = frozenset()
+"""Tasks whose recipe trains on several GPUs. Started on several, any other would train the same thing that often."""
 
+seen = Inventory()
 draining = threading.Event()
 """Set when this process is asked to leave; see `training.tasks`."""
+
+
+class Unfit(OSError):
+    """This machine cannot carry the attempt; the message is for staff."""
 
 
 def host_name() -> str:
@@ -64,7 +77,8 @@ def work_once() -> bool:
     if draining.is_set():
         slots_drain(host=host)
         return False
-    slots_keep(host=host, count=settings.TRAINING_SLOTS, kind=forecast.device(), gpu_class=gpu_class())
+    count, kind = settings.TRAINING_SLOTS, forecast.device()
+    slots_keep(host=host, count=count, kind=kind, gpu_class=gpu_class(), inventory=_inventory(host, count, kind))
     leases_of_the_dead(host=host)
     held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
     folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held if job_id is not None})
@@ -78,6 +92,17 @@ def work_once() -> bool:
     return True
 
 
+def _inventory(host: str, count: int, kind: str) -> dict[int, dict[str, Any]] | None:
+    """What this host's places run on; None when that was said a moment ago."""
+    machines = seen.due(cuda=kind.startswith("cuda"))
+    if machines is None:
+        return None
+    busy = set(Slot.objects.filter(host=host).exclude(job_id=None).values_list("number", flat=True))
+    # One GPU may carry several places.
+    used = {number % len(machines) for number in busy}
+    return {number: machines[at].as_dict(busy=at in used) for number in range(count) for at in [number % len(machines)]}
+
+
 def run(lease: Lease) -> None:
     """One attempt from the claim to its end. Fenced when the job was taken away."""
     with tenant_scope(lease.tenant_id):
@@ -86,29 +111,51 @@ def run(lease: Lease) -> None:
     if not lease_advance(lease=lease, state=states.STARTING):
         job_cancelled(lease=lease)
         return
+    limits = limits_of(job.width)
+    places = Places(lease, limits)
     with work_folder(lease) as folder:
         try:
-            base = _prepare(lease, job, folder)
+            base = _prepare(lease, job, folder, places)
         except (BaseError, OSError, KeyError) as error:
-            logger.exception("could not prepare %s", lease.job_id)
-            reason = f"The worker could not prepare the run: {type(error).__name__}."
-            job_give_back(lease=lease, outcome="crashed", reason=reason)
+            _unprepared(lease, places, error)
             return
-        trainer = Trainer(folder.config, folder=folder.root)
+        trainer = Trainer(
+            folder.config,
+            folder=folder.root,
+            base=base.folder,
+            gpus=places.gpus,
+            width=job.width if job.task in SPREADS else 1,
+            memory_bytes=limits.memory,
+            processes=limits.processes,
+        )
         try:
-            watch = Supervisor(lease, job, trainer, folder, draining, began)
+            watch = Supervisor(lease, job, trainer, folder, draining, began, limits)
             end = watch.watch()
-            _conclude_surely(lease, job, base, watch, end)
+            places.judge(end)
+            _conclude_surely(lease, job, base, watch, end, places)
         finally:
             trainer.close()
 
 
-def _prepare(lease: Lease, job: Job, folder: WorkFolder) -> Base:
-    """Data, base and checkpoint onto this machine, each compared with its hash."""
+def _unprepared(lease: Lease, places: Places, error: Exception) -> None:
+    """Back into the queue; where the machine is to blame, without a try counted and never again to this place."""
+    if isinstance(error, Unfit) or (isinstance(error, OSError) and error.errno in FULL):
+        places.quarantine(str(error) if isinstance(error, Unfit) else "the scratch disk is full")
+        job_give_back(lease=lease, outcome="unfit", reason=UNFIT)
+        return
+    logger.error("could not prepare %s", lease.job_id, exc_info=error)
+    reason = f"The worker could not prepare the run: {type(error).__name__}."
+    job_give_back(lease=lease, outcome="crashed", reason=reason)
+
+
+def _prepare(lease: Lease, job: Job, folder: WorkFolder, places: Places) -> Base:
+    """Data, base and checkpoint onto this machine, each compared with its hash. Unfit where it has no room for them."""
     base = catalogue()[job.base]
     verify(base)
     if base.fingerprint != job.spec["base_sha256"]:
         raise BaseError(f"base {base.name} is not the one the job was planned with")
+    if problem := places.unfit(job, base):
+        raise Unfit(problem)
     with kept(lease):
         folder.fetch_data(job.spec["dataset_key"])
         resume, damaged = checkpoint_fetch(lease=lease, target=folder.resume)
@@ -119,7 +166,7 @@ def _prepare(lease: Lease, job: Job, folder: WorkFolder) -> Base:
     return base
 
 
-def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -> None:
+def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, places: Places) -> None:
     """Conclude, and again while the database is away: a finished run is worth waiting for.
 
     A COMMIT whose answer was lost is safe: the second try finds the lease gone, and Fenced ends it.
@@ -127,7 +174,7 @@ def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end:
     deadline = time.monotonic() + SELF_FENCE
     while True:
         try:
-            _conclude(lease, job, base, watch, end)
+            _conclude(lease, job, base, watch, end, places)
             return
         except AWAY as error:
             if time.monotonic() > deadline:
@@ -137,7 +184,7 @@ def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end:
             time.sleep(1.0)
 
 
-def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -> None:
+def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, places: Places) -> None:
     """Turn the trainer's end and our own reasons into the attempt's end."""
     if watch.why == "cancelled":
         job_cancelled(lease=lease)
@@ -146,15 +193,17 @@ def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End) -
     elif end.kind == "failed":
         job_fail(lease=lease, code=end.code, message=end.message, exit_code=end.exit_code)
     elif watch.why == "timeout":
-        hours = job.max_runtime_seconds / 3600
-        message = f"The run reached its time limit of {hours:g} hours. Use fewer rows or passes, or a faster method."
-        job_fail(lease=lease, code="timeout", message=message, exit_code=end.exit_code)
+        late = out_of_time(job.max_runtime_seconds / 3600, end.exit_code)
+        job_fail(lease=lease, code=late.code, message=late.message, exit_code=late.exit_code)
     elif watch.why == "ceiling":
         job_block(lease=lease, by=states.BUDGET, exit_code=end.exit_code)
     elif watch.why == "paused" and end.kind in STOPPED:
         job_block(lease=lease, exit_code=end.exit_code)
     elif watch.why in ASKED_BY and end.kind in STOPPED:
         job_give_back(lease=lease, outcome=watch.why, reason=ASKED_BY[watch.why], exit_code=end.exit_code)
+    elif end.code == "scratch" and (problem := disk_problem()):
+        places.quarantine(problem)
+        job_give_back(lease=lease, outcome="unfit", reason=UNFIT, exit_code=end.exit_code)
     else:
         reason = "The trainer fell silent and was stopped." if watch.why == "stalled" else end.message
         step = watch.reading.standing.step

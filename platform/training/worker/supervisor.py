@@ -4,6 +4,7 @@ What it holds to:
 - It writes only through the lease. A write that is refused (Fenced) means that the job is somebody else's now: the
   trainer is killed and nothing is published.
 - While the database is away the trainer goes on and nothing is published; after SELF_FENCE seconds it is killed.
+- A trainer that takes more memory, disk or processes than an attempt may is killed within about a second.
 - A trainer that says nothing for too long is killed, so that a hung one cannot renew its lease for ever.
 - Time is monotonic here; the lease's own time is the database's.
 """
@@ -24,8 +25,9 @@ from training.services import money
 from training.services.checkpoints import Uploaded, checkpoint_record, checkpoint_upload
 from training.services.events import News, warn
 from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
+from training.worker.limits import Limits, Watch
 from training.worker.memory import oom_kills
-from training.worker.outcome import End, classify
+from training.worker.outcome import End, Excess, classify
 from training.worker.reading import Reading
 from training.worker.trainer import Trainer
 from training.worker.workfolder import WorkFolder
@@ -46,20 +48,29 @@ class Supervisor:
     """Watches one trainer to its end. `draining` is set when this worker itself is asked to leave."""
 
     def __init__(
-        self, lease: Lease, job: Job, trainer: Trainer, folder: WorkFolder, draining: threading.Event, began: float
+        self,
+        lease: Lease,
+        job: Job,
+        trainer: Trainer,
+        folder: WorkFolder,
+        draining: threading.Event,
+        began: float,
+        limits: Limits,
     ) -> None:
         self.lease, self.job, self.trainer, self.folder, self.draining = lease, job, trainer, folder, draining
         self.reading = Reading()
         self.reading.standing.total_steps = job.total_steps
         self.why = ""
-        """Why the trainer was asked to stop: cancelled, preempted, paused, drained, timeout, ceiling, stalled; empty
-        while it is not."""
+        """Why the trainer was asked to stop: cancelled, preempted, paused, drained, timeout, ceiling, excess, stalled;
+        empty while it is not."""
+        self.excess: Excess | None = None
         self._deadline = 0.0
         self._began = self._heard = self._wrote = self._looked = began
         self._reached = began
         self._gaps: list[float] = []
         self._running = False
         self._uploads = Uploads(lease, folder)
+        self._watch = Watch(trainer, folder.root, limits)
         self._kills = oom_kills()
 
     def watch(self) -> End:
@@ -138,6 +149,9 @@ class Supervisor:
 
     def _obey(self, moment: float) -> None:
         """Ask the trainer to stop where there is a reason, and kill it when it does not."""
+        if self.excess is None and (excess := self._watch.look(moment)) is not None:
+            self.excess, self.why = excess, self.why or "excess"
+            self.trainer.kill()
         if self.why:
             if self._deadline and moment > self._deadline and not self.trainer.was_killed_by_us:
                 self.trainer.kill()
@@ -185,9 +199,14 @@ class Supervisor:
 
     def _end(self) -> End:
         status = self.trainer.wait()
-        grown = oom_kills() > self._kills and not self.trainer.was_killed_by_us
+        grown = oom_kills() > self._kills or self.trainer.oom_kills > 0
         end = classify(
-            status, done=self.reading.done, error=self.reading.error, killed_by_kernel=grown and status == -9
+            status,
+            done=self.reading.done,
+            error=self.reading.error,
+            killed_by_kernel=grown and not self.trainer.was_killed_by_us and status == -9,
+            excess=self.excess,
+            peak=self._watch.peak,
         )
         if end.kind in ("crashed", "failed"):
             logger.warning("trainer of %s: %s\n%s", self.lease.job_id, end.message, self.trainer.last_words())

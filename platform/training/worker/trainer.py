@@ -1,51 +1,83 @@
-"""The trainer's process: its own session and process group, a clean environment, events read line by line.
+"""The trainer's process: confined, in a clean environment, its events read line by line.
 
-It gets no secret: no address of the database, of Redis or of storage, no key. It dies with its worker (the kernel sees
-to that), and the whole group can be stopped or killed at once.
+It gets no secret: no address of the database, of Redis or of storage, no key. It sees its attempt's folder, the base
+and the code (`kit.sandbox`). It dies with its worker, and nothing it started outlives it: by its control group where
+there is one, by its namespace where bubblewrap runs it, else by its tree and its mark (`kit.processes`).
+
+Its events come through a pipe whose other end only this attempt's processes hold: the pipe itself is the right to
+report, and a token beside it would prove nothing more (docs/decisions/0025).
 """
 
 import contextlib
-import ctypes
+import importlib.util
 import json
 import logging
 import os
 import queue
-import resource
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
+from kit import sandbox
+from kit.cgroups import Group
+from kit.processes import MARK, Process, end_marked, end_tree, table, tree
+
 logger = logging.getLogger(__name__)
 
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 MODULE = "training.lab"
+CODE = ("platform", "inference")
+"""What of the installation a trainer reads."""
 MAX_LINE = 1 << 20
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+SHARED_BYTES = 2 << 30
 
 
 class Trainer:
-    """One running trainer. `folder` is its working directory, home and temporary folder."""
+    """One running trainer. `folder` is its working directory, home and temporary folder; `base` is read beside it.
+    `gpus` are what it may use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own. `width` is on how many
+    of them it runs."""
 
-    def __init__(self, config: Path, *, folder: Path) -> None:
+    def __init__(
+        self,
+        config: Path,
+        *,
+        folder: Path,
+        base: Path | None = None,
+        gpus: str | None = None,
+        width: int = 1,
+        memory_bytes: int,
+        processes: int,
+    ) -> None:
         self._log_path = folder / "trainer.log"
         self._killed = False
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._mark = folder.name
+        self._group = Group.make(folder.name, memory_bytes=memory_bytes, processes=processes)
+        self._seen: dict[int, Process] = {}
+        self._confined = sandbox.in_force(settings.SANDBOX)
+        code = tuple(Path(settings.ROOT) / name for name in CODE)
+        reach = sandbox.Reach(
+            read=code if base is None else (*code, base),
+            write=(folder,),
+            devices=sandbox.nvidia_devices(),
+            shared_bytes=SHARED_BYTES,
+        )
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", MODULE, str(config)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                cwd=folder,
-                env=environment(folder),
-                start_new_session=True,
-                preexec_fn=_die_with_worker if _LIBC is not None else None,
+            self._process = sandbox.start(
+                command(config, width=width),
+                mode=settings.SANDBOX,
+                reach=reach,
+                folder=folder,
+                environment=environment(folder) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}),
+                streams=sandbox.Streams(stdout=subprocess.PIPE, stderr=log),
+                hostname="trainer",
+                before=self._group.enter if self._group is not None else None,
             )
         self._reader = threading.Thread(target=self._read, name="trainer-events", daemon=True)
         self._reader.start()
@@ -53,8 +85,22 @@ class Trainer:
 
     @property
     def pid(self) -> int:
-        """The trainer's process, and the group's."""
+        """The process we started: the trainer, or what confines it."""
         return self._process.pid
+
+    def processes(self) -> list[Process]:
+        """Everything that runs for it now; remembered, so that what leaves the tree is still found at the end."""
+        known = table()
+        members = self._group.members() if self._group is not None else []
+        found = {one.pid: one for one in tree(self._process.pid, known)}
+        found |= {pid: known[pid] for pid in members if pid in known}
+        self._seen |= found
+        return list(found.values())
+
+    @property
+    def oom_kills(self) -> int:
+        """How often the kernel has killed in its control group for memory."""
+        return self._group.oom_kills() if self._group is not None else 0
 
     def next(self, timeout: float) -> dict[str, Any] | None:
         """The next event, or None when none came in time."""
@@ -75,16 +121,27 @@ class Trainer:
 
     def wait(self) -> int:
         """The exit status: negative for a signal."""
-        return self._process.wait()
+        status = self._process.wait()
+        return sandbox.exit_status(status) if self._confined else status
 
     def ask_stop(self) -> None:
-        """SIGTERM: write a checkpoint and leave."""
-        self._signal(signal.SIGTERM)
+        """SIGTERM to the trainer's group: write a checkpoint and leave."""
+        # What confines it would take the signal as its own end. Its child leads the group inside, and as the first
+        # process of a namespace is deaf to it.
+        leaders = [self._process.pid]
+        if self._confined:
+            leaders = [one.pid for one in table().values() if one.parent == self._process.pid]
+        for leader in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(leader, signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group."""
+        """SIGKILL to everything."""
         self._killed = True
-        self._signal(signal.SIGKILL)
+        if self._group is not None:
+            self._group.kill()
+        if self._process.poll() is None:
+            end_tree(self._process.pid)
 
     @property
     def was_killed_by_us(self) -> bool:
@@ -92,10 +149,15 @@ class Trainer:
         return self._killed
 
     def close(self) -> None:
-        """Leave nothing behind: kill what is left of the group and reap it."""
+        """Leave nothing behind: kill what is left of it, wherever it went, and reap it."""
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
+        left = end_marked(self._mark, also=self._seen.values())
+        if left:
+            logger.warning("ended %s processes that attempt %s had left behind", left, self._mark)
+        if self._group is not None:
+            self._group.close()
         self._reader.join(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -106,10 +168,6 @@ class Trainer:
             return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
 
     def _read(self) -> None:
         """Runs in a thread: lines into the queue, then None."""
@@ -136,6 +194,19 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) else None
 
 
+def command(config: Path, *, width: int, launcher: bool | None = None) -> list[str]:
+    """What trains from this config: one process, or one for each of several GPUs where accelerate is installed.
+
+    `launcher` says whether it is; None looks.
+    """
+    installed = importlib.util.find_spec("accelerate") is not None if launcher is None else launcher
+    start: Sequence[str] = ()
+    if width > 1 and installed:
+        start = ("-m", "accelerate.commands.launch", "--num_processes", str(width), "--num_machines", "1")
+        start = (*start, "--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no")
+    return [sys.executable, "-u", *start, "-m", MODULE, str(config)]
+
+
 def environment(folder: Path) -> dict[str, str]:
     """What the trainer may know of this machine."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -147,11 +218,5 @@ def environment(folder: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        MARK: folder.name,
     }
-
-
-def _die_with_worker() -> None:
-    """Runs in the child before exec: no core dumps with a tenant's rows; the kernel kills it when its worker dies."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

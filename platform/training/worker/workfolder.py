@@ -11,7 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from kit import storage
+from kit import cgroups, storage
+from kit.processes import end_marked
 from registry.bases import Base
 from training.services.leases import Lease
 
@@ -72,11 +73,14 @@ def work_folder(lease: Lease) -> Iterator[WorkFolder]:
 
 
 def folders_sweep(kept: set[str]) -> int:
-    """Remove the folders of attempts that ended with their worker; `kept` are the names of those still running here."""
+    """Remove the folders of attempts that ended with their worker, and end what of them still runs; `kept` are the
+    names of those still running here."""
     removed = 0
     root = Path(settings.WORK_DIR) / "jobs"
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name not in kept and time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
+            cgroups.end(folder.name)
+            end_marked(folder.name)
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
