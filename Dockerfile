@@ -8,6 +8,8 @@ FROM python:3.12-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/platform PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DJANGO_SETTINGS_MODULE=config.settings DEBUG=false LOG_FORMAT=json TUNESMITH_HOME=/data STATIC_ROOT=/srv/static \
     PROMETHEUS_MULTIPROC_DIR=/tmp/metrics
+# Confines trainers and parsers where the container may make user namespaces; see templates/docs/content/operating.md.
+RUN apt-get update && apt-get install --yes --no-install-recommends bubblewrap && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --create-home --uid 10001 tunesmith && \
     install -d -o tunesmith /data /data/usage /data/depot /srv/static /tmp/metrics
 COPY --from=build /venv /venv

@@ -245,7 +245,7 @@ class JobTable(DeedTable):
 class SlotTable(DeedTable):
     """Places to train."""
 
-    list_display = ("__str__", "kind", "heartbeat_at", "draining", "parked_at", "job_id", "attempt")
+    list_display = ("__str__", "kind", "heartbeat_at", "draining", "parked_at", "parked_because", "job_id", "attempt")
     search_fields = ("host",)
     ordering = ("host", "number")
     deeds = (
