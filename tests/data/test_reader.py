@@ -1,13 +1,19 @@
 """The process that reads hostile files: the same answer as here, nothing of ours in reach, an end to its patience."""
 
+import contextlib
+import os
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
 
 from data import reader
 from data.models import File
 from data.services import file_process
-from kit import processes
+from kit import processes, sandbox
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, read_in_a_process
 from tests.data.making import ready_dataset, sample, stored_file
@@ -79,3 +85,66 @@ def test_the_process_sees_no_secret_of_ours(monkeypatch: pytest.MonkeyPatch, tmp
     threads = {"TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
     ours = {"PATH", "PYTHONPATH", "PYTHONUTF8", "TMPDIR", processes.MARK}
     assert set(seen) - {"LC_CTYPE", "PWD"} == ours | threads
+
+
+CURIOUS = """
+import json, os, socket, sys
+asked = json.load(open(sys.argv[1]))
+try:
+    socket.create_connection(("127.0.0.1", asked["port"]), 1)
+    network = True
+except OSError:
+    network = False
+seen = [path for path in asked["others"] if os.path.exists(path)]
+try:
+    open(asked["path"], "a").close()
+    changed = True
+except OSError:
+    changed = False
+if os.fork() == 0:
+    os.setsid()
+    os.close(1)
+    os.close(2)
+    os.execve("/bin/sleep", ["sleep-" + asked["name"], "600"], os.environ if asked["marked"] else {})
+print(json.dumps({"network": network, "seen": seen, "read": open(asked["path"]).read(), "changed": changed}))
+"""
+
+
+def _running(name: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if name.encode() in (folder / "cmdline").read_bytes():
+                found.append(folder.name)
+    return found
+
+
+def _curious(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, marked: bool) -> dict[str, Any]:
+    code, files = tmp_path / "code", tmp_path / "files"
+    code.mkdir()
+    files.mkdir()
+    monkeypatch.setattr(reader, "PLATFORM", code)
+    (code / "curious.py").write_text(CURIOUS)
+    (files / "asked.csv").write_text("text,label")
+    (files / "another.csv").write_text("of another tenant")
+    name = f"hidden-{os.getpid()}"
+    others = [str(files / "another.csv"), str(Path(settings.HOME)), "/etc/shadow"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        request = {"path": str(files / "asked.csv"), "others": others, "name": name, "marked": marked}
+        answer = reader.run("curious", request | {"port": server.getsockname()[1]})
+    time.sleep(0.05)
+    assert not _running(name), "it leaves nobody behind"
+    return answer
+
+
+@pytest.mark.skipif(bool(sandbox.fault()), reason=sandbox.fault() or "-")
+def test_a_confined_reader_reaches_its_file_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer = _curious(monkeypatch, tmp_path, marked=False)
+    assert answer == {"network": False, "seen": [], "read": "text,label", "changed": False}
+
+
+def test_a_reader_that_nothing_confines_leaves_no_child_behind_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    settings.SANDBOX = "off"
+    assert _curious(monkeypatch, tmp_path, marked=True)["read"] == "text,label"

@@ -19,6 +19,8 @@ from tests.console.pages import sideways, signed_in, visit
 from tests.training.making import empty_queue, queued
 from training.models import Slot
 from training.services.claiming import claim, slots_keep
+from training.services.parking import slots_quarantine
+from training.worker.inventory import Machine
 
 WHY = "the fan of this machine is broken"
 
@@ -94,6 +96,19 @@ def test_a_drained_place_takes_no_job_until_it_is_given_back(ada: Person, cast: 
     assert claim(host="fleet-host", worker="fleet-host/1/1") is not None
     logged = StaffAction.objects.filter(target_id=str(place.pk), target_kind="slot").values_list("action", "reason")
     assert sorted(logged) == [("slot.park", WHY), ("slot.unpark", WHY)]
+
+
+def test_a_place_is_shown_with_what_it_runs_on_and_why_its_worker_parked_it(ada: Person, place: Slot) -> None:
+    gpu = Machine("gpu", "NVIDIA H200", 143_771, 12, 64, 2)
+    slots_keep(host="fleet-host", count=1, kind="cuda-bf16", gpu_class="shared", inventory={0: gpu.as_dict(busy=False)})
+    assert slots_quarantine(slot_ids=[place.pk], reason="80 MiB of scratch disk are free") == 1
+    assert slots_quarantine(slot_ids=[place.pk], reason="again") == 0, "the first reason stays"
+    text = ada.browser.get("/staff/fleet/").content.decode()
+    for words in ("NVIDIA H200", "12 of 143,771 MiB", "64 °C", "Unwell: 2 uncorrected memory errors"):
+        assert words in text
+    assert "80 MiB of scratch disk are free" in text
+    assert ada.browser.post(f"/staff/training/slot/{place.pk}/unpark/", {"reason": WHY}).status_code == 302
+    assert "80 MiB of scratch disk" not in ada.browser.get("/staff/fleet/").content.decode()
 
 
 def test_processes_are_shown_while_they_are_heard_of() -> None:

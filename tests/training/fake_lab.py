@@ -1,9 +1,10 @@
-"""A lab of forty lines that speaks the contract's events and exit codes. The config's seed says how it behaves."""
+"""A small lab that speaks the contract's events and exit codes. The config's seed says how it behaves."""
 
 import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from tests.registry.folders import artefact
 
 WELL, BAD_DATA, DIVERGED, MEMORY, INTERNAL, SLOW, POISON, SILENT = 1, 2, 3, 4, 5, 6, 7, 8
+SNEAKY, FLEEING, BOMB, GREEDY, FILLER, CURIOUS, SCRATCH = 9, 10, 11, 12, 13, 14, 15
 STEPS = 400
 SECONDS = 0.05
 
@@ -32,6 +34,60 @@ def checkpoint(output: Path, step: int) -> None:
     tell("checkpoint", step=step, path=str(folder), manifest_sha256=hashlib.sha256(manifest).hexdigest())
 
 
+def escape(name: str) -> None:
+    """A grandchild in a session of its own, without our environment, whose parent is gone."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for number in (0, 1, 2):
+                os.close(number)
+            os.execve("/bin/sleep", [f"sleep-{name}", "600"], {})
+        os._exit(0)
+    os.wait()
+
+
+def looked_at(paths: list[str], port: int) -> dict[str, Any]:
+    """What of this machine can be reached from here."""
+    found: dict[str, Any] = {"environment": sorted(os.environ), "processes": len(list(Path("/proc").glob("[0-9]*")))}
+    for path in paths:
+        try:
+            found[path] = "seen" if os.stat(path) else ""
+            Path(path, "intruder").write_text("x")
+            found[path] = "written"
+        except OSError:
+            found.setdefault(path, "absent")
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        found["network"] = True
+    except OSError:
+        found["network"] = False
+    return found
+
+
+def misbehave(seed: int, output: Path, config: dict[str, Any]) -> None:
+    """What hostile data might make a trainer do."""
+    job = Path(config["data"]).parent.name
+    if seed in (SNEAKY, FLEEING):
+        escape(job)
+    if seed == FLEEING:
+        os._exit(1)
+    for _ in range(50 if seed == BOMB else 0):
+        if os.fork() == 0:
+            time.sleep(600)
+    kept = []
+    for number in range(100 if seed in (GREEDY, FILLER) else 0):
+        if seed == GREEDY:
+            kept.append(bytearray(os.urandom(1) * 10_000_000))
+        else:
+            (output / f"filling-{number}").write_bytes(bytes(2_000_000))
+        time.sleep(0.05)
+    if seed == CURIOUS:
+        asked = json.loads(Path(__file__).with_name("curious.json").read_text())
+        tell("warning", code="looked", message=json.dumps(looked_at(asked["paths"], asked["port"])))
+    if seed in (BOMB, GREEDY, FILLER):
+        time.sleep(600)
+
+
 def main() -> int:
     """Behave."""
     config = json.loads(Path(sys.argv[1]).read_text())
@@ -45,12 +101,13 @@ def main() -> int:
         code = {BAD_DATA: "bad_data", DIVERGED: "diverged", MEMORY: "out_of_memory"}[seed]
         tell("error", code=code, message=f"It was {code}.")
         return seed
-    if seed == INTERNAL:
-        return 1
+    if seed in (INTERNAL, SCRATCH):
+        return 1 if seed == INTERNAL else 5
+    misbehave(seed, output, config)
     tell("phase", phase="training", step=start, total_steps=STEPS)
-    steps = STEPS if seed in (SLOW, POISON, SILENT) else start + 20
+    steps = STEPS if seed in (SLOW, POISON, SILENT, SNEAKY) else start + 20
     for step in range(start + 1, steps + 1):
-        time.sleep(SECONDS if seed == SLOW else 0.001)
+        time.sleep(SECONDS if seed in (SLOW, SNEAKY) else 0.001)
         if stopped:
             checkpoint(output, step)
             return 75

@@ -45,6 +45,8 @@ ASKED_BY = {
     "preempted": "The job made room for one within its guarantee.",
 }
 """Who asked an attempt to stop, in the words of its log."""
+UNASKED = ("", "excess", "stalled")
+"""Why an attempt stopped, where that says something of its place."""
 UNFIT = "The machine had no room for the run, and takes no more jobs until somebody has looked at it."
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SPREADS: frozenset[str] = frozenset()
@@ -131,7 +133,6 @@ def run(lease: Lease) -> None:
         try:
             watch = Supervisor(lease, job, trainer, folder, draining, began, limits)
             end = watch.watch()
-            places.judge(end)
             _conclude_surely(lease, job, base, watch, end, places)
         finally:
             trainer.close()
@@ -174,6 +175,8 @@ def _conclude_surely(lease: Lease, job: Job, base: Base, watch: Supervisor, end:
     deadline = time.monotonic() + SELF_FENCE
     while True:
         try:
+            if watch.why in UNASKED:
+                places.judge(end)
             _conclude(lease, job, base, watch, end, places)
             return
         except AWAY as error:

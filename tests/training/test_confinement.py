@@ -1,0 +1,208 @@
+"""Trainers that hostile data has turned against their machine, run by the real worker in each way it can hold them."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import transaction
+
+from kit import cgroups, sandbox
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast
+from tests.training import fake_lab
+from tests.training.background import Background, until
+from tests.training.making import empty_queue, queued, read, reload
+from training.models import Attempt, Job, JobEvent, Slot
+from training.services.parking import slot_unpark
+from training.worker import duty, places, trainer
+
+pytestmark = pytest.mark.slow
+
+NO_BWRAP = pytest.mark.skipif(bool(sandbox.fault()), reason=sandbox.fault() or "-")
+NO_GROUP = pytest.mark.skipif(cgroups.home() is None, reason="no control group (version 2) can be made here")
+WAYS = [
+    pytest.param("bubblewrap", marks=NO_BWRAP),
+    pytest.param("group", marks=NO_GROUP),
+    "bare",
+]
+
+
+@pytest.fixture(autouse=True)
+def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The fake lab, short times, one place, and no job of another test in the queue."""
+    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
+    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    settings.TRAINING_RETRY_SECONDS = 0
+    settings.TRAINING_SLOTS = 1
+    empty_queue()
+    duty.draining.clear()
+    yield
+    duty.draining.clear()
+
+
+@pytest.fixture
+def held(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One way to hold a trainer."""
+    way: str = request.param
+    settings.SANDBOX = "auto" if way == "bubblewrap" else "off"
+    if way != "group":
+        monkeypatch.setattr(cgroups, "home", lambda: None)
+    return way
+
+
+def still_running(job: Job) -> list[int]:
+    """Processes that name the job in their command."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(job.pk).encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("held", WAYS, indirect=True)
+def test_a_child_that_left_group_parent_and_environment_dies_with_its_trainer(cast: Cast, held: str) -> None:
+    job = queued(cast.owner, seed=fake_lab.SNEAKY)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).step > 2)
+    assert len(still_running(job)) >= 2, "the trainer and what it hid"
+    cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/cancel")
+    worker.join()
+    until(lambda: not still_running(job), 2)
+
+
+@pytest.mark.parametrize("held", WAYS[:2], indirect=True)
+def test_not_even_one_that_a_dead_trainer_left_behind_at_once_survives(cast: Cast, held: str) -> None:
+    job = queued(cast.owner, seed=fake_lab.FLEEING)
+    assert duty.work_once()
+    until(lambda: not still_running(job), 2)
+
+
+@pytest.mark.parametrize("held", WAYS, indirect=True)
+@pytest.mark.parametrize(
+    ("seed", "limit", "code", "says"),
+    [
+        (fake_lab.BOMB, ("TRAINING_PROCESSES", 20), "processes", "one may have 20"),
+        (fake_lab.GREEDY, ("TRAINING_MEMORY_MB", 200), "out_of_memory", "it may use 200 MB. Lower batch_size"),
+        (fake_lab.FILLER, ("TRAINING_DISK_MB", 20), "disk", "it may hold 20 MB. Use fewer rows"),
+    ],
+)
+def test_what_takes_more_than_an_attempt_may_is_ended_with_advice_and_costs_nothing(
+    cast: Cast, settings: Any, held: str, seed: int, limit: tuple[str, int], code: str, says: str
+) -> None:
+    setattr(settings, *limit)
+    job = queued(cast.owner, seed=seed)
+    began = time.monotonic()
+    assert duty.work_once()
+    assert time.monotonic() - began < 20
+    answer = read(cast.owner, job)
+    assert (answer["status"], answer["error"]["code"], answer["x_price_usd"]) == ("failed", code, 0.0)
+    assert says in answer["error"]["message"]
+    assert not still_running(job)
+    with ops_scope("test"):
+        assert not Slot.objects.exclude(parked_at=None).exists(), "a job's own fault is not its place's"
+
+
+@NO_BWRAP
+def test_a_confined_trainer_reaches_no_network_no_other_file_and_no_other_process(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_canary")
+    root, home = Path(django_settings.ROOT), Path(django_settings.HOME)
+    paths = ["/", "/usr", "/etc/shadow", str(root), str(root / "platform"), str(home / "objects"), str(tmp_path)]
+    note = root / "tests" / "training" / "curious.json"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        note.write_text(json.dumps({"paths": paths, "port": server.getsockname()[1]}))
+        try:
+            job = queued(cast.owner, seed=fake_lab.CURIOUS)
+            assert duty.work_once()
+        finally:
+            note.unlink()
+    with tenant_scope(cast.owner.tenant.id):
+        found = json.loads(JobEvent.objects.get(job=job, code="looked").message)
+    assert found.pop("network") is False
+    assert found.pop("processes") <= 3, "itself and what started it"
+    assert "STRIPE_SECRET_KEY" not in found.pop("environment")
+    seen = {path: found[path] for path in paths}
+    assert "written" not in seen.values()
+    assert {path for path, how in seen.items() if how == "absent"} == {
+        "/etc/shadow",
+        str(root / "platform"),
+        str(home / "objects"),
+        str(tmp_path),
+    }
+    assert read(cast.owner, job)["status"] == "succeeded"
+
+
+def test_a_place_without_room_gives_the_job_back_uncounted_and_is_parked_with_the_reason(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "SPARE_BYTES", 1 << 60)
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    assert duty.work_once()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.platform_retries, back.crash_count) == ("queued", 0, 0)
+    with tenant_scope(cast.owner.tenant.id):
+        assert Attempt.objects.get(job=job).outcome == "unfit"
+    place = Slot.objects.get()
+    assert place.parked_at is not None and "of scratch disk are free" in place.parked_because
+    assert not duty.work_once(), "a parked place takes no job, however often its worker asks"
+    monkeypatch.undo()
+
+
+def test_a_disk_that_fills_under_a_trainer_is_the_places_fault_and_only_if_it_is_full(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.SCRATCH)
+    assert duty.work_once()
+    assert reload(cast.owner, job.public_id).platform_retries == 1
+    assert Slot.objects.get().parked_at is None
+    monkeypatch.setattr(duty, "disk_problem", lambda: "1 MiB of scratch disk are free")
+    assert duty.work_once()
+    assert reload(cast.owner, job.public_id).platform_retries == 1
+    assert Slot.objects.get().parked_because == "1 MiB of scratch disk are free"
+
+
+def test_three_jobs_that_crash_in_a_row_park_their_place_and_one_job_does_not(cast: Cast) -> None:
+    first = queued(cast.owner, seed=fake_lab.INTERNAL)
+    for _ in range(3):
+        until(duty.work_once)
+    assert read(cast.owner, first)["error"]["code"] == "training_crashed"
+    assert Slot.objects.get().parked_at is None
+    cancelled = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: reload(cast.owner, cancelled.public_id).step > 0)
+    cast.owner.api.post(f"/v1/fine_tuning/jobs/{cancelled.public_id}/cancel")
+    worker.join()
+    assert Slot.objects.get().crashed_jobs == [str(first.pk)], "one that we killed did not crash"
+    queued(cast.stranger, seed=fake_lab.WELL)
+    assert duty.work_once()
+    assert Slot.objects.get().crashed_jobs == [], "a run that ends well clears it"
+    for person in (cast.owner, cast.stranger, cast.owner):
+        queued(person, seed=fake_lab.INTERNAL)
+    for _ in range(9):
+        if Slot.objects.get().parked_at is None:
+            until(duty.work_once)
+    place = Slot.objects.get()
+    assert place.parked_because.startswith("3 jobs in a row crashed here. The last: The trainer failed inside")
+    with transaction.atomic():
+        slot_unpark(slot_id=place.pk)
+    place.refresh_from_db()
+    assert (place.parked_at, place.parked_because, place.crashed_jobs) == (None, "", [])
+
+
+def test_a_place_says_what_it_runs_on(cast: Cast) -> None:
+    duty.seen.__init__()  # type: ignore[misc]
+    duty.work_once()
+    machine = Slot.objects.get().inventory
+    assert (machine["kind"], machine["health"]) == ("cpu", "good")
+    assert machine["name"] and machine["memory_mib"] > 0 and machine["cores"] >= 1

@@ -1,0 +1,106 @@
+"""What nvidia-smi says, what it means for a place, and how a trainer is started on several GPUs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.worker import inventory, outcome, trainer
+from training.worker.inventory import Machine
+
+TWO = """\
+1, NVIDIA H200, 143771, 12, 31, 0
+0, NVIDIA H200, 143771, 90123, 64, 2
+"""
+OLD = "0, NVIDIA GeForce GTX 1080, 8192, 5, 40, [N/A]\n"
+
+
+def test_gpus_are_read_in_the_order_of_their_index() -> None:
+    assert inventory.parse(TWO) == [
+        Machine("gpu", "NVIDIA H200", 143771, 90123, 64, 2),
+        Machine("gpu", "NVIDIA H200", 143771, 12, 31, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "No devices were found\n", "NVIDIA-SMI has failed because …\n", "0, half a line\n"]
+)
+def test_what_is_no_gpu_is_left_out(text: str) -> None:
+    assert inventory.parse(text) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "busy", "health", "why"),
+    [
+        (Machine("gpu", "g", 1000, 10, 40, 0), False, "good", ""),
+        (Machine("gpu", "g", 1000, 900, 40, 0), False, "unwell", "900 of 1,000 MiB"),
+        (Machine("gpu", "g", 1000, 900, 40, 0), True, "good", ""),
+        (Machine("gpu", "g", 1000, 10, 40, 3), False, "unwell", "3 uncorrected memory errors"),
+        (Machine("gpu", "g", 1000, 10, 95, 0), True, "unwell", "95 °C"),
+        (inventory.parse(OLD)[0], False, "unknown", "counts no memory errors"),
+        (Machine("gpu", "g", None, None, None, 0), False, "unknown", "does not say"),
+        (Machine("cpu", "c", 1000, 999, cores=2), False, "good", ""),
+    ],
+)
+def test_a_machines_health_is_told_from_what_it_says(machine: Machine, busy: bool, health: str, why: str) -> None:
+    verdict = machine.verdict(busy=busy)
+    assert verdict[0] == health and why in verdict[1]
+    assert machine.as_dict(busy=busy)["health"] == health
+
+
+def test_a_host_without_nvidia_smi_has_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory.shutil, "which", lambda name: None)
+    (machine,) = inventory.machines(cuda=True)
+    assert machine.kind == "cpu" and machine.memory_mib and machine.cores
+    assert inventory.model_name("processor\t: 0\nmodel name\t: A Fast One\nmodel name\t: another\n") == "A Fast One"
+
+
+def test_a_place_sees_the_gpu_of_its_number_alone() -> None:
+    assert inventory.visible([1], count=4, own=None) == "1"
+    assert inventory.visible([3, 0], count=4, own=None) == "0,3"
+    assert inventory.visible([1], count=2, own="GPU-a,GPU-b") == "GPU-b", "what the worker itself was given"
+    assert inventory.visible([5], count=2, own=None) == "1", "more places than GPUs share them"
+    assert inventory.visible([0], count=2, own="") == "0"
+
+
+def test_several_gpus_are_started_by_accelerate_where_it_is_installed() -> None:
+    config = Path("/work/config.json")
+    alone = [sys.executable, "-u", "-m", "training.lab", "/work/config.json"]
+    assert trainer.command(config, width=1, launcher=True) == alone
+    assert trainer.command(config, width=2, launcher=False) == alone
+    wide = trainer.command(config, width=4, launcher=True)
+    assert wide[:4] == [sys.executable, "-u", "-m", "accelerate.commands.launch"]
+    assert wide[wide.index("--num_processes") + 1] == "4"
+    assert wide[-3:] == ["-m", "training.lab", "/work/config.json"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "fault", "code"),
+    [
+        (2, {"code": "bad_data", "message": "Column 'x' is empty."}, "data", "bad_data"),
+        (3, {"code": "diverged", "message": "It diverged."}, "user", "diverged"),
+        (4, None, "memory", "out_of_memory"),
+        (5, None, "platform", "scratch"),
+        (1, {"code": "internal", "message": "Traceback"}, "platform", "internal"),
+        (-11, None, "platform", "killed"),
+        (0, None, "platform", "silent"),
+        (75, None, "", "stopped"),
+    ],
+)
+def test_an_exit_status_says_whose_fault_it_was(
+    status: int, said: dict[str, str] | None, fault: str, code: str
+) -> None:
+    end = outcome.classify(status, done=None, error=said, killed_by_kernel=False)
+    assert (end.fault, end.code) == (fault, code)
+    assert "Traceback" not in end.message
+
+
+def test_what_was_stopped_for_too_much_says_how_much_and_what_to_do() -> None:
+    excess = outcome.Excess("out_of_memory", 3_200_000_000, 2_000_000_000)
+    end = outcome.classify(-9, done=None, error=None, killed_by_kernel=False, excess=excess)
+    assert (end.kind, end.fault) == ("failed", "memory")
+    assert "used 3.2 GB, and it may use 2.0 GB. Lower batch_size" in end.message
+    killed = outcome.classify(-9, done=None, error=None, killed_by_kernel=True, peak=1_500_000_000)
+    assert (killed.code, "1.5 GB" in killed.message) == ("out_of_memory", True)
+    late = outcome.out_of_time(2.0, -15)
+    assert (late.fault, late.code) == ("time", "timeout") and "2 hours. Use fewer rows" in late.message
