@@ -61,9 +61,8 @@ class Group:
         return group
 
     def enter(self) -> None:
-        """Move the calling process in: it and all it starts belong to the group. OSError when that is refused."""
-        with open(self.path / "cgroup.procs", "w") as file:
-            file.write("0")
+        """Move the calling process in: it and all it starts belong to the group. Where that is refused it stays out."""
+        self._write("cgroup.procs", "0")
 
     def members(self) -> list[int]:
         """The processes in it."""

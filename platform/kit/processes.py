@@ -34,7 +34,7 @@ def table() -> dict[int, Process]:
     """Every living process. One that ended but was not collected is not living."""
     found = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit() and (one := _read(int(name))) is not None:
+        if name.isdigit() and (one := read(int(name))) is not None:
             found[one.pid] = one
     return found
 
@@ -70,14 +70,22 @@ def proportional(pids: Iterable[int]) -> int:
 
 
 def end_tree(leader: int) -> None:
-    """Kill everything below a child of ours, then the child: it stands still meanwhile, and so starts nothing more."""
-    _signal(leader, signal.SIGSTOP)
+    """Kill a child of ours and everything below it. All of them stand still first, and so start nothing more; the child
+    goes last, since what loses its parent falls to it."""
+    still: set[int] = set()
     for _ in range(ROUNDS):
-        below = [one for one in tree(leader, table()) if one.pid != leader]
+        moving = {one.pid for one in tree(leader, table())} - still
+        if not moving:
+            break
+        for pid in moving:
+            _signal(pid, signal.SIGSTOP)
+        still |= moving
+    for _ in range(ROUNDS):
+        below = [one.pid for one in tree(leader, table()) if one.pid != leader]
         if not below:
             break
-        for one in below:
-            _signal(one.pid, signal.SIGKILL)
+        for pid in below:
+            _signal(pid, signal.SIGKILL)
         time.sleep(0.002)
     _signal(leader, signal.SIGKILL)
 
@@ -86,8 +94,8 @@ def end_marked(mark: str, also: Iterable[Process] = ()) -> int:
     """Kill what carries the mark, and those processes of `also` that still live; how many there were."""
     gone = set()
     for _ in range(ROUNDS):
-        living = {pid for pid in marked(mark) if _read(pid) is not None}
-        living |= {one.pid for one in also if (now := _read(one.pid)) is not None and now.started == one.started}
+        living = {pid for pid in marked(mark) if read(pid) is not None}
+        living |= {one.pid for one in also if (now := read(one.pid)) is not None and now.started == one.started}
         if not living:
             break
         for pid in living:
@@ -97,7 +105,8 @@ def end_marked(mark: str, also: Iterable[Process] = ()) -> int:
     return len(gone)
 
 
-def _read(pid: int) -> Process | None:
+def read(pid: int) -> Process | None:
+    """One process; None when it is not living."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
@@ -111,7 +120,7 @@ def _proportional(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        one = _read(pid)
+        one = read(pid)
         return one.resident if one is not None else 0
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
 

@@ -20,6 +20,7 @@ from tests.training.making import empty_queue, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.parking import slot_unpark
 from training.worker import duty, places, trainer
+from training.worker.inventory import Inventory
 
 pytestmark = pytest.mark.slow
 
@@ -200,8 +201,8 @@ def test_three_jobs_that_crash_in_a_row_park_their_place_and_one_job_does_not(ca
     assert (place.parked_at, place.parked_because, place.crashed_jobs) == (None, "", [])
 
 
-def test_a_place_says_what_it_runs_on(cast: Cast) -> None:
-    duty.seen.__init__()  # type: ignore[misc]
+def test_a_place_says_what_it_runs_on(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duty, "seen", Inventory())
     duty.work_once()
     machine = Slot.objects.get().inventory
     assert (machine["kind"], machine["health"]) == ("cpu", "good")

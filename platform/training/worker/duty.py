@@ -118,18 +118,18 @@ def run(lease: Lease) -> None:
     with work_folder(lease) as folder:
         try:
             base = _prepare(lease, job, folder, places)
+            trainer = Trainer(
+                folder.config,
+                folder=folder.root,
+                base=base.folder,
+                gpus=places.gpus,
+                width=job.width if job.task in SPREADS else 1,
+                memory_bytes=limits.memory,
+                processes=limits.processes,
+            )
         except (BaseError, OSError, KeyError) as error:
             _unprepared(lease, places, error)
             return
-        trainer = Trainer(
-            folder.config,
-            folder=folder.root,
-            base=base.folder,
-            gpus=places.gpus,
-            width=job.width if job.task in SPREADS else 1,
-            memory_bytes=limits.memory,
-            processes=limits.processes,
-        )
         try:
             watch = Supervisor(lease, job, trainer, folder, draining, began, limits)
             end = watch.watch()

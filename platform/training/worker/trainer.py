@@ -26,7 +26,7 @@ from django.conf import settings
 
 from kit import sandbox
 from kit.cgroups import Group
-from kit.processes import MARK, Process, end_marked, end_tree, table, tree
+from kit.processes import MARK, Process, end_marked, end_tree, read, table, tree
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Trainer:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._mark = folder.name
         self._group = Group.make(folder.name, memory_bytes=memory_bytes, processes=processes)
-        self._seen: dict[int, Process] = {}
+        self._seen: list[Process] = []
         self._confined = sandbox.in_force(settings.SANDBOX)
         code = tuple(Path(settings.ROOT) / name for name in CODE)
         reach = sandbox.Reach(
@@ -90,12 +90,14 @@ class Trainer:
 
     def processes(self) -> list[Process]:
         """Everything that runs for it now; remembered, so that what leaves the tree is still found at the end."""
-        known = table()
         members = self._group.members() if self._group is not None else []
-        found = {one.pid: one for one in tree(self._process.pid, known)}
-        found |= {pid: known[pid] for pid in members if pid in known}
-        self._seen |= found
-        return list(found.values())
+        if members:
+            return [one for pid in members if (one := read(pid)) is not None]
+        known = table()
+        found = tree(self._process.pid, known)
+        living = [one for one in self._seen if one.pid in known and known[one.pid].started == one.started]
+        self._seen = [*{one.pid: one for one in (*living, *found)}.values()]
+        return found
 
     @property
     def oom_kills(self) -> int:
@@ -153,7 +155,7 @@ class Trainer:
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        left = end_marked(self._mark, also=self._seen.values())
+        left = end_marked(self._mark, also=self._seen)
         if left:
             logger.warning("ended %s processes that attempt %s had left behind", left, self._mark)
         if self._group is not None:

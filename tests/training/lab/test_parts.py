@@ -1,5 +1,6 @@
 """The small parts: schedule, guard, temperature, floor, events, errors."""
 
+import errno
 import io
 import json
 import math
@@ -145,6 +146,12 @@ def test_every_way_of_running_out_of_memory_has_one_name(error: Callable[[], Exc
     assert isinstance(known, OutOfMemory)
     assert "Lower the batch size" in str(known)
     assert known.exit_code == 4
+
+
+def test_a_full_disk_is_told_from_every_other_fault_of_files() -> None:
+    known = translated(OSError(errno.ENOSPC, "No space left on device"), advice="")
+    assert known is not None and (known.code, known.exit_code) == ("scratch", 5)
+    assert translated(OSError(errno.EACCES, "Permission denied"), advice="") is None
 
 
 def test_other_faults_stay_the_platforms() -> None:
