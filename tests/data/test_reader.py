@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 
 from data import reader
 from data.models import File
@@ -128,7 +128,7 @@ def _curious(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, marked: bool) -
     (files / "asked.csv").write_text("text,label")
     (files / "another.csv").write_text("of another tenant")
     name = f"hidden-{os.getpid()}"
-    others = [str(files / "another.csv"), str(Path(settings.HOME)), "/etc/shadow"]
+    others = [str(files / "another.csv"), str(Path(django_settings.HOME)), "/etc/shadow"]
     with socket.create_server(("127.0.0.1", 0)) as server:
         request = {"path": str(files / "asked.csv"), "others": others, "name": name, "marked": marked}
         answer = reader.run("curious", request | {"port": server.getsockname()[1]})
@@ -138,7 +138,10 @@ def _curious(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, marked: bool) -
 
 
 @pytest.mark.skipif(bool(sandbox.fault()), reason=sandbox.fault() or "-")
-def test_a_confined_reader_reaches_its_file_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_confined_reader_reaches_its_file_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    settings.SANDBOX = "required"
     answer = _curious(monkeypatch, tmp_path, marked=False)
     assert answer == {"network": False, "seen": [], "read": "text,label", "changed": False}
 

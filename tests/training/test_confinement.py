@@ -51,7 +51,7 @@ def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def held(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """One way to hold a trainer."""
     way: str = request.param
-    settings.SANDBOX = "auto" if way == "bubblewrap" else "off"
+    settings.SANDBOX = "required" if way == "bubblewrap" else "off"
     if way != "group":
         monkeypatch.setattr(cgroups, "home", lambda: None)
     return way
@@ -115,8 +115,9 @@ def test_what_takes_more_than_an_attempt_may_is_ended_with_advice_and_costs_noth
 
 @NO_BWRAP
 def test_a_confined_trainer_reaches_no_network_no_other_file_and_no_other_process(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
 ) -> None:
+    settings.SANDBOX = "required"
     monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_canary")
     root, home = Path(django_settings.ROOT), Path(django_settings.HOME)
     paths = ["/", "/usr", "/etc/shadow", str(root), str(root / "platform"), str(home / "objects"), str(tmp_path)]
