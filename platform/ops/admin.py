@@ -33,6 +33,7 @@ from tenants import visiting
 from tenants.models import ApiKey, AuditEvent, Member, Tenant, User, Visit
 from training import states
 from training.models import Attempt, Job, JobEvent, Slot
+from training.models.jobs import URGENT
 
 SHOWN = 20
 """Members, or lines of a log, on a row's page."""
@@ -224,6 +225,38 @@ class JobTable(DeedTable):
             icon="replay",
             offered=lambda row: row.state in (*states.WORKING, states.QUEUED),
             work=lambda by, row, form: services.job_requeue(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+        ),
+        Deed(
+            name="urgent",
+            title=_("Make urgent"),
+            text=_("It goes before every other waiting job, of whoever."),
+            icon="priority_high",
+            offered=lambda row: row.state == states.QUEUED and row.priority < URGENT,
+            work=lambda by, row, form: services.job_urgent(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+        ),
+        Deed(
+            name="hold",
+            title=_("Hold"),
+            text=_("It does not run until you release it. A worker that holds it is fenced off; its checkpoint stays."),
+            icon="pause_circle",
+            offered=lambda row: row.state in (*states.WORKING, states.QUEUED),
+            work=lambda by, row, form: services.job_hold(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+        ),
+        Deed(
+            name="release",
+            title=_("Release"),
+            text=_("It queues again where it stood."),
+            icon="play_circle",
+            offered=lambda row: row.blocked_by == states.HOLD,
+            work=lambda by, row, form: services.job_release(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+        ),
+        Deed(
+            name="kill",
+            title=_("Stop for good"),
+            text=_("It fails at once and costs nothing. The customer reads your reason."),
+            icon="dangerous",
+            offered=lambda row: not row.is_final,
+            work=lambda by, row, form: services.job_kill(tenant_id=row.tenant_id, job_id=row.pk, by=by),
         ),
     )
 

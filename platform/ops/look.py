@@ -19,7 +19,14 @@ def icon(request: HttpRequest) -> str:
 
 
 PAGES: tuple[tuple[Any, tuple[tuple[Any, str, str], ...]], ...] = (
-    ("", ((_("Dashboard"), "dashboard", "index"), (_("Fleet"), "dns", "fleet"))),
+    (
+        "",
+        (
+            (_("Dashboard"), "dashboard", "index"),
+            (_("Fleet"), "dns", "fleet"),
+            (_("Queue"), "format_list_numbered", "queue"),
+        ),
+    ),
     (
         _("Customers"),
         (

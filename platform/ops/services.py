@@ -23,7 +23,7 @@ from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_set_status
 from tenants.services.visits import visit_start
 from training.models import Job, Slot
-from training.services import parking
+from training.services import parking, requeueing
 from training.services.requeueing import job_requeue as training_requeue
 
 SHORTEST_REASON = 8
@@ -143,6 +143,31 @@ def job_requeue(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
     with acting_in(tenant_id, by):
         job: Job = training_requeue(job_id=job_id, reason=by.reason.strip())
         record(action="job.requeue", target=job, by=by, tenant_id=tenant_id)
+
+
+def job_urgent(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """Let a waiting job go before everybody's."""
+    _job_set(tenant_id, job_id, by, "job.urgent", requeueing.job_urgent)
+
+
+def job_hold(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """Keep a job from running until it is released."""
+    _job_set(tenant_id, job_id, by, "job.hold", requeueing.job_hold)
+
+
+def job_release(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """Let a held job queue again."""
+    _job_set(tenant_id, job_id, by, "job.release", requeueing.job_release)
+
+
+def job_kill(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """End a job, whatever it is doing; the customer pays nothing."""
+    _job_set(tenant_id, job_id, by, "job.kill", requeueing.job_kill)
+
+
+def _job_set(tenant_id: UUID, job_id: UUID, by: Staff, action: str, work: Callable[..., Job]) -> None:
+    with acting_in(tenant_id, by):
+        record(action=action, target=work(job_id=job_id, reason=by.reason.strip()), by=by, tenant_id=tenant_id)
 
 
 def slot_park(*, slot_id: int, by: Staff) -> None:

@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import dashboard, door, fleet
+from ops import dashboard, door, fleet, queue
 from tenants.scope import ops_scope
 
 
@@ -109,9 +109,19 @@ class StaffSite(UnfoldAdminSite):
         headers = {"Content-Security-Policy": settings.CONTENT_SECURITY_POLICY}
         return TemplateResponse(request, "ops/fleet.html", fleet.context(), headers=headers)
 
+    def queue_page(self, request: HttpRequest) -> HttpResponseBase:
+        """Every waiting job with its reason, and, of one that is named, what would bring it forward."""
+        headers = {"Content-Security-Policy": settings.CONTENT_SECURITY_POLICY}
+        asked = request.GET.get("job", "")
+        return TemplateResponse(request, "ops/queue.html", queue.context(asked), headers=headers)
+
     def get_urls(self) -> list[Any]:
         """Unfold's own and ours."""
-        return [path("fleet/", self.admin_view(self.fleet), name="fleet"), *super().get_urls()]
+        ours = [
+            path("fleet/", self.admin_view(self.fleet), name="fleet"),
+            path("queue/", self.admin_view(self.queue_page), name="queue"),
+        ]
+        return [*ours, *super().get_urls()]
 
     def _wanted(self, request: HttpRequest) -> str:
         wanted = request.GET.get("next", "")

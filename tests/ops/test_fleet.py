@@ -16,9 +16,11 @@ from tenants.scope import ops_scope
 from tests.conftest import Cast, Person
 from tests.console import things
 from tests.console.pages import sideways, signed_in, visit
-from tests.training.making import empty_queue, queued
+from tests.training.making import empty_queue, queued, reload
+from training.errors import Fenced
 from training.models import Slot
 from training.services.claiming import claim, slots_keep
+from training.services.leases import Standing, lease_renew
 from training.services.parking import slots_quarantine
 from training.worker.inventory import Machine
 
@@ -160,3 +162,49 @@ def test_the_fleet_page_runs_without_a_complaint(
     assert seen.complaints == []
     assert sideways(seen.page) == 0
     context.close()
+
+
+def test_the_queue_page_says_why_each_job_waits_and_what_would_bring_one_forward(
+    ada: Person, cast: Cast, place: Slot
+) -> None:
+    first, second = queued(cast.owner), queued(cast.stranger)
+    claim(host="fleet-host", worker="fleet-host/1/1")
+    page = ada.browser.get(f"/staff/queue/?job={second.pk}")
+    words = " ".join(page.content.decode().split())
+    assert page.status_code == 200
+    assert "1 job waits" in words and "a place to come free" in words
+    assert "With one more place of its class" in words and "Called urgent" in words
+    found = page.context_data["found"]
+    starts = {one.change: one.seconds for one in found.what_if}
+    assert starts["one_more_place"] == 0 < starts["as_is"], "a second place would start it at once"
+    assert "is not in the queue: it is leased" in " ".join(
+        ada.browser.get(f"/staff/queue/?job={first.pk}").content.decode().split()
+    )
+    for nonsense in ("x", "01a226ca-5005-751e-abe4-8e7e2b1a1c63"):
+        assert "There is no such job." in ada.browser.get(f"/staff/queue/?job={nonsense}").content.decode()
+    assert cast.owner.browser.get("/staff/queue/", follow=True).status_code == 404
+
+
+def test_staff_call_a_job_urgent_hold_it_release_it_and_stop_it(ada: Person, cast: Cast, place: Slot) -> None:
+    waits, job = queued(cast.owner), queued(cast.stranger)
+
+    def deed(name: str, status: int = 302) -> None:
+        assert ada.browser.post(f"/staff/training/job/{job.pk}/{name}/", {"reason": WHY}).status_code == status
+
+    deed("hold")
+    assert (reload(cast.stranger, job.public_id).state, reload(cast.stranger, job.public_id).blocked_by) == (
+        "blocked", "hold",
+    )  # fmt: skip
+    assert "paused or held" in ada.browser.get("/staff/queue/").content.decode()
+    deed("release")
+    deed("urgent")
+    lease = claim(host="fleet-host", worker="fleet-host/1/1")
+    assert lease is not None and lease.job_id == job.pk != waits.pk
+    deed("kill")
+    body = cast.stranger.api.get(f"/v1/fine_tuning/jobs/{job.public_id}").json()
+    assert (body["status"], body["error"]["code"], body["x_price_usd"]) == ("failed", "stopped_by_staff", 0)
+    assert WHY in body["error"]["message"]
+    with pytest.raises(Fenced):
+        lease_renew(lease=lease, standing=Standing(phase="training"))
+    place.refresh_from_db()
+    assert place.job_id is None

@@ -48,6 +48,33 @@ class Waiting:
     seconds_p90: int
 
 
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What would bring a waiting job forward: in how many seconds it would start, and at which position."""
+
+    change: str
+    """`as_is`, `one_more_place`, `one_more_parallel_job` or `urgent`."""
+    position: int
+    seconds: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a waiting job does not run, in the numbers the rule goes by."""
+
+    share: Share
+    head: Head
+    kind: int
+    """The rank of its turn: 0 urgent, 1 within its guarantee, 2 by machine time, 3 on what is left."""
+    score: float
+    ahead: int
+    usable: int
+    """Places of a class it may have."""
+    free: int
+    what_if: tuple[WhatIf, ...]
+
+
 @dataclass(slots=True)
 class _Queue:
     """The whole queue at one moment, played forward."""
@@ -95,6 +122,48 @@ def wait_seconds(gpu_class: str) -> int:
         return 0
     busy = (_left(queue.picture, place) for place in queue.picture.places if place.rank <= rank)
     return int(queue.off[0] * max(queue.last, min(busy, default=0.0)))
+
+
+def explain(job: Job) -> Explanation | None:
+    """Why a job waits and what would change that; None for one that is not in the queue. In an ops scope of its own."""
+    changes = ("as_is", "one_more_place", "one_more_parallel_job", "urgent")
+    found = {change: _imagined(job, change) for change in changes}
+    queue = found["as_is"]
+    row = next((row for row in queue.rows if row["pk"] == job.pk), None)
+    if row is None:
+        return None
+    fresh = _read()
+    head, share = _head(row, now()), fresh.picture.shares[job.tenant_id]
+    kind, score = fresh.picture.turn(head)[:2]
+    usable = [place for place in fresh.picture.places if place.rank <= share.rank]
+    return Explanation(
+        share=share,
+        head=head,
+        kind=kind,
+        score=score,
+        ahead=queue.found[job.pk].position - 1,
+        usable=len(usable),
+        free=sum(place.job is None for place in usable),
+        what_if=tuple(
+            WhatIf(change, place.position, place.seconds, place.reason)
+            for change in changes
+            if (place := found[change].found.get(job.pk)) is not None
+        ),
+    )
+
+
+def _imagined(job: Job, change: str) -> _Queue:
+    """The queue played forward with one thing changed for a job."""
+    queue = _read()
+    share = queue.picture.shares.get(job.tenant_id)
+    if change == "one_more_place":
+        queue.picture.places.append(Place(-1, "imagined", share.rank if share else 0))
+    elif change == "one_more_parallel_job" and share is not None:
+        share.most += 1
+    elif change == "urgent":
+        queue.rows = [row | {"priority": URGENT} if row["pk"] == job.pk else row for row in queue.rows]
+    _play(queue)
+    return queue
 
 
 def _left(picture: Picture, place: Place) -> float:

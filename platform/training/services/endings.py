@@ -227,6 +227,28 @@ def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = 
         _ring_next()
 
 
+def job_stop(*, job: Job, code: str, message: str) -> None:
+    """End a job from outside, in the tenant's scope with its row locked, whatever it is doing: failed, and free. A
+    worker that holds it hears of it at its next write, which is refused."""
+    held = job.state in states.HELD
+    Job.objects.filter(pk=job.pk).update(
+        state=states.CANCELLED if job.state == states.CANCELLING else states.FAILED,
+        finished_at=Now(),
+        eta_seconds=None,
+        error_code=code,
+        error_message=message,
+        blocked_by="",
+        **NO_LEASE,
+    )
+    if held:
+        attempt_close(job, number=job.attempt, outcome="failed", reason=f"{code}: {message}")
+    checkpoints_drop(job=job)
+    money.release(job)
+    events_append(job=job, news=[fail(message, code=code)])
+    job_announce(job, states.CANCELLED if job.state == states.CANCELLING else states.FAILED)
+    _ring_next()
+
+
 def job_reclaim(*, job: Job, reason: str) -> None:
     """The sweeper's part, in the tenant's scope, with the job's row locked: nobody renewed the lease."""
     _requeue(job, job.attempt, outcome="lost", reason=reason, step=job.step, exit_code=None)

@@ -1,20 +1,28 @@
-"""Putting a job back into the queue by hand: staff do this when a worker is stuck or a waiting time is pointless."""
+"""What staff do to a job by hand: back into the queue, before everybody else, on hold, or to its end."""
 
+from typing import Any
 from uuid import UUID
 
+from kit import outbox
 from kit.errors import Conflict, NotFound
 from tenants import audit
 from training import states
 from training.models import Job
-from training.services.endings import job_reclaim
+from training.models.jobs import URGENT
+from training.services.endings import WORK, job_reclaim, job_stop
+from training.services.events import events_append, warn
+
+WORDS = {
+    "job.urgent": "Our staff moved this job to the front of the queue.",
+    "job.held": "Our staff hold this job for a moment. Nothing of it is lost.",
+    "job.released": "The job is in the queue again.",
+}
+"""What the customer reads in the job's log."""
 
 
 def job_requeue(*, job_id: UUID, reason: str) -> Job:
     """Take the job's lease away, or end its back-off; Conflict once it has ended. Inside the tenant's scope."""
-    job = Job.objects.select_for_update().filter(pk=job_id).first()
-    if job is None:
-        raise NotFound.of(job_id)
-    found: Job = job
+    found = _locked(job_id)
     before = found.state
     if before in states.FINAL or before == states.CANCELLING:
         raise Conflict("The job has ended. Start a new one from it.")
@@ -28,3 +36,62 @@ def job_requeue(*, job_id: UUID, reason: str) -> Job:
         action="job.requeued", target=found, before={"state": before}, after={"state": "queued"}, reason=reason
     )
     return found
+
+
+def job_urgent(*, job_id: UUID, reason: str) -> Job:
+    """Let a waiting job go before everybody's; Conflict for any other."""
+    found = _locked(job_id)
+    if found.state != states.QUEUED:
+        raise Conflict("Only a job that waits in the queue can be called urgent.")
+    return _changed(found, "job.urgent", reason, priority=URGENT)
+
+
+def job_hold(*, job_id: UUID, reason: str) -> Job:
+    """Keep a job from running until it is released; a worker that holds it is fenced off, its checkpoint stays."""
+    found = _locked(job_id)
+    if found.state in states.WORKING:
+        job_reclaim(job=found, reason="Our staff put the job on hold.")
+        found.refresh_from_db()
+    if found.state != states.QUEUED:
+        raise Conflict("Only a job that waits or runs can be held.")
+    return _changed(found, "job.held", reason, state=states.BLOCKED, blocked_by=states.HOLD, not_before=None)
+
+
+def job_release(*, job_id: UUID, reason: str) -> Job:
+    """Let a held job queue again, where it stood; Conflict for any other."""
+    found = _locked(job_id)
+    if (found.state, found.blocked_by) != (states.BLOCKED, states.HOLD):
+        raise Conflict("The job is not held.")
+    outbox.ring(WORK, queue="train")
+    return _changed(found, "job.released", reason, state=states.QUEUED, blocked_by="")
+
+
+def job_kill(*, job_id: UUID, reason: str) -> Job:
+    """End a job, whatever it is doing; its tenant reads the reason and pays nothing. Conflict once it has ended."""
+    found = _locked(job_id)
+    if found.is_final:
+        raise Conflict("The job has ended already.")
+    before = found.state
+    job_stop(job=found, code="stopped_by_staff", message=f"Our staff stopped this job: {reason} You were not charged.")
+    found.refresh_from_db()
+    audit.record(
+        action="job.killed", target=found, before={"state": before}, after={"state": found.state}, reason=reason
+    )
+    return found
+
+
+def _changed(found: Job, action: str, reason: str, **values: Any) -> Job:
+    before = {name: getattr(found, name) for name in values if name != "not_before"}
+    Job.objects.filter(pk=found.pk).update(**values)
+    found.refresh_from_db()
+    after = {name: getattr(found, name) for name in before}
+    audit.record(action=action, target=found, before=before, after=after, reason=reason)
+    events_append(job=found, news=[warn(WORDS[action], code=action.removeprefix("job."))])
+    return found
+
+
+def _locked(job_id: UUID) -> Job:
+    job: Job | None = Job.objects.select_for_update().filter(pk=job_id).first()
+    if job is None:
+        raise NotFound.of(job_id)
+    return job

@@ -1,0 +1,74 @@
+"""The queue as staff see it: every waiting job with its reason, and what would bring one forward."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext_lazy as _
+
+from training import states
+from training.models import Job
+from training.selectors.queue import Explanation, Waiting, explain, waiting
+
+MOST = 200
+KINDS = {
+    0: _("urgent: before everybody"),
+    1: _("within its guarantee"),
+    2: _("by recent machine time"),
+    3: _("on what is left"),
+}
+CHANGES = {
+    "as_is": _("As things are"),
+    "one_more_place": _("With one more place of its class"),
+    "one_more_parallel_job": _("With one more parallel job in its plan"),
+    "urgent": _("Called urgent"),
+}
+REASONS = {
+    "resources": _("a place to come free"),
+    "priority": _("others, whose turn is first"),
+    "tenant_limit": _("one of its tenant's own jobs to end: the plan's parallel jobs are reached"),
+    "not_before": _("its next try, after a fault of ours"),
+    "no_workers": _("a worker: none is up"),
+    "no_place": _("a worker of its class: none is up"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A waiting job."""
+
+    job: Job
+    standing: Waiting | None
+    why: Any
+
+
+def context(asked: str) -> dict[str, Any]:
+    """Everything the queue page shows; `asked` is the id of a job to explain."""
+    jobs = list(Job.ops.select_related("tenant").filter(state=states.QUEUED).order_by("queued_at", "pk")[:MOST])
+    lines = [
+        Line(job, place, REASONS.get(place.reason if place else "", "")) for job in jobs for place in (waiting(job),)
+    ]
+    return {
+        "lines": sorted(lines, key=lambda line: line.standing.position if line.standing else MOST),
+        "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
+        "blocked": list(Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk")[:MOST]),
+        **_explained(asked),
+    }
+
+
+def _explained(asked: str) -> dict[str, Any]:
+    try:
+        job = Job.ops.select_related("tenant").filter(pk=UUID(asked)).first() if asked else None
+    except ValueError:
+        job = None
+    if job is None:
+        return {"gone": bool(asked)}
+    found: Explanation | None = explain(job)
+    if found is None:
+        return {"asked": job}
+    return {
+        "asked": job,
+        "found": found,
+        "kind": KINDS[found.kind],
+        "what_if": [(CHANGES[one.change], one, REASONS.get(one.reason, "")) for one in found.what_if],
+    }
