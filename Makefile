@@ -34,6 +34,9 @@ quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata"
 
+simulate: install ## the rule of turns against its rivals on ten thousand jobs; draws docs/plots
+	@$(PY) benchmarks/simulate.py $(if $(SEEDS),--seeds $(SEEDS))
+
 lint: install ## ruff, import rules, templates
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/lint-imports --no-logo >/tmp/lint-imports.$$$$ || { cat /tmp/lint-imports.$$$$; exit 1; }
@@ -55,4 +58,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test quick lint types format assets check clean
+.PHONY: help install demo up test quick simulate lint types format assets check clean

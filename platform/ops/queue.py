@@ -70,5 +70,6 @@ def _explained(asked: str) -> dict[str, Any]:
         "asked": job,
         "found": found,
         "kind": KINDS[found.kind],
+        "score_seconds": f"{found.score / 1000:,.0f}",
         "what_if": [(CHANGES[one.change], one, REASONS.get(one.reason, "")) for one in found.what_if],
     }

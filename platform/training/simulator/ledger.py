@@ -80,6 +80,8 @@ class Ledger:
 
     load: Load
     rows: list[Row] = field(default_factory=list)
+    spans: list[tuple[float, float, int]] = field(default_factory=list)
+    """Of every attempt that has ended: from, to, and on how many places."""
 
     def __post_init__(self) -> None:
         self.picture = Picture()
@@ -295,6 +297,7 @@ class Ledger:
             if keep and place.kept_for is not None:
                 self._kept_until[key] = now + KEPT_SECONDS
         spent = (now - row.began) * row.ask.width
+        self.spans.append((row.began, now, row.ask.width))
         row.spent += spent
         use = self._use[row.ask.tenant]
         self._charge(use, settled(1000 * row.charged, 1000 * spent), now)
