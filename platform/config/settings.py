@@ -223,6 +223,8 @@ SANDBOX = env.choice("SANDBOX", "auto", ("auto", "required", "off"))
 """Whether bubblewrap confines what reads customers' data: where it works; always, or nothing runs; never."""
 TRAINING_SLOTS = env.integer("TRAINING_SLOTS", 1, low=1, high=64)
 """Trainers side by side on one host; equal to the concurrency of its `train` worker."""
+TRAINING_HOST = env.text("TRAINING_HOST")
+"""This host, as places and leases know it; empty takes the machine's own name."""
 TRAINING_THREADS = env.integer("TRAINING_THREADS", 0, high=1024)
 """CPU threads of one trainer; 0 takes every physical core."""
 TRAINING_DEVICE = env.choice("TRAINING_DEVICE", "auto", ("auto", "cpu", "cuda"))
