@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
 from config.edge import REFUSED
-from kit.api import InternalError
+from kit.api import AWAY, DatabaseAway, InternalError
 from kit.errors import ApiError, BadRequest, MethodNotAllowed, NotFound, PermissionDenied
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,9 @@ class Refusals:
                 return view(request)
         if not speaks_json(request):
             return None
+        if isinstance(error, AWAY):
+            logger.warning("the database is away on %s: %s", request.path, error)
+            return refuse(request, DatabaseAway())
         logger.exception("unhandled error on %s", request.path, exc_info=error)
         return server_error(request)
 

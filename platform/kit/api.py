@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, parsers, serializers, status
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from kit import strict_json
-from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,27 @@ def translate(error: Exception) -> ApiError:
         return _status(415, "This route reads application/json.", "unsupported_media_type")
     if isinstance(error, exceptions.APIException) and error.status_code < status.HTTP_500_INTERNAL_SERVER_ERROR:
         return _status(error.status_code, str(error.detail), str(error.default_code))
+    if isinstance(error, AWAY):
+        logger.warning("the database is away: %s", error)
+        return DatabaseAway()
     logger.exception("unhandled error in an API view", exc_info=error)
     return InternalError()
+
+
+AWAY = (OperationalError, InterfaceError)
+
+
+class DatabaseAway(Unavailable):
+    """The database is restarting, or cannot be reached. Whether a write was done is not known: its answer may be lost."""
+
+    default_code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Our database does not answer at the moment. Send the request again in a few seconds; a create that names an "
+            "Idempotency-Key is done once.",
+            headers={"Retry-After": "5"},
+        )
 
 
 class InternalError(ApiError):
