@@ -126,6 +126,8 @@ elif not all(_URLS.values()):
     raise env.SettingError("Set DATABASE_URL, OPS_DATABASE_URL and OWNER_DATABASE_URL together, or none of them.")
 DATABASES = {alias: embedded.django_database(url) for alias, url in _URLS.items()}
 for _database in DATABASES.values():
+    # A server that accepts and says nothing, or a network that swallows everything, holds nobody for ever.
+    _database["OPTIONS"] = {"connect_timeout": "10", "tcp_user_timeout": "20000"} | _database["OPTIONS"]
     _database["CONN_MAX_AGE"] = env.integer("DATABASE_CONN_MAX_AGE", 60, high=86_400)
     _database["CONN_HEALTH_CHECKS"] = True
     _database["DISABLE_SERVER_SIDE_CURSORS"] = True
