@@ -9,6 +9,8 @@ from training import states
 from training.scheduling import fairness
 
 URGENT = 100
+SPEC_VERSION = 1
+"""Of the spec that this code writes; it reads this one and earlier ones."""
 
 
 class Job(ProjectModel):

@@ -19,7 +19,7 @@ from billing.plans import GPU_CLASSES
 from tenants.scope import OPS
 from training import states
 from training.models import Slot
-from training.models.jobs import URGENT
+from training.models.jobs import SPEC_VERSION, URGENT
 from training.scheduling.fairness import (
     AGEING_SECONDS,
     HALF_LIFE_SECONDS,
@@ -69,10 +69,11 @@ FROM line CROSS JOIN LATERAL (
   SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds
   FROM training_job job
   WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
-    AND (not_before IS NULL OR not_before <= now())
+    AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
   ORDER BY priority DESC, queued_at, id LIMIT %s) head
 """
-"""The first jobs of each line."""
+"""The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
+them while a release is rolled out."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,

@@ -19,14 +19,13 @@ from tenants.scope import tenant_scope
 from training import forecast, plans, states
 from training.errors import CeilingTooLow, FileNotReady
 from training.models import Job
+from training.models.jobs import SPEC_VERSION
 from training.selectors.queue import wait_seconds
 from training.services import intake, money
 from training.services.announcing import job_announce
 from training.services.endings import WORK
 from training.services.events import News, events_append, fail, warn
 from training.services.shares import share_locked
-
-SPEC_VERSION = 1
 
 
 def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
