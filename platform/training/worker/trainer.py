@@ -118,8 +118,20 @@ class Trainer:
 
     @property
     def ended(self) -> bool:
-        """Whether it has said its last word and is gone."""
+        """Whether it has said its last word and is gone. A process that it had started and that lives on, a data loader,
+        would hold its pipe open and be waited for: it goes with its trainer."""
+        if not self._finished and self._has_exited():
+            if self._group is not None:
+                self._group.kill()
+            end_marked(self._mark, also=self._seen)
         return self._finished and self._process.poll() is not None
+
+    def _has_exited(self) -> bool:
+        """Without reaping it: its number still belongs to its group."""
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def wait(self) -> int:
         """The exit status: negative for a signal."""
