@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,12 @@ from tests.registry.folders import artefact
 
 WELL, BAD_DATA, DIVERGED, MEMORY, INTERNAL, SLOW, POISON, SILENT = 1, 2, 3, 4, 5, 6, 7, 8
 SNEAKY, FLEEING, BOMB, GREEDY, FILLER, CURIOUS, SCRATCH = 9, 10, 11, 12, 13, 14, 15
+STEADY, LOADER, BULKY = 16, 17, 18
+"""Of a fixed length, wherever they resume. LOADER has a process of its own that reads data; BULKY writes large
+checkpoints."""
 STEPS = 400
+STEADY_STEPS = 60
+BULK = 3_000_000
 SECONDS = 0.05
 
 
@@ -24,11 +30,12 @@ def tell(event: str, **fields: Any) -> None:
     sys.stdout.flush()
 
 
-def checkpoint(output: Path, step: int) -> None:
+def checkpoint(output: Path, step: int, *, bulk: int = 0) -> None:
     """A folder with a manifest."""
     folder = output / "checkpoints" / f"step-{step:08d}"
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(json.dumps({"step": step}))
+    (folder / "tensors.bin").write_bytes(bytes(bulk))
     manifest = json.dumps({"step": step}).encode()
     (folder / "manifest.json").write_bytes(manifest)
     tell("checkpoint", step=step, path=str(folder), manifest_sha256=hashlib.sha256(manifest).hexdigest())
@@ -105,11 +112,15 @@ def main() -> int:
         return 1 if seed == INTERNAL else 5
     misbehave(seed, output, config)
     tell("phase", phase="training", step=start, total_steps=STEPS)
-    steps = STEPS if seed in (SLOW, POISON, SILENT, SNEAKY) else start + 20
+    if seed == LOADER:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    bulk = BULK if seed == BULKY else 0
+    steady = seed in (STEADY, BULKY)
+    steps = STEPS if seed in (SLOW, POISON, SILENT, SNEAKY, LOADER) else STEADY_STEPS if steady else start + 20
     for step in range(start + 1, steps + 1):
-        time.sleep(SECONDS if seed in (SLOW, SNEAKY) else 0.001)
+        time.sleep(SECONDS if steady or seed in (SLOW, SNEAKY, LOADER) else 0.001)
         if stopped:
-            checkpoint(output, step)
+            checkpoint(output, step, bulk=bulk)
             return 75
         if seed == POISON and step == 5:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -117,7 +128,7 @@ def main() -> int:
             time.sleep(60)
         tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=step * 3, grad_norm=None)
         if step % 10 == 0:
-            checkpoint(output, step)
+            checkpoint(output, step, bulk=bulk)
     tell("evaluation", step=steps, epoch=2, loss=0.5, accuracy=0.9, macro_f1=0.8)
     tell("done", artefact=str(artefact(output / "artefact")), report="", trained_tokens=steps * 3, steps=steps)
     return 0

@@ -1,0 +1,22 @@
+"""The Celery application as the fleet's workers load it: the fake lab in place of the real one, and patience in seconds.
+
+`CHAOS` in the environment is a JSON object of what else differs: `silent`, `grace`, `fence` and `forgotten` in seconds,
+and `version`, the latest spec that this worker reads.
+"""
+
+import json
+import os
+
+from config.celery import app
+from training.selectors import picture
+from training.worker import supervisor, trainer, workfolder
+
+changes = json.loads(os.environ.get("CHAOS", "{}"))
+trainer.MODULE = "tests.training.fake_lab"
+supervisor.SILENT_SECONDS = changes.get("silent", 40.0)
+supervisor.STOP_GRACE = changes.get("grace", 5.0)
+supervisor.SELF_FENCE = changes.get("fence", 8.0)
+workfolder.FORGOTTEN_SECONDS = changes.get("forgotten", 4.0)
+picture.SPEC_VERSION = changes.get("version", picture.SPEC_VERSION)
+
+__all__ = ["app"]
