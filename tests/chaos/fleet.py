@@ -87,7 +87,11 @@ class Host:
         """What its worker is told: the doors are the proxies'."""
         urls = {
             name: f"postgresql://{embedded.ROLES[alias]}@/{embedded.DATABASE}?host={self.doors}"
-            for name, alias in (("DATABASE_URL", "default"), ("OPS_DATABASE_URL", "ops"), ("OWNER_DATABASE_URL", "owner"))
+            for name, alias in (
+                ("DATABASE_URL", "default"),
+                ("OPS_DATABASE_URL", "ops"),
+                ("OWNER_DATABASE_URL", "owner"),
+            )
         }
         return {
             **os.environ,
@@ -223,6 +227,8 @@ class Fleet:
     def open(cls, *, hosts: int, people: int, seed: int) -> "Fleet":
         """Engines, tenants and workers; returns once the workers have said that they are there."""
         home = Path(settings.HOME)
+        for pid in processes_in(home / "work"):  # of a run that was killed
+            os.kill(pid, signal.SIGKILL)
         shutil.rmtree(home / "work", ignore_errors=True)
         fleet = cls(home, seed, Installation(home), dice=random.Random(seed))
         current_app.conf.broker_transport_options = {"socket_timeout": 2, "socket_connect_timeout": 2}
@@ -325,7 +331,9 @@ class Fleet:
 
         def ready() -> bool:
             row = self.row(job)
-            return row.state == states.RUNNING and row.attempt > attempt and row.step >= step and row.checkpoint_step > 0
+            return (
+                row.state == states.RUNNING and row.attempt > attempt and row.step >= step and row.checkpoint_step > 0
+            )
 
         until(ready, seconds)
         return self.row(job)
@@ -340,7 +348,9 @@ class Fleet:
             if all(row.is_final for row in found.values()):
                 return [found[job.id].state for job in wanted]
             if time.monotonic() > deadline:
-                waits = [(name, row.state, row.attempt, row.lease_owner) for name, row in found.items() if not row.is_final]
+                waits = [
+                    (name, row.state, row.attempt, row.lease_owner) for name, row in found.items() if not row.is_final
+                ]
                 words = "\n".join(f"--- {host.name}\n{host.last_words()}" for host in self.hosts)
                 raise AssertionError(f"these never ended: {waits}\n{words}")
             time.sleep(0.2)
