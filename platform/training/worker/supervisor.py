@@ -75,6 +75,9 @@ class Supervisor:
 
     def watch(self) -> End:
         """Until the trainer has ended; its end. Raises Fenced, with the trainer killed."""
+        self._reached = time.monotonic()
+        over = threading.Event()
+        threading.Thread(target=self._fence, args=(over,), name="fence", daemon=True).start()
         try:
             while not self.trainer.ended:
                 event = self.trainer.next(0.2)
@@ -88,6 +91,16 @@ class Supervisor:
         except BaseException:
             self.trainer.kill()
             raise
+        finally:
+            over.set()
+
+    def _fence(self, over: threading.Event) -> None:
+        """Runs in a thread: a database that hangs holds the loop, and must not hold the trainer on its machine."""
+        while not over.wait(min(SELF_FENCE / 4, 5.0)):
+            if time.monotonic() - self._reached > SELF_FENCE:
+                logger.warning("the database was away for too long; the trainer of %s is ended", self.lease.job_id)
+                self.trainer.kill()
+                return
 
     def _take(self, event: dict[str, Any], moment: float) -> None:
         self._gaps = [*self._gaps[-50:], moment - self._heard]
