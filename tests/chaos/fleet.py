@@ -21,7 +21,7 @@ from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
 
 from billing.services.entitlements import override_set
 from config import embedded
@@ -279,8 +279,12 @@ class Fleet:
 
     def call(self, person: Person, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """One call as a client makes it; its answer is kept for the invariants."""
+        close_old_connections()  # as a server does between requests, and Django's test client does not
         began = time.monotonic()
         answer = person.api.request(method, path, body, **headers)
+        if answer.status_code == 503:
+            for connection in connections.all(initialized_only=True):
+                connection.close()
         self.answers.append(Answer(f"{method} {path}", answer.status_code, time.monotonic() - began))
         return answer
 
@@ -366,6 +370,14 @@ def processes_in(folder: Path, *, words: bytes = b"") -> dict[int, bytes]:
             if Path(where).is_relative_to(folder) and line and words in line:
                 found[int(entry.name)] = line
     return found
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, though its parent may not have looked yet."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ class Installation:
         self.home = home
         self.postgres, self.redis = Postgres(home), Redis(home)
         Postgres(home, durable=False).stop()  # a test's own, which may forget its last commits
+        Redis(home).stop()
         self.postgres.start()
         self.redis.start()
 

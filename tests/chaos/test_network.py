@@ -1,11 +1,10 @@
 """Lines between a worker and the engines that break, hang, trickle or come back in another order."""
 
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, gone
 from tests.chaos.invariants import check
 from tests.chaos.proxy import NONE, Fault
 from tests.training import fake_lab
@@ -30,24 +29,24 @@ def test_a_worker_cut_off_from_the_database_loses_its_job_and_publishes_nothing(
 
 
 def test_a_worker_that_stays_cut_off_ends_its_trainer_itself(fleet: Fleet) -> None:
-    job = fleet.submit(seed=fake_lab.SLOW)
+    job = fleet.submit(seed=fake_lab.LONG)
     first = trainer_pid(fleet.running(job))
     host = fleet.host_of(job)
     host.postgres.fault = Fault(refuse=True)
     host.postgres.cut()
-    until(lambda: not Path(f"/proc/{first}").exists(), 25)
+    until(lambda: gone(first), 25)
     fleet.running(job, attempt=1)
     assert fleet.cancel(job) == 200
 
 
 def test_a_worker_whose_line_to_the_database_hangs_ends_its_trainer_too(fleet: Fleet) -> None:
-    job = fleet.submit(seed=fake_lab.SLOW)
+    job = fleet.submit(seed=fake_lab.LONG)
     first = trainer_pid(fleet.running(job))
     host = fleet.host_of(job)
     host.postgres.fault = Fault(hang=True)
     again = fleet.running(job, attempt=1)
     assert again.lease_owner.split("/")[0] != host.name
-    until(lambda: not Path(f"/proc/{first}").exists(), 25)
+    until(lambda: gone(first), 25)
     check(fleet)
     assert fleet.cancel(job) == 200
 
@@ -87,7 +86,7 @@ def test_lines_that_break_one_by_one_and_come_back_in_another_order_lose_no_job(
 
 
 def test_a_line_that_hangs_for_less_than_the_lease_costs_nothing(fleet: Fleet) -> None:
-    job = fleet.submit(seed=fake_lab.SLOW)
+    job = fleet.submit(seed=fake_lab.LONG)
     fleet.running(job)
     host = fleet.host_of(job)
     host.postgres.fault = Fault(hang=True)

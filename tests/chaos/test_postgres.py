@@ -28,7 +28,7 @@ def test_a_database_that_restarts_at_once_interrupts_no_run(fleet: Fleet) -> Non
 
 def test_an_outage_longer_than_the_lease_takes_no_job_from_a_worker_that_lives(fleet: Fleet) -> None:
     assert LEASE + 3 < 8 and HEARTBEAT + 1 < BRAKE
-    job = fleet.submit(seed=fake_lab.SLOW)
+    job = fleet.submit(seed=fake_lab.LONG)
     fleet.running(job)
     fleet.engines.postgres_stop()
     time.sleep(7)

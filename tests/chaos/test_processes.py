@@ -2,11 +2,10 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
-from tests.chaos.fleet import Fleet, chaos, processes_in
+from tests.chaos.fleet import Fleet, chaos, gone, processes_in
 from tests.training import fake_lab
 from tests.training.background import trainer_pid, until
 from training import states
@@ -38,7 +37,7 @@ def test_a_killed_worker_loses_its_lease_and_another_host_goes_on(fleet: Fleet) 
     host = fleet.host_of(job)
     trainer = trainer_pid(row)
     host.kill()
-    until(lambda: not Path(f"/proc/{trainer}").exists(), 5)
+    until(lambda: gone(trainer), 5)
     again = fleet.running(job, attempt=1)
     assert again.lease_owner.split("/")[0] != host.name
     assert fleet.ended(job) == [states.SUCCEEDED]
@@ -95,7 +94,7 @@ def test_a_trainer_that_was_stopped_counts_as_stalled_and_is_tried_again(fleet: 
 
 @pytest.mark.cut
 def test_a_worker_asked_to_leave_writes_a_checkpoint_and_no_retry_is_counted(fleet: Fleet) -> None:
-    job = fleet.submit(seed=fake_lab.SLOW)
+    job = fleet.submit(seed=fake_lab.LONG)
     before = fleet.running(job)
     host = fleet.host_of(job)
     host.signal(signal.SIGTERM)

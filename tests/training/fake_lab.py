@@ -15,9 +15,9 @@ from tests.registry.folders import artefact
 
 WELL, BAD_DATA, DIVERGED, MEMORY, INTERNAL, SLOW, POISON, SILENT = 1, 2, 3, 4, 5, 6, 7, 8
 SNEAKY, FLEEING, BOMB, GREEDY, FILLER, CURIOUS, SCRATCH = 9, 10, 11, 12, 13, 14, 15
-STEADY, LOADER, BULKY = 16, 17, 18
+STEADY, LOADER, BULKY, LONG = 16, 17, 18, 19
 """Of a fixed length, wherever they resume. LOADER has a process of its own that reads data; BULKY writes large
-checkpoints."""
+checkpoints; LONG takes twenty seconds and few tokens, so that no ceiling stops it."""
 STEPS = 400
 STEADY_STEPS = 60
 BULK = 3_000_000
@@ -116,9 +116,11 @@ def main() -> int:
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     bulk = BULK if seed == BULKY else 0
     steady = seed in (STEADY, BULKY)
-    steps = STEPS if seed in (SLOW, POISON, SILENT, SNEAKY, LOADER) else STEADY_STEPS if steady else start + 20
+    per_step = 1 if seed in (LONG, LOADER) else 3
+    slow = seed in (SLOW, SNEAKY, LOADER, LONG)
+    steps = STEPS if slow or seed in (POISON, SILENT) else STEADY_STEPS if steady else start + 20
     for step in range(start + 1, steps + 1):
-        time.sleep(SECONDS if steady or seed in (SLOW, SNEAKY, LOADER) else 0.001)
+        time.sleep(SECONDS if steady or slow else 0.001)
         if stopped:
             checkpoint(output, step, bulk=bulk)
             return 75
@@ -126,11 +128,11 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if seed == SILENT:
             time.sleep(60)
-        tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=step * 3, grad_norm=None)
+        tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=step * per_step, grad_norm=None)
         if step % 10 == 0:
             checkpoint(output, step, bulk=bulk)
     tell("evaluation", step=steps, epoch=2, loss=0.5, accuracy=0.9, macro_f1=0.8)
-    tell("done", artefact=str(artefact(output / "artefact")), report="", trained_tokens=steps * 3, steps=steps)
+    tell("done", artefact=str(artefact(output / "artefact")), report="", trained_tokens=steps * per_step, steps=steps)
     return 0
 
 
