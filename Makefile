@@ -26,13 +26,18 @@ up: install ## start everything and keep it running until Ctrl-C
 	@$(PY) manage.py up
 
 # The browser's engine keeps an event loop in its process, which async views must not find: it gets a run of its own.
+# What does harm to the engines gets one as well, and a home of its own: nobody else's engines are killed.
 test: install ## the whole test suite
-	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not browser"
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos"
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser
+	@TEST_HOME=chaos $(PY) -m pytest -q -m "chaos and cut" tests/chaos
+
+chaos: install ## kill, freeze, cut off and fill up a fleet of real workers and its engines (CHAOS_SEED=… repeats a run)
+	@TEST_HOME=chaos $(PY) -m pytest -v --tb=short --show-capture=stdout -m chaos tests/chaos
 
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata"
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos"
 
 simulate: install ## the rule of turns against its rivals on ten thousand jobs; draws docs/plots
 	@$(PY) benchmarks/simulate.py $(if $(SEEDS),--seeds $(SEEDS))
@@ -58,4 +63,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test quick simulate lint types format assets check clean
+.PHONY: help install demo up test chaos quick simulate lint types format assets check clean

@@ -5,7 +5,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 # Set, not defaulted: workers of a parallel run inherit the environment of the process that started them.
-os.environ["TUNESMITH_HOME"] = str(_ROOT / ".tunesmith" / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+_NAME = os.environ.get("PYTEST_XDIST_WORKER") or os.environ.get("TEST_HOME", "main")
+os.environ["TUNESMITH_HOME"] = str(_ROOT / ".tunesmith" / "tests" / _NAME)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: trainings side by side with a thread for every core wait for each other at each step.
     os.environ.setdefault("TRAINING_THREADS", "1")

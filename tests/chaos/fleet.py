@@ -26,6 +26,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from billing.services.entitlements import override_set
 from config import embedded
 from kit import outbox
+from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 from tests.chaos.installation import Installation
 from tests.chaos.proxy import NONE, Proxy
@@ -82,6 +83,7 @@ class Host:
         self.log = self.home / "chaos" / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.changed: dict[str, str] = {}
+        self.started = now()
 
     def environment(self) -> dict[str, str]:
         """What its worker is told: the doors are the proxies'."""
@@ -108,7 +110,7 @@ class Host:
 
     def start(self, *, pool: tuple[str, ...] = ("--pool", "solo"), **changed: str) -> None:
         """A worker here. `changed` are further words of its environment, until it is started again without."""
-        self.changed = changed
+        self.changed, self.started = changed, now()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "celery", "--app", "tests.chaos.worker", "--quiet", "worker", *pool]
         command += ["--queues", "train", "--hostname", f"{self.name}@%h", "--without-gossip", "--without-mingle"]
@@ -247,7 +249,7 @@ class Fleet:
         fleet.hosts = [Host(fleet, f"host{number}", seed=seed + number) for number in range(hosts)]
         fleet.heal()
         fleet.ticker = Ticker()
-        until(lambda: fleet._present() == hosts, 90)
+        fleet.ready(seconds=90)
         return fleet
 
     def close(self) -> None:
@@ -263,17 +265,22 @@ class Fleet:
         self.engines.leave()
 
     def heal(self) -> None:
-        """Every fault ends; every host has a worker of the usual kind."""
+        """Every fault ends; every host has a worker of the usual kind, and it has said that it is there."""
         self.engines.heal()
         for host in self.hosts:
             host.heal()
-        current = {host.name for host in self.hosts}
-        self.steady(lambda: Slot.objects.filter(job_id=None).exclude(host__in=current).delete())
+        if self.ticker is not None:
+            self.ready()
 
-    def _present(self) -> int:
-        """Hosts that have said that they are there, and are not leaving."""
-        names = [host.name for host in self.hosts]
-        return int(self.steady(lambda: Slot.objects.filter(host__in=names, draining=False).count()))
+    def ready(self, *hosts: Host, seconds: float = 60.0) -> None:
+        """Until the workers of these hosts, or of all, have come as far as to look for work."""
+
+        def there() -> bool:
+            rows = self.steady(lambda: list(Slot.objects.filter(draining=False).values_list("host", "heartbeat_at")))
+            seen = dict(rows)
+            return all(host.name in seen and seen[host.name] > host.started for host in hosts or self.hosts)
+
+        until(there, seconds)
 
     # ── Through the API ──
 

@@ -47,7 +47,8 @@ RULES = {
     "B: an attempt is open only while it holds the lease": f"""
         SELECT job.id, job.state {JOB} ({HELD})::int <> (SELECT count(*) {ATTEMPTS} AND attempt.ended_at IS NULL)""",
     "B: the open attempt is the newest": f"""
-        SELECT job.id {JOB} EXISTS (SELECT {ATTEMPTS} AND attempt.ended_at IS NULL AND attempt.number <> job.attempt)""",
+        SELECT job.id {JOB} EXISTS (SELECT {ATTEMPTS} AND attempt.ended_at IS NULL
+        AND attempt.number <> job.attempt)""",
     "C: one attempt wins, the last": f"""
         SELECT job.id, job.state {JOB} (job.state = 'succeeded')::int <> (SELECT count(*) {ATTEMPTS}
         AND attempt.outcome = 'succeeded' AND attempt.number = job.attempt)""",
@@ -68,9 +69,10 @@ RULES = {
         ON event.tenant_id = job.tenant_id AND event.request_id = 'job:' || job.id WHERE {OURS}
         AND (event.cost_nano <> job.price_nano OR event.input_tokens <> job.trained_tokens)""",
     "D: a hold ends with its job, as its job": f"""
-        SELECT job.id, job.state, hold.state FROM training_job job LEFT JOIN billing_jobhold hold ON hold.job_id = job.id
-        WHERE {OURS} AND job.queued_at IS NOT NULL AND hold.state IS DISTINCT FROM CASE job.state
-        WHEN 'succeeded' THEN 'settled' WHEN 'failed' THEN 'released' WHEN 'cancelled' THEN 'released' ELSE 'held' END""",
+        SELECT job.id, job.state, hold.state FROM training_job job LEFT JOIN billing_jobhold hold
+        ON hold.job_id = job.id WHERE {OURS} AND job.queued_at IS NOT NULL
+        AND hold.state IS DISTINCT FROM CASE job.state WHEN 'succeeded' THEN 'settled'
+        WHEN 'failed' THEN 'released' WHEN 'cancelled' THEN 'released' ELSE 'held' END""",
     "D: machine time is the sum of the attempts": f"""
         SELECT share.tenant_id, share.usage_ms FROM training_tenantshare share WHERE share.tenant_id = ANY(%(tenants)s)
         AND share.usage_ms <> (SELECT coalesce(sum(attempt.machine_ms * job.width), 0) FROM training_attempt attempt

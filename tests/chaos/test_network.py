@@ -14,7 +14,6 @@ from training import states
 pytestmark = pytest.mark.chaos
 
 
-@pytest.mark.cut
 def test_a_worker_cut_off_from_the_database_loses_its_job_and_publishes_nothing(fleet: Fleet) -> None:
     job = fleet.submit()
     fleet.running(job)

@@ -50,7 +50,6 @@ def test_a_job_is_accepted_during_an_outage_once_it_is_over_and_only_once(fleet:
     assert sum(one["id"] == job.id for one in listed) == 1
 
 
-@pytest.mark.cut
 def test_sessions_thrown_out_at_random_lose_no_job(fleet: Fleet) -> None:
     with meanwhile(lambda: fleet.engines.sessions_end(most=2), every=0.5):
         jobs = [fleet.submit(number) for number in range(3)]
@@ -62,9 +61,9 @@ def test_sessions_thrown_out_at_random_lose_no_job(fleet: Fleet) -> None:
 def test_a_commit_whose_answer_is_lost_is_done_once(fleet: Fleet) -> None:
     for host in fleet.hosts:
         host.postgres.fault = Fault(lose_commits=0.15)
-    jobs = [fleet.submit(number) for number in range(6)]
+    jobs = [fleet.submit(number) for number in range(4)]
     assert set(fleet.ended(*jobs, seconds=120)) == {states.SUCCEEDED}
-    assert sum(host.postgres.commits_lost for host in fleet.hosts) > 5
+    assert sum(host.postgres.commits_lost for host in fleet.hosts) > 3
 
 
 def test_a_slow_line_to_the_database_loses_no_lease(fleet: Fleet) -> None:

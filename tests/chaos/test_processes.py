@@ -92,7 +92,6 @@ def test_a_trainer_that_was_stopped_counts_as_stalled_and_is_tried_again(fleet: 
     assert fleet.row(job).attempt == 2
 
 
-@pytest.mark.cut
 def test_a_worker_asked_to_leave_writes_a_checkpoint_and_no_retry_is_counted(fleet: Fleet) -> None:
     job = fleet.submit(seed=fake_lab.LONG)
     before = fleet.running(job)

@@ -6,6 +6,7 @@ import pytest
 
 from tenants.scope import tenant_scope
 from tests.chaos.fleet import Fleet, chaos
+from tests.training import fake_lab
 from tests.training.background import until
 from training import states
 from training.models import Job
@@ -32,10 +33,11 @@ def test_an_old_worker_leaves_jobs_of_a_later_version_to_new_ones(fleet: Fleet) 
 
 
 def test_workers_replaced_one_by_one_lose_no_job_and_count_no_retry(fleet: Fleet) -> None:
-    jobs = [fleet.submit(number) for number in range(6)]
+    jobs = [fleet.submit(number, seed=fake_lab.LONG) for number in range(5)]
     for host in fleet.hosts:
         host.signal(signal.SIGTERM)
         assert host.wait(30) == 0
         host.start()
-    assert set(fleet.ended(*jobs, seconds=120)) == {states.SUCCEEDED}
+        fleet.ready(host)
+    assert set(fleet.ended(*jobs, seconds=170)) == {states.SUCCEEDED}
     assert {fleet.row(job).platform_retries for job in jobs} == {0}

@@ -60,7 +60,6 @@ def test_a_full_store_keeps_no_checkpoint_and_no_half_result(fleet: Fleet) -> No
     assert fleet.ended(job) == [states.SUCCEEDED]
 
 
-@pytest.mark.cut
 def test_a_flipped_byte_in_a_checkpoint_falls_back_to_the_one_before(fleet: Fleet) -> None:
     job = fleet.submit(seed=fake_lab.LONG)
     until(lambda: fleet.row(job).checkpoint_step >= 20)

@@ -1,4 +1,4 @@
-"""The Celery application as the fleet's workers load it: the fake lab in place of the real one, and patience in seconds.
+"""The Celery application as the fleet's workers load it: the fake lab in place of the real one, and less patience.
 
 `CHAOS` in the environment is a JSON object of what else differs: `silent`, `grace`, `fence` and `forgotten` in seconds,
 and `version`, the latest spec that this worker reads.

@@ -128,7 +128,8 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if seed == SILENT:
             time.sleep(60)
-        tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=step * per_step, grad_norm=None)
+        tokens = step * per_step
+        tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=tokens, grad_norm=None)
         if step % 10 == 0:
             checkpoint(output, step, bulk=bulk)
     tell("evaluation", step=steps, epoch=2, loss=0.5, accuracy=0.9, macro_f1=0.8)
