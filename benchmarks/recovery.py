@@ -3,8 +3,8 @@
     python benchmarks/recovery.py [kills]
 
 Real workers, each a host by itself, are killed with SIGKILL while they train (the fleet of tests/chaos, whose leases
-are three seconds long). What the default lease makes of it is arithmetic: the lease was renewed at most one heartbeat ago,
-the sweeper comes every few seconds and waits out the grace, and the doorbell of the tick wakes the next worker.
+are three seconds long). What the default lease makes of it is arithmetic: the lease was renewed at most one heartbeat
+ago, the sweeper comes every few seconds and waits out the grace, and the doorbell of the tick wakes the next worker.
 """
 
 import os

@@ -139,14 +139,14 @@ AWAY = (OperationalError, InterfaceError)
 
 
 class DatabaseAway(Unavailable):
-    """The database is restarting, or cannot be reached. Whether a write was done is not known: its answer may be lost."""
+    """The database restarts, or cannot be reached. Whether a write was done is not known: its answer may be lost."""
 
     default_code = "database_unavailable"
 
     def __init__(self) -> None:
         super().__init__(
-            "Our database does not answer at the moment. Send the request again in a few seconds; a create that names an "
-            "Idempotency-Key is done once.",
+            "Our database does not answer at the moment. Send the request again in a few seconds; a create that names "
+            "an Idempotency-Key is done once.",
             headers={"Retry-After": "5"},
         )
 

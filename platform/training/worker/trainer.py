@@ -118,8 +118,8 @@ class Trainer:
 
     @property
     def ended(self) -> bool:
-        """Whether it has said its last word and is gone. A process that it had started and that lives on, a data loader,
-        would hold its pipe open and be waited for: it goes with its trainer."""
+        """Whether it has said its last word and is gone. A data loader that outlives it would hold its pipe open, and
+        its lease with it: it goes with its trainer."""
         if not self._finished and self._has_exited():
             if self._group is not None:
                 self._group.kill()
