@@ -29,11 +29,6 @@ NOT_OFFERED = [
     (re.compile(pattern), words)
     for pattern, words in (
         (
-            r"fine_tuning/jobs/[^/]+/(pause|resume)",
-            "Jobs are not paused here. POST /v1/fine_tuning/jobs/{id}/cancel stops a job, and a cancelled job costs "
-            "nothing.",
-        ),
-        (
             r"fine_tuning/checkpoints/.*",
             "Checkpoints are for resuming a job and are not shared. Deploy the job's model instead.",
         ),

@@ -22,7 +22,7 @@ from tests.isolation.routes import fill
 from tests.isolation.test_matrix import ask
 
 USAGE = re.compile(r"/v1/organization/usage/\w+")
-BYTES = ("content", "rows")
+BYTES = ("content", "rows", "/stream")
 """Last parts of paths whose answers are files."""
 
 

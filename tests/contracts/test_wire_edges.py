@@ -73,7 +73,6 @@ def test_a_head_is_a_get_without_its_body(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/v1/fine_tuning/jobs/ftjob-1/pause", "cancel"),
         ("/v1/fine_tuning/checkpoints/x/permissions", "Checkpoints"),
         ("/v1/batches", "2,048"),
         ("/v1/moderations", "classifier"),
