@@ -16,8 +16,9 @@ ALL = [states.SUCCEEDED] * 3
 
 @pytest.mark.cut
 def test_a_database_that_restarts_at_once_interrupts_no_run(fleet: Fleet) -> None:
-    jobs = [fleet.submit(number) for number in range(2)]
-    fleet.running(jobs[0])
+    jobs = [fleet.submit(number, seed=fake_lab.LONG) for number in range(2)]
+    for job in jobs:
+        fleet.running(job)
     fleet.engines.postgres_stop()
     answer = fleet.call(fleet.people[0], "GET", "/v1/fine_tuning/jobs")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
