@@ -267,6 +267,10 @@ class Fleet:
     def heal(self) -> None:
         """Every fault ends; every host has a worker of the usual kind, and it has said that it is there."""
         self.engines.heal()
+        # Where three jobs were made to crash, the place is parked: staff have looked, and give it back.
+        self.steady(
+            lambda: Slot.objects.exclude(parked_at=None).update(parked_at=None, parked_because="", crashed_jobs=[])
+        )
         for host in self.hosts:
             host.heal()
         if self.ticker is not None:

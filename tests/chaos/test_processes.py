@@ -22,7 +22,12 @@ def test_a_killed_trainer_is_tried_again_from_its_checkpoint(fleet: Fleet) -> No
     assert fleet.row(job).attempt == 2
 
 
-def test_a_killed_trainer_whose_data_loader_lives_on_is_noticed_at_once(fleet: Fleet) -> None:
+@pytest.mark.parametrize("sandbox", ["auto", "off"])
+def test_a_killed_trainer_whose_data_loader_lives_on_is_noticed_at_once(fleet: Fleet, sandbox: str) -> None:
+    for host in fleet.hosts if sandbox == "off" else ():
+        host.kill()
+        host.start(SANDBOX=sandbox)
+    fleet.ready()
     job = fleet.submit(seed=fake_lab.LOADER)
     row = fleet.running(job)
     os.kill(trainer_pid(row), signal.SIGKILL)
@@ -44,8 +49,11 @@ def test_a_killed_worker_loses_its_lease_and_another_host_goes_on(fleet: Fleet) 
 
 
 def test_what_a_killed_workers_trainer_had_started_is_cleared_away_by_the_next_worker(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        host.kill()
+        host.start(SANDBOX="off")
     job = fleet.submit(seed=fake_lab.LOADER)
-    fleet.running(job)
+    fleet.running(job, seconds=60)
     host = fleet.host_of(job)
     host.kill()
     assert processes_in(host.work), "the data loader outlives its trainer: the kernel ends only the trainer"

@@ -14,7 +14,7 @@ from tests.chaos.invariants import check
 from tests.training import fake_lab
 from tests.training.background import until
 from training import states
-from training.models import Checkpoint, JobEvent
+from training.models import Checkpoint, JobEvent, Slot
 
 pytestmark = pytest.mark.chaos
 
@@ -33,7 +33,7 @@ def small(folder: Path, megabytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_scratch_disk_costs_tries_and_no_wrong_checkpoint(fleet: Fleet) -> None:
+def test_a_full_scratch_disk_parks_its_place_and_costs_the_job_no_try(fleet: Fleet) -> None:
     for host in fleet.hosts[1:]:
         host.kill()
     host = fleet.hosts[0]
@@ -41,7 +41,9 @@ def test_a_full_scratch_disk_costs_tries_and_no_wrong_checkpoint(fleet: Fleet) -
     with small(host.work, 8):
         host.start()
         job = fleet.submit(seed=fake_lab.BULKY)
-        until(lambda: fleet.row(job).crash_count > 0, 60)
+        until(lambda: Slot.objects.filter(host=host.name).exclude(parked_at=None).exists(), 60)
+        until(lambda: fleet.row(job).state == states.QUEUED)
+        assert fleet.row(job).platform_retries == 0
         check(fleet)
         host.kill()
     fleet.heal()

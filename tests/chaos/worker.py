@@ -8,15 +8,16 @@ import json
 import os
 
 from config.celery import app
+from training.models.jobs import SPEC_VERSION
 from training.selectors import picture
 from training.worker import supervisor, trainer, workfolder
 
 changes = json.loads(os.environ.get("CHAOS", "{}"))
-trainer.MODULE = "tests.training.fake_lab"
+trainer.MODULE, trainer.CODE = "tests.training.fake_lab", ("tests",)
 supervisor.SILENT_SECONDS = changes.get("silent", 40.0)
 supervisor.STOP_GRACE = changes.get("grace", 5.0)
 supervisor.SELF_FENCE = changes.get("fence", 8.0)
 workfolder.FORGOTTEN_SECONDS = changes.get("forgotten", 4.0)
-picture.SPEC_VERSION = changes.get("version", picture.SPEC_VERSION)
+picture.HEADS = picture.HEADS.replace(f"<= {SPEC_VERSION}", f"<= {changes.get('version', SPEC_VERSION)}")
 
 __all__ = ["app"]
