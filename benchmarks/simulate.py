@@ -61,7 +61,7 @@ def _waits(worlds: dict[str, World]) -> str:
     ticks = (0.1, 1, 10, 100, 1000)
 
     def x(minutes: float) -> float:
-        return LEFT + (WIDTH - LEFT - 20) * (math.log10(max(minutes, 0.1)) + 1) / 4.3
+        return LEFT + (WIDTH - LEFT - 20) * (math.log10(max(minutes, 0.1)) + 1) / 4.6
 
     lines = {}
     for name, world in worlds.items():
