@@ -58,7 +58,6 @@ def test_sessions_thrown_out_at_random_lose_no_job(fleet: Fleet) -> None:
     assert fleet.ended(*jobs) == ALL
 
 
-@pytest.mark.cut
 def test_a_commit_whose_answer_is_lost_is_done_once(fleet: Fleet) -> None:
     for host in fleet.hosts:
         host.postgres.fault = Fault(lose_commits=0.15)

@@ -77,7 +77,6 @@ def test_a_killed_child_of_a_pool_costs_one_attempt(fleet: Fleet) -> None:
     assert host.runs and fleet.row(job).attempt == 2
 
 
-@pytest.mark.cut
 def test_a_worker_that_was_stopped_past_its_lease_publishes_nothing(fleet: Fleet) -> None:
     job = fleet.submit()
     fleet.running(job)
