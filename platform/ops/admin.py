@@ -1,6 +1,7 @@
 """Tables with something to do or more to tell than their columns. Every other table of every room is read-only and
 made from its fields (`ops.tables`)."""
 
+from collections.abc import Callable
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -27,6 +28,7 @@ from ops import services
 from ops.deeds import Deed, DeedTable
 from ops.forms import OverrideForm
 from ops.models import StaffAction
+from ops.services import Staff
 from ops.site import staff
 from ops.tables import ReadOnly, generic, register_all
 from tenants import visiting
@@ -188,6 +190,11 @@ class OverrideTable(DeedTable):
     )
 
 
+def _on_job(act: Callable[..., None]) -> Callable[[Staff, Job, Any], None]:
+    """A service that takes one job, as a deed's work."""
+    return lambda by, row, form: act(tenant_id=row.tenant_id, job_id=row.pk, by=by)
+
+
 class JobTable(DeedTable):
     """Fine-tuning jobs."""
 
@@ -224,7 +231,7 @@ class JobTable(DeedTable):
             ),
             icon="replay",
             offered=lambda row: row.state in (*states.WORKING, states.QUEUED),
-            work=lambda by, row, form: services.job_requeue(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+            work=_on_job(services.job_requeue),
         ),
         Deed(
             name="urgent",
@@ -232,7 +239,7 @@ class JobTable(DeedTable):
             text=_("It goes before every other waiting job, of whoever."),
             icon="priority_high",
             offered=lambda row: row.state == states.QUEUED and row.priority < URGENT,
-            work=lambda by, row, form: services.job_urgent(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+            work=_on_job(services.job_urgent),
         ),
         Deed(
             name="hold",
@@ -240,7 +247,7 @@ class JobTable(DeedTable):
             text=_("It does not run until you release it. A worker that holds it is fenced off; its checkpoint stays."),
             icon="pause_circle",
             offered=lambda row: row.state in (*states.WORKING, states.QUEUED),
-            work=lambda by, row, form: services.job_hold(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+            work=_on_job(services.job_hold),
         ),
         Deed(
             name="release",
@@ -248,7 +255,7 @@ class JobTable(DeedTable):
             text=_("It queues again where it stood."),
             icon="play_circle",
             offered=lambda row: row.blocked_by == states.HOLD,
-            work=lambda by, row, form: services.job_release(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+            work=_on_job(services.job_release),
         ),
         Deed(
             name="kill",
@@ -256,7 +263,7 @@ class JobTable(DeedTable):
             text=_("It fails at once and costs nothing. The customer reads your reason."),
             icon="dangerous",
             offered=lambda row: not row.is_final,
-            work=lambda by, row, form: services.job_kill(tenant_id=row.tenant_id, job_id=row.pk, by=by),
+            work=_on_job(services.job_kill),
         ),
     )
 

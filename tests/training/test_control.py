@@ -17,7 +17,7 @@ from tests.training.making import create, empty_queue, queued, read, reload
 from training import states, streaming
 from training.models import Job
 from training.services.claiming import claim, slots_keep
-from training.services.endings import job_block
+from training.services.endings import job_block, job_give_back
 from training.services.leases import Lease, Standing, lease_look, lease_renew
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -140,12 +140,17 @@ def test_a_job_that_staff_hold_is_not_resumed_by_its_tenant(cast: Cast) -> None:
     assert ask(cast.owner, job, "resume").status_code == 409
 
 
-def test_a_preempted_run_makes_room_keeps_its_place_in_line_and_counts_it(cast: Cast) -> None:
-    job = queued(cast.owner)
+def test_a_preempted_run_keeps_its_place_in_line_and_is_counted(cast: Cast) -> None:
+    ada = cast.owner
+    job, later = queued(ada), queued(ada)
     lease = take()
-    with tenant_scope(cast.owner.tenant.id):
+    with tenant_scope(ada.tenant.id):
         Job.objects.filter(pk=job.pk).update(preempt_requested_at=job.created_at)
     assert lease_renew(lease=lease, standing=Standing()).stop == "preempted"
+    job_give_back(lease=lease, outcome="preempted", reason="It made room.")
+    row = reload(ada, job.public_id)
+    assert (row.state, row.preemptions, row.platform_retries) == ("queued", 1, 0)
+    assert take().job_id == job.pk != later.pk, "before what was queued after it"
 
 
 def test_retry_asks_for_the_same_and_only_after_a_bad_end(cast: Cast) -> None:

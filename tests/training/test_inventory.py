@@ -64,14 +64,14 @@ def test_a_place_sees_the_gpu_of_its_number_alone() -> None:
 
 
 def test_several_gpus_are_started_by_accelerate_where_it_is_installed() -> None:
-    config = Path("/work/config.json")
-    alone = [sys.executable, "-u", "-m", "training.lab", "/work/config.json"]
+    config = Path("config.json")
+    alone = [sys.executable, "-u", "-m", "training.lab", "config.json"]
     assert trainer.command(config, width=1, launcher=True) == alone
     assert trainer.command(config, width=2, launcher=False) == alone
     wide = trainer.command(config, width=4, launcher=True)
     assert wide[:4] == [sys.executable, "-u", "-m", "accelerate.commands.launch"]
     assert wide[wide.index("--num_processes") + 1] == "4"
-    assert wide[-3:] == ["-m", "training.lab", "/work/config.json"]
+    assert wide[-3:] == ["-m", "training.lab", "config.json"]
 
 
 @pytest.mark.parametrize(

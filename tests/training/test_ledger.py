@@ -165,6 +165,20 @@ def test_a_claim_that_reads_a_few_tenants_chooses_as_one_that_reads_all(
         assert (lease and lease.job_id) == (expected and expected.head.job)
 
 
+def test_marks_that_a_claim_takes_away_on_its_way_hide_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Candidates, "__init__", lambda self: setattr(self, "chunk", 2))
+    job = None
+    for number in range(5):
+        person = make_person(f"marked{number}")
+        if number == 2:
+            job = queued(person)
+        with tenant_scope(person.tenant.id):
+            values = {"recent_ms": 1e9 * number, "recent_at": now(), "waiting": True, "last_started_at": now()}
+            TenantShare.objects.update_or_create(tenant_id=person.tenant.id, defaults=values)
+    lease = take()
+    assert lease is not None and job is not None and lease.job_id == job.pk
+
+
 def test_a_tenant_without_waiting_jobs_is_not_asked_again_until_it_queues_one(cast: Cast) -> None:
     allow(cast.owner, 3)
     queued(cast.owner)

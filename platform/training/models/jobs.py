@@ -136,8 +136,8 @@ class Job(ProjectModel):
             ),
             models.Index(
                 fields=["tenant"],
-                name="training_job_urgent",
-                condition=Q(state=states.QUEUED, priority__gte=URGENT),
+                name="training_job_preferred",
+                condition=Q(state=states.QUEUED) & (Q(priority__gte=URGENT) | Q(lane=fairness.PRIORITY)),
             ),
             models.Index(fields=["lease_expires_at"], name="training_job_held", condition=Q(state__in=states.HELD)),
             models.Index(fields=["created_at"], name="training_job_checking", condition=Q(state=states.VALIDATING)),

@@ -5,8 +5,7 @@
 3. Everybody else, by the machine time they have had lately, divided by the weight of their plan. Machine time fades:
    what was used one half-life ago counts half. A job is charged with its estimate when it starts and corrected when it
    ends, so that a burst cannot slip in before its use is known (the entry penalty of Kueue's admission fair sharing).
-   Waiting takes some of it off, up to a cap: without the cap whoever queues most would win (unbounded ageing took a
-   light tenant's wait from 1 to 222 minutes in the simulations that led here).
+   Waiting takes some of it off, up to a cap: without the cap whoever queues most would win.
 4. The preemptible lane, and plans of weight 0: on what is left.
 
 A free place is never kept from anybody who may have it: the rule orders, the plan's limit of parallel jobs bounds.

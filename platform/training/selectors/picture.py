@@ -25,6 +25,7 @@ from training.scheduling.fairness import (
     HALF_LIFE_SECONDS,
     LANE_WEIGHT,
     PREEMPTIBLE,
+    PRIORITY,
     STANDARD,
     faded,
 )
@@ -95,25 +96,28 @@ CANDIDATES = f"""
 WITH held AS (
   SELECT tenant_id, sum(width) AS running, coalesce(sum(width) FILTER (WHERE lane <> '{PREEMPTIBLE}'), 0) AS firm
   FROM training_job WHERE state IN ({HELD}) GROUP BY tenant_id
+), preferred AS (
+  SELECT tenant_id, bool_or(priority >= {URGENT}) AS urgent, bool_or(lane = '{PRIORITY}') AS paid
+  FROM training_job WHERE state = 'queued' AND (priority >= {URGENT} OR lane = '{PRIORITY}') GROUP BY tenant_id
 ), standing AS (
   SELECT share.*, coalesce(held.firm, 0) AS firm, coalesce(held.running, 0) AS running,
+    coalesce(preferred.urgent, false) AS urgent,
+    CASE WHEN preferred.paid THEN {LANE_WEIGHT[PRIORITY]} ELSE 1 END AS lane_weight,
     extract(epoch FROM now() - share.recent_at)::float AS age,
     extract(epoch FROM now() - share.last_started_at)::float AS started
-  FROM training_tenantshare share LEFT JOIN held USING (tenant_id)
-  WHERE share.waiting AND coalesce(held.running, 0) < share.max_running
+  FROM training_tenantshare share LEFT JOIN held USING (tenant_id) LEFT JOIN preferred USING (tenant_id)
+  WHERE share.waiting AND coalesce(held.running, 0) < share.max_running AND share.tenant_id <> ALL(%s)
 )
 SELECT tenant_id, guaranteed, max_running, weight, gpu_class, recent_ms, age, started, running, firm,
-  CASE WHEN firm < guaranteed THEN 1 ELSE 2 END AS kind,
-  CASE WHEN firm < guaranteed THEN firm::float / guaranteed
-       ELSE recent_ms * power(0.5, greatest(age, 0) / {HALF_LIFE_SECONDS})
-            / (greatest(weight, 1) * {max(LANE_WEIGHT.values())})
+  CASE WHEN urgent THEN 0 WHEN firm < guaranteed THEN 1 ELSE 2 END AS kind,
+  CASE WHEN urgent THEN 0.0
+       WHEN firm < guaranteed THEN firm::float / guaranteed
+       ELSE recent_ms * power(0.5, greatest(age, 0) / {HALF_LIFE_SECONDS}) / (greatest(weight, 1) * lane_weight)
             - 1000 * least(coalesce(started, {AGEING_SECONDS}), {AGEING_SECONDS}) - 1 END AS bound
-FROM standing ORDER BY kind, bound, tenant_id LIMIT %s OFFSET %s
+FROM standing ORDER BY kind, bound, tenant_id LIMIT %s
 """
-"""Tenants whose jobs may wait, and the least that `Picture.turn` can say of them: a full credit for waiting, the lane
-with the most weight, and never urgent."""
-
-URGENT_TENANTS = f"SELECT DISTINCT tenant_id FROM training_job WHERE state = 'queued' AND priority >= {URGENT}"
+"""Tenants whose jobs may wait and who were not read yet, and the least that `Picture.turn` can say of them: as if they
+had waited since their last start."""
 
 
 @dataclass(slots=True)
@@ -124,20 +128,17 @@ class Candidates:
 
     def __iter__(self) -> Iterator[tuple[list[Share], tuple[int, float] | None]]:
         """Shares, and the (kind, score) that no turn of anybody after them is below; None after the last."""
-        with connections[OPS].cursor() as cursor:
-            cursor.execute(URGENT_TENANTS)
-            if urgent := [row[0] for row in cursor.fetchall()]:
-                yield shares_read(urgent), (1, 0.0)
-            start = 0
-            while True:
-                cursor.execute(CANDIDATES, [self.chunk + 1, start])
+        seen: list[UUID] = []  # by name, not by place in the order: a claim takes marks away as it goes
+        while True:
+            with connections[OPS].cursor() as cursor:
+                cursor.execute(CANDIDATES, [seen, self.chunk + 1])
                 rows = cursor.fetchall()
-                shares = [share_of(row) for row in rows[: self.chunk]]
-                if len(rows) <= self.chunk:
-                    yield shares, None
-                    return
-                yield shares, rows[-1][10:12]
-                start, self.chunk = start + self.chunk, self.chunk * 4
+            shares = [share_of(row) for row in rows[: self.chunk]]
+            yield shares, rows[-1][10:12] if len(rows) > self.chunk else None
+            if len(rows) <= self.chunk:
+                return
+            seen += [share.tenant for share in shares]
+            self.chunk *= 4
 
 
 def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[Head]:
@@ -184,7 +185,7 @@ def picture_read(*, heads: int = 1) -> Picture:
 
 BELOW = f"""
 SELECT share.tenant_id FROM training_tenantshare share
-WHERE share.waiting AND share.guaranteed > (
+WHERE share.waiting AND share.guaranteed > 0 AND share.guaranteed > (
   SELECT coalesce(sum(width) FILTER (WHERE lane <> '{PREEMPTIBLE}'), 0) FROM training_job job
   WHERE job.tenant_id = share.tenant_id AND state IN ({HELD}))
 """
