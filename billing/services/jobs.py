@@ -2,6 +2,7 @@
 
     job_reserve(job_id=…, project_id=…, key_id=…, ceiling_nano=…)   # in the transaction that creates the job
     job_extend(job_id=…, ceiling_nano=…)                            # raise the ceiling of a running job
+    job_shrink(job_id=…, ceiling_nano=…)                            # it stops before its end: hold what it has used
     job_settle(job_id=…, usage=Usage(kind="training", …))           # in the transaction that ends it: records usage
     job_release(job_id=…)                                           # failed through our fault, or cancelled unused
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 
 from billing.errors import BudgetExceeded
 from billing.models import Budget, JobHold, UsageEvent
@@ -65,16 +67,58 @@ def job_reserve(
 
 
 def job_extend(*, job_id: uuid.UUID, ceiling_nano: int, store: QuotaStore | None = None) -> JobHold:
-    """Raise a running job's ceiling; BudgetExceeded leaves it as it was."""
+    """Raise a job's ceiling; BudgetExceeded leaves it as it was. What is raised in another month than it was held in
+    belongs to that month as a whole: it was admitted anew."""
     hold = _hold(job_id)
-    more = ceiling_nano - hold.reserved_nano
-    if hold.state != JobHold.State.HELD or more <= 0:
+    if hold.state != JobHold.State.HELD or ceiling_nano <= hold.reserved_nano:
         return hold
+    month = month_of(now())
+    more = ceiling_nano - (hold.reserved_nano if hold.period == month else 0)
     for budget in budgets_lock(hold.project_id, hold.key_id):
-        _require(budget, more, hold.period, store or quota_store())
-    hold.reserved_nano = ceiling_nano
-    hold.save(update_fields=["reserved_nano"])
+        _require(budget, more, month, store or quota_store())
+    hold.reserved_nano, hold.period = ceiling_nano, month
+    hold.save(update_fields=["reserved_nano", "period"])
     return hold
+
+
+def job_shrink(*, job_id: uuid.UUID, ceiling_nano: int) -> JobHold:
+    """Lower what is held for a job that stops before its end; the rest is free at once."""
+    hold = _hold(job_id)
+    if hold.state == JobHold.State.HELD and ceiling_nano < hold.reserved_nano:
+        hold.reserved_nano = ceiling_nano
+        hold.save(update_fields=["reserved_nano"])
+    return hold
+
+
+def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None) -> list[uuid.UUID]:
+    """Which of these jobs (each with what it has used, in nano-USD) the spend limits no longer carry.
+
+    A limit was lowered, or a plan ended, after they were admitted. Newest first, and no more than have to stop so that
+    the rest fits. In the tenant's scope; changes nothing but takes unspent lease money back.
+    """
+    chosen: list[uuid.UUID] = []
+    holds = list(JobHold.objects.filter(job_id__in=used, state=JobHold.State.HELD).order_by("-created_at", "-pk"))
+    for budget in Budget.objects.order_by("name"):
+        cap = cap_nano(budget.scope, budget.scope_id)
+        if cap is None:
+            continue
+        for period in sorted({hold.period for hold in holds}):
+            mine = [hold for hold in holds if hold.period == period and covers(budget, hold)]
+            free = {hold.job_id: hold.reserved_nano - used[hold.job_id] for hold in mine}
+            over = promised_nano(budget, period) - cap - sum(free[job] for job in chosen if job in free)
+            over -= _taken_back(budget, over, period, store or quota_store())
+            for hold in mine:
+                if over > 0 and hold.job_id not in chosen and free[hold.job_id] > 0:
+                    chosen.append(hold.job_id)
+                    over -= free[hold.job_id]
+    return chosen
+
+
+def covers(budget: Budget, hold: JobHold) -> bool:
+    """Whether a hold counts under a budget."""
+    ids = {"tenant": hold.tenant_id, "project": hold.project_id, "key": hold.key_id}
+    scope_id = ids.get(budget.scope)
+    return scope_id is not None and scope_id.hex == budget.scope_id
 
 
 def job_settle(*, job_id: uuid.UUID, usage: Usage) -> UsageEvent | None:
@@ -129,14 +173,20 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
     if cap is None:
         return
     free = cap - promised_nano(budget, period)
-    if free < nano and period == month_of(now()):
-        try:
-            free += lease_return(store=store, tenant_id=budget.tenant_id, name=budget.name, at_most=nano - free)
-        except QuotaUnavailable:
-            free += 0  # what the server holds stays promised
+    free += _taken_back(budget, nano - free, period, store)
     if free < nano:
         whose = {"tenant": "organization", "project": "project"}.get(budget.scope, "API key")
         raise BudgetExceeded(
             f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of your {whose}'s monthly spend limit "
             f"of {usd(cap)} is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
         )
+
+
+def _taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:
+    """Unspent lease money of this month, up to so much, back from the quota server; 0 where it cannot be asked."""
+    if nano <= 0 or period != month_of(now()):
+        return 0
+    try:
+        return lease_return(store=store, tenant_id=budget.tenant_id, name=budget.name, at_most=nano)
+    except QuotaUnavailable:
+        return 0  # what the server holds stays promised

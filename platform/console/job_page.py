@@ -134,9 +134,7 @@ def live_state(job: Any) -> dict[str, Any]:
 
 def spent_nano(job: Any) -> int:
     """What the job costs so far: the price once it is settled, until then what its tokens cost, within the ceiling."""
-    if job.is_final or job.price_nano:
-        return int(job.price_nano)
-    return min(money.cost_so_far(job, job.trained_tokens), int(job.ceiling_nano)) if job.trained_tokens else 0
+    return int(job.price_nano) if job.is_final else money.used(job)
 
 
 def phase_text(job: Any) -> str:
@@ -177,6 +175,8 @@ def log_line(event: Any) -> dict[str, str]:
 BLOCKED = {
     "paused": gettext_lazy("Paused"),
     "budget": gettext_lazy("Stopped at its price ceiling"),
+    "quota": gettext_lazy("Stopped at your spend limit"),
+    "suspended": gettext_lazy("Stopped: the organisation is suspended"),
     "hold": gettext_lazy("Held by our staff"),
 }
 WAITS = {

@@ -131,6 +131,9 @@ JOB = component(
             "x_blocked_by": one_of("Why it is paused; null when it is not.", states.BLOCKS, null=True),
             "x_attempt": whole("Which try is running or ran last; a lost worker's job goes on in another one."),
             "x_deploy": truth("Whether the model is deployed when its report passes the gate."),
+            "x_email_on_end": truth(
+                "Whether somebody gets an e-mail when it has ended, or stands still and needs them."
+            ),
             "x_dataset_version": string("The immutable version it trains on; null until it is written.", null=True),
             "x_price_usd": number("What it cost so far, or in the end; US dollars."),
             "x_price": thing(

@@ -102,6 +102,9 @@ class JobInput(StrictSerializer):
     x_priority = Text(
         longest=8, required=False, help_text="Among your own jobs: `low`, `normal` (the default) or `high`."
     )
+    x_email_on_end = Truth(
+        required=False, help_text="Mail whoever made the key when the job has ended, or stands still and needs them."
+    )
     x_deploy = Truth(required=False, help_text="Serve the model as soon as its report passes the gate.")
 
     def validate_suffix(self, value: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
     validating_files -> queued -> leased -> starting -> running -> finishing -> succeeded
     leased | starting | running | finishing -> queued        the worker was lost, drained, or made room
-    queued | any of these -> blocked -> queued               paused, or its budget is used up; resumed
+    queued | any of these -> blocked -> queued               paused, or a limit is reached; resumed
     any state with a lease -> cancelling -> cancelled
     any state that is not final -> failed | cancelled
 
@@ -43,9 +43,12 @@ IDLE = (*WAITING, BLOCKED)
 """No worker holds it, and it has not ended."""
 FINAL = (SUCCEEDED, FAILED, CANCELLED)
 
-PAUSED, BUDGET, HOLD = "paused", "budget", "hold"
-BLOCKS = (PAUSED, BUDGET, HOLD)
-"""Why a job is blocked: its tenant paused it, its price ceiling or a spend limit is reached, or staff hold it."""
+PAUSED, BUDGET, QUOTA, SUSPENDED, HOLD = "paused", "budget", "quota", "suspended", "hold"
+BLOCKS = (PAUSED, BUDGET, QUOTA, SUSPENDED, HOLD)
+"""Why a job is blocked: its tenant paused it, its price ceiling is reached, a spend limit no longer carries it, its
+organisation is suspended, or staff hold it."""
+LIMITS = (QUOTA, SUSPENDED)
+"""Those that come over a job while it waits or runs."""
 
 _WIRE = {
     LEASED: "running",

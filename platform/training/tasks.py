@@ -5,7 +5,7 @@ import os
 from uuid import UUID
 
 from celery import current_app, shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from django.db.models.functions import Now
 
 from tenants.scope import ops_scope
@@ -15,10 +15,12 @@ from training.selectors.queue import places
 from training.services.claiming import room_make
 from training.services.endings import WORK
 from training.services.jobs import VALIDATE
+from training.services.limiting import limits_obey
+from training.services.mailing import MAIL, job_mail
 from training.services.queueing import job_validate
 from training.services.shares import shares_reread
 from training.services.sweeping import leases_sweep
-from training.worker import duty
+from training.worker import duty, idle
 
 QUEUE = "train"
 FRESH = dt.timedelta(seconds=1)
@@ -27,7 +29,7 @@ FRESH = dt.timedelta(seconds=1)
 @shared_task(name=WORK)
 def work() -> bool:
     """Claim and run one job, if there is one for this host."""
-    return duty.work_once()
+    return idle.work_in_turn()
 
 
 @shared_task(name=VALIDATE)
@@ -59,7 +61,19 @@ def sweep() -> int:
     return leases_sweep()
 
 
-SCHEDULE = {"training.tick": 2, "training.sweep": 5}
+@shared_task(name="training.limits")
+def limits() -> int:
+    """Stop jobs that a spend limit no longer carries, or whose organisation is suspended."""
+    return limits_obey()
+
+
+@shared_task(name=MAIL, autoretry_for=(OSError,), retry_backoff=30, max_retries=6)
+def mail(tenant_id: str, job_id: str) -> bool:
+    """Tell whoever asked for a job how it stands."""
+    return job_mail(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+
+
+SCHEDULE = {"training.tick": 2, "training.sweep": 5, "training.limits": 10}
 
 
 def _send(task: str, *arguments: str, queue: str) -> None:
@@ -67,8 +81,29 @@ def _send(task: str, *arguments: str, queue: str) -> None:
     current_app.send_task(task, args=list(arguments), queue=queue, expires=5, retry=False)
 
 
+lookout = idle.Lookout()
+
+
+def _trains() -> bool:
+    return os.environ.get("WORKER_QUEUE") == QUEUE
+
+
+@worker_init.connect
+def _look_out(**_: object) -> None:
+    """From the start: a worker that begins while Redis is away never becomes ready."""
+    if _trains():
+        lookout.start()
+
+
 @worker_shutting_down.connect
 def _drain(**_: object) -> None:
     """The worker was asked to leave: its trainer writes a checkpoint, its job goes back to the queue."""
-    if os.environ.get("WORKER_QUEUE") == QUEUE:
+    if _trains():
         duty.draining.set()
+
+
+@worker_shutdown.connect
+def _leave(**_: object) -> None:
+    """Not before the lookout's job has gone back."""
+    if _trains():
+        lookout.stop()

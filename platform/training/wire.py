@@ -76,6 +76,7 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_blocked_by": job.blocked_by or None,
         "x_attempt": job.attempt,
         "x_deploy": job.deploy,
+        "x_email_on_end": job.mail_to is not None,
         "x_dataset_version": public_id("dsv_", job.dataset_version_id) if job.dataset_version_id else None,
         "x_price_usd": number(_spent(job)),
         "x_price": _price(job),
@@ -85,9 +86,7 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
 
 def _spent(job: Job) -> int:
     """What it cost; while it runs, what it would cost if it ended well now. Nano-USD."""
-    if job.is_final or not job.trained_tokens:
-        return job.price_nano
-    return min(job.ceiling_nano, money.cost_so_far(job, job.trained_tokens))
+    return job.price_nano if job.is_final else money.used(job)
 
 
 def _price(job: Job) -> dict[str, float] | None:

@@ -40,6 +40,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     single_keys = models.BooleanField(_("single-key shortcuts"), default=True)
+    job_mail = models.BooleanField(_("e-mail about jobs"), default=True, db_default=True)
+    """Whether they hear by e-mail how the jobs they start in the console end."""
     date_joined = models.DateTimeField(default=now)
 
     objects = UserManager()

@@ -6,6 +6,8 @@ import datetime as dt
 import uuid
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from billing.errors import BudgetExceeded
 from billing.models import JobHold
@@ -13,13 +15,14 @@ from billing.periods import month_of
 from billing.prices import Usage
 from billing.quotas import QuotaStore
 from billing.selectors.budgets import budget_month
-from billing.services.jobs import job_extend, job_price, job_release, job_reserve, job_settle
+from billing.services.jobs import job_extend, job_price, job_release, job_reserve, job_settle, job_shrink, jobs_over
 from billing.services.leases import lease_refill
+from billing.services.limits import project_limits_set, spend_limit_set
 from kit.clock import now
 from kit.errors import NotFound
 from tenants.scope import tenant_scope
 from tests.billing.money import entitle
-from tests.conftest import Cast, Person
+from tests.conftest import Cast, Person, make_person
 
 CAP = 1_000_000
 
@@ -144,3 +147,37 @@ def test_a_keys_budget_covers_its_jobs(store: QuotaStore, cast: Cast) -> None:
 def test_a_job_nobody_reserved_is_not_found(cast: Cast) -> None:
     with tenant_scope(cast.owner.tenant.id), pytest.raises(NotFound):
         job_release(job_id=uuid.uuid4())
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # each example makes a tenant
+)
+@given(
+    jobs=st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 1)), min_size=1, max_size=6),
+    limits=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+)
+def test_after_a_limit_was_lowered_the_jobs_that_go_on_fit_under_it(
+    store: QuotaStore, jobs: list[tuple[int, float]], limits: tuple[int, int]
+) -> None:
+    ada = make_person("lowered")
+    entitle(ada.tenant.id, spend_nano=CAP)
+    ids = [reserve(ada, ceiling, store) for ceiling, _ in jobs]
+    used = {job: int(ceiling * share) for job, (ceiling, share) in zip(ids, jobs, strict=True)}
+    with tenant_scope(ada.tenant.id):
+        spend_limit_set(monthly_nano=limits[0])
+        project_limits_set(project=ada.project, limits={"monthly_spend_nano": limits[1]})
+        stopped = jobs_over(used=used, store=store)
+        assert stopped == [job for job in reversed(ids) if job in stopped], "the newest first"
+        for job in stopped:
+            job_shrink(job_id=job, ceiling_nano=used[job])
+        going = [job for job in ids if job not in stopped and used[job] < jobs[ids.index(job)][0]]
+        assert promised(ada) <= min(limits) or not going
+        assert jobs_over(used=used, store=store) == []
+        spared = stopped[-1:]  # the last that was stopped had to be
+        for job in spared:
+            job_extend(job_id=job, ceiling_nano=used[job], store=store)
+            more = jobs[ids.index(job)][0] - used[job]
+            assert promised(ada) + more > min(limits)

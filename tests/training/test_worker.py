@@ -24,7 +24,7 @@ from tests.training.making import empty_queue, queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.sweeping import leases_sweep
-from training.worker import duty, trainer
+from training.worker import duty, idle, trainer
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -170,6 +170,21 @@ def test_a_worker_that_leaves_gives_its_job_back_with_a_checkpoint_and_no_retry_
     assert duty.work_once() is False, "a leaving worker takes no job"
     with tenant_scope(cast.owner.tenant.id):
         assert Attempt.objects.get(job=job).outcome == "drained"
+
+
+def test_a_worker_that_nobody_rings_finds_its_job_and_leaves_only_after_giving_it_back(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle, "QUIET_SECONDS", 0.2)
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    lookout = idle.Lookout()
+    lookout.start()
+    until(lambda: reload(cast.owner, job.public_id).step > 12)
+    assert idle.work_in_turn() is False, "one job at a time"
+    duty.draining.set()
+    lookout.stop()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.platform_retries) == ("queued", 0) and back.checkpoint_step > 12
 
 
 WORKER = """

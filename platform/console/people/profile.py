@@ -1,4 +1,4 @@
-"""The person's own profile: the name others see, theme and keys of this browser."""
+"""The person's own profile: the name others see, and what they hear of by e-mail."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from django.views import View
 from kit.errors import ApiError
 from tenants.access import memberships_of
 from tenants.models import User
-from tenants.services.users import user_rename
+from tenants.services.users import user_change
 
 
 class ProfileForm(forms.Form):
-    """The display name."""
+    """The display name, and mail."""
 
     name = forms.CharField(
         label=_("Name"),
@@ -27,6 +27,11 @@ class ProfileForm(forms.Form):
         help_text=_("Shown to members of your organisations."),
         widget=forms.TextInput(attrs={"autocomplete": "name"}),
     )
+    job_mail = forms.BooleanField(
+        label=_("E-mail me about my jobs"),
+        help_text=_("When a job I started here has succeeded or failed, or has stopped and needs me."),
+        required=False,
+    )
 
 
 class ProfilePage(LoginRequiredMixin, View):
@@ -34,18 +39,19 @@ class ProfilePage(LoginRequiredMixin, View):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show it."""
-        return self._page(ProfileForm(initial={"name": self._user().name}))
+        user = self._user()
+        return self._page(ProfileForm(initial={"name": user.name, "job_mail": user.job_mail}))
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Save the name."""
+        """Save it."""
         form = ProfileForm(request.POST)
         if form.is_valid():
             try:
-                user_rename(user=self._user(), name=form.cleaned_data["name"])
+                user_change(user=self._user(), **form.cleaned_data)
             except ApiError as error:
                 form.add_error("name", error.message)
             else:
-                messages.success(request, _t("Name saved."))
+                messages.success(request, _t("Saved."))
                 return redirect("console:account")
         return self._page(form, status=422)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -19,6 +20,7 @@ from console.views.names import job_name
 from data import selectors as data
 from kit.errors import NotFound
 from registry.selectors import version_of_job
+from tenants.models import User
 from training import selectors, services, states
 from training.models import Job
 
@@ -265,11 +267,17 @@ class JobNew(ConsoleView):
             return self.form_page(form, **estimate_view(self.project, form))
         job = self.attempt(
             form.renaming(),
-            lambda: services.job_create(project=self.project, wanted=form.wanted(), by=self.auth.actor_label),
+            lambda: services.job_create(
+                project=self.project, wanted=form.wanted(), by=self.auth.actor_label, user_id=self._mail_to()
+            ),
         )
         if job is None:
             return self.form_page(form, status=422)
         return self.done(self.project_path("job", job.public_id))
+
+    def _mail_to(self) -> UUID | None:
+        user = self.request.user
+        return user.pk if isinstance(user, User) and user.job_mail else None
 
     def form_page(self, form: JobForm, *, status: int = 200, **estimate: Any) -> HttpResponseBase:
         """The page with a form that may carry errors or an estimate."""

@@ -35,6 +35,10 @@ class Job(ProjectModel):
     created_by = models.CharField(max_length=254, blank=True)
     """Who asked, in words; the audit log has the details."""
     key_id = models.UUIDField(null=True, blank=True)
+    mail_to = models.UUIDField(null=True, blank=True)
+    """The user who hears of its end by e-mail, if they are a member still."""
+    mailed = models.CharField(max_length=30, blank=True, default="", db_default="")
+    """What they heard last, so that they hear it once."""
     created_at = models.DateTimeField(default=now, editable=False)
 
     # ── What that means, frozen when it joins the queue ──
@@ -83,6 +87,8 @@ class Job(ProjectModel):
     """It is to write a checkpoint and make room for a job within its guarantee."""
     preemptions = models.PositiveSmallIntegerField(default=0, db_default=0)
     pause_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_for = models.CharField(max_length=16, blank=True, default="", db_default="")
+    """It is to write a checkpoint and be blocked by this one of `states.LIMITS`; empty to go on."""
     blocked_by = models.CharField(max_length=16, blank=True, default="", db_default="")
     """Why it is blocked: one of `states.BLOCKS`; empty when it is not."""
     platform_retries = models.PositiveIntegerField(default=0)

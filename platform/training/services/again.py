@@ -13,16 +13,26 @@ from training.services.jobs import job_create
 from training.wire import training_source
 
 
-def job_retry(*, project: Project, job: Job, key_id: UUID | None = None, by: str = "") -> Job:
+def job_retry(
+    *, project: Project, job: Job, key_id: UUID | None = None, by: str = "", user_id: UUID | None = None
+) -> Job:
     """The same once more, for a job that failed or was cancelled. Conflict for any other."""
     if job.state not in (states.FAILED, states.CANCELLED):
         raise Conflict(
             f"The job {job.public_id} is {states.wire(job.state)}; only a failed or cancelled one is retried."
         )
-    return job_create(project=project, wanted=wanted_of(job), key_id=key_id, by=by)
+    return job_create(project=project, wanted=wanted_of(job), key_id=key_id, by=by, user_id=user_id)
 
 
-def job_clone(*, project: Project, job: Job, changes: dict[str, Any], key_id: UUID | None = None, by: str = "") -> Job:
+def job_clone(
+    *,
+    project: Project,
+    job: Job,
+    changes: dict[str, Any],
+    key_id: UUID | None = None,
+    by: str = "",
+    user_id: UUID | None = None,
+) -> Job:
     """A new job as the old one was asked for, with some fields in place of its own."""
     wanted = wanted_of(job)
     if "training_file" in changes:  # columns and validation file belong to the data
@@ -33,7 +43,7 @@ def job_clone(*, project: Project, job: Job, changes: dict[str, Any], key_id: UU
         given = dict(((changes.get("method") or {}).get("supervised") or {}).get("hyperparameters") or {})
         changes = changes | {"hyperparameters": knobs | (changes.get("hyperparameters") or {}) | given}
         changes.pop("method", None)
-    return job_create(project=project, wanted=wanted | changes, key_id=key_id, by=by)
+    return job_create(project=project, wanted=wanted | changes, key_id=key_id, by=by, user_id=user_id)
 
 
 def wanted_of(job: Job) -> dict[str, Any]:
@@ -52,6 +62,8 @@ def wanted_of(job: Job) -> dict[str, Any]:
         "x_priority": words.get(job.priority, "normal"),
         "x_deploy": job.deploy,
     }
+    if job.mail_to is not None:
+        wanted["x_email_on_end"] = True
     if job.columns:
         wanted["x_columns"] = job.columns
     if job.validation_file_id is not None:

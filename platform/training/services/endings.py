@@ -29,6 +29,7 @@ from training.services.announcing import job_announce
 from training.services.checkpoints import checkpoints_drop
 from training.services.events import News, events_append, fail, warn
 from training.services.leases import Lease, fenced_update
+from training.services.mailing import mail_ring
 from training.services.shares import share_settle
 
 WORK = "training.work"
@@ -45,6 +46,8 @@ KEPT = dt.timedelta(seconds=60)
 BLOCKED = {
     states.PAUSED: "The job is paused. Its price stays reserved.",
     states.HOLD: "Our staff hold this job for a moment. Nothing of it is lost.",
+    states.QUOTA: "Your spend limit no longer carries the job. Raise the limit under Billing, then resume it.",
+    states.SUSPENDED: "Your organisation is suspended. The job goes on by itself once it is reopened.",
     states.BUDGET: "The job reached its price ceiling and stopped there. Resume it with a higher x_max_price_usd.",
 }
 NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "lease_owner": ""}
@@ -201,17 +204,20 @@ def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exi
 
 
 def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = None) -> None:
-    """The run wrote its checkpoint and left because it was paused, or because its ceiling is reached (`states.BUDGET`):
-    it keeps its reservation and what it has learnt, and goes on when it is resumed. If it was resumed meanwhile it
-    queues."""
+    """The run wrote its checkpoint and left because of one of `states.BLOCKS`: it keeps what it has learnt and its
+    reservation (of which, where a spend limit stops it, only what it has used), and goes on when it is resumed. If
+    there is no reason to stop any more it queues."""
     with tenant_scope(lease.tenant_id):
         job = _locked(lease)
-        resumed = by == states.PAUSED and job.pause_requested_at is None
-        if resumed or job.state == states.CANCELLING:
+        lifted = by in states.LIMITS and job.stop_for != by
+        called_off = lifted or (by == states.PAUSED and job.pause_requested_at is None)
+        if called_off or job.state == states.CANCELLING:
             reason = "The job was paused and resumed."
             _requeue(job, lease.attempt, outcome="paused", reason=reason, step=job.step, exit_code=exit_code)
             return
         attempt_close(job, number=lease.attempt, outcome="paused", reason=by, exit_code=exit_code)
+        if by == states.QUOTA:
+            money.shrink(job)
         fenced_update(
             lease,
             within=states.WORKING,
@@ -219,11 +225,13 @@ def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = 
             blocked_by=by,
             pause_requested_at=None,
             preempt_requested_at=None,
+            stop_for="",
             phase="",
             eta_seconds=None,
             **NO_LEASE,
         )
         events_append(job=job, news=[warn(f"{BLOCKED[by]} {_since(job)}", code=by)])
+        mail_ring(job, by)
         _ring_next()
 
 

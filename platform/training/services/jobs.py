@@ -16,7 +16,7 @@ from kit.ids import new_id
 from registry.names import model_name
 from registry.selectors import base_by_name
 from tenants import audit
-from tenants.models import Project
+from tenants.models import ApiKey, Project
 from tenants.selectors import tenant_current
 from tenants.services.organisations import tenant_turn
 from training import plans, states
@@ -35,8 +35,14 @@ DEFAULT_METHOD = "lora"
 """Adapters share one base in memory, so they cost nothing while idle; within a point of full tuning on most data."""
 
 
-def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None = None, by: str = "") -> Job:
-    """A job from the validated body of `serializers.JobInput`. Its files are looked at after the commit."""
+def job_create(
+    *, project: Project, wanted: dict[str, Any], key_id: UUID | None = None, by: str = "", user_id: UUID | None = None
+) -> Job:
+    """A job from the validated body of `serializers.JobInput`. Its files are looked at after the commit.
+
+    `user_id` is the person who asked and wants to hear of its end by e-mail; for a key, whoever made the key does where
+    the body says so.
+    """
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
     task = wanted.get("x_task", TASK)
     if task not in base.tasks:
@@ -67,6 +73,7 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
         model_name=model_name(base=base.name, tenant_slug=tenant_current().slug, suffix=suffix, job_id=job_id),
         key_id=key_id,
         created_by=by[:254],
+        mail_to=user_id or _maker_of(key_id, wanted),
     )
     audit.record(action="job.created", target=job, after={"model": base.name, "method": job.method})
     news = [
@@ -76,6 +83,14 @@ def job_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None 
     events_append(job=job, news=news)
     outbox.ring(VALIDATE, str(job.tenant_id), str(job.pk), queue="ingest")
     return job
+
+
+def _maker_of(key_id: UUID | None, wanted: dict[str, Any]) -> UUID | None:
+    """Who made the key, if a mail is wanted."""
+    if key_id is None or not wanted.get("x_email_on_end"):
+        return None
+    maker: UUID | None = ApiKey.objects.filter(pk=key_id).values_list("created_by_id", flat=True).first()
+    return maker
 
 
 def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]:

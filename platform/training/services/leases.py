@@ -62,16 +62,17 @@ class Signals:
 
     cancelled: bool = False
     stop: str = ""
-    """Write a checkpoint and leave: `preempted` or `paused`; empty to go on."""
+    """Write a checkpoint and leave: `paused`, `preempted` or one of `states.LIMITS`; empty to go on."""
 
 
-SIGNALS = ("state", "preempt_requested_at", "pause_requested_at")
+SIGNALS = ("state", "preempt_requested_at", "pause_requested_at", "stop_for")
 
 
 def signals_of(row: dict[str, Any]) -> Signals:
     """What a job's row asks of its worker."""
-    paused, preempted = row["pause_requested_at"] is not None, row["preempt_requested_at"] is not None
-    return Signals(row["state"] == states.CANCELLING, "paused" if paused else "preempted" if preempted else "")
+    preempted = "preempted" if row["preempt_requested_at"] is not None else ""
+    paused = states.PAUSED if row["pause_requested_at"] is not None else ""
+    return Signals(row["state"] == states.CANCELLING, paused or row["stop_for"] or preempted)
 
 
 def lease_expiry() -> Any:

@@ -1,7 +1,7 @@
 """Holding, charging and freeing the price of a job, through billing. All inside the job's own transactions."""
 
 from billing.prices import Price, Usage, price_books, rate
-from billing.services.jobs import job_extend, job_release, job_reserve, job_settle
+from billing.services.jobs import job_extend, job_release, job_reserve, job_settle, job_shrink
 from kit.clock import now
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
@@ -29,6 +29,16 @@ def reserve(job: Job, *, nano: int) -> None:
 def extend(job: Job, *, nano: int) -> None:
     """Hold a higher ceiling; PaymentRequired when a budget cannot carry it, and then nothing has changed."""
     job_extend(job_id=job.pk, ceiling_nano=nano)
+
+
+def shrink(job: Job) -> None:
+    """Hold no more than what the job has used: it stops where it is. `extend` holds the rest again."""
+    job_shrink(job_id=job.pk, ceiling_nano=used(job))
+
+
+def used(job: Job) -> int:
+    """What the job's tokens so far cost, within its ceiling."""
+    return min(cost_so_far(job, job.trained_tokens), job.ceiling_nano) if job.trained_tokens else 0
 
 
 def settle(job: Job, *, trained_tokens: int, machine_ms: int) -> int:

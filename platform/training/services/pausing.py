@@ -38,7 +38,8 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
     """Back into the queue, at its end: what was paused did not wait. A job that reached its ceiling needs a higher one.
 
     Resuming what runs or waits changes nothing, but takes back a pause that has not taken effect yet. JobFinished once
-    it has ended, CeilingTooLow, Conflict for a job that staff hold, BudgetExceeded where a spend limit cannot carry it.
+    it has ended, CeilingTooLow, Conflict for a job that staff hold or whose organisation is suspended, BudgetExceeded
+    where a spend limit cannot carry it.
     """
     row: Job = Job.objects.select_for_update().get(pk=job.pk)
     if row.is_final or row.state == states.CANCELLING:
@@ -50,8 +51,12 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
         return _changed(row, "job.resumed", row.state, News("The pause was taken back.", code="resumed_by_hand"))
     if row.blocked_by == states.HOLD:
         raise Conflict("Our staff hold this job. Write to support; nothing of it is lost.")
+    if row.blocked_by == states.SUSPENDED:
+        raise Conflict("The organisation was suspended. The job goes on by itself within seconds of its reopening.")
     if row.blocked_by == states.BUDGET or ceiling_nano is not None:
         _raise_ceiling(row, ceiling_nano)
+    elif row.blocked_by == states.QUOTA:
+        money.extend(row, nano=row.ceiling_nano)
     Job.objects.filter(pk=row.pk).update(state=states.QUEUED, blocked_by="", queued_at=Now(), not_before=None)
     outbox.ring(WORK, queue="train")
     return _changed(row, "job.resumed", states.BLOCKED, News("Resumed: the job is in the queue.", code="requeued"))

@@ -200,8 +200,8 @@ def _conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, p
         job_fail(lease=lease, code=late.code, message=late.message, exit_code=late.exit_code)
     elif watch.why == "ceiling":
         job_block(lease=lease, by=states.BUDGET, exit_code=end.exit_code)
-    elif watch.why == "paused" and end.kind in STOPPED:
-        job_block(lease=lease, exit_code=end.exit_code)
+    elif watch.why in (states.PAUSED, *states.LIMITS) and end.kind in STOPPED:
+        job_block(lease=lease, by=watch.why, exit_code=end.exit_code)
     elif watch.why in ASKED_BY and end.kind in STOPPED:
         job_give_back(lease=lease, outcome=watch.why, reason=ASKED_BY[watch.why], exit_code=end.exit_code)
     elif end.code == "scratch" and (problem := disk_problem()):

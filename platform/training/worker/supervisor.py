@@ -61,8 +61,8 @@ class Supervisor:
         self.reading = Reading()
         self.reading.standing.total_steps = job.total_steps
         self.why = ""
-        """Why the trainer was asked to stop: cancelled, preempted, paused, drained, timeout, ceiling, excess, stalled;
-        empty while it is not."""
+        """Why the trainer was asked to stop: cancelled, preempted, paused, quota, suspended, drained, timeout, ceiling,
+        excess, stalled; empty while it is not."""
         self.excess: Excess | None = None
         self._deadline = 0.0
         self._began = self._heard = self._wrote = self._looked = began
