@@ -336,6 +336,13 @@ if MAIL_URL:
 else:
     EMAIL_BACKEND = "kit.mail.DevelopmentBackend"
 
+# ── Alerts ───────────────────────────────────────────────────────────────────
+# Who hears of an alert by e-mail; the staff dashboard shows it to everybody.
+ALERT_MAIL = env.words("ALERT_MAIL")
+ALERT_QUEUE_MINUTES = env.integer("ALERT_QUEUE_MINUTES", 60, low=1, high=100_000)
+ALERT_LOST_LEASES = env.integer("ALERT_LOST_LEASES", 2, high=100_000)
+ALERT_FAULT_PERCENT = env.integer("ALERT_FAULT_PERCENT", 20, high=100)
+
 # ── API ──────────────────────────────────────────────────────────────────────
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

@@ -8,7 +8,7 @@ from django.db.models import Count, Sum
 from billing.models import LedgerEntry, StripeEvent, TenantEntitlement, UsageHour
 from kit.clock import now
 from kit.models import OutboxEntry
-from ops import fleet
+from ops import alerts, fleet
 from ops.models import StaffAction
 from tenants.models import Tenant
 from training import states
@@ -26,6 +26,7 @@ def context() -> dict[str, Any]:
     midnight = now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     failed = Job.ops.filter(state=states.FAILED, finished_at__gte=day)
     return {
+        "alerts": alerts.open_alerts(),
         "tenants": _counts(Tenant.ops.values_list("status").annotate(n=Count("pk"))),
         "tenants_new": Tenant.ops.filter(created_at__gte=week).count(),
         "plans": _counts(TenantEntitlement.ops.values_list("plan").annotate(n=Count("pk"))),

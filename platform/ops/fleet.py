@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from inference.errors import EngineError
 from kit import heartbeat
 from kit.clock import now
+from ops.alerts import open_alerts
 from registry.models import ModelVersion
 from serving.selectors import engine_health
 from tenants.models import Tenant
@@ -80,6 +81,7 @@ def context() -> dict[str, Any]:
     """Everything the fleet page shows."""
     alive = workers()
     return {
+        "alerts": open_alerts(),
         "workers": alive,
         "queues": queues(alive),
         "places": places(),

@@ -1,4 +1,4 @@
-"""The staff's own log. Append-only in the database, for every role."""
+"""The staff's own log, append-only in the database for every role, and what they must hear of."""
 
 from django.db import models
 
@@ -31,3 +31,22 @@ class StaffAction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_label}"
+
+
+class Alert(models.Model):
+    """A condition of `ops.alerts` that began to hold, and perhaps ended. One of a kind is open at a time."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=40)
+    figure = models.FloatField()
+    """What was measured last while it held, in the rule's unit."""
+    began_at = models.DateTimeField(default=now, editable=False)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind"], condition=models.Q(ended_at=None), name="ops_alert_open_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.kind

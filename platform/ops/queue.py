@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext_lazy as _
 
+from ops.alerts import open_alerts
 from training import states
 from training.models import Job
 from training.selectors.queue import Explanation, Waiting, explain, waiting
@@ -49,6 +50,7 @@ def context(asked: str) -> dict[str, Any]:
         Line(job, place, REASONS.get(place.reason if place else "", "")) for job in jobs for place in (waiting(job),)
     ]
     return {
+        "alerts": open_alerts(),
         "lines": sorted(lines, key=lambda line: line.standing.position if line.standing else MOST),
         "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
         "blocked": list(Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk")[:MOST]),

@@ -1,0 +1,178 @@
+"""What staff must hear of without looking: jobs wait too long, workers are lost, runs fail through faults of ours,
+places were taken out of service, nobody trains.
+
+`alerts_look` runs on a tick. An alert opens when its condition begins to hold, which is mailed to ALERT_MAIL, and ends
+by itself when it no longer does. It says what to do next.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db.models import Count
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from kit.clock import now
+from ops.models import Alert
+from tenants.scope import ops_scope
+from training import states
+from training.models import Attempt, Job, Slot
+from training.selectors.queue import waiting
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AT = 50
+"""Of the waiting jobs, the longest waiting."""
+OWN_REASONS = ("tenant_limit", "not_before")
+"""Waits that no machine of ours would shorten."""
+LOST_WITHIN, FAILED_WITHIN = dt.timedelta(minutes=15), dt.timedelta(hours=1)
+A_RESTART = dt.timedelta(minutes=2)
+"""How long workers may be away while they are replaced."""
+FAULTS = ("lost", "crashed", "unfit")
+"""Ends of attempts that are our fault, or may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When to call, and what to say: `look` gives the figure of the moment, `most` is what it may be."""
+
+    title: str | Promise
+    unit: str | Promise
+    advice: str | Promise
+    page: str
+    """The page of the staff console to look at."""
+    look: Callable[[], float]
+    most: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An alert and its rule, for a page or a mail."""
+
+    alert: Alert
+    rule: Rule
+
+    @property
+    def words(self) -> str:
+        """The figure and what it may be."""
+        values = {"figure": f"{self.alert.figure:g}", "unit": self.rule.unit, "most": f"{self.rule.most():g}"}
+        return str(_("%(figure)s %(unit)s, at most %(most)s is usual.") % values)
+
+
+def _oldest_wait() -> float:
+    """Minutes that the first job has waited which only a place, or its turn, keeps from running."""
+    oldest = Job.ops.filter(state=states.QUEUED).order_by("queued_at")[:LOOKED_AT]
+    for job in oldest:
+        standing = waiting(job)
+        if standing is not None and standing.reason not in OWN_REASONS and job.queued_at is not None:
+            return (now() - job.queued_at).total_seconds() / 60
+    return 0.0
+
+
+def _lost_leases() -> float:
+    """Attempts whose worker stopped answering, lately."""
+    return float(Attempt.ops.filter(outcome="lost", ended_at__gte=now() - LOST_WITHIN).count())
+
+
+def _fault_rate() -> float:
+    """Percent of the attempts of the last hour that ended through a fault of ours; 0 for less than five faults."""
+    ended = Attempt.ops.filter(ended_at__gte=now() - FAILED_WITHIN)
+    counts = dict(ended.values_list("outcome").annotate(n=Count("pk")))
+    faults = sum(counts.get(outcome, 0) for outcome in FAULTS)
+    return 100 * faults / sum(counts.values()) if faults >= 5 else 0.0
+
+
+def _parked() -> float:
+    """Places that their worker took out of service."""
+    return float(Slot.objects.exclude(parked_at=None).exclude(parked_because="").count())
+
+
+def _nobody_trains() -> float:
+    """Jobs that have waited for minutes while no worker of their class is up."""
+    waited = Job.ops.filter(state=states.QUEUED, queued_at__lt=now() - A_RESTART)
+    oldest = waited.order_by("queued_at")[:LOOKED_AT]
+    standings = [waiting(job) for job in oldest]
+    return float(sum(one is not None and one.reason in ("no_workers", "no_place") for one in standings))
+
+
+RULES: dict[str, Rule] = {
+    "queue_age": Rule(
+        _("Jobs wait too long"),
+        _("minutes the first has waited"),
+        _("Start more workers, or see on the queue page what would bring it forward."),
+        "admin:queue",
+        _oldest_wait,
+        lambda: settings.ALERT_QUEUE_MINUTES,
+    ),
+    "no_workers": Rule(
+        _("Jobs wait and no worker takes them"),
+        _("jobs"),
+        _("Start a worker of their class. The fleet page says which hosts were heard of last."),
+        "admin:fleet",
+        _nobody_trains,
+        lambda: 0,
+    ),
+    "lease_losses": Rule(
+        _("Workers stop answering"),
+        _("leases lost in 15 minutes"),
+        _("Look at the hosts of the last lost attempts: power, memory, network to PostgreSQL."),
+        "admin:fleet",
+        _lost_leases,
+        lambda: settings.ALERT_LOST_LEASES,
+    ),
+    "fault_rate": Rule(
+        _("Many runs end through faults of ours"),
+        _("percent of the last hour's runs"),
+        _("The attempts of the failed jobs say why. Their customers pay nothing."),
+        "admin:training_attempt_changelist",
+        _fault_rate,
+        lambda: settings.ALERT_FAULT_PERCENT,
+    ),
+    "parked": Rule(
+        _("Places to train were taken out of service"),
+        _("places"),
+        _("The fleet page says why each was parked. Mend the machine, then give the place back."),
+        "admin:fleet",
+        _parked,
+        lambda: 0,
+    ),
+}
+
+
+def alerts_look() -> int:
+    """Open and end alerts; how many are open now. Safe to repeat, and from several processes."""
+    with ops_scope("look for what staff must hear of"):
+        figures = {kind: round(rule.look(), 1) for kind, rule in RULES.items()}
+    fresh = []
+    for kind, figure in figures.items():
+        rows = Alert.objects.filter(kind=kind, ended_at=None)
+        if figure <= RULES[kind].most():
+            rows.update(ended_at=now())
+        elif not rows.update(figure=figure):
+            made, new = Alert.objects.get_or_create(kind=kind, ended_at=None, defaults={"figure": figure})
+            fresh += [made] if new else []
+    for alert in fresh:
+        notice = Notice(alert, RULES[alert.kind])
+        logger.error("alert %s: %s", alert.kind, notice.words)
+        _mail(notice)
+    return Alert.objects.filter(ended_at=None).count()
+
+
+def open_alerts() -> list[Notice]:
+    """What holds now, the latest first."""
+    rows = Alert.objects.filter(ended_at=None, kind__in=RULES).order_by("-began_at")
+    return [Notice(alert, RULES[alert.kind]) for alert in rows]
+
+
+def _mail(notice: Notice) -> None:
+    """To everybody who is to hear of it. A mail server that refuses is logged: the alert stands on the pages anyway."""
+    body = f"{notice.words}\n\n{notice.rule.advice}\n\n{settings.BASE_URL}/staff/\n"
+    for address in settings.ALERT_MAIL:
+        try:
+            send_mail(f"[Tunesmith] {notice.rule.title}", body, None, [address])
+        except OSError:
+            logger.exception("an alert could not be mailed")

@@ -1,0 +1,107 @@
+"""Alerts: they open when something is wrong, are mailed once, stand on the staff's pages, and end by themselves."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db.models import F
+
+from kit.clock import now
+from ops.alerts import alerts_look, open_alerts
+from ops.models import Alert
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Cast, Person
+from tests.training.making import empty_queue, queued
+from training.models import Attempt, Job, Slot
+from training.services.claiming import claim, slots_keep
+from training.services.endings import job_give_back
+from training.services.parking import slots_quarantine
+
+HOST = "alert-host"
+
+
+@pytest.fixture(autouse=True)
+def _a_quiet_day(settings: Any) -> None:
+    """One place, no job, nothing that went wrong in another test, and one person to tell."""
+    settings.ALERT_MAIL = ["oncall@example.com"]
+    empty_queue()
+    slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
+    with ops_scope("a quiet day"):
+        Attempt.ops.update(ended_at=F("ended_at") - dt.timedelta(days=1))
+    Alert.objects.all().delete()
+    mail.outbox.clear()
+
+
+def kinds() -> list[str]:
+    alerts_look()
+    return sorted(notice.alert.kind for notice in open_alerts())
+
+
+def wait_since(person: Person, job: Job, hours: float) -> None:
+    with tenant_scope(person.tenant.id):
+        Job.objects.filter(pk=job.pk).update(queued_at=now() - dt.timedelta(hours=hours))
+
+
+def test_a_quiet_day_alerts_nobody(cast: Cast) -> None:
+    queued(cast.owner)
+    assert kinds() == [] and not mail.outbox
+
+
+def test_a_job_that_waits_too_long_is_mailed_once_and_the_alert_ends_by_itself(cast: Cast, ada: Person) -> None:
+    queued(cast.stranger)
+    assert claim(host=HOST, worker=f"{HOST}/1/1") is not None
+    job = queued(cast.owner)
+    wait_since(cast.owner, job, 2)
+    assert kinds() == ["queue_age"] and kinds() == ["queue_age"]
+    (letter,) = mail.outbox
+    assert letter.to == ["oncall@example.com"] and "Jobs wait too long" in letter.subject
+    assert "120 minutes the first has waited" in letter.body
+    for page in ("/staff/", "/staff/queue/", "/staff/fleet/"):
+        assert "Jobs wait too long" in ada.browser.get(page).content.decode()
+    empty_queue()
+    assert kinds() == [] and Alert.objects.get().ended_at is not None
+    assert "Jobs wait too long" not in ada.browser.get("/staff/").content.decode()
+
+
+def test_a_job_that_waits_for_its_own_tenants_limit_alerts_nobody(cast: Cast) -> None:
+    slots_keep(host=HOST, count=9, kind="cpu-fp32", gpu_class="cpu")
+    for _ in range(3):
+        queued(cast.owner)
+        claim(host=HOST, worker=f"{HOST}/1/1")
+    waiting = queued(cast.owner)
+    wait_since(cast.owner, waiting, 2)
+    assert kinds() == []
+
+
+def test_lost_workers_and_faults_of_ours_alert(cast: Cast) -> None:
+    outcomes = ["lost"] * 3 + ["crashed"] * 2
+    for outcome in outcomes:
+        queued(cast.owner)
+        lease = claim(host=HOST, worker=f"{HOST}/1/1")
+        assert lease is not None
+        job_give_back(lease=lease, outcome=outcome, reason="a test")
+        empty_queue()
+        slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
+    assert kinds() == ["fault_rate", "lease_losses"]
+    with ops_scope("time goes by"):
+        Attempt.ops.update(ended_at=F("ended_at") - dt.timedelta(minutes=20))
+    assert kinds() == ["fault_rate"]
+
+
+def test_a_parked_place_and_a_queue_without_workers_alert(cast: Cast) -> None:
+    slots_quarantine(slot_ids=[Slot.objects.get(host=HOST).pk], reason="the disk is full")
+    assert kinds() == ["parked"]
+    job = queued(cast.owner)
+    assert kinds() == ["parked"], "workers may be away for a moment"
+    wait_since(cast.owner, job, 0.1)
+    assert kinds() == ["no_workers", "parked"]
+
+
+def test_a_mail_server_that_refuses_hides_no_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("ops.alerts.send_mail", refuse)
+    slots_quarantine(slot_ids=[Slot.objects.get(host=HOST).pk], reason="the disk is full")
+    assert kinds() == ["parked"]
