@@ -64,8 +64,8 @@ WITH RECURSIVE line AS (
 """The lines of a few tenants."""
 
 HEADS = f"""
-SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, extract(epoch FROM head.since)::float,
-       extract(epoch FROM now() - head.since)::float, head.priority >= {URGENT}
+SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, date_part('epoch', head.since),
+       date_part('epoch', now() - head.since), head.priority >= {URGENT}
 FROM line CROSS JOIN LATERAL (
   SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds
   FROM training_job job
@@ -78,7 +78,7 @@ them while a release is rolled out."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
-       coalesce(extract(epoch FROM now() - attempt.started_at), 0)::float,
+       coalesce(date_part('epoch', now() - attempt.started_at), 0),
        coalesce(job.eta_seconds, job.likely_seconds * (1 - job.progress))::float
 FROM training_job job LEFT JOIN training_attempt attempt
   ON attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND attempt.number = job.attempt
@@ -87,7 +87,7 @@ WHERE job.state IN ({HELD})
 
 SHARES = """
 SELECT tenant_id, guaranteed, max_running, weight, gpu_class, recent_ms,
-       extract(epoch FROM now() - recent_at)::float, extract(epoch FROM now() - last_started_at)::float
+       date_part('epoch', now() - recent_at), date_part('epoch', now() - last_started_at)
 FROM training_tenantshare WHERE tenant_id = ANY(%s)
 """
 
@@ -103,8 +103,8 @@ WITH held AS (
   SELECT share.*, coalesce(held.firm, 0) AS firm, coalesce(held.running, 0) AS running,
     coalesce(preferred.urgent, false) AS urgent,
     CASE WHEN preferred.paid THEN {LANE_WEIGHT[PRIORITY]} ELSE 1 END AS lane_weight,
-    extract(epoch FROM now() - share.recent_at)::float AS age,
-    extract(epoch FROM now() - share.last_started_at)::float AS started
+    date_part('epoch', now() - share.recent_at) AS age,
+    date_part('epoch', now() - share.last_started_at) AS started
   FROM training_tenantshare share LEFT JOIN held USING (tenant_id) LEFT JOIN preferred USING (tenant_id)
   WHERE share.waiting AND coalesce(held.running, 0) < share.max_running AND share.tenant_id <> ALL(%s)
 )
@@ -124,7 +124,7 @@ had waited since their last start."""
 class Candidates:
     """Tenants in the order of their bounds, a few at a time; inside an ops scope."""
 
-    chunk: int = 24
+    chunk: int = 8
 
     def __iter__(self) -> Iterator[tuple[list[Share], tuple[int, float] | None]]:
         """Shares, and the (kind, score) that no turn of anybody after them is below; None after the last."""

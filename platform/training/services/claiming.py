@@ -37,12 +37,14 @@ from training.selectors.picture import (
 from training.services.endings import KEPT
 from training.services.events import News, events_append, events_write, warn
 from training.services.leases import Lease
-from training.services.shares import REREAD, share_locked
+from training.services.shares import share_locked
 
 CLAIM_LOCK = 0x7475_6E65_0001
 """One claim decides at a time; each takes milliseconds, jobs take minutes."""
 VACATE = dt.timedelta(seconds=120)
 """The longest a run that was asked to make room may take over its last checkpoint."""
+TRUSTED = dt.timedelta(seconds=60)
+"""A tenant's limits that were read so recently are not read again; the tick reads those of waiting tenants in turn."""
 HEADS_FOR_ROOM = 8
 """Waiting jobs of one line that get room at once."""
 
@@ -165,7 +167,7 @@ WITH slot AS (
   SELECT %(attempt)s, tenant_id, id, attempt, %(worker)s, now(), '', '', first, 0, 0, likely_ms FROM leased
 ), charged AS (
   UPDATE training_tenantshare
-  SET recent_ms = recent_ms * power(0.5, extract(epoch FROM now() - recent_at) / {HALF_LIFE_SECONDS})
+  SET recent_ms = recent_ms * power(0.5, date_part('epoch', now() - recent_at) / {HALF_LIFE_SECONDS})
                   + %(width)s * leased.likely_ms, recent_at = now(), last_started_at = now()
   FROM leased WHERE training_tenantshare.tenant_id = leased.tenant_id
 )
@@ -176,7 +178,7 @@ SELECT project_id, attempt, event_seq FROM leased
 
 def _take(start: Start, worker: str) -> Lease | None:
     """The job on all of its places; None when something has changed since the picture was read."""
-    share, token, tenant, job = share_locked(younger_than=REREAD), uuid.uuid4(), start.head.tenant, start.head.job
+    share, token, tenant, job = share_locked(younger_than=TRUSTED), uuid.uuid4(), start.head.tenant, start.head.job
     values = {
         "slots": [place.key for place in start.places],
         "classes": list(classes_within(share.gpu_class)),
