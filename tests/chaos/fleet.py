@@ -331,6 +331,17 @@ class Fleet:
                     connection.close()
                 time.sleep(0.2)
 
+    def waiting(self) -> int:
+        """Accepted jobs of the fleet's tenants that have not ended."""
+
+        def count() -> int:
+            with ops_scope("count what has not ended"):
+                tenants = [person.tenant.id for person in self.people]
+                return Job.ops.filter(tenant_id__in=tenants).exclude(state__in=states.FINAL).count()
+
+        found: int = self.steady(count)
+        return found
+
     def row(self, job: Accepted) -> Job:
         """The job as the ledger has it."""
         found: Job = self.steady(lambda: reload(job.person, job.id))

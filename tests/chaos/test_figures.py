@@ -1,6 +1,8 @@
-"""How long it takes: from a dead worker to a run elsewhere, and from a cancel to a trainer that is gone.
+"""How long it takes: from a dead worker to a run elsewhere, and from a cancel to a trainer that is gone. And how many
+submits survive machines that are taken away all the time.
 
-`CHAOS_KILLS` says how often each is measured; `benchmarks/recovery.py` asks for more than the suite does.
+`CHAOS_KILLS` says how often each is measured and `CHAOS_SUBMITS` how many jobs are asked for; `benchmarks/recovery.py`
+and `benchmarks/submits.py` ask for more than the suite does.
 """
 
 import math
@@ -9,13 +11,16 @@ import time
 
 import pytest
 
-from tests.chaos.fleet import GRACE, HEARTBEAT, LEASE, TICK, Fleet, gone
+from tests.chaos.fleet import GRACE, HEARTBEAT, LEASE, TICK, Fleet, gone, meanwhile
+from tests.chaos.invariants import check
 from tests.training import fake_lab
 from tests.training.background import trainer_pid, until
 from training import states
 
 pytestmark = pytest.mark.chaos
 KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
+SUBMITS = int(os.environ.get("CHAOS_SUBMITS", "20"))
+AT_ONCE, FAULT_EVERY = 200, 8.0
 
 
 def report(capsys: pytest.CaptureFixture[str], what: str, seconds: list[float], *shares: float) -> None:
@@ -61,3 +66,37 @@ def test_a_cancel_stops_the_trainer_within_seconds(fleet: Fleet, capsys: pytest.
         took.append(time.monotonic() - began)
     report(capsys, f"cancel to a trainer that is gone, heartbeat {HEARTBEAT} s", took, 0.5, 0.95)
     assert max(took) < 6
+
+
+def test_no_submit_is_lost_doubled_or_charged_twice_while_machines_are_taken_away(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines, done = fleet.engines, {"Redis flushed": 0, "worker killed": 0, "PostgreSQL restarted": 0}
+
+    def harm() -> None:
+        what = fleet.dice.choice(sorted(done))
+        if what == "Redis flushed":
+            engines.broker().flushall()
+        elif what == "worker killed":
+            host = fleet.dice.choice(fleet.hosts)
+            host.kill()
+            host.start()
+        else:
+            engines.postgres_stop()
+            engines.postgres_start()
+        done[what] += 1
+
+    began = time.monotonic()
+    with meanwhile(harm, every=FAULT_EVERY):
+        for number in range(SUBMITS):
+            fleet.submit(number, seed=fake_lab.WELL, patience=60.0)
+            if number % 20 == 19:
+                until(lambda: fleet.waiting() < AT_ONCE, 600)
+        until(lambda: fleet.waiting() == 0, 600)
+    fleet.heal()
+    ends = fleet.ended(seconds=180)
+    check(fleet)  # one end, one result, one charge for each
+    with capsys.disabled():
+        faults = ", ".join(f"{what} {times} times" for what, times in done.items())
+        print(f"\n{len(ends)} submits in {time.monotonic() - began:.0f} s, {faults}: {set(ends)}")  # noqa: T201
+    assert ends == [states.SUCCEEDED] * SUBMITS and len({job.id for job in fleet.jobs}) == SUBMITS
