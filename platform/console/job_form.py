@@ -103,7 +103,7 @@ class ResumeForm(forms.Form):
     """What a job that stopped at its ceiling needs to go on."""
 
     max_price = forms.DecimalField(
-        label=gettext_lazy("Spend at most"), min_value=0, max_value=1_000_000, decimal_places=6, required=False
+        label=gettext_lazy("Spend at most"), min_value=0, max_value=1_000_000, decimal_places=6
     )
 
     def ceiling_nano(self) -> int | None:

@@ -58,6 +58,8 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     return [
         UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)"), headline=True),
+        UnitPrice(_("Training, preemptible"), cost("training_preemptible"), _("1 M tokens trained")),
+        UnitPrice(_("Training, priority"), cost("training_priority"), _("1 M tokens trained")),
         UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),
         UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read"), headline=True),
         UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read"), headline=True),

@@ -58,9 +58,10 @@ class Notice:
 
     @property
     def words(self) -> str:
-        """The figure and what it may be."""
-        values = {"figure": f"{self.alert.figure:g}", "unit": self.rule.unit, "most": f"{self.rule.most():g}"}
-        return str(_("%(figure)s %(unit)s, at most %(most)s is usual.") % values)
+        """The figure, and what it may be where that is not nothing."""
+        said = f"{self.rule.unit}: {self.alert.figure:g}."
+        most = self.rule.most()
+        return f"{said} " + _("At most %s is usual.") % f"{most:g}" if most else said
 
 
 def _oldest_wait() -> float:
@@ -102,7 +103,7 @@ def _nobody_trains() -> float:
 RULES: dict[str, Rule] = {
     "queue_age": Rule(
         _("Jobs wait too long"),
-        _("minutes the first has waited"),
+        _("Minutes the first has waited"),
         _("Start more workers, or see on the queue page what would bring it forward."),
         "admin:queue",
         _oldest_wait,
@@ -110,7 +111,7 @@ RULES: dict[str, Rule] = {
     ),
     "no_workers": Rule(
         _("Jobs wait and no worker takes them"),
-        _("jobs"),
+        _("Waiting jobs"),
         _("Start a worker of their class. The fleet page says which hosts were heard of last."),
         "admin:fleet",
         _nobody_trains,
@@ -118,7 +119,7 @@ RULES: dict[str, Rule] = {
     ),
     "lease_losses": Rule(
         _("Workers stop answering"),
-        _("leases lost in 15 minutes"),
+        _("Leases lost in 15 minutes"),
         _("Look at the hosts of the last lost attempts: power, memory, network to PostgreSQL."),
         "admin:fleet",
         _lost_leases,
@@ -126,7 +127,7 @@ RULES: dict[str, Rule] = {
     ),
     "fault_rate": Rule(
         _("Many runs end through faults of ours"),
-        _("percent of the last hour's runs"),
+        _("Percent of the last hour's runs"),
         _("The attempts of the failed jobs say why. Their customers pay nothing."),
         "admin:training_attempt_changelist",
         _fault_rate,
@@ -134,7 +135,7 @@ RULES: dict[str, Rule] = {
     ),
     "parked": Rule(
         _("Places to train were taken out of service"),
-        _("places"),
+        _("Places"),
         _("The fleet page says why each was parked. Mend the machine, then give the place back."),
         "admin:fleet",
         _parked,

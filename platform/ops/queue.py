@@ -18,6 +18,13 @@ KINDS = {
     2: _("by recent machine time"),
     3: _("on what is left"),
 }
+BLOCKS = {
+    states.PAUSED: _("its tenant"),
+    states.BUDGET: _("its price ceiling"),
+    states.QUOTA: _("a spend limit"),
+    states.SUSPENDED: _("the suspension of its organisation"),
+    states.HOLD: _("staff"),
+}
 CHANGES = {
     "as_is": _("As things are"),
     "one_more_place": _("With one more place of its class"),
@@ -49,11 +56,12 @@ def context(asked: str) -> dict[str, Any]:
     lines = [
         Line(job, place, REASONS.get(place.reason if place else "", "")) for job in jobs for place in (waiting(job),)
     ]
+    blocked = Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk")[:MOST]
     return {
         "alerts": open_alerts(),
         "lines": sorted(lines, key=lambda line: line.standing.position if line.standing else MOST),
         "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
-        "blocked": list(Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk")[:MOST]),
+        "blocked": [(job, BLOCKS[job.blocked_by]) for job in blocked],
         **_explained(asked),
     }
 
@@ -72,6 +80,7 @@ def _explained(asked: str) -> dict[str, Any]:
         "asked": job,
         "found": found,
         "kind": KINDS[found.kind],
-        "score_seconds": f"{found.score / 1000:,.0f}",
+        "used": f"{max(found.score, 0) / 1000:,.0f}",
+        "waited": f"{-found.score / 1000:,.0f}" if found.score < 0 else "",
         "what_if": [(CHANGES[one.change], one, REASONS.get(one.reason, "")) for one in found.what_if],
     }

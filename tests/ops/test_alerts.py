@@ -56,7 +56,7 @@ def test_a_job_that_waits_too_long_is_mailed_once_and_the_alert_ends_by_itself(c
     assert kinds() == ["queue_age"] and kinds() == ["queue_age"]
     (letter,) = mail.outbox
     assert letter.to == ["oncall@example.com"] and "Jobs wait too long" in letter.subject
-    assert "120 minutes the first has waited" in letter.body
+    assert "Minutes the first has waited: 120. At most 60 is usual." in letter.body
     for page in ("/staff/", "/staff/queue/", "/staff/fleet/"):
         assert "Jobs wait too long" in ada.browser.get(page).content.decode()
     empty_queue()
