@@ -17,6 +17,7 @@ PATH_WORDS = {
     "dataset_id": ("The dataset's id.", "ds_…"),
     "version_id": ("The version's id.", "dsv_…"),
     "job": ("The job's id.", "ftjob-…"),
+    "sweep": ("The sweep's id.", "sweep_…"),
     "deployment": ("The deployment's id.", "dep_…"),
     "webhook_endpoint": ("The endpoint's id.", "we_…"),
     "delivery": ("The delivery's id.", "whd_…"),

@@ -11,6 +11,9 @@ from django.utils.translation import gettext_lazy as _
 JOB_SUCCEEDED = "fine_tuning.job.succeeded"
 JOB_FAILED = "fine_tuning.job.failed"
 JOB_CANCELLED = "fine_tuning.job.cancelled"
+SWEEP_SUCCEEDED = "tunesmith.sweep.succeeded"
+SWEEP_FAILED = "tunesmith.sweep.failed"
+SWEEP_CANCELLED = "tunesmith.sweep.cancelled"
 DEPLOYMENT_LIVE = "tunesmith.deployment.live"
 DEPLOYMENT_FAILED = "tunesmith.deployment.failed"
 
@@ -32,6 +35,9 @@ KINDS: dict[str, Kind] = {
     JOB_SUCCEEDED: Kind(_("A job succeeded"), "ftjob-"),
     JOB_FAILED: Kind(_("A job failed"), "ftjob-"),
     JOB_CANCELLED: Kind(_("A job was cancelled"), "ftjob-"),
+    SWEEP_SUCCEEDED: Kind(_("A sweep found a winner"), "sweep_"),
+    SWEEP_FAILED: Kind(_("A sweep ended without a model"), "sweep_"),
+    SWEEP_CANCELLED: Kind(_("A sweep was cancelled"), "sweep_"),
     DEPLOYMENT_LIVE: Kind(_("A deployment went live"), "dep_"),
     DEPLOYMENT_FAILED: Kind(_("A deployment failed"), "dep_"),
 }

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from training import api
+from training import api, sweep_api
 
 urlpatterns = [
     path("fine_tuning/jobs", api.JobsView.as_view(), name="api-jobs"),
@@ -18,4 +18,9 @@ urlpatterns = [
     path("fine_tuning/jobs/<str:job>/checkpoints", api.CheckpointsView.as_view(), name="api-job-checkpoints"),
     path("fine_tuning/jobs/<str:job>/report", api.ReportView.as_view(), name="api-job-report"),
     path("fine_tuning/jobs/<str:job>/metrics", api.MetricsView.as_view(), name="api-job-metrics"),
+    path("fine_tuning/sweeps", sweep_api.SweepsView.as_view(), name="api-sweeps"),
+    path("fine_tuning/sweeps/estimate", sweep_api.SweepEstimateView.as_view(), name="api-sweeps-estimate"),
+    path("fine_tuning/sweeps/<str:sweep>", sweep_api.SweepView.as_view(), name="api-sweep"),
+    path("fine_tuning/sweeps/<str:sweep>/cancel", sweep_api.SweepCancelView.as_view(), name="api-sweep-cancel"),
+    path("fine_tuning/sweeps/<str:sweep>/trials", sweep_api.SweepTrialsView.as_view(), name="api-sweep-trials"),
 ]

@@ -42,3 +42,9 @@ class NoReport(Conflict):
     """The job has no report (yet)."""
 
     default_code = "report_not_ready"
+
+
+class SweepFinished(Conflict):
+    """The sweep has ended; nothing about it changes any more."""
+
+    default_code = "sweep_finished"

@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from django.conf import settings
 
 from kit import storage
 from kit.errors import BadRequest
-from registry.bases import Base
 from registry.selectors import base_by_name
 from training.errors import FileUnusable
 from training.lab.config import Config
@@ -78,6 +77,11 @@ def likely_seconds(estimate: dict[str, Any]) -> float:
 
 def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
     """Count a dataset version against the job's base. `price` is nano-USD per million trained tokens."""
+    return forecast_work(job, workload(job, parquet_key), price=price)
+
+
+def workload(job: Job, parquet_key: str) -> Workload:
+    """What a run on a dataset version would read; the same for every setting of the job but its base and method."""
     base = base_by_name(job.base)
     try:
         with storage.local_path(parquet_key) as data:
@@ -86,10 +90,10 @@ def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
                 work = measure(data, base.folder, method=job.method, max_length=base.max_length)
     except BadData as error:
         raise FileUnusable(str(error), param="training_file") from error
-    return _forecast(job, base, work, price)
+    return work
 
 
-def forecast_profile(job: Job, profile: dict[str, Any], *, price: int) -> Forecast:
+def workload_profile(job: Job, profile: dict[str, Any]) -> Workload:
     """The same from a file's profile alone, at once: the split is taken as it will most likely be."""
     base = base_by_name(job.base)
     usable = int(profile.get("usable_rows") or 0)
@@ -102,7 +106,7 @@ def forecast_profile(job: Job, profile: dict[str, Any], *, price: int) -> Foreca
     total, longest = _lengths(profile["lengths"], usable)
     parts = {"train": 0.8, "validation": 0.1, "test": 0.1}
     limit = auto_max_length(np.array([longest]), base.max_length)
-    work = Workload(
+    return Workload(
         method=job.method,
         rows={name: max(1, round(usable * part)) for name, part in parts.items()},
         tokens={name: max(1, round(total * part)) for name, part in parts.items()},
@@ -110,7 +114,6 @@ def forecast_profile(job: Job, profile: dict[str, Any], *, price: int) -> Foreca
         matrix_parameters=read_shape(base.folder).matrix_parameters,
         max_length=limit,
     )
-    return _forecast(job, base, work, price)
 
 
 def _lengths(lengths: dict[str, Any], rows: int) -> tuple[int, int]:
@@ -125,8 +128,9 @@ def _lengths(lengths: dict[str, Any], rows: int) -> tuple[int, int]:
     )
 
 
-def _forecast(job: Job, base: Base, work: Workload, price: int) -> Forecast:
-    knobs = job.hyperparameters
+def forecast_work(job: Job, work: Workload, *, price: int) -> Forecast:
+    """What the job's settings make of a workload, which may have been counted for another method."""
+    base, work, knobs = base_by_name(job.base), replace(work, method=job.method), job.hyperparameters
     config = _config(job, base.name)
     plan = plan_for(config, train_rows=work.rows["train"], hidden=base.hidden)
     planned = estimate(work, epochs=knobs["n_epochs"], patience=config.patience, device=device(), cores=cores())

@@ -135,6 +135,7 @@ JOB = component(
                 "Whether somebody gets an e-mail when it has ended, or stands still and needs them."
             ),
             "x_dataset_version": string("The immutable version it trains on; null until it is written.", null=True),
+            "x_sweep": string("The sweep it is a trial of; null where it is none.", null=True),
             "x_price_usd": number("What it cost so far, or in the end; US dollars."),
             "x_price": thing(
                 "The estimate made when it was queued, in US dollars; null before.",

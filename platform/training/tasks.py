@@ -10,8 +10,9 @@ from django.db.models.functions import Now
 
 from tenants.scope import ops_scope
 from training import states
-from training.models import Job
+from training.models import Job, Sweep
 from training.selectors.queue import places
+from training.services.announcing import SWEEP
 from training.services.claiming import room_make
 from training.services.endings import WORK
 from training.services.jobs import VALIDATE
@@ -20,6 +21,8 @@ from training.services.mailing import MAIL, job_mail
 from training.services.queueing import job_validate
 from training.services.shares import shares_reread
 from training.services.sweeping import leases_sweep
+from training.services.sweeps import OPEN
+from training.services.trials import sweep_step
 from training.worker import duty, idle
 
 QUEUE = "train"
@@ -73,7 +76,23 @@ def mail(tenant_id: str, job_id: str) -> bool:
     return job_mail(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
 
 
-SCHEDULE = {"training.tick": 2, "training.sweep": 5, "training.limits": 10}
+@shared_task(name=SWEEP)
+def step(tenant_id: str, sweep_id: str) -> str:
+    """Let a sweep look at its trials and start the next ones, or end."""
+    return sweep_step(tenant_id=UUID(tenant_id), sweep_id=UUID(sweep_id))
+
+
+@shared_task(name="training.sweeps_tick")
+def sweeps_tick() -> int:
+    """Ring again for every open sweep: the end of a trial may have gone unheard, or a file have become ready."""
+    with ops_scope("ring for open sweeps"):
+        found = list(Sweep.ops.filter(state__in=OPEN).order_by("created_at").values_list("tenant_id", "pk")[:500])
+    for tenant_id, sweep_id in found:
+        _send(SWEEP, str(tenant_id), str(sweep_id), queue="ingest")
+    return len(found)
+
+
+SCHEDULE = {"training.tick": 2, "training.sweep": 5, "training.limits": 10, "training.sweeps_tick": 5}
 
 
 def _send(task: str, *arguments: str, queue: str) -> None:

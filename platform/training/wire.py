@@ -7,7 +7,7 @@ from kit.clock import now, unix
 from kit.ids import public_id
 from kit.money import number
 from training import states
-from training.models import Checkpoint, Job, JobEvent
+from training.models import Checkpoint, Job, JobEvent, Sweep
 from training.selectors.queue import Waiting, waiting
 from training.serializers import PRIORITIES
 from training.services import money
@@ -52,7 +52,7 @@ def _queue(place: Waiting | None) -> dict[str, Any] | None:
     return {"position": place.position, "reason": place.reason, "seconds": seconds}
 
 
-def training_source(job: Job) -> str | None:
+def training_source(job: Job | Sweep) -> str | None:
     """What it trains on, as it was named: a file, or a dataset version."""
     if job.training_file_id is not None:
         return public_id("file-", job.training_file_id)
@@ -78,13 +78,14 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_deploy": job.deploy,
         "x_email_on_end": job.mail_to is not None,
         "x_dataset_version": public_id("dsv_", job.dataset_version_id) if job.dataset_version_id else None,
-        "x_price_usd": number(_spent(job)),
+        "x_sweep": public_id(Sweep.prefix, job.sweep_id) if job.sweep_id else None,
+        "x_price_usd": number(spent(job)),
         "x_price": _price(job),
         "x_report": f"/v1/fine_tuning/jobs/{job.public_id}/report" if job.state == states.SUCCEEDED else None,
     }
 
 
-def _spent(job: Job) -> int:
+def spent(job: Job) -> int:
     """What it cost; while it runs, what it would cost if it ended well now. Nano-USD."""
     return job.price_nano if job.is_final else money.used(job)
 

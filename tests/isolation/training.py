@@ -4,6 +4,7 @@ from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
+from tests.training import searching
 from tests.training.making import BASE, checked_file, create, intents, queued
 
 
@@ -32,7 +33,17 @@ def _body(ids: Ids) -> Ids:
     return {"model": BASE, "training_file": ids["file"]}
 
 
+def _sweep(person: Person) -> Ids:
+    return {"sweep": searching.create(person).public_id}
+
+
+def _sweep_body(ids: Ids) -> Ids:
+    space = {"x_method": ["head"], "n_epochs": [1, 2]}
+    return _body(ids) | {"strategy": "grid", "space": space}
+
+
 JOBS = "v1/fine_tuning/jobs"
+SWEEPS = "v1/fine_tuning/sweeps"
 POLICIES: dict[str, Policy] = {
     JOBS: Policy("api", make=_file, success={"GET": 200, "POST": 200}, bodies={"POST": _body}, hidden={"GET": 200}),
     f"{JOBS}/estimate": Policy("api", make=_file, success={"POST": 200}, bodies={"POST": _body}),
@@ -47,4 +58,11 @@ POLICIES: dict[str, Policy] = {
     f"{JOBS}/<str:job>/checkpoints": Policy("api", make=_job, success={"GET": 200}),
     f"{JOBS}/<str:job>/report": Policy("api", make=_job, success={"GET": 409}),
     f"{JOBS}/<str:job>/metrics": Policy("api", make=_job, success={"GET": 200}),
+    SWEEPS: Policy(
+        "api", make=_file, success={"GET": 200, "POST": 200}, bodies={"POST": _sweep_body}, hidden={"GET": 200}
+    ),
+    f"{SWEEPS}/estimate": Policy("api", make=_file, success={"POST": 200}, bodies={"POST": _sweep_body}),
+    f"{SWEEPS}/<str:sweep>": Policy("api", make=_sweep, success={"GET": 200}),
+    f"{SWEEPS}/<str:sweep>/cancel": Policy("api", make=_sweep, success={"POST": 200}),
+    f"{SWEEPS}/<str:sweep>/trials": Policy("api", make=_sweep, success={"GET": 200}),
 }

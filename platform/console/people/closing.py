@@ -17,8 +17,9 @@ from tenants.scope import tenant_scope
 from tenants.services.keys import keys_revoke_all
 from tenants.services.organisations import project_archive, tenant_close
 from training import states
-from training.models import Job
+from training.models import Job, Sweep
 from training.services.jobs import job_cancel
+from training.services.sweeps import sweep_cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ def project_close(*, project: Project) -> None:
     """Archive a project and end what works in it: nobody would see it any more, and it would go on costing money."""
     project_archive(project=project)
     keys_revoke_all(project=project)
+    for sweep in _searching().filter(project=project):
+        sweep_cancel(sweep=sweep)
     for job in _unfinished().filter(project=project):
         job_cancel(job=job)
     for deployment in _served().filter(project=project):
@@ -62,6 +65,11 @@ def project_close(*, project: Project) -> None:
 
 def _unfinished() -> "QuerySet[Job]":
     found: QuerySet[Job] = Job.objects.exclude(state__in=states.FINAL)
+    return found
+
+
+def _searching() -> "QuerySet[Sweep]":
+    found: QuerySet[Sweep] = Sweep.objects.exclude(state__in=Sweep.FINAL)
     return found
 
 
@@ -94,6 +102,8 @@ def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) ->
     """Shut every door, cancel what waits or runs, and give back the engine's memory. What was used is billed when its
     month ends."""
     closed = tenant_close(tenant=tenant, confirm_name=confirm_name, by=by)
+    for sweep in _searching():  # before the jobs, or it would start others in their place
+        sweep_cancel(sweep=sweep)
     for job in _unfinished():
         job_cancel(job=job)
     for deployment in _served():

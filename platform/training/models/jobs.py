@@ -55,6 +55,16 @@ class Job(ProjectModel):
     likely_seconds = models.FloatField(default=60.0, db_default=60.0)
     """The middle of the estimate's time, for the queue."""
 
+    # ── Whose trial it is ──
+    sweep = models.ForeignKey(
+        "training.Sweep", on_delete=models.PROTECT, null=True, blank=True, related_name="trials", db_index=False
+    )
+    sweep_rung = models.PositiveSmallIntegerField(null=True, blank=True)
+    sweep_number = models.PositiveSmallIntegerField(null=True, blank=True)
+    """Which of the sweep's settings it tries."""
+    sweep_score = models.FloatField(null=True, blank=True)
+    """Its best macro-F1 on the validation rows, once it has succeeded: what the sweep compares."""
+
     # ── What it is in the queue ──
     lane = models.CharField(max_length=12, default=fairness.STANDARD, db_default=fairness.STANDARD)
     width = models.PositiveSmallIntegerField(default=1, db_default=1)
@@ -128,6 +138,16 @@ class Job(ProjectModel):
                 name="training_job_blocked_has_a_reason",
             ),
             models.CheckConstraint(condition=Q(lane__in=fairness.LANES, width__gte=1), name="training_job_line"),
+            models.CheckConstraint(
+                condition=Q(sweep=None, sweep_rung=None, sweep_number=None)
+                | Q(sweep__isnull=False, sweep_rung__isnull=False, sweep_number__isnull=False),
+                name="training_job_trial",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "sweep", "sweep_rung", "sweep_number"],
+                name="training_job_trial_once",
+                condition=Q(sweep__isnull=False),
+            ),
             models.CheckConstraint(
                 condition=Q(price_nano__gte=0, price_nano__lte=models.F("ceiling_nano")), name="training_job_price"
             ),

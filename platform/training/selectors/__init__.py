@@ -2,14 +2,17 @@
 
 jobs.py     lists, one job, checkpoints, attempts, reports
 events.py   events_after(job, seq) and metric_points(job): what a live page shows
+sweeps.py   sweeps, their trials, how far they are
 queue.py    positions, reasons and waiting times
 """
 
 from training.selectors.events import events, events_after, metric_points
 from training.selectors.jobs import checkpoints, job_by_id, job_by_public_id, jobs, report
 from training.selectors.queue import Waiting, places, wait_seconds, waiting
+from training.selectors.sweeps import Standing, standing, sweep_by_public_id, sweeps, trials_of
 
 __all__ = [
+    "Standing",
     "Waiting",
     "checkpoints",
     "events",
@@ -20,6 +23,10 @@ __all__ = [
     "metric_points",
     "places",
     "report",
+    "standing",
+    "sweep_by_public_id",
+    "sweeps",
+    "trials_of",
     "wait_seconds",
     "waiting",
 ]

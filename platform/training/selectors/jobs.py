@@ -10,7 +10,7 @@ from kit.errors import NotFound
 from kit.ids import parse_id
 from registry.selectors import version_of_job
 from training.errors import NoReport
-from training.models import Attempt, Checkpoint, Job
+from training.models import Attempt, Checkpoint, Job, Sweep
 from training.states import FINAL
 
 
@@ -44,8 +44,10 @@ def job_by_public_id(project_id: UUID, text: str) -> Job:
 
 
 def any_trains_on(version_ids: Sequence[UUID]) -> bool:
-    """Whether a job that has not ended needs any of these dataset versions, in the tenant's scope."""
-    return Job.objects.filter(dataset_version_id__in=version_ids).exclude(state__in=FINAL).exists()
+    """Whether a job or a sweep that has not ended needs any of these dataset versions, in the tenant's scope."""
+    jobs = Job.objects.filter(dataset_version_id__in=version_ids).exclude(state__in=FINAL)
+    searches = Sweep.objects.filter(dataset_version_id__in=version_ids).exclude(state__in=Sweep.FINAL)
+    return jobs.exists() or searches.exists()
 
 
 def checkpoints(job: Job) -> "QuerySet[Checkpoint]":

@@ -14,11 +14,26 @@ mailing.py    the end of a job, to whoever asked for it
 limiting.py   jobs that a spend limit or a suspension stops
 sweeping.py   leases nobody renews
 events.py     the log of a job
+sweeps.py     create, estimate, cancel a sweep
+pricing.py    what its trials may cost
+trials.py     what a sweep does by itself: start the next trials, end
 money.py      reserve and settle, through billing
 """
 
 from training.services.again import job_clone, job_retry
 from training.services.jobs import job_cancel, job_create, job_estimate
 from training.services.pausing import job_pause, job_resume
+from training.services.sweeps import sweep_cancel, sweep_create, sweep_estimate
 
-__all__ = ["job_cancel", "job_clone", "job_create", "job_estimate", "job_pause", "job_resume", "job_retry"]
+__all__ = [
+    "job_cancel",
+    "job_clone",
+    "job_create",
+    "job_estimate",
+    "job_pause",
+    "job_resume",
+    "job_retry",
+    "sweep_cancel",
+    "sweep_create",
+    "sweep_estimate",
+]

@@ -36,19 +36,25 @@ DEFAULT_METHOD = "lora"
 
 
 def job_create(
-    *, project: Project, wanted: dict[str, Any], key_id: UUID | None = None, by: str = "", user_id: UUID | None = None
+    *,
+    project: Project,
+    wanted: dict[str, Any],
+    key_id: UUID | None = None,
+    by: str = "",
+    user_id: UUID | None = None,
+    trial: dict[str, Any] | None = None,
 ) -> Job:
     """A job from the validated body of `serializers.JobInput`. Its files are looked at after the commit.
 
     `user_id` is the person who asked and wants to hear of its end by e-mail; for a key, whoever made the key does where
-    the body says so.
+    the body says so. `trial` are the job's `sweep…` columns, where a sweep starts it.
     """
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
     task = wanted.get("x_task", TASK)
     if task not in base.tasks:
         raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
     lane = lane_of(wanted)
-    sources = _sources(project, wanted)
+    sources = sources_of(project, wanted)
     intake.check_usable(sources, wanted.get("x_columns") or {})
     _check_room()
     job_id = new_id()
@@ -74,6 +80,7 @@ def job_create(
         key_id=key_id,
         created_by=by[:254],
         mail_to=user_id or _maker_of(key_id, wanted),
+        **(trial or {}),
     )
     audit.record(action="job.created", target=job, after={"model": base.name, "method": job.method})
     news = [
@@ -93,7 +100,7 @@ def _maker_of(key_id: UUID | None, wanted: dict[str, Any]) -> UUID | None:
     return maker
 
 
-def _sources(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]:
+def sources_of(project: Project, wanted: dict[str, Any]) -> dict[str, UUID | None]:
     """The job's columns that say what it trains on. WrongTask when its rows are not what the task needs."""
     columns, task = wanted.get("x_columns") or {}, wanted.get("x_task", TASK)
     training = intake.source_of(project, wanted["training_file"], param="training_file")
@@ -151,7 +158,7 @@ def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
         columns=wanted.get("x_columns") or {},
         max_price_nano=wanted.get("x_max_price_usd"),
         lane=lane_of(wanted),
-        **_sources(project, wanted),
+        **sources_of(project, wanted),
     )
     return queueing.estimate(draft)
 

@@ -63,6 +63,8 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
 
 
 def _raise_ceiling(row: Job, ceiling_nano: int | None) -> None:
+    if row.sweep_id is not None:
+        raise Conflict("The job is a trial of a sweep, whose budget it must fit into. Start a job of its own from it.")
     if ceiling_nano is None or ceiling_nano <= row.ceiling_nano:
         raise CeilingTooLow(
             f"The job stopped at its ceiling of {usd(row.ceiling_nano)}. Resume it with a higher x_max_price_usd.",

@@ -18,6 +18,7 @@ from registry.selectors import base_by_name
 from tenants.scope import tenant_scope
 from training import forecast, plans, states
 from training.errors import CeilingTooLow, FileNotReady
+from training.lab.estimate import Workload
 from training.models import Job
 from training.models.jobs import SPEC_VERSION
 from training.selectors.queue import wait_seconds
@@ -59,7 +60,7 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
     job.ceiling_nano = ceiling
     job.max_runtime_seconds = plans.allowance().runtime_seconds
     job.price_version = money.price_version()
-    _check_rows(ready)
+    check_rows(ready)
     job.state = states.QUEUED
     job.queued_at = Now()
     job.save()
@@ -92,13 +93,7 @@ def _refuse(job_id: UUID, error: ApiError) -> str:
 
 def estimate(draft: Job) -> dict[str, Any]:
     """The answer of the estimate route for a job that is not saved."""
-    seen = intake.look(draft)
-    if seen is None:
-        raise FileNotReady(
-            "The file is still being read. Ask again soon, or poll GET /v1/files/{id} until it is processed.",
-            param="training_file",
-            headers={"Retry-After": "2"},
-        )
+    seen = looked_at(draft)
     answer: dict[str, Any] = {
         "object": "fine_tuning.estimate",
         "findings": seen.counts,
@@ -106,11 +101,7 @@ def estimate(draft: Job) -> dict[str, Any]:
     }
     if seen.counts["blocking"]:
         return answer | {"tokens": 0, "price_usd": None, "seconds": None, "x_blocking": seen.blocking}
-    price = money.price_per_million(draft)
-    if draft.dataset_version_id is None:
-        planned = forecast.forecast_profile(draft, seen.profile, price=price)
-    else:
-        planned = forecast.forecast(draft, intake.written_key(draft.dataset_version_id), price=price)
+    planned = forecast.forecast_work(draft, work_of(draft, seen), price=money.price_per_million(draft))
     ceiling = ceiling_of(draft, planned)
     return answer | {
         "tokens": planned.tokens_high,
@@ -128,7 +119,27 @@ def estimate(draft: Job) -> dict[str, Any]:
     }
 
 
-def _check_rows(ready: intake.Ready) -> None:
+def looked_at(draft: Job) -> intake.Seen:
+    """The findings of a draft's files; FileNotReady while one is being read."""
+    seen = intake.look(draft)
+    if seen is None:
+        raise FileNotReady(
+            "The file is still being read. Ask again soon, or poll GET /v1/files/{id} until it is processed.",
+            param="training_file",
+            headers={"Retry-After": "2"},
+        )
+    return seen
+
+
+def work_of(draft: Job, seen: intake.Seen) -> Workload:
+    """What a run of a draft would read: counted where its version is written, taken from the file's profile else."""
+    if draft.dataset_version_id is None:
+        return forecast.workload_profile(draft, seen.profile)
+    return forecast.workload(draft, intake.written_key(draft.dataset_version_id))
+
+
+def check_rows(ready: intake.Ready) -> None:
+    """BadRequest for more rows than the plan trains on."""
     limit = plans.allowance().train_rows
     if ready.rows > limit:
         raise BadRequest(

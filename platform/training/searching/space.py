@@ -1,0 +1,88 @@
+"""A search space, as JSON has it, and the settings that a strategy draws from it.
+
+An axis is a list of values, or a range {"min", "max", "scale"} between two numbers, both included. Drawing depends on
+the seed alone: the same space and seed give the same settings on every machine, since only `Random.random` is used,
+whose sequence Python promises to keep.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+GRID, RANDOM, HALVING = "grid", "random", "halving"
+STRATEGIES = (GRID, RANDOM, HALVING)
+METHOD, EPOCHS, BATCH, RATE = "x_method", "n_epochs", "batch_size", "learning_rate_multiplier"
+AXES = (METHOD, EPOCHS, BATCH, RATE)
+"""What a sweep may vary, in the order in which a grid is walked: the last one changes fastest."""
+WHOLE = (EPOCHS, BATCH)
+LINEAR, LOG = "linear", "log"
+SCALES = (LINEAR, LOG)
+DRAWS = 50
+"""Draws for each setting wanted before a space counts as used up."""
+
+Axis = Sequence[Any] | Mapping[str, Any]
+Space = Mapping[str, Axis]
+Setting = dict[str, Any]
+
+
+def ranges(space: Space) -> list[str]:
+    """The axes that are ranges."""
+    return [name for name in AXES if isinstance(space.get(name), Mapping)]
+
+
+def grid_size(space: Space) -> int:
+    """The number of combinations of a space of lists."""
+    return math.prod(len(space[name]) for name in AXES if name in space)
+
+
+def settings_of(strategy: str, space: Space, *, trials: int, seed: int) -> list[Setting]:
+    """The settings to try, in order, no two alike: all of a grid, or up to `trials` drawn ones. Fewer than asked for
+    where the space does not hold as many."""
+    if strategy == GRID:
+        return grid(space)
+    if not ranges(space) and grid_size(space) <= trials:
+        return _shuffled(grid(space), random.Random(seed))
+    return drawn(space, trials=trials, seed=seed)
+
+
+def grid(space: Space) -> list[Setting]:
+    """Every combination of a space of lists, the last axis changing fastest."""
+    names = [name for name in AXES if name in space]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(space[name] for name in names))]
+
+
+def drawn(space: Space, *, trials: int, seed: int) -> list[Setting]:
+    """Up to `trials` different settings, each axis drawn on its own."""
+    chance = random.Random(seed)
+    names = [name for name in AXES if name in space]
+    found: dict[tuple[Any, ...], Setting] = {}
+    for _ in range(trials * DRAWS):
+        setting = {name: _draw(space[name], whole=name in WHOLE, share=chance.random()) for name in names}
+        found.setdefault(tuple(setting.values()), setting)
+        if len(found) == trials:
+            break
+    return list(found.values())
+
+
+def _draw(axis: Axis, *, whole: bool, share: float) -> Any:
+    if not isinstance(axis, Mapping):
+        return axis[int(share * len(axis))]
+    low, high = axis["min"], axis["max"]
+    if whole and axis["scale"] == LINEAR:
+        return low + int(share * (high - low + 1))
+    if axis["scale"] == LINEAR:
+        value = low + share * (high - low)
+    else:
+        value = low * (high / low) ** share
+    value = round(value) if whole else float(f"{value:.4g}")
+    return min(max(value, low), high)
+
+
+def _shuffled(settings: list[Setting], chance: random.Random) -> list[Setting]:
+    return [
+        setting for _, setting in sorted(((chance.random(), setting) for setting in settings), key=lambda one: one[0])
+    ]

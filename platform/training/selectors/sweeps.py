@@ -1,0 +1,96 @@
+"""Sweeps of the scope's tenant, and their trials."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from kit.errors import NotFound
+from kit.ids import parse_id
+from training import states
+from training.models import Job, Sweep
+from training.searching import rules
+
+
+def sweeps(project_id: UUID) -> "QuerySet[Sweep]":
+    """A project's sweeps, newest first."""
+    found: QuerySet[Sweep] = Sweep.objects.filter(project_id=project_id).order_by("-id")
+    return found
+
+
+def sweep_by_public_id(project_id: UUID, text: str) -> Sweep:
+    """One sweep by its `sweep_…`; NotFound for anybody else's."""
+    sweep = Sweep.objects.filter(project_id=project_id, pk=parse_id(Sweep.prefix, text)).first()
+    if sweep is None:
+        raise NotFound.of(text)
+    found: Sweep = sweep
+    return found
+
+
+def trials_of(sweep: Sweep) -> "QuerySet[Job]":
+    """A sweep's trials, newest first."""
+    found: QuerySet[Job] = Job.objects.filter(sweep=sweep).order_by("-id")
+    return found
+
+
+def committed(job: Job) -> int:
+    """What a trial takes of the budget: what it cost, or may cost while it is open. Nano-USD."""
+    if job.is_final:
+        return job.price_nano
+    return job.max_price_nano or 0 if job.state == states.VALIDATING else job.ceiling_nano
+
+
+def as_rules(jobs: Iterable[Job]) -> list[rules.Trial]:
+    """Trials as the rules look at them."""
+    return [
+        rules.Trial(
+            rung=job.sweep_rung or 0,
+            number=job.sweep_number or 0,
+            open=not job.is_final,
+            score=job.sweep_score,
+            committed=committed(job),
+        )
+        for job in jobs
+    ]
+
+
+def plan_of(sweep: Sweep) -> rules.Plan:
+    """What was planned."""
+    sizes = [rung["size"] for rung in sweep.rungs]
+    return rules.Plan(sizes=sizes, ceilings=sweep.ceilings, budget=sweep.budget_nano, parallel=sweep.parallel)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a sweep is, and what it has cost, in nano-USD."""
+
+    planned: int
+    jobs: list[Job]
+    spent: int
+    reserved: int
+    best: Job | None
+
+    @property
+    def open(self) -> int:
+        """Trials that have not ended."""
+        return sum(not job.is_final for job in self.jobs)
+
+    def ended(self, state: str) -> int:
+        """Trials that ended so."""
+        return sum(job.state == state for job in self.jobs)
+
+
+def standing(sweep: Sweep) -> Standing:
+    """Read now. The best trial is the winner so far."""
+    jobs = list(trials_of(sweep).order_by("id"))
+    best = rules.winner(as_rules(jobs))
+    return Standing(
+        planned=sum(rung["size"] for rung in sweep.rungs),
+        jobs=jobs,
+        spent=sum(job.price_nano for job in jobs if job.is_final),
+        reserved=sum(committed(job) for job in jobs if not job.is_final),
+        best=next(
+            (job for job in jobs if best and (job.sweep_rung, job.sweep_number) == (best.rung, best.number)), None
+        ),
+    )

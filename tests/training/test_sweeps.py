@@ -1,0 +1,558 @@
+"""`/v1/fine_tuning/sweeps` as a client meets it, and what a sweep does between its trials."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connections, transaction
+
+from billing.services.entitlements import override_set
+from data.services import file_process
+from hooks.models import Event
+from tenants.models import AuditEvent
+from tenants.scope import tenant_scope
+from tenants.services.keys import key_create
+from tests.conftest import Api, Cast, Person, make_person
+from tests.contracts.conformance import answer_schema, differences
+from tests.data.making import checked_file, ready_dataset, stored_file
+from tests.training.making import BASE, intents
+from tests.training.searching import RATES, SWEEPS, body, create, end, queue, read, reload, running, step, trials
+from training import tasks
+from training.models import Job, Sweep
+from training.services import job_resume
+from training.services.trials import sweep_step
+
+
+@pytest.fixture(scope="module")
+def ada() -> Person:
+    """One owner for the whole file, with room for many jobs."""
+    person = make_person("ada")
+    with tenant_scope(person.tenant.id):
+        override_set(reason="many sweeps", created_by="test", limits={"queued_jobs": 1000})
+    return person
+
+
+@pytest.fixture(scope="module")
+def idle() -> tuple[Person, dict[str, Any]]:
+    """Somebody with a checked file and no sweep: what is refused must leave it so, one try after the other."""
+    person = make_person("idle")
+    return person, body(person)
+
+
+def test_a_created_sweep_answers_every_field_of_the_reference(ada: Person) -> None:
+    wanted = body(ada, metadata={"team": "a"}, parallel=3, x_max_price_usd=5)
+    answer = ada.api.post(SWEEPS, wanted)
+    found = answer.json()
+    assert answer.status_code == 200
+    assert differences(answer_schema("post", SWEEPS, 200), found) == []
+    assert found["id"].startswith("sweep_") and found["object"] == "fine_tuning.sweep"
+    assert (found["status"], found["strategy"], found["parallel"]) == ("preparing", "grid", 3)
+    assert found["metric"] == {"name": "macro_f1", "split": "validation"}
+    assert found["rungs"] == [{"trials": 3, "n_epochs": None}] and found["progress"]["planned"] == 3
+    assert found["price_usd"] == {"budget": 5.0, "spent": 0, "reserved": 0} and found["winner"] is None
+    assert ada.api.get(SWEEPS).json()["data"][0] == found
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param"),
+    [
+        ("strategy", "bayes", "strategy"),
+        ("strategy", 5, "strategy"),
+        ("space", {}, "space"),
+        ("space", [], "space"),
+        ("space", {"dropout": [0.1]}, "space.dropout"),
+        ("space", {"n_epochs": []}, "space.n_epochs"),
+        ("space", {"n_epochs": list(range(1, 10_001))}, "space.n_epochs"),
+        ("space", {"n_epochs": [1, 1]}, "space.n_epochs"),
+        ("space", {"n_epochs": [0]}, "space.n_epochs"),
+        ("space", {"n_epochs": [None]}, "space.n_epochs"),
+        ("space", {"n_epochs": [[1]]}, "space.n_epochs"),
+        ("space", {"n_epochs": [True]}, "space.n_epochs"),
+        ("space", {"n_epochs": "3"}, "space.n_epochs"),
+        ("space", {"batch_size": [1.5]}, "space.batch_size"),
+        ("space", {"batch_size": [{"a": 1}]}, "space.batch_size"),
+        ("space", {"x_method": ["qlora"]}, "space.x_method"),
+        ("space", {"x_method": {"min": 1, "max": 2}}, "space.x_method"),
+        ("space", {"batch_size": [8]}, "space"),
+        ("space", {"batch_size": {"min": 8, "max": 64}}, "space.batch_size"),
+        ("space", {"n_epochs": list(range(1, 21)), "batch_size": list(range(1, 21))}, "space"),
+        ("trials", 1, "trials"),
+        ("trials", 101, "trials"),
+        ("trials", 2, "space"),
+        ("trials", "6", "trials"),
+        ("max_epochs", 9, "max_epochs"),
+        ("parallel", 0, "parallel"),
+        ("parallel", 17, "parallel"),
+        ("seed", -1, "seed"),
+        ("name", "with space", "name"),
+        ("name", "x" * 49, "name"),
+        ("metadata", {"k": 1}, "metadata"),
+        ("x_columns", {"text": "no such column"}, "x_columns"),
+        ("x_lane", "express", "x_lane"),
+        ("x_max_price_usd", 0, "x_max_price_usd"),
+        ("x_max_price_usd", "5", "x_max_price_usd"),
+        ("x_max_price_usd", 0.000001, "x_max_price_usd"),
+        ("x_deploy", True, "x_deploy"),
+        ("state", "succeeded", "state"),
+    ],
+    ids=str,
+)
+def test_a_wrong_field_is_a_400_that_names_it_and_makes_nothing(
+    idle: tuple[Person, dict[str, Any]], field: str, value: Any, param: str
+) -> None:
+    person, wanted = idle
+    for path in (SWEEPS, f"{SWEEPS}/estimate"):
+        answer = person.api.post(path, wanted | {field: value})
+        error = answer.json()["error"]
+        assert answer.status_code == 400, answer.content
+        assert sorted(error) == ["code", "message", "param", "type"]
+        assert error["param"].startswith(param), error
+    with tenant_scope(person.tenant.id):
+        assert not Sweep.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("axis", "param"),
+    [
+        ({"min": 3, "max": 1}, "min"),
+        ({"min": 1, "max": 1}, "min"),
+        ({"min": 0, "max": 1, "scale": "log"}, ""),
+        ({"min": -1, "max": 1}, ""),
+        ({"min": 1}, "max"),
+        ({"max": 1}, "min"),
+        ({"min": 1, "max": 2, "scale": "cubic"}, "scale"),
+        ({"min": 1, "max": 2, "scale": ["log"]}, "scale"),
+        ({"min": 1, "max": 2, "step": 1}, "step"),
+        ({"min": "auto", "max": 2}, ""),
+        ({"min": 1, "max": 101}, ""),
+        ({"min": None, "max": 2}, ""),
+        ({}, "min"),
+    ],
+    ids=str,
+)
+def test_a_range_of_nonsense_is_a_400_that_names_it(
+    idle: tuple[Person, dict[str, Any]], axis: dict[str, Any], param: str
+) -> None:
+    person, wanted = idle
+    changed = wanted | {"strategy": "random", "trials": 4, "space": {"learning_rate_multiplier": axis}}
+    answer = person.api.post(SWEEPS, changed)
+    assert answer.status_code == 400, answer.content
+    assert answer.json()["error"]["param"].startswith(f"space.learning_rate_multiplier{'.' if param else ''}{param}")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_number_that_is_none_is_a_400(idle: tuple[Person, dict[str, Any]], number: str) -> None:
+    raw = f'{{"strategy": "grid", "space": {{"learning_rate_multiplier": [1, {number}]}}}}'
+    assert idle[0].api.request("post", SWEEPS, raw).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"strategy": "random"}, "trials"),
+        ({"strategy": "halving"}, "trials"),
+        ({"strategy": "halving", "trials": 2}, "trials"),
+        ({"strategy": "halving", "trials": 9, "max_epochs": 2}, "max_epochs"),
+        ({"strategy": "halving", "trials": 9, "max_epochs": 51}, "max_epochs"),
+        ({"strategy": "halving", "trials": 9, "space": {"n_epochs": [1, 2]}}, "space.n_epochs"),
+        ({"strategy": "random", "trials": 6, "space": {"batch_size": [8]}}, "space"),
+    ],
+    ids=str,
+)
+def test_strategy_and_counts_must_fit_together(
+    idle: tuple[Person, dict[str, Any]], changes: dict[str, Any], param: str
+) -> None:
+    answer = idle[0].api.post(SWEEPS, idle[1] | changes)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_a_budget_below_the_first_trial_says_what_it_costs(ada: Person) -> None:
+    answer = ada.api.post(SWEEPS, body(ada, x_max_price_usd=0.000001))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "price_ceiling_too_low")
+    assert "The first trial may cost $" in error["message"]
+
+
+def test_foreign_and_unknown_things_are_404(cast: Cast) -> None:
+    wanted = body(cast.owner)
+    foreign = cast.stranger.api.post(SWEEPS, wanted)
+    assert (foreign.status_code, foreign.json()["error"]["param"]) == (404, "training_file")
+    assert cast.owner.api.post(SWEEPS, wanted | {"model": "nobody"}).status_code == 404
+    sweep = create(cast.owner)
+    for verb, path in (("get", ""), ("post", "/cancel"), ("get", "/trials")):
+        assert cast.stranger.api.request(verb, f"{SWEEPS}/{sweep.public_id}{path}").status_code == 404
+        assert cast.owner.api.request(verb, f"{SWEEPS}/sweep_{'0' * 26}{path}").status_code == 404
+
+
+def test_the_same_idempotency_key_makes_one_sweep(ada: Person) -> None:
+    wanted = body(ada)
+    first, second = (ada.api.post(SWEEPS, wanted, Idempotency_Key="sweep-1") for _ in range(2))
+    assert first.json() == second.json() and second["Idempotent-Replayed"] == "true"
+
+
+def test_an_estimate_counts_trials_and_prices_them_without_making_anything(idle: tuple[Person, dict[str, Any]]) -> None:
+    person, wanted = idle
+    path = f"{SWEEPS}/estimate"
+    halving = wanted | {
+        "strategy": "halving",
+        "trials": 18,
+        "space": {"x_method": ["lora"], "learning_rate_multiplier": {"min": 0.3, "max": 3, "scale": "log"}},
+    }
+    found = person.api.post(path, halving).json()
+    assert differences(answer_schema("post", path, 200), found) == []
+    assert (found["settings"], found["trials"]) == (18, 26)
+    assert found["rungs"] == [{"trials": n, "n_epochs": e} for n, e in ((18, 1), (6, 3), (2, 9))]
+    price = found["price_usd"]
+    assert 0 < price["low"] <= price["high"] == price["ceiling"] and found["x_covers_all"] is True
+    capped = person.api.post(path, halving | {"x_max_price_usd": price["high"] / 2}).json()
+    assert capped["price_usd"]["ceiling"] == pytest.approx(price["high"] / 2) and capped["x_covers_all"] is False
+    with tenant_scope(person.tenant.id):
+        assert not Sweep.objects.exists() and not Job.objects.exists()
+
+
+def test_an_estimate_of_a_file_being_read_asks_to_come_back_and_a_create_waits_for_it(ada: Person) -> None:
+    file = stored_file(ada, intents())
+    wanted = body(ada) | {"training_file": file.public_id}
+    answer = ada.api.post(f"{SWEEPS}/estimate", wanted)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "file_not_processed")
+    sweep = reload(ada, ada.api.post(SWEEPS, wanted).json()["id"])
+    assert step(sweep) == "preparing"
+    file_process(tenant_id=ada.tenant.id, file_id=file.pk)
+    assert step(sweep) == "running"
+
+
+def test_a_file_that_turns_out_unusable_fails_the_sweep_with_its_reason(ada: Person) -> None:
+    file = stored_file(ada, b"text,label\n" + b"".join(b"the very same label %d,only\n" % i for i in range(40)))
+    sweep = reload(ada, ada.api.post(SWEEPS, body(ada) | {"training_file": file.public_id}).json()["id"])
+    file_process(tenant_id=ada.tenant.id, file_id=file.pk)
+    assert step(sweep) == "failed"
+    found = read(ada, sweep)
+    assert found["error"]["code"] == "invalid_training_file" and found["error"]["message"]
+    assert trials(sweep) == []
+
+
+# ── The trials ──
+
+
+def test_trials_are_jobs_on_one_version_with_the_sweeps_seed_and_a_ceiling_each(ada: Person) -> None:
+    sweep = running(ada, parallel=3, metadata={"team": "b"})
+    jobs = [queue(job) for job in trials(sweep)]
+    assert [job.hyperparameters["learning_rate_multiplier"] for job in jobs] == RATES["learning_rate_multiplier"]
+    assert {job.dataset_version_id for job in jobs} == {sweep.dataset_version_id} and sweep.dataset_version_id
+    assert {job.seed for job in jobs} == {5} and {job.method for job in jobs} == {"head"}
+    assert [job.suffix for job in jobs] == ["triage-t01", "triage-t02", "triage-t03"]
+    assert [job.ceiling_nano for job in jobs] == [row[0] for row in sweep.ceilings]
+    assert sum(job.ceiling_nano for job in jobs) == sweep.budget_nano == sweep.estimate["nano"]["high"]
+    assert all(job.state == "queued" and job.metadata == {"team": "b"} for job in jobs)
+    wire = ada.api.get(f"/v1/fine_tuning/jobs/{jobs[0].public_id}").json()
+    assert wire["x_sweep"] == sweep.public_id
+
+
+def test_no_more_are_open_than_asked_for_and_the_end_of_one_rings_for_the_next(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = running(ada, parallel=1)
+    assert len(trials(sweep)) == 1 and step(sweep) == "running" and len(trials(sweep)) == 1
+    rings: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("kit.outbox._publish", lambda entry: rings.append((entry.task, *entry.arguments)))
+    end(trials(sweep)[0], score=0.5)
+    rung = [entry for entry in rings if entry[0] == "training.sweep_step"]
+    assert rung == [("training.sweep_step", str(sweep.tenant_id), str(sweep.pk))]
+    assert step(sweep) == "running" and len(trials(sweep)) == 2
+
+
+def test_the_best_validation_score_wins_and_the_sweep_says_what_it_cost(ada: Person) -> None:
+    sweep = running(ada, parallel=3)
+    for job, score in zip(trials(sweep), (0.6, 0.9, None), strict=True):
+        end(job, score=score, share=0.5)
+    assert step(sweep) == "succeeded"
+    found = read(ada, sweep)
+    assert differences(answer_schema("get", f"{SWEEPS}/{{sweep}}", 200), found) == []
+    assert (found["status"], found["ended_because"], found["error"]) == ("succeeded", "complete", None)
+    assert found["winner"]["score"] == 0.9 and found["winner"]["setting"]["learning_rate_multiplier"] == 1
+    assert found["winner"]["fine_tuned_model"].startswith(f"ft:{BASE}:")
+    assert found["progress"] | {"planned": 3} == {
+        "planned": 3,
+        "started": 3,
+        "open": 0,
+        "succeeded": 2,
+        "failed": 1,
+        "cancelled": 0,
+    }
+    spent = sum(job.price_nano for job in trials(sweep))
+    assert found["price_usd"]["spent"] == pytest.approx(spent / 1e9) and found["price_usd"]["reserved"] == 0
+    assert 0 < spent < sweep.budget_nano
+    page = ada.api.get(f"{SWEEPS}/{sweep.public_id}/trials?limit=2").json()
+    assert differences(answer_schema("get", f"{SWEEPS}/{{sweep}}/trials", 200), page) == []
+    assert page["has_more"] and [one["number"] for one in page["data"]] == [3, 2]
+    with tenant_scope(ada.tenant.id):
+        assert Event.objects.filter(type="tunesmith.sweep.succeeded", data={"id": sweep.public_id}).count() == 1
+        assert AuditEvent.objects.filter(action="sweep.created", target_id=sweep.public_id).count() == 1
+    assert step(sweep) == "succeeded", "a late doorbell changes nothing"
+    with tenant_scope(ada.tenant.id):
+        assert Event.objects.filter(type="tunesmith.sweep.succeeded", data={"id": sweep.public_id}).count() == 1
+
+
+def test_without_any_model_the_sweep_has_failed(ada: Person) -> None:
+    sweep = running(ada, parallel=3)
+    for job in trials(sweep):
+        end(job, score=None)
+    assert step(sweep) == "failed"
+    found = read(ada, sweep)
+    assert (found["ended_because"], found["winner"], found["error"]["code"]) == ("complete", None, "no_model")
+    assert found["price_usd"]["spent"] == 0
+
+
+def test_halving_promotes_the_best_third_with_three_times_the_passes(ada: Person) -> None:
+    space = {"x_method": ["lora"], "learning_rate_multiplier": {"min": 0.1, "max": 10, "scale": "log"}}
+    sweep = running(ada, strategy="halving", trials=9, max_epochs=9, parallel=16, space=space)
+    first = trials(sweep)
+    assert len(first) == 9 and {job.hyperparameters["n_epochs"] for job in first} == {1}
+    scores = {job.sweep_number: 0.1 * place for place, job in enumerate(first)} | {8: None}
+    for job in first[:-1]:
+        end(job, score=scores[job.sweep_number])
+    assert step(sweep) == "running" and len(trials(sweep)) == 9, "the rung is not through"
+    end(first[-1], score=None)
+    assert step(sweep) == "running"
+    second = trials(sweep)[9:]
+    assert [job.sweep_number for job in second] == [7, 6, 5], "the one that failed counts as worst"
+    assert {job.hyperparameters["n_epochs"] for job in second} == {3}
+    assert [job.suffix for job in second] == ["triage-r2-t08", "triage-r2-t07", "triage-r2-t06"]
+    for job in second:
+        end(job, score=0.5 + 0.01 * (job.sweep_number or 0))
+    assert step(sweep) == "running"
+    (last,) = trials(sweep)[12:]
+    assert (last.sweep_number, last.hyperparameters["n_epochs"]) == (7, 9)
+    end(last, score=0.95)
+    assert step(sweep) == "succeeded"
+    assert reload(ada, sweep.public_id).winner_id == last.pk
+
+
+# ── The budget ──
+
+
+def for_two_and_a_half(person: Person) -> Sweep:
+    """A sweep of three equal trials with a budget for two and a half, started."""
+    _, version = ready_dataset(person)
+    wanted = body(person, training_file=version.public_id, parallel=3)
+    price = person.api.post(f"{SWEEPS}/estimate", wanted).json()["price_usd"]["high"] / 3
+    answer = person.api.post(SWEEPS, wanted | {"x_max_price_usd": round(price * 2.5, 9)})
+    sweep = reload(person, answer.json()["id"])
+    assert step(sweep) == "running"
+    return reload(person, sweep.public_id)
+
+
+def test_the_sweep_ends_with_what_it_has_when_the_budget_is_used_up(ada: Person) -> None:
+    sweep = for_two_and_a_half(ada)
+    budget, jobs = sweep.budget_nano / 1e9, trials(sweep)
+    assert len(jobs) == 2
+    found = read(ada, sweep)
+    assert found["price_usd"]["reserved"] <= found["price_usd"]["budget"] == pytest.approx(budget)
+    end(jobs[0], score=0.7)
+    assert step(sweep) == "running" and len(trials(sweep)) == 2, "the open one may leave room"
+    end(jobs[1], score=0.6)
+    assert step(sweep) == "succeeded"
+    found = read(ada, sweep)
+    assert (found["ended_because"], found["progress"]["started"]) == ("budget", 2)
+    assert found["price_usd"]["spent"] <= found["price_usd"]["budget"] and found["winner"]["score"] == 0.7
+
+
+def test_a_trial_that_costs_less_than_its_ceiling_leaves_room_for_another(ada: Person) -> None:
+    sweep = for_two_and_a_half(ada)
+    end(trials(sweep)[0], score=0.7, share=0.2)
+    assert step(sweep) == "running" and len(trials(sweep)) == 3
+    jobs = trials(sweep)
+    held = sum(job.price_nano if job.is_final else (job.ceiling_nano or job.max_price_nano or 0) for job in jobs)
+    assert held <= reload(ada, sweep.public_id).budget_nano
+
+
+def test_no_trial_gets_a_higher_ceiling_than_the_sweep_gave_it(ada: Person) -> None:
+    sweep = running(ada)
+    job = queue(trials(sweep)[0])
+    ada.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/pause")
+    answer = ada.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/resume", {"x_max_price_usd": 100})
+    assert answer.status_code == 409 and "sweep" in answer.json()["error"]["message"]
+    with tenant_scope(ada.tenant.id):
+        job_resume(job=job)
+    assert queue(job).ceiling_nano == sweep.ceilings[0][0]
+
+
+def test_a_trial_stopped_at_its_ceiling_is_cancelled_and_counts_as_worst(ada: Person) -> None:
+    sweep = running(ada, parallel=1)
+    job = queue(trials(sweep)[0])
+    with tenant_scope(ada.tenant.id):
+        Job.objects.filter(pk=job.pk).update(state="blocked", blocked_by="budget")
+    assert step(sweep) == "running"
+    assert [job.state for job in trials(sweep)] == ["cancelled"]
+    assert step(sweep) == "running" and len(trials(sweep)) == 2
+
+
+def test_a_spend_limit_that_refuses_a_trial_ends_the_sweep(ada: Person) -> None:
+    sweep = running(ada, parallel=1)
+    end(trials(sweep)[0], score=0.8)
+    step(sweep)
+    second = trials(sweep)[1]
+    with tenant_scope(ada.tenant.id):
+        Job.objects.filter(pk=second.pk).update(
+            state="failed", finished_at="2026-01-01T00:00Z", error_code="budget_exceeded"
+        )
+    assert step(sweep) == "succeeded"
+    found = read(ada, sweep)
+    assert (found["ended_because"], found["progress"]["started"]) == ("spend_limit", 2)
+
+
+def test_a_full_queue_is_waited_for(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="one at a time", created_by="test", limits={"queued_jobs": 1})
+    sweep = running(cast.owner, parallel=3)
+    assert len(trials(sweep)) == 1 and step(sweep) == "running"
+    end(trials(sweep)[0], score=0.5)
+    assert step(sweep) == "running" and len(trials(sweep)) == 2
+
+
+def test_a_dataset_deleted_on_the_way_ends_the_sweep_with_the_reason(ada: Person) -> None:
+    dataset, version = ready_dataset(ada)
+    sweep = running(ada, training_file=version.public_id, parallel=1)
+    end(trials(sweep)[0], score=0.5)
+    assert ada.api.delete(f"/v1/datasets/{dataset.public_id}").status_code == 200
+    assert step(sweep) == "succeeded"
+    found = read(ada, sweep)
+    assert (found["ended_because"], found["error"]["code"]) == ("refused", "not_found")
+
+
+def test_as_many_sweeps_are_open_as_jobs_may_wait(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="one at a time", created_by="test", limits={"queued_jobs": 1})
+    first = create(cast.owner)
+    refused = cast.owner.api.post(SWEEPS, body(cast.owner))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_limit")
+    assert cast.owner.api.post(f"{SWEEPS}/{first.public_id}/cancel").status_code == 200
+    step(first)
+    assert cast.owner.api.post(SWEEPS, body(cast.owner)).status_code == 200
+
+
+# ── Twice, at once, half-way ──
+
+
+def test_looks_at_once_make_each_trial_once(ada: Person) -> None:
+    sweep = create(ada, parallel=2)
+
+    def look(_: int) -> str:
+        try:
+            return step(sweep)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as pool:
+        states = list(pool.map(look, range(6)))
+    assert set(states) <= {"running"}
+    jobs = trials(sweep)
+    assert [(job.sweep_rung, job.sweep_number) for job in jobs] == [(0, 0), (0, 1)]
+
+
+def test_a_look_that_dies_half_way_leaves_nothing_and_the_next_one_does_it(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.services import trials as steps
+
+    sweep, made = create(ada, parallel=3), steps.job_create
+    calls: list[int] = []
+
+    def dying(**wanted: Any) -> Job:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+        return made(**wanted)
+
+    monkeypatch.setattr(steps, "job_create", dying)
+    with pytest.raises(RuntimeError):
+        step(sweep)
+    assert len(calls) == 2 and trials(sweep) == []
+    monkeypatch.undo()
+    assert step(sweep) == "running" and len(trials(sweep)) == 3
+
+
+def test_the_database_refuses_a_second_trial_of_one_setting(ada: Person) -> None:
+    sweep = running(ada)
+    with tenant_scope(ada.tenant.id), pytest.raises(IntegrityError), transaction.atomic():
+        Job.objects.create(
+            project=ada.project,
+            task="text-classification",
+            base=BASE,
+            method="head",
+            seed=1,
+            sweep=sweep,
+            sweep_rung=0,
+            sweep_number=0,
+        )
+
+
+def test_the_tick_rings_for_open_sweeps_alone(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[tuple[str, ...]] = []
+    monkeypatch.setattr(tasks, "_send", lambda task, *ids, queue: rung.append((task, *ids, queue)))
+    sweep, over = create(ada), create(ada)
+    ada.api.post(f"{SWEEPS}/{over.public_id}/cancel")
+    assert step(over) == "cancelled"
+    tasks.sweeps_tick()
+    ids = {arguments[2] for arguments in rung}
+    assert str(sweep.pk) in ids and str(over.pk) not in ids
+    assert {(arguments[0], arguments[3]) for arguments in rung} == {("training.sweep_step", "ingest")}
+    assert tasks.step(str(sweep.tenant_id), str(sweep.pk)) == "running"
+
+
+def test_an_unknown_sweep_is_nobodys_doorbell(ada: Person) -> None:
+    assert sweep_step(tenant_id=ada.tenant.id, sweep_id=ada.project.id) == ""
+
+
+# ── Cancelling ──
+
+
+def test_a_cancel_ends_open_trials_free_of_charge_and_keeps_what_was_made(ada: Person) -> None:
+    sweep = running(ada, parallel=2)
+    one, other = trials(sweep)
+    end(one, score=0.7)
+    queue(other)
+    answer = ada.api.post(f"{SWEEPS}/{sweep.public_id}/cancel")
+    assert answer.status_code == 200 and answer.json()["status"] == "cancelling"
+    assert ada.api.post(f"{SWEEPS}/{sweep.public_id}/cancel").json()["status"] == "cancelling"
+    assert step(sweep) == "cancelled"
+    found = read(ada, sweep)
+    assert (found["status"], found["ended_because"]) == ("cancelled", None)
+    assert (found["winner"]["id"], found["progress"]["cancelled"]) == (one.public_id, 1)
+    assert len(trials(sweep)) == 2 and trials(sweep)[1].price_nano == 0
+    assert ada.api.post(f"{SWEEPS}/{sweep.public_id}/cancel").json()["status"] == "cancelled"
+
+
+def test_a_sweep_that_has_ended_cannot_be_cancelled(ada: Person) -> None:
+    sweep = running(ada, parallel=3)
+    for job in trials(sweep):
+        end(job, score=0.5)
+    step(sweep)
+    answer = ada.api.post(f"{SWEEPS}/{sweep.public_id}/cancel")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "sweep_finished")
+
+
+def test_a_user_may_cancel_one_trial_and_the_sweep_goes_on(ada: Person) -> None:
+    sweep = running(ada, parallel=1)
+    assert ada.api.post(f"/v1/fine_tuning/jobs/{trials(sweep)[0].public_id}/cancel").status_code == 200
+    assert step(sweep) == "running" and len(trials(sweep)) == 2
+
+
+def test_a_key_without_the_scope_is_refused(ada: Person) -> None:
+    with tenant_scope(ada.tenant.id):
+        _, plaintext = key_create(project=ada.project, name="reads", scopes=["jobs.read"])
+    sweep, reader = create(ada), Api(plaintext)
+    assert reader.get(f"{SWEEPS}/{sweep.public_id}").status_code == 200
+    assert reader.post(f"{SWEEPS}/estimate", body(ada)).status_code == 200
+    assert reader.post(SWEEPS, body(ada)).status_code == 403
+    assert reader.post(f"{SWEEPS}/{sweep.public_id}/cancel").status_code == 403
+
+
+def test_data_of_an_open_sweep_are_not_thrown_away(ada: Person) -> None:
+    from training.selectors.jobs import any_trains_on
+
+    file = checked_file(ada, intents(90, seed=7))
+    sweep = running(ada, training_file=file.public_id, parallel=1)
+    with tenant_scope(ada.tenant.id):
+        Job.objects.filter(sweep=sweep).update(state="cancelled", finished_at="2026-01-01T00:00Z")
+        assert sweep.dataset_version_id and any_trains_on([sweep.dataset_version_id])
