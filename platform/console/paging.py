@@ -61,3 +61,8 @@ def page_of(rows: Any, number: int, *, size: int = SIZE) -> Page[Any]:
     number = min(number, max(1, -(-total // size)))
     start = (number - 1) * size
     return Page(list(rows[start : start + size]), number, total, size)
+
+
+def page_with(page: Any, rows: list[Any]) -> Any:
+    """The same page with its rows replaced by what the template shows."""
+    return type(page)(rows, page.number, page.total, page.size, page.about)

@@ -25,6 +25,8 @@ STATES: dict[str, State] = {
     "error": State(_("Cannot be used"), "circle-x", "danger"),
     # jobs
     "validating_files": State(_("Checking data"), "live", "accent"),
+    "preparing": State(_("Checking data"), "live", "accent"),
+    "searching": State(_("Trying settings"), "live", "accent"),
     "queued": State(_("Queued"), "clock", "muted"),
     "paused": State(_("Paused"), "pause", "warn"),
     "starting": State(_("Starting"), "live", "accent"),

@@ -7,6 +7,7 @@ from data.services import file_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import things
+from tests.training import searching
 
 
 def _nothing(person: Person) -> None:
@@ -67,6 +68,8 @@ def _deleted(person: Person) -> str:
 
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
+LONG_SWEEP = "customer-support-escalations-a-48-letter-name-xx"
+
 PLACES: list[Place] = [
     project(""),
     project("datasets/"),
@@ -93,6 +96,13 @@ PLACES: list[Place] = [
     _made("done", lambda p: things.made_job(p, state="succeeded", events=40).public_id, "jobs/{}/"),
     _made("failed", _failed, "jobs/{}/"),
     _made("queued", lambda p: things.made_job(p, state="queued").public_id, "jobs/{}/"),
+    project("sweeps/"),
+    project("sweeps/new"),
+    project("sweeps/new?preset=careful"),
+    project("sweeps/new?preset=grid"),
+    _made("sweep", lambda p: things.made_sweep(p, name=LONG_SWEEP).public_id, "sweeps/{}/"),
+    _made("searching", lambda p: things.made_sweep(p, over=False).public_id, "sweeps/{}/"),
+    _made("fresh", lambda p: searching.create(p).public_id, "sweeps/{}/"),
     project("models/"),
     _made("model", lambda p: things.made_model(p).model.public_id, "models/{}/"),
     _again("model", "models/{}/?class=human_agent"),

@@ -2,10 +2,13 @@
 
 import datetime as dt
 import json
+import math
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
+from billing.services.entitlements import override_set
 from data.models import DatasetVersion, File
 from data.services import dataset_create, file_create, file_process, file_store, version_write
 from data.services.datasets import Source
@@ -21,7 +24,8 @@ from serving.services import deployment_create
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.registry.making import make_model
-from training.models import Job, JobEvent
+from tests.training import searching
+from training.models import Job, JobEvent, Sweep
 
 LABELS = ["refund_status", "cancel_order", "change_address", "human_agent"]
 TEXTS = {
@@ -177,13 +181,43 @@ def curves() -> dict[str, Any]:
     return of_report(LABELS, scored, scored)
 
 
-def made_model(person: Person, *, suffix: str = "refunds-v3") -> ModelVersion:
+def made_model(person: Person, *, suffix: str = "refunds-v3", job_id: UUID | None = None) -> ModelVersion:
     """A published model with a full report."""
-    version = make_model(person, suffix=suffix)
+    version = make_model(person, suffix=suffix, job_id=job_id)
     with tenant_scope(person.tenant.id):
         ModelVersion.objects.filter(pk=version.pk).update(report=report(), metrics=summary(report()))
         found: ModelVersion = ModelVersion.objects.select_related("model").get(pk=version.pk)
     return found
+
+
+def made_sweep(person: Person, *, name: str = "support-triage", over: bool = True) -> Sweep:
+    """A sweep by halving: over, with a winner and its model, or in the middle of its second round."""
+    with tenant_scope(person.tenant.id):
+        override_set(reason="many trials", created_by="test", limits={"queued_jobs": 100})
+    space = {
+        "x_method": ["lora", "full"],
+        "learning_rate_multiplier": {"min": 0.2, "max": 5.0, "scale": "log"},
+        "batch_size": [16, 32],
+    }
+    wanted = {"strategy": "halving", "trials": 9, "max_epochs": 9, "parallel": 9, "space": space, "name": name}
+    sweep = searching.running(person, **wanted)
+    for number, job in enumerate(searching.trials(sweep)):
+        rate = job.hyperparameters["learning_rate_multiplier"]
+        score = 0.86 - 0.05 * abs(math.log(rate / 1.3)) + (0.02 if job.method == "full" else 0)
+        searching.end(job, score=None if number == 4 else score, share=0.7)
+    searching.step(sweep)
+    first, *others = searching.trials(sweep)[9:]
+    searching.end(first, score=0.881, share=0.6)
+    for job in others:
+        searching.queue(job)
+    if over:
+        for number, job in enumerate(others):
+            searching.end(job, score=0.874 - 0.01 * number)
+        searching.step(sweep)
+        last = searching.end(searching.trials(sweep)[-1], score=0.9034)
+        made_model(person, suffix=last.suffix, job_id=last.pk)
+        assert searching.step(sweep) == "succeeded"
+    return searching.reload(person, sweep.public_id)
 
 
 def made_deployment(person: Person, *, state: str = "live") -> Deployment:

@@ -47,6 +47,12 @@ def _waiting_job(person: Person) -> Ids:
     return {"job": _things().made_job(person, state="queued").public_id}  # type: ignore[attr-defined]
 
 
+def _sweep(person: Person) -> Ids:
+    from tests.training import searching
+
+    return {"sweep": searching.create(person).public_id}
+
+
 def _model(person: Person) -> Ids:
     return {"model": _things().made_model(person).model.public_id}  # type: ignore[attr-defined]
 
@@ -115,6 +121,11 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}jobs/<str:job>/cancel": Policy("page", make=_waiting_job, success={"POST": 302}),
     f"{WORK}jobs/<str:job>/pause": Policy("page", make=_waiting_job, success={"POST": 302}),
     f"{WORK}jobs/<str:job>/resume": Policy("page", make=_waiting_job, success={"POST": 302}),
+    f"{WORK}sweeps/": SHOWN,
+    f"{WORK}sweeps/new": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}sweeps/estimate": Policy("page", success={"POST": 200}),
+    f"{WORK}sweeps/<str:sweep>/": Policy("page", make=_sweep, success={"GET": 200}),
+    f"{WORK}sweeps/<str:sweep>/cancel": Policy("page", make=_sweep, success={"POST": 302}),
     f"{WORK}models/": SHOWN,
     f"{WORK}models/compare": SHOWN,
     f"{WORK}models/<str:model>/": Policy(

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from uuid import UUID
 
 from kit.ids import new_id
 from registry.bases import catalogue
@@ -13,10 +14,10 @@ from tests.conftest import Person
 from tests.registry.folders import REPORT, artefact
 
 
-def make_model(person: Person, *, suffix: str = "tried") -> ModelVersion:
-    """A published model of a person's project."""
+def make_model(person: Person, *, suffix: str = "tried", job_id: UUID | None = None) -> ModelVersion:
+    """A published model of a person's project, of a job where one is named."""
     base = catalogue()["all-MiniLM-L6-v2"]
-    job_id = new_id()
+    job_id = job_id or new_id()
     with tempfile.TemporaryDirectory() as folder:
         stored = artefact_store(tenant_id=person.tenant.id, folder=artefact(Path(folder) / "artefact"))
     with tenant_scope(person.tenant.id):

@@ -10,6 +10,7 @@ from console.charts.curve import curve_chart
 from console.charts.lines import LineChart, Series, line_chart, thin
 from console.charts.matrix import MOST_CLASSES, Matrix, confusion_matrix
 from console.charts.scale import ticks
+from console.charts.scatter import Dot, scatter_chart
 from console.charts.spark import spark_line
 from evaluation.calibration import Bin
 
@@ -18,6 +19,7 @@ __all__ = [
     "Bars",
     "Bin",
     "Column",
+    "Dot",
     "LineChart",
     "Matrix",
     "Series",
@@ -26,6 +28,7 @@ __all__ = [
     "confusion_matrix",
     "curve_chart",
     "line_chart",
+    "scatter_chart",
     "spark_line",
     "thin",
     "ticks",

@@ -10,9 +10,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from console.paging import page_number, page_of
+from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView
-from console.views.jobs import page_with
 from data import kept, selectors, services
 from data.models import Dataset, File
 from kit.ids import public_id

@@ -15,9 +15,8 @@ from django.utils.translation import gettext_lazy
 from billing.errors import CallRefused
 from billing.selectors.usage import UsageFilter, usage_totals
 from console.code import first_call
-from console.paging import page_number, page_of
+from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView, Outside
-from console.views.jobs import page_with
 from console.views.names import short_name
 from inference.errors import EngineError
 from kit.clock import now

@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy
 from console import job_page
 from console.csvs import csv_response
 from console.job_form import METHODS, JobForm, ResumeForm, choices_of_data, estimate_view
-from console.paging import page_number, page_of, whole
+from console.paging import page_number, page_of, page_with, whole
 from console.reports import class_rows, verdict_of
+from console.sweep_page import sweep_row
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data import selectors as data
@@ -25,6 +26,7 @@ from training import selectors, services, states
 from training.models import Job
 
 EVERY_POINT = 10**9
+SHOWN_SWEEPS = 3
 MOST_BATCH = 999
 """A file holds all points; only drawings are thinned."""
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -53,6 +55,8 @@ class Jobs(ConsoleView):
         if wanted:
             rows = rows.filter(state__in=STATES[wanted][1])
         page = page_of(rows, page_number(request.GET.get("page")))
+        newest = [] if wanted or page.number > 1 else selectors.sweeps(self.project.pk)[:SHOWN_SWEEPS]
+        sweeps = [sweep_row(sweep, self.project_path("sweep", sweep.public_id)) for sweep in newest]
         return self.page(
             {
                 "page": page_with(page, [self._row(job) for job in page.rows]),
@@ -66,9 +70,12 @@ class Jobs(ConsoleView):
                     for key, (label, _group) in STATES.items()
                 ],
                 "filtered": bool(wanted),
-                "busy": any(not job.is_final for job in page.rows),
+                "busy": any(not job.is_final for job in page.rows) or any(not s["sweep"].is_final for s in sweeps),
                 "all_url": self.project_path("jobs"),
                 "new_url": self.project_path("job_new"),
+                "sweeps": sweeps,
+                "sweeps_url": self.project_path("sweeps"),
+                "sweep_new_url": self.project_path("sweep_new"),
             }
         )
 
@@ -83,11 +90,6 @@ class Jobs(ConsoleView):
             "why": job.error_message[:80] if job.state == states.FAILED else "",
             "href": self.project_path("job", job.public_id),
         }
-
-
-def page_with(page: Any, rows: list[Any]) -> Any:
-    """The same page with its rows replaced by what the template shows."""
-    return type(page)(rows, page.number, page.total, page.size, page.about)
 
 
 class JobPage(ConsoleView):
@@ -123,6 +125,7 @@ class JobPage(ConsoleView):
                 "advice": job_page.advice(found.error_code),
                 "can_write": self.can("jobs.write"),
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
+                "sweep_url": self.project_path("sweep", found.sweep.public_id) if found.sweep else "",
                 "csv_url": self.project_path("job_csv", found.public_id),
                 "stream_url": f"{self.project_path('job_stream', found.public_id)}?{following}",
                 "cancel_url": self.project_path("job_cancel", found.public_id),
@@ -287,6 +290,7 @@ class JobNew(ConsoleView):
             "hx-target": "#columns",
             "hx-sync": "this:replace",
         }
+        chosen = urlencode({"data": form["dataset"].value() or ""})
         return self.page(
             {
                 "form": form,
@@ -294,6 +298,7 @@ class JobNew(ConsoleView):
                 "methods": METHODS,
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 "estimate_url": self.project_path("job_estimate"),
+                "sweep_new_url": f"{self.project_path('sweep_new')}?{chosen}",
                 "upload_url": self.project_path("dataset_new"),
                 **estimate,
             },

@@ -14,10 +14,9 @@ from billing.selectors.features import WEIGHTS, feature_granted, feature_needed
 from billing.selectors.subscriptions import entitlement_for
 from console import reports
 from console.csvs import csv_response
-from console.paging import page_number, page_of, whole
+from console.paging import page_number, page_of, page_with, whole
 from console.report_tables import TABLES
 from console.views.base import ConsoleView, Download
-from console.views.jobs import page_with
 from console.views.names import short_name
 from data import selectors as data
 from kit import storage

@@ -12,9 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.code import receiver
-from console.paging import page_number, page_of
+from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView, Outside
-from console.views.jobs import page_with
 from hooks import selectors, services
 from hooks.addresses import LONGEST, url_look
 from hooks.catalogue import EVENT_TYPES, KINDS
