@@ -65,6 +65,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
         [
             Chapter("data", _("Prepare data")),
             Chapter("training", _("Train a model")),
+            Chapter("sweeps", _("Try several settings")),
             Chapter("reports", _("Read a report")),
             Chapter("deploying", _("Deploy a model")),
             Chapter("calling", _("Call a model")),

@@ -15,7 +15,7 @@ from kit.errors import ApiError, BadRequest, NotFound
 from kit.money import parse_usd, usd
 from tenants.models import Project
 from training import services
-from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RATE
+from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RATE, STRATEGIES
 from training.sweep_serializers import LONGEST_NAME, MOST_EPOCHS, MOST_PARALLEL, MOST_TRIALS, SweepInput
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -158,14 +158,14 @@ class SweepForm(JobForm):
         required=False,
         error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
     )
-    strategy = forms.CharField(widget=forms.HiddenInput, max_length=16)
+    strategy = forms.ChoiceField(choices=[(one, one) for one in STRATEGIES], widget=forms.HiddenInput)
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
         """The preset says which strategy it is; a grid draws nothing, and halving sets the passes by itself."""
         super().__init__(project, *args, **kwargs)
         strategy = self.data.get("strategy") or self.initial.get("strategy")
-        unused = {GRID: ("trials", "max_epochs"), RANDOM: ("max_epochs",), HALVING: (EPOCHS,)}
-        for name in unused.get(str(strategy), ()):
+        unused = {GRID: ("trials", "max_epochs"), HALVING: (EPOCHS,)}
+        for name in unused.get(str(strategy), ("max_epochs",)):
             del self.fields[name]
 
     @property

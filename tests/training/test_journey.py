@@ -16,6 +16,7 @@ from django.core.wsgi import get_wsgi_application
 
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
+from tests.training import searching
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
 from tests.training.making import BASE, empty_queue, intents, queued, read, reload
 from training.models import JobEvent
@@ -108,3 +109,32 @@ def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings:
         assert resumed.data["step"] == point.checkpoint_step
         first = JobEvent.objects.filter(job=job, attempt=2, type="metrics").order_by("seq").first()
         assert first is not None and first.data["step"] > point.checkpoint_step, "no step is taken twice"
+
+
+def test_a_sweep_tries_its_settings_with_a_real_worker_and_names_the_best(cast: Cast, worker: None) -> None:
+    content = intents(150)
+    space = {"x_method": ["head"], "learning_rate_multiplier": {"min": 0.05, "max": 3, "scale": "log"}}
+    sweep = searching.create(
+        cast.owner, content=content, strategy="halving", trials=3, max_epochs=9, parallel=3, space=space
+    )
+    deadline = time.monotonic() + 240
+    found = searching.read(cast.owner, sweep)
+    while found["status"] not in ("succeeded", "failed", "cancelled") and time.monotonic() < deadline:
+        time.sleep(0.5)
+        found = searching.read(cast.owner, sweep)
+        held = found["price_usd"]
+        assert held["budget"] is None or held["spent"] + held["reserved"] <= held["budget"] + 1e-9
+    assert (found["status"], found["ended_because"]) == ("succeeded", "complete"), found
+    assert found["rungs"] == [{"trials": 3, "n_epochs": 3}, {"trials": 1, "n_epochs": 9}]
+    assert found["progress"]["succeeded"] == 4
+    jobs = searching.trials(sweep)
+    assert all(0 <= (job.sweep_score or -1) <= 1 for job in jobs)
+    assert len({job.spec["dataset_sha256"] for job in jobs}) == 1, "all of them are measured on the same rows"
+    best_of_first = max((job for job in jobs if job.sweep_rung == 0), key=lambda job: job.sweep_score or 0)
+    assert [job.sweep_number for job in jobs if job.sweep_rung == 1] == [best_of_first.sweep_number]
+    assert found["winner"]["score"] == max(job.sweep_score or 0 for job in jobs)
+    model = cast.owner.api.get(f"/v1/models/{found['winner']['fine_tuned_model']}").json()
+    assert model["x_job"] == found["winner"]["id"]
+    report = cast.owner.api.get(f"/v1/fine_tuning/jobs/{found['winner']['id']}/report").json()
+    assert report["test"]["macro_f1"]["n"] > 0
+    assert found["price_usd"]["spent"] == pytest.approx(sum(job.price_nano for job in jobs) / 1e9)

@@ -11,7 +11,9 @@ from data.services import file_process
 from hooks.models import Event
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
+from tenants.selectors import tenant_current
 from tenants.services.keys import key_create
+from tenants.services.organisations import tenant_set_status
 from tests.conftest import Api, Cast, Person, make_person
 from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, ready_dataset, stored_file
@@ -399,6 +401,17 @@ def test_a_spend_limit_that_refuses_a_trial_ends_the_sweep(ada: Person) -> None:
     assert step(sweep) == "succeeded"
     found = read(ada, sweep)
     assert (found["ended_because"], found["progress"]["started"]) == ("spend_limit", 2)
+
+
+def test_a_suspended_organisation_starts_nothing_until_it_is_let_back_in(cast: Cast) -> None:
+    sweep = running(cast.owner, parallel=1)
+    end(trials(sweep)[0], score=0.5)
+    with tenant_scope(cast.owner.tenant.id):
+        tenant_set_status(tenant=tenant_current(), status="suspended", reason="a test")
+    assert step(sweep) == "running" and len(trials(sweep)) == 1
+    with tenant_scope(cast.owner.tenant.id):
+        tenant_set_status(tenant=tenant_current(), status="active", reason="a test")
+    assert step(sweep) == "running" and len(trials(sweep)) == 2
 
 
 def test_a_full_queue_is_waited_for(cast: Cast) -> None:

@@ -14,8 +14,9 @@ from django.db.models.functions import Now
 
 from kit.errors import ApiError, Conflict, PaymentRequired
 from kit.ids import public_id
-from tenants.models import Project
+from tenants.models import Project, Tenant
 from tenants.scope import tenant_scope
+from tenants.selectors import tenant_current
 from tenants.services.organisations import tenant_turn
 from training import forecast, states
 from training.errors import QueueFull
@@ -87,6 +88,8 @@ def _step(sweep_id: UUID) -> str:
         if all(job.is_final for job in jobs):
             _end(row, Sweep.State.CANCELLED, jobs=jobs)
         return row.state
+    if tenant_current().status != Tenant.Status.ACTIVE:
+        return row.state  # nothing new for a suspended organisation; the sweep goes on when it is let back in
     move = rules.decide(plan_of(row), as_rules(jobs), halt=_halt(jobs))
     if move.ending:
         _end_with(row, move.ending, jobs)
