@@ -49,7 +49,7 @@ PRESETS = [
     Preset(
         "quick",
         gettext_lazy("Quick look: 6 random"),
-        gettext_lazy("Six settings drawn at random, each trained in full. Finds most of what there is to find."),
+        gettext_lazy("Six settings drawn at random, each trained in full. A first look for little money."),
         RANDOM,
         {"trials": 6, "methods": ["lora"], RATE: "0.3 to 3", BATCH: "16, 32"},
     ),
@@ -140,7 +140,7 @@ class SweepForm(JobForm):
         help_text=gettext_lazy("Values with commas, or a range such as 2 to 8. Empty: auto."),
     )  # type: ignore[assignment]
     trials = forms.IntegerField(label=gettext_lazy("Settings to draw"), min_value=2, max_value=MOST_TRIALS)
-    max_epochs = forms.IntegerField(label=gettext_lazy("Epochs of the last round"), min_value=3, max_value=MOST_EPOCHS)
+    max_epochs = forms.IntegerField(label=gettext_lazy("Epochs of the last rung"), min_value=3, max_value=MOST_EPOCHS)
     parallel = forms.IntegerField(
         label=gettext_lazy("Trials at once"),
         help_text=gettext_lazy("More are faster; the plan's parallel jobs still bound them."),

@@ -24,7 +24,7 @@ AXES: dict[str, str | Promise] = {
 }
 LOG = (BATCH, RATE)
 STRATEGIES = {
-    "grid": gettext_lazy("Grid: every combination"),
+    "grid": gettext_lazy("Grid"),
     "random": gettext_lazy("Random"),
     "halving": gettext_lazy("Successive halving"),
 }

@@ -86,7 +86,8 @@ def step(tenant_id: str, sweep_id: str) -> str:
 def sweeps_tick() -> int:
     """Ring again for every open sweep: the end of a trial may have gone unheard, or a file have become ready."""
     with ops_scope("ring for open sweeps"):
-        found = list(Sweep.ops.filter(state__in=OPEN).order_by("created_at").values_list("tenant_id", "pk")[:500])
+        # Any of them, so that with more than one tick rings for, none is left out for long.
+        found = list(Sweep.ops.filter(state__in=OPEN).order_by("?").values_list("tenant_id", "pk")[:500])
     for tenant_id, sweep_id in found:
         _send(SWEEP, str(tenant_id), str(sweep_id), queue="ingest")
     return len(found)

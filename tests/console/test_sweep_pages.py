@@ -131,7 +131,7 @@ def test_what_cannot_be_meant_is_refused_at_its_field_and_nothing_is_lost(
         assert Sweep.objects.count() == before
 
 
-def test_the_estimate_says_trials_rounds_and_price_before_the_click(ada: Person) -> None:
+def test_the_estimate_says_trials_rungs_and_price_before_the_click(ada: Person) -> None:
     wanted = filled(ada, strategy="halving", trials="18", max_epochs="9")
     text = ada.browser.post(f"{ada.workspace}/sweeps/estimate", wanted).content.decode()
     assert "26" in text and "18 × 1 epoch" in text and "2 × 9 epochs" in text and "At most" in text

@@ -191,7 +191,7 @@ def made_model(person: Person, *, suffix: str = "refunds-v3", job_id: UUID | Non
 
 
 def made_sweep(person: Person, *, name: str = "support-triage", over: bool = True) -> Sweep:
-    """A sweep by halving: over, with a winner and its model, or in the middle of its second round."""
+    """A sweep by halving: over, with a winner and its model, or in the middle of its second rung."""
     with tenant_scope(person.tenant.id):
         override_set(reason="many trials", created_by="test", limits={"queued_jobs": 100})
     space = {

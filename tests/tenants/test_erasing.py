@@ -20,6 +20,7 @@ from tenants.tasks import erase_bytes, erase_closed
 from tests.billing.money import call, store_events
 from tests.conftest import Person, make_person
 from tests.console.things import made_deployment, made_job, made_version
+from tests.training import searching
 
 
 def rows_of(tenant_id: UUID, *, lasting: bool) -> dict[str, int]:
@@ -51,6 +52,7 @@ def full_person(name: str) -> Person:
     made_version(person)
     made_job(person, state="queued", events=2)
     made_deployment(person)
+    searching.running(person)
     store_events([call(person.tenant.id, 1, cost=1_000, at=now())])
     with tenant_scope(person.tenant.id):
         project_limits_set(project=person.project, limits={"requests_per_minute": 5})

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connections, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
 from data.services import file_process
@@ -13,7 +15,7 @@ from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tenants.selectors import tenant_current
 from tenants.services.keys import key_create
-from tenants.services.organisations import tenant_set_status
+from tenants.services.organisations import project_create, tenant_set_status
 from tests.conftest import Api, Cast, Person, make_person
 from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, ready_dataset, stored_file
@@ -389,17 +391,15 @@ def test_a_trial_stopped_at_its_ceiling_is_cancelled_and_counts_as_worst(ada: Pe
     assert step(sweep) == "running" and len(trials(sweep)) == 2
 
 
-def test_a_spend_limit_that_refuses_a_trial_ends_the_sweep(ada: Person) -> None:
-    sweep = running(ada, parallel=1)
+def test_a_spend_limit_that_refuses_a_trial_ends_the_sweep(cast: Cast) -> None:
+    sweep = running(cast.owner, parallel=1)
     end(trials(sweep)[0], score=0.8)
-    step(sweep)
-    second = trials(sweep)[1]
-    with tenant_scope(ada.tenant.id):
-        Job.objects.filter(pk=second.pk).update(
-            state="failed", finished_at="2026-01-01T00:00Z", error_code="budget_exceeded"
-        )
+    assert step(sweep) == "running"
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="a test", created_by="test", limits={"monthly_spend_nano": 1})
+    assert queue(trials(sweep)[1]).error_code == "budget_exceeded"
     assert step(sweep) == "succeeded"
-    found = read(ada, sweep)
+    found = read(cast.owner, sweep)
     assert (found["ended_because"], found["progress"]["started"]) == ("spend_limit", 2)
 
 
@@ -442,6 +442,31 @@ def test_as_many_sweeps_are_open_as_jobs_may_wait(cast: Cast) -> None:
     assert cast.owner.api.post(f"{SWEEPS}/{first.public_id}/cancel").status_code == 200
     step(first)
     assert cast.owner.api.post(SWEEPS, body(cast.owner)).status_code == 200
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    budget=st.floats(0.3, 1.1),
+    parallel=st.integers(1, 4),
+    ends=st.lists(st.tuples(st.one_of(st.none(), st.floats(0, 1)), st.floats(0, 1)), min_size=13, max_size=13),
+)
+def test_however_its_trials_end_the_ledger_never_holds_more_than_the_budget(
+    ada: Person, budget: float, parallel: int, ends: list[tuple[float | None, float]]
+) -> None:
+    space = {"x_method": ["lora"], "learning_rate_multiplier": {"min": 0.1, "max": 10, "scale": "log"}}
+    wanted = body(ada, strategy="halving", trials=9, parallel=parallel, space=space)
+    price = ada.api.post(f"{SWEEPS}/estimate", wanted).json()["price_usd"]["high"]
+    sweep = reload(ada, ada.api.post(SWEEPS, wanted | {"x_max_price_usd": round(price * budget, 9)}).json()["id"])
+    left, state = list(ends), step(sweep)
+    most = reload(ada, sweep.public_id).budget_nano
+    while state == "running":
+        jobs = trials(sweep)
+        held = sum(job.price_nano if job.is_final else (job.ceiling_nano or job.max_price_nano or 0) for job in jobs)
+        assert held <= most and sum(not job.is_final for job in jobs) <= parallel
+        score, share = left.pop()
+        end(next(job for job in jobs if not job.is_final), score=score, share=share)
+        state = step(sweep)
+    assert sum(job.price_nano for job in trials(sweep)) <= most
 
 
 # ── Twice, at once, half-way ──
@@ -518,6 +543,16 @@ def test_an_unknown_sweep_is_nobodys_doorbell(ada: Person) -> None:
 
 
 # ── Cancelling ──
+
+
+def test_archiving_a_project_cancels_its_sweeps_before_they_start_others(cast: Cast) -> None:
+    from console.people.closing import project_close
+
+    sweep = running(cast.owner, parallel=1)
+    with tenant_scope(cast.owner.tenant.id):
+        project_create(name="Another")
+        project_close(project=cast.owner.project)
+    assert step(sweep) == "cancelled" and [job.state for job in trials(sweep)] == ["cancelled"]
 
 
 def test_a_cancel_ends_open_trials_free_of_charge_and_keeps_what_was_made(ada: Person) -> None:

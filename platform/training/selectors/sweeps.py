@@ -83,7 +83,7 @@ class Standing:
 
 def standing(sweep: Sweep) -> Standing:
     """Read now. The best trial is the winner so far."""
-    jobs = list(trials_of(sweep).order_by("id"))
+    jobs = list(trials_of(sweep).defer("spec", "metadata").order_by("id"))
     best = rules.winner(as_rules(jobs))
     return Standing(
         planned=sum(rung["size"] for rung in sweep.rungs),

@@ -38,12 +38,8 @@ def sweep_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | Non
         {name: getattr(draft, name) for name in ("dataset_version_id", "training_file_id", "validation_file_id")},
         draft.columns,
     )
-    try:
-        found = _price(draft)
-    except FileNotReady:
-        found = None  # it is priced when it has been read
-    if found is not None:
-        check_budget(draft.max_price_nano, found)
+    if draft.max_price_nano is not None:
+        _check_budget(draft)
     _check_room()
     draft.created_by, draft.key_id = by[:254], key_id
     draft.save(force_insert=True)
@@ -90,6 +86,16 @@ def _price(sweep: Sweep) -> Priced | None:
     job = draft_of(sweep)
     seen = queueing.looked_at(job)
     return None if seen.counts["blocking"] else priced(sweep, queueing.work_of(job, seen))
+
+
+def _check_budget(sweep: Sweep) -> None:
+    """CeilingTooLow where what is known of the data already says so; else it is looked at once they have been read."""
+    try:
+        found = _price(sweep)
+    except FileNotReady:
+        return
+    if found is not None:
+        check_budget(sweep.max_price_nano, found)
 
 
 def _check_room() -> None:
