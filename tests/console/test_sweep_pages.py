@@ -167,6 +167,15 @@ def test_the_page_of_a_running_sweep_refreshes_itself_and_can_be_cancelled(ada: 
     assert "Cancelled after 12 of 13 trials" in page(ada, f"sweeps/{sweep.public_id}/")
 
 
+def test_the_page_says_which_trial_the_sweep_waits_for(ada: Person) -> None:
+    sweep = searching.running(ada, name="waiting", parallel=1)
+    trial = searching.queue(searching.trials(sweep)[0])
+    assert "stands still" not in page(ada, f"sweeps/{sweep.public_id}/")
+    assert ada.api.post(f"/v1/fine_tuning/jobs/{trial.public_id}/pause").status_code == 200
+    assert searching.step(sweep) == "running" and len(searching.trials(sweep)) == 1
+    assert "stands still" in page(ada, f"sweeps/{sweep.public_id}/")
+
+
 def test_sweeps_stand_on_the_jobs_page_and_a_trial_leads_back_to_its_sweep(ada: Person) -> None:
     sweep = searching.running(ada, name="found-again")
     jobs = page(ada, "jobs/")

@@ -16,7 +16,7 @@ from console.views.base import ConsoleView
 from data import selectors as data
 from registry.selectors import version_of_job
 from serving.selectors import deployment_of_model
-from training import selectors, services
+from training import selectors, services, states
 from training.models import Sweep
 from training.selectors import Standing
 
@@ -153,6 +153,7 @@ class SweepPage(ConsoleView):
                 "rungs": found.rungs if len(found.rungs) > 1 else [],
                 "axes": [sweep_page.AXES[axis] for axis in sweep_page.axes_of(found)],
                 "rows": rows,
+                "stalled": [row for row in rows if row["job"].state == states.BLOCKED],
                 "charts": sweep_page.chart_views(found, now.jobs, now.best),
                 "fixed": sweep_page.fixed_of(found),
                 "can_cancel": self.can("jobs.write") and found.state in (Sweep.State.PREPARING, Sweep.State.RUNNING),
