@@ -201,7 +201,8 @@ def print_table(data: Path) -> None:
             for step, batch in enumerate(learner.batches(0)[:40]):
                 started = time.thread_time()
                 loss = torch.nn.functional.cross_entropy(learner.logits(batch), targets[torch.from_numpy(batch)])
-                optimiser.update(loss, step)
+                loss.backward()
+                optimiser.update(step)
                 rates.append(factor * weights * learner.tokens(batch, 0) / (time.thread_time() - started))
             speed = statistics.median(rates[5:]) / place.threads
             print(f"{precision} {method:8} {speed:.3g} FLOP/s per core ({place.threads} cores)", flush=True)

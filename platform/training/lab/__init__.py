@@ -7,11 +7,14 @@ lines and the exit codes are the contract with the room `training`, which runs t
     plan.py                 what "auto" means for this data and method
     text_classification.py  the recipe, as numbered phases
     shape.py bodies.py model.py hub_encoder.py lora.py   the encoder: our own BERT, or any other through transformers
-    data.py learners.py optimise.py loop.py device.py    the other parts it is made of
+    data.py learners.py optimise.py loop.py device.py randomness.py    the other parts it is made of
+    group.py together.py                several runs over one base in one process, and the pass that they share
     baseline.py calibration.py          the floor beside it, and honest confidences
     files.py checkpoint.py artefact.py  what is written: safetensors and JSON only
     events.py errors.py                 what is said on stdout, and the exit codes
     estimate.py                         seconds and tokens before the run (imports no torch)
+
+`python -m training.lab A.json B.json …` trains several LoRA runs over one base side by side; each ends as if alone.
 
 To add a recipe: a module with `run(config, emit, stop)`, its task in `config.TASKS`, its defaults in `plan.py`, its
 FLOP in `estimate.py`, and tests that run it through `python -m training.lab`.

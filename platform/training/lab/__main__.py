@@ -2,6 +2,9 @@
 
 Exit status: 0 done · 2 bad data or config · 3 diverged · 4 out of memory · 5 the disk is full · 75 stopped
 on SIGTERM (after a checkpoint, if training had begun) · 1 a fault of the platform.
+
+With several configs: LoRA runs over one base, side by side (`group.py`). Then each run's status is in its `end` event,
+and the process ends with 0 once all have told theirs.
 """
 
 from __future__ import annotations
@@ -10,14 +13,11 @@ import importlib
 import os
 import signal
 import sys
-import traceback
 from types import FrameType
 
 from training.lab.config import TASKS, Config, read_config
-from training.lab.errors import BadData, Stopped, translated
-from training.lab.events import Emitter, claim_stdout
-
-_ADVICE = "Lower the batch size or 'token_budget', shorten 'max_length', or choose the method 'lora' or 'head'."
+from training.lab.errors import BadData
+from training.lab.events import Emitter, claim_stdout, tell_end
 
 
 class StopSignal:
@@ -33,25 +33,19 @@ class StopSignal:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one config; returns the exit status."""
+    """Run one config, or several over one base; returns the exit status."""
     stop = StopSignal()
     emit = Emitter(claim_stdout())
     try:
-        if len(arguments) != 1:
-            raise BadData("Usage: python -m training.lab CONFIG.json")
-        config = read_config(arguments[0])
-        prepare_process()
-        _run(config, emit, stop)
+        if not arguments:
+            raise BadData("Usage: python -m training.lab CONFIG.json [CONFIG.json …]")
+        if len(arguments) == 1:
+            _run(read_config(arguments[0]), emit, stop)
+        else:
+            _run_group(arguments, emit, stop)
         return 0
-    except Stopped as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
     except Exception as error:  # every end is told as an event, then as an exit status
-        traceback.print_exc()
-        known = translated(error, advice=_ADVICE)
-        message = str(known) if known else f"The training failed inside: {type(error).__name__}."
-        emit("error", code=known.code if known else "internal", message=message)
-        return known.exit_code if known else 1
+        return tell_end(error, emit)
 
 
 def prepare_process() -> None:
@@ -68,7 +62,13 @@ def prepare_process() -> None:
 
 def _run(config: Config, emit: Emitter, stop: StopSignal) -> None:
     """Import the recipe only now: torch takes seconds, and a bad config should not wait for it."""
+    prepare_process()
     importlib.import_module(f"training.lab.{TASKS[config.task]}").run(config, emit, stop)
+
+
+def _run_group(paths: list[str], emit: Emitter, stop: StopSignal) -> None:
+    prepare_process()
+    importlib.import_module("training.lab.group").run(paths, emit, stop)
 
 
 if __name__ == "__main__":

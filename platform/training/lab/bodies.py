@@ -60,15 +60,17 @@ class BertBody:
     """Our own encoder. Full tuning keeps only the word rows that occur in the data (and row 0, the padding)."""
 
     def __init__(self, config: Config, place: Place, encoded: dict[str, Encoded]) -> None:
-        self._base = read_base(config.base)
+        base = read_base(config.base)
         self.vocabulary: Rows | None = None
         self._rows_kept: Tensor | None = None
         if config.method == "full":
             self._trim_vocabulary(encoded)
         words = None if self._rows_kept is None else len(self._rows_kept)
         self.encoder = Encoder(read_shape(config.base), words=words)
-        load_base(self.encoder, self._base, self._rows_kept)
+        load_base(self.encoder, base, self._rows_kept)
         self._lora = config.method == "lora"
+        self._source = config.base
+        self._base = {} if self._lora else base
         self._narrow = self._lora and place.bf16
         if self._lora:
             self.encoder.add_lora(rank=config.lora_rank, alpha=config.lora_alpha)
@@ -78,7 +80,7 @@ class BertBody:
     def to_exact(self) -> None:
         if self._narrow:
             self.encoder.frozen_to(torch.float32)
-            load_base(self.encoder, self._base)
+            load_base(self.encoder, read_base(self._source))
 
     def files(self) -> dict[str, dict[str, Tensor]]:
         if self._lora:

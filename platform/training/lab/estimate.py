@@ -9,6 +9,7 @@ its patience allows on a quiet machine; the high end is every pass on a busy one
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ _HEAD_ROW_SECONDS = 1.2e-5  # one training row through the head, both directions
 _FLOOR_ROW_SECONDS = 1.5e-4  # the TF-IDF floor, per training row and doubling of the labels
 _CHECKPOINT_SECONDS = 1.0
 _SLACK = 1.6  # busy neighbours, longer rows than the mean
+PAYS_UP_TO_TOKENS = 256  # of a step with its padding, on average over the runs; see `pays`
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,16 @@ def measure(data: str | Path, base: str | Path, *, method: str, max_length: int 
         max_length=limit,
         cut_rows=round(sum(float((part > limit).sum()) * scale[name] for name, part in lengths.items())),
     )
+
+
+def pays(tokens: Sequence[int]) -> bool:
+    """Whether steps of runs over one base, with so many tokens each, are made faster in one pass than one by one.
+
+    Read off `benchmarks/shared_base.py` (two cores, fp32): 1.2 to 3 times faster below a hundred tokens a run, 1.0 to
+    1.2 times up to 256, and nothing but memory for everybody's activations beyond. A product over few rows waits for
+    the base's weights and not for arithmetic; that is what several runs can share.
+    """
+    return len(tokens) > 1 and sum(tokens) <= PAYS_UP_TO_TOKENS * len(tokens)
 
 
 def _lengths(dataset: Dataset, split: str, tokenizer: object) -> np.ndarray:

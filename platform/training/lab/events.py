@@ -8,6 +8,10 @@
     {"event":"done","artefact","report","trained_tokens","steps"}
     {"event":"error","code":"bad_data|out_of_memory|diverged|internal","message"}
 
+Several runs in one process (`group.py`) add `job` to every line, and tell each run's end:
+
+    {"event":"end","job","status"}                   the exit status that the run would have had alone
+
 A reader ignores kinds and keys it does not know. Numbers that are not finite are written as null.
 """
 
@@ -17,24 +21,33 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from training.lab.errors import Stopped, translated
+
 PHASES = ("loading", "tokenising", "baseline", "training", "evaluating", "saving")
+_ADVICE = "Lower the batch size or 'token_budget', shorten 'max_length', or choose the method 'lora' or 'head'."
 
 
 class Emitter:
     """Writes events to a stream. A closed pipe means that the supervisor is gone: `broken` asks for a stop."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, job: int | None = None) -> None:
         self._stream = stream
+        self._whose = {} if job is None else {"job": job}
         self.broken = False
+
+    def of(self, job: int) -> Emitter:
+        """One for a run of several: its lines say whose they are."""
+        return Emitter(self._stream, job)
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Write one line and flush it."""
         if self.broken:
             return
-        line = json.dumps({"event": event, **finite(fields)}, ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps({"event": event, **self._whose, **finite(fields)}, ensure_ascii=False, separators=(",", ":"))
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -46,6 +59,18 @@ class Emitter:
         if phase not in PHASES:
             raise ValueError(f"unknown phase {phase!r}")
         self("phase", phase=phase, **fields)
+
+
+def tell_end(error: Exception, emit: Emitter) -> int:
+    """How a run ended badly: an event, its trace on stderr, and the exit status returned. A stop is no fault."""
+    if isinstance(error, Stopped):
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    traceback.print_exception(error)
+    known = translated(error, advice=_ADVICE)
+    message = str(known) if known else f"The training failed inside: {type(error).__name__}."
+    emit("error", code=known.code if known else "internal", message=message)
+    return known.exit_code if known else 1
 
 
 def claim_stdout() -> TextIO:

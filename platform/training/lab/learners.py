@@ -65,7 +65,7 @@ class EncoderLearner:
 
     def __init__(self, config: Config, plan: Plan, place: Place, encoded: Splits, classes: int) -> None:
         torch.manual_seed(config.seed)
-        self._config, self._plan, self._place, self._encoded = config, plan, place, encoded
+        self._config, self._plan, self.place, self._encoded = config, plan, place, encoded
         self._body = body_for(config, place, encoded)
         self.model = Classifier(self._body.encoder, classes).to(place.device)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -80,11 +80,15 @@ class EncoderLearner:
 
     def logits(self, rows: Rows) -> Tensor:
         self.model.train()
-        with self._place.autocast():
-            return self.model(*self._inputs("train", rows))
+        with self.place.autocast():
+            return self.model(*self.inputs("train", rows))
 
     def tokens(self, rows: Rows, epoch: int) -> int:
         return int(self._encoded["train"].lengths[rows].sum())
+
+    def size(self, rows: Rows) -> int:
+        """Tokens of a batch with its padding: the rows of its products."""
+        return len(rows) * int(self._encoded["train"].lengths[rows].max())
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
         if exact:
@@ -94,11 +98,11 @@ class EncoderLearner:
         self.model.eval()
         with (
             torch.inference_mode(),
-            torch.autocast(self._place.device.type, torch.bfloat16, enabled=self._place.bf16 and not exact),
+            torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.place.bf16 and not exact),
         ):
             for rows in reading_batches(lengths, self._config.token_budget):
                 check()
-                out[rows] = self.model(*self._inputs(split, rows)).float().cpu().numpy()
+                out[rows] = self.model(*self.inputs(split, rows)).float().cpu().numpy()
         return out
 
     def head(self) -> dict[str, Tensor]:
@@ -110,9 +114,10 @@ class EncoderLearner:
     def lora_targets(self) -> list[str]:
         return self._body.lora_targets()
 
-    def _inputs(self, split: str, rows: Rows) -> tuple[Tensor, Tensor | None]:
+    def inputs(self, split: str, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """Token ids [B, L], and the mask of real ones [B, L] or None when all are."""
         ids, mask = self._encoded[split].padded(rows, self._body.vocabulary)
-        device = self._place.device
+        device = self.place.device
         return torch.from_numpy(ids).to(device), None if mask.all() else torch.from_numpy(mask).to(device)
 
 

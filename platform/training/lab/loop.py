@@ -3,14 +3,18 @@
 A run that was killed and resumed ends, in fp32 on a CPU, with the weights of a run that was not: the order of the
 rows depends on (seed, epoch) alone, and weights, moments, counters and random state come from the checkpoint.
 The running figures in `step` events are not part of that promise.
+
+The loop does not compute the gradients: it pauses at each step and says which rows it wants them of. Who drives it
+computes them, for this run alone (`alone`) or for several over one base at once (`group.py`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,14 +30,20 @@ from training.lab.events import Emitter, finite
 from training.lab.learners import Learner
 from training.lab.optimise import Guard, Optimiser
 from training.lab.plan import Plan
+from training.lab.randomness import random_state, set_random_state
 
 _EVENT_STEPS = 10
+
+T = TypeVar("T")
 
 
 class Stop(Protocol):
     """A request to stop, raised from outside."""
 
-    requested: bool
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked."""
+        ...
 
 
 @dataclass(slots=True)
@@ -60,6 +70,50 @@ class Targets:
     validation: Rows
     classes: int
     weights: Tensor | None
+
+
+@dataclass(slots=True)
+class Step:
+    """A pause of the loop: it goes on once the gradients of `loss(learner.logits(rows))` are there.
+
+    `seconds` is what they took; whoever computes them says so.
+    """
+
+    learner: Learner
+    rows: Rows
+    targets: Tensor  # [B]
+    weights: Tensor | None  # per class [C]
+    label_smoothing: float
+    guard: Guard
+    number: int  # of the step, from 0
+    value: float | None = None  # of the loss; a step that has to be computed again is judged once
+    seconds: float = 0.0
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Logits [B, C] -> the loss to take the gradient of. Raises Diverged for one that leads nowhere."""
+        loss = nn.functional.cross_entropy(
+            logits.float(), self.targets, weight=self.weights, label_smoothing=self.label_smoothing
+        )
+        if self.value is None:
+            self.value = loss.item()
+            self.guard.check(self.value, self.number)
+        return loss
+
+    def compute(self) -> None:
+        """The gradients, for this run alone."""
+        started = time.perf_counter()
+        self.loss(self.learner.logits(self.rows)).backward()
+        self.seconds = time.perf_counter() - started
+
+
+def alone(turns: Generator[Step, None, T]) -> T:
+    """Drive one run to its end; what it returns."""
+    try:
+        while True:
+            next(turns).compute()
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 class Loop:
@@ -90,8 +144,11 @@ class Loop:
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
 
-    def run(self) -> None:
-        """Train to the end, or raise Stopped after a checkpoint. The best weights are in the learner afterwards."""
+    def turns(self) -> Generator[Step, None, None]:
+        """Train to the end with a pause for each step, or raise Stopped after a checkpoint.
+
+        The best weights are in the learner afterwards.
+        """
         saved = time.monotonic()
         while not self.progress.finished:
             batches = self._learner.batches(self.progress.epoch)
@@ -100,7 +157,7 @@ class Loop:
                 if time.monotonic() - saved >= self._config.checkpoint_seconds and self.progress.step:
                     self.save()
                     saved = time.monotonic()
-                self._step(batches[self.progress.batch])
+                yield from self._step(batches[self.progress.batch])
             self._evaluate()
         self._use_best()
 
@@ -115,7 +172,7 @@ class Loop:
         tensors: dict[str, dict[str, Tensor]] = {
             "weights": {name: p.detach() for name, p in self._learner.parameters.items()},
             "optimiser": self._optimiser.state(),
-            "random": _random_state(self._device),
+            "random": random_state(self._device),
         }
         if self._best:
             tensors["best"] = self._best
@@ -130,23 +187,26 @@ class Loop:
         self._best = point.tensors.get("best", {})
         self.progress = Progress(**point.state)
         self.history = list(point.history)
-        _set_random_state(point.tensors["random"], self._device)
+        set_random_state(point.tensors["random"], self._device)
 
-    def _step(self, rows: Rows) -> None:
-        """One batch: forward, guard, update, tell."""
-        started, progress = time.perf_counter(), self.progress
-        loss = nn.functional.cross_entropy(
-            self._learner.logits(rows).float(),
+    def _step(self, rows: Rows) -> Generator[Step, None, None]:
+        """One batch: ask for its gradients, update, tell."""
+        progress = self.progress
+        step = Step(
+            self._learner,
+            rows,
             self._targets_train[torch.from_numpy(rows).to(self._device)],
-            weight=self._targets.weights,
-            label_smoothing=self._config.label_smoothing,
+            self._targets.weights,
+            self._config.label_smoothing,
+            self._guard,
+            progress.step,
         )
-        value = loss.item()
-        self._guard.check(value, progress.step)
-        norm = self._optimiser.update(loss, progress.step)
+        yield step
+        started = time.perf_counter()
+        norm = self._optimiser.update(progress.step)
         rate = self._optimiser.rate(progress.step)
-        self._window.append(value)
-        progress.seconds += time.perf_counter() - started
+        self._window.append(step.value or 0.0)
+        progress.seconds += step.seconds + time.perf_counter() - started
         progress.step += 1
         progress.batch += 1
         progress.rows += len(rows)
@@ -217,16 +277,3 @@ def _copy_into(parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor]) 
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

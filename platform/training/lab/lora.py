@@ -27,8 +27,12 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [T, in] -> [T, out]."""
+        return self.base(x) + self.delta(x)
+
+    def delta(self, x: Tensor) -> Tensor:
+        """What the adapters add: x [T, in] -> [T, out]."""
         down = nn.functional.linear(x, self.A * self.scale)
         if self.parts == 1:
-            return self.base(x) + nn.functional.linear(down, self.B[0])
+            return nn.functional.linear(down, self.B[0])
         up = torch.bmm(down.view(-1, self.parts, self.rank).transpose(0, 1), self.B.transpose(1, 2))
-        return self.base(x) + up.transpose(0, 1).reshape(x.shape[0], -1)
+        return up.transpose(0, 1).reshape(x.shape[0], -1)

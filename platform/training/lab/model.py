@@ -45,13 +45,13 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, batch: int) -> Tensor:
         """x [T, H] and an additive mask [B, 1, 1, L] (None: no padding) -> [T, H]."""
-        mixed = self.attention_output(self._attend(self.qkv(x), mask, batch))
+        mixed = self.attention_output(self.attend(self.qkv(x), mask, batch))
         x = self.attention_norm(x + nn.functional.dropout(mixed, self.dropout, self.training))
         grown = nn.functional.gelu(self.intermediate(x))
         return self.output_norm(x + nn.functional.dropout(self.output(grown), self.dropout, self.training))
 
-    def _attend(self, qkv: Tensor, mask: Tensor | None, batch: int) -> Tensor:
-        """qkv [T, 3H] -> [T, H]."""
+    def attend(self, qkv: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+        """qkv [T, 3H] and the mask of `forward` -> [T, H]."""
         tokens, width = qkv.shape
         size = width // 3 // self.heads
         q, k, v = qkv.view(batch, -1, 3, self.heads, size).permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, size]
@@ -78,21 +78,20 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """ids [B, L], mask of real tokens [B, L] or None when all are -> [B, L, H]."""
+        x, bias = self.embed(ids), additive(mask)
+        for layer in self.layers:
+            x = layer(x, bias, len(ids))
+        return x.view(*ids.shape, -1)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids [B, L] -> what the first layer reads, [T, H]."""
         batch, length = ids.shape
         x = self.norm(self.words(ids) + self.positions.weight[:length] + self.types.weight[0])
-        x = nn.functional.dropout(x, self.shape.dropout, self.training).view(batch * length, -1)
-        bias = None if mask is None else torch.where(mask, 0.0, -1e4)[:, None, None, :]
-        for layer in self.layers:
-            x = layer(x, bias, batch)
-        return x.view(batch, length, -1)
+        return nn.functional.dropout(x, self.shape.dropout, self.training).view(batch * length, -1)
 
     def pooled(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Mean of the real tokens' vectors, in fp32: [B, H]."""
-        tokens = self(ids, mask).float()
-        if mask is None:
-            return tokens.mean(dim=1)
-        weight = mask[:, :, None].to(tokens.dtype)
-        return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
+        return mean(self(ids, mask), mask)
 
     def stack(self) -> list[Layer]:
         """The layers, first to last."""
@@ -110,6 +109,20 @@ class Encoder(nn.Module):
         for module in self.modules():
             if isinstance(module, LoraLinear):
                 module.base.to(dtype)
+
+
+def additive(mask: Tensor | None) -> Tensor | None:
+    """The mask of real tokens [B, L] as what attention adds to its scores, [B, 1, 1, L]."""
+    return None if mask is None else torch.where(mask, 0.0, -1e4)[:, None, None, :]
+
+
+def mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Token vectors [B, L, H] and the mask of real ones [B, L] -> their mean in fp32, [B, H]."""
+    tokens = tokens.float()
+    if mask is None:
+        return tokens.mean(dim=1)
+    weight = mask[:, :, None].to(tokens.dtype)
+    return (tokens * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 class Pooling(Protocol):
@@ -132,7 +145,10 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Logits [B, C] in fp32."""
-        pooled = self.encoder.pooled(ids, mask)
+        return self.answer(self.encoder.pooled(ids, mask))
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Pooled vectors [B, H] in fp32 -> logits [B, C] in fp32."""
         with torch.autocast(pooled.device.type, enabled=False):
             return self.head(pooled)
 

@@ -57,9 +57,8 @@ class Optimiser:
             left = 0.5 * (1 + math.cos(math.pi * (1 - left)))
         return self.learning_rate * left
 
-    def update(self, loss: Tensor, step: int) -> float:
-        """Backward, clip, step. Returns the gradient norm before clipping; raises Diverged if it is not finite."""
-        loss.backward()
+    def update(self, step: int) -> float:
+        """Clip the gradients and step. Returns their norm before clipping; raises Diverged if it is not finite."""
         norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP_NORM))
         if not math.isfinite(norm):
             raise Diverged(_advice("a gradient that is not a number", step))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from training.lab.errors import BadData, Stopped
 from training.lab.events import Emitter
 from training.lab.files import sha256_of
 from training.lab.learners import EncoderLearner, HeadLearner, Learner, Splits, embed
-from training.lab.loop import Loop, Stop, Targets, balanced_weights
+from training.lab.loop import Loop, Step, Stop, Targets, alone, balanced_weights
 from training.lab.plan import Plan, plan_for
 from training.lab.shape import read_shape
 
@@ -69,6 +70,11 @@ class Run:
 
 def run(config: Config, emit: Emitter, stop: Stop) -> Path:
     """Train and write the artefact; returns its folder. Raises the family of `errors`."""
+    return alone(turns(config, emit, stop))
+
+
+def turns(config: Config, emit: Emitter, stop: Stop) -> Generator[Step, None, Path]:
+    """The run with a pause for each step of its training, see `loop.py`; returns and raises as `run`."""
     started = time.monotonic()
 
     # 1. Read the rows, resolve what is "auto"
@@ -92,7 +98,7 @@ def run(config: Config, emit: Emitter, stop: Stop) -> Path:
     work.check()
     loop, learner = _prepare(work, encoded)
     emit.phase("training", step=loop.progress.step, total_steps=loop.total_steps, epochs=plan.epochs)
-    loop.run()
+    yield from loop.turns()
 
     # 5. Measure the test rows, once, in fp32
     emit.phase("evaluating")

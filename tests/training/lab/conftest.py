@@ -123,15 +123,17 @@ def settings_for(tmp_path: Path, tiny_base: Path, topics: Path) -> Callable[...,
 
 @pytest.fixture
 def start_lab(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start the lab as its supervisor does."""
+    """Start the lab as its supervisor does, with one config or several."""
     count = iter(range(1000))
 
-    def start(config: dict[str, Any] | str) -> subprocess.Popen[str]:
-        path = tmp_path / f"config-{next(count)}.json"
-        path.write_text(config if isinstance(config, str) else json.dumps(config))
+    def start(*configs: dict[str, Any] | str) -> subprocess.Popen[str]:
+        paths = []
+        for config in configs:
+            paths.append(tmp_path / f"config-{next(count)}.json")
+            paths[-1].write_text(config if isinstance(config, str) else json.dumps(config))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])}
         return subprocess.Popen(
-            [sys.executable, "-m", "training.lab", str(path)],
+            [sys.executable, "-m", "training.lab", *map(str, paths)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -146,8 +148,8 @@ def start_lab(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 def run_lab(start_lab: Callable[..., subprocess.Popen[str]]) -> Callable[..., Outcome]:
     """Run the lab to its end."""
 
-    def run(config: dict[str, Any] | str) -> Outcome:
-        process = start_lab(config)
+    def run(*configs: dict[str, Any] | str) -> Outcome:
+        process = start_lab(*configs)
         out, err = process.communicate(timeout=240)
         return Outcome.of(process.returncode, out, err)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.training.lab.runs import train_here
-from training.lab.estimate import DEVICES, Workload, estimate, measure
+from training.lab.estimate import DEVICES, Workload, estimate, measure, pays
 
 WORK = Workload(
     method="full",
@@ -57,3 +57,9 @@ def test_the_measured_tokens_are_those_the_run_trains_on(
 def test_cut_rows_are_counted_before_the_run(topics: Path, tiny_base: Path) -> None:
     assert measure(topics, tiny_base, method="full", max_length=8).cut_rows > 0
     assert measure(topics, tiny_base, method="full").cut_rows == 0
+
+
+def test_sharing_a_base_pays_for_small_steps_only() -> None:
+    assert pays([48, 48]) and pays([12, 400])
+    assert not pays([1024, 1024]) and not pays([64, 600])
+    assert not pays([48])
