@@ -20,6 +20,7 @@ from registry.selectors import bases
 from tenants.models import Project
 from training import services
 from training.models import Job
+from training.serializers import MOST_GPUS
 from training.services.jobs import LANE_FEATURES
 
 MOST_CHOICES = 200
@@ -55,6 +56,7 @@ PARAMS = {
     "columns.label": "label_column",
     "x_max_price_usd": "max_price",
     "x_lane": "lane",
+    "x_gpus": "gpus",
     "hyperparameters": "n_epochs",
     "hyperparameters.n_epochs": "n_epochs",
     "hyperparameters.batch_size": "batch_size",
@@ -143,6 +145,13 @@ class JobForm(forms.Form):
         decimal_places=6,
         required=False,
         error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
+    )
+    gpus = forms.IntegerField(
+        label=gettext_lazy("Places at once"),
+        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
+        min_value=1,
+        max_value=MOST_GPUS,
+        required=False,
     )
     lane = forms.ChoiceField(
         label=gettext_lazy("Lane"),
@@ -271,6 +280,7 @@ class JobForm(forms.Form):
             "seed": clean["seed"],
             "x_deploy": clean["deploy"],
             "x_lane": clean["lane"] or "standard",
+            "x_gpus": clean["gpus"] or 1,
             "hyperparameters": {
                 knob: clean[knob] if clean[knob] is not None else "auto"
                 for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -303,6 +313,7 @@ class JobForm(forms.Form):
             "suffix": job.suffix,
             "deploy": job.deploy,
             "lane": job.lane,
+            "gpus": job.width if job.width > 1 else None,
             "seed": job.seed,
             "text_column": job.columns.get("text", ""),
             "label_column": job.columns.get("label", ""),

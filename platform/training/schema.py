@@ -126,6 +126,7 @@ JOB = component(
                 },
                 null=True,
             ),
+            "x_gpus": whole("Places of one machine it trains on."),
             "x_lane": one_of("Its lane in the queue.", LANES),
             "x_priority": one_of("Its place among the organisation's own jobs.", list(PRIORITIES)),
             "x_blocked_by": one_of("Why it is paused; null when it is not.", states.BLOCKS, null=True),

@@ -13,6 +13,7 @@ from training.scheduling.fairness import LANES
 TASK = "text-classification"
 METHODS = ("full", "lora", "head")
 SEEDS = 2**31 - 1
+MOST_GPUS = 16
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
@@ -98,6 +99,13 @@ class JobInput(StrictSerializer):
         required=False,
         help_text="`standard`; `preemptible` runs on what is left and may be interrupted, at half the price; "
         "`priority` counts twice in the queue, at one and a half times the price. Lanes come with a plan.",
+    )
+    x_gpus = Whole(
+        low=1,
+        high=MOST_GPUS,
+        required=False,
+        help_text="Places of one machine it trains on at once, 1 by default. Each counts as one of the plan's parallel "
+        "jobs.",
     )
     x_priority = Text(
         longest=8, required=False, help_text="Among your own jobs: `low`, `normal` (the default) or `high`."

@@ -71,6 +71,7 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_total_steps": job.total_steps,
         "x_eta_seconds": eta,
         "x_queue": queue,
+        "x_gpus": job.width,
         "x_lane": job.lane,
         "x_priority": PRIORITY_WORDS.get(job.priority, "high"),
         "x_blocked_by": job.blocked_by or None,

@@ -1,11 +1,8 @@
 """What nvidia-smi says, what it means for a place, and how a trainer is started on several GPUs."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-from training.worker import inventory, outcome, trainer
+from training.worker import inventory, outcome
 from training.worker.inventory import Machine
 
 TWO = """\
@@ -61,17 +58,6 @@ def test_a_place_sees_the_gpu_of_its_number_alone() -> None:
     assert inventory.visible([1], count=2, own="GPU-a,GPU-b") == "GPU-b", "what the worker itself was given"
     assert inventory.visible([5], count=2, own=None) == "1", "more places than GPUs share them"
     assert inventory.visible([0], count=2, own="") == "0"
-
-
-def test_several_gpus_are_started_by_accelerate_where_it_is_installed() -> None:
-    config = Path("config.json")
-    alone = [sys.executable, "-u", "-m", "training.lab", "config.json"]
-    assert trainer.command(config, width=1, launcher=True) == alone
-    assert trainer.command(config, width=2, launcher=False) == alone
-    wide = trainer.command(config, width=4, launcher=True)
-    assert wide[:4] == [sys.executable, "-u", "-m", "accelerate.commands.launch"]
-    assert wide[wide.index("--num_processes") + 1] == "4"
-    assert wide[-3:] == ["-m", "training.lab", "config.json"]
 
 
 @pytest.mark.parametrize(

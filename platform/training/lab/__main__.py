@@ -15,7 +15,7 @@ import signal
 import sys
 from types import FrameType
 
-from training.lab.config import TASKS, Config, read_config
+from training.lab.config import TASKS, read_config
 from training.lab.errors import BadData
 from training.lab.events import Emitter, claim_stdout, tell_end
 
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
         if not arguments:
             raise BadData("Usage: python -m training.lab CONFIG.json [CONFIG.json …]")
         if len(arguments) == 1:
-            _run(read_config(arguments[0]), emit, stop)
+            _run(arguments[0], emit, stop)
         else:
             _run_group(arguments, emit, stop)
         return 0
@@ -60,10 +60,19 @@ def prepare_process() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-def _run(config: Config, emit: Emitter, stop: StopSignal) -> None:
+def _run(path: str, emit: Emitter, stop: StopSignal) -> None:
     """Import the recipe only now: torch takes seconds, and a bad config should not wait for it."""
+    config = read_config(path)
     prepare_process()
-    importlib.import_module(f"training.lab.{TASKS[config.task]}").run(config, emit, stop)
+    recipe = importlib.import_module(f"training.lab.{TASKS[config.task]}")
+    if config.gpus == 1:
+        recipe.run(config, emit, stop)
+        return
+    crew = importlib.import_module("training.lab.crew")
+    if crew.RANK in os.environ:
+        recipe.run(config, crew.Hushed(), crew.Never(), crew.join(config))
+    else:
+        recipe.run(config, emit, stop, crew.begin(path, config, emit))
 
 
 def _run_group(paths: list[str], emit: Emitter, stop: StopSignal) -> None:

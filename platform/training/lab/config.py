@@ -54,6 +54,7 @@ class Config:
     class_weights: str = "none"
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    gpus: int = 1  # devices of this machine, or processes where it has none, that share each batch
     token_budget: int = 8192  # tokens per step with padding, at most: bounds memory when texts are long
     bootstrap: int = 1000  # resamples behind each interval
 
@@ -83,6 +84,9 @@ class Config:
         if self.max_steps is not None:
             _whole("max_steps", self.max_steps, 1, 10**9)
         _whole("lora_rank", self.lora_rank, 1, 256)
+        _whole("gpus", self.gpus, 1, 64)
+        if self.gpus > 1 and self.method == "head":
+            raise BadData("Config field 'gpus' is for the methods 'full' and 'lora'; a head trains in moments on one.")
         _whole("token_budget", self.token_budget, 64, 2**24)
         _whole("bootstrap", self.bootstrap, 100, 20_000)
         _real("learning_rate", self.learning_rate, 0.0, 1e6, auto=True, low_open=True)

@@ -39,7 +39,7 @@ class Place:
 def place_for(config: Config) -> Place:
     """Resolve device, precision and threads, and set torch up for them."""
     device = _device(config.device)
-    threads = physical_cores() if config.threads == "auto" else config.threads
+    threads = max(1, physical_cores() // config.gpus) if config.threads == "auto" else config.threads
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # Adam's moments fade into denormals, which are slow
     able = has_bf16(device)

@@ -90,7 +90,10 @@ class EncoderLearner:
         """Tokens of a batch with its padding: the rows of its products."""
         return len(rows) * int(self._encoded["train"].lengths[rows].max())
 
-    def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
+    def read(
+        self, split: str, check: Check, *, exact: bool = False, share: tuple[int, int] = (0, 1)
+    ) -> NDArray[np.float32]:
+        """As `Learner.read`; of a `share` (k, n) every nth batch from the kth on, with zeros for the other rows."""
         if exact:
             self._body.to_exact()
         lengths = self._encoded[split].lengths
@@ -100,7 +103,7 @@ class EncoderLearner:
             torch.inference_mode(),
             torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.place.bf16 and not exact),
         ):
-            for rows in reading_batches(lengths, self._config.token_budget):
+            for rows in reading_batches(lengths, self._config.token_budget)[share[0] :: share[1]]:
                 check()
                 out[rows] = self.model(*self.inputs(split, rows)).float().cpu().numpy()
         return out

@@ -120,10 +120,20 @@ class Loop:
     """One training run over a learner."""
 
     def __init__(
-        self, learner: Learner, targets: Targets, config: Config, plan: Plan, *, spec: str, emit: Emitter, stop: Stop
+        self,
+        learner: Learner,
+        targets: Targets,
+        config: Config,
+        plan: Plan,
+        *,
+        spec: str,
+        emit: Emitter,
+        stop: Stop,
+        writes: bool = True,
     ) -> None:
         self._learner, self._targets, self._config, self._plan = learner, targets, config, plan
         self._spec, self._emit, self._stop = spec, emit, stop
+        self._writes = writes  # of several processes with the same state, one does
         self._root = Path(config.output) / "checkpoints"
         self._steps_per_epoch = len(learner.batches(0))
         self.total_steps = min(config.max_steps or 2**62, plan.epochs * self._steps_per_epoch)
@@ -169,6 +179,8 @@ class Loop:
 
     def save(self) -> None:
         """Write a checkpoint of this moment and say so."""
+        if not self._writes:
+            return
         tensors: dict[str, dict[str, Tensor]] = {
             "weights": {name: p.detach() for name, p in self._learner.parameters.items()},
             "optimiser": self._optimiser.state(),

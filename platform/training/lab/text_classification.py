@@ -26,6 +26,7 @@ from training.lab import artefact, checkpoint
 from training.lab.baseline import MAX_ROWS, NAME, Floor, fit_floor
 from training.lab.calibration import fit_temperature, softmax
 from training.lab.config import Config
+from training.lab.crew import Crew, CrewLearner
 from training.lab.data import (
     SPLITS,
     Dataset,
@@ -59,8 +60,14 @@ class Run:
     plan: Plan
     dataset: Dataset
     started: float
+    crew: Crew | None = None
     max_length: int = 0
     cut: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the run, or the first of several that are."""
+        return self.crew is None or self.crew.leads
 
     def check(self) -> None:
         """Raise Stopped if a stop was asked for, before there is anything to save."""
@@ -68,13 +75,15 @@ class Run:
             raise Stopped("Stopped on request before the first training step.")
 
 
-def run(config: Config, emit: Emitter, stop: Stop) -> Path:
+def run(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -> Path:
     """Train and write the artefact; returns its folder. Raises the family of `errors`."""
-    return alone(turns(config, emit, stop))
+    work = turns(config, emit, stop, crew)
+    return alone(work) if crew is None else crew.drive(work)
 
 
-def turns(config: Config, emit: Emitter, stop: Stop) -> Generator[Step, None, Path]:
+def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -> Generator[Step, None, Path]:
     """The run with a pause for each step of its training, see `loop.py`; returns and raises as `run`."""
+    folder = Path(config.output) / "artefact"
     started = time.monotonic()
 
     # 1. Read the rows, resolve what is "auto"
@@ -82,7 +91,7 @@ def turns(config: Config, emit: Emitter, stop: Stop) -> Generator[Step, None, Pa
     dataset = read_dataset(config.data)
     shape = read_shape(config.base)
     place, plan = place_for(config), plan_for(config, train_rows=len(dataset.train), hidden=shape.hidden)
-    work = Run(config, emit, stop, place, plan, dataset, started)
+    work = Run(config, emit, stop, place, plan, dataset, started, crew)
 
     # 2. Tokenise everything once
     work.check()
@@ -92,7 +101,8 @@ def turns(config: Config, emit: Emitter, stop: Stop) -> Generator[Step, None, Pa
     # 3. The floor
     work.check()
     emit.phase("baseline")
-    floor = fit_floor(dataset.train.texts, dataset.train.targets, dataset.test.texts, seed=config.seed)
+    texts = dataset.train.texts, dataset.train.targets, dataset.test.texts
+    floor = fit_floor(*texts, seed=config.seed) if work.leads else None
 
     # 4. Train
     work.check()
@@ -105,12 +115,13 @@ def turns(config: Config, emit: Emitter, stop: Stop) -> Generator[Step, None, Pa
     validation = learner.read("validation", loop.obey_stop)
     temperature = fit_temperature(validation, dataset.validation.targets)
     probabilities = softmax(learner.read("test", loop.obey_stop, exact=True), temperature)
+    if floor is None:
+        return folder
     chosen_on = Scored(dataset.validation.targets, softmax(validation, temperature))
     report = _report(work, loop, floor, probabilities, temperature, chosen_on)
 
     # 6. Write it down
     emit.phase("saving")
-    folder = Path(config.output) / "artefact"
     parts = artefact.Parts(
         labels=dataset.labels,
         max_length=work.max_length,
@@ -182,6 +193,8 @@ def _prepare(work: Run, encoded: dict[str, Encoded]) -> tuple[Loop, Learner]:
     if config.method == "head":
         features = embed(config, work.place, encoded, work.check)
         learner = HeadLearner(config, plan, features, encoded["train"].lengths, classes)
+    elif work.crew is not None:
+        learner = CrewLearner(work.crew, config, plan, work.place, encoded, classes)
     else:
         learner = EncoderLearner(config, plan, work.place, encoded, classes)
     weights = balanced_weights(dataset.train.targets, classes) if config.class_weights == "balanced" else None
@@ -192,7 +205,8 @@ def _prepare(work: Run, encoded: dict[str, Encoded]) -> tuple[Loop, Learner]:
         weights=None if weights is None else weights.to(work.place.device),
     )
     spec = _spec(work)
-    loop = Loop(learner, targets, config, plan, spec=spec, emit=work.emit, stop=work.stop)
+    stop = work.stop if work.crew is None else work.crew.agreed(work.stop)
+    loop = Loop(learner, targets, config, plan, spec=spec, emit=work.emit, stop=stop, writes=work.leads)
     if config.resume:
         found = checkpoint.find(Path(config.resume), spec=spec)
         for damage in found.damaged:
@@ -208,6 +222,8 @@ def _spec(work: Run) -> str:
     """Hash of everything that shapes the result: a checkpoint fits only a run with the same one."""
     config = work.config
     shaping: dict[str, Any] = {key: value for key, value in config.to_json().items() if key not in _ELSEWHERE}
+    if config.gpus == 1:
+        del shaping["gpus"]  # checkpoints from before there were several
     shaping["plan"] = work.plan.to_json()
     shaping["precision"] = work.place.precision
     shaping["data_sha256"] = sha256_of(Path(config.data))
@@ -237,6 +253,7 @@ def _training_record(work: Run, loop: Loop) -> dict[str, Any]:
         "device": work.place.device.type,
         "precision": work.place.precision,
         "threads": work.place.threads,
+        "processes": 1 if work.crew is None else work.crew.size,
     }
 
 

@@ -58,6 +58,7 @@ def wanted_of(job: Job) -> dict[str, Any]:
         "hyperparameters": dict(job.hyperparameters),
         "x_task": job.task,
         "x_method": job.method,
+        "x_gpus": job.width,
         "x_lane": job.lane,
         "x_priority": words.get(job.priority, "normal"),
         "x_deploy": job.deploy,

@@ -23,6 +23,7 @@ from training import plans, states
 from training.errors import JobFinished, QueueFull
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
+from training.selectors.capacity import places_together
 from training.serializers import PRIORITIES, SEEDS, TASK, knobs_of
 from training.services import intake, money, queueing
 from training.services.announcing import job_announce
@@ -54,6 +55,7 @@ def job_create(
     if task not in base.tasks:
         raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
     lane = lane_of(wanted)
+    width = width_of(wanted)
     sources = sources_of(project, wanted)
     intake.check_usable(sources, wanted.get("x_columns") or {})
     _check_room()
@@ -73,6 +75,7 @@ def job_create(
         metadata=wanted.get("metadata"),
         deploy=wanted.get("x_deploy", False),
         lane=lane,
+        width=width,
         priority=PRIORITIES[wanted.get("x_priority", "normal")],
         **sources,
         max_price_nano=wanted.get("x_max_price_usd"),
@@ -131,6 +134,30 @@ def lane_of(wanted: dict[str, Any]) -> str:
     return lane
 
 
+def width_of(wanted: dict[str, Any]) -> int:
+    """Places of one machine. BadRequest for more than the plan runs at once or than any machine of its class has."""
+    width: int = wanted.get("x_gpus", 1)
+    if width == 1:
+        return width
+    allowed = plans.allowance()
+    if wanted.get("x_method", DEFAULT_METHOD) == "head":
+        raise BadRequest("The method 'head' trains in moments on one place. Leave x_gpus out.", param="x_gpus")
+    if width > allowed.parallel_jobs:
+        raise BadRequest(
+            f"Each GPU counts as a parallel job, and your plan runs {allowed.parallel_jobs} at once. "
+            "Ask for at most as many, or take a larger plan.",
+            param="x_gpus",
+        )
+    largest = places_together(allowed.gpu_class)
+    if width > largest:
+        raise BadRequest(
+            f"No machine for your plan's jobs has {width} places to train; the largest has {largest}. "
+            "Ask for at most as many.",
+            param="x_gpus",
+        )
+    return width
+
+
 def _check_room() -> None:
     tenant_turn()
     limit = plans.allowance().queued_jobs
@@ -158,6 +185,7 @@ def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
         columns=wanted.get("x_columns") or {},
         max_price_nano=wanted.get("x_max_price_usd"),
         lane=lane_of(wanted),
+        width=width_of(wanted),
         **sources_of(project, wanted),
     )
     return queueing.estimate(draft)

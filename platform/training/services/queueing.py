@@ -180,5 +180,6 @@ def spec_of(job: Job, ready: intake.Ready, planned: forecast.Forecast, ceiling: 
             "learning_rate": planned.learning_rate,
             "max_length": planned.max_length,
             "max_steps": planned.steps_within(ceiling),
+            **({"gpus": job.width} if job.width > 1 else {}),  # a worker of the version before does not know the field
         },
     }

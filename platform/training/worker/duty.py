@@ -49,8 +49,6 @@ UNASKED = ("", "excess", "stalled")
 """Why an attempt stopped, where that says something of its place."""
 UNFIT = "The machine had no room for the run, and takes no more jobs until somebody has looked at it."
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SPREADS: frozenset[str] = frozenset()
-"""Tasks whose recipe trains on several GPUs. Started on several, any other would train the same thing that often."""
 
 seen = Inventory()
 draining = threading.Event()
@@ -123,7 +121,6 @@ def run(lease: Lease) -> None:
                 folder=folder.root,
                 base=base.folder,
                 gpus=places.gpus,
-                width=job.width if job.task in SPREADS else 1,
                 memory_bytes=limits.memory,
                 processes=limits.processes,
             )

@@ -9,7 +9,6 @@ report, and a token beside it would prove nothing more (docs/decisions/0025).
 """
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +38,7 @@ SHARED_BYTES = 2 << 30
 
 class Trainer:
     """One running trainer. `folder` is its working directory, home and temporary folder; `base` is read beside it.
-    `gpus` are what it may use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own. `width` is on how many
-    of them it runs."""
+    `gpus` are what it may use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own."""
 
     def __init__(
         self,
@@ -50,7 +47,6 @@ class Trainer:
         folder: Path,
         base: Path | None = None,
         gpus: str | None = None,
-        width: int = 1,
         memory_bytes: int,
         processes: int,
     ) -> None:
@@ -70,7 +66,7 @@ class Trainer:
         )
         with self._log_path.open("ab") as log:
             self._process = sandbox.start(
-                command(config, width=width),
+                [sys.executable, "-u", "-m", MODULE, str(config)],
                 mode=settings.SANDBOX,
                 reach=reach,
                 folder=folder,
@@ -206,19 +202,6 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
-
-
-def command(config: Path, *, width: int, launcher: bool | None = None) -> list[str]:
-    """What trains from this config: one process, or one for each of several GPUs where accelerate is installed.
-
-    `launcher` says whether it is; None looks.
-    """
-    installed = importlib.util.find_spec("accelerate") is not None if launcher is None else launcher
-    start: Sequence[str] = ()
-    if width > 1 and installed:
-        start = ("-m", "accelerate.commands.launch", "--num_processes", str(width), "--num_machines", "1")
-        start = (*start, "--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no")
-    return [sys.executable, "-u", *start, "-m", MODULE, str(config)]
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -1,0 +1,19 @@
+"""What the fleet could carry, whoever holds it now."""
+
+import datetime as dt
+
+from django.db.models import Count
+from django.db.models.functions import Now
+
+from billing.plans import classes_within
+from training.models import Slot
+
+KNOWN = dt.timedelta(days=1)
+"""A host that was heard of so lately may come back for a job that waits."""
+
+
+def places_together(gpu_class: str) -> int:
+    """The most places that one host has for jobs of this class; 1 where no host is known."""
+    places = Slot.objects.filter(gpu_class__in=classes_within(gpu_class), heartbeat_at__gt=Now() - KNOWN)
+    counts = places.values("host").annotate(n=Count("pk")).values_list("n", flat=True)
+    return max(counts, default=1)
