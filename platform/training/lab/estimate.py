@@ -126,7 +126,7 @@ def measure(data: str | Path, base: str | Path, *, method: str, max_length: int 
 def pays(tokens: Sequence[int]) -> bool:
     """Whether steps of runs over one base, with so many tokens each, are made faster in one pass than one by one.
 
-    Read off `benchmarks/shared_base.py` (two cores, fp32): 1.2 to 3 times faster below a hundred tokens a run, 1.0 to
+    Read off `benchmarks/shared_base.py` (two cores, fp32): 1.1 to 3 times faster below a hundred tokens a run, 1.0 to
     1.2 times up to 256, and nothing but memory for everybody's activations beyond. A product over few rows waits for
     the base's weights and not for arithmetic; that is what several runs can share.
     """

@@ -348,6 +348,15 @@ def test_in_bf16_a_run_that_measures_in_fp32_leaves_the_base_of_the_others_as_it
         cast.assert_same(name)
 
 
+def test_steps_of_a_few_tokens_are_made_alone_because_they_would_round_otherwise(cast: Cast) -> None:
+    cast.add("tiny", threads=2, batch_size=1, epochs=2, learning_rate=3e-2, patience=0)
+    cast.add("small", threads=2, seed=2)
+    cast.add("other", threads=2, seed=3)
+    cast.run_together()
+    for name in cast.alone:
+        cast.assert_same(name)
+
+
 def test_large_steps_are_not_made_together(cast: Cast, other_topics: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred tokens of one and six hundred of another are too many; once the large run has ended, the small ones
     go on in one pass."""
