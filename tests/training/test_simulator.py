@@ -7,7 +7,7 @@ import dataclasses
 import statistics
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from training import states
@@ -26,6 +26,7 @@ NO_DOORBELLS = Faults(crash=2, doorbell_lost=0.5)
 @pytest.mark.parametrize("faults", [NOTHING_WRONG, EVERYTHING, NO_DOORBELLS], ids=["none", "all", "doorbells"])
 @settings(max_examples=12)
 @given(seed=st.integers(0, 10**6))
+@example(seed=2307)  # a start on one host ended a gang's promise on another, whose place then stood idle
 def test_every_history_holds_to_what_must_hold_and_comes_to_an_end(faults: Faults, seed: int) -> None:
     world = World(small(seed), faults=faults, seed=seed, after_step=Watch()).run()
     assert all(row.state in states.FINAL for row in world.ledger.rows), "a job was lost"

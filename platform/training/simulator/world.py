@@ -153,12 +153,13 @@ class World:
     def _dispatch(self) -> None:
         """Every host that has a free place claims until nothing may start there; then those who wait may be made
         room."""
-        picture = self.ledger.look(self.now)
-        hosts = {place.host for place in picture.places if place.job is None}
-        for host in sorted(hosts):
-            while picture.heads and (start := self.rule.start(picture, host)):
-                self._begin(self.ledger.take(start, worker=host, now=self.now))
-                picture = self.ledger.look(self.now)
+        picture, started = self.ledger.look(self.now), True
+        while started:  # a start on one host may end what kept another's place free: its worker looks again in a moment
+            started = False
+            for host in sorted({place.host for place in picture.places if place.job is None}):
+                while picture.heads and (start := self.rule.start(picture, host)):
+                    self._begin(self.ledger.take(start, worker=host, now=self.now))
+                    picture, started = self.ledger.look(self.now), True
         for asked in self.rule.make_room(picture) if picture.heads else ():
             row = self.ledger.ask_for_room(asked, self.now)
             self.at(self.now + self._rng.uniform(*VACATING), partial(self._vacate, row, row.token))

@@ -40,7 +40,8 @@ class Lookout(threading.Thread):
     """Looks for work whenever nobody has rung for a while, until it is stopped."""
 
     def __init__(self) -> None:
-        super().__init__(name="lookout")
+        # A worker that fails must end: only one that is asked to leave waits (`stop`).
+        super().__init__(name="lookout", daemon=True)
         self._over = threading.Event()
 
     def run(self) -> None:
