@@ -76,7 +76,10 @@ class TenantTable(DeedTable):
         Deed(
             name="suspend",
             title=_("Suspend"),
-            text=_("Its keys fail within 5 seconds and its members read and change nothing. Running jobs finish."),
+            text=_(
+                "Its keys fail within 5 seconds and its members read and change nothing. "
+                "Running jobs stop with a checkpoint and go on after it is reopened."
+            ),
             icon="block",
             offered=lambda row: row.status == Tenant.Status.ACTIVE,
             work=lambda by, row, form: services.tenant_suspend(tenant_id=row.pk, by=by),

@@ -7,12 +7,13 @@ by itself when it no longer does. It says what to do next.
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db.models import Count
+from django.db.models import Count, Max
+from django.db.models.functions import Greatest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -21,12 +22,11 @@ from ops.models import Alert
 from tenants.scope import ops_scope
 from training import states
 from training.models import Attempt, Job, Slot
-from training.selectors.queue import waiting
+from training.selectors.capacity import KNOWN
+from training.selectors.queue import MOST, Waiting, waiting
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 50
-"""Of the waiting jobs, the longest waiting."""
 OWN_REASONS = ("tenant_limit", "not_before")
 """Waits that no machine of ours would shorten."""
 LOST_WITHIN, FAILED_WITHIN = dt.timedelta(minutes=15), dt.timedelta(hours=1)
@@ -66,12 +66,19 @@ class Notice:
 
 def _oldest_wait() -> float:
     """Minutes that the first job has waited which only a place, or its turn, keeps from running."""
-    oldest = Job.ops.filter(state=states.QUEUED).order_by("queued_at")[:LOOKED_AT]
-    for job in oldest:
-        standing = waiting(job)
-        if standing is not None and standing.reason not in OWN_REASONS and job.queued_at is not None:
-            return (now() - job.queued_at).total_seconds() / 60
+    for since, standing in _queue():
+        if standing is not None and standing.reason not in OWN_REASONS:
+            return (now() - since).total_seconds() / 60
     return 0.0
+
+
+def _queue() -> Iterator[tuple[dt.datetime, Waiting | None]]:
+    """Of each waiting job since when it waits, and how it stands; the longest waiting first. A job that ran meanwhile
+    keeps its place in line, but has not waited all that time."""
+    began = Greatest("queued_at", Max("attempts__ended_at"))
+    jobs = Job.ops.filter(state=states.QUEUED).annotate(since=began).order_by("since")
+    for job in jobs.only("id", "tenant_id", "state")[:MOST]:
+        yield job.since, waiting(job)
 
 
 def _lost_leases() -> float:
@@ -88,16 +95,17 @@ def _fault_rate() -> float:
 
 
 def _parked() -> float:
-    """Places that their worker took out of service."""
-    return float(Slot.objects.exclude(parked_at=None).exclude(parked_because="").count())
+    """Places that their worker took out of service, of hosts that are there still."""
+    there = Slot.objects.filter(heartbeat_at__gt=now() - KNOWN)
+    return float(there.exclude(parked_at=None).exclude(parked_because="").count())
 
 
 def _nobody_trains() -> float:
     """Jobs that have waited for minutes while no worker of their class is up."""
-    waited = Job.ops.filter(state=states.QUEUED, queued_at__lt=now() - A_RESTART)
-    oldest = waited.order_by("queued_at")[:LOOKED_AT]
-    standings = [waiting(job) for job in oldest]
-    return float(sum(one is not None and one.reason in ("no_workers", "no_place") for one in standings))
+    late = now() - A_RESTART
+    return float(
+        sum(since < late and one is not None and one.reason in ("no_workers", "no_place") for since, one in _queue())
+    )
 
 
 RULES: dict[str, Rule] = {

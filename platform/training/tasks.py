@@ -58,8 +58,8 @@ def tick() -> dict[str, int]:
     return {"checking": len(checking), "places": alive, "free": free, "asked": asked}
 
 
-@shared_task(name="training.sweep")
-def sweep() -> int:
+@shared_task(name="training.leases")
+def leases() -> int:
     """Requeue jobs whose worker stopped answering."""
     return leases_sweep()
 
@@ -77,7 +77,7 @@ def mail(tenant_id: str, job_id: str) -> bool:
 
 
 @shared_task(name=SWEEP)
-def step(tenant_id: str, sweep_id: str) -> str:
+def sweep_look(tenant_id: str, sweep_id: str) -> str:
     """Let a sweep look at its trials and start the next ones, or end."""
     return sweep_step(tenant_id=UUID(tenant_id), sweep_id=UUID(sweep_id))
 
@@ -93,7 +93,7 @@ def sweeps_tick() -> int:
     return len(found)
 
 
-SCHEDULE = {"training.tick": 2, "training.sweep": 5, "training.limits": 10, "training.sweeps_tick": 5}
+SCHEDULE = {"training.tick": 2, "training.leases": 5, "training.limits": 10, "training.sweeps_tick": 5}
 
 
 def _send(task: str, *arguments: str, queue: str) -> None:
@@ -124,6 +124,7 @@ def _drain(**_: object) -> None:
 
 @worker_shutdown.connect
 def _leave(**_: object) -> None:
-    """Not before the lookout's job has gone back."""
+    """Not before the lookout's job has gone back. Celery also comes here when it fails, without asking to leave."""
     if _trains():
+        duty.draining.set()
         lookout.stop()

@@ -141,7 +141,8 @@ def project_rename(*, project: Project, name: str) -> Project:
 
 def project_archive(*, project: Project) -> Project:
     """Close a workspace: it leaves every list. Its keys must be revoked by the caller (`keys_revoke_all`)."""
-    alive = set(Project.objects.select_for_update().filter(archived_at=None).values_list("pk", flat=True))
+    # Not against those who write rows that point to a project: they may hold what its closing waits for.
+    alive = set(Project.objects.select_for_update(no_key=True).filter(archived_at=None).values_list("pk", flat=True))
     if alive <= {project.pk}:
         raise LastProject
     if project.archived_at is None:

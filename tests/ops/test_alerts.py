@@ -64,6 +64,16 @@ def test_a_job_that_waits_too_long_is_mailed_once_and_the_alert_ends_by_itself(c
     assert "Jobs wait too long" not in ada.browser.get("/staff/").content.decode()
 
 
+def test_a_job_that_ran_meanwhile_has_not_waited_all_that_time(cast: Cast) -> None:
+    job = queued(cast.owner)
+    lease = claim(host=HOST, worker=f"{HOST}/1/1")
+    assert lease is not None
+    wait_since(cast.owner, job, 3)
+    job_give_back(lease=lease, outcome="drained", reason="a test")
+    Slot.objects.filter(host=HOST).update(draining=True)
+    assert kinds() == []
+
+
 def test_a_job_that_waits_for_its_own_tenants_limit_alerts_nobody(cast: Cast) -> None:
     slots_keep(host=HOST, count=9, kind="cpu-fp32", gpu_class="cpu")
     for _ in range(3):

@@ -18,7 +18,7 @@ from tests.training.making import BASE, body, empty_queue, queued, reload
 from training import states
 from training.models import Job
 from training.services.claiming import claim, slots_keep
-from training.services.endings import job_block, job_fail, job_stop
+from training.services.endings import job_block, job_fail, job_give_back, job_stop
 from training.services.leases import Lease, Standing, lease_advance, lease_look, lease_renew
 from training.services.limiting import limits_obey
 from training.services.mailing import job_mail
@@ -109,11 +109,34 @@ def test_a_job_whose_limit_was_raised_in_time_queues_again(cast: Cast) -> None:
     lease = take(tokens=2)
     limit(cast.owner, 1)
     limits_obey()
-    with tenant_scope(cast.owner.tenant.id):
-        Job.objects.filter(pk=job.pk).update(stop_for="")
+    assert lease_look(lease=lease).stop == states.QUOTA
+    limit(cast.owner, None)
+    limits_obey()
     job_block(lease=lease, by=states.QUOTA)
     row = reload(cast.owner, job.public_id)
     assert (row.state, held(cast.owner, job)) == ("queued", row.ceiling_nano)
+
+
+def test_a_job_that_was_told_to_stop_and_lost_its_worker_is_told_anew(cast: Cast) -> None:
+    job = queued(cast.owner)
+    lease = take(tokens=2)
+    limit(cast.owner, 1)
+    limits_obey()
+    job_give_back(lease=lease, outcome="drained", reason="a test")
+    row = reload(cast.owner, job.public_id)
+    assert (row.state, row.stop_for) == ("queued", "")
+
+
+def test_a_paused_job_lets_go_of_its_price_before_a_running_one_stops(cast: Cast) -> None:
+    ada = cast.owner
+    running = queued(ada)
+    take(tokens=1)
+    paused = queued(ada)
+    assert ada.api.post(f"{JOBS}/{paused.public_id}/pause", {}).status_code == 200
+    limit(ada, held(ada, running))
+    assert limits_obey() == 1
+    assert [reload(ada, job.public_id).blocked_by for job in (running, paused)] == ["", "quota"]
+    assert promised(ada) <= held(ada, running) and held(ada, paused) == 0
 
 
 def test_the_limit_of_one_organisation_stops_no_job_of_another(cast: Cast) -> None:
@@ -165,7 +188,7 @@ def asked(person: Person, **changes: Any) -> Job:
     """A queued job whose person hears of its end."""
     job = queued(person, **changes)
     with tenant_scope(person.tenant.id):
-        Job.objects.filter(pk=job.pk).update(mail_to=person.user.pk)
+        Job.objects.filter(pk=job.pk).update(mail_to=person.user.pk, key_id=None)
     return job
 
 
@@ -181,6 +204,13 @@ def test_whoever_asked_hears_once_why_a_job_failed(cast: Cast) -> None:
     (letter,) = mail.outbox
     assert letter.to == [cast.owner.user.email] and "refunds failed" in letter.subject
     assert "Row 7 is empty" in letter.body and f"/jobs/{job.public_id}/" in letter.body
+
+
+def test_who_switches_mail_off_hears_nothing_of_open_jobs(cast: Cast) -> None:
+    job = asked(cast.owner)
+    assert cast.owner.browser.post("/account/", {"name": "Ada"}).status_code == 302
+    job_fail(lease=take(), code="bad_data", message="No.")
+    assert not tell(job) and not mail.outbox
 
 
 def test_a_mail_server_that_refuses_is_asked_again(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:

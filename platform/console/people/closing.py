@@ -64,7 +64,7 @@ def project_close(*, project: Project) -> None:
 
 
 def _unfinished() -> "QuerySet[Job]":
-    found: QuerySet[Job] = Job.objects.exclude(state__in=states.FINAL)
+    found: QuerySet[Job] = Job.objects.exclude(state__in=states.FINAL).order_by("-pk")
     return found
 
 

@@ -12,6 +12,7 @@ fails, the run ends as that one did.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -37,7 +38,7 @@ from training.lab.loop import Step, Stop
 
 RANK = "TUNESMITH_LAB_RANK"
 PATIENCE = dt.timedelta(hours=2)
-"""The others wait for the first one's baseline and checkpoints, however long they take."""
+"""The others wait so long for the first one's baseline and checkpoints."""
 OWN_WORDS_SECONDS = 5.0
 """What fails in one process mostly fails in all: so long the first has to say it itself."""
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -55,7 +56,8 @@ class Crew:
             torch.cuda.set_device(rank % torch.cuda.device_count())
         os.environ.update({name: value for name, value in _LOOPBACK.items() if name not in os.environ})
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            # Processes that share a GPU cannot talk through NCCL.
+            "cpu:gloo,cuda:nccl" if cuda and torch.cuda.device_count() >= self.size else "gloo",
             init_method=f"file://{_meeting(config).absolute()}",
             rank=rank,
             world_size=self.size,
@@ -73,7 +75,6 @@ class Crew:
             while True:
                 self.compute(next(turns))
         except StopIteration as end:
-            dist.destroy_process_group()
             result: T = end.value
             return result
 
@@ -84,9 +85,7 @@ class Crew:
         rows, targets = step.rows[self.rank :: self.size], step.targets[self.rank :: self.size]
         value = 0.0
         if len(rows):
-            loss = nn.functional.cross_entropy(
-                step.learner.logits(rows).float(), targets, weight=step.weights, label_smoothing=step.label_smoothing
-            )
+            loss = step.mean_loss(step.learner.logits(rows), targets)
             loss = loss * (_weight(targets, step.weights) / _weight(step.targets, step.weights))
             loss.backward()
             value = loss.item()
@@ -106,6 +105,10 @@ class Crew:
         whole = torch.from_numpy(part)
         dist.all_reduce(whole)
         return whole.numpy()
+
+    def leave(self) -> None:
+        """Nobody needs the others any more."""
+        dist.destroy_process_group()
 
     def agreed(self, stop: Stop) -> Stop:
         """The first one's word on whether to stop. Everybody has to ask as often."""
@@ -189,11 +192,14 @@ def _watch(process: subprocess.Popen[bytes], emit: Emitter) -> None:
     """Runs in a thread of the first: a process that fails would leave the others waiting for it."""
     said: dict[str, Any] = {}
     for line in process.stdout or ():
-        said = json.loads(line)
+        with contextlib.suppress(ValueError):
+            said = json.loads(line)
     status = process.wait()
     if status in (0, Stopped.exit_code):
         return
     time.sleep(OWN_WORDS_SECONDS)
+    if not dist.is_initialized():  # the first has all that it needed of the others
+        return
     said.pop("event", None)
     emit("error", **(said or {"code": "internal", "message": f"A process of the training ended with {status}."}))
     os._exit(max(status, 1))

@@ -2,8 +2,8 @@
 
 Small encoders are limited by memory traffic and by how well the cores keep step. Two threads on two cores are
 best; more than the physical cores, or threads that spin while a neighbour needs the core, can be several times
-slower. So `quiet_threads` (called before torch is imported) asks OpenMP to sleep instead of spin, and the default
-number of threads is the number of physical cores this process may use.
+slower. So `prepare_process` (called before torch is imported) bounds how long OpenMP spins, and the default number of
+threads is the number of physical cores this process may use.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from training.lab import text_classification, together
 from training.lab.config import Config, read_config
-from training.lab.errors import LabError
+from training.lab.errors import BadData, LabError
 from training.lab.estimate import pays
 from training.lab.events import Emitter, tell_end
 from training.lab.learners import EncoderLearner
@@ -175,7 +175,7 @@ class Group:
 
 
 def run(paths: Sequence[str], emit: Emitter, stop: Stop) -> None:
-    """Train all to their ends. ValueError where they cannot share a process: then none was begun."""
+    """Train all to their ends. BadData where they cannot share a process: then none was begun."""
     configs: dict[int, Config] = {}
     for job, path in enumerate(paths):
         own = emit.of(job)
@@ -185,9 +185,13 @@ def run(paths: Sequence[str], emit: Emitter, stop: Stop) -> None:
             own("end", status=tell_end(error, own))
     for name in _ALIKE:
         if len({getattr(config, name) for config in configs.values()}) > 1:
-            raise ValueError(f"the configs of a group differ in '{name}'")
+            raise BadData(f"The configs of a group differ in '{name}'.")
     if any(config.method != "lora" for config in configs.values()):
-        raise ValueError("only the method 'lora' leaves the base as it is, so that several runs can share it")
+        raise BadData("Only the method 'lora' leaves the base as it is, so that several runs can share it.")
+    if any(config.gpus > 1 for config in configs.values()):
+        raise BadData("A run of a group trains on one device: leave 'gpus' out.")
+    if len({config.output for config in configs.values()}) < len(configs):
+        raise BadData("Each run of a group needs an 'output' of its own.")
     Group([Member(config, emit.of(job), stop) for job, config in configs.items()]).run()
 
 

@@ -89,11 +89,15 @@ class Step:
     value: float | None = None  # of the loss; a step that has to be computed again is judged once
     seconds: float = 0.0
 
+    def mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits [N, C] and targets [N] of any of its rows -> their mean loss []."""
+        return nn.functional.cross_entropy(
+            logits.float(), targets, weight=self.weights, label_smoothing=self.label_smoothing
+        )
+
     def loss(self, logits: Tensor) -> Tensor:
         """Logits [B, C] -> the loss to take the gradient of. Raises Diverged for one that leads nowhere."""
-        loss = nn.functional.cross_entropy(
-            logits.float(), self.targets, weight=self.weights, label_smoothing=self.label_smoothing
-        )
+        loss = self.mean_loss(logits, self.targets)
         if self.value is None:
             self.value = loss.item()
             self.guard.check(self.value, self.number)

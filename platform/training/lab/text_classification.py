@@ -115,6 +115,8 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
     validation = learner.read("validation", loop.obey_stop)
     temperature = fit_temperature(validation, dataset.validation.targets)
     probabilities = softmax(learner.read("test", loop.obey_stop, exact=True), temperature)
+    if work.crew is not None:
+        work.crew.leave()
     if floor is None:
         return folder
     chosen_on = Scored(dataset.validation.targets, softmax(validation, temperature))

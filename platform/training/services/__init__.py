@@ -9,7 +9,7 @@ claiming.py   queued -> leased: fair, limited, one short transaction
 shares.py     a tenant's standing: its plan's limits, its recent machine time
 leases.py     what only the holder of a lease may write
 endings.py    how an attempt ends, and with it perhaps the job
-announcing.py the end of a job, to the project's webhooks
+announcing.py the end of a job or sweep, to the project's webhooks
 mailing.py    the end of a job, to whoever asked for it
 limiting.py   jobs that a spend limit or a suspension stops
 sweeping.py   leases nobody renews

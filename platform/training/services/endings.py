@@ -212,7 +212,7 @@ def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = 
         lifted = by in states.LIMITS and job.stop_for != by
         called_off = lifted or (by == states.PAUSED and job.pause_requested_at is None)
         if called_off or job.state == states.CANCELLING:
-            reason = "The job was paused and resumed."
+            reason = "The reason to stop was lifted." if lifted else "The job was paused and resumed."
             _requeue(job, lease.attempt, outcome="paused", reason=reason, step=job.step, exit_code=exit_code)
             return
         attempt_close(job, number=lease.attempt, outcome="paused", reason=by, exit_code=exit_code)
@@ -295,6 +295,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         crash_step=step if outcome == "crashed" else job.crash_step,
         crash_count=crashes,
         preempt_requested_at=None,
+        stop_for="",  # a tick says it again where it still holds
         preemptions=job.preemptions + (outcome == "preempted"),
         phase="",
         eta_seconds=None,

@@ -6,9 +6,11 @@ ended, while the job waits or runs. It stops with a checkpoint, within seconds.
 
 from uuid import UUID
 
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from billing.services.jobs import jobs_over
+from billing.services.sweeps import for_each
 from kit import outbox
 from tenants.models import Tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -20,6 +22,8 @@ from training.services.events import News, events_append, warn
 from training.services.mailing import mail_ring
 
 GOING = (states.QUEUED, *states.WORKING)
+ASKED = Q(state__in=GOING) | Q(state=states.BLOCKED, blocked_by=states.PAUSED)
+"""What a spend limit may have to stop: a paused job holds its whole price as well."""
 STOPPING = {
     states.QUOTA: "Your spend limit no longer carries the job: it writes a checkpoint and stops.",
     states.SUSPENDED: "Your organisation is suspended: the job writes a checkpoint and stops.",
@@ -30,6 +34,7 @@ def limits_obey() -> int:
     """Stop what may not go on, and let go on what may again; how many jobs were told. Safe to repeat."""
     suspended = Tenant.Status.SUSPENDED
     with ops_scope("find jobs that limits stop, and those they stopped"):
+        # What only waits is looked at once some job of its tenant runs: until then it costs nothing.
         running = set(Job.ops.filter(state__in=states.WORKING).values_list("tenant_id", flat=True))
         stopped = set(
             Job.ops.filter(state__in=GOING, tenant__status=suspended, stop_for="").values_list("tenant_id", flat=True)
@@ -39,22 +44,23 @@ def limits_obey() -> int:
             .exclude(tenant__status=suspended)
             .values_list("tenant_id", flat=True)
         )
-    told = sum(_stop_all(tenant) for tenant in stopped)
-    told += sum(_go_on(tenant) for tenant in back)
-    return told + sum(_stop_over(tenant) for tenant in running - stopped)
+    told = for_each("training.suspended", stopped, _stop_all)
+    told += for_each("training.reopened", back, _go_on)
+    return told + for_each("training.spend_limits", running - stopped, _stop_over)
 
 
 def _stop_all(tenant_id: UUID) -> int:
     with tenant_scope(tenant_id):
-        jobs = Job.objects.select_for_update().filter(state__in=GOING, stop_for="")
+        jobs = Job.objects.select_for_update().filter(state__in=GOING, stop_for="").order_by("-pk")
         return sum(_stop(job, states.SUSPENDED) for job in jobs)
 
 
 def _stop_over(tenant_id: UUID) -> int:
     with tenant_scope(tenant_id):
-        jobs = {job.pk: job for job in Job.objects.filter(state__in=GOING)}
-        over = jobs_over(used={pk: money.used(job) for pk, job in jobs.items()})
-        locked = Job.objects.select_for_update().filter(pk__in=over, state__in=GOING, stop_for="")
+        over = jobs_over(used={job.pk: money.used(job) for job in Job.objects.filter(ASKED)})
+        told = Job.objects.filter(state__in=states.WORKING, stop_for=states.QUOTA)
+        told.exclude(pk__in=over).update(stop_for="")  # the limit was raised again in time
+        locked = Job.objects.select_for_update().filter(ASKED, pk__in=over, stop_for="").order_by("-pk")
         return sum(_stop(job, states.QUOTA) for job in locked)
 
 
@@ -75,7 +81,8 @@ def _go_on(tenant_id: UUID) -> int:
     """A suspension was lifted: its jobs queue again, at the end, and none that was told to stop has to."""
     with tenant_scope(tenant_id):
         Job.objects.filter(stop_for=states.SUSPENDED).update(stop_for="")
-        jobs = list(Job.objects.select_for_update().filter(state=states.BLOCKED, blocked_by=states.SUSPENDED))
+        stopped = Job.objects.filter(state=states.BLOCKED, blocked_by=states.SUSPENDED)
+        jobs = list(stopped.select_for_update().order_by("-pk"))
         for job in jobs:
             Job.objects.filter(pk=job.pk).update(state=states.QUEUED, blocked_by="", queued_at=Now())
             events_append(

@@ -36,6 +36,8 @@ def job_mail(*, tenant_id: UUID, job_id: UUID) -> bool:
         if job is None or (what := job.blocked_by or job.state) not in SAID:
             return False
         member = Member.objects.select_related("user").filter(user_id=job.mail_to, user__is_active=True).first()
+        if member is not None and job.key_id is None and not member.user.job_mail:
+            return False  # switched off since the job was started
         said = what if job.is_final else f"{what} {job.attempt}"
         if member is None or not Job.objects.filter(pk=job.pk).exclude(mailed=said).update(mailed=said):
             return False
@@ -72,9 +74,11 @@ def _letter(job: Job, what: str) -> tuple[str, str]:
     }[what] % name
     home = f"{settings.BASE_URL}/o/{job.tenant.slug}"
     link = f"{home}/p/{job.project.slug}/jobs/{job.public_id}/"
-    foot = _("You get this mail because you started the job. Switch it off under your account: %s") % (
-        f"{settings.BASE_URL}/account/"
-    )
+    if job.key_id is None:
+        foot = _("You get this mail because you started the job. Switch it off under your account: %s")
+        foot %= f"{settings.BASE_URL}/account/"
+    else:
+        foot = _("You get this mail because a key that you made asked for it (x_email_on_end).")
     return subject, "\n\n".join([*lines, link, foot]) + "\n"
 
 

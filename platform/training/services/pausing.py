@@ -66,8 +66,9 @@ def _raise_ceiling(row: Job, ceiling_nano: int | None) -> None:
     if row.sweep_id is not None:
         raise Conflict("The job is a trial of a sweep, whose budget it must fit into. Start a job of its own from it.")
     if ceiling_nano is None or ceiling_nano <= row.ceiling_nano:
+        stopped = "stopped at its ceiling of" if row.blocked_by == states.BUDGET else "has a ceiling of"
         raise CeilingTooLow(
-            f"The job stopped at its ceiling of {usd(row.ceiling_nano)}. Resume it with a higher x_max_price_usd.",
+            f"The job {stopped} {usd(row.ceiling_nano)}. Resume it with a higher x_max_price_usd.",
             param="x_max_price_usd",
         )
     money.extend(row, nano=ceiling_nano)

@@ -60,7 +60,8 @@ class Places:
         disk = COPIES.get(method, COPIES["full"]) * weights + _data_bytes(job)
         if (problem := disk_problem(min(disk, self._limits.disk) + SPARE_BYTES)) != "":
             return problem
-        needed = min(PROCESS_BYTES + IN_MEMORY.get(method, IN_MEMORY["full"]) * weights, self._limits.memory)
+        each = PROCESS_BYTES + IN_MEMORY.get(method, IN_MEMORY["full"]) * weights
+        needed = min(job.width * each, self._limits.memory)
         if memory.free() < needed:
             return f"{memory.free() >> 20:,} MiB of memory are free; the run needs {needed >> 20:,}"
         shared = len(self._machines) < settings.TRAINING_SLOTS

@@ -397,12 +397,17 @@ def test_the_base_lies_in_memory_once(cast: Cast, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [({"precision": "auto"}, "differ in 'precision'"), ({"method": "full"}, "differ in 'method'")]
+    ("change", "words"),
+    [
+        ({"precision": "auto"}, "differ in 'precision'"),
+        ({"method": "full"}, "differ in 'method'"),
+        ({"gpus": 2}, "leave 'gpus' out"),
+    ],
 )
 def test_runs_that_cannot_share_a_process_do_not_begin(cast: Cast, change: dict[str, Any], words: str) -> None:
     cast.add("one")
     cast.add("two", **change)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(BadData, match=words):
         cast.run_together()
     assert not Path(cast.grouped["one"]["output"]).exists()
 
@@ -410,7 +415,7 @@ def test_runs_that_cannot_share_a_process_do_not_begin(cast: Cast, change: dict[
 def test_only_lora_shares_a_base(cast: Cast) -> None:
     cast.add("one", method="head")
     cast.add("two", method="head")
-    with pytest.raises(ValueError, match="only the method 'lora'"):
+    with pytest.raises(BadData, match="Only the method 'lora'"):
         cast.run_together()
 
 
