@@ -193,6 +193,22 @@ def test_a_gang_gets_room_on_one_host_or_nobody_is_asked() -> None:
     assert len(preemptions(picture)) == 2
 
 
+def test_a_small_job_leaves_the_places_that_a_gang_of_its_tenant_was_promised() -> None:
+    shares = [Share(ADA, most=4), Share(BOB, most=8), Share(EVE, most=4)]
+    heads = [Head(9, EVE, 1.0), Head(10, ADA, 1.0, since=1), Head(11, ADA, 1.0, since=2, width=2)]
+    lent = [running(number, BOB, lane=PREEMPTIBLE) for number in (1, 2, 3)]
+    picture = world(shares, heads, runs={BOB: lent}, free=2)
+    for number in (2, 4):  # one that is lent and one that is free stand on another host
+        picture.places[number].host = "elsewhere"
+    asked = preemptions(picture)
+    assert sorted(one.run.job for one in asked) == [1, 2]
+    for one in asked:
+        one.run.leaving = True
+        for place in one.places:
+            place.kept_for = ADA
+    assert preemptions(picture) == []
+
+
 @st.composite
 def pictures(draw: st.DrawFn) -> Picture:
     """Any moment: hosts, runs and waiting jobs of a few tenants, within their limits."""

@@ -535,7 +535,7 @@ def test_the_tick_rings_for_open_sweeps_alone(ada: Person, monkeypatch: pytest.M
     ids = {arguments[2] for arguments in rung}
     assert str(sweep.pk) in ids and str(over.pk) not in ids
     assert {(arguments[0], arguments[3]) for arguments in rung} == {("training.sweep_step", "ingest")}
-    assert tasks.step(str(sweep.tenant_id), str(sweep.pk)) == "running"
+    assert tasks.sweep_look(str(sweep.tenant_id), str(sweep.pk)) == "running"
 
 
 def test_an_unknown_sweep_is_nobodys_doorbell(ada: Person) -> None:

@@ -138,7 +138,11 @@ class _Room:
     def make(self, head: Head) -> None:
         """Find room for a waiting job: what is free or being vacated for it, else what others can be asked for."""
         there = {host: self.picture.usable(head, places) for host, places in self._open.items()}
-        fits = next((host for host, places in there.items() if len(places) >= head.width), None)
+        fitting = [host for host, places in there.items() if len(places) >= head.width]
+        # Rather where nothing is kept: those places were asked for on behalf of a job that may need them all at once.
+        fits = min(
+            fitting, key=lambda host: sum(one.kept_for is not None for one in there[host][: head.width]), default=None
+        )
         if fits is not None:
             self._plan(head, fits, there[fits])
             return
