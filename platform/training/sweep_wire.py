@@ -7,7 +7,7 @@ from kit.ids import public_id
 from kit.money import number
 from training import states
 from training.models import Job, Sweep
-from training.searching.space import METHOD, Setting
+from training.searching.space import METHOD
 from training.selectors.sweeps import Standing, standing
 from training.wire import spent, training_source
 
@@ -75,17 +75,15 @@ def _error(sweep: Sweep) -> dict[str, Any] | None:
 
 def trial_object(job: Job, sweep: Sweep) -> dict[str, Any]:
     """A trial: what it tries, how it did, and the job that it is."""
-    number_of = job.sweep_number or 0
-    setting: Setting = sweep.settings[number_of]
     return {
         "id": job.public_id,
         "object": "fine_tuning.sweep.trial",
         "created_at": unix(job.created_at),
         "finished_at": unix(job.finished_at),
         "sweep": sweep.public_id,
-        "number": number_of + 1,
+        "number": (job.sweep_number or 0) + 1,
         "rung": (job.sweep_rung or 0) + 1,
-        "setting": setting | {METHOD: job.method, **job.hyperparameters},
+        "setting": {METHOD: job.method, **job.hyperparameters},
         "status": states.wire(job.state),
         "score": job.sweep_score,
         "fine_tuned_model": job.model_name if job.state == states.SUCCEEDED else None,

@@ -80,18 +80,16 @@ def _draft(project: Project, wanted: dict[str, Any]) -> Sweep:
     )
 
 
-def _price(sweep: Sweep) -> Priced | None:
-    """What its trials may cost, from what is known of its data now; None where findings keep it from training at all.
-    FileNotReady while a file is being read."""
-    job = draft_of(sweep)
-    seen = queueing.looked_at(job)
+def _price(sweep: Sweep, job: Job, seen: intake.Seen) -> Priced | None:
+    """What its trials may cost, from what was seen of its data; None where findings keep it from training at all."""
     return None if seen.counts["blocking"] else priced(sweep, queueing.work_of(job, seen))
 
 
 def _check_budget(sweep: Sweep) -> None:
     """CeilingTooLow where what is known of the data already says so; else it is looked at once they have been read."""
+    job = draft_of(sweep)
     try:
-        found = _price(sweep)
+        found = _price(sweep, job, queueing.looked_at(job))
     except FileNotReady:
         return
     if found is not None:
@@ -114,7 +112,8 @@ def _check_room() -> None:
 def sweep_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
     """Trials, price, time and findings of a sweep that is not made. FileNotReady while a file is being read."""
     draft = _draft(project, wanted)
-    seen = queueing.looked_at(draft_of(draft))
+    job = draft_of(draft)
+    seen = queueing.looked_at(job)
     answer: dict[str, Any] = {
         "object": "fine_tuning.sweep.estimate",
         "settings": len(draft.settings),
@@ -123,7 +122,7 @@ def sweep_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any
         "findings": seen.counts,
         "queue_seconds": wait_seconds(plans.allowance().gpu_class),
     }
-    found = _price(draft)
+    found = _price(draft, job, seen)
     if found is None:
         return answer | {"price_usd": None, "seconds": None, "x_blocking": seen.blocking}
     budget = check_budget(draft.max_price_nano, found)
