@@ -17,7 +17,7 @@ from training.errors import FileUnusable
 from training.lab.config import Config
 from training.lab.data import auto_max_length
 from training.lab.errors import BadData
-from training.lab.estimate import Workload, estimate, measure
+from training.lab.estimate import Workload, estimate, measure, pays
 from training.lab.plan import plan_for
 from training.lab.shape import read_shape
 from training.models import Job
@@ -69,6 +69,15 @@ class Forecast:
             return None
         passes = ceiling / max(1, self.nano_least) * CEILING_MARGIN
         return max(1, math.floor(passes * self.steps_per_epoch))
+
+
+def group_key(job: Job, planned: Forecast) -> str:
+    """What jobs have in common that may train in one process: the lab's `group.py` says what must be alike. Empty where
+    the job changes its base, needs several places, or its steps are so large that sharing gains nothing."""
+    tokens = planned.tokens_least // max(1, planned.steps_per_epoch)
+    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens]):
+        return ""
+    return f"{job.task}:{base_by_name(job.base).fingerprint[:32]}"
 
 
 def likely_seconds(estimate: dict[str, Any]) -> float:

@@ -103,6 +103,9 @@ POLICIES: dict[str, Policy] = {
         make=_project,
         bodies={"POST": lambda ids: {"requests_per_minute": "5"}},
     ),
+    f"{SETTINGS}/training": Policy(
+        "page", success={"POST": 302}, bodies={"POST": lambda ids: {"shared_training": "on"}}
+    ),
     f"{SETTINGS}/leave": Policy("page", success={"GET": 200}),
     f"{SETTINGS}/close": Policy(
         "page", success={"GET": 200, "POST": 422}, bodies={"POST": lambda ids: {"confirm_name": "not its name"}}

@@ -1,4 +1,7 @@
-"""A small lab that speaks the contract's events and exit codes. The config's seed says how it behaves."""
+"""A small lab that speaks the contract's events and exit codes. The config's seed says how it behaves.
+
+With several configs it is a group: each run in a thread, its lines with its number, its end told, stopped by its file.
+"""
 
 import hashlib
 import json
@@ -7,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,15 @@ BULK = 3_000_000
 SECONDS = 0.05
 
 
+whose = threading.local()
+"""`fields` of a run of several: which it is."""
+asked: list[int] = []
+"""Signals that asked for a stop."""
+
+
 def tell(event: str, **fields: Any) -> None:
     """One line."""
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.write(json.dumps({"event": event, **getattr(whose, "fields", {}), **fields}) + "\n")
     sys.stdout.flush()
 
 
@@ -89,18 +99,35 @@ def misbehave(seed: int, output: Path, config: dict[str, Any]) -> None:
             (output / f"filling-{number}").write_bytes(bytes(2_000_000))
         time.sleep(0.05)
     if seed == CURIOUS:
-        asked = json.loads(Path(__file__).with_name("curious.json").read_text())
-        tell("warning", code="looked", message=json.dumps(looked_at(asked["paths"], asked["port"])))
+        places = json.loads(Path(__file__).with_name("curious.json").read_text())
+        tell("warning", code="looked", message=json.dumps(looked_at(places["paths"], places["port"])))
     if seed in (BOMB, GREEDY, FILLER):
         time.sleep(600)
 
 
 def main() -> int:
-    """Behave."""
-    config = json.loads(Path(sys.argv[1]).read_text())
+    """One run, or a group."""
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    if len(sys.argv) == 2:
+        return behave(sys.argv[1])
+    threads = [threading.Thread(target=take_part, args=pair) for pair in enumerate(sys.argv[1:])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+def take_part(job: int, path: str) -> None:
+    """One run of a group."""
+    whose.fields = {"job": job}
+    tell("end", status=behave(path))
+
+
+def behave(path: str) -> int:
+    """One run, to its exit status."""
+    config = json.loads(Path(path).read_text())
     seed, output = config["seed"], Path(config["output"])
-    stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     start = json.loads((Path(config["resume"]) / "state.json").read_text())["step"] if config["resume"] else 0
     (output / "secrets.json").write_text(json.dumps(sorted(os.environ)))
     tell("phase", phase="loading")
@@ -121,7 +148,7 @@ def main() -> int:
     steps = STEPS if slow or seed in (POISON, SILENT) else STEADY_STEPS if steady else start + 20
     for step in range(start + 1, steps + 1):
         time.sleep(SECONDS if steady or slow else 0.001)
-        if stopped:
+        if asked or (output / "stop").exists():
             checkpoint(output, step, bulk=bulk)
             return 75
         if seed == POISON and step == 5:

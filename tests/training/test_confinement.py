@@ -19,7 +19,7 @@ from tests.training.background import Background, until
 from tests.training.making import empty_queue, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.parking import slot_unpark
-from training.worker import duty, places, trainer
+from training.worker import concluding, duty, places, trainer
 from training.worker.inventory import Inventory
 
 pytestmark = pytest.mark.slow
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_under_a_trainer_is_the_places_fault_and_only_if_it_is
     assert duty.work_once()
     assert reload(cast.owner, job.public_id).platform_retries == 1
     assert Slot.objects.get().parked_at is None
-    monkeypatch.setattr(duty, "disk_problem", lambda: "1 MiB of scratch disk are free")
+    monkeypatch.setattr(concluding, "disk_problem", lambda: "1 MiB of scratch disk are free")
     assert duty.work_once()
     assert reload(cast.owner, job.public_id).platform_retries == 1
     assert Slot.objects.get().parked_because == "1 MiB of scratch disk are free"

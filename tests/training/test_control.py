@@ -53,7 +53,8 @@ def test_a_waiting_job_is_paused_at_once_and_resumed_at_the_end_of_the_queue(cas
     body = answer.json()
     assert answer.status_code == 200
     assert (body["status"], body["x_blocked_by"], body["x_queue"]) == ("paused", "paused", None)
-    assert ask(ada, first, "pause").json() == body, "twice is the same"
+    again = ask(ada, first, "pause").json()
+    assert again | {"estimated_finish": 0} == body | {"estimated_finish": 0}, "twice is the same, but for the clock"
     assert held_nano(ada, first) == first.ceiling_nano, "its price stays reserved"
     assert ask(ada, first, "resume").json()["status"] == "queued"
     assert take().job_id == second.pk

@@ -1,4 +1,4 @@
-"""Settings of an organisation: its name, its projects, this browser's preferences, leaving, closing."""
+"""Settings of an organisation: name, projects, shared training, this browser's preferences, leaving, closing."""
 
 from typing import Any
 
@@ -22,6 +22,8 @@ from tenants.services.organisations import (
     tenant_closable,
     tenant_rename,
 )
+from training.selectors.capacity import sharing_allowed
+from training.services import sharing_set
 
 
 class NameForm(forms.Form):
@@ -69,6 +71,7 @@ class SettingsView(ConsoleView):
             "form": NameForm(initial={"name": self.tenant.name}, auto_id="organisation_%s"),
             "project_form": ProjectForm(auto_id="new_project_%s"),
             "own_projects": own,
+            "shares": sharing_allowed(),
             "may": self.can("tenant.write"),
             "may_own": self.can("tenant.own"),
         }
@@ -140,6 +143,19 @@ class ArchiveProject(SettingsView):
         project = self.target(target)
         project_close(project=project)
         said = _t("%(name)s is archived and its keys are revoked.") % {"name": project.name}
+        return self.done(self.org_path("settings"), said)
+
+
+class SharedTraining(SettingsView):
+    """Whether jobs may train in one process with those of other organisations."""
+
+    required_scopes = {"POST": "tenant.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Allow it, or no longer."""
+        allowed = request.POST.get("shared_training") == "on"
+        sharing_set(tenant=self.tenant, allowed=allowed)
+        said = _t("Shared training is on.") if allowed else _t("Shared training is off. Jobs train alone from now on.")
         return self.done(self.org_path("settings"), said)
 
 

@@ -27,6 +27,7 @@ urlpatterns = [
         limits.ProjectLimitsPage.as_view(),
         name="project_limits",
     ),
+    path("o/<slug:org>/settings/training", settings.SharedTraining.as_view(), name="shared_training"),
     path("o/<slug:org>/settings/leave", settings.Leave.as_view(), name="organisation_leave"),
     path("o/<slug:org>/settings/close", settings.Close.as_view(), name="organisation_close"),
     path("o/<slug:org>/p/<slug:project>/keys", keys.KeysPage.as_view(), name="keys"),

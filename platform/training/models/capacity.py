@@ -20,6 +20,8 @@ class TenantShare(TenantModel):
     gpu_class = models.CharField(max_length=16, default="cpu")
     """The plan's class of places, as read when last needed."""
     weight = models.PositiveIntegerField(default=1)
+    shares_base = models.BooleanField(default=False, db_default=False)
+    """Whether its jobs may train in one process with jobs of other organisations that allow it as well."""
     waiting = models.BooleanField(default=False, db_default=False)
     """Whether a job of its may wait: set by the database with every job that is queued, and taken away by a claim that
     finds none."""

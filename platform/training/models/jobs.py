@@ -69,6 +69,8 @@ class Job(ProjectModel):
     lane = models.CharField(max_length=12, default=fairness.STANDARD, db_default=fairness.STANDARD)
     width = models.PositiveSmallIntegerField(default=1, db_default=1)
     """Places it needs, all on one host."""
+    group_key = models.CharField(max_length=80, blank=True, default="", db_default="")
+    """Jobs with the same one may train in one process (docs/decisions/0026); empty: it trains alone."""
     priority = models.SmallIntegerField(default=0, db_default=0)
     """Among its tenant's jobs, the highest first; URGENT goes before everybody's and is for staff to give."""
 

@@ -30,6 +30,8 @@ class Share:
     """Of `running`, those outside the preemptible lane: only they count against the guarantee."""
     started_ago: float | None = None
     """Seconds since it last started a job; None if never."""
+    shares_base: bool = False
+    """Its jobs may train in one process with those of others."""
 
     @property
     def served(self) -> float:
@@ -53,6 +55,8 @@ class Head:
     width: int = 1
     """Places it needs, all on one host."""
     urgent: bool = False
+    group: str = ""
+    """Jobs of one group may train in one process; empty where this one may not."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class Place:
     key: Any
     host: Any
     rank: int = 0
+    number: int = 0
+    """Which of its host's places it is."""
     job: Any = None
     kept_for: Any = None
     """The tenant that a preemption freed it for; nobody else may take it."""

@@ -1,4 +1,4 @@
-"""What the fleet could carry, whoever holds it now."""
+"""What the fleet could carry, whoever holds it now, and whether a tenant's jobs may share a process on it."""
 
 import datetime as dt
 
@@ -6,7 +6,7 @@ from django.db.models import Count
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
-from training.models import Slot
+from training.models import Slot, TenantShare
 
 KNOWN = dt.timedelta(days=1)
 """A host that was heard of so lately may come back for a job that waits."""
@@ -17,3 +17,8 @@ def places_together(gpu_class: str) -> int:
     places = Slot.objects.filter(gpu_class__in=classes_within(gpu_class), heartbeat_at__gt=Now() - KNOWN)
     counts = places.values("host").annotate(n=Count("pk")).values_list("n", flat=True)
     return max(counts, default=1)
+
+
+def sharing_allowed() -> bool:
+    """Whether the scope's tenant lets its jobs train in one process with those of others."""
+    return bool(TenantShare.objects.filter(shares_base=True).exists())

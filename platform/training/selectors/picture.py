@@ -65,16 +65,18 @@ WITH RECURSIVE line AS (
 
 HEADS = f"""
 SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, date_part('epoch', head.since),
-       date_part('epoch', now() - head.since), head.priority >= {URGENT}
+       date_part('epoch', now() - head.since), head.priority >= {URGENT}, head.group_key
 FROM line CROSS JOIN LATERAL (
-  SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds
+  SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds,
+         CASE WHEN platform_retries = 0 THEN group_key ELSE '' END AS group_key
   FROM training_job job
   WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
     AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
   ORDER BY priority DESC, queued_at, id LIMIT %s) head
 """
 """The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
-them while a release is rolled out."""
+them while a release is rolled out. A job that has met a fault of ours has no group: if it was its own, it takes no
+others with it a second time."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
@@ -86,7 +88,7 @@ WHERE job.state IN ({HELD})
 """
 
 SHARES = """
-SELECT tenant_id, guaranteed, max_running, weight, gpu_class, recent_ms,
+SELECT tenant_id, guaranteed, max_running, weight, gpu_class, shares_base, recent_ms,
        date_part('epoch', now() - recent_at), date_part('epoch', now() - last_started_at)
 FROM training_tenantshare WHERE tenant_id = ANY(%s)
 """
@@ -108,7 +110,7 @@ WITH held AS (
   FROM training_tenantshare share LEFT JOIN held USING (tenant_id) LEFT JOIN preferred USING (tenant_id)
   WHERE share.waiting AND coalesce(held.running, 0) < share.max_running AND share.tenant_id <> ALL(%s)
 )
-SELECT tenant_id, guaranteed, max_running, weight, gpu_class, recent_ms, age, started, running, firm,
+SELECT tenant_id, guaranteed, max_running, weight, gpu_class, shares_base, recent_ms, age, started, running, firm,
   CASE WHEN urgent THEN 0 WHEN firm < guaranteed THEN 1 ELSE 2 END AS kind,
   CASE WHEN urgent THEN 0.0
        WHEN firm < guaranteed THEN firm::float / guaranteed
@@ -134,7 +136,7 @@ class Candidates:
                 cursor.execute(CANDIDATES, [seen, self.chunk + 1])
                 rows = cursor.fetchall()
             shares = [share_of(row) for row in rows[: self.chunk]]
-            yield shares, rows[-1][10:12] if len(rows) > self.chunk else None
+            yield shares, rows[-1][-2:] if len(rows) > self.chunk else None
             if len(rows) <= self.chunk:
                 return
             seen += [share.tenant for share in shares]
@@ -149,8 +151,8 @@ def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[
         else:
             cursor.execute(LINES_OF + HEADS, [list(tenants), each])
         return [
-            Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent=urgent)
-            for job, tenant, lane, width, left, since, waited, urgent in cursor.fetchall()
+            Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent, group)
+            for job, tenant, lane, width, left, since, waited, urgent, group in cursor.fetchall()
         ]
 
 
@@ -222,10 +224,10 @@ def count(picture: Picture, held: Iterable[tuple[Run, int]]) -> None:
 
 def share_of(row: tuple[Any, ...]) -> Share:
     """A row of SHARES as the rules see it."""
-    tenant, guaranteed, most, weight, gpu_class, recent, age, started, *counted = row
+    tenant, guaranteed, most, weight, gpu_class, shares_base, recent, age, started, *counted = row
     running, firm = (int(one) for one in counted[:2]) if counted else (0, 0)
     rank = RANKS[gpu_class]
-    return Share(tenant, guaranteed, most, weight, rank, faded(recent, age), running, firm, started)
+    return Share(tenant, guaranteed, most, weight, rank, faded(recent, age), running, firm, started, shares_base)
 
 
 def places_read(host: str = "") -> list[Place]:
@@ -233,10 +235,12 @@ def places_read(host: str = "") -> list[Place]:
     alive = Q(host=host) if host else Q(heartbeat_at__gt=Now() - STALE)
     found = Slot.objects.filter(alive, draining=False, parked_at=None).order_by("host", "number")
     kept = found.annotate(is_kept=Q(kept_until__gt=Now()))
-    rows: Iterable[tuple[Any, ...]] = kept.values_list("pk", "host", "gpu_class", "job_id", "kept_for", "is_kept")
+    rows: Iterable[tuple[Any, ...]] = kept.values_list(
+        "pk", "host", "gpu_class", "number", "job_id", "kept_for", "is_kept"
+    )
     return [
-        Place(key, where, RANKS[gpu_class], job, tenant if is_kept else None)
-        for key, where, gpu_class, job, tenant, is_kept in rows
+        Place(key, where, RANKS[gpu_class], number, job, tenant if is_kept else None)
+        for key, where, gpu_class, number, job, tenant, is_kept in rows
     ]
 
 

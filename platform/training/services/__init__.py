@@ -7,6 +7,7 @@ intake.py     files into a dataset version, and the findings that stop a job
 queueing.py   validating_files -> queued: spec, estimate, reservation
 claiming.py   queued -> leased: fair, limited, one short transaction
 shares.py     a tenant's standing: its plan's limits, its recent machine time
+sharing.py    whether its jobs may train in one process with those of others
 leases.py     what only the holder of a lease may write
 endings.py    how an attempt ends, and with it perhaps the job
 announcing.py the end of a job or sweep, to the project's webhooks
@@ -23,6 +24,7 @@ money.py      reserve and settle, through billing
 from training.services.again import job_clone, job_retry
 from training.services.jobs import job_cancel, job_create, job_estimate
 from training.services.pausing import job_pause, job_resume
+from training.services.sharing import sharing_set
 from training.services.sweeps import sweep_cancel, sweep_create, sweep_estimate
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "job_pause",
     "job_resume",
     "job_retry",
+    "sharing_set",
     "sweep_cancel",
     "sweep_create",
     "sweep_estimate",

@@ -3,6 +3,9 @@
 Who goes next is `training.scheduling`'s to say. The plan's limit of parallel jobs is checked again under the lock of
 the tenant's row: counting beside SKIP LOCKED alone over-admits. All places of a job are taken in that transaction, or
 none.
+
+Jobs that may train in one process (docs/decisions/0026) are claimed one after another, each in its turn: whoever goes
+next on the places that are left either fits the group, or ends it. So nobody goes before their turn to fill a group.
 """
 
 import datetime as dt
@@ -10,6 +13,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from training import states
 from training.models import Job, Slot, TenantShare
 from training.scheduling.dispatch import Preemption, Start, next_start, preemptions
 from training.scheduling.fairness import HALF_LIFE_SECONDS
-from training.scheduling.picture import Head, Picture, Share
+from training.scheduling.picture import Head, Picture, Place, Share
 from training.selectors.picture import (
     HELD,
     Candidates,
@@ -57,46 +61,90 @@ def _deciding(why: str) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a job must have to train in the process of another: its group, and a place on the same device.
+
+    A host's places go through its devices in turn, as `worker.inventory` deals them.
+    """
+
+    group: str
+    devices: int
+    device: int
+
+    @classmethod
+    def of(cls, start: Start, picture: Picture, devices: int) -> "Beside | None":
+        """Beside a job that starts; None where it trains alone."""
+        group = _group(start.head, picture)
+        return cls(group, devices, start.places[0].number % devices) if group else None
+
+    def offers(self, place: Place) -> bool:
+        """Whether a place is on the device."""
+        return place.number % self.devices == self.device
+
+    def takes(self, head: Head, picture: Picture) -> bool:
+        """Whether a job may join."""
+        return _group(head, picture) == self.group
+
+
+def _group(head: Head, picture: Picture) -> str:
+    return head.group if head.width == 1 and picture.shares[head.tenant].shares_base else ""
+
+
 def claim(*, host: str, worker: str) -> Lease | None:
     """The next job for this host, leased to this worker; None when nothing may start here now."""
+    return _claim(host, worker)[0]
+
+
+def claim_group(*, host: str, worker: str, devices: int = 1) -> list[Lease]:
+    """The next job for this host, and those that may train in its process and whose turn is right after it; empty when
+    nothing may start here now. `devices` is how many this host's places are spread over."""
+    lease, beside = _claim(host, worker, devices=devices)
+    leases = []
+    while lease is not None:
+        leases.append(lease)
+        if beside is None:
+            break
+        lease, _ = _claim(host, worker, beside=beside)
+    return leases
+
+
+def _claim(
+    host: str, worker: str, *, devices: int = 1, beside: Beside | None = None
+) -> tuple[Lease | None, Beside | None]:
+    """The next job, if it may train beside what there is, and what may train beside it."""
     with _deciding("claim the next job"):
-        picture = Picture(places=places_read(host))
+        places = places_read(host)
+        picture = Picture(places=[place for place in places if beside is None or beside.offers(place)])
         if not any(place.job is None for place in picture.places):
-            return None
+            return None, None
         for shares, bound in Candidates():
             picture.shares |= {share.tenant: share for share in shares}
             heads = heads_read(share.tenant for share in shares)
             _note_empty(shares, heads)
             picture.heads += heads
             if any(head.width > 1 for head in picture.heads) and not picture.runs:
-                _add_everything(picture)
-            lease = _first(picture, host, worker, bound)
-            if lease is not None:
-                return lease
-    return None
+                _add_everything(picture, host)
+            while (start := next_start(picture, host)) is not None:
+                if bound is not None and picture.turn(start.head)[:2] >= bound:
+                    break  # somebody who was not read yet may be before it
+                if beside is not None and not beside.takes(start.head, picture):
+                    return None, None
+                with tenant_scope(start.head.tenant):
+                    lease = _take(start, worker)
+                if lease is not None:
+                    return lease, Beside.of(start, picture, devices)
+                picture.heads.remove(start.head)  # something has changed since it was read
+    return None, None
 
 
-def _first(picture: Picture, host: str, worker: str, bound: tuple[int, float] | None) -> Lease | None:
-    """The next start, if nobody who was not read yet could be before it."""
-    while (start := next_start(picture, host)) is not None:
-        if bound is not None and picture.turn(start.head)[:2] >= bound:
-            return None
-        with tenant_scope(start.head.tenant):
-            lease = _take(start, worker)
-        if lease is not None:
-            return lease
-        picture.heads.remove(start.head)  # something has changed since it was read
-    return None
-
-
-def _add_everything(picture: Picture) -> None:
+def _add_everything(picture: Picture, host: str) -> None:
     """A job on several places looks at when other hosts have them, too."""
     held = runs_read()
     missing = {run.tenant for run, _ in held} - picture.shares.keys()
     picture.shares |= {share.tenant: share for share in shares_read(missing)}
     picture.runs = {run.job: run for run, _ in held}
-    here = {place.key for place in picture.places}
-    picture.places += [place for place in places_read() if place.key not in here]
+    picture.places += [place for place in places_read() if place.host != host]
 
 
 def _note_empty(shares: list[Share], heads: list[Head]) -> None:

@@ -57,6 +57,7 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
     job.dataset_version_id = ready.version_id
     job.estimate = planned.as_dict()
     job.likely_seconds = forecast.likely_seconds(job.estimate)
+    job.group_key = forecast.group_key(job, planned)
     job.ceiling_nano = ceiling
     job.max_runtime_seconds = plans.allowance().runtime_seconds
     job.price_version = money.price_version()

@@ -114,13 +114,17 @@ class Inventory:
 
     def __init__(self) -> None:
         self._asked = float("-inf")
+        self.devices = 1
+        """How many there are; they take the host's places in turn."""
 
     def due(self, *, cuda: bool) -> list[Machine] | None:
         """What there is, when it is time to say so again; else None."""
         if time.monotonic() - self._asked < FRESH_SECONDS:
             return None
         self._asked = time.monotonic()
-        return machines(cuda=cuda)
+        found = machines(cuda=cuda)
+        self.devices = len(found)
+        return found
 
 
 def visible(numbers: Sequence[int], *, count: int, own: str | None) -> str:

@@ -5,6 +5,7 @@ it needs no right that a worker does not have.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from django.conf import settings
 from kit.processes import proportional
 from training.worker import memory
 from training.worker.outcome import Excess
+from training.worker.together import Part
 from training.worker.trainer import Trainer
 
 LOOK_SECONDS = 1.0
@@ -36,10 +38,16 @@ def limits_of(width: int) -> Limits:
     return Limits(share * width, settings.TRAINING_DISK_MB * 1_000_000, settings.TRAINING_PROCESSES * width)
 
 
+def limits_together(each: Sequence[Limits]) -> Limits:
+    """The limits of jobs that share a process: what all of them may take, but for scratch, where each has its own."""
+    memory, processes = sum(one.memory for one in each), sum(one.processes for one in each)
+    return Limits(memory, each[0].disk, processes)
+
+
 class Watch:
     """Looks at one attempt. `peak` is the most memory seen, in bytes."""
 
-    def __init__(self, trainer: Trainer, folder: Path, limits: Limits) -> None:
+    def __init__(self, trainer: Trainer | Part, folder: Path, limits: Limits) -> None:
         self.peak = 0
         self._trainer, self._folder, self._limits = trainer, folder, limits
         self._looked = 0.0

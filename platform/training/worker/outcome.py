@@ -17,6 +17,7 @@ FAULTS: dict[str, Fault] = {
     "disk": "disk",
     "processes": "data",
     "scratch": "platform",
+    "companions": "platform",
     "killed": "platform",
     "silent": "platform",
     "internal": "platform",
@@ -114,6 +115,16 @@ def classify(
     if status == 0:
         return End("crashed", "silent", "The trainer ended without a result.", exit_code=status)
     return End("crashed", "internal", f"The trainer failed inside (exit status {status}).", exit_code=status)
+
+
+def in_company(end: End, *, own: bool) -> End:
+    """The same end for a job that shared its process with others. What may be theirs is not held against it: it is
+    tried again, and alone, since a job that has met a fault is in no group. `own`: its run told this end, or we made
+    it."""
+    if own and end.code not in ("out_of_memory", "processes"):
+        return end
+    words = "The process that the job shared with others ended early. It goes on in one of its own."
+    return End("crashed", "companions", words, exit_code=end.exit_code)
 
 
 def out_of_time(hours: float, exit_code: int | None) -> End:

@@ -27,8 +27,9 @@ from training.services.events import News, warn
 from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
 from training.worker.limits import Limits, Watch
 from training.worker.memory import oom_kills
-from training.worker.outcome import End, Excess, classify
+from training.worker.outcome import End, Excess, classify, in_company
 from training.worker.reading import Reading
+from training.worker.together import Part
 from training.worker.trainer import Trainer
 from training.worker.workfolder import WorkFolder
 
@@ -45,13 +46,14 @@ AWAY = (OperationalError, InterfaceError)
 
 
 class Supervisor:
-    """Watches one trainer to its end. `draining` is set when this worker itself is asked to leave."""
+    """Watches one trainer, or one job's part of it, to its end. `draining` is set when this worker itself is asked to
+    leave."""
 
     def __init__(
         self,
         lease: Lease,
         job: Job,
-        trainer: Trainer,
+        trainer: Trainer | Part,
         folder: WorkFolder,
         draining: threading.Event,
         began: float,
@@ -221,6 +223,8 @@ class Supervisor:
             excess=self.excess,
             peak=self._watch.peak,
         )
+        if isinstance(self.trainer, Part):
+            end = in_company(end, own=self.trainer.told or self.trainer.was_killed_by_us)
         if end.kind in ("crashed", "failed"):
             logger.warning("trainer of %s: %s\n%s", self.lease.job_id, end.message, self.trainer.last_words())
         return end

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,15 @@ SHARED_BYTES = 2 << 30
 
 
 class Trainer:
-    """One running trainer. `folder` is its working directory, home and temporary folder; `base` is read beside it.
-    `gpus` are what it may use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own."""
+    """One running trainer. `folder` is its working directory, home and temporary folder; `base` is read beside it, and
+    `also` written: with several configs each run has a folder of its own (`worker/together.py`). `gpus` are what it may
+    use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own."""
 
     def __init__(
         self,
-        config: Path,
-        *,
+        *configs: Path,
         folder: Path,
+        also: Sequence[Path] = (),
         base: Path | None = None,
         gpus: str | None = None,
         memory_bytes: int,
@@ -60,13 +62,13 @@ class Trainer:
         code = tuple(Path(settings.ROOT) / name for name in CODE)
         reach = sandbox.Reach(
             read=code if base is None else (*code, base),
-            write=(folder,),
+            write=(folder, *also),
             devices=sandbox.nvidia_devices(),
             shared_bytes=SHARED_BYTES,
         )
         with self._log_path.open("ab") as log:
             self._process = sandbox.start(
-                [sys.executable, "-u", "-m", MODULE, str(config)],
+                [sys.executable, "-u", "-m", MODULE, *map(str, configs)],
                 mode=settings.SANDBOX,
                 reach=reach,
                 folder=folder,

@@ -14,8 +14,11 @@ from django.conf import settings
 from kit import cgroups, storage
 from kit.processes import end_marked
 from registry.bases import Base
+from training.services.claiming import worker_is_dead
 from training.services.leases import Lease
 
+OWNER = "owner"
+"""The file that names the worker which a folder belongs to."""
 FORGOTTEN_SECONDS = 120.0
 
 
@@ -59,31 +62,55 @@ class WorkFolder:
 @contextlib.contextmanager
 def work_folder(lease: Lease) -> Iterator[WorkFolder]:
     """A fresh folder for an attempt, gone afterwards."""
-    root = Path(settings.WORK_DIR) / "jobs" / folder_name(lease.job_id, lease.attempt)
+    with _fresh(folder_name(lease.job_id, lease.attempt), lease.worker) as root:
+        folder = WorkFolder(root)
+        folder.output.mkdir()
+        folder.resume.mkdir()
+        yield folder
+
+
+@contextlib.contextmanager
+def shared_folder(worker: str) -> Iterator[Path]:
+    """A fresh folder for a process that several attempts share, gone afterwards: it may outlive any of them."""
+    with _fresh(f"shared-{uuid.uuid4()}", worker) as root:
+        yield root
+
+
+@contextlib.contextmanager
+def _fresh(name: str, worker: str) -> Iterator[Path]:
+    root = Path(settings.WORK_DIR) / "jobs" / name
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     root.chmod(0o700)
-    folder = WorkFolder(root)
-    folder.output.mkdir()
-    folder.resume.mkdir()
+    (root / OWNER).write_text(worker, encoding="utf-8")
     try:
-        yield folder
+        yield root
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def folders_sweep(kept: set[str]) -> int:
+def folders_sweep(kept: set[str], *, host: str) -> int:
     """Remove the folders of attempts that ended with their worker, and end what of them still runs; `kept` are the
-    names of those still running here."""
+    names of those still running here. A worker of this host that lives removes its own."""
     removed = 0
     root = Path(settings.WORK_DIR) / "jobs"
     for folder in root.iterdir() if root.is_dir() else ():
-        if folder.name not in kept and time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
+        if folder.name in kept or _is_owned(folder, host):
+            continue
+        if time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
             cgroups.end(folder.name)
             end_marked(folder.name)
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
+
+
+def _is_owned(folder: Path, host: str) -> bool:
+    try:
+        owner = (folder / OWNER).read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return owner.startswith(f"{host}/") and not worker_is_dead(owner, host=host)
 
 
 def folder_name(job_id: uuid.UUID, attempt: int) -> str:

@@ -227,6 +227,23 @@ def test_projects_are_made_renamed_and_archived_within_the_plan(cast: Cast) -> N
     assert answer.status_code == 409, "an organisation keeps a project"
 
 
+def test_shared_training_is_off_until_somebody_who_may_turns_it_on_and_the_log_says_who(cast: Cast) -> None:
+    browser, home = cast.owner.browser, cast.owner.home
+    assert "Off: every job" in browser.get(f"{home}/settings").content.decode()
+    assert cast.teammate.browser.post(f"{home}/settings/training", {"shared_training": "on"}).status_code == 403
+    assert "Turn on" not in cast.teammate.browser.get(f"{home}/settings").content.decode()
+    for wish in ("on", "on", "off"):
+        assert browser.post(f"{home}/settings/training", {"shared_training": wish}).status_code == 302
+        shown = browser.get(f"{home}/settings").content.decode()
+        assert ("On: a small LoRA job" in shown) == (wish == "on")
+    with tenant_scope(cast.owner.tenant.pk):
+        told = AuditEvent.objects.filter(action="tenant.shared_training_set").order_by("pk")
+        assert [(one.after, one.actor_label) for one in told] == [
+            ({"shared_training": True}, cast.owner.user.email),
+            ({"shared_training": False}, cast.owner.user.email),
+        ]
+
+
 def test_closing_needs_the_name_and_shuts_every_door(cast: Cast) -> None:
     browser, home, tenant = cast.owner.browser, cast.owner.home, cast.owner.tenant
     link = invite(cast.owner, "guest@example.com")

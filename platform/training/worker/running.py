@@ -1,0 +1,201 @@
+"""Attempts from the claim to their ends: each made ready, one trainer for all of them, a supervisor for each.
+
+Nearly always there is one. Several are jobs that may train in one process (docs/decisions/0026); from the start of the
+trainer each is for itself, and what befalls one is nothing to the others.
+"""
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import connections
+
+from registry.bases import Base, BaseError, catalogue, verify
+from tenants.scope import tenant_scope
+from training import states
+from training.errors import Fenced
+from training.models import Job
+from training.services.checkpoints import checkpoint_fetch
+from training.services.endings import job_cancelled, job_give_back
+from training.services.events import News
+from training.services.leases import Lease, Standing, lease_advance, lease_renew
+from training.worker.concluding import UNFIT, conclude
+from training.worker.keeping import kept
+from training.worker.limits import Limits, limits_of, limits_together
+from training.worker.places import Places
+from training.worker.supervisor import Supervisor, resumed
+from training.worker.together import Part, Shared
+from training.worker.trainer import Trainer
+from training.worker.workfolder import WorkFolder, shared_folder, work_folder
+
+logger = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Unfit(OSError):
+    """This machine cannot carry the attempt; the message is for staff."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """One attempt with everything its trainer needs on this machine."""
+
+    lease: Lease
+    job: Job
+    base: Base
+    folder: WorkFolder
+    places: Places
+    limits: Limits
+    began: float
+
+    def watch(self, trainer: Trainer | Part, limits: Limits, draining: threading.Event, *, beside: int = 0) -> None:
+        """Supervise it to its end, beside so many others in its process. Fenced when the job was taken away."""
+        watch = Supervisor(self.lease, self.job, trainer, self.folder, draining, self.began, limits)
+        if beside:
+            others = "one other job" if beside == 1 else f"{beside} other jobs"
+            words = f"Trains in one process with {others} over the same base."
+            watch.reading.pending.append(News(words, code="shared", data={"others": beside}))
+        end = watch.watch()
+        conclude(self.lease, self.job, self.base, watch, end, self.places)
+
+
+def run(leases: Sequence[Lease], draining: threading.Event) -> None:
+    """Attempts from the claim to their ends. `draining` is set when this worker is asked to leave."""
+    with contextlib.ExitStack() as folders:
+        team = _team(leases, folders)
+        if not team:
+            return
+        limits = limits_together([one.limits for one in team])
+        root = team[0].folder.root if len(team) == 1 else folders.enter_context(shared_folder(team[0].lease.worker))
+        trainer = _start(team, root, limits)
+        if trainer is None:
+            return
+        try:
+            if len(team) == 1:
+                with _thrown_away():
+                    team[0].watch(trainer, limits, draining)
+            else:
+                _watch_all(team, trainer, limits, draining)
+        finally:
+            trainer.close()
+
+
+def _team(leases: Sequence[Lease], folders: contextlib.ExitStack) -> list[Ready]:
+    """Those that could be made ready; their leases are kept until the last of them is."""
+    team = []
+    with contextlib.ExitStack() as waiting:
+        for lease in leases:
+            waiting.enter_context(kept(lease))
+        for lease in leases:
+            try:
+                with _thrown_away():
+                    ready = _make_ready(lease, folders)
+                    team += [ready] if ready is not None else []
+            except Exception:  # its lease runs out
+                if len(leases) == 1:
+                    raise
+                logger.exception("could not make attempt %s of %s ready", lease.attempt, lease.job_id)
+    return team
+
+
+def _watch_all(team: Sequence[Ready], trainer: Trainer, limits: Limits, draining: threading.Event) -> None:
+    def attend(ready: Ready, part: Part) -> None:
+        try:
+            with _thrown_away():
+                ready.watch(part, limits, draining, beside=len(team) - 1)
+        except Exception:  # its lease runs out, as if it had been alone
+            logger.exception("attempt %s of %s was left", ready.lease.attempt, ready.lease.job_id)
+        finally:
+            connections.close_all()
+
+    shared = Shared(trainer, [one.folder.output for one in team])
+    pairs = zip(team, shared.parts, strict=True)
+    threads = [threading.Thread(target=attend, args=pair, name="supervisor") for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@contextlib.contextmanager
+def _thrown_away() -> Iterator[None]:
+    """An attempt whose job was taken away ends here, and nothing comes of it."""
+    try:
+        yield
+    except Fenced as error:
+        logger.warning("threw an attempt away: %s", error)
+
+
+def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
+    """An attempt's folder with all that it needs, until `folders` closes; None where its job ended or went back into
+    the queue."""
+    with tenant_scope(lease.tenant_id):
+        job = Job.objects.get(pk=lease.job_id)
+    began = time.monotonic()
+    if not lease_advance(lease=lease, state=states.STARTING):
+        job_cancelled(lease=lease)
+        return None
+    limits = limits_of(job.width)
+    places = Places(lease, limits)
+    folder = folders.enter_context(work_folder(lease))
+    try:
+        base = _prepare(lease, job, folder, places)
+    except (BaseError, OSError, KeyError) as error:
+        _unprepared(lease, places, error)
+        return None
+    return Ready(lease, job, base, folder, places, limits, began)
+
+
+def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:
+    """The trainer of one or several attempts, which are alike in base and device; None where it cannot be started."""
+    first = team[0]
+    try:
+        return Trainer(
+            *[one.folder.config for one in team],
+            folder=root,
+            also=[one.folder.root for one in team if one.folder.root != root],
+            base=first.base.folder,
+            gpus=first.places.gpus,
+            memory_bytes=limits.memory,
+            processes=limits.processes,
+        )
+    except (OSError, KeyError) as error:
+        for one in team:
+            with _thrown_away():
+                _unprepared(one.lease, one.places, error)
+        return None
+
+
+def _unprepared(lease: Lease, places: Places, error: Exception) -> None:
+    """Back into the queue; where the machine is to blame, without a try counted and never again to this place."""
+    if isinstance(error, Unfit) or (isinstance(error, OSError) and error.errno in FULL):
+        places.quarantine(str(error) if isinstance(error, Unfit) else "the scratch disk is full")
+        job_give_back(lease=lease, outcome="unfit", reason=UNFIT)
+        return
+    logger.error("could not prepare %s", lease.job_id, exc_info=error)
+    reason = f"The worker could not prepare the run: {type(error).__name__}."
+    job_give_back(lease=lease, outcome="crashed", reason=reason)
+
+
+def _prepare(lease: Lease, job: Job, folder: WorkFolder, places: Places) -> Base:
+    """Data, base and checkpoint onto this machine, each compared with its hash. Unfit where it has no room for them."""
+    base = catalogue()[job.base]
+    verify(base)
+    if base.fingerprint != job.spec["base_sha256"]:
+        raise BaseError(f"base {base.name} is not the one the job was planned with")
+    if problem := places.unfit(job, base):
+        raise Unfit(problem)
+    with kept(lease):
+        folder.fetch_data(job.spec["dataset_key"])
+        resume, damaged = checkpoint_fetch(lease=lease, target=folder.resume)
+    folder.write_config(job.spec, base=base, resume=resume)
+    step = int(resume.name.removeprefix("step-")) if resume is not None else 0
+    standing = Standing("starting", step, job.total_steps, job.progress, None, job.trained_tokens)
+    lease_renew(lease=lease, standing=standing, news=resumed(step, damaged))
+    return base

@@ -1,0 +1,132 @@
+"""One trainer for several jobs over one base (docs/decisions/0026), as a trainer of its own for each of them.
+
+Each job keeps its supervisor, lease, place, folder, limits of disk, and end. What it asks of its trainer is done to its
+run alone: a stop is the file `stop` in its output folder, and being killed means that nobody listens to its run any
+more, while that is asked to stop. The process ends with its last run, or when its owner closes it.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kit.processes import Process
+from training.worker.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+STOP_FILE = "stop"
+"""As the lab's `group.py` has it, which a worker does not import: it brings torch."""
+KILLED = -9
+
+
+class Part:
+    """One job's part of a trainer; a supervisor takes it for a trainer."""
+
+    def __init__(self, trainer: Trainer, output: Path, lock: threading.Lock) -> None:
+        self._trainer, self._stop, self._lock = trainer, output / STOP_FILE, lock
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._status: int | None = None
+        self._over = False
+        self._killed = False
+
+    def take(self, event: dict[str, Any] | None) -> None:
+        """What its run said; None after the process's last word."""
+        self._events.put(event)
+
+    def next(self, timeout: float) -> dict[str, Any] | None:
+        """The next event, or None when none came in time."""
+        if self.ended:
+            return None
+        try:
+            event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if event is None:
+            self._over = True
+        elif event.get("event") == "end":
+            self._status, self._over = _whole(event.get("status")), True
+            return None
+        return event
+
+    @property
+    def ended(self) -> bool:
+        """Whether its run has said its last word, or nobody listens to it any more."""
+        return self._over or self._killed
+
+    @property
+    def told(self) -> bool:
+        """Whether the run itself told its end."""
+        return self._status is not None
+
+    def wait(self) -> int:
+        """The exit status that the run would have had alone, or that of the process where it told none."""
+        if self._status is not None:
+            return self._status
+        return KILLED if self._killed else self._trainer.wait()
+
+    def ask_stop(self) -> None:
+        """Write a checkpoint and leave, at the next step."""
+        with contextlib.suppress(OSError):
+            self._stop.touch()
+
+    def kill(self) -> None:
+        """Its run is over, whatever it still does until it sees that it was asked to stop."""
+        self._killed = True
+        self.ask_stop()
+
+    @property
+    def was_killed_by_us(self) -> bool:
+        """Whether `kill` was called."""
+        return self._killed
+
+    def processes(self) -> list[Process]:
+        """Everything that runs for all of them."""
+        with self._lock:
+            return self._trainer.processes()
+
+    @property
+    def oom_kills(self) -> int:
+        """How often the kernel has killed in their control group for memory."""
+        return self._trainer.oom_kills
+
+    def last_words(self, lines: int = 30) -> str:
+        """The end of the process's stderr, for the operator's log."""
+        return self._trainer.last_words(lines)
+
+
+class Shared:
+    """Deals a trainer's events to the jobs that share it, in the order of its configs."""
+
+    def __init__(self, trainer: Trainer, outputs: Sequence[Path]) -> None:
+        self._trainer, self._lock = trainer, threading.Lock()
+        self.parts = [Part(trainer, output, self._lock) for output in outputs]
+        threading.Thread(target=self._deal, name="trainer-deal", daemon=True).start()
+
+    def _deal(self) -> None:
+        try:
+            while not self._has_ended():
+                event = self._trainer.next(0.2)
+                if event is not None:
+                    self._deal_one(event)
+        finally:
+            for part in self.parts:
+                part.take(None)
+
+    def _has_ended(self) -> bool:
+        with self._lock:
+            return self._trainer.ended
+
+    def _deal_one(self, event: dict[str, Any]) -> None:
+        job = event.pop("job", None)
+        if isinstance(job, int) and 0 <= job < len(self.parts):
+            self.parts[job].take(event)
+        else:
+            logger.warning("a shared trainer said something of none of its jobs: %s", event)
+
+
+def _whole(status: object) -> int:
+    return status if isinstance(status, int) else 1
