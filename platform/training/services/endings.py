@@ -39,7 +39,7 @@ MAX_PLATFORM_RETRIES = 10
 POISON_CRASHES = 3
 """Crashes at one and the same step that make a job, not a machine, the suspect."""
 LONGEST_BACKOFF = 600.0
-ASKED = ("drained", "preempted", "paused", "unfit")
+ASKED = ("drained", "preempted", "paused", "unfit", "moved")
 """Outcomes of attempts that were asked to stop, or that their place could not carry: no try is counted."""
 KEPT = dt.timedelta(seconds=60)
 """How long a place that was vacated for somebody waits for them."""
@@ -257,9 +257,10 @@ def job_stop(*, job: Job, code: str, message: str) -> None:
     _ring_next()
 
 
-def job_reclaim(*, job: Job, reason: str) -> None:
-    """The sweeper's part, in the tenant's scope, with the job's row locked: nobody renewed the lease."""
-    _requeue(job, job.attempt, outcome="lost", reason=reason, step=job.step, exit_code=None)
+def job_reclaim(*, job: Job, reason: str, outcome: str = "lost") -> None:
+    """In the tenant's scope, with the job's row locked: nobody renewed the lease (`lost`), or staff take it away
+    (`moved`)."""
+    _requeue(job, job.attempt, outcome=outcome, reason=reason, step=job.step, exit_code=None)
 
 
 def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exit_code: int | None) -> None:
@@ -288,8 +289,11 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         events_append(job=job, news=[warn(reason, code=outcome), fail(verdict[1], code=verdict[0])])
         job_announce(job, states.FAILED)
         return
+    paused = job.pause_requested_at is not None  # a pause that was asked for holds, whatever the attempt ended of
     Job.objects.filter(pk=job.pk).update(
-        state=states.QUEUED,
+        state=states.BLOCKED if paused else states.QUEUED,
+        blocked_by=states.PAUSED if paused else "",
+        pause_requested_at=None,
         not_before=Now() + dt.timedelta(seconds=_backoff(retries)) if counted else None,
         platform_retries=retries,
         crash_step=step if outcome == "crashed" else job.crash_step,
@@ -302,7 +306,8 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         **NO_LEASE,
     )
     words = f"{reason} {_since(job)} The interruption costs you nothing."
-    events_append(job=job, news=[warn(words, code=outcome)])
+    also = [warn(BLOCKED[states.PAUSED], code=states.PAUSED)] if paused else []
+    events_append(job=job, news=[warn(words, code=outcome), *also])
     _ring_next()
 
 

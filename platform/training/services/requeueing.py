@@ -27,13 +27,16 @@ def job_requeue(*, job_id: UUID, reason: str) -> Job:
     if before in states.FINAL or before == states.CANCELLING:
         raise Conflict("The job has ended. Start a new one from it.")
     if before in states.WORKING:
-        job_reclaim(job=found, reason="Our staff moved the job to another machine.")
+        job_reclaim(job=found, reason="Our staff moved the job to another machine.", outcome="moved")
     elif before == states.QUEUED:
         Job.objects.filter(pk=found.pk).update(not_before=None)
+    elif before == states.BLOCKED:
+        raise Conflict("The job is stopped. Release it, or let its organisation resume it.")
     else:
         raise Conflict("The job's files are still being checked.")
+    found.refresh_from_db()
     audit.record(
-        action="job.requeued", target=found, before={"state": before}, after={"state": "queued"}, reason=reason
+        action="job.requeued", target=found, before={"state": before}, after={"state": found.state}, reason=reason
     )
     return found
 
@@ -50,7 +53,7 @@ def job_hold(*, job_id: UUID, reason: str) -> Job:
     """Keep a job from running until it is released; a worker that holds it is fenced off, its checkpoint stays."""
     found = _locked(job_id)
     if found.state in states.WORKING:
-        job_reclaim(job=found, reason="Our staff put the job on hold.")
+        job_reclaim(job=found, reason="Our staff put the job on hold.", outcome="moved")
         found.refresh_from_db()
     if found.state != states.QUEUED:
         raise Conflict("Only a job that waits or runs can be held.")
