@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
 from kit.clock import now
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import OPS, ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
 from tests.training.making import empty_queue, queued, read, reload
 from training import forecast, states
@@ -163,6 +163,37 @@ def test_a_claim_that_reads_a_few_tenants_chooses_as_one_that_reads_all(
             expected = next_start(picture_read(), HOST)
         lease = take()
         assert (lease and lease.job_id) == (expected and expected.head.job)
+
+
+def test_what_a_claim_reads_does_not_grow_with_the_jobs_that_have_ended(cast: Cast) -> None:
+    """Invariant I18 of the scheduler."""
+    over = queued(cast.owner)
+    cast.owner.api.post(f"/v1/fine_tuning/jobs/{over.public_id}/cancel")
+    with tenant_scope(cast.owner.tenant.id), connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO training_job "
+            "SELECT (jsonb_populate_record(job, jsonb_build_object('id', gen_random_uuid()))).* "
+            "FROM training_job job, generate_series(1, 4000) WHERE job.id = %s",
+            [over.pk],
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE training_job")
+    queued(cast.owner)
+    queued(cast.stranger)
+    before = jobs_read()
+    assert take() is not None
+    assert 0 < jobs_read() - before < 60
+
+
+def jobs_read() -> int:
+    """Rows of jobs that were read so far, by whichever way, on both connections."""
+    for alias in ("default", OPS):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'training_job'")
+        return int(cursor.fetchone()[0])
 
 
 def test_marks_that_a_claim_takes_away_on_its_way_hide_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
