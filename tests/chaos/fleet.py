@@ -36,6 +36,7 @@ from tests.training.background import until
 from tests.training.making import BASE, checked_file, empty_queue, reload
 from training import states, tasks
 from training.models import Job, Slot
+from training.services import sharing_set
 from training.services.queueing import job_validate
 from training.services.sweeping import leases_sweep
 
@@ -103,6 +104,7 @@ class Host:
             "PYTHONPATH": f"{settings.ROOT}{os.pathsep}{settings.ROOT / 'platform'}",
             "REDIS_URL": f"unix://{self.doors / 'redis.sock'}?db=0",
             "TRAINING_HOST": self.name,
+            "TRAINING_SLOTS": "2",  # a worker has one process at a time: the second is for a job that shares it
             "TRAINING_THREADS": "1",
             "WORK_DIR": str(self.work),
             "WORKER_QUEUE": "train",
@@ -244,6 +246,7 @@ class Fleet:
             with tenant_scope(person.tenant.id):
                 limits = {"queued_jobs": 1000, "parallel_jobs": 3}
                 override_set(reason="a test of faults", created_by="test", limits=limits)
+                sharing_set(tenant=person.tenant, allowed=True)
             fleet.people.append(person)
             fleet.files[person.key] = checked_file(person).public_id
         fleet.hosts = [Host(fleet, f"host{number}", seed=seed + number) for number in range(hosts)]
@@ -299,10 +302,12 @@ class Fleet:
         self.answers.append(Answer(f"{method} {path}", answer.status_code, time.monotonic() - began))
         return answer
 
-    def submit(self, number: int = 0, *, seed: int = fake_lab.STEADY, patience: float = 40.0) -> Accepted:
+    def submit(
+        self, number: int = 0, *, seed: int = fake_lab.STEADY, method: str = "head", patience: float = 40.0
+    ) -> Accepted:
         """A job of one tenant, asked for again under the same Idempotency-Key as long as the answer is a 503."""
         person = self.people[number % len(self.people)]
-        body = {"model": BASE, "training_file": self.files[person.key], "x_method": "head", "seed": seed}
+        body = {"model": BASE, "training_file": self.files[person.key], "x_method": method, "seed": seed}
         key = f"chaos-{self.dice.getrandbits(64):x}"
         deadline = time.monotonic() + patience
         while True:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tenants.scope import ops_scope
 from tests.chaos.fleet import Fleet, processes_in
 from tests.chaos.invariants import check
 from tests.chaos.proxy import NONE, Fault
 from training import states
+from training.models import JobEvent
 
 pytestmark = pytest.mark.chaos
 JOBS, SECONDS, HOLD = 40, float(os.environ.get("CHAOS_SECONDS", "60")), 3.0
@@ -55,7 +57,7 @@ def test_two_faults_at_a_time_for_a_minute_and_then_everything_drains(fleet: Fle
             harm[name]()
         hold = time.monotonic() + HOLD
         while time.monotonic() < hold and submitted < JOBS:
-            fleet.submit(submitted)
+            fleet.submit(submitted, method=fleet.dice.choice(["head", "lora"]))
             submitted += 1
             time.sleep(fleet.dice.uniform(0.1, 0.5))
         time.sleep(max(0.0, hold - time.monotonic()))
@@ -68,3 +70,7 @@ def test_two_faults_at_a_time_for_a_minute_and_then_everything_drains(fleet: Fle
         host.postgres.fault = host.redis.fault = NONE
     fleet.heal()
     assert set(fleet.ended(seconds=180)) == {states.SUCCEEDED}
+    with ops_scope("whether jobs shared a process, for a test"):
+        shared = JobEvent.ops.filter(code="shared", job_id__in=[fleet.row(job).pk for job in fleet.jobs]).count()
+    print("jobs that shared a process:", shared)  # noqa: T201
+    assert shared

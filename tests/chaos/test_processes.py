@@ -48,6 +48,41 @@ def test_a_killed_worker_loses_its_lease_and_another_host_goes_on(fleet: Fleet) 
     assert fleet.ended(job) == [states.SUCCEEDED]
 
 
+@pytest.mark.parametrize(
+    "borders",
+    [("claimed", "started", "result stored"), ("ready", "checkpoint stored", "published")],
+    ids=["claimed-started-stored", "ready-checkpoint-published"],
+)
+def test_workers_that_die_between_two_steps_leave_nothing_half_done(fleet: Fleet, borders: tuple[str, ...]) -> None:
+    for host, border in zip(fleet.hosts, borders, strict=True):
+        host.kill()
+        host.start(CHAOS=chaos(dies=border))
+    fleet.ready()
+    jobs = [fleet.submit(number) for number in range(3)]
+    until(lambda: not any(host.runs for host in fleet.hosts), 60)
+    fleet.heal()
+    assert set(fleet.ended(*jobs)) == {states.SUCCEEDED}
+    assert max(fleet.row(job).attempt for job in jobs) <= 4
+
+
+def test_every_job_of_a_shared_process_goes_on_when_its_worker_is_killed(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        host.kill()
+    # Nobody is there to take the first before the second waits.
+    jobs = [fleet.submit(number, method="lora", seed=fake_lab.LONG) for number in range(2)]
+    until(lambda: all(fleet.row(job).state == states.QUEUED for job in jobs))
+    host = fleet.hosts[0]
+    host.start()
+    rows = [fleet.running(job, seconds=60) for job in jobs]
+    assert trainer_pid(rows[0]) == trainer_pid(rows[1])
+    host.kill()
+    fleet.hosts[1].start()
+    fleet.hosts[2].start()
+    again = [fleet.running(job, attempt=1, seconds=60) for job in jobs]
+    assert trainer_pid(again[0]) != trainer_pid(again[1]), "each in a process of its own from now on"
+    assert [fleet.cancel(job) for job in jobs] == [200, 200]
+
+
 def test_what_a_killed_workers_trainer_had_started_is_cleared_away_by_the_next_worker(fleet: Fleet) -> None:
     for host in fleet.hosts:
         host.kill()
