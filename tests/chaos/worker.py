@@ -13,13 +13,13 @@ from typing import Any
 from config.celery import app
 from training.models.jobs import SPEC_VERSION
 from training.selectors import picture
-from training.worker import concluding, idle, running, supervisor, trainer, workfolder
+from training.worker import away, concluding, idle, running, supervisor, trainer, workfolder
 
 changes = json.loads(os.environ.get("CHAOS", "{}"))
 trainer.MODULE, trainer.CODE = "tests.training.fake_lab", ("tests",)
 supervisor.SILENT_SECONDS = changes.get("silent", 40.0)
 supervisor.STOP_GRACE = changes.get("grace", 5.0)
-supervisor.SELF_FENCE = changes.get("fence", 8.0)
+away.SELF_FENCE = changes.get("fence", 8.0)
 idle.QUIET_SECONDS = changes.get("quiet", 4.0)
 workfolder.FORGOTTEN_SECONDS = changes.get("forgotten", 4.0)
 picture.HEADS = picture.HEADS.replace(f"<= {SPEC_VERSION}", f"<= {changes.get('version', SPEC_VERSION)}")

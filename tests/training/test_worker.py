@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 
 from billing.models import JobHold, UsageEvent
 from kit import processes, storage
@@ -23,8 +24,9 @@ from tests.training.background import Background, has_checkpoint, trainer_pid, u
 from tests.training.making import empty_queue, queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot
+from training.services.claiming import claim, slots_keep, worker_name
 from training.services.sweeping import leases_sweep
-from training.worker import duty, idle, trainer
+from training.worker import away, duty, idle, running, trainer
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -244,6 +246,33 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(cast: Cast) -> None:
     assert "checkpoint_damaged" in codes(cast.owner, job)
     with tenant_scope(cast.owner.tenant.id):
         assert JobEvent.objects.get(job=job, code="resumed").data["step"] == before.step
+
+
+def test_a_database_that_is_away_while_a_run_is_made_ready_costs_it_no_attempt(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(away, "AGAIN_SECONDS", 0.1)
+    job, fetch, tries = queued(cast.owner, seed=fake_lab.WELL), running.checkpoint_fetch, []
+
+    def failing(**wish: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OperationalError("the server closed the connection")
+        return fetch(**wish)
+
+    monkeypatch.setattr(running, "checkpoint_fetch", failing)
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 3)
+
+
+def test_a_worker_that_never_heard_of_the_job_it_took_gives_it_back_at_once(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    slots_keep(host=duty.host_name(), count=2, kind="cpu-fp32", gpu_class="cpu")
+    assert claim(host=duty.host_name(), worker=worker_name(duty.host_name())) is not None
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 2, 0)
 
 
 def test_what_a_model_was_made_from_is_on_record(cast: Cast) -> None:

@@ -17,6 +17,8 @@ from training.models import Job
 from training.services.claiming import worker_is_dead
 from training.services.endings import job_reclaim
 
+UNHEARD = "The database was away while a worker took the job."
+
 
 def leases_sweep() -> int:
     """Requeue what was lost; returns how many jobs."""
@@ -32,8 +34,9 @@ def leases_sweep() -> int:
     return sum(_reclaim(row["tenant_id"], row["pk"], reason="The worker stopped answering.") for row in lost)
 
 
-def leases_of_the_dead(*, host: str) -> int:
-    """Requeue at once what dead processes of this very host held: their trainers died with them."""
+def leases_of_the_dead(*, host: str, worker: str = "") -> int:
+    """Requeue at once what dead processes of this very host held: their trainers died with them. So does what `worker`
+    holds, which says that it runs nothing: the answer to its claim was lost, and it never heard of the job."""
     with ops_scope("reclaim the leases of dead workers of this host"):
         held = list(
             Job.ops.filter(state__in=states.HELD, lease_owner__startswith=f"{host}/").values(
@@ -41,12 +44,13 @@ def leases_of_the_dead(*, host: str) -> int:
             )
         )
     dead = [row for row in held if worker_is_dead(row["lease_owner"], host=host)]
+    unheard = [row for row in held if row["lease_owner"] == worker]
     return sum(
         _reclaim(row["tenant_id"], row["pk"], reason="The worker ended.", owner=row["lease_owner"]) for row in dead
-    )
+    ) + sum(_reclaim(row["tenant_id"], row["pk"], reason=UNHEARD, owner=worker, outcome="moved") for row in unheard)
 
 
-def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> bool:
+def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "", outcome: str = "lost") -> bool:
     with tenant_scope(tenant_id):
         found = Job.objects.select_for_update().filter(pk=job_id, state__in=states.HELD)
         if owner:
@@ -57,7 +61,7 @@ def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> 
         job = found.first()
         if job is None:
             return False
-        job_reclaim(job=job, reason=reason)
+        job_reclaim(job=job, reason=reason, outcome=outcome)
         return True
 
 

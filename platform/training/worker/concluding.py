@@ -2,11 +2,8 @@
 
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
-
-from django.db import connections
 
 from data.services import Stored as StoredFile
 from data.services import file_store
@@ -19,10 +16,11 @@ from training.models import Job
 from training.results import results_csv
 from training.services.endings import Made, job_block, job_cancelled, job_fail, job_give_back, job_succeed
 from training.services.leases import Lease, lease_advance
+from training.worker.away import AWAY, outlast
 from training.worker.keeping import kept
 from training.worker.outcome import End, out_of_time
 from training.worker.places import Places, disk_problem
-from training.worker.supervisor import AWAY, SELF_FENCE, Supervisor
+from training.worker.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +41,13 @@ def conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, pl
 
     A COMMIT whose answer was lost is safe: the second try finds the lease gone, and Fenced ends it.
     """
-    deadline = time.monotonic() + SELF_FENCE
-    while True:
-        try:
-            if watch.why in UNASKED:
-                places.judge(end)
-            _conclude_once(lease, job, base, watch, end, places)
-            return
-        except AWAY as error:
-            if time.monotonic() > deadline:
-                raise
-            logger.warning("the database is away; the end of %s waits: %s", lease.job_id, error)
-            connections["default"].close()
-            time.sleep(1.0)
+
+    def once() -> None:
+        if watch.why in UNASKED:
+            places.judge(end)
+        _conclude_once(lease, job, base, watch, end, places)
+
+    outlast(once, what=f"the end of {lease.job_id}")
 
 
 def _conclude_once(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, places: Places) -> None:

@@ -41,7 +41,7 @@ def work_once() -> bool:
         return False
     count, kind = settings.TRAINING_SLOTS, forecast.device()
     slots_keep(host=host, count=count, kind=kind, gpu_class=gpu_class(), inventory=_inventory(host, count, kind))
-    leases_of_the_dead(host=host)
+    leases_of_the_dead(host=host, worker=worker_name(host))
     held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
     folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held if job_id is not None}, host=host)
     leases = claim_group(host=host, worker=worker_name(host), devices=seen.devices)

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from training.errors import Fenced
 from training.services.leases import Lease, lease_keep
+from training.worker.away import AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def kept(lease: Lease) -> Iterator[None]:
             while not stop.wait(settings.TRAINING_HEARTBEAT_SECONDS):
                 try:
                     lease_keep(lease=lease)
-                except (OperationalError, InterfaceError) as error:
+                except AWAY as error:
                     logger.warning("the database is away: %s", error)
                     connections["default"].close()
         except Fenced:

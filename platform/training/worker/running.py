@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.db import connections
@@ -24,6 +25,7 @@ from training.services.checkpoints import checkpoint_fetch
 from training.services.endings import job_cancelled, job_give_back
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_renew
+from training.worker.away import outlast
 from training.worker.concluding import UNFIT, conclude
 from training.worker.keeping import kept
 from training.worker.limits import Limits, limits_of, limits_together
@@ -95,7 +97,7 @@ def _team(leases: Sequence[Lease], folders: contextlib.ExitStack) -> list[Ready]
         for lease in leases:
             try:
                 with _thrown_away():
-                    ready = _make_ready(lease, folders)
+                    ready = outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}")
                     team += [ready] if ready is not None else []
             except Exception:  # its lease runs out
                 if len(leases) == 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from training import states
 from training.errors import Fenced
@@ -25,6 +25,8 @@ from training.services import money
 from training.services.checkpoints import Uploaded, checkpoint_record, checkpoint_upload
 from training.services.events import News, warn
 from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
+from training.worker import away
+from training.worker.away import AWAY
 from training.worker.limits import Limits, Watch
 from training.worker.memory import oom_kills
 from training.worker.outcome import End, Excess, classify, in_company
@@ -37,12 +39,10 @@ logger = logging.getLogger(__name__)
 
 WRITE_SECONDS = 1.0
 """Events are written at most this often; between writes a cancel is looked for as often."""
-SELF_FENCE = 600.0
 SILENT_SECONDS = 600.0
 SILENT_BEFORE_STEPS = 1800.0
 STOP_GRACE = 20.0
 """How long a trainer gets to write a checkpoint after SIGTERM."""
-AWAY = (OperationalError, InterfaceError)
 
 
 class Supervisor:
@@ -98,8 +98,8 @@ class Supervisor:
 
     def _fence(self, over: threading.Event) -> None:
         """Runs in a thread: a database that hangs holds the loop, and must not hold the trainer on its machine."""
-        while not over.wait(min(SELF_FENCE / 4, 5.0)):
-            if time.monotonic() - self._reached > SELF_FENCE:
+        while not over.wait(min(away.SELF_FENCE / 4, 5.0)):
+            if time.monotonic() - self._reached > away.SELF_FENCE:
                 logger.warning("the database was away for too long; the trainer of %s is ended", self.lease.job_id)
                 self.trainer.kill()
                 return
@@ -150,7 +150,7 @@ class Supervisor:
         logger.warning("the database is away; the trainer goes on: %s", error)
         connections["default"].close()
         self._looked = moment
-        if moment - self._reached > SELF_FENCE:
+        if moment - self._reached > away.SELF_FENCE:
             raise Fenced("the database was away for too long") from error
 
     def _record_checkpoint(self) -> None:
@@ -200,7 +200,7 @@ class Supervisor:
         """After the trainer's end: the last checkpoint and the last events, as far as the ledger takes them."""
         if self.why != "cancelled":
             self._uploads.wait(STOP_GRACE * 3)
-        deadline = time.monotonic() + SELF_FENCE
+        deadline = time.monotonic() + away.SELF_FENCE
         while True:
             try:
                 self._record_checkpoint()
