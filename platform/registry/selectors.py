@@ -35,6 +35,13 @@ def models(project_id: UUID) -> "QuerySet[Model]":
     return found
 
 
+def models_aside(project_id: UUID, versions: Any) -> "QuerySet[Model]":
+    """Of a project's models those that only hold these versions, and that nobody has named or put live."""
+    named = Alias.objects.filter(project_id=project_id).values("version__model_id")
+    made = ModelVersion.objects.filter(pk__in=versions).values("model_id")
+    return models(project_id).filter(pk__in=made, serving=Model.Serving.NONE).exclude(pk__in=named)
+
+
 def model_by_name(project_id: UUID, name: str, *, param: str = MODEL_PARAM) -> Model:
     """One model of a project by its full name."""
     possible = len(name) <= names.LONGEST and name.isprintable()

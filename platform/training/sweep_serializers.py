@@ -6,7 +6,7 @@ from drf_spectacular.drainage import set_override
 from rest_framework import serializers
 
 from kit.api import StrictSerializer
-from kit.fields import AUTO, Dollars, Metadata, Text, Whole
+from kit.fields import AUTO, Dollars, Metadata, Text, Truth, Whole
 from registry import names
 from training.scheduling.fairness import LANES
 from training.searching import space as spaces
@@ -187,6 +187,7 @@ class SweepInput(StrictSerializer):
         allow_null=True,
         help_text="The budget of the whole sweep in dollars, never exceeded; the estimate's upper end by default.",
     )
+    x_email_on_end = Truth(required=False, help_text="Mail whoever made the key when the sweep has ended.")
 
     def validate_name(self, value: str) -> str:
         """It becomes part of the models' names."""

@@ -17,7 +17,7 @@ from training.services.claiming import room_make
 from training.services.endings import WORK
 from training.services.jobs import VALIDATE
 from training.services.limiting import limits_obey
-from training.services.mailing import MAIL, job_mail
+from training.services.mailing import MAIL, SWEEP_MAIL, job_mail, sweep_mail
 from training.services.queueing import job_validate
 from training.services.shares import shares_reread
 from training.services.sweeping import leases_sweep
@@ -74,6 +74,12 @@ def limits() -> int:
 def mail(tenant_id: str, job_id: str) -> bool:
     """Tell whoever asked for a job how it stands."""
     return job_mail(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+
+
+@shared_task(name=SWEEP_MAIL, autoretry_for=(OSError,), retry_backoff=30, max_retries=6)
+def mail_of_sweep(tenant_id: str, sweep_id: str) -> bool:
+    """Tell whoever asked for a sweep how it ended."""
+    return sweep_mail(tenant_id=UUID(tenant_id), sweep_id=UUID(sweep_id))
 
 
 @shared_task(name=SWEEP)

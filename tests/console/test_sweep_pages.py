@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
 from console import charts
+from registry.services import alias_set
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.console import things
+from tests.registry.making import make_model
 from tests.training import searching
-from training.models import Sweep
+from training.models import Job, Sweep
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +225,25 @@ def test_words_stand_side_by_side_and_are_escaped() -> None:
     drawing = ET.fromstring(charts.scatter_chart(dots))
     assert [circle.get("cx") for circle in drawing.findall(".//circle")] == ["25%", "75%", "25%"]
     assert {"lora", "<b>"} <= {text.text for text in drawing.findall(".//text")}
+
+
+def test_trials_and_their_models_do_not_crowd_the_lists(ada: Person) -> None:
+    sweep = searching.running(ada, parallel=3, name="crowd")
+    models = []
+    for job, score in zip(searching.trials(sweep), (0.9, 0.5, 0.4), strict=True):
+        searching.end(job, score=score)
+        models.append(make_model(ada, suffix=f"crowd-{score}", job_id=job.pk))
+        with tenant_scope(ada.tenant.id):
+            Job.objects.filter(pk=job.pk).update(model_version_id=models[-1].pk)
+    assert searching.step(sweep) == "succeeded"
+    with tenant_scope(ada.tenant.id):
+        alias_set(project=ada.project, alias="kept@prod", version=models[2])
+    for job in searching.trials(sweep):
+        assert f"/jobs/{job.public_id}/" not in page(ada, "jobs/")
+        assert f"/jobs/{job.public_id}/" in page(ada, "jobs/?state=trials")
+    few, everything = page(ada, "models/"), page(ada, "models/?trials=1")
+    assert "1 model of a sweep" in few
+    assert [f"crowd-{score}:" in few for score in (0.9, 0.5, 0.4)] == [True, False, True], (
+        "the winner, and what is named"
+    )
+    assert all(f"crowd-{score}:" in everything for score in (0.9, 0.5, 0.4))

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, cast
+from uuid import UUID
 
 from django import forms
 from django.contrib import messages
@@ -27,7 +28,7 @@ from kit.http import client_ip
 from tenants import audit, selectors
 from tenants.access import AuthContext, Membership, memberships_of
 from tenants.errors import TenantSuspended, VisitReadOnly
-from tenants.models import Project, Tenant
+from tenants.models import Project, Tenant, User
 from tenants.scope import tenant_scope
 from tenants.visiting import Visitor, visitor_of
 
@@ -164,6 +165,11 @@ class ConsoleView(View):
     def can(self, scope: str) -> bool:
         """Whether the member's role has a scope."""
         return scope in self.auth.scopes
+
+    def mail_to(self) -> UUID | None:
+        """Who hears by e-mail how what is started here ends; None where they have switched that off."""
+        user = self.request.user
+        return user.pk if isinstance(user, User) and user.job_mail else None
 
     def page(self, context: dict[str, Any] | None = None, *, template: str = "", status: int = 200) -> TemplateResponse:
         """The page's template with its surroundings."""

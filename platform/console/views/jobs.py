@@ -2,7 +2,6 @@
 
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -21,7 +20,6 @@ from console.views.names import job_name
 from data import selectors as data
 from kit.errors import NotFound
 from registry.selectors import version_of_job
-from tenants.models import User
 from training import selectors, services, states
 from training.models import Job
 
@@ -29,6 +27,7 @@ EVERY_POINT = 10**9
 SHOWN_SWEEPS = 3
 MOST_BATCH = 999
 """A file holds all points; only drawings are thinned."""
+TRIALS = "trials"
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "": (gettext_lazy("All"), ()),
     "running": (gettext_lazy("Running"), states.HELD),
@@ -40,7 +39,7 @@ STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 
 class Jobs(ConsoleView):
-    """All jobs of the project."""
+    """The project's jobs. Trials of sweeps have a tab of their own: a sweep makes dozens."""
 
     section = "jobs"
     required_scopes = {"GET": "jobs.read"}
@@ -49,10 +48,16 @@ class Jobs(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show them; the list refreshes itself while something runs."""
         wanted = request.GET.get("state", "")
-        wanted = wanted if wanted in STATES else ""
-        rows = selectors.jobs(self.project.pk)
+        everything = selectors.jobs(self.project.pk)
+        trials, rows = everything.exclude(sweep=None), everything.filter(sweep=None)
         counts = {key: rows.filter(state__in=group).count() for key, (_label, group) in STATES.items() if group}
-        if wanted:
+        shown = dict(STATES)
+        if counted := trials.count():
+            shown[TRIALS], counts[TRIALS] = (_("Trials of sweeps"), ()), counted
+        wanted = wanted if wanted in shown else ""
+        if wanted == TRIALS:
+            rows = trials
+        elif wanted:
             rows = rows.filter(state__in=STATES[wanted][1])
         page = page_of(rows, page_number(request.GET.get("page")))
         newest = [] if wanted or page.number > 1 else selectors.sweeps(self.project.pk)[:SHOWN_SWEEPS]
@@ -67,7 +72,7 @@ class Jobs(ConsoleView):
                         "current": key == wanted,
                         "count": counts.get(key) or None,
                     }
-                    for key, (label, _group) in STATES.items()
+                    for key, (label, _group) in shown.items()
                 ],
                 "filtered": bool(wanted),
                 "busy": any(not job.is_final for job in page.rows) or any(not s["sweep"].is_final for s in sweeps),
@@ -271,16 +276,12 @@ class JobNew(ConsoleView):
         job = self.attempt(
             form.renaming(),
             lambda: services.job_create(
-                project=self.project, wanted=form.wanted(), by=self.auth.actor_label, user_id=self._mail_to()
+                project=self.project, wanted=form.wanted(), by=self.auth.actor_label, user_id=self.mail_to()
             ),
         )
         if job is None:
             return self.form_page(form, status=422)
         return self.done(self.project_path("job", job.public_id))
-
-    def _mail_to(self) -> UUID | None:
-        user = self.request.user
-        return user.pk if isinstance(user, User) and user.job_mail else None
 
     def form_page(self, form: JobForm, *, status: int = 200, **estimate: Any) -> HttpResponseBase:
         """The page with a form that may carry errors or an estimate."""

@@ -26,6 +26,7 @@ from kit.streams import attachment
 from registry import selectors, services
 from registry.models import Model, ModelVersion
 from serving.selectors import deployment_of_model
+from training.selectors.sweeps import versions_of_losers
 
 MOST_VERSIONS = 10**9
 
@@ -67,8 +68,13 @@ class Models(ConsoleView):
     template_name = "console/models.html"
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        """Show them."""
-        page = page_of(selectors.models(self.project.pk), page_number(request.GET.get("page")))
+        """Show them; of sweeps the winner, and what somebody has named or put live."""
+        found, everything = selectors.models(self.project.pk), "trials" in request.GET
+        aside = selectors.models_aside(self.project.pk, versions_of_losers(self.project.pk))
+        kept_back = aside.count()
+        if kept_back and not everything:
+            found = found.exclude(pk__in=aside.values("pk"))
+        page = page_of(found, page_number(request.GET.get("page")))
         newest = selectors.versions_newest(page.rows)
         aliases: dict[Any, list[str]] = {}
         for alias in selectors.aliases(self.project.pk):
@@ -88,6 +94,8 @@ class Models(ConsoleView):
         return self.page(
             {
                 "page": page_with(page, rows),
+                "kept_back": kept_back,
+                "everything": everything,
                 "bases": selectors.bases(plan=plan),
                 "new_url": self.project_path("job_new"),
             }

@@ -70,7 +70,9 @@ class SweepNew(ConsoleView):
             return self.form_page(form, **sweep_estimate_view(self.project, form))
         sweep = self.attempt(
             form.renaming(),
-            lambda: services.sweep_create(project=self.project, wanted=form.wanted(), by=self.auth.actor_label),
+            lambda: services.sweep_create(
+                project=self.project, wanted=form.wanted(), by=self.auth.actor_label, user_id=self.mail_to()
+            ),
         )
         if sweep is None:
             return self.form_page(form, status=422)

@@ -1,4 +1,5 @@
-"""Which jobs may train in one process, and whose. Both have a default: workers of the version before write on."""
+"""Which jobs may train in one process, and whose; who hears of the end of a sweep. Every new column may be empty or has
+a default: workers of the version before write on."""
 
 from django.db import migrations, models
 
@@ -19,5 +20,15 @@ class Migration(migrations.Migration):
             model_name='tenantshare',
             name='shares_base',
             field=models.BooleanField(db_default=False, default=False),
+        ),
+        migrations.AddField(
+            model_name='sweep',
+            name='mail_to',
+            field=models.UUIDField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name='sweep',
+            name='mailed',
+            field=models.CharField(blank=True, db_default='', default='', max_length=30),
         ),
     ]

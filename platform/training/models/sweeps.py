@@ -54,6 +54,10 @@ class Sweep(ProjectModel):
     """The budget asked for; None leaves it to the estimate's upper end."""
     created_by = models.CharField(max_length=254, blank=True)
     key_id = models.UUIDField(null=True, blank=True)
+    mail_to = models.UUIDField(null=True, blank=True)
+    """The user who hears of its end by e-mail, if they are a member still."""
+    mailed = models.CharField(max_length=30, blank=True, default="", db_default="")
+    """What they heard, so that they hear it once."""
     created_at = models.DateTimeField(default=now, editable=False)
 
     # ── What that means, frozen before the first trial ──

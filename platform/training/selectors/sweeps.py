@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -32,6 +33,13 @@ def trials_of(sweep: Sweep) -> "QuerySet[Job]":
     """A sweep's trials, newest first."""
     found: QuerySet[Job] = Job.objects.filter(sweep=sweep).order_by("-id")
     return found
+
+
+def versions_of_losers(project_id: UUID) -> Any:
+    """The model versions that trials made which have not won, or not yet: a sweep makes dozens."""
+    won = Sweep.objects.filter(project_id=project_id, winner__isnull=False).values("winner_id")
+    trials = Job.objects.filter(project_id=project_id, sweep__isnull=False, model_version_id__isnull=False)
+    return trials.exclude(pk__in=won).values("model_version_id")
 
 
 def committed(job: Job) -> int:

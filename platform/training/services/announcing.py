@@ -1,5 +1,5 @@
 """Telling who waits for the end of a job, in the transaction of that end: its project's webhooks, whoever asked for it,
-and the sweep that it is a trial of. And a project's webhooks of the end of a sweep."""
+and the sweep that it is a trial of. And of the end of a sweep, its project's webhooks and whoever asked for it."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from hooks.services import event_publish
 from kit import outbox
 from training import states
 from training.models import Job, Sweep
-from training.services.mailing import mail_ring
+from training.services.mailing import mail_ring, sweep_mail_ring
 
 SWEEP = "training.sweep_step"
 ENDS = {states.SUCCEEDED: JOB_SUCCEEDED, states.FAILED: JOB_FAILED, states.CANCELLED: JOB_CANCELLED}
@@ -42,3 +42,4 @@ def sweep_ring(tenant_id: UUID, sweep_id: UUID) -> None:
 def sweep_announce(sweep: Sweep) -> None:
     """The sweep has come to its final state."""
     event_publish(project_id=sweep.project_id, type=SWEEP_ENDS[sweep.state], data={"id": sweep.public_id})
+    sweep_mail_ring(sweep)

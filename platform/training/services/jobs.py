@@ -82,7 +82,7 @@ def job_create(
         model_name=model_name(base=base.name, tenant_slug=tenant_current().slug, suffix=suffix, job_id=job_id),
         key_id=key_id,
         created_by=by[:254],
-        mail_to=user_id or _maker_of(key_id, wanted),
+        mail_to=user_id or maker_of(key_id, wanted),
         **(trial or {}),
     )
     audit.record(action="job.created", target=job, after={"model": base.name, "method": job.method})
@@ -95,7 +95,7 @@ def job_create(
     return job
 
 
-def _maker_of(key_id: UUID | None, wanted: dict[str, Any]) -> UUID | None:
+def maker_of(key_id: UUID | None, wanted: dict[str, Any]) -> UUID | None:
     """Who made the key, if a mail is wanted."""
     if key_id is None or not wanted.get("x_email_on_end"):
         return None

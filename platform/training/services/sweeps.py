@@ -21,17 +21,25 @@ from training.selectors.sweeps import trials_of
 from training.serializers import SEEDS
 from training.services import intake, queueing
 from training.services.announcing import sweep_ring
-from training.services.jobs import job_cancel, lane_of, sources_of
+from training.services.jobs import job_cancel, lane_of, maker_of, sources_of
 from training.services.pricing import Priced, check_budget, draft_of, priced
 from training.states import FINAL
 
 OPEN = (Sweep.State.PREPARING, Sweep.State.RUNNING, Sweep.State.CANCELLING)
 
 
-def sweep_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | None = None, by: str = "") -> Sweep:
+def sweep_create(
+    *,
+    project: Project,
+    wanted: dict[str, Any],
+    key_id: UUID | None = None,
+    by: str = "",
+    user_id: UUID | None = None,
+) -> Sweep:
     """A sweep from the validated body of `sweep_serializers.SweepInput`; its data are read after the commit.
 
-    CeilingTooLow where the files are read already and the budget does not carry the first trial.
+    `user_id` is whoever hears of its end by e-mail. CeilingTooLow where the files are read already and the budget does
+    not carry the first trial.
     """
     draft = _draft(project, wanted)
     intake.check_usable(
@@ -42,6 +50,7 @@ def sweep_create(*, project: Project, wanted: dict[str, Any], key_id: UUID | Non
         _check_budget(draft)
     _check_room()
     draft.created_by, draft.key_id = by[:254], key_id
+    draft.mail_to = user_id or maker_of(key_id, wanted)
     draft.save(force_insert=True)
     audit.record(action="sweep.created", target=draft, after={"model": draft.base, "strategy": draft.strategy})
     sweep_ring(draft.tenant_id, draft.pk)
