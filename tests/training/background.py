@@ -7,9 +7,11 @@ from typing import Any
 
 from django.db import connections
 
+from tenants.scope import ops_scope
 from tests.conftest import Person
 from tests.training.making import reload
-from training.models import Job
+from training import states
+from training.models import Job, JobEvent, Slot
 from training.worker import duty
 
 
@@ -36,8 +38,21 @@ def until(what: Any, seconds: float = 40.0) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, f"it never happened in {seconds:g} s; {the_room()}"
         time.sleep(0.05)
+
+
+def the_room() -> str:
+    """What a reader of a failed test has to know: the jobs that moved last, of whichever test, and what they said."""
+    with ops_scope("tell why a test waits in vain"):
+        jobs = list(Job.ops.exclude(heartbeat_at=None, state__in=states.FINAL).order_by("-created_at")[:5])
+        lines = []
+        for job in jobs:
+            said = JobEvent.ops.filter(job_id=job.pk, type="message").order_by("-seq").values_list("message", flat=True)
+            where = f"{job.state}, attempt {job.attempt}, step {job.step} of {job.total_steps}, held by"
+            lines += [f"{job.public_id}: {where} {job.lease_owner or 'nobody'}", *(f"    {line}" for line in said[:6])]
+        places = [f"{slot} for {slot.job_id}" for slot in Slot.objects.all()]
+    return "\n".join(["the newest jobs are", *lines, f"the places are {places}"])
 
 
 def trainer_pid(job: Job) -> int:

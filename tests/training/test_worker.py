@@ -40,7 +40,6 @@ def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
     monkeypatch.setattr(trainer, "CODE", ("tests",))
     settings.TRAINING_HEARTBEAT_SECONDS = 1
-    settings.TRAINING_LEASE_SECONDS = 3
     settings.TRAINING_LEASE_GRACE_SECONDS = 0
     settings.TRAINING_RETRY_SECONDS = 0
     settings.TRAINING_RESTART_BRAKE_SECONDS = 0
