@@ -9,11 +9,14 @@ and the process ends with 0 once all have told theirs.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Any, NoReturn
 
 from training.lab.config import TASKS, read_config
 from training.lab.errors import BadData
@@ -64,11 +67,11 @@ def _run(path: str, emit: Emitter, stop: StopSignal) -> None:
     """Import the recipe only now: torch takes seconds, and a bad config should not wait for it."""
     config = read_config(path)
     prepare_process()
-    recipe = importlib.import_module(f"training.lab.{TASKS[config.task]}")
+    recipe = _loaded(TASKS[config.task])
     if config.gpus == 1:
         recipe.run(config, emit, stop)
         return
-    crew = importlib.import_module("training.lab.crew")
+    crew = _loaded("crew")
     if crew.RANK in os.environ:
         recipe.run(config, crew.Hushed(), crew.Never(), crew.join(config))
     else:
@@ -77,8 +80,27 @@ def _run(path: str, emit: Emitter, stop: StopSignal) -> None:
 
 def _run_group(paths: list[str], emit: Emitter, stop: StopSignal) -> None:
     prepare_process()
-    importlib.import_module("training.lab.group").run(paths, emit, stop)
+    _loaded("group").run(paths, emit, stop)
+
+
+def _loaded(name: str) -> Any:
+    """A module of the lab. While it loads there is nothing to collect, and the collector would read all of it often."""
+    gc.disable()
+    try:
+        return importlib.import_module(f"training.lab.{name}")
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process at once: all is said and written, and to take down its libraries object by object takes a second
+    in which a worker holds the place."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

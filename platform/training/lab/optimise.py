@@ -2,6 +2,9 @@
 
 The guard looks before it leaps: loss and gradient norm are checked before the weights move, so the weights on
 disk are never poisoned by the step that went wrong.
+
+The update is torch's own `adamw`, the function below its class: an object of the class loads torch's compiler, which
+is never used here and costs every run two seconds to load and two more to take down.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from training.lab.errors import Diverged
 
 CLIP_NORM = 1.0
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _HOPELESS_STEPS = 5
 
 
@@ -37,15 +43,11 @@ class Optimiser:
         self.parameters = parameters
         self.learning_rate, self.total_steps, self.schedule = learning_rate, total_steps, schedule
         self.warmup_steps = max(1, round(warmup * total_steps)) if warmup else 0
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        self._groups: dict[tuple[float, float], list[str]] = {}
         for name, parameter in parameters.items():
             key = (weight_decay if parameter.ndim >= 2 else 0.0, head_factor if name.startswith("head.") else 1.0)
-            groups.setdefault(key, []).append(parameter)
-        self._adam = torch.optim.AdamW(
-            [{"params": group, "weight_decay": decay, "factor": factor} for (decay, factor), group in groups.items()],
-            lr=learning_rate,
-            fused=True,
-        )
+            self._groups.setdefault(key, []).append(name)
+        self._moments: dict[str, dict[str, Tensor]] = {}
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -62,17 +64,49 @@ class Optimiser:
         norm = float(nn.utils.clip_grad_norm_(list(self.parameters.values()), CLIP_NORM))
         if not math.isfinite(norm):
             raise Diverged(_advice("a gradient that is not a number", step))
-        for group in self._adam.param_groups:
-            group["lr"] = self.rate(step) * group["factor"]
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for (decay, factor), names in self._groups.items():
+                self._move(names, rate=self.rate(step) * factor, decay=decay)
         return norm
+
+    def _move(self, names: list[str], *, rate: float, decay: float) -> None:
+        """One step of the parameters that have a gradient, which is used up."""
+        moved, gradients = [], []
+        moments: dict[str, list[Tensor]] = {kind: [] for kind in MOMENTS}
+        for name in names:
+            parameter = self.parameters[name]
+            if parameter.grad is None:
+                continue
+            moved.append(parameter)
+            gradients.append(parameter.grad)
+            if name not in self._moments:
+                self._moments[name] = _nothing(parameter)
+            for kind, tensor in self._moments[name].items():
+                moments[kind].append(tensor)
+            parameter.grad = None
+        if moved:
+            adamw(
+                moved,
+                gradients,
+                moments["exp_avg"],
+                moments["exp_avg_sq"],
+                [],
+                moments["step"],
+                fused=True,
+                amsgrad=False,
+                maximize=False,
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                eps=EPSILON,
+                weight_decay=decay,
+            )
 
     def state(self) -> dict[str, Tensor]:
         """Adam's moments by parameter name; empty before the first step."""
         tensors: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            for key, value in self._adam.state.get(parameter, {}).items():
+        for name in self.parameters:
+            for key, value in self._moments.get(name, {}).items():
                 tensors[f"{key}/{name}"] = value
         return tensors
 
@@ -82,7 +116,13 @@ class Optimiser:
             kind, name = key.split("/", 1)
             parameter = self.parameters[name]
             device = torch.device("cpu") if kind == "step" and parameter.device.type == "cpu" else parameter.device
-            self._adam.state[parameter][kind] = value.to(device).clone()
+            self._moments.setdefault(name, {})[kind] = value.to(device).clone()
+
+
+def _nothing(parameter: nn.Parameter) -> dict[str, Tensor]:
+    """The moments of a parameter that was never moved, of MOMENTS' names."""
+    start = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return {"step": start, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
 
 
 class Guard:
