@@ -93,8 +93,8 @@ def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings:
     settings.TRAINING_CHECKPOINT_SECONDS = 1
     settings.TRAINING_HEARTBEAT_SECONDS = 1
     empty_queue()
-    knobs = {"n_epochs": 4, "batch_size": 8}
-    job = queued(cast.owner, x_method="lora", seed=5, hyperparameters=knobs, content=intents(120))
+    knobs = {"n_epochs": 2, "batch_size": 8}
+    job = queued(cast.owner, x_method="lora", seed=5, hyperparameters=knobs, content=intents(90))
     worker = Background()
     until(lambda: has_checkpoint(cast.owner, job), 120)
     os.kill(trainer_pid(job), signal.SIGKILL)
