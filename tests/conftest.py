@@ -5,14 +5,12 @@ The schema is migrated once into a template database and copied for each run.
 """
 
 import gc
-import hashlib
 import importlib
 import json
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -29,11 +27,11 @@ from config import embedded
 from config.engines import Postgres, Redis, make_roles
 from data import reader
 from kit import redis
+from tests import schema
 from tests.browser import chromium, site
 
 __all__ = ["chromium", "site"]
 
-ROOT = Path(__file__).resolve().parents[1]
 read_in_a_process = reader.run
 hypothesis.settings.register_profile(
     "tunesmith", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -56,12 +54,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def engines() -> Iterator[None]:
-    """The embedded engines of this run's home."""
+def engines() -> Iterator[Postgres]:
+    """The embedded engines of this run's home; the database of them."""
     postgres, redis = Postgres(settings.HOME, durable=False), Redis(settings.HOME)
     postgres.start()
     redis.start()
-    yield
+    yield postgres
     for connection in connections.all():
         connection.close()
     redis.stop()
@@ -69,22 +67,20 @@ def engines() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(engines: None, django_db_blocker: Any) -> None:
+def django_db_setup(engines: Postgres, django_db_blocker: Any) -> None:
     """A fresh database from the migrated template; database access is open in every test."""
     admin = embedded.superuser_url(settings.HOME)
-    digest = hashlib.sha256()
-    ours = [Path(app.path) for app in apps.get_app_configs() if "site-packages" not in app.path]
-    migrations = {path for app in ours for path in app.glob("migrations/*.py")}
-    for path in sorted({*migrations, ROOT / "tenants/isolation.py", ROOT / "platform/config/engines.py"}):
-        digest.update(path.read_bytes())
-    template = f"template_{digest.hexdigest()[:16]}"
+    template = f"template_{schema.digest()}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(embedded.DATABASE)))
         ready = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [template]).fetchone()
     django_db_blocker.unblock()
     if not ready:
         make_roles(admin, embedded.DATABASE)
-        call_command("migrate", database="owner", verbosity=0)
+        with schema.one_at_a_time():
+            if not schema.read_into(engines):
+                call_command("migrate", database="owner", verbosity=0)
+                schema.write_down(engines)
         for alias in connections:
             connections[alias].close()
         with psycopg.connect(admin, autocommit=True) as connection:

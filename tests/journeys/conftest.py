@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from config.embedded import run_dir
+from tests import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
@@ -38,6 +39,7 @@ class Stack:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start `manage.py up`, wait until everything is ready, stop it at the end."""
     home = tmp_path_factory.mktemp("stack")
+    schema.prepare(home)
     port = _free_ports(2)
     environment = {
         **os.environ,
