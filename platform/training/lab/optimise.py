@@ -71,7 +71,8 @@ class Optimiser:
 
     def _move(self, names: list[str], *, rate: float, decay: float) -> None:
         """One step of the parameters that have a gradient, which is used up."""
-        moved, gradients = [], []
+        moved: list[Tensor] = []
+        gradients: list[Tensor] = []
         moments: dict[str, list[Tensor]] = {kind: [] for kind in MOMENTS}
         for name in names:
             parameter = self.parameters[name]
