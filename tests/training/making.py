@@ -2,9 +2,11 @@
 
 import random
 from typing import Any
+from uuid import UUID
 
 from django.utils.timezone import now
 
+from data.models import File
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person
 from tests.data.making import checked_file
@@ -46,9 +48,21 @@ def empty_queue() -> None:
 
 def body(person: Person, **changes: Any) -> dict[str, Any]:
     """The body of a create on a fresh, checked file."""
-    content = changes.pop("content", None) or intents()
-    file = checked_file(person, content)
-    return {"model": BASE, "training_file": file.public_id, "x_method": "head"} | changes
+    content = changes.pop("content", None)
+    file = checked_file(person, content).public_id if content else usual_file(person)
+    return {"model": BASE, "training_file": file, "x_method": "head"} | changes
+
+
+def usual_file(person: Person) -> str:
+    """A checked file of `intents` in the person's project, read once: most tests only need some job."""
+    found = _usual.get(person.project.id)
+    with tenant_scope(person.tenant.id):
+        if found is None or not File.objects.filter(pk=found.pk, deleted_at=None).exists():
+            found = _usual[person.project.id] = checked_file(person, intents())
+    return str(found.public_id)
+
+
+_usual: dict[UUID, File] = {}
 
 
 def create(person: Person, **changes: Any) -> Job:

@@ -114,6 +114,7 @@ def _a_place(settings: Any) -> None:
     slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(st.sampled_from(sorted(COMMANDS)), st.sampled_from(EVENTS)), min_size=3, max_size=14))
 @example(["claim", "steps", "pause", "lose"])

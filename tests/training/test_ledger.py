@@ -142,6 +142,7 @@ def test_the_tenant_that_has_had_least_goes_first_then_the_oldest_and_positions_
     assert order == [first.pk, other.pk, second.pk, third.pk] == [said[place] for place in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_claim_that_reads_a_few_tenants_chooses_as_one_that_reads_all(
     seed: int, monkeypatch: pytest.MonkeyPatch
