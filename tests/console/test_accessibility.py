@@ -134,3 +134,12 @@ def test_the_theme_is_remembered_and_written_by_the_server(site: str, chromium: 
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 14, 12)"
     context.close()
+
+
+def test_the_tab_one_is_on_is_in_sight_on_a_phone(site: str, chromium: Any, owner: Any) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 900})
+    signed_in(context, site, owner)
+    page = visit(context, site + owner.workspace + "/jobs/?state=cancelled").page
+    box = page.locator("nav.tabs > [aria-current]").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    context.close()

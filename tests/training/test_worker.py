@@ -271,7 +271,7 @@ def test_a_worker_that_never_heard_of_the_job_it_took_gives_it_back_at_once(cast
     assert claim(host=duty.host_name(), worker=worker_name(duty.host_name())) is not None
     assert duty.work_once()
     done = reload(cast.owner, job.public_id)
-    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 2, 0)
+    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 2, 1)
 
 
 def test_what_a_model_was_made_from_is_on_record(cast: Cast) -> None:

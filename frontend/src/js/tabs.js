@@ -56,3 +56,9 @@ function remember(lang) {
 }
 
 customElements.define("ts-code-tabs", CodeTabs);
+
+// On a narrow screen a row of links scrolls: the page one is on is not to start out of sight.
+for (const here of document.querySelectorAll("nav.tabs > [aria-current]")) {
+  const row = here.parentElement;
+  row.scrollLeft = here.offsetLeft - row.offsetLeft - 16;
+}

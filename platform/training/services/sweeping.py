@@ -17,7 +17,7 @@ from training.models import Job
 from training.services.claiming import worker_is_dead
 from training.services.endings import job_reclaim
 
-UNHEARD = "The database was away while a worker took the job."
+DROPPED = "The worker took the job and did not begin with it."
 
 
 def leases_sweep() -> int:
@@ -35,22 +35,28 @@ def leases_sweep() -> int:
 
 
 def leases_of_the_dead(*, host: str, worker: str = "") -> int:
-    """Requeue at once what dead processes of this very host held: their trainers died with them. So does what `worker`
-    holds, which says that it runs nothing: the answer to its claim was lost, and it never heard of the job."""
+    """Requeue at once what dead processes of this very host held: their trainers died with them. And what `worker`
+    holds, which says that it runs nothing: the answer to its claim was lost, or it failed before its trainer began.
+    That counts as a try like any other, so that a fault that repeats comes to an end."""
     with ops_scope("reclaim the leases of dead workers of this host"):
         held = list(
             Job.ops.filter(state__in=states.HELD, lease_owner__startswith=f"{host}/").values(
                 "tenant_id", "pk", "lease_owner"
             )
         )
-    dead = [row for row in held if worker_is_dead(row["lease_owner"], host=host)]
-    unheard = [row for row in held if row["lease_owner"] == worker]
+    lost = [row for row in held if row["lease_owner"] == worker or worker_is_dead(row["lease_owner"], host=host)]
     return sum(
-        _reclaim(row["tenant_id"], row["pk"], reason="The worker ended.", owner=row["lease_owner"]) for row in dead
-    ) + sum(_reclaim(row["tenant_id"], row["pk"], reason=UNHEARD, owner=worker, outcome="moved") for row in unheard)
+        _reclaim(
+            row["tenant_id"],
+            row["pk"],
+            reason=DROPPED if row["lease_owner"] == worker else "The worker ended.",
+            owner=row["lease_owner"],
+        )
+        for row in lost
+    )
 
 
-def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "", outcome: str = "lost") -> bool:
+def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> bool:
     with tenant_scope(tenant_id):
         found = Job.objects.select_for_update().filter(pk=job_id, state__in=states.HELD)
         if owner:
@@ -61,7 +67,7 @@ def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "", out
         job = found.first()
         if job is None:
             return False
-        job_reclaim(job=job, reason=reason, outcome=outcome)
+        job_reclaim(job=job, reason=reason)
         return True
 
 

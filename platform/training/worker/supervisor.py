@@ -192,9 +192,10 @@ class Supervisor:
         return bool(tokens) and 10 * money.cost_so_far(self.job, tokens) > 11 * max(self.job.ceiling_nano, 1)
 
     def _patience(self) -> float:
+        """Seconds; longer where others take turns with it, of which each may measure or save meanwhile."""
         if self.reading.standing.phase != "training" or not self._gaps:
-            return SILENT_BEFORE_STEPS
-        return max(10 * sorted(self._gaps)[len(self._gaps) // 2], SILENT_SECONDS)
+            return SILENT_BEFORE_STEPS * self.trainer.runs
+        return max(10 * sorted(self._gaps)[len(self._gaps) // 2], SILENT_SECONDS * self.trainer.runs)
 
     def _flush(self) -> None:
         """After the trainer's end: the last checkpoint and the last events, as far as the ledger takes them."""

@@ -26,8 +26,8 @@ KILLED = -9
 class Part:
     """One job's part of a trainer; a supervisor takes it for a trainer."""
 
-    def __init__(self, trainer: Trainer, output: Path, lock: threading.Lock) -> None:
-        self._trainer, self._stop, self._lock = trainer, output / STOP_FILE, lock
+    def __init__(self, trainer: Trainer, output: Path, lock: threading.Lock, *, runs: int) -> None:
+        self._trainer, self._stop, self._lock, self.runs = trainer, output / STOP_FILE, lock, runs
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._status: int | None = None
         self._over = False
@@ -103,7 +103,7 @@ class Shared:
 
     def __init__(self, trainer: Trainer, outputs: Sequence[Path]) -> None:
         self._trainer, self._lock = trainer, threading.Lock()
-        self.parts = [Part(trainer, output, self._lock) for output in outputs]
+        self.parts = [Part(trainer, output, self._lock, runs=len(outputs)) for output in outputs]
         threading.Thread(target=self._deal, name="trainer-deal", daemon=True).start()
 
     def _deal(self) -> None:

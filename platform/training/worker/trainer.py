@@ -42,6 +42,9 @@ class Trainer:
     `also` written: with several configs each run has a folder of its own (`worker/together.py`). `gpus` are what it may
     use, as CUDA_VISIBLE_DEVICES names them; None leaves the worker's own."""
 
+    runs = 1
+    """How many jobs take turns in the process."""
+
     def __init__(
         self,
         *configs: Path,
