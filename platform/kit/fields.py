@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.drainage import set_override
@@ -127,6 +128,23 @@ class Text(serializers.Field[str, Any, str, Any]):
     def to_representation(self, value: str) -> str:
         """As it is."""
         return value
+
+
+class OneOf(Text):
+    """One of a few words."""
+
+    def __init__(self, words: Iterable[str], **options: Any) -> None:
+        self.words = tuple(words)
+        super().__init__(longest=max(map(len, self.words)), **options)
+        _say(self, {"type": "string", "enum": list(self.words)})
+
+    def to_internal_value(self, data: Any) -> str:
+        """The word."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError("Must be a string.")
+        if data not in self.words:
+            raise serializers.ValidationError(f"Must be one of {', '.join(self.words)}.")
+        return data
 
 
 class Items(serializers.ListField):

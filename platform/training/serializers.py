@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from kit.api import StrictSerializer
 from kit.errors import BadRequest
-from kit.fields import AUTO, Dollars, Items, Metadata, Number, Text, Truth, Whole
+from kit.fields import AUTO, Dollars, Items, Metadata, Number, OneOf, Text, Truth, Whole
 from registry import names
 from training.scheduling.fairness import LANES
 
@@ -90,12 +90,12 @@ class JobInput(StrictSerializer):
     x_columns = JobColumns(
         required=False, allow_null=True, help_text="Which column of the file is what; as detected where it is not said."
     )
-    x_method = Text(longest=16, required=False, help_text="`lora` (the default), `full` or `head`.")
+    x_method = OneOf(METHODS, required=False, help_text="`lora` (the default), `full` or `head`.")
     x_max_price_usd = Dollars(
         required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."
     )
-    x_lane = Text(
-        longest=16,
+    x_lane = OneOf(
+        LANES,
         required=False,
         help_text="`standard`; `preemptible` runs on what is left and may be interrupted, at half the price; "
         "`priority` counts twice in the queue, at one and a half times the price. Lanes come with a plan.",
@@ -107,8 +107,8 @@ class JobInput(StrictSerializer):
         help_text="Places of one machine it trains on at once, 1 by default. Each counts as one of the plan's parallel "
         "jobs.",
     )
-    x_priority = Text(
-        longest=8, required=False, help_text="Among your own jobs: `low`, `normal` (the default) or `high`."
+    x_priority = OneOf(
+        PRIORITIES, required=False, help_text="Among your own jobs: `low`, `normal` (the default) or `high`."
     )
     x_email_on_end = Truth(
         required=False, help_text="Mail whoever made the key when the job has ended, or stands still and needs them."
@@ -130,24 +130,6 @@ class JobInput(StrictSerializer):
         """The task families there are."""
         if value != TASK:
             raise serializers.ValidationError(f"'{value}' is not a task that can be trained. Use '{TASK}'.")
-        return value
-
-    def validate_x_lane(self, value: str) -> str:
-        """Where it queues."""
-        if value not in LANES:
-            raise serializers.ValidationError(f"Must be one of {', '.join(LANES)}.")
-        return value
-
-    def validate_x_priority(self, value: str) -> str:
-        """Which of the tenant's own jobs goes first."""
-        if value not in PRIORITIES:
-            raise serializers.ValidationError(f"Must be one of {', '.join(PRIORITIES)}.")
-        return value
-
-    def validate_x_method(self, value: str) -> str:
-        """How it is trained."""
-        if value not in METHODS:
-            raise serializers.ValidationError(f"Must be one of {', '.join(METHODS)}.")
         return value
 
 

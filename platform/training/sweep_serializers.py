@@ -6,7 +6,7 @@ from drf_spectacular.drainage import set_override
 from rest_framework import serializers
 
 from kit.api import StrictSerializer
-from kit.fields import AUTO, Dollars, Metadata, Text, Truth, Whole
+from kit.fields import AUTO, Dollars, Metadata, OneOf, Text, Truth, Whole
 from registry import names
 from training.scheduling.fairness import LANES
 from training.searching import space as spaces
@@ -45,17 +45,6 @@ RANGE = {
         },
     },
 }
-
-
-class MethodWord(Text):
-    """One of the methods of a job."""
-
-    def to_internal_value(self, data: Any) -> str:
-        """The word."""
-        word = super().to_internal_value(data)
-        if word not in METHODS:
-            raise serializers.ValidationError(f"Must be one of {', '.join(METHODS)}.")
-        return word
 
 
 class Axis(serializers.Field[Any, Any, Any, Any]):
@@ -120,7 +109,7 @@ class SpaceInput(StrictSerializer):
     """What to try. An axis that is left out stays as a job has it by default."""
 
     x_method = Axis(
-        one=MethodWord(longest=16),
+        one=OneOf(METHODS),
         numbers=False,
         required=False,
         help_text="Methods to try: a list of `lora`, `full`, `head`.",
@@ -150,8 +139,8 @@ class SweepInput(StrictSerializer):
         allow_null=True,
         help_text="Another checked file to compare on; without it a tenth of the rows is.",
     )
-    strategy = Text(
-        longest=16,
+    strategy = OneOf(
+        spaces.STRATEGIES,
         help_text="`grid` tries every combination, `random` draws settings, `halving` draws many, gives them few "
         "passes and goes on with the best third, again and again.",
     )
@@ -181,7 +170,7 @@ class SweepInput(StrictSerializer):
     x_columns = JobColumns(
         required=False, allow_null=True, help_text="Which column of the file is what; as detected where it is not said."
     )
-    x_lane = Text(longest=16, required=False, help_text="The lane of every trial, as for a job.")
+    x_lane = OneOf(LANES, required=False, help_text="The lane of every trial, as for a job.")
     x_max_price_usd = Dollars(
         required=False,
         allow_null=True,
@@ -193,18 +182,6 @@ class SweepInput(StrictSerializer):
         """It becomes part of the models' names."""
         if not names.SUFFIX.fullmatch(value):
             raise serializers.ValidationError(f"Must be {names.SUFFIX_RULE}.")
-        return value
-
-    def validate_strategy(self, value: str) -> str:
-        """How settings are chosen."""
-        if value not in spaces.STRATEGIES:
-            raise serializers.ValidationError(f"Must be one of {', '.join(spaces.STRATEGIES)}.")
-        return value
-
-    def validate_x_lane(self, value: str) -> str:
-        """Where the trials queue."""
-        if value not in LANES:
-            raise serializers.ValidationError(f"Must be one of {', '.join(LANES)}.")
         return value
 
     def validate(self, data: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ limiting.py   jobs that a spend limit or a suspension stops
 sweeping.py   leases nobody renews
 events.py     the log of a job
 sweeps.py     create, estimate, cancel a sweep
-pricing.py    what its trials may cost
+sweep_pricing.py  what its trials may cost
 trials.py     what a sweep does by itself: start the next trials, end
 money.py      reserve and settle, through billing
 """

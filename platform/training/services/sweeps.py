@@ -22,7 +22,7 @@ from training.serializers import SEEDS
 from training.services import intake, queueing
 from training.services.announcing import sweep_ring
 from training.services.jobs import job_cancel, lane_of, maker_of, sources_of
-from training.services.pricing import Priced, check_budget, draft_of, priced
+from training.services.sweep_pricing import Priced, check_budget, draft_of, priced
 from training.states import FINAL
 
 OPEN = (Sweep.State.PREPARING, Sweep.State.RUNNING, Sweep.State.CANCELLING)

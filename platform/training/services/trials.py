@@ -28,8 +28,8 @@ from training.selectors.sweeps import as_rules, plan_of, trials_of
 from training.services import intake
 from training.services.announcing import sweep_announce
 from training.services.jobs import job_create
-from training.services.pricing import body_of, check_budget, draft_of, priced
 from training.services.queueing import check_rows
+from training.services.sweep_pricing import body_of, check_budget, draft_of, priced
 from training.services.sweeps import trial_cancel
 
 SCORE = "valid_macro_f1"
