@@ -3,10 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings as django_settings
+from django.db import OperationalError
 from safetensors.numpy import load
 
 from billing.models import UsageEvent
@@ -20,8 +23,8 @@ from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
 from tests.training.making import empty_queue, intents, queued, read, reload
 from training import selectors
-from training.models import Attempt, Job, TenantShare
-from training.services import sharing_set
+from training.models import Attempt, Job, Slot, TenantShare
+from training.services import claiming, sharing_set
 from training.services.claiming import claim_group, slots_keep
 from training.worker import duty, trainer
 
@@ -127,6 +130,35 @@ def test_nobody_goes_before_their_turn_to_fill_a_group(cast: Cast) -> None:
 
 
 @pytest.mark.usefixtures("room")
+def test_no_group_takes_the_places_of_a_gang_whose_turn_it_is(cast: Cast) -> None:
+    for person in (cast.owner, cast.stranger):
+        with tenant_scope(person.tenant.id):
+            override_set(reason="test", created_by="test", limits={"parallel_jobs": 3})
+            TenantShare.objects.update(read_at="2020-01-01T00:00:00Z")
+    slots_keep(host=HOST, count=4, kind="cpu-fp32", gpu_class="cpu")
+    first, gang, last = adapter(cast.owner), adapter(cast.stranger, x_gpus=3), adapter(cast.owner)
+    assert taken(devices=2) == [first.pk], "the three places that are left are the gang's"
+    assert taken(devices=2) == [gang.pk]
+    with tenant_scope(cast.owner.tenant.id):
+        assert Job.objects.get(pk=last.pk).state == "queued"
+
+
+@pytest.mark.usefixtures("room")
+def test_a_group_keeps_what_it_has_when_the_database_goes_away(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = both(cast)
+    once, calls = claiming._claim, []
+
+    def failing(*wish: Any) -> Any:
+        calls.append(wish)
+        if len(calls) == 2:
+            raise OperationalError("gone")
+        return once(*wish)
+
+    monkeypatch.setattr(claiming, "_claim", failing)
+    assert (taken(), taken()) == ([first.pk], [second.pk])
+
+
+@pytest.mark.usefixtures("room")
 def test_the_plans_limit_of_parallel_jobs_holds_in_a_group(cast: Cast) -> None:
     first, second = adapter(cast.owner), adapter(cast.owner)
     assert (taken(), taken()) == ([first.pk], [])
@@ -206,6 +238,34 @@ def test_the_death_of_the_process_gives_each_job_back_and_they_go_on_apart(cast:
         assert (back.state, back.platform_retries) == ("queued", 1) and back.checkpoint_step >= 10
         assert "shared with others ended early" in messages(person, job)["crashed"].message
     assert [len(taken()), len(taken())] == [1, 1]
+    assert not any(Slot.objects.values_list("crashed_jobs", flat=True)), "it says nothing of the places"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("room")
+def test_a_group_that_takes_too_much_ends_at_once_and_the_guilty_one_fails_alone(cast: Cast, settings: Any) -> None:
+    settings.TRAINING_PROCESSES = 10
+    first, second = both(cast, ours=fake_lab.BOMB, theirs=fake_lab.SLOW)
+    assert duty.work_once()
+    assert states_of((cast.owner, first), (cast.stranger, second)) == ["queued", "queued"]
+    with tenant_scope(cast.stranger.tenant.id):
+        Job.objects.filter(pk=second.pk).update(not_before="2100-01-01T00:00:00Z")
+    assert duty.work_once()
+    assert read(cast.owner, first)["error"]["code"] == "processes", "alone it is known whose they are"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("room")
+def test_the_folder_of_a_job_that_has_ended_is_gone_while_another_trains(cast: Cast) -> None:
+    first, second = both(cast, ours=fake_lab.BAD_DATA, theirs=fake_lab.SLOW)
+    jobs = Path(django_settings.WORK_DIR, "jobs")
+    worker = Background()
+    until(lambda: reload(cast.owner, first.public_id).state == "failed")
+    until(lambda: not list(jobs.glob(f"{first.pk}*")))
+    assert list(jobs.glob(f"{second.pk}*"))
+    cast.stranger.api.post(f"{JOBS}/{second.public_id}/cancel")
+    worker.join()
+    assert not list(jobs.iterdir())
 
 
 @pytest.mark.slow

@@ -155,7 +155,11 @@ class SharedTraining(SettingsView):
         """Allow it, or no longer."""
         allowed = request.POST.get("shared_training") == "on"
         sharing_set(tenant=self.tenant, allowed=allowed)
-        said = _t("Shared training is on.") if allowed else _t("Shared training is off. Jobs train alone from now on.")
+        said = (
+            _t("Shared training is on.")
+            if allowed
+            else _t("Shared training is off. Jobs that start from now on train alone.")
+        )
         return self.done(self.org_path("settings"), said)
 
 

@@ -9,6 +9,7 @@ next on the places that are left either fits the group, or ends it. So nobody go
 """
 
 import datetime as dt
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
@@ -28,7 +29,7 @@ from training import states
 from training.models import Job, Slot, TenantShare
 from training.scheduling.dispatch import Preemption, Start, next_start, preemptions
 from training.scheduling.fairness import HALF_LIFE_SECONDS
-from training.scheduling.picture import Head, Picture, Place, Share
+from training.scheduling.picture import Head, Picture, Share
 from training.selectors.picture import (
     HELD,
     Candidates,
@@ -42,6 +43,8 @@ from training.services.endings import KEPT
 from training.services.events import News, events_append, events_write, warn
 from training.services.leases import Lease
 from training.services.shares import share_locked
+
+logger = logging.getLogger(__name__)
 
 CLAIM_LOCK = 0x7475_6E65_0001
 """One claim decides at a time; each takes milliseconds, jobs take minutes."""
@@ -62,6 +65,15 @@ def _deciding(why: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that was claimed. `group` is empty where it trains alone; `place` is the number of its first place."""
+
+    lease: Lease
+    group: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """What a job must have to train in the process of another: its group, and a place on the same device.
 
@@ -72,19 +84,14 @@ class Beside:
     devices: int
     device: int
 
-    @classmethod
-    def of(cls, start: Start, picture: Picture, devices: int) -> "Beside | None":
-        """Beside a job that starts; None where it trains alone."""
-        group = _group(start.head, picture)
-        return cls(group, devices, start.places[0].number % devices) if group else None
-
-    def offers(self, place: Place) -> bool:
-        """Whether a place is on the device."""
-        return place.number % self.devices == self.device
-
-    def takes(self, head: Head, picture: Picture) -> bool:
-        """Whether a job may join."""
-        return _group(head, picture) == self.group
+    def start(self, head: Head, picture: Picture, host: str) -> Start | None:
+        """The start of a job whose turn it is, on a place of the device; None where it may not join."""
+        if _group(head, picture) != self.group:
+            return None
+        free = [place for place in picture.places if place.host == host and place.job is None]
+        there = (place for place in picture.usable(head, free) if place.number % self.devices == self.device)
+        place = next(there, None)
+        return None if place is None else Start(head, (place,))
 
 
 def _group(head: Head, picture: Picture) -> str:
@@ -93,31 +100,33 @@ def _group(head: Head, picture: Picture) -> str:
 
 def claim(*, host: str, worker: str) -> Lease | None:
     """The next job for this host, leased to this worker; None when nothing may start here now."""
-    return _claim(host, worker)[0]
+    taken = _claim(host, worker)
+    return None if taken is None else taken.lease
 
 
 def claim_group(*, host: str, worker: str, devices: int = 1) -> list[Lease]:
     """The next job for this host, and those that may train in its process and whose turn is right after it; empty when
     nothing may start here now. `devices` is how many this host's places are spread over."""
-    lease, beside = _claim(host, worker, devices=devices)
-    leases = []
-    while lease is not None:
-        leases.append(lease)
-        if beside is None:
-            break
-        lease, _ = _claim(host, worker, beside=beside)
+    taken = _claim(host, worker)
+    if taken is None:
+        return []
+    leases = [taken.lease]
+    if taken.group:
+        beside = Beside(taken.group, devices, taken.place % devices)
+        try:
+            while (more := _claim(host, worker, beside)) is not None:
+                leases.append(more.lease)
+        except (OperationalError, InterfaceError) as error:  # what there is is worth keeping
+            logger.warning("the database is away; no further job joins: %s", error)
     return leases
 
 
-def _claim(
-    host: str, worker: str, *, devices: int = 1, beside: Beside | None = None
-) -> tuple[Lease | None, Beside | None]:
-    """The next job, if it may train beside what there is, and what may train beside it."""
+def _claim(host: str, worker: str, beside: Beside | None = None) -> Taken | None:
+    """The next job; with `beside` only if it may join, and nobody else in its place."""
     with _deciding("claim the next job"):
-        places = places_read(host)
-        picture = Picture(places=[place for place in places if beside is None or beside.offers(place)])
+        picture = Picture(places=places_read(host))
         if not any(place.job is None for place in picture.places):
-            return None, None
+            return None
         for shares, bound in Candidates():
             picture.shares |= {share.tenant: share for share in shares}
             heads = heads_read(share.tenant for share in shares)
@@ -128,14 +137,20 @@ def _claim(
             while (start := next_start(picture, host)) is not None:
                 if bound is not None and picture.turn(start.head)[:2] >= bound:
                     break  # somebody who was not read yet may be before it
-                if beside is not None and not beside.takes(start.head, picture):
-                    return None, None
-                with tenant_scope(start.head.tenant):
-                    lease = _take(start, worker)
-                if lease is not None:
-                    return lease, Beside.of(start, picture, devices)
+                joining = start if beside is None else beside.start(start.head, picture, host)
+                taken = None if joining is None else _take_in_scope(joining, picture, worker, beside is not None)
+                if taken is not None or beside is not None:
+                    return taken
                 picture.heads.remove(start.head)  # something has changed since it was read
-    return None, None
+    return None
+
+
+def _take_in_scope(start: Start, picture: Picture, worker: str, joining: bool) -> Taken | None:
+    with tenant_scope(start.head.tenant):
+        lease = _take(start, worker, joining=joining)
+    if lease is None:
+        return None
+    return Taken(lease, _group(start.head, picture), start.places[0].number)
 
 
 def _add_everything(picture: Picture, host: str) -> None:
@@ -224,9 +239,12 @@ SELECT project_id, attempt, event_seq FROM leased
 """queued -> leased in one statement: the limit, the places, the job, its attempt and the charge for its start."""
 
 
-def _take(start: Start, worker: str) -> Lease | None:
-    """The job on all of its places; None when something has changed since the picture was read."""
+def _take(start: Start, worker: str, *, joining: bool) -> Lease | None:
+    """The job on all of its places; None when something has changed since the picture was read, as whether it may join
+    others."""
     share, token, tenant, job = share_locked(younger_than=TRUSTED), uuid.uuid4(), start.head.tenant, start.head.job
+    if joining and not share.shares_base:
+        return None
     values = {
         "slots": [place.key for place in start.places],
         "classes": list(classes_within(share.gpu_class)),

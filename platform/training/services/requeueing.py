@@ -52,6 +52,8 @@ def job_urgent(*, job_id: UUID, reason: str) -> Job:
 def job_hold(*, job_id: UUID, reason: str) -> Job:
     """Keep a job from running until it is released; a worker that holds it is fenced off, its checkpoint stays."""
     found = _locked(job_id)
+    if found.pause_requested_at is not None:
+        raise Conflict("The job is about to be paused. It can be held once it has been resumed.")
     if found.state in states.WORKING:
         job_reclaim(job=found, reason="Our staff put the job on hold.", outcome="moved")
         found.refresh_from_db()

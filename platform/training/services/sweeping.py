@@ -17,7 +17,7 @@ from training.models import Job
 from training.services.claiming import worker_is_dead
 from training.services.endings import job_reclaim
 
-DROPPED = "The worker took the job and did not begin with it."
+DROPPED = "The worker lost hold of the job."
 
 
 def leases_sweep() -> int:
@@ -36,7 +36,7 @@ def leases_sweep() -> int:
 
 def leases_of_the_dead(*, host: str, worker: str = "") -> int:
     """Requeue at once what dead processes of this very host held: their trainers died with them. And what `worker`
-    holds, which says that it runs nothing: the answer to its claim was lost, or it failed before its trainer began.
+    holds, which says that it runs nothing: the answer to its claim was lost, or it failed with it.
     That counts as a try like any other, so that a fault that repeats comes to an end."""
     with ops_scope("reclaim the leases of dead workers of this host"):
         held = list(

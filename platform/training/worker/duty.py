@@ -34,7 +34,8 @@ def gpu_class() -> str:
 
 
 def work_once() -> bool:
-    """Claim and run one job, and those that train with it; whether there was one."""
+    """Claim and run one job, and those that train with it; whether there was one. Once at a time in a process
+    (`idle.work_in_turn`): what the process holds beside is given back."""
     host = host_name()
     if draining.is_set():
         slots_drain(host=host)

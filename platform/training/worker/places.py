@@ -78,7 +78,10 @@ class Places:
         slots_quarantine(slot_ids=self._ids, reason=reason)
 
     def judge(self, end: End) -> None:
-        """What an attempt's end says of its places: many crashes in a row of different jobs are the machine's."""
+        """What an attempt's end says of its places: many crashes in a row of different jobs are the machine's. The end
+        of a process that several shared says nothing: it may be any one's own."""
+        if end.code == "companions":
+            return
         if end.fault == "platform":
             slots_crashed(slot_ids=self._ids, job_id=self._lease.job_id, reason=end.message)
         elif end.kind in ("done", "failed"):

@@ -33,7 +33,7 @@ from training.worker.places import Places
 from training.worker.supervisor import Supervisor, resumed
 from training.worker.together import Part, Shared
 from training.worker.trainer import Trainer
-from training.worker.workfolder import WorkFolder, shared_folder, work_folder
+from training.worker.workfolder import WorkFolder, folder_remove, shared_folder, work_folder
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _team(leases: Sequence[Lease], folders: contextlib.ExitStack) -> list[Ready]
                 with _thrown_away():
                     ready = outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}")
                     team += [ready] if ready is not None else []
-            except Exception:  # its lease runs out
+            except Exception:  # this worker gives it back with its next look
                 if len(leases) == 1:
                     raise
                 logger.exception("could not make attempt %s of %s ready", lease.attempt, lease.job_id)
@@ -111,10 +111,12 @@ def _watch_all(team: Sequence[Ready], trainer: Trainer, limits: Limits, draining
         try:
             with _thrown_away():
                 ready.watch(part, limits, draining, beside=len(team) - 1)
-        except Exception:  # its lease runs out, as if it had been alone
+        except Exception:  # this worker gives it back with its next look
             logger.exception("attempt %s of %s was left", ready.lease.attempt, ready.lease.job_id)
         finally:
             connections.close_all()
+            part.gone.wait()
+            folder_remove(ready.folder.root)  # the others may go on for hours
 
     shared = Shared(trainer, [one.folder.output for one in team])
     pairs = zip(team, shared.parts, strict=True)
@@ -145,8 +147,8 @@ def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
         return None
     limits = limits_of(job.width)
     places = Places(lease, limits)
-    folder = folders.enter_context(work_folder(lease))
     try:
+        folder = folders.enter_context(work_folder(lease))
         base = _prepare(lease, job, folder, places)
     except (BaseError, OSError, KeyError) as error:
         _unprepared(lease, places, error)
@@ -170,7 +172,7 @@ def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:
     except (OSError, KeyError) as error:
         for one in team:
             with _thrown_away():
-                _unprepared(one.lease, one.places, error)
+                outlast(partial(_unprepared, one.lease, one.places, error), what=f"the end of {one.lease.job_id}")
         return None
 
 
@@ -193,9 +195,8 @@ def _prepare(lease: Lease, job: Job, folder: WorkFolder, places: Places) -> Base
         raise BaseError(f"base {base.name} is not the one the job was planned with")
     if problem := places.unfit(job, base):
         raise Unfit(problem)
-    with kept(lease):
-        folder.fetch_data(job.spec["dataset_key"])
-        resume, damaged = checkpoint_fetch(lease=lease, target=folder.resume)
+    folder.fetch_data(job.spec["dataset_key"])
+    resume, damaged = checkpoint_fetch(lease=lease, target=folder.resume)
     folder.write_config(job.spec, base=base, resume=resume)
     step = int(resume.name.removeprefix("step-")) if resume is not None else 0
     standing = Standing("starting", step, job.total_steps, job.progress, None, job.trained_tokens)

@@ -166,14 +166,14 @@ class Supervisor:
         """Ask the trainer to stop where there is a reason, and kill it when it does not."""
         if self.excess is None and (excess := self._watch.look(moment)) is not None:
             self.excess, self.why = excess, self.why or "excess"
-            self.trainer.kill()
+            self.trainer.kill(everybody=excess.code != "disk")  # each run has its own scratch
         if self.why:
             if self._deadline and moment > self._deadline and not self.trainer.was_killed_by_us:
                 self.trainer.kill()
             return
         if self.draining.is_set():
             self._stop("drained", moment)
-        elif moment - self._began > self.job.max_runtime_seconds:
+        elif moment - self._began > self.job.max_runtime_seconds * self.trainer.runs:  # they take turns
             self._stop("timeout", moment)
         elif self._over_ceiling():
             self._stop("ceiling", moment)
@@ -183,7 +183,7 @@ class Supervisor:
 
     def _stop(self, why: str, moment: float) -> None:
         self.why = why
-        self._deadline = moment + STOP_GRACE
+        self._deadline = moment + STOP_GRACE * self.trainer.runs
         self.trainer.ask_stop()
 
     def _over_ceiling(self) -> bool:
@@ -225,7 +225,7 @@ class Supervisor:
             peak=self._watch.peak,
         )
         if isinstance(self.trainer, Part):
-            end = in_company(end, own=self.trainer.told or self.trainer.was_killed_by_us)
+            end = in_company(end, own=self.trainer.told or (self.trainer.was_killed_by_us and self.why != "stalled"))
         if end.kind in ("crashed", "failed"):
             logger.warning("trainer of %s: %s\n%s", self.lease.job_id, end.message, self.trainer.last_words())
         return end

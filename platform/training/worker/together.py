@@ -2,7 +2,7 @@
 
 Each job keeps its supervisor, lease, place, folder, limits of disk, and end. What it asks of its trainer is done to its
 run alone: a stop is the file `stop` in its output folder, and being killed means that nobody listens to its run any
-more, while that is asked to stop. The process ends with its last run, or when its owner closes it.
+more, while that is asked to stop. Once all runs are over or killed, the process is killed.
 """
 
 import contextlib
@@ -26,15 +26,19 @@ KILLED = -9
 class Part:
     """One job's part of a trainer; a supervisor takes it for a trainer."""
 
-    def __init__(self, trainer: Trainer, output: Path, lock: threading.Lock, *, runs: int) -> None:
-        self._trainer, self._stop, self._lock, self.runs = trainer, output / STOP_FILE, lock, runs
+    def __init__(self, shared: "Shared", output: Path, *, runs: int) -> None:
+        self._shared, self._trainer, self._stop, self.runs = shared, shared.trainer, output / STOP_FILE, runs
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._status: int | None = None
         self._over = False
         self._killed = False
+        self.gone = threading.Event()
+        """Set once its run does nothing any more, whoever listens."""
 
     def take(self, event: dict[str, Any] | None) -> None:
         """What its run said; None after the process's last word."""
+        if event is None or event.get("event") == "end":
+            self.gone.set()
         self._events.put(event)
 
     def next(self, timeout: float) -> dict[str, Any] | None:
@@ -73,10 +77,12 @@ class Part:
         with contextlib.suppress(OSError):
             self._stop.touch()
 
-    def kill(self) -> None:
-        """Its run is over, whatever it still does until it sees that it was asked to stop."""
+    def kill(self, *, everybody: bool = False) -> None:
+        """Its run is over, whatever it still does until it sees that it was asked to stop; with `everybody` the process
+        is, at once."""
         self._killed = True
         self.ask_stop()
+        self._shared.kill_unheard(everybody=everybody)
 
     @property
     def was_killed_by_us(self) -> bool:
@@ -85,8 +91,7 @@ class Part:
 
     def processes(self) -> list[Process]:
         """Everything that runs for all of them."""
-        with self._lock:
-            return self._trainer.processes()
+        return self._shared.processes()
 
     @property
     def oom_kills(self) -> int:
@@ -102,14 +107,24 @@ class Shared:
     """Deals a trainer's events to the jobs that share it, in the order of its configs."""
 
     def __init__(self, trainer: Trainer, outputs: Sequence[Path]) -> None:
-        self._trainer, self._lock = trainer, threading.Lock()
-        self.parts = [Part(trainer, output, self._lock, runs=len(outputs)) for output in outputs]
+        self.trainer, self._lock = trainer, threading.Lock()
+        self.parts = [Part(self, output, runs=len(outputs)) for output in outputs]
         threading.Thread(target=self._deal, name="trainer-deal", daemon=True).start()
+
+    def processes(self) -> list[Process]:
+        """Everything that runs for all of them."""
+        with self._lock:
+            return self.trainer.processes()
+
+    def kill_unheard(self, *, everybody: bool = False) -> None:
+        """Kill the process if nobody listens to any of its runs any more, or everybody is to end."""
+        if everybody or all(part.ended for part in self.parts):
+            self.trainer.kill()
 
     def _deal(self) -> None:
         try:
             while not self._has_ended():
-                event = self._trainer.next(0.2)
+                event = self.trainer.next(0.2)
                 if event is not None:
                     self._deal_one(event)
         finally:
@@ -118,7 +133,7 @@ class Shared:
 
     def _has_ended(self) -> bool:
         with self._lock:
-            return self._trainer.ended
+            return self.trainer.ended
 
     def _deal_one(self, event: dict[str, Any]) -> None:
         job = event.pop("job", None)

@@ -150,8 +150,8 @@ class Trainer:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(leader, signal.SIGTERM)
 
-    def kill(self) -> None:
-        """SIGKILL to everything."""
+    def kill(self, *, everybody: bool = True) -> None:
+        """SIGKILL to everything; it has one run, so that is `everybody`."""
         self._killed = True
         if self._group is not None:
             self._group.kill()

@@ -17,8 +17,8 @@ from registry.bases import Base
 from training.services.claiming import worker_is_dead
 from training.services.leases import Lease
 
-OWNER = "owner"
-"""The file that names the worker which a folder belongs to."""
+OWNER = ".owner"
+"""Ends the name of the file beside a folder that names the worker which it belongs to; in it a trainer could write."""
 FORGOTTEN_SECONDS = 120.0
 
 
@@ -81,12 +81,22 @@ def _fresh(name: str, worker: str) -> Iterator[Path]:
     root = Path(settings.WORK_DIR) / "jobs" / name
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
-    root.chmod(0o700)
-    (root / OWNER).write_text(worker, encoding="utf-8")
     try:
+        root.chmod(0o700)
+        _owner_of(root).write_text(worker, encoding="utf-8")
         yield root
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        folder_remove(root)
+
+
+def folder_remove(root: Path) -> None:
+    """A folder and its owner's name; safe to repeat."""
+    shutil.rmtree(root, ignore_errors=True)
+    _owner_of(root).unlink(missing_ok=True)
+
+
+def _owner_of(root: Path) -> Path:
+    return root.with_name(root.name + OWNER)
 
 
 def folders_sweep(kept: set[str], *, host: str) -> int:
@@ -95,19 +105,19 @@ def folders_sweep(kept: set[str], *, host: str) -> int:
     removed = 0
     root = Path(settings.WORK_DIR) / "jobs"
     for folder in root.iterdir() if root.is_dir() else ():
-        if folder.name in kept or _is_owned(folder, host):
+        if folder.name in kept or folder.name.endswith(OWNER) or _is_owned(folder, host):
             continue
         if time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
             cgroups.end(folder.name)
             end_marked(folder.name)
-            shutil.rmtree(folder, ignore_errors=True)
+            folder_remove(folder)
             removed += 1
     return removed
 
 
 def _is_owned(folder: Path, host: str) -> bool:
     try:
-        owner = (folder / OWNER).read_text(encoding="utf-8")
+        owner = _owner_of(folder).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     return owner.startswith(f"{host}/") and not worker_is_dead(owner, host=host)
