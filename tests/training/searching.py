@@ -4,8 +4,9 @@ from typing import Any
 
 from django.db.models.functions import Now
 
+from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
-from tests.conftest import Person
+from tests.conftest import Person, make_person
 from tests.data.making import checked_file
 from tests.training.making import BASE, intents
 from training.models import Job, Sweep
@@ -17,6 +18,14 @@ from training.services.trials import sweep_step
 
 SWEEPS = "/v1/fine_tuning/sweeps"
 RATES = {"learning_rate_multiplier": [0.5, 1, 2]}
+
+
+def roomy() -> Person:
+    """A new owner with room for many jobs."""
+    person = make_person("ada")
+    with tenant_scope(person.tenant.id):
+        override_set(reason="many sweeps", created_by="test", limits={"queued_jobs": 1000})
+    return person
 
 
 def body(person: Person, **changes: Any) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tenants.selectors import tenant_current
 from tenants.services.organisations import tenant_set_status
-from tests.conftest import Cast, Person, make_person
+from tests.conftest import Cast, Person
 from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import ready_dataset
 from tests.training.making import BASE
-from tests.training.searching import RATES, SWEEPS, body, create, end, queue, read, reload, running, step, trials
+from tests.training.searching import RATES, SWEEPS, body, create, end, queue, read, reload, roomy, running, step, trials
 from training import tasks
 from training.models import Job, Sweep
 from training.services import job_resume
@@ -30,10 +30,7 @@ from training.services.trials import sweep_step
 @pytest.fixture(scope="module")
 def ada() -> Person:
     """One owner for the whole file, with room for many jobs."""
-    person = make_person("ada")
-    with tenant_scope(person.tenant.id):
-        override_set(reason="many sweeps", created_by="test", limits={"queued_jobs": 1000})
-    return person
+    return roomy()
 
 
 def test_trials_are_jobs_on_one_version_with_the_sweeps_seed_and_a_ceiling_each(ada: Person) -> None:

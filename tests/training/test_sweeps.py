@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from billing.services.entitlements import override_set
 from data.services import file_process
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create
@@ -13,17 +12,14 @@ from tests.conftest import Api, Cast, Person, make_person
 from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, stored_file
 from tests.training.making import intents
-from tests.training.searching import SWEEPS, body, create, end, queue, read, reload, running, step, trials
+from tests.training.searching import SWEEPS, body, create, end, queue, read, reload, roomy, running, step, trials
 from training.models import Job, Sweep
 
 
 @pytest.fixture(scope="module")
 def ada() -> Person:
     """One owner for the whole file, with room for many jobs."""
-    person = make_person("ada")
-    with tenant_scope(person.tenant.id):
-        override_set(reason="many sweeps", created_by="test", limits={"queued_jobs": 1000})
-    return person
+    return roomy()
 
 
 @pytest.fixture(scope="module")
