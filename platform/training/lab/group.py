@@ -171,7 +171,8 @@ class Group:
             return []
         fewest = _ROWS_PER_THREAD * torch.get_num_threads()
         sharing = [member for member in members if member.tokens() >= fewest]
-        return sharing if pays([member.tokens() for member in sharing]) else []
+        device = members[0].random.device.type
+        return sharing if pays([member.tokens() for member in sharing], device) else []
 
 
 def run(paths: Sequence[str], emit: Emitter, stop: Stop) -> None:

@@ -30,11 +30,11 @@ class Randomness:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self.state = random_state(device)
 
     def __enter__(self) -> None:
-        set_random_state(self.state, self._device)
+        set_random_state(self.state, self.device)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.state = random_state(self._device)
+        self.state = random_state(self.device)

@@ -21,6 +21,8 @@ from tests.training.lab.runs import ROOT, Outcome
 
 torch, safetensors = late("torch"), late("safetensors.torch")
 
+DEVICE = os.environ.get("LAB_DEVICE", "cpu")
+"""`LAB_DEVICE=cuda` runs the same tests on a GPU."""
 TOPICS = {
     "refund": ["money", "back", "refund", "return", "charged", "twice"],
     "delivery": ["parcel", "late", "courier", "tracking", "arrive", "shipping"],
@@ -115,7 +117,7 @@ def settings_for(tmp_path: Path, tiny_base: Path, topics: Path) -> Callable[...,
     def make(**changes: Any) -> dict[str, Any]:
         config = {"task": "text-classification", "data": str(topics), "base": str(tiny_base), "base_name": "tiny"}
         config |= {"method": "full", "output": str(tmp_path / "out"), "epochs": 2, "batch_size": 12}
-        config |= {"learning_rate": 2e-3, "device": "cpu", "precision": "fp32", "threads": 1, "bootstrap": 100}
+        config |= {"learning_rate": 2e-3, "device": DEVICE, "precision": "fp32", "threads": 1, "bootstrap": 100}
         return config | changes
 
     return make

@@ -60,6 +60,7 @@ def test_cut_rows_are_counted_before_the_run(topics: Path, tiny_base: Path) -> N
 
 
 def test_sharing_a_base_pays_for_small_steps_only() -> None:
-    assert pays([48, 48]) and pays([12, 400])
-    assert not pays([1024, 1024]) and not pays([64, 600])
-    assert not pays([48])
+    assert pays([48, 48], "cpu") and pays([12, 400], "cpu-bf16")
+    assert not pays([1024, 1024], "cpu") and not pays([64, 600], "cpu")
+    assert pays([1024, 1024], "cuda") and not pays([10_000, 10_000], "cuda-bf16")
+    assert not pays([48], "cpu") and not pays([48], "cuda")
