@@ -92,13 +92,22 @@ def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
 
 
 def workload(job: Job, parquet_key: str) -> Workload:
-    """What a run on a dataset version would read; the same for every setting of the job but its base and method."""
+    """What a run on a dataset version would read; the same for every setting of the job but its base and method.
+
+    A version never changes, so what this process has counted lately is not counted again.
+    """
     base = base_by_name(job.base)
+    return _counted(parquet_key, base.name, base.fingerprint, job.method)
+
+
+@functools.lru_cache(maxsize=512)
+def _counted(parquet_key: str, base_name: str, fingerprint: str, method: str) -> Workload:
+    base = base_by_name(base_name)
     try:
         with storage.local_path(parquet_key) as data:
-            work = measure(data, base.folder, method=job.method)
+            work = measure(data, base.folder, method=method)
             if work.max_length > base.max_length:
-                work = measure(data, base.folder, method=job.method, max_length=base.max_length)
+                work = measure(data, base.folder, method=method, max_length=base.max_length)
     except BadData as error:
         raise FileUnusable(str(error), param="training_file") from error
     return work

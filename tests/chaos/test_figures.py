@@ -20,7 +20,7 @@ from training import states
 pytestmark = pytest.mark.chaos
 KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
 SUBMITS = int(os.environ.get("CHAOS_SUBMITS", "20"))
-AT_ONCE, FAULT_EVERY = 200, 8.0
+AT_ONCE, FAULT_EVERY = 200, float(os.environ.get("CHAOS_FAULT_EVERY", "8"))
 
 
 def report(capsys: pytest.CaptureFixture[str], what: str, seconds: list[float], *shares: float) -> None:

@@ -143,7 +143,7 @@ def test_runs_that_differ_in_everything_end_as_they_do_alone(cast: Cast, other_t
 def test_any_mix_of_settings_is_exact(
     cast: Cast, topics: Path, other_topics: Path, few_topics: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.lab.group.pays", lambda tokens: True)
+    monkeypatch.setattr("training.lab.group.pays", lambda tokens, device: True)
     rng = random.Random(seed)
     for number in range(rng.randint(2, 5)):
         cast.add(
