@@ -29,6 +29,10 @@ class PurposeField(serializers.ChoiceField):
         messages: dict[str, Any] = {"invalid_choice": f"“{{input}}” is not offered. Use {names}."}
         super().__init__(choices=Purpose.choices, error_messages=messages, **kwargs)
 
+    def to_internal_value(self, data: Any) -> Any:
+        """The choice; the message repeats no more of another word than one can read."""
+        return super().to_internal_value(data[:40] if isinstance(data, str) else data)
+
 
 class ExpiresAfter(StrictSerializer):
     """`expires_after`."""
