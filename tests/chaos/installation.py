@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -74,6 +75,26 @@ class Installation:
                 row = admin.execute(words, [embedded.DATABASE, most or None]).fetchone()
                 return int(row[0]) if row else 0
         return 0
+
+    @contextlib.contextmanager
+    def locked(self, statement: str) -> Iterator[None]:
+        """Somebody holds what this statement locks, for as long as the block lasts."""
+        with psycopg.connect(embedded.superuser_url(self.home, embedded.DATABASE)) as session:
+            session.execute(statement)
+            yield
+            session.rollback()
+
+    @contextlib.contextmanager
+    def crowded(self) -> Iterator[int]:
+        """Others have all sessions that the product's roles could have; how many."""
+        url = embedded.database_url(self.home, "default")
+        with contextlib.ExitStack() as sessions:
+            count = 0
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    sessions.enter_context(psycopg.connect(url, autocommit=True))
+                    count += 1
+            yield count
 
     # ── Redis ──
 

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django.db import connections
 
 from tests.chaos.fleet import BRAKE, HEARTBEAT, LEASE, Fleet, meanwhile
 from tests.chaos.invariants import check
@@ -64,6 +65,33 @@ def test_a_commit_whose_answer_is_lost_is_done_once(fleet: Fleet) -> None:
     jobs = [fleet.submit(number) for number in range(4)]
     assert set(fleet.ended(*jobs, seconds=120)) == {states.SUCCEEDED}
     assert sum(host.postgres.commits_lost for host in fleet.hosts) > 3
+
+
+def test_rows_that_somebody_keeps_locked_for_longer_than_a_lease_lose_no_job(fleet: Fleet) -> None:
+    job = fleet.submit(seed=fake_lab.LONG)
+    fleet.running(job)
+    with fleet.engines.locked("SELECT FROM training_job FOR UPDATE"):
+        with fleet.engines.locked("SELECT FROM training_slot FOR UPDATE"):
+            time.sleep(LEASE + 3)
+    fleet.running(job)
+    check(fleet)
+    assert fleet.cancel(job) == 200 and fleet.ended(job) == [states.CANCELLED]
+
+
+def test_a_database_without_a_free_session_is_away_and_then_there_again(fleet: Fleet) -> None:
+    job = fleet.submit(seed=fake_lab.LONG)
+    fleet.running(job)
+    fleet.engines.sessions_end()
+    with fleet.engines.crowded() as taken:
+        assert taken > 20
+        connections.close_all()
+        answer = fleet.call(fleet.people[0], "GET", "/v1/fine_tuning/jobs")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        time.sleep(2)
+    assert fleet.call(fleet.people[0], "GET", "/v1/fine_tuning/jobs").status_code == 200
+    fleet.running(job)
+    check(fleet)
+    assert fleet.cancel(job) == 200 and fleet.ended(job) == [states.CANCELLED]
 
 
 def test_a_slow_line_to_the_database_loses_no_lease(fleet: Fleet) -> None:
