@@ -20,7 +20,7 @@ from registry.selectors import bases
 from tenants.models import Project
 from training import services
 from training.models import Job
-from training.serializers import MOST_GPUS
+from training.serializers import KNOBS, MOST_GPUS, MOST_RANK
 from training.services.jobs import LANE_FEATURES
 
 MOST_CHOICES = 200
@@ -58,9 +58,7 @@ PARAMS = {
     "x_lane": "lane",
     "x_gpus": "gpus",
     "hyperparameters": "n_epochs",
-    "hyperparameters.n_epochs": "n_epochs",
-    "hyperparameters.batch_size": "batch_size",
-    "hyperparameters.learning_rate_multiplier": "learning_rate_multiplier",
+    **{f"hyperparameters.{knob}": knob for knob in KNOBS},
     "seed": "seed",
 }
 """The API's names of parameters → fields of the form."""
@@ -188,6 +186,13 @@ class JobForm(forms.Form):
         required=False,
         help_text=gettext_lazy("Empty: auto."),
     )
+    x_lora_rank = forms.IntegerField(
+        label=gettext_lazy("LoRA rank"),
+        min_value=1,
+        max_value=MOST_RANK,
+        required=False,
+        help_text=gettext_lazy("For LoRA only. Empty: 8."),
+    )
     seed = forms.IntegerField(
         label=gettext_lazy("Seed"),
         min_value=0,
@@ -281,10 +286,7 @@ class JobForm(forms.Form):
             "x_deploy": clean["deploy"],
             "x_lane": clean["lane"] or "standard",
             "x_gpus": clean["gpus"] or 1,
-            "hyperparameters": {
-                knob: clean[knob] if clean[knob] is not None else "auto"
-                for knob in ("n_epochs", "batch_size", "learning_rate_multiplier")
-            },
+            "hyperparameters": {knob: clean[knob] if clean[knob] is not None else "auto" for knob in KNOBS},
         }
         if isinstance(self.source, File):
             columns = {role: clean[f"{role}_column"] for role in ("text", "label")}

@@ -15,12 +15,12 @@ from kit.errors import ApiError, BadRequest, NotFound
 from kit.money import parse_usd, usd
 from tenants.models import Project
 from training import services
-from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RATE, STRATEGIES
+from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RANK, RATE, STRATEGIES
 from training.sweep_serializers import LONGEST_NAME, MOST_EPOCHS, MOST_PARALLEL, MOST_TRIALS, SweepInput
 
 NUMBER = r"\d+(?:\.\d+)?"
 RANGE = re.compile(rf"\s*({NUMBER})\s*(?:to|–|-|…|\.\.\.?)\s*({NUMBER})\s*", re.IGNORECASE)
-SCALE = {EPOCHS: LINEAR, BATCH: LOG, RATE: LOG}
+SCALE = {RANK: LOG, EPOCHS: LINEAR, BATCH: LOG, RATE: LOG}
 LONGEST_AXIS = 300
 API_NAMES = PARAMS | {
     "name": "suffix",
@@ -29,7 +29,7 @@ API_NAMES = PARAMS | {
     "max_epochs": "max_epochs",
     "space": RATE,
     f"space.{METHOD}": "methods",
-    **{f"space.{axis}": axis for axis in (EPOCHS, BATCH, RATE)},
+    **{f"space.{axis}": axis for axis in SCALE},
 }
 """The API's names of parameters → fields of the form."""
 
@@ -139,6 +139,11 @@ class SweepForm(JobForm):
         label=gettext_lazy("Epochs"),
         help_text=gettext_lazy("Values with commas, or a range such as 2 to 8. Empty: auto."),
     )  # type: ignore[assignment]
+    x_lora_rank = AxisField(
+        axis=RANK,
+        label=gettext_lazy("LoRA ranks"),
+        help_text=gettext_lazy("Of the method LoRA: values with commas, or a range such as 2 to 32. Empty: 8."),
+    )  # type: ignore[assignment]
     trials = forms.IntegerField(label=gettext_lazy("Settings to draw"), min_value=2, max_value=MOST_TRIALS)
     max_epochs = forms.IntegerField(label=gettext_lazy("Epochs of the last rung"), min_value=3, max_value=MOST_EPOCHS)
     parallel = forms.IntegerField(
@@ -188,7 +193,7 @@ class SweepForm(JobForm):
         return clean
 
     def _raw(self, clean: dict[str, Any]) -> dict[str, Any]:
-        axes = {axis: clean.get(axis) for axis in (EPOCHS, BATCH, RATE)}
+        axes = {axis: clean.get(axis) for axis in SCALE}
         space = {METHOD: clean["methods"]} | {axis: values for axis, values in axes.items() if values is not None}
         wanted: dict[str, Any] = {
             "name": clean["suffix"] or "sweep",

@@ -11,18 +11,21 @@ from django.utils.translation import gettext_lazy
 from console import charts, job_page
 from console.numbers import number
 from training import states
+from training.methods import DEFAULT_METHOD, LORA
 from training.models import Job, Sweep
 from training.searching.rules import BUDGET, COMPLETE, REFUSED, SPEND_LIMIT
-from training.searching.space import BATCH, EPOCHS, HALVING, METHOD, RATE
+from training.searching.space import BATCH, EPOCHS, HALVING, METHOD, RANK, RATE, has_rank
 from training.selectors import Standing, standing
 
 AXES: dict[str, str | Promise] = {
     METHOD: gettext_lazy("Method"),
+    RANK: gettext_lazy("LoRA rank"),
     EPOCHS: gettext_lazy("Epochs"),
     BATCH: gettext_lazy("Batch size"),
     RATE: gettext_lazy("Learning rate multiplier"),
 }
-LOG = (BATCH, RATE)
+LOG = (RANK, BATCH, RATE)
+NONE = "–"
 STRATEGIES = {
     "grid": gettext_lazy("Grid"),
     "random": gettext_lazy("Random"),
@@ -51,19 +54,23 @@ def axes_of(sweep: Sweep) -> list[str]:
     """The settings in which its trials differ."""
     found = []
     for axis in AXES:
-        values = {str(setting.get(axis, "auto")) for setting in sweep.settings}
+        values = {str(setting.get(axis, "auto")) for setting in sweep.settings if axis != RANK or has_rank(setting)}
         if len(values) > 1 or (axis == EPOCHS and sweep.strategy == HALVING):
             found.append(axis)
     return found
 
 
 def value_of(job: Job, axis: str) -> Any:
-    """What a trial has for a setting."""
+    """What a trial has for a setting; None for one that its method does not have."""
+    if axis == RANK and job.method != LORA:
+        return None
     return job.method if axis == METHOD else job.hyperparameters.get(axis, "auto")
 
 
 def shown(value: Any) -> str:
     """A setting's value in a cell."""
+    if value is None:
+        return NONE
     return number(value, 4).rstrip("0").rstrip(".,") if isinstance(value, float) else str(value)
 
 
@@ -94,13 +101,17 @@ def pairs_of(sweep: Sweep, job: Job) -> list[tuple[str, str]]:
 def fixed_of(sweep: Sweep) -> list[tuple[str, str]]:
     """What is the same for every trial."""
     varying = axes_of(sweep)
-    first = sweep.settings[0]
-    default = {METHOD: "lora"}
+    default = {METHOD: DEFAULT_METHOD}
+    unused = [] if any(has_rank(setting) for setting in sweep.settings) else [RANK]
     return [
-        (str(words), shown(first.get(axis, default.get(axis, "auto"))))
+        (str(words), shown(_first(sweep, axis, default.get(axis, "auto"))))
         for axis, words in AXES.items()
-        if axis not in varying
+        if axis not in (*varying, *unused)
     ]
+
+
+def _first(sweep: Sweep, axis: str, default: str) -> Any:
+    return next((setting[axis] for setting in sweep.settings if axis in setting), default)
 
 
 def chart_views(sweep: Sweep, jobs: Sequence[Job], best: Job | None) -> list[View]:
@@ -108,8 +119,17 @@ def chart_views(sweep: Sweep, jobs: Sequence[Job], best: Job | None) -> list[Vie
     scored = [job for job in jobs if job.sweep_score is not None]
     if len(scored) < 2 or best is None:
         return []
-    varying = [axis for axis in axes_of(sweep) if len({str(value_of(job, axis)) for job in scored}) > 1]
-    return [_view(sweep, axis, scored, best) for axis in varying]
+    views = []
+    for axis in axes_of(sweep):
+        having = [job for job in scored if value_of(job, axis) is not None]
+        if len({str(value_of(job, axis)) for job in having}) > 1:
+            views.append(_view(sweep, axis, having, best))
+    return views
+
+
+def _inside(name: str) -> str:
+    """A name within a sentence: LoRA stays LoRA."""
+    return name if name[1:] != name[1:].lower() else name.lower()
 
 
 def _view(sweep: Sweep, axis: str, scored: list[Job], best: Job) -> View:
@@ -124,16 +144,16 @@ def _view(sweep: Sweep, axis: str, scored: list[Job], best: Job) -> View:
         )
         for job, value in zip(scored, values, strict=True)
     ]
-    name = str(AXES[axis])
+    name, top = str(AXES[axis]), ranked(scored)[0]
     finding = _("The best of %(n)s scores, %(score)s, has %(axis)s %(value)s.") % {
-        "score": number(best.sweep_score or 0.0, 3),
-        "axis": name.lower(),
-        "value": shown(value_of(best, axis)),
+        "score": number(top.sweep_score or 0.0, 3),
+        "axis": _inside(name),
+        "value": shown(value_of(top, axis)),
         "n": len(scored),
     }
-    title = _("Validation macro-F1 by %(axis)s") % {"axis": name.lower()}
+    title = _("Validation macro-F1 by %(axis)s") % {"axis": _inside(name)}
     if axis in LOG and not words:
-        title = _("Validation macro-F1 by %(axis)s, log scale") % {"axis": name.lower()}
+        title = _("Validation macro-F1 by %(axis)s, log scale") % {"axis": _inside(name)}
     drawing = charts.scatter_chart(dots, log=axis in LOG)
     return View(title, finding, drawing, name, _("Macro-F1"), dots)
 

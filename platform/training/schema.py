@@ -16,10 +16,11 @@ from kit.schema import (
     whole,
 )
 from training import states
+from training.methods import METHODS
 from training.scheduling.fairness import LANES
 from training.selectors.events import SERIES
 from training.selectors.queue import REASONS
-from training.serializers import METHODS, PRIORITIES, TASK
+from training.serializers import PRIORITIES, RANK, TASK
 
 WIRE_STATES = ("validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 
@@ -34,7 +35,9 @@ _KNOBS = thing(
         "n_epochs": _knob("Passes over the training rows; `auto` stops when validation no longer improves.", "integer"),
         "batch_size": _knob("Rows in a step.", "integer"),
         "learning_rate_multiplier": _knob("Times the method's own learning rate.", "number"),
+        RANK: _knob("Rank of the adapters; `auto` is 8. Only where the method is `lora`.", "integer"),
     },
+    optional=[RANK],
 )
 _RANGE = {"low": number("The least."), "high": number("The most.")}
 

@@ -8,14 +8,16 @@ from kit.api import StrictSerializer
 from kit.errors import BadRequest
 from kit.fields import AUTO, Dollars, Items, Metadata, Number, OneOf, Text, Truth, Whole
 from registry import names
+from training.methods import DEFAULT_METHOD, LORA, METHODS
 from training.scheduling.fairness import LANES
 
 TASK = "text-classification"
-METHODS = ("full", "lora", "head")
 SEEDS = 2**31 - 1
 MOST_GPUS = 16
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
-KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+RANK = "x_lora_rank"
+KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier", RANK)
+MOST_RANK = 64
 
 
 class Hyperparameters(StrictSerializer):
@@ -25,6 +27,13 @@ class Hyperparameters(StrictSerializer):
     batch_size = Whole(low=1, high=256, auto=True, required=False, help_text="Rows in a step, 1 to 256.")
     learning_rate_multiplier = Number(
         above=0, high=100, auto=True, required=False, help_text="Times the method's own learning rate; above 0, to 100."
+    )
+    x_lora_rank = Whole(
+        low=1,
+        high=MOST_RANK,
+        auto=True,
+        required=False,
+        help_text=f"Rank of the adapters, 1 to {MOST_RANK}; 8 by default. For `lora` only.",
     )
 
 
@@ -149,9 +158,10 @@ class ResumeInput(StrictSerializer):
 
 
 def knobs_of(data: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters of a body, from `method.supervised` or the old top-level field; all three keys, in order.
+    """The hyperparameters of a body, from `method.supervised` or the old top-level field; all keys of its method, in
+    order.
 
-    Both at once are fine as long as they agree; BadRequest where they do not.
+    Both at once are fine as long as they agree; BadRequest where they do not, and for a rank where nothing has one.
     """
     supervised = ((data.get("method") or {}).get("supervised") or {}).get("hyperparameters") or {}
     old = data.get("hyperparameters") or {}
@@ -164,4 +174,16 @@ def knobs_of(data: dict[str, Any]) -> dict[str, Any]:
                 param=f"hyperparameters.{knob}",
             )
         merged[knob] = supervised.get(knob, old.get(knob, AUTO))
-    return merged
+    return _ranked(merged, data.get("x_method", DEFAULT_METHOD))
+
+
+def _ranked(knobs: dict[str, Any], method: str) -> dict[str, Any]:
+    """The rank stays with the one method that has it: dropped in silence it would be taken for tried."""
+    if method == LORA:
+        return knobs
+    if knobs[RANK] != AUTO:
+        raise BadRequest(
+            f"Only 'lora' has a rank; the method here is '{method}'. Leave {RANK} out, or use 'lora'.",
+            param=f"hyperparameters.{RANK}",
+        )
+    return {knob: value for knob, value in knobs.items() if knob != RANK}

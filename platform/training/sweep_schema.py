@@ -26,7 +26,10 @@ _TRIAL = {
     "sweep": string("The sweep."),
     "number": whole("Which setting it tries, from 1."),
     "rung": whole("In which rung, from 1."),
-    "setting": mapping("`x_method`, `n_epochs`, `batch_size`, `learning_rate_multiplier`: as its job has them."),
+    "setting": mapping(
+        "`x_method`, `n_epochs`, `batch_size`, `learning_rate_multiplier`, and for `lora` `x_lora_rank`: as its job "
+        "has them."
+    ),
     "status": one_of("Where it stands.", WIRE_STATES),
     "score": number("Its best macro-F1 on the validation rows; null unless it succeeded.", null=True),
     "fine_tuned_model": string("The model it made; null otherwise.", null=True),

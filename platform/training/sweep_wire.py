@@ -9,7 +9,7 @@ from training import states
 from training.models import Job, Sweep
 from training.searching.space import METHOD
 from training.selectors.sweeps import Standing, standing
-from training.wire import spent, training_source
+from training.wire import knobs_shown, spent, training_source
 
 METRIC = {"name": "macro_f1", "split": "validation"}
 
@@ -84,7 +84,7 @@ def trial_object(job: Job, sweep: Sweep) -> dict[str, Any]:
         "sweep": sweep.public_id,
         "number": (job.sweep_number or 0) + 1,
         "rung": (job.sweep_rung or 0) + 1,
-        "setting": {METHOD: job.method, **job.hyperparameters},
+        "setting": {METHOD: job.method, **knobs_shown(job)},
         "status": states.wire(job.state),
         "score": job.sweep_score,
         "fine_tuned_model": job.model_name if job.state == states.SUCCEEDED else None,

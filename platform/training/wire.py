@@ -4,12 +4,14 @@ import datetime as dt
 from typing import Any
 
 from kit.clock import now, unix
+from kit.fields import AUTO
 from kit.ids import public_id
 from kit.money import number
 from training import states
+from training.methods import LORA
 from training.models import Checkpoint, Job, JobEvent, Sweep
 from training.selectors.queue import Waiting, waiting
-from training.serializers import PRIORITIES
+from training.serializers import KNOBS, PRIORITIES, RANK
 from training.services import money
 
 PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
@@ -19,7 +21,7 @@ def job_object(job: Job) -> dict[str, Any]:
     """A job as the client reads it."""
     place = waiting(job)
     eta = _eta(job, place.seconds if place else None)
-    knobs = job.hyperparameters
+    knobs = knobs_shown(job)
     succeeded = job.state == states.SUCCEEDED
     return {
         "id": job.public_id,
@@ -43,6 +45,12 @@ def job_object(job: Job) -> dict[str, Any]:
         "metadata": job.metadata,
         **_own(job, eta, _queue(place)),
     }
+
+
+def knobs_shown(job: Job) -> dict[str, Any]:
+    """The hyperparameters that its method has, as they were asked for; `auto` for those that are newer than the job."""
+    knobs = KNOBS if job.method == LORA else [knob for knob in KNOBS if knob != RANK]
+    return {knob: job.hyperparameters.get(knob, AUTO) for knob in knobs}
 
 
 def _queue(place: Waiting | None) -> dict[str, Any] | None:

@@ -89,6 +89,36 @@ def test_the_form_becomes_the_space_that_was_typed(ada: Person) -> None:
     assert len(sweep.settings) == 6 and sweep.created_by == ada.user.email
 
 
+def test_ranks_are_searched_for_lora_and_compared_on_a_chart(ada: Person) -> None:
+    assert (
+        send(ada, strategy="grid", learning_rate_multiplier="", batch_size="", x_lora_rank="4, 16").status_code == 302
+    )
+    with tenant_scope(ada.tenant.id):
+        sweep = Sweep.objects.order_by("-id")[0]
+        Sweep.objects.filter(pk=sweep.pk).update(parallel=3)
+    assert sweep.settings == [
+        {"x_method": "lora", "x_lora_rank": 4},
+        {"x_method": "lora", "x_lora_rank": 16},
+        {"x_method": "head"},
+    ]
+    assert searching.step(sweep) == "running"
+    for job, score in zip(searching.trials(sweep), (0.8, 0.7, 0.9), strict=True):
+        searching.end(job, score=score)
+    assert searching.step(sweep) == "succeeded"
+    text = page(ada, f"sweeps/{sweep.public_id}/")
+    assert "Validation macro-F1 by LoRA rank, log scale" in text
+    assert "The best of 2 scores, 0.800, has LoRA rank 4." in text, "the head has no rank, though it won"
+    ranks = {trial["setting"]["x_method"]: trial["setting"].get("x_lora_rank") for trial in trials_of(ada, sweep)}
+    assert ranks == {"lora": 4, "head": None}
+    assert "LoRA rank" in page(ada, f"jobs/{searching.trials(sweep)[0].public_id}/")
+
+
+def trials_of(person: Person, sweep: Sweep) -> list[dict[str, Any]]:
+    """Its trials over the API."""
+    found: list[dict[str, Any]] = person.api.get(f"{searching.SWEEPS}/{sweep.public_id}/trials").json()["data"]
+    return found
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -103,6 +133,8 @@ def test_the_form_becomes_the_space_that_was_typed(ada: Person) -> None:
         ({"batch_size": "1.5"}, "batch_size"),
         ({"batch_size": "0 to 9999"}, "batch_size"),
         ({"n_epochs": "2, 2"}, "n_epochs"),
+        ({"x_lora_rank": "99"}, "x_lora_rank"),
+        ({"x_lora_rank": "4, 8", "methods": ["head"]}, "x_lora_rank"),
         ({"trials": "1"}, "trials"),
         ({"trials": ""}, "trials"),
         ({"trials": "9999"}, "trials"),

@@ -12,6 +12,7 @@ from data.services import file_process
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person, make_person
+from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, ready_dataset, stored_file
 from tests.training.making import BASE, body, create, intents, queued, read, reload
 from training.models import Job
@@ -67,6 +68,10 @@ def test_a_valid_file_leads_into_the_queue_with_a_price_and_a_place(cast: Cast) 
         ("hyperparameters", {"batch_size": 257}),
         ("hyperparameters", {"learning_rate_multiplier": 0}),
         ("hyperparameters", {"learning_rate": 1}),
+        ("hyperparameters", {"x_lora_rank": 0}),
+        ("hyperparameters", {"x_lora_rank": 65}),
+        ("hyperparameters", {"x_lora_rank": "8"}),
+        ("hyperparameters", {"x_lora_rank": 8}),  # the body's method is `head`
         ("method", {"type": "dpo"}),
         ("method", {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": -1}}}),
         ("metadata", {"k": 1}),
@@ -110,6 +115,31 @@ def test_unknown_and_foreign_files_and_models_are_404(cast: Cast) -> None:
     unknown = cast.owner.api.post(JOBS, wanted | {"model": "ft:nobody"})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert cast.stranger.api.get(f"{JOBS}/{create(cast.owner).public_id}").status_code == 404
+
+
+def test_a_rank_reaches_the_trainer_and_belongs_to_lora_alone(cast: Cast) -> None:
+    ada = cast.owner
+    job = queued(ada, x_method="lora", hyperparameters={"x_lora_rank": 24})
+    assert job.spec["config"]["lora_rank"] == 24
+    answer = read(ada, job)
+    assert answer["hyperparameters"]["x_lora_rank"] == 24
+    assert differences(answer_schema("get", f"{JOBS}/{{job}}", 200), answer) == []
+    plain = queued(ada, x_method="lora")
+    assert read(ada, plain)["hyperparameters"]["x_lora_rank"] == "auto" and "lora_rank" not in plain.spec["config"]
+    assert "x_lora_rank" not in read(ada, create(ada))["hyperparameters"]
+    clone = f"{JOBS}/{job.public_id}/clone"
+    assert ada.api.post(clone, {}).json()["hyperparameters"]["x_lora_rank"] == 24
+    assert "x_lora_rank" not in ada.api.post(clone, {"x_method": "full"}).json()["hyperparameters"]
+    refused = ada.api.post(clone, {"x_method": "full", "hyperparameters": {"x_lora_rank": 4}})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "hyperparameters.x_lora_rank")
+
+
+def test_a_job_from_before_there_were_ranks_is_read_as_one_without(cast: Cast) -> None:
+    job = create(cast.owner, x_method="lora")
+    with tenant_scope(cast.owner.tenant.id):
+        Job.objects.update(hyperparameters={"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": "auto"})
+    assert read(cast.owner, job)["hyperparameters"]["x_lora_rank"] == "auto"
+    assert job_validate(tenant_id=job.tenant_id, job_id=job.pk) == "queued"
 
 
 def test_old_and_new_hyperparameters_are_both_taken_and_must_agree(cast: Cast) -> None:

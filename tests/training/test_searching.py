@@ -23,6 +23,10 @@ axes = st.fixed_dictionaries(
     {},
     optional={
         "x_method": st.lists(st.sampled_from(["head", "lora", "full"]), min_size=1, unique=True),
+        "x_lora_rank": st.one_of(
+            st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True),
+            st.integers(1, 32).map(lambda low: {"min": low, "max": low + 32, "scale": "log"}),
+        ),
         "n_epochs": st.lists(st.integers(1, 50), min_size=1, max_size=6, unique=True),
         "batch_size": st.integers(1, 200).map(lambda low: {"min": low, "max": low + 56, "scale": "log"}),
         "learning_rate_multiplier": st.tuples(
@@ -43,6 +47,25 @@ def test_a_grid_is_every_combination_with_the_last_axis_changing_fastest() -> No
     assert len({tuple(setting.items()) for setting in found}) == 12
 
 
+def test_a_method_without_a_rank_is_tried_once_for_all_ranks() -> None:
+    found = space.grid({"x_method": ["lora", "full"], "x_lora_rank": [4, 8], "batch_size": [16, 32]})
+    assert found == [
+        {"x_method": "lora", "x_lora_rank": 4, "batch_size": 16},
+        {"x_method": "lora", "x_lora_rank": 4, "batch_size": 32},
+        {"x_method": "lora", "x_lora_rank": 8, "batch_size": 16},
+        {"x_method": "lora", "x_lora_rank": 8, "batch_size": 32},
+        {"x_method": "full", "batch_size": 16},
+        {"x_method": "full", "batch_size": 32},
+    ]
+    assert space.grid({"x_lora_rank": [4, 8]}) == [{"x_lora_rank": 4}, {"x_lora_rank": 8}], "LoRA is the default"
+
+
+@given(axes.filter(lambda found: not space.ranges(found)))
+def test_a_grid_has_as_many_settings_as_it_is_counted_to_have(found: dict[str, Any]) -> None:
+    settings = space.grid(found)
+    assert len(settings) == space.grid_size(found) == len({tuple(setting.items()) for setting in settings})
+
+
 @given(axes, st.integers(2, 40), st.integers(0, 2**31))
 def test_drawn_settings_lie_in_the_space_differ_and_follow_from_the_seed(
     found: dict[str, Any], trials: int, seed: int
@@ -52,7 +75,8 @@ def test_drawn_settings_lie_in_the_space_differ_and_follow_from_the_seed(
     assert 1 <= len(drawn) <= trials
     assert len({tuple(setting.items()) for setting in drawn}) == len(drawn)
     for setting in drawn:
-        assert set(setting) == set(found)
+        ranked = {space.RANK} if space.has_rank(setting) else set()
+        assert set(setting) == set(found) - {space.RANK} | (ranked & set(found))
         for name, value in setting.items():
             axis = found[name]
             if isinstance(axis, list):

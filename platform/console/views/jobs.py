@@ -22,6 +22,8 @@ from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.models import Job
+from training.serializers import RANK
+from training.wire import knobs_shown
 
 EVERY_POINT = 10**9
 SHOWN_SWEEPS = 3
@@ -158,8 +160,9 @@ class JobPage(ConsoleView):
             "n_epochs": _("Epochs"),
             "batch_size": _("Batch size"),
             "learning_rate_multiplier": _("Learning rate multiplier"),
+            RANK: _("LoRA rank"),
         }
-        return [(names[key], job.hyperparameters.get(key, "auto")) for key in names]
+        return [(names[knob], value) for knob, value in knobs_shown(job).items()]
 
     def _data(self, job: Job) -> dict[str, Any]:
         version = data.version_by_id(job.dataset_version_id)

@@ -13,12 +13,14 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from training.methods import DEFAULT_METHOD, LORA
+
 GRID, RANDOM, HALVING = "grid", "random", "halving"
 STRATEGIES = (GRID, RANDOM, HALVING)
-METHOD, EPOCHS, BATCH, RATE = "x_method", "n_epochs", "batch_size", "learning_rate_multiplier"
-AXES = (METHOD, EPOCHS, BATCH, RATE)
+METHOD, RANK, EPOCHS, BATCH, RATE = "x_method", "x_lora_rank", "n_epochs", "batch_size", "learning_rate_multiplier"
+AXES = (METHOD, RANK, EPOCHS, BATCH, RATE)
 """What a sweep may vary, in the order in which a grid is walked: the last one changes fastest."""
-WHOLE = (EPOCHS, BATCH)
+WHOLE = (RANK, EPOCHS, BATCH)
 LINEAR, LOG = "linear", "log"
 SCALES = (LINEAR, LOG)
 DRAWS = 50
@@ -35,8 +37,21 @@ def ranges(space: Space) -> list[str]:
 
 
 def grid_size(space: Space) -> int:
-    """The number of combinations of a space of lists."""
-    return math.prod(len(space[name]) for name in AXES if name in space)
+    """The number of combinations of a space of lists: a method without a rank counts once for all ranks."""
+    ranks = len(space.get(RANK, (None,)))
+    kinds = sum(ranks if method == LORA else 1 for method in methods_of(space))
+    return kinds * math.prod(len(space[name]) for name in AXES if name in space and name not in (METHOD, RANK))
+
+
+def methods_of(space: Space) -> Sequence[str]:
+    """The methods that are tried."""
+    found: Any = space.get(METHOD, (DEFAULT_METHOD,))
+    return list(found)
+
+
+def has_rank(setting: Mapping[str, Any]) -> bool:
+    """Whether the setting's method has a rank."""
+    return bool(setting.get(METHOD, DEFAULT_METHOD) == LORA)
 
 
 def settings_of(strategy: str, space: Space, *, trials: int, seed: int) -> list[Setting]:
@@ -52,7 +67,8 @@ def settings_of(strategy: str, space: Space, *, trials: int, seed: int) -> list[
 def grid(space: Space) -> list[Setting]:
     """Every combination of a space of lists, the last axis changing fastest."""
     names = [name for name in AXES if name in space]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(space[name] for name in names))]
+    combined = itertools.product(*(space[name] for name in names))
+    return _different([_meant(dict(zip(names, values, strict=True))) for values in combined])
 
 
 def drawn(space: Space, *, trials: int, seed: int) -> list[Setting]:
@@ -62,10 +78,21 @@ def drawn(space: Space, *, trials: int, seed: int) -> list[Setting]:
     found: dict[tuple[Any, ...], Setting] = {}
     for _ in range(trials * DRAWS):
         setting = {name: _draw(space[name], whole=name in WHOLE, share=chance.random()) for name in names}
-        found.setdefault(tuple(setting.values()), setting)
+        setting = _meant(setting)
+        found.setdefault(tuple(setting.items()), setting)
         if len(found) == trials:
             break
     return list(found.values())
+
+
+def _meant(setting: Setting) -> Setting:
+    """A setting without the rank that its method does not have: with one it would be tried twice."""
+    return {name: value for name, value in setting.items() if name != RANK or has_rank(setting)}
+
+
+def _different(settings: list[Setting]) -> list[Setting]:
+    """Each one once, in order."""
+    return list({tuple(setting.items()): setting for setting in settings}.values())
 
 
 def _draw(axis: Axis, *, whole: bool, share: float) -> Any:

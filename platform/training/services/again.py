@@ -7,8 +7,9 @@ from kit.errors import Conflict
 from kit.ids import public_id
 from tenants.models import Project
 from training import states
+from training.methods import LORA
 from training.models import Job
-from training.serializers import PRIORITIES
+from training.serializers import PRIORITIES, RANK
 from training.services.jobs import job_create
 from training.wire import training_source
 
@@ -38,6 +39,8 @@ def job_clone(
     if "training_file" in changes:  # columns and validation file belong to the data
         for name in ("x_columns", "validation_file"):
             wanted.pop(name, None)
+    if changes.get("x_method", job.method) != LORA:  # the rank belongs to the method
+        wanted["hyperparameters"].pop(RANK, None)
     if "method" in changes or "hyperparameters" in changes:
         knobs = wanted.pop("hyperparameters")
         given = dict(((changes.get("method") or {}).get("supervised") or {}).get("hyperparameters") or {})

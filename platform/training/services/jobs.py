@@ -21,6 +21,7 @@ from tenants.selectors import tenant_current
 from tenants.services.organisations import tenant_turn
 from training import plans, states
 from training.errors import JobFinished, QueueFull
+from training.methods import DEFAULT_METHOD, HEAD
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 from training.selectors.capacity import places_together
@@ -32,8 +33,6 @@ from training.services.events import News, events_append
 
 VALIDATE = "training.validate"
 LANE_FEATURES = {PREEMPTIBLE: PREEMPTIBLE_LANE, PRIORITY: PRIORITY_LANE}
-DEFAULT_METHOD = "lora"
-"""Adapters share one base in memory, so they cost nothing while idle; within a point of full tuning on most data."""
 
 
 def job_create(
@@ -56,6 +55,7 @@ def job_create(
         raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
     lane = lane_of(wanted)
     width = width_of(wanted)
+    knobs = knobs_of(wanted)
     sources = sources_of(project, wanted)
     intake.check_usable(sources, wanted.get("x_columns") or {})
     _check_room()
@@ -70,7 +70,7 @@ def job_create(
         method=wanted.get("x_method", DEFAULT_METHOD),
         suffix=suffix,
         seed=secrets.randbelow(SEEDS) if seed is None else seed,
-        hyperparameters=knobs_of(wanted),
+        hyperparameters=knobs,
         columns=wanted.get("x_columns") or {},
         metadata=wanted.get("metadata"),
         deploy=wanted.get("x_deploy", False),
@@ -140,7 +140,7 @@ def width_of(wanted: dict[str, Any]) -> int:
     if width == 1:
         return width
     allowed = plans.allowance()
-    if wanted.get("x_method", DEFAULT_METHOD) == "head":
+    if wanted.get("x_method", DEFAULT_METHOD) == HEAD:
         raise BadRequest("The method 'head' trains in moments on one place. Leave x_gpus out.", param="x_gpus")
     if width > allowed.parallel_jobs:
         raise BadRequest(

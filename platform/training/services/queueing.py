@@ -13,15 +13,18 @@ from django.db.models.functions import Now
 
 from kit import outbox
 from kit.errors import ApiError, BadRequest
+from kit.fields import AUTO
 from kit.money import number, usd
 from registry.selectors import base_by_name
 from tenants.scope import tenant_scope
 from training import forecast, plans, states
 from training.errors import CeilingTooLow, FileNotReady
 from training.lab.estimate import Workload
+from training.methods import LORA
 from training.models import Job
 from training.models.jobs import SPEC_VERSION
 from training.selectors.queue import wait_seconds
+from training.serializers import RANK
 from training.services import intake, money
 from training.services.announcing import job_announce
 from training.services.endings import WORK
@@ -181,6 +184,14 @@ def spec_of(job: Job, ready: intake.Ready, planned: forecast.Forecast, ceiling: 
             "learning_rate": planned.learning_rate,
             "max_length": planned.max_length,
             "max_steps": planned.steps_within(ceiling),
+            **_rank_of(job),
             **({"gpus": job.width} if job.width > 1 else {}),  # a worker of the version before does not know the field
         },
     }
+
+
+def _rank_of(job: Job) -> dict[str, int]:
+    """The rank asked for; without one the lab has its own. Alpha stays what it is: a step then changes the output about
+    as much at any rank, so that one learning rate suits all of them (Hu et al. 2021, section 4.1)."""
+    rank = job.hyperparameters.get(RANK, AUTO)
+    return {} if rank == AUTO or job.method != LORA else {"lora_rank": rank}

@@ -8,11 +8,11 @@ from kit.money import usd
 from training import forecast
 from training.errors import CeilingTooLow
 from training.lab.estimate import Workload
+from training.methods import DEFAULT_METHOD
 from training.models import Job, Sweep
 from training.searching.space import METHOD, Setting
 from training.serializers import KNOBS
 from training.services import money
-from training.services.jobs import DEFAULT_METHOD
 
 
 @dataclass(frozen=True, slots=True)
