@@ -5,6 +5,7 @@ What leaves the house is in `delivery`; nothing here waits for anybody.
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ MOST_ENDPOINTS = 20
 """Of one project."""
 OVERLAP = dt.timedelta(hours=24)
 """How long the old secret signs too, where that was asked for."""
+MOST_REPLAYED = 10_000
 KEEP = dt.timedelta(days=30)
 TEST_EVERY = dt.timedelta(seconds=5)
 BATCH, ROUNDS = 500, 20
@@ -173,18 +175,42 @@ def event_publish(*, project_id: UUID, type: str, data: dict[str, str]) -> Event
     return event
 
 
-def delivery_replay(*, delivery: Delivery) -> Delivery:
+def delivery_replay(*, delivery: Delivery, reason: str = "") -> Delivery:
     """Send it again, now, under the same event id: the schedule of tries begins anew. One that waits goes at once."""
-    endpoint = _locked(delivery.endpoint)
-    if endpoint.state != Endpoint.State.ENABLED:
-        raise EndpointDisabled(f"The endpoint “{endpoint.name}” is disabled. Enable it, then replay.")
+    _enabled(delivery.endpoint)
     row: Delivery = Delivery.objects.select_for_update().get(pk=delivery.pk)
     before = row.state
     row.state, row.step, row.next_at, row.finished_at = Delivery.State.PENDING, 0, now(), None
     row.save(update_fields=["state", "step", "next_at", "finished_at"])
-    audit.record(action="webhook_delivery.replayed", target=row, before={"state": before})
+    audit.record(action="webhook_delivery.replayed", target=row, before={"state": before}, reason=reason)
     outbox.ring(DELIVER)
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """So many deliveries wait again; so many that failed as well are left, because there were too many at once."""
+
+    count: int
+    left: int
+
+
+def deliveries_replay(*, endpoint: Endpoint, since: dt.datetime, reason: str = "") -> Replayed:
+    """Send again, now, whatever ended as failed or blocked at or after `since`: the newest first to be chosen, at most
+    MOST_REPLAYED at once. EndpointDisabled for an endpoint that is."""
+    row = _enabled(endpoint)
+    lost = Delivery.objects.filter(
+        endpoint=row, state__in=(Delivery.State.FAILED, Delivery.State.BLOCKED), finished_at__gte=since
+    )
+    chosen = list(lost.order_by("-pk").values_list("pk", flat=True)[:MOST_REPLAYED])
+    again = {"state": Delivery.State.PENDING, "step": 0, "next_at": now(), "finished_at": None}
+    # A replay of one of them may have come in between; what it set in motion is not begun twice.
+    made = Replayed(count=lost.filter(pk__in=chosen).update(**again), left=lost.count())
+    if made.count:
+        after = {"since": since.isoformat(), "deliveries": made.count}
+        audit.record(action="webhook_endpoint.replayed", target=row, after=after, reason=reason)
+        outbox.ring(DELIVER)
+    return made
 
 
 def events_expire() -> int:
@@ -232,6 +258,14 @@ def _locked(endpoint: Endpoint) -> Endpoint:
     """Its row, locked against other changes but not against events that refer to it: no job's end waits here."""
     found: Endpoint = Endpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
     return found
+
+
+def _enabled(endpoint: Endpoint) -> Endpoint:
+    """Its row, locked; EndpointDisabled where nothing may be sent."""
+    row = _locked(endpoint)
+    if row.state != Endpoint.State.ENABLED:
+        raise EndpointDisabled(f"The endpoint “{row.name}” is disabled. Enable it, then replay.")
+    return row
 
 
 def _types(wanted: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from billing.models import EntitlementOverride, LedgerEntry, StripeEvent, UsageH
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
 from kit.money import usd
-from ops import services
+from ops import services, webhooks
 from ops.deeds import Deed, DeedTable
 from ops.forms import OverrideForm
 from ops.models import StaffAction
@@ -151,6 +151,7 @@ class TenantTable(DeedTable):
             (_("Files"), "data_file"),
             (_("Members"), "tenants_member"),
             (_("Keys"), "tenants_apikey"),
+            (_("Webhooks"), "hooks_endpoint"),
             (_("Invoices"), "billing_invoice"),
             (_("Usage"), "billing_usagehour"),
             (_("Audit log"), "tenants_auditevent"),
@@ -340,6 +341,7 @@ class StripeEventTable(DeedTable):
 
 
 OWN: dict[type[models.Model], type[ReadOnly]] = {
+    **webhooks.TABLES,
     Tenant: TenantTable,
     EntitlementOverride: OverrideTable,
     Job: JobTable,

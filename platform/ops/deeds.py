@@ -59,6 +59,8 @@ class Deed:
     """Whether the row's page shows the button; the service decides whether it may be done."""
     problem: Callable[[Any], str] = _no_problem
     """(what the service made) -> why it did not help although it was done; empty when it did."""
+    outcome: Callable[[Any], str] = _no_problem
+    """(what the service made) -> what to say of it beside that it was done; empty for nothing."""
     leads_to: Callable[[HttpRequest, Any, Any], HttpResponseBase] | None = None
     """(request, row, what the service made) -> the answer after it was done; the row's page by default."""
 
@@ -96,7 +98,8 @@ class DeedTable(ReadOnly):
             if problem:
                 messages.warning(request, problem)
             else:
-                messages.success(request, _("Done: %(title)s.") % {"title": deed.title})
+                said = _("Done: %(title)s.") % {"title": deed.title}
+                messages.success(request, f"{said} {deed.outcome(made)}".strip())
             return redirect(self.row_url(row))
         context = {
             **self.admin_site.each_context(request),

@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from billing.plans import PlanLimits
 from billing.selectors.subscriptions import plans_offered
+from kit.clock import now
 from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
 
@@ -25,6 +26,24 @@ class ReasonForm(forms.Form):
         help_text=_("Kept for ever in the staff log; where it concerns a customer, shown in their audit log too."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
+
+
+class SinceForm(ReasonForm):
+    """Since when."""
+
+    since = forms.DateTimeField(
+        label=_("Since (UTC)"),
+        help_text=_("What failed before is left as it is. Deliveries are kept for 30 days."),
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    field_order = ["since", "reason"]
+
+    def clean_since(self) -> dt.datetime:
+        """A moment that has been."""
+        since: dt.datetime = self.cleaned_data["since"]
+        if since > now():
+            raise forms.ValidationError(_("Choose a moment that has been."))
+        return since
 
 
 def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:

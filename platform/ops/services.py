@@ -13,6 +13,8 @@ from django.db import transaction
 from billing.models import StripeEvent
 from billing.services.entitlements import override_revoke, override_set
 from billing.services.webhooks import event_replay
+from hooks import services as hooks
+from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.logs import request_id
 from ops.models import StaffAction
@@ -195,6 +197,29 @@ def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:
     with transaction.atomic():
         record(action="webhook.replay", target=event, by=by, tenant_id=None, detail={"event": event.event_id})
     return event_replay(event_pk=event_pk)
+
+
+def delivery_replay(*, tenant_id: UUID, delivery_id: UUID, by: Staff) -> Delivery:
+    """Send an event to a customer's endpoint again."""
+    with acting_in(tenant_id, by):
+        found = Delivery.objects.select_related("endpoint", "event").filter(pk=delivery_id).first()
+        if found is None:
+            raise NotFound.of(delivery_id)
+        row = hooks.delivery_replay(delivery=found, reason=by.reason.strip())
+        record(action="delivery.replay", target=row, by=by, tenant_id=tenant_id, detail={"event": found.event.type})
+        return row
+
+
+def deliveries_replay(*, tenant_id: UUID, endpoint_id: UUID, since: dt.datetime, by: Staff) -> hooks.Replayed:
+    """Send again what has failed for a customer's endpoint since then."""
+    with acting_in(tenant_id, by):
+        endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+        if endpoint is None:
+            raise NotFound.of(endpoint_id)
+        made = hooks.deliveries_replay(endpoint=endpoint, since=since, reason=by.reason.strip())
+        detail = {"since": since.isoformat(), "count": made.count, "left": made.left}
+        record(action="endpoint.replay_failed", target=endpoint, by=by, tenant_id=tenant_id, detail=detail)
+        return made
 
 
 def staff_make(*, email: str, by: str = "shell", reason: str) -> User:
