@@ -44,7 +44,9 @@ KEY_SCOPES = tuple(sorted(READ | WRITE))
 """What an API key can be given."""
 
 MONEY = frozenset({"billing.read", "billing.write"})
-PEOPLE = frozenset({"members.read", "members.write", "keys.read", "keys.write", "audit.read", "tenant.write"})
+PEOPLE = frozenset(
+    {"members.read", "members.write", "keys.read", "keys.write", "keys.grant", "audit.read", "tenant.write"}
+)
 
 PERMISSIONS: dict[str, frozenset[str]] = {
     Role.OWNER: READ | WRITE | MONEY | PEOPLE | {"tenant.own"},
@@ -76,7 +78,9 @@ class AuthContext:
         if scope in self.scopes:
             return
         if self.actor_kind == "key":
-            raise PermissionDenied(f"This key lacks the scope '{scope}'. Make a key that has it, under API keys.")
+            raise PermissionDenied(
+                f"This key lacks the scope '{scope}'. An owner or admin can give it that, under API keys."
+            )
         raise PermissionDenied(
             f"Your role, {self.role}, does not include '{scope}'. Ask an owner or admin for another role."
         )

@@ -1,4 +1,4 @@
-"""Making, rotating and revoking API keys. Every change is announced, so that gateways forget a key at once."""
+"""Making, changing, rotating and revoking API keys. Each change is announced, so that gateways forget a key at once."""
 
 import datetime as dt
 import logging
@@ -43,10 +43,7 @@ def key_create(
 ) -> tuple[ApiKey, str]:
     """A key of a project; returns it with the plaintext, which is shown once and kept nowhere."""
     name = clean_name(name)
-    wanted = list(KEY_SCOPES) if scopes is None else sorted(set(scopes))
-    unknown = [scope for scope in wanted if scope not in KEY_SCOPES]
-    if unknown or not wanted:
-        raise BadRequest(f"Unknown scope {', '.join(unknown)!r}. Scopes: {', '.join(KEY_SCOPES)}.", param="scopes")
+    wanted = list(KEY_SCOPES) if scopes is None else _scopes(scopes)
     if expires_at is not None and expires_at <= now():
         raise BadRequest("The expiry lies in the past.", param="expires_at")
     plaintext, parts = keys.generate()
@@ -90,8 +87,7 @@ def key_rotate(*, key: ApiKey, overlap: dt.timedelta, by: User | None = None) ->
 
 def key_change(*, key: ApiKey, name: str, limits: dict[str, int]) -> ApiKey:
     """Another name and other limits for an open key; what it may do stays. BadRequest for a closed one."""
-    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
-        raise BadRequest("This key is closed. Nothing about it can change.")
+    _check_open(key)
     before = {"name": key.name, "limits": key.limits}
     key.name, key.limits = clean_name(name), _limits(limits)
     after = {"name": key.name, "limits": key.limits}
@@ -100,6 +96,21 @@ def key_change(*, key: ApiKey, name: str, limits: dict[str, int]) -> ApiKey:
         audit.record(action="key.changed", target=key, before=before, after=after)
         _announce(key)
     return key
+
+
+def key_scopes_set(*, key: ApiKey, scopes: list[str]) -> ApiKey:
+    """Other scopes for an open key, whose secret stays; they hold everywhere within seconds. BadRequest for a closed
+    key, an unknown scope, or none."""
+    wanted = _scopes(scopes)
+    row: ApiKey = ApiKey.objects.select_for_update().get(pk=key.pk)
+    _check_open(row)
+    before = sorted(row.scopes)
+    if before != wanted:
+        row.scopes = wanted
+        row.save(update_fields=["scopes"])
+        audit.record(action="key.scopes_changed", target=row, before={"scopes": before}, after={"scopes": wanted})
+        _announce(row)
+    return row
 
 
 def key_revoke(*, key: ApiKey) -> ApiKey:
@@ -148,6 +159,20 @@ def key_of(key_id: UUID) -> ApiKey:
         raise NotFound.of(key_id)
     found: ApiKey = key
     return found
+
+
+def _check_open(key: ApiKey) -> None:
+    if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now()):
+        raise BadRequest("This key is closed. Nothing about it can change.")
+
+
+def _scopes(scopes: list[str]) -> list[str]:
+    wanted = sorted(set(scopes))
+    unknown = [scope for scope in wanted if scope not in KEY_SCOPES]
+    if unknown or not wanted:
+        what = f"Unknown scope {', '.join(unknown)!r}." if unknown else "A key needs at least one scope."
+        raise BadRequest(f"{what} Scopes: {', '.join(KEY_SCOPES)}.", param="scopes")
+    return wanted
 
 
 def _limits(limits: dict[str, int] | None) -> dict[str, int]:

@@ -16,7 +16,7 @@ from serving.services import deployment_stop
 from tenants import keys as key_format
 from tenants.models import ApiKey, Tenant
 from tenants.scope import tenant_scope
-from tenants.services.keys import key_create, key_revoke
+from tenants.services.keys import key_create, key_revoke, key_scopes_set
 from tests.conftest import Cast
 from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
@@ -94,6 +94,16 @@ def test_a_key_without_the_scope_is_told_which(gateway: GatewayProcess, cast: Ca
         _, plaintext = key_create(project=cast.owner.project, name="reader", scopes=["models.read"])
     with pytest.raises(openai.PermissionDeniedError, match="'inference'"):
         gateway.client(plaintext, max_retries=0).embeddings.create(model=BASE.name, input="x")
+
+
+def test_what_a_key_may_do_follows_a_change_within_seconds(gateway: GatewayProcess, cast: Cast) -> None:
+    assert call(gateway, cast.owner.key) == 200
+    for scopes, status in ((["models.read"], 403), (["inference"], 200)):
+        with tenant_scope(cast.owner.tenant.id):
+            key_scopes_set(key=ApiKey.objects.get(pk=cast.owner.key_row.pk), scopes=scopes)
+        deadline = time.monotonic() + 2
+        while call(gateway, cast.owner.key) != status:
+            assert time.monotonic() < deadline
 
 
 def test_a_suspended_organisation_cannot_call(gateway: GatewayProcess, cast: Cast) -> None:

@@ -120,6 +120,9 @@ POLICIES: dict[str, Policy] = {
     f"{KEYS}/<str:key>/change": Policy(
         "page", success={"GET": 200, "POST": 302}, make=_key, bodies={"POST": lambda ids: {"name": "renamed"}}
     ),
+    f"{KEYS}/<str:key>/access": Policy(
+        "page", success={"GET": 200, "POST": 302}, make=_key, bodies={"POST": lambda ids: {"access": "read"}}
+    ),
     f"{KEYS}/<str:key>/rotate": Policy(
         "page",
         success={"GET": 200, "POST": 200},

@@ -1,4 +1,6 @@
-"""Changing a key that is in use: its name and its own limits. What it may do and until when stays as it was made."""
+"""Changing a key that is in use: its name and its own limits. What it may do has a page of its own (`key_access`);
+until when it works stays as it was made.
+"""
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase

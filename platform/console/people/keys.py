@@ -18,7 +18,7 @@ from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import key_make
 from console.code import Sample, first_call
 from console.fields import UsdField
-from console.people.scopes import SCOPE_WORDS, scopes_of
+from console.people.scopes import SCOPE_WORDS, preset_of, scopes_of
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
@@ -74,8 +74,8 @@ class LimitsForm(forms.Form):
         return {name: value for name, value in limits.items() if value is not None}
 
 
-class KeyForm(LimitsForm):
-    """A new key."""
+class AccessForm(forms.Form):
+    """What a key may do: a preset, or scopes one by one."""
 
     access = forms.ChoiceField(
         label=_("May"),
@@ -91,7 +91,6 @@ class KeyForm(LimitsForm):
     scopes = forms.MultipleChoiceField(
         label=_("Chosen"), required=False, widget=forms.CheckboxSelectMultiple, choices=tuple(SCOPE_WORDS.items())
     )
-    expires = forms.ChoiceField(label=_("Expires"), initial="never", choices=LIVES)
 
     def clean(self) -> dict[str, Any]:
         """A choice of scopes needs one."""
@@ -99,6 +98,12 @@ class KeyForm(LimitsForm):
         if data.get("access") == "chosen" and not data.get("scopes"):
             self.add_error("scopes", _("Choose at least one, or another option above."))
         return data
+
+
+class KeyForm(AccessForm, LimitsForm):
+    """A new key."""
+
+    expires = forms.ChoiceField(label=_("Expires"), initial="never", choices=LIVES)
 
     def values(self) -> dict[str, Any]:
         """What the service takes."""
@@ -185,7 +190,10 @@ class KeysPage(KeysView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Open ones first; closed ones folded away."""
-        rows = [(key, state_of(key)) for key in selectors.keys(self.project).select_related("created_by")]
+        rows = [
+            (key, state_of(key), preset_of(key.scopes) == "all")
+            for key in selectors.keys(self.project).select_related("created_by")
+        ]
         context = {
             "alive": [row for row in rows if row[1] in ("active", "expiring")],
             "closed": [row for row in rows if row[1] in ("expired", "revoked")],
@@ -234,7 +242,9 @@ class KeyPage(KeysView):
             "key": row,
             "state": state_of(row),
             "scopes_in_words": [SCOPE_WORDS[scope] for scope in row.scopes if scope in SCOPE_WORDS],
-            "everything": len(row.scopes) == len(SCOPE_WORDS),
+            "everything": preset_of(row.scopes) == "all",
+            "lacks": [words for scope, words in SCOPE_WORDS.items() if scope not in row.scopes],
+            "may_grant": self.can("keys.grant"),
             "successor": successor,
             "may": self.can("keys.write"),
             "budget": budget_month(key_id=row.pk),

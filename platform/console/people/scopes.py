@@ -25,7 +25,18 @@ SCOPE_WORDS: dict[str, Any] = {
 """Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""
 
 
+PRESETS: dict[str, frozenset[str]] = {
+    "all": frozenset(KEY_SCOPES),
+    "call": frozenset({"inference", "models.read"}),
+    "read": READ,
+}
+
+
 def scopes_of(access: str, chosen: list[str]) -> list[str]:
     """The scopes behind a preset of the form."""
-    presets = {"all": list(KEY_SCOPES), "call": ["inference", "models.read"], "read": sorted(READ)}
-    return presets.get(access, chosen)
+    return sorted(PRESETS[access]) if access in PRESETS else chosen
+
+
+def preset_of(scopes: list[str]) -> str:
+    """The preset that gives these scopes; `chosen` where none does."""
+    return next((name for name, preset in PRESETS.items() if preset == set(scopes)), "chosen")

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from console.people import audit, invitations, key_change, keys, limits, mail, members, organisations, profile, settings
+from console.people import (
+    audit,
+    invitations,
+    key_access,
+    key_change,
+    keys,
+    limits,
+    mail,
+    members,
+    organisations,
+    profile,
+    settings,
+)
 
 urlpatterns = [
     path("account/", profile.ProfilePage.as_view(), name="account"),
@@ -34,6 +46,7 @@ urlpatterns = [
     path("o/<slug:org>/p/<slug:project>/keys/new", keys.NewKey.as_view(), name="key_new"),
     path("o/<slug:org>/p/<slug:project>/keys/<str:key>", keys.KeyPage.as_view(), name="key"),
     path("o/<slug:org>/p/<slug:project>/keys/<str:key>/change", key_change.ChangeKey.as_view(), name="key_change"),
+    path("o/<slug:org>/p/<slug:project>/keys/<str:key>/access", key_access.KeyAccess.as_view(), name="key_access"),
     path("o/<slug:org>/p/<slug:project>/keys/<str:key>/rotate", keys.RotateKey.as_view(), name="key_rotate"),
     path("o/<slug:org>/p/<slug:project>/keys/<str:key>/revoke", keys.RevokeKey.as_view(), name="key_revoke"),
     path("dev/mail", mail.mailbox, name="dev_mail"),

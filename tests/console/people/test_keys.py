@@ -11,14 +11,16 @@ from billing.periods import month_of
 from billing.selectors.budgets import promised_nano
 from billing.services.metering import usage_rollup
 from kit.clock import now
-from tenants.access import resolve_key
+from tenants.access import KEY_SCOPES, READ, resolve_key
 from tenants.errors import KeyRefused
 from tenants.models import ApiKey, AuditEvent
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_seen, keys_flush, keys_touch
 from tests.billing.money import call, store_events
-from tests.conftest import Cast, Person
+from tests.conftest import Cast, Person, make_person
 
+EVERYTHING = re.compile(r"<td>\s*everything\s*</td>")
+"""What the list says of a key with every scope."""
 FORM = {"name": "support-bot", "access": "all", "expires": "never"}
 
 
@@ -133,6 +135,76 @@ def test_a_closed_key_does_not_change(cast: Cast) -> None:
     ada.browser.post(f"{key}/revoke")
     answer = ada.browser.post(f"{key}/change", {"name": "bot"})
     assert answer.status_code == 422 and "This key is closed." in answer.content.decode()
+
+
+def may(person: Person) -> tuple[list[str], int]:
+    """The key's scopes, and what it is answered where webhooks are listed."""
+    with tenant_scope(person.tenant.pk):
+        scopes = list(ApiKey.objects.get(pk=person.key_row.pk).scopes)
+    return scopes, person.api.get("/v1/webhook_endpoints").status_code
+
+
+def test_a_key_from_before_webhooks_gains_them_without_a_new_secret(cast: Cast) -> None:
+    ada = cast.owner
+    page = f"{ada.workspace}/keys/{ada.key_row.public_id}"
+    old = [scope for scope in KEY_SCOPES if not scope.startswith("webhooks")]
+    with tenant_scope(ada.tenant.pk):
+        ApiKey.objects.filter(pk=ada.key_row.pk).update(scopes=old)
+    refused = ada.api.get("/v1/webhook_endpoints")
+    assert refused.status_code == 403 and "owner or admin can give it" in refused.json()["error"]["message"]
+    shown = " ".join(ada.browser.get(page).content.decode().split())
+    assert "It may not: Read webhooks and their deliveries; Make, change and test webhooks." in shown
+    listed = ada.browser.get(f"{ada.workspace}/keys").content.decode()
+    assert "12 scopes" in listed and not EVERYTHING.search(listed)
+    form = ada.browser.get(f"{page}/access").context_data["form"]
+    assert (form["access"].value(), form["scopes"].value()) == ("chosen", old)
+    answer = ada.browser.post(f"{page}/access", {"access": "chosen", "scopes": [*old, "webhooks.read"]})
+    assert (answer.status_code, answer["Location"]) == (302, page)
+    assert may(ada) == (sorted([*old, "webhooks.read"]), 200)
+    with tenant_scope(ada.tenant.pk):
+        event = AuditEvent.objects.get(action="key.scopes_changed")
+    assert event.before == {"scopes": sorted(old)} and event.after == {"scopes": sorted([*old, "webhooks.read"])}
+    assert (event.actor_kind, event.actor_label) == ("user", ada.user.email)
+    ada.browser.post(f"{page}/access", {"access": "all"})
+    assert EVERYTHING.search(ada.browser.get(f"{ada.workspace}/keys").content.decode())
+    ada.browser.post(f"{page}/access", {"access": "call"})
+    assert may(ada) == (["inference", "models.read"], 403), "what is taken away is gone at once"
+    again = ada.browser.post(f"{page}/access", {"access": "call"})
+    with tenant_scope(ada.tenant.pk):
+        changes = AuditEvent.objects.filter(action="key.scopes_changed").count()
+    assert (again.status_code, changes) == (302, 3), "nothing changed, so nothing is logged"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"access": "chosen"}, {"access": "root"}, {"access": "chosen", "scopes": "keys.grant"}],
+    ids=str,
+)
+def test_what_no_key_can_have_is_refused_and_changes_nothing(cast: Cast, wrong: dict[str, str]) -> None:
+    ada = cast.owner
+    before = may(ada)
+    answer = ada.browser.post(f"{ada.workspace}/keys/{ada.key_row.public_id}/access", wrong)
+    assert answer.status_code == 422 and "There is a problem" in answer.content.decode()
+    assert may(ada) == before
+
+
+@pytest.mark.parametrize(("role", "status"), [("admin", 302), ("developer", 403), ("viewer", 403), ("billing", 403)])
+def test_owners_and_admins_alone_decide_what_a_key_in_use_may_do(cast: Cast, role: str, status: int) -> None:
+    ada, mate = cast.owner, make_person("mate", beside=cast.owner, role=role)
+    page = f"{ada.workspace}/keys/{ada.key_row.public_id}"
+    assert mate.browser.post(f"{page}/access", {"access": "read"}).status_code == status
+    assert (may(ada)[0] == sorted(READ)) == (status == 302)
+    if role == "developer":
+        assert "Change what it may do" not in mate.browser.get(page).content.decode()
+
+
+def test_what_a_closed_key_may_do_does_not_change(cast: Cast) -> None:
+    ada = cast.owner
+    key = f"{ada.workspace}/keys/{ada.key_row.public_id}"
+    ada.browser.post(f"{key}/revoke")
+    answer = ada.browser.post(f"{key}/access", {"access": "read"})
+    assert answer.status_code == 422 and "This key is closed." in answer.content.decode()
+    assert "Change what it may do" not in ada.browser.get(key).content.decode()
 
 
 def test_rotation_shows_the_successor_and_ends_the_old_key_in_time(cast: Cast) -> None:
