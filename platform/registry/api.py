@@ -74,7 +74,8 @@ class ModelView(TenantAPIView):
     def delete(self, request: Request, model: str) -> Response:
         """Delete a model
 
-        Its weights go too. Jobs, usage and bills stay.
+        Its name answers 404 at once and its aliases are gone. For 30 days the console can bring it back; then its
+        weights are removed. Jobs, usage and bills stay.
         """
         if model in catalogue():
             raise PermissionDenied(

@@ -24,6 +24,12 @@ class ModelInUse(Conflict):
     default_code = "model_in_use"
 
 
+class ModelNotDeleted(Conflict):
+    """There is nothing deleted to bring back or to erase."""
+
+    default_code = "not_deleted"
+
+
 class BadArtefact(BadRequest):
     """A folder that is not the artefact it says it is; nothing of it was stored."""
 

@@ -55,4 +55,4 @@ MODELS = thing(
     "All models, on one page.",
     {"object": one_of("Always `list`.", ["list"]), "data": many("Bases first, then the project's own.", MODEL)},
 )
-MODEL_DELETED = deleted("model", "The model and its weights are gone; usage and bills stay.")
+MODEL_DELETED = deleted("model", "The model is gone; usage and bills stay.")

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
+from data.kept import restorable_since
 from kit import storage
+from kit.errors import NotFound
+from kit.ids import parse_id
 from registry import names
 from registry.bases import Base, catalogue
 from registry.errors import ModelNotFound
@@ -40,6 +43,39 @@ def models_aside(project_id: UUID, versions: Any) -> "QuerySet[Model]":
     named = Alias.objects.filter(project_id=project_id).values("version__model_id")
     made = ModelVersion.objects.filter(pk__in=versions).values("model_id")
     return models(project_id).filter(pk__in=made, serving=Model.Serving.NONE).exclude(pk__in=named)
+
+
+def models_deleted(project_id: UUID) -> "QuerySet[Model]":
+    """A project's models that were deleted and can be brought back, the last deleted first."""
+    ready = ModelVersion.objects.filter(state=ModelVersion.State.READY).values("model_id")
+    gone = Model.objects.filter(project_id=project_id, deleted_at__gt=restorable_since(), pk__in=ready)
+    found: QuerySet[Model] = gone.order_by("-deleted_at", "-pk")
+    return found
+
+
+def model_by_id(project_id: UUID, public_id: str) -> Model:
+    """A model by its `model_…`; NotFound for any other, deleted ones among them."""
+    found = models(project_id).filter(pk=parse_id(Model.prefix, public_id)).first()
+    if found is None:
+        raise NotFound.of(public_id)
+    return found
+
+
+def model_kept(project_id: UUID, public_id: str, *, deleted: bool = False) -> Model:
+    """A model by its `model_…`: there, or deleted and can be brought back; only the latter with `deleted`. NotFound for
+    any other."""
+    found = models_deleted(project_id).filter(pk=parse_id(Model.prefix, public_id)).first()
+    if found is not None:
+        return found
+    if deleted:
+        raise NotFound.of(public_id)
+    return model_by_id(project_id, public_id)
+
+
+def bytes_of(rows: "QuerySet[Model]") -> int:
+    """Bytes of the weights of these models that are there."""
+    ready = ModelVersion.objects.filter(model__in=rows.order_by().values("pk"), state=ModelVersion.State.READY)
+    return int(ready.aggregate(total=Sum("size_bytes"))["total"] or 0)
 
 
 def model_by_name(project_id: UUID, name: str, *, param: str = MODEL_PARAM) -> Model:

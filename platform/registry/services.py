@@ -1,11 +1,14 @@
 """Changes to models. All run in the caller's tenant scope, except storing files, which touches no database."""
 
+import contextlib
+import datetime as dt
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
 
+from data.kept import restorable_since
 from kit import storage
 from kit.clock import now
 from kit.errors import BadRequest
@@ -13,12 +16,14 @@ from kit.ids import new_id
 from registry import names
 from registry.artefacts import Refused, Sound, check
 from registry.bases import Base
-from registry.errors import BadArtefact, ModelInUse
+from registry.errors import BadArtefact, ModelInUse, ModelNotDeleted, ModelNotFound
 from registry.models import Alias, Model, ModelVersion
 from tenants import audit
 from tenants.models import Project
+from tenants.scope import ops_scope, tenant_scope
 
 LIVE = frozenset({Model.Serving.LOADING, Model.Serving.LIVE})
+BATCH = 200
 METRICS = ("accuracy", "macro_f1", "ece")
 
 
@@ -113,6 +118,9 @@ def alias_set(*, project: Project, alias: str, version: ModelVersion) -> Alias:
     parts = names.split_alias(alias)
     if parts is None:
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
+    # Naming and deleting one model take turns.
+    if Model.objects.select_for_update().get(pk=version.model_id).deleted_at is not None:
+        raise ModelNotFound.named(version.model.name)
     found = Alias.objects.select_for_update().filter(project=project, name=parts[0], stage=parts[1]).first()
     if found is None:
         made: Alias = Alias.objects.create(project=project, name=parts[0], stage=parts[1], version=version)
@@ -137,20 +145,64 @@ def model_serving_set(*, model: Model, state: str) -> None:
     Model.objects.filter(pk=model.pk).update(serving=Model.Serving(state))
 
 
-def model_delete(*, model: Model) -> None:
-    """Forget a model: its name answers 404 from now on, its files go after the commit. Refused while it is served."""
+def model_delete(*, model: Model, at: dt.datetime | None = None) -> None:
+    """Take a model out of the lists: its name answers 404 from now on, and its aliases are gone. `model_restore` brings
+    it back, without them, for thirty days. ModelInUse while it is served. Models deleted together have one `at`."""
     row = Model.objects.select_for_update().get(pk=model.pk)
     if row.serving in LIVE:
         raise ModelInUse(
             f"The model '{row.name}' is deployed. Stop its deployment first (DELETE /v1/deployments/{{id}})."
         )
-    keys = [
-        f"{version.artefact_prefix}/{name}"
-        for version in ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY)
-        for name in version.files
-    ]
     Alias.objects.filter(version__model=row).delete()
-    ModelVersion.objects.filter(model=row).update(state=ModelVersion.State.DELETED)
-    Model.objects.filter(pk=row.pk).update(deleted_at=now())
-    audit.record(action="model.deleted", target=row)
+    if Model.objects.filter(pk=row.pk, deleted_at=None).update(deleted_at=at or now()):
+        audit.record(action="model.deleted", target=row)
+
+
+def model_restore(*, model: Model) -> Model:
+    """Bring a deleted model back. ModelNotDeleted where there is nothing to be brought back."""
+    row = _deleted(model)
+    Model.objects.filter(pk=row.pk).update(deleted_at=None)
+    audit.record(action="model.restored", target=row)
+    return row
+
+
+def model_erase(*, model: Model) -> None:
+    """Remove the weights of a deleted model after the commit; its report and lineage stay with the job that made it.
+    ModelNotDeleted if it is not deleted, or was erased."""
+    row = _deleted(model, ever=True)
+    ready = ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY)
+    keys = [f"{version.artefact_prefix}/{name}" for version in ready for name in version.files]
+    ready.update(state=ModelVersion.State.DELETED)
+    audit.record(action="model.erased", target=row)
     transaction.on_commit(lambda: storage.delete_all(keys), robust=True)
+
+
+def models_purge() -> int:
+    """Erase what was deleted thirty days ago, a batch of every tenant's; how many models."""
+    with ops_scope("find models to be erased"):
+        found = list(Model.ops.filter(erasable()).values_list("tenant_id", "pk").distinct()[:BATCH])
+    done = 0
+    for tenant_id, pk in found:
+        with tenant_scope(tenant_id):
+            row = Model.objects.filter(pk=pk).first()
+            with contextlib.suppress(ModelNotDeleted):  # it was brought back, or another purge was faster
+                if row is not None and (row.deleted_at or now()) <= restorable_since():
+                    model_erase(model=row)
+                    done += 1
+    return done
+
+
+def erasable() -> Q:
+    """Models that were deleted long ago and still have weights."""
+    return Q(deleted_at__lte=restorable_since(), versions__state=ModelVersion.State.READY)
+
+
+def _deleted(model: Model, *, ever: bool = False) -> Model:
+    """Its row, locked, if it is deleted and its weights are there: within the days of grace, or `ever`."""
+    row = Model.objects.select_for_update().get(pk=model.pk)
+    since = None if ever else restorable_since()
+    late = row.deleted_at is None or (since is not None and row.deleted_at <= since)
+    if late or not ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY).exists():
+        raise ModelNotDeleted("This model is not deleted, or its weights were erased already.")
+    found: Model = row
+    return found

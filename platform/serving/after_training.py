@@ -15,7 +15,8 @@ TASK_NAME = "serving.deploy_when_gate_passes"
 def deploy_when_gate_passes(*, tenant_id: UUID, version_id: UUID) -> str:
     """Deploy a version whose gate passed; say on its job what was done and why. Safe to ring twice."""
     with tenant_scope(tenant_id):
-        version = ModelVersion.objects.select_related("model__project").filter(pk=version_id, state="ready").first()
+        there = ModelVersion.objects.filter(state=ModelVersion.State.READY, model__deleted_at=None)
+        version = there.select_related("model__project").filter(pk=version_id).first()
         if version is None:
             return "gone"
         news = _try(version)

@@ -193,16 +193,6 @@ def test_a_report_shows_its_verdict_and_sends_its_table(ada: Person) -> None:
     assert table[0].startswith("label,f1") and len(table) == 5
 
 
-def test_a_model_is_deleted_only_when_its_name_was_typed(ada: Person) -> None:
-    version = things.made_model(ada, suffix="doomed")
-    page = f"{ada.workspace}/models/{version.model.public_id}/"
-    assert ada.browser.post(f"{page}delete", {"confirm_name": "other"}).status_code == 403
-    assert ada.browser.get(page).status_code == 200
-    name = "doomed:" + version.model.name.rsplit(":", 1)[-1]
-    assert ada.browser.post(f"{page}delete", {"confirm_name": name}).status_code == 302
-    assert ada.browser.get(page).status_code == 404
-
-
 def test_only_the_billing_page_may_lead_to_the_payment_page(ada: Person) -> None:
     billing = ada.browser.get(f"{ada.home}/billing/")["Content-Security-Policy"]
     overview = ada.browser.get(f"{ada.workspace}/")["Content-Security-Policy"]

@@ -1,6 +1,7 @@
 """Pages of the console, landing and docs."""
 
 from data.services import dataset_delete, file_delete
+from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
@@ -55,6 +56,13 @@ def _sweep(person: Person) -> Ids:
 
 def _model(person: Person) -> Ids:
     return {"model": _things().made_model(person).model.public_id}  # type: ignore[attr-defined]
+
+
+def _deleted_model(person: Person) -> Ids:
+    model = _things().made_model(person).model  # type: ignore[attr-defined]
+    with tenant_scope(person.tenant.id):
+        model_delete(model=model)
+    return {"model": model.public_id}
 
 
 def _deployment(person: Person) -> Ids:
@@ -133,7 +141,10 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{WORK}models/<str:model>/csv": Policy("page", make=_model, success={"GET": 200}),
     f"{WORK}models/<str:model>/weights": Policy("page", make=_model, success={"GET": 403}),  # not on the free plan
-    f"{WORK}models/<str:model>/delete": Policy("page", make=_model, success={"POST": 403}),  # the name must be typed
+    f"{WORK}models/deleted": SHOWN,
+    f"{WORK}models/<str:model>/delete": Policy("page", make=_model, success={"POST": 302}),
+    f"{WORK}models/<str:model>/restore": Policy("page", make=_deleted_model, success={"POST": 302}),
+    f"{WORK}models/<str:model>/erase": Policy("page", make=_deleted_model, success={"POST": 302}),
     f"{WORK}deployments/": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}deployments/<str:deployment>/": Policy("page", make=_deployment, success={"GET": 200}),
     f"{WORK}deployments/<str:deployment>/stop": Policy("page", make=_deployment, success={"POST": 302}),

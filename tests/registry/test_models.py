@@ -1,19 +1,20 @@
 """Models: listed, read, deleted and aliased, by their owners alone."""
 
+import datetime as dt
 import urllib.parse
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kit import storage
+from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from registry import selectors
 from registry.models import Alias, Model, ModelVersion
-from registry.services import alias_set, model_serving_set
+from registry.services import alias_set, model_serving_set, models_purge
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
-from tests.conftest import Cast
+from tests.conftest import Cast, make_person
 from tests.registry.making import make_model
 
 
@@ -52,9 +53,7 @@ def test_an_unknown_name_is_a_404_of_the_wire(cast: Cast, name: str) -> None:
     assert answer.json()["error"]["code"] == "model_not_found"
 
 
-def test_a_deleted_model_is_gone_with_its_files_and_aliases(
-    cast: Cast, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_a_deleted_model_is_gone_with_its_aliases_and_keeps_its_files_for_a_while(cast: Cast) -> None:
     version = make_model(cast.owner)
     with tenant_scope(cast.owner.tenant.id):
         alias_set(project=cast.owner.project, alias="triage@prod", version=version)
@@ -63,11 +62,60 @@ def test_a_deleted_model_is_gone_with_its_files_and_aliases(
     answer = cast.owner.api.delete(f"/v1/models/{version.model.name}")
     assert answer.json() == {"id": version.model.name, "object": "model", "deleted": True}
     assert cast.owner.api.get(f"/v1/models/{version.model.name}").status_code == 404
-    assert not any(storage.exists(key) for key in keys)
+    assert cast.owner.api.delete(f"/v1/models/{version.model.name}").status_code == 404
+    assert version.model.name not in str(cast.owner.api.get("/v1/models").json())
+    assert all(storage.exists(key) for key in keys)
     with tenant_scope(cast.owner.tenant.id):
         assert not Alias.objects.exists()
-        assert ModelVersion.objects.get(pk=version.pk).state == "deleted"
         assert AuditEvent.objects.filter(action="model.deleted").count() == 1
+        with pytest.raises(NotFound):
+            alias_set(project=cast.owner.project, alias="triage@prod", version=version)
+
+
+def test_a_deleted_model_comes_back_and_is_erased_after_thirty_days(cast: Cast) -> None:
+    ada, version = cast.owner, make_model(cast.owner)
+    keys = [f"{version.artefact_prefix}/{name}" for name in version.files]
+    page = f"{ada.workspace}/models/{version.model.public_id}"
+    assert ada.browser.post(f"{page}/restore").status_code == 302, "it is there: nothing to do"
+    assert ada.browser.post(f"{page}/erase").status_code == 404, "only what was deleted is erased"
+    said = ada.browser.post(f"{page}/delete", follow=True).content.decode()
+    assert "was deleted." in said and f'action="{page}/restore"' in said and "1 deleted model can be" in said
+    assert ada.browser.get(f"{page}/").status_code == 404 and ada.browser.post(f"{page}/delete").status_code == 404
+    listed = ada.browser.get(f"{ada.workspace}/models/deleted").content.decode()
+    assert f'action="{page}/erase"' in listed and "will be erased" in listed
+    assert ada.browser.post(f"{page}/restore").status_code == 302
+    assert ada.api.get(f"/v1/models/{version.model.name}").json()["x_state"] == "ready"
+    for age, left in ((29, True), (31, False)):
+        with tenant_scope(ada.tenant.id):
+            Model.objects.filter(pk=version.model_id).update(deleted_at=now() - dt.timedelta(days=age))
+        models_purge()
+        assert [storage.exists(key) for key in keys] == [left] * len(keys)
+    assert models_purge() == 0
+    assert ada.browser.post(f"{page}/restore").status_code == 404
+    with tenant_scope(ada.tenant.id):
+        assert ModelVersion.objects.get(pk=version.pk).state == "deleted"
+        assert AuditEvent.objects.filter(action="model.erased").count() == 1
+
+
+def test_a_deleted_model_can_be_erased_at_once_and_then_never_comes_back(cast: Cast) -> None:
+    ada, version = cast.owner, make_model(cast.owner)
+    page = f"{ada.workspace}/models/{version.model.public_id}"
+    ada.browser.post(f"{page}/delete")
+    assert ada.browser.post(f"{page}/erase").status_code == 302
+    assert not any(storage.exists(f"{version.artefact_prefix}/{name}") for name in version.files)
+    assert (ada.browser.post(f"{page}/restore").status_code, ada.browser.post(f"{page}/erase").status_code) == (
+        404,
+        404,
+    )
+    assert "Nothing was deleted." in ada.browser.get(f"{ada.workspace}/models/deleted").content.decode()
+
+
+def test_who_may_only_read_deletes_restores_and_erases_nothing(cast: Cast) -> None:
+    viewer, version = make_person("viewer", beside=cast.owner, role="viewer"), make_model(cast.owner)
+    page = f"{viewer.workspace}/models/{version.model.public_id}"
+    for verb in ("delete", "restore", "erase"):
+        assert viewer.browser.post(f"{page}/{verb}").status_code == 403
+    assert viewer.browser.get(f"{viewer.workspace}/models/deleted").status_code == 200
 
 
 def test_a_served_model_is_not_deleted(cast: Cast) -> None:

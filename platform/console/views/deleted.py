@@ -6,15 +6,21 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import DateTimeField, Sum, Value
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView
+from console.views.names import short_name
 from data import kept, selectors, services
 from data.models import Dataset, File
 from kit.ids import public_id
+from registry import selectors as registry
+from registry.models import Model
+from registry.services import model_delete, model_erase, model_restore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,13 @@ class Kind:
     delete: Callable[[Any], None]
     restore: Callable[[Any], Any]
     erase: Callable[[Any], None]
+    word: Any
+    """What a row of the list calls it."""
+    verb: Any
+    listing: str = "deleted"
+    """Of the page that lists what was deleted."""
+    home: str = "datasets"
+    """Where somebody goes who has deleted one."""
 
 
 FILE = Kind(
@@ -47,6 +60,8 @@ FILE = Kind(
     delete=lambda file: services.file_delete(file=file),
     restore=lambda file: services.file_restore(file=file),
     erase=lambda file: services.file_erase(file=file),
+    word=gettext_lazy("file"),
+    verb=gettext_lazy("Erase file"),
 )
 DATASET = Kind(
     name="dataset",
@@ -59,8 +74,26 @@ DATASET = Kind(
     delete=lambda dataset: services.dataset_delete(dataset=dataset),
     restore=lambda dataset: services.dataset_restore(dataset=dataset),
     erase=lambda dataset: services.dataset_erase(dataset=dataset),
+    word=gettext_lazy("dataset"),
+    verb=gettext_lazy("Erase dataset"),
 )
-KINDS = {kind.name: kind for kind in (FILE, DATASET)}
+MODEL = Kind(
+    name="model",
+    prefix=Model.prefix,
+    scope="models.write",
+    there=registry.model_by_id,
+    kept=registry.model_kept,
+    gone=lambda project, ident: registry.model_kept(project, ident, deleted=True),
+    title=short_name,
+    delete=lambda model: model_delete(model=model),
+    restore=lambda model: model_restore(model=model),
+    erase=lambda model: model_erase(model=model),
+    word=gettext_lazy("model"),
+    verb=gettext_lazy("Erase model"),
+    listing="models_deleted",
+    home="models",
+)
+KINDS = {kind.name: kind for kind in (FILE, DATASET, MODEL)}
 
 
 def say_undo(request: HttpRequest, message: str, undo_url: str) -> None:
@@ -69,7 +102,7 @@ def say_undo(request: HttpRequest, message: str, undo_url: str) -> None:
 
 
 class Delete(ConsoleView):
-    """Take a file or a dataset out of the lists; what was made from it stays."""
+    """Take a file, a dataset or a model out of the lists; what was made from it stays."""
 
     section = "datasets"
     kind: Kind = FILE
@@ -81,11 +114,11 @@ class Delete(ConsoleView):
         self.kind.delete(found)
         undo = self.project_path(f"{self.kind.name}_restore", found.public_id)
         say_undo(request, _("%(name)s was deleted.") % {"name": self.kind.title(found)}, undo)
-        return self.done(self.project_path("datasets"))
+        return self.done(self.project_path(self.kind.home))
 
 
 class Restore(ConsoleView):
-    """Bring a deleted file or dataset back."""
+    """Bring a deleted file, dataset or model back."""
 
     section = "datasets"
     kind: Kind = FILE
@@ -102,7 +135,7 @@ class Restore(ConsoleView):
 
 
 class Erase(ConsoleView):
-    """Remove a deleted file's bytes or a deleted dataset's rows now."""
+    """Remove a deleted file's bytes, a deleted dataset's rows or a deleted model's weights now."""
 
     section = "datasets"
     kind: Kind = FILE
@@ -112,7 +145,9 @@ class Erase(ConsoleView):
         self.auth.require(self.kind.scope)
         found = self.kind.gone(self.project.pk, named[self.kind.name])
         self.kind.erase(found)
-        return self.done(self.project_path("deleted"), _("%(name)s was erased.") % {"name": self.kind.title(found)})
+        return self.done(
+            self.project_path(self.kind.listing), _("%(name)s was erased.") % {"name": self.kind.title(found)}
+        )
 
 
 class Deleted(ConsoleView):
@@ -124,7 +159,19 @@ class Deleted(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show them, the last deleted first."""
-        page = page_of(selectors.deleted(self.project.pk), page_number(request.GET.get("page")))
+        return self.shown(
+            selectors.deleted(self.project.pk),
+            crumb={"label": _("Datasets"), "href": self.project_path("datasets")},
+            empty=_("Deleted files and datasets wait here for %(days)s days and can be brought back."),
+            hint=_(
+                "What is deleted costs nothing and takes no room in your plan. It is erased after %(days)s days, or "
+                "earlier if what you deleted exceeds your plan's storage; then the longest deleted goes first."
+            ),
+        )
+
+    def shown(self, found: Any, *, crumb: dict[str, str], empty: str, hint: str) -> HttpResponseBase:
+        """The page of these rows, as `data.selectors.deleted` gives them."""
+        page = page_of(found, page_number(self.request.GET.get("page")))
         rows = []
         for one in page.rows:
             kind = KINDS[one["kind"]]
@@ -137,12 +184,41 @@ class Deleted(ConsoleView):
                     "restore_url": self.project_path(f"{kind.name}_restore", ident),
                     "erase_url": self.project_path(f"{kind.name}_erase", ident),
                     "may": self.can(kind.scope),
+                    "word": kind.word,
+                    "verb": kind.verb,
                 }
             )
         return self.page(
             {
                 "page": page_with(page, rows),
-                "days": kept.DAYS,
-                "crumbs": [{"label": _("Datasets"), "href": self.project_path("datasets")}],
+                "empty": empty % {"days": kept.DAYS},
+                "hint": hint % {"days": kept.DAYS},
+                "crumbs": [crumb],
             }
+        )
+
+
+class DeletedModels(Deleted):
+    """Models that can be brought back."""
+
+    section = "models"
+    required_scopes = {"GET": "models.read"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show them, the last deleted first."""
+        return self.shown(
+            registry.models_deleted(self.project.pk).values(
+                "pk",
+                "name",
+                "deleted_at",
+                kind=Value(MODEL.name),
+                size=Sum("versions__size_bytes", default=0),
+                expires_at=Value(None, output_field=DateTimeField()),
+            ),
+            crumb={"label": _("Models"), "href": self.project_path("models")},
+            empty=_("Deleted models wait here for %(days)s days and can be brought back."),
+            hint=_(
+                "What is deleted answers 404 and costs nothing. Its weights are removed after %(days)s days. Aliases "
+                "do not come back with it."
+            ),
         )

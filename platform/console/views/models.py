@@ -1,4 +1,4 @@
-"""Models: the list, the report page, aliases, weights, deletion."""
+"""Models: the list, the report page, aliases, weights."""
 
 import tempfile
 import zipfile
@@ -20,7 +20,6 @@ from console.views.base import ConsoleView, Download
 from console.views.names import short_name
 from data import selectors as data
 from kit import storage
-from kit.errors import PermissionDenied
 from kit.ids import parse_id, public_id
 from kit.streams import attachment
 from registry import selectors, services
@@ -98,6 +97,8 @@ class Models(ConsoleView):
                 "everything": everything,
                 "bases": selectors.bases(plan=plan),
                 "new_url": self.project_path("job_new"),
+                "deleted": selectors.models_deleted(self.project.pk).count(),
+                "deleted_url": self.project_path("models_deleted"),
             }
         )
 
@@ -227,19 +228,3 @@ class ModelWeights(Download):
         name = f"{short_name(found).replace(':', '-')}-v{version.number}.zip"
         pieces = storage.chunks_of(cast("IO[bytes]", archive))
         return attachment(request, pieces, filename=name, content_type="application/zip", size=size)
-
-
-class ModelDelete(ConsoleView):
-    """Forget a model."""
-
-    section = "models"
-    required_scopes = {"POST": "models.write"}
-
-    def post(self, request: HttpRequest, model: str) -> HttpResponseBase:
-        """Do it, if the name was typed."""
-        found = model_of(self, model)
-        name = short_name(found)
-        if request.POST.get("confirm_name", "").strip() != name:
-            raise PermissionDenied(_("Type the model's name to delete it. Nothing was deleted."))
-        services.model_delete(model=found)
-        return self.done(self.project_path("models"), _("%(name)s was deleted.") % {"name": name})

@@ -1,0 +1,13 @@
+"""Doorbells of this room."""
+
+from celery import shared_task
+
+from registry import services
+
+SCHEDULE = {"registry.purge": 600}
+
+
+@shared_task(name="registry.purge")
+def purge() -> int:
+    """Remove the weights of models that were deleted long ago; returns how many models."""
+    return services.models_purge()
