@@ -22,5 +22,11 @@ urlpatterns = [
     path("fine_tuning/sweeps/estimate", sweep_api.SweepEstimateView.as_view(), name="api-sweeps-estimate"),
     path("fine_tuning/sweeps/<str:sweep>", sweep_api.SweepView.as_view(), name="api-sweep"),
     path("fine_tuning/sweeps/<str:sweep>/cancel", sweep_api.SweepCancelView.as_view(), name="api-sweep-cancel"),
+    path("fine_tuning/sweeps/<str:sweep>/losers", sweep_api.SweepLosersView.as_view(), name="api-sweep-losers"),
+    path(
+        "fine_tuning/sweeps/<str:sweep>/losers/restore",
+        sweep_api.SweepLosersRestoreView.as_view(),
+        name="api-sweep-losers-restore",
+    ),
     path("fine_tuning/sweeps/<str:sweep>/trials", sweep_api.SweepTrialsView.as_view(), name="api-sweep-trials"),
 ]

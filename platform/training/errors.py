@@ -44,6 +44,12 @@ class NoReport(Conflict):
     default_code = "report_not_ready"
 
 
+class SweepOpen(Conflict):
+    """The sweep has not ended yet."""
+
+    default_code = "sweep_open"
+
+
 class SweepFinished(Conflict):
     """The sweep has ended; nothing about it changes any more."""
 

@@ -13,7 +13,7 @@ from tenants.selectors import project_by_id
 from training import selectors, sweep_schema, sweep_wire
 from training.api import NO_SUCH, PAGING, UNFIT, UNREADY
 from training.models import Job, Sweep
-from training.services import sweep_cancel, sweep_create, sweep_estimate
+from training.services import losers_delete, losers_restore, losers_seen, sweep_cancel, sweep_create, sweep_estimate
 from training.sweep_serializers import SweepInput
 
 EXAMPLE = {
@@ -125,6 +125,50 @@ class SweepCancelView(TenantAPIView):
         """
         found = selectors.sweep_by_public_id(self.caller.project_id, sweep)
         return Response(sweep_wire.sweep_object(sweep_cancel(sweep=found)))
+
+
+class SweepLosersView(TenantAPIView):
+    """The models of its losers."""
+
+    required_scopes = {"GET": "models.read", "DELETE": "models.write"}
+
+    @describe(name="fine_tuning_sweeps_losers", answers=sweep_schema.LOSERS)
+    def get(self, request: Request, sweep: str) -> Response:
+        """List a sweep's losers
+
+        The models that a delete would delete now, and the size of their weights.
+        """
+        found = selectors.sweep_by_public_id(self.caller.project_id, sweep)
+        return Response(sweep_wire.losers_object(found, losers_seen(sweep=found), deleted=False))
+
+    @describe(
+        name="fine_tuning_sweeps_losers_delete",
+        answers=sweep_schema.LOSERS,
+        refuses={409: "It has not ended, so its losers are not known."},
+    )
+    def delete(self, request: Request, sweep: str) -> Response:
+        """Delete a sweep's losers
+
+        The models of trials that have not won. One that has an alias, or was ever deployed, stays. For 30 days they can
+        be brought back. Twice is harmless: the second time there are none.
+        """
+        found = selectors.sweep_by_public_id(self.caller.project_id, sweep)
+        return Response(sweep_wire.losers_object(found, losers_delete(sweep=found), deleted=True))
+
+
+class SweepLosersRestoreView(TenantAPIView):
+    """The way back."""
+
+    required_scopes = {"POST": "models.write"}
+
+    @describe(name="fine_tuning_sweeps_losers_restore", answers=sweep_schema.LOSERS)
+    def post(self, request: Request, sweep: str) -> Response:
+        """Bring a sweep's losers back
+
+        Those that were deleted together last, within 30 days. Answers what came back.
+        """
+        found = selectors.sweep_by_public_id(self.caller.project_id, sweep)
+        return Response(sweep_wire.losers_object(found, losers_restore(sweep=found), deleted=False))
 
 
 class SweepTrialsView(TenantAPIView):

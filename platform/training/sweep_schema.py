@@ -112,6 +112,20 @@ SWEEP = component(
         },
     ),
 )
+LOSERS = component(
+    "FineTuningSweepLosers",
+    thing(
+        "The models of an ended sweep's trials that have not won; those that were named or ever deployed are not among "
+        "them.",
+        {
+            "object": one_of("Always `fine_tuning.sweep.losers`.", ["fine_tuning.sweep.losers"]),
+            "sweep": string("The sweep."),
+            "models": many("Their names; none while the sweep is open.", string("A model's name.")),
+            "bytes": whole("Size of their weights together."),
+            "deleted": truth("Whether they are deleted now."),
+        },
+    ),
+)
 SWEEPS = page_of(SWEEP, "Sweeps.")
 ESTIMATE = component(
     "FineTuningSweepEstimate",

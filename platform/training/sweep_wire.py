@@ -9,6 +9,7 @@ from training import states
 from training.models import Job, Sweep
 from training.searching.space import METHOD
 from training.selectors.sweeps import Standing, standing
+from training.services.losing import Losers
 from training.wire import knobs_shown, spent, training_source
 
 METRIC = {"name": "macro_f1", "split": "validation"}
@@ -72,6 +73,17 @@ def _error(sweep: Sweep) -> dict[str, Any] | None:
     if not sweep.error_code:
         return None
     return {"code": sweep.error_code, "message": sweep.error_message, "param": sweep.error_param or None}
+
+
+def losers_object(sweep: Sweep, found: Losers, *, deleted: bool) -> dict[str, Any]:
+    """Models of trials that have not won."""
+    return {
+        "object": "fine_tuning.sweep.losers",
+        "sweep": sweep.public_id,
+        "models": found.names,
+        "bytes": found.size,
+        "deleted": deleted,
+    }
 
 
 def trial_object(job: Job, sweep: Sweep) -> dict[str, Any]:

@@ -54,6 +54,15 @@ def _sweep(person: Person) -> Ids:
     return {"sweep": searching.create(person).public_id}
 
 
+def _ended_sweep(person: Person) -> Ids:
+    from tests.training import searching
+
+    sweep = searching.create(person)
+    person.api.post(f"{searching.SWEEPS}/{sweep.public_id}/cancel")
+    searching.step(sweep)
+    return {"sweep": sweep.public_id}
+
+
 def _model(person: Person) -> Ids:
     return {"model": _things().made_model(person).model.public_id}  # type: ignore[attr-defined]
 
@@ -134,6 +143,8 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}sweeps/estimate": Policy("page", success={"POST": 200}),
     f"{WORK}sweeps/<str:sweep>/": Policy("page", make=_sweep, success={"GET": 200}),
     f"{WORK}sweeps/<str:sweep>/cancel": Policy("page", make=_sweep, success={"POST": 302}),
+    f"{WORK}sweeps/<str:sweep>/losers": Policy("page", make=_ended_sweep, success={"POST": 302}),
+    f"{WORK}sweeps/<str:sweep>/losers/restore": Policy("page", make=_ended_sweep, success={"POST": 302}),
     f"{WORK}models/": SHOWN,
     f"{WORK}models/compare": SHOWN,
     f"{WORK}models/<str:model>/": Policy(

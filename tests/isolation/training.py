@@ -37,6 +37,14 @@ def _sweep(person: Person) -> Ids:
     return {"sweep": searching.create(person).public_id}
 
 
+def _ended_sweep(person: Person) -> Ids:
+    """Cancelled, and so over."""
+    sweep = searching.create(person)
+    person.api.post(f"/{SWEEPS}/{sweep.public_id}/cancel")
+    searching.step(sweep)
+    return {"sweep": sweep.public_id}
+
+
 def _sweep_body(ids: Ids) -> Ids:
     space = {"x_method": ["head"], "n_epochs": [1, 2]}
     return _body(ids) | {"strategy": "grid", "space": space}
@@ -64,5 +72,7 @@ POLICIES: dict[str, Policy] = {
     f"{SWEEPS}/estimate": Policy("api", make=_file, success={"POST": 200}, bodies={"POST": _sweep_body}),
     f"{SWEEPS}/<str:sweep>": Policy("api", make=_sweep, success={"GET": 200}),
     f"{SWEEPS}/<str:sweep>/cancel": Policy("api", make=_sweep, success={"POST": 200}),
+    f"{SWEEPS}/<str:sweep>/losers": Policy("api", make=_ended_sweep, success={"GET": 200, "DELETE": 200}),
+    f"{SWEEPS}/<str:sweep>/losers/restore": Policy("api", make=_ended_sweep, success={"POST": 200}),
     f"{SWEEPS}/<str:sweep>/trials": Policy("api", make=_sweep, success={"GET": 200}),
 }

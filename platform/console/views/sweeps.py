@@ -1,4 +1,4 @@
-"""Sweeps: the list, the form with its estimate, the comparison, cancel."""
+"""Sweeps: the list, the form with its estimate, the comparison, cancel, the losers' models."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -7,12 +7,14 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from console import sweep_page
 from console.job_form import choices_of_data
 from console.paging import page_number, page_of, page_with
 from console.sweep_form import PRESETS, SweepForm, preset_of, sweep_estimate_view
 from console.views.base import ConsoleView
+from console.views.deleted import say_undo
 from data import selectors as data
 from registry.selectors import version_of_job
 from serving.selectors import deployment_of_model
@@ -163,6 +165,7 @@ class SweepPage(ConsoleView):
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 **self._data(found),
                 **self._winner(found, now),
+                **self._losers(found),
             }
         )
 
@@ -172,6 +175,17 @@ class SweepPage(ConsoleView):
             return {}
         href = f"{self.project_path('dataset', version.dataset.public_id)}?version={version.number}"
         return {"dataset_url": href, "dataset_name": str(version)}
+
+    def _losers(self, sweep: Sweep) -> dict[str, Any]:
+        """What can be thrown away once it has ended."""
+        if not (sweep.is_final and self.can("models.write")):
+            return {}
+        found = services.losers_seen(sweep=sweep)
+        return {
+            "losers": len(found.names),
+            "losers_size": found.size,
+            "losers_url": self.project_path("sweep_losers", sweep.public_id),
+        }
 
     def _winner(self, sweep: Sweep, now: Standing) -> dict[str, Any]:
         """The best trial: its settings, its model, and what can be done with it."""
@@ -209,3 +223,33 @@ class SweepCancel(ConsoleView):
         found = selectors.sweep_by_public_id(self.project.pk, sweep)
         services.sweep_cancel(sweep=found)
         return self.done(self.project_path("sweep", found.public_id))
+
+
+class SweepLosers(ConsoleView):
+    """Delete the models of trials that have not won."""
+
+    section = "jobs"
+    required_scopes = {"POST": "models.write"}
+
+    def post(self, request: HttpRequest, sweep: str) -> HttpResponseBase:
+        """Do it, and offer the way back."""
+        found = selectors.sweep_by_public_id(self.project.pk, sweep)
+        gone = len(services.losers_delete(sweep=found).names)
+        if gone:
+            said = ngettext("%(n)s model was deleted.", "%(n)s models were deleted.", gone) % {"n": gone}
+            say_undo(request, said, self.project_path("sweep_losers_restore", found.public_id))
+        return self.done(self.project_path("sweep", found.public_id))
+
+
+class SweepLosersRestore(ConsoleView):
+    """Bring back what was deleted together last."""
+
+    section = "jobs"
+    required_scopes = {"POST": "models.write"}
+
+    def post(self, request: HttpRequest, sweep: str) -> HttpResponseBase:
+        """Do it."""
+        found = selectors.sweep_by_public_id(self.project.pk, sweep)
+        back = len(services.losers_restore(sweep=found).names)
+        said = ngettext("%(n)s model is back.", "%(n)s models are back.", back) % {"n": back} if back else ""
+        return self.done(self.project_path("sweep", found.public_id), said)

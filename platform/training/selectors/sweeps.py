@@ -9,6 +9,8 @@ from django.db.models import QuerySet
 
 from kit.errors import NotFound
 from kit.ids import parse_id
+from registry.models import Model, ModelVersion
+from registry.selectors import models_aside, models_deleted
 from training import states
 from training.models import Job, Sweep
 from training.searching import rules
@@ -40,6 +42,26 @@ def versions_of_losers(project_id: UUID) -> Any:
     won = Sweep.objects.filter(project_id=project_id, winner__isnull=False).values("winner_id")
     trials = Job.objects.filter(project_id=project_id, sweep__isnull=False, model_version_id__isnull=False)
     return trials.exclude(pk__in=won).values("model_version_id")
+
+
+def losers(sweep: Sweep) -> "QuerySet[Model]":
+    """The models of an ended sweep's trials that have not won and that nobody has named or put live."""
+    if not sweep.is_final:
+        return Model.objects.none()
+    return models_aside(sweep.project_id, _made_by_losers(sweep))
+
+
+def losers_deleted(sweep: Sweep) -> "QuerySet[Model]":
+    """Of its losers' models those that were deleted together last and can be brought back."""
+    made = ModelVersion.objects.filter(pk__in=_made_by_losers(sweep)).values("model_id")
+    gone = models_deleted(sweep.project_id).filter(pk__in=made)
+    last = gone.first()
+    return gone.filter(deleted_at=last.deleted_at) if last is not None else gone
+
+
+def _made_by_losers(sweep: Sweep) -> Any:
+    trials = Job.objects.filter(sweep=sweep, model_version_id__isnull=False).exclude(pk=sweep.winner_id)
+    return trials.values("model_version_id")
 
 
 def committed(job: Job) -> int:

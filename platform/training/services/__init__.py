@@ -17,17 +17,20 @@ sweeping.py   leases nobody renews
 events.py     the log of a job
 sweeps.py     create, estimate, cancel a sweep
 sweep_pricing.py  what its trials may cost
+losing.py     the models of its losers, deleted and brought back together
 trials.py     what a sweep does by itself: start the next trials, end
 money.py      reserve and settle, through billing
 """
 
 from training.services.again import job_clone, job_retry
 from training.services.jobs import job_cancel, job_create, job_estimate
+from training.services.losing import Losers, losers_delete, losers_restore, losers_seen
 from training.services.pausing import job_pause, job_resume
 from training.services.sharing import sharing_set
 from training.services.sweeps import sweep_cancel, sweep_create, sweep_estimate
 
 __all__ = [
+    "Losers",
     "job_cancel",
     "job_clone",
     "job_create",
@@ -35,6 +38,9 @@ __all__ = [
     "job_pause",
     "job_resume",
     "job_retry",
+    "losers_delete",
+    "losers_restore",
+    "losers_seen",
     "sharing_set",
     "sweep_cancel",
     "sweep_create",
