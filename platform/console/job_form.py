@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
-from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -260,8 +259,9 @@ class JobForm(forms.Form):
         self.order_fields(["dataset", "text_column", "label_column"])
 
     def _choose(self, name: str, value: str) -> None:
-        data = self.data.dict() if isinstance(self.data, QueryDict) else dict(self.data)
-        self.data = {**data, name: value}
+        data: Any = self.data
+        self.data = data.copy()  # of a QueryDict with all values of each name
+        self.data[name] = value  # type: ignore[index]
 
     def clean(self) -> dict[str, Any]:
         """One column is not both; what belongs to other data is shown as the new data has it."""

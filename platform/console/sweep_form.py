@@ -16,6 +16,7 @@ from kit.money import parse_usd, usd
 from tenants.models import Project
 from training import services
 from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RANK, RATE, STRATEGIES
+from training.serializers import MOST_GPUS
 from training.sweep_serializers import LONGEST_NAME, MOST_EPOCHS, MOST_PARALLEL, MOST_TRIALS, SweepInput
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -163,6 +164,13 @@ class SweepForm(JobForm):
         required=False,
         error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
     )
+    gpus = forms.IntegerField(
+        label=gettext_lazy("Places of each trial"),
+        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
+        min_value=1,
+        max_value=MOST_GPUS,
+        required=False,
+    )
     strategy = forms.ChoiceField(choices=[(one, one) for one in STRATEGIES], widget=forms.HiddenInput)
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
@@ -202,6 +210,7 @@ class SweepForm(JobForm):
             "strategy": clean["strategy"],
             "space": space,
             "x_lane": clean["lane"] or "standard",
+            "x_gpus": clean["gpus"] or 1,
             "seed": clean["seed"],
             "x_max_price_usd": float(clean["max_price"]) if clean["max_price"] else None,
         }

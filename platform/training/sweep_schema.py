@@ -105,6 +105,7 @@ SWEEP = component(
             ),
             "x_columns": mapping("Columns named at the create; null where none were.", string("A column."), null=True),
             "x_lane": one_of("The lane of every trial.", LANES),
+            "x_gpus": whole("Places of one machine that each trial trains on."),
             "x_email_on_end": truth("Whether somebody gets an e-mail when it has ended."),
             "x_dataset_version": string(
                 "The version that every trial trains and is compared on; null until the data are read.", null=True

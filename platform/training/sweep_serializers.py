@@ -12,7 +12,7 @@ from training.methods import LORA, METHODS
 from training.scheduling.fairness import LANES
 from training.searching import space as spaces
 from training.searching.rungs import ETA
-from training.serializers import SEEDS, TASK, Hyperparameters, JobColumns
+from training.serializers import MOST_GPUS, SEEDS, TASK, Hyperparameters, JobColumns
 
 MOST_TRIALS = 100
 MOST_VALUES = 50
@@ -179,6 +179,12 @@ class SweepInput(StrictSerializer):
         required=False, allow_null=True, help_text="Which column of the file is what; as detected where it is not said."
     )
     x_lane = OneOf(LANES, required=False, help_text="The lane of every trial, as for a job.")
+    x_gpus = Whole(
+        low=1,
+        high=MOST_GPUS,
+        required=False,
+        help_text="Places of one machine that each trial trains on at once, as for a job. The price stays the same.",
+    )
     x_max_price_usd = Dollars(
         required=False,
         allow_null=True,

@@ -44,6 +44,7 @@ def sweep_object(sweep: Sweep) -> dict[str, Any]:
         "error": _error(sweep),
         "x_columns": sweep.columns or None,
         "x_lane": sweep.lane,
+        "x_gpus": sweep.width,
         "x_email_on_end": sweep.mail_to is not None,
         "x_dataset_version": public_id("dsv_", sweep.dataset_version_id) if sweep.dataset_version_id else None,
     }

@@ -47,6 +47,8 @@ class Sweep(ProjectModel):
     parallel = models.PositiveSmallIntegerField()
     columns = models.JSONField(default=dict)
     lane = models.CharField(max_length=12, default=fairness.STANDARD)
+    width = models.PositiveSmallIntegerField(default=1, db_default=1)
+    """Places of one host that each trial trains on."""
     metadata = models.JSONField(null=True)
     training_file_id = models.UUIDField(null=True, blank=True)
     validation_file_id = models.UUIDField(null=True, blank=True)

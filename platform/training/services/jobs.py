@@ -1,6 +1,7 @@
 """What a person or a key asks of jobs."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -134,13 +135,14 @@ def lane_of(wanted: dict[str, Any]) -> str:
     return lane
 
 
-def width_of(wanted: dict[str, Any]) -> int:
-    """Places of one machine. BadRequest for more than the plan runs at once or than any machine of its class has."""
+def width_of(wanted: dict[str, Any], *, methods: Sequence[str] = ()) -> int:
+    """Places of one machine. BadRequest for more than the plan runs at once or than any machine of its class has, and
+    where one of the methods (the body's own, if none are named) has no use for them."""
     width: int = wanted.get("x_gpus", 1)
     if width == 1:
         return width
     allowed = plans.allowance()
-    if wanted.get("x_method", DEFAULT_METHOD) == HEAD:
+    if HEAD in (methods or [wanted.get("x_method", DEFAULT_METHOD)]):
         raise BadRequest("The method 'head' trains in moments on one place. Leave x_gpus out.", param="x_gpus")
     if width > allowed.parallel_jobs:
         raise BadRequest(

@@ -1,4 +1,7 @@
-"""What the trials of a sweep may cost: each setting in each rung on its own, then the sweep as a whole."""
+"""What the trials of a sweep may cost: each setting in each rung on its own, then the sweep as a whole.
+
+A job's price is by tokens, whatever it trains on: several places make a trial faster and no dearer.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +58,7 @@ def draft_of(sweep: Sweep, setting: Setting | None = None, epochs: int | None = 
         hyperparameters=body["hyperparameters"],
         columns=sweep.columns,
         lane=sweep.lane,
+        width=sweep.width,
         training_file_id=sweep.training_file_id,
         validation_file_id=sweep.validation_file_id,
         dataset_version_id=sweep.dataset_version_id,

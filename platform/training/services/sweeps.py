@@ -15,13 +15,13 @@ from training import plans
 from training.errors import FileNotReady, JobFinished, QueueFull, SweepFinished
 from training.models import Job, Sweep
 from training.searching.rungs import rungs_of
-from training.searching.space import settings_of
+from training.searching.space import methods_of, settings_of
 from training.selectors.queue import wait_seconds
 from training.selectors.sweeps import trials_of
 from training.serializers import SEEDS
 from training.services import intake, queueing
 from training.services.announcing import sweep_ring
-from training.services.jobs import job_cancel, lane_of, maker_of, sources_of
+from training.services.jobs import job_cancel, lane_of, maker_of, sources_of, width_of
 from training.services.sweep_pricing import Priced, check_budget, draft_of, priced
 from training.states import FINAL
 
@@ -81,6 +81,7 @@ def _draft(project: Project, wanted: dict[str, Any]) -> Sweep:
         parallel=wanted["parallel"],
         columns=wanted.get("x_columns") or {},
         lane=lane_of(wanted),
+        width=width_of(wanted, methods=methods_of(wanted["space"])),
         metadata=wanted.get("metadata"),
         max_price_nano=wanted.get("x_max_price_usd"),
         settings=settings,

@@ -131,6 +131,7 @@ def _start(sweep: Sweep, start: Start) -> ApiError | None:
         "metadata": sweep.metadata,
         "x_task": sweep.task,
         "x_lane": sweep.lane,
+        "x_gpus": sweep.width,
         "x_max_price_usd": start.ceiling,
     }
     try:
