@@ -2,6 +2,7 @@
 """The command line of Tunesmith: `python manage.py help` lists every verb."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,9 +15,17 @@ def main() -> None:
         if str(root) not in sys.path:
             sys.path.insert(0, str(root))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    if sys.argv[1:2] == ["up"]:  # from here on: its imports and engines take longer than some people's patience
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)
+
+
+def _leave(*_: object) -> None:
+    """Asked to stop before everything is up: what was started is stopped on the way out, and that is no fault."""
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -81,19 +81,21 @@ def worker(queue: str) -> Process:
     return Process(
         queue,
         _python(
-            "celery",
-            *("--app", "config.celery", "--quiet", "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
+            "config.background",
+            *("--quiet", "worker", "--queues", queue, "--hostname", f"{queue}@%h"),
             *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
             *WORKERS[queue],
         ),
         ready=ready,
         environment={"WORKER_QUEUE": queue},
+        leaves_early=True,
     )
 
 
 def beat() -> Process:
     """The clock that rings periodic tasks."""
-    return Process("beat", _python("celery", "--app", "config.celery", "--quiet", "beat", "--loglevel", "WARNING"))
+    command = _python("config.background", "--quiet", "beat", "--loglevel", "WARNING")
+    return Process("beat", command, leaves_early=True)
 
 
 def web(host: str, port: int, *, gateway_inside: bool) -> Process:

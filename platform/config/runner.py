@@ -38,6 +38,8 @@ class Process:
     ready: Check | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 90.0
+    leaves_early: bool = False
+    """It takes SIGTERM up by itself as its first deed (`config.background`), and is started with it held back."""
 
 
 class Console:
@@ -84,7 +86,7 @@ class Runner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_later_with_parent if process.leaves_early else _die_with_parent,
         )
         self.children[process.name] = child
         self.readers.append(asyncio.create_task(self._read(process.name, child)))
@@ -141,6 +143,12 @@ def _die_with_parent() -> None:
     """Runs in the child before exec: the kernel ends it when the runner dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _die_later_with_parent() -> None:
+    """The same for a child that takes SIGTERM up by itself: until then it waits, and is not lost."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    _die_with_parent()
 
 
 def http_ready(url: str) -> Check:

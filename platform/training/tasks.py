@@ -5,7 +5,7 @@ import os
 from uuid import UUID
 
 from celery import current_app, shared_task
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_shutdown, worker_shutting_down
 from django.db.models.functions import Now
 
 from tenants.scope import ops_scope
@@ -114,9 +114,10 @@ def _trains() -> bool:
     return os.environ.get("WORKER_QUEUE") == QUEUE
 
 
-@worker_init.connect
+@celeryd_after_setup.connect
 def _look_out(**_: object) -> None:
-    """From the start: a worker that begins while Redis is away never becomes ready."""
+    """From the start: a worker that begins while Redis is away never becomes ready. But not before Celery is about to
+    take SIGTERM in hand: until then `config.background` leaves without asking whether anything is at work."""
     if _trains():
         lookout.start()
 

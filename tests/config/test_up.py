@@ -124,7 +124,9 @@ def test_it_survives_a_kill_and_keeps_its_data(up: Up) -> None:
 def test_the_death_of_one_stops_all(up: Up) -> None:
     process = up.start()
     up.until("Tunesmith is up")
-    worker = next(child for child in psutil.Process(process.pid).children() if "celery" in " ".join(child.cmdline()))
+    worker = next(
+        child for child in psutil.Process(process.pid).children() if "config.background" in " ".join(child.cmdline())
+    )
     worker.kill()
     up.until("default ended")
     assert process.wait(timeout=120) == 1

@@ -78,7 +78,7 @@ def test_a_process_whose_port_is_taken_says_what_to_do_and_ends(kind: list[str])
         other.listen()
         port = str(other.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", *kind],
+            [sys.executable, "-m", "config.background", "--quiet", *kind],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "METRICS_PORT": port},
             capture_output=True,
             text=True,

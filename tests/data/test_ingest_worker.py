@@ -30,7 +30,7 @@ def worker(_database_for_all: None) -> Iterator[None]:
         "TUNESMITH_HOME": str(settings.HOME),
         "WORKER_QUEUE": "ingest",
     }
-    command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", "worker"]
+    command = [sys.executable, "-m", "config.background", "--quiet", "worker"]
     options = ["--queues", "ingest", "--concurrency", "1", "--without-gossip", "--without-mingle"]
     process = subprocess.Popen([*command, *options], cwd=ROOT, env=environment, start_new_session=True)
     yield

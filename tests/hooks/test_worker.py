@@ -30,7 +30,7 @@ def worker() -> "subprocess.Popen[bytes]":
         "TUNESMITH_HOME": str(settings.HOME),
         "WORKER_QUEUE": "default",
     }
-    command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", "worker"]
+    command = [sys.executable, "-m", "config.background", "--quiet", "worker"]
     options = ["--queues", "default", "--concurrency", "2", "--without-gossip", "--without-mingle"]
     return subprocess.Popen([*command, *options], cwd=ROOT, env=environment, start_new_session=True)
 

@@ -36,7 +36,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[None]:
         "WORKER_QUEUE": "train",
         "TRAINING_HEARTBEAT_SECONDS": "1",
     }
-    command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", "worker", "--pool", "solo"]
+    command = [sys.executable, "-m", "config.background", "--quiet", "worker", "--pool", "solo"]
     command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
     process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
     yield

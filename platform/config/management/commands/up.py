@@ -94,6 +94,11 @@ async def run(console: Console, only: set[str], options: dict[str, Any]) -> int:
             return 1
         console.say("\nStopping …")
         return 0
+    except StartError:
+        if not runner.stopping.is_set():
+            raise
+        console.say("\nStopping …")  # asked for before all was up: that is no fault
+        return 0
     finally:
         await runner.stop()
 
