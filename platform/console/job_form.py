@@ -15,11 +15,12 @@ from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
+from registry import names
 from registry.selectors import bases
 from tenants.models import Project
 from training import services
 from training.models import Job
-from training.serializers import KNOBS, MOST_GPUS, MOST_RANK
+from training.serializers import KNOBS, LONGEST_SUFFIX, MOST_BATCH, MOST_EPOCHS, MOST_GPUS, MOST_RANK, MOST_RATE, SEEDS
 from training.services.jobs import LANE_FEATURES
 
 MOST_CHOICES = 200
@@ -98,12 +99,46 @@ def source_chosen(project: Project, public: object) -> File | DatasetVersion | N
     return None
 
 
+def name_field(hint: Any, *, longest: int = LONGEST_SUFFIX) -> forms.RegexField:
+    """What a model's name may hold between colons."""
+    return forms.RegexField(
+        label=gettext_lazy("Name"),
+        regex=rf"^{names.SUFFIX.pattern}\Z",
+        help_text=hint,
+        max_length=longest,
+        required=False,
+        error_messages={"invalid": gettext_lazy("Use letters, digits and dashes, for example refunds-v4.")},
+    )
+
+
+def price_field(label: Any, hint: Any = "", *, required: bool = False) -> forms.DecimalField:
+    """Dollars that are not to be passed."""
+    return forms.DecimalField(
+        label=label,
+        help_text=hint,
+        min_value=0,
+        max_value=1_000_000,
+        decimal_places=6,
+        required=required,
+        error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
+    )
+
+
+def places_field(label: Any) -> forms.IntegerField:
+    """Places to train."""
+    return forms.IntegerField(
+        label=label,
+        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
+        min_value=1,
+        max_value=MOST_GPUS,
+        required=False,
+    )
+
+
 class ResumeForm(forms.Form):
     """What a job that stopped at its ceiling needs to go on."""
 
-    max_price = forms.DecimalField(
-        label=gettext_lazy("Spend at most"), min_value=0, max_value=1_000_000, decimal_places=6
-    )
+    max_price = price_field(gettext_lazy("Spend at most"), required=True)
 
     def ceiling_nano(self) -> int | None:
         """The new ceiling; None where none was typed."""
@@ -127,29 +162,12 @@ class JobForm(forms.Form):
     method = forms.ChoiceField(
         label=gettext_lazy("Method"), choices=[(m.value, m.label) for m in METHODS], initial="lora"
     )
-    suffix = forms.RegexField(
-        label=gettext_lazy("Name"),
-        regex=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$",
-        help_text=gettext_lazy("Becomes part of the model's name."),
-        required=False,
-        error_messages={"invalid": gettext_lazy("Use letters, digits and dashes, for example refunds-v4.")},
+    suffix = name_field(gettext_lazy("Becomes part of the model's name."))
+    max_price = price_field(
+        gettext_lazy("Spend at most"),
+        gettext_lazy("The job stops before it costs more. Empty: the estimate's upper end."),
     )
-    max_price = forms.DecimalField(
-        label=gettext_lazy("Spend at most"),
-        help_text=gettext_lazy("The job stops before it costs more. Empty: the estimate's upper end."),
-        min_value=0,
-        max_value=1_000_000,
-        decimal_places=6,
-        required=False,
-        error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
-    )
-    gpus = forms.IntegerField(
-        label=gettext_lazy("Places at once"),
-        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
-        min_value=1,
-        max_value=MOST_GPUS,
-        required=False,
-    )
+    gpus = places_field(gettext_lazy("Places at once"))
     lane = forms.ChoiceField(
         label=gettext_lazy("Lane"),
         choices=[
@@ -169,19 +187,23 @@ class JobForm(forms.Form):
         required=False,
     )
     n_epochs = forms.IntegerField(
-        label=gettext_lazy("Epochs"), min_value=1, max_value=50, required=False, help_text=gettext_lazy("Empty: auto.")
+        label=gettext_lazy("Epochs"),
+        min_value=1,
+        max_value=MOST_EPOCHS,
+        required=False,
+        help_text=gettext_lazy("Empty: auto."),
     )
     batch_size = forms.IntegerField(
         label=gettext_lazy("Batch size"),
         min_value=1,
-        max_value=256,
+        max_value=MOST_BATCH,
         required=False,
         help_text=gettext_lazy("Empty: auto."),
     )
     learning_rate_multiplier = forms.FloatField(
         label=gettext_lazy("Learning rate multiplier"),
         min_value=0.001,
-        max_value=100,
+        max_value=MOST_RATE,
         required=False,
         help_text=gettext_lazy("Empty: auto."),
     )
@@ -195,7 +217,7 @@ class JobForm(forms.Form):
     seed = forms.IntegerField(
         label=gettext_lazy("Seed"),
         min_value=0,
-        max_value=2**31 - 1,
+        max_value=SEEDS,
         required=False,
         help_text=gettext_lazy("The same seed and data give the same model on one machine."),
     )

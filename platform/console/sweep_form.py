@@ -9,15 +9,25 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.job_form import METHODS, PARAMS, JobForm
+from console.job_form import METHODS, PARAMS, JobForm, name_field, places_field, price_field
 from data.models import File
 from kit.errors import ApiError, BadRequest, NotFound
 from kit.money import parse_usd, usd
 from tenants.models import Project
 from training import services
+from training.searching.rungs import ETA
 from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RANK, RATE, STRATEGIES
-from training.serializers import MOST_GPUS
-from training.sweep_serializers import LONGEST_NAME, MOST_EPOCHS, MOST_PARALLEL, MOST_TRIALS, SweepInput
+from training.serializers import MOST_EPOCHS
+from training.sweep_serializers import (
+    DEFAULT_EPOCHS,
+    DEFAULT_NAME,
+    DEFAULT_PARALLEL,
+    LEAST_TRIALS,
+    LONGEST_NAME,
+    MOST_PARALLEL,
+    MOST_TRIALS,
+    SweepInput,
+)
 
 NUMBER = r"\d+(?:\.\d+)?"
 RANGE = re.compile(rf"\s*({NUMBER})\s*(?:to|–|-|…|\.\.\.?)\s*({NUMBER})\s*", re.IGNORECASE)
@@ -62,7 +72,7 @@ PRESETS = [
             "all of them. More settings for less money."
         ),
         HALVING,
-        {"trials": 18, "max_epochs": 9, "methods": ["lora", "full"], RATE: "0.2 to 5", BATCH: "16, 32"},
+        {"trials": 18, "max_epochs": DEFAULT_EPOCHS, "methods": ["lora", "full"], RATE: "0.2 to 5", BATCH: "16, 32"},
     ),
     Preset(
         "grid",
@@ -111,14 +121,7 @@ class SweepForm(JobForm):
 
     method = None  # type: ignore[assignment]
     deploy = None  # type: ignore[assignment]
-    suffix = forms.RegexField(
-        label=gettext_lazy("Name"),
-        regex=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,46}[A-Za-z0-9])?$",
-        help_text=gettext_lazy("Begins the name of every trial's model."),
-        max_length=LONGEST_NAME,
-        required=False,
-        error_messages={"invalid": gettext_lazy("Use letters, digits and dashes, for example refunds-v4.")},
-    )
+    suffix = name_field(gettext_lazy("Begins the name of every trial's model."), longest=LONGEST_NAME)
     methods = forms.MultipleChoiceField(
         label=gettext_lazy("Methods"),
         choices=[(method.value, method.label) for method in METHODS],
@@ -145,32 +148,21 @@ class SweepForm(JobForm):
         label=gettext_lazy("LoRA ranks"),
         help_text=gettext_lazy("Of the method LoRA: values with commas, or a range such as 2 to 32. Empty: 8."),
     )  # type: ignore[assignment]
-    trials = forms.IntegerField(label=gettext_lazy("Settings to draw"), min_value=2, max_value=MOST_TRIALS)
-    max_epochs = forms.IntegerField(label=gettext_lazy("Epochs of the last rung"), min_value=3, max_value=MOST_EPOCHS)
+    trials = forms.IntegerField(label=gettext_lazy("Settings to draw"), min_value=LEAST_TRIALS, max_value=MOST_TRIALS)
+    max_epochs = forms.IntegerField(label=gettext_lazy("Epochs of the last rung"), min_value=ETA, max_value=MOST_EPOCHS)
     parallel = forms.IntegerField(
         label=gettext_lazy("Trials at once"),
         help_text=gettext_lazy("More are faster; the plan's parallel jobs still bound them."),
         min_value=1,
         max_value=MOST_PARALLEL,
-        initial=2,
+        initial=DEFAULT_PARALLEL,
         required=False,
     )
-    max_price = forms.DecimalField(
-        label=gettext_lazy("Budget of the whole"),
-        help_text=gettext_lazy("All trials together never cost more. Empty: the estimate's upper end."),
-        min_value=0,
-        max_value=1_000_000,
-        decimal_places=6,
-        required=False,
-        error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
+    max_price = price_field(
+        gettext_lazy("Budget of the whole"),
+        gettext_lazy("All trials together never cost more. Empty: the estimate's upper end."),
     )
-    gpus = forms.IntegerField(
-        label=gettext_lazy("Places of each trial"),
-        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
-        min_value=1,
-        max_value=MOST_GPUS,
-        required=False,
-    )
+    gpus = places_field(gettext_lazy("Places of each trial"))
     strategy = forms.ChoiceField(choices=[(one, one) for one in STRATEGIES], widget=forms.HiddenInput)
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
@@ -204,7 +196,7 @@ class SweepForm(JobForm):
         axes = {axis: clean.get(axis) for axis in SCALE}
         space = {METHOD: clean["methods"]} | {axis: values for axis, values in axes.items() if values is not None}
         wanted: dict[str, Any] = {
-            "name": clean["suffix"] or "sweep",
+            "name": clean["suffix"] or DEFAULT_NAME,
             "model": clean["model"],
             "training_file": clean["dataset"],
             "strategy": clean["strategy"],

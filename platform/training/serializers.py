@@ -14,19 +14,33 @@ from training.scheduling.fairness import LANES
 TASK = "text-classification"
 SEEDS = 2**31 - 1
 MOST_GPUS = 16
+LONGEST_SUFFIX = 64
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 RANK = "x_lora_rank"
 KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier", RANK)
-MOST_RANK = 64
+MOST_EPOCHS, MOST_BATCH, MOST_RATE, MOST_RANK = 50, 256, 100, 64
+"""The upper ends of `KNOBS`, in their order."""
 
 
 class Hyperparameters(StrictSerializer):
     """Each may be "auto"."""
 
-    n_epochs = Whole(low=1, high=50, auto=True, required=False, help_text="Passes over the training rows, 1 to 50.")
-    batch_size = Whole(low=1, high=256, auto=True, required=False, help_text="Rows in a step, 1 to 256.")
+    n_epochs = Whole(
+        low=1,
+        high=MOST_EPOCHS,
+        auto=True,
+        required=False,
+        help_text=f"Passes over the training rows, 1 to {MOST_EPOCHS}.",
+    )
+    batch_size = Whole(
+        low=1, high=MOST_BATCH, auto=True, required=False, help_text=f"Rows in a step, 1 to {MOST_BATCH}."
+    )
     learning_rate_multiplier = Number(
-        above=0, high=100, auto=True, required=False, help_text="Times the method's own learning rate; above 0, to 100."
+        above=0,
+        high=MOST_RATE,
+        auto=True,
+        required=False,
+        help_text=f"Times the method's own learning rate; above 0, to {MOST_RATE}.",
     )
     x_lora_rank = Whole(
         low=1,
@@ -85,7 +99,9 @@ class JobInput(StrictSerializer):
         allow_null=True,
         help_text="Another checked file to validate on; without it a tenth of the rows is.",
     )
-    suffix = Text(longest=64, required=False, allow_null=True, help_text="Becomes part of the model's name.")
+    suffix = Text(
+        longest=LONGEST_SUFFIX, required=False, allow_null=True, help_text="Becomes part of the model's name."
+    )
     seed = Whole(
         low=0, high=SEEDS, required=False, allow_null=True, help_text="The same seed and data give the same model."
     )

@@ -12,12 +12,11 @@ from training.methods import LORA, METHODS
 from training.scheduling.fairness import LANES
 from training.searching import space as spaces
 from training.searching.rungs import ETA
-from training.serializers import MOST_GPUS, SEEDS, TASK, Hyperparameters, JobColumns
+from training.serializers import MOST_EPOCHS, MOST_GPUS, SEEDS, TASK, Hyperparameters, JobColumns
 
-MOST_TRIALS = 100
+LEAST_TRIALS, MOST_TRIALS = 2, 100
 MOST_VALUES = 50
 MOST_PARALLEL = 16
-MOST_EPOCHS = 50
 LONGEST_NAME = 48
 DEFAULT_NAME = "sweep"
 DEFAULT_PARALLEL = 2
@@ -154,10 +153,10 @@ class SweepInput(StrictSerializer):
     )
     space = SpaceInput(help_text="What to try, by the names of a job's settings.")
     trials = Whole(
-        low=2,
+        low=LEAST_TRIALS,
         high=MOST_TRIALS,
         required=False,
-        help_text=f"How many settings to draw, 2 to {MOST_TRIALS}; for a grid the most it may have.",
+        help_text=f"How many settings to draw, {LEAST_TRIALS} to {MOST_TRIALS}; for a grid the most it may have.",
     )
     max_epochs = Whole(
         low=ETA,

@@ -22,13 +22,12 @@ from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.models import Job
-from training.serializers import RANK
+from training.serializers import MOST_BATCH, RANK
 from training.wire import knobs_shown
 
 EVERY_POINT = 10**9
-SHOWN_SWEEPS = 3
-MOST_BATCH = 999
 """A file holds all points; only drawings are thinned."""
+SHOWN_SWEEPS = 3
 TRIALS = "trials"
 STATES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "": (gettext_lazy("All"), ()),

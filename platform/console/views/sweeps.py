@@ -21,6 +21,7 @@ from serving.selectors import deployment_of_model
 from training import selectors, services, states
 from training.models import Sweep
 from training.selectors import Standing
+from training.sweep_serializers import DEFAULT_PARALLEL
 
 
 class Sweeps(ConsoleView):
@@ -57,7 +58,11 @@ class SweepNew(ConsoleView):
         """A preset, on the data that was named or the newest."""
         preset = preset_of(request.GET.get("preset"))
         newest = next((value for value, _label in choices_of_data(self.project)), "")
-        initial = {"dataset": request.GET.get("data", newest), "strategy": preset.strategy, "parallel": 2}
+        initial = {
+            "dataset": request.GET.get("data", newest),
+            "strategy": preset.strategy,
+            "parallel": DEFAULT_PARALLEL,
+        }
         return self.form_page(SweepForm(self.project, initial=initial | preset.fields))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
@@ -124,7 +129,7 @@ class SweepEstimate(ConsoleView):
             context = sweep_estimate_view(self.project, form)
         else:
             context = {"problem": next(iter(form.errors.values()))[0]} if form.data.get("dataset") else {}
-        return TemplateResponse(request, "console/sweep_estimate.html", context)
+        return TemplateResponse(request, "console/estimate.html", context)
 
 
 class SweepPage(ConsoleView):
