@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.services import file_delete
+from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import things
@@ -66,6 +67,13 @@ def _deleted(person: Person) -> str:
     return file.public_id
 
 
+def _deleted_model(person: Person) -> str:
+    model = things.made_model(person, suffix="a-model-that-somebody-has-deleted").model
+    with tenant_scope(person.tenant.id):
+        model_delete(model=model)
+    return model.public_id
+
+
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
 LONG_SWEEP = "customer-support-escalations-a-48-letter-name-xx"
@@ -108,6 +116,7 @@ PLACES: list[Place] = [
     _again("model", "models/{}/?class=human_agent"),
     _made("second", lambda p: things.made_model(p, suffix="a-second-one").model.public_id, "models/{}/"),
     project("models/compare"),
+    _made("erasable", _deleted_model, "models/deleted"),
     project("deployments/"),
     _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
     project("playground/"),
@@ -117,6 +126,7 @@ PLACES: list[Place] = [
     project("keys/new"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/change"),
+    Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/access"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}/rotate"),
     project("webhooks/"),
     project("webhooks/new"),

@@ -186,7 +186,7 @@ def test_the_page_of_a_sweep_that_is_over_names_the_winner_and_what_to_do_with_i
     assert f"jobs/new?from={winner.public_id}" in text and f"jobs/{winner.public_id}/" in text
     assert text.count("Validation macro-F1 by") >= 4 and "It diverged." in text
     assert "Cancel sweep" not in text and 'hx-trigger="every' not in text
-    rows = [text.index(f">{name}<") for name in ("r3-t01", "r2-t01", "r1-t05")]
+    rows = [text.index(f">{name}<") for name in ("r3-t02", "r2-t02", "r1-t05")]
     assert rows[1] < rows[2], "the best first, what failed last"
     assert "The test rows choose nothing" in text
 

@@ -196,6 +196,7 @@ def made_sweep(person: Person, *, name: str = "support-triage", over: bool = Tru
         override_set(reason="many trials", created_by="test", limits={"queued_jobs": 100})
     space = {
         "x_method": ["lora", "full"],
+        "x_lora_rank": [4, 8, 16],
         "learning_rate_multiplier": {"min": 0.2, "max": 5.0, "scale": "log"},
         "batch_size": [16, 32],
     }
@@ -213,6 +214,9 @@ def made_sweep(person: Person, *, name: str = "support-triage", over: bool = Tru
     if over:
         for number, job in enumerate(others):
             searching.end(job, score=0.874 - 0.01 * number)
+            made = make_model(person, suffix=job.suffix, job_id=job.pk)
+            with tenant_scope(person.tenant.id):
+                Job.objects.filter(pk=job.pk).update(model_version_id=made.pk)
         searching.step(sweep)
         last = searching.end(searching.trials(sweep)[-1], score=0.9034)
         made_model(person, suffix=last.suffix, job_id=last.pk)

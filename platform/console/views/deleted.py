@@ -40,6 +40,8 @@ class Kind:
     delete: Callable[[Any], None]
     restore: Callable[[Any], Any]
     erase: Callable[[Any], None]
+    listed: Callable[[dict[str, Any]], str] = lambda row: str(row["name"])
+    """What the list of what was deleted calls one of its rows."""
     word: Any
     """What a row of the list calls it."""
     verb: Any
@@ -90,6 +92,7 @@ MODEL = Kind(
     erase=lambda model: model_erase(model=model),
     word=gettext_lazy("model"),
     verb=gettext_lazy("Erase model"),
+    listed=lambda row: short_name(Model(name=row["name"], suffix=row["suffix"], base=row["base"])),
     listing="models_deleted",
     home="models",
 )
@@ -179,6 +182,7 @@ class Deleted(ConsoleView):
             rows.append(
                 {
                     **one,
+                    "name": kind.listed(one),
                     "id": ident,
                     "erased_at": kept.last_moment(one["deleted_at"], one["expires_at"]),
                     "restore_url": self.project_path(f"{kind.name}_restore", ident),
@@ -210,6 +214,8 @@ class DeletedModels(Deleted):
             registry.models_deleted(self.project.pk).values(
                 "pk",
                 "name",
+                "suffix",
+                "base",
                 "deleted_at",
                 kind=Value(MODEL.name),
                 size=Sum("versions__size_bytes", default=0),
