@@ -259,7 +259,8 @@ def test_words_stand_side_by_side_and_are_escaped() -> None:
     assert {"lora", "<b>"} <= {text.text for text in drawing.findall(".//text")}
 
 
-def test_trials_and_their_models_do_not_crowd_the_lists(ada: Person) -> None:
+def test_trials_and_their_models_do_not_crowd_the_lists() -> None:
+    ada = searching.roomy()
     sweep = searching.running(ada, parallel=3, name="crowd")
     models = []
     for job, score in zip(searching.trials(sweep), (0.9, 0.5, 0.4), strict=True):
