@@ -1,5 +1,6 @@
 """A job from upload to model with the official client, a real Celery worker and the real lab."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from kit import storage
+from registry.selectors import version_of_job
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.training import searching
@@ -109,6 +112,20 @@ def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings:
         assert resumed.data["step"] == point.checkpoint_step
         first = JobEvent.objects.filter(job=job, attempt=2, type="metrics").order_by("seq").first()
         assert first is not None and first.data["step"] > point.checkpoint_step, "no step is taken twice"
+
+
+def test_the_rank_that_was_asked_for_is_the_models(cast: Cast) -> None:
+    empty_queue()
+    knobs = {"n_epochs": 1, "x_lora_rank": 3}
+    job = queued(cast.owner, x_method="lora", hyperparameters=knobs, content=intents(60))
+    assert duty.work_once()
+    answer = read(cast.owner, job)
+    assert answer["status"] == "succeeded", answer["error"]
+    with tenant_scope(cast.owner.tenant.id):
+        version = version_of_job(job.pk)
+        assert version is not None
+        manifest = json.loads(b"".join(storage.read_chunks(f"{version.artefact_prefix}/artefact.json")))
+    assert manifest["lora"]["rank"] == 3 and manifest["lora"]["alpha"] == 16
 
 
 def test_a_sweep_tries_its_settings_with_a_real_worker_and_names_the_best(cast: Cast, worker: None) -> None:
