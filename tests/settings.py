@@ -8,8 +8,11 @@ _ROOT = Path(__file__).resolve().parents[1]
 _NAME = os.environ.get("PYTEST_XDIST_WORKER") or os.environ.get("TEST_HOME", "main")
 os.environ["TUNESMITH_HOME"] = str(_ROOT / ".tunesmith" / "tests" / _NAME)
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Workers share the cores: trainings side by side with a thread for every core wait for each other at each step.
+    # Workers share the cores: trainings side by side with a thread for every core wait for each other at each step, and
+    # so do the tests' own forward passes. A test that wants two threads says so, and they soon sleep (as in the lab).
     os.environ.setdefault("TRAINING_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 from config.settings import *  # noqa: E402, F403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,12 @@ class Made:
         return hashlib.sha256((self.folder / "artefact.json").read_bytes()).hexdigest()
 
 
+@cache
+def base_weights() -> dict[str, np.ndarray]:
+    """The base's weights, read once: whoever changes one puts another in its place in a copy of the dict."""
+    return load_file(BASE.folder / "model.safetensors")
+
+
 def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, rank: int = 8, max_length: int = 64,
          targets: tuple[str, ...] = ("query", "value"), temperature: float = 1.3) -> Made:  # fmt: skip
     """Write an artefact. Its parity.json is left out until `record_parity`."""
@@ -44,7 +51,7 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
 
     head = {"weight": noise((labels, GEOMETRY.hidden), 0.5), "bias": noise((labels,), 0.1)}
     save_file(head, folder / "head.safetensors")
-    encoder = load_file(BASE.folder / "model.safetensors")
+    encoder = dict(base_weights())
     lora = None
     if method == "lora":
         lora = {"rank": rank, "alpha": 2.0 * rank, "targets": list(targets)}
@@ -53,10 +60,12 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
         for layer in range(GEOMETRY.layers):
             for target in targets:
                 down, up = tensors[f"layers.{layer}.{target}.A"], tensors[f"layers.{layer}.{target}.B"]
-                encoder[f"{GEOMETRY.linear(layer, target)}.weight"] += 2.0 * up @ down
+                name = f"{GEOMETRY.linear(layer, target)}.weight"
+                encoder[name] = encoder[name] + 2.0 * up @ down
     if method == "full":
         for layer in range(GEOMETRY.layers):
-            encoder[f"{GEOMETRY.linear(layer, 'query')}.weight"] += noise((GEOMETRY.hidden, GEOMETRY.hidden), 0.02)
+            name = f"{GEOMETRY.linear(layer, 'query')}.weight"
+            encoder[name] = encoder[name] + noise((GEOMETRY.hidden, GEOMETRY.hidden), 0.02)
         save_file(encoder, folder / "encoder.safetensors")
     made = Made(folder, [f"label {i}" for i in range(labels)], head, encoder, temperature, max_length)
     write_manifest(made, method, lora)

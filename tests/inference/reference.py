@@ -20,14 +20,21 @@ def _tokenizer():
     return AutoTokenizer.from_pretrained(str(BASE.folder))
 
 
+@cache
+def _model():
+    """Made once, and given other weights for each question: to draw random ones takes longer than all the answers."""
+    from transformers import BertConfig, BertModel
+
+    return BertModel(BertConfig.from_pretrained(str(BASE.folder)), add_pooling_layer=False).eval()
+
+
 def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int) -> np.ndarray:
     """Mean of the last layer over each text's tokens, [texts, hidden]."""
     import torch
-    from transformers import BertConfig, BertModel
 
-    model = BertModel(BertConfig.from_pretrained(str(BASE.folder)), add_pooling_layer=False).eval()
-    state = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
-    missing, _ = model.load_state_dict(state, strict=False)
+    model = _model()
+    state = {key: torch.from_numpy(value) for key, value in weights.items()}
+    missing, _ = model.load_state_dict(state, strict=False, assign=True)
     assert not missing
     rows = []
     with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 from inference.client import EngineClient
 from inference.errors import BadRequest, NotResident, TooLarge
 from tests.inference import reference
-from tests.inference.artefacts import BASE, make, record_parity
+from tests.inference.artefacts import BASE, base_weights, make, record_parity
 from tests.inference.conftest import TOKEN, running
 
 pytestmark = pytest.mark.slow  # starts real processes
@@ -90,16 +90,10 @@ def test_a_batch_of_many_tenants_answers_as_each_alone(engine, tmp_path):
 def test_embeddings_are_unit_mean_pooled_vectors(engine):
     with engine.client() as client:
         answer = client.embed(tenant="t1", base=BASE.name, texts=TEXTS)
-    rows = reference.pooled(make_base_weights(), TEXTS, BASE.max_length)
+    rows = reference.pooled(base_weights(), TEXTS, BASE.max_length)
     expected = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors(answer, "vectors"), expected, atol=2e-5)
     assert answer.width == 384
-
-
-def make_base_weights():
-    from safetensors.numpy import load_file
-
-    return load_file(BASE.folder / "model.safetensors")
 
 
 def test_a_tuned_model_embeds_with_its_own_weights(engine, tmp_path):
