@@ -10,7 +10,7 @@ import numpy as np
 
 from billing.services.entitlements import override_set
 from data.models import DatasetVersion, File
-from data.services import dataset_create, file_create, file_process, file_store, version_write
+from data.services import dataset_create, version_write
 from data.services.datasets import Source
 from evaluation.curves import Scored, of_report
 from hooks.catalogue import EVENT_TYPES, KINDS
@@ -23,6 +23,7 @@ from serving.models import Deployment
 from serving.services import deployment_create
 from tenants.scope import tenant_scope
 from tests.conftest import Person
+from tests.data.making import checked_file, stored_file
 from tests.registry.making import make_model
 from tests.training import searching
 from training.models import Job, JobEvent, Sweep
@@ -47,14 +48,8 @@ def csv_bytes(each: int = 30, *, noise: bool = True) -> bytes:
 
 def made_file(person: Person, *, content: bytes | None = None, name: str = "support.csv", checked: bool = True) -> File:
     """An uploaded file, checked unless told otherwise."""
-    stored = file_store(tenant_id=person.tenant.id, chunks=[content or csv_bytes()], limit=10**8)
-    with tenant_scope(person.tenant.id):
-        file = file_create(project_id=person.project.id, filename=name, purpose="fine-tune", stored=stored)
-    if checked:
-        file_process(tenant_id=person.tenant.id, file_id=file.pk)
-    with tenant_scope(person.tenant.id):
-        found: File = File.objects.get(pk=file.pk)
-    return found
+    content = content or csv_bytes()
+    return checked_file(person, content, name) if checked else stored_file(person, content, name)
 
 
 def made_talk(person: Person) -> DatasetVersion:

@@ -8,7 +8,7 @@ from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.data.making import checked_file
-from tests.training.making import BASE, intents
+from tests.training.making import BASE, usual_file
 from training.models import Job, Sweep
 from training.selectors import sweep_by_public_id, trials_of
 from training.services.announcing import job_announce
@@ -29,12 +29,13 @@ def roomy() -> Person:
 
 
 def body(person: Person, **changes: Any) -> dict[str, Any]:
-    """The body of a create on a fresh, checked file: a grid of three rates on the head."""
-    file = checked_file(person, changes.pop("content", None) or intents())
+    """The body of a create on a checked file: a grid of three rates on the head."""
+    content = changes.pop("content", None)
+    file = checked_file(person, content).public_id if content else usual_file(person)
     wanted = {
         "name": "triage",
         "model": BASE,
-        "training_file": file.public_id,
+        "training_file": file,
         "strategy": "grid",
         "space": {"x_method": ["head"], **RATES},
         "seed": 5,
