@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_demo_does_the_whole_main_job(stack: Stack, tmp_path: Path) -> None:
-    done = run(stack, ROOT / "examples" / "demo.py", stack.base_url, some_rows(tmp_path, labels=4, each=30))
+    done = run(stack, ROOT / "examples" / "demo.py", stack.base_url, some_rows(tmp_path, labels=3, each=20))
     for sign in ("plan Developer", "is active", "Refund_Status", "gate passed", "is live", "3 decisions metered"):
         assert sign in done, f"{sign!r} is missing:\n{done}"
 
@@ -27,7 +27,7 @@ def test_the_demo_does_the_whole_main_job(stack: Stack, tmp_path: Path) -> None:
 def test_the_quick_starts_python_runs_in_one_go(stack: Stack, tmp_path: Path) -> None:
     made = run(stack, "manage.py", "tenant_create", "--email=ida@example.com", "--name=Ida", "--plan=free", "--json")
     key = json.loads(made)["api_key"]["key"]
-    some_rows(tmp_path, labels=3, each=30)
+    some_rows(tmp_path, labels=3, each=20)
     steps = re.findall(r"```python\n(.*?)```", CHAPTER.read_text(encoding="utf-8"), flags=re.DOTALL)
     variables = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{stack.base_url}/v1"}
     done = run(stack, "-c", "\n".join(steps), folder=tmp_path, **variables)
