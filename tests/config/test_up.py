@@ -106,6 +106,7 @@ def test_it_starts_answers_refuses_a_second_start_and_stops_everything_on_ctrl_c
 
 
 def test_it_survives_a_kill_and_keeps_its_data(up: Up) -> None:
+    up.only = "default"
     process = up.start()
     data = Path(up.until(r"postgres . data in ").split("data in ")[1].strip())
     up.until("Tunesmith is up")
