@@ -198,6 +198,10 @@ class Cast:
         return make_person("eve")
 
 
+PASSPHRASE = "a long enough passphrase"
+"""Everybody's."""
+
+
 def make_user(name: str) -> Any:
     """A user with a verified address nobody else in this run has."""
     from allauth.account.models import EmailAddress
@@ -205,7 +209,7 @@ def make_user(name: str) -> Any:
     from tenants.models import User
 
     email = f"{name}-{secrets.token_hex(4)}@example.com"
-    user = User.objects.create_user(email, "a long enough passphrase", name=name.title())
+    user = User.objects.create_user(email, PASSPHRASE, name=name.title())
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     return user
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import make_user
+from tests.conftest import PASSPHRASE, make_person, make_user
+from tests.console.pages import signed_in
 from tests.console.people.test_accounts import PASSWORD, code_of
 
 pytestmark = [
@@ -28,8 +29,8 @@ def development(settings: Any, tmp_path: Any) -> None:
     settings.EMAIL_BACKEND = "kit.mail.DevelopmentBackend"
 
 
-def sign_up(page: Any, site: str) -> tuple[str, str]:
-    """A new account with an organisation; (address, path of the project)."""
+def sign_up(page: Any, site: str) -> str:
+    """A new account with an organisation; the address of its project."""
     address = make_user("unused").email.replace("unused", "browser")
     page.goto(f"{site}/account/signup/")
     page.fill("[name=email]", address)
@@ -43,14 +44,14 @@ def sign_up(page: Any, site: str) -> tuple[str, str]:
     page.fill("[name=name]", "Browser Works")
     page.get_by_role("button", name="Create organisation").click()
     page.wait_for_url("**/p/default/")
-    return address, page.url
+    return str(page.url)
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
 def test_from_sign_up_to_a_key_that_is_shown_once(site: str, chromium: Any, development: None, script: bool) -> None:
     context = chromium.new_context(java_script_enabled=script)
     page = context.new_page()
-    _, project = sign_up(page, site)
+    project = sign_up(page, site)
     page.goto(f"{project}keys")
     page.get_by_role("link", name="New key").click()
     page.fill("[name=name]", "support-bot")
@@ -65,11 +66,11 @@ def test_from_sign_up_to_a_key_that_is_shown_once(site: str, chromium: Any, deve
     context.close()
 
 
-def test_the_dialog_before_a_revocation_starts_on_cancel(site: str, chromium: Any, development: None) -> None:
-    context = chromium.new_context()
+def test_the_dialog_before_a_revocation_starts_on_cancel(site: str, chromium: Any) -> None:
+    ada, context = make_person("ada"), chromium.new_context()
+    signed_in(context, site, ada)
     page = context.new_page()
-    _, project = sign_up(page, site)
-    page.goto(f"{project}keys/new")
+    page.goto(f"{site}{ada.workspace}/keys/new")
     page.fill("[name=name]", "one")
     page.get_by_role("button", name="Create key").click()
     page.get_by_role("link", name="I have saved it").click()
@@ -82,13 +83,13 @@ def test_the_dialog_before_a_revocation_starts_on_cancel(site: str, chromium: An
 
 
 def test_two_factor_and_a_passkey_are_set_up_and_sign_in(site: str, chromium: Any, development: None) -> None:
-    context = chromium.new_context()
+    ada, context = make_person("ada"), chromium.new_context()
+    signed_in(context, site, ada)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    address, _ = sign_up(page, site)
     page.goto(f"{site}/account/2fa/totp/activate/")
-    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=password]", PASSPHRASE)
     page.get_by_role("button", name="Confirm").click()
     page.fill("[name=code]", code_of(page.locator(".totp .id code").inner_text()))
     page.get_by_role("button", name="Turn on").click()
@@ -103,8 +104,8 @@ def test_two_factor_and_a_passkey_are_set_up_and_sign_in(site: str, chromium: An
     page.goto(f"{site}/account/logout/")
     page.get_by_role("button", name="Sign out").click()
     page.goto(f"{site}/account/login/")
-    page.fill("[name=login]", address)
-    page.fill("[name=password]", PASSWORD)
+    page.fill("[name=login]", ada.user.email)
+    page.fill("[name=password]", PASSPHRASE)
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/2fa/authenticate/")
     page.get_by_role("button", name="Cancel").click()
