@@ -5,6 +5,7 @@ Shapes: N rows of a split, B rows of a batch, L the longest text of the batch in
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,11 +135,17 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def read_tokenizer(base: str | Path) -> Tokenizer:
-    """The base's tokenizer, without the padding and the truncation it was saved with."""
+    """The base's tokenizer, without the padding and the truncation it was saved with. Shared: leave it as it is."""
     path = Path(base) / "tokenizer.json"
     if not path.is_file():
         raise BadData("The base has no tokenizer.json.")
-    tokenizer = Tokenizer.from_file(str(path))
+    return _tokenizer(str(path), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(path: str, changed: int) -> Tokenizer:
+    """Read once: that takes fifty milliseconds, and jobs are estimated all day over the same few bases."""
+    tokenizer = Tokenizer.from_file(path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
