@@ -155,6 +155,7 @@ def test_a_job_nobody_reserved_is_not_found(cast: Cast) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # each example makes a tenant
 )
+@pytest.mark.slow  # tries very many cases
 @given(
     jobs=st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 1)), min_size=1, max_size=6),
     limits=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),

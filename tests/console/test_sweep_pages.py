@@ -17,6 +17,8 @@ from tests.registry.making import make_model
 from tests.training import searching
 from training.models import Job, Sweep
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 
 @pytest.fixture(scope="module")
 def ada() -> Person:

@@ -80,6 +80,7 @@ def test_no_key_and_a_revoked_key_are_refused(route: str, method: str, people: t
         assert answer.status_code == 401, body_of(answer)
 
 
+@pytest.mark.slow  # every page; `make quick` has the API's half
 @pytest.mark.parametrize(("route", "method"), _cases("page"))
 def test_a_foreign_member_gets_the_same_404_as_for_an_unknown_page(
     route: str, method: str, people: tuple[Person, Person], snapshot: Snapshot

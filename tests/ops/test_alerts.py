@@ -18,6 +18,8 @@ from training.services.claiming import claim, slots_keep
 from training.services.endings import job_give_back
 from training.services.parking import slots_quarantine
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 HOST = "alert-host"
 
 

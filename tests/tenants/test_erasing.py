@@ -22,6 +22,8 @@ from tests.conftest import Person, make_person
 from tests.console.things import made_deployment, made_job, made_version
 from tests.training import searching
 
+pytestmark = pytest.mark.slow  # fills whole organisations
+
 
 def rows_of(tenant_id: UUID, *, lasting: bool) -> dict[str, int]:
     """How many rows each table has of a tenant, without those that have none."""

@@ -20,6 +20,8 @@ from training.services.claiming import claim, slots_keep
 from training.services.endings import job_block, job_give_back
 from training.services.leases import Lease, Standing, lease_look, lease_renew
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 JOBS = "/v1/fine_tuning/jobs"
 HOST = "control-host"
 

@@ -18,6 +18,8 @@ from tests.training.searching import SWEEPS, end, reload, roomy, running, step, 
 from training.models import Job, Sweep
 from training.services import losers_delete
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 PATH = f"{SWEEPS}/{{sweep}}/losers"
 
 

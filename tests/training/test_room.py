@@ -18,6 +18,8 @@ from training.services.endings import job_give_back
 from training.services.leases import Lease, lease_look
 from training.services.sweeping import leases_sweep
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 HOST = "room-host"
 
 

@@ -23,6 +23,8 @@ from training.services.leases import Lease, Standing, lease_advance, lease_look,
 from training.services.limiting import limits_obey
 from training.services.mailing import job_mail
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 JOBS = "/v1/fine_tuning/jobs"
 HOST = "stops-host"
 

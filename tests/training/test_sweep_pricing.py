@@ -22,6 +22,8 @@ from training.selectors.sweeps import plan_of
 from training.services.claiming import slots_keep
 from training.services.sweep_pricing import priced
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 spaces = st.fixed_dictionaries(
     {"x_method": st.lists(st.sampled_from(["lora", "full"]), min_size=1, unique=True)},
     optional={

@@ -26,6 +26,8 @@ from training.services import job_resume
 from training.services.mailing import sweep_mail
 from training.services.trials import sweep_step
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue
+
 
 @pytest.fixture(scope="module")
 def ada() -> Person:
@@ -239,7 +241,6 @@ def test_as_many_sweeps_are_open_as_jobs_may_wait(cast: Cast) -> None:
     assert cast.owner.api.post(SWEEPS, body(cast.owner)).status_code == 200
 
 
-@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     budget=st.floats(0.3, 1.1),

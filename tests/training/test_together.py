@@ -28,6 +28,8 @@ from training.services import claiming, sharing_set
 from training.services.claiming import claim_group, slots_keep
 from training.worker import duty, trainer
 
+pytestmark = pytest.mark.slow  # drives many jobs through the queue, trains models
+
 HOST = "shared-host"
 JOBS = "/v1/fine_tuning/jobs"
 LONG_TEXT = "the parcel has not arrived and nobody answers the telephone " * 8
@@ -174,7 +176,6 @@ def test_a_group_stays_on_one_device(cast: Cast, devices: int, places: int, toge
     assert found == ([first.pk, second.pk] if together else [first.pk])
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_two_jobs_in_one_process_end_each_with_its_model_its_log_and_its_bill(cast: Cast) -> None:
     first, second = both(cast, ours=fake_lab.LOADER)
@@ -197,7 +198,6 @@ def test_two_jobs_in_one_process_end_each_with_its_model_its_log_and_its_bill(ca
         assert not Model.objects.exists() and not UsageEvent.objects.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 @pytest.mark.parametrize(
     ("seed", "state", "code"),
@@ -212,7 +212,6 @@ def test_one_that_fails_ends_in_its_own_words_and_the_other_goes_on(
     assert (read(cast.owner, first)["error"] or {}).get("code") == code
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_memory_that_others_may_have_taken_is_not_held_against_a_job(cast: Cast) -> None:
     first, second = both(cast, ours=fake_lab.MEMORY)
@@ -224,7 +223,6 @@ def test_memory_that_others_may_have_taken_is_not_held_against_a_job(cast: Cast)
     assert read(cast.owner, first)["error"]["code"] == "out_of_memory", "and so it does, alone"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_the_death_of_the_process_gives_each_job_back_and_they_go_on_apart(cast: Cast) -> None:
     first, second = both(cast, ours=fake_lab.SLOW, theirs=fake_lab.SLOW)
@@ -241,7 +239,6 @@ def test_the_death_of_the_process_gives_each_job_back_and_they_go_on_apart(cast:
     assert not any(Slot.objects.values_list("crashed_jobs", flat=True)), "it says nothing of the places"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_a_group_that_takes_too_much_ends_at_once_and_the_guilty_one_fails_alone(cast: Cast, settings: Any) -> None:
     settings.TRAINING_PROCESSES = 10
@@ -254,7 +251,6 @@ def test_a_group_that_takes_too_much_ends_at_once_and_the_guilty_one_fails_alone
     assert read(cast.owner, first)["error"]["code"] == "processes", "alone it is known whose they are"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_the_folder_of_a_job_that_has_ended_is_gone_while_another_trains(cast: Cast) -> None:
     first, second = both(cast, ours=fake_lab.BAD_DATA, theirs=fake_lab.SLOW)
@@ -268,7 +264,6 @@ def test_the_folder_of_a_job_that_has_ended_is_gone_while_another_trains(cast: C
     assert not list(jobs.iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_one_is_paused_with_a_checkpoint_while_the_other_trains_and_a_leaving_worker_gives_that_back(
     cast: Cast,
@@ -288,7 +283,6 @@ def test_one_is_paused_with_a_checkpoint_while_the_other_trains_and_a_leaving_wo
     assert paused >= 10 and states_of((cast.owner, first)) == ["blocked"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_a_job_taken_away_is_no_longer_listened_to_and_the_other_ends_well(cast: Cast) -> None:
     first, second = both(cast, ours=fake_lab.SLOW)
@@ -314,7 +308,6 @@ def weights(person: Person, job: Job) -> dict[str, np.ndarray]:
         return found
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("room")
 def test_a_model_made_beside_anothers_is_the_one_made_alone(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "MODULE", "training.lab")
