@@ -167,7 +167,12 @@ class Job(ProjectModel):
                 name="training_job_preferred",
                 condition=Q(state=states.QUEUED) & (Q(priority__gte=URGENT) | Q(lane=fairness.PRIORITY)),
             ),
-            models.Index(fields=["lease_expires_at"], name="training_job_held", condition=Q(state__in=states.HELD)),
+            models.Index(
+                # Not by the lease's end: a heartbeat would then write to every index.
+                fields=["tenant", "lane", "width"],
+                name="training_job_holding",
+                condition=Q(state__in=states.HELD),
+            ),
             models.Index(fields=["created_at"], name="training_job_checking", condition=Q(state=states.VALIDATING)),
         ]
 
