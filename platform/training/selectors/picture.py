@@ -12,13 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Q
-from django.db.models.functions import Now
 
 from billing.plans import GPU_CLASSES
+from kit.statements import planned_once
 from tenants.scope import OPS
 from training import states
-from training.models import Slot
 from training.models.jobs import SPEC_VERSION, URGENT
 from training.scheduling.fairness import (
     AGEING_SECONDS,
@@ -51,9 +49,7 @@ WITH RECURSIVE line AS (
 
 LINES_OF = """
 WITH RECURSIVE line AS (
-  SELECT first.* FROM unnest(%s::uuid[]) one, LATERAL (
-    SELECT tenant_id, lane, width FROM training_job WHERE state = 'queued' AND tenant_id = one
-    ORDER BY tenant_id, lane, width LIMIT 1) first
+  SELECT one AS tenant_id, ''::varchar AS lane, 0::smallint AS width FROM unnest(%s::uuid[]) one
   UNION ALL
   SELECT next.* FROM line, LATERAL (
     SELECT tenant_id, lane, width FROM training_job
@@ -61,7 +57,7 @@ WITH RECURSIVE line AS (
     ORDER BY tenant_id, lane, width LIMIT 1) next
 )
 """
-"""The lines of a few tenants."""
+"""The lines of a few tenants. Each walk begins before the first, at a line that no job has."""
 
 HEADS = f"""
 SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, date_part('epoch', head.since),
@@ -72,11 +68,11 @@ FROM line CROSS JOIN LATERAL (
   FROM training_job job
   WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
     AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
-  ORDER BY priority DESC, queued_at, id LIMIT %s) head
+  ORDER BY priority DESC, queued_at, id LIMIT {{each}}) head
 """
 """The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
 them while a release is rolled out. A job that has met a fault of ours has no group: if it was its own, it takes no
-others with it a second time."""
+others with it a second time. `each` stands in the text: a plan for any number would expect many."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
@@ -126,13 +122,14 @@ had waited since their last start."""
 class Candidates:
     """Tenants in the order of their bounds, a few at a time; inside an ops scope."""
 
-    chunk: int = 8
+    chunk: int = 10
+    """As many as PostgreSQL expects in an array it cannot see, so that it keeps its plan for `LINES_OF`."""
 
     def __iter__(self) -> Iterator[tuple[list[Share], tuple[int, float] | None]]:
         """Shares, and the (kind, score) that no turn of anybody after them is below; None after the last."""
         seen: list[UUID] = []  # by name, not by place in the order: a claim takes marks away as it goes
         while True:
-            with connections[OPS].cursor() as cursor:
+            with planned_once(OPS) as cursor:
                 cursor.execute(CANDIDATES, [seen, self.chunk + 1])
                 rows = cursor.fetchall()
             shares = [share_of(row) for row in rows[: self.chunk]]
@@ -145,11 +142,11 @@ class Candidates:
 
 def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[Head]:
     """The first `each` jobs of every line, or of the lines of these tenants."""
-    with connections[OPS].cursor() as cursor:
+    with planned_once(OPS) as cursor:
         if tenants is None:
-            cursor.execute(LINES + HEADS, [each])
+            cursor.execute(LINES + HEADS.format(each=each))
         else:
-            cursor.execute(LINES_OF + HEADS, [list(tenants), each])
+            cursor.execute(LINES_OF + HEADS.format(each=each), [list(tenants)])
         return [
             Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent, group)
             for job, tenant, lane, width, left, since, waited, urgent, group in cursor.fetchall()
@@ -230,18 +227,24 @@ def share_of(row: tuple[Any, ...]) -> Share:
     return Share(tenant, guaranteed, most, weight, rank, faded(recent, age), running, firm, started, shares_base)
 
 
+PLACES = """
+SELECT id, host, gpu_class, number, job_id, CASE WHEN kept_until > now() THEN kept_for END
+FROM training_slot WHERE NOT draining AND parked_at IS NULL AND {which} ORDER BY host, number
+"""
+"""Places that take jobs, and for whom they are kept."""
+
+
 def places_read(host: str = "") -> list[Place]:
     """Every place that is alive and neither leaving nor parked; of one host alone, whatever its heartbeat says."""
-    alive = Q(host=host) if host else Q(heartbeat_at__gt=Now() - STALE)
-    found = Slot.objects.filter(alive, draining=False, parked_at=None).order_by("host", "number")
-    kept = found.annotate(is_kept=Q(kept_until__gt=Now()))
-    rows: Iterable[tuple[Any, ...]] = kept.values_list(
-        "pk", "host", "gpu_class", "number", "job_id", "kept_for", "is_kept"
-    )
-    return [
-        Place(key, where, RANKS[gpu_class], number, job, tenant if is_kept else None)
-        for key, where, gpu_class, number, job, tenant, is_kept in rows
-    ]
+    with planned_once(OPS) as cursor:
+        if host:
+            cursor.execute(PLACES.format(which="host = %s"), [host])
+        else:
+            cursor.execute(PLACES.format(which="heartbeat_at > now() - %s"), [STALE])
+        return [
+            Place(key, where, RANKS[gpu_class], number, job, kept_for)
+            for key, where, gpu_class, number, job, kept_for in cursor.fetchall()
+        ]
 
 
 def lines(rows: Iterable[dict[str, Any]]) -> dict[tuple[UUID, str, int], list[dict[str, Any]]]:

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, connections, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models.functions import Now
 
-from billing.plans import classes_within
+from billing.plans import GPU_CLASSES
 from kit.ids import new_id
+from kit.statements import planned_once
 from tenants.scope import OPS, ops_scope, tenant_scope
 from training import states
 from training.models import Job, Slot, TenantShare
@@ -40,9 +41,9 @@ from training.selectors.picture import (
     shares_read,
 )
 from training.services.endings import KEPT
-from training.services.events import News, events_append, events_write, warn
+from training.services.events import announce, events_append, warn
 from training.services.leases import Lease
-from training.services.shares import share_locked
+from training.services.shares import share_reread
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +60,22 @@ HEADS_FOR_ROOM = 8
 @contextmanager
 def _deciding(why: str) -> Iterator[None]:
     with ops_scope(why), transaction.atomic(using=OPS):
-        with connections[OPS].cursor() as cursor:
+        with planned_once(OPS) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
         yield
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A job that was claimed. `group` is empty where it trains alone; `place` is the number of its first place."""
+    """A job that was claimed."""
 
     lease: Lease
     group: str
+    """Empty where it trains alone."""
     place: int
+    """The number of its first place."""
+    told: int
+    """The number of its newest event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,33 +129,33 @@ def claim_group(*, host: str, worker: str, devices: int = 1) -> list[Lease]:
 def _claim(host: str, worker: str, beside: Beside | None = None) -> Taken | None:
     """The next job; with `beside` only if it may join, and nobody else in its place."""
     with _deciding("claim the next job"):
-        picture = Picture(places=places_read(host))
-        if not any(place.job is None for place in picture.places):
-            return None
-        for shares, bound in Candidates():
-            picture.shares |= {share.tenant: share for share in shares}
-            heads = heads_read(share.tenant for share in shares)
-            _note_empty(shares, heads)
-            picture.heads += heads
-            if any(head.width > 1 for head in picture.heads) and not picture.runs:
-                _add_everything(picture, host)
-            while (start := next_start(picture, host)) is not None:
-                if bound is not None and picture.turn(start.head)[:2] >= bound:
-                    break  # somebody who was not read yet may be before it
-                joining = start if beside is None else beside.start(start.head, picture, host)
-                taken = None if joining is None else _take_in_scope(joining, picture, worker, beside is not None)
-                if taken is not None or beside is not None:
-                    return taken
-                picture.heads.remove(start.head)  # something has changed since it was read
-    return None
+        taken = _next(host, worker, beside)
+    if taken is not None:
+        announce(taken.lease.job_id, taken.told)  # only now: nobody else's claim waits for Redis
+    return taken
 
 
-def _take_in_scope(start: Start, picture: Picture, worker: str, joining: bool) -> Taken | None:
-    with tenant_scope(start.head.tenant):
-        lease = _take(start, worker, joining=joining)
-    if lease is None:
+def _next(host: str, worker: str, beside: Beside | None) -> Taken | None:
+    picture = Picture(places=places_read(host))
+    if not any(place.job is None for place in picture.places):
         return None
-    return Taken(lease, _group(start.head, picture), start.places[0].number)
+    for shares, bound in Candidates():
+        picture.shares |= {share.tenant: share for share in shares}
+        heads = heads_read(share.tenant for share in shares)
+        _note_empty(shares, heads)
+        picture.heads += heads
+        if any(head.width > 1 for head in picture.heads) and not picture.runs:
+            _add_everything(picture, host)
+        while (start := next_start(picture, host)) is not None:
+            if bound is not None and picture.turn(start.head)[:2] >= bound:
+                break  # somebody who was not read yet may be before it
+            joining = start if beside is None else beside.start(start.head, picture, host)
+            group = _group(start.head, picture)
+            taken = None if joining is None else _take(joining, worker, group, joining=beside is not None)
+            if taken is not None or beside is not None:
+                return taken
+            picture.heads.remove(start.head)  # something has changed since it was read
+    return None
 
 
 def _add_everything(picture: Picture, host: str) -> None:
@@ -169,6 +174,8 @@ def _note_empty(shares: list[Share], heads: list[Head]) -> None:
     training_job): so either the job is seen here, or the mark is set again after it was taken away.
     """
     silent = {share.tenant for share in shares} - {head.tenant for head in heads}
+    if not silent:
+        return
     later = set(
         Job.ops.filter(state=states.QUEUED, tenant_id__in=silent).values_list("tenant_id", flat=True).distinct()
     )
@@ -198,18 +205,23 @@ def _ask(asked: Preemption) -> bool:
         return True
 
 
+LOCK = "SELECT 1 FROM training_tenantshare WHERE tenant_id = %(tenant)s FOR NO KEY UPDATE"
 TAKE = f"""
-WITH slot AS (
-  SELECT id FROM training_slot
-  WHERE id = ANY(%(slots)s) AND job_id IS NULL AND NOT draining AND parked_at IS NULL AND gpu_class = ANY(%(classes)s)
-    AND (kept_for IS NULL OR kept_for = %(tenant)s OR kept_until <= now())
-  FOR UPDATE SKIP LOCKED
+WITH share AS (
+  SELECT max_running, (%(classes)s::text[])[:array_position(%(classes)s::text[], gpu_class::text)] AS classes
+  FROM training_tenantshare
+  WHERE tenant_id = %(tenant)s AND read_at > now() - %(trusted)s AND (shares_base OR NOT %(joining)s)
+), slot AS (
+  SELECT slot.id FROM training_slot slot, share
+  WHERE slot.id = ANY(%(slots)s) AND job_id IS NULL AND NOT draining AND parked_at IS NULL
+    AND gpu_class = ANY(share.classes) AND (kept_for IS NULL OR kept_for = %(tenant)s OR kept_until <= now())
+  FOR UPDATE OF slot SKIP LOCKED
 ), chosen AS (
   SELECT id FROM training_job
   WHERE id = %(job)s AND tenant_id = %(tenant)s AND state = 'queued' AND width = %(width)s
     AND (not_before IS NULL OR not_before <= now()) AND (SELECT count(*) FROM slot) = width
     AND width + (SELECT coalesce(sum(width), 0) FROM training_job
-                 WHERE tenant_id = %(tenant)s AND state IN ({HELD})) <= %(most)s
+                 WHERE tenant_id = %(tenant)s AND state IN ({HELD})) <= (SELECT max_running FROM share)
   FOR UPDATE SKIP LOCKED
 ), leased AS (
   UPDATE training_job job
@@ -233,40 +245,54 @@ WITH slot AS (
   SET recent_ms = recent_ms * power(0.5, date_part('epoch', now() - recent_at) / {HALF_LIFE_SECONDS})
                   + %(width)s * leased.likely_ms, recent_at = now(), last_started_at = now()
   FROM leased WHERE training_tenantshare.tenant_id = leased.tenant_id
+), told AS (
+  INSERT INTO training_jobevent (id, tenant_id, job_id, seq, attempt, created_at, level, type, code, message, data)
+  SELECT %(event)s, tenant_id, id, event_seq, attempt, now(), 'info', 'message', 'started',
+         CASE attempt WHEN 1 THEN 'A worker took the job.'
+                      ELSE format('A worker took the job again (attempt %%s).', attempt) END,
+         jsonb_build_object('attempt', attempt)
+  FROM leased
 )
 SELECT project_id, attempt, event_seq FROM leased
 """
-"""queued -> leased in one statement: the limit, the places, the job, its attempt and the charge for its start."""
+"""queued -> leased in one statement: the limit, the places, the job, its attempt, the charge for its start, and the
+event that tells of it. What it counts is as it stands under the tenant's LOCK."""
 
 
-def _take(start: Start, worker: str, *, joining: bool) -> Lease | None:
+def _take(start: Start, worker: str, group: str, *, joining: bool) -> Taken | None:
     """The job on all of its places; None when something has changed since the picture was read, as whether it may join
     others."""
-    share, token, tenant, job = share_locked(younger_than=TRUSTED), uuid.uuid4(), start.head.tenant, start.head.job
-    if joining and not share.shares_base:
-        return None
+    tenant, job, token = start.head.tenant, start.head.job, uuid.uuid4()
     values = {
-        "slots": [place.key for place in start.places],
-        "classes": list(classes_within(share.gpu_class)),
         "tenant": tenant,
         "job": job,
+        "joining": joining,
+        "trusted": TRUSTED,
+        "classes": list(GPU_CLASSES),
+        "slots": [place.key for place in start.places],
         "width": start.head.width,
-        "most": share.max_running,
         "worker": worker,
         "token": token,
         "lease": dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS),
         "attempt": new_id(),
+        "event": new_id(),
     }
-    with connection.cursor() as cursor:
-        cursor.execute(TAKE, values)
-        row = cursor.fetchone()
+    with tenant_scope(tenant):
+        row = _leased(values)
+        if row is None and share_reread(older_than=TRUSTED):
+            row = _leased(values)
     if row is None:
         return None
-    project_id, number, last = row
-    words = "A worker took the job." if number == 1 else f"A worker took the job again (attempt {number})."
-    news = News(words, code="started", data={"attempt": number})
-    events_write(job_id=job, attempt=number, last=last, news=[news])
-    return Lease(tenant, project_id, job, number, token, worker)
+    project_id, number, told = row
+    return Taken(Lease(tenant, project_id, job, number, token, worker), group, start.places[0].number, told)
+
+
+def _leased(values: dict[str, Any]) -> tuple[Any, ...] | None:
+    with planned_once("default") as cursor:
+        cursor.execute(LOCK, values)
+        cursor.execute(TAKE, values)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
 
 
 def slots_keep(

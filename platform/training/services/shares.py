@@ -6,7 +6,6 @@ import datetime as dt
 from django.db.models import F, FloatField, Value
 from django.db.models.functions import Cast, Extract, Greatest, Now, Power
 
-from kit.clock import now
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 from training import plans, states
 from training.models import Attempt, Job, TenantShare
@@ -21,20 +20,26 @@ REREAD = dt.timedelta(seconds=10)
 LIMITS = ("max_running", "guaranteed", "gpu_class", "weight")
 
 
-def share_locked(*, younger_than: dt.timedelta = dt.timedelta(0)) -> TenantShare:
-    """The tenant's row in the queue, locked, with the plan's limits as they are now, or were so recently."""
+def share_locked() -> TenantShare:
+    """The tenant's row in the queue, locked, with the plan's limits as they are now."""
     locked: TenantShare | None = TenantShare.objects.select_for_update(no_key=True).first()
     if locked is None:
         TenantShare.objects.get_or_create(tenant_id=current_tenant_id())
         locked = TenantShare.objects.select_for_update(no_key=True).get()
-    if younger_than and locked.read_at > now() - younger_than:
-        return locked
     plan = plans.allowance()
     allowed = (plan.parallel_jobs, plan.guaranteed_jobs, plan.gpu_class, plan.weight)
     TenantShare.objects.filter(pk=locked.pk).update(**dict(zip(LIMITS, allowed, strict=True)), read_at=Now())
     for name, value in zip(LIMITS, allowed, strict=True):
         setattr(locked, name, value)
     return locked
+
+
+def share_reread(*, older_than: dt.timedelta) -> bool:
+    """Read the plan again if that was so long ago; whether it was."""
+    due = TenantShare.objects.filter(read_at__lte=Now() - older_than).exists()
+    if due:
+        share_locked()
+    return due
 
 
 def shares_reread() -> int:
