@@ -131,8 +131,8 @@ for _database in DATABASES.values():
     _database["CONN_MAX_AGE"] = env.integer("DATABASE_CONN_MAX_AGE", 60, high=86_400)
     _database["CONN_HEALTH_CHECKS"] = True
     _database["DISABLE_SERVER_SIDE_CURSORS"] = True
-    # Only of `kit.statements`; a pooler between transactions must know prepared statements.
-    _database["OPTIONS"]["prepare_threshold"] = 5 if env.boolean("DATABASE_PLANS_ONCE", True) else None
+# Of `kit.statements`: a pooler that gives each transaction another session must know prepared statements.
+DATABASE_PREPARES = env.boolean("DATABASE_PREPARES", True)
 DATABASE_ROUTERS = ["config.routers.OwnerMigrates"]
 
 WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)

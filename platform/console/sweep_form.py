@@ -15,8 +15,9 @@ from kit.errors import ApiError, BadRequest, NotFound
 from kit.money import parse_usd, usd
 from tenants.models import Project
 from training import services
+from training.methods import RANK
 from training.searching.rungs import ETA
-from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RANK, RATE, STRATEGIES
+from training.searching.space import BATCH, EPOCHS, GRID, HALVING, LINEAR, LOG, METHOD, RANDOM, RATE, STRATEGIES
 from training.serializers import MOST_EPOCHS
 from training.sweep_serializers import (
     DEFAULT_EPOCHS,

@@ -11,10 +11,10 @@ from django.utils.translation import gettext_lazy
 from console import charts, job_page
 from console.numbers import number
 from training import states
-from training.methods import DEFAULT_METHOD, LORA
+from training.methods import DEFAULT_METHOD, LORA, RANK
 from training.models import Job, Sweep
 from training.searching.rules import BUDGET, COMPLETE, REFUSED, SPEND_LIMIT
-from training.searching.space import BATCH, EPOCHS, HALVING, METHOD, RANK, RATE, has_rank
+from training.searching.space import BATCH, EPOCHS, HALVING, METHOD, RATE, has_rank
 from training.selectors import Standing, standing
 
 AXES: dict[str, str | Promise] = {

@@ -1,5 +1,7 @@
 """Addresses of the pages."""
 
+from typing import Any
+
 from django.urls import include, path
 
 from console.views import (
@@ -21,6 +23,7 @@ from console.views import (
 )
 
 app_name = "console"
+MODEL: dict[str, Any] = {"kind": deleted.MODEL, "section": "models"}
 project_patterns = [
     path("", home.Overview.as_view(), name="overview"),
     path("datasets/", datasets.Datasets.as_view(), name="datasets"),
@@ -62,9 +65,9 @@ project_patterns = [
     path("models/<str:model>/", models.ModelPage.as_view(), name="model"),
     path("models/<str:model>/csv", models.ModelCsv.as_view(), name="model_csv"),
     path("models/<str:model>/weights", models.ModelWeights.as_view(), name="model_weights"),
-    path("models/<str:model>/delete", deleted.Delete.as_view(kind=deleted.MODEL), name="model_delete"),
-    path("models/<str:model>/restore", deleted.Restore.as_view(kind=deleted.MODEL), name="model_restore"),
-    path("models/<str:model>/erase", deleted.Erase.as_view(kind=deleted.MODEL), name="model_erase"),
+    path("models/<str:model>/delete", deleted.Delete.as_view(**MODEL), name="model_delete"),
+    path("models/<str:model>/restore", deleted.Restore.as_view(**MODEL), name="model_restore"),
+    path("models/<str:model>/erase", deleted.Erase.as_view(**MODEL), name="model_erase"),
     path("deployments/", deployments.Deployments.as_view(), name="deployments"),
     path("deployments/<str:deployment>/", deployments.DeploymentPage.as_view(), name="deployment"),
     path("deployments/<str:deployment>/stop", deployments.DeploymentStop.as_view(), name="deployment_stop"),
@@ -83,6 +86,8 @@ project_patterns = [
         name="webhook_replay",
     ),
 ]
+MODEL = {"kind": deleted.MODEL, "section": "models"}
+
 urlpatterns = [
     path("", include("console.people.urls")),
     path("", public.landing, name="landing"),

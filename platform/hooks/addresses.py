@@ -85,6 +85,11 @@ class Place:
         return bool(settings.HOOKS_ALLOW_LOCAL) and self.host in LOOPBACK
 
 
+def host_of(url: str) -> str:
+    """The part of a checked URL that may stand in a log: many an address is a secret in itself."""
+    return urlsplit(url).hostname or ""
+
+
 def place_of(url: str) -> Place:
     """Read a URL; asks nobody. AddressRefused in words where it is not one we send to."""
     if len(url) > LONGEST or not _PRINTABLE.fullmatch(url):

@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from hooks import signing
-from hooks.addresses import place_of
+from hooks.addresses import host_of, place_of
 from hooks.catalogue import EVENT_TYPES, KINDS
 from hooks.errors import EndpointDisabled, EndpointsFull, TriedTooSoon
 from hooks.models import Delivery, DeliveryTry, Endpoint, Event
@@ -62,7 +62,7 @@ def endpoint_create(
         secret_hint=signing.hint_of(secret),
         created_by=created_by[:254],
     )
-    audit.record(action="webhook_endpoint.created", target=made, after={"url": url, "event_types": types})
+    audit.record(action="webhook_endpoint.created", target=made, after=_told({"url": url, "event_types": types}))
     return made, secret
 
 
@@ -88,7 +88,7 @@ def endpoint_change(
             _forget(row)
         row.updated_at = now()
         row.save()
-        audit.record(action="webhook_endpoint.changed", target=row, before=before, after=changed)
+        audit.record(action="webhook_endpoint.changed", target=row, before=_told(before), after=_told(changed))
     return row
 
 
@@ -137,7 +137,7 @@ def endpoint_disable(*, endpoint: Endpoint, reason: str = Endpoint.Reason.ASKED)
 def endpoint_delete(*, endpoint: Endpoint) -> None:
     """Forget it, with its log of deliveries."""
     row = _locked(endpoint)
-    audit.record(action="webhook_endpoint.deleted", target=row, before={"url": row.url})
+    audit.record(action="webhook_endpoint.deleted", target=row, before=_told({"url": row.url}))
     DeliveryTry.objects.filter(delivery__endpoint=row).delete()  # most of the rows, in one statement
     row.delete()
 
@@ -252,6 +252,11 @@ def _forget(row: Endpoint) -> None:
     """Of the failures so far."""
     row.failures = row.timeouts = 0
     row.failing_since = row.failed_at = row.resting_until = None
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as the audit log has them."""
+    return {**values, "url": host_of(values["url"])} if "url" in values else values
 
 
 def _locked(endpoint: Endpoint) -> Endpoint:

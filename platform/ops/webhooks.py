@@ -1,14 +1,14 @@
-"""Webhooks out, as staff see them: where to by host alone, since many addresses are secrets in themselves, and what
-became of each event. Never a secret, nor what a customer's server answered.
+"""Webhooks out, as staff's tables show them: where to by host alone, since many addresses are secrets in themselves,
+and what became of each event. Never a secret, nor what a customer's server answered. The customer's own pages, which
+staff see on a visit, show the address.
 """
-
-from urllib.parse import urlsplit
 
 from django.contrib import admin
 from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from hooks.addresses import host_of
 from hooks.models import Delivery, DeliveryTry, Endpoint
 from hooks.services import Replayed
 from ops import services
@@ -57,7 +57,7 @@ class EndpointTable(DeedTable):
     @admin.display(description=_("Host"))
     def host(self, row: Endpoint) -> str:
         """Of its URL."""
-        return urlsplit(row.url).hostname or "–"
+        return host_of(row.url) or "–"
 
 
 class DeliveryTable(DeedTable):

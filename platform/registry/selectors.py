@@ -143,6 +143,12 @@ def version_of_job(job_id: UUID) -> ModelVersion | None:
     return found
 
 
+def aliases_of(model: Model) -> "QuerySet[Alias]":
+    """What a model is also called."""
+    found: QuerySet[Alias] = Alias.objects.filter(version__model=model).order_by("name", "stage")
+    return found
+
+
 def aliases(project_id: UUID) -> "QuerySet[Alias]":
     """A project's aliases by name."""
     found: QuerySet[Alias] = (

@@ -180,19 +180,19 @@ def model_erase(*, model: Model) -> None:
 def models_purge() -> int:
     """Erase what was deleted thirty days ago, a batch of every tenant's; how many models."""
     with ops_scope("find models to be erased"):
-        found = list(Model.ops.filter(erasable()).values_list("tenant_id", "pk").distinct()[:BATCH])
+        found = list(Model.ops.filter(_erasable()).values_list("tenant_id", "pk").distinct()[:BATCH])
     done = 0
     for tenant_id, pk in found:
         with tenant_scope(tenant_id):
-            row = Model.objects.filter(pk=pk).first()
-            with contextlib.suppress(ModelNotDeleted):  # it was brought back, or another purge was faster
-                if row is not None and (row.deleted_at or now()) <= restorable_since():
+            row = Model.objects.filter(_erasable(), pk=pk).first()
+            with contextlib.suppress(ModelNotDeleted):  # another purge was faster
+                if row is not None:
                     model_erase(model=row)
                     done += 1
     return done
 
 
-def erasable() -> Q:
+def _erasable() -> Q:
     """Models that were deleted long ago and still have weights."""
     return Q(deleted_at__lte=restorable_since(), versions__state=ModelVersion.State.READY)
 
@@ -202,7 +202,8 @@ def _deleted(model: Model, *, ever: bool = False) -> Model:
     row = Model.objects.select_for_update().get(pk=model.pk)
     since = None if ever else restorable_since()
     late = row.deleted_at is None or (since is not None and row.deleted_at <= since)
-    if late or not ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY).exists():
+    ready = ModelVersion.objects.filter(model=row, state=ModelVersion.State.READY)
+    if late or row.serving in LIVE or not ready.exists():
         raise ModelNotDeleted("This model is not deleted, or its weights were erased already.")
     found: Model = row
     return found

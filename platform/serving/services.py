@@ -52,7 +52,7 @@ def deployment_create(*, project: Project, model: str, alias: str = "", created_
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
     tenant_turn()
     version = registry.model_version_by_name(project.id, model)
-    Model.objects.select_for_update().get(pk=version.model_id)  # deleting and deploying one model take turns
+    version.model = Model.objects.select_for_update().get(pk=version.model_id)  # deleting and deploying take turns
     _check(version.model, version.labels)
     _check_room(version.model)
     try:

@@ -22,6 +22,8 @@ from training.lab.plan import plan_for
 from training.lab.shape import read_shape
 from training.models import Job
 
+ON_GPUS = ":cuda"
+"""See `group_key`."""
 CEILING_MARGIN = 0.97
 """Share of the ceiling that steps may use: a step's tokens vary around their mean."""
 
@@ -73,11 +75,13 @@ class Forecast:
 
 def group_key(job: Job, planned: Forecast) -> str:
     """What jobs have in common that may train in one process: the lab's `group.py` says what must be alike. Empty where
-    the job changes its base, needs several places, or its steps are so large that sharing gains nothing."""
+    the job changes its base, needs several places, or its steps are so large that sharing gains nothing anywhere; with
+    `ON_GPUS` at its end where it gains on GPUs alone. The place it will train on is not known yet."""
     tokens = planned.tokens_least // max(1, planned.steps_per_epoch)
-    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens], device()):
+    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens], "cuda"):
         return ""
-    return f"{job.task}:{base_by_name(job.base).fingerprint[:32]}"
+    where = "" if pays([tokens, tokens], "cpu") else ON_GPUS
+    return f"{job.task}:{base_by_name(job.base).fingerprint[:32]}{where}"
 
 
 def likely_seconds(estimate: dict[str, Any]) -> float:

@@ -16,11 +16,11 @@ from kit.schema import (
     whole,
 )
 from training import states
-from training.methods import METHODS
+from training.methods import METHODS, RANK
 from training.scheduling.fairness import LANES
 from training.selectors.events import SERIES
 from training.selectors.queue import REASONS
-from training.serializers import PRIORITIES, RANK, TASK
+from training.serializers import PRIORITIES, TASK
 
 WIRE_STATES = ("validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 

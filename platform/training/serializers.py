@@ -8,7 +8,7 @@ from kit.api import StrictSerializer
 from kit.errors import BadRequest
 from kit.fields import AUTO, Dollars, Items, Metadata, Number, OneOf, Text, Truth, Whole
 from registry import names
-from training.methods import DEFAULT_METHOD, LORA, METHODS
+from training.methods import DEFAULT_METHOD, LORA, METHODS, RANK
 from training.scheduling.fairness import LANES
 
 TASK = "text-classification"
@@ -16,7 +16,6 @@ SEEDS = 2**31 - 1
 MOST_GPUS = 16
 LONGEST_SUFFIX = 64
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
-RANK = "x_lora_rank"
 KNOBS = ("n_epochs", "batch_size", "learning_rate_multiplier", RANK)
 MOST_EPOCHS, MOST_BATCH, MOST_RATE, MOST_RANK = 50, 256, 100, 64
 """The upper ends of `KNOBS`, in their order."""

@@ -13,7 +13,7 @@ from tenants.selectors import project_by_id
 from training import selectors, sweep_schema, sweep_wire
 from training.api import NO_SUCH, PAGING, UNFIT, UNREADY
 from training.models import Job, Sweep
-from training.services import losers_delete, losers_restore, losers_seen, sweep_cancel, sweep_create, sweep_estimate
+from training.services import losers_delete, losers_restore, sweep_cancel, sweep_create, sweep_estimate
 from training.sweep_serializers import SweepInput
 
 EXAMPLE = {
@@ -139,7 +139,7 @@ class SweepLosersView(TenantAPIView):
         The models that a delete would delete now, and the size of their weights.
         """
         found = selectors.sweep_by_public_id(self.caller.project_id, sweep)
-        return Response(sweep_wire.losers_object(found, losers_seen(sweep=found), deleted=False))
+        return Response(sweep_wire.losers_object(found, selectors.losers_seen(found), deleted=False))
 
     @describe(
         name="fine_tuning_sweeps_losers_delete",

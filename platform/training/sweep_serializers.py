@@ -8,7 +8,7 @@ from rest_framework import serializers
 from kit.api import StrictSerializer
 from kit.fields import AUTO, Dollars, Metadata, OneOf, Text, Truth, Whole
 from registry import names
-from training.methods import LORA, METHODS
+from training.methods import LORA, METHODS, RANK
 from training.scheduling.fairness import LANES
 from training.searching import space as spaces
 from training.searching.rungs import ETA
@@ -115,7 +115,7 @@ class SpaceInput(StrictSerializer):
         help_text="Methods to try: a list of `lora`, `full`, `head`.",
     )
     x_lora_rank = _axis(
-        spaces.RANK, "Ranks of the adapters to try, for `lora`: a list, or a range. Other methods are tried without."
+        RANK, "Ranks of the adapters to try, for `lora`: a list, or a range. Other methods are tried without."
     )
     n_epochs = _axis("n_epochs", "Passes to try: a list, or a range. Not with `halving`, which sets them by rung.")
     batch_size = _axis("batch_size", "Batch sizes to try: a list, or a range.")
@@ -127,9 +127,9 @@ class SpaceInput(StrictSerializer):
         """Something has to be tried."""
         if not data:
             raise serializers.ValidationError(f"Name at least one of {', '.join(spaces.AXES)}.")
-        if spaces.RANK in data and LORA not in spaces.methods_of(data):
+        if RANK in data and LORA not in spaces.methods_of(data):
             raise serializers.ValidationError(
-                {spaces.RANK: ["Only 'lora' has a rank. Add it to x_method, or leave this out."]}
+                {RANK: ["Only 'lora' has a rank. Add it to x_method, or leave this out."]}
             )
         return data
 

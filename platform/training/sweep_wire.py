@@ -8,8 +8,7 @@ from kit.money import number
 from training import states
 from training.models import Job, Sweep
 from training.searching.space import METHOD
-from training.selectors.sweeps import Standing, standing
-from training.services.losing import Losers
+from training.selectors.sweeps import Losers, Standing, standing
 from training.wire import knobs_shown, spent, training_source
 
 METRIC = {"name": "macro_f1", "split": "validation"}

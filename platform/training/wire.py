@@ -8,10 +8,10 @@ from kit.fields import AUTO
 from kit.ids import public_id
 from kit.money import number
 from training import states
-from training.methods import LORA
+from training.methods import LORA, RANK
 from training.models import Checkpoint, Job, JobEvent, Sweep
 from training.selectors.queue import Waiting, waiting
-from training.serializers import KNOBS, PRIORITIES, RANK
+from training.serializers import KNOBS, PRIORITIES
 from training.services import money
 
 PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}

@@ -65,6 +65,8 @@ def key_create(
 
 def key_rotate(*, key: ApiKey, overlap: dt.timedelta, by: User | None = None) -> tuple[ApiKey, str]:
     """A successor with the same rights; the old key goes on working for the overlap, then expires."""
+    # Locked: rights that are taken away at this moment are not handed on.
+    key = ApiKey.objects.select_for_update(of=("self",)).select_related("project").get(pk=key.pk)
     if not dt.timedelta(0) <= overlap <= MAX_OVERLAP:
         raise BadRequest("The overlap must be between 0 and 7 days.", param="overlap")
     fresh, plaintext = key_create(

@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from pytest_django.live_server_helper import LiveServer
 
+from tests import doorbells
 from tests.conftest import Cast
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def worker(_database_for_all: None) -> Iterator[None]:
     """An ingest worker of its own, on this run's engines."""
+    doorbells.forget("ingest")
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.settings",

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from celery import current_app
 from django.conf import settings
 
 from kit.clock import now
+from tests import doorbells
 from tests.conftest import Cast
 from tests.hooks.receiver import Receiver, Taken, change, happen, log, row_of, subscribe
 from tests.training.background import until
@@ -41,14 +41,8 @@ def end(process: "subprocess.Popen[bytes]", number: int) -> None:
     process.wait(timeout=30)
 
 
-def forget_doorbells() -> None:
-    """No doorbell of another test rings: theirs speak of servers that are gone, and each is tried for seconds."""
-    with current_app.connection_for_write() as connection:
-        connection.default_channel.queue_purge("default")
-
-
 def test_a_doorbell_sends_within_seconds_and_a_killed_worker_loses_nothing(cast: Cast, receiver: Receiver) -> None:
-    forget_doorbells()
+    doorbells.forget("default")
     made = subscribe(cast.owner, receiver.url)
     first = worker()
     try:

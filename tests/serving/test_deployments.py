@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from django.conf import settings
+from django.db import connection, connections
 
 from inference.client import BlockingClient
 from inference.errors import NotResident
+from kit.errors import ApiError
 from registry.models import Alias, Model
+from registry.services import model_delete
 from serving import routes, services
 from serving.models import Deployment
 from tenants.scope import tenant_scope
@@ -19,6 +23,7 @@ from tests.conftest import Cast
 from tests.inference.artefacts import make, record_parity
 from tests.registry.making import make_model
 from tests.serving.made import TEXTS, deployed, publish, trained
+from tests.training.background import until
 
 pytestmark = pytest.mark.slow  # starts real processes
 
@@ -92,6 +97,36 @@ def test_a_second_deployment_of_the_same_model_is_a_conflict_not_worth_retrying(
     error = body(second)["error"]
     assert error["code"] == "already_deployed"
     assert body(first)["id"] in error["message"]
+
+
+def test_a_model_that_is_deleted_at_this_moment_is_not_deployed(cast: Cast) -> None:
+    version = make_model(cast.owner)
+
+    def deploy() -> str:
+        try:
+            with tenant_scope(cast.owner.tenant.id):
+                services.deployment_create(project=cast.owner.project, model=version.model.name)
+            return "deployed"
+        except ApiError as error:
+            return type(error).__name__
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with tenant_scope(cast.owner.tenant.id):
+            model_delete(model=version.model)
+            other = pool.submit(deploy)
+            until(lambda: waits_for_a_lock() or other.done())
+        assert other.result() == "NotDeployable"
+    with tenant_scope(cast.owner.tenant.id):
+        assert not Deployment.objects.exists()
+
+
+def waits_for_a_lock() -> bool:
+    """Whether any session does."""
+    with connections["ops"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 def test_a_plan_has_room_for_so_many_deployments(cast: Cast) -> None:

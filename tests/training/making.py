@@ -11,7 +11,7 @@ from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person
 from tests.data.making import checked_file
 from training import states
-from training.models import Job, Slot
+from training.models import Job, Slot, Sweep
 from training.selectors import job_by_public_id
 from training.services.endings import NO_LEASE
 from training.services.queueing import job_validate
@@ -37,12 +37,16 @@ def intents(rows: int = 120, *, seed: int = 1) -> bytes:
 
 def empty_queue() -> None:
     """No job of another test waits or will wait again, and no host has a place to train: a claim asks every tenant
-    there is. What another test left with a lease counts too: a sweep gives it back to the queue once that is over.
+    there is. What another test left with a lease counts too: a sweep gives it back to the queue once that is over. So
+    do those that are still validated, and sweeps that would make more.
     """
     with ops_scope("empty the queue for a test"):
+        Sweep.ops.exclude(state__in=states.FINAL).update(state=states.CANCELLED, finished_at=now())
         ended = {"finished_at": now(), **NO_LEASE}
         Job.ops.filter(state__in=states.WORKING).update(state=states.FAILED, **ended)
-        Job.ops.filter(state__in=(states.QUEUED, states.CANCELLING)).update(state=states.CANCELLED, **ended)
+        Job.ops.filter(state__in=(states.VALIDATING, states.QUEUED, states.CANCELLING)).update(
+            state=states.CANCELLED, **ended
+        )
         Slot.objects.all().delete()
 
 

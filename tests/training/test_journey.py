@@ -18,6 +18,7 @@ from django.core.wsgi import get_wsgi_application
 from kit import storage
 from registry.selectors import version_of_job
 from tenants.scope import tenant_scope
+from tests import doorbells
 from tests.conftest import Cast
 from tests.training import searching
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.slow
 def worker(request: pytest.FixtureRequest) -> Iterator[None]:
     """One worker for every queue, in a process of its own."""
     empty_queue()
+    doorbells.forget("train", "ingest", "default")
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "TUNESMITH_HOME": str(settings.HOME),

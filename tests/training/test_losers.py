@@ -95,6 +95,21 @@ def test_an_undo_brings_back_what_went_with_it_and_not_what_was_deleted_before(a
     assert there(ada, made) == [True, False, True]
 
 
+def test_an_undo_brings_back_what_went_with_it_and_not_what_was_deleted_after(ada: Person) -> None:
+    sweep, made = ended(ada, 0.9, 0.5, 0.6)
+    assert ask(ada, "post", sweep, "/restore").json()["models"] == [], "nothing was deleted together"
+    with tenant_scope(ada.tenant.id):
+        alias_set(project=ada.project, alias="apart@prod", version=made[1])
+    ask(ada, "delete", sweep)
+    with tenant_scope(ada.tenant.id):
+        model_delete(model=made[1].model)
+    assert ask(ada, "post", sweep, "/restore").json()["models"] == [made[2].model.name]
+    assert there(ada, made) == [True, False, True]
+    with tenant_scope(ada.tenant.id):
+        back = AuditEvent.objects.get(action="sweep.losers_restored", target_id=sweep.public_id)
+    assert back.after["models"] == 1
+
+
 def test_while_it_searches_there_are_no_losers(ada: Person) -> None:
     sweep = running(ada, parallel=1)
     end(trials(sweep)[0], score=0.5)

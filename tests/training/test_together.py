@@ -67,10 +67,10 @@ def both(cast: Cast, ours: int = fake_lab.STEADY, theirs: int = fake_lab.STEADY)
     return adapter(cast.owner, seed=ours), adapter(cast.stranger, seed=theirs)
 
 
-def taken(*, devices: int = 1, places: int = 4) -> list[Any]:
+def taken(*, devices: int = 1, places: int = 4, cuda: bool = False) -> list[Any]:
     """The jobs of one claim on a host of its own."""
     slots_keep(host=HOST, count=places, kind="cpu-fp32", gpu_class="cpu")
-    return [lease.job_id for lease in claim_group(host=HOST, worker=f"{HOST}/1/1", devices=devices)]
+    return [lease.job_id for lease in claim_group(host=HOST, worker=f"{HOST}/1/1", devices=devices, cuda=cuda)]
 
 
 def messages(person: Person, job: Job) -> dict[str, Any]:
@@ -114,6 +114,19 @@ def test_what_gains_nothing_from_sharing_trains_alone(cast: Cast, changes: dict[
 
 
 @pytest.mark.usefixtures("room")
+def test_larger_steps_are_shared_on_gpus_alone(cast: Cast) -> None:
+    people = (cast.owner, cast.stranger)
+    for person in people:
+        with tenant_scope(person.tenant.id):
+            override_set(reason="test", created_by="test", limits={"parallel_jobs": 3})
+    content = intents().replace(b"my", LONG_TEXT.encode())
+    jobs = [adapter(person, content=content).pk for person in people]
+    assert (taken(), taken()) == (jobs[:1], jobs[1:]), "on a processor that gains nothing"
+    jobs = [adapter(cast.owner).pk, adapter(cast.stranger, content=content).pk]
+    assert set(taken(cuda=True)) == set(jobs), "there a small one and a large one share"
+
+
+@pytest.mark.usefixtures("room")
 def test_a_job_that_met_a_fault_of_ours_trains_alone(cast: Cast) -> None:
     first, second = both(cast)
     with tenant_scope(cast.stranger.tenant.id):
@@ -150,11 +163,11 @@ def test_a_group_keeps_what_it_has_when_the_database_goes_away(cast: Cast, monke
     first, second = both(cast)
     once, calls = claiming._claim, []
 
-    def failing(*wish: Any) -> Any:
+    def failing(*wish: Any, **kind: Any) -> Any:
         calls.append(wish)
         if len(calls) == 2:
             raise OperationalError("gone")
-        return once(*wish)
+        return once(*wish, **kind)
 
     monkeypatch.setattr(claiming, "_claim", failing)
     assert (taken(), taken()) == ([first.pk], [second.pk])

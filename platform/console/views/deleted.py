@@ -10,7 +10,7 @@ from django.db.models import DateTimeField, Sum, Value
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView
@@ -40,6 +40,8 @@ class Kind:
     delete: Callable[[Any], None]
     restore: Callable[[Any], Any]
     erase: Callable[[Any], None]
+    lost: Callable[[Any], str] = lambda found: ""
+    """What goes with one and does not come back, in words; empty for nothing."""
     listed: Callable[[dict[str, Any]], str] = lambda row: str(row["name"])
     """What the list of what was deleted calls one of its rows."""
     word: Any
@@ -49,6 +51,14 @@ class Kind:
     """Of the page that lists what was deleted."""
     home: str = "datasets"
     """Where somebody goes who has deleted one."""
+
+
+def _aliases_lost(model: Model) -> str:
+    names = [str(alias) for alias in registry.aliases_of(model)]
+    if not names:
+        return ""
+    words = ngettext("Its alias %(names)s is gone for good.", "Its aliases %(names)s are gone for good.", len(names))
+    return words % {"names": ", ".join(names)}
 
 
 FILE = Kind(
@@ -90,6 +100,7 @@ MODEL = Kind(
     delete=lambda model: model_delete(model=model),
     restore=lambda model: model_restore(model=model),
     erase=lambda model: model_erase(model=model),
+    lost=_aliases_lost,
     word=gettext_lazy("model"),
     verb=gettext_lazy("Erase model"),
     listed=lambda row: short_name(Model(name=row["name"], suffix=row["suffix"], base=row["base"])),
@@ -114,9 +125,11 @@ class Delete(ConsoleView):
         """Do it, and offer the way back."""
         self.auth.require(self.kind.scope)
         found = self.kind.there(self.project.pk, named[self.kind.name])
+        lost = self.kind.lost(found)
         self.kind.delete(found)
         undo = self.project_path(f"{self.kind.name}_restore", found.public_id)
-        say_undo(request, _("%(name)s was deleted.") % {"name": self.kind.title(found)}, undo)
+        said = _("%(name)s was deleted.") % {"name": self.kind.title(found)}
+        say_undo(request, f"{said} {lost}".strip(), undo)
         return self.done(self.project_path(self.kind.home))
 
 

@@ -21,8 +21,9 @@ from data import selectors as data
 from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states
+from training.methods import RANK
 from training.models import Job
-from training.serializers import MOST_BATCH, RANK
+from training.serializers import MOST_BATCH
 from training.wire import knobs_shown
 
 EVERY_POINT = 10**9

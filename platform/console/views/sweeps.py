@@ -185,7 +185,7 @@ class SweepPage(ConsoleView):
         """What can be thrown away once it has ended."""
         if not (sweep.is_final and self.can("models.write")):
             return {}
-        found = services.losers_seen(sweep=sweep)
+        found = selectors.losers_seen(sweep)
         return {
             "losers": len(found.names),
             "losers_size": found.size,

@@ -49,6 +49,8 @@ class Sweep(ProjectModel):
     lane = models.CharField(max_length=12, default=fairness.STANDARD)
     width = models.PositiveSmallIntegerField(default=1, db_default=1)
     """Places of one host that each trial trains on."""
+    losers_deleted_at = models.DateTimeField(null=True, blank=True)
+    """When its losers' models were deleted together last: they have the same moment."""
     metadata = models.JSONField(null=True)
     training_file_id = models.UUIDField(null=True, blank=True)
     validation_file_id = models.UUIDField(null=True, blank=True)

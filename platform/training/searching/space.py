@@ -13,11 +13,11 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.methods import DEFAULT_METHOD, LORA
+from training.methods import DEFAULT_METHOD, LORA, RANK
 
 GRID, RANDOM, HALVING = "grid", "random", "halving"
 STRATEGIES = (GRID, RANDOM, HALVING)
-METHOD, RANK, EPOCHS, BATCH, RATE = "x_method", "x_lora_rank", "n_epochs", "batch_size", "learning_rate_multiplier"
+METHOD, EPOCHS, BATCH, RATE = "x_method", "n_epochs", "batch_size", "learning_rate_multiplier"
 AXES = (METHOD, RANK, EPOCHS, BATCH, RATE)
 """What a sweep may vary, in the order in which a grid is walked: the last one changes fastest."""
 WHOLE = (RANK, EPOCHS, BATCH)

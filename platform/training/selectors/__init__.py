@@ -9,7 +9,7 @@ queue.py    positions, reasons and waiting times
 from training.selectors.events import events, events_after, metric_points
 from training.selectors.jobs import checkpoints, job_by_id, job_by_public_id, jobs, report
 from training.selectors.queue import Waiting, places, wait_seconds, waiting
-from training.selectors.sweeps import Standing, standing, sweep_by_public_id, sweeps, trials_of
+from training.selectors.sweeps import Standing, losers_seen, standing, sweep_by_public_id, sweeps, trials_of
 
 __all__ = [
     "Standing",
@@ -20,6 +20,7 @@ __all__ = [
     "job_by_id",
     "job_by_public_id",
     "jobs",
+    "losers_seen",
     "metric_points",
     "places",
     "report",

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import connections
 
 from billing.plans import GPU_CLASSES
-from kit.statements import planned_once
+from kit.statements import prepared
 from tenants.scope import OPS
 from training import states
 from training.models.jobs import SPEC_VERSION, URGENT
@@ -129,7 +129,7 @@ class Candidates:
         """Shares, and the (kind, score) that no turn of anybody after them is below; None after the last."""
         seen: list[UUID] = []  # by name, not by place in the order: a claim takes marks away as it goes
         while True:
-            with planned_once(OPS) as cursor:
+            with prepared(OPS) as cursor:
                 cursor.execute(CANDIDATES, [seen, self.chunk + 1])
                 rows = cursor.fetchall()
             shares = [share_of(row) for row in rows[: self.chunk]]
@@ -142,7 +142,7 @@ class Candidates:
 
 def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[Head]:
     """The first `each` jobs of every line, or of the lines of these tenants."""
-    with planned_once(OPS) as cursor:
+    with prepared(OPS) as cursor:
         if tenants is None:
             cursor.execute(LINES + HEADS.format(each=each))
         else:
@@ -236,7 +236,7 @@ FROM training_slot WHERE NOT draining AND parked_at IS NULL AND {which} ORDER BY
 
 def places_read(host: str = "") -> list[Place]:
     """Every place that is alive and neither leaving nor parked; of one host alone, whatever its heartbeat says."""
-    with planned_once(OPS) as cursor:
+    with prepared(OPS) as cursor:
         if host:
             cursor.execute(PLACES.format(which="host = %s"), [host])
         else:

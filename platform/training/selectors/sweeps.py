@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from kit.errors import NotFound
 from kit.ids import parse_id
 from registry.models import Model, ModelVersion
-from registry.selectors import models_aside, models_deleted
+from registry.selectors import bytes_of, models_aside, models_deleted
 from training import states
 from training.models import Job, Sweep
 from training.searching import rules
@@ -51,12 +51,24 @@ def losers(sweep: Sweep) -> "QuerySet[Model]":
     return models_aside(sweep.project_id, _made_by_losers(sweep))
 
 
+@dataclass(frozen=True, slots=True)
+class Losers:
+    """Models, by name, and the bytes of their weights."""
+
+    names: list[str]
+    size: int
+
+
+def losers_seen(sweep: Sweep) -> Losers:
+    """What `services.losers_delete` would delete now; nothing while the sweep is open."""
+    found = losers(sweep)
+    return Losers([model.name for model in found], bytes_of(found))
+
+
 def losers_deleted(sweep: Sweep) -> "QuerySet[Model]":
     """Of its losers' models those that were deleted together last and can be brought back."""
     made = ModelVersion.objects.filter(pk__in=_made_by_losers(sweep)).values("model_id")
-    gone = models_deleted(sweep.project_id).filter(pk__in=made)
-    last = gone.first()
-    return gone.filter(deleted_at=last.deleted_at) if last is not None else gone
+    return models_deleted(sweep.project_id).filter(pk__in=made, deleted_at=sweep.losers_deleted_at)
 
 
 def _made_by_losers(sweep: Sweep) -> Any:

@@ -24,13 +24,12 @@ money.py      reserve and settle, through billing
 
 from training.services.again import job_clone, job_retry
 from training.services.jobs import job_cancel, job_create, job_estimate
-from training.services.losing import Losers, losers_delete, losers_restore, losers_seen
+from training.services.losing import losers_delete, losers_restore
 from training.services.pausing import job_pause, job_resume
 from training.services.sharing import sharing_set
 from training.services.sweeps import sweep_cancel, sweep_create, sweep_estimate
 
 __all__ = [
-    "Losers",
     "job_cancel",
     "job_clone",
     "job_create",
@@ -40,7 +39,6 @@ __all__ = [
     "job_retry",
     "losers_delete",
     "losers_restore",
-    "losers_seen",
     "sharing_set",
     "sweep_cancel",
     "sweep_create",

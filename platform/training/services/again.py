@@ -7,9 +7,9 @@ from kit.errors import Conflict
 from kit.ids import public_id
 from tenants.models import Project
 from training import states
-from training.methods import LORA
+from training.methods import LORA, RANK
 from training.models import Job
-from training.serializers import PRIORITIES, RANK
+from training.serializers import PRIORITIES
 from training.services.jobs import job_create
 from training.wire import training_source
 

@@ -24,9 +24,10 @@ from django.db.models.functions import Now
 
 from billing.plans import GPU_CLASSES
 from kit.ids import new_id
-from kit.statements import planned_once
+from kit.statements import prepared
 from tenants.scope import OPS, ops_scope, tenant_scope
 from training import states
+from training.forecast import ON_GPUS
 from training.models import Job, Slot, TenantShare
 from training.scheduling.dispatch import Preemption, Start, next_start, preemptions
 from training.scheduling.fairness import HALF_LIFE_SECONDS
@@ -60,7 +61,7 @@ HEADS_FOR_ROOM = 8
 @contextmanager
 def _deciding(why: str) -> Iterator[None]:
     with ops_scope(why), transaction.atomic(using=OPS):
-        with planned_once(OPS) as cursor:
+        with prepared(OPS) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
         yield
 
@@ -89,9 +90,9 @@ class Beside:
     devices: int
     device: int
 
-    def start(self, head: Head, picture: Picture, host: str) -> Start | None:
+    def start(self, head: Head, picture: Picture, host: str, *, cuda: bool) -> Start | None:
         """The start of a job whose turn it is, on a place of the device; None where it may not join."""
-        if _group(head, picture) != self.group:
+        if _group(head, picture, cuda=cuda) != self.group:
             return None
         free = [place for place in picture.places if place.host == host and place.job is None]
         there = (place for place in picture.usable(head, free) if place.number % self.devices == self.device)
@@ -99,8 +100,12 @@ class Beside:
         return None if place is None else Start(head, (place,))
 
 
-def _group(head: Head, picture: Picture) -> str:
-    return head.group if head.width == 1 and picture.shares[head.tenant].shares_base else ""
+def _group(head: Head, picture: Picture, *, cuda: bool) -> str:
+    """Which jobs it may train with on this kind of device; empty for none."""
+    alone = head.width > 1 or not picture.shares[head.tenant].shares_base
+    if alone or (head.group.endswith(ON_GPUS) and not cuda):
+        return ""
+    return head.group.removesuffix(ON_GPUS)
 
 
 def claim(*, host: str, worker: str) -> Lease | None:
@@ -109,33 +114,34 @@ def claim(*, host: str, worker: str) -> Lease | None:
     return None if taken is None else taken.lease
 
 
-def claim_group(*, host: str, worker: str, devices: int = 1) -> list[Lease]:
+def claim_group(*, host: str, worker: str, devices: int = 1, cuda: bool = False) -> list[Lease]:
     """The next job for this host, and those that may train in its process and whose turn is right after it; empty when
-    nothing may start here now. `devices` is how many this host's places are spread over."""
-    taken = _claim(host, worker)
+    nothing may start here now. `devices` is how many this host's places are spread over; `cuda` whether they are GPUs.
+    """
+    taken = _claim(host, worker, cuda=cuda)
     if taken is None:
         return []
     leases = [taken.lease]
     if taken.group:
         beside = Beside(taken.group, devices, taken.place % devices)
         try:
-            while (more := _claim(host, worker, beside)) is not None:
+            while (more := _claim(host, worker, beside, cuda=cuda)) is not None:
                 leases.append(more.lease)
         except (OperationalError, InterfaceError) as error:  # what there is is worth keeping
             logger.warning("the database is away; no further job joins: %s", error)
     return leases
 
 
-def _claim(host: str, worker: str, beside: Beside | None = None) -> Taken | None:
+def _claim(host: str, worker: str, beside: Beside | None = None, *, cuda: bool = False) -> Taken | None:
     """The next job; with `beside` only if it may join, and nobody else in its place."""
     with _deciding("claim the next job"):
-        taken = _next(host, worker, beside)
+        taken = _next(host, worker, beside, cuda=cuda)
     if taken is not None:
         announce(taken.lease.job_id, taken.told)  # only now: nobody else's claim waits for Redis
     return taken
 
 
-def _next(host: str, worker: str, beside: Beside | None) -> Taken | None:
+def _next(host: str, worker: str, beside: Beside | None, *, cuda: bool) -> Taken | None:
     picture = Picture(places=places_read(host))
     if not any(place.job is None for place in picture.places):
         return None
@@ -149,8 +155,8 @@ def _next(host: str, worker: str, beside: Beside | None) -> Taken | None:
         while (start := next_start(picture, host)) is not None:
             if bound is not None and picture.turn(start.head)[:2] >= bound:
                 break  # somebody who was not read yet may be before it
-            joining = start if beside is None else beside.start(start.head, picture, host)
-            group = _group(start.head, picture)
+            joining = start if beside is None else beside.start(start.head, picture, host, cuda=cuda)
+            group = _group(start.head, picture, cuda=cuda)
             taken = None if joining is None else _take(joining, worker, group, joining=beside is not None)
             if taken is not None or beside is not None:
                 return taken
@@ -288,7 +294,7 @@ def _take(start: Start, worker: str, group: str, *, joining: bool) -> Taken | No
 
 
 def _leased(values: dict[str, Any]) -> tuple[Any, ...] | None:
-    with planned_once("default") as cursor:
+    with prepared("default") as cursor:
         cursor.execute(LOCK, values)
         cursor.execute(TAKE, values)
         row: tuple[Any, ...] | None = cursor.fetchone()

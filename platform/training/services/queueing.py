@@ -20,11 +20,10 @@ from tenants.scope import tenant_scope
 from training import forecast, plans, states
 from training.errors import CeilingTooLow, FileNotReady
 from training.lab.estimate import Workload
-from training.methods import LORA
+from training.methods import LORA, RANK
 from training.models import Job
 from training.models.jobs import SPEC_VERSION
 from training.selectors.queue import wait_seconds
-from training.serializers import RANK
 from training.services import intake, money
 from training.services.announcing import job_announce
 from training.services.endings import WORK

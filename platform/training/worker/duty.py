@@ -45,7 +45,8 @@ def work_once() -> bool:
     leases_of_the_dead(host=host, worker=worker_name(host))
     held = Slot.objects.filter(host=host).exclude(job_id=None).values_list("job_id", "attempt")
     folders_sweep({folder_name(job_id, attempt) for job_id, attempt in held if job_id is not None}, host=host)
-    leases = claim_group(host=host, worker=worker_name(host), devices=seen.devices)
+    on_gpus = kind.startswith("cuda")
+    leases = claim_group(host=host, worker=worker_name(host), devices=seen.devices, cuda=on_gpus)
     if leases:
         running.run(leases, draining)
     return bool(leases)
