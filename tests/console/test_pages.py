@@ -16,10 +16,12 @@ from console.dataset_page import left_out
 from console.showcase import EXAMPLE
 from data.models import Dataset, DatasetVersion, File
 from kit.clock import now
+from registry.services import alias_set
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
 from tests.conftest import Cast, Person, make_person
 from tests.console import things
+from tests.registry.making import make_model
 from training.models import Job
 
 
@@ -291,3 +293,14 @@ def test_a_preference_never_leads_away(client: Any) -> None:
     answer = client.post("/theme", {"theme": "dark", "next": "https://evil.example/"})
     assert answer["Location"] == "/" and answer.cookies["theme"].value == "dark"
     assert json.dumps(answer.cookies["theme"]["samesite"]) == '"Lax"'
+
+
+def test_whoever_deletes_a_named_model_is_told_that_its_names_are_gone(cast: Cast) -> None:
+    version, ada = make_model(cast.owner), cast.owner
+    with tenant_scope(ada.tenant.id):
+        alias_set(project=ada.project, alias="triage@prod", version=version)
+    page = f"{ada.workspace}/models/{version.model.public_id}"
+    said = ada.browser.post(f"{page}/delete", follow=True).content.decode()
+    assert "was deleted. Its alias triage@prod is gone for good." in said
+    assert "is back." in ada.browser.post(f"{page}/restore", follow=True).content.decode()
+    assert "gone for good" not in ada.browser.post(f"{page}/delete", follow=True).content.decode()
