@@ -14,6 +14,7 @@ from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.training.making import empty_queue, queued
 from training.models import Attempt, Job, Slot
+from training.selectors import queue
 from training.services.claiming import claim, slots_keep
 from training.services.endings import job_give_back
 from training.services.parking import slots_quarantine
@@ -36,6 +37,7 @@ def _a_quiet_day(settings: Any) -> None:
 
 
 def kinds() -> list[str]:
+    queue._cache = None  # what stood there a moment ago is not this test's
     alerts_look()
     return sorted(notice.alert.kind for notice in open_alerts())
 
