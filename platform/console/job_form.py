@@ -364,7 +364,7 @@ def estimate_view(project: Project, form: JobForm) -> dict[str, Any]:
             "ceiling": parse_usd(price["ceiling"]),
             "seconds_low": seconds["low"],
             "seconds_high": seconds["high"],
-            "queue_seconds": found.get("queue_seconds", 0),
+            "queue_seconds": found.get("queue_seconds"),
             "tokens": found.get("tokens", 0),
             "findings": found.get("findings", {}),
         }

@@ -187,14 +187,19 @@ WAITS = {
     "no_workers": gettext_lazy("Position %(n)s: no worker is up. We know; it starts as soon as one is."),
     "no_place": gettext_lazy("Position %(n)s: no worker for your plan's jobs is up. It starts as soon as one is."),
 }
+UNTIMED = ("not_before", "no_workers", "no_place")
+"""Their words say no time."""
+UNKNOWN = gettext_lazy("Position %(n)s: nobody can say yet when it starts.")
 
 
 def waiting_text(place: Any) -> str:
     """Why a queued job waits, its position and for how long."""
     if place is None:
         return ""
+    if place.seconds is None and place.reason not in UNTIMED:
+        return str(UNKNOWN) % {"n": place.position}
     band = duration(place.seconds)
-    if place.seconds_p90 > place.seconds:
+    if place.seconds is not None and place.seconds_p90 > place.seconds:
         band = _("%(p50)s (nine of ten times within %(p90)s)") % {"p50": band, "p90": duration(place.seconds_p90)}
     return str(WAITS.get(place.reason, WAITS["priority"])) % {"n": place.position, "time": band}
 

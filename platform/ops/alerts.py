@@ -23,7 +23,7 @@ from tenants.scope import ops_scope
 from training import states
 from training.models import Attempt, Job, Slot
 from training.selectors.capacity import KNOWN
-from training.selectors.queue import MOST, Waiting, waiting
+from training.selectors.queue import Waiting, waiting
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _queue() -> Iterator[tuple[dt.datetime, Waiting | None]]:
     keeps its place in line, but has not waited all that time."""
     began = Greatest("queued_at", Max("attempts__ended_at"))
     jobs = Job.ops.filter(state=states.QUEUED).annotate(since=began).order_by("since")
-    for job in jobs.only("id", "tenant_id", "state")[:MOST]:
+    for job in jobs.only("id", "tenant_id", "state"):
         yield job.since, waiting(job)
 
 

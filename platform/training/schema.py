@@ -124,7 +124,10 @@ JOB = component(
                     ),
                     "seconds": thing(
                         "How long it will likely wait, from how far estimates have been off.",
-                        {"p50": whole("In half of such cases."), "p90": whole("In nine of ten.")},
+                        {
+                            "p50": whole("In half of such cases; null where nobody can say.", null=True),
+                            "p90": whole("In nine of ten; null where nobody can say.", null=True),
+                        },
                     ),
                 },
                 null=True,
@@ -170,7 +173,7 @@ ESTIMATE = thing(
             {"low": whole("The least."), "high": whole("The most.")},
             null=True,
         ),
-        "queue_seconds": whole("Seconds it would wait first."),
+        "queue_seconds": whole("Seconds it would wait first; null where nobody can say.", null=True),
         "findings": thing(
             "Kinds of problems in the data, by level.",
             {

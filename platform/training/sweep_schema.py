@@ -138,7 +138,7 @@ ESTIMATE = component(
             "trials": whole("Trials over all rungs."),
             "rungs": _RUNGS,
             "findings": mapping("Findings in the data by level.", whole("How many.")),
-            "queue_seconds": whole("Seconds until the first trial would start.", null=True),
+            "queue_seconds": whole("Seconds until the first trial would start; null where nobody can say.", null=True),
             "price_usd": thing(
                 "The price of all trials; null where blocking findings keep it from running.",
                 {**_RANGE, "ceiling": number("The budget: never exceeded.")},

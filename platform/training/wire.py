@@ -20,7 +20,7 @@ PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
 def job_object(job: Job) -> dict[str, Any]:
     """A job as the client reads it."""
     place = waiting(job)
-    eta = _eta(job, place.seconds if place else None)
+    eta = _eta(job, place)
     knobs = knobs_shown(job)
     succeeded = job.state == states.SUCCEEDED
     return {
@@ -113,16 +113,16 @@ def _error(job: Job) -> dict[str, Any] | None:
     return {"code": job.error_code, "message": job.error_message, "param": job.error_param or None}
 
 
-def _eta(job: Job, wait: int | None) -> int | None:
+def _eta(job: Job, place: Waiting | None) -> int | None:
     """Seconds until the end, as far as anybody knows."""
-    if job.is_final or job.state == states.CANCELLING:
+    if job.is_final or job.state == states.CANCELLING or (place is not None and place.seconds is None):
         return None
     if job.eta_seconds is not None:
         return job.eta_seconds
     seconds = (job.estimate or {}).get("seconds")
     if not seconds:
         return None
-    return int((seconds["low"] + seconds["high"]) / 2 * (1 - job.progress)) + (wait or 0)
+    return int((seconds["low"] + seconds["high"]) / 2 * (1 - job.progress)) + ((place and place.seconds) or 0)
 
 
 def event_object(event: JobEvent) -> dict[str, Any]:

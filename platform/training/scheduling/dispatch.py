@@ -79,7 +79,7 @@ def _comes_free(picture: Picture, head: Head, here: list[Place]) -> float | None
     for host, places in by_host.items():
         usable = picture.usable(head, places)
         if len(usable) >= head.width:
-            waits = sorted(picture.runs[place.job].left if place.job in picture.runs else 0.0 for place in usable)
+            waits = sorted(map(picture.left, usable))
             when[host] = waits[head.width - 1]
     mine = when.get(here[0].host)
     return mine if mine is not None and mine <= min(when.values()) else None
@@ -202,12 +202,12 @@ def _cost(runs: list[Run]) -> tuple[int, int, float]:
 
 
 def why(picture: Picture, head: Head, *, position: int) -> str:
-    """Why a waiting job does not run: `tenant_limit`, `no_workers`, `no_place` (none of a class it may have, or no host
+    """Why a waiting job does not run: `no_workers`, `tenant_limit`, `no_place` (none of a class it may have, or no host
     with so many), `resources` (it is next) or `priority` (others go first)."""
-    if not picture.within_limit(head):
-        return "tenant_limit"
     if not picture.places:
         return "no_workers"
+    if not picture.within_limit(head):
+        return "tenant_limit"
     rank = picture.shares[head.tenant].rank
     hosts: dict[Any, int] = defaultdict(int)
     for place in picture.places:

@@ -120,6 +120,10 @@ class Picture:
         share = self.shares[head.tenant]
         return share.running + planned + head.width <= share.most
 
+    def left(self, place: Place) -> float:
+        """Seconds until a place comes free; 0 for one that is."""
+        return self.runs[place.job].left if place.job in self.runs else 0.0
+
     def usable(self, head: Head, places: Iterable[Place]) -> list[Place]:
         """Those of a class the job may have and that are not kept for somebody else; kept ones first."""
         rank, tenant = self.shares[head.tenant].rank, head.tenant

@@ -4,11 +4,8 @@ Positions come from playing the claim's own rule forward over everybody's waitin
 so it is read through the ops role; only numbers come out of it, never another tenant's data.
 """
 
-import bisect
-import heapq
 import statistics
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,19 +14,19 @@ from django.db import connections
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
-from billing.plans import GPU_CLASSES
 from kit.clock import now
 from tenants.scope import OPS, ops_scope
 from training import states
 from training.models import Attempt, Job
 from training.models.jobs import URGENT
 from training.scheduling.dispatch import why
-from training.scheduling.fairness import PREEMPTIBLE
 from training.scheduling.picture import Head, Picture, Place, Share
+from training.scheduling.playing import play
 from training.selectors.picture import LEAST_SECONDS, RANKS, SHARES, lines, picture_read, share_of
 
 FRESH_SECONDS = 1.0
-MOST = 5000
+COSTS = 0.1
+"""The share of a process's time that playing a very long queue may take: it is looked at less often then."""
 REASONS = ("resources", "priority", "tenant_limit", "not_before", "no_workers", "no_place")
 """`no_place`: workers are up, and none of them takes jobs of this plan's class."""
 HISTORY = 200
@@ -40,12 +37,12 @@ USUAL = (1.0, 1.5)
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Position 1 is next. `reason` is one of REASONS. It starts in `seconds` in half of such cases, and in
-    `seconds_p90` in nine of ten."""
+    `seconds_p90` in nine of ten; None where nobody can say, as while no worker is up."""
 
     position: int
     reason: str
-    seconds: int
-    seconds_p90: int
+    seconds: int | None
+    seconds_p90: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class WhatIf:
     change: str
     """`as_is`, `one_more_place`, `one_more_parallel_job` or `urgent`."""
     position: int
-    seconds: int
+    seconds: int | None
     reason: str
 
 
@@ -85,14 +82,21 @@ class _Queue:
     """How far estimates are off: median and 90th percentile of real over likely time."""
     found: dict[UUID, Waiting] = field(default_factory=dict)
     last: float = 0.0
-    """When the last of them starts, in seconds."""
+    """When the last of those starts that wait for a place, in seconds."""
+    last_of: dict[UUID, float] = field(default_factory=dict)
+    """When the last waiting job of a tenant starts."""
 
     def free(self, rank: int) -> int:
         """Free places up to a class."""
         return sum(place.job is None and place.kept_for is None and place.rank <= rank for place in self.picture.places)
 
+    def band(self, start: float | None) -> tuple[int | None, int | None]:
+        """A start in the play as a median and a 90th percentile."""
+        return (None, None) if start is None else (int(start * self.off[0]), int(start * self.off[1]))
+
 
 _cache: tuple[float, _Queue] | None = None
+"""Until when it serves, on the monotonic clock, and the queue."""
 
 
 def places() -> tuple[int, int]:
@@ -108,20 +112,30 @@ def waiting(job: Job) -> Waiting | None:
     queue = _queue()
     found = queue.found.get(job.pk)
     if found is None:  # it joined the queue within the last second
-        share = queue.picture.shares.get(job.tenant_id)
-        seconds = wait_seconds(GPU_CLASSES[share.rank if share else 0])
-        return Waiting(len(queue.found) + 1, "priority", seconds, int(seconds * queue.off[1] / queue.off[0]))
+        share = queue.picture.shares.get(job.tenant_id) or Share(job.tenant_id)
+        reason = "priority" if queue.picture.places else "no_workers"
+        return Waiting(len(queue.found) + 1, reason, *queue.band(_joining(queue, job.tenant_id, share.rank)))
     return found
 
 
-def wait_seconds(gpu_class: str) -> int:
-    """About how long a job of a plan with this class would wait if it joined now."""
+def wait_seconds(tenant_id: UUID, gpu_class: str) -> int | None:
+    """About how long a job of a tenant whose plan has this class would wait if it joined now; None where nobody can
+    say, as while no worker for it is up."""
     queue = _queue()
-    rank = RANKS[gpu_class]
-    if queue.free(rank) and not queue.rows:
-        return 0
-    busy = (_left(queue.picture, place) for place in queue.picture.places if place.rank <= rank)
-    return int(queue.off[0] * max(queue.last, min(busy, default=0.0)))
+    return queue.band(_joining(queue, tenant_id, RANKS[gpu_class]))[0]
+
+
+def _joining(queue: _Queue, tenant_id: UUID, rank: int) -> float | None:
+    """When a job that joins last would start: after those that wait for places, and after those of its own tenant."""
+    picture = queue.picture
+    usable = [picture.left(place) for place in picture.places if place.rank <= rank]
+    if not usable:
+        return None
+    share = picture.shares.get(tenant_id)
+    own = queue.last_of.get(tenant_id, 0.0)
+    if not own and share is not None and share.running >= share.most:
+        own = min((run.left for run in picture.runs.values() if run.tenant == tenant_id), default=0.0)
+    return max(own, queue.last, min(usable))
 
 
 def explain(job: Job) -> Explanation | None:
@@ -132,10 +146,9 @@ def explain(job: Job) -> Explanation | None:
     row = next((row for row in queue.rows if row["pk"] == job.pk), None)
     if row is None:
         return None
-    fresh = _read()
-    head, share = _head(row, now()), fresh.picture.shares[job.tenant_id]
-    kind, score = fresh.picture.turn(head)[:2]
-    usable = [place for place in fresh.picture.places if place.rank <= share.rank]
+    head, share = _head(row, now()), queue.picture.shares[job.tenant_id]
+    kind, score = queue.picture.turn(head)[:2]
+    usable = [place for place in queue.picture.places if place.rank <= share.rank]
     return Explanation(
         share=share,
         head=head,
@@ -166,16 +179,14 @@ def _imagined(job: Job, change: str) -> _Queue:
     return queue
 
 
-def _left(picture: Picture, place: Place) -> float:
-    return picture.runs[place.job].left if place.job in picture.runs else 0.0
-
-
 def _queue() -> _Queue:
     global _cache
-    if _cache is None or time.monotonic() - _cache[0] > FRESH_SECONDS:
+    began = time.monotonic()
+    if _cache is None or began > _cache[0]:
         queue = _read()
         _play(queue)
-        _cache = (time.monotonic(), queue)
+        done = time.monotonic()
+        _cache = (done + max(FRESH_SECONDS, (done - began) / COSTS), queue)
     return _cache[1]
 
 
@@ -184,7 +195,7 @@ def _read() -> _Queue:
         picture = picture_read()
         queued = Job.ops.filter(state=states.QUEUED).annotate(since=Coalesce("queued_at", "created_at"))
         fields = ("pk", "tenant_id", "lane", "width", "priority", "likely_seconds", "progress", "not_before", "since")
-        rows = list(queued.order_by("since", "id").values(*fields)[:MOST])
+        rows = list(queued.values(*fields))
         unseen = {row["tenant_id"] for row in rows} - picture.shares.keys()
         if unseen:  # all of their jobs wait for their next try
             with connections[OPS].cursor() as cursor:
@@ -206,51 +217,27 @@ def _band(ratios: list[float]) -> tuple[float, float]:
 
 
 def _play(queue: _Queue) -> None:
-    """Start waiting jobs one after another by the claim's rule, each when enough places of a host come free."""
-    moment, picture, hosts = now(), queue.picture, _Hosts(queue.picture)
-    upcoming = [deque(rows) for rows in lines(queue.rows).values()]
-    heads = (_head(rows[0], moment) for rows in upcoming)
-    heap = [(picture.turn(head), number, head) for number, head in enumerate(heads)]
-    heapq.heapify(heap)
-    while heap:
-        turn, number, head = heapq.heappop(heap)
-        if (turned := picture.turn(head)) != turn:  # another job of its tenant has started since
-            heapq.heappush(heap, (turned, number, head))
-            continue
-        row, share = upcoming[number].popleft(), picture.shares[head.tenant]
-        start, position = hosts.start(head, share.rank), len(queue.found) + 1
+    """Let the rule say when each waiting job starts, and why it waits until then."""
+    moment, picture = now(), queue.picture
+    rows = {row["pk"]: row for row in queue.rows}
+    reasons: dict[tuple[Any, ...], str] = {}
+    waiting_lines = [[_head(row, moment) for row in line] for line in lines(queue.rows).values()]
+    for position, one in enumerate(play(picture, waiting_lines), start=1):
+        head, row = one.head, rows[one.head.job]
+        rank = picture.shares[head.tenant].rank
+        first = position == 1 or bool(queue.free(rank))
+        kind = (picture.within_limit(head), rank, head.width, first)
+        if kind not in reasons:
+            reasons[kind] = why(picture, head, position=1 if first else position)
+        reason = reasons[kind]
         if row["not_before"] is not None and row["not_before"] > moment:
             reason = "not_before"
-        else:
-            reason = why(picture, head, position=1 if queue.free(share.rank) else position)
-        queue.found[row["pk"]] = Waiting(position, reason, int(start * queue.off[0]), int(start * queue.off[1]))
-        queue.last = max(queue.last, start)
-        share.used_ms += 1000 * head.seconds * head.width
-        share.firm += head.width * (head.lane != PREEMPTIBLE)
-        if upcoming[number]:
-            following = _head(upcoming[number][0], moment)
-            heapq.heappush(heap, (picture.turn(following), number, following))
-
-
-class _Hosts:
-    """When each place of each host comes free, in seconds from now."""
-
-    def __init__(self, picture: Picture) -> None:
-        self._ranks = {place.host: place.rank for place in picture.places}
-        self._free: dict[str, list[float]] = {host: [] for host in self._ranks}
-        for place in picture.places:
-            bisect.insort(self._free[place.host], _left(picture, place))
-        self._nowhere = [0.0]
-        """A host that is not there: what is said of its time is a guess, and the reason says why."""
-
-    def start(self, head: Head, rank: int) -> float:
-        """When a job can start where it can soonest; its places are taken from then on."""
-        usable = [free for host, free in self._free.items() if self._ranks[host] <= rank and len(free) >= head.width]
-        soonest = min(usable, key=lambda free: free[head.width - 1], default=self._nowhere)
-        width = min(head.width, len(soonest))
-        start = soonest[width - 1]
-        soonest[:] = sorted([start + head.seconds] * width + soonest[width:])
-        return start
+        elif one.own:
+            reason = "tenant_limit"
+        queue.found[head.job] = Waiting(position, reason, *queue.band(one.start))
+        if one.start is not None:
+            queue.last_of[head.tenant] = one.start
+            queue.last = queue.last if one.own else max(queue.last, one.start)
 
 
 def _head(row: dict[str, Any], moment: Any) -> Head:

@@ -100,7 +100,7 @@ def estimate(draft: Job) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "object": "fine_tuning.estimate",
         "findings": seen.counts,
-        "queue_seconds": wait_seconds(plans.allowance().gpu_class),
+        "queue_seconds": wait_seconds(draft.tenant_id, plans.allowance().gpu_class),
     }
     if seen.counts["blocking"]:
         return answer | {"tokens": 0, "price_usd": None, "seconds": None, "x_blocking": seen.blocking}

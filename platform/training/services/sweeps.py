@@ -130,7 +130,7 @@ def sweep_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any
         "trials": sum(rung["size"] for rung in draft.rungs),
         "rungs": [{"trials": rung["size"], "n_epochs": rung["epochs"]} for rung in draft.rungs],
         "findings": seen.counts,
-        "queue_seconds": wait_seconds(plans.allowance().gpu_class),
+        "queue_seconds": wait_seconds(project.tenant_id, plans.allowance().gpu_class),
     }
     found = _price(draft, job, seen)
     if found is None:
