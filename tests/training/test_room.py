@@ -10,7 +10,7 @@ from billing.services.entitlements import override_set
 from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
-from tests.training.making import empty_queue, queued, read, reload
+from tests.training.making import empty_queue, no_losses, queued, read, reload
 from training.models import Attempt, Job, Slot
 from training.scheduling.dispatch import MIN_RUN_SECONDS
 from training.services.claiming import claim, room_make, slots_keep
@@ -27,6 +27,7 @@ HOST = "room-host"
 def _two_places() -> None:
     """One host with two places, and no job of another test."""
     empty_queue()
+    no_losses()
     with ops_scope("end what other tests left running"):
         Job.ops.filter(state__in=["leased", "starting", "running"]).update(
             state="failed", finished_at=now(), lease_token=None, lease_expires_at=None

@@ -21,7 +21,7 @@ from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
-from tests.training.making import empty_queue, queued, read, reload
+from tests.training.making import empty_queue, no_losses, queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.claiming import claim, slots_keep, worker_name
@@ -45,6 +45,7 @@ def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     settings.TRAINING_RESTART_BRAKE_SECONDS = 0
     settings.TRAINING_SLOTS = 2
     empty_queue()
+    no_losses()
     duty.draining.clear()
     yield
     duty.draining.clear()

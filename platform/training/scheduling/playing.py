@@ -185,7 +185,8 @@ class _Hosts:
     def take(self, head: Head, rank: int, moment: float) -> float:
         """When a job starts where it can soonest, and not before; its places are taken from then on."""
         found = self._where(rank, head.width)
-        assert found is not None, "who asks has seen that there are places"
+        if found is None:
+            raise LookupError("no host has so many places")
         start, free = max(found[0], moment), self._free[found[1]]
         free[: head.width] = [start + head.seconds] * head.width
         free.sort()

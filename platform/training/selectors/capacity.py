@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from billing.plans import classes_within
 from training.models import Slot, TenantShare
+from training.selectors.picture import STALE
 
 KNOWN = dt.timedelta(days=1)
 """A host that was heard of so lately may come back for a job that waits."""
@@ -17,6 +18,13 @@ def places_together(gpu_class: str) -> int:
     places = Slot.objects.filter(gpu_class__in=classes_within(gpu_class), heartbeat_at__gt=Now() - KNOWN)
     counts = places.values("host").annotate(n=Count("pk")).values_list("n", flat=True)
     return max(counts, default=1)
+
+
+def other_hosts(*, host: str, gpu_class: str, width: int) -> bool:
+    """Whether a host besides this one is up that takes jobs of this class on so many places."""
+    up = Slot.objects.filter(heartbeat_at__gt=Now() - STALE, draining=False, parked_at=None).exclude(host=host)
+    counts = up.filter(gpu_class__in=classes_within(gpu_class)).values("host").annotate(n=Count("pk"))
+    return bool(counts.filter(n__gte=width).exists())
 
 
 def sharing_allowed() -> bool:

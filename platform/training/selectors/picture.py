@@ -49,7 +49,7 @@ WITH RECURSIVE line AS (
 
 LINES_OF = """
 WITH RECURSIVE line AS (
-  SELECT one AS tenant_id, ''::varchar AS lane, 0::smallint AS width FROM unnest(%s::uuid[]) one
+  SELECT one AS tenant_id, ''::varchar AS lane, 0::smallint AS width FROM unnest(%(tenants)s::uuid[]) one
   UNION ALL
   SELECT next.* FROM line, LATERAL (
     SELECT tenant_id, lane, width FROM training_job
@@ -68,11 +68,32 @@ FROM line CROSS JOIN LATERAL (
   FROM training_job job
   WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
     AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
+    {{here}}
   ORDER BY priority DESC, queued_at, id LIMIT {{each}}) head
 """
 """The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
 them while a release is rolled out. A job that has met a fault of ours has no group: if it was its own, it takes no
 others with it a second time. `each` stands in the text: a plan for any number would expect many."""
+
+CLASSES = "ARRAY[{}]".format(", ".join(f"'{name}'" for name in GPU_CLASSES))
+HERE = f"""
+AND (crash_count = 0 OR crash_step <> checkpoint_step
+  OR EXISTS (
+    SELECT FROM (
+      SELECT worker FROM training_attempt attempt
+      WHERE attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND outcome IN ('crashed', 'lost')
+      ORDER BY number DESC LIMIT job.crash_count) bad
+    WHERE NOT starts_with(bad.worker, %(host)s || '/'))
+  OR NOT EXISTS (
+    SELECT FROM training_slot slot
+    WHERE host <> %(host)s AND heartbeat_at > now() - %(stale)s AND NOT draining AND parked_at IS NULL
+      AND array_position({CLASSES}, slot.gpu_class::text) <= (
+        SELECT array_position({CLASSES}, share.gpu_class::text) FROM training_tenantshare share
+        WHERE share.tenant_id = job.tenant_id)
+    GROUP BY host HAVING count(*) >= job.width))
+"""
+"""A job that keeps crashing at one point, so far only on this host, goes to another one where there is one for it: the
+fault may be the host's. Asked only of jobs that have crashed."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
@@ -140,13 +161,12 @@ class Candidates:
             self.chunk *= 4
 
 
-def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1) -> list[Head]:
-    """The first `each` jobs of every line, or of the lines of these tenants."""
+def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1, host: str = "") -> list[Head]:
+    """The first `each` jobs of every line, or of the lines of these tenants; of those that may start on `host`, if one
+    is named."""
+    statement = (LINES if tenants is None else LINES_OF) + HEADS.format(each=each, here=HERE if host else "")
     with prepared(OPS) as cursor:
-        if tenants is None:
-            cursor.execute(LINES + HEADS.format(each=each))
-        else:
-            cursor.execute(LINES_OF + HEADS.format(each=each), [list(tenants)])
+        cursor.execute(statement, {"tenants": list(tenants or ()), "host": host, "stale": STALE})
         return [
             Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent, group)
             for job, tenant, lane, width, left, since, waited, urgent, group in cursor.fetchall()

@@ -147,7 +147,7 @@ def _next(host: str, worker: str, beside: Beside | None, *, cuda: bool) -> Taken
         return None
     for shares, bound in Candidates():
         picture.shares |= {share.tenant: share for share in shares}
-        heads = heads_read(share.tenant for share in shares)
+        heads = heads_read((share.tenant for share in shares), host=host)
         _note_empty(shares, heads)
         picture.heads += heads
         if any(head.width > 1 for head in picture.heads) and not picture.runs:

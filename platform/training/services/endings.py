@@ -14,6 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models.functions import Now
 
+from billing.plans import GPU_CLASSES
 from data.services import Stored as StoredFile
 from data.services import file_keep_result
 from kit import outbox
@@ -23,7 +24,8 @@ from registry.services import Stored, model_publish
 from tenants.models import Project
 from tenants.scope import tenant_scope
 from training import states
-from training.models import Attempt, Job, Slot
+from training.models import Attempt, Job, Slot, TenantShare
+from training.selectors.capacity import other_hosts
 from training.services import money
 from training.services.announcing import job_announce
 from training.services.checkpoints import checkpoints_drop
@@ -37,7 +39,9 @@ DEPLOY = "serving.deploy_when_gate_passes"
 """The task that serving listens with; called by name, because serving stands above this room."""
 MAX_PLATFORM_RETRIES = 10
 POISON_CRASHES = 3
-"""Crashes at one and the same step that make a job, not a machine, the suspect."""
+"""Tries that ended badly without a newer checkpoint between them, on more than one host, that make the job the suspect
+and not a machine."""
+BAD = ("crashed", "lost")
 LONGEST_BACKOFF = 600.0
 ASKED = ("drained", "preempted", "paused", "unfit", "moved")
 """Outcomes of attempts that were asked to stop, or that their place could not carry: no try is counted."""
@@ -196,11 +200,14 @@ def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exi
     """The run stopped through no fault of the tenant's: back to the queue, or failed once that has become hopeless.
 
     `outcome` is `drained` or `preempted` (it was asked to stop) or `unfit` (its place could not carry it), for which no
-    retry is counted, or `crashed`.
+    retry is counted, or `crashed`. `step` is how far the attempt came, where that is known better than its last
+    heartbeat said.
     """
     with tenant_scope(lease.tenant_id):
         job = _locked(lease)
-        _requeue(job, lease.attempt, outcome=outcome, reason=reason, step=step, exit_code=exit_code)
+        Attempt.objects.filter(job=job, number=lease.attempt, last_step__lt=step).update(last_step=step)
+        suspect = outcome == "crashed"
+        _requeue(job, lease.attempt, outcome=outcome, reason=reason, exit_code=exit_code, suspect=suspect)
 
 
 def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = None) -> None:
@@ -213,7 +220,7 @@ def job_block(*, lease: Lease, by: str = states.PAUSED, exit_code: int | None = 
         called_off = lifted or (by == states.PAUSED and job.pause_requested_at is None)
         if called_off or job.state == states.CANCELLING:
             reason = "The reason to stop was lifted." if lifted else "The job was paused and resumed."
-            _requeue(job, lease.attempt, outcome="paused", reason=reason, step=job.step, exit_code=exit_code)
+            _requeue(job, lease.attempt, outcome="paused", reason=reason, exit_code=exit_code)
             return
         attempt_close(job, number=lease.attempt, outcome="paused", reason=by, exit_code=exit_code)
         if by == states.QUOTA:
@@ -257,21 +264,24 @@ def job_stop(*, job: Job, code: str, message: str) -> None:
     _ring_next()
 
 
-def job_reclaim(*, job: Job, reason: str, outcome: str = "lost") -> None:
+def job_reclaim(*, job: Job, reason: str, outcome: str = "lost", alone: bool = False) -> None:
     """In the tenant's scope, with the job's row locked: nobody renewed the lease (`lost`), or staff take it away
-    (`moved`)."""
-    _requeue(job, job.attempt, outcome=outcome, reason=reason, step=job.step, exit_code=None)
+    (`moved`). `alone`: no other job was lost with it, so that it may itself be what ended its worker."""
+    _requeue(job, job.attempt, outcome=outcome, reason=reason, exit_code=None, suspect=alone and outcome == "lost")
 
 
-def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exit_code: int | None) -> None:
+def _requeue(job: Job, number: int, *, outcome: str, reason: str, exit_code: int | None, suspect: bool = False) -> None:
     if job.state == states.CANCELLING:
         _cancelled(job, number)
         return
     counted = outcome not in ASKED
     retries = job.platform_retries + counted
-    crashes = (job.crash_count + 1 if job.crash_step == step else 1) if outcome == "crashed" else job.crash_count
+    tries = {"crash_count": job.crash_count, "crash_step": job.crash_step}
+    if suspect:
+        again = job.crash_step == job.checkpoint_step
+        tries = {"crash_count": job.crash_count + 1 if again else 1, "crash_step": job.checkpoint_step}
     attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code)
-    verdict = _hopeless(retries, crashes, step)
+    verdict = _hopeless(job, retries, tries["crash_count"] if suspect else 0)
     if verdict is not None:
         Job.objects.filter(pk=job.pk).update(
             state=states.FAILED,
@@ -280,8 +290,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
             error_code=verdict[0],
             error_message=verdict[1],
             platform_retries=retries,
-            crash_step=step,
-            crash_count=crashes,
+            **tries,
             **NO_LEASE,
         )
         checkpoints_drop(job=job)
@@ -296,8 +305,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, step: int, exi
         pause_requested_at=None,
         not_before=Now() + dt.timedelta(seconds=_backoff(retries)) if counted else None,
         platform_retries=retries,
-        crash_step=step if outcome == "crashed" else job.crash_step,
-        crash_count=crashes,
+        **tries,
         preempt_requested_at=None,
         stop_for="",  # a tick says it again where it still holds
         preemptions=job.preemptions + (outcome == "preempted"),
@@ -316,15 +324,25 @@ def _since(job: Job) -> str:
     return f"It continues from {where}."
 
 
-def _hopeless(retries: int, crashes: int, step: int) -> tuple[str, str] | None:
-    if crashes >= POISON_CRASHES:
-        where = f"at step {step}" if step else "before its first step"
-        message = f"The training stopped {crashes} times {where}, on different tries. We did not charge for it. "
-        return "training_crashed", message + "Try another method or a smaller batch size, or write to support."
+def _hopeless(job: Job, retries: int, crashes: int) -> tuple[str, str] | None:
+    if crashes >= POISON_CRASHES and not _may_be_the_hosts_fault(job, crashes):
+        where = f"beyond step {job.checkpoint_step}" if job.checkpoint_step > 0 else "to its first checkpoint"
+        message = f"The training stopped {crashes} times on different tries and did not get {where}. We did not charge "
+        return "training_crashed", f"{message}for it. Try another method or a smaller batch size, or write to support."
     if retries > MAX_PLATFORM_RETRIES:
         message = f"Our machines failed this job {retries} times, so we stopped trying. We did not charge for it."
         return "platform_fault", message + " Start it again, or write to support."
     return None
+
+
+def _may_be_the_hosts_fault(job: Job, crashes: int) -> bool:
+    """Whether all of its last bad tries were on one host, and there is another one to try."""
+    bad = Attempt.objects.filter(job=job, outcome__in=BAD).order_by("-number").values_list("worker", flat=True)
+    hosts = {worker.rsplit("/", 2)[0] for worker in bad[:crashes]}
+    if len(hosts) > 1:
+        return False
+    gpu_class = TenantShare.objects.values_list("gpu_class", flat=True).first() or GPU_CLASSES[0]
+    return other_hosts(host=hosts.pop(), gpu_class=gpu_class, width=job.width)
 
 
 def _backoff(retries: int) -> float:

@@ -1,37 +1,61 @@
 """Leases nobody renews: a worker that was killed, cut off or switched off. Any number of sweepers may run at once.
 
-Two brakes keep a short fault of the database from looking like the death of every worker: nothing is reclaimed in the
-first moments after the database has started, and never more than a tenth of the running jobs (at least one) at once.
+Brakes keep a short fault of the database from looking like the death of every worker. Nothing is reclaimed in the first
+moments after the database has started. Of leases that several hosts have let go of, no more than a tenth of all running
+jobs (at least LEAST) are reclaimed in a minute, by all sweepers together. One host's are reclaimed at once, if others
+are up: that is what a dead host looks like, and a fault of ours does not.
 """
 
 import datetime as dt
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from tenants.scope import OPS, ops_scope, tenant_scope
 from training import states
-from training.models import Job
+from training.models import Attempt, Job, Slot
 from training.services.claiming import worker_is_dead
 from training.services.endings import job_reclaim
 
 DROPPED = "The worker lost hold of the job."
+SWEEP_LOCK = 0x7475_6E65_0002
+"""One sweep decides at a time; another one finds nothing left to do."""
+LEAST = 3
+MINUTE = dt.timedelta(seconds=60)
 
 
 def leases_sweep() -> int:
     """Requeue what was lost; returns how many jobs."""
-    with ops_scope("sweep expired leases"):
-        if _database_is_young():
+    with ops_scope("sweep expired leases"), transaction.atomic(using=OPS):
+        if not _my_turn() or _database_is_young():
             return 0
         late = Now() - dt.timedelta(seconds=settings.TRAINING_LEASE_GRACE_SECONDS)
         held = Job.ops.filter(state__in=states.HELD)
-        most = max(1, held.count() // 10)
         lost = list(
-            held.filter(lease_expires_at__lt=late).order_by("lease_expires_at").values("tenant_id", "pk")[:most]
+            held.filter(lease_expires_at__lt=late).order_by("lease_expires_at").values("tenant_id", "pk", "lease_owner")
         )
-    return sum(_reclaim(row["tenant_id"], row["pk"], reason="The worker stopped answering.") for row in lost)
+        if not lost:
+            return 0
+        lost = lost[: _most(held.count(), [row["lease_owner"] for row in lost])]
+        return sum(_reclaim(row["tenant_id"], row["pk"], reason="The worker stopped answering.") for row in lost)
+
+
+def _most(running: int, owners: list[str]) -> int:
+    """How many of these workers' leases may be reclaimed now."""
+    before = list(Attempt.ops.filter(outcome="lost", ended_at__gt=Now() - MINUTE).values_list("worker", flat=True))
+    silent = {worker.rsplit("/", 2)[0] for worker in (*owners, *before)}
+    heard = Slot.objects.filter(heartbeat_at__gt=Now() - dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS) / 2)
+    if len(silent) == 1 and heard.exclude(host__in=silent).exists():
+        return len(owners)
+    return max(0, max(LEAST, running // 10) - len(before))
+
+
+def _my_turn() -> bool:
+    with connections[OPS].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [SWEEP_LOCK])
+        return bool(cursor.fetchone()[0])
 
 
 def leases_of_the_dead(*, host: str, worker: str = "") -> int:
@@ -57,6 +81,7 @@ def leases_of_the_dead(*, host: str, worker: str = "") -> int:
 
 
 def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> bool:
+    alone = reason != DROPPED and _alone(job_id)
     with tenant_scope(tenant_id):
         found = Job.objects.select_for_update().filter(pk=job_id, state__in=states.HELD)
         if owner:
@@ -67,8 +92,17 @@ def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> 
         job = found.first()
         if job is None:
             return False
-        job_reclaim(job=job, reason=reason)
+        job_reclaim(job=job, reason=reason, alone=alone)
         return True
+
+
+def _alone(job_id: UUID) -> bool:
+    """Whether no other job was lost lately, nor is silent by now: what takes several with it is no fault of a job."""
+    with ops_scope("see whether a job was lost alone"):
+        lost = Attempt.ops.filter(outcome="lost", ended_at__gt=Now() - MINUTE).exclude(job_id=job_id)
+        quiet = Now() - dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS) / 2
+        silent = Job.ops.filter(state__in=states.HELD, heartbeat_at__lt=quiet).exclude(pk=job_id)
+        return not (lost.exists() or silent.exists())
 
 
 def _database_is_young() -> bool:
