@@ -176,6 +176,7 @@ class ResumeView(TenantAPIView):
         refuses={
             402: "A spend limit cannot carry the higher ceiling.",
             409: "The job has ended, or staff hold it.",
+            429: "As many jobs wait as the plan allows.",
         },
         example={},
     )

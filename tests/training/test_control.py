@@ -13,7 +13,7 @@ from billing.services.entitlements import override_set
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
-from tests.training.making import create, empty_queue, queued, read, reload
+from tests.training.making import body, create, empty_queue, queued, read, reload
 from training import states, streaming
 from training.models import Job
 from training.services.claiming import claim, slots_keep
@@ -89,6 +89,28 @@ def test_a_pause_that_is_taken_back_in_time_ends_in_the_queue(cast: Cast) -> Non
     assert lease_look(lease=lease).stop == ""
     job_block(lease=lease)  # the worker had already heard of the pause
     assert reload(ada, job.public_id).state == "queued"
+
+
+def test_pausing_and_resuming_goes_round_no_limit_of_the_queue(cast: Cast) -> None:
+    ada = cast.owner
+    with tenant_scope(ada.tenant.id):
+        override_set(reason="test", created_by="test", limits={"queued_jobs": 2})
+    paused = []
+    for _ in range(2):
+        paused.append(queued(ada))
+        ask(ada, paused[-1], "pause")
+    refused = ada.api.post(JOBS, body(ada))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_limit")
+    assert "paused" in refused.json()["error"]["message"] and refused["Retry-After"] == "60"
+    assert ask(ada, paused[0], "resume").json()["status"] == "queued"
+    other = create(ada)
+    refused = ask(ada, paused[1], "resume")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_limit")
+    assert "2 jobs are waiting already" in refused.json()["error"]["message"] and refused["Retry-After"] == "60"
+    assert reload(ada, paused[1].public_id).state == "blocked"
+    assert ask(ada, paused[0], "resume").status_code == 200, "what waits already takes no more room"
+    ask(ada, other, "cancel")
+    assert ask(ada, paused[1], "resume").json()["status"] == "queued"
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])

@@ -19,9 +19,8 @@ from registry.selectors import base_by_name
 from tenants import audit
 from tenants.models import ApiKey, Project
 from tenants.selectors import tenant_current
-from tenants.services.organisations import tenant_turn
 from training import plans, states
-from training.errors import JobFinished, QueueFull
+from training.errors import JobFinished
 from training.methods import DEFAULT_METHOD, HEAD
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
@@ -59,7 +58,7 @@ def job_create(
     knobs = knobs_of(wanted)
     sources = sources_of(project, wanted)
     intake.check_usable(sources, wanted.get("x_columns") or {})
-    _check_room()
+    queueing.check_room()
     job_id = new_id()
     suffix = wanted.get("suffix") or ""
     seed = wanted.get("seed")
@@ -158,18 +157,6 @@ def width_of(wanted: dict[str, Any], *, methods: Sequence[str] = ()) -> int:
             param="x_gpus",
         )
     return width
-
-
-def _check_room() -> None:
-    tenant_turn()
-    limit = plans.allowance().queued_jobs
-    waiting = Job.objects.filter(state__in=states.WAITING).count()
-    if waiting >= limit:
-        raise QueueFull(
-            f"{waiting} jobs are waiting already, and your plan allows {limit}. "
-            "Cancel one, wait until one starts, or take a larger plan.",
-            headers={"Retry-After": "60"},
-        )
 
 
 def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:

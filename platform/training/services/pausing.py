@@ -6,12 +6,14 @@ from kit import outbox
 from kit.errors import Conflict
 from kit.money import usd
 from tenants import audit
+from tenants.services.organisations import tenant_turn
 from training import states
 from training.errors import CeilingTooLow, JobFinished
 from training.models import Job
 from training.services import money
 from training.services.endings import BLOCKED, WORK
 from training.services.events import News, events_append, warn
+from training.services.queueing import check_room
 
 
 def job_pause(*, job: Job) -> Job:
@@ -39,8 +41,9 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
 
     Resuming what runs or waits changes nothing, but takes back a pause that has not taken effect yet. JobFinished once
     it has ended, CeilingTooLow, Conflict for a job that staff hold or whose organisation is suspended, BudgetExceeded
-    where a spend limit cannot carry it.
+    where a spend limit cannot carry it, QueueFull where as many jobs wait as the plan allows.
     """
+    tenant_turn()
     row: Job = Job.objects.select_for_update().get(pk=job.pk)
     if row.is_final or row.state == states.CANCELLING:
         raise JobFinished(f"The job {row.public_id} has ended. Start a new one from it.")
@@ -53,6 +56,7 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
         raise Conflict("Our staff hold this job. Write to support; nothing of it is lost.")
     if row.blocked_by == states.SUSPENDED:
         raise Conflict("The organisation was suspended. The job goes on by itself within seconds of its reopening.")
+    check_room(stopped=False)
     if row.blocked_by == states.BUDGET or ceiling_nano is not None:
         _raise_ceiling(row, ceiling_nano)
     elif row.blocked_by == states.QUOTA:

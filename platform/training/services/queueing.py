@@ -17,8 +17,9 @@ from kit.fields import AUTO
 from kit.money import number, usd
 from registry.selectors import base_by_name
 from tenants.scope import tenant_scope
+from tenants.services.organisations import tenant_turn
 from training import forecast, plans, states
-from training.errors import CeilingTooLow, FileNotReady
+from training.errors import CeilingTooLow, FileNotReady, QueueFull
 from training.lab.estimate import Workload
 from training.methods import LORA, RANK
 from training.models import Job
@@ -47,6 +48,27 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
     except ApiError as error:
         with tenant_scope(tenant_id):
             return _refuse(job_id, error)
+
+
+def check_room(*, stopped: bool = True) -> None:
+    """QueueFull once as many jobs wait as the plan allows; with `stopped` likewise for those that stand still, so that
+    pausing makes no second queue. Until the transaction ends, others of the tenant who ask wait here."""
+    tenant_turn()
+    limit = plans.allowance().queued_jobs
+    waiting = Job.objects.filter(state__in=states.WAITING).count()
+    if waiting >= limit:
+        raise QueueFull(
+            f"{waiting} jobs are waiting already, and your plan allows {limit}. "
+            "Cancel one, wait until one starts, or take a larger plan.",
+            headers={"Retry-After": "60"},
+        )
+    still = Job.objects.filter(state=states.BLOCKED).count() if stopped else 0
+    if still >= limit:
+        raise QueueFull(
+            f"{still} jobs are paused or stopped at a limit, and your plan allows {limit}. "
+            "Resume or cancel one, or take a larger plan.",
+            headers={"Retry-After": "60"},
+        )
 
 
 def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str:
