@@ -68,6 +68,13 @@ RULES = {
         SELECT job.id, event.cost_nano FROM training_job job JOIN billing_usageevent event
         ON event.tenant_id = job.tenant_id AND event.request_id = 'job:' || job.id WHERE {OURS}
         AND (event.cost_nano <> job.price_nano OR event.input_tokens <> job.trained_tokens)""",
+    "D: it counts the machine time of every attempt, on every place": f"""
+        SELECT job.id, event.gpu_ms FROM training_job job JOIN billing_usageevent event
+        ON event.tenant_id = job.tenant_id AND event.request_id = 'job:' || job.id WHERE {OURS}
+        AND event.gpu_ms <> job.width * (SELECT coalesce(sum(attempt.machine_ms), 0) {ATTEMPTS})""",
+    "D: an attempt that has ended says what it took": f"""
+        SELECT job.id {JOB} EXISTS (SELECT {ATTEMPTS} AND attempt.ended_at IS NOT NULL
+        AND abs(attempt.machine_ms - 1000 * extract(epoch FROM attempt.ended_at - attempt.started_at)) > 1)""",
     "D: a hold ends with its job, as its job": f"""
         SELECT job.id, job.state, hold.state FROM training_job job LEFT JOIN billing_jobhold hold
         ON hold.job_id = job.id WHERE {OURS} AND job.queued_at IS NOT NULL

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import OperationalError
+from django.db.models import F
 
 from billing.models import JobHold, UsageEvent
+from billing.services.entitlements import override_set
 from kit import processes, storage
 from registry.models import Model
 from registry.selectors import version_of_job
@@ -23,8 +26,9 @@ from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
 from tests.training.making import empty_queue, no_losses, queued, read, reload
 from training import selectors
-from training.models import Attempt, Job, JobEvent, Slot
+from training.models import Attempt, Job, JobEvent, Slot, TenantShare
 from training.services.claiming import claim, slots_keep, worker_name
+from training.services.endings import job_give_back
 from training.services.sweeping import leases_sweep
 from training.worker import away, duty, idle, running, trainer
 
@@ -89,6 +93,30 @@ def test_a_job_that_goes_well_ends_with_a_model_a_report_and_a_bill(cast: Cast) 
     numbers = [event["x_seq"] for event in page["data"]]
     assert numbers == sorted(numbers, reverse=True)
     assert cast.owner.api.post(f"{JOBS}/{job.public_id}/cancel").status_code == 409
+
+
+def test_the_usage_of_a_job_counts_the_machine_time_of_all_its_attempts_on_all_its_places(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="test", created_by="test", limits={"parallel_jobs": 2})
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    with tenant_scope(cast.owner.tenant.id):
+        Job.objects.filter(pk=job.pk).update(width=2)
+        TenantShare.objects.update(max_running=2)
+    slots_keep(host=duty.host_name(), count=2, kind="cpu-fp32", gpu_class="cpu")
+    for outcome in ("drained", "crashed"):
+        lease = claim(host=duty.host_name(), worker=worker_name(duty.host_name()))
+        assert lease is not None
+        with tenant_scope(cast.owner.tenant.id):
+            began = F("started_at") - timedelta(minutes=3)
+            Attempt.objects.filter(job=job, ended_at=None).update(started_at=began)
+        job_give_back(lease=lease, outcome=outcome, reason="A test.")
+    assert duty.work_once()
+    with tenant_scope(cast.owner.tenant.id):
+        spent = list(Attempt.objects.filter(job=job).order_by("number").values_list("machine_ms", flat=True))
+        event = UsageEvent.objects.get()
+    assert len(spent) == 3 and min(spent[:2]) >= 180_000
+    assert event.gpu_ms == 2 * sum(spent)
+    assert event.cost_nano == reload(cast.owner, job.public_id).price_nano, "and the price goes by tokens"
 
 
 def test_the_trainer_is_told_no_secret(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models.functions import Now
+from django.db.models import Sum
+from django.db.models.functions import Coalesce, Now
 
 from billing.plans import GPU_CLASSES
 from data.services import Stored as StoredFile
@@ -70,8 +71,8 @@ class Made:
     """The CSV of metrics, for `result_files`."""
 
 
-def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None) -> int:
-    """End an attempt's row, free its slot, count its machine time; returns that time in ms."""
+def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None) -> None:
+    """End an attempt's row, free its slot, count its machine time."""
     attempts = Attempt.objects.filter(job=job, number=number, ended_at=None)
     attempts.update(ended_at=Now(), outcome=outcome, reason=reason[:500], exit_code=exit_code)
     held = Slot.objects.filter(job_id=job.pk, attempt=number)
@@ -79,11 +80,17 @@ def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit
     held.update(job_id=None)
     attempt = Attempt.objects.filter(job=job, number=number).first()
     if attempt is None or attempt.ended_at is None:
-        return 0
+        return
     spent = max(0, int((attempt.ended_at - attempt.started_at) / dt.timedelta(milliseconds=1)))
     Attempt.objects.filter(pk=attempt.pk).update(machine_ms=spent)
     share_settle(attempt=attempt, spent_ms=spent, width=job.width)
-    return spent
+
+
+def machine_ms(job: Job) -> int:
+    """What all of a job's attempts took of all of its places, by the database's clock: what it cost us, however it
+    ended. What its tenant pays does not go by it."""
+    spent: int = job.attempts.aggregate(spent=Coalesce(Sum("machine_ms"), 0))["spent"]
+    return spent * job.width
 
 
 def job_succeed(*, lease: Lease, made: Made) -> bool:
@@ -94,8 +101,8 @@ def job_succeed(*, lease: Lease, made: Made) -> bool:
         if job.state == states.CANCELLING:
             _cancelled(job, lease.attempt)
             return False
-        spent = attempt_close(job, number=lease.attempt, outcome="succeeded", exit_code=0)
-        nano = money.settle(job, trained_tokens=made.trained_tokens, machine_ms=spent)
+        attempt_close(job, number=lease.attempt, outcome="succeeded", exit_code=0)
+        nano = money.settle(job, trained_tokens=made.trained_tokens, machine_ms=machine_ms(job))
         fenced_update(
             lease,
             within=(states.FINISHING,),
