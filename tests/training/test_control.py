@@ -149,6 +149,25 @@ def test_a_job_at_its_ceiling_goes_on_with_a_higher_one_and_not_without(cast: Ca
     assert held_nano(ada, job) == reload(ada, job.public_id).ceiling_nano == 1_500_000_000
 
 
+def test_a_higher_ceiling_buys_the_further_steps(cast: Cast) -> None:
+    ada = cast.owner
+    whole = queued(ada, x_method="lora")
+    ask(ada, whole, "cancel")
+    half, most = whole.estimate["nano"]["high"] // 2 / 1e9, whole.estimate["nano"]["high"] / 1e9
+    job = queued(ada, x_method="lora", x_max_price_usd=half)
+    before = job.spec["config"]["max_steps"]
+    every = job.estimate["epochs"] * job.estimate["steps_per_epoch"]
+    assert 1 <= before < every
+    job_block(lease=take(), by=states.BUDGET)
+    assert ask(ada, job, "resume", {"x_max_price_usd": half * 1.5}).json()["status"] == "queued"
+    row = reload(ada, job.public_id)
+    assert row.spec["config"]["raised_steps"] == before * row.ceiling_nano // job.ceiling_nano > before
+    assert row.spec["config"]["max_steps"] == before and row.spec_sha256 != job.spec_sha256
+    job_block(lease=take(), by=states.BUDGET)
+    assert ask(ada, job, "resume", {"x_max_price_usd": most + 0.01}).json()["status"] == "queued"
+    assert reload(ada, job.public_id).spec["config"]["raised_steps"] == every
+
+
 def test_a_ceiling_that_the_spend_limit_cannot_carry_leaves_everything_as_it_was(cast: Cast) -> None:
     ada = cast.owner
     job = queued(ada)

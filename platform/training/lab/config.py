@@ -45,6 +45,7 @@ class Config:
     patience: int = 3  # evaluations without a better macro-F1 before stopping; 0 never stops early
     checkpoint_seconds: float = 120.0
     max_steps: int | None = None  # a hard ceiling over all epochs
+    raised_steps: int | None = None  # in its place since more was paid for; a run may go on under another one
     threads: int | Auto = "auto"  # physical cores; more only slows small models down
     device: str = "auto"
     precision: str = "auto"
@@ -81,8 +82,9 @@ class Config:
         _whole("max_length", self.max_length, 8, 8192, auto=True)
         _whole("threads", self.threads, 1, 1024, auto=True)
         _whole("patience", self.patience, 0, 1000)
-        if self.max_steps is not None:
-            _whole("max_steps", self.max_steps, 1, 10**9)
+        for name in ("max_steps", "raised_steps"):
+            if (steps := getattr(self, name)) is not None:
+                _whole(name, steps, 1, 10**9)
         _whole("lora_rank", self.lora_rank, 1, 256)
         _whole("gpus", self.gpus, 1, 64)
         if self.gpus > 1 and self.method == "head":

@@ -140,7 +140,7 @@ class Loop:
         self._writes = writes  # of several processes with the same state, one does
         self._root = Path(config.output) / "checkpoints"
         self._steps_per_epoch = len(learner.batches(0))
-        self.total_steps = min(config.max_steps or 2**62, plan.epochs * self._steps_per_epoch)
+        self.total_steps = min(config.raised_steps or config.max_steps or 2**62, plan.epochs * self._steps_per_epoch)
         self._optimiser = Optimiser(
             learner.parameters,
             learning_rate=plan.learning_rate,

@@ -46,7 +46,8 @@ from training.lab.loop import Loop, Step, Stop, Targets, alone, balanced_weights
 from training.lab.plan import Plan, plan_for
 from training.lab.shape import read_shape
 
-_ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds")  # may differ on resuming
+# May differ on resuming.
+_ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds", "raised_steps")
 
 
 @dataclass(slots=True)

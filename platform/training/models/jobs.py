@@ -44,7 +44,8 @@ class Job(ProjectModel):
     # ── What that means, frozen when it joins the queue ──
     dataset_version_id = models.UUIDField(null=True, blank=True)
     spec = models.JSONField(default=dict)
-    """The lab's config without its paths, and what the supervisor needs; never changes once queued."""
+    """The lab's config without its paths, and what the supervisor needs; never changes once queued, but for the steps
+    that a higher ceiling pays for."""
     spec_sha256 = models.CharField(max_length=64, blank=True)
     estimate = models.JSONField(default=dict)
     max_price_nano = models.BigIntegerField(null=True, blank=True)

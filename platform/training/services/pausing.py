@@ -13,7 +13,7 @@ from training.models import Job
 from training.services import money
 from training.services.endings import BLOCKED, WORK
 from training.services.events import News, events_append, warn
-from training.services.queueing import check_room
+from training.services.queueing import check_room, spec_raised, spec_sha256
 
 
 def job_pause(*, job: Job) -> Job:
@@ -76,7 +76,9 @@ def _raise_ceiling(row: Job, ceiling_nano: int | None) -> None:
             param="x_max_price_usd",
         )
     money.extend(row, nano=ceiling_nano)
-    Job.objects.filter(pk=row.pk).update(ceiling_nano=ceiling_nano, max_price_nano=ceiling_nano)
+    spec = spec_raised(row, ceiling_nano)
+    changed = {"spec": spec, "spec_sha256": spec_sha256(spec)}
+    Job.objects.filter(pk=row.pk).update(ceiling_nano=ceiling_nano, max_price_nano=ceiling_nano, **changed)
 
 
 def _changed(row: Job, action: str, before: str, news: News) -> Job:

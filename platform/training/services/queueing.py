@@ -77,7 +77,7 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
         return str(job.state)
     ceiling = ceiling_of(job, planned)
     job.spec = spec_of(job, ready, planned, ceiling)
-    job.spec_sha256 = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
+    job.spec_sha256 = spec_sha256(job.spec)
     job.dataset_version_id = ready.version_id
     job.estimate = planned.as_dict()
     job.likely_seconds = forecast.likely_seconds(job.estimate)
@@ -209,6 +209,24 @@ def spec_of(job: Job, ready: intake.Ready, planned: forecast.Forecast, ceiling: 
             **({"gpus": job.width} if job.width > 1 else {}),  # a worker of the version before does not know the field
         },
     }
+
+
+def spec_sha256(spec: dict[str, Any]) -> str:
+    """A spec's hash."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+
+
+def spec_raised(job: Job, ceiling: int) -> dict[str, Any]:
+    """The job's spec once it has a higher ceiling: as many more steps as that pays for, all of them from the estimate's
+    upper end on. `max_steps` itself stays, because checkpoints know their run by it."""
+    config = dict(job.spec["config"])
+    steps = config.get("raised_steps") or config.get("max_steps")
+    if steps is None:
+        return job.spec
+    every = int(job.estimate["epochs"]) * int(job.estimate["steps_per_epoch"])
+    enough = ceiling >= int(job.estimate["nano"]["high"])
+    config["raised_steps"] = every if enough else min(every, steps * ceiling // max(1, job.ceiling_nano))
+    return job.spec | {"config": config}
 
 
 def _rank_of(job: Job) -> dict[str, int]:

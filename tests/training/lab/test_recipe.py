@@ -187,6 +187,14 @@ def test_max_steps_is_a_ceiling(settings_for: Settings) -> None:
     assert events[-1]["steps"] == 5
 
 
+def test_a_stopped_run_goes_on_beyond_its_ceiling_once_that_is_raised(settings_for: Settings, tmp_path: Path) -> None:
+    config = settings_for(max_steps=5, epochs=3, patience=0, checkpoint_seconds=0)
+    train_here(config)
+    point = sorted((Path(config["output"]) / "checkpoints").glob("step-*"))[-1]
+    events = train_here(config | {"resume": str(point), "raised_steps": 8, "output": str(tmp_path / "second")})
+    assert int(point.name.removeprefix("step-")) < 5 and events[-1]["steps"] == 8
+
+
 def test_tokens_of_the_head_method_are_counted_once_however_many_passes(settings_for: Settings) -> None:
     once = train_here(settings_for(method="head", epochs=1))[-1]["trained_tokens"]
     many = train_here(settings_for(method="head", epochs=20, patience=0))[-1]["trained_tokens"]
