@@ -267,6 +267,9 @@ def test_the_same_create_twice_under_one_key_is_one_job(cast: Cast) -> None:
     first = cast.owner.api.post(JOBS, wanted, Idempotency_Key="k1")
     second = cast.owner.api.post(JOBS, wanted, Idempotency_Key="k1")
     assert first.json()["id"] == second.json()["id"] and second["Idempotent-Replayed"] == "true"
+    other = cast.owner.api.post(JOBS, wanted | {"suffix": "other"}, Idempotency_Key="k1")
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+    assert "another body" in other.json()["error"]["message"]
     retried = cast.owner.api.post(JOBS, wanted)
     again = cast.owner.api.post(JOBS, wanted, X_Stainless_Retry_Count="1")
     assert retried.json()["id"] == again.json()["id"] != first.json()["id"]
@@ -292,10 +295,12 @@ def test_lists_page_and_filter_by_metadata(cast: Cast) -> None:
 
 def test_the_plans_number_of_waiting_jobs_is_a_limit(cast: Cast) -> None:
     with tenant_scope(cast.owner.tenant.id):
-        override_set(reason="test", created_by="test", limits={"queued_jobs": 1})
-    create(cast.owner)
+        override_set(reason="test", created_by="test", limits={"queued_jobs": 3})
+    for _ in range(3):
+        create(cast.owner)
     answer = cast.owner.api.post(JOBS, body(cast.owner))
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_limit")
+    assert answer["Retry-After"] == "60" and "your plan allows 3" in answer.json()["error"]["message"]
 
 
 def test_creates_at_once_do_not_pass_the_limit_together(cast: Cast) -> None:
