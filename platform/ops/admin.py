@@ -35,7 +35,6 @@ from tenants import visiting
 from tenants.models import ApiKey, AuditEvent, Member, Tenant, User, Visit
 from training import states
 from training.models import Attempt, Job, JobEvent, Slot
-from training.models.jobs import URGENT
 
 SHOWN = 20
 """Members, or lines of a log, on a row's page."""
@@ -242,8 +241,16 @@ class JobTable(DeedTable):
             title=_("Make urgent"),
             text=_("It goes before every other waiting job, of whoever."),
             icon="priority_high",
-            offered=lambda row: row.state == states.QUEUED and row.priority < URGENT,
+            offered=lambda row: row.state == states.QUEUED and not row.is_urgent,
             work=_on_job(services.job_urgent),
+        ),
+        Deed(
+            name="ordinary",
+            title=_("Make ordinary again"),
+            text=_("It takes its usual turn again, with the priority that its tenant asked for."),
+            icon="low_priority",
+            offered=lambda row: row.is_urgent and not row.is_final,
+            work=_on_job(services.job_ordinary),
         ),
         Deed(
             name="hold",

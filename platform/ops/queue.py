@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.core.paginator import Paginator
 from django.utils.translation import gettext_lazy as _
 
 from ops.alerts import open_alerts
 from training import states
 from training.models import Job
-from training.selectors.queue import Explanation, Waiting, explain, waiting
+from training.selectors.queue import Explanation, Waiting, explain, positions, waiting
 
 MOST = 200
+"""Of a page."""
 KINDS = {
     0: _("urgent: before everybody"),
     1: _("within its guarantee"),
@@ -50,18 +52,27 @@ class Line:
     why: Any
 
 
-def context(asked: str) -> dict[str, Any]:
-    """Everything the queue page shows; `asked` is the id of a job to explain."""
-    jobs = list(Job.ops.select_related("tenant").filter(state=states.QUEUED).order_by("queued_at", "pk")[:MOST])
+def context(asked: str, *, page: str = "", stopped: str = "") -> dict[str, Any]:
+    """Everything the queue page shows: `page` of the waiting jobs by position, and `stopped` of those that stand still;
+    `asked` is the id of a job to explain."""
+    place = positions()
+    ids = list(Job.ops.filter(state=states.QUEUED).order_by("queued_at", "pk").values_list("pk", flat=True))
+    here = Paginator(sorted(ids, key=lambda pk: place.get(pk, len(ids) + 1)), MOST).get_page(page)
+    jobs = Job.ops.select_related("tenant").in_bulk(list(here))
     lines = [
-        Line(job, place, REASONS.get(place.reason if place else "", "")) for job in jobs for place in (waiting(job),)
+        Line(job, found, REASONS.get(found.reason if found else "", ""))
+        for pk in here
+        if (job := jobs.get(pk)) is not None
+        for found in (waiting(job),)
     ]
-    blocked = Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk")[:MOST]
+    blocked = Paginator(Job.ops.select_related("tenant").filter(state=states.BLOCKED).order_by("pk"), MOST)
+    still = blocked.get_page(stopped)
     return {
         "alerts": open_alerts(),
-        "lines": sorted(lines, key=lambda line: line.standing.position if line.standing else MOST),
-        "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
-        "blocked": [(job, BLOCKS[job.blocked_by]) for job in blocked],
+        "lines": lines,
+        "page": here,
+        "blocked": [(job, BLOCKS[job.blocked_by]) for job in still],
+        "stopped": still,
         **_explained(asked),
     }
 

@@ -152,6 +152,11 @@ def job_urgent(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
     _job_set(tenant_id, job_id, by, "job.urgent", requeueing.job_urgent)
 
 
+def job_ordinary(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
+    """Let an urgent job take its usual turn again."""
+    _job_set(tenant_id, job_id, by, "job.ordinary", requeueing.job_ordinary)
+
+
 def job_hold(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:
     """Keep a job from running until it is released."""
     _job_set(tenant_id, job_id, by, "job.hold", requeueing.job_hold)

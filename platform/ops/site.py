@@ -112,8 +112,9 @@ class StaffSite(UnfoldAdminSite):
     def queue_page(self, request: HttpRequest) -> HttpResponseBase:
         """Every waiting job with its reason, and, of one that is named, what would bring it forward."""
         headers = {"Content-Security-Policy": settings.CONTENT_SECURITY_POLICY}
-        asked = request.GET.get("job", "")
-        return TemplateResponse(request, "ops/queue.html", queue.context(asked), headers=headers)
+        asked = {name: request.GET.get(name, "") for name in ("page", "stopped")}
+        context = queue.context(request.GET.get("job", ""), **asked)
+        return TemplateResponse(request, "ops/queue.html", context, headers=headers)
 
     def get_urls(self) -> list[Any]:
         """Unfold's own and ours."""

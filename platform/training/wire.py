@@ -81,7 +81,7 @@ def _own(job: Job, eta: int | None, queue: dict[str, Any] | None) -> dict[str, A
         "x_queue": queue,
         "x_gpus": job.width,
         "x_lane": job.lane,
-        "x_priority": PRIORITY_WORDS.get(job.priority, "high"),
+        "x_priority": PRIORITY_WORDS.get(job.own_priority, "normal"),
         "x_blocked_by": job.blocked_by or None,
         "x_attempt": job.attempt,
         "x_deploy": job.deploy,

@@ -6,19 +6,21 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from billing.services.entitlements import override_set
 from inference import wire
 from inference.errors import Unavailable
 from kit import heartbeat, redis
 from kit.clock import now
-from ops import fleet
+from ops import fleet, queue
 from ops.models import StaffAction
-from tenants.scope import ops_scope
+from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.console import things
 from tests.console.pages import sideways, signed_in, visit
 from tests.training.making import empty_queue, queued, reload
 from training.errors import Fenced
 from training.models import Slot
+from training.selectors import queue as standings
 from training.services.claiming import claim, slots_keep
 from training.services.leases import Standing, lease_renew
 from training.services.parking import slots_quarantine
@@ -198,6 +200,8 @@ def test_staff_call_a_job_urgent_hold_it_release_it_and_stop_it(ada: Person, cas
     assert "paused or held" in ada.browser.get("/staff/queue/").content.decode()
     deed("release")
     deed("urgent")
+    deed("urgent", 422)  # twice
+    assert "urgent" in ada.browser.get("/staff/queue/").content.decode()
     lease = claim(host="fleet-host", worker="fleet-host/1/1")
     assert lease is not None and lease.job_id == job.pk != waits.pk
     deed("kill")
@@ -208,3 +212,50 @@ def test_staff_call_a_job_urgent_hold_it_release_it_and_stop_it(ada: Person, cas
         lease_renew(lease=lease, standing=Standing(phase="training"))
     place.refresh_from_db()
     assert place.job_id is None
+
+
+def test_an_urgent_job_is_made_ordinary_again_with_the_priority_that_was_asked_for(
+    ada: Person, cast: Cast, place: Slot
+) -> None:
+    first, job = queued(cast.owner), queued(cast.stranger, x_priority="low")
+
+    def deed(name: str, status: int = 302) -> None:
+        assert ada.browser.post(f"/staff/training/job/{job.pk}/{name}/", {"reason": WHY}).status_code == status
+
+    deed("ordinary", 422)
+    deed("urgent")
+    row = reload(cast.stranger, job.public_id)
+    assert (
+        row.is_urgent and cast.stranger.api.get(f"/v1/fine_tuning/jobs/{job.public_id}").json()["x_priority"] == "low"
+    )
+    assert "Make ordinary again" in ada.browser.get(f"/staff/training/job/{job.pk}/change/").content.decode()
+    deed("ordinary")
+    row = reload(cast.stranger, job.public_id)
+    assert (row.is_urgent, row.priority) == (False, -1)
+    events = cast.stranger.api.get(f"/v1/fine_tuning/jobs/{job.public_id}/events").json()["data"]
+    assert events[0]["message"] == "The job takes its usual turn in the queue again."
+    lease = claim(host="fleet-host", worker="fleet-host/1/1")
+    assert lease is not None and lease.job_id == first.pk
+
+
+def test_the_queue_page_has_pages(ada: Person, cast: Cast, place: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST", 2)
+    limits = {"queued_jobs": 50, "parallel_jobs": 1}
+    with tenant_scope(cast.owner.tenant.id):
+        override_set(reason="test", created_by="test", limits=limits)
+    jobs = [queued(cast.owner) for _ in range(5)]
+    monkeypatch.setattr(standings, "_cache", None)
+    seen: list[int] = []
+    for number in ("", "2", "3"):
+        page = ada.browser.get(f"/staff/queue/?page={number}")
+        seen += [line.standing.position for line in page.context_data["lines"]]
+        assert "5 jobs wait" in " ".join(page.content.decode().split())
+    assert seen == [1, 2, 3, 4, 5]
+    assert 'href="?page=2"' in ada.browser.get("/staff/queue/").content.decode()
+    for odd in ("x", "0", "99", "-1"):
+        assert ada.browser.get(f"/staff/queue/?page={odd}").status_code == 200
+    for job in jobs:
+        cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/pause")
+    page = ada.browser.get("/staff/queue/?stopped=3")
+    mine = [job.pk for job, _ in page.context_data["blocked"]]
+    assert mine and page.context_data["stopped"].number == 3

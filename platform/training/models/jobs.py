@@ -9,6 +9,8 @@ from training import states
 from training.scheduling import fairness
 
 URGENT = 100
+"""From this `priority` on a job goes before everybody's. What was asked for stays in what is above it: an urgent job
+has URGENT + 2 + that, so that it can be an ordinary one again."""
 SPEC_VERSION = 1
 """Of the spec that this code writes; it reads this one and earlier ones."""
 
@@ -179,6 +181,18 @@ class Job(ProjectModel):
 
     def __str__(self) -> str:
         return self.suffix or self.public_id
+
+    @property
+    def own_priority(self) -> int:
+        """What was asked for among its tenant's own jobs, also of one that staff have called urgent."""
+        if self.priority < URGENT:
+            return int(self.priority)
+        return self.priority - URGENT - 2 if self.priority > URGENT else 0  # an older version kept nothing
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether staff have called it urgent."""
+        return self.priority >= URGENT
 
     @property
     def is_final(self) -> bool:

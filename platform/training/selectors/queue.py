@@ -118,6 +118,11 @@ def waiting(job: Job) -> Waiting | None:
     return found
 
 
+def positions() -> dict[UUID, int]:
+    """The position of every waiting job but those that joined within the last second."""
+    return {job: place.position for job, place in _queue().found.items()}
+
+
 def wait_seconds(tenant_id: UUID, gpu_class: str) -> int | None:
     """About how long a job of a tenant whose plan has this class would wait if it joined now; None where nobody can
     say, as while no worker for it is up."""

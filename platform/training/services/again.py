@@ -63,7 +63,7 @@ def wanted_of(job: Job) -> dict[str, Any]:
         "x_method": job.method,
         "x_gpus": job.width,
         "x_lane": job.lane,
-        "x_priority": words.get(job.priority, "normal"),
+        "x_priority": words.get(job.own_priority, "normal"),
         "x_deploy": job.deploy,
     }
     if job.mail_to is not None:

@@ -14,6 +14,7 @@ from training.services.events import events_append, warn
 
 WORDS = {
     "job.urgent": "Our staff moved this job to the front of the queue.",
+    "job.ordinary": "The job takes its usual turn in the queue again.",
     "job.held": "Our staff hold this job for a moment. Nothing of it is lost.",
     "job.released": "The job is in the queue again.",
 }
@@ -46,7 +47,18 @@ def job_urgent(*, job_id: UUID, reason: str) -> Job:
     found = _locked(job_id)
     if found.state != states.QUEUED:
         raise Conflict("Only a job that waits in the queue can be called urgent.")
-    return _changed(found, "job.urgent", reason, priority=URGENT)
+    if found.is_urgent:
+        raise Conflict("The job is urgent already.")
+    return _changed(found, "job.urgent", reason, priority=URGENT + 2 + found.priority)
+
+
+def job_ordinary(*, job_id: UUID, reason: str) -> Job:
+    """Take `job_urgent` back: the job has the priority that its tenant asked for. Conflict for one that is not urgent,
+    or has ended."""
+    found = _locked(job_id)
+    if found.is_final or not found.is_urgent:
+        raise Conflict("The job is not urgent.")
+    return _changed(found, "job.ordinary", reason, priority=found.own_priority)
 
 
 def job_hold(*, job_id: UUID, reason: str) -> Job:
