@@ -226,11 +226,12 @@ def _play(queue: _Queue) -> None:
     moment, picture = now(), queue.picture
     rows = {row["pk"]: row for row in queue.rows}
     reasons: dict[tuple[Any, ...], str] = {}
+    free = {rank: bool(queue.free(rank)) for rank in RANKS.values()}
     waiting_lines = [[_head(row, moment) for row in line] for line in lines(queue.rows).values()]
     for position, one in enumerate(play(picture, waiting_lines), start=1):
         head, row = one.head, rows[one.head.job]
         rank = picture.shares[head.tenant].rank
-        first = position == 1 or bool(queue.free(rank))
+        first = position == 1 or free[rank]
         kind = (picture.within_limit(head), rank, head.width, first)
         if kind not in reasons:
             reasons[kind] = why(picture, head, position=1 if first else position)
