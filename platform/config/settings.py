@@ -125,9 +125,17 @@ if EMBEDDED_POSTGRES:
 elif not all(_URLS.values()):
     raise env.SettingError("Set DATABASE_URL, OPS_DATABASE_URL and OWNER_DATABASE_URL together, or none of them.")
 DATABASES = {alias: embedded.django_database(url) for alias, url in _URLS.items()}
-for _database in DATABASES.values():
+# Who waits for a row longer than this is told that the database is away, and tries again. Migrations ask for whole
+# tables: everybody who comes after waits behind them, so they give up sooner. 0 leaves it to the server, as behind a
+# pooler that takes no options.
+_LOCK_SECONDS = env.integer("DATABASE_LOCK_SECONDS", 10, high=3600)
+_LOCKS = {"default": _LOCK_SECONDS, "ops": _LOCK_SECONDS, "owner": min(_LOCK_SECONDS, 2)}
+for _alias, _database in DATABASES.items():
     # A server that accepts and says nothing, or a network that swallows everything, holds nobody for ever.
-    _database["OPTIONS"] = {"connect_timeout": "10", "tcp_user_timeout": "20000"} | _database["OPTIONS"]
+    _patience = {"connect_timeout": "10", "tcp_user_timeout": "20000"}
+    if _LOCKS[_alias]:
+        _patience["options"] = f"-c lock_timeout={_LOCKS[_alias]}s"
+    _database["OPTIONS"] = _patience | _database["OPTIONS"]
     _database["CONN_MAX_AGE"] = env.integer("DATABASE_CONN_MAX_AGE", 60, high=86_400)
     _database["CONN_HEALTH_CHECKS"] = True
     _database["DISABLE_SERVER_SIDE_CURSORS"] = True
@@ -164,7 +172,14 @@ CELERY: dict[str, Any] = {
     "worker_max_tasks_per_child": 200,
     "worker_hijack_root_logger": False,
     "broker_connection_retry_on_startup": True,
-    "broker_transport_options": {"socket_timeout": 10, "socket_keepalive": True, "visibility_timeout": 3600},
+    # A worker asks for a second at a time; whoever rings does not wait for a broker that hangs.
+    "broker_transport_options": {
+        "socket_timeout": 3,
+        "socket_connect_timeout": 2,
+        "max_retries": 0,  # of a ring; a worker's own connection comes back by itself
+        "socket_keepalive": True,
+        "visibility_timeout": 3600,
+    },
     "beat_schedule_filename": str(HOME / "beat"),
     "timezone": "UTC",
 }

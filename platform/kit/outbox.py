@@ -10,6 +10,7 @@ import logging
 from celery import current_app
 from django.db import transaction
 
+from kit.breaker import Breaker, Resting
 from kit.clock import now
 from kit.models import OutboxEntry
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 STALE = dt.timedelta(seconds=10)
 BATCH = 500
+
+_broker = Breaker()
 
 
 def ring(task: str, *arguments: str | int, queue: str = "default") -> None:
@@ -35,7 +38,10 @@ def drain() -> int:
 
 def _publish(entry: OutboxEntry) -> bool:
     try:
-        current_app.send_task(entry.task, args=entry.arguments, queue=entry.queue, retry=False)
+        with _broker.asking():
+            current_app.send_task(entry.task, args=entry.arguments, queue=entry.queue, retry=False)
+    except Resting:
+        return False
     except Exception as error:  # the broker's client raises a dozen kinds; each means "not now"
         logger.warning("could not ring %s: %s; the outbox keeps it", entry.task, error)
         return False

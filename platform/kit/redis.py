@@ -1,18 +1,39 @@
 """One Redis connection pool per process, and small publish/subscribe words for news that processes share."""
 
 import functools
+from typing import Any
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-TIMEOUT = 5.0
-"""Seconds; a publish to a hanging Redis must never hang a request for long."""
+from kit.breaker import Breaker, Resting
+
+TIMEOUT = 2.0
+"""Seconds. What is kept here are hints and news: nobody waits long for a Redis that hangs, and only one at a time."""
+
+_breaker = Breaker()
+
+
+class Client(redis.Redis):
+    """Fails at once while Redis is known to hang: a request makes several calls."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """One command. Raises `redis.TimeoutError`, as when it had waited."""
+        try:
+            with _breaker.asking():
+                return super().execute_command(*args, **options)
+        except Resting:
+            raise redis.TimeoutError("Redis let the last call wait and is left alone for a moment") from None
 
 
 @functools.cache
-def client() -> "redis.Redis":
+def client() -> Client:
     """The process's client; bytes in, bytes out."""
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    # Tried again once where the connection was closed meanwhile, and never after a wait.
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return Client.from_url(settings.REDIS_URL, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
 
 
 def publish(channel: str, message: str) -> bool:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 
@@ -72,7 +71,7 @@ class Answer:
 
 
 class Host:
-    """One machine with a `train` worker, as far as the ledger can tell."""
+    """One machine with a `train` worker, as far as the ledger can tell; `run` starts something else on it."""
 
     def __init__(self, fleet: "Fleet", name: str, *, seed: int) -> None:
         self.fleet, self.name, self.home = fleet, name, fleet.home
@@ -112,13 +111,17 @@ class Host:
 
     def start(self, *, pool: tuple[str, ...] = ("--pool", "solo"), **changed: str) -> None:
         """A worker here. `changed` are further words of its environment, until it is started again without."""
+        command = ["celery", "--app", "tests.chaos.worker", "--quiet", "worker", *pool, "--loglevel", "WARNING"]
+        command += ["--queues", "train", "--hostname", f"{self.name}@%h", "--without-gossip", "--without-mingle"]
+        self.run(*command, **changed)
+
+    def run(self, module: str, *words: str, **changed: str) -> None:
+        """A Python module in a process of its own here."""
         self.changed, self.started = changed, now()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "celery", "--app", "tests.chaos.worker", "--quiet", "worker", *pool]
-        command += ["--queues", "train", "--hostname", f"{self.name}@%h", "--without-gossip", "--without-mingle"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--loglevel", "WARNING"],
+                [sys.executable, "-m", module, *words],
                 env=self.environment(),
                 cwd=settings.ROOT,
                 stdout=log,
@@ -235,7 +238,6 @@ class Fleet:
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(home / "work", ignore_errors=True)
         fleet = cls(home, seed, Installation(home), dice=random.Random(seed))
-        current_app.conf.broker_transport_options = {"socket_timeout": 2, "socket_connect_timeout": 2}
         for name, seconds in SECONDS.items():
             fleet.before[name] = getattr(settings, name)
             setattr(settings, name, seconds)

@@ -37,7 +37,7 @@ def test_a_redis_that_is_emptied_loses_no_job(fleet: Fleet) -> None:
     assert fleet.ended(*jobs) == ALL
 
 
-def test_a_redis_that_freezes_delays_answers_by_seconds_and_loses_no_job(fleet: Fleet) -> None:
+def test_a_redis_that_freezes_delays_one_answer_by_seconds_and_loses_no_job(fleet: Fleet) -> None:
     first = fleet.submit(0)
     fleet.running(first)
     pid = fleet.engines.redis_pid
@@ -48,6 +48,8 @@ def test_a_redis_that_freezes_delays_answers_by_seconds_and_loses_no_job(fleet: 
     finally:
         os.kill(pid, signal.SIGCONT)
     check(fleet)
+    first_asked, asked_again = [one.seconds for one in fleet.answers if one.what.startswith("POST")][-2:]
+    assert 2 < first_asked < 8 and asked_again < 2, "one waits for all"
     assert fleet.ended(first, *others) == ALL
 
 

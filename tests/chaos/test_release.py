@@ -1,4 +1,4 @@
-"""Old and new workers side by side, and two clocks that ring."""
+"""Old and new workers side by side."""
 
 import signal
 

@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start `manage.py up`, wait until everything is ready, stop it at the end."""
     home = tmp_path_factory.mktemp("stack")
     schema.prepare(home)
-    port = _free_ports(2)
+    port = free_ports(2)
     environment = {
         **os.environ,
         "TUNESMITH_HOME": str(home),
@@ -77,7 +77,7 @@ def _read(process: "subprocess.Popen[str]", lines: list[str], ready: threading.E
     ready.set()
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """The first of some neighbouring free ports."""
     while True:
         with socket.socket() as probe:

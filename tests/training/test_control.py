@@ -5,11 +5,15 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import connection
 
 from billing.models import JobHold
 from billing.services.entitlements import override_set
+from config import embedded
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
@@ -37,6 +41,20 @@ def take() -> Lease:
     lease = claim(host=HOST, worker=f"{HOST}/1/{uuid.uuid4().hex[:4]}")
     assert lease is not None
     return lease
+
+
+def test_a_job_whose_row_somebody_keeps_is_away_for_now_and_can_be_asked_for_again(cast: Cast) -> None:
+    job = queued(cast.owner)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '100ms'")
+        try:
+            with psycopg.connect(embedded.superuser_url(settings.HOME, embedded.DATABASE)) as keeper:
+                keeper.execute("SELECT FROM training_job WHERE id = %s FOR UPDATE", [job.pk])
+                answer = ask(cast.owner, job, "cancel")
+        finally:
+            cursor.execute("RESET lock_timeout")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert ask(cast.owner, job, "cancel").json()["status"] == "cancelled"
 
 
 def ask(person: Person, job: Job, verb: str, body: Any = None) -> Any:

@@ -1,6 +1,7 @@
 """`manage.py prepare_database`: make the roles with their passwords, then migrate. For a PostgreSQL of your own."""
 
 import os
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,10 +9,13 @@ import psycopg
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
+from django.db import OperationalError
 from psycopg import sql
 
 from config import embedded
 from config.engines import make_roles
+
+TRIES, PAUSE_SECONDS = 30, 2.0
 
 
 class Command(BaseCommand):
@@ -37,4 +41,16 @@ class Command(BaseCommand):
                     statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
                     connection.execute(statement.format(sql.Identifier(embedded.ROLES[alias]), sql.Literal(password)))
             self.stdout.write(f"Roles are ready on {urlsplit(admin).hostname}.")
-        call_command("migrate", database="owner", interactive=False, verbosity=1)
+        self._migrate()
+
+    def _migrate(self) -> None:
+        """Whoever asks for a table after a migration waits behind it, so it never waits long for a busy one: it lets
+        the others pass and tries again. Each migration is a transaction and stands for itself."""
+        for left in reversed(range(TRIES)):
+            try:
+                return call_command("migrate", database="owner", interactive=False, verbosity=1)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable) or not left:
+                    raise
+                self.stdout.write("A table is in use; trying again.")
+                time.sleep(PAUSE_SECONDS)
