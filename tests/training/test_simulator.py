@@ -5,18 +5,23 @@ A failing case names its seed: `World(small(seed), faults=…, seed=seed, after_
 
 import dataclasses
 import statistics
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from training import states
-from training.simulator.__main__ import main, measured
-from training.simulator.invariants import Broken, Watch
+from training.scheduling.dispatch import Preemption, Start
+from training.scheduling.fairness import PREEMPTIBLE
+from training.scheduling.picture import Picture
+from training.simulator.__main__ import RULES, main, measured
+from training.simulator.invariants import Broken, Watch, behind, gangs_waiting
 from training.simulator.ledger import Ledger, Refused
 from training.simulator.loads import FREE, HOUR, Ask, Load, Plan, everyday, small
 from training.simulator.rivals import Capped, Fair, Fifo
-from training.simulator.world import Faults, World
+from training.simulator.world import HAPPENS, Faults, World
 
 NOTHING_WRONG = Faults()
 EVERYTHING = Faults(crash=4, cut_off=3, host_down=1, cancel=2, pause=2)
@@ -31,6 +36,86 @@ def test_every_history_holds_to_what_must_hold_and_comes_to_an_end(faults: Fault
     world = World(small(seed), faults=faults, seed=seed, after_step=Watch()).run()
     assert all(row.state in states.FINAL for row in world.ledger.rows), "a job was lost"
     assert sum(row.state == states.SUCCEEDED for row in world.ledger.rows) == sum(row.ends for row in world.ledger.rows)
+
+
+class Anything(RuleBasedStateMachine):
+    """A small fleet to which anything happens in any order; the shortest history that breaks a rule is what is told."""
+
+    @initialize(seed=st.integers(0, 10**6))
+    def open(self, seed: int) -> None:
+        """Hosts and tenants, and nobody asks for anything yet."""
+        self.load = small(seed)
+        self.world = World(dataclasses.replace(self.load, asks=[]), seed=seed, after_step=Watch())
+
+    @rule(number=st.integers(0, 59), jobs=st.integers(1, 5))
+    def submit(self, number: int, jobs: int) -> None:
+        """Jobs like one of the load's."""
+        ask = self.load.asks[number % len(self.load.asks)]
+        for _ in range(jobs):
+            self.world.submit(dataclasses.replace(ask, at=self.world.now))
+
+    @rule(seconds=st.sampled_from((1.0, 61.0, 600.0, 2 * HOUR)))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.world.run(until=self.world.now + seconds)
+
+    @rule(name=st.sampled_from(sorted(HAPPENS)))
+    def happen(self, name: str) -> None:
+        """Something goes wrong, or somebody changes their mind."""
+        self.world.happen(name, self.world.now)
+
+    def teardown(self) -> None:
+        """All of it comes to an end."""
+        if hasattr(self, "world"):
+            rows = self.world.run().ledger.rows
+            assert all(row.state in states.FINAL for row in rows), "a job was lost"
+
+
+TestAnything = Anything.TestCase
+TestAnything.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+class Last(Fair):
+    """Ours; nothing of a tenant of weight 0 starts, beyond its guarantee, on a place that another's job could have."""
+
+    def start(self, picture: Picture, host: Any) -> Start | None:
+        """Invariant I16."""
+        found = super().start(picture, host)
+        if found is None or picture.shares[found.head.tenant].weight or picture.within_guarantee(found.head):
+            return found
+        gangs = gangs_waiting(picture)
+        for head in picture.heads:
+            paid = picture.shares[head.tenant].weight > 0 and head.lane != PREEMPTIBLE
+            fits = head.width == 1 and picture.within_limit(head) and picture.usable(head, found.places)
+            if paid and fits and not behind(picture, head, gangs, host):
+                raise Broken(f"I16: {found.head} goes before {head}")
+        return found
+
+
+@pytest.mark.slow
+@settings(max_examples=200)
+@given(seed=st.integers(0, 10**9))
+def test_two_hundred_histories_with_every_fault_hold(seed: int) -> None:
+    world = World(small(seed), rule=Last(), faults=EVERYTHING, seed=seed, after_step=Watch()).run()
+    assert all(row.state in states.FINAL for row in world.ledger.rows)
+
+
+class Late(Fair):
+    """Never asks anybody to make room, and calls itself fair."""
+
+    def make_room(self, picture: Picture) -> list[Preemption]:
+        """Nobody."""
+        return []
+
+
+def test_a_rule_that_is_broken_ends_the_command_with_its_number_and_the_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RULES, "fair", Late)
+    monkeypatch.setattr("sys.argv", ["simulator", "--seed", "7", "--jobs", "300", "--tenants", "20", "--places", "8"])
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith("seed 7, rule fair, ") and "I4" in said
 
 
 def test_the_same_seed_gives_the_same_history_and_another_one_another() -> None:

@@ -109,10 +109,11 @@ class _Room:
         self._open: dict[Any, list[Place]] = defaultdict(list)
         """Of each host, the places nobody holds and those being vacated, less those found for somebody."""
         self._held: dict[Any, list[Place]] = defaultdict(list)
+        leaving = {job for job, run in picture.runs.items() if run.leaving}
         for place in picture.places:
             if place.job is not None:
                 self._held[place.job].append(place)
-            if place.job is None or place.kept_for is not None:
+            if place.job is None or place.kept_for is not None or place.job in leaving:
                 self._open[place.host].append(place)
         self._spare = {tenant: share.firm - share.guaranteed for tenant, share in picture.shares.items()}
         """What each could lose without falling below its guarantee."""

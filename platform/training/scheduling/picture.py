@@ -71,7 +71,7 @@ class Run:
     """Seconds it will likely go on for."""
     preemptions: int = 0
     leaving: bool = False
-    """It was asked to make room."""
+    """It was asked to make room, or goes by itself: nobody need be asked for its places."""
 
 
 @dataclass(slots=True)

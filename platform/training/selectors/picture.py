@@ -96,7 +96,8 @@ AND (crash_count = 0 OR crash_step <> checkpoint_step
 fault may be the host's. Asked only of jobs that have crashed."""
 
 RUNS = f"""
-SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions, job.preempt_requested_at IS NOT NULL,
+SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions,
+       job.preempt_requested_at IS NOT NULL OR job.state IN ('finishing', 'cancelling'),
        coalesce(date_part('epoch', now() - attempt.started_at), 0),
        coalesce(job.eta_seconds, job.likely_seconds * (1 - job.progress))::float
 FROM training_job job LEFT JOIN training_attempt attempt

@@ -1,8 +1,9 @@
 """What must hold after every step, each by its number in the design (reliability, part 6). Broken names it.
 
 Here: I1 places, I2 counts, I3 limits, I4 guarantees, I5 no idle place beside a job that fits, I8 preemptions,
-I14 gangs, I16 weight 0, I17 attempts and leases, and that no job is lost or ends twice. What needs several runs to
-compare (I6, I9, I10, I11, I13, I15) stands in `tests/training/test_simulator.py`; I12 and I18 are the database's.
+I14 gangs, I17 attempts and leases, and that no job is lost or ends twice. What looks at single decisions or compares
+runs (I6, I7, I9, I10, I11, I13, I16) stands in `tests/training/test_simulator.py` and `test_dispatch.py`, I15 in
+`test_commuting.py`; I12 and I18 are the database's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from training import states
 from training.scheduling.dispatch import MIN_RUN_SECONDS, MOST_PREEMPTIONS
 from training.scheduling.fairness import PREEMPTIBLE
-from training.scheduling.picture import Picture, Place
+from training.scheduling.picture import Head, Picture, Place
 from training.simulator.ledger import KEPT_SECONDS, VACATE_SECONDS
 from training.simulator.world import World
 
@@ -99,11 +100,11 @@ class Watch:
 
     def _guarantees(self, world: World, picture: Picture) -> None:
         """I4: while a guaranteed job waits that a borrowed place would serve, somebody must have been asked in time."""
-        if world.rule.name != "fair" or self._gang_waits(picture):
-            self._unserved.clear()
+        if world.rule.name != "fair":
             return
         allowed = (head for head in picture.heads if picture.within_guarantee(head) and picture.within_limit(head))
-        waiting = {head.job: head for head in allowed if head.width == 1}
+        gangs = gangs_waiting(picture)
+        waiting = {head.job: head for head in allowed if head.width == 1 and not behind(picture, head, gangs)}
         for job in list(self._unserved):
             if job not in waiting:
                 del self._unserved[job]
@@ -115,11 +116,6 @@ class Watch:
                 continue
             since = self._unserved.setdefault(job, world.now)
             must(world.now - since <= SLACK, "I4: {} waits {:.0f} s behind a borrower", head, world.now - since)
-
-    @staticmethod
-    def _gang_waits(picture: Picture) -> bool:
-        """A gang may have a host's next places promised to it, and nobody may be in its way."""
-        return any(head.width > 1 and picture.within_limit(head) for head in picture.heads)
 
     @staticmethod
     def _lent(picture: Picture) -> list[tuple[int, int]]:
@@ -138,17 +134,34 @@ class Watch:
         return found
 
     def _idle(self, world: World, picture: Picture) -> None:
-        """I5, I16: once workers have looked, nothing stands idle that somebody could use."""
-        if not world.dispatched or world.rule.name == "hard caps":
+        """I5: once workers have looked, nothing stands idle that somebody could use."""
+        if world.rule.name == "hard caps":
             return
         free: dict[int, list[Place]] = defaultdict(list)
         for place in picture.places:
             if place.job is None:
                 free[place.host].append(place)
-        if not free:
-            return
-        if self._gang_waits(picture):
-            return
-        for head in picture.heads:
-            fits = any(len(picture.usable(head, places)) >= head.width for places in free.values())
-            must(not fits or not picture.within_limit(head), "I5: {} waits beside a free place", head)
+        gangs = gangs_waiting(picture) if free else []
+        for head in picture.heads if free else ():
+            if not picture.within_limit(head):
+                continue
+            for host, places in free.items():
+                fits = len(picture.usable(head, places)) >= head.width
+                must(not fits or behind(picture, head, gangs, host), "I5: {} waits beside a free place", head)
+
+
+def gangs_waiting(picture: Picture) -> list[Head]:
+    """Waiting jobs on several places that may start: a host's next places may be promised to one."""
+    return [head for head in picture.heads if head.width > 1 and picture.within_limit(head)]
+
+
+def behind(picture: Picture, head: Head, gangs: list[Head], host: int | None = None) -> bool:
+    """Whether one of those goes before a job, and may have been promised places that the job could use (of a host)."""
+    turn = picture.turn(head)
+    for gang in gangs:
+        if gang is not head and picture.turn(gang) < turn:
+            hosts = {place.host for place in picture.places} if host is None else {host}
+            there = ([place for place in picture.places if place.host == one] for one in hosts)
+            if any(len(picture.usable(gang, places)) >= gang.width for places in there):
+                return True
+    return False

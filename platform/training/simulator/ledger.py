@@ -244,6 +244,7 @@ class Ledger:
             row.finished_at = now
         elif row.state in states.WORKING:
             self._move(row, states.CANCELLING)
+            self.picture.runs[row.number].leaving = True
         else:
             raise Refused("it has ended")
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from training import states
+from training.scheduling.dispatch import Preemption
 from training.simulator.ledger import GRACE_SECONDS, LEASE_SECONDS, Ledger, Refused, Row
 from training.simulator.loads import HOUR, MINUTE, Ask, Load
 from training.simulator.rivals import Fair, Rule
@@ -76,24 +78,26 @@ class World:
         """Whether the step ended with every free place offered to everybody."""
         self.last_arrival = max((ask.at for ask in self.load.asks), default=0.0)
         for ask in self.load.asks:
-            self.at(ask.at, partial(self._arrive, ask))
+            self.submit(ask)
         if self.faults.any:
             end = max((ask.at for ask in self.load.asks), default=0.0) + HOUR
-            for rate, happens in (
-                (self.faults.crash, self._crash),
-                (self.faults.cut_off, self._cut_off),
-                (self.faults.host_down, self._host_down),
-                (self.faults.cancel, self._cancel),
-                (self.faults.pause, self._pause),
-            ):
-                for moment in self._moments(rate, end):
-                    self.at(moment, happens)
+            for name in HAPPENS:
+                for moment in self._moments(getattr(self.faults, name), end):
+                    self.happen(name, moment)
 
     # ── time ──
 
     def at(self, moment: float, what: Callable[[], None]) -> None:
         """Let something happen."""
         heapq.heappush(self._events, (max(moment, self.now), next(self._numbers), what))
+
+    def submit(self, ask: Ask) -> None:
+        """Let somebody ask for a job."""
+        self.at(ask.at, partial(self._arrive, ask))
+
+    def happen(self, name: str, moment: float) -> None:
+        """Let something go wrong, or somebody change their mind: one of HAPPENS."""
+        self.at(moment, partial(HAPPENS[name], self))
 
     def step(self) -> bool:
         """The next event; False when there is none."""
@@ -109,10 +113,12 @@ class World:
             self.after_step(self)
         return True
 
-    def run(self) -> World:
-        """Until nothing happens any more."""
-        while self.step():
-            pass
+    def run(self, until: float = math.inf) -> World:
+        """Until nothing happens any more, or until a moment."""
+        while self._events and self._events[0][0] <= until:
+            self.step()
+        if until < math.inf:
+            self.now = max(self.now, until)
         return self
 
     @property
@@ -151,8 +157,20 @@ class World:
             self._dispatch()
 
     def _dispatch(self) -> None:
-        """Every host that has a free place claims until nothing may start there; then those who wait may be made
-        room."""
+        """Every host that has a free place claims until nothing may start there; then those who wait may be made room,
+        and as that keeps places for some, the workers look again."""
+        asked = self._start_all()
+        while asked:
+            for each in asked:
+                row = self.ledger.ask_for_room(each, self.now)
+                self.at(self.now + self._rng.uniform(*VACATING), partial(self._vacate, row, row.token))
+            asked = self._start_all()
+        self.dispatched = True
+        if self.ledger.waiting:
+            self._look_again(TICK_SECONDS)
+
+    def _start_all(self) -> list[Preemption]:
+        """Whoever may start, starts; then whom to ask for room."""
         picture, started = self.ledger.look(self.now), True
         while started:  # a start on one host may end what kept another's place free: its worker looks again in a moment
             started = False
@@ -160,12 +178,7 @@ class World:
                 while picture.heads and (start := self.rule.start(picture, host)):
                     self._begin(self.ledger.take(start, worker=host, now=self.now))
                     picture, started = self.ledger.look(self.now), True
-        for asked in self.rule.make_room(picture) if picture.heads else ():
-            row = self.ledger.ask_for_room(asked, self.now)
-            self.at(self.now + self._rng.uniform(*VACATING), partial(self._vacate, row, row.token))
-        self.dispatched = True
-        if self.ledger.waiting:
-            self._look_again(TICK_SECONDS)
+        return self.rule.make_room(picture) if picture.heads else []
 
     # ── a worker ──
 
@@ -232,8 +245,18 @@ class World:
         row.lease_until = self.now + self._rng.uniform(50.0, LEASE_SECONDS)
         token = row.token
         self.cut_off.add(token)
-        self.at(self.now + self._rng.choice((30.0, 300.0)), lambda: self.cut_off.discard(token))
+        self.at(self.now + self._rng.choice((30.0, 300.0)), partial(self._back, row, token))
         self.at(row.lease_until + GRACE_SECONDS + 1.0, partial(self._sweep, row))
+
+    def _back(self, row: Row, token: int) -> None:
+        """It hears what was asked of its job meanwhile."""
+        self.cut_off.discard(token)
+        if not self._renewed(row, token):
+            return
+        if row.state == states.CANCELLING:
+            self._obey_cancel(row, token)
+        elif row.asked_at is not None:
+            self._vacate(row, token)
 
     def _host_down(self) -> None:
         up = sorted(set(self.load.hosts) - self.ledger.down)
@@ -287,3 +310,13 @@ class World:
         if row.state == states.BLOCKED:
             self.ledger.resume(row, self.now)
             self._ring()
+
+
+HAPPENS: dict[str, Callable[[World], None]] = {
+    "crash": World._crash,
+    "cut_off": World._cut_off,
+    "host_down": World._host_down,
+    "cancel": World._cancel,
+    "pause": World._pause,
+}
+"""What can be let happen, by its name in `Faults`."""
