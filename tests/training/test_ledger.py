@@ -92,8 +92,23 @@ def test_the_database_refuses_an_impossible_row(cast: Cast) -> None:
 def test_an_end_is_final_even_for_the_ops_role(cast: Cast) -> None:
     job = queued(cast.owner)
     cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/cancel")
+    changes: list[dict[str, Any]] = [
+        {"state": "queued", "finished_at": None},
+        {"model_version_id": uuid.uuid4()},
+        {"result_file_id": uuid.uuid4()},
+        {"trained_tokens": 7},
+        {"error_code": "other"},
+    ]
+    for change in changes:
+        with pytest.raises(IntegrityError), ops_scope("test"):
+            Job.ops.filter(pk=job.pk).update(**change)
+            pytest.fail(f"the database took {change}")
+
+
+def test_an_event_stays_as_it_was_told_even_for_the_ops_role(cast: Cast) -> None:
+    job = queued(cast.owner)
     with pytest.raises(IntegrityError), ops_scope("test"):
-        Job.ops.filter(pk=job.pk).update(state="queued", finished_at=None)
+        JobEvent.ops.filter(job_id=job.pk).update(message="It never happened.")
 
 
 def test_a_zombies_writes_have_no_effect(cast: Cast) -> None:
