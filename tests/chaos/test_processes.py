@@ -5,10 +5,12 @@ import signal
 
 import pytest
 
+from tenants.scope import tenant_scope
 from tests.chaos.fleet import Fleet, chaos, gone, processes_in
 from tests.training import fake_lab
 from tests.training.background import trainer_pid, until
 from training import states
+from training.models import JobEvent
 
 pytestmark = pytest.mark.chaos
 
@@ -20,6 +22,9 @@ def test_a_killed_trainer_is_tried_again_from_its_checkpoint(fleet: Fleet) -> No
     os.kill(trainer_pid(row), signal.SIGKILL)
     assert fleet.ended(job) == [states.SUCCEEDED]
     assert fleet.row(job).attempt == 2
+    with tenant_scope(row.tenant_id):
+        resumed = JobEvent.objects.get(job_id=row.pk, code="resumed")
+    assert resumed.attempt == 2 and resumed.data["step"] >= row.checkpoint_step > 0
 
 
 @pytest.mark.parametrize("sandbox", ["auto", "off"])
@@ -114,12 +119,13 @@ def test_a_killed_child_of_a_pool_costs_one_attempt(fleet: Fleet) -> None:
 
 def test_a_worker_that_was_stopped_past_its_lease_publishes_nothing(fleet: Fleet) -> None:
     job = fleet.submit()
-    fleet.running(job)
+    trainer = trainer_pid(fleet.running(job))
     host = fleet.host_of(job)
     host.signal(signal.SIGSTOP)
     again = fleet.running(job, attempt=1)
     assert again.lease_owner.split("/")[0] != host.name
     host.signal(signal.SIGCONT)
+    until(lambda: gone(trainer) and "threw an attempt away" in host.log.read_text(), 10)
     assert fleet.ended(job) == [states.SUCCEEDED]
     assert fleet.row(job).attempt == 2
 
