@@ -42,6 +42,10 @@ STATES: dict[str, State] = {
     "draining": State(_("Draining"), "live", "warn"),
     "drained": State(_("Drained"), "pause", "muted"),
     "unwell": State(_("No heartbeat"), "triangle-alert", "danger"),
+    # how hot the queue is
+    "cold": State(_("Cold"), "check", "ok"),
+    "warm": State(_("Warm"), "clock", "warn"),
+    "hot": State(_("Hot"), "triangle-alert", "danger"),
     # deployments
     "loading": State(_("Loading"), "live", "accent"),
     "live": State(_("Serving"), "dot", "ok"),

@@ -19,6 +19,7 @@ from inference.errors import EngineError
 from kit import heartbeat
 from kit.clock import now
 from ops.alerts import open_alerts
+from ops.temperature import temperature
 from registry.models import ModelVersion
 from serving.selectors import engine_health
 from tenants.models import Tenant
@@ -82,6 +83,7 @@ def context() -> dict[str, Any]:
     alive = workers()
     return {
         "alerts": open_alerts(),
+        "heat": temperature(),
         "workers": alive,
         "queues": queues(alive),
         "places": places(),

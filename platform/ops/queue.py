@@ -8,6 +8,7 @@ from django.core.paginator import Paginator
 from django.utils.translation import gettext_lazy as _
 
 from ops.alerts import open_alerts
+from ops.temperature import temperature
 from training import states
 from training.models import Job
 from training.selectors.queue import Explanation, Waiting, explain, positions, waiting
@@ -69,6 +70,7 @@ def context(asked: str, *, page: str = "", stopped: str = "") -> dict[str, Any]:
     still = blocked.get_page(stopped)
     return {
         "alerts": open_alerts(),
+        "heat": temperature(),
         "lines": lines,
         "page": here,
         "blocked": [(job, BLOCKS[job.blocked_by]) for job in still],
