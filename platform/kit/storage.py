@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.core.files.storage import default_storage
 
+from kit import untrusted
 from kit.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -224,8 +225,8 @@ def incoming_sweep() -> int:
 
 
 def write_path(key: str, path: Path) -> tuple[int, str]:
-    """Store a local file under key; returns (bytes, sha256 hex)."""
-    with path.open("rb") as source:
+    """Store a local file under key; returns (bytes, sha256 hex). `untrusted.Refused` for a link, a pipe or a device."""
+    with untrusted.file_open(path) as source:
         return write_stream(key, iter(lambda: source.read(CHUNK), b""))
 
 

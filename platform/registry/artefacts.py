@@ -6,17 +6,23 @@ exactly the bytes that follow. Tensors themselves are not loaded here; the engin
 """
 
 import hashlib
-import json
+import os
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from kit import strict_json, untrusted
+from kit.errors import BadRequest
 
 MANIFEST = "artefact.json"
 MAX_FILES = 32
 MAX_LABELS = 10_000
 MAX_JSON = 64 << 20
+MAX_MANIFEST = 8 << 20
+WORDS = {"task": 40, "base": 100, "method": 16}
+"""What a manifest must say, in so many characters at most."""
 MAX_HEADER = 100 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}\.(json|jsonl|safetensors)")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -43,7 +49,7 @@ class Sound:
 
 def check(folder: Path) -> Sound:
     """Check a folder. Raises Refused."""
-    raw = _bytes(folder / MANIFEST, MAX_JSON)
+    raw = _bytes(folder / MANIFEST, MAX_MANIFEST)
     manifest = _json(raw, MANIFEST)
     _check_words(manifest)
     listed = manifest.get("files")
@@ -62,8 +68,8 @@ def check(folder: Path) -> Sound:
 def _check_words(manifest: dict[str, Any]) -> None:
     if manifest.get("format") != 1:
         raise Refused(f"{MANIFEST} has format {manifest.get('format')!r}; this version reads 1.")
-    for name in ("task", "base", "method"):
-        if not isinstance(manifest.get(name), str) or not manifest[name]:
+    for name, most in WORDS.items():
+        if not isinstance(manifest.get(name), str) or not 1 <= len(manifest[name]) <= most:
             raise Refused(f"{MANIFEST} does not say its {name}.")
     labels = manifest.get("labels")
     good = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
@@ -83,9 +89,7 @@ def _file(folder: Path, name: str, entry: Any) -> dict[str, Any]:
     ):
         raise Refused(f"{MANIFEST} gives no size and hash for {name}.")
     path = folder / name
-    if path.is_symlink() or not path.is_file():
-        raise Refused(f"{name} is not a regular file.")
-    if path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+    if _size_and_sha256(path) != (entry["bytes"], entry["sha256"]):
         raise Refused(f"{name} is damaged: its size or hash is not the one in {MANIFEST}.")
     if name.endswith(".safetensors"):
         check_safetensors(path)
@@ -96,8 +100,8 @@ def _file(folder: Path, name: str, entry: Any) -> dict[str, Any]:
 
 def check_safetensors(path: Path) -> None:
     """The header describes the bytes exactly: no gap, no overlap, no type that needs code to read. Raises Refused."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
+    with _opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else -1
         if not 2 <= length <= min(MAX_HEADER, size - 8):
@@ -131,22 +135,29 @@ def _span(file: str, name: str, tensor: Any) -> tuple[int, int]:
 
 def _json(raw: bytes, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"{name} is not valid JSON.") from error
+        value = strict_json.loads(raw)
+    except BadRequest as error:
+        raise Refused(f"{name} is not valid JSON: {error.message}") from error
     if not isinstance(value, dict):
         raise Refused(f"{name} must be one JSON object.")
     return value
 
 
 def _bytes(path: Path, limit: int) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise Refused(f"{path.name} is missing or not a regular file.")
-    if path.stat().st_size > limit:
+    with _opened(path) as stream:
+        raw = stream.read(limit + 1)
+    if len(raw) > limit:
         raise Refused(f"{path.name} is larger than {limit:,} bytes.")
-    return path.read_bytes()
+    return raw
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _size_and_sha256(path: Path) -> tuple[int, str]:
+    with _opened(path) as stream:
+        return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return untrusted.file_open(path)
+    except (untrusted.Refused, FileNotFoundError) as error:
+        raise Refused(f"{path.name} is missing or not a regular file.") from error

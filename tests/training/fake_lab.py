@@ -6,6 +6,7 @@ With several configs it is a group: each run in a thread, its lines with its num
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.registry.folders import artefact
+from tests.registry.folders import seal as artefact_seal
 
 WELL, BAD_DATA, DIVERGED, MEMORY, INTERNAL, SLOW, POISON, SILENT = 1, 2, 3, 4, 5, 6, 7, 8
 SNEAKY, FLEEING, BOMB, GREEDY, FILLER, CURIOUS, SCRATCH = 9, 10, 11, 12, 13, 14, 15
 STEADY, LOADER, BULKY, LONG = 16, 17, 18, 19
 """Of a fixed length, wherever they resume. LOADER has a process of its own that reads data; BULKY writes large
 checkpoints; LONG takes twenty seconds and few tokens, so that no ceiling stops it."""
+LINKED_FILE, LINKED_FOLDER, LINKED_PARENT, UPWARDS, ELSEWHERE, PIPE, SPARSE, ALTERED, ODD_NAME = TRICKS = range(20, 29)
+"""Checkpoint and result are not what they are told to be: see `trick`."""
 STEPS = 400
 STEADY_STEPS = 60
 BULK = 3_000_000
@@ -46,9 +50,50 @@ def checkpoint(output: Path, step: int, *, bulk: int = 0) -> None:
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(json.dumps({"step": step}))
     (folder / "tensors.bin").write_bytes(bytes(bulk))
-    manifest = json.dumps({"step": step}).encode()
+    digest = seal(folder, step)
+    tell("checkpoint", step=step, path=str(folder), manifest_sha256=digest)
+    for old in sorted(folder.parent.iterdir())[:-2]:
+        shutil.rmtree(old)
+
+
+def seal(folder: Path, step: int) -> str:
+    """Write the manifest of a checkpoint; its hash."""
+    files = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+    manifest = json.dumps({"step": step, "files": files}).encode()
     (folder / "manifest.json").write_bytes(manifest)
-    tell("checkpoint", step=step, path=str(folder), manifest_sha256=hashlib.sha256(manifest).hexdigest())
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def trick(which: int, folder: Path, output: Path) -> str:
+    """Make a whole folder of ours mean something of somebody else's; the path to be told."""
+    prey = Path(json.loads(Path(__file__).with_name("curious.json").read_text())["prey"])
+    if which == LINKED_FILE:
+        (folder / "state.json").unlink(missing_ok=True)
+        (folder / "state.json").symlink_to(prey / "state.json")
+    elif which == LINKED_FOLDER:
+        shutil.rmtree(folder)
+        folder.symlink_to(prey)
+    elif which == LINKED_PARENT:
+        aside = output / f"beside-{folder.name}"
+        aside.symlink_to(prey.parent)
+        return str(aside / prey.name)
+    elif which == UPWARDS:
+        return str(output / os.path.relpath(prey, output))
+    elif which == ELSEWHERE:
+        return str(prey)
+    elif which == PIPE:
+        os.mkfifo(folder / "pipe.json")
+    elif which == SPARSE:
+        os.truncate(folder / "state.json", 1 << 40)
+    elif which == ALTERED:
+        (folder / "state.json").write_text("[]")
+    elif which == ODD_NAME:
+        (folder / "a\nb\udcff").write_text("")
+    return str(folder)
 
 
 def escape(name: str) -> None:
@@ -105,6 +150,21 @@ def misbehave(seed: int, output: Path, config: dict[str, Any]) -> None:
         time.sleep(600)
 
 
+def play(seed: int, output: Path) -> int:
+    """A checkpoint and a result that are tricks."""
+    folder = output / "checkpoints" / "step-00000099"
+    folder.mkdir()
+    (folder / "state.json").write_text("{}")
+    digest = seal(folder, 99)
+    tell("checkpoint", step=99, path=trick(seed, folder, output), manifest_sha256=digest)
+    result = artefact(output / "artefact")
+    (result / "state.json").write_text("{}")
+    if seed in (LINKED_FILE, LINKED_FOLDER):
+        artefact_seal(result)
+    tell("done", artefact=trick(seed, result, output), report="", trained_tokens=60, steps=20)
+    return 0
+
+
 def main() -> int:
     """One run, or a group."""
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
@@ -159,6 +219,8 @@ def behave(path: str) -> int:
         tell("step", step=step, total_steps=steps, epoch=step / 10, loss=1 / step, tokens=tokens, grad_norm=None)
         if step % 10 == 0:
             checkpoint(output, step, bulk=bulk)
+    if seed in TRICKS:
+        return play(seed, output)
     tell("evaluation", step=steps, epoch=2, loss=0.5, accuracy=0.9, macro_f1=0.8)
     tell("done", artefact=str(artefact(output / "artefact")), report="", trained_tokens=steps * per_step, steps=steps)
     return 0

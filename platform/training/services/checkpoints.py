@@ -3,7 +3,10 @@
 Two good ones are kept. What is read back is compared with its hashes first; a damaged one falls back to the one before.
 """
 
+import contextlib
 import hashlib
+import json
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from kit import storage
+from kit import storage, untrusted
 from kit.clock import now
+from kit.untrusted import Opened, Refused
 from tenants.scope import tenant_scope
 from training import states
 from training.models import Checkpoint, Job
@@ -20,6 +24,8 @@ from training.services.leases import Lease, fenced_update
 
 KEPT = 2
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 1 << 20
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +43,50 @@ class Uploaded:
         return sum(int(entry["bytes"]) for entry in self.files.values())
 
 
-def checkpoint_upload(*, lease: Lease, folder: Path, step: int, manifest_sha256: str) -> Uploaded:
-    """Copy a checkpoint folder into storage. Touches no database; may run in a thread. OSError when it cannot."""
-    prefix = f"{storage.tenant_key(lease.tenant_id, 'jobs', lease.job_id)}/a{lease.attempt:06}/step-{step:08}"
-    files: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.iterdir()):
-        size, digest = storage.write_path(f"{prefix}/{path.name}", path)
-        files[path.name] = {"sha256": digest, "bytes": size}
-    if files.get(MANIFEST, {}).get("sha256") != manifest_sha256:
-        raise OSError(f"the checkpoint of step {step} changed while it was being stored")
-    return Uploaded(step, prefix, files, manifest_sha256)
+def checkpoint_upload(*, lease: Lease, opened: Opened, step: int, manifest_sha256: str) -> Uploaded:
+    """Copy a checkpoint's files into storage. Touches no database; may run in a thread. `untrusted.Refused` where they
+    are not what its manifest says, with nothing left behind; StorageAway, OSError."""
+    raw = b"".join(untrusted.chunks(opened.files[MANIFEST], most=MOST_MANIFEST)) if MANIFEST in opened.files else b""
+    if hashlib.sha256(raw).hexdigest() != manifest_sha256:
+        raise Refused("The manifest is not the one that was announced.")
+    listed = _listed(raw, step)
+    if set(listed) != set(opened.files) - {MANIFEST}:
+        raise Refused("The folder and its manifest name different files.")
+    # Each try has a prefix of its own: what one that failed has left behind is in nobody's way.
+    folder = f"a{lease.attempt:06}/step-{step:08}-{uuid.uuid4().hex[:8]}"
+    prefix = f"{storage.tenant_key(lease.tenant_id, 'jobs', lease.job_id)}/{folder}"
+    stored = listed | {MANIFEST: {"sha256": manifest_sha256, "bytes": len(raw)}}
+    kept: list[str] = []
+    try:
+        for name, entry in stored.items():
+            key = f"{prefix}/{name}"
+            _, digest = storage.write_stream(key, untrusted.chunks(opened.files[name], most=entry["bytes"]))
+            kept.append(key)
+            if digest != entry["sha256"]:
+                raise Refused(f"{name} is not what the manifest says.")
+    except BaseException:
+        with contextlib.suppress(OSError, storage.StorageAway):
+            storage.delete_all(kept)
+        raise
+    return Uploaded(step, prefix, stored, manifest_sha256)
+
+
+def _listed(raw: bytes, step: int) -> dict[str, dict[str, Any]]:
+    """Hash and size of each file, as a manifest has them; Refused where it has not."""
+    try:
+        manifest = json.loads(raw)
+        if manifest["step"] != step:
+            raise Refused("The manifest is one of another step.")
+        return {str(name): _entry(entry) for name, entry in manifest["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise error if isinstance(error, Refused) else Refused("The manifest cannot be read.") from error
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    digest, size = entry["sha256"], entry["bytes"]
+    if not isinstance(digest, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise Refused("The manifest gives no hash or size for a file.")
+    return {"sha256": digest, "bytes": size}
 
 
 def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, Any]) -> bool:

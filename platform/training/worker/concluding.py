@@ -1,14 +1,16 @@
 """The end of an attempt: what its trainer's end, and our own reasons to stop it, make of the job."""
 
-import json
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data.services import Stored as StoredFile
 from data.services import file_store
+from kit import strict_json, untrusted
+from kit.errors import BadRequest
 from registry.bases import Base
-from registry.errors import BadArtefact
 from registry.services import Stored, artefact_discard, artefact_store
 from tenants.scope import tenant_scope
 from training import states
@@ -21,10 +23,13 @@ from training.worker.keeping import kept
 from training.worker.outcome import End, out_of_time
 from training.worker.places import Places, disk_problem
 from training.worker.supervisor import Supervisor
+from training.worker.workfolder import WorkFolder, result_folder
 
 logger = logging.getLogger(__name__)
 
 RESULTS_BYTES = 100_000_000
+REPORT_BYTES = 8 << 20
+REPORT_PARTS = ("test", "baseline", "gate")
 STOPPED = ("stopped", "crashed")
 ASKED_BY = {
     "drained": "The worker is being replaced.",
@@ -55,7 +60,7 @@ def _conclude_once(lease: Lease, job: Job, base: Base, watch: Supervisor, end: E
     if watch.why == "cancelled":
         job_cancelled(lease=lease)
     elif end.kind == "done":
-        _publish(lease, base, end)
+        _publish(lease, base, watch.folder, end)
     elif end.kind == "failed":
         job_fail(lease=lease, code=end.code, message=end.message, exit_code=end.exit_code)
     elif watch.why == "timeout":
@@ -76,25 +81,37 @@ def _conclude_once(lease: Lease, job: Job, base: Base, watch: Supervisor, end: E
         job_give_back(lease=lease, outcome="crashed", reason=reason, step=step, exit_code=end.exit_code)
 
 
-def _publish(lease: Lease, base: Base, end: End) -> None:
+def _publish(lease: Lease, base: Base, folder: WorkFolder, end: End) -> None:
     """Store the artefact, then make it the job's result in one transaction; throw it away if that is refused."""
     if not lease_advance(lease=lease, state=states.FINISHING):
         job_cancelled(lease=lease)
         return
     try:
-        with kept(lease):
-            stored = artefact_store(tenant_id=lease.tenant_id, folder=Path(end.artefact))
-            report = _read_report(Path(end.artefact))
+        with kept(lease), _handed_over(lease, folder, end) as result:
+            stored = artefact_store(tenant_id=lease.tenant_id, folder=result)
+            report = _read_report(result)
             results = _store_results(lease)
-    except (BadArtefact, OSError, ValueError) as error:
+    except (BadRequest, OSError, ValueError) as error:
         logger.exception("could not store the result of %s", lease.job_id)
-        reason = f"The result could not be stored: {type(error).__name__}."
+        why = "the machine failed" if isinstance(error, OSError) else "it is not what a training leaves"
+        reason = f"The result could not be stored: {why}."
         job_give_back(lease=lease, outcome="crashed", reason=reason, step=end.steps)
         return
     try:
         job_succeed(lease=lease, made=Made(stored, base, report, end.trained_tokens, end.steps, results))
     finally:
         _discard_unless_published(lease, stored, results)
+
+
+@contextlib.contextmanager
+def _handed_over(lease: Lease, folder: WorkFolder, end: End) -> Iterator[Path]:
+    """The artefact where its trainer cannot reach it: others may still train in that process."""
+    opened = folder.hand_over(end.artefact)
+    try:
+        with result_folder(lease, opened) as result:
+            yield result
+    finally:
+        opened.close()
 
 
 def _store_results(lease: Lease) -> StoredFile:
@@ -117,8 +134,10 @@ def _discard_unless_published(lease: Lease, stored: Stored, results: StoredFile)
 
 
 def _read_report(artefact: Path) -> dict[str, Any]:
-    """The report a trainer wrote; ValueError when it is not an object."""
-    report = json.loads((artefact / "report.json").read_text(encoding="utf-8"))
-    if not isinstance(report, dict):
-        raise ValueError("report.json is not an object")
-    return report
+    """The report a trainer wrote; ValueError or BadRequest when it is none."""
+    with untrusted.file_open(artefact / "report.json") as file:
+        report = strict_json.loads(b"".join(untrusted.chunks(file, most=REPORT_BYTES)))
+    parts = [report, *(report.get(name) or {} for name in REPORT_PARTS)] if isinstance(report, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError("report.json is not an object of objects")
+    return cast("dict[str, Any]", report)

@@ -118,7 +118,7 @@ def _watch_all(team: Sequence[Ready], trainer: Trainer, limits: Limits, draining
             part.gone.wait()
             folder_remove(ready.folder.root)  # the others may go on for hours
 
-    shared = Shared(trainer, [one.folder.output for one in team])
+    shared = Shared(trainer, [one.folder for one in team])
     pairs = zip(team, shared.parts, strict=True)
     threads = [threading.Thread(target=attend, args=pair, name="supervisor") for pair in pairs]
     for thread in threads:

@@ -12,7 +12,6 @@ What it holds to:
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +21,7 @@ from training import states
 from training.errors import Fenced
 from training.models import Job
 from training.services import money
-from training.services.checkpoints import Uploaded, checkpoint_record, checkpoint_upload
+from training.services.checkpoints import checkpoint_record
 from training.services.events import News, warn
 from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
 from training.worker import away
@@ -33,6 +32,7 @@ from training.worker.outcome import End, Excess, classify, in_company
 from training.worker.reading import Reading
 from training.worker.together import Part
 from training.worker.trainer import Trainer
+from training.worker.uploads import Uploads
 from training.worker.workfolder import WorkFolder
 
 logger = logging.getLogger(__name__)
@@ -154,6 +154,8 @@ class Supervisor:
             raise Fenced("the database was away for too long") from error
 
     def _record_checkpoint(self) -> None:
+        if (why := self._uploads.take_refusal()) is not None:
+            self.reading.pending.append(warn(f"A checkpoint was not kept: {why}", code="checkpoint_refused"))
         ready = self._uploads.take()
         if ready is None:
             return
@@ -229,66 +231,6 @@ class Supervisor:
         if end.kind in ("crashed", "failed"):
             logger.warning("trainer of %s: %s\n%s", self.lease.job_id, end.message, self.trainer.last_words())
         return end
-
-
-class Uploads:
-    """One checkpoint at a time into storage, in a thread; of several that wait, the newest."""
-
-    def __init__(self, lease: Lease, folder: WorkFolder) -> None:
-        self._lease, self._folder = lease, folder
-        self._thread: threading.Thread | None = None
-        self._next: tuple[Path, dict[str, Any], dict[str, Any]] | None = None
-        self._ready: list[tuple[Uploaded, dict[str, Any]]] = []
-        self._lock = threading.Lock()
-
-    def start(self, event: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """Take a checkpoint the trainer has just announced."""
-        folder = Path(str(event.get("path")))
-        if not folder.resolve().is_relative_to(self._folder.output.resolve()):
-            logger.warning("a trainer named a checkpoint outside its folder; ignored")
-            return
-        try:
-            staged = self._folder.stage(folder)
-        except OSError as error:
-            logger.warning("could not stage a checkpoint: %s", error)
-            return
-        with self._lock:
-            self._next = (staged, event, metrics)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="checkpoint-upload", daemon=True)
-                self._thread.start()
-
-    def take(self) -> tuple[Uploaded, dict[str, Any]] | None:
-        """The newest stored checkpoint nobody has recorded yet."""
-        with self._lock:
-            return self._ready.pop() if self._ready else None
-
-    def wait(self, seconds: float) -> None:
-        """Until what was announced is stored, but not for ever."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                job, self._next = self._next, None
-                if job is None:
-                    self._thread = None
-                    return
-            staged, event, metrics = job
-            try:
-                uploaded = checkpoint_upload(
-                    lease=self._lease,
-                    folder=staged,
-                    step=int(event["step"]),
-                    manifest_sha256=str(event["manifest_sha256"]),
-                )
-            except (OSError, KeyError, ValueError, TypeError) as error:
-                logger.warning("a checkpoint could not be stored: %s", error)
-                continue
-            with self._lock:
-                self._ready.append((uploaded, metrics))
 
 
 def resumed(step: int, damaged: list[str]) -> list[News]:

@@ -10,24 +10,22 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kit.processes import Process
 from training.worker.trainer import Trainer
+from training.worker.workfolder import WorkFolder
 
 logger = logging.getLogger(__name__)
 
-STOP_FILE = "stop"
-"""As the lab's `group.py` has it, which a worker does not import: it brings torch."""
 KILLED = -9
 
 
 class Part:
     """One job's part of a trainer; a supervisor takes it for a trainer."""
 
-    def __init__(self, shared: "Shared", output: Path, *, runs: int) -> None:
-        self._shared, self._trainer, self._stop, self.runs = shared, shared.trainer, output / STOP_FILE, runs
+    def __init__(self, shared: "Shared", folder: WorkFolder, *, runs: int) -> None:
+        self._shared, self._trainer, self._folder, self.runs = shared, shared.trainer, folder, runs
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._status: int | None = None
         self._over = False
@@ -75,7 +73,7 @@ class Part:
     def ask_stop(self) -> None:
         """Write a checkpoint and leave, at the next step."""
         with contextlib.suppress(OSError):
-            self._stop.touch()
+            self._folder.ask_stop()
 
     def kill(self, *, everybody: bool = False) -> None:
         """Its run is over, whatever it still does until it sees that it was asked to stop; with `everybody` the process
@@ -106,9 +104,9 @@ class Part:
 class Shared:
     """Deals a trainer's events to the jobs that share it, in the order of its configs."""
 
-    def __init__(self, trainer: Trainer, outputs: Sequence[Path]) -> None:
+    def __init__(self, trainer: Trainer, folders: Sequence[WorkFolder]) -> None:
         self.trainer, self._lock = trainer, threading.Lock()
-        self.parts = [Part(self, output, runs=len(outputs)) for output in outputs]
+        self.parts = [Part(self, folder, runs=len(folders)) for folder in folders]
         threading.Thread(target=self._deal, name="trainer-deal", daemon=True).start()
 
     def processes(self) -> list[Process]:

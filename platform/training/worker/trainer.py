@@ -34,6 +34,7 @@ MODULE = "training.lab"
 CODE = ("platform", "inference")
 """What of the installation a trainer reads."""
 MAX_LINE = 1 << 20
+LAST_BYTES = 1 << 16
 SHARED_BYTES = 2 << 30
 
 
@@ -55,7 +56,6 @@ class Trainer:
         memory_bytes: int,
         processes: int,
     ) -> None:
-        self._log_path = folder / "trainer.log"
         self._killed = False
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._mark = folder.name
@@ -69,17 +69,22 @@ class Trainer:
             devices=sandbox.nvidia_devices(),
             shared_bytes=SHARED_BYTES,
         )
-        with self._log_path.open("ab") as log:
+        # Held open: the trainer may put something else under that name.
+        self._log = (folder / "trainer.log").open("ab+")
+        try:
             self._process = sandbox.start(
                 [sys.executable, "-u", "-m", MODULE, *map(str, configs)],
                 mode=settings.SANDBOX,
                 reach=reach,
                 folder=folder,
                 environment=environment(folder) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}),
-                streams=sandbox.Streams(stdout=subprocess.PIPE, stderr=log),
+                streams=sandbox.Streams(stdout=subprocess.PIPE, stderr=self._log),
                 hostname="trainer",
                 before=self._group.enter if self._group is not None else None,
             )
+        except BaseException:
+            self._log.close()
+            raise
         self._reader = threading.Thread(target=self._read, name="trainer-events", daemon=True)
         self._reader.start()
         self._finished = False
@@ -176,12 +181,15 @@ class Trainer:
         self._reader.join(5)
         if self._process.stdout is not None:
             self._process.stdout.close()
+        self._log.close()
 
     def last_words(self, lines: int = 30) -> str:
         """The end of its stderr, for the operator's log; never shown to a tenant."""
         try:
-            return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
+            size = os.fstat(self._log.fileno()).st_size
+            words = os.pread(self._log.fileno(), LAST_BYTES, max(0, size - LAST_BYTES))
+            return "\n".join(words.decode("utf-8", "replace").splitlines()[-lines:])
+        except (OSError, ValueError):
             return ""
 
     def _read(self) -> None:

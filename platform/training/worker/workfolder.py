@@ -2,28 +2,32 @@
 
 import contextlib
 import json
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from django.conf import settings
 
-from kit import cgroups, storage
+from kit import cgroups, storage, untrusted
 from kit.processes import end_marked
+from kit.untrusted import Opened
 from registry.bases import Base
 from training.services.claiming import worker_is_dead
 from training.services.leases import Lease
 
 OWNER = ".owner"
 """Ends the name of the file beside a folder that names the worker which it belongs to; in it a trainer could write."""
+STOP_FILE = "stop"
+"""As the lab's `group.py` has it, which a worker does not import: it brings torch."""
 FORGOTTEN_SECONDS = 120.0
 
 
 class WorkFolder:
-    """Paths of one attempt."""
+    """Paths of one attempt, and what its trainer hands over: nothing else that it wrote is ever opened by us."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -31,7 +35,7 @@ class WorkFolder:
         self.config = root / "config.json"
         self.output = root / "output"
         self.resume = root / "resume"
-        self.staging = root / "staging"
+        self._opened = -1
 
     def fetch_data(self, key: str) -> None:
         """The dataset version's file, under a name of ours."""
@@ -51,12 +55,31 @@ class WorkFolder:
         }
         self.config.write_text(json.dumps(config, indent=1), encoding="utf-8")
 
-    def stage(self, checkpoint: Path) -> Path:
-        """A second name for a checkpoint's files, which the trainer's own tidying does not touch."""
-        self.staging.mkdir(exist_ok=True)
-        target = self.staging / f"{checkpoint.name}-{uuid.uuid4().hex[:8]}"
-        shutil.copytree(checkpoint, target, copy_function=_link)
-        return target
+    def ask_stop(self) -> None:
+        """Leave the file that asks one run of several to stop; OSError where that cannot be."""
+        how = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        os.close(os.open(STOP_FILE, how, 0o644, dir_fd=self._opened))
+
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """The folders inside exist, and that of the output stays open: no trainer has run yet."""
+        self.output.mkdir()
+        self.resume.mkdir()
+        self._opened = untrusted.folder_open(self.output)
+        try:
+            yield
+        finally:
+            opened, self._opened = self._opened, -1
+            os.close(opened)
+
+    def hand_over(self, path: str) -> Opened:
+        """The files of a folder that the trainer names, below its output, open: its own tidying does not touch them,
+        and nothing of them stays once they are closed. untrusted.Refused, or OSError."""
+        try:
+            inside = PurePath(path).relative_to(self.output)
+        except ValueError as error:
+            raise untrusted.Refused("The folder is not below the output.") from error
+        return untrusted.files_open(self._opened, inside, limit=settings.TRAINING_DISK_MB * 1_000_000)
 
 
 @contextlib.contextmanager
@@ -64,15 +87,22 @@ def work_folder(lease: Lease) -> Iterator[WorkFolder]:
     """A fresh folder for an attempt, gone afterwards."""
     with _fresh(folder_name(lease.job_id, lease.attempt), lease.worker) as root:
         folder = WorkFolder(root)
-        folder.output.mkdir()
-        folder.resume.mkdir()
-        yield folder
+        with folder.made():
+            yield folder
 
 
 @contextlib.contextmanager
 def shared_folder(worker: str) -> Iterator[Path]:
     """A fresh folder for a process that several attempts share, gone afterwards: it may outlive any of them."""
     with _fresh(f"shared-{uuid.uuid4()}", worker) as root:
+        yield root
+
+
+@contextlib.contextmanager
+def result_folder(lease: Lease, opened: Opened) -> Iterator[Path]:
+    """Copies of what a trainer handed over, where it cannot write any more; gone afterwards."""
+    with _fresh(f"{folder_name(lease.job_id, lease.attempt)}-result", lease.worker) as root:
+        untrusted.files_copy(opened, root, limit=settings.TRAINING_DISK_MB * 1_000_000)
         yield root
 
 
@@ -126,11 +156,3 @@ def _is_owned(folder: Path, host: str) -> bool:
 def folder_name(job_id: uuid.UUID, attempt: int) -> str:
     """The folder of an attempt under WORK_DIR/jobs."""
     return f"{job_id}-a{attempt}"
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
-    return target

@@ -1,0 +1,95 @@
+"""What a hostile trainer hands over: never anything but its own plain files, and never more than it may."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.files.storage import default_storage
+
+from tenants.scope import tenant_scope
+from tests.conftest import Cast
+from tests.registry.folders import artefact, seal
+from tests.training import fake_lab
+from tests.training.background import Background, until
+from tests.training.making import empty_queue, queued, reload
+from training.models import Attempt, Checkpoint, Job, JobEvent, Slot
+from training.worker import duty, limits, trainer
+
+pytestmark = pytest.mark.slow
+
+SECRET = "somebody else's bytes"
+
+
+@pytest.fixture(autouse=True)
+def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The fake lab, short times, one place, and no job of another test in the queue."""
+    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
+    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    settings.TRAINING_RETRY_SECONDS = 0
+    settings.TRAINING_SLOTS = 1
+    empty_queue()
+    duty.draining.clear()
+    yield
+    duty.draining.clear()
+
+
+@pytest.fixture
+def prey() -> Iterator[Path]:
+    """The folder of another attempt, with a sound result in it."""
+    root = Path(django_settings.WORK_DIR) / "jobs" / "somebody-a1" / "output" / "artefact"
+    artefact(root)
+    (root / "state.json").write_text(json.dumps({"secret": SECRET}))
+    seal(root)
+    note = Path(fake_lab.__file__).with_name("curious.json")
+    note.write_text(json.dumps({"prey": str(root)}))
+    yield root
+    note.unlink()
+    shutil.rmtree(root.parent.parent)
+
+
+def stored(job: Job) -> list[Path]:
+    """Every object of the job's organisation that is no upload."""
+    root = Path(default_storage.path(f"t/{job.tenant_id}"))
+    return [path for kind in ("jobs", "models") for path in (root / kind).rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("seed", fake_lab.TRICKS)
+def test_a_trick_for_a_checkpoint_and_a_result_is_refused_and_copies_nothing(cast: Cast, prey: Path, seed: int) -> None:
+    before = reload(cast.owner, queued(cast.owner, seed=seed).public_id)
+    known = set(stored(before))
+    assert duty.work_once()
+    job = reload(cast.owner, before.public_id)
+    with tenant_scope(cast.owner.tenant.id):
+        attempt = Attempt.objects.get(job=job)
+        assert (job.state, attempt.outcome, attempt.exit_code) == ("queued", "crashed", None)
+        assert attempt.reason == "The result could not be stored: it is not what a training leaves."
+        assert JobEvent.objects.filter(job=job, code="checkpoint_refused").count() == 1
+        assert not Checkpoint.objects.filter(job=job, step=99).exists()
+    new = set(stored(job)) - known
+    assert not any("models" in path.parts or "step-00000099" in str(path) for path in new)
+    assert not any(SECRET.encode() in path.read_bytes() for path in new)
+    assert Slot.objects.get().parked_at is None
+    assert prey.exists() and not list(Path(django_settings.WORK_DIR).glob(f"jobs/{job.pk}*"))
+
+
+def test_however_many_checkpoints_a_run_writes_it_holds_no_more_than_its_trainer_keeps(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    measure = limits.folder_bytes
+    monkeypatch.setattr(limits, "folder_bytes", lambda folder: seen.append(measure(folder)) or seen[-1])
+    monkeypatch.setattr(limits, "LOOK_SECONDS", 0.0)
+    job = queued(cast.owner, seed=fake_lab.BULKY)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).is_final)
+    worker.join()
+    done = reload(cast.owner, job.public_id)
+    with tenant_scope(cast.owner.tenant.id):
+        newest = Checkpoint.objects.filter(job=job).latest("step").step
+    assert (done.state, newest) == ("succeeded", fake_lab.STEADY_STEPS)
+    assert 2 * fake_lab.BULK < max(seen) < 4 * fake_lab.BULK, "two that are kept, and one that is written"
