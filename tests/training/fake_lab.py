@@ -26,6 +26,8 @@ STEADY, LOADER, BULKY, LONG = 16, 17, 18, 19
 checkpoints; LONG takes twenty seconds and few tokens, so that no ceiling stops it."""
 LINKED_FILE, LINKED_FOLDER, LINKED_PARENT, UPWARDS, ELSEWHERE, PIPE, SPARSE, ALTERED, ODD_NAME = TRICKS = range(20, 29)
 """Checkpoint and result are not what they are told to be: see `trick`."""
+LIAR, TALKER, FORGER = 30, 31, 32
+"""LIAR says what cannot be, TALKER far more than anybody reads, FORGER reports what no database takes."""
 STEPS = 400
 STEADY_STEPS = 60
 BULK = 3_000_000
@@ -150,6 +152,19 @@ def misbehave(seed: int, output: Path, config: dict[str, Any]) -> None:
         time.sleep(600)
 
 
+def lie(seed: int) -> None:
+    """Events that are none, and more of them than anybody wants."""
+    for value in (2**70, -3, float("nan"), "7", [], None) if seed == LIAR else ():
+        tell("step", step=value, total_steps=60, loss=0.5, tokens=value)
+        tell("evaluation", step=1, loss=float("inf"), accuracy=value)
+        tell("warning", code="a\0", message="\0")
+        sys.stdout.write("x" * 3_000_000 + "\n")
+    if seed == LIAR:
+        tell("warning", code="odd", message="nul \0 and half \ud800")
+    for number in range(100_000 if seed == TALKER else 0):
+        tell("warning", code="talk", message=f"{number}")
+
+
 def play(seed: int, output: Path) -> int:
     """A checkpoint and a result that are tricks."""
     folder = output / "checkpoints" / "step-00000099"
@@ -221,8 +236,13 @@ def behave(path: str) -> int:
             checkpoint(output, step, bulk=bulk)
     if seed in TRICKS:
         return play(seed, output)
+    lie(seed)
     tell("evaluation", step=steps, epoch=2, loss=0.5, accuracy=0.9, macro_f1=0.8)
-    tell("done", artefact=str(artefact(output / "artefact")), report="", trained_tokens=steps * per_step, steps=steps)
+    result = artefact(output / "artefact")
+    if seed == FORGER:
+        (result / "report.json").write_text('{"test": {"accuracy": NaN, "note": "\\u0000"}}')
+        artefact_seal(result)
+    tell("done", artefact=str(result), report="", trained_tokens=steps * per_step, steps=steps)
     return 0
 
 

@@ -17,7 +17,7 @@ from tests.training import fake_lab
 from tests.training.background import Background, until
 from tests.training.making import empty_queue, queued, reload
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot
-from training.worker import duty, limits, trainer
+from training.worker import duty, limits, reading, trainer
 
 pytestmark = pytest.mark.slow
 
@@ -93,3 +93,34 @@ def test_however_many_checkpoints_a_run_writes_it_holds_no_more_than_its_trainer
         newest = Checkpoint.objects.filter(job=job).latest("step").step
     assert (done.state, newest) == ("succeeded", fake_lab.STEADY_STEPS)
     assert 2 * fake_lab.BULK < max(seen) < 4 * fake_lab.BULK, "two that are kept, and one that is written"
+
+
+def test_what_cannot_be_is_left_out_and_told_once_and_the_run_ends_well(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.LIAR)
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, done.step, done.trained_tokens) == ("succeeded", 1, 20, 60)
+    with tenant_scope(cast.owner.tenant.id):
+        assert JobEvent.objects.filter(job=job, code="report_refused").count() == 1
+        assert JobEvent.objects.get(job=job, code="odd").message == "nul   and half ?"
+
+
+def test_a_trainer_that_talks_without_end_waits_and_its_log_stays_short(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "MOST_WAITING", 50)
+    monkeypatch.setattr(reading, "MOST_NEWS", 1_000)
+    job = queued(cast.owner, seed=fake_lab.TALKER)
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, done.step) == ("succeeded", 1, 20)
+    with tenant_scope(cast.owner.tenant.id):
+        assert JobEvent.objects.filter(job=job).count() < 1_010
+
+
+def test_a_report_that_no_database_takes_is_a_crash_and_not_a_lost_worker(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.FORGER)
+    assert duty.work_once()
+    with tenant_scope(cast.owner.tenant.id):
+        assert Attempt.objects.get(job=job).outcome == "crashed"
+    assert reload(cast.owner, job.public_id).lease_token is None

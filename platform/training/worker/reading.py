@@ -5,6 +5,7 @@ from typing import Any
 
 from training.services.events import News, metrics, warn
 from training.services.leases import Standing
+from training.worker.contract import REFUSED
 
 SHARE = {"loading": 0.01, "tokenising": 0.03, "baseline": 0.05, "training": 0.08, "evaluating": 0.92, "saving": 0.97}
 """How far a run is when a phase begins; training fills what lies between its own and evaluating's."""
@@ -18,6 +19,9 @@ WORDS = {
 }
 MEASURED_STEPS, MEASURED_SHARE = 20, 0.05
 """Steps, or share of all steps, that must have been measured before a time left is worth saying."""
+MOST_NEWS = 250_000
+"""Lines that one attempt may add to its job's log."""
+MOST_SECONDS = 10**9
 TAIL_SECONDS = 8.0
 """Measuring and writing, until a run has shown its own."""
 
@@ -34,15 +38,18 @@ class Reading:
     last_metrics: dict[str, Any] = field(default_factory=dict)
     steps_per_second: float = 0.0
     _first: tuple[int, float] | None = None
+    _told: int = 0
+    _refused: bool = False
 
     def take(self, event: dict[str, Any], moment: float) -> None:
-        """One event that arrived at a monotonic moment. Unknown kinds are ignored: the lab may say more."""
+        """One event of the contract that arrived at a monotonic moment."""
         reader = {
             "phase": self._phase,
             "step": self._step,
             "evaluation": self._evaluation,
             "checkpoint": self._checkpoint,
             "warning": self._warning,
+            REFUSED: self._refuse,
         }.get(str(event.get("event")))
         if reader is not None:
             reader(event, moment)
@@ -65,7 +72,7 @@ class Reading:
             self._first = None
         if phase in ("evaluating", "saving"):
             self.standing.eta_seconds = int(TAIL_SECONDS / 2)
-        self.pending.append(News(WORDS[phase], code=f"phase_{phase}"))
+        self._tell(News(WORDS[phase], code=f"phase_{phase}"))
 
     def _step(self, event: dict[str, Any], moment: float) -> None:
         standing, step = self.standing, _whole(event.get("step"))
@@ -87,7 +94,15 @@ class Reading:
         }
         self.last_metrics["train_loss"] = event.get("loss")
         words = f"Step {step}/{standing.total_steps}: training loss={_short(event.get('loss'))}"
-        self.pending.append(metrics(words, data))
+        self._tell(metrics(words, data))
+
+    def _tell(self, news: News) -> None:
+        """Onto the log, as long as there is room: nobody may fill the database with it."""
+        self._told += 1
+        if self._told < MOST_NEWS:
+            self.pending.append(news)
+        elif self._told == MOST_NEWS:
+            self.pending.append(warn("The log of this run is full. The run goes on without it.", code="log_full"))
 
     def _measure(self, step: int, moment: float) -> None:
         if self._first is None:
@@ -99,7 +114,7 @@ class Reading:
             if steps < MEASURED_STEPS and steps < MEASURED_SHARE * self.standing.total_steps:
                 return
             left = max(0, self.standing.total_steps - step)
-            self.standing.eta_seconds = round(left / self.steps_per_second + TAIL_SECONDS)
+            self.standing.eta_seconds = min(round(left / self.steps_per_second + TAIL_SECONDS), MOST_SECONDS)
 
     def _evaluation(self, event: dict[str, Any], moment: float) -> None:
         step = _whole(event.get("step")) or self.standing.step
@@ -113,14 +128,18 @@ class Reading:
         self.last_metrics |= {key: value for key, value in data.items() if key.startswith("valid_")}
         words = f"Pass {event.get('epoch')}: validation loss={_short(event.get('loss'))}, "
         words += f"accuracy={_short(event.get('accuracy'))}, macro-F1={_short(event.get('macro_f1'))}"
-        self.pending.append(metrics(words, data))
+        self._tell(metrics(words, data))
 
     def _checkpoint(self, event: dict[str, Any], moment: float) -> None:
         self.checkpoint = event
 
     def _warning(self, event: dict[str, Any], moment: float) -> None:
-        code = str(event.get("code") or "warning")[:40]
-        self.pending.append(warn(str(event.get("message") or "The trainer gave a warning."), code=code))
+        self._tell(warn(event.get("message") or "The trainer gave a warning.", code=event["code"]))
+
+    def _refuse(self, event: dict[str, Any], moment: float) -> None:
+        if not self._refused:
+            self._refused = True
+            self._tell(warn("The trainer said something impossible; it is left out.", code="report_refused"))
 
 
 def _whole(value: Any) -> int:

@@ -26,6 +26,7 @@ from training.services.events import News, warn
 from training.services.leases import Lease, Signals, lease_advance, lease_look, lease_renew
 from training.worker import away
 from training.worker.away import AWAY
+from training.worker.contract import REFUSED
 from training.worker.limits import Limits, Watch
 from training.worker.memory import oom_kills
 from training.worker.outcome import End, Excess, classify, in_company
@@ -105,6 +106,9 @@ class Supervisor:
                 return
 
     def _take(self, event: dict[str, Any], moment: float) -> None:
+        if event["event"] == REFUSED:  # no sign of life
+            self.reading.take(event, moment)
+            return
         self._gaps = [*self._gaps[-50:], moment - self._heard]
         self._heard = moment
         self.reading.take(event, moment)

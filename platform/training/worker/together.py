@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kit.processes import Process
-from training.worker.trainer import Trainer
+from training.worker.trainer import MOST_WAITING, Trainer
 from training.worker.workfolder import WorkFolder
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ class Part:
         """What its run said; None after the process's last word."""
         if event is None or event.get("event") == "end":
             self.gone.set()
+        elif self._events.qsize() >= MOST_WAITING:  # the others are not to wait for it
+            return
         self._events.put(event)
 
     def next(self, timeout: float) -> dict[str, Any] | None:
@@ -50,7 +52,7 @@ class Part:
         if event is None:
             self._over = True
         elif event.get("event") == "end":
-            self._status, self._over = _whole(event.get("status")), True
+            self._status, self._over = event["status"], True
             return None
         return event
 
@@ -106,6 +108,7 @@ class Shared:
 
     def __init__(self, trainer: Trainer, folders: Sequence[WorkFolder]) -> None:
         self.trainer, self._lock = trainer, threading.Lock()
+        self._puzzled = False
         self.parts = [Part(self, folder, runs=len(folders)) for folder in folders]
         threading.Thread(target=self._deal, name="trainer-deal", daemon=True).start()
 
@@ -137,9 +140,6 @@ class Shared:
         job = event.pop("job", None)
         if isinstance(job, int) and 0 <= job < len(self.parts):
             self.parts[job].take(event)
-        else:
+        elif not self._puzzled:
+            self._puzzled = True
             logger.warning("a shared trainer said something of none of its jobs: %s", event)
-
-
-def _whole(status: object) -> int:
-    return status if isinstance(status, int) else 1

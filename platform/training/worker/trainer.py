@@ -9,7 +9,6 @@ report, and a token beside it would prove nothing more (docs/decisions/0025).
 """
 
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -26,6 +25,7 @@ from django.conf import settings
 from kit import sandbox
 from kit.cgroups import Group
 from kit.processes import MARK, Process, end_marked, end_tree, read, table, tree
+from training.worker import contract
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"
 MODULE = "training.lab"
 CODE = ("platform", "inference")
 """What of the installation a trainer reads."""
-MAX_LINE = 1 << 20
+MOST_WAITING = 10_000
+"""Events that nobody has taken yet: as many as an honest run tells while the database is away."""
 LAST_BYTES = 1 << 16
 SHARED_BYTES = 2 << 30
 
@@ -57,7 +58,8 @@ class Trainer:
         processes: int,
     ) -> None:
         self._killed = False
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self._closed = threading.Event()
         self._mark = folder.name
         self._group = Group.make(folder.name, memory_bytes=memory_bytes, processes=processes)
         self._seen: list[Process] = []
@@ -171,6 +173,7 @@ class Trainer:
     def close(self) -> None:
         """Leave nothing behind: kill what is left of it, wherever it went, and reap it."""
         self.kill()
+        self._closed.set()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
         left = end_marked(self._mark, also=self._seen)
@@ -196,25 +199,24 @@ class Trainer:
         """Runs in a thread: lines into the queue, then None."""
         stream = self._process.stdout
         if stream is None:
-            self._events.put(None)
+            self._hand_on(None)
             return
         try:
-            while raw := stream.readline(MAX_LINE):
-                event = _parse(raw)
+            while raw := stream.readline(contract.MAX_LINE):
+                event = contract.parse(raw)
                 if event is not None:
-                    self._events.put(event)
+                    self._hand_on(event)
         except ValueError:  # the pipe was closed while we read
             logger.debug("the trainer's pipe was closed")
         finally:
-            self._events.put(None)
+            self._hand_on(None)
 
-
-def _parse(raw: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
+    def _hand_on(self, event: dict[str, Any] | None) -> None:
+        """Into the queue. While that is full the pipe fills up, and the trainer waits."""
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._events.put(event, timeout=0.5)
+                return
 
 
 def environment(folder: Path) -> dict[str, str]:
