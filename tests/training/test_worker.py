@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ from training import selectors
 from training.models import Attempt, Job, JobEvent, Slot, TenantShare
 from training.services.claiming import claim, slots_keep, worker_name
 from training.services.endings import job_give_back
+from training.services.events import News, events_append
+from training.services.leases import Lease
 from training.services.sweeping import leases_sweep
 from training.worker import away, duty, idle, running, trainer
+from training.worker.spent import spent_seconds
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -200,6 +204,47 @@ def test_a_worker_that_leaves_gives_its_job_back_with_a_checkpoint_and_no_retry_
     assert duty.work_once() is False, "a leaving worker takes no job"
     with tenant_scope(cast.owner.tenant.id):
         assert Attempt.objects.get(job=job).outcome == "drained"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"), [("drained", "failed"), ("preempted", "failed"), ("paused", "failed"), ("lost", "queued")]
+)
+def test_a_time_limit_counts_what_earlier_attempts_took_unless_a_fault_of_ours_ended_them(
+    cast: Cast, outcome: str, state: str
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    duty.draining.set()
+    take_and_leave(cast.owner, job)
+    with tenant_scope(cast.owner.tenant.id):
+        limit_ms = 1000 * job.max_runtime_seconds
+        Attempt.objects.filter(job=job).update(outcome=outcome, machine_ms=limit_ms)
+    worker = Background()
+    until(lambda: (row := reload(cast.owner, job.public_id)).is_final or row.step > 20)
+    duty.draining.set()
+    worker.join()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.error_code) == (state, "timeout" if state == "failed" else "")
+
+
+def test_time_in_a_process_with_others_counts_as_the_share_it_was(cast: Cast) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    duty.draining.set()
+    lease = take_and_leave(cast.owner, job)
+    with tenant_scope(cast.owner.tenant.id):
+        Attempt.objects.filter(job=job).update(machine_ms=9_000)
+        events_append(job=reload(cast.owner, job.public_id), news=[News("-", code="shared", data={"others": 2})])
+    assert spent_seconds(replace(lease, attempt=2)) == 3.0
+
+
+def take_and_leave(person: Person, job: Job) -> Lease:
+    """An attempt that is over as soon as it has begun, by a worker that leaves."""
+    slots_keep(host=duty.host_name(), count=2, kind="cpu-fp32", gpu_class="cpu")
+    lease = claim(host=duty.host_name(), worker=worker_name(duty.host_name()))
+    assert lease is not None and lease.job_id == job.pk
+    running.run([lease], duty.draining)
+    duty.draining.clear()
+    assert reload(person, job.public_id).state == "queued"
+    return lease
 
 
 def test_a_worker_that_nobody_rings_finds_its_job_and_leaves_only_after_giving_it_back(

@@ -12,6 +12,7 @@ limits.py      what an attempt may take, and what it takes
 inventory.py   GPUs, processor and memory of this host, and their health
 places.py      the places of an attempt: whether they can carry it, and what its end says of them
 supervisor.py  the loop between the two: heartbeats, cancel, stall, time limit, checkpoints, drain
+spent.py       what earlier attempts took of a job's time limit
 uploads.py     checkpoints on their way into storage
 away.py        a database that is away for a while
 concluding.py  what the end of an attempt makes of its job

@@ -30,6 +30,7 @@ from training.worker.concluding import UNFIT, conclude
 from training.worker.keeping import kept
 from training.worker.limits import Limits, limits_of, limits_together
 from training.worker.places import Places
+from training.worker.spent import spent_seconds
 from training.worker.supervisor import Supervisor, resumed
 from training.worker.together import Part, Shared
 from training.worker.trainer import Trainer
@@ -55,10 +56,11 @@ class Ready:
     places: Places
     limits: Limits
     began: float
+    spent: float
 
     def watch(self, trainer: Trainer | Part, limits: Limits, draining: threading.Event, *, beside: int = 0) -> None:
         """Supervise it to its end, beside so many others in its process. Fenced when the job was taken away."""
-        watch = Supervisor(self.lease, self.job, trainer, self.folder, draining, self.began, limits)
+        watch = Supervisor(self.lease, self.job, trainer, self.folder, draining, self.began, limits, self.spent)
         if beside:
             others = "one other job" if beside == 1 else f"{beside} other jobs"
             words = f"Trains in one process with {others} over the same base."
@@ -153,7 +155,7 @@ def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
     except (BaseError, OSError, KeyError) as error:
         _unprepared(lease, places, error)
         return None
-    return Ready(lease, job, base, folder, places, limits, began)
+    return Ready(lease, job, base, folder, places, limits, began, spent_seconds(lease))
 
 
 def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:

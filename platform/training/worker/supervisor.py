@@ -48,7 +48,7 @@ STOP_GRACE = 20.0
 
 class Supervisor:
     """Watches one trainer, or one job's part of it, to its end. `draining` is set when this worker itself is asked to
-    leave."""
+    leave; `spent` are the seconds that earlier attempts took of the job's time limit."""
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Supervisor:
         draining: threading.Event,
         began: float,
         limits: Limits,
+        spent: float = 0.0,
     ) -> None:
         self.lease, self.job, self.trainer, self.folder, self.draining = lease, job, trainer, folder, draining
         self.reading = Reading()
@@ -70,6 +71,7 @@ class Supervisor:
         self._deadline = 0.0
         self._began = self._heard = self._wrote = self._looked = began
         self._reached = began
+        self._seconds = (job.max_runtime_seconds - spent) * trainer.runs  # several in a process take turns
         self._gaps: list[float] = []
         self._running = False
         self._uploads = Uploads(lease, folder)
@@ -179,7 +181,7 @@ class Supervisor:
             return
         if self.draining.is_set():
             self._stop("drained", moment)
-        elif moment - self._began > self.job.max_runtime_seconds * self.trainer.runs:  # they take turns
+        elif moment - self._began > self._seconds:
             self._stop("timeout", moment)
         elif self._over_ceiling():
             self._stop("ceiling", moment)
