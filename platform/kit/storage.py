@@ -52,11 +52,20 @@ class StorageAway(Unavailable):
     status = 507
     default_code = "storage_unavailable"
 
+    words = (
+        "The bytes could not be stored: our storage is full or does not answer. Nothing was kept. Send them again "
+        "later."
+    )
+
     def __init__(self) -> None:
-        super().__init__(
-            "The bytes could not be stored: our storage is full or does not answer. Nothing was kept. Send them again "
-            "later."
-        )
+        super().__init__(self.words)
+
+
+class Unreadable(StorageAway):
+    """The bytes cannot be read now; nothing says that they are gone or wrong."""
+
+    status = 503
+    words = "The bytes could not be read: our storage does not answer. Try again later."
 
 
 class Incoming:
@@ -126,6 +135,22 @@ def _answering() -> Iterator[None]:
     except _failures() as error:
         logger.exception("the storage failed")
         raise StorageAway from error
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """The same for reading. What is not there is not there, unless nothing is: then a folder is not mounted."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        tenants = folder_path("t")
+        if tenants is None or tenants.is_dir():
+            raise
+        logger.exception("the storage's folder is not there")
+        raise Unreadable from error
+    except _failures() as error:
+        logger.exception("the storage could not be read")
+        raise Unreadable from error
 
 
 class _File:
@@ -236,8 +261,22 @@ def open_read(key: str) -> IO[bytes]:
 
 
 def read_chunks(key: str, size: int = CHUNK) -> Iterator[bytes]:
-    """The object in chunks."""
-    yield from chunks_of(open_read(key), size)
+    """The object in chunks. FileNotFoundError when there is none, Unreadable when the storage does not say."""
+    with _reading():
+        stream = open_read(key)
+    with stream:
+        while True:
+            with _reading():
+                chunk = stream.read(size)
+            if not chunk:
+                return
+            yield chunk
+
+
+def size(key: str) -> int:
+    """Bytes of an object; FileNotFoundError when there is none, Unreadable when the storage does not say."""
+    with _reading():
+        return int(default_storage.size(key))
 
 
 def chunks_of(stream: IO[bytes], size: int = CHUNK) -> Iterator[bytes]:
@@ -261,6 +300,21 @@ def delete_all(keys: Iterable[str]) -> None:
     """Remove several objects; no error for those that are gone already."""
     for key in keys:
         delete(key)
+
+
+def is_there(key: str) -> bool:
+    """Whether the object is there, for one who acts on it: Unreadable when the storage does not say."""
+    try:
+        size(key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def drop_all(keys: Iterable[str]) -> None:
+    """Remove what nobody points at, as far as the storage answers: what stays behind is only waste."""
+    with contextlib.suppress(*_failures()):
+        delete_all(keys)
 
 
 def delete_folder(prefix: str) -> int:

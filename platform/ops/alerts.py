@@ -32,7 +32,7 @@ OWN_REASONS = ("tenant_limit", "not_before")
 LOST_WITHIN, FAILED_WITHIN = dt.timedelta(minutes=15), dt.timedelta(hours=1)
 A_RESTART = dt.timedelta(minutes=2)
 """How long workers may be away while they are replaced."""
-FAULTS = ("lost", "crashed", "unfit")
+FAULTS = ("lost", "crashed", "unfit", "unready")
 """Ends of attempts that are our fault, or may be."""
 
 

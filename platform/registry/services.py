@@ -39,7 +39,8 @@ class Stored:
 def artefact_store(*, tenant_id: UUID, folder: Any) -> Stored:
     """Check a trainer's output folder and copy it into storage. Slow, and outside any transaction.
 
-    Each call has a prefix of its own, so a zombie's upload can never overwrite a winner's. Raises BadArtefact.
+    Each call has a prefix of its own, so a zombie's upload can never overwrite a winner's. Raises BadArtefact,
+    and StorageAway; nothing of it is left then.
     """
     try:
         sound = check(folder)
@@ -47,10 +48,14 @@ def artefact_store(*, tenant_id: UUID, folder: Any) -> Stored:
         raise BadArtefact(f"The artefact was refused: {error}") from error
     version_id = new_id()
     prefix = storage.tenant_key(tenant_id, "models", version_id)
-    for name, entry in sound.files.items():
-        size, digest = storage.write_path(f"{prefix}/{name}", sound.folder / name)
-        if size != entry["bytes"] or digest != entry["sha256"]:
-            raise BadArtefact(f"{name} changed while it was being stored.")
+    try:
+        for name, entry in sound.files.items():
+            size, digest = storage.write_path(f"{prefix}/{name}", sound.folder / name)
+            if size != entry["bytes"] or digest != entry["sha256"]:
+                raise BadArtefact(f"{name} changed while it was being stored.")
+    except BaseException:
+        storage.drop_all(f"{prefix}/{name}" for name in sound.files)
+        raise
     return Stored(version_id, prefix, sound)
 
 

@@ -3,7 +3,9 @@
 import json
 import socket
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ from django.conf import settings as django_settings
 from django.db import transaction
 
 from kit import cgroups, sandbox
+from registry.bases import catalogue
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast
 from tests.training import fake_lab
 from tests.training.background import Background, until
 from tests.training.making import empty_queue, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
-from training.services.parking import slot_unpark
-from training.worker import concluding, duty, places, trainer
+from training.services.parking import slot_unpark, slots_crashed, slots_failed, slots_worked
+from training.worker import concluding, duty, places, running, trainer
 from training.worker.inventory import Inventory
 
 pytestmark = pytest.mark.slow
@@ -208,3 +211,50 @@ def test_a_place_says_what_it_runs_on(cast: Cast, monkeypatch: pytest.MonkeyPatc
     machine = Slot.objects.get().inventory
     assert (machine["kind"], machine["health"]) == ("cpu", "good")
     assert machine["name"] and machine["memory_mib"] > 0 and machine["cores"] >= 1
+
+
+def test_a_base_that_one_host_lacks_is_that_hosts_fault_and_the_job_runs_on_another(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    settings.TRAINING_HOST = "poor"
+    known = catalogue()
+    lacking = {name: replace(base, folder=tmp_path) for name, base in known.items()}
+    monkeypatch.setattr(running, "catalogue", lambda: lacking)
+    for _ in range(3):
+        assert duty.work_once()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.platform_retries, back.crash_count) == ("queued", 0, 0)
+    with tenant_scope(cast.owner.tenant.id):
+        assert set(Attempt.objects.filter(job=job).values_list("outcome", flat=True)) == {"unfit"}
+    place = Slot.objects.get(host="poor")
+    assert place.parked_because.startswith("3 runs could not be made ready here. The last: Base ")
+    assert not duty.work_once(), "a parked place takes no job"
+    settings.TRAINING_HOST = "rich"
+    monkeypatch.setattr(running, "catalogue", lambda: known)
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 4, 0)
+
+
+def test_a_base_that_is_not_the_planned_one_is_neither_the_jobs_nor_the_places_fault(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    with tenant_scope(cast.owner.tenant.id):
+        Job.objects.filter(pk=job.pk).update(spec=job.spec | {"base_sha256": "0" * 64})
+    assert duty.work_once()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.platform_retries, back.crash_count) == ("queued", 1, 0)
+    place = Slot.objects.get()
+    assert (place.parked_at, place.crashed_jobs) == (None, [])
+
+
+def test_a_run_that_ends_well_takes_back_crashes_but_not_what_its_place_lacked(cast: Cast) -> None:
+    duty.work_once()
+    place = Slot.objects.get()
+    one, other = uuid.uuid4(), uuid.uuid4()
+    slots_failed(slot_ids=[place.pk], job_id=one, attempt=1, reason="no base")
+    slots_crashed(slot_ids=[place.pk], job_id=other, reason="it crashed")
+    slots_worked(slot_ids=[place.pk])
+    assert Slot.objects.get().crashed_jobs == [f"{one}/a1"]

@@ -211,8 +211,8 @@ class Attempt(TenantModel):
     started_at = models.DateTimeField(default=now)
     ended_at = models.DateTimeField(null=True, blank=True)
     outcome = models.CharField(max_length=20, blank=True)
-    """Empty while it runs; then succeeded, failed, cancelled, lost, drained, preempted, paused, moved, unfit or
-    crashed."""
+    """Empty while it runs; then succeeded, failed, cancelled, lost, drained, preempted, paused, moved, unfit,
+    unready (what it needed was not there, through no fault of its place) or crashed."""
     reason = models.CharField(max_length=500, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     first_step = models.BigIntegerField(default=0)

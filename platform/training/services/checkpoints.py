@@ -3,7 +3,6 @@
 Two good ones are kept. What is read back is compared with its hashes first; a damaged one falls back to the one before.
 """
 
-import contextlib
 import hashlib
 import json
 import uuid
@@ -65,8 +64,7 @@ def checkpoint_upload(*, lease: Lease, opened: Opened, step: int, manifest_sha25
             if digest != entry["sha256"]:
                 raise Refused(f"{name} is not what the manifest says.")
     except BaseException:
-        with contextlib.suppress(OSError, storage.StorageAway):
-            storage.delete_all(kept)
+        storage.drop_all(kept)
         raise
     return Uploaded(step, prefix, stored, manifest_sha256)
 
@@ -118,7 +116,8 @@ def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, An
 
 
 def checkpoint_fetch(*, lease: Lease, target: Path) -> tuple[Path | None, list[str]]:
-    """The newest sound checkpoint of the job under `target`, and what was wrong with newer ones."""
+    """The newest sound checkpoint of the job under `target`, and what was wrong with newer ones. Only bytes that were
+    read tell of damage: `storage.Unreadable` where the storage does not answer, OSError where this machine fails."""
     with tenant_scope(lease.tenant_id):
         known = list(Checkpoint.objects.filter(job_id=lease.job_id, removed_at=None).order_by("-step"))
     damaged: list[str] = []
@@ -134,14 +133,13 @@ def checkpoint_fetch(*, lease: Lease, target: Path) -> tuple[Path | None, list[s
 def _copy(row: Checkpoint, folder: Path) -> str | None:
     folder.mkdir(parents=True)
     for name, entry in row.files.items():
-        digest = hashlib.sha256()
-        try:
-            with (folder / name).open("wb") as copy:
-                for chunk in storage.read_chunks(f"{row.storage_prefix}/{name}"):
-                    digest.update(chunk)
-                    copy.write(chunk)
-        except OSError:
-            return f"{name} cannot be read"
+        digest, key = hashlib.sha256(), f"{row.storage_prefix}/{name}"
+        if not storage.is_there(key):
+            return f"{name} is gone"
+        with (folder / name).open("wb") as copy:
+            for chunk in storage.read_chunks(key):
+                digest.update(chunk)
+                copy.write(chunk)
         if digest.hexdigest() != entry["sha256"]:
             return f"{name} does not match its hash"
     return None

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 CRASHES = 3
 """Different jobs whose trainers crash on a place, one after the other, that make the place the suspect."""
+ATTEMPT = "/a"
+"""Between a job's id and an attempt's number, where a place could not make that attempt ready."""
 PARKED = Counter("training_places_parked", "Places that a worker took out of service.")
 
 
@@ -43,18 +45,32 @@ def slots_quarantine(*, slot_ids: Sequence[int], reason: str) -> int:
 
 def slots_crashed(*, slot_ids: Sequence[int], job_id: UUID, reason: str) -> None:
     """A trainer of this job crashed on these places, through no fault of the job's as far as anybody knows."""
-    with transaction.atomic():
-        slots = list(Slot.objects.select_for_update().filter(pk__in=slot_ids).order_by("pk"))
-        for slot in slots:
-            slot.crashed_jobs = [*(one for one in slot.crashed_jobs if one != str(job_id)), str(job_id)][-CRASHES:]
-            slot.save(update_fields=["crashed_jobs"])
-        suspects = [slot.pk for slot in slots if len(slot.crashed_jobs) >= CRASHES]
-        slots_quarantine(slot_ids=suspects, reason=f"{CRASHES} jobs in a row crashed here. The last: {reason}")
+    _suspect(slot_ids, str(job_id), f"{CRASHES} jobs in a row crashed here. The last: {reason}")
+
+
+def slots_failed(*, slot_ids: Sequence[int], job_id: UUID, attempt: int, reason: str) -> None:
+    """These places could not make this attempt ready, and nothing says that its job is to blame. Every attempt counts,
+    of one job as well, and a run that ends well takes none of them back: it needed something else."""
+    words = f"{CRASHES} runs could not be made ready here. The last: {reason}"
+    _suspect(slot_ids, f"{job_id}{ATTEMPT}{attempt}", words)
 
 
 def slots_worked(*, slot_ids: Sequence[int]) -> None:
     """A run ended on these places as runs end: earlier crashes are no longer in a row."""
-    Slot.objects.filter(pk__in=slot_ids).exclude(crashed_jobs=[]).update(crashed_jobs=[])
+    with transaction.atomic():
+        for slot in Slot.objects.select_for_update().filter(pk__in=slot_ids).exclude(crashed_jobs=[]).order_by("pk"):
+            slot.crashed_jobs = [one for one in slot.crashed_jobs if ATTEMPT in one]
+            slot.save(update_fields=["crashed_jobs"])
+
+
+def _suspect(slot_ids: Sequence[int], what: str, reason: str) -> None:
+    with transaction.atomic():
+        slots = list(Slot.objects.select_for_update().filter(pk__in=slot_ids).order_by("pk"))
+        for slot in slots:
+            slot.crashed_jobs = [*(one for one in slot.crashed_jobs if one != what), what][-CRASHES:]
+            slot.save(update_fields=["crashed_jobs"])
+        suspects = [slot.pk for slot in slots if len(slot.crashed_jobs) >= CRASHES]
+        slots_quarantine(slot_ids=suspects, reason=reason)
 
 
 def _set(slot_id: int, *, parked: bool) -> Slot:

@@ -3,13 +3,15 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from data.services import Stored as StoredFile
 from data.services import file_store
-from kit import strict_json, untrusted
+from kit import storage, strict_json, untrusted
 from kit.errors import BadRequest
+from kit.storage import StorageAway
 from registry.bases import Base
 from registry.services import Stored, artefact_discard, artefact_store
 from tenants.scope import tenant_scope
@@ -38,11 +40,12 @@ ASKED_BY = {
 """Who asked an attempt to stop, in the words of its log."""
 UNASKED = ("", "excess", "stalled")
 """Why an attempt stopped, where that says something of its place."""
+STORAGE_AWAY = "Our storage did not answer for too long."
 UNFIT = "The machine had no room for the run, and takes no more jobs until somebody has looked at it."
 
 
 def conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, places: Places) -> None:
-    """Conclude, and again while the database is away: a finished run is worth waiting for.
+    """Conclude, and again while database or storage are away: a finished run is worth waiting for.
 
     A COMMIT whose answer was lost is safe: the second try finds the lease gone, and Fenced ends it.
     """
@@ -52,7 +55,11 @@ def conclude(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, pl
             places.judge(end)
         _conclude_once(lease, job, base, watch, end, places)
 
-    outlast(once, what=f"the end of {lease.job_id}")
+    what = f"the end of {lease.job_id}"
+    try:
+        outlast(once, what=what)
+    except StorageAway:
+        outlast(partial(job_give_back, lease=lease, outcome="unready", reason=STORAGE_AWAY, step=end.steps), what=what)
 
 
 def _conclude_once(lease: Lease, job: Job, base: Base, watch: Supervisor, end: End, places: Places) -> None:
@@ -88,9 +95,9 @@ def _publish(lease: Lease, base: Base, folder: WorkFolder, end: End) -> None:
         return
     try:
         with kept(lease), _handed_over(lease, folder, end) as result:
-            stored = artefact_store(tenant_id=lease.tenant_id, folder=result)
             report = _read_report(result)
             results = _store_results(lease)
+            stored = _store_artefact(lease, result, results)
     except (BadRequest, OSError, ValueError) as error:
         logger.exception("could not store the result of %s", lease.job_id)
         why = "the machine failed" if isinstance(error, OSError) else "it is not what a training leaves"
@@ -112,6 +119,14 @@ def _handed_over(lease: Lease, folder: WorkFolder, end: End) -> Iterator[Path]:
             yield result
     finally:
         opened.close()
+
+
+def _store_artefact(lease: Lease, folder: Path, results: StoredFile) -> Stored:
+    try:
+        return artefact_store(tenant_id=lease.tenant_id, folder=folder)
+    except BaseException:
+        storage.drop_all([results.key])
+        raise
 
 
 def _store_results(lease: Lease) -> StoredFile:

@@ -12,7 +12,7 @@ from registry.bases import Base
 from training import forecast
 from training.models import Job, Slot
 from training.services.leases import Lease
-from training.services.parking import slots_crashed, slots_quarantine, slots_worked
+from training.services.parking import slots_crashed, slots_failed, slots_quarantine, slots_worked
 from training.worker import inventory, memory
 from training.worker.limits import Limits
 from training.worker.outcome import End
@@ -77,6 +77,10 @@ class Places:
         """Keep new jobs away from these places until staff have looked."""
         slots_quarantine(slot_ids=self._ids, reason=reason)
 
+    def fault(self, reason: str) -> None:
+        """These places could not make the attempt ready; repeatedly, and they are parked."""
+        slots_failed(slot_ids=self._ids, job_id=self._lease.job_id, attempt=self._lease.attempt, reason=reason)
+
     def judge(self, end: End) -> None:
         """What an attempt's end says of its places: many crashes in a row of different jobs are the machine's. The end
         of a process that several shared says nothing: it may be any one's own."""
@@ -97,5 +101,4 @@ def disk_problem(needed: int = SPARE_BYTES) -> str:
 
 
 def _data_bytes(job: Job) -> int:
-    with storage.open_read(job.spec["dataset_key"]) as data:
-        return data.seek(0, os.SEEK_END)
+    return storage.size(job.spec["dataset_key"])

@@ -16,17 +16,20 @@ from pathlib import Path
 
 from django.db import connections
 
+from kit import storage
+from kit.storage import StorageAway
 from registry.bases import Base, BaseError, catalogue, verify
 from tenants.scope import tenant_scope
 from training import states
 from training.errors import Fenced
-from training.models import Job
+from training.models import Job, Slot
 from training.services.checkpoints import checkpoint_fetch
 from training.services.endings import job_cancelled, job_give_back
 from training.services.events import News
 from training.services.leases import Lease, Standing, lease_advance, lease_renew
+from training.services.parking import slots_crashed
 from training.worker.away import outlast
-from training.worker.concluding import UNFIT, conclude
+from training.worker.concluding import STORAGE_AWAY, UNFIT, conclude
 from training.worker.keeping import kept
 from training.worker.limits import Limits, limits_of, limits_together
 from training.worker.places import Places
@@ -43,6 +46,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 class Unfit(OSError):
     """This machine cannot carry the attempt; the message is for staff."""
+
+
+class Unready(RuntimeError):
+    """What the attempt needs is not there, for any machine; the message is for the job's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Ready:
 def run(leases: Sequence[Lease], draining: threading.Event) -> None:
     """Attempts from the claim to their ends. `draining` is set when this worker is asked to leave."""
     with contextlib.ExitStack() as folders:
-        team = _team(leases, folders)
+        team = _team(leases, folders, draining)
         if not team:
             return
         limits = limits_together([one.limits for one in team])
@@ -90,7 +97,7 @@ def run(leases: Sequence[Lease], draining: threading.Event) -> None:
             trainer.close()
 
 
-def _team(leases: Sequence[Lease], folders: contextlib.ExitStack) -> list[Ready]:
+def _team(leases: Sequence[Lease], folders: contextlib.ExitStack, draining: threading.Event) -> list[Ready]:
     """Those that could be made ready; their leases are kept until the last of them is."""
     team = []
     with contextlib.ExitStack() as waiting:
@@ -99,7 +106,7 @@ def _team(leases: Sequence[Lease], folders: contextlib.ExitStack) -> list[Ready]
         for lease in leases:
             try:
                 with _thrown_away():
-                    ready = outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}")
+                    ready = _outlasting(lease, folders, draining)
                     team += [ready] if ready is not None else []
             except Exception:  # this worker gives it back with its next look
                 if len(leases) == 1:
@@ -138,6 +145,20 @@ def _thrown_away() -> Iterator[None]:
         logger.warning("threw an attempt away: %s", error)
 
 
+def _outlasting(lease: Lease, folders: contextlib.ExitStack, draining: threading.Event) -> Ready | None:
+    """`_make_ready`, however long database or storage are away, within reason."""
+    try:
+        return outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}", leaving=draining)
+    except StorageAway:
+        leaving = draining.is_set()
+        if not leaving:  # where it is this place's alone, others' jobs will say so as well
+            held = Slot.objects.filter(job_id=lease.job_id, attempt=lease.attempt)
+            slots_crashed(slot_ids=[slot.pk for slot in held], job_id=lease.job_id, reason=STORAGE_AWAY)
+        back = partial(job_give_back, lease=lease, outcome="drained" if leaving else "unready", reason=STORAGE_AWAY)
+        outlast(back, what=f"the end of {lease.job_id}")
+        return None
+
+
 def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
     """An attempt's folder with all that it needs, until `folders` closes; None where its job ended or went back into
     the queue."""
@@ -149,12 +170,14 @@ def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
         return None
     limits = limits_of(job.width)
     places = Places(lease, limits)
-    try:
-        folder = folders.enter_context(work_folder(lease))
-        base = _prepare(lease, job, folder, places)
-    except (BaseError, OSError, KeyError) as error:
-        _unprepared(lease, places, error)
-        return None
+    with contextlib.ExitStack() as mine:
+        try:
+            folder = mine.enter_context(work_folder(lease))
+            base = _prepare(lease, job, folder, places)
+        except (BaseError, OSError, Unready) as error:
+            _unprepared(lease, places, error)
+            return None
+        folders.enter_context(mine.pop_all())
     return Ready(lease, job, base, folder, places, limits, began, spent_seconds(lease))
 
 
@@ -171,7 +194,7 @@ def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:
             memory_bytes=limits.memory,
             processes=limits.processes,
         )
-    except (OSError, KeyError) as error:
+    except OSError as error:
         for one in team:
             with _thrown_away():
                 outlast(partial(_unprepared, one.lease, one.places, error), what=f"the end of {one.lease.job_id}")
@@ -179,22 +202,31 @@ def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:
 
 
 def _unprepared(lease: Lease, places: Places, error: Exception) -> None:
-    """Back into the queue; where the machine is to blame, without a try counted and never again to this place."""
+    """Back into the queue; where the machine is to blame, without a try counted. A place without room takes nothing
+    more; one that fails in another way not for long."""
     if isinstance(error, Unfit) or (isinstance(error, OSError) and error.errno in FULL):
         places.quarantine(str(error) if isinstance(error, Unfit) else "the scratch disk is full")
         job_give_back(lease=lease, outcome="unfit", reason=UNFIT)
         return
     logger.error("could not prepare %s", lease.job_id, exc_info=error)
-    reason = f"The worker could not prepare the run: {type(error).__name__}."
-    job_give_back(lease=lease, outcome="crashed", reason=reason)
+    if isinstance(error, Unready):
+        job_give_back(lease=lease, outcome="unready", reason=str(error))
+        return
+    places.fault(str(error))
+    job_give_back(lease=lease, outcome="unfit", reason="The machine could not make the run ready.")
 
 
 def _prepare(lease: Lease, job: Job, folder: WorkFolder, places: Places) -> Base:
-    """Data, base and checkpoint onto this machine, each compared with its hash. Unfit where it has no room for them."""
-    base = catalogue()[job.base]
+    """Data, base and checkpoint onto this machine, each compared with its hash. Unfit where it has no room for them,
+    BaseError or OSError where it fails, Unready where another would as well."""
+    base = catalogue().get(job.base)
+    if base is None:
+        raise BaseError(f"Base {job.base} is not in this machine's catalogue.")
     verify(base)
     if base.fingerprint != job.spec["base_sha256"]:
-        raise BaseError(f"base {base.name} is not the one the job was planned with")
+        raise Unready("The base model is not the one that the run was planned with.")
+    if not storage.is_there(job.spec["dataset_key"]):
+        raise Unready("The rows of the dataset version are not in our storage.")
     if problem := places.unfit(job, base):
         raise Unfit(problem)
     folder.fetch_data(job.spec["dataset_key"])

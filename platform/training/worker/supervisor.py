@@ -207,8 +207,7 @@ class Supervisor:
 
     def _flush(self) -> None:
         """After the trainer's end: the last checkpoint and the last events, as far as the ledger takes them."""
-        if self.why != "cancelled":
-            self._uploads.wait(STOP_GRACE * 3)
+        self._await_checkpoint()
         deadline = time.monotonic() + away.SELF_FENCE
         while True:
             try:
@@ -220,6 +219,19 @@ class Supervisor:
                 if time.monotonic() > deadline:
                     raise Fenced("the database did not come back") from error
                 time.sleep(1.0)
+
+    def _await_checkpoint(self) -> None:
+        """The last checkpoint on its way into storage; with a storage that is away as patiently as with the database,
+        where the run is to go on from there."""
+        began = time.monotonic()
+        goes_on = self.reading.done is None and self.why not in ("timeout", "excess")
+        while self._uploads.busy and self.why != "cancelled":
+            patience = (away.SELF_FENCE if goes_on else 0.0) if self._uploads.away else STOP_GRACE * 3
+            if time.monotonic() - began > patience:
+                break
+            self._uploads.wait(0.2)
+            self._beat(time.monotonic())
+        self._uploads.leave()
 
     def _end(self) -> End:
         status = self.trainer.wait()

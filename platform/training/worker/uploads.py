@@ -5,9 +5,11 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from kit.storage import StorageAway
 from kit.untrusted import Opened, Refused
 from training.services.checkpoints import Uploaded, checkpoint_upload
 from training.services.leases import Lease
+from training.worker.away import storage_pause
 from training.worker.workfolder import WorkFolder
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ class Uploads:
         self._next: Announced | None = None
         self._ready: list[tuple[Uploaded, dict[str, Any]]] = []
         self._refused: str | None = None
+        self._over = threading.Event()
+        self.away = False
+        """Whether the storage did not answer when it was asked last."""
         self._lock = threading.Lock()
 
     def start(self, event: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -64,11 +69,20 @@ class Uploads:
             why, self._refused = self._refused, ""
             return why or None
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that was announced is not stored yet."""
+        return self._thread is not None
+
     def wait(self, seconds: float) -> None:
         """Until what was announced is stored, but not for ever."""
         thread = self._thread
         if thread is not None:
             thread.join(seconds)
+
+    def leave(self) -> None:
+        """A storage that is away is not asked again."""
+        self._over.set()
 
     def _work(self) -> None:
         while True:
@@ -78,9 +92,7 @@ class Uploads:
                     self._thread = None
                     return
             try:
-                uploaded = checkpoint_upload(
-                    lease=self._lease, opened=one.opened, step=one.step, manifest_sha256=one.manifest_sha256
-                )
+                uploaded = self._store(one)
             except Refused as error:
                 self._refuse(error)
                 continue
@@ -89,8 +101,29 @@ class Uploads:
                 continue
             finally:
                 one.opened.close()
-            with self._lock:
-                self._ready.append((uploaded, one.metrics))
+            if uploaded is not None:
+                with self._lock:
+                    self._ready.append((uploaded, one.metrics))
+
+    def _store(self, one: Announced) -> Uploaded | None:
+        """Until the storage takes it; None where that is no use any more."""
+        tries = 0
+        while True:
+            try:
+                uploaded = checkpoint_upload(
+                    lease=self._lease, opened=one.opened, step=one.step, manifest_sha256=one.manifest_sha256
+                )
+            except StorageAway:
+                self.away = True
+                logger.warning(
+                    "the storage is away; the checkpoint of step %s of %s waits", one.step, self._lease.job_id
+                )
+                if self._over.wait(storage_pause(tries)) or self._next is not None:
+                    return None
+                tries += 1
+            else:
+                self.away = False
+                return uploaded
 
     def _refuse(self, error: Refused) -> None:
         logger.warning("a checkpoint of %s was refused: %s", self._lease.job_id, error)

@@ -38,9 +38,10 @@ class WorkFolder:
         self._opened = -1
 
     def fetch_data(self, key: str) -> None:
-        """The dataset version's file, under a name of ours."""
-        with storage.local_path(key) as source:
-            shutil.copyfile(source, self.data)
+        """The dataset version's file, under a name of ours. `storage.Unreadable`, or OSError."""
+        with self.data.open("wb") as copy:
+            for chunk in storage.read_chunks(key):
+                copy.write(chunk)
 
     def write_config(self, spec: dict[str, Any], *, base: Base, resume: Path | None) -> None:
         """The lab's CONFIG.json: the frozen spec, and the paths of this machine."""
