@@ -13,8 +13,8 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import IO
 
 MOST_FILES = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -33,7 +33,7 @@ class Refused(ValueError):
 class Opened:
     """The files of one folder, by name, open for reading. They hold their room on the disk until `close`."""
 
-    files: Mapping[str, IO[bytes]]
+    files: Mapping[str, BufferedReader]
 
     def close(self) -> None:
         """Let go of them; safe to repeat."""
@@ -66,12 +66,12 @@ def files_open(top: int, inside: PurePath, *, limit: int) -> Opened:
         return Opened(files)
 
 
-def file_open(path: Path) -> IO[bytes]:
+def file_open(path: Path) -> BufferedReader:
     """One regular file, its last part not followed if it is a link. Raises Refused; FileNotFoundError as usual."""
     return _file(str(path), None)
 
 
-def chunks(file: IO[bytes], *, most: int) -> Iterator[bytes]:
+def chunks(file: BufferedReader, *, most: int) -> Iterator[bytes]:
     """An open file from its start; Refused where it has more bytes than that: somebody may be writing to it still."""
     file.seek(0)
     while piece := file.read(CHUNK):
@@ -90,7 +90,7 @@ def files_copy(opened: Opened, target: Path, *, limit: int) -> None:
                 copy.write(piece)
 
 
-def _regular(name: str, folder: int) -> IO[bytes]:
+def _regular(name: str, folder: int) -> BufferedReader:
     if not _NAME.fullmatch(name):
         raise Refused(f"{ascii(name)[:80]} is not a name that may be taken.")
     file = _file(name, folder)
@@ -100,7 +100,7 @@ def _regular(name: str, folder: int) -> IO[bytes]:
     return file
 
 
-def _file(path: str, folder: int | None) -> IO[bytes]:
+def _file(path: str, folder: int | None) -> BufferedReader:
     handle = _open(path, _FILE, folder)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

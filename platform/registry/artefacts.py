@@ -10,8 +10,9 @@ import os
 import re
 import struct
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kit import strict_json, untrusted
 from kit.errors import BadRequest
@@ -156,7 +157,7 @@ def _size_and_sha256(path: Path) -> tuple[int, str]:
         return os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedReader:
     try:
         return untrusted.file_open(path)
     except (untrusted.Refused, FileNotFoundError) as error:

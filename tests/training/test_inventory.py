@@ -1,8 +1,19 @@
 """What nvidia-smi says, what it means for a place, and how a trainer is started on several GPUs."""
 
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from training.worker import inventory, outcome
+from tests.conftest import Cast
+from tests.training import fake_lab
+from tests.training.background import Background, until
+from tests.training.making import empty_queue, queued, reload
+from training import forecast
+from training.models import Slot
+from training.worker import duty, inventory, outcome, trainer
 from training.worker.inventory import Machine
 
 TWO = """\
@@ -90,3 +101,42 @@ def test_what_was_stopped_for_too_much_says_how_much_and_what_to_do() -> None:
     assert (killed.code, "1.5 GB" in killed.message) == ("out_of_memory", True)
     late = outcome.out_of_time(2.0, -15)
     assert (late.fault, late.code) == ("time", "timeout") and "2 hours. Use fewer rows" in late.message
+
+
+SMI = """#!/bin/sh
+echo asked >> {log}
+echo "0, NVIDIA H200, 143771, $(wc -l < {log})000, 64, 0"
+"""
+
+
+@pytest.mark.slow
+def test_a_place_goes_on_saying_how_its_gpu_is_while_a_run_lasts(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log, command = tmp_path / "asked", tmp_path / "nvidia-smi"
+    command.write_text(SMI.format(log=log))
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(inventory, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(duty, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
+    settings.TRAINING_SLOTS, settings.TRAINING_HEARTBEAT_SECONDS = 1, 1
+    empty_queue()
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    monkeypatch.setattr(forecast, "device", lambda: "cuda-bf16")
+    settings.TRAINING_GPU_CLASS = "cpu"
+    worker = Background()
+
+    def used() -> int:
+        return int(Slot.objects.get().inventory["used_mib"])
+
+    until(lambda: reload(cast.owner, job.public_id).step > 2)
+    first = used()
+    until(lambda: used() > first + 2_000)
+    assert reload(cast.owner, job.public_id).state == "running"
+    cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/cancel")
+    worker.join()
+    asked = log.read_text().count("asked")
+    assert not [thread for thread in threading.enumerate() if thread.name == "inventory"]
+    assert log.read_text().count("asked") == asked, "nobody asks for a host that has nothing to do"

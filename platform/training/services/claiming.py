@@ -310,9 +310,14 @@ def slots_keep(
     for number in range(count):
         Slot.objects.get_or_create(host=host, number=number, defaults=is_now)
     Slot.objects.filter(host=host, number__lt=count).update(heartbeat_at=Now(), draining=False, **is_now)
-    for number, found in (inventory or {}).items():
-        Slot.objects.filter(host=host, number=number).update(inventory=found)
+    slots_report(host=host, inventory=inventory or {})
     Slot.objects.filter(host=host, number__gte=count, job_id=None).delete()
+
+
+def slots_report(*, host: str, inventory: Mapping[int, dict[str, Any]]) -> None:
+    """What this host's places run on, by number, as its worker has just seen it."""
+    for number, found in inventory.items():
+        Slot.objects.filter(host=host, number=number).update(inventory=found)
 
 
 def slots_drain(*, host: str) -> None:

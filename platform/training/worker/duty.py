@@ -2,20 +2,27 @@
 nothing to claim.
 """
 
+import contextlib
+import logging
 import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 
 from training import forecast
 from training.models import Slot
-from training.services.claiming import claim_group, slots_drain, slots_keep, worker_name
+from training.services.claiming import claim_group, slots_drain, slots_keep, slots_report, worker_name
 from training.services.sweeping import leases_of_the_dead
 from training.worker import running
 from training.worker.inventory import Inventory
 from training.worker.workfolder import folder_name, folders_sweep
 
+logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 30.0
 seen = Inventory()
 draining = threading.Event()
 """Set when this process is asked to leave; see `training.tasks`."""
@@ -48,8 +55,35 @@ def work_once() -> bool:
     on_gpus = kind.startswith("cuda")
     leases = claim_group(host=host, worker=worker_name(host), devices=seen.devices, cuda=on_gpus)
     if leases:
-        running.run(leases, draining)
+        with reported(host, count, kind):
+            running.run(leases, draining)
     return bool(leases)
+
+
+@contextlib.contextmanager
+def reported(host: str, count: int, kind: str) -> Iterator[None]:
+    """Inside, a thread goes on saying what this host's places run on: a run may take days, and its supervisor is not to
+    wait for nvidia-smi."""
+    over = threading.Event()
+
+    def report() -> None:
+        try:
+            while not over.wait(REPORT_SECONDS):
+                try:
+                    slots_report(host=host, inventory=_inventory(host, count, kind) or {})
+                except Exception:  # the next one is as good
+                    logger.warning("could not report what the places run on", exc_info=True)
+                    connections["default"].close()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=report, name="inventory", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _inventory(host: str, count: int, kind: str) -> dict[int, dict[str, Any]] | None:
