@@ -1,7 +1,7 @@
 """One Redis connection pool per process, and small publish/subscribe words for news that processes share."""
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import redis
 from django.conf import settings
@@ -33,7 +33,8 @@ def client() -> Client:
     """The process's client; bytes in, bytes out."""
     # Tried again once where the connection was closed meanwhile, and never after a wait.
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    return Client.from_url(settings.REDIS_URL, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
+    made = Client.from_url(settings.REDIS_URL, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
+    return cast(Client, made)
 
 
 def publish(channel: str, message: str) -> bool:

@@ -11,13 +11,15 @@ import pytest
 from django.core.files.storage import default_storage
 
 from kit import storage
-from tenants.scope import tenant_scope
+from kit.clock import now
+from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, until
 from tests.training.making import empty_queue, queued, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.worker import away, duty, trainer
+from training.worker.running import LATELY
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +193,27 @@ def test_a_storage_that_stays_away_gives_the_job_back_as_no_crash_of_its_own(
     assert (back.state, back.platform_retries, back.crash_count) == ("queued", 1, 0)
     assert only_attempt(cast.owner, job).outcome == "unready"
     assert Slot.objects.get().parked_at is None
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_storage_that_is_away_everywhere_parks_no_place_and_one_hosts_own_trouble_does(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, everywhere: bool
+) -> None:
+    monkeypatch.setattr(away, "SELF_FENCE", 0.1)
+    settings.TRAINING_RETRY_SECONDS = 3600  # so that others come after a job's second try
+    with ops_scope("forget other tests' troubles"):
+        Attempt.ops.filter(outcome="unready").update(ended_at=now() - 2 * LATELY)
+    for _ in range(5):
+        queued(cast.owner, seed=fake_lab.WELL)
+    there, here = unmounted()
+    try:
+        for host in ("one", "other") if everywhere else ():
+            settings.TRAINING_HOST = host
+            assert duty.work_once()
+        settings.TRAINING_HOST = "one" if everywhere else "alone"
+        for _ in range(6):
+            duty.work_once()
+    finally:
+        there.rename(here)
+    parked = Slot.objects.exclude(parked_at=None).values_list("host", flat=True)
+    assert list(parked) == ([] if everywhere else ["alone"])

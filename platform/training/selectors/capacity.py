@@ -6,7 +6,8 @@ from django.db.models import Count
 from django.db.models.functions import Now
 
 from billing.plans import classes_within
-from training.models import Slot, TenantShare
+from tenants.scope import ops_scope
+from training.models import Attempt, Slot, TenantShare
 from training.selectors.picture import STALE
 
 KNOWN = dt.timedelta(days=1)
@@ -25,6 +26,13 @@ def other_hosts(*, host: str, gpu_class: str, width: int) -> bool:
     up = Slot.objects.filter(heartbeat_at__gt=Now() - STALE, draining=False, parked_at=None).exclude(host=host)
     counts = up.filter(gpu_class__in=classes_within(gpu_class)).values("host").annotate(n=Count("pk"))
     return bool(counts.filter(n__gte=width).exists())
+
+
+def storage_fails_elsewhere(*, host: str, reason: str, within: dt.timedelta) -> bool:
+    """Whether another host, too, has lately given an attempt back for this reason: then it is no one host's fault."""
+    with ops_scope("see whether a fault is one host's"):
+        others = Attempt.ops.filter(outcome="unready", reason=reason, ended_at__gt=Now() - within)
+        return bool(others.exclude(worker__startswith=f"{host}/").exists())
 
 
 def sharing_allowed() -> bool:

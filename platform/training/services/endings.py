@@ -207,8 +207,8 @@ def job_give_back(*, lease: Lease, outcome: str, reason: str, step: int = 0, exi
     """The run stopped through no fault of the tenant's: back to the queue, or failed once that has become hopeless.
 
     `outcome` is `drained` or `preempted` (it was asked to stop) or `unfit` (its place could not carry it), for which no
-    retry is counted, or `crashed`. `step` is how far the attempt came, where that is known better than its last
-    heartbeat said.
+    retry is counted, or `unready` (what it needed was not there) or `crashed`. `step` is how far the attempt came,
+    where that is known better than its last heartbeat said.
     """
     with tenant_scope(lease.tenant_id):
         job = _locked(lease)

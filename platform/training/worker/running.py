@@ -5,6 +5,7 @@ trainer each is for itself, and what befalls one is nothing to the others.
 """
 
 import contextlib
+import datetime as dt
 import errno
 import logging
 import threading
@@ -23,6 +24,7 @@ from tenants.scope import tenant_scope
 from training import states
 from training.errors import Fenced
 from training.models import Job, Slot
+from training.selectors.capacity import storage_fails_elsewhere
 from training.services.checkpoints import checkpoint_fetch
 from training.services.endings import job_cancelled, job_give_back
 from training.services.events import News
@@ -42,6 +44,8 @@ from training.worker.workfolder import WorkFolder, folder_remove, shared_folder,
 logger = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LATELY = dt.timedelta(minutes=30)
+"""A storage that other hosts did not reach either in this time is no fault of this one."""
 
 
 class Unfit(OSError):
@@ -150,8 +154,8 @@ def _outlasting(lease: Lease, folders: contextlib.ExitStack, draining: threading
     try:
         return outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}", leaving=draining)
     except StorageAway:
-        leaving = draining.is_set()
-        if not leaving:  # where it is this place's alone, others' jobs will say so as well
+        leaving, host = draining.is_set(), lease.worker.split("/", 1)[0]
+        if not leaving and not storage_fails_elsewhere(host=host, reason=STORAGE_AWAY, within=LATELY):
             held = Slot.objects.filter(job_id=lease.job_id, attempt=lease.attempt)
             slots_crashed(slot_ids=[slot.pk for slot in held], job_id=lease.job_id, reason=STORAGE_AWAY)
         back = partial(job_give_back, lease=lease, outcome="drained" if leaving else "unready", reason=STORAGE_AWAY)

@@ -48,7 +48,8 @@ class Command(BaseCommand):
         the others pass and tries again. Each migration is a transaction and stands for itself."""
         for left in reversed(range(TRIES)):
             try:
-                return call_command("migrate", database="owner", interactive=False, verbosity=1)
+                call_command("migrate", database="owner", interactive=False, verbosity=1)
+                return
             except OperationalError as error:
                 if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable) or not left:
                     raise
