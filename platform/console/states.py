@@ -29,6 +29,7 @@ STATES: dict[str, State] = {
     "searching": State(_("Trying settings"), "live", "accent"),
     "queued": State(_("Queued"), "clock", "muted"),
     "paused": State(_("Paused"), "pause", "warn"),
+    "leased": State(_("Taken"), "live", "accent"),
     "starting": State(_("Starting"), "live", "accent"),
     "running": State(_("Training"), "live", "accent"),
     "cancelling": State(_("Cancelling"), "live", "muted"),

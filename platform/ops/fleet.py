@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.functional import Promise
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -19,18 +20,21 @@ from inference.errors import EngineError
 from kit import heartbeat
 from kit.clock import now
 from ops.alerts import open_alerts
+from ops.queue import REASONS
 from ops.temperature import temperature
 from registry.models import ModelVersion
 from serving.selectors import engine_health
 from tenants.models import Tenant
 from training import states
 from training.models import Attempt, Job, Slot
-from training.selectors.queue import Waiting, waiting
+from training.selectors.queue import Waiting, positions, waiting
 
 SILENT = dt.timedelta(seconds=90)
 """A place whose host has said nothing for so long is unwell; the queue does not count it either.
 One that holds a job is never called so: the job's own lease says sooner and surer whether somebody is there."""
 MOST = 100
+NEXT = 20
+"""Of the waiting jobs, how many are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +144,12 @@ def runs() -> list[Run]:
     return [Run(job, tries[job.pk]) for job in jobs]
 
 
-def waiting_jobs() -> list[tuple[Job, Waiting | None]]:
-    """The next jobs to start, with why they wait."""
-    jobs = list(Job.ops.select_related("tenant").filter(state=states.QUEUED).order_by("queued_at", "pk")[:MOST])
-    standing = [(job, waiting(job)) for job in jobs]
-    return sorted(standing, key=lambda pair: pair[1].position if pair[1] else MOST)[:20]
+def waiting_jobs() -> list[tuple[Job, Waiting | None, str | Promise]]:
+    """The next jobs to start, with what they wait for."""
+    first = sorted((position, pk) for pk, position in positions().items())[:NEXT]
+    jobs = Job.ops.select_related("tenant").filter(state=states.QUEUED).in_bulk([pk for _, pk in first])
+    standing = [(jobs[pk], waiting(jobs[pk])) for _, pk in first if pk in jobs]
+    return [(job, place, REASONS[place.reason] if place else "") for job, place in standing]
 
 
 def engine() -> Engine:
