@@ -15,7 +15,7 @@ from tests.conftest import Person, make_person
 from tests.console import things
 from tests.registry.making import make_model
 from tests.training import searching
-from training.models import Job, Sweep
+from training.models import Sweep
 
 pytestmark = pytest.mark.slow  # drives many jobs through the queue
 
@@ -266,10 +266,8 @@ def test_trials_and_their_models_do_not_crowd_the_lists() -> None:
     sweep = searching.running(ada, parallel=3, name="crowd")
     models = []
     for job, score in zip(searching.trials(sweep), (0.9, 0.5, 0.4), strict=True):
-        searching.end(job, score=score)
         models.append(make_model(ada, suffix=f"crowd-{score}", job_id=job.pk))
-        with tenant_scope(ada.tenant.id):
-            Job.objects.filter(pk=job.pk).update(model_version_id=models[-1].pk)
+        searching.end(job, score=score, made=models[-1])
     assert searching.step(sweep) == "succeeded"
     with tenant_scope(ada.tenant.id):
         alias_set(project=ada.project, alias="kept@prod", version=models[2])

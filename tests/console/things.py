@@ -208,10 +208,8 @@ def made_sweep(person: Person, *, name: str = "support-triage", over: bool = Tru
         searching.queue(job)
     if over:
         for number, job in enumerate(others):
-            searching.end(job, score=0.874 - 0.01 * number)
             made = make_model(person, suffix=job.suffix, job_id=job.pk)
-            with tenant_scope(person.tenant.id):
-                Job.objects.filter(pk=job.pk).update(model_version_id=made.pk)
+            searching.end(job, score=0.874 - 0.01 * number, made=made)
         searching.step(sweep)
         last = searching.end(searching.trials(sweep)[-1], score=0.9034)
         made_model(person, suffix=last.suffix, job_id=last.pk)

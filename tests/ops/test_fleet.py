@@ -62,7 +62,7 @@ def test_a_running_job_is_shown_with_its_attempts_and_a_waiting_one_with_its_rea
     job, second = queued(cast.owner), queued(cast.stranger)
     lease = claim(host="fleet-host", worker="fleet-host/1/1")
     assert lease is not None
-    queue._cache = None
+    standings._cache = None
     with ops_scope("test"):
         (run,) = [run for run in fleet.runs() if run.job.pk == lease.job_id]
         assert [(one.number, one.worker, one.outcome) for one in run.attempts] == [(1, "fleet-host/1/1", "")]
@@ -117,6 +117,8 @@ def test_a_place_is_shown_with_what_it_runs_on_and_why_its_worker_parked_it(ada:
 
 
 def test_processes_are_shown_while_they_are_heard_of() -> None:
+    for key in redis.client().scan_iter("worker:*"):  # of real workers that other tests had, a moment ago
+        redis.client().delete(key)
     words = {"name": "train", "host": "gpu-017", "pid": 4, "since": 0}
     redis.set_for("worker:train:gpu-017:4", json.dumps(words), seconds=heartbeat.LASTS)
     alive = fleet.workers()

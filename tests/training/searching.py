@@ -90,8 +90,9 @@ def queue(job: Job) -> Job:
     return found
 
 
-def end(job: Job, *, score: float | None, share: float = 1.0) -> Job:
-    """End a trial: with a score, and a share of its ceiling as its price; or, without one, as failed and free.
+def end(job: Job, *, score: float | None, share: float = 1.0, made: Any = None) -> Job:
+    """End a trial: with a score, a share of its ceiling as its price and the version it made; or, without a score, as
+    failed and free.
 
     The states between are walked as the database wants them; what a worker would do beside is left out.
     """
@@ -110,7 +111,8 @@ def end(job: Job, *, score: float | None, share: float = 1.0) -> Job:
             worse = {"step": 5, "valid_macro_f1": score / 2}
             events_append(job=found, news=[metrics("Step 5", worse), metrics("Step 10", data)])
             price = int(found.ceiling_nano * share)
-            rows.update(state="succeeded", finished_at=Now(), price_nano=price, lease_token=None, lease_expires_at=None)
+            over = {"finished_at": Now(), "lease_token": None, "lease_expires_at": None}
+            rows.update(state="succeeded", price_nano=price, model_version_id=made and made.pk, **over)
             job_announce(found, "succeeded")
         ended: Job = rows.get()
     return ended

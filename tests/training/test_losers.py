@@ -15,7 +15,7 @@ from tests.conftest import Api, Person, make_person
 from tests.contracts.conformance import answer_schema, differences
 from tests.registry.making import make_model
 from tests.training.searching import SWEEPS, end, reload, roomy, running, step, trials
-from training.models import Job, Sweep
+from training.models import Sweep
 from training.services import losers_delete
 
 pytestmark = pytest.mark.slow  # drives many jobs through the queue
@@ -35,10 +35,8 @@ def ended(person: Person, *scores: float) -> tuple[Sweep, list[ModelVersion]]:
     sweep = running(person, parallel=len(scores), space=rates)
     made = []
     for job, score in zip(trials(sweep), scores, strict=True):
-        end(job, score=score)
         made.append(make_model(person, suffix=job.suffix, job_id=job.pk))
-        with tenant_scope(person.tenant.id):
-            Job.objects.filter(pk=job.pk).update(model_version_id=made[-1].pk)
+        end(job, score=score, made=made[-1])
     assert step(sweep) == "succeeded"
     return reload(person, sweep.public_id), made
 

@@ -59,7 +59,11 @@ def test_two_devices_train_what_one_trains(
     assert steps == sorted(set(steps)), "one of them speaks"
     assert largest_gap(one, two) < 1e-5
     alone, shared = report_of(one), report_of(two)
-    assert alone["test"] == shared["test"]
+    for name, figure in alone["test"].items():
+        if isinstance(figure, dict) and "value" in figure:  # sums of two halves round otherwise in the sixth digit
+            assert shared["test"][name] == pytest.approx(figure, abs=1e-5), name
+        else:
+            assert shared["test"][name] == figure, name
     for name in ("steps", "tokens", "epochs_run", "best_epoch"):
         assert alone["training"][name] == shared["training"][name]
 
