@@ -212,6 +212,7 @@ def test_a_success_ends_the_spell(cast: Cast, receiver: Receiver) -> None:
     assert (row.state, row.failures, row.timeouts, row.failing_since) == ("enabled", 0, 0, None)
 
 
+@pytest.mark.slow
 def test_a_silent_endpoint_holds_up_nobody_and_is_rested(
     cast: Cast, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ FROM training_job job, project WHERE job.id = %s
 """
 
 
+@pytest.mark.slow
 def test_what_a_claim_reads_does_not_grow_with_the_jobs_that_have_ended(cast: Cast) -> None:
     """Invariant I18 of the scheduler."""
     over = queued(cast.owner)
