@@ -329,6 +329,15 @@ def delete_folder(prefix: str) -> int:
     return len(names) + inner
 
 
+def folders(prefix: str) -> list[str]:
+    """The names of the folders right below a prefix. None there is no error."""
+    try:
+        found, _ = default_storage.listdir(prefix)
+    except FileNotFoundError:
+        return []
+    return list(found)
+
+
 def folder_path(prefix: str) -> Path | None:
     """The local folder behind a prefix of keys; None with an object store, which has no folders."""
     try:

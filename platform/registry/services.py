@@ -12,18 +12,20 @@ from data.kept import restorable_since
 from kit import storage
 from kit.clock import now
 from kit.errors import BadRequest
-from kit.ids import new_id
+from kit.ids import made_at, new_id
 from registry import names
 from registry.artefacts import Refused, Sound, check
 from registry.bases import Base
 from registry.errors import BadArtefact, ModelInUse, ModelNotDeleted, ModelNotFound
 from registry.models import Alias, Model, ModelVersion
 from tenants import audit
-from tenants.models import Project
+from tenants.models import Project, Tenant
 from tenants.scope import ops_scope, tenant_scope
 
 LIVE = frozenset({Model.Serving.LOADING, Model.Serving.LIVE})
 BATCH = 200
+UNPUBLISHED = dt.timedelta(days=1)
+"""How long a stored artefact may wait for its publication: far longer than a lease."""
 METRICS = ("accuracy", "macro_f1", "ece")
 
 
@@ -195,6 +197,28 @@ def models_purge() -> int:
                     model_erase(model=row)
                     done += 1
     return done
+
+
+def artefacts_sweep() -> int:
+    """Remove what was stored a day ago and never published, or could not be erased with its model; how many. A worker
+    that dies, or finds its lease gone, between storing and publishing leaves such."""
+    with ops_scope("find every organisation"):
+        tenants = list(Tenant.ops.values_list("pk", flat=True))
+    return sum(_artefacts_sweep(tenant_id) for tenant_id in tenants)
+
+
+def _artefacts_sweep(tenant_id: UUID) -> int:
+    old = []
+    for name in storage.folders(f"t/{tenant_id}/models"):
+        with contextlib.suppress(ValueError):  # not one of ours
+            old += [UUID(name)] if made_at(UUID(name)) < now() - UNPUBLISHED else []
+    if not old:
+        return 0
+    with tenant_scope(tenant_id):
+        ready = ModelVersion.objects.filter(pk__in=old, state=ModelVersion.State.READY)
+        known = set(ready.values_list("pk", flat=True))
+    lost = [storage.tenant_key(tenant_id, "models", one) for one in old if one not in known]
+    return sum(storage.delete_folder(prefix) > 0 for prefix in lost)
 
 
 def _erasable() -> Q:

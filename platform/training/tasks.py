@@ -13,6 +13,7 @@ from training import states
 from training.models import Job, Sweep
 from training.selectors.queue import places
 from training.services.announcing import SWEEP
+from training.services.checkpoints import leftovers_sweep
 from training.services.claiming import room_make
 from training.services.endings import WORK
 from training.services.jobs import VALIDATE
@@ -99,7 +100,19 @@ def sweeps_tick() -> int:
     return len(found)
 
 
-SCHEDULE = {"training.tick": 2, "training.leases": 5, "training.limits": 10, "training.sweeps_tick": 5}
+@shared_task(name="training.leftovers")
+def leftovers() -> int:
+    """Remove what dead workers left in storage of jobs that have ended."""
+    return leftovers_sweep()
+
+
+SCHEDULE = {
+    "training.tick": 2,
+    "training.leases": 5,
+    "training.limits": 10,
+    "training.sweeps_tick": 5,
+    "training.leftovers": 21_600,
+}
 
 
 def _send(task: str, *arguments: str, queue: str) -> None:

@@ -9,12 +9,13 @@ import pytest
 from kit import storage
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
-from registry import selectors
+from registry import selectors, services
 from registry.models import Alias, Model, ModelVersion
-from registry.services import alias_set, model_serving_set, models_purge
+from registry.services import alias_set, artefact_store, artefacts_sweep, model_serving_set, models_purge
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, make_person
+from tests.registry.folders import artefact
 from tests.registry.making import make_model
 
 
@@ -151,3 +152,18 @@ def test_lineage_names_base_job_and_artefact(cast: Cast) -> None:
         assert Model.objects.get(pk=version.model_id).base_sha256 == line["base_sha256"]
     assert line["job_id"] == version.job_id and len(line["artefact_sha256"]) == 64
     assert sorted(path.name for path in folder.iterdir()) == sorted(version.files)
+
+
+def test_what_was_stored_and_never_published_is_removed_a_day_later(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = make_model(cast.owner), make_model(cast.owner)
+    lost = artefact_store(tenant_id=cast.owner.tenant.id, folder=artefact(tmp_path / "artefact"))
+    with tenant_scope(cast.owner.tenant.id):
+        ModelVersion.objects.filter(pk=gone.pk).update(state="deleted")  # and its files could not be, at the time
+    assert artefacts_sweep() == 0
+    monkeypatch.setattr(services, "UNPUBLISHED", dt.timedelta(seconds=-1))
+    assert artefacts_sweep() >= 2
+    assert not any(storage.exists(f"{lost.prefix}/{name}") for name in lost.sound.files)
+    assert not any(storage.exists(f"{gone.artefact_prefix}/{name}") for name in gone.files)
+    assert all(storage.exists(f"{kept.artefact_prefix}/{name}") for name in kept.files)

@@ -3,6 +3,7 @@
 Two good ones are kept. What is read back is compared with its hashes first; a damaged one falls back to the one before.
 """
 
+import datetime as dt
 import hashlib
 import json
 import uuid
@@ -16,12 +17,14 @@ from django.db.models.functions import Now
 from kit import storage, untrusted
 from kit.clock import now
 from kit.untrusted import Opened, Refused
-from tenants.scope import tenant_scope
+from tenants.scope import ops_scope, tenant_scope
 from training import states
-from training.models import Checkpoint, Job
+from training.models import Attempt, Checkpoint, Job
 from training.services.leases import Lease, fenced_update
 
 KEPT = 2
+AFTER = dt.timedelta(days=1)
+"""Nobody uploads for a job that has ended for so long."""
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 1 << 20
 """Bytes."""
@@ -150,6 +153,16 @@ def checkpoints_drop(*, job: Job) -> None:
     for row in Checkpoint.objects.filter(job=job, removed_at=None):
         Checkpoint.objects.filter(pk=row.pk).update(removed_at=now())
         discard(row.storage_prefix, row.files)
+
+
+def leftovers_sweep() -> int:
+    """Remove what attempts left in storage beside the checkpoints on record, a day after their job has ended: a worker
+    that dies in the middle of an upload cannot. How many jobs had some."""
+    moment = now()
+    with ops_scope("find jobs that ended a day ago"):
+        ended = Attempt.ops.filter(ended_at__range=(moment - 2 * AFTER, moment - AFTER), job__state__in=states.FINAL)
+        jobs = list(ended.values_list("tenant_id", "job_id").distinct())
+    return sum(storage.delete_folder(storage.tenant_key(tenant, "jobs", job)) > 0 for tenant, job in jobs)
 
 
 def discard(prefix: str, files: dict[str, Any]) -> None:
