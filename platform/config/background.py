@@ -18,7 +18,10 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     from celery.__main__ import main as celery  # not before: this import is most of the start
 
-    sys.argv[1:1] = ["--app", "config.celery"]
+    # Celery starts a worker again on SIGHUP, with these words: they must lead here, and not to a file of this name.
+    sys.argv[0] = "-mconfig.background"
+    if sys.argv[1:2] != ["--app"]:
+        sys.argv[1:1] = ["--app", "config.celery"]
     celery()
 
 

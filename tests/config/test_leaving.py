@@ -13,7 +13,9 @@ from django.conf import settings
 
 from config.processes import beat, worker
 from config.runner import Console, Runner
+from kit import heartbeat
 from tests.conftest import Cast
+from tests.training.background import until
 from tests.training.making import empty_queue, queued, reload
 from training.services.claiming import slots_keep
 
@@ -103,6 +105,19 @@ def test_one_that_is_stopped_as_soon_as_it_is_started_leaves_with_status_0(name:
         return runner.children[name].returncode
 
     assert asyncio.run(run()) == 0
+
+
+def test_a_worker_that_is_told_to_start_again_does_and_leaves_as_any_other() -> None:
+    process = started(WORKER, TRAINING_HOST="again")
+
+    def since() -> float:
+        return max((one.since for one in heartbeat.alive() if one.pid == process.pid), default=0.0)
+
+    until(since)
+    first = since()
+    process.send_signal(signal.SIGHUP)
+    until(lambda: since() > first)
+    assert left(process) == 0
 
 
 def test_whenever_a_worker_is_asked_to_leave_no_job_is_left_with_it(cast: Cast) -> None:
