@@ -218,7 +218,7 @@ def _artefacts_sweep(tenant_id: UUID) -> int:
         ready = ModelVersion.objects.filter(pk__in=old, state=ModelVersion.State.READY)
         known = set(ready.values_list("pk", flat=True))
     lost = [storage.tenant_key(tenant_id, "models", one) for one in old if one not in known]
-    return sum(storage.delete_folder(prefix) > 0 for prefix in lost)
+    return sum(storage.drop_folder(prefix) > 0 for prefix in lost)
 
 
 def _erasable() -> Q:

@@ -6,10 +6,12 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, models
+from django.db.migrations.loader import MigrationLoader
 
 from config import embedded
 from config.management.commands import prepare_database
+from kit.indexes import IndexConcurrently
 from tests.training.background import until
 
 pytestmark = pytest.mark.slow
@@ -38,6 +40,41 @@ def test_a_migration_lets_those_pass_who_hold_its_table_and_tries_again(
         assert not said
     release.join(30)
     assert said == ["done"]
+
+
+def test_an_index_waits_for_those_who_write_and_is_made_anew_where_a_try_was_broken_off() -> None:
+    index = models.Index(fields=["queue"], name="kit_outbox_tried")
+    adding = IndexConcurrently("outboxentry", index)
+    before = MigrationLoader(connections["owner"]).project_state()
+    after = before.clone()
+    adding.state_forwards("kit", after)
+    done: list[bool] = []
+
+    def add() -> None:
+        try:
+            with connections["owner"].schema_editor(atomic=False) as editor:
+                adding.database_forwards("kit", editor, before, after)
+            done.append(True)
+        finally:
+            connections.close_all()
+
+    url = embedded.superuser_url(settings.HOME, embedded.DATABASE)
+    with psycopg.connect(url, autocommit=True) as admin:
+        with psycopg.connect(url) as busy:
+            busy.execute("LOCK TABLE kit_outboxentry IN ROW EXCLUSIVE MODE")
+            admin.execute("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                admin.execute("CREATE INDEX CONCURRENTLY kit_outbox_tried ON kit_outboxentry (queue)")
+            admin.execute("ALTER INDEX kit_outbox_tried OWNER TO " + embedded.ROLES["owner"])
+            adder = threading.Thread(target=add)
+            adder.start()
+            adder.join(2.5)  # longer than a migration waits for anything else
+            assert adder.is_alive() and not done
+        adder.join(30)
+        assert done == [True]
+        valid = admin.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'kit_outbox_tried'::regclass")
+        assert valid.fetchone() == (True,)
+        admin.execute("DROP INDEX kit_outbox_tried")
 
 
 def test_sessions_do_not_wait_for_ever_for_what_somebody_keeps() -> None:

@@ -149,20 +149,22 @@ def _copy(row: Checkpoint, folder: Path) -> str | None:
 
 
 def checkpoints_drop(*, job: Job) -> None:
-    """The job has ended for good: nothing will be resumed, so its states give their room back. The rows stay."""
-    for row in Checkpoint.objects.filter(job=job, removed_at=None):
-        Checkpoint.objects.filter(pk=row.pk).update(removed_at=now())
-        discard(row.storage_prefix, row.files)
+    """The job has ended for good: nothing will be resumed, so its states give their room back after the commit, and
+    with them what dead workers had uploaded and told nobody of. The rows stay."""
+    Checkpoint.objects.filter(job=job, removed_at=None).update(removed_at=now())
+    if job.attempt:
+        prefix = storage.tenant_key(job.tenant_id, "jobs", job.pk)
+        transaction.on_commit(lambda: storage.drop_folder(prefix), robust=True)
 
 
 def leftovers_sweep() -> int:
-    """Remove what attempts left in storage beside the checkpoints on record, a day after their job has ended: a worker
-    that dies in the middle of an upload cannot. How many jobs had some."""
+    """Remove what came into storage after a job's end, from workers that did not know of it yet or died meanwhile, a
+    day after its last attempts. How many jobs had some."""
     moment = now()
     with ops_scope("find jobs that ended a day ago"):
         ended = Attempt.ops.filter(ended_at__range=(moment - 2 * AFTER, moment - AFTER), job__state__in=states.FINAL)
         jobs = list(ended.values_list("tenant_id", "job_id").distinct())
-    return sum(storage.delete_folder(storage.tenant_key(tenant, "jobs", job)) > 0 for tenant, job in jobs)
+    return sum(storage.drop_folder(storage.tenant_key(tenant, "jobs", job)) > 0 for tenant, job in jobs)
 
 
 def discard(prefix: str, files: dict[str, Any]) -> None:

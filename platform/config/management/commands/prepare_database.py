@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
     def _migrate(self) -> None:
         """Whoever asks for a table after a migration waits behind it, so it never waits long for a busy one: it lets
-        the others pass and tries again. Each migration is a transaction and stands for itself."""
+        the others pass and tries again. What was migrated before stands. Indexes wait (`kit.indexes`)."""
         for left in reversed(range(TRIES)):
             try:
                 call_command("migrate", database="owner", interactive=False, verbosity=1)
