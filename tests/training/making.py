@@ -58,6 +58,12 @@ def no_losses() -> None:
         lost.update(ended_at=now() - timedelta(minutes=30))
 
 
+def no_troubles() -> None:
+    """No host failed to make a run ready lately: whose fault the next failure is goes by it."""
+    with ops_scope("forget the troubles of other tests"):
+        Attempt.ops.filter(outcome__in=("unfit", "unready")).update(ended_at=now() - timedelta(days=1))
+
+
 def body(person: Person, **changes: Any) -> dict[str, Any]:
     """The body of a create on a fresh, checked file."""
     content = changes.pop("content", None)

@@ -14,13 +14,14 @@ from django.conf import settings as django_settings
 from django.db import transaction
 
 from kit import cgroups, sandbox
-from registry.bases import catalogue
+from registry.bases import Base, catalogue
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast
 from tests.training import fake_lab
 from tests.training.background import Background, until
-from tests.training.making import empty_queue, queued, read, reload
+from tests.training.making import empty_queue, no_troubles, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
+from training.services.claiming import slots_keep
 from training.services.parking import slot_unpark, slots_crashed, slots_failed, slots_worked
 from training.worker import concluding, duty, places, running, trainer
 from training.worker.inventory import Inventory
@@ -45,6 +46,7 @@ def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     settings.TRAINING_RETRY_SECONDS = 0
     settings.TRAINING_SLOTS = 1
     empty_queue()
+    no_troubles()
     duty.draining.clear()
     yield
     duty.draining.clear()
@@ -217,16 +219,15 @@ def test_a_base_that_one_host_lacks_is_that_hosts_fault_and_the_job_runs_on_anot
     cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job = queued(cast.owner, seed=fake_lab.WELL)
+    slots_keep(host="rich", count=1, kind="cpu-fp32", gpu_class="cpu")
     settings.TRAINING_HOST = "poor"
     known = catalogue()
-    lacking = {name: replace(base, folder=tmp_path) for name, base in known.items()}
-    monkeypatch.setattr(running, "catalogue", lambda: lacking)
+    monkeypatch.setattr(running, "catalogue", lambda: lacking(tmp_path))
     for _ in range(3):
         assert duty.work_once()
     back = reload(cast.owner, job.public_id)
-    assert (back.state, back.platform_retries, back.crash_count) == ("queued", 0, 0)
-    with tenant_scope(cast.owner.tenant.id):
-        assert set(Attempt.objects.filter(job=job).values_list("outcome", flat=True)) == {"unfit"}
+    assert (back.state, back.platform_retries, back.crash_count) == ("queued", 2, 0)
+    assert outcomes(cast, job) == ["unfit", "unready", "unready"]
     place = Slot.objects.get(host="poor")
     assert place.parked_because.startswith("3 runs could not be made ready here. The last: Base ")
     assert not duty.work_once(), "a parked place takes no job"
@@ -234,7 +235,53 @@ def test_a_base_that_one_host_lacks_is_that_hosts_fault_and_the_job_runs_on_anot
     monkeypatch.setattr(running, "catalogue", lambda: known)
     assert duty.work_once()
     done = reload(cast.owner, job.public_id)
-    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 4, 0)
+    assert (done.state, done.attempt, done.platform_retries) == ("succeeded", 4, 2)
+
+
+def test_a_base_that_every_host_lacks_parks_none_and_the_job_waits_longer_each_time(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    monkeypatch.setattr(running, "catalogue", lambda: lacking(tmp_path))
+    settings.TRAINING_HOST = "one"
+    assert duty.work_once()
+    settings.TRAINING_HOST = "other"
+    queued(cast.stranger, seed=fake_lab.WELL)
+    for host in ("other", "one", "other", "one", "other"):
+        settings.TRAINING_HOST = host
+        assert duty.work_once()
+    assert not Slot.objects.exclude(parked_at=None).exists()
+    assert set(outcomes(cast, job)[1:]) == {"unready"}
+    settings.TRAINING_RETRY_SECONDS = 3600
+    until(lambda: not duty.work_once(), 20)
+    assert reload(cast.owner, job.public_id).state == "queued"
+
+
+def test_a_base_that_the_only_host_lacks_ends_the_job_and_not_the_host(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    known = catalogue()
+    monkeypatch.setattr(running, "catalogue", lambda: lacking(tmp_path))
+    until(lambda: not duty.work_once())
+    error = read(cast.owner, job)["error"]
+    assert (error["code"], reload(cast.owner, job.public_id).attempt) == ("platform_fault", 12)
+    assert Slot.objects.get().parked_at is None
+    monkeypatch.setattr(running, "catalogue", lambda: known)
+    other = queued(cast.owner, seed=fake_lab.WELL)
+    assert duty.work_once()
+    assert reload(cast.owner, other.public_id).state == "succeeded"
+
+
+def lacking(folder: Path) -> dict[str, Base]:
+    """The catalogue of a machine whose bases' files are gone."""
+    return {name: replace(base, folder=folder) for name, base in catalogue().items()}
+
+
+def outcomes(cast: Cast, job: Job) -> list[str]:
+    """How the owner's job's attempts ended, in order."""
+    with tenant_scope(cast.owner.tenant.id):
+        return list(Attempt.objects.filter(job=job).order_by("number").values_list("outcome", flat=True))
 
 
 def test_a_base_that_is_not_the_planned_one_is_neither_the_jobs_nor_the_places_fault(

@@ -11,15 +11,13 @@ import pytest
 from django.core.files.storage import default_storage
 
 from kit import storage
-from kit.clock import now
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, until
-from tests.training.making import empty_queue, queued, reload
+from tests.training.making import empty_queue, no_troubles, queued, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.worker import away, duty, trainer
-from training.worker.running import LATELY
 
 pytestmark = pytest.mark.slow
 
@@ -201,8 +199,7 @@ def test_a_storage_that_is_away_everywhere_parks_no_place_and_one_hosts_own_trou
 ) -> None:
     monkeypatch.setattr(away, "SELF_FENCE", 0.1)
     settings.TRAINING_RETRY_SECONDS = 3600  # so that others come after a job's second try
-    with ops_scope("forget other tests' troubles"):
-        Attempt.ops.filter(outcome="unready").update(ended_at=now() - 2 * LATELY)
+    no_troubles()
     for _ in range(5):
         queued(cast.owner, seed=fake_lab.WELL)
     there, here = unmounted()

@@ -1,6 +1,7 @@
 """What the fleet could carry, whoever holds it now, and whether a tenant's jobs may share a process on it."""
 
 import datetime as dt
+from uuid import UUID
 
 from django.db.models import Count
 from django.db.models.functions import Now
@@ -12,6 +13,8 @@ from training.selectors.picture import STALE
 
 KNOWN = dt.timedelta(days=1)
 """A host that was heard of so lately may come back for a job that waits."""
+UNBEGUN = ("unfit", "unready")
+"""Outcomes of attempts for which a host could not make everything ready."""
 
 
 def places_together(gpu_class: str) -> int:
@@ -28,11 +31,13 @@ def other_hosts(*, host: str, gpu_class: str, width: int) -> bool:
     return bool(counts.filter(n__gte=width).exists())
 
 
-def storage_fails_elsewhere(*, host: str, reason: str, within: dt.timedelta) -> bool:
-    """Whether another host, too, has lately given an attempt back for this reason: then it is no one host's fault."""
+def fails_elsewhere(*, host: str, reason: str, within: dt.timedelta, job_id: UUID | None = None) -> bool:
+    """Whether another host, too, has lately given an attempt back for this reason: then it is no one host's fault. With
+    a job only an attempt of its own counts."""
     with ops_scope("see whether a fault is one host's"):
-        others = Attempt.ops.filter(outcome="unready", reason=reason, ended_at__gt=Now() - within)
-        return bool(others.exclude(worker__startswith=f"{host}/").exists())
+        others = Attempt.ops.filter(outcome__in=UNBEGUN, reason=reason, ended_at__gt=Now() - within)
+        others = others.exclude(worker__startswith=f"{host}/")
+        return bool((others if job_id is None else others.filter(job_id=job_id)).exists())
 
 
 def sharing_allowed() -> bool:

@@ -17,14 +17,15 @@ from pathlib import Path
 
 from django.db import connections
 
+from billing.plans import GPU_CLASSES
 from kit import storage
 from kit.storage import StorageAway
 from registry.bases import Base, BaseError, catalogue, verify
 from tenants.scope import tenant_scope
 from training import states
 from training.errors import Fenced
-from training.models import Job, Slot
-from training.selectors.capacity import storage_fails_elsewhere
+from training.models import Attempt, Job, Slot, TenantShare
+from training.selectors.capacity import fails_elsewhere, other_hosts
 from training.services.checkpoints import checkpoint_fetch
 from training.services.endings import job_cancelled, job_give_back
 from training.services.events import News
@@ -45,7 +46,9 @@ logger = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LATELY = dt.timedelta(minutes=30)
-"""A storage that other hosts did not reach either in this time is no fault of this one."""
+"""What other hosts lacked or did not reach either in this time is no fault of this one."""
+NO_BASE = "The base model {base} is missing or damaged on the machine."
+NOT_READY = "The machine could not make the run ready."
 
 
 class Unfit(OSError):
@@ -154,8 +157,8 @@ def _outlasting(lease: Lease, folders: contextlib.ExitStack, draining: threading
     try:
         return outlast(partial(_make_ready, lease, folders), what=f"the start of {lease.job_id}", leaving=draining)
     except StorageAway:
-        leaving, host = draining.is_set(), lease.worker.split("/", 1)[0]
-        if not leaving and not storage_fails_elsewhere(host=host, reason=STORAGE_AWAY, within=LATELY):
+        leaving = draining.is_set()
+        if not leaving and not fails_elsewhere(host=_host(lease), reason=STORAGE_AWAY, within=LATELY):
             held = Slot.objects.filter(job_id=lease.job_id, attempt=lease.attempt)
             slots_crashed(slot_ids=[slot.pk for slot in held], job_id=lease.job_id, reason=STORAGE_AWAY)
         back = partial(job_give_back, lease=lease, outcome="drained" if leaving else "unready", reason=STORAGE_AWAY)
@@ -179,7 +182,7 @@ def _make_ready(lease: Lease, folders: contextlib.ExitStack) -> Ready | None:
             folder = mine.enter_context(work_folder(lease))
             base = _prepare(lease, job, folder, places)
         except (BaseError, OSError, Unready) as error:
-            _unprepared(lease, places, error)
+            _unprepared(lease, job, places, error)
             return None
         folders.enter_context(mine.pop_all())
     return Ready(lease, job, base, folder, places, limits, began, spent_seconds(lease))
@@ -201,11 +204,13 @@ def _start(team: Sequence[Ready], root: Path, limits: Limits) -> Trainer | None:
     except OSError as error:
         for one in team:
             with _thrown_away():
-                outlast(partial(_unprepared, one.lease, one.places, error), what=f"the end of {one.lease.job_id}")
+                outlast(
+                    partial(_unprepared, one.lease, one.job, one.places, error), what=f"the end of {one.lease.job_id}"
+                )
         return None
 
 
-def _unprepared(lease: Lease, places: Places, error: Exception) -> None:
+def _unprepared(lease: Lease, job: Job, places: Places, error: Exception) -> None:
     """Back into the queue; where the machine is to blame, without a try counted. A place without room takes nothing
     more; one that fails in another way not for long."""
     if isinstance(error, Unfit) or (isinstance(error, OSError) and error.errno in FULL):
@@ -216,8 +221,28 @@ def _unprepared(lease: Lease, places: Places, error: Exception) -> None:
     if isinstance(error, Unready):
         job_give_back(lease=lease, outcome="unready", reason=str(error))
         return
-    places.fault(str(error))
-    job_give_back(lease=lease, outcome="unfit", reason="The machine could not make the run ready.")
+    _failed_here(lease, job, places, error)
+
+
+def _failed_here(lease: Lease, job: Job, places: Places, error: Exception) -> None:
+    """The machine is blamed until another one fails in the same way: at a base for whomever, at anything else for this
+    very job, as two hosts may each have a bad disk. From its second time on a try of the job is counted, so that it
+    waits between them and comes to an end."""
+    reason = NO_BASE.format(base=job.base) if isinstance(error, BaseError) else NOT_READY
+    whose = None if isinstance(error, BaseError) else lease.job_id
+    everywhere = fails_elsewhere(host=_host(lease), reason=reason, within=LATELY, job_id=whose)
+    with tenant_scope(lease.tenant_id):
+        again = Attempt.objects.filter(job=job, reason=reason).exists()
+        gpu_class = TenantShare.objects.values_list("gpu_class", flat=True).first() or GPU_CLASSES[0]
+    # One job alone takes no place from others, unless that sends it to another host.
+    alone = again and not other_hosts(host=_host(lease), gpu_class=gpu_class, width=job.width)
+    if not everywhere and not alone:
+        places.fault(str(error))
+    job_give_back(lease=lease, outcome="unready" if everywhere or again else "unfit", reason=reason)
+
+
+def _host(lease: Lease) -> str:
+    return lease.worker.split("/", 1)[0]
 
 
 def _prepare(lease: Lease, job: Job, folder: WorkFolder, places: Places) -> Base:
