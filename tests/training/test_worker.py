@@ -33,7 +33,7 @@ from training.services.endings import job_give_back
 from training.services.events import News, events_append
 from training.services.leases import Lease
 from training.services.sweeping import leases_sweep
-from training.worker import away, duty, idle, running, trainer
+from training.worker import away, duty, idle, running, supervisor, trainer
 from training.worker.spent import spent_seconds
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -337,6 +337,32 @@ def test_a_database_that_is_away_while_a_run_is_made_ready_costs_it_no_attempt(
     assert duty.work_once()
     done = reload(cast.owner, job.public_id)
     assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 3)
+
+
+class Blip:
+    """A database that answers the supervisor's call of this name with a fault, `times` times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, *, times: int = 1, lost: bool = False) -> None:
+        self.left, self.lost, self.real = times, lost, getattr(supervisor, name)
+        monkeypatch.setattr(supervisor, name, self)
+
+    def __call__(self, **wish: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            if self.lost:  # it was done, only its answer never came
+                self.real(**wish)
+            raise OperationalError("the server closed the connection")
+        return self.real(**wish)
+
+
+def test_a_database_that_is_away_when_the_trainer_first_speaks_costs_it_no_result(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.WELL)
+    blip = Blip(monkeypatch, "lease_advance")
+    assert duty.work_once()
+    done = reload(cast.owner, job.public_id)
+    assert (done.state, done.attempt, blip.left) == ("succeeded", 1, 0)
 
 
 def test_a_worker_that_never_heard_of_the_job_it_took_gives_it_back_at_once(cast: Cast) -> None:

@@ -135,8 +135,9 @@ class Supervisor:
 
     def _renew(self) -> Signals:
         if not self._running:
-            self._running = True
-            if not lease_advance(lease=self.lease, state=states.RUNNING):
+            advanced = lease_advance(lease=self.lease, state=states.RUNNING)
+            self._running = True  # only now: it is tried again where the database was away
+            if not advanced:
                 return Signals(cancelled=True)
         pending = list(self.reading.pending)
         signals = lease_renew(lease=self.lease, standing=self.reading.standing, news=pending)
