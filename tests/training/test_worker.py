@@ -27,7 +27,7 @@ from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, trainer_pid, until
 from tests.training.making import empty_queue, no_losses, queued, read, reload
 from training import selectors
-from training.models import Attempt, Job, JobEvent, Slot, TenantShare
+from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
 from training.services.claiming import claim, slots_keep, worker_name
 from training.services.endings import job_give_back
 from training.services.events import News, events_append
@@ -339,30 +339,50 @@ def test_a_database_that_is_away_while_a_run_is_made_ready_costs_it_no_attempt(
     assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 3)
 
 
-class Blip:
-    """A database that answers the supervisor's call of this name with a fault, `times` times."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, *, times: int = 1, lost: bool = False) -> None:
-        self.left, self.lost, self.real = times, lost, getattr(supervisor, name)
-        monkeypatch.setattr(supervisor, name, self)
-
-    def __call__(self, **wish: Any) -> Any:
-        if self.left:
-            self.left -= 1
-            if self.lost:  # it was done, only its answer never came
-                self.real(**wish)
-            raise OperationalError("the server closed the connection")
-        return self.real(**wish)
-
-
 def test_a_database_that_is_away_when_the_trainer_first_speaks_costs_it_no_result(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = queued(cast.owner, seed=fake_lab.WELL)
-    blip = Blip(monkeypatch, "lease_advance")
+    job, advance, tries = queued(cast.owner, seed=fake_lab.WELL), supervisor.lease_advance, []
+
+    def failing(**wish: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OperationalError("the server closed the connection")
+        return advance(**wish)
+
+    monkeypatch.setattr(supervisor, "lease_advance", failing)
     assert duty.work_once()
     done = reload(cast.owner, job.public_id)
-    assert (done.state, done.attempt, blip.left) == ("succeeded", 1, 0)
+    assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 2)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["it was not done", "only its answer was lost"])
+def test_a_checkpoint_that_the_database_did_not_take_at_once_is_recorded_with_the_next_try(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    job, record, seen = queued(cast.owner, seed=fake_lab.SLOW), supervisor.checkpoint_record, set()
+
+    def failing(**wish: Any) -> Any:
+        first = wish["uploaded"].step not in seen
+        seen.add(wish["uploaded"].step)
+        if lost or not first:
+            answer = record(**wish)
+        if first:
+            raise OperationalError("the server closed the connection")
+        return answer
+
+    monkeypatch.setattr(supervisor, "checkpoint_record", failing)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).step > 2)
+    duty.draining.set()
+    worker.join()
+    back = reload(cast.owner, job.public_id)
+    assert (back.state, back.checkpoint_step) == ("queued", max(seen))
+    with tenant_scope(cast.owner.tenant.id):
+        newest = Checkpoint.objects.get(pk=back.checkpoint_id)
+        told = JobEvent.objects.filter(job=job, code="checkpoint", data__step=max(seen))
+        assert told.count() == 1
+    assert all(storage.is_there(f"{newest.storage_prefix}/{name}") for name in newest.files)
 
 
 def test_a_worker_that_never_heard_of_the_job_it_took_gives_it_back_at_once(cast: Cast) -> None:

@@ -91,7 +91,8 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, Any]) -> bool:
-    """Make it the job's newest: False when the job already has one as far or farther. Fenced without the lease."""
+    """Make it the job's newest: False when the job already has another as far or farther. Safe to repeat: a COMMIT whose
+    answer was lost has happened. Fenced without the lease."""
     with tenant_scope(lease.tenant_id):
         fenced_update(lease, heartbeat_at=Now())
         row = Checkpoint(
@@ -107,6 +108,8 @@ def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, An
         )
         newest = Job.objects.values_list("checkpoint_step", flat=True).get(pk=lease.job_id)
         if newest >= uploaded.step:
+            if Checkpoint.objects.filter(job_id=lease.job_id, storage_prefix=uploaded.prefix).exists():
+                return True
             discard(uploaded.prefix, uploaded.files)
             return False
         row.save(force_insert=True)

@@ -125,11 +125,11 @@ class Supervisor:
         try:
             if moment - self._wrote >= (WRITE_SECONDS if news else due):
                 self._hear(self._renew())
-                self._record_checkpoint()
+                self._record_checkpoints()
             elif moment - self._looked >= WRITE_SECONDS:
                 self._looked = moment
                 self._hear(lease_look(lease=self.lease))
-                self._record_checkpoint()
+                self._record_checkpoints()
         except AWAY as error:
             self._database_away(error, moment)
 
@@ -160,16 +160,19 @@ class Supervisor:
         if moment - self._reached > away.SELF_FENCE:
             raise Fenced("the database was away for too long") from error
 
-    def _record_checkpoint(self) -> None:
+    def _record_checkpoints(self) -> None:
         if (why := self._uploads.take_refusal()) is not None:
             self.reading.pending.append(warn(f"A checkpoint was not kept: {why}", code="checkpoint_refused"))
-        ready = self._uploads.take()
-        if ready is None:
-            return
-        uploaded, metrics = ready
-        if checkpoint_record(lease=self.lease, uploaded=uploaded, metrics=metrics):
-            data = {"step": uploaded.step, "bytes": uploaded.size}
-            self.reading.pending.append(News(f"Checkpoint at step {uploaded.step}", code="checkpoint", data=data))
+        while (ready := self._uploads.take()) is not None:
+            uploaded, metrics = ready
+            try:
+                newest = checkpoint_record(lease=self.lease, uploaded=uploaded, metrics=metrics)
+            except AWAY:
+                self._uploads.put_back(ready)
+                raise
+            if newest:
+                data = {"step": uploaded.step, "bytes": uploaded.size}
+                self.reading.pending.append(News(f"Checkpoint at step {uploaded.step}", code="checkpoint", data=data))
 
     def _obey(self, moment: float) -> None:
         """Ask the trainer to stop where there is a reason, and kill it when it does not."""
@@ -212,7 +215,7 @@ class Supervisor:
         deadline = time.monotonic() + away.SELF_FENCE
         while True:
             try:
-                self._record_checkpoint()
+                self._record_checkpoints()
                 self._hear(self._renew())
                 return
             except AWAY as error:

@@ -63,6 +63,11 @@ class Uploads:
         with self._lock:
             return self._ready.pop() if self._ready else None
 
+    def put_back(self, ready: tuple[Uploaded, dict[str, Any]]) -> None:
+        """What was taken could not be recorded; `take` gives it again, after any that is newer."""
+        with self._lock:
+            self._ready.insert(0, ready)
+
     def take_refusal(self) -> str | None:
         """Why a checkpoint was not kept, of the first that was refused; once."""
         with self._lock:
