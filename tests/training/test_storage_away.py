@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.files.storage import default_storage
@@ -17,7 +18,7 @@ from tests.training import fake_lab
 from tests.training.background import Background, has_checkpoint, until
 from tests.training.making import empty_queue, no_troubles, queued, reload
 from training.models import Attempt, Job, JobEvent, Slot
-from training.worker import away, duty, trainer
+from training.worker import away, duty, trainer, uploads
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +106,44 @@ def test_a_checkpoint_is_stored_once_the_storage_is_back_and_the_run_goes_on_mea
     duty.draining.set()
     worker.join()
     assert (only_attempt(cast.owner, job).outcome, "checkpoint_refused" in codes(cast.owner, job)) == ("drained", False)
+
+
+def uploading() -> bool:
+    """Whether a thread still stores a checkpoint."""
+    return any(thread.name == "checkpoint-upload" for thread in threading.enumerate())
+
+
+def test_a_job_taken_away_while_a_checkpoint_waits_for_the_storage_leaves_nobody_waiting(
+    cast: Cast, full: Full
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    full.on.set()
+    worker = Background()
+    until(lambda: full.asked > 3)
+    with tenant_scope(cast.owner.tenant.id):
+        Job.objects.filter(pk=job.pk).update(lease_token=uuid4())
+    worker.join()
+    until(lambda: not uploading(), 10)
+
+
+def test_a_checkpoint_that_fails_as_nobody_foresaw_takes_no_later_one_with_it(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, upload, tries = queued(cast.owner, seed=fake_lab.SLOW), uploads.checkpoint_upload, []
+
+    def failing(**wish: Any) -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("nobody foresaw it")
+        return upload(**wish)
+
+    monkeypatch.setattr(uploads, "checkpoint_upload", failing)
+    worker = Background()
+    try:
+        until(lambda: has_checkpoint(cast.owner, job), 20)
+    finally:
+        duty.draining.set()
+        worker.join()
 
 
 def test_a_run_that_was_asked_to_stop_keeps_its_place_until_its_checkpoint_is_stored(cast: Cast, full: Full) -> None:

@@ -98,6 +98,7 @@ class Supervisor:
             raise
         finally:
             over.set()
+            self._uploads.leave()
 
     def _fence(self, over: threading.Event) -> None:
         """Runs in a thread: a database that hangs holds the loop, and must not hold the trainer on its machine."""
@@ -235,7 +236,7 @@ class Supervisor:
                 break
             self._uploads.wait(0.2)
             self._beat(time.monotonic())
-        self._uploads.leave()
+        self._uploads.leave()  # before the last of what is stored is recorded
 
     def _end(self) -> End:
         status = self.trainer.wait()

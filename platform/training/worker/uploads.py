@@ -86,7 +86,7 @@ class Uploads:
             thread.join(seconds)
 
     def leave(self) -> None:
-        """A storage that is away is not asked again."""
+        """A storage that is away is not asked again, and no further checkpoint is stored."""
         self._over.set()
 
     def _work(self) -> None:
@@ -104,6 +104,9 @@ class Uploads:
             except OSError as error:
                 logger.warning("a checkpoint could not be stored: %s", error)
                 continue
+            except Exception:  # the next one may be
+                logger.exception("a checkpoint of %s could not be stored", self._lease.job_id)
+                continue
             finally:
                 one.opened.close()
             if uploaded is not None:
@@ -113,7 +116,7 @@ class Uploads:
     def _store(self, one: Announced) -> Uploaded | None:
         """Until the storage takes it; None where that is no use any more."""
         tries = 0
-        while True:
+        while not self._over.is_set():
             try:
                 uploaded = checkpoint_upload(
                     lease=self._lease, opened=one.opened, step=one.step, manifest_sha256=one.manifest_sha256
@@ -129,6 +132,7 @@ class Uploads:
             else:
                 self.away = False
                 return uploaded
+        return None
 
     def _refuse(self, error: Refused) -> None:
         logger.warning("a checkpoint of %s was refused: %s", self._lease.job_id, error)
