@@ -26,7 +26,7 @@ from training import selectors
 from training.models import Attempt, Job, Slot, TenantShare
 from training.services import claiming, sharing_set
 from training.services.claiming import claim_group, slots_keep
-from training.worker import duty, trainer
+from training.worker import duty, together, trainer
 
 pytestmark = pytest.mark.slow  # drives many jobs through the queue, trains models
 
@@ -306,6 +306,41 @@ def test_a_job_taken_away_is_no_longer_listened_to_and_the_other_ends_well(cast:
     worker.join()
     assert states_of((cast.stranger, second)) == ["succeeded"]
     assert not reload(cast.owner, first.public_id).model_version_id
+
+
+class Scripted:
+    """A trainer that says this at once, and ends."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self.left = list(events)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is said."""
+        return not self.left
+
+    def next(self, _timeout: float) -> dict[str, Any]:
+        """What it says."""
+        return self.left.pop(0)
+
+
+def test_a_run_that_nobody_listens_to_for_long_loses_steps_but_neither_checkpoint_nor_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "MOST_WAITING", 10)
+    steps = [{"event": "step", "step": step, "job": 0} for step in range(50)]
+    last = [{"event": name, "job": 0} for name in ("checkpoint", "done", "error")]
+    end = {"event": "end", "status": 0, "job": 0}
+    trainer: Any = Scripted(*steps, *last, end)
+    folder: Any = None
+    (part,) = together.Shared(trainer, [folder]).parts
+    assert part.gone.wait(10)
+    heard = []
+    while not part.ended:
+        heard.append(part.next(1.0))
+    assert [event["step"] for event in heard if event and event["event"] == "step"] == list(range(10))
+    assert [event["event"] for event in heard[10:] if event] == ["checkpoint", "done", "error"]
+    assert part.told and part.wait() == 0
 
 
 def weights(person: Person, job: Job) -> dict[str, np.ndarray]:

@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from kit.processes import Process
+from training.worker.contract import REFUSED
 from training.worker.trainer import MOST_WAITING, Trainer
 from training.worker.workfolder import WorkFolder
 
 logger = logging.getLogger(__name__)
 
 KILLED = -9
+CHATTER = ("step", "warning", REFUSED)
+"""What a run that nobody listens to for long says in vain; of what its end and its checkpoints hang on there is room
+for as much again."""
 
 
 class Part:
@@ -37,8 +41,8 @@ class Part:
         """What its run said; None after the process's last word."""
         if event is None or event.get("event") == "end":
             self.gone.set()
-        elif self._events.qsize() >= MOST_WAITING:  # the others are not to wait for it
-            return
+        elif self._events.qsize() >= (MOST_WAITING if event["event"] in CHATTER else 2 * MOST_WAITING):
+            return  # the others are not to wait for it
         self._events.put(event)
 
     def next(self, timeout: float) -> dict[str, Any] | None:
