@@ -135,7 +135,7 @@ def test_a_confined_trainer_reaches_no_network_no_other_file_and_no_other_proces
         finally:
             note.unlink()
     with tenant_scope(cast.owner.tenant.id):
-        found = json.loads(JobEvent.objects.get(job=job, code="looked").message)
+        found = json.loads(JobEvent.objects.get(job=job, code="trainer_looked").message)
     assert found.pop("network") is False
     assert found.pop("processes") <= 3, "itself and what started it"
     assert "STRIPE_SECRET_KEY" not in found.pop("environment")

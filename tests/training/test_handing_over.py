@@ -102,7 +102,7 @@ def test_what_cannot_be_is_left_out_and_told_once_and_the_run_ends_well(cast: Ca
     assert (done.state, done.attempt, done.step, done.trained_tokens) == ("succeeded", 1, 20, 60)
     with tenant_scope(cast.owner.tenant.id):
         assert JobEvent.objects.filter(job=job, code="report_refused").count() == 1
-        assert JobEvent.objects.get(job=job, code="odd").message == "nul   and half ?"
+        assert JobEvent.objects.get(job=job, code="trainer_odd").message == "nul   and half ?"
 
 
 def test_a_trainer_that_talks_without_end_waits_and_its_log_stays_short(

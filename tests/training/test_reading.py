@@ -85,7 +85,16 @@ def test_a_flood_fills_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading()
     for _ in range(100):
         reading.take({"event": "warning", "code": "again", "message": "again"}, 1.0)
-    assert [news.code for news in reading.pending] == ["again"] * 9 + ["log_full"]
+    assert [news.code for news in reading.pending] == ["trainer_again"] * 9 + ["log_full"]
+
+
+def test_a_trainer_warns_in_nobody_elses_name() -> None:
+    reading = Reading()
+    for code in ("shared", "resumed", "succeeded", "x" * 40, "checkpoint_damaged", "restarted"):
+        reading.take({"event": "warning", "code": code, "message": "-"}, 1.0)
+    *foreign, damaged, restarted = [news.code for news in reading.pending]
+    assert foreign == ["trainer_shared", "trainer_resumed", "trainer_succeeded", "trainer_" + "x" * 32]
+    assert (damaged, restarted) == ("checkpoint_damaged", "restarted")
 
 
 def test_a_time_left_that_no_column_holds_is_cut() -> None:

@@ -30,7 +30,7 @@ from training import selectors
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
 from training.services.claiming import claim, slots_keep, worker_name
 from training.services.endings import job_give_back
-from training.services.events import News, events_append
+from training.services.events import News, events_append, warn
 from training.services.leases import Lease
 from training.services.sweeping import leases_sweep
 from training.worker import away, duty, idle, running, supervisor, trainer
@@ -232,7 +232,8 @@ def test_time_in_a_process_with_others_counts_as_the_share_it_was(cast: Cast) ->
     lease = take_and_leave(cast.owner, job)
     with tenant_scope(cast.owner.tenant.id):
         Attempt.objects.filter(job=job).update(machine_ms=9_000)
-        events_append(job=reload(cast.owner, job.public_id), news=[News("-", code="shared", data={"others": 2})])
+        told = [News("-", code="shared", data={"others": 2}), warn("-", code="shared")]
+        events_append(job=reload(cast.owner, job.public_id), news=told)
     assert spent_seconds(replace(lease, attempt=2)) == 3.0
 
 

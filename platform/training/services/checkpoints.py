@@ -91,8 +91,8 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_record(*, lease: Lease, uploaded: Uploaded, metrics: dict[str, Any]) -> bool:
-    """Make it the job's newest: False when the job already has another as far or farther. Safe to repeat: a COMMIT whose
-    answer was lost has happened. Fenced without the lease."""
+    """Make it the job's newest: False when the job already has another as far or farther. Safe to repeat: a COMMIT
+    whose answer was lost has happened. Fenced without the lease."""
     with tenant_scope(lease.tenant_id):
         fenced_update(lease, heartbeat_at=Now())
         row = Checkpoint(

@@ -17,6 +17,10 @@ WORDS = {
     "evaluating": "Measuring on the test rows",
     "saving": "Writing the model",
 }
+LAB_CODES = ("checkpoint_damaged", "restarted")
+"""Of the lab's own warnings."""
+FOREIGN, LONGEST_CODE = "trainer_", 40
+"""What stands before any other code of a warning: a trainer that hostile data has turned says nothing in our name."""
 MEASURED_STEPS, MEASURED_SHARE = 20, 0.05
 """Steps, or share of all steps, that must have been measured before a time left is worth saying."""
 MOST_NEWS = 250_000
@@ -134,7 +138,8 @@ class Reading:
         self.checkpoint = event
 
     def _warning(self, event: dict[str, Any], moment: float) -> None:
-        self._tell(warn(event.get("message") or "The trainer gave a warning.", code=event["code"]))
+        code = event["code"] if event["code"] in LAB_CODES else f"{FOREIGN}{event['code']}"[:LONGEST_CODE]
+        self._tell(warn(event.get("message") or "The trainer gave a warning.", code=code))
 
     def _refuse(self, event: dict[str, Any], moment: float) -> None:
         if not self._refused:

@@ -14,6 +14,7 @@ def spent_seconds(lease: Lease) -> float:
     with tenant_scope(lease.tenant_id):
         earlier = Attempt.objects.filter(job_id=lease.job_id, number__lt=lease.attempt).exclude(outcome__in=OURS)
         taken = dict(earlier.values_list("number", "machine_ms"))
-        shared = JobEvent.objects.filter(job_id=lease.job_id, attempt__in=taken, code="shared")
+        # Earlier versions let a trainer warn under any code.
+        shared = JobEvent.objects.filter(job_id=lease.job_id, attempt__in=taken, code="shared", level="info")
         runs = {number: 1 + data["others"] for number, data in shared.values_list("attempt", "data")}
     return sum(ms / runs.get(number, 1) for number, ms in taken.items()) / 1000
