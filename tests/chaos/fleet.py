@@ -274,7 +274,9 @@ class Fleet:
         self.engines.heal()
         # Where three jobs were made to crash, the place is parked: staff have looked, and give it back.
         self.steady(
-            lambda: Slot.objects.exclude(parked_at=None).update(parked_at=None, parked_because="", crashed_jobs=[])
+            lambda: Slot.objects.exclude(parked_at=None).update(
+                parked_at=None, parked_because="", crashed_jobs=[], failed_attempts={}
+            )
         )
         for host in self.hosts:
             host.heal()

@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.db import transaction
 
 from kit import cgroups, sandbox
+from kit.clock import now
 from registry.bases import Base, catalogue
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast
@@ -22,7 +23,7 @@ from tests.training.background import Background, until
 from tests.training.making import empty_queue, no_troubles, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.claiming import slots_keep
-from training.services.parking import slot_unpark, slots_crashed, slots_failed, slots_worked
+from training.services.parking import FORGOTTEN, slot_unpark, slots_crashed, slots_failed, slots_worked
 from training.worker import concluding, duty, places, running, trainer
 from training.worker.inventory import Inventory
 
@@ -229,7 +230,7 @@ def test_a_base_that_one_host_lacks_is_that_hosts_fault_and_the_job_runs_on_anot
     assert (back.state, back.platform_retries, back.crash_count) == ("queued", 2, 0)
     assert outcomes(cast, job) == ["unfit", "unready", "unready"]
     place = Slot.objects.get(host="poor")
-    assert place.parked_because.startswith("3 runs could not be made ready here. The last: Base ")
+    assert place.parked_because.startswith("3 runs could not be made ready here within a day. The last: Base ")
     assert not duty.work_once(), "a parked place takes no job"
     settings.TRAINING_HOST = "rich"
     monkeypatch.setattr(running, "catalogue", lambda: known)
@@ -294,7 +295,7 @@ def test_a_base_that_is_not_the_planned_one_is_neither_the_jobs_nor_the_places_f
     back = reload(cast.owner, job.public_id)
     assert (back.state, back.platform_retries, back.crash_count) == ("queued", 1, 0)
     place = Slot.objects.get()
-    assert (place.parked_at, place.crashed_jobs) == (None, [])
+    assert (place.parked_at, place.crashed_jobs, place.failed_attempts) == (None, [], {})
 
 
 def test_a_run_that_ends_well_takes_back_crashes_but_not_what_its_place_lacked(cast: Cast) -> None:
@@ -304,4 +305,27 @@ def test_a_run_that_ends_well_takes_back_crashes_but_not_what_its_place_lacked(c
     slots_failed(slot_ids=[place.pk], job_id=one, attempt=1, reason="no base")
     slots_crashed(slot_ids=[place.pk], job_id=other, reason="it crashed")
     slots_worked(slot_ids=[place.pk])
-    assert Slot.objects.get().crashed_jobs == [f"{one}/a1"]
+    place.refresh_from_db()
+    assert (place.crashed_jobs, list(place.failed_attempts)) == ([], [f"{one}/a1"])
+
+
+def test_crashes_and_what_a_place_lacks_are_counted_apart_and_the_latter_for_a_day(cast: Cast) -> None:
+    duty.work_once()
+    place = Slot.objects.get()
+
+    def failed(attempt: int) -> Slot:
+        slots_failed(slot_ids=[place.pk], job_id=uuid.uuid4(), attempt=attempt, reason="no base")
+        return Slot.objects.get()
+
+    for _ in range(2):
+        slots_crashed(slot_ids=[place.pk], job_id=uuid.uuid4(), reason="it crashed")
+        assert failed(1).parked_at is None
+    yesterday = (now() - FORGOTTEN).isoformat()
+    Slot.objects.update(failed_attempts={f"{number}/a1": yesterday for number in range(2)})
+    for attempt in (1, 2):
+        assert failed(attempt).parked_at is None
+    assert failed(3).parked_because == "3 runs could not be made ready here within a day. The last: no base"
+    with transaction.atomic():
+        slot_unpark(slot_id=place.pk)
+    place.refresh_from_db()
+    assert (place.crashed_jobs, place.failed_attempts) == ([], {})

@@ -213,7 +213,7 @@ def test_a_disk_that_fails_while_a_checkpoint_is_fetched_is_no_damage_either(
     assert (back.state, back.attempt, back.checkpoint_step) == ("queued", 2, resumable.checkpoint_step)
     assert (back.platform_retries, back.crash_count) == (0, 0)
     assert "checkpoint_damaged" not in codes(cast.owner, resumable)
-    assert Slot.objects.get().crashed_jobs == [f"{back.pk}/a2"]
+    assert list(Slot.objects.get().failed_attempts) == [f"{back.pk}/a2"]
 
 
 def test_a_storage_that_stays_away_gives_the_job_back_as_no_crash_of_its_own(

@@ -58,8 +58,9 @@ class Slot(models.Model):
     parked_because = models.CharField(max_length=300, blank=True, default="", db_default="")
     """What its worker found, where it was not staff who parked it: their reasons stand in the staff log."""
     crashed_jobs = models.JSONField(default=list, db_default=[], blank=True)
-    """Ids of the jobs whose trainers crashed here since one last ended well, and attempts (`id/a2`) that could not be
-    made ready here since staff last looked."""
+    """Ids of the jobs whose trainers crashed here since one last ended well."""
+    failed_attempts = models.JSONField(default=dict, db_default={}, blank=True)
+    """Attempts (`id/a2`) that could not be made ready here, and when; forgotten after a day."""
     inventory = models.JSONField(default=dict, db_default={}, blank=True)
     """What it runs on, as its worker last looked: see training/worker/inventory.py."""
     job_id = models.UUIDField(null=True, blank=True, db_index=True)

@@ -1,8 +1,10 @@
 """Taking a place to train out of service, by hand or by what its worker found, and giving it back. What runs there
 runs to its end."""
 
+import contextlib
+import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from django.db import transaction
@@ -17,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 CRASHES = 3
 """Different jobs whose trainers crash on a place, one after the other, that make the place the suspect."""
-ATTEMPT = "/a"
-"""Between a job's id and an attempt's number, where a place could not make that attempt ready."""
+FAILURES = 3
+"""Attempts within FORGOTTEN that a place could not make ready, that make it the suspect."""
+FORGOTTEN = dt.timedelta(days=1)
 PARKED = Counter("training_places_parked", "Places that a worker took out of service.")
 
 
@@ -45,32 +48,38 @@ def slots_quarantine(*, slot_ids: Sequence[int], reason: str) -> int:
 
 def slots_crashed(*, slot_ids: Sequence[int], job_id: UUID, reason: str) -> None:
     """A trainer of this job crashed on these places, through no fault of the job's as far as anybody knows."""
-    _suspect(slot_ids, str(job_id), f"{CRASHES} jobs in a row crashed here. The last: {reason}")
+    with _locked(slot_ids) as slots:
+        for slot in slots:
+            slot.crashed_jobs = [*(one for one in slot.crashed_jobs if one != str(job_id)), str(job_id)][-CRASHES:]
+            slot.save(update_fields=["crashed_jobs"])
+        suspects = [slot.pk for slot in slots if len(slot.crashed_jobs) >= CRASHES]
+        slots_quarantine(slot_ids=suspects, reason=f"{CRASHES} jobs in a row crashed here. The last: {reason}")
 
 
 def slots_failed(*, slot_ids: Sequence[int], job_id: UUID, attempt: int, reason: str) -> None:
-    """These places could not make this attempt ready, and nothing says that its job is to blame. Every attempt counts,
-    of one job as well, and a run that ends well takes none of them back: it needed something else."""
-    words = f"{CRASHES} runs could not be made ready here. The last: {reason}"
-    _suspect(slot_ids, f"{job_id}{ATTEMPT}{attempt}", words)
+    """These places could not make this attempt ready, and nothing says that its job is to blame. Every attempt counts
+    for a day, of one job as well, and a run that ends well takes none of them back: it needed something else."""
+    moment = now()
+    with _locked(slot_ids) as slots:
+        for slot in slots:
+            known = slot.failed_attempts.items()
+            lately = {one: when for one, when in known if dt.datetime.fromisoformat(when) > moment - FORGOTTEN}
+            slot.failed_attempts = lately | {f"{job_id}/a{attempt}": moment.isoformat()}
+            slot.save(update_fields=["failed_attempts"])
+        suspects = [slot.pk for slot in slots if len(slot.failed_attempts) >= FAILURES]
+        words = f"{FAILURES} runs could not be made ready here within a day. The last: {reason}"
+        slots_quarantine(slot_ids=suspects, reason=words)
 
 
 def slots_worked(*, slot_ids: Sequence[int]) -> None:
     """A run ended on these places as runs end: earlier crashes are no longer in a row."""
-    with transaction.atomic():
-        for slot in Slot.objects.select_for_update().filter(pk__in=slot_ids).exclude(crashed_jobs=[]).order_by("pk"):
-            slot.crashed_jobs = [one for one in slot.crashed_jobs if ATTEMPT in one]
-            slot.save(update_fields=["crashed_jobs"])
+    Slot.objects.filter(pk__in=slot_ids).exclude(crashed_jobs=[]).update(crashed_jobs=[])
 
 
-def _suspect(slot_ids: Sequence[int], what: str, reason: str) -> None:
+@contextlib.contextmanager
+def _locked(slot_ids: Sequence[int]) -> Iterator[list[Slot]]:
     with transaction.atomic():
-        slots = list(Slot.objects.select_for_update().filter(pk__in=slot_ids).order_by("pk"))
-        for slot in slots:
-            slot.crashed_jobs = [*(one for one in slot.crashed_jobs if one != what), what][-CRASHES:]
-            slot.save(update_fields=["crashed_jobs"])
-        suspects = [slot.pk for slot in slots if len(slot.crashed_jobs) >= CRASHES]
-        slots_quarantine(slot_ids=suspects, reason=reason)
+        yield list(Slot.objects.select_for_update().filter(pk__in=slot_ids).order_by("pk"))
 
 
 def _set(slot_id: int, *, parked: bool) -> Slot:
@@ -80,6 +89,6 @@ def _set(slot_id: int, *, parked: bool) -> Slot:
     if (slot.parked_at is not None) == parked:
         raise Conflict("The place is drained already." if parked else "The place takes jobs already.")
     slot.parked_at = now() if parked else None
-    slot.parked_because, slot.crashed_jobs = "", []
-    slot.save(update_fields=["parked_at", "parked_because", "crashed_jobs"])
+    slot.parked_because, slot.crashed_jobs, slot.failed_attempts = "", [], {}
+    slot.save(update_fields=["parked_at", "parked_because", "crashed_jobs", "failed_attempts"])
     return slot
