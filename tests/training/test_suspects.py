@@ -18,7 +18,7 @@ from training.models import Attempt, Job, Slot
 from training.services.claiming import claim, slots_keep
 from training.services.endings import job_give_back
 from training.services.leases import Lease
-from training.services.sweeping import leases_sweep
+from training.services.sweeping import leases_of_the_dead, leases_sweep
 
 HERE, THERE = "one-host", "other-host"
 
@@ -137,6 +137,50 @@ def test_what_was_lost_together_with_others_speaks_against_no_job(cast: Cast) ->
         minutes_go_by()
     rows = [reload(person, job.public_id) for person, job in jobs]
     assert [(row.state, row.crash_count, row.platform_retries) for row in rows] == [("queued", 0, 4)] * 2
+
+
+def test_jobs_that_died_with_their_host_are_no_suspects(cast: Cast) -> None:
+    jobs = [(person, queued(person)) for person in (cast.owner, cast.stranger)]
+    for _ in jobs:
+        assert take(HERE) is not None
+    assert leases_of_the_dead(host=HERE) == 2, "both were heard of a moment ago"
+    rows = [reload(person, job.public_id) for person, job in jobs]
+    assert [(row.state, row.crash_count, row.platform_retries) for row in rows] == [("queued", 0, 1)] * 2
+
+
+def test_a_job_whose_worker_alone_died_is_a_suspect(cast: Cast) -> None:
+    job = queued(cast.owner)
+    assert take(HERE) is not None
+    assert leases_of_the_dead(host=HERE) == 1
+    assert reload(cast.owner, job.public_id).crash_count == 1
+    assert take(HERE) is None, "its host may be to blame as well"
+
+
+def only(host: str) -> None:
+    """No other host takes jobs."""
+    Slot.objects.filter(host=host).update(draining=False)
+    Slot.objects.exclude(host=host).update(draining=True)
+
+
+def test_what_another_host_lost_in_a_storm_does_not_clear_the_host_that_a_job_crashes_on(cast: Cast) -> None:
+    other = (cast.stranger, queued(cast.stranger))
+    assert take(THERE) is not None
+    job = queued(cast.owner)
+    for _ in range(2):
+        only(HERE)
+        crash(HERE)
+        only(THERE)
+        with tenant_scope(cast.stranger.tenant.id):
+            Job.objects.filter(pk=other[1].pk).update(heartbeat_at=now() - dt.timedelta(hours=1))
+        lose(cast.owner, job, THERE)
+    only(HERE)
+    lease = take(HERE)
+    assert lease is not None
+    Slot.objects.update(draining=False)
+    job_give_back(lease=lease, outcome="crashed", reason="It crashed.")
+    row = reload(cast.owner, job.public_id)
+    assert (row.state, row.crash_count) == ("queued", 3), "it has never crashed on the other host"
+    assert take(HERE) is None and take(THERE) is not None
 
 
 def held(person: Person, hosts: list[str]) -> list[tuple[Person, Job]]:

@@ -215,6 +215,8 @@ class Attempt(TenantModel):
     unready (what it needed was not there, through no fault of its place) or crashed."""
     reason = models.CharField(max_length=500, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
+    suspect = models.BooleanField(default=False, db_default=False)
+    """It ended so that the job, or its host, may be to blame: it crashed, or its worker died with it alone."""
     first_step = models.BigIntegerField(default=0)
     last_step = models.BigIntegerField(default=0)
     machine_ms = models.BigIntegerField(default=0)

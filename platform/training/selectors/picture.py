@@ -81,7 +81,7 @@ AND (crash_count = 0 OR crash_step <> checkpoint_step
   OR EXISTS (
     SELECT FROM (
       SELECT worker FROM training_attempt attempt
-      WHERE attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND outcome IN ('crashed', 'lost')
+      WHERE attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND suspect
       ORDER BY number DESC LIMIT job.crash_count) bad
     WHERE NOT starts_with(bad.worker, %(host)s || '/'))
   OR NOT EXISTS (

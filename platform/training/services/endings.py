@@ -42,7 +42,6 @@ MAX_PLATFORM_RETRIES = 10
 POISON_CRASHES = 3
 """Tries that ended badly without a newer checkpoint between them, on more than one host, that make the job the suspect
 and not a machine."""
-BAD = ("crashed", "lost")
 LONGEST_BACKOFF = 600.0
 ASKED = ("drained", "preempted", "paused", "unfit", "moved")
 """Outcomes of attempts that were asked to stop, or that their place could not carry: no try is counted."""
@@ -71,10 +70,12 @@ class Made:
     """The CSV of metrics, for `result_files`."""
 
 
-def attempt_close(job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None) -> None:
-    """End an attempt's row, free its slot, count its machine time."""
+def attempt_close(
+    job: Job, *, number: int, outcome: str, reason: str = "", exit_code: int | None = None, suspect: bool = False
+) -> None:
+    """End an attempt's row, free its slot, count its machine time. `suspect`: it speaks against the job or its host."""
     attempts = Attempt.objects.filter(job=job, number=number, ended_at=None)
-    attempts.update(ended_at=Now(), outcome=outcome, reason=reason[:500], exit_code=exit_code)
+    attempts.update(ended_at=Now(), outcome=outcome, reason=reason[:500], exit_code=exit_code, suspect=suspect)
     held = Slot.objects.filter(job_id=job.pk, attempt=number)
     held.exclude(kept_for=None).update(kept_until=Now() + KEPT)
     held.update(job_id=None)
@@ -287,7 +288,7 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, exit_code: int
     if suspect:
         again = job.crash_step == job.checkpoint_step
         tries = {"crash_count": job.crash_count + 1 if again else 1, "crash_step": job.checkpoint_step}
-    attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code)
+    attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code, suspect=suspect)
     verdict = _hopeless(job, retries, tries["crash_count"] if suspect else 0)
     if verdict is not None:
         Job.objects.filter(pk=job.pk).update(
@@ -344,7 +345,7 @@ def _hopeless(job: Job, retries: int, crashes: int) -> tuple[str, str] | None:
 
 def _may_be_the_hosts_fault(job: Job, crashes: int) -> bool:
     """Whether all of its last bad tries were on one host, and there is another one to try."""
-    bad = Attempt.objects.filter(job=job, outcome__in=BAD).order_by("-number").values_list("worker", flat=True)
+    bad = Attempt.objects.filter(job=job, suspect=True).order_by("-number").values_list("worker", flat=True)
     hosts = {worker.rsplit("/", 2)[0] for worker in bad[:crashes]}
     if len(hosts) > 1:
         return False

@@ -7,6 +7,7 @@ are up: that is what a dead host looks like, and a fault of ours does not.
 """
 
 import datetime as dt
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -38,8 +39,10 @@ def leases_sweep() -> int:
         )
         if not lost:
             return 0
+        alone = _alone(lost)
         lost = lost[: _most(held.count(), [row["lease_owner"] for row in lost])]
-        return sum(_reclaim(row["tenant_id"], row["pk"], reason="The worker stopped answering.") for row in lost)
+        words = "The worker stopped answering."
+        return sum(_reclaim(row["tenant_id"], row["pk"], reason=words, alone=alone) for row in lost)
 
 
 def _most(running: int, owners: list[str]) -> int:
@@ -68,20 +71,21 @@ def leases_of_the_dead(*, host: str, worker: str = "") -> int:
                 "tenant_id", "pk", "lease_owner"
             )
         )
-    lost = [row for row in held if row["lease_owner"] == worker or worker_is_dead(row["lease_owner"], host=host)]
+        lost = [row for row in held if row["lease_owner"] == worker or worker_is_dead(row["lease_owner"], host=host)]
+        alone = _alone(lost)
     return sum(
         _reclaim(
             row["tenant_id"],
             row["pk"],
             reason=DROPPED if row["lease_owner"] == worker else "The worker ended.",
+            alone=alone and row["lease_owner"] != worker,
             owner=row["lease_owner"],
         )
         for row in lost
     )
 
 
-def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> bool:
-    alone = reason != DROPPED and _alone(job_id)
+def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, alone: bool, owner: str = "") -> bool:
     with tenant_scope(tenant_id):
         found = Job.objects.select_for_update().filter(pk=job_id, state__in=states.HELD)
         if owner:
@@ -96,13 +100,17 @@ def _reclaim(tenant_id: UUID, job_id: UUID, *, reason: str, owner: str = "") -> 
         return True
 
 
-def _alone(job_id: UUID) -> bool:
-    """Whether no other job was lost lately, nor is silent by now: what takes several with it is no fault of a job."""
-    with ops_scope("see whether a job was lost alone"):
-        lost = Attempt.ops.filter(outcome="lost", ended_at__gt=Now() - MINUTE).exclude(job_id=job_id)
-        quiet = Now() - dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS) / 2
-        silent = Job.ops.filter(state__in=states.HELD, heartbeat_at__lt=quiet).exclude(pk=job_id)
-        return not (lost.exists() or silent.exists())
+def _alone(rows: list[dict[str, Any]]) -> bool:
+    """Whether these leases are one only, no other was lost lately, and none is silent by now: what takes several jobs
+    with it is no fault of a job. Inside an ops scope, and before any of them is reclaimed: those that died with it were
+    heard of as lately as it was."""
+    if len(rows) != 1:
+        return False
+    job_id = rows[0]["pk"]
+    lost = Attempt.ops.filter(outcome="lost", ended_at__gt=Now() - MINUTE).exclude(job_id=job_id)
+    quiet = Now() - dt.timedelta(seconds=settings.TRAINING_LEASE_SECONDS) / 2
+    silent = Job.ops.filter(state__in=states.HELD, heartbeat_at__lt=quiet).exclude(pk=job_id)
+    return not (lost.exists() or silent.exists())
 
 
 def _database_is_young() -> bool:
