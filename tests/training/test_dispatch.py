@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.scheduling.dispatch import MIN_RUN_SECONDS, MOST_PREEMPTIONS, in_turn, next_start, preemptions, why
+from training.scheduling.dispatch import (
+    MIN_RUN_SECONDS,
+    MOST_PREEMPTIONS,
+    Start,
+    in_turn,
+    next_start,
+    preemptions,
+    why,
+)
 from training.scheduling.fairness import AGEING_SECONDS, LANES, PREEMPTIBLE, PRIORITY
 from training.scheduling.picture import Head, Picture, Place, Run, Share
+from training.scheduling.playing import play
 
 HOUR = 3600.0
 ADA, BOB, EVE = 1, 2, 3
@@ -135,6 +144,20 @@ def test_a_guaranteed_job_gets_a_borrowed_place_back_from_who_has_had_most_and_t
     }
     (asked,) = preemptions(world(shares, [Head(10, ADA, HOUR)], runs=runs))
     assert (asked.run.job, asked.tenant) == (3, ADA)
+
+
+def test_a_job_kept_from_a_host_gets_room_on_another_and_its_forecast_says_so() -> None:
+    shares = [Share(ADA, guaranteed=1, most=4), Share(BOB, most=4)]
+    kept, behind = Head(10, ADA, HOUR, avoids=frozenset({"bad-host"})), Head(20, BOB, HOUR, since=1)
+    picture = world(shares, [kept, behind], runs={BOB: [running(1, BOB, left=600.0)]})
+    picture.places.append(Place(9, "bad-host"))
+    assert next_start(picture, "bad-host") == Start(behind, (picture.places[-1],))
+    (asked,) = preemptions(picture)
+    assert (asked.run.job, asked.tenant) == (1, ADA)
+    starts = {one.head.job: one.start for one in play(picture, [[kept], [behind]])}
+    assert starts == {10: 600.0, 20: 0.0}
+    picture.places = picture.places[-1:]
+    assert why(picture, kept, position=1) == "no_place"
 
 
 @pytest.mark.parametrize(

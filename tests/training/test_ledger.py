@@ -407,6 +407,7 @@ def test_positions_are_a_permutation_and_waits_grow(owners: list[int], places: i
         "likely_seconds": 60.0,
         "progress": 0.0,
         "not_before": None,
+        "avoids": frozenset(),
     }
     moment = now()
     rows: list[dict[str, Any]] = [

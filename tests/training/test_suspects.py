@@ -9,13 +9,15 @@ import pytest
 from django.db import connections
 from django.db.models import F
 
+from billing.services.entitlements import override_set
 from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.training.making import empty_queue, no_losses, queued, read, reload
 from training import states
 from training.models import Attempt, Job, Slot
-from training.services.claiming import claim, slots_keep
+from training.selectors import queue
+from training.services.claiming import claim, room_make, slots_keep
 from training.services.endings import job_give_back
 from training.services.leases import Lease
 from training.services.sweeping import leases_of_the_dead, leases_sweep
@@ -91,6 +93,27 @@ def test_a_bad_host_ends_nobodys_job(cast: Cast) -> None:
     assert take(HERE) is None
     lease = take(THERE)
     assert lease is not None and lease.job_id == first.pk
+
+
+def test_room_is_made_and_the_wait_foretold_on_the_host_that_a_crashed_job_may_go_to(cast: Cast) -> None:
+    for person, limits in ((cast.owner, {"guaranteed_jobs": 1}), (cast.stranger, {"guaranteed_jobs": 0})):
+        with tenant_scope(person.tenant.id):
+            override_set(reason="test", created_by="test", limits=limits | {"parallel_jobs": 4})
+    for _ in range(2):
+        queued(cast.stranger)
+        assert take(THERE) is not None
+    with tenant_scope(cast.stranger.tenant.id):
+        Attempt.objects.filter(ended_at=None).update(started_at=now() - dt.timedelta(hours=1))
+        Job.objects.filter(state="leased").update(likely_seconds=3600)
+    job = queued(cast.owner)
+    crash(HERE)
+    queue._cache = None
+    place = read(cast.owner, job)["x_queue"]
+    assert place["seconds"]["p50"] > 0, "the free places are on the host it is kept from"
+    found = queue.explain(job)
+    assert found is not None and (found.usable, found.free) == (2, 0)
+    assert room_make() == 1
+    assert Slot.objects.get(kept_for=cast.owner.tenant.id).host == THERE
 
 
 def test_a_lone_host_still_gives_its_verdict(cast: Cast) -> None:

@@ -149,7 +149,7 @@ class _Room:
             return
         guaranteed = self.picture.within_guarantee(head, planned=self.planned[head.tenant])
         found = []
-        for host in self._askable:
+        for host in self._askable.keys() - head.avoids:
             runs = self._victims(head, host, head.width - len(there.get(host, ())), guaranteed)
             if runs:
                 found.append((_cost(runs), host, runs))
@@ -212,7 +212,7 @@ def why(picture: Picture, head: Head, *, position: int) -> str:
     rank = picture.shares[head.tenant].rank
     hosts: dict[Any, int] = defaultdict(int)
     for place in picture.places:
-        hosts[place.host] += place.rank <= rank
+        hosts[place.host] += place.rank <= rank and place.host not in head.avoids
     if max(hosts.values()) < head.width:
         return "no_place"
     return "resources" if position == 1 else "priority"

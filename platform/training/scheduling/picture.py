@@ -57,6 +57,8 @@ class Head:
     urgent: bool = False
     group: str = ""
     """Jobs of one group may train in one process; empty where this one may not."""
+    avoids: frozenset[Any] = frozenset()
+    """Hosts it is kept from: it may be their fault that it crashes."""
 
 
 @dataclass(slots=True)
@@ -125,7 +127,10 @@ class Picture:
         return self.runs[place.job].left if place.job in self.runs else 0.0
 
     def usable(self, head: Head, places: Iterable[Place]) -> list[Place]:
-        """Those of a class the job may have and that are not kept for somebody else; kept ones first."""
+        """Those of a class the job may have, not on a host it is kept from, nor kept for somebody else; those kept for
+        it first."""
         rank, tenant = self.shares[head.tenant].rank, head.tenant
         found = [place for place in places if place.rank <= rank and place.kept_for in (None, tenant)]
+        if head.avoids:
+            found = [place for place in found if place.host not in head.avoids]
         return sorted(found, key=lambda place: (place.kept_for is None, place.rank, place.key))

@@ -33,9 +33,13 @@ def play(picture: Picture, lines: Iterable[list[Head]]) -> list[Played]:
     return _Play(picture, lines).run()
 
 
+_Kind = tuple[int, int, frozenset[Any]]
+"""What a job needs: up to which class of places, how many of one host, and which hosts it is kept from."""
+
+
 @dataclass(slots=True)
 class _Line:
-    """What one tenant waits with in one lane and width."""
+    """What one tenant waits with in one lane and width, all kept from the same hosts, if any."""
 
     jobs: deque[Head]
     turn: Turn | None = None
@@ -50,6 +54,7 @@ class _Group:
 
     rank: int
     width: int
+    avoids: frozenset[Any]
     order: list[tuple[Turn, int]] = field(default_factory=list)
     """A heap of turns; of a line whose turn has changed since, only the newest counts."""
 
@@ -62,7 +67,7 @@ class _Play:
         self.lines = [_Line(deque(line)) for line in lines]
         self.clock = 0.0
         self.played: list[Played] = []
-        self.groups: dict[tuple[int, int], _Group] = {}
+        self.groups: dict[_Kind, _Group] = {}
         self.of: dict[Any, list[int]] = defaultdict(list)
         """The lines of each tenant."""
         for number, line in enumerate(self.lines):
@@ -96,7 +101,7 @@ class _Play:
             order = group.order
             while order and self.lines[order[0][1]].turn != order[0][0]:
                 heapq.heappop(order)
-            soonest = self.hosts.soonest(group.rank, group.width) if order else None
+            soonest = self.hosts.soonest((group.rank, group.width, group.avoids)) if order else None
             if soonest is None:
                 continue
             this = (max(soonest, self.clock), *order[0])
@@ -143,7 +148,7 @@ class _Play:
                 line.since = self.clock
             line.turn = self.picture.turn(head)
             if line.turn != before:
-                key = (self.picture.shares[tenant].rank, head.width)
+                key = (self.picture.shares[tenant].rank, head.width, head.avoids)
                 group = self.groups.setdefault(key, _Group(*key))
                 heapq.heappush(group.order, (line.turn, number))
 
@@ -174,32 +179,33 @@ class _Hosts:
         self._free: dict[Any, list[float]] = {host: [] for host in self._ranks}
         for place in picture.places:
             bisect.insort(self._free[place.host], picture.left(place))
-        self._order: dict[tuple[int, int], list[tuple[float, Any]]] = {}
-        """By rank and width, a heap of when hosts have so many places; of a host, only the true time counts."""
+        self._order: dict[_Kind, list[tuple[float, Any]]] = {}
+        """By what a job needs, a heap of when hosts have so many places; of a host, only the true time counts."""
 
-    def soonest(self, rank: int, width: int) -> float | None:
+    def soonest(self, kind: _Kind) -> float | None:
         """When so many places of one host, up to a class, are free together; None where no host has them."""
-        found = self._where(rank, width)
+        found = self._where(kind)
         return None if found is None else found[0]
 
     def take(self, head: Head, rank: int, moment: float) -> float:
         """When a job starts where it can soonest, and not before; its places are taken from then on."""
-        found = self._where(rank, head.width)
+        found = self._where((rank, head.width, head.avoids))
         if found is None:
             raise LookupError("no host has so many places")
         start, free = max(found[0], moment), self._free[found[1]]
         free[: head.width] = [start + head.seconds] * head.width
         free.sort()
-        for (up_to, width), order in self._order.items():
-            if self._ranks[found[1]] <= up_to and len(free) >= width:
+        for (up_to, width, avoids), order in self._order.items():
+            if self._ranks[found[1]] <= up_to and found[1] not in avoids and len(free) >= width:
                 heapq.heappush(order, (free[width - 1], found[1]))
         return start
 
-    def _where(self, rank: int, width: int) -> tuple[float, Any] | None:
-        order = self._order.get((rank, width))
+    def _where(self, kind: _Kind) -> tuple[float, Any] | None:
+        (rank, width, avoids), order = kind, self._order.get(kind)
         if order is None:
-            usable = [host for host, free in self._free.items() if self._ranks[host] <= rank and len(free) >= width]
-            order = self._order[rank, width] = [(self._free[host][width - 1], host) for host in usable]
+            may = [host for host, of in self._ranks.items() if of <= rank and host not in avoids]
+            usable = [host for host in may if len(self._free[host]) >= width]
+            order = self._order[kind] = [(self._free[host][width - 1], host) for host in usable]
             heapq.heapify(order)
         while order and self._free[order[0][1]][width - 1] != order[0][0]:
             heapq.heappop(order)

@@ -59,12 +59,33 @@ WITH RECURSIVE line AS (
 """
 """The lines of a few tenants. Each walk begins before the first, at a line that no job has."""
 
+CLASSES = "ARRAY[{}]".format(", ".join(f"'{name}'" for name in GPU_CLASSES))
+AVOIDS = f"""
+CASE WHEN crash_count > 0 AND crash_step = checkpoint_step THEN (
+  SELECT one.host FROM (
+    SELECT min(host) AS host FROM (
+      SELECT regexp_replace(worker, '/[^/]*/[^/]*$', '') AS host FROM training_attempt attempt
+      WHERE attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND suspect
+      ORDER BY number DESC LIMIT job.crash_count) bad
+    HAVING min(host) = max(host)) one
+  WHERE EXISTS (
+    SELECT FROM training_slot slot
+    WHERE slot.host <> one.host AND heartbeat_at > now() - %(stale)s AND NOT draining AND parked_at IS NULL
+      AND array_position({CLASSES}, slot.gpu_class::text) <= coalesce((
+        SELECT array_position({CLASSES}, share.gpu_class::text) FROM training_tenantshare share
+        WHERE share.tenant_id = job.tenant_id), 1)
+    GROUP BY slot.host HAVING count(*) >= job.width)) END
+"""
+"""The host that a job is kept from. A job that keeps crashing at one point, so far only on this host, goes to another
+one where there is one for it: the fault may be the host's. Worked out only of jobs that have crashed."""
+
 HEADS = f"""
 SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, date_part('epoch', head.since),
-       date_part('epoch', now() - head.since), head.priority >= {URGENT}, head.group_key
+       date_part('epoch', now() - head.since), head.priority >= {URGENT}, head.group_key, head.avoids
 FROM line CROSS JOIN LATERAL (
   SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds,
-         CASE WHEN platform_retries = 0 THEN group_key ELSE '' END AS group_key
+         CASE WHEN platform_retries = 0 THEN group_key ELSE '' END AS group_key,
+         {AVOIDS} AS avoids
   FROM training_job job
   WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
     AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
@@ -74,26 +95,6 @@ FROM line CROSS JOIN LATERAL (
 """The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
 them while a release is rolled out. A job that has met a fault of ours has no group: if it was its own, it takes no
 others with it a second time. `each` stands in the text: a plan for any number would expect many."""
-
-CLASSES = "ARRAY[{}]".format(", ".join(f"'{name}'" for name in GPU_CLASSES))
-HERE = f"""
-AND (crash_count = 0 OR crash_step <> checkpoint_step
-  OR EXISTS (
-    SELECT FROM (
-      SELECT worker FROM training_attempt attempt
-      WHERE attempt.tenant_id = job.tenant_id AND attempt.job_id = job.id AND suspect
-      ORDER BY number DESC LIMIT job.crash_count) bad
-    WHERE NOT starts_with(bad.worker, %(host)s || '/'))
-  OR NOT EXISTS (
-    SELECT FROM training_slot slot
-    WHERE host <> %(host)s AND heartbeat_at > now() - %(stale)s AND NOT draining AND parked_at IS NULL
-      AND array_position({CLASSES}, slot.gpu_class::text) <= (
-        SELECT array_position({CLASSES}, share.gpu_class::text) FROM training_tenantshare share
-        WHERE share.tenant_id = job.tenant_id)
-    GROUP BY host HAVING count(*) >= job.width))
-"""
-"""A job that keeps crashing at one point, so far only on this host, goes to another one where there is one for it: the
-fault may be the host's. Asked only of jobs that have crashed."""
 
 RUNS = f"""
 SELECT job.id, job.tenant_id, job.lane, job.width, job.preemptions,
@@ -165,13 +166,29 @@ class Candidates:
 def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1, host: str = "") -> list[Head]:
     """The first `each` jobs of every line, or of the lines of these tenants; of those that may start on `host`, if one
     is named."""
-    statement = (LINES if tenants is None else LINES_OF) + HEADS.format(each=each, here=HERE if host else "")
+    statement = (LINES if tenants is None else LINES_OF) + HEADS.format(
+        each=each, here=f"AND {AVOIDS} IS DISTINCT FROM %(host)s" if host else ""
+    )
     with prepared(OPS) as cursor:
         cursor.execute(statement, {"tenants": list(tenants or ()), "host": host, "stale": STALE})
         return [
-            Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent, group)
-            for job, tenant, lane, width, left, since, waited, urgent, group in cursor.fetchall()
+            Head(job, tenant, max(left, LEAST_SECONDS), since, waited, lane, width, urgent, group, only(avoids))
+            for job, tenant, lane, width, left, since, waited, urgent, group, avoids in cursor.fetchall()
         ]
+
+
+def avoided() -> dict[UUID, frozenset[str]]:
+    """Of all waiting jobs that are kept from a host, which one."""
+    values: dict[str, Any] = {"stale": STALE}
+    with connections[OPS].cursor() as cursor:
+        where = "state = 'queued' AND crash_count > 0"
+        cursor.execute(f"SELECT id, {AVOIDS} FROM training_job job WHERE {where}", values)
+        return {job: only(host) for job, host in cursor.fetchall()}
+
+
+def only(host: str | None) -> frozenset[str]:
+    """The one host, or none."""
+    return frozenset() if host is None else frozenset((host,))
 
 
 def runs_read() -> list[tuple[Run, int]]:
@@ -268,9 +285,11 @@ def places_read(host: str = "") -> list[Place]:
         ]
 
 
-def lines(rows: Iterable[dict[str, Any]]) -> dict[tuple[UUID, str, int], list[dict[str, Any]]]:
-    """Waiting jobs by tenant, lane and width, each line in its order."""
-    found: dict[tuple[UUID, str, int], list[dict[str, Any]]] = {}
+def lines(rows: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Waiting jobs by tenant, lane and width, each line in its order. Those that are kept from a host have a line of
+    their own: who waits behind them may go there."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda one: (-one["priority"], one["since"], one["pk"])):
-        found.setdefault((row["tenant_id"], row["lane"] or STANDARD, row["width"]), []).append(row)
-    return found
+        key = (row["tenant_id"], row["lane"] or STANDARD, row["width"], row["avoids"])
+        found.setdefault(key, []).append(row)
+    return list(found.values())

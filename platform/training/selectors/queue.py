@@ -22,7 +22,7 @@ from training.models.jobs import URGENT
 from training.scheduling.dispatch import why
 from training.scheduling.picture import Head, Picture, Place, Share
 from training.scheduling.playing import play
-from training.selectors.picture import LEAST_SECONDS, RANKS, SHARES, lines, picture_read, share_of
+from training.selectors.picture import LEAST_SECONDS, RANKS, SHARES, avoided, lines, picture_read, share_of
 
 FRESH_SECONDS = 1.0
 COSTS = 0.1
@@ -86,9 +86,10 @@ class _Queue:
     last_of: dict[UUID, float] = field(default_factory=dict)
     """When the last waiting job of a tenant starts."""
 
-    def free(self, rank: int) -> int:
-        """Free places up to a class."""
-        return sum(place.job is None and place.kept_for is None and place.rank <= rank for place in self.picture.places)
+    def free(self, rank: int, avoids: frozenset[str]) -> bool:
+        """Whether there is a free place up to a class, and not on these hosts."""
+        free = (place for place in self.picture.places if place.job is None and place.kept_for is None)
+        return any(place.rank <= rank and place.host not in avoids for place in free)
 
     def band(self, start: float | None) -> tuple[int | None, int | None]:
         """A start in the play as a median and a 90th percentile."""
@@ -153,7 +154,7 @@ def explain(job: Job) -> Explanation | None:
         return None
     head, share = _head(row, now()), queue.picture.shares[job.tenant_id]
     kind, score = queue.picture.turn(head)[:2]
-    usable = [place for place in queue.picture.places if place.rank <= share.rank]
+    usable = [one for one in queue.picture.places if one.rank <= share.rank and one.host not in head.avoids]
     return Explanation(
         share=share,
         head=head,
@@ -200,7 +201,8 @@ def _read() -> _Queue:
         picture = picture_read()
         queued = Job.ops.filter(state=states.QUEUED).annotate(since=Coalesce("queued_at", "created_at"))
         fields = ("pk", "tenant_id", "lane", "width", "priority", "likely_seconds", "progress", "not_before", "since")
-        rows = list(queued.values(*fields))
+        kept_from = avoided()
+        rows = [row | {"avoids": kept_from.get(row["pk"], frozenset())} for row in queued.values(*fields)]
         unseen = {row["tenant_id"] for row in rows} - picture.shares.keys()
         if unseen:  # all of their jobs wait for their next try
             with connections[OPS].cursor() as cursor:
@@ -226,14 +228,13 @@ def _play(queue: _Queue) -> None:
     moment, picture = now(), queue.picture
     rows = {row["pk"]: row for row in queue.rows}
     reasons: dict[tuple[Any, ...], str] = {}
-    free = {rank: bool(queue.free(rank)) for rank in RANKS.values()}
-    waiting_lines = [[_head(row, moment) for row in line] for line in lines(queue.rows).values()]
+    waiting_lines = [[_head(row, moment) for row in line] for line in lines(queue.rows)]
     for position, one in enumerate(play(picture, waiting_lines), start=1):
         head, row = one.head, rows[one.head.job]
         rank = picture.shares[head.tenant].rank
-        first = position == 1 or free[rank]
-        kind = (picture.within_limit(head), rank, head.width, first)
+        kind = (picture.within_limit(head), rank, head.width, head.avoids, position == 1)
         if kind not in reasons:
+            first = position == 1 or queue.free(rank, head.avoids)
             reasons[kind] = why(picture, head, position=1 if first else position)
         reason = reasons[kind]
         if row["not_before"] is not None and row["not_before"] > moment:
@@ -250,4 +251,5 @@ def _head(row: dict[str, Any], moment: Any) -> Head:
     seconds = max(row["likely_seconds"] * (1 - row["progress"]), LEAST_SECONDS)
     waited = max((moment - row["since"]).total_seconds(), 0.0)
     urgent = row["priority"] >= URGENT
-    return Head(row["pk"], row["tenant_id"], seconds, row["since"], waited, row["lane"], row["width"], urgent)
+    line = (row["lane"], row["width"])
+    return Head(row["pk"], row["tenant_id"], seconds, row["since"], waited, *line, urgent, avoids=row["avoids"])

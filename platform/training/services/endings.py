@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db.models import Sum
 from django.db.models.functions import Coalesce, Now
 
-from billing.plans import GPU_CLASSES
 from data.services import Stored as StoredFile
 from data.services import file_keep_result
 from kit import outbox
@@ -25,8 +24,8 @@ from registry.services import Stored, model_publish
 from tenants.models import Project
 from tenants.scope import tenant_scope
 from training import states
-from training.models import Attempt, Job, Slot, TenantShare
-from training.selectors.capacity import other_hosts
+from training.models import Attempt, Job, Slot
+from training.selectors.capacity import host_avoided
 from training.services import money
 from training.services.announcing import job_announce
 from training.services.checkpoints import checkpoints_drop
@@ -284,12 +283,12 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, exit_code: int
         return
     counted = outcome not in ASKED
     retries = job.platform_retries + counted
-    tries = {"crash_count": job.crash_count, "crash_step": job.crash_step}
+    crashes = 0
     if suspect:
-        again = job.crash_step == job.checkpoint_step
-        tries = {"crash_count": job.crash_count + 1 if again else 1, "crash_step": job.checkpoint_step}
+        crashes = job.crash_count + 1 if job.crash_step == job.checkpoint_step else 1
+        Job.objects.filter(pk=job.pk).update(crash_count=crashes, crash_step=job.checkpoint_step)
     attempt_close(job, number=number, outcome=outcome, reason=reason, exit_code=exit_code, suspect=suspect)
-    verdict = _hopeless(job, retries, tries["crash_count"] if suspect else 0)
+    verdict = _hopeless(job, retries, crashes)
     if verdict is not None:
         Job.objects.filter(pk=job.pk).update(
             state=states.FAILED,
@@ -298,7 +297,6 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, exit_code: int
             error_code=verdict[0],
             error_message=verdict[1],
             platform_retries=retries,
-            **tries,
             **NO_LEASE,
         )
         checkpoints_drop(job=job)
@@ -313,7 +311,6 @@ def _requeue(job: Job, number: int, *, outcome: str, reason: str, exit_code: int
         pause_requested_at=None,
         not_before=Now() + dt.timedelta(seconds=_backoff(retries)) if counted else None,
         platform_retries=retries,
-        **tries,
         preempt_requested_at=None,
         stop_for="",  # a tick says it again where it still holds
         preemptions=job.preemptions + (outcome == "preempted"),
@@ -333,7 +330,7 @@ def _since(job: Job) -> str:
 
 
 def _hopeless(job: Job, retries: int, crashes: int) -> tuple[str, str] | None:
-    if crashes >= POISON_CRASHES and not _may_be_the_hosts_fault(job, crashes):
+    if crashes >= POISON_CRASHES and host_avoided(job_id=job.pk) is None:
         where = f"beyond step {job.checkpoint_step}" if job.checkpoint_step > 0 else "to its first checkpoint"
         message = f"The training stopped {crashes} times on different tries and did not get {where}. We did not charge "
         return "training_crashed", f"{message}for it. Try another method or a smaller batch size, or write to support."
@@ -341,16 +338,6 @@ def _hopeless(job: Job, retries: int, crashes: int) -> tuple[str, str] | None:
         message = f"Our machines failed this job {retries} times, so we stopped trying. We did not charge for it."
         return "platform_fault", message + " Start it again, or write to support."
     return None
-
-
-def _may_be_the_hosts_fault(job: Job, crashes: int) -> bool:
-    """Whether all of its last bad tries were on one host, and there is another one to try."""
-    bad = Attempt.objects.filter(job=job, suspect=True).order_by("-number").values_list("worker", flat=True)
-    hosts = {worker.rsplit("/", 2)[0] for worker in bad[:crashes]}
-    if len(hosts) > 1:
-        return False
-    gpu_class = TenantShare.objects.values_list("gpu_class", flat=True).first() or GPU_CLASSES[0]
-    return other_hosts(host=hosts.pop(), gpu_class=gpu_class, width=job.width)
 
 
 def _backoff(retries: int) -> float:
