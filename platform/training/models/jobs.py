@@ -177,6 +177,7 @@ class Job(ProjectModel):
                 condition=Q(state__in=states.HELD),
             ),
             models.Index(fields=["created_at"], name="training_job_checking", condition=Q(state=states.VALIDATING)),
+            models.Index(fields=["finished_at"], name="training_job_ended", condition=Q(finished_at__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -225,6 +226,7 @@ class Attempt(TenantModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "job", "number"], name="training_attempt_once")]
+        indexes = [models.Index(fields=["ended_at"], name="training_attempt_ended")]
 
     def __str__(self) -> str:
         return f"{self.job_id} attempt {self.number}"
