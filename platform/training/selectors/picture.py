@@ -83,14 +83,15 @@ HEADS = f"""
 SELECT head.id, line.tenant_id, line.lane, line.width, head.left_seconds, date_part('epoch', head.since),
        date_part('epoch', now() - head.since), head.priority >= {URGENT}, head.group_key, head.avoids
 FROM line CROSS JOIN LATERAL (
-  SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds,
-         CASE WHEN platform_retries = 0 THEN group_key ELSE '' END AS group_key,
-         {AVOIDS} AS avoids
-  FROM training_job job
-  WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
-    AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
-    {{here}}
-  ORDER BY priority DESC, queued_at, id LIMIT {{each}}) head
+  SELECT * FROM (
+    SELECT id, priority, coalesce(queued_at, created_at) AS since, likely_seconds * (1 - progress) AS left_seconds,
+           CASE WHEN platform_retries = 0 THEN group_key ELSE '' END AS group_key,
+           {AVOIDS} AS avoids
+    FROM training_job job
+    WHERE state = 'queued' AND job.tenant_id = line.tenant_id AND job.lane = line.lane AND job.width = line.width
+      AND (not_before IS NULL OR not_before <= now()) AND coalesce((spec->>'version')::int, 0) <= {SPEC_VERSION}
+    ORDER BY priority DESC, queued_at, id OFFSET 0) job
+  {{here}} LIMIT {{each}}) head
 """
 """The first jobs of each line. Those of a later spec version are left to workers that know it: an old one would misread
 them while a release is rolled out. A job that has met a fault of ours has no group: if it was its own, it takes no
@@ -167,7 +168,7 @@ def heads_read(tenants: Iterable[UUID] | None = None, *, each: int = 1, host: st
     """The first `each` jobs of every line, or of the lines of these tenants; of those that may start on `host`, if one
     is named."""
     statement = (LINES if tenants is None else LINES_OF) + HEADS.format(
-        each=each, here=f"AND {AVOIDS} IS DISTINCT FROM %(host)s" if host else ""
+        each=each, here="WHERE avoids IS DISTINCT FROM %(host)s" if host else ""
     )
     with prepared(OPS) as cursor:
         cursor.execute(statement, {"tenants": list(tenants or ()), "host": host, "stale": STALE})
