@@ -5,6 +5,7 @@ import itertools
 import random
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -444,6 +445,35 @@ def test_jobs_beyond_the_plans_parallel_jobs_wait_for_each_other_and_one_more_at
     starts = {one.change: one.seconds for one in found.what_if}
     assert starts["as_is"] == starts["one_more_place"] == waits[-1]
     assert starts["one_more_parallel_job"] < waits[-1], starts
+
+
+def test_while_one_thread_looks_at_the_queue_the_others_show_what_it_was(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued(cast.owner)
+    queue._cache = None
+    seen = queue.positions()
+    real, looking, shown, count = queue._read, threading.Event(), threading.Event(), itertools.count()
+
+    def slow() -> _Queue:
+        next(count)
+        looking.set()
+        assert shown.wait(20)
+        return real()
+
+    monkeypatch.setattr(queue, "_read", slow)
+    kept = queue._cache
+    assert kept is not None
+    later = kept[0] + 1
+    monkeypatch.setattr(queue.time, "monotonic", lambda: later)
+    queued(cast.stranger)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(queue.positions)
+        assert looking.wait(20)
+        assert threads.submit(queue.positions).result(20) == seen
+        shown.set()
+        assert len(first.result(20)) == 2
+    assert next(count) == 1
 
 
 def test_while_no_worker_is_up_nobody_says_how_long_it_takes(cast: Cast) -> None:

@@ -5,8 +5,9 @@ so it is read through the ops role; only numbers come out of it, never another t
 """
 
 import statistics
+import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,8 @@ from training.selectors.picture import LEAST_SECONDS, RANKS, SHARES, avoided, li
 FRESH_SECONDS = 1.0
 COSTS = 0.1
 """The share of a process's time that playing a very long queue may take: it is looked at less often then."""
+LATE_SECONDS = 30.0
+"""Past its time a picture is still shown for so long while a thread works out the next."""
 REASONS = ("resources", "priority", "tenant_limit", "not_before", "no_workers", "no_place")
 """`no_place`: workers are up, and none of them takes jobs of this plan's class."""
 HISTORY = 200
@@ -98,6 +101,7 @@ class _Queue:
 
 _cache: tuple[float, _Queue] | None = None
 """Until when it serves, on the monotonic clock, and the queue."""
+_playing = threading.Lock()
 
 
 def places() -> tuple[int, int]:
@@ -112,7 +116,7 @@ def waiting(job: Job) -> Waiting | None:
         return None
     queue = _queue()
     found = queue.found.get(job.pk)
-    if found is None:  # it joined the queue within the last second
+    if found is None:  # it joined the queue since that was last looked at
         share = queue.picture.shares.get(job.tenant_id) or Share(job.tenant_id)
         reason = "priority" if queue.picture.places else "no_workers"
         return Waiting(len(queue.found) + 1, reason, *queue.band(_joining(queue, job.tenant_id, share.rank)))
@@ -120,7 +124,7 @@ def waiting(job: Job) -> Waiting | None:
 
 
 def positions() -> dict[UUID, int]:
-    """The position of every waiting job but those that joined within the last second."""
+    """The position of every waiting job but those that joined since the queue was last looked at."""
     return {job: place.position for job, place in _queue().found.items()}
 
 
@@ -146,12 +150,12 @@ def _joining(queue: _Queue, tenant_id: UUID, rank: int) -> float | None:
 
 def explain(job: Job) -> Explanation | None:
     """Why a job waits and what would change that; None for one that is not in the queue. In an ops scope of its own."""
-    changes = ("as_is", "one_more_place", "one_more_parallel_job", "urgent")
-    found = {change: _imagined(job, change) for change in changes}
-    queue = found["as_is"]
+    queue = _queue(anew=True)
     row = next((row for row in queue.rows if row["pk"] == job.pk), None)
     if row is None:
         return None
+    changes = ("one_more_place", "one_more_parallel_job", "urgent")
+    found = {"as_is": queue} | {change: _imagined(queue, job, change) for change in changes}
     head, share = _head(row, now()), queue.picture.shares[job.tenant_id]
     kind, score = queue.picture.turn(head)[:2]
     usable = [one for one in queue.picture.places if one.rank <= share.rank and one.host not in head.avoids]
@@ -165,35 +169,46 @@ def explain(job: Job) -> Explanation | None:
         free=sum(place.job is None for place in usable),
         what_if=tuple(
             WhatIf(change, place.position, place.seconds, place.reason)
-            for change in changes
-            if (place := found[change].found.get(job.pk)) is not None
+            for change, imagined in found.items()
+            if (place := imagined.found.get(job.pk)) is not None
         ),
     )
 
 
-def _imagined(job: Job, change: str) -> _Queue:
-    """The queue played forward with one thing changed for a job."""
-    queue = _read()
-    share = queue.picture.shares.get(job.tenant_id)
+def _imagined(seen: _Queue, job: Job, change: str) -> _Queue:
+    """The queue played forward with one thing changed for a job; what was seen stays as it is."""
+    queue = _Queue(replace(seen.picture), seen.rows, seen.off)
+    picture, share = queue.picture, queue.picture.shares[job.tenant_id]
     if change == "one_more_place":
-        queue.picture.places.append(Place(-1, "imagined", share.rank if share else 0))
-    elif change == "one_more_parallel_job" and share is not None:
-        share.most += 1
+        picture.places = [*picture.places, Place(-1, "imagined", share.rank)]
+    elif change == "one_more_parallel_job":
+        picture.shares = picture.shares | {job.tenant_id: replace(share, most=share.most + 1)}
     elif change == "urgent":
         queue.rows = [row | {"priority": URGENT} if row["pk"] == job.pk else row for row in queue.rows]
     _play(queue)
     return queue
 
 
-def _queue() -> _Queue:
+def _queue(*, anew: bool = False) -> _Queue:
+    """The queue as it was lately: a second ago, longer where it is very long; or as it is now. One thread of a process
+    looks at it anew; the others show the last picture meanwhile, unless nobody has asked for it for long."""
     global _cache
-    began = time.monotonic()
-    if _cache is None or began > _cache[0]:
-        queue = _read()
-        _play(queue)
-        done = time.monotonic()
-        _cache = (done + max(FRESH_SECONDS, (done - began) / COSTS), queue)
-    return _cache[1]
+    began, kept = time.monotonic(), _cache
+    if kept is not None and began <= kept[0] and not anew:
+        return kept[1]
+    wait = anew or kept is None or began > kept[0] + LATE_SECONDS
+    if not _playing.acquire(blocking=wait) and kept is not None:
+        return kept[1]
+    try:
+        if anew or _cache is None or _cache is kept:
+            began = time.monotonic()
+            queue = _read()
+            _play(queue)
+            done = time.monotonic()
+            _cache = (done + max(FRESH_SECONDS, (done - began) / COSTS), queue)
+        return _cache[1]
+    finally:
+        _playing.release()
 
 
 def _read() -> _Queue:
