@@ -47,6 +47,8 @@ PAUSED, BUDGET, QUOTA, SUSPENDED, HOLD = "paused", "budget", "quota", "suspended
 BLOCKS = (PAUSED, BUDGET, QUOTA, SUSPENDED, HOLD)
 """Why a job is blocked: its tenant paused it, its price ceiling is reached, a spend limit no longer carries it, its
 organisation is suspended, or staff hold it."""
+OWN = (PAUSED, BUDGET)
+"""Those that their tenant may lift whenever it likes."""
 LIMITS = (QUOTA, SUSPENDED)
 """Those that come over a job while it waits or runs."""
 

@@ -23,6 +23,7 @@ from training.models import Job
 from training.services.claiming import claim, slots_keep
 from training.services.endings import job_block, job_give_back
 from training.services.leases import Lease, Standing, lease_look, lease_renew
+from training.services.requeueing import job_hold
 
 pytestmark = pytest.mark.slow  # drives many jobs through the queue
 
@@ -129,6 +130,16 @@ def test_pausing_and_resuming_goes_round_no_limit_of_the_queue(cast: Cast) -> No
     assert ask(ada, paused[0], "resume").status_code == 200, "what waits already takes no more room"
     ask(ada, other, "cancel")
     assert ask(ada, paused[1], "resume").json()["status"] == "queued"
+
+
+def test_what_others_stopped_keeps_nobody_from_starting_something_new(cast: Cast) -> None:
+    ada = cast.owner
+    with tenant_scope(ada.tenant.id):
+        override_set(reason="test", created_by="test", limits={"queued_jobs": 2})
+    for job in [queued(ada) for _ in range(2)]:
+        with tenant_scope(ada.tenant.id):
+            job_hold(job_id=job.pk, reason="test")
+    assert ada.api.post(JOBS, body(ada)).status_code == 200, "it cannot resume what staff hold"
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume"])

@@ -51,8 +51,9 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
 
 
 def check_room(*, stopped: bool = True) -> None:
-    """QueueFull once as many jobs wait as the plan allows; with `stopped` likewise for those that stand still, so that
-    pausing makes no second queue. Until the transaction ends, others of the tenant who ask wait here."""
+    """QueueFull once as many jobs wait as the plan allows; with `stopped` likewise for those that stand still and that
+    their tenant may resume, so that pausing makes no second queue. Until the transaction ends, others of the tenant who
+    ask wait here."""
     tenant_turn()
     limit = plans.allowance().queued_jobs
     waiting = Job.objects.filter(state__in=states.WAITING).count()
@@ -62,10 +63,11 @@ def check_room(*, stopped: bool = True) -> None:
             "Cancel one, wait until one starts, or take a larger plan.",
             headers={"Retry-After": "60"},
         )
-    still = Job.objects.filter(state=states.BLOCKED).count() if stopped else 0
+    own = Job.objects.filter(state=states.BLOCKED, blocked_by__in=states.OWN)
+    still = own.count() if stopped else 0
     if still >= limit:
         raise QueueFull(
-            f"{still} jobs are paused or stopped at a limit, and your plan allows {limit}. "
+            f"{still} jobs are paused or stopped at their price ceiling, and your plan allows {limit}. "
             "Resume or cancel one, or take a larger plan.",
             headers={"Retry-After": "60"},
         )
