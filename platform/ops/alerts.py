@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db.models import Count, Max
-from django.db.models.functions import Greatest
+from django.db.models import Count
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from kit.clock import now
 from ops.models import Alert
+from ops.temperature import waits_since
 from tenants.scope import ops_scope
 from training import states
 from training.models import Attempt, Job, Slot
@@ -73,10 +73,8 @@ def _oldest_wait() -> float:
 
 
 def _queue() -> Iterator[tuple[dt.datetime, Waiting | None]]:
-    """Of each waiting job since when it waits, and how it stands; the longest waiting first. A job that ran meanwhile
-    keeps its place in line, but has not waited all that time."""
-    began = Greatest("queued_at", Max("attempts__ended_at"))
-    jobs = Job.ops.filter(state=states.QUEUED).annotate(since=began).order_by("since")
+    """Of each waiting job since when it waits, and how it stands; the longest waiting first."""
+    jobs = Job.ops.filter(state=states.QUEUED).annotate(since=waits_since()).order_by("since")
     for job in jobs.only("id", "tenant_id", "state"):
         yield job.since, waiting(job)
 

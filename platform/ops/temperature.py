@@ -4,7 +4,8 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 
-from django.db.models import DurationField, ExpressionWrapper, F, Min, Sum
+from django.db.models import DurationField, ExpressionWrapper, F, Min, OuterRef, Subquery, Sum
+from django.db.models.functions import Greatest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -25,7 +26,7 @@ class Temperature:
 
     waiting: int
     oldest: float | None
-    """How long the first has waited."""
+    """How long the first has waited since it last ran."""
     ahead: float | None
     """Machine time of all waiting jobs, over all places; None where there is work and no place."""
     came: int
@@ -58,7 +59,7 @@ def temperature() -> Temperature:
     moment = now()
     queued = Job.ops.filter(state=states.QUEUED)
     left = F("likely_seconds") * (1.0 - F("progress")) * F("width")
-    facts = queued.aggregate(oldest=Min("queued_at"), work=Sum(left))
+    facts = queued.annotate(since=waits_since()).aggregate(oldest=Min("since"), work=Sum(left))
     waiting = queued.count()
     places = Slot.objects.filter(heartbeat_at__gt=moment - STALE, draining=False, parked_at=None).count()
     work = facts["work"] or 0.0
@@ -71,9 +72,16 @@ def temperature() -> Temperature:
         oldest=(moment - facts["oldest"]).total_seconds() if facts["oldest"] else None,
         ahead=work / places if places else (None if waiting else 0.0),
         came=Job.ops.filter(pk__gte=since).count(),
-        ended=Attempt.ops.filter(ended_at__gte=moment - LATELY, outcome__in=states.FINAL).count(),
+        ended=Job.ops.filter(finished_at__gte=moment - LATELY).count(),
         median_wait=waits[len(waits) // 2].total_seconds() if waits else None,
     )
+
+
+def waits_since() -> Greatest:
+    """Since when a waiting job waits: one that ran meanwhile keeps its place in line, but has not waited all that
+    time."""
+    attempts = Attempt.ops.filter(tenant_id=OuterRef("tenant_id"), job_id=OuterRef("pk"))
+    return Greatest("queued_at", Subquery(attempts.order_by("-number").values("ended_at")[:1]))
 
 
 def _first_id(moment: dt.datetime) -> uuid.UUID:
