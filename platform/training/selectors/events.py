@@ -53,7 +53,7 @@ def thin(points: Iterable[tuple[int, float | None]], most: int) -> list[list[flo
     every = [[float(step), value] for step, value in points]
     if len(every) <= most:
         return every
-    size = -(-len(every) * 4 // most)
+    size = -(-len(every) // max(most // 4, 1))  # whole stretches: each may keep four
     kept: list[list[float | None]] = []
     for start in range(0, len(every), size):
         stretch = every[start : start + size]
