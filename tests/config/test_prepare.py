@@ -74,6 +74,8 @@ def test_an_index_waits_for_those_who_write_and_is_made_anew_where_a_try_was_bro
         assert done == [True]
         valid = admin.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'kit_outbox_tried'::regclass")
         assert valid.fetchone() == (True,)
+        add()
+        assert done == [True, True], "it is there"
         admin.execute("DROP INDEX kit_outbox_tried")
 
 

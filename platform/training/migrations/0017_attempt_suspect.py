@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('training', '0015_ends_and_events'),
+        ('training', '0016_failed_attempts'),
     ]
 
     operations = [

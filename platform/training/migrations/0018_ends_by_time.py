@@ -1,9 +1,9 @@
 """Attempts and jobs by when they ended: sweeps of leases, alerts and the page of the queue ask for the last minutes of
-tables that only grow. Made beside the work that goes on. If that is broken off, drop `training_attempt_ended` and
-`training_job_ended`, of which one is not valid then, before the next try."""
+tables that only grow. Made beside the work that goes on."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from kit.indexes import IndexConcurrently
 
 
 class Migration(migrations.Migration):
@@ -15,11 +15,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        AddIndexConcurrently(
+        IndexConcurrently(
             model_name='attempt',
             index=models.Index(fields=['ended_at'], name='training_attempt_ended'),
         ),
-        AddIndexConcurrently(
+        IndexConcurrently(
             model_name='job',
             index=models.Index(condition=models.Q(('finished_at__isnull', False)), fields=['finished_at'], name='training_job_ended'),
         ),

@@ -26,6 +26,13 @@ def places_together(gpu_class: str) -> int:
     return max(counts, default=1)
 
 
+def other_hosts(*, host: str, gpu_class: str, width: int) -> bool:
+    """Whether a host besides this one is up that takes jobs of this class on so many places."""
+    up = Slot.objects.filter(heartbeat_at__gt=Now() - STALE, draining=False, parked_at=None).exclude(host=host)
+    counts = up.filter(gpu_class__in=classes_within(gpu_class)).values("host").annotate(n=Count("pk"))
+    return bool(counts.filter(n__gte=width).exists())
+
+
 def host_avoided(*, job_id: UUID) -> str | None:
     """The host that a job of the scope's tenant is kept from, as a claim would have it now; None for none."""
     values: dict[str, Any] = {"job": job_id, "stale": STALE}
