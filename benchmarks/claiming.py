@@ -10,6 +10,7 @@ has ended.
 On two quiet cores, 100,000 ended jobs: 81 claims in a row per second, p50 11.9 ms, p99 20 ms. With neighbours 69 per
 second, 12.9 and 32 ms, and the version that read and wrote through the ORM, right after: 38, 25.6 and 46 ms. Three
 claimers at once made 61 instead of 36: one decides at a time, and holds the lock for about 12 ms, where it was 27.
+On two faster cores, with neighbours: 164 to 235 claims per second, p50 4 to 5.3 ms, p99 7 to 15 ms.
 """
 
 from __future__ import annotations
