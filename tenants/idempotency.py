@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from kit.clock import now
-from kit.errors import BadRequest, Unprocessable
+from kit.errors import BadRequest, NotFound, Unprocessable
 from tenants.models.idempotency import IdempotentRequest
 
 KEEP = dt.timedelta(hours=24)
@@ -45,6 +45,8 @@ def run(
     create: Callable[[], tuple[int, dict[str, Any]]],
 ) -> tuple[int, dict[str, Any], bool]:
     """Run `create` once; returns (status, answer, whether it is a replay). Must be called inside `tenant_scope`."""
+    if "\0" in path:  # nothing has such a name, and the database takes none
+        raise NotFound(f"Nothing is at {path[:200]!r}.")
     key, digest, may_replay = key_for(headers, path=path, body=body)
     automatic = key.startswith("auto:")
     oldest = now() - (RETRY_WINDOW if automatic else KEEP)

@@ -24,7 +24,9 @@ MAX_JSON = 64 << 20
 MAX_MANIFEST = 8 << 20
 WORDS = {"task": 40, "base": 100, "method": 16}
 """What a manifest must say, in so many characters at most."""
-MAX_HEADER = 100 << 20
+MAX_PARTS = 2_000_000
+MAX_HEADER, MAX_SIDES = 2 << 20, 8
+"""Of a safetensors file: bytes of its header (a large model's has some ten thousand), and sides of a tensor."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}\.(json|jsonl|safetensors)")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -123,8 +125,10 @@ def _span(file: str, name: str, tensor: Any) -> tuple[int, int]:
     try:
         width, shape, (low, high) = _BYTES[tensor["dtype"]], tensor["shape"], tensor["data_offsets"]
         count = 1
+        if not isinstance(shape, list) or len(shape) > MAX_SIDES:
+            raise ValueError("a shape")
         for side in shape:
-            if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+            if not isinstance(side, int) or isinstance(side, bool) or not 0 <= side < 1 << 40:
                 raise ValueError("a shape")
             count *= side
         if not isinstance(low, int) or not isinstance(high, int) or low < 0 or high - low != count * width:
@@ -135,6 +139,8 @@ def _span(file: str, name: str, tensor: Any) -> tuple[int, int]:
 
 
 def _json(raw: bytes, name: str) -> dict[str, Any]:
+    if raw.count(b"[") + raw.count(b"{") > MAX_PARTS:  # each would take many times its two bytes
+        raise Refused(f"{name} has more than {MAX_PARTS:,} lists and objects.")
     try:
         value = strict_json.loads(raw)
     except BadRequest as error:

@@ -247,6 +247,11 @@ def test_retry_twice_with_one_idempotency_key_makes_one_job(cast: Cast) -> None:
     assert first.json()["id"] == second.json()["id"] and second.headers["Idempotent-Replayed"] == "true"
 
 
+@pytest.mark.parametrize("verb", ["clone", "retry", "pause", "resume", "cancel"])
+def test_a_name_that_no_database_takes_is_nobodys(cast: Cast, verb: str) -> None:
+    assert cast.owner.api.post(f"{JOBS}/%00/{verb}", {}).status_code == 404
+
+
 def test_a_clone_takes_changes_and_refuses_nonsense(cast: Cast) -> None:
     ada = cast.owner
     job = queued(ada, hyperparameters={"n_epochs": 3, "batch_size": 8})

@@ -1,15 +1,23 @@
 """What a hostile trainer hands over: never anything but its own plain files, and never more than it may."""
 
+import contextlib
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.files.storage import default_storage
 
+from kit import untrusted
+from kit.ids import new_id
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.registry.folders import artefact, seal
@@ -17,7 +25,10 @@ from tests.training import fake_lab
 from tests.training.background import Background, until
 from tests.training.making import empty_queue, queued, reload
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot
+from training.services.checkpoints import checkpoint_upload
+from training.services.leases import Lease
 from training.worker import duty, limits, reading, trainer
+from training.worker.workfolder import folder_remove
 
 pytestmark = pytest.mark.slow
 
@@ -124,3 +135,30 @@ def test_a_report_that_no_database_takes_is_a_crash_and_not_a_lost_worker(cast: 
     with tenant_scope(cast.owner.tenant.id):
         assert Attempt.objects.get(job=job).outcome == "crashed"
     assert reload(cast.owner, job.public_id).lease_token is None
+
+
+def test_folders_too_deep_for_python_are_measured_as_too_much_and_removed(tmp_path: Path) -> None:
+    root = tmp_path / "deep-a1"
+    root.mkdir()
+    words = "import os\nfor _ in range(1200):\n    os.mkdir('d')\n    os.chdir('d')"
+    subprocess.run([sys.executable, "-c", words], cwd=root, check=True)
+    assert limits.folder_bytes(root) == limits.TOO_MUCH
+    folder_remove(root)
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("size", [10**30, 2**62, 11, 13])
+def test_a_manifest_that_says_another_size_is_refused(cast: Cast, tmp_path: Path, size: int) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "state.json").write_bytes(b"{'step': 10}")
+    entry = {"sha256": hashlib.sha256(b"{'step': 10}").hexdigest(), "bytes": size}
+    manifest = json.dumps({"step": 10, "files": {"state.json": entry}}).encode()
+    (folder / "manifest.json").write_bytes(manifest)
+    top = untrusted.folder_open(tmp_path)
+    lease = Lease(cast.owner.tenant.id, cast.owner.project.id, new_id(), 1, uuid.uuid4(), "somewhere/1/1")
+    with contextlib.closing(untrusted.files_open(top, PurePath("checkpoint"), limit=1000)) as opened:
+        with pytest.raises(untrusted.Refused, match="size"):
+            digest = hashlib.sha256(manifest).hexdigest()
+            checkpoint_upload(lease=lease, opened=opened, step=10, manifest_sha256=digest)
+    os.close(top)

@@ -6,6 +6,7 @@ Two good ones are kept. What is read back is compared with its hashes first; a d
 import datetime as dt
 import hashlib
 import json
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ def checkpoint_upload(*, lease: Lease, opened: Opened, step: int, manifest_sha25
     # Each try has a prefix of its own: what one that failed has left behind is in nobody's way.
     folder = f"a{lease.attempt:06}/step-{step:08}-{uuid.uuid4().hex[:8]}"
     prefix = f"{storage.tenant_key(lease.tenant_id, 'jobs', lease.job_id)}/{folder}"
+    for name, entry in listed.items():
+        if entry["bytes"] != os.fstat(opened.files[name].fileno()).st_size:
+            raise Refused(f"{name} has not the size that the manifest says.")
     stored = listed | {MANIFEST: {"sha256": manifest_sha256, "bytes": len(raw)}}
     kept: list[str] = []
     try:

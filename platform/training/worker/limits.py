@@ -20,7 +20,7 @@ from training.worker.trainer import Trainer
 LOOK_SECONDS = 1.0
 HOST_SHARE = 0.9
 """Of the host's memory, for all its places together."""
-MOST_FILES = 200_000
+MOST_FILES, DEEPEST, TOO_MUCH = 200_000, 40, 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,17 @@ class Watch:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes a folder takes on the disk; a file with several names counts once. Too many files count as too many bytes:
-    nobody may keep us counting."""
+    """Bytes a folder takes on the disk; a file with several names counts once. Too many files, and folders that are too
+    deep to look into or closed to us, count as too many bytes: nobody may keep us counting, or from it."""
     found: set[int] = set()
     held = 0
     waiting = [str(folder)]
     while waiting:
+        inside = waiting.pop()
+        if inside.count(os.sep) - str(folder).count(os.sep) > DEEPEST:
+            return TOO_MUCH
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(inside) as entries:
                 for entry in entries:
                     facts = entry.stat(follow_symlinks=False)
                     if facts.st_ino not in found:
@@ -86,8 +89,10 @@ def folder_bytes(folder: Path) -> int:
                         held += facts.st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
+        except PermissionError:
+            return TOO_MUCH
         except OSError:  # it was removed while we looked
             continue
         if len(found) > MOST_FILES:
-            return 1 << 62
+            return TOO_MUCH
     return held

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import shutil
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ def result_folder(lease: Lease, opened: Opened) -> Iterator[Path]:
 @contextlib.contextmanager
 def _fresh(name: str, worker: str) -> Iterator[Path]:
     root = Path(settings.WORK_DIR) / "jobs" / name
-    shutil.rmtree(root, ignore_errors=True)
+    folder_remove(root)
     root.mkdir(parents=True)
     try:
         root.chmod(0o700)
@@ -121,8 +121,11 @@ def _fresh(name: str, worker: str) -> Iterator[Path]:
 
 
 def folder_remove(root: Path) -> None:
-    """A folder and its owner's name; safe to repeat."""
-    shutil.rmtree(root, ignore_errors=True)
+    """A folder and its owner's name; safe to repeat. By programs of the system, which a trainer's folders cannot be too
+    deep for, nor closed to."""
+    for command in (["rm", "-rf"], ["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+        if root.is_symlink() or root.exists():
+            subprocess.run([*command, "--", str(root)], check=False, capture_output=True)
     _owner_of(root).unlink(missing_ok=True)
 
 
@@ -138,7 +141,7 @@ def folders_sweep(kept: set[str], *, host: str) -> int:
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name in kept or folder.name.endswith(OWNER) or _is_owned(folder, host):
             continue
-        if time.time() - folder.stat().st_mtime > FORGOTTEN_SECONDS:
+        if time.time() - folder.lstat().st_mtime > FORGOTTEN_SECONDS:
             cgroups.end(folder.name)
             end_marked(folder.name)
             folder_remove(folder)
