@@ -19,8 +19,8 @@ PREEMPTIBLE_LANE = "preemptible_lane"
 PRIORITY_LANE = "priority_lane"
 FEATURES = {
     WEIGHTS: gettext_lazy("Download of weights"),
-    PREEMPTIBLE_LANE: gettext_lazy("Preemptible jobs at half the price"),
-    PRIORITY_LANE: gettext_lazy("Priority jobs"),
+    PREEMPTIBLE_LANE: gettext_lazy("The preemptible lane at half the price"),
+    PRIORITY_LANE: gettext_lazy("The priority lane"),
     AUDIT_EXPORT: gettext_lazy("Audit log as CSV"),
 }
 

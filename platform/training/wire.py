@@ -115,7 +115,9 @@ def _error(job: Job) -> dict[str, Any] | None:
 
 def _eta(job: Job, place: Waiting | None) -> int | None:
     """Seconds until the end, as far as anybody knows."""
-    if job.is_final or job.state == states.CANCELLING or (place is not None and place.seconds is None):
+    if job.is_final or job.state in (states.CANCELLING, states.BLOCKED):
+        return None
+    if place is not None and place.seconds is None:
         return None
     if job.eta_seconds is not None:
         return job.eta_seconds
