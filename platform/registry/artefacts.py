@@ -27,6 +27,7 @@ WORDS = {"task": 40, "base": 100, "method": 16}
 MAX_PARTS = 2_000_000
 MAX_HEADER, MAX_SIDES = 2 << 20, 8
 """Of a safetensors file: bytes of its header (a large model's has some ten thousand), and sides of a tensor."""
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}\.(json|jsonl|safetensors)")
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -72,7 +73,8 @@ def _check_words(manifest: dict[str, Any]) -> None:
     if manifest.get("format") != 1:
         raise Refused(f"{MANIFEST} has format {manifest.get('format')!r}; this version reads 1.")
     for name, most in WORDS.items():
-        if not isinstance(manifest.get(name), str) or not 1 <= len(manifest[name]) <= most:
+        word = manifest.get(name)
+        if not isinstance(word, str) or len(word) > most or not _WORD.fullmatch(word):
             raise Refused(f"{MANIFEST} does not say its {name}.")
     labels = manifest.get("labels")
     good = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)

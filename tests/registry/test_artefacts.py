@@ -51,6 +51,7 @@ WRONG: dict[str, Callable[[Path], None]] = {
     "a gap": _change("head.safetensors", _header({"a": SPAN | {"data_offsets": [4, 8]}}, bytes(8))),
     "a tail nobody describes": _change("head.safetensors", safetensors({"a": [1]}) + b"more"),
     "a type that needs code": _change("head.safetensors", _header({"a": SPAN | {"dtype": "OBJ"}}, bytes(4))),
+    "a method that is markup": lambda folder: seal(folder, method="<b>x</b>") and None,
     "a shape of endless numbers": _change("head.safetensors", _header({"a": SPAN | {"shape": [10**40] * 8}}, bytes(4))),
     "a shape of many sides": _change("head.safetensors", _header({"a": SPAN | {"shape": [1] * 9}}, bytes(4))),
     "a shape that is a text": _change("head.safetensors", _header({"a": SPAN | {"shape": "1"}}, bytes(4))),
