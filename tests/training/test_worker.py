@@ -18,6 +18,7 @@ from django.db.models import F
 
 from billing.models import JobHold, UsageEvent
 from billing.services.entitlements import override_set
+from billing.services.limits import spend_limit_set
 from kit import processes, storage
 from registry.models import Model
 from registry.selectors import version_of_job
@@ -32,6 +33,8 @@ from training.services.claiming import claim, slots_keep, worker_name
 from training.services.endings import job_give_back
 from training.services.events import News, events_append, warn
 from training.services.leases import Lease
+from training.services.limiting import limits_obey
+from training.services.money import cost_so_far
 from training.services.sweeping import leases_sweep
 from training.worker import away, duty, idle, running, supervisor, trainer
 from training.worker.spent import spent_seconds
@@ -402,3 +405,52 @@ def test_what_a_model_was_made_from_is_on_record(cast: Cast) -> None:
         version = version_of_job(job.pk)
         assert version is not None and version.dataset_version_id == job.dataset_version_id
         assert len(version.dataset_sha256) == 64
+
+
+def stopped(person: Person, job: Job, worker: Background, *, by: str) -> Job:
+    """The job once its worker has left it, blocked for this reason and with a checkpoint to go on from."""
+    worker.join()
+    row = reload(person, job.public_id)
+    assert (row.state, row.blocked_by) == ("blocked", by) and row.checkpoint_step > 0
+    return row
+
+
+def goes_on(person: Person, row: Job) -> None:
+    """A worker takes it up where it was."""
+    worker = Background()
+    until(lambda: reload(person, row.public_id).step > row.step)
+    duty.draining.set()
+    worker.join()
+    with tenant_scope(person.tenant.id):
+        resumed = JobEvent.objects.get(job=row, code="resumed")
+    assert resumed.data["step"] == row.checkpoint_step
+
+
+def test_a_run_that_reaches_its_price_ceiling_is_paused_with_a_checkpoint_and_goes_on_with_a_higher_one(
+    cast: Cast,
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    with tenant_scope(cast.owner.tenant.id):
+        Job.objects.filter(pk=job.pk).update(ceiling_nano=cost_so_far(job, 60))
+    row = stopped(cast.owner, job, Background(), by="budget")
+    assert row.price_nano == 0, "nothing is charged before it has made something"
+    higher = {"x_max_price_usd": job.ceiling_nano / 1e9 * 3}
+    answer = cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/resume", higher)
+    assert answer.status_code == 200, answer.content
+    goes_on(cast.owner, row)
+
+
+def test_a_run_that_a_spend_limit_no_longer_carries_is_paused_with_a_checkpoint_and_goes_on_without_it(
+    cast: Cast,
+) -> None:
+    job = queued(cast.owner, seed=fake_lab.SLOW)
+    worker = Background()
+    until(lambda: reload(cast.owner, job.public_id).step > 12)
+    with tenant_scope(cast.owner.tenant.id):
+        spend_limit_set(monthly_nano=1)
+    limits_obey()
+    row = stopped(cast.owner, job, worker, by="quota")
+    with tenant_scope(cast.owner.tenant.id):
+        spend_limit_set(monthly_nano=None)
+    assert cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/resume", {}).status_code == 200
+    goes_on(cast.owner, row)
