@@ -130,7 +130,8 @@ def _call(schema: dict[str, Any], base_url: str, path: str, method: str, raw: di
         value = {name: one for name, one in value.items() if name in required}
     answers = [found for code, found in _responses(raw) if code.startswith("2")]
     readable = not answers or body_of(answers[0])
-    return Call(url, method, value, form="multipart/form-data" in content, json=readable)
+    streams = bool(answers) and "text/event-stream" in answers[0].get("content", {})
+    return Call(url, method, value, form="multipart/form-data" in content, json=readable, streams=streams)
 
 
 def body_of(answer: dict[str, Any]) -> bool:

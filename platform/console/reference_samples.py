@@ -12,13 +12,15 @@ FILE = "support_intents.csv"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: `body` is JSON, or the fields of a form whose binary one is a file; `json` says what comes back."""
+    """One call: `body` is JSON, or the fields of a form whose binary one is a file; `json` says what comes back, and
+    `streams` that it comes bit by bit."""
 
     url: str
     method: str
     body: Any
     form: bool
     json: bool
+    streams: bool = False
 
     @property
     def sends(self) -> bool:
@@ -44,12 +46,13 @@ def call_samples(call: Call) -> list[Sample]:
 def _curl(call: Call) -> str:
     implied = "post" if call.sends else "get"
     verb = "" if call.method == implied else f" -X {call.method.upper()}"
+    verb = f" -N{verb}" if call.streams else verb
     lines = [f"curl{verb} {call.url}", '-H "Authorization: Bearer $TUNESMITH_API_KEY"']
     if call.sends and call.form:
         lines += [f"-F {name}={value}" for name, value in call.fields.items()] + [f"-F {call.file}=@{FILE}"]
     elif call.sends:
         lines += ['-H "Content-Type: application/json"', f"-d {shlex.quote(_json(call.body))}"]
-    if not call.json:
+    if not call.json and not call.streams:
         lines.append("-o answer")
     return " \\\n  ".join(lines)
 
@@ -63,6 +66,9 @@ def _python(call: Call) -> str:
     elif call.sends:
         lines.append(f"    json={_literal(call.body)},")
     show = "print(answer.json())" if call.json else "print(answer.text)"
+    if call.streams:
+        lines.append("    stream=True,")
+        show = "for line in answer.iter_lines(decode_unicode=True):\n    print(line)"
     return "\n".join(["import os", "import requests", "", f"answer = requests.{call.method}(", *lines, ")", show])
 
 
@@ -76,7 +82,9 @@ def _node(call: Call) -> str:
     elif call.sends:
         options = [f"  body: JSON.stringify({_json(call.body)}),"]
     kind = ['    "Content-Type": "application/json",'] if call.sends and not call.form else []
-    read = "await answer.json()" if call.json else "await answer.text()"
+    show = "console.log(await answer.json());" if call.json else "console.log(await answer.text());"
+    if call.streams:
+        show = "for await (const bytes of answer.body) process.stdout.write(bytes);"
     return "\n".join(
         [
             *head,
@@ -88,7 +96,7 @@ def _node(call: Call) -> str:
             "  },",
             *options,
             "});",
-            f"console.log({read});",
+            show,
         ]
     )
 

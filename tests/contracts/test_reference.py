@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -171,3 +172,9 @@ def test_the_reference_shows_scopes_errors_and_calls_that_can_be_copied(client: 
     for words in ("files.write", "415", "-F", "FormData", "Idempotency-Key", "What the file is for"):
         assert words in text, words
     assert fill("v1/files", {}) in text
+
+
+def test_what_comes_bit_by_bit_is_shown_read_bit_by_bit(client: Any) -> None:
+    page = html.unescape(re.sub(r"<[^>]+>", "", client.get("/docs/api/fine-tuning-jobs").content.decode()))
+    for words in ("curl -N ", "stream=True,", "answer.iter_lines(", "for await (const bytes of answer.body)"):
+        assert words in page, words
