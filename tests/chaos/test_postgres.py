@@ -96,7 +96,7 @@ def test_a_database_without_a_free_session_is_away_and_then_there_again(fleet: F
 
 def test_a_slow_line_to_the_database_loses_no_lease(fleet: Fleet) -> None:
     for host in fleet.hosts:
-        host.postgres.fault = Fault(latency=0.1)  # with leases a twentieth of the usual, that is as two seconds
+        host.postgres.fault = Fault(latency=0.05)  # with leases a twentieth of the usual, that is as a second
     jobs = [fleet.submit(number) for number in range(3)]
     assert fleet.ended(*jobs, seconds=120) == ALL
     assert [fleet.row(job).attempt for job in jobs] == [1, 1, 1]

@@ -99,8 +99,7 @@ def test_what_a_killed_workers_trainer_had_started_is_cleared_away_by_the_next_w
     assert processes_in(host.work), "the data loader outlives its trainer: the kernel ends only the trainer"
     host.start()
     until(lambda: not processes_in(host.work), 40)
-    fleet.running(job, attempt=1)
-    assert fleet.cancel(job) == 200
+    until(lambda: fleet.row(job).attempt > 1, 40)  # it may have ended elsewhere by now
 
 
 def test_a_killed_child_of_a_pool_costs_one_attempt(fleet: Fleet) -> None:
