@@ -9,10 +9,22 @@ from django.db import connections
 
 from tenants.scope import ops_scope
 from tests.conftest import Person
-from tests.training.making import reload
+from tests.training.making import empty_queue, reload
 from training import states
 from training.models import Job, JobEvent, Slot
-from training.worker import duty
+from training.worker import duty, trainer
+
+
+def rehearse(settings: Any, monkeypatch: Any, *, slots: int = 1) -> None:
+    """The fake lab in place of the real one, short times, so many places, and no job of another test in the queue. Who
+    sets `duty.draining` clears it again."""
+    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
+    monkeypatch.setattr(trainer, "CODE", ("tests",))
+    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    settings.TRAINING_RETRY_SECONDS = 0
+    settings.TRAINING_SLOTS = slots
+    empty_queue()
+    duty.draining.clear()
 
 
 class Background:

@@ -1,5 +1,6 @@
 """Jobs for tests, made through the product's own doors, and moved on without a broker."""
 
+import datetime as dt
 import random
 from datetime import timedelta
 from typing import Any
@@ -7,12 +8,13 @@ from uuid import UUID
 
 from django.utils.timezone import now
 
+from billing.services.entitlements import override_set
 from data.models import File
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person
 from tests.data.making import checked_file
 from training import states
-from training.models import Attempt, Job, Slot, Sweep
+from training.models import Attempt, Job, Slot, Sweep, TenantShare
 from training.selectors import job_by_public_id
 from training.services.endings import NO_LEASE
 from training.services.queueing import job_validate
@@ -107,3 +109,11 @@ def read(person: Person, job: Job) -> dict[str, Any]:
     """The job as the wire has it."""
     answer: dict[str, Any] = person.api.get(f"/v1/fine_tuning/jobs/{job.public_id}").json()
     return answer
+
+
+def allow(person: Person, jobs: int, *, guaranteed: int = 0) -> None:
+    """Change the plan's parallel jobs, and what is guaranteed of them."""
+    with tenant_scope(person.tenant.id):
+        limits = {"parallel_jobs": jobs, "guaranteed_jobs": guaranteed}
+        override_set(reason="test", created_by="test", limits=limits)
+        TenantShare.objects.update(read_at=now() - dt.timedelta(hours=1))

@@ -19,12 +19,12 @@ from registry.bases import Base, catalogue
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast
 from tests.training import fake_lab
-from tests.training.background import Background, until
-from tests.training.making import empty_queue, no_troubles, queued, read, reload
+from tests.training.background import Background, rehearse, until
+from tests.training.making import no_troubles, queued, read, reload
 from training.models import Attempt, Job, JobEvent, Slot
 from training.services.claiming import slots_keep
 from training.services.parking import FORGOTTEN, slot_unpark, slots_crashed, slots_failed, slots_worked
-from training.worker import concluding, duty, places, running, trainer
+from training.worker import concluding, duty, places, running
 from training.worker.inventory import Inventory
 
 pytestmark = pytest.mark.slow
@@ -41,14 +41,8 @@ WAYS = [
 @pytest.fixture(autouse=True)
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fake lab, short times, one place, and no job of another test in the queue."""
-    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
-    monkeypatch.setattr(trainer, "CODE", ("tests",))
-    settings.TRAINING_HEARTBEAT_SECONDS = 1
-    settings.TRAINING_RETRY_SECONDS = 0
-    settings.TRAINING_SLOTS = 1
-    empty_queue()
+    rehearse(settings, monkeypatch)
     no_troubles()
-    duty.draining.clear()
     yield
     duty.draining.clear()
 

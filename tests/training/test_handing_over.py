@@ -22,8 +22,8 @@ from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.registry.folders import artefact, seal
 from tests.training import fake_lab
-from tests.training.background import Background, until
-from tests.training.making import empty_queue, queued, reload
+from tests.training.background import Background, rehearse, until
+from tests.training.making import queued, reload
 from training.models import Attempt, Checkpoint, Job, JobEvent, Slot
 from training.services.checkpoints import checkpoint_upload
 from training.services.leases import Lease
@@ -38,13 +38,7 @@ SECRET = "somebody else's bytes"
 @pytest.fixture(autouse=True)
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fake lab, short times, one place, and no job of another test in the queue."""
-    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
-    monkeypatch.setattr(trainer, "CODE", ("tests",))
-    settings.TRAINING_HEARTBEAT_SECONDS = 1
-    settings.TRAINING_RETRY_SECONDS = 0
-    settings.TRAINING_SLOTS = 1
-    empty_queue()
-    duty.draining.clear()
+    rehearse(settings, monkeypatch)
     yield
     duty.draining.clear()
 

@@ -15,10 +15,10 @@ from kit import storage
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
-from tests.training.background import Background, has_checkpoint, until
-from tests.training.making import empty_queue, no_troubles, queued, reload
+from tests.training.background import Background, has_checkpoint, rehearse, until
+from tests.training.making import no_troubles, queued, reload
 from training.models import Attempt, Job, JobEvent, Slot
-from training.worker import away, duty, trainer, uploads
+from training.worker import away, duty, uploads
 
 pytestmark = pytest.mark.slow
 
@@ -26,15 +26,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The fake lab, short times, one place, and no job of another test in the queue."""
-    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
-    monkeypatch.setattr(trainer, "CODE", ("tests",))
+    rehearse(settings, monkeypatch)
     monkeypatch.setattr(away, "AGAIN_SECONDS", 0.05)
     monkeypatch.setattr(away, "LONGEST_AGAIN", 0.2)
-    settings.TRAINING_HEARTBEAT_SECONDS = 1
-    settings.TRAINING_RETRY_SECONDS = 0
-    settings.TRAINING_SLOTS = 1
-    empty_queue()
-    duty.draining.clear()
     yield
     duty.draining.clear()
 
@@ -122,8 +116,10 @@ def test_a_job_taken_away_while_a_checkpoint_waits_for_the_storage_leaves_nobody
     until(lambda: full.asked > 3)
     with tenant_scope(cast.owner.tenant.id):
         Job.objects.filter(pk=job.pk).update(lease_token=uuid4())
+    assert uploading()
     worker.join()
     until(lambda: not uploading(), 10)
+    assert full.on.is_set() and not has_checkpoint(cast.owner, job), "the storage never came back"
 
 
 def test_a_checkpoint_that_fails_as_nobody_foresaw_takes_no_later_one_with_it(
@@ -144,6 +140,7 @@ def test_a_checkpoint_that_fails_as_nobody_foresaw_takes_no_later_one_with_it(
     finally:
         duty.draining.set()
         worker.join()
+    assert len(tries) > 1 and only_attempt(cast.owner, job).outcome == "drained"
 
 
 def test_a_run_that_was_asked_to_stop_keeps_its_place_until_its_checkpoint_is_stored(cast: Cast, full: Full) -> None:

@@ -20,8 +20,8 @@ from registry.selectors import version_of_job
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
-from tests.training.background import Background, has_checkpoint, trainer_pid, until
-from tests.training.making import empty_queue, intents, queued, read, reload
+from tests.training.background import Background, has_checkpoint, rehearse, trainer_pid, until
+from tests.training.making import intents, queued, read, reload
 from training import selectors
 from training.models import Attempt, Job, Slot, TenantShare
 from training.services import claiming, sharing_set
@@ -38,13 +38,7 @@ LONG_TEXT = "the parcel has not arrived and nobody answers the telephone " * 8
 @pytest.fixture
 def room(settings: Any, monkeypatch: pytest.MonkeyPatch, cast: Cast) -> Iterator[None]:
     """The fake lab, four places, an empty queue, and two organisations that share."""
-    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
-    monkeypatch.setattr(trainer, "CODE", ("tests",))
-    settings.TRAINING_HEARTBEAT_SECONDS = 1
-    settings.TRAINING_RETRY_SECONDS = 0
-    settings.TRAINING_SLOTS = 4
-    empty_queue()
-    duty.draining.clear()
+    rehearse(settings, monkeypatch, slots=4)
     for person in (cast.owner, cast.stranger):
         share(person)
     yield

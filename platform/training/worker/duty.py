@@ -2,11 +2,10 @@
 nothing to claim.
 """
 
-import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +17,7 @@ from training.services.claiming import claim_group, slots_drain, slots_keep, slo
 from training.services.sweeping import leases_of_the_dead
 from training.worker import running
 from training.worker.inventory import Inventory
+from training.worker.keeping import beside
 from training.worker.workfolder import folder_name, folders_sweep
 
 logger = logging.getLogger(__name__)
@@ -55,35 +55,19 @@ def work_once() -> bool:
     on_gpus = kind.startswith("cuda")
     leases = claim_group(host=host, worker=worker_name(host), devices=seen.devices, cuda=on_gpus)
     if leases:
-        with reported(host, count, kind):
+        # A run may take days, and its supervisor is not to wait for nvidia-smi.
+        with beside(partial(_report, host, count, kind), every=REPORT_SECONDS, name="inventory"):
             running.run(leases, draining)
     return bool(leases)
 
 
-@contextlib.contextmanager
-def reported(host: str, count: int, kind: str) -> Iterator[None]:
-    """Inside, a thread goes on saying what this host's places run on: a run may take days, and its supervisor is not to
-    wait for nvidia-smi."""
-    over = threading.Event()
-
-    def report() -> None:
-        try:
-            while not over.wait(REPORT_SECONDS):
-                try:
-                    slots_report(host=host, inventory=_inventory(host, count, kind) or {})
-                except Exception:  # the next one is as good
-                    logger.warning("could not report what the places run on", exc_info=True)
-                    connections["default"].close()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=report, name="inventory", daemon=True)
-    thread.start()
+def _report(host: str, count: int, kind: str) -> None:
+    """Say what this host's places run on. Whatever fails here, the next one is as good."""
     try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+        slots_report(host=host, inventory=_inventory(host, count, kind) or {})
+    except Exception:
+        logger.warning("could not report what the places run on", exc_info=True)
+        connections["default"].close()
 
 
 def _inventory(host: str, count: int, kind: str) -> dict[int, dict[str, Any]] | None:
