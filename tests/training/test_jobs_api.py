@@ -16,6 +16,7 @@ from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, ready_dataset, stored_file
 from tests.training.making import BASE, body, create, intents, queued, read, reload
 from training.models import Job
+from training.services.claiming import slots_keep
 from training.services.queueing import job_validate
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -26,6 +27,12 @@ def idle() -> tuple[Person, dict[str, Any]]:
     """Somebody with a checked file and no job: what is refused must leave it so, one try after the other."""
     person = make_person("idle")
     return person, body(person)
+
+
+@pytest.fixture
+def _a_place() -> None:
+    """Somewhere to train: how long it takes is foretold of the places there are, and nobody knows while none is."""
+    slots_keep(host="jobs-api-host", count=1, kind="cpu-fp32", gpu_class="cpu")
 
 
 def test_a_created_job_answers_every_field_of_the_wire(cast: Cast) -> None:
@@ -39,6 +46,7 @@ def test_a_created_job_answers_every_field_of_the_wire(cast: Cast) -> None:
     assert answer["error"] is None and answer["fine_tuned_model"] is None and answer["result_files"] == []
 
 
+@pytest.mark.usefixtures("_a_place")
 def test_a_valid_file_leads_into_the_queue_with_a_price_and_a_place(cast: Cast) -> None:
     job = queued(cast.owner)
     answer = read(cast.owner, job)
@@ -212,6 +220,7 @@ def test_a_job_trains_on_a_dataset_version_as_well(cast: Cast) -> None:
     assert answer["training_file"] == answer["x_dataset_version"] == version.public_id
 
 
+@pytest.mark.usefixtures("_a_place")
 def test_an_estimate_tells_price_time_and_findings_and_makes_nothing(cast: Cast) -> None:
     wanted = body(cast.owner, x_method="lora", content=intents(300))
     answer = cast.owner.api.post(f"{JOBS}/estimate", wanted).json()
