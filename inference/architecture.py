@@ -31,10 +31,12 @@ _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Sizes in elements; `positions` is the longest text in tokens. `own`: the fast BERT implementations take it."""
+    """Sizes in elements; `positions` is the longest text in tokens. `own`: the fast BERT implementations take it.
+    `causal`: it writes text, one token after the other."""
 
     name: str
     own: bool
+    causal: bool
     vocabulary: int
     hidden: int
     layers: int
@@ -86,6 +88,7 @@ def read_architecture(folder: Path) -> Architecture:
     return Architecture(
         name=name,
         own=is_own(config),
+        causal=is_causal(config),
         vocabulary=sizes["vocabulary"] or 0,
         hidden=hidden,
         layers=sizes["layers"] or 0,
@@ -99,6 +102,12 @@ def is_own(config: dict[str, Any]) -> bool:
     """Whether the lab's and the engine's own BERT compute this configuration."""
     plain = config.get("position_embedding_type", "absolute") == "absolute"
     return config.get("model_type") == "bert" and plain and config.get("hidden_act") == "gelu"
+
+
+def is_causal(config: dict[str, Any]) -> bool:
+    """Whether the weights are those of a causal language model."""
+    names = config.get("architectures")
+    return isinstance(names, list) and any(str(name).endswith("ForCausalLM") for name in names)
 
 
 def _size(config: dict[str, Any], field: str, keys: tuple[str, ...]) -> int | None:

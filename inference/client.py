@@ -30,6 +30,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.waiting: dict[int, asyncio.Future[Any]] = {}
+        self.generations: dict[int, Generation] = {}
         self.welcome: asyncio.Future[wire.Welcome] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -74,6 +75,10 @@ class _Connection(asyncio.Protocol):
         if isinstance(answer, wire.Failed) and answer.id == 0:
             self._fail(from_code(answer.code, answer.message, answer.retry_after))
             return
+        generation = self.generations.get(answer.id)
+        if generation is not None:
+            generation.deliver(answer)
+            return
         future = self.waiting.pop(answer.id, None)
         if future is None or future.done():
             return
@@ -88,12 +93,69 @@ class _Connection(asyncio.Protocol):
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # mark as seen: a caller that gave up must not raise a warning
+        for generation in list(self.generations.values()):
+            generation.fail(error)
 
 
 def _expire(future: asyncio.Future[Any]) -> None:
     """A bare timer: `asyncio.timeout` costs several times as much, on every call."""
     if not future.done():
         future.set_exception(TimeoutError())
+
+
+class Generation:
+    """A text in the making: iterate over its pieces, then read `result`.
+
+    Iterating raises `EngineError` when it fails on the way. Call `close` in a `finally`: what is not ended is cancelled
+    in the engine.
+    """
+
+    def __init__(self, connection: _Connection, request_id: int, patience: float) -> None:
+        self.result: wire.Generated | None = None
+        self._connection, self._id, self._patience = connection, request_id, patience
+        self._arrived: asyncio.Queue[wire.Piece | wire.Generated | EngineError] = asyncio.Queue()
+        connection.generations[request_id] = self
+
+    def allow(self, tokens: int, *, last: bool = False) -> None:
+        """Raise what may be made to `tokens` in all; `last` ends it there with reason `budget`."""
+        if self._connection.transport is not None:
+            self._connection.send(wire.pack(wire.Allow(self._id, tokens, last)))
+
+    def close(self) -> None:
+        """Cancel what has not ended."""
+        if self._connection.generations.pop(self._id, None) is not None and self._connection.transport is not None:
+            self._connection.send(wire.pack(wire.Cancel(self._id)))
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> wire.Piece:
+        try:
+            async with asyncio.timeout(self._patience):
+                arrived = await self._arrived.get()
+        except TimeoutError:
+            self.close()
+            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+        if isinstance(arrived, EngineError):
+            raise arrived
+        if isinstance(arrived, wire.Generated):
+            self.result = arrived
+            raise StopAsyncIteration
+        return arrived
+
+    def deliver(self, answer: Any) -> None:
+        """Called by the connection."""
+        if isinstance(answer, wire.Failed):
+            self.fail(from_code(answer.code, answer.message, answer.retry_after))
+            return
+        if isinstance(answer, wire.Generated):
+            self._connection.generations.pop(self._id, None)
+        self._arrived.put_nowait(answer)
+
+    def fail(self, error: EngineError) -> None:
+        """Called by the connection."""
+        self._connection.generations.pop(self._id, None)
+        self._arrived.put_nowait(error)
 
 
 class _Calls(abc.ABC):
@@ -122,6 +184,13 @@ class _Calls(abc.ABC):
     def count(self, *, base: str, texts: list[str]) -> Any:
         """`wire.Counted`: tokens of each text."""
         return self._call(wire.Count(next(self._ids), base, texts), wire.Counted)
+
+    def render(
+        self, *, tenant: str, model: str = "", base: str = "", prompts: list[str] | None = None,
+        chat: dict[str, Any] | None = None,
+    ) -> Any:  # fmt: skip
+        """`wire.Rendered`: prompts, or one chat, as tokens. Raises `NotResident`, `BadRequest`."""
+        return self._call(wire.Render(next(self._ids), tenant, model, base, prompts or [], chat), wire.Rendered)
 
     def load(
         self, *, tenant: str, model: str, sha256: str, folder: str = "", urls: dict[str, str] | None = None
@@ -170,6 +239,26 @@ class EngineClient(_Calls):
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    async def generate(
+        self, *, tenant: str, prompt: list[int], sampling: wire.Sampling, allowed: int, model: str = "", base: str = "",
+        choices: int = 1, stream: bool = False, weight: int = 1, patience: float = 120.0,
+    ) -> Generation:  # fmt: skip
+        """Begin to write. `patience` (seconds) bounds the wait for each piece."""
+        message = wire.Generate(
+            next(self._ids), tenant, prompt, sampling, allowed, model, base, choices, stream, weight
+        )  # fmt: skip
+        frame = wire.pack(message)
+        connection = await self._open_connection()
+        generation = Generation(connection, message.id, patience)
+        connection.send(frame)
+        return generation
+
+    async def _open_connection(self) -> _Connection:
+        connection = self._connection
+        if connection is None or connection.transport is None:
+            connection = await self._connect()
+        return connection
 
     async def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
         frame = wire.pack(message)
