@@ -61,6 +61,47 @@ class Manifest(msgspec.Struct, frozen=True):
     lora: LoraSpec | None = None
 
 
+class Heading(msgspec.Struct, frozen=True):
+    """The part of `artefact.json` that says which reader takes it."""
+
+    task: str
+
+
+class WritingManifest(msgspec.Struct, frozen=True):
+    """`artefact.json` of a model that writes: an adapter on a causal base, without a head."""
+
+    format: Literal[1]
+    task: Literal["text-generation"]
+    base: str
+    method: Literal["lora"]
+    max_length: Annotated[int, msgspec.Meta(ge=2, le=2**20)]
+    files: dict[str, FileEntry]
+    lora: LoraSpec
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A recorded text: its tokens, and the log-probabilities of those from `start` on, each given all before it."""
+
+    tokens: Annotated[list[int], msgspec.Meta(min_length=2, max_length=4096)]
+    start: Annotated[int, msgspec.Meta(ge=1)]
+    logprobs: list[float]
+
+
+class RecordedTexts(msgspec.Struct, frozen=True):
+    """`parity.json` of a model that writes."""
+
+    sequences: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class WritingArtefact:
+    """A validated artefact of a model that writes."""
+
+    manifest: WritingManifest
+    adapter: dict[str, Array]
+    recorded: RecordedTexts | None
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """`parity.json`: what the model answered at training time, for the serving path to be compared with."""
 
@@ -80,12 +121,14 @@ class Artefact:
     recorded: Recorded | None
 
 
+def read_task(folder: Path, sha256: str) -> str:
+    """Which kind of model a folder holds. Raises `BadArtefact`."""
+    return _decode(_vouched(folder, sha256), Heading, MANIFEST).task
+
+
 def read_manifest(folder: Path, sha256: str) -> Manifest:
     """Read and check `artefact.json` alone. Raises `BadArtefact`."""
-    data = _read_file(folder, MANIFEST, MAX_MANIFEST)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise BadArtefact(f"{MANIFEST} is not the file that was registered: its sha256 differs.")
-    manifest = _decode(data, Manifest, MANIFEST)
+    manifest = _decode(_vouched(folder, sha256), Manifest, MANIFEST)
     if len(set(manifest.labels)) != len(manifest.labels) or not all(manifest.labels):
         raise BadArtefact(f"The labels in {MANIFEST} must be different from each other and not empty.")
     if not math.isfinite(manifest.temperature):
@@ -114,6 +157,34 @@ def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
         tensors = read_tensors(_listed(folder, manifest, name), name, skip_buffers=True)
         encoder = encoder_weights(tensors, geometry, name)
     return Artefact(manifest, head["weight"], head["bias"], adapter, encoder, _recorded(folder, manifest))
+
+
+def read_writing_manifest(folder: Path, sha256: str) -> WritingManifest:
+    """As `read_manifest`, of a model that writes."""
+    return _decode(_vouched(folder, sha256), WritingManifest, MANIFEST)
+
+
+def read_writing_artefact(folder: Path, sha256: str, geometry: Sizes) -> WritingArtefact:
+    """Everything that serving needs of a model that writes. Raises `BadArtefact` with the file and the reason."""
+    manifest, name = read_writing_manifest(folder, sha256), "adapter.safetensors"
+    _check_targets(manifest.lora.targets, geometry)
+    shapes = adapter_shapes(geometry, manifest.lora.targets, manifest.lora.rank)
+    adapter = read_tensors(_listed(folder, manifest, name), name, shapes)
+    recorded = None
+    if "parity.json" in manifest.files:
+        recorded = _decode(_listed(folder, manifest, "parity.json"), RecordedTexts, "parity.json")
+        for text in recorded.sequences:
+            if len(text.logprobs) != len(text.tokens) - text.start or not np.isfinite(text.logprobs).all():
+                raise BadArtefact("parity.json must hold one finite log-probability for each token from `start` on.")
+    return WritingArtefact(manifest, adapter, recorded)
+
+
+def _vouched(folder: Path, sha256: str) -> bytes:
+    """`artefact.json`, as it was registered."""
+    data = _read_file(folder, MANIFEST, MAX_MANIFEST)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise BadArtefact(f"{MANIFEST} is not the file that was registered: its sha256 differs.")
+    return data
 
 
 def _check_targets(targets: list[str], geometry: Sizes) -> None:
@@ -150,7 +221,7 @@ def _recorded(folder: Path, manifest: Manifest) -> Recorded | None:
     return recorded
 
 
-def _listed(folder: Path, manifest: Manifest, name: str) -> bytes:
+def _listed(folder: Path, manifest: Manifest | WritingManifest, name: str) -> bytes:
     """The bytes of a file that the manifest names, after comparing size and hash."""
     entry = manifest.files.get(name)
     if entry is None:

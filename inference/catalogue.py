@@ -22,7 +22,7 @@ _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A pretrained encoder. `max_length` counts tokens, special tokens included."""
+    """A pretrained model. `max_length` counts tokens, special tokens included."""
 
     name: str
     folder: Path

@@ -7,30 +7,43 @@ the runner's.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from inference import wire
 from inference.adapters import Adapter
-from inference.artefact import Artefact, encoder_weights, read_artefact, read_manifest
+from inference.artefact import (
+    Artefact,
+    encoder_weights,
+    read_artefact,
+    read_manifest,
+    read_task,
+    read_writing_manifest,
+)  # fmt: skip
 from inference.backends import choose, hub
 from inference.catalogue import Base, bases
 from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
 from inference.geometry import Geometry, Sizes
-from inference.residents import Head, Resident, Residents
+from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
 from inference.settings import Settings
 from inference.tensors import Array, read_tensors
+
+if TYPE_CHECKING:
+    from inference.generation.causal import Causal, WritingModel
+    from inference.generation.writer import Event, Writing
 
 log = logging.getLogger(__name__)
 
@@ -64,26 +77,32 @@ class Engine:
             settings.backend, device=settings.device, precision=settings.precision, threads=settings.effective_threads
         )
         self._hub: HubBackend | None = None
-        self.bases = {name: self._load_base(base) for name, base in bases(settings.catalogue).items()}
+        self._loop = asyncio.get_running_loop()
+        self.on_delivered: Callable[[], None] = lambda: None
+        catalogue = bases(settings.catalogue)
+        self.bases = {name: self._load_base(base) for name, base in catalogue.items() if not base.architecture.causal}
+        self.causal = {name: self._open_causal(base) for name, base in catalogue.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
         self.runner = Runner(Scheduler(settings.limits), self._deliver)
-        self._loop = asyncio.get_running_loop()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._loading: dict[tuple[str, str, str], asyncio.Future[Resident]] = {}
+        self._loading: dict[tuple[str, str, str], asyncio.Future[Held]] = {}
         self._started = time.monotonic()
-        self.on_delivered: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to compute."""
         self.runner.start()
+        for causal in self.causal.values():
+            causal.writer.start()
 
     async def stop(self) -> None:
         """Let the queue run dry for a while, then end the threads."""
         deadline = time.monotonic() + self.settings.drain_s
-        while self.runner.scheduler.rows and time.monotonic() < deadline:
+        while self._busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(self.runner.stop)
+        for causal in self.causal.values():
+            await asyncio.to_thread(causal.writer.stop)
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def classify(self, message: wire.Classify, answer: Answer) -> Job:
@@ -110,7 +129,7 @@ class Engine:
 
     async def load(self, message: wire.Load) -> wire.Described:
         """Bring a model into memory; several requests for the same one share the work."""
-        resident = self.residents.get(message.tenant, message.model)
+        resident: Held | None = self.residents.get(message.tenant, message.model)
         if resident is None or resident.sha256 != message.sha256:
             key = (message.tenant, message.model, message.sha256)
             future = self._loading.get(key)
@@ -127,11 +146,26 @@ class Engine:
 
     def describe(self, message: wire.Describe) -> wire.Described:
         """Facts about a resident model."""
-        return _described(message.id, self._resident(message.tenant, message.model))
+        return _described(message.id, self._held(message.tenant, message.model))
+
+    async def render(self, message: wire.Render) -> wire.Rendered:
+        """Prompts of a model or base that writes, as tokens. Raises `NotResident` or `BadRequest`."""
+        causal, model = self._writes(message.tenant, message.model, message.base)
+        return await causal.render(message, model)
+
+    async def generate(self, message: wire.Generate, answer: Callable[[Event], None]) -> tuple[Causal, Writing]:
+        """Queue a text. Raises as `classify`."""
+        causal, model = self._writes(message.tenant, message.model, message.base)
+        return causal, await causal.generate(message, model, answer)
 
     async def parity(self, message: wire.Parity) -> wire.ParityReport:
         """Send the recorded texts the way every request goes, and compare the answers."""
-        resident = self._resident(message.tenant, message.model)
+        held = self._held(message.tenant, message.model)
+        if not isinstance(held, Resident):
+            causal, model = self._writes(message.tenant, message.model, "")
+            assert model is not None, "a model was named"
+            return await causal.parity(message, model)
+        resident = held
         if resident.recorded is None:
             raise BadArtefact("The artefact holds no parity.json, so serving cannot be compared with training.")
         done: asyncio.Future[None] = self._loop.create_future()
@@ -171,7 +205,7 @@ class Engine:
             uptime_s=time.monotonic() - self._started,
             backend=self.backend.name,
             precision=self.backend.precision,
-            bases=sorted(self.bases),
+            bases=sorted([*self.bases, *self.causal]),
             requests=counters.requests,
             rows=counters.rows,
             tokens=counters.tokens,
@@ -224,11 +258,37 @@ class Engine:
             raise BadRequest(f"There is no base {name!r} here; there are: {', '.join(sorted(self.bases))}.")
         return loaded
 
-    def _resident(self, tenant: str, model: str) -> Resident:
-        resident = self.residents.get(tenant, model)
-        if resident is None:
+    def _held(self, tenant: str, model: str) -> Held:
+        held = self.residents.get(tenant, model)
+        if held is None:
             raise NotResident(f"Model {model!r} is not in memory.")
-        return resident
+        return held
+
+    def _resident(self, tenant: str, model: str) -> Resident:
+        held = self._held(tenant, model)
+        if not isinstance(held, Resident):
+            raise BadRequest(f"Model {model!r} writes text; it has neither labels nor vectors.")
+        return held
+
+    def _writes(self, tenant: str, model: str, base: str) -> tuple[Causal, WritingModel | None]:
+        """What writes for a model, or for a base by itself."""
+        if bool(model) == bool(base):
+            raise BadRequest("Name either a base or a model to write with.")
+        held = self._held(tenant, model) if model else None
+        name = held.base if held is not None else base
+        causal = self.causal.get(name)
+        if causal is None:
+            raise BadRequest(f"{name!r} reads text and writes none.")
+        return causal, cast("WritingModel | None", held)
+
+    def _busy(self) -> bool:
+        return bool(self.runner.scheduler.rows) or any(causal.writer.busy for causal in self.causal.values())
+
+    def _open_causal(self, base: Base) -> Causal:
+        """torch and transformers are imported only where a base needs them."""
+        module = importlib.import_module("inference.generation.causal")
+        causal: Causal = module.Causal(base, self.settings, self._loop, lambda: self.on_delivered())
+        return causal
 
     def _load_base(self, base: Base) -> LoadedBase:
         encoder, tuned = self._own(base) if base.architecture.own else self._foreign(base)
@@ -256,10 +316,30 @@ class Engine:
         encoder = self._hub.encoder(base.folder)
         return encoder, encoder.tuned
 
-    def _load(self, message: wire.Load) -> Resident:
+    def _load(self, message: wire.Load) -> Held:
         """On the loader's thread: read, check, build, keep."""
         started = time.perf_counter()
         folder = self._depot.fetch(message.sha256, message.urls) if message.urls else self._folder(message.folder)
+        if read_task(folder, message.sha256) == "text-generation":
+            resident = self._load_writing(message, folder)
+        else:
+            resident = self._load_reading(message, folder)
+        evicted = self.residents.add(resident)
+        log.info(
+            "loaded %s model %s of tenant %s in %.0f ms, %d bytes, %d evicted",
+            resident.method, resident.model, resident.tenant, (time.perf_counter() - started) * 1000,
+            resident.bytes, len(evicted),
+        )  # fmt: skip
+        return resident
+
+    def _load_writing(self, message: wire.Load, folder: Path) -> Held:
+        manifest = read_writing_manifest(folder, message.sha256)
+        causal = self.causal.get(manifest.base)
+        if causal is None:
+            raise BadArtefact(f"The model was trained on {manifest.base!r}, which this engine does not have.")
+        return causal.build(message, folder)
+
+    def _load_reading(self, message: wire.Load, folder: Path) -> Held:
         manifest = read_manifest(folder, message.sha256)
         loaded = self.bases.get(manifest.base)
         if loaded is None:
@@ -268,14 +348,7 @@ class Engine:
         if needed > self.residents.budget:
             raise NoRoom(f"The model needs {needed} bytes; all models together may take {self.residents.budget}.")
         artefact = read_artefact(folder, message.sha256, loaded.geometry)
-        resident = self._build(message, artefact, loaded)
-        evicted = self.residents.add(resident)
-        log.info(
-            "loaded %s model %s of tenant %s in %.0f ms, %d bytes, %d evicted",
-            resident.method, resident.model, resident.tenant, (time.perf_counter() - started) * 1000,
-            resident.bytes, len(evicted),
-        )  # fmt: skip
-        return resident
+        return self._build(message, artefact, loaded)
 
     def _folder(self, text: str) -> Path:
         folder = Path(text)
@@ -313,7 +386,7 @@ class Engine:
         )
 
 
-def _described(request_id: int, resident: Resident) -> wire.Described:
+def _described(request_id: int, resident: Held) -> wire.Described:
     return wire.Described(
         request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length, resident.bytes
     )

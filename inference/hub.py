@@ -30,6 +30,29 @@ _REFUSALS = (OSError, ValueError, TypeError, KeyError, AttributeError, IndexErro
 def load(folder: Path) -> nn.Module:
     """The base in a folder, in fp32, set to evaluate, without a pooler. Raises `BadArtefact` saying what is wrong."""
     architecture = read_architecture(folder)
+    model, missing = _load(folder, architecture, "AutoModel")
+    missing = [key for key in missing if not key.startswith("pooler.")]
+    if missing:
+        raise BadArtefact(f"The base's model.safetensors lacks weights of {architecture.name}: {missing[:5]}.")
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # the mean of the tokens is the vector; a pooler would only take memory
+    _probe(model, architecture)
+    return model.eval()
+
+
+def load_causal(folder: Path) -> nn.Module:
+    """The causal base in a folder, in fp32, set to evaluate. Raises `BadArtefact` saying what is wrong."""
+    architecture = read_architecture(folder)
+    if not architecture.causal:
+        raise BadArtefact(f"The base ({architecture.name}) is an encoder: it reads text and writes none.")
+    model, missing = _load(folder, architecture, "AutoModelForCausalLM")
+    if missing:
+        raise BadArtefact(f"The base's model.safetensors lacks weights of {architecture.name}: {missing[:5]}.")
+    return model.eval()
+
+
+def _load(folder: Path, architecture: Architecture, kind: str) -> tuple[Any, list[str]]:
+    """A model of the library's class `kind`, and the weights that its file lacks."""
     name = architecture.name
     if (folder / "adapter_config.json").exists():
         raise BadArtefact("The base folder holds an adapter beside the weights; merge it into model.safetensors first.")
@@ -37,26 +60,21 @@ def load(folder: Path) -> nn.Module:
     given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = library.AutoConfig.from_pretrained(str(folder), **given)
-        kind = library.AutoModel._model_mapping[type(config)]
-        model, facts = library.AutoModel.from_pretrained(
+        maker = getattr(library, kind)
+        made = maker._model_mapping[type(config)]
+        model, facts = maker.from_pretrained(
             str(folder),
             config=config,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation="sdpa" if getattr(kind, "_supports_sdpa", False) else "eager",
+            attn_implementation="sdpa" if getattr(made, "_supports_sdpa", False) else "eager",
             output_loading_info=True,
             **given,
         )
     except Exception as error:  # a model file can be wrong in as many ways as the library has checks
         said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), "the folder")
         raise BadArtefact(f"transformers cannot load the base ({name}): {said[:300]}") from error
-    missing = sorted(key for key in facts["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise BadArtefact(f"The base's model.safetensors lacks weights of {name}: {', '.join(missing[:5])}.")
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # the mean of the tokens is the vector; a pooler would only take memory
-    _probe(model, architecture)
-    return model.eval()
+    return model, sorted(facts["missing_keys"])
 
 
 def pooled(model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..., Any] | None = None) -> Tensor:

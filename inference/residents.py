@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol
 
 from inference.adapters import Adapter
 from inference.artefact import Recorded
@@ -44,6 +45,27 @@ class Resident:
     bytes: int
 
 
+class Held(Protocol):
+    """What the book must know of a model, whatever it does."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def base(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def labels(self) -> list[str]: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
 class Residents:
     """Least-recently-used book of residents. Thread-safe."""
 
@@ -53,10 +75,10 @@ class Residents:
         self.used = 0
         self.evictions = 0
         self._held: dict[str, int] = {}
-        self._models: OrderedDict[tuple[str, str], Resident] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str], Held] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, tenant: str, model: str) -> Resident | None:
+    def get(self, tenant: str, model: str) -> Held | None:
         """The tenant's own model, marked as just used; None if it is not here."""
         with self._lock:
             resident = self._models.get((tenant, model))
@@ -64,7 +86,7 @@ class Residents:
                 self._models.move_to_end((tenant, model))
             return resident
 
-    def add(self, resident: Resident) -> list[Resident]:
+    def add(self, resident: Held) -> list[Held]:
         """Keep a model, and return what had to go for it. Raises `NoRoom`, changing nothing."""
         with self._lock:
             key = (resident.tenant, resident.model)
@@ -87,16 +109,16 @@ class Residents:
             self._drop((tenant, model))
             return True
 
-    def all(self) -> list[Resident]:
+    def all(self) -> list[Held]:
         """Least recently used first."""
         with self._lock:
             return list(self._models.values())
 
-    def _victims(self, new: Resident) -> list[Resident]:
+    def _victims(self, new: Held) -> list[Held]:
         replaced = self._models.get((new.tenant, new.model))
         excess = self.used - (replaced.bytes if replaced else 0) + new.bytes - self.budget
         held = dict(self._held)
-        victims: list[Resident] = []
+        victims: list[Held] = []
         for candidate in self._models.values():
             if excess <= 0:
                 break

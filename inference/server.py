@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -23,6 +23,10 @@ from inference.errors import BadRequest, EngineError, Internal, TooLarge, Unauth
 from inference.runner import Job
 from inference.settings import Settings
 from inference.watching import open_metrics
+
+if TYPE_CHECKING:
+    from inference.generation.causal import Causal
+    from inference.generation.writer import Event, Writing
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._welcome = False
         self._jobs: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._writings: dict[int, tuple[Causal, Writing]] = {}
         self._answers: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
@@ -89,7 +94,10 @@ class Connection(asyncio.Protocol):
             self._engine.runner.cancel(job)
         for task in self._tasks.values():
             task.cancel()
+        for causal, writing in self._writings.values():
+            causal.writer.cancel(writing)
         self._jobs.clear()
+        self._writings.clear()
 
     def pause_writing(self) -> None:
         if self._transport is not None:
@@ -151,6 +159,12 @@ class Connection(asyncio.Protocol):
                     self._run(message.id, self._engine.parity(message))
                 case wire.Count():
                     self._run(message.id, self._engine.count(message))
+                case wire.Render():
+                    self._run(message.id, self._engine.render(message))
+                case wire.Generate():
+                    self._begin(message)
+                case wire.Allow():
+                    self._allow(message)
                 case wire.Hello():
                     raise Unauthorised("This connection is already open.")
         except EngineError as error:
@@ -189,9 +203,41 @@ class Connection(asyncio.Protocol):
         job = self._jobs.pop(request_id, None)
         if job is not None:
             self._engine.runner.cancel(job)
+        if (found := self._writings.pop(request_id, None)) is not None:
+            causal, writing = found
+            causal.writer.cancel(writing)
         task = self._tasks.pop(request_id, None)
         if task is not None:
             task.cancel()
+
+    def _begin(self, message: wire.Generate) -> None:
+        """Queue a text; its pieces are sent as they come."""
+
+        def answer(event: Event) -> None:
+            if isinstance(event, EngineError):
+                self._writings.pop(message.id, None)
+                self._fail(message.id, event)
+                return
+            if isinstance(event, wire.Generated):
+                self._writings.pop(message.id, None)
+            self._send(event)
+
+        async def begin() -> None:
+            try:
+                self._writings[message.id] = await self._engine.generate(message, answer)
+            except EngineError as error:
+                self._fail(message.id, error)
+                self.flush()
+            finally:
+                self._tasks.pop(message.id, None)
+
+        self._tasks[message.id] = asyncio.get_running_loop().create_task(begin())
+
+    def _allow(self, message: wire.Allow) -> None:
+        found = self._writings.get(message.id)
+        if found is not None:
+            causal, writing = found
+            causal.writer.allow(writing, message.tokens, last=message.last)
 
     def _run(self, request_id: int, work: Coroutine[Any, Any, wire.Message]) -> None:
         """Answer later, from a task."""

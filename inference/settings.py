@@ -34,6 +34,8 @@ class Settings:
     depot_bytes: int = 8192 * MIB  # cap of that folder
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
+    cache_bytes: int = 512 * MIB  # keys and values of each causal base
+    writing_rows: int = 64  # texts that one causal base writes at the same time
     limits: Limits = field(default_factory=Limits)
     metrics: Address | None = None  # where scrapes are answered; not a Unix socket
     drain_s: float = 10.0  # finish what is queued for so long after SIGTERM
@@ -68,6 +70,8 @@ class Settings:
         add("--depot-mib", type=int, default=8192, help="cap of that folder")
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
+        add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
+        add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
         add("--metrics", default="", help="host:port that answers Prometheus, inside a private network only")
         found = parser.parse_args(arguments)
@@ -86,6 +90,8 @@ class Settings:
                 depot_bytes=found.depot_mib * MIB,
                 resident_bytes=found.resident_mib * MIB,
                 floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
+                cache_bytes=found.cache_mib * MIB,
+                writing_rows=found.writing_rows,
                 limits=Limits(wait_s=found.max_wait),
                 metrics=Address.parse(found.metrics) if found.metrics else None,
             )

@@ -1,0 +1,17 @@
+"""Text that is written token by token: causal bases, many tenants' adapters on them, batches that change every step.
+
+| file | what it is |
+|---|---|
+| `writer` | the thread of one base: what is asked becomes steps, steps become pieces |
+| `turns` | who is read and who writes next; pure Python |
+| `paging` | which blocks of the cache hold which tokens; pure Python |
+| `decoder` | the base in memory, computed by transformers' own modules over our cache (torch) |
+| `attention` | attention over the blocks of a mixed batch (torch) |
+| `lanes` | low-rank adapters side by side, joined and left without moving the others (torch) |
+| `choosing` | logits to tokens: temperature, top-p, penalties, grammars, log-probabilities (torch) |
+| `grammar` | JSON schemas and regular expressions as masks over the vocabulary |
+| `text` | tokens to text: whole characters, stops held back |
+| `base`, `artefact` | reading a causal base and a tuned adapter, and refusing bad ones |
+
+The engine imports this package only where its catalogue names a causal base: torch and transformers come with it.
+"""

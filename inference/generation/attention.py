@@ -1,0 +1,131 @@
+"""Attention of a mixed batch over a cache of blocks.
+
+transformers' models call one attention function by name and hand our `layout` through to it, so that any decoder-only
+architecture computes here with its own modules. All tokens of a step lie one after another in one row.
+
+Shapes: T tokens of the step, H query heads, K key heads, D size of a head, B sequences, L tokens in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inference.generation.paging import BLOCK
+
+NAME = "tunesmith_blocks"
+
+
+class Cache:
+    """Keys and values of every layer, [blocks, BLOCK, K, D]."""
+
+    def __init__(self, blocks: int, shapes: list[tuple[int, int]], dtype: torch.dtype, device: torch.device) -> None:
+        def empty(heads: int, size: int) -> Tensor:
+            return torch.zeros(blocks, BLOCK, heads, size, dtype=dtype, device=device)
+
+        self.keys = [empty(heads, size) for heads, size in shapes]
+        self.values = [empty(heads, size) for heads, size in shapes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Sequences of like length that write: rows `begin` to `end` of the step."""
+
+    begin: int
+    end: int
+    table: Tensor  # [B, blocks] int64
+    mask: Tensor  # [B, 1, 1, L], 0 or -inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """A part of one prompt: tokens `begin` to `end` of the step, after `past` that are in the cache."""
+
+    begin: int
+    end: int
+    past: int
+    table: Tensor | None  # [blocks], None where nothing is past
+    mask: Tensor | None  # [tokens, past + tokens], None where plain causal order is enough
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where a step's tokens go in the cache, and what each may look at."""
+
+    cache: Cache
+    slots: Tensor  # [T] int64: block x BLOCK + place
+    groups: list[Group]
+    spans: list[Span]
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    *,
+    layout: Layout,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query [1, H, T, D], key and value [1, K, T, D] -> [1, T, H, D]. Called by transformers' attention modules."""
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    keys, values = layout.cache.keys[layer], layout.cache.values[layer]
+    keys.view(-1, *keys.shape[2:]).index_copy_(0, layout.slots, key[0].transpose(0, 1))
+    values.view(-1, *values.shape[2:]).index_copy_(0, layout.slots, value[0].transpose(0, 1))
+    if layout.groups:
+        parts = [_write(query, keys, values, group, scaling) for group in layout.groups]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).unsqueeze(0), None
+    return torch.cat([_read(query, key, value, keys, values, span, scaling) for span in layout.spans]).unsqueeze(
+        0
+    ), None
+
+
+def _write(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
+    """One new token for each sequence of a group: [B, H, D].
+
+    Heads that share keys stand where queries of one sequence would: there is only one, so no order between them.
+    """
+    count, (_, _, heads, size) = group.end - group.begin, keys.shape
+    rows = query[0, :, group.begin : group.end].transpose(0, 1)  # [B, H, D]
+    rows = rows.reshape(count, heads, -1, size)
+    k = _gather(keys, group.table)
+    v = _gather(values, group.table)
+    found = F.scaled_dot_product_attention(rows, k, v, attn_mask=group.mask, scale=scaling)
+    return found.reshape(count, -1, size)
+
+
+def _gather(cache: Tensor, table: Tensor) -> Tensor:
+    """The blocks of a table, [B, K, L, D]."""
+    rows, blocks = table.shape
+    found = cache.view(cache.shape[0], -1).index_select(0, table.reshape(-1))
+    return found.view(rows, blocks * BLOCK, *cache.shape[2:]).transpose(1, 2)
+
+
+def _read(
+    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, span: Span, scaling: float
+) -> Tensor:
+    """A part of a prompt: [tokens, H, D]."""
+    q = query[:, :, span.begin : span.end]
+    if span.table is None:
+        k, v = key[:, :, span.begin : span.end], value[:, :, span.begin : span.end]
+        found = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+    else:
+        length = span.past + span.end - span.begin
+        k = _gather(keys, span.table[None])[:, :, :length]
+        v = _gather(values, span.table[None])[:, :, :length]
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=span.mask, scale=scaling, enable_gqa=True)
+    return found[0].transpose(0, 1)
+
+
+def register() -> None:
+    """Make the function known to transformers under `NAME`."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, attend)

@@ -1,0 +1,167 @@
+"""A causal base in memory with everything around it: what the engine holds for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference import wire
+from inference.adapters import Adapter
+from inference.artefact import RecordedTexts, Text, read_writing_artefact
+from inference.catalogue import Base
+from inference.errors import BadArtefact, BadRequest, NoRoom
+from inference.generation import attention
+from inference.generation.base import Speech
+from inference.generation.decoder import Decoder
+from inference.generation.turns import Limits
+from inference.generation.writer import Event, Writer, Writing
+from inference.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARITY_TOLERANCE = {torch.float32: 0.01, torch.bfloat16: 0.5}
+"""Largest difference in a token's log-probability between training and serving."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WritingModel:
+    """A tenant's adapter on a causal base, ready to write."""
+
+    tenant: str
+    model: str
+    sha256: str
+    base: str
+    method: str
+    max_length: int
+    adapter: Adapter
+    recorded: RecordedTexts | None
+    bytes: int
+
+    @property
+    def labels(self) -> list[str]:
+        """None: it writes text."""
+        return []
+
+
+class Causal:
+    """One causal base. Make it, and call it, on the engine's event loop; what takes long runs in threads."""
+
+    def __init__(self, base: Base, settings: Settings, loop: asyncio.AbstractEventLoop, flush: Callable[[], None]):
+        attention.register()
+        device, dtype = _place(settings)
+        architecture = base.architecture
+        positions = min(base.max_length, architecture.positions)
+        started = time.perf_counter()
+        self.base, self._loop, self._flush = base, loop, flush
+        self.limits = Limits(rows=settings.writing_rows)
+        self.decoder = Decoder(
+            base.folder, device=device, dtype=dtype, cache_bytes=settings.cache_bytes, positions=positions,
+            lanes=self.limits.lanes,
+        )  # fmt: skip
+        self.limit = positions
+        self.speech = Speech.read(base.folder, self.decoder.vocabulary)
+        self.writer = Writer(self.decoder, self.speech, self.limits, self._deliver)
+        log.info(
+            "base %s writes: %s %s, cache of %d blocks, ready in %.1f s",
+            base.name, device, str(dtype).removeprefix("torch."), self.decoder.blocks, time.perf_counter() - started,
+        )  # fmt: skip
+
+    def build(self, message: wire.Load, folder: Path) -> WritingModel:
+        """Read an artefact, on the loader's thread. Raises `BadArtefact` or `NoRoom`."""
+        artefact = read_writing_artefact(folder, message.sha256, self.decoder.geometry)
+        manifest = artefact.manifest
+        if manifest.lora.rank > self.limits.lanes:
+            raise NoRoom(f"An adapter of rank {manifest.lora.rank} is over the {self.limits.lanes} that fit a step.")
+        adapter = Adapter.build(manifest.lora, artefact.adapter, self.decoder.geometry)
+        return WritingModel(
+            message.tenant, message.model, message.sha256, manifest.base, manifest.method,
+            min(manifest.max_length, self.limit), adapter, artefact.recorded, adapter.bytes,
+        )  # fmt: skip
+
+    async def render(self, message: wire.Render, model: WritingModel | None) -> wire.Rendered:
+        """Prompts as tokens, in a thread."""
+        prompts = await asyncio.to_thread(self.speech.tokens, message)
+        return wire.Rendered(message.id, prompts, self.limit if model is None else model.max_length)
+
+    async def generate(
+        self, message: wire.Generate, model: WritingModel | None, answer: Callable[[Event], None]
+    ) -> Writing:
+        """Queue a text; compiling a grammar may take a while, so that happens in a thread."""
+        adapter, limit = (None, self.limit) if model is None else (model.adapter, model.max_length)
+        grammar, start = message.sampling.grammar, None
+        if grammar is not None:
+            start = await asyncio.to_thread(self.speech.grammars.compile, grammar)
+        return self.writer.submit(message, adapter, limit, answer, start)
+
+    async def parity(self, message: wire.Parity, model: WritingModel) -> wire.ParityReport:
+        """Score the recorded texts the way every prompt is read, and compare. Raises `BadArtefact`."""
+        if model.recorded is None:
+            raise BadArtefact("The artefact holds no parity.json, so serving cannot be compared with training.")
+        differences: list[float] = []
+        for text in model.recorded.sequences:
+            if len(text.tokens) > model.max_length or max(text.tokens) >= self.decoder.vocabulary:
+                raise BadArtefact("parity.json holds a text that the model cannot read.")
+            differences += await self._compare(text, model.adapter)
+        tolerance = PARITY_TOLERANCE[self.decoder.dtype]
+        worst = max(differences)
+        mean = sum(differences) / len(differences)
+        return wire.ParityReport(message.id, worst <= tolerance, len(differences), worst, mean, 0, tolerance)
+
+    async def _compare(self, text: Text, adapter: Adapter) -> list[float]:
+        """How far each token's log-probability is from the recorded one."""
+
+        def work() -> Tensor:
+            return self.decoder.score(text.tokens, text.start, adapter).cpu()
+
+        scores = await self._asked(work)
+        tokens = torch.tensor(text.tokens[text.start :])
+        found = scores.gather(1, tokens[:, None])[:, 0]
+        apart: list[float] = (found - torch.tensor(text.logprobs)).abs().tolist()
+        return apart
+
+    async def _asked(self, work: Callable[[], Any]) -> Any:
+        done: asyncio.Future[Any] = self._loop.create_future()
+
+        def tell(result: Any, error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+        self.writer.ask(work, tell)
+        return await done
+
+    def _deliver(self, tell: Callable[[], None]) -> None:
+        """From the compute thread to the event loop; what was told leaves in one write for each connection."""
+
+        def run() -> None:
+            tell()
+            self._flush()
+
+        self._loop.call_soon_threadsafe(run)
+
+
+def _place(settings: Settings) -> tuple[torch.device, torch.dtype]:
+    """The device, and the precision that it computes fast: bf16 on CUDA and on CPUs that have it."""
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(settings.effective_threads)
+    precision = settings.precision
+    if precision == "auto":
+        able = device.startswith("cuda") or any(map(torch.cpu.get_capabilities().get, ("avx512_bf16", "amx_bf16")))
+        precision = "bf16" if able else "fp32"
+    if precision not in ("bf16", "fp32"):
+        raise BadRequest(f"Unknown precision {precision!r}: write auto, bf16 or fp32.")
+    return torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32

@@ -1,0 +1,100 @@
+"""Output that must be JSON, fit a JSON schema or match a regular expression: a mask over the vocabulary at every token.
+
+The work is llguidance's (MIT), a Rust library with Earley parsing and a derivative-based lexer; masks take some tens of
+microseconds. A grammar is compiled once and copied for each choice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+
+import llguidance
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from inference.errors import BadRequest, Internal
+from inference.wire import Grammar
+
+KEPT = 256
+MAX_GRAMMAR = 256 * 1024  # characters
+
+
+class Matcher:
+    """Where one choice stands in its grammar."""
+
+    def __init__(self, matcher: llguidance.LLMatcher) -> None:
+        self._matcher = matcher
+
+    def copy(self) -> Matcher:
+        """Another one at the same place."""
+        return Matcher(self._matcher.deep_copy())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
+        """[vocabulary]: which tokens may follow."""
+        mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        bits = np.unpackbits(mask, bitorder="little")[:vocabulary].astype(bool)
+        if len(bits) < vocabulary:  # rows of the weights beyond the tokenizer's vocabulary
+            bits = np.pad(bits, (0, vocabulary - len(bits)))
+        return bits
+
+    def take(self, token: int) -> None:
+        """A token was chosen. Raises `Internal` if the mask was not obeyed or the grammar got too large."""
+        if not self._matcher.consume_token(token):
+            raise Internal(f"The output left its grammar: {self._matcher.get_error()}")
+
+
+class Grammars:
+    """Grammars over one tokenizer. Thread-safe."""
+
+    def __init__(self, tokenizer: Tokenizer, ends: list[int]) -> None:
+        self._tokenizer = llguidance.LLTokenizer(tokenizer.to_str(), eos_token=ends)
+        self._lock = threading.Lock()
+        self._compiled: OrderedDict[tuple[str, str], llguidance.LLMatcher] = OrderedDict()
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token adds to the text."""
+        return bytes(self._tokenizer.decode_bytes([token]))
+
+    def compile(self, grammar: Grammar) -> Matcher:
+        """The start of a grammar; takes up to a second for large ones. Raises `BadRequest` saying what is wrong."""
+        key = (grammar.kind, grammar.text)
+        with self._lock:
+            compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compile(grammar)
+        with self._lock:
+            self._compiled[key] = compiled
+            self._compiled.move_to_end(key)
+            while len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+            return Matcher(compiled.deep_copy())
+
+    def _compile(self, grammar: Grammar) -> llguidance.LLMatcher:
+        if len(grammar.text) > MAX_GRAMMAR:
+            raise BadRequest(f"A grammar of {len(grammar.text)} characters is over the limit of {MAX_GRAMMAR}.")
+        what = "regular expression" if grammar.kind == "regex" else "JSON schema"
+        try:
+            if grammar.kind == "regex":
+                text = llguidance.LLMatcher.grammar_from_regex(grammar.text)
+            else:
+                schema = {"type": "object"} if grammar.kind == "json" else json.loads(grammar.text)
+                # Spaces where JSON allows any would let a small model write nothing else.
+                text = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"The {what} cannot be used: {_first(error)}") from error
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0)
+        if matcher.is_error():
+            raise BadRequest(f"The {what} cannot be used: {_first(matcher.get_error())}")
+        return matcher
+
+
+def _first(error: object) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else "it was not understood."

@@ -1,0 +1,346 @@
+"""Who is read and who writes next. Pure Python: knows no tensors, no threads, no clock.
+
+A step is one of two kinds. A *reading* step takes prompts, or parts of long ones, all with the same adapter, up to a
+number of tokens. A *writing* step adds one token to every sequence that is ready. The two take turns while both are
+wanted, so that a long prompt never stops the others' texts for longer than one part of it.
+
+Whose prompt is read next is decided by what each tenant has received for its weight (tokens read, and twice the tokens
+written, as in the VTC scheduler of S-LoRA, Sheng et al. 2024); a tenant that was away starts level with those present.
+Everybody's queue is bounded, so a flood from one tenant fills its own queue and no other.
+
+When the cache is full, the sequence that began last gives its blocks back, waits in front of its tenant's queue and is
+read again, with what it had already written; nobody sees more of it than a pause.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+from inference.errors import Overloaded, TooLarge
+from inference.generation.paging import BLOCK, Blocks
+
+WRITTEN = 2.0  # a written token costs as much as two that are read
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds: sequences (`rows`) and tokens."""
+
+    rows: int = 64  # that are read and written at the same time
+    step_tokens: int = 512  # that one reading step takes
+    lanes: int = 512  # ranks of all adapters that run at the same time
+    waiting_per_tenant: int = 256
+    waiting: int = 2048
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One question. At most `allowed` tokens are written over all its choices, `last` says that no more will come."""
+
+    tenant: str
+    owner: str  # whose beginnings it may share
+    adapter: Hashable | None
+    allowed: int
+    rank: int = 0  # of the adapter
+    weight: int = 1
+    last: bool = False
+    used: int = 0
+    cached: int = 0
+    cancelled: bool = False
+    sequences: list[Sequence] = field(default_factory=list)
+
+    @property
+    def left(self) -> int:
+        """Tokens that may still be written."""
+        return max(0, self.allowed - self.used)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One choice of a request: prompt and what was written, and how many of both are in the cache."""
+
+    request: Request
+    choice: int
+    tokens: list[int]
+    prompt: int
+    most: int  # tokens it may write
+    computed: int = 0
+    table: list[int] = field(default_factory=list)
+    finish: str = ""
+
+    @property
+    def written(self) -> int:
+        """Tokens of its own."""
+        return len(self.tokens) - self.prompt
+
+    @property
+    def pending(self) -> int:
+        """Tokens that are not in the cache yet."""
+        return len(self.tokens) - self.computed
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Tokens `begin` to `end` of a sequence; `ends` says whether they are its last, so that a token follows."""
+
+    sequence: Sequence
+    begin: int
+    end: int
+
+    @property
+    def ends(self) -> bool:
+        """Whether the next token can be chosen after it."""
+        return self.end == len(self.sequence.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is computed now."""
+
+    writing: bool
+    parts: list[Part]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in it."""
+        return sum(part.end - part.begin for part in self.parts)
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The waiting sequences of one tenant."""
+
+    tenant: str
+    sequences: deque[Sequence] = field(default_factory=deque)
+
+
+class Turns:
+    """Bounded queues, running sequences, and the choice of the next step. Not thread-safe: the caller holds a lock."""
+
+    def __init__(self, blocks: Blocks, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.blocks = blocks
+        self.running: list[Sequence] = []
+        self.preempted = 0
+        self.refused = 0
+        self._queues: dict[str, _Queue] = {}
+        self._received: dict[str, float] = {}
+        self._wrote = False  # the last step's kind
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that have not begun."""
+        return sum(len(queue.sequences) for queue in self._queues.values())
+
+    @property
+    def tenants(self) -> int:
+        """Tenants with something waiting."""
+        return len(self._queues)
+
+    def submit(self, request: Request) -> None:
+        """Queue all choices of a request, or none. Raises `Overloaded` or `TooLarge` at the door."""
+        self._admit(request)
+        queue = self._queues.get(request.tenant)
+        if queue is None:
+            queue = self._queues[request.tenant] = _Queue(request.tenant)
+            present = [self._received[t] for t in self._present() if t in self._received]
+            self._received[request.tenant] = max(self._received.get(request.tenant, 0.0), min(present, default=0.0))
+        queue.sequences.extend(request.sequences)
+
+    def cancel(self, request: Request) -> None:
+        """Forget a request: what waits leaves the queue, what runs gives its blocks back."""
+        request.cancelled = True
+        for sequence in request.sequences:
+            if sequence in self.running:
+                self.end(sequence, "cancelled")
+        queue = self._queues.get(request.tenant)
+        if queue is not None:
+            queue.sequences = deque(s for s in queue.sequences if s.request is not request)
+            self._leave(queue)
+
+    def end(self, sequence: Sequence, finish: str) -> None:
+        """A running sequence has ended."""
+        sequence.finish = finish
+        self.running.remove(sequence)
+        self._give_back(sequence)
+
+    def next_step(self) -> Step | None:
+        """What to compute now; None while nothing can be (nothing is there, or all wait for an allowance)."""
+        kinds = (self._reading, self._writing) if self._wrote else (self._writing, self._reading)
+        if not any(s.pending == 1 and s.computed for s in self.running):
+            kinds = (self._reading, self._writing)
+        for kind in kinds:
+            step = kind()
+            if step is not None:
+                self._wrote = step.writing
+                return step
+        return None
+
+    def paused(self) -> list[Sequence]:
+        """Running and waiting sequences whose request has used up what it was allowed so far."""
+        everything = [*self.running, *(s for queue in self._queues.values() for s in queue.sequences)]
+        return [s for s in everything if not s.request.left]
+
+    def drop(self, sequence: Sequence, finish: str) -> None:
+        """End a sequence wherever it is."""
+        if sequence in self.running:
+            self.end(sequence, finish)
+            return
+        sequence.finish = finish
+        queue = self._queues[sequence.request.tenant]
+        queue.sequences.remove(sequence)
+        self._leave(queue)
+
+    def computed(self, step: Step) -> None:
+        """A step was computed: its tokens are in the cache, and count for their tenants."""
+        for part in step.parts:
+            sequence = part.sequence
+            if sequence.finish:
+                continue  # ended meanwhile
+            self.blocks.remember(sequence.request.owner, sequence.tokens, sequence.table, part.begin, part.end)
+            sequence.computed = part.end
+            cost = WRITTEN if step.writing else part.end - part.begin
+            self._received[sequence.request.tenant] = (
+                self._received.get(sequence.request.tenant, 0.0) + cost / sequence.request.weight
+            )
+
+    def write(self, sequence: Sequence, token: int) -> None:
+        """The token that was chosen for a sequence."""
+        sequence.tokens.append(token)
+        sequence.request.used += 1
+
+    def _admit(self, request: Request) -> None:
+        longest = max(s.prompt + s.most for s in request.sequences)
+        room = self.blocks.count * BLOCK
+        if longest > room:
+            raise TooLarge(f"Prompt and output of {longest} tokens do not fit the cache of {room} tokens.")
+        queue = self._queues.get(request.tenant)
+        mine = len(queue.sequences) if queue is not None else 0
+        if mine and mine + len(request.sequences) > self.limits.waiting_per_tenant:
+            self.refused += 1
+            raise Overloaded("Too many of your requests are waiting; send the next ones later.", retry_after=2.0)
+        if self.waiting and self.waiting + len(request.sequences) > self.limits.waiting:
+            self.refused += 1
+            raise Overloaded("The engine is busy; try again shortly.", retry_after=2.0)
+
+    def _writing(self) -> Step | None:
+        """One token for every sequence that is ready and allowed."""
+        parts: list[Part] = []
+        given: dict[Request, int] = {}
+        for sequence in list(self.running):
+            if sequence.pending != 1 or not sequence.computed or sequence.finish:
+                continue
+            request = sequence.request
+            if given.get(request, 0) >= request.left or sequence not in self.running:
+                continue
+            if not self._make_room(sequence, sequence.computed + 1, among=parts):
+                continue
+            given[request] = given.get(request, 0) + 1
+            parts.append(Part(sequence, sequence.computed, sequence.computed + 1))
+        return Step(True, parts) if parts else None
+
+    def _reading(self) -> Step | None:
+        """Prompts with one adapter: those that have begun, then those whose turn it is."""
+        parts: list[Part] = []
+        left = self.limits.step_tokens
+        given: dict[Request, int] = {}
+        for sequence in self._to_read():
+            request = sequence.request
+            if parts and request.adapter is not parts[0].sequence.request.adapter:
+                continue
+            if given.get(request, 0) >= request.left:
+                continue
+            end = min(len(sequence.tokens), sequence.computed + left)
+            end = min(end, (len(sequence.table) + self.blocks.free) * BLOCK)
+            if end <= sequence.computed:
+                break
+            self._extend(sequence, end)
+            part = Part(sequence, sequence.computed, end)
+            given[request] = given.get(request, 0) + part.ends
+            parts.append(part)
+            left -= end - sequence.computed
+            if left <= 0:
+                break
+        return Step(False, parts) if parts else None
+
+    def _to_read(self) -> Iterator[Sequence]:
+        """Sequences with a prompt to read, begun ones first; those that begin now are moved among the running."""
+        for sequence in list(self.running):
+            if sequence.pending > 1 or not sequence.computed:
+                yield sequence
+        while len(self.running) < self.limits.rows and (queue := self._next_queue()) is not None:
+            sequence = queue.sequences[0]
+            request = sequence.request
+            if self.running and not self._fits(sequence):
+                return  # it begins when there is room for all of its prompt, and for its adapter
+            queue.sequences.popleft()
+            self._leave(queue)
+            sequence.table = self.blocks.share(request.owner, sequence.tokens)
+            sequence.computed = len(sequence.table) * BLOCK
+            if not sequence.written:
+                request.cached = max(request.cached, sequence.computed)
+            self.running.append(sequence)
+            yield sequence
+
+    def _next_queue(self) -> _Queue | None:
+        """Of the tenants whose first sequence may write something, the one that has received least."""
+        able = [queue for queue in self._queues.values() if queue.sequences[0].request.left]
+        return min(able, key=lambda queue: self._received.get(queue.tenant, 0.0), default=None)
+
+    def _blocks_for(self, sequence: Sequence) -> int:
+        return -(-(len(sequence.tokens) + 1) // BLOCK)
+
+    def _fits(self, sequence: Sequence) -> bool:
+        """Whether a sequence can begin beside those that run."""
+        ranks = {s.request.adapter: s.request.rank for s in (*self.running, sequence)}
+        enough = self._blocks_for(sequence) + self._promised() <= self.blocks.free
+        return enough and sum(ranks.values()) <= self.limits.lanes
+
+    def _promised(self) -> int:
+        """Blocks that running sequences will take for what they still have to read, and one for each that writes."""
+        return sum(max(1, self._blocks_for(s) - len(s.table)) for s in self.running)
+
+    def _make_room(self, sequence: Sequence, end: int, *, among: list[Part]) -> bool:
+        """Blocks up to `end` for a sequence that writes, if need be from the one that began last."""
+        while len(sequence.table) * BLOCK < end:
+            number = self.blocks.take()
+            if number is not None:
+                sequence.table.append(number)
+                continue
+            busy = {part.sequence for part in among}
+            victim = next((s for s in reversed(self.running) if s not in busy), sequence)
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _extend(self, sequence: Sequence, end: int) -> None:
+        while len(sequence.table) * BLOCK < end:
+            number = self.blocks.take()
+            assert number is not None, "the caller asked how many are free"
+            sequence.table.append(number)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.preempted += 1
+        self.running.remove(sequence)
+        self._give_back(sequence)
+        tenant = sequence.request.tenant
+        self._queues.setdefault(tenant, _Queue(tenant)).sequences.appendleft(sequence)
+
+    def _give_back(self, sequence: Sequence) -> None:
+        self.blocks.release(sequence.table)
+        sequence.table, sequence.computed = [], 0
+
+    def _present(self) -> set[str]:
+        return {*self._queues, *(s.request.tenant for s in self.running)}
+
+    def _leave(self, queue: _Queue) -> None:
+        """Forget an empty queue, and in time what absent tenants received."""
+        if queue.sequences:
+            return
+        self._queues.pop(queue.tenant, None)
+        if len(self._received) > 4096:
+            present = self._present()
+            self._received = {t: v for t, v in self._received.items() if t in present}
