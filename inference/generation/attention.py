@@ -33,10 +33,9 @@ class Cache:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Sequences of like length that write: rows `begin` to `end` of the step."""
+    """Sequences of like length that write. `rows` are their places in the step, None where it is all of it."""
 
-    begin: int
-    end: int
+    rows: Tensor | None  # [B] int64
     table: Tensor  # [B, blocks] int64
     mask: Tensor  # [B, 1, 1, L], 0 or -inf
 
@@ -80,25 +79,30 @@ def attend(
     keys.view(-1, *keys.shape[2:]).index_copy_(0, layout.slots, key[0].transpose(0, 1))
     values.view(-1, *values.shape[2:]).index_copy_(0, layout.slots, value[0].transpose(0, 1))
     if layout.groups:
-        parts = [_write(query, keys, values, group, scaling) for group in layout.groups]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).unsqueeze(0), None
+        rows = query[0].transpose(0, 1)  # [T, H, D]
+        if layout.groups[0].rows is None:
+            return _write(rows, keys, values, layout.groups[0], scaling).unsqueeze(0), None
+        found = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        for group in layout.groups:
+            assert group.rows is not None, "one of several groups is not all of the step"
+            found.index_copy_(0, group.rows, _write(rows.index_select(0, group.rows), keys, values, group, scaling))
+        return found.unsqueeze(0), None
     return torch.cat([_read(query, key, value, keys, values, span, scaling) for span in layout.spans]).unsqueeze(
         0
     ), None
 
 
-def _write(query: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
-    """One new token for each sequence of a group: [B, H, D].
+def _write(rows: Tensor, keys: Tensor, values: Tensor, group: Group, scaling: float) -> Tensor:
+    """One new token for each sequence of a group, [B, H, D] -> [B, H, D].
 
     Heads that share keys stand where queries of one sequence would: there is only one, so no order between them.
     """
-    count, (_, _, heads, size) = group.end - group.begin, keys.shape
-    rows = query[0, :, group.begin : group.end].transpose(0, 1)  # [B, H, D]
-    rows = rows.reshape(count, heads, -1, size)
+    _, _, heads, size = keys.shape
     k = _gather(keys, group.table)
     v = _gather(values, group.table)
-    found = F.scaled_dot_product_attention(rows, k, v, attn_mask=group.mask, scale=scaling)
-    return found.reshape(count, -1, size)
+    queries = rows.reshape(len(rows), heads, -1, size)
+    found = F.scaled_dot_product_attention(queries, k, v, attn_mask=group.mask, scale=scaling)
+    return found.reshape(len(rows), -1, size)
 
 
 def _gather(cache: Tensor, table: Tensor) -> Tensor:

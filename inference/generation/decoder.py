@@ -66,6 +66,12 @@ class Decoder:
         self.blocks = max(cache_bytes // block_bytes, -(-positions // BLOCK))
         self.cache = Cache(self.blocks, shapes, dtype, device)
 
+    def arrange(self, step: Step, adapters: list[Adapter | None]) -> Step:
+        """The same step with its parts in the order in which their adapters lie, so that nothing has to be moved."""
+        self.lanes.join(adapters)
+        order = sorted(range(len(adapters)), key=lambda row: self.lanes.place(adapters[row]))
+        return Step(step.writing, [step.parts[row] for row in order])
+
     @torch.inference_mode()
     def step(self, step: Step, adapters: list[Adapter | None]) -> Tensor | None:
         """Compute a step, whose parts have these adapters. Logits [N, V] in fp32 of the parts that end, in order."""
@@ -128,25 +134,26 @@ class Decoder:
         )
 
     def _groups(self, parts: list[Part]) -> list[Group]:
-        """Neighbours of like length together; the writer sorts them so."""
-        groups, begin = [], 0
-        for end in range(1, len(parts) + 1):
-            if end == len(parts) or parts[end].end > APART * max(parts[begin].end, 4 * BLOCK):
-                groups.append(self._group(parts, begin, end))
-                begin = end
-        return groups
+        """Sequences of like length together, so that short ones are not padded to the longest."""
+        order = sorted(range(len(parts)), key=lambda row: parts[row].end)
+        groups: list[list[int]] = []
+        for row in order:
+            if groups and parts[row].end <= APART * max(parts[groups[-1][0]].end, 4 * BLOCK):
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+        if len(groups) == 1:
+            return [self._group(parts, None)]
+        return [self._group([parts[row] for row in rows], torch.tensor(rows, device=self.device)) for rows in groups]
 
-    def _group(self, parts: list[Part], begin: int, end: int) -> Group:
-        members = parts[begin:end]
-        width = max(-(-part.end // BLOCK) for part in members)
-        table = torch.tensor(
-            [part.sequence.table[:width] + [0] * (width - len(part.sequence.table)) for part in members],
-            device=self.device,
-        )
-        lengths = torch.tensor([part.end for part in members], device=self.device)
+    def _group(self, parts: list[Part], rows: Tensor | None) -> Group:
+        width = max(-(-part.end // BLOCK) for part in parts)
+        tables = [part.sequence.table[:width] for part in parts]
+        table = torch.tensor([table + [0] * (width - len(table)) for table in tables], device=self.device)
+        lengths = torch.tensor([part.end for part in parts], device=self.device)
         hidden = torch.arange(width * BLOCK, device=self.device)[None] >= lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(hidden, float("-inf"))
-        return Group(begin, end, table, mask[:, None, None])
+        return Group(rows, table, mask[:, None, None])
 
     def _spans(self, parts: list[Part]) -> list[Span]:
         spans, at = [], 0

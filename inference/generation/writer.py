@@ -214,10 +214,10 @@ class Writer:
 
     def _compute(self, step: Step) -> None:
         started = time.perf_counter()
-        if step.writing:  # neighbours of like length: see Decoder._groups
-            step.parts.sort(key=lambda part: part.end)
         try:
-            adapters: list[Any] = [part.sequence.request.adapter for part in step.parts]
+            if step.writing:
+                step = self.decoder.arrange(step, _adapters(step))
+            adapters = _adapters(step)
             logits = self.decoder.step(step, adapters)
             ending = [part.sequence for part in step.parts if part.ends]
             chosen = choose(logits, [_chooser(s) for s in ending]) if logits is not None else []
@@ -336,6 +336,11 @@ class Writer:
                 writing.answer(event)
 
         self._deliver(tell)
+
+
+def _adapters(step: Step) -> list[Adapter | None]:
+    requests: list[Any] = [part.sequence.request for part in step.parts]
+    return [request.adapter for request in requests]
 
 
 def _chooser(sequence: Sequence) -> Chooser:
