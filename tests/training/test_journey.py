@@ -98,7 +98,7 @@ def test_a_killed_run_of_the_real_lab_goes_on_where_it_was(cast: Cast, settings:
     settings.TRAINING_CHECKPOINT_SECONDS = 1
     settings.TRAINING_HEARTBEAT_SECONDS = 1
     empty_queue()
-    knobs = {"n_epochs": 6, "batch_size": 8}  # a fast machine must not be done before it is killed
+    knobs = {"n_epochs": 6, "batch_size": 2}  # a fast machine must not be done before it is killed
     job = queued(cast.owner, x_method="lora", seed=5, hyperparameters=knobs, content=intents(90))
     worker = Background()
     until(lambda: has_checkpoint(cast.owner, job), 120)
