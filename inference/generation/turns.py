@@ -14,7 +14,7 @@ read again, with what it had already written; nobody sees more of it than a paus
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -270,7 +270,7 @@ class Turns:
         for sequence in list(self.running):
             if sequence.pending > 1 or not sequence.computed:
                 yield sequence
-        while len(self.running) < self.limits.rows and (queue := self._next_queue()) is not None:
+        while (queue := self._next_queue()) is not None and self._free_row():
             sequence = queue.sequences[0]
             request = sequence.request
             if self.running and not self._fits(sequence):
@@ -284,9 +284,19 @@ class Turns:
             self.running.append(sequence)
             yield sequence
 
+    def _free_row(self) -> bool:
+        """Whether one more may run; one that waits for an allowance makes room for it."""
+        if len(self.running) < self.limits.rows:
+            return True
+        idle = next((s for s in reversed(self.running) if not s.request.left), None)
+        if idle is not None:
+            self._preempt(idle)
+        return idle is not None
+
     def _next_queue(self) -> _Queue | None:
         """Of the tenants whose first sequence may write something, the one that has received least."""
-        able = [queue for queue in self._queues.values() if queue.sequences[0].request.left]
+        busy = Counter(s.request for s in self.running)
+        able = [q for q in self._queues.values() if q.sequences[0].request.left > busy[q.sequences[0].request]]
         return min(able, key=lambda queue: self._received.get(queue.tenant, 0.0), default=None)
 
     def _blocks_for(self, sequence: Sequence) -> int:
