@@ -121,10 +121,16 @@ class Generation:
         if self._connection.transport is not None:
             self._connection.send(wire.pack(wire.Allow(self._id, tokens, last)))
 
-    def close(self) -> None:
-        """Cancel what has not ended."""
+    def close(self) -> list[wire.Piece]:
+        """Cancel what has not ended. Returns the pieces that had come and that nobody read: they were made as well."""
         if self._connection.generations.pop(self._id, None) is not None and self._connection.transport is not None:
             self._connection.send(wire.pack(wire.Cancel(self._id)))
+        unread = []
+        while not self._arrived.empty():
+            arrived = self._arrived.get_nowait()
+            if isinstance(arrived, wire.Piece):
+                unread.append(arrived)
+        return unread
 
     def __aiter__(self) -> Generation:
         return self

@@ -147,6 +147,20 @@ class QuotaGate:
             ticket.reserved_nano += nano
         return extended.allowed
 
+    async def more_money(self, ticket: Ticket, output_tokens: int) -> bool:
+        """After a denied `extend`: fetch lease blocks that could carry it; whether any came, so that it is worth asking
+        again. A reserve does this by itself; an extend has no time to, while the call runs on what it holds."""
+        decision, nano = ticket.decision, output_tokens * ticket.price.output_token
+        if decision is None or decision.local or not nano or self._on_lease_wanted is None:
+            return False
+        limits = decision.limits
+        wanted = [self._on_lease_wanted(limits.tenant, limits.limits[i], nano) for i in limits.indices("spend")]
+        waits = [future for future in wanted if future is not None]
+        if not waits:
+            return False
+        done, late = await asyncio.wait(waits, timeout=_LEASE_WAIT_SECONDS)
+        return not late and all(future.result() for future in done)
+
     def settle(
         self, ticket: Ticket, *, input_tokens: int, output_tokens: int = 0, requests: int = 1, gpu_ms: int = 0
     ) -> UsageEvent | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import metrics
 from gateway.calls import Call
-from gateway.handlers import classify, decisions, embeddings, generation
+from gateway.handlers import chat, classify, completions, decisions, embeddings
 from gateway.process import Process
 from gateway.wire import (
     Disconnected,
@@ -36,15 +36,16 @@ from kit.logs import request_id as logged_request_id
 log = logging.getLogger(__name__)
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-Handler = Callable[[Call], Awaitable[bytes]]
+Handler = Callable[[Call], Awaitable[bytes | None]]
+"""The body of an answer; None where the handler has sent a stream itself."""
 
 SCOPE = "inference"
 HANDLERS: dict[str, Handler] = {
     "/v1/decisions": decisions.handle,
     "/v1/classify": classify.handle,
     "/v1/embeddings": embeddings.handle,
-    "/v1/chat/completions": generation.handle,
-    "/v1/completions": generation.handle,
+    "/v1/chat/completions": chat.handle,
+    "/v1/completions": completions.handle,
 }
 
 
@@ -92,8 +93,10 @@ class Gateway:
         logged_request_id.set(request_id)
         headers: Headers = []
         status = 200
+        body: bytes | None
         try:
-            body = await self._answer(handler, scope, receive, request_id, headers)
+            call = await self._open(scope, receive, send, request_id, started, headers)
+            body = await self._answer(handler, scope, call)
         except Disconnected:
             metrics.note(scope["path"], 499, time.perf_counter() - started)
             return
@@ -106,13 +109,14 @@ class Gateway:
         except Exception:
             log.exception("unhandled error on %s", scope["path"])
             status, body = 500, error_body(InternalError())
-        await answer(send, status, body, request_id=request_id, started=started, headers=headers)
+        if body is not None:
+            await answer(send, status, body, request_id=request_id, started=started, headers=headers)
         metrics.note(scope["path"], status, time.perf_counter() - started)
 
-    async def _answer(
-        self, handler: Handler, scope: Scope, receive: Receive, request_id: str, headers: Headers
-    ) -> bytes:
-        """Authenticate, read, handle. `headers` is filled as far as things got."""
+    async def _open(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float, headers: Headers
+    ) -> Call:
+        """Authenticate. `headers` is filled as far as things get."""
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], ["POST"])
         process = self._started()
@@ -120,13 +124,16 @@ class Gateway:
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
         if SCOPE not in key.record.scopes:
             raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
-        call = Call(process, key, request_id, receive, b"", headers)
+        return Call(process, key, request_id, receive, b"", headers, send, started)
+
+    async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
+        """Read and handle."""
         try:
-            call.body = await read_body(scope, receive)
+            call.body = await read_body(scope, call.receive)
             return await handler(call)
         except ApiError:
-            if len(headers) == 1:  # refused before the quota was asked: show where it stood last
-                headers += key.headers
+            if len(call.headers) == 1:  # refused before the quota was asked: show where it stood last
+                call.headers += call.key.headers
             raise
 
 

@@ -144,12 +144,6 @@ class Decisions(Body, frozen=True):
     safety_identifier: Annotated[str, msgspec.Meta(max_length=128)] | None = None
 
 
-class AnyModel(msgspec.Struct, frozen=True):
-    """What chat and completions need: the name. Other fields belong to those wires and are not judged here."""
-
-    model: Name
-
-
 _TYPE = re.compile(r"`([^`]*)`")
 _TYPES = {
     "str": "a string",

@@ -1,4 +1,7 @@
-"""One metered call: admit, compute, settle. Nothing runs unreserved, nothing is answered unrecorded."""
+"""One metered call: admit, compute, settle. Nothing runs unreserved, nothing is answered unrecorded.
+
+Text that models write takes longer and is metered as it comes: `gateway.writing.metered`.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ from billing.metering import SpoolError
 from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
-from gateway.wire import Disconnected, Headers, Receive
+from gateway.wire import Disconnected, Headers, Receive, Send
 from inference import wire as engine_wire
 from inference.errors import EngineError, NotResident
 from kit.errors import Unavailable
+from kit.money import NANO
 from serving.routes import Route
 
 WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
-T = TypeVar("T", engine_wire.Classified, engine_wire.Embedded)
+T = TypeVar("T")
+Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded)
 
 
 @dataclass(slots=True)
@@ -34,6 +39,10 @@ class Call:
     receive: Receive
     body: bytes
     headers: Headers
+    send: Send
+    started: float
+    gone: bool = False
+    """Whether the client has left."""
 
     async def route(self, name: str) -> Route:
         """What a model's name stands for in the key's project."""
@@ -47,7 +56,7 @@ class Call:
         def ask() -> Awaitable[engine_wire.Classified]:
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
 
-        return await self._metered(kind, route.model, _bound(texts, route.max_length), self._resident(route, ask))
+        return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
 
     async def embed(self, route: Route, texts: list[str]) -> engine_wire.Embedded:
         """Vectors of a base or of a deployed model."""
@@ -59,10 +68,10 @@ class Call:
             return engine.embed(tenant=tenant, model=route.version, texts=texts, weight=weight)
 
         return await self._metered(
-            "embeddings", route.model, _bound(texts, route.max_length), self._resident(route, ask)
+            "embeddings", route.model, _bound(texts, route.max_length), self.resident(route, ask)
         )
 
-    async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[T]) -> T:
+    async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
         """Reserve for at most `tokens`, await the work, settle for what it took."""
         record, gate = self.key.record, self.process.gate
         try:
@@ -79,7 +88,7 @@ class Call:
             work.close()  # type: ignore[attr-defined]
             raise CallRefused(ticket.denial)
         try:
-            result = await unless_disconnected(self.receive, work)
+            result = await self.while_connected(work)
         except EngineError as error:
             gate.release(ticket)
             raise from_engine(error) from error
@@ -88,18 +97,20 @@ class Call:
             raise
         used = sum(min(length, result.limit) for length in result.lengths)
         try:
-            gate.settle(ticket, input_tokens=used, gpu_ms=-(-result.compute_us // 1000))
+            event = gate.settle(ticket, input_tokens=used, gpu_ms=-(-result.compute_us // 1000))
         except SpoolError as error:
-            raise Unavailable(
-                "The call could not be recorded, so it was not answered or charged. Try again."
-            ) from error
+            raise unrecorded() from error
+        if event is not None:
+            self.headers.append(cost_header(event.cost_nano))
         return result
 
-    async def _resident(self, route: Route, ask: Callable[[], Awaitable[T]]) -> T:
+    async def resident(self, route: Route, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask; where the engine has forgotten the model, bring it in and ask once more."""
         try:
             return await ask()
         except NotResident:
+            if not route.version:
+                raise  # a base is there or is not
             # Signing addresses is work for a thread: the store's client is made at its first use.
             source = await asyncio.to_thread(route.place.source)
             await self.process.engine.load(tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source)
@@ -108,41 +119,48 @@ class Call:
         except NotResident as error:
             raise EngineAway("The engine's memory is contended. Try again in a moment.") from error
 
+    async def while_connected(self, work: Awaitable[T]) -> T:
+        """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well).
 
-async def unless_disconnected(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well).
+        The watch begins after `WATCH_AFTER_SECONDS`: most calls are over by then, and a watch is a task of its own.
+        """
+        loop, current = asyncio.get_running_loop(), asyncio.current_task()
+        watch: asyncio.Task[Any] | None = None
 
-    The watch begins after `WATCH_AFTER_SECONDS`: most calls are over by then, and a watch is a task of its own.
-    """
-    loop, current = asyncio.get_running_loop(), asyncio.current_task()
-    watch: asyncio.Task[Any] | None = None
-    gone = False
+        def begin() -> None:
+            nonlocal watch
+            watch = loop.create_task(cast(Any, self.receive()))
+            watch.add_done_callback(left)
 
-    def begin() -> None:
-        nonlocal watch
-        watch = loop.create_task(cast(Any, receive()))
-        watch.add_done_callback(left)
+        def left(ended: asyncio.Task[Any]) -> None:
+            if not ended.cancelled() and current is not None:
+                self.gone = True
+                current.cancel()
 
-    def left(ended: asyncio.Task[Any]) -> None:
-        nonlocal gone
-        if not ended.cancelled() and current is not None:
-            gone = True
-            current.cancel()
+        patience = loop.call_later(WATCH_AFTER_SECONDS, begin)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self.gone:
+                if current is not None:
+                    current.uncancel()
+                raise Disconnected from None
+            raise
+        finally:
+            patience.cancel()
+            if watch is not None:
+                watch.remove_done_callback(left)
+                watch.cancel()
 
-    patience = loop.call_later(WATCH_AFTER_SECONDS, begin)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if gone:
-            if current is not None:
-                current.uncancel()
-            raise Disconnected from None
-        raise
-    finally:
-        patience.cancel()
-        if watch is not None:
-            watch.remove_done_callback(left)
-            watch.cancel()
+
+def unrecorded() -> Unavailable:
+    """The usage event could not be written down, so the answer is not given away."""
+    return Unavailable("The call could not be recorded, so it was not answered or charged. Try again.")
+
+
+def cost_header(nano: int) -> tuple[bytes, bytes]:
+    """What the call cost, in dollars and to the nano."""
+    return b"x-cost-usd", b"%d.%09d" % divmod(nano, NANO)
 
 
 def _bound(texts: list[str], max_length: int) -> int:

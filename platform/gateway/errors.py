@@ -33,14 +33,27 @@ class ModelUnknown(NotFound):
         )
 
 
-def from_engine(error: engine.EngineError) -> ApiError:
-    """The engine's answer in the words of the API."""
+class ContextTooLong(BadRequest):
+    """The prompt alone fills the model's context."""
+
+    default_code = "context_length_exceeded"
+
+    def __init__(self, model: str, tokens: int, limit: int, param: str) -> None:
+        super().__init__(
+            f"The context of '{model[:200]}' is {limit:,} tokens, for prompt and answer together; your prompt has "
+            f"{tokens:,} tokens. Shorten it.",
+            param=param,
+        )
+
+
+def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiError:
+    """The engine's answer in the words of the API; `param` is what a bad request is about."""
     if isinstance(error, engine.Overloaded):
         return SlowDown(error.message, error.retry_after or 1.0)
     if isinstance(error, engine.TooLarge):
-        return PayloadTooLarge(error.message, param="input")
+        return PayloadTooLarge(error.message, param=param)
     if isinstance(error, engine.BadRequest):
-        return BadRequest(error.message, param="input")
+        return BadRequest(error.message, param=param)
     if isinstance(error, engine.NoRoom):
         return EngineAway("The engine has no memory free for this model. Try again in a moment.")
     if isinstance(error, engine.BadArtefact):

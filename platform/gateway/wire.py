@@ -72,22 +72,20 @@ async def answer(
     send: Send, status: int, body: bytes, *, request_id: str, started: float, headers: Iterable[tuple[bytes, bytes]]
 ) -> None:
     """Send one complete answer."""
-    milliseconds = int((time.perf_counter() - started) * 1000)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                _JSON,
-                (b"content-length", b"%d" % len(body)),
-                (b"x-request-id", request_id.encode()),
-                (b"openai-processing-ms", b"%d" % milliseconds),
-                _VERSION,
-                *headers,
-            ],
-        }
-    )
+    length = (b"content-length", b"%d" % len(body))
+    everything = [_JSON, length, *head(request_id, started), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": everything})
     await send({"type": "http.response.body", "body": body})
+
+
+def head(request_id: str, started: float) -> Headers:
+    """Headers of every answer, streams as well."""
+    milliseconds = int((time.perf_counter() - started) * 1000)
+    return [
+        (b"x-request-id", request_id.encode()),
+        (b"openai-processing-ms", b"%d" % milliseconds),
+        _VERSION,
+    ]
 
 
 def error_body(error: ApiError) -> bytes:

@@ -142,8 +142,8 @@ class PatientHttp(HttpToolsProtocol):
 
     def _tick(self) -> None:
         """Close the connection of a client that keeps us waiting."""
-        if self.transport.is_closing():
-            return
+        if self.transport.is_closing() and not self.flow.write_paused:
+            return  # a closed one whose client takes nothing of what is left is watched on
         if self._waits_too_long(self.loop.time()):
             self.transport.abort()
             return

@@ -20,11 +20,17 @@ from tenants.scope import tenant_scope
 NEWS = "news:routes"
 NOWHERE = registry.ArtefactPlace()
 """A base has no artefact."""
+TEXT_CLASSIFICATION = "text-classification"
+TEXT_GENERATION = "text-generation"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """A callable name. `version` is the engine's name of the model and empty for a base; sizes are in tokens."""
+    """A callable name. `version` is the engine's name of the model and empty for a base; sizes are in tokens.
+
+    `task` is what it was tuned for. Of a base it is what it can do untuned: write text, if its catalogue entry says so,
+    or be read for embeddings.
+    """
 
     model: str
     version: str
@@ -33,6 +39,7 @@ class Route:
     sha256: str
     labels: tuple[str, ...]
     max_length: int
+    task: str = TEXT_CLASSIFICATION
     places: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,20 +49,52 @@ class Route:
         """Tokens that texts can have: none is shorter than a byte, two are added, what is over the limit is cut."""
         return sum(min(len(text.encode()) + 2, self.max_length) for text in texts)
 
+    @property
+    def writes(self) -> bool:
+        """Whether it writes text (chat, completions) or reads it (decisions, classify, embeddings)."""
+        return self.task == TEXT_GENERATION
+
     def require_labels(self) -> None:
-        """BadRequest for a base: only a trained model knows labels."""
+        """BadRequest for what has no labels: a model that writes, or a base."""
+        self.require_reader()
         if not self.labels:
-            raise BadRequest(
+            raise _unsupported(
                 f"'{self.model}' is a base without labels of its own. Tune it on your data and deploy the result, "
-                "or use it with POST /v1/embeddings.",
-                param="model",
-                code="unsupported_model",
+                "or use it with POST /v1/embeddings."
             )
+
+    def require_reader(self) -> None:
+        """BadRequest for a model that writes text."""
+        if self.writes:
+            raise _unsupported(
+                f"'{self.model}' writes text; it gives no labels and no vectors. Call it with "
+                "POST /v1/chat/completions or POST /v1/completions."
+            )
+
+    def require_writer(self) -> None:
+        """BadRequest for a model that writes no text."""
+        if self.writes:
+            return
+        if self.version:
+            raise _unsupported(
+                f"'{self.model}' classifies text and does not write any. Ask it with POST /v1/decisions or "
+                "POST /v1/classify."
+            )
+        raise _unsupported(
+            f"'{self.model}' is a base: it reads text and does not write any. Call it with POST /v1/embeddings."
+        )
+
+
+def _unsupported(message: str) -> BadRequest:
+    return BadRequest(message, param="model", code="unsupported_model")
 
 
 def routes_of(*, tenant_id: UUID, project_id: UUID) -> dict[str, Route]:
     """Every name the project can call now. Opens the tenant's scope itself."""
-    routes = {base.name: Route(base.name, "", base.name, NOWHERE, "", (), base.max_length) for base in registry.bases()}
+    routes = {
+        base.name: Route(base.name, "", base.name, NOWHERE, "", (), base.max_length, _task_of(base.tasks))
+        for base in registry.bases()
+    }
     by_version: dict[UUID, Route] = {}
     with tenant_scope(tenant_id):
         live = Deployment.objects.filter(project_id=project_id, state=Deployment.State.LIVE)
@@ -79,7 +118,13 @@ def route_of(deployment: Deployment) -> Route:
         sha256=version.artefact_sha256,
         labels=tuple(version.labels),
         max_length=deployment.max_length,
+        task=deployment.model.task,
     )
+
+
+def _task_of(tasks: tuple[str, ...]) -> str:
+    """A base that can be tuned to write can write; any other is an encoder."""
+    return TEXT_GENERATION if TEXT_GENERATION in tasks else TEXT_CLASSIFICATION
 
 
 def engine_name(deployment: Deployment) -> str:

@@ -20,6 +20,7 @@ import pytest
 from django.conf import settings
 
 from tests.conftest import Person
+from tests.gateway.writing_engine import Wired, wired
 from tests.serving.made import engine_running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,13 @@ def gateway(django_db_setup: None) -> Iterator[GatewayProcess]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+@pytest.fixture(scope="package")
+def writing(django_db_setup: None) -> Iterator[Wired]:
+    """The gateway on a server in this process, with an engine that writes what tests tell it to."""
+    with wired() as running:
+        yield running
 
 
 def free_port() -> int:

@@ -47,6 +47,7 @@ async def handle(call: Call) -> bytes:
         raise BadRequest("'dimensions' is not supported: vectors come in the model's own size.", param="dimensions")
     texts = bodies.texts_of(_texts(body.input))
     route = await call.route(body.model)
+    route.require_reader()
     result = await call.embed(route, texts)
     tokens = rows.used_tokens(result.lengths, result.limit)
     usage = Usage(tokens, tokens, rows.cut(result.lengths, result.limit))

@@ -1,0 +1,312 @@
+"""One metered call that writes text: reserve, write, extend, settle.
+
+The prompt's tokens are known exactly, those of the answer are not. So a first few are reserved with the prompt, the
+engine is told how many it may make, and when three quarters of them are used more are reserved and the engine is told.
+What is denied is never made: the engine ends with reason `budget` exactly at what is reserved, so that a call never
+costs more than was held for it, and small budgets carry many short calls at once.
+
+Whatever ends the call, `Writing` settles or releases it, without waiting for anything: a client that leaves pays for
+what was made until then, a fault of ours before the first token costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+from types import TracebackType
+
+from billing.errors import CallRefused
+from billing.metering import SpoolError
+from billing.metering.events import UsageEvent
+from billing.quotas import Decision, QuotaProtocolError, QuotaUnavailable, Ticket
+from gateway.calls import Call, unrecorded
+from gateway.errors import ContextTooLong, from_engine
+from gateway.writing.wishes import Wish
+from inference.client import Generation
+from inference.errors import EngineError
+from inference.wire import Piece, Rendered, Sampling
+from kit.errors import BadRequest, Unavailable
+from serving.routes import Route
+
+log = logging.getLogger(__name__)
+
+CHUNK = 256
+"""Tokens of answer that are reserved at a time."""
+LEAST = 16
+"""A call whose budget cannot carry so many is refused, or ended."""
+LIFE_MS = 120_000
+RENEW_SECONDS = 40.0
+"""A reservation ends after its life; a call that runs says so this often that it still does."""
+BUFFER = 64
+"""Pieces of several prompts that may wait for a slow client."""
+
+
+class Share:
+    """The writing of one prompt: how many tokens it may make, and how many it made."""
+
+    def __init__(self, prompt: list[int], sampling: Sampling, choices: int) -> None:
+        self.prompt, self.sampling = prompt, sampling
+        self.most = sampling.max_tokens * choices
+        self.granted = self.used = self.cached = self.compute_us = 0
+        self.closed = False  # nothing more will be granted
+        self.generation: Generation | None = None
+
+    @property
+    def low(self) -> bool:
+        """Whether three quarters are used of what could still grow."""
+        return not self.closed and self.granted < self.most and 4 * self.used >= 3 * self.granted
+
+    def grant(self, tokens: int) -> None:
+        """So many more."""
+        self.granted += tokens
+        if self.generation is not None:
+            self.generation.allow(self.granted)
+
+    def close(self) -> None:
+        """No more: the engine ends at what is granted."""
+        self.closed = True
+        if self.generation is not None:
+            self.generation.allow(self.granted, last=True)
+
+    async def next(self) -> Piece | None:
+        """The next piece; None when all is written."""
+        generation = self.generation
+        assert generation is not None  # noqa: S101 - called after it began
+        try:
+            piece = await anext(generation)
+        except StopAsyncIteration:
+            result = generation.result
+            if result is not None:
+                self.used = min(max(self.used, result.output_tokens), self.granted)
+                self.cached, self.compute_us = result.cached_tokens, result.compute_us
+            return None
+        self.used = min(self.used + piece.tokens, self.granted)
+        return piece
+
+    def stop(self) -> None:
+        """Cancel what has not ended, and count what had come unread."""
+        if self.generation is not None:
+            unread = sum(piece.tokens for piece in self.generation.close())
+            self.used = min(self.used + unread, self.granted)
+
+
+class Writing:
+    """A call that was admitted and writes. Use as a context manager: leaving it settles or releases what is open.
+
+    Raises ContextTooLong before anything is reserved, CallRefused where the limits do not carry even a little.
+    """
+
+    def __init__(self, call: Call, route: Route, kind: str, wish: Wish, rendered: Rendered, param: str) -> None:
+        self._call, self._route, self._kind, self._wish = call, route, kind, wish
+        self.shares: list[Share] = []
+        for prompt in rendered.prompts:
+            if not prompt:
+                raise BadRequest(f"'{param}' holds no text. Send some.", param=param)
+            if len(prompt) >= rendered.limit:
+                raise ContextTooLong(route.model, len(prompt), rendered.limit, param)
+            self.shares.append(Share(prompt, wish.within(rendered.limit - len(prompt)), wish.choices))
+        self.prompt_tokens = sum(len(share.prompt) for share in self.shares)
+        self._ticket: Ticket | None = None
+        self._spare = 0  # reserved for answers that ended before they used it
+        self._tasks: list[asyncio.Task[None]] = []
+        self._renewal: asyncio.TimerHandle | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens made so far, over all prompts and choices."""
+        return sum(share.used for share in self.shares)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompts that the engine had computed before."""
+        return sum(share.cached for share in self.shares)
+
+    async def __aenter__(self) -> Writing:
+        most = sum(share.most for share in self.shares)
+        count = len(self.shares)
+        granted = await self._admit(min(most, max(CHUNK, count)), min(most, max(LEAST, count)))
+        even, self._spare = divmod(granted, count)
+        for share in self.shares:
+            share.granted = min(even, share.most)
+            self._spare += even - share.granted
+        self._renew_later()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing here waits, so that nothing can come between."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for share in self.shares:
+            share.stop()
+        ticket, gate = self._ticket, self._call.process.gate
+        if ticket is None or ticket.done:
+            return
+        # Who streamed has what was made; who waited for the whole has nothing, unless leaving was their own wish.
+        if self.output_tokens and (self._wish.stream or self._call.gone):
+            try:
+                self.settle()
+            except Unavailable:
+                log.error("the usage of %s could not be recorded: nothing is charged", self._call.request_id)
+        else:
+            gate.release(ticket)
+
+    def settle(self) -> UsageEvent:
+        """Write the usage down and give back what is left; before the answer's last byte. Unavailable when it cannot be
+        written."""
+        assert self._ticket is not None  # noqa: S101 - settled after it was admitted
+        micros = sum(share.compute_us for share in self.shares)
+        try:
+            event = self._call.process.gate.settle(
+                self._ticket, input_tokens=self.prompt_tokens, output_tokens=self.output_tokens,
+                gpu_ms=-(-micros // 1000),
+            )  # fmt: skip
+        except SpoolError as error:
+            raise unrecorded() from error
+        assert event is not None  # noqa: S101 - settled once
+        return event
+
+    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Pieces as they are written, each with the place of its prompt. ApiError where the engine fails."""
+        if len(self.shares) == 1:
+            async for piece in self._write(self.shares[0]):
+                yield 0, piece
+            return
+        arrived: asyncio.Queue[tuple[int, Piece] | Exception | None] = asyncio.Queue(BUFFER)
+        self._tasks = [
+            asyncio.create_task(self._write_into(arrived, index, share)) for index, share in enumerate(self.shares)
+        ]
+        left = len(self._tasks)
+        while left:
+            found = await arrived.get()
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                left -= 1
+            else:
+                yield found
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    async def _admit(self, wanted: int, least: int) -> int:
+        """Reserve the prompt and so many tokens of answer, or fewer where the limits can never carry them."""
+        call, record = self._call, self._call.key.record
+        while True:
+            ticket = await call.process.gate.admit(
+                call.key.limits, call.request_id, kind=self._kind, model=self._route.model,
+                project_id=record.project_id, key_id=record.id, tokens=self.prompt_tokens, output_tokens=wanted,
+                life_ms=LIFE_MS,
+            )  # fmt: skip
+            if ticket.denial is None or wanted <= least or not _fewer_may_pass(ticket.decision):
+                break
+            wanted = max(wanted // 2, least)
+        call.key.headers = ticket.headers
+        call.headers += call.key.headers
+        if ticket.denial is not None:
+            raise CallRefused(ticket.denial)
+        self._ticket = ticket
+        return wanted
+
+    async def _write(self, share: Share) -> AsyncIterator[Piece]:
+        try:
+            piece = await self._call.resident(self._route, partial(self._begin, share))
+            while piece is not None:
+                if share.low:
+                    await self._extend(share)
+                yield piece
+                piece = await share.next()
+        except EngineError as error:
+            raise from_engine(error, None) from error
+        self._spare += share.granted - share.used
+        share.granted = share.used
+
+    async def _write_into(
+        self, arrived: asyncio.Queue[tuple[int, Piece] | Exception | None], index: int, share: Share
+    ) -> None:
+        try:
+            async for piece in self._write(share):
+                await arrived.put((index, piece))
+            await arrived.put(None)
+        except Exception as error:  # raised again by who reads the queue
+            await arrived.put(error)
+
+    async def _begin(self, share: Share) -> Piece | None:
+        """Ask the engine; the first piece."""
+        route, key = self._route, self._call.key
+        share.generation = await self._call.process.engine.generate(
+            tenant=key.tenant, prompt=share.prompt, sampling=share.sampling, allowed=share.granted,
+            model=route.version, base="" if route.version else route.base, choices=self._wish.choices, stream=True,
+            weight=key.weight,
+        )  # fmt: skip
+        return await share.next()
+
+    async def _extend(self, share: Share) -> None:
+        """More for an answer that has used most of its tokens; fewer, or none, where the limits carry no more."""
+        room = share.most - share.granted
+        spare = min(self._spare, room, CHUNK)
+        if spare:
+            self._spare -= spare
+            share.grant(spare)
+            return
+        wanted = min(CHUNK, room)
+        try:
+            while wanted:
+                if await self._reserved(wanted):
+                    share.grant(wanted)
+                    return
+                wanted = wanted // 2 if wanted >= 2 * LEAST else 0
+        except (QuotaUnavailable, QuotaProtocolError):
+            log.warning("%s ends early: the quota server did not answer", self._call.request_id)
+        share.close()
+
+    async def _reserved(self, tokens: int) -> bool:
+        assert self._ticket is not None  # noqa: S101 - extended after it was admitted
+        gate = self._call.process.gate
+        if await gate.extend(self._ticket, output_tokens=tokens, life_ms=LIFE_MS):
+            return True
+        return await gate.more_money(self._ticket, tokens) and await gate.extend(
+            self._ticket, output_tokens=tokens, life_ms=LIFE_MS
+        )
+
+    def _renew_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._renewal = loop.call_later(RENEW_SECONDS, self._renew)
+
+    def _renew(self) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.get_running_loop().create_task(self._live_on()))
+        self._renew_later()
+
+    async def _live_on(self) -> None:
+        assert self._ticket is not None  # noqa: S101 - renewed after it was admitted
+        try:
+            await self._call.process.gate.extend(self._ticket, life_ms=LIFE_MS)
+        except (QuotaUnavailable, QuotaProtocolError):
+            log.warning("the reservation of %s could not be renewed yet", self._call.request_id)
+
+
+async def rendered(
+    call: Call, route: Route, *, prompts: list[str] | None = None, chat: dict[str, object] | None = None, param: str
+) -> Rendered:
+    """The tokens of prompts, or of a chat. ApiError with `param` where the model cannot read them."""
+    engine, tenant = call.process.engine, call.key.tenant
+    base = "" if route.version else route.base
+
+    async def ask() -> Rendered:
+        found: Rendered = await engine.render(tenant=tenant, model=route.version, base=base, prompts=prompts, chat=chat)
+        return found
+
+    try:
+        return await call.resident(route, ask)
+    except EngineError as error:
+        raise from_engine(error, param) from error
+
+
+def _fewer_may_pass(decision: Decision | None) -> bool:
+    """Whether the call was refused for its size or its price; one that only has to wait a little is not cut short."""
+    return decision is not None and decision.reason in ("too_large", "spend", "lease")

@@ -1,0 +1,289 @@
+"""An engine that writes what a test tells it to, on the engine's real wire, and the gateway's real door before it.
+
+A token is a byte of the prompt, or a piece of the plan. The plan is found by a word of the prompt. The engine keeps to
+the rules of the wire: it never makes more than it was allowed, waits for an `Allow`, and ends with `budget` at the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import uvicorn
+from django.test import override_settings
+
+from billing.metering.events import UsageEvent
+from billing.metering.spool import read_events
+from billing.services.entitlements import plan_grant
+from gateway.app import Gateway
+from inference import wire
+from kit.server import PatientHttp
+from registry.bases import Base, catalogue
+from tenants.scope import tenant_scope
+from tests.conftest import Person, make_person
+
+WRITER = "tiny-writer"
+CONTEXT = 4096
+
+
+@dataclass
+class Plan:
+    """What is written: `texts`, one a token, then `finish`; without texts, words without end."""
+
+    texts: list[str] | None = None
+    fail_after: int | None = None
+    """Tokens after which the engine fails."""
+    error: tuple[str, str] = ("internal", "A fault of the engine.")
+    hold_after: int | None = None
+    """Tokens after which it waits for `go`."""
+    go: threading.Event = field(default_factory=threading.Event)
+    each_s: float = 0.0
+    """Seconds that a token takes."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def text(self, place: int) -> str | None:
+        """The token at a place; None where the text ends."""
+        if self.texts is None:
+            return f" w{place}"
+        return self.texts[place] if place < len(self.texts) else None
+
+
+@dataclass
+class Asked:
+    """One text in the making, for a test to look at."""
+
+    message: wire.Generate
+    allowed: int
+    last: bool = False
+    made: int = 0
+    cancelled: bool = False
+    ended: bool = False
+    prompt: str = ""
+
+
+class WritingEngine:
+    """The server; `asked`, `rendered` and `loaded` remember what came."""
+
+    def __init__(self) -> None:
+        self.plans: dict[str, Plan] = {}
+        self.asked: list[Asked] = []
+        self.rendered: list[wire.Render] = []
+        self.loaded: list[wire.Load] = []
+        self.missing: set[str] = set()
+        """Models that are not in memory until they are loaded."""
+        self.at_once = self.most_at_once = 0
+        self._changed = asyncio.Event()
+
+    def plan(self, word: str, *texts: str, **more: Any) -> Plan:
+        """What is written after a prompt with that word."""
+        made = self.plans[word] = Plan(list(texts) or None, **more)
+        return made
+
+    def of(self, word: str) -> list[Asked]:
+        """What was asked with that word in the prompt."""
+        return [one for one in self.asked if word in one.prompt]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        frames, running = wire.Frames(), dict[int, tuple[asyncio.Task[None], Asked]]()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                for body in frames.feed(data):
+                    self._take(wire.read_request(body), writer, running)
+        for task, _ in running.values():
+            task.cancel()
+        writer.close()
+
+    def _take(self, message: Any, writer: asyncio.StreamWriter, running: dict[int, Any]) -> None:
+        def send(answer: wire.Message) -> None:
+            writer.write(wire.pack(answer))
+
+        match message:
+            case wire.Hello():
+                send(wire.Welcome(wire.PROTOCOL, "made up"))
+            case wire.Load():
+                self.loaded.append(message)
+                self.missing.discard(message.model)
+                send(wire.Described(message.id, message.model, WRITER, "lora", [], CONTEXT, 1))
+            case wire.Render() | wire.Generate() if message.model in self.missing:
+                send(wire.Failed(message.id, "not_resident", "Load it first."))
+            case wire.Render():
+                self.rendered.append(message)
+                send(self._rendered(message))
+            case wire.Generate():
+                asked = Asked(message, message.allowed, prompt=bytes(message.prompt).decode())
+                self.asked.append(asked)
+                running[message.id] = (asyncio.create_task(self._write(asked, send)), asked)
+            case wire.Allow():
+                if message.id in running:
+                    asked = running[message.id][1]
+                    asked.allowed, asked.last = message.tokens, message.last
+                    self._changed.set()
+            case wire.Cancel():
+                if message.id in running:
+                    task, asked = running.pop(message.id)
+                    asked.cancelled = not asked.ended
+                    task.cancel()
+
+    def _rendered(self, message: wire.Render) -> wire.Message:
+        prompts = message.prompts
+        if message.chat is not None:
+            prompts = ["".join(f"<{one['role']}>{one['content']}\n" for one in message.chat["messages"])]
+            if "template refuses" in prompts[0]:
+                return wire.Failed(message.id, "bad_request", "The chat template refuses these roles.")
+        return wire.Rendered(message.id, [list(prompt.encode()) for prompt in prompts], CONTEXT)
+
+    async def _write(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        try:
+            await self._written(asked, send)
+        finally:
+            self.at_once -= 1
+            asked.ended = True
+
+    async def _written(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
+        message = asked.message
+        plan = next((plan for word, plan in self.plans.items() if word in asked.prompt), Plan())
+        wrong = [token for token in message.sampling.bias if token > 255]
+        if wrong:
+            send(wire.Failed(message.id, "bad_request", f"The model has no token {wrong[0]}."))
+            return
+        open_rows = dict.fromkeys(range(message.choices), 0)
+        while open_rows:
+            for row in list(open_rows):
+                if asked.made == plan.fail_after:
+                    send(wire.Failed(message.id, *plan.error))
+                    return
+                if asked.made == plan.hold_after:
+                    while not plan.go.is_set():
+                        await asyncio.sleep(0.005)
+                while asked.made >= asked.allowed:
+                    if asked.last:
+                        for left in open_rows:
+                            send(wire.Piece(message.id, left, "", 0, "budget"))
+                        open_rows.clear()
+                        break
+                    self._changed.clear()
+                    await self._changed.wait()
+                if not open_rows:
+                    break
+                self._step(asked, plan, row, open_rows, send)
+                await asyncio.sleep(plan.each_s)
+        asked.ended = True
+        send(wire.Generated(message.id, len(message.prompt), 0, asked.made, 1000, 0))
+
+    def _step(
+        self, asked: Asked, plan: Plan, row: int, rows: dict[int, int], send: Callable[[wire.Message], None]
+    ) -> None:
+        message, place = asked.message, rows[row]
+        text = plan.text(place)
+        if text is None:
+            send(wire.Piece(message.id, row, "", 0, "stop"))
+            del rows[row]
+            return
+        asked.made += 1
+        rows[row] = place + 1
+        finish = "length" if rows[row] == message.sampling.max_tokens else ""
+        reports = None
+        if message.sampling.logprobs is not None:
+            chance = wire.TokenChance(text, -0.5 if place else float("-inf"), text.encode())
+            reports = [wire.TokenReport(chance, [chance] * message.sampling.logprobs)]
+        send(wire.Piece(message.id, row, text, 1, finish, reports))
+        if finish:
+            del rows[row]
+
+
+class Wired:
+    """The gateway's ASGI application on a real server, in a thread, with the engine behind it."""
+
+    def __init__(self, url: str, engine: WritingEngine, spool: Path) -> None:
+        self.url, self.engine, self._spool = url, engine, spool
+        self._words = itertools.count()
+
+    def word(self) -> str:
+        """A word no other test uses."""
+        return f"word{next(self._words)}."
+
+    def client(self, person: Person | str, **options: Any) -> openai.OpenAI:
+        """The official client."""
+        key = person if isinstance(person, str) else person.key
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **options)
+
+    def async_client(self, person: Person, **options: Any) -> openai.AsyncOpenAI:
+        """The same, for asyncio."""
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=person.key, max_retries=0, **options)
+
+    def post(self, path: str, body: Any, key: str) -> httpx2.Response:
+        """A raw POST."""
+        options: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        return httpx2.post(self.url + path, headers=headers, timeout=30, **options)
+
+    def events(self, person: Person) -> list[UsageEvent]:
+        """What is written down of a tenant's calls at this moment, in the file that calls are written to first."""
+        found = []
+        for path in sorted(self._spool.glob("usage-*.wal")):
+            found += [event for event, _ in read_events(path) if event.tenant_id == person.tenant.id]
+        return found
+
+
+def on_plan(name: str, plan: str = "enterprise") -> Person:
+    """Somebody whose plan allows many calls at once."""
+    person = make_person(name)
+    with tenant_scope(person.tenant.id):
+        plan_grant(plan=plan, reason="tests", created_by="tests")
+    return person
+
+
+def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def wired() -> Iterator[Wired]:
+    """Start both, and a base that writes."""
+    engine = WritingEngine()
+    base = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
+    catalogue()[WRITER] = base
+    folder = tempfile.TemporaryDirectory(prefix="tw")
+    address = f"unix://{folder.name}/engine.sock"
+    spool = Path(folder.name) / "usage"
+    with folder, override_settings(ENGINE_ADDRESS=address, USAGE_WAL_DIR=spool):
+        config = uvicorn.Config(Gateway(_nothing), port=0, http=PatientHttp, log_level="warning", access_log=False)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=asyncio.run, args=(_run(server, engine, f"{folder.name}/engine.sock"),))
+        thread.start()
+        try:
+            until(lambda: server.started)
+            port = server.servers[0].sockets[0].getsockname()[1]
+            yield Wired(f"http://127.0.0.1:{port}", engine, spool)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            del catalogue()[WRITER]
+
+
+async def _run(server: uvicorn.Server, engine: WritingEngine, path: str) -> None:
+    listening = await asyncio.start_unix_server(engine.serve, path)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    await server._serve()
+    listening.close()
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Nothing is behind the gateway."""
