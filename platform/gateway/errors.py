@@ -20,6 +20,18 @@ class EngineAway(Unavailable):
         super().__init__(message, headers={"retry-after": "1"})
 
 
+class ModelStopped(Unavailable):
+    """The model left the engine while it wrote."""
+
+    default_code = "model_stopped"
+    should_retry = False
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model is no longer served: its deployment was stopped while it wrote. Deploy it again to go on."
+        )
+
+
 class ModelUnknown(NotFound):
     """One wording for a model that is misspelt, not deployed, or somebody else's."""
 

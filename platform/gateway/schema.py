@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
+from gateway.writing import schema as writing
 from kit.schema import Schema, component, either, many, number, one_of, string, thing, whole
 
 ERROR = component(
@@ -49,10 +50,16 @@ _WORDS = {
 }
 
 
-def _path(name: str, summary: str, description: str, body: Schema, answer: Schema | None) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
-    if answer is not None:
-        responses["200"] = {"description": "The answer.", "content": {"application/json": {"schema": answer}}}
+_COST = {"x-cost-usd": {"description": "What the call cost, in dollars.", "schema": {"type": "string"}}}
+
+
+def _path(
+    name: str, summary: str, description: str, body: Schema, answer: Schema, *, streams: bool = False
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    if streams:
+        content["text/event-stream"] = {"schema": string("Chunks as server-sent events, if `stream` was asked for.")}
+    responses: dict[str, Any] = {"200": {"description": "The answer.", "headers": _COST, "content": content}}
     for status, words in _WORDS.items():
         responses[status] = {"description": words, "content": {"application/json": {"schema": ERROR}}}
     return {
@@ -273,13 +280,29 @@ _DECISIONS = _path(
         },
     ),
 )
-_NO_TEXT = "No model here writes text yet: the answer is an error that names what the project can call instead."
-_ANYTHING = thing("A call of another service.", {"model": string("The model's name.", example="gpt-4o")})
+_CHAT = _path(
+    "chat_completions",
+    "Chat",
+    "An answer to a conversation, by a model that writes text. Tokens are reserved as they are written: where a limit "
+    "carries no more, the answer ends with the reason `budget`. A client that leaves a stream pays for what was "
+    "written until then.",
+    writing.CHAT_BODY,
+    writing.CHAT_ANSWER,
+    streams=True,
+)
+_COMPLETIONS = _path(
+    "completions",
+    "Complete",
+    "Prompts continued as they stand, without the chat template, by a model that writes text.",
+    writing.COMPLETION_BODY,
+    writing.COMPLETION_ANSWER,
+    streams=True,
+)
 
 PATHS: dict[str, Any] = {
     "/v1/classify": _CLASSIFY,
     "/v1/decisions": _DECISIONS,
     "/v1/embeddings": _EMBEDDINGS,
-    "/v1/chat/completions": _path("chat_completions", "Chat", _NO_TEXT, _ANYTHING, None),
-    "/v1/completions": _path("completions", "Complete", _NO_TEXT, _ANYTHING, None),
+    "/v1/chat/completions": _CHAT,
+    "/v1/completions": _COMPLETIONS,
 }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
+import openai
+import pydantic
 import pytest
 
+from inference import wire
 from tests.conftest import Person
-from tests.gateway.writing_engine import WRITER, Wired, on_plan
+from tests.contracts.conformance import answer_schema, body_schema, differences
+from tests.gateway.writing_engine import CONTEXT, WRITER, Wired, on_plan
 
 pytestmark = pytest.mark.slow  # starts a server
 
@@ -18,7 +23,7 @@ def ada(writing: Wired) -> Person:
     return on_plan("ada")
 
 
-def says(word: str) -> list[dict[str, str]]:
+def says(word: str) -> Any:
     return [{"role": "user", "content": word}]
 
 
@@ -80,3 +85,305 @@ def test_the_asynchronous_client_streams_many_at_once(writing: Wired, ada: Perso
             return await asyncio.gather(*(one() for _ in range(5)))
 
     assert asyncio.run(main()) == ["abcdef"] * 5
+
+
+def test_every_wish_reaches_the_engine(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, "a", "b", "c")
+    answer = writing.client(ada).chat.completions.create(
+        model=WRITER, messages=says(word), max_completion_tokens=2, temperature=0.3, top_p=0.9, n=3, stop=["x", "yz"],
+        seed=-7, frequency_penalty=0.5, presence_penalty=-1, logit_bias={"65": -100, "66": 3}, logprobs=True,
+        top_logprobs=2, metadata={"team": "blue"}, user="u", service_tier="auto", store=False, safety_identifier="s",
+        prompt_cache_key="k", modalities=["text"], response_format={"type": "text"},
+    )  # fmt: skip
+    (asked,) = writing.engine.of(word)
+    wanted = wire.Sampling(
+        max_tokens=2, temperature=0.3, top_p=0.9, seed=-7, stop=["x", "yz"], logprobs=2, frequency_penalty=0.5,
+        presence_penalty=-1, bias={65: -100.0, 66: 3.0},
+    )  # fmt: skip
+    assert asked.message.sampling == wanted
+    assert (asked.message.choices, asked.message.base, asked.message.model) == (3, WRITER, "")
+    assert [(one.message.content, one.finish_reason) for one in answer.choices] == [("ab", "length")] * 3
+    assert answer.usage is not None and answer.usage.completion_tokens == 6
+    assert answer.metadata == {"team": "blue"}
+    logprobs = answer.choices[1].logprobs
+    assert logprobs is not None and logprobs.content is not None
+    assert [(one.token, one.logprob, one.bytes) for one in logprobs.content] == [
+        ("a", -9999.0, [97]),
+        ("b", -0.5, [98]),
+    ]
+    assert len(logprobs.content[1].top_logprobs) == 2
+
+
+def test_a_conversation_reaches_the_template_as_plain_text(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, "ok")
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    sent = [
+        {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "user", "content": word, "name": "Ada"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+        {"role": "function", "name": "old", "content": "43"},
+        {"role": "assistant", "refusal": "No.", "content": None},
+        {"role": "user", "content": ""},
+    ]
+    writing.client(ada).chat.completions.create(model=WRITER, messages=sent)
+    assert writing.engine.rendered[-1].chat == {
+        "messages": [
+            {"role": "system", "content": "a\nb"},
+            {"role": "user", "content": word, "name": "Ada"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "42", "tool_call_id": "call_1"},
+            {"role": "tool", "content": "43", "name": "old"},
+            {"role": "assistant", "content": "No."},
+            {"role": "user", "content": ""},
+        ],
+        "tools": None,
+    }
+
+
+class Colour(pydantic.BaseModel):
+    """What the official client turns into a schema and back."""
+
+    name: str
+    dark: bool
+
+
+def test_formats_become_rules_for_the_output(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, '{"name": "red",', ' "dark": false}')
+    client = writing.client(ada)
+    parsed = client.chat.completions.parse(model=WRITER, messages=says(word), response_format=Colour)
+    assert parsed.choices[0].message.parsed == Colour(name="red", dark=False)
+    client.chat.completions.create(model=WRITER, messages=says(word), response_format={"type": "json_object"})
+    client.chat.completions.create(model=WRITER, messages=says(word), extra_body={"x_regex": "(yes|no)"})
+    rules = [asked.message.sampling.grammar for asked in writing.engine.of(word)]
+    assert rules[0] is not None and rules[0].kind == "json_schema"
+    assert json.loads(rules[0].text)["properties"]["dark"]["type"] == "boolean"
+    assert rules[1:] == [wire.Grammar("json"), wire.Grammar("regex", "(yes|no)")]
+
+
+LOOK = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+
+
+def test_calls_of_tools_are_read_out_of_the_text(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    text = 'Let me see.\n<tool_call>\n{"name": "look", "arguments": {"city": "Rome"}}\n</tool_call>'
+    writing.engine.plan(word, *text, "\n<tool_call>", '{"name": "look", "arguments": {}}', "</tool_call>")
+    client = writing.client(ada)
+    answer = client.chat.completions.create(model=WRITER, messages=says(word), tools=[LOOK])
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content == "Let me see.\n"
+    assert [json.loads(one.function.arguments) for one in choice.message.tool_calls] == [{"city": "Rome"}, {}]
+    assert writing.engine.rendered[-1].chat["tools"] == [LOOK]
+    stream = client.chat.completions.stream(model=WRITER, messages=says(word), tools=[LOOK])
+    with stream as events:
+        streamed = events.get_final_completion().choices[0]
+    assert streamed.finish_reason == "tool_calls"
+    assert streamed.message.content == "Let me see.\n"
+    calls = streamed.message.tool_calls
+    assert calls is not None
+    assert [(one.function.name, json.loads(one.function.arguments)) for one in calls] == [
+        ("look", {"city": "Rome"}), ("look", {}),
+    ]  # fmt: skip
+    assert len({one.id for one in calls}) == 2
+    one = client.chat.completions.create(model=WRITER, messages=says(word), tools=[LOOK], parallel_tool_calls=False)
+    assert len(one.choices[0].message.tool_calls) == 1
+
+
+def test_a_call_that_must_be_made_is_held_to_its_schema(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, '{"name": "look",', ' "arguments": {"city": "Bonn"}}')
+    for choice in ("required", {"type": "function", "function": {"name": "look"}}):
+        answer = writing.client(ada).chat.completions.create(
+            model=WRITER, messages=says(word), tools=[LOOK | {"function": LOOK["function"] | {"strict": True}}],
+            tool_choice=choice,
+        )  # fmt: skip
+        (call,) = answer.choices[0].message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("look", {"city": "Bonn"})
+        rule = writing.engine.of(word)[-1].message.sampling.grammar
+        assert rule is not None and json.loads(rule.text)["properties"]["name"] == {"enum": ["look"]}
+    none = writing.client(ada).chat.completions.create(
+        model=WRITER, messages=says(word), tools=[LOOK], tool_choice="none"
+    )
+    assert none.choices[0].message.tool_calls is None
+    assert none.choices[0].message.content.startswith('{"name"')
+
+
+MANY = 100_000
+REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
+    ({"messages": []}, "messages", "length >= 1"),
+    ({"messages": [{"role": "user", "content": "x"}] * MANY}, "messages", "2048"),
+    ({"messages": "hi"}, "messages", "a list"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "wizard"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content", "missing"),
+    ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content", "missing"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "Expected"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "missing"),
+    ({"messages": [{"role": "user", "content": "x", "tool_calls": []}]}, "messages[0].tool_calls", "assistant only"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * MANY}]}, "messages[0].content", "256"),
+    ({"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": [
+        {"type": "text", "text": "b"}, {"type": "image_url", "image_url": {"url": "https://example.com"}}]}]},
+     "messages[1].content[1]", "text only"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+     "messages[0].content[0]", "text only"),
+    ({"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
+     "messages[0].content[0]", "text only"),
+    ({"messages": [{"role": "user", "content": "template refuses"}]}, "messages", "refuses these roles"),
+    ({"max_tokens": 0}, "max_tokens", ">= 1"),
+    ({"max_tokens": 10**9}, "max_tokens", "131072"),
+    ({"max_tokens": 1e9}, "max_tokens", "a whole number"),
+    ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", "one of them"),
+    ({"n": 0}, "n", ">= 1"),
+    ({"n": 1000}, "n", "64"),
+    ({"temperature": 2.5}, "temperature", "<= 2"),
+    ({"temperature": "hot"}, "temperature", "a number"),
+    ({"temperature": True}, "temperature", "a number"),
+    ({"top_p": 0}, "top_p", "> 0"),
+    ({"frequency_penalty": 3}, "frequency_penalty", "<= 2"),
+    ({"presence_penalty": -3}, "presence_penalty", ">= -2"),
+    ({"seed": 2**63}, "seed", "<="),
+    ({"stop": ["a"] * 5}, "stop", "<= 4"),
+    ({"stop": ["a"] * 10_000}, "stop", "<= 4"),
+    ({"stop": ""}, "stop", "empty"),
+    ({"stop": ["a", ""]}, "stop[1]", "empty"),
+    ({"stop": "s" * 300}, "stop", "256 characters"),
+    ({"logit_bias": {"abc": 1}}, "logit_bias.abc", "token numbers"),
+    ({"logit_bias": {"-1": 1}}, "logit_bias.-1", "token numbers"),
+    ({"logit_bias": {"²": 1}}, "logit_bias.²", "token numbers"),
+    ({"logit_bias": {"65": 101}}, "logit_bias.65", "-100 to 100"),
+    ({"logit_bias": {"65": True}}, "logit_bias.65", "-100 to 100"),
+    ({"logit_bias": {str(i): 1 for i in range(MANY)}}, "logit_bias", "at most 1024"),
+    ({"logit_bias": {"999": 1}}, None, "no token 999"),
+    ({"top_logprobs": 3}, "top_logprobs", "'logprobs': true"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+    ({"stream_options": {"include_usage": True}}, "stream_options", "'stream': true"),
+    ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation",
+     "not obfuscated"),
+    ({"response_format": {"type": "xml"}}, "response_format.type", "xml"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+     "response_format.json_schema.schema", "missing"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+     "response_format.json_schema.name", "regex"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"d": "x" * 70_000}}}},
+     "response_format.json_schema.schema", "64 KiB"),
+    ({"response_format": {"type": "json_object"}, "x_regex": "a"}, "x_regex", "contradict"),
+    ({"response_format": {"type": "json_object"}, "tools": [LOOK]}, "response_format", "no way to call"),
+    ({"x_regex": ""}, "x_regex", ">= 1"),
+    ({"x_regex": "a" * 2001}, "x_regex", "2000"),
+    ({"tools": [{"type": "function", "function": {"name": "a"}}] * MANY}, "tools", "128"),
+    ({"tools": [LOOK] * 2}, "tools", "twice"),
+    ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "custom"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "regex"),
+    ({"tools": [{"type": "function", "function": {"name": "a", "strict": True}}]}, "tools[0].function.strict",
+     "'required'"),
+    ({"tool_choice": "required"}, "tool_choice", "needs 'tools'"),
+    ({"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "b"}}}, "tool_choice", "'b'"),
+    ({"metadata": {str(i): "x" for i in range(17)}}, "metadata", "at most 16"),
+    ({"metadata": {"a": "x" * 513}}, "metadata.a", "512"),
+    ({"metadata": {"a": 5}}, "metadata[...]", "a string"),
+    ({"store": True}, "store", "not stored"),
+    ({"service_tier": "flex"}, "service_tier", "one tier"),
+    ({"modalities": ["text", "audio"]}, "modalities", "text only"),
+    ({"audio": {"voice": "x"}}, "audio", "text only"),
+    ({"functions": [{"name": "x"}]}, "functions", "'tools'"),
+    ({"function_call": "auto"}, "function_call", "'tool_choice'"),
+    ({"prediction": {"type": "content"}}, "prediction", "not offered"),
+    ({"reasoning_effort": "high"}, "reasoning_effort", "no levels"),
+    ({"verbosity": "low"}, "verbosity", "no levels"),
+    ({"web_search_options": {}}, "web_search_options", "searched"),
+    ({"moderation": {}}, "moderation", "moderated"),
+    ({"user": "u" * 300}, "user", "256"),
+    ({"colour": "red"}, "colour", "Unknown field"),
+    ({"model": 7}, "model", "a string"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "words"), REFUSED, ids=[f"{p}-{i}" for i, (_, p, _) in enumerate(REFUSED)]
+)
+def test_what_cannot_be_honoured_is_refused_by_name(
+    writing: Wired, ada: Person, changes: dict[str, Any], param: str | None, words: str
+) -> None:
+    before = len(writing.events(ada))
+    answer = writing.post("/v1/chat/completions", {"model": WRITER, "messages": says("hi")} | changes, ada.key)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["param"] == param
+    assert words in error["message"]
+    assert len(writing.events(ada)) == before, "what is refused costs nothing"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b"[]", b'"x"', b"\xff\xfe", '{"model": "é"}'.encode("latin-1"), '{"model": "m"}'.encode("utf-16"),
+        b'\x1f\x8b\x08', b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "a\\u0000"}]}', b'{"model": "m", "temperature": NaN}',
+        b'{"model": "m", "messages": [], "messages": []}', b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    ],
+)  # fmt: skip
+def test_bodies_in_a_wrong_form_or_encoding_are_refused(writing: Wired, ada: Person, raw: bytes) -> None:
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        answer = writing.post(path, raw, ada.key)
+        assert answer.status_code == 400, answer.text
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_prompt_over_the_context_is_refused_with_counts_and_one_near_it_is_cut(writing: Wired, ada: Person) -> None:
+    client = writing.client(ada)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=WRITER, messages=says("x" * 5000))
+    assert refused.value.code == "context_length_exceeded"
+    assert refused.value.param == "messages"
+    assert f"{CONTEXT:,} tokens" in refused.value.message and "5,007 tokens" in refused.value.message
+    word = writing.word()
+    text = word + "y" * (CONTEXT - 5 - len(f"<user>{word}\n"))
+    answer = client.chat.completions.create(model=WRITER, messages=says(text), max_tokens=100)
+    assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 5)
+
+
+def test_a_schema_the_engine_cannot_hold_to_is_a_plain_400_even_for_a_stream(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, fail_after=0, error=("bad_request", "The pattern is too complex."))
+    schema = {"type": "string", "pattern": "(a+)+$"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="too complex"):
+        writing.client(ada).chat.completions.create(
+            model=WRITER, messages=says(word), stream=True, response_format=wanted
+        )
+
+
+def test_answers_and_bodies_are_as_the_reference_says(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word, '<tool_call>{"name": "look", "arguments": {}}</tool_call>')
+    for path, body in (
+        ("/v1/chat/completions", {"messages": says(word), "logprobs": True, "top_logprobs": 1, "metadata": {"a": "b"}}),
+        ("/v1/chat/completions", {"messages": says(word), "tools": [LOOK], "stop": "x"}),
+        ("/v1/completions", {"prompt": [word, word], "logprobs": 1, "seed": 5}),
+    ):
+        full = {"model": WRITER, **body}
+        assert differences(body_schema("POST", path, "application/json"), full) == []
+        answer = writing.post(path, full, ada.key)
+        assert answer.status_code == 200, answer.text
+        assert differences(answer_schema("POST", path, 200), answer.json()) == []
+
+
+def test_models_are_called_for_what_they_can(writing: Wired, ada: Person) -> None:
+    client = writing.client(ada)
+    for refused in (
+        writing.post("/v1/classify", {"model": WRITER, "input": "x"}, ada.key),
+        writing.post("/v1/embeddings", {"model": WRITER, "input": "x"}, ada.key),
+        writing.post("/v1/decisions", {"model": WRITER, "input": "x", "questions": [{"type": "choice"}]}, ada.key),
+    ):
+        assert refused.status_code == 400
+        assert "POST /v1/chat/completions" in refused.json()["error"]["message"]
+    with pytest.raises(openai.BadRequestError, match=f"is a base: it reads text.*that write text: {WRITER}"):
+        client.chat.completions.create(model="all-MiniLM-L6-v2", messages=says("x"))
+    with pytest.raises(openai.NotFoundError, match=f"that write text: {WRITER}"):
+        client.completions.create(model="gpt-9", prompt="x")

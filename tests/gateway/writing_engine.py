@@ -1,7 +1,8 @@
 """An engine that writes what a test tells it to, on the engine's real wire, and the gateway's real door before it.
 
 A token is a byte of the prompt, or a piece of the plan. The plan is found by a word of the prompt. The engine keeps to
-the rules of the wire: it never makes more than it was allowed, waits for an `Allow`, and ends with `budget` at the last.
+the rules of the wire: it never makes more than it was allowed, waits for an `Allow`, and ends with `budget` at the
+last.
 """
 
 from __future__ import annotations
@@ -49,13 +50,17 @@ class Plan:
     go: threading.Event = field(default_factory=threading.Event)
     each_s: float = 0.0
     """Seconds that a token takes."""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def text(self, place: int) -> str | None:
         """The token at a place; None where the text ends."""
         if self.texts is None:
             return f" w{place}"
         return self.texts[place] if place < len(self.texts) else None
+
+    def fail(self, after: int) -> None:
+        """Where it is held, it fails instead of going on."""
+        self.fail_after = after
+        self.go.set()
 
 
 @dataclass
@@ -162,12 +167,12 @@ class WritingEngine:
         open_rows = dict.fromkeys(range(message.choices), 0)
         while open_rows:
             for row in list(open_rows):
-                if asked.made == plan.fail_after:
-                    send(wire.Failed(message.id, *plan.error))
-                    return
                 if asked.made == plan.hold_after:
                     while not plan.go.is_set():
                         await asyncio.sleep(0.005)
+                if asked.made == plan.fail_after:
+                    send(wire.Failed(message.id, *plan.error))
+                    return
                 while asked.made >= asked.allowed:
                     if asked.last:
                         for left in open_rows:

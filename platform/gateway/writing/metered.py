@@ -22,10 +22,10 @@ from billing.metering import SpoolError
 from billing.metering.events import UsageEvent
 from billing.quotas import Decision, QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
-from gateway.errors import ContextTooLong, from_engine
+from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
 from gateway.writing.wishes import Wish
 from inference.client import Generation
-from inference.errors import EngineError
+from inference.errors import EngineError, NotResident
 from inference.wire import Piece, Rendered, Sampling
 from kit.errors import BadRequest, Unavailable
 from serving.routes import Route
@@ -220,6 +220,8 @@ class Writing:
                     await self._extend(share)
                 yield piece
                 piece = await share.next()
+        except NotResident as error:
+            raise (ModelStopped() if share.used else EngineAway()) from error
         except EngineError as error:
             raise from_engine(error, None) from error
         self._spare += share.granted - share.used
