@@ -25,6 +25,8 @@ _NAMES = {
     "classify": "Classification",
     "decisions": "Decisions",
     "embeddings": "Embeddings",
+    "chat": "Chat",
+    "completions": "Completions",
     "training": "Training",
     "training_preemptible": "Training, preemptible lane",
     "training_priority": "Training, priority lane",

@@ -52,8 +52,9 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
     """What a million tokens of each kind cost, and storage."""
     million = 1_000_000
 
-    def cost(kind: str) -> str:
-        return usd(rate(Usage(kind=kind, model="default", input_tokens=million, requests=0), book))
+    def cost(kind: str, *, written: bool = False) -> str:
+        read, out = (0, million) if written else (million, 0)
+        return usd(rate(Usage(kind=kind, model="default", input_tokens=read, output_tokens=out, requests=0), book))
 
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     return [
@@ -63,6 +64,8 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),
         UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read"), headline=True),
         UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read"), headline=True),
+        UnitPrice(_("Chat and completions, the prompt"), cost("chat"), _("1 M tokens read")),
+        UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),
         UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
     ]

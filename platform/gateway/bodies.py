@@ -178,7 +178,8 @@ def _bad_request(text: str, kind: type[Any]) -> BadRequest:
     for pattern, words in ((_UNKNOWN, "Unknown field"), (_MISSING, "Missing field")):
         named = pattern.search(reason)
         if named:
-            known = "" if path else f" This route reads {', '.join(sorted(kind.__struct_fields__))}."
+            read = sorted(set(kind.__struct_fields__) - getattr(kind, "REFUSED", frozenset()))
+            known = "" if path else f" This route reads {', '.join(read)}."
             path = f"{path}.{named['name']}".strip(".")
             return BadRequest(f"{words} '{path[:200]}'.{known}", param=path[:200])
     reason = _TYPE.sub(lambda found: " or ".join(_TYPES.get(one, one) for one in found[1].split(" | ")), reason)

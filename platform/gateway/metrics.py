@@ -7,6 +7,10 @@ from kit.metrics import SECONDS, Counter, Histogram
 REQUESTS = Counter("gateway_requests_total", "Answers of the hot path.", ("route", "status"))
 SECONDS_TAKEN = Histogram("gateway_request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS)
 TOKENS = Counter("gateway_input_tokens_total", "Tokens read by models.", ("route",))
+WRITTEN = Counter("gateway_output_tokens_total", "Tokens written by models.", ("route",))
+FIRST_TOKEN = Histogram(
+    "gateway_first_token_seconds", "Time from request to the first token written.", ("route",), buckets=SECONDS
+)
 LOOKUPS = Counter("gateway_cold_lookups_total", "Look-ups that had to ask the database.", ("what",))
 
 _children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}

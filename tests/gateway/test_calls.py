@@ -124,6 +124,7 @@ def test_classify_ranks_every_label_of_every_text(gateway: GatewayProcess, ready
     assert answer["usage"]["input_tokens"] == answer["usage"]["total_tokens"] > 0
     assert headers["x-request-id"].startswith("req_")
     assert headers["openai-version"] == "2020-10-01"
+    assert float(headers["x-cost-usd"]) == pytest.approx(answer["usage"]["input_tokens"] * 20e-9)
     assert headers["openai-organization"] == ready.person.tenant.slug
     assert int(headers["openai-processing-ms"]) >= 0
     for kind in ("requests", "tokens"):
@@ -268,7 +269,9 @@ def test_answers_are_as_the_reference_says(gateway: GatewayProcess, ready: Ready
             status, _, answer = post(gateway, ready, path, full)
             assert status == 200, answer
             assert differences(answer_schema("POST", path, 200), answer) == []
-    status, _, answer = post(gateway, ready, "/v1/chat/completions", {"model": "all-MiniLM-L6-v2"})
+    status, _, answer = post(
+        gateway, ready, "/v1/chat/completions", {"model": BASE.name, "messages": [{"role": "user", "content": "hi"}]}
+    )
     assert differences(answer_schema("POST", "/v1/chat/completions", 400), answer) == []
     assert status == 400 and "/v1/embeddings" in answer["error"]["message"]
 

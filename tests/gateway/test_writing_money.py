@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from billing.metering import SpoolError, SpoolWriter
 from billing.metering.events import UsageEvent
-from billing.quotas import QuotaStore
+from billing.quotas import QuotaGate, QuotaStore, QuotaUnavailable
 from billing.services.entitlements import override_set
 from gateway.writing import events as events_module
 from gateway.writing import metered
@@ -144,6 +145,47 @@ def test_a_spend_limit_is_never_overshot_and_then_refuses(writing: Wired, ada: P
         writing.client(key).chat.completions.create(model=WRITER, messages=says(word))
     assert refused.value.status_code == 402
     assert len(writing.engine.of(word)) == 1, "what is refused never reaches the engine"
+
+
+def test_a_long_answer_fetches_the_money_it_may_have(writing: Wired, ada: Person) -> None:
+    word = writing.word()
+    writing.engine.plan(word)
+    key = key_with(ada, monthly_spend_nano=prompt_of(word) * READ + 2000 * WRITTEN)
+    answer = writing.client(key).chat.completions.create(model=WRITER, messages=says(word), max_tokens=1800)
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None and answer.usage.completion_tokens == 1800
+
+
+def test_without_a_quota_server_nothing_more_is_written(
+    writing: Wired, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> bool:
+        raise QuotaUnavailable("away")
+
+    monkeypatch.setattr(QuotaGate, "extend", away)
+    word = writing.word()
+    writing.engine.plan(word)
+    answer = writing.client(ada).chat.completions.create(model=WRITER, messages=says(word))
+    assert answer.choices[0].finish_reason == "budget"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == only(writing, word).made == metered.CHUNK
+
+
+def test_what_cannot_be_written_down_is_not_given_away(
+    writing: Wired, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise SpoolError("the disk is full")
+
+    monkeypatch.setattr(SpoolWriter, "append", full)
+    word = writing.word()
+    writing.engine.plan(word, "a")
+    client = writing.client(ada)
+    with pytest.raises(openai.InternalServerError, match="could not be recorded"):
+        client.chat.completions.create(model=WRITER, messages=says(word))
+    with pytest.raises(openai.APIError, match="could not be recorded"):
+        list(client.chat.completions.create(model=WRITER, messages=says(word), stream=True))
+    until(lambda: alive(ada) == 0)
 
 
 def test_who_leaves_a_stream_pays_for_what_was_made_and_stops_it(writing: Wired, ada: Person) -> None:
@@ -345,6 +387,17 @@ def test_a_tuned_model_that_the_engine_forgot_is_brought_back(writing: Wired, ad
     assert answer.choices[0].message.content == "back"
     assert answer.model == name
     assert writing.engine.loaded[-1].model == only(writing, word).message.model == row.version_id.hex
+
+
+def test_a_foreign_model_is_the_same_404_as_none(writing: Wired, ada: Person) -> None:
+    name, _ = tuned(writing, ada)
+    eve = on_plan("eve")
+    bodies = set()
+    for asked in (name, "ft:tiny-writer:nobody:x:1"):
+        answer = writing.post(CHAT, {"model": asked, "messages": says("x")}, eve.key)
+        assert answer.status_code == 404
+        bodies.add(answer.text.replace(asked, ""))
+    assert len(bodies) == 1
 
 
 def test_a_model_that_is_stopped_mid_stream_finishes_or_says_so(writing: Wired, ada: Person) -> None:

@@ -268,13 +268,14 @@ def wired() -> Iterator[Wired]:
     folder = tempfile.TemporaryDirectory(prefix="tw")
     address = f"unix://{folder.name}/engine.sock"
     spool = Path(folder.name) / "usage"
-    with folder, override_settings(ENGINE_ADDRESS=address, USAGE_WAL_DIR=spool):
+    with folder:
         config = uvicorn.Config(Gateway(_nothing), port=0, http=PatientHttp, log_level="warning", access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=asyncio.run, args=(_run(server, engine, f"{folder.name}/engine.sock"),))
-        thread.start()
         try:
-            until(lambda: server.started)
+            with override_settings(ENGINE_ADDRESS=address, USAGE_WAL_DIR=spool):  # read once, at the start
+                thread.start()
+                until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
             yield Wired(f"http://127.0.0.1:{port}", engine, spool)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -163,8 +163,20 @@ class Common(Body, frozen=True, kw_only=True):
 
 
 class Chat(Common, frozen=True, kw_only=True):
-    """POST /v1/chat/completions."""
+    """POST /v1/chat/completions. Those of `REFUSED` are known, so that they can be refused in words."""
 
+    REFUSED: ClassVar[frozenset[str]] = frozenset(
+        {
+            "audio",
+            "function_call",
+            "functions",
+            "moderation",
+            "prediction",
+            "reasoning_effort",
+            "verbosity",
+            "web_search_options",
+        }
+    )
     messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Output | None = None
     logprobs: bool | None = None

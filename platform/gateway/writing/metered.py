@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from types import TracebackType
@@ -23,6 +24,7 @@ from billing.metering.events import UsageEvent
 from billing.quotas import Decision, QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
 from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
+from gateway.metrics import FIRST_TOKEN, WRITTEN
 from gateway.writing.wishes import Wish
 from inference.client import Generation
 from inference.errors import EngineError, NotResident
@@ -169,6 +171,7 @@ class Writing:
         except SpoolError as error:
             raise unrecorded() from error
         assert event is not None  # noqa: S101 - settled once
+        WRITTEN.labels(self._kind).inc(self.output_tokens)
         return event
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
@@ -215,6 +218,7 @@ class Writing:
     async def _write(self, share: Share) -> AsyncIterator[Piece]:
         try:
             piece = await self._call.resident(self._route, partial(self._begin, share))
+            FIRST_TOKEN.labels(self._kind).observe(time.perf_counter() - self._call.started)
             while piece is not None:
                 if share.low:
                     await self._extend(share)
