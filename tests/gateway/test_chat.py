@@ -194,6 +194,7 @@ def test_calls_of_tools_are_read_out_of_the_text(writing: Wired, ada: Person) ->
     assert len({one.id for one in calls}) == 2
     one = client.chat.completions.create(model=WRITER, messages=says(word), tools=[LOOK], parallel_tool_calls=False)
     assert len(one.choices[0].message.tool_calls) == 1
+    assert writing.engine.of(word)[-1].message.sampling.stop == ["</tool_call>"]
 
 
 def test_a_call_that_must_be_made_is_held_to_its_schema(writing: Wired, ada: Person) -> None:

@@ -13,7 +13,7 @@ import itertools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,16 +209,11 @@ class WritingEngine:
             del rows[row]
 
 
-class Wired:
-    """The gateway's ASGI application on a real server, in a thread, with the engine behind it."""
+class Door:
+    """The gateway's ASGI application on a real server, in a thread."""
 
-    def __init__(self, url: str, engine: WritingEngine, spool: Path) -> None:
-        self.url, self.engine, self._spool = url, engine, spool
-        self._words = itertools.count()
-
-    def word(self) -> str:
-        """A word no other test uses."""
-        return f"word{next(self._words)}."
+    def __init__(self, url: str, spool: Path) -> None:
+        self.url, self._spool = url, spool
 
     def client(self, person: Person | str, **options: Any) -> openai.OpenAI:
         """The official client."""
@@ -243,6 +238,19 @@ class Wired:
         return found
 
 
+class Wired(Door):
+    """The door, with the engine of this module behind it."""
+
+    def __init__(self, door: Door, engine: WritingEngine) -> None:
+        super().__init__(door.url, door._spool)
+        self.engine = engine
+        self._words = itertools.count()
+
+    def word(self) -> str:
+        """A word no other test uses."""
+        return f"word{next(self._words)}."
+
+
 def on_plan(name: str, plan: str = "enterprise") -> Person:
     """Somebody whose plan allows many calls at once."""
     person = make_person(name)
@@ -260,35 +268,42 @@ def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
 
 
 @contextlib.contextmanager
-def wired() -> Iterator[Wired]:
-    """Start both, and a base that writes."""
-    engine = WritingEngine()
-    base = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
-    catalogue()[WRITER] = base
-    folder = tempfile.TemporaryDirectory(prefix="tw")
-    address = f"unix://{folder.name}/engine.sock"
-    spool = Path(folder.name) / "usage"
-    with folder:
+def door(address: str, base: Base, beside: Callable[[], Awaitable[asyncio.Server]] | None = None) -> Iterator[Door]:
+    """The gateway before the engine at an address, which writes with a base; `beside` is served on the same loop."""
+    catalogue()[base.name] = base
+    with tempfile.TemporaryDirectory(prefix="tw") as folder:
+        spool = Path(folder) / "usage"
         config = uvicorn.Config(Gateway(_nothing), port=0, http=PatientHttp, log_level="warning", access_log=False)
         server = uvicorn.Server(config)
-        thread = threading.Thread(target=asyncio.run, args=(_run(server, engine, f"{folder.name}/engine.sock"),))
+        thread = threading.Thread(target=asyncio.run, args=(_run(server, beside),))
         try:
             with override_settings(ENGINE_ADDRESS=address, USAGE_WAL_DIR=spool):  # read once, at the start
                 thread.start()
                 until(lambda: server.started)
             port = server.servers[0].sockets[0].getsockname()[1]
-            yield Wired(f"http://127.0.0.1:{port}", engine, spool)
+            yield Door(f"http://127.0.0.1:{port}", spool)
         finally:
             server.should_exit = True
             thread.join(30)
-            del catalogue()[WRITER]
+            del catalogue()[base.name]
 
 
-async def _run(server: uvicorn.Server, engine: WritingEngine, path: str) -> None:
-    listening = await asyncio.start_unix_server(engine.serve, path)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+@contextlib.contextmanager
+def wired() -> Iterator[Wired]:
+    """The gateway, the engine of this module, and a base that writes."""
+    engine = WritingEngine()
+    base = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
+    with tempfile.TemporaryDirectory(prefix="tw") as folder:
+        path = f"{folder}/engine.sock"
+        with door(f"unix://{path}", base, lambda: asyncio.start_unix_server(engine.serve, path)) as made:
+            yield Wired(made, engine)
+
+
+async def _run(server: uvicorn.Server, beside: Callable[[], Awaitable[asyncio.Server]] | None) -> None:
+    listening = await beside() if beside is not None else None
     await server._serve()
-    listening.close()
+    if listening is not None:
+        listening.close()
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:

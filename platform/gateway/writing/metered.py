@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 CHUNK = 256
 """Tokens of answer that are reserved at a time."""
 LEAST = 16
-"""A call whose budget cannot carry so many is refused, or ended."""
+"""A call whose budget cannot carry so many, for each of its texts, is refused; or ended, with so many for all."""
+UNTOLD = 8
+"""Tokens that the engine tells of at the latest when there are so many, text or not."""
 LIFE_MS = 120_000
 RENEW_SECONDS = 40.0
 """A reservation ends after its life; a call that runs says so this often that it still does."""
@@ -49,7 +51,7 @@ class Share:
     """The writing of one prompt: how many tokens it may make, and how many it made."""
 
     def __init__(self, prompt: list[int], sampling: Sampling, choices: int) -> None:
-        self.prompt, self.sampling = prompt, sampling
+        self.prompt, self.sampling, self._choices = prompt, sampling, choices
         self.most = sampling.max_tokens * choices
         self.granted = self.used = self.cached = self.compute_us = 0
         self.closed = False  # nothing more will be granted
@@ -57,8 +59,10 @@ class Share:
 
     @property
     def low(self) -> bool:
-        """Whether three quarters are used of what could still grow."""
-        return not self.closed and self.granted < self.most and 4 * self.used >= 3 * self.granted
+        """Whether three quarters are used of what could still grow, or so much that the rest may be made but untold:
+        the engine holds tokens back until they are text."""
+        left = self.granted - self.used
+        return not self.closed and self.granted < self.most and left <= max(self.granted // 4, UNTOLD * self._choices)
 
     def grant(self, tokens: int) -> None:
         """So many more."""
@@ -128,7 +132,8 @@ class Writing:
     async def __aenter__(self) -> Writing:
         most = sum(share.most for share in self.shares)
         count = len(self.shares)
-        granted = await self._admit(min(most, max(CHUNK, count)), min(most, max(LEAST, count)))
+        least = min(most, LEAST * count * self._wish.choices)
+        granted = await self._admit(min(most, max(CHUNK, least)), least)
         even, self._spare = divmod(granted, count)
         for share in self.shares:
             share.granted = min(even, share.most)

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from gateway.writing import bodies
-from gateway.writing.tools import forced
+from gateway.writing.tools import CLOSE, forced, offered
 from inference.wire import Grammar, Sampling
 from kit.errors import BadRequest
 
@@ -60,6 +60,8 @@ def of_chat(body: bodies.Chat) -> Wish:
         raise BadRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     reported = (body.top_logprobs or 0) if body.logprobs else None
     wish = _common(body, limits.pop() if limits else None, reported)
+    if body.parallel_tool_calls is False and offered(body.tools, body.tool_choice):
+        wish.sampling.stop.append(CLOSE)  # nobody pays for calls that would be dropped
     return replace(wish, sampling=structs.replace(wish.sampling, grammar=_rule(body)))
 
 
@@ -109,7 +111,7 @@ def _common(body: bodies.Common, tokens: int | None, reported: int | None) -> Wi
 
 
 def _stops(value: str | list[str] | None) -> list[str]:
-    stops = [value] if isinstance(value, str) else value or []
+    stops = [value] if isinstance(value, str) else list(value or ())
     for index, stop in enumerate(stops):
         param = "stop" if isinstance(value, str) else f"stop[{index}]"
         if not stop:

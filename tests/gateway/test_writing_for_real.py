@@ -1,0 +1,144 @@
+"""The whole way of written text: the official client, the gateway, the engine and a small Llama that writes stories."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+from django.conf import settings
+
+from inference.client import BlockingClient
+from inference.errors import Unavailable
+from registry.bases import Base
+from tests.conftest import Person
+from tests.gateway.conftest import ROOT
+from tests.gateway.writing_engine import Door, door, on_plan, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.realdata]
+
+NAME = "stories260k"
+CONTEXT = 256
+
+
+def weights() -> Path:
+    """The base of a development checkout; the test is skipped without it."""
+    roots = [Path(os.environ["TUNESMITH_DATA_DIR"])] if os.environ.get("TUNESMITH_DATA_DIR") else []
+    for root in [*roots, *(parent / "shared" / "data" for parent in ROOT.parents)]:
+        if (folder := root / "stories" / "hf_stories260K").is_dir():
+            return folder
+    pytest.skip("stories260K is not in this checkout (set TUNESMITH_DATA_DIR)")
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("stories")
+    catalogue = folder / "bases.json"
+    catalogue.write_text(json.dumps({"bases": {NAME: {"folder": str(weights()), "max_length": CONTEXT}}}))
+    address = f"unix://{folder}/engine.sock"
+    command = [sys.executable, "-m", "inference", "--listen", address, "--catalogue", str(catalogue)]
+    environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)}
+    engine = subprocess.Popen([*command, "--precision", "fp32", "--threads", "1"], env=environment, cwd=ROOT)
+
+    def answers() -> bool:
+        assert engine.poll() is None, "the engine ended before it was ready"
+        try:
+            with BlockingClient(address, settings.ENGINE_TOKEN) as client:
+                return bool(client.health())
+        except Unavailable:
+            return False
+
+    try:
+        until(answers, seconds=120)
+        base = Base(NAME, weights(), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
+        with door(address, base) as made:
+            yield made
+    finally:
+        engine.send_signal(signal.SIGTERM)
+        engine.wait(30)
+
+
+@pytest.fixture(scope="module")
+def ada(stories: Door) -> Person:
+    return on_plan("ada")
+
+
+def test_a_story_is_the_same_whole_and_streamed_and_metered_to_the_token(stories: Door, ada: Person) -> None:
+    client = stories.client(ada)
+    asked = {"model": NAME, "prompt": "Once upon a time", "max_tokens": 60, "temperature": 0}
+    whole = client.completions.create(**asked, logprobs=2)
+    assert whole.usage is not None and whole.usage.completion_tokens == 60
+    assert (whole.choices[0].finish_reason, whole.choices[0].text[:1]) == ("length", ",")
+    logprobs = whole.choices[0].logprobs
+    assert logprobs is not None and logprobs.tokens is not None
+    assert "".join(logprobs.tokens) == whole.choices[0].text
+    stream = client.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    chunks = list(stream)
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
+    assert chunks[-1].usage is not None
+    event = stories.events(ada)[-1]
+    assert event.output_tokens == chunks[-1].usage.completion_tokens == 60
+    assert event.input_tokens == whole.usage.prompt_tokens
+
+
+def test_several_prompts_and_a_chat_are_written_side_by_side(stories: Door, ada: Person) -> None:
+    client = stories.client(ada)
+    several = client.completions.create(
+        model=NAME, prompt=["Tom had a dog", "Lily saw a cat"], n=2, max_tokens=20, seed=1, stop=["."]
+    )
+    assert len(several.choices) == 4
+    assert all("." not in choice.text for choice in several.choices)
+    assert any(choice.text for choice in several.choices)
+    chat = client.chat.completions.create(
+        model=NAME, messages=[{"role": "user", "content": "Tell a story."}], max_tokens=30, n=2, temperature=0.5
+    )
+    assert [choice.message.role for choice in chat.choices] == ["assistant"] * 2
+    assert chat.usage is not None and 0 < chat.usage.completion_tokens <= 60
+
+
+def test_the_form_of_the_output_is_held(stories: Door, ada: Person) -> None:
+    client = stories.client(ada)
+    for _ in range(2):
+        answer = client.completions.create(
+            model=NAME, prompt="Yes or no?", max_tokens=20, extra_body={"x_regex": "(yes|no)"}
+        )
+        assert answer.choices[0].text in ("yes", "no")
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "look",
+            "parameters": {
+                "type": "object", "properties": {"deep": {"type": "boolean"}}, "required": ["deep"],
+                "additionalProperties": False,
+            },
+        },
+    }  # fmt: skip
+    called = client.chat.completions.create(
+        model=NAME, messages=[{"role": "user", "content": "Look."}], tools=[tool], tool_choice="required",
+        max_tokens=60,
+    )  # fmt: skip
+    assert called.choices[0].finish_reason == "tool_calls"
+    (call,) = called.choices[0].message.tool_calls or ()
+    assert call.function.name == "look"
+    assert json.loads(call.function.arguments) in ({"deep": True}, {"deep": False})
+    with pytest.raises(openai.BadRequestError, match="regular expression cannot be used"):
+        client.completions.create(model=NAME, prompt="x", extra_body={"x_regex": "("}, stream=True)
+
+
+def test_limits_of_the_model_are_told(stories: Door, ada: Person) -> None:
+    client = stories.client(ada)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model=NAME, prompt="a story " * 300)
+    assert refused.value.code == "context_length_exceeded"
+    assert re.search(r"your prompt has [\d,]+ tokens", refused.value.message)
+    with pytest.raises(openai.BadRequestError, match="bias"):
+        client.completions.create(model=NAME, prompt="x", logit_bias={"5000": 1})
+    full = client.completions.create(model=NAME, prompt="Once upon a time", max_tokens=100_000, temperature=0)
+    assert full.usage is not None and full.usage.total_tokens <= CONTEXT
