@@ -143,6 +143,19 @@ def test_a_conversation_reaches_the_template_as_plain_text(writing: Wired, ada: 
     }
 
 
+def test_a_strict_function_is_called_with_what_fits_or_not_at_all(writing: Wired, ada: Person) -> None:
+    fits, not_so = writing.word(), writing.word()
+    writing.engine.plan(fits, '{"name": "Colour", "arguments": {"name": "red", "dark": true}}')
+    writing.engine.plan(not_so, '{"name": "Colour", "arguments": {"name": "red", "dark": "a bit"}}')
+    client, tool = writing.client(ada), openai.pydantic_function_tool(Colour)
+    parsed = client.chat.completions.parse(model=WRITER, messages=says(fits), tools=[tool])
+    (call,) = parsed.choices[0].message.tool_calls or ()
+    assert call.function.parsed_arguments == Colour(name="red", dark=True)
+    text = client.chat.completions.parse(model=WRITER, messages=says(not_so), tools=[tool]).choices[0]
+    assert (text.finish_reason, text.message.tool_calls) == ("stop", None)
+    assert text.message.content is not None and "a bit" in text.message.content
+
+
 class Colour(pydantic.BaseModel):
     """What the official client turns into a schema and back."""
 
@@ -281,8 +294,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"tools": [LOOK] * 2}, "tools", "twice"),
     ({"tools": [{"type": "custom", "custom": {}}]}, "tools[0].type", "custom"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "regex"),
-    ({"tools": [{"type": "function", "function": {"name": "a", "strict": True}}]}, "tools[0].function.strict",
-     "'required'"),
+    ({"tools": [{"type": "function", "function": {"name": "a", "strict": True, "parameters": {"pattern": "(a+)+$"}}}]},
+     "tools[0].function.parameters.pattern", "'required'"),
     ({"tool_choice": "required"}, "tool_choice", "needs 'tools'"),
     ({"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "b"}}}, "tool_choice", "'b'"),
     ({"metadata": {str(i): "x" for i in range(17)}}, "metadata", "at most 16"),

@@ -395,7 +395,7 @@ def test_a_foreign_model_is_the_same_404_as_none(writing: Wired, ada: Person) ->
     name, _ = tuned(writing, ada)
     eve = on_plan("eve")
     bodies = set()
-    for asked in (name, "ft:tiny-writer:nobody:x:1"):
+    for asked in (name, "ft:tiny-writer:nobody:x:1", f"{ada.tenant.slug}/{name}", "../../etc/passwd", "a/../b"):
         answer = writing.post(CHAT, {"model": asked, "messages": says("x")}, eve.key)
         assert answer.status_code == 404
         bodies.add(answer.text.replace(asked, ""))

@@ -11,6 +11,7 @@ from gateway.calls import Call
 from gateway.writing import bodies, messages, tools, wishes
 from gateway.writing.metered import Writing, rendered
 from gateway.writing.shapes import answered, frame, logprob, writer
+from gateway.writing.strict import Strict
 from inference.wire import Piece, TokenChance, TokenReport
 from serving.routes import Route
 
@@ -20,13 +21,14 @@ async def handle(call: Call) -> bytes | None:
     body = gateway_bodies.read(call.body, bodies.Chat)
     wish = wishes.of_chat(body)
     offered = tools.offered(body.tools, body.tool_choice)
+    strict = tools.promised(body.tools, body.tool_choice)
     chat: dict[str, object] = {"messages": messages.plain(body.messages), "tools": offered}
     route = await writer(call, body.model)
 
     async def work() -> bytes | None:
         found = await rendered(call, route, chat=chat, param="messages")
         writing = Writing(call, route, "chat", wish, found, "messages")
-        return await answered(call, writing, wish, _Answers(call, route, body, offered))
+        return await answered(call, writing, wish, _Answers(call, route, body, offered, strict))
 
     return await call.while_connected(work())
 
@@ -67,11 +69,18 @@ class _Choice:
 class _Answers:
     """The answer, or its chunks."""
 
-    def __init__(self, call: Call, route: Route, body: bodies.Chat, offered: list[dict[str, Any]] | None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        body: bodies.Chat,
+        offered: list[dict[str, Any]] | None,
+        strict: dict[str, Strict],
+    ) -> None:
         self._with_logprobs = bool(body.logprobs)
         self._metadata = body.metadata
         several = body.parallel_tool_calls is not False
-        self._choices = [_Choice(tools.Reader(offered, several=several)) for _ in range(body.n or 1)]
+        self._choices = [_Choice(tools.Reader(offered, several=several, strict=strict)) for _ in range(body.n or 1)]
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         self._frame = frame(call, "chatcmpl-", kind, route) | {"service_tier": "default"}
 

@@ -95,7 +95,7 @@ _TOOL = thing(
                 "name": string("Its name.", maxLength=64),
                 "description": string("What it does, for the model.", null=True),
                 "parameters": mapping("JSON schema of its arguments.", null=True),
-                "strict": truth("Hold the arguments to the schema; only where a call must be made.", null=True),
+                "strict": truth("A call whose arguments do not fit the schema stays text.", null=True),
             },
             optional=("description", "parameters", "strict"),
         ),

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from gateway.writing import bodies
+from gateway.writing.strict import Strict
 from inference.wire import Grammar
 from kit.errors import BadRequest
 
@@ -46,8 +49,8 @@ def offered(tools: list[bodies.Tool] | None, choice: Any) -> list[dict[str, Any]
 
 
 def forced(tools: list[bodies.Tool], choice: Any) -> Grammar | None:
-    """The rule for the output where a call must be made; it is written as a bare object. BadRequest for a choice or a
-    promise that cannot be kept."""
+    """The rule for the output where a call must be made; it is written as a bare object. BadRequest for a choice that
+    cannot be made."""
     names = [tool.function.name for tool in tools]
     if len(set(names)) != len(names):
         raise BadRequest("'tools' names a function twice.", param="tools")
@@ -57,13 +60,6 @@ def forced(tools: list[bodies.Tool], choice: Any) -> Grammar | None:
     if named is not None and named not in names:
         raise BadRequest(f"'tool_choice' names '{named}', which is not in 'tools'.", param="tool_choice")
     if choice in (None, "auto", "none"):
-        for index, tool in enumerate(tools):
-            if tool.function.strict and choice != "none":
-                raise BadRequest(
-                    "Arguments can be held to a schema only where a call must be made: set 'tool_choice' to 'required' "
-                    "or to the function, or leave 'strict' out.",
-                    param=f"tools[{index}].function.strict",
-                )
         return None
     wanted = [tool for tool in tools if named in (None, tool.function.name)]
     shapes = [_shape(tool) for tool in wanted]
@@ -80,11 +76,33 @@ def _shape(tool: bodies.Tool) -> dict[str, Any]:
     }
 
 
-class Reader:
-    """Reads one answer as it is written: `feed` gives text that is certainly text, and calls that are complete."""
+def promised(tools: list[bodies.Tool] | None, choice: Any) -> dict[str, Strict]:
+    """The schemas that arguments are checked against: those of strict functions that the model may call or not. Where
+    it must, the output is held to them. BadRequest for a schema that cannot be checked."""
+    if not tools or choice not in (None, "auto"):
+        return {}
+    return {
+        tool.function.name: Strict(tool.function.parameters or {}, f"tools[{index}].function.parameters")
+        for index, tool in enumerate(tools)
+        if tool.function.strict
+    }
 
-    def __init__(self, tools: list[dict[str, Any]] | None, *, several: bool = True) -> None:
+
+class Reader:
+    """Reads one answer as it is written: `feed` gives text that is certainly text, and calls that are complete.
+
+    A call of a function in `strict` whose arguments do not fit is text, and so is a second call without `several`.
+    """
+
+    def __init__(
+        self,
+        tools: list[dict[str, Any]] | None,
+        *,
+        several: bool = True,
+        strict: Mapping[str, Strict] = MappingProxyType({}),
+    ) -> None:
         self._names = frozenset(tool["function"]["name"] for tool in tools or ())
+        self._strict = strict
         self._several = several
         self._held = ""
         self._start = bool(self._names)
@@ -162,18 +180,24 @@ class Reader:
 
     def _call(self, text: str) -> Called | None:
         """The call in a JSON object, if it is one of a known tool."""
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
+        found = _object(text)
+        if found is None or str(found.get("name")) not in self._names:
             return None
-        if not isinstance(found, dict) or str(found.get("name")) not in self._names:
-            return None
-        arguments = found.get("arguments", found.get("parameters", {}))
+        name, arguments = str(found["name"]), found.get("arguments", found.get("parameters", {}))
         if isinstance(arguments, str):
-            return Called(str(found["name"]), arguments)
-        if not isinstance(arguments, dict):
+            arguments = _object(arguments)
+        if not isinstance(arguments, dict) or (name in self._strict and not self._strict[name].fits(arguments)):
             return None
-        return Called(str(found["name"]), json.dumps(arguments, ensure_ascii=False))
+        return Called(name, json.dumps(arguments, ensure_ascii=False))
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text is, if it is one."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _may_be_bare(text: str) -> bool:
