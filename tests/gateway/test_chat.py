@@ -13,7 +13,7 @@ import pytest
 from inference import wire
 from tests.conftest import Person
 from tests.contracts.conformance import answer_schema, body_schema, differences
-from tests.gateway.writing_engine import CONTEXT, WRITER, Wired, on_plan
+from tests.gateway.writing_engine import CONTEXT, WRITER, Wired, on_plan, says
 
 pytestmark = pytest.mark.slow  # starts a server
 
@@ -21,10 +21,6 @@ pytestmark = pytest.mark.slow  # starts a server
 @pytest.fixture(scope="module")
 def ada(writing: Wired) -> Person:
     return on_plan("ada")
-
-
-def says(word: str) -> Any:
-    return [{"role": "user", "content": word}]
 
 
 def test_an_answer_is_written_metered_and_priced(writing: Wired, ada: Person) -> None:

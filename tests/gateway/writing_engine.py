@@ -28,13 +28,16 @@ from billing.metering.spool import read_events
 from billing.services.entitlements import plan_grant
 from gateway.app import Gateway
 from inference import wire
+from kit import redis
 from kit.server import PatientHttp
 from registry.bases import Base, catalogue
 from tenants.scope import tenant_scope
+from tenants.services.keys import key_create
 from tests.conftest import Person, make_person
 
 WRITER = "tiny-writer"
 CONTEXT = 4096
+CHAT = "/v1/chat/completions"
 
 
 @dataclass
@@ -265,6 +268,56 @@ def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def key_with(person: Person, **limits: int) -> str:
+    with tenant_scope(person.tenant.id):
+        return key_create(project=person.project, name="limited", limits=limits)[1]
+
+
+def says(word: str) -> Any:
+    return [{"role": "user", "content": word}]
+
+
+def prompt_of(word: str) -> int:
+    return len(f"<user>{word}\n")
+
+
+def event_of(writing: Wired, person: Person, request_id: str) -> UsageEvent:
+    found: list[UsageEvent] = []
+
+    def there() -> bool:
+        found[:] = [event for event in writing.events(person) if event.request_id == request_id]
+        return bool(found)
+
+    until(there)
+    (event,) = found
+    return event
+
+
+def lines_of(raw: httpx2.Response) -> Any:
+    return (line for line in raw.iter_lines() if line)
+
+
+@contextlib.contextmanager
+def streaming(writing: Wired, person: Person, body: dict[str, Any], key: str | None = None) -> Any:
+    """A stream whose connection is the test's to leave."""
+    headers = {"authorization": f"Bearer {key or person.key}"}
+    with httpx2.Client(timeout=30) as client:
+        whole = {"model": WRITER, "stream": True} | body
+        with client.stream("POST", writing.url + CHAT, json=whole, headers=headers) as raw:
+            yield raw
+
+
+def only(writing: Wired, word: str) -> Asked:
+    until(lambda: writing.engine.of(word))
+    (asked,) = writing.engine.of(word)
+    return asked
+
+
+def alive(person: Person) -> int:
+    """Reservations that a tenant holds."""
+    return int(redis.client().hlen(f"q:{{{person.tenant.id.hex}}}:records"))
 
 
 @contextlib.contextmanager
