@@ -223,6 +223,7 @@ class Engine:
             latency_p50_ms=p50,
             latency_p95_ms=p95,
             latency_p99_ms=p99,
+            writers=[causal.report() for causal in self.causal.values()],
         )
 
     def _deliver(self, done: list[Job], error: EngineError | None) -> None:

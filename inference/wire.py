@@ -303,6 +303,26 @@ class ResidentReport(msgspec.Struct, frozen=True, gc=False):
     bytes: int
 
 
+class WriterReport(msgspec.Struct, frozen=True, gc=False):
+    """One base that writes: counts since the start, and how it stands. Times in milliseconds, queue included."""
+
+    base: str
+    precision: str
+    requests: int
+    read_tokens: int
+    cached_tokens: int
+    written_tokens: int
+    cancelled: int
+    refused: int
+    preempted: int
+    running: int
+    waiting: int
+    blocks: int
+    blocks_free: int
+    first_token_p50_ms: float
+    first_token_p99_ms: float
+
+
 class HealthReport(Message, tag="health_report", frozen=True, gc=False):
     """Counters since the start; latencies in milliseconds over the last requests, queue included."""
 
@@ -328,6 +348,7 @@ class HealthReport(Message, tag="health_report", frozen=True, gc=False):
     latency_p50_ms: float
     latency_p95_ms: float
     latency_p99_ms: float
+    writers: list[WriterReport] = []
 
 
 class Failed(Message, tag="failed", frozen=True, gc=False):

@@ -115,6 +115,28 @@ class Causal:
         mean = sum(differences) / len(differences)
         return wire.ParityReport(message.id, worst <= tolerance, len(differences), worst, mean, 0, tolerance)
 
+    def report(self) -> wire.WriterReport:
+        """How it stands."""
+        counters, turns = self.writer.counters, self.writer.turns
+        waits = sorted(counters.first_token) or [0.0]
+        return wire.WriterReport(
+            base=self.base.name,
+            precision=str(self.decoder.dtype).removeprefix("torch."),
+            requests=counters.requests,
+            read_tokens=counters.read,
+            cached_tokens=counters.cached,
+            written_tokens=counters.written,
+            cancelled=counters.cancelled,
+            refused=turns.refused,
+            preempted=turns.preempted,
+            running=len(turns.running),
+            waiting=turns.waiting,
+            blocks=turns.blocks.count,
+            blocks_free=turns.blocks.free,
+            first_token_p50_ms=waits[len(waits) // 2] * 1000,
+            first_token_p99_ms=waits[int(len(waits) * 0.99)] * 1000,
+        )
+
     async def _compare(self, text: Text, adapter: Adapter) -> list[float]:
         """How far each token's log-probability is from the recorded one."""
 

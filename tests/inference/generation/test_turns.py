@@ -179,8 +179,14 @@ class Any(RuleBasedStateMachine):
         self.turns = Turns(Blocks(10), Limits(rows=3, step_tokens=24, waiting=50, lanes=16))
         self.requests: list[Request] = []
 
-    @rule(tenant=st.sampled_from("abc"), prompt=st.integers(1, 70), most=st.integers(1, 60),
-          adapter=st.sampled_from([None, "x", "y", "z"]), choices=st.integers(1, 3), allowed=st.integers(1, 40))  # fmt: skip
+    @rule(
+        tenant=st.sampled_from("abc"),
+        prompt=st.integers(1, 70),
+        most=st.integers(1, 60),
+        adapter=st.sampled_from([None, "x", "y", "z"]),
+        choices=st.integers(1, 3),
+        allowed=st.integers(1, 40),
+    )
     def ask(self, tenant: str, prompt: int, most: int, adapter: str | None, choices: int, allowed: int) -> None:
         with contextlib.suppress(Overloaded):
             self.requests.append(
