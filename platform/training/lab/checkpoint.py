@@ -25,11 +25,15 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from training.lab.config import Config
 from training.lab.errors import BadData
-from training.lab.files import inventory, whole_folder, write_json, write_tensors
+from training.lab.files import inventory, sha256_of, whole_folder, write_json, write_tensors
+from training.lab.plan import Plan
 
 FORMAT = 1
 KEPT = 2
+ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds", "raised_steps")
+"""What may differ on resuming."""
 _DOCUMENTS = ("state", "history")
 
 
@@ -49,6 +53,18 @@ class Found:
 
     checkpoint: Checkpoint | None
     damaged: list[str]
+
+
+def spec_of(config: Config, plan: Plan, *, precision: str) -> str:
+    """Hash of everything that shapes the result: a checkpoint fits only a run with the same one."""
+    shaping: dict[str, Any] = {key: value for key, value in config.to_json().items() if key not in ELSEWHERE}
+    if config.gpus == 1:
+        del shaping["gpus"]  # checkpoints from before there were several
+    shaping["plan"] = plan.to_json()
+    shaping["precision"] = precision
+    shaping["data_sha256"] = sha256_of(Path(config.data))
+    shaping["base_sha256"] = sha256_of(Path(config.base) / "model.safetensors")
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
 def write(root: Path, checkpoint: Checkpoint, *, spec: str) -> tuple[Path, str]:

@@ -26,7 +26,7 @@ Check = Callable[[], None]
 _READ_ROWS = 64  # rows per batch when only reading; larger ones leave the cache (256: a quarter slower)
 
 
-class Learner(Protocol):
+class Trainee(Protocol):
     """Something the loop can train."""
 
     parameters: dict[str, nn.Parameter]
@@ -36,12 +36,16 @@ class Learner(Protocol):
         ...
 
     def logits(self, rows: Rows) -> Tensor:
-        """Logits [B, C] of training rows, ready for a backward pass."""
+        """Logits [B, C] of training rows, ready for a backward pass; of several answers a row, one after another."""
         ...
 
     def tokens(self, rows: Rows, epoch: int) -> int:
-        """Real tokens that the encoder reads for this batch: what a tenant pays for."""
+        """Real tokens that the model reads for this batch: what a tenant pays for."""
         ...
+
+
+class Learner(Trainee, Protocol):
+    """A classifier that is being trained."""
 
     def read(self, split: str, check: Check, *, exact: bool = False) -> NDArray[np.float32]:
         """Logits [N, C] of a whole split, without gradients; `exact` computes in fp32."""

@@ -27,7 +27,7 @@ from training.lab.config import Config
 from training.lab.data import Rows
 from training.lab.errors import Stopped
 from training.lab.events import Emitter, finite
-from training.lab.learners import Learner
+from training.lab.learners import Check, Learner, Trainee
 from training.lab.optimise import Guard, Optimiser
 from training.lab.plan import Plan
 from training.lab.randomness import random_state, set_random_state
@@ -56,20 +56,62 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     rows: int = 0
-    best_score: list[float] = field(default_factory=list)  # [macro-F1, -loss]
+    best_score: list[float] = field(default_factory=list)  # as the aim has it; higher is better
     best_epoch: int = 0
     stale: int = 0
     finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an evaluation found: the figures of its event, and the score that says which is best, in order of weight."""
+
+    figures: dict[str, float]
+    score: list[float]
+
+
+class Aim(Protocol):
+    """What a run is to learn. `classes` are the answers that a guess would be made among."""
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Per class [C], or None."""
+        ...
+
+    def of(self, rows: Rows) -> Tensor:
+        """The right answers for what `logits` gives of these training rows."""
+        ...
+
+    def judge(self, learner: Any, check: Check) -> Judgement:
+        """Measure the learner (of the kind that this aim is for) on the validation rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Targets:
-    """Labels of the two splits the loop looks at, and weights per class [C] or None."""
+    """Labels of the two splits the loop looks at, and weights per class [C] or None: the aim of a classifier."""
 
     train: Rows
     validation: Rows
     classes: int
     weights: Tensor | None
+
+    def of(self, rows: Rows) -> Tensor:
+        """See `Aim`."""
+        return torch.from_numpy(self.train[rows])
+
+    def judge(self, learner: Learner, check: Check) -> Judgement:
+        """Macro-F1 first, then the loss."""
+        logits, truth = learner.read("validation", check), self.validation
+        predicted, known = logits.argmax(axis=1).astype(np.int64), truth >= 0
+        loss = log_loss(logits[known], truth[known])
+        score = metrics.macro_f1(truth, predicted, self.classes)
+        accuracy = metrics.accuracy(truth, predicted)
+        figures = {"loss": round(loss, 6), "accuracy": round(accuracy, 6), "macro_f1": round(score, 6)}
+        return Judgement(figures, [score, -loss])
 
 
 @dataclass(slots=True)
@@ -79,9 +121,9 @@ class Step:
     `seconds` is what they took; whoever computes them says so.
     """
 
-    learner: Learner
+    learner: Trainee
     rows: Rows
-    targets: Tensor  # [B]
+    targets: Tensor  # [B], or [M] where each row has several answers
     weights: Tensor | None  # per class [C]
     label_smoothing: float
     guard: Guard
@@ -125,8 +167,8 @@ class Loop:
 
     def __init__(
         self,
-        learner: Learner,
-        targets: Targets,
+        learner: Trainee,
+        aim: Aim,
         config: Config,
         plan: Plan,
         *,
@@ -135,7 +177,7 @@ class Loop:
         stop: Stop,
         writes: bool = True,
     ) -> None:
-        self._learner, self._targets, self._config, self._plan = learner, targets, config, plan
+        self._learner, self._aim, self._config, self._plan = learner, aim, config, plan
         self._spec, self._emit, self._stop = spec, emit, stop
         self._writes = writes  # of several processes with the same state, one does
         self._root = Path(config.output) / "checkpoints"
@@ -150,9 +192,8 @@ class Loop:
             schedule=config.schedule,
             head_factor=plan.head_factor,
         )
-        self._guard = Guard(targets.classes)
+        self._guard = Guard(aim.classes)
         self._device = next(iter(learner.parameters.values())).device
-        self._targets_train = torch.from_numpy(targets.train).to(self._device)
         self._best: dict[str, Tensor] = {}
         self._window: list[float] = []
         self.progress = Progress()
@@ -196,6 +237,16 @@ class Loop:
         folder, digest = checkpoint.write(self._root, point, spec=self._spec)
         self._emit("checkpoint", step=point.step, path=str(folder), manifest_sha256=digest)
 
+    def resume_from(self, folder: Path) -> None:
+        """Continue from the newest good checkpoint there, or start again where none is left; both are told."""
+        found = checkpoint.find(folder, spec=self._spec)
+        for damage in found.damaged:
+            self._emit("warning", code="checkpoint_damaged", message=f"Passed over a damaged checkpoint: {damage}")
+        if found.checkpoint is None:
+            self._emit("warning", code="restarted", message="No good checkpoint is left; training starts again.")
+        else:
+            self.resume(found.checkpoint)
+
     def resume(self, point: checkpoint.Checkpoint) -> None:
         """Continue from a checkpoint."""
         _copy_into(self._learner.parameters, point.tensors["weights"])
@@ -211,8 +262,8 @@ class Loop:
         step = Step(
             self._learner,
             rows,
-            self._targets_train[torch.from_numpy(rows).to(self._device)],
-            self._targets.weights,
+            self._aim.of(rows).to(self._device),
+            self._aim.weights,
             self._config.label_smoothing,
             self._guard,
             progress.step,
@@ -247,25 +298,14 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Close the epoch: measure on validation, keep the best weights, decide whether to go on."""
-        progress, truth = self.progress, self._targets.validation
-        logits = self._learner.read("validation", self.obey_stop)
-        predicted = logits.argmax(axis=1).astype(np.int64)
-        known = truth >= 0
-        loss = log_loss(logits[known], truth[known])
-        score = metrics.macro_f1(truth, predicted, self._targets.classes)
+        progress = self.progress
+        found = self._aim.judge(self._learner, self.obey_stop)
         progress.epoch += 1
         progress.batch = 0
-        self._note(
-            "evaluation",
-            step=progress.step,
-            epoch=progress.epoch,
-            loss=round(loss, 6),
-            accuracy=round(metrics.accuracy(truth, predicted), 6),
-            macro_f1=round(score, 6),
-        )
-        if [score, -loss] > progress.best_score:
-            better = not progress.best_score or score > progress.best_score[0]
-            progress.best_score, progress.best_epoch = [score, -loss], progress.epoch
+        self._note("evaluation", step=progress.step, epoch=progress.epoch, **found.figures)
+        if found.score > progress.best_score:
+            better = not progress.best_score or found.score[0] > progress.best_score[0]
+            progress.best_score, progress.best_epoch = found.score, progress.epoch
             progress.stale = 0 if better else progress.stale + 1
             self._best = {name: p.detach().clone() for name, p in self._learner.parameters.items()}
         else:

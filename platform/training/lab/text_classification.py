@@ -9,8 +9,6 @@ It does not promise: bit-equal results across different numbers of threads, devi
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -40,14 +38,10 @@ from training.lab.data import (
 from training.lab.device import Place, place_for
 from training.lab.errors import BadData, Stopped
 from training.lab.events import Emitter
-from training.lab.files import sha256_of
 from training.lab.learners import EncoderLearner, HeadLearner, Learner, Splits, embed
 from training.lab.loop import Loop, Step, Stop, Targets, alone, balanced_weights
 from training.lab.plan import Plan, plan_for
 from training.lab.shape import read_shape
-
-# May differ on resuming.
-_ELSEWHERE = ("output", "resume", "data", "base", "threads", "checkpoint_seconds", "raised_steps")
 
 
 @dataclass(slots=True)
@@ -207,31 +201,12 @@ def _prepare(work: Run, encoded: dict[str, Encoded]) -> tuple[Loop, Learner]:
         classes=classes,
         weights=None if weights is None else weights.to(work.place.device),
     )
-    spec = _spec(work)
+    spec = checkpoint.spec_of(config, plan, precision=work.place.precision)
     stop = work.stop if work.crew is None else work.crew.agreed(work.stop)
     loop = Loop(learner, targets, config, plan, spec=spec, emit=work.emit, stop=stop, writes=work.leads)
     if config.resume:
-        found = checkpoint.find(Path(config.resume), spec=spec)
-        for damage in found.damaged:
-            work.emit("warning", code="checkpoint_damaged", message=f"Passed over a damaged checkpoint: {damage}")
-        if found.checkpoint is None:
-            work.emit("warning", code="restarted", message="No good checkpoint is left; training starts again.")
-        else:
-            loop.resume(found.checkpoint)
+        loop.resume_from(Path(config.resume))
     return loop, learner
-
-
-def _spec(work: Run) -> str:
-    """Hash of everything that shapes the result: a checkpoint fits only a run with the same one."""
-    config = work.config
-    shaping: dict[str, Any] = {key: value for key, value in config.to_json().items() if key not in _ELSEWHERE}
-    if config.gpus == 1:
-        del shaping["gpus"]  # checkpoints from before there were several
-    shaping["plan"] = work.plan.to_json()
-    shaping["precision"] = work.place.precision
-    shaping["data_sha256"] = sha256_of(Path(config.data))
-    shaping["base_sha256"] = sha256_of(Path(config.base) / "model.safetensors")
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
 def _training_record(work: Run, loop: Loop) -> dict[str, Any]:
