@@ -90,7 +90,22 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, list):
         content = "\n".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        plain["tool_calls"] = [_call(one) if isinstance(one, Mapping) else one for one in calls]
     return plain | {"content": content or ""}
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool call with its arguments as an object: templates write them as JSON, and would quote a text once more."""
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(arguments, str):
+        return dict(call)
+    try:
+        return {**call, "function": {**function, "arguments": json.loads(arguments or "{}")}}
+    except (ValueError, RecursionError):
+        return dict(call)
 
 
 def _template(folder: Path, words: Mapping[str, Any]) -> str | None:

@@ -5,8 +5,9 @@ lines and the exit codes are the contract with the room `training`, which runs t
 
     config.py               what a run is told (one dataclass, checked by itself)
     plan.py                 what "auto" means for this data and method
-    text_classification.py  the recipe, as numbered phases
+    text_classification.py text_generation.py   the recipes, as numbered phases
     shape.py bodies.py model.py hub_encoder.py lora.py   the encoder: our own BERT, or any other through transformers
+    dialogues.py causal.py  the same for a model that writes: rows to marked tokens, a decoder with adapters
     data.py learners.py optimise.py loop.py device.py randomness.py    the other parts it is made of
     group.py together.py                several runs over one base in one process, and the pass that they share
     baseline.py calibration.py          the floor beside it, and honest confidences

@@ -7,6 +7,9 @@ adapter.safetensors   lora only: layers.{i}.{target}.A [rank, in], .B [out, rank
 encoder.safetensors   full only: the encoder's state dict by its Hugging Face names
 parity.json           up to 32 texts and their probabilities from this process, in fp32
 report.json config.json metrics.jsonl
+
+A model that writes has no labels and no head, and its parity.json holds up to 16 rows as
+{"tokens": ids, "start": k, "logprobs": of ids[k:], each given all before it}.
 """
 
 from __future__ import annotations
@@ -43,6 +46,18 @@ class Parts:
     history: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What goes into the artefact of a model that writes: an adapter on its base, and nothing else."""
+
+    max_length: int
+    tensors: dict[str, Tensor]
+    targets: list[str]
+    sequences: list[dict[str, Any]]
+    report: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
 def write(folder: Path, config: Config, plan: Plan, parts: Parts) -> None:
     """Write the folder whole; an artefact of an earlier attempt there is replaced."""
     with whole_folder(folder) as draft:
@@ -50,23 +65,39 @@ def write(folder: Path, config: Config, plan: Plan, parts: Parts) -> None:
         for name, tensors in parts.encoder_files.items():
             write_tensors(draft / name, tensors)
         write_json(draft / "parity.json", _parity(parts))
-        write_json(draft / "report.json", parts.report)
-        write_json(draft / "config.json", {"config": config.to_json(), "plan": plan.to_json()})
-        write_lines(draft / "metrics.jsonl", parts.history)
-        write_json(draft / "artefact.json", _description(config, parts) | {"files": inventory(draft)})
+        description = _description(config, parts.max_length, parts.lora_targets)
+        description |= {"labels": parts.labels, "temperature": parts.temperature}
+        _finish(draft, config, plan, parts, description)
 
 
-def _description(config: Config, parts: Parts) -> dict[str, Any]:
-    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha, "targets": parts.lora_targets}
+def write_adapter(folder: Path, config: Config, plan: Plan, adapter: Adapter) -> None:
+    """The same for a model that writes."""
+    with whole_folder(folder) as draft:
+        write_tensors(draft / "adapter.safetensors", adapter.tensors)
+        write_json(draft / "parity.json", {"sequences": adapter.sequences})
+        description = _description(config, adapter.max_length, adapter.targets) | {"pooling": "none"}
+        _finish(draft, config, plan, adapter, description)
+
+
+def _finish(draft: Path, config: Config, plan: Plan, parts: Parts | Adapter, description: dict[str, Any]) -> None:
+    """What every artefact has, and last the list of all files."""
+    write_json(draft / "report.json", parts.report)
+    write_json(draft / "config.json", {"config": config.to_json(), "plan": plan.to_json()})
+    write_lines(draft / "metrics.jsonl", parts.history)
+    write_json(draft / "artefact.json", description | {"files": inventory(draft)})
+
+
+def _description(config: Config, max_length: int, targets: list[str]) -> dict[str, Any]:
+    lora = {"rank": config.lora_rank, "alpha": config.lora_alpha, "targets": targets}
     return {
         "format": FORMAT,
         "task": config.task,
         "base": config.base_name,
         "method": config.method,
-        "labels": parts.labels,
-        "max_length": parts.max_length,
+        "labels": [],
+        "max_length": max_length,
         "pooling": "mean",
-        "temperature": parts.temperature,
+        "temperature": 1.0,
         "lora": lora if config.method == "lora" else None,
     }
 

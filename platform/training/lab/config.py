@@ -17,20 +17,23 @@ from training.lab.errors import BadData
 Method = Literal["full", "lora", "head"]
 Auto = Literal["auto"]
 
-TASKS = {"text-classification": "text_classification"}  # the recipe's module
+CLASSIFICATION, GENERATION = "text-classification", "text-generation"
+TASKS = {CLASSIFICATION: "text_classification", GENERATION: "text_generation"}  # the recipe's module
 METHODS: tuple[str, ...] = get_args(Method)
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
 SCHEDULES = ("linear", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
+FOR_CLASSIFICATION: dict[str, Any] = {"label_smoothing": 0.0, "class_weights": "none"}
+"""Fields that only a classifier has, and what they are elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One run of a recipe. Paths are absolute or relative to the working directory."""
 
-    task: str  # the task family; text-classification
-    data: str  # Parquet file of a dataset version: row_id, text, label, split
+    task: str  # the task family; text-classification or text-generation
+    data: str  # Parquet file of a dataset version: row_id, what the task's rows hold, split
     base: str  # folder with config.json, model.safetensors and tokenizer.json
     base_name: str  # the base's name in the catalogue, written into the artefact
     method: str  # full: every weight; lora: adapters and head; head: the head on cached embeddings
@@ -40,9 +43,9 @@ class Config:
     epochs: int | Auto = "auto"
     batch_size: int | Auto = "auto"  # rows per step, at most
     learning_rate: float | Auto = "auto"
-    max_length: int | Auto = "auto"  # tokens per text with the two special ones; longer is cut and counted
+    max_length: int | Auto = "auto"  # tokens per row with its special ones; longer is cut and counted
     label_smoothing: float = 0.05
-    patience: int = 3  # evaluations without a better macro-F1 before stopping; 0 never stops early
+    patience: int = 3  # evaluations without a better score before stopping; 0 never stops early
     checkpoint_seconds: float = 120.0
     max_steps: int | None = None  # a hard ceiling over all epochs
     raised_steps: int | None = None  # in its place since more was paid for; a run may go on under another one
@@ -60,7 +63,7 @@ class Config:
     bootstrap: int = 1000  # resamples behind each interval
 
     def __post_init__(self) -> None:
-        for check in (self._check_words, self._check_numbers):
+        for check in (self._check_words, self._check_numbers, self._check_task):
             check()
 
     def _check_words(self) -> None:
@@ -98,6 +101,14 @@ class Config:
         _real("warmup", self.warmup, 0.0, 0.5)
         _real("lora_alpha", self.lora_alpha, 0.0, 4096.0, low_open=True)
 
+    def _check_task(self) -> None:
+        if self.task != GENERATION:
+            return
+        if self.method != "lora":
+            raise BadData(f"Config field 'method' is {self.method!r}; text-generation trains with 'lora'.")
+        if self.gpus > 1:
+            raise BadData("Config field 'gpus' is for text-classification; text-generation trains on one device.")
+
     def to_json(self) -> dict[str, Any]:
         """The fields as they were given."""
         return asdict(self)
@@ -124,7 +135,11 @@ def config_from(raw: object) -> Config:
     required = {field.name for field in fields(Config) if field.default is MISSING}
     if missing := sorted(required - set(raw)):
         raise BadData(f"Missing config field(s): {', '.join(missing)}.")
-    return Config(**raw)
+    if raw["task"] != GENERATION:
+        return Config(**raw)
+    if given := sorted(set(raw) & set(FOR_CLASSIFICATION)):
+        raise BadData(f"Config field(s) {', '.join(given)} are for text-classification. Leave them out.")
+    return Config(**FOR_CLASSIFICATION, **raw)
 
 
 def _whole(name: str, value: object, low: int, high: int, *, auto: bool = False) -> None:

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from training.lab.config import Auto
+from inference.chat import read_voice
+from training.lab.config import CLASSIFICATION, GENERATION, Auto
 from training.lab.data import SPLITS, Dataset, auto_max_length, encode, read_dataset, read_tokenizer
+from training.lab.dialogues import LONGEST, encode_dialogues, read_dialogues
+from training.lab.errors import BadData
 from training.lab.plan import auto_epochs
-from training.lab.shape import read_shape
+from training.lab.shape import as_bad_data, read_shape
 
 SAMPLE_ROWS = 20_000  # rows tokenised per split for an estimate; more are scaled up
+SAMPLE_DIALOGUES = 4_000  # the same of conversations, each of which is written by a template first
 _HEAD_ROW_SECONDS = 1.2e-5  # one training row through the head, both directions
 _FLOOR_ROW_SECONDS = 1.5e-4  # the TF-IDF floor, per training row and doubling of the labels
 _CHECKPOINT_SECONDS = 1.0
@@ -65,6 +69,7 @@ class Workload:
     matrix_parameters: int
     max_length: int
     cut_rows: int = 0
+    task: str = CLASSIFICATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def estimate(
     """Estimate a run on a device kind of `DEVICES`; `cores` multiplies the cpu kinds only."""
     speed = DEVICES[device]
     lanes = cores if device.startswith("cpu") else 1
-    passes = auto_epochs(work.method, work.rows["train"]) if epochs == "auto" else epochs
+    passes = auto_epochs(work.method, work.rows["train"], work.task) if epochs == "auto" else epochs
     fewest = min(passes, 1 + patience) if patience else passes
     paid = (1, 1) if work.method == "head" else (fewest, passes)  # a head's encoder reads each row once
     low = _seconds(work, fewest, speed, lanes)
@@ -107,8 +112,12 @@ def estimate(
     )
 
 
-def measure(data: str | Path, base: str | Path, *, method: str, max_length: int | Auto = "auto") -> Workload:
+def measure(
+    data: str | Path, base: str | Path, *, method: str, max_length: int | Auto = "auto", task: str = CLASSIFICATION
+) -> Workload:
     """Count a dataset version against a base; large splits are sampled evenly. Raises BadData like the run would."""
+    if task == GENERATION:
+        return _measure_dialogues(data, base, method, max_length)
     dataset, shape, tokenizer = read_dataset(data), read_shape(base), read_tokenizer(base)
     lengths = {name: _lengths(dataset, name, tokenizer) for name in SPLITS}
     limit = auto_max_length(lengths["train"], shape.positions) if max_length == "auto" else max_length
@@ -122,6 +131,34 @@ def measure(data: str | Path, base: str | Path, *, method: str, max_length: int 
         matrix_parameters=shape.matrix_parameters,
         max_length=limit,
         cut_rows=round(sum(float((part > limit).sum()) * scale[name] for name, part in lengths.items())),
+    )
+
+
+def _measure_dialogues(data: str | Path, base: str | Path, method: str, max_length: int | Auto) -> Workload:
+    dialogues, shape, tokenizer = read_dialogues(data), read_shape(base), read_tokenizer(base)
+    limit = min(shape.positions, LONGEST) if max_length == "auto" else max_length
+    with as_bad_data():
+        voice = read_voice(Path(base))
+    tokens: dict[str, int] = {}
+    cut = 0.0
+    for name in SPLITS:
+        rows = dialogues.rows[name]
+        some = rows[:: max(1, -(-len(rows) // SAMPLE_DIALOGUES))]
+        found = encode_dialogues(tokenizer, voice, some, chat=dialogues.chat, limit=limit, check=lambda: None)
+        scale = len(rows) / len(some)
+        tokens[name] = round(len(found.flat) * scale)
+        cut += found.cut * scale
+    if not tokens["train"]:
+        raise BadData("No row of the training split has a reply to learn from within the model's context.")
+    return Workload(
+        method=method,
+        rows={name: dialogues.count(name) for name in SPLITS},
+        tokens=tokens,
+        labels=0,
+        matrix_parameters=shape.matrix_parameters,
+        max_length=limit,
+        cut_rows=round(cut),
+        task=GENERATION,
     )
 
 
@@ -153,7 +190,10 @@ def _flop(work: Workload, epochs: int) -> float:
 def _seconds(work: Workload, epochs: int, speed: Throughput, lanes: int) -> float:
     """Start, floor, training, an evaluation per pass, and the last measurement."""
     reading = 2.0 * work.matrix_parameters / (speed.reading * lanes)
-    floor = _FLOOR_ROW_SECONDS * min(work.rows["train"], 40_000) * max(1.0, math.log2(work.labels))
+    if work.task == GENERATION:
+        floor = reading * work.tokens["test"]  # the untouched base on the same rows
+    else:
+        floor = _FLOOR_ROW_SECONDS * min(work.rows["train"], 40_000) * max(1.0, math.log2(work.labels))
     fixed = speed.start_seconds + floor + _CHECKPOINT_SECONDS
     if work.method == "head":
         return fixed + reading * sum(work.tokens.values()) + _HEAD_ROW_SECONDS * work.rows["train"] * epochs

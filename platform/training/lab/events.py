@@ -2,7 +2,8 @@
 
     {"event":"phase","phase":"loading|tokenising|baseline|training|evaluating|saving", …}
     {"event":"step","step","total_steps","epoch","loss","learning_rate","grad_norm","tokens","samples_per_second"}
-    {"event":"evaluation","step","epoch","loss","accuracy","macro_f1"}
+    {"event":"evaluation","step","epoch","loss","accuracy","macro_f1"}     of a classifier
+    {"event":"evaluation","step","epoch","loss","token_accuracy"}          of a model that writes
     {"event":"checkpoint","step","path","manifest_sha256"}
     {"event":"warning","code","message"}             the run goes on; for the log
     {"event":"done","artefact","report","trained_tokens","steps"}

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from training.lab import text_classification, together
-from training.lab.config import Config, read_config
+from training.lab.config import CLASSIFICATION, Config, read_config
 from training.lab.errors import BadData, LabError
 from training.lab.estimate import pays
 from training.lab.events import Emitter, tell_end
@@ -187,6 +187,8 @@ def run(paths: Sequence[str], emit: Emitter, stop: Stop) -> None:
     for name in _ALIKE:
         if len({getattr(config, name) for config in configs.values()}) > 1:
             raise BadData(f"The configs of a group differ in '{name}'.")
+    if any(config.task != CLASSIFICATION for config in configs.values()):
+        raise BadData("Only runs of text-classification share a base.")
     if any(config.method != "lora" for config in configs.values()):
         raise BadData("Only the method 'lora' leaves the base as it is, so that several runs can share it.")
     if any(config.gpus > 1 for config in configs.values()):

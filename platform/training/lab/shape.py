@@ -21,6 +21,7 @@ class EncoderShape:
 
     architecture: str
     own: bool
+    causal: bool
     vocabulary: int
     hidden: int
     layers: int
@@ -34,6 +35,10 @@ class EncoderShape:
     @property
     def matrix_parameters(self) -> int:
         """Weights that every token is multiplied with (no tables): the N of 6 N per token."""
+        if self.causal:  # gates beside the two wide matrices, and the product with the vocabulary
+            return self.layers * (4 * self.hidden**2 + 3 * self.hidden * self.intermediate) + (
+                self.vocabulary * self.hidden
+            )
         return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
 
 
@@ -45,6 +50,7 @@ def read_shape(base: str | Path) -> EncoderShape:
     shape = EncoderShape(
         architecture=found.name,
         own=found.own,
+        causal=found.causal,
         vocabulary=found.vocabulary,
         hidden=found.hidden,
         layers=found.layers,
