@@ -38,7 +38,7 @@ PLAIN = (
 @dataclass(frozen=True, slots=True)
 class Voice:
     """How a base is spoken to. `special` maps the names of `SPECIAL` to their text; `ends` are the ids at which what
-    it writes is over."""
+    it writes is over, the one it is to write first."""
 
     template: str | None
     special: dict[str, str]
@@ -81,7 +81,20 @@ def read_voice(folder: Path) -> Voice:
     ids = _ids(_read(folder / "generation_config.json").get("eos_token_id"))
     if not ids:
         ids = _ids(_read(folder / "config.json").get("eos_token_id"))
-    return Voice(_template(folder, words), special, tuple(ids))
+    template = _template(folder, words)
+    if template is None and ids:
+        special |= _end(folder, ids[0])
+    return Voice(template, special, tuple(ids))
+
+
+def _end(folder: Path, token: int) -> dict[str, str]:
+    """The text of the token that the base names first as an end: `PLAIN` closes answers with it. Of several the
+    tokenizer's own may be one that the base was never trained on."""
+    added = _read(folder / "tokenizer.json").get("added_tokens")
+    for one in added if isinstance(added, list) else []:
+        if isinstance(one, dict) and one.get("id") == token and _token(one):
+            return {"eos_token": _token(one)}
+    return {}
 
 
 def _plain(message: Mapping[str, Any]) -> dict[str, Any]:

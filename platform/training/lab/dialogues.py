@@ -152,9 +152,12 @@ def _conversation(messages: Sequence[dict[str, Any]], tools: Any, voice: Voice) 
     spans: list[Span] = []
     for index in learnt:
         upto = whole if index == learnt[-1] else told(index + 1)
-        begin, end = _alike(told(index, asks=True), whole), _alike(upto, whole)
-        # A template may write an answer otherwise once more follows it: without its thoughts, for instance.
-        if begin < end and end >= len(upto.rstrip()) and (not spans or begin >= spans[-1][1]):
+        prompt = told(index, asks=True)
+        begin, end = _alike(prompt, whole), _alike(upto, whole)
+        # A template may end a prompt with what no answer has (the beginning of a thought), not change what was said.
+        asked = begin == len(prompt) or whole.startswith(told(index))
+        # It may write an answer otherwise once more follows it: without its thoughts, for instance.
+        if asked and begin < end and end >= len(upto.rstrip()) and (not spans or begin >= spans[-1][1]):
             spans.append((begin, end))
     return Text(whole, tuple(spans), bare=False, unlearnt=len(learnt) - len(spans))
 
@@ -167,12 +170,12 @@ def _alike(text: str, whole: str) -> int:
 
 
 def end_of(tokenizer: Tokenizer, voice: Voice) -> int:
-    """The token that ends a reply: the tokenizer's own, or the first that the base names. Raises BadData for none."""
+    """The token that ends a reply: the first that the base names, or the tokenizer's own. Raises BadData for none."""
+    if voice.ends:
+        return voice.ends[0]
     own = tokenizer.token_to_id(voice.special.get("eos_token", ""))
     if own is not None:
         return int(own)
-    if voice.ends:
-        return voice.ends[0]
     raise BadData(
         "The base names no end token, so a model could not learn to stop: its tokenizer_config.json needs an eos_token."
     )

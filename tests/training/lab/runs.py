@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.late import late
-from training.lab.config import config_from
+from training.lab.config import TASKS, config_from
 from training.lab.events import Emitter
 
-recipe, safetensors = late("training.lab.text_classification"), late("safetensors.torch")
-torch = late("torch")
+safetensors, torch = late("safetensors.torch"), late("torch")
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,6 +50,7 @@ def train_here(config: dict[str, Any], *, looks: int = 10**9) -> list[dict[str, 
     smallest numbers to zero, which would spoil the draws of floats in later tests."""
     out = io.StringIO()
     try:
+        recipe = late(f"training.lab.{TASKS[config['task']]}")
         recipe.run(config_from(config), Emitter(out), StopAfter(looks))
     finally:
         torch.set_flush_denormal(False)
