@@ -11,7 +11,10 @@ WORDS = {
     CHAT: "conversations (a list of messages in each row)",
     PAIRS: "prompts with their completions",
 }
-"""What the rows of each task are."""
+"""What the rows of each kind are."""
+GENERATION = "text-generation"
+TRAINS_ON = {CLASSIFICATION: (CLASSIFICATION,), GENERATION: (CHAT, PAIRS)}
+"""What can be trained → the kinds of rows it learns from."""
 
 
 def task_wanted(file: File, columns: Mapping[str, str] | None) -> str:
@@ -45,9 +48,11 @@ def task_required(
             return
         names = ", ".join(str(guess["column"]) for guess in source.columns[:20])
         advice = f"Upload such a file, or name the columns that hold them; this file has: {names}."
-    if found != task:
+    kinds = TRAINS_ON[task]
+    if found not in kinds:
+        wanted = ", or ".join(WORDS[kind] for kind in kinds)
         raise WrongTask(
-            f"{task} trains on {WORDS[task]}; {source.public_id} holds {WORDS.get(found, found)}. {advice}", param=param
+            f"{task} trains on {wanted}; {source.public_id} holds {WORDS.get(found, found)}. {advice}", param=param
         )
 
 

@@ -101,6 +101,8 @@ def _conversation(row: Row, roles: Roles, split: str | None) -> Talk:
     turns = tuple(message["role"] for message in messages)
     if "assistant" not in turns:
         raise _Bad("no_assistant")
+    if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
+        raise _Bad("no_weight")
     tools = _tools(row.values.get(roles.columns[TOOLS])) if TOOLS in roles.columns else None
     last = max(index for index, role in enumerate(turns) if role == "assistant")
     spoken = [(index, text) for index, text in enumerate(texts) if turns[index] not in INSTRUCTIONS]

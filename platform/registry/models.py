@@ -61,7 +61,8 @@ class ModelVersion(TenantModel):
     files = models.JSONField(default=dict)
     size_bytes = models.BigIntegerField(default=0)
     metrics = models.JSONField(default=dict)
-    """The few numbers a list shows: accuracy, macro_f1, ece, baseline_macro_f1, gate_passed."""
+    """The few numbers a list shows: accuracy, macro_f1, ece, baseline_macro_f1, gate_passed; of a model that writes
+    loss, perplexity, token_accuracy, baseline_perplexity, gate_passed."""
     report = models.JSONField(default=dict)
     job_id = models.UUIDField(null=True, blank=True)
     """The job that made it. Training stands above this room, so it is an id and no reference."""

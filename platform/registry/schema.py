@@ -29,7 +29,9 @@ MODEL = component(
             "x_kind": one_of("`base` may be tuned; `tuned` is the project's own.", ["base", "tuned"]),
             "x_tasks": many("What it can be tuned for, or was tuned for.", string("A task.")),
             "x_methods": many("Bases: how it can be tuned.", one_of("A method.", METHODS)),
-            "x_max_length": whole("Bases: tokens it reads of one text."),
+            "x_max_length": whole(
+                "Bases: tokens it reads of one text; of one that writes, prompt and answer together."
+            ),
             "x_parameters": whole("Bases: how many weights it has."),
             "x_licence": string("Bases: the licence it comes under."),
             "x_sha256": string("Bases: hash of its files."),
@@ -41,7 +43,7 @@ MODEL = component(
             "x_aliases": many("Tuned: names that point at it, such as `triage@prod`.", string("An alias.")),
             "x_version": whole("Tuned: number of its newest version."),
             "x_method": one_of("Tuned: what was trained.", METHODS),
-            "x_labels": whole("Tuned: how many labels it knows."),
+            "x_labels": whole("Tuned: how many labels it knows; 0 where it writes text."),
             "x_metrics": mapping("Tuned: the main figures of its report, and whether it passed the gate."),
             "x_size_bytes": whole("Tuned: size of its own weights."),
             "x_artefact_sha256": string("Tuned: hash of its own weights."),

@@ -15,7 +15,7 @@ from kit.errors import BadRequest
 from kit.ids import made_at, new_id
 from registry import names
 from registry.artefacts import Refused, Sound, check
-from registry.bases import Base
+from registry.bases import TEXT_GENERATION, Base
 from registry.errors import BadArtefact, ModelInUse, ModelNotDeleted, ModelNotFound
 from registry.models import Alias, Model, ModelVersion
 from tenants import audit
@@ -27,6 +27,8 @@ BATCH = 200
 UNPUBLISHED = dt.timedelta(days=1)
 """How long a stored artefact may wait for its publication: far longer than a lease."""
 METRICS = ("accuracy", "macro_f1", "ece")
+WRITING_METRICS = ("loss", "perplexity", "token_accuracy")
+"""Of a model that writes text."""
 
 
 class Stored:
@@ -109,8 +111,10 @@ def model_publish(
 def summary(report: dict[str, Any]) -> dict[str, Any]:
     """The few numbers of a report that lists show."""
     test, baseline = report.get("test") or {}, report.get("baseline") or {}
-    numbers: dict[str, Any] = {name: _value(test.get(name)) for name in METRICS}
-    numbers["baseline_macro_f1"] = _value(baseline.get("macro_f1"))
+    writes = report.get("task") == TEXT_GENERATION
+    numbers: dict[str, Any] = {name: _value(test.get(name)) for name in (WRITING_METRICS if writes else METRICS)}
+    compared = "perplexity" if writes else "macro_f1"
+    numbers[f"baseline_{compared}"] = _value(baseline.get(compared))
     numbers["gate_passed"] = bool((report.get("gate") or {}).get("passed"))
     return numbers
 

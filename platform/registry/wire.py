@@ -20,7 +20,7 @@ def base_object(base: Base) -> dict[str, Any]:
         "owned_by": OWNER,
         "x_kind": "base",
         "x_tasks": list(base.tasks),
-        "x_methods": ["full", "lora", "head"],
+        "x_methods": list(base.methods),
         "x_max_length": base.max_length,
         "x_parameters": base.parameters,
         "x_licence": base.licence,

@@ -22,7 +22,8 @@ from kit.clock import now
 from kit.errors import BadRequest
 from registry import names
 from registry import selectors as registry
-from registry.bases import catalogue
+from registry.artefacts import UNLABELLED
+from registry.bases import TEXT_CLASSIFICATION, catalogue
 from registry.models import Model
 from registry.services import alias_set, model_serving_set
 from serving import routes, selectors
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 LOAD = "serving.deployment_load"
 UNLOAD = "serving.deployment_unload"
-TASK = "text-classification"
 GIVE_UP = dt.timedelta(minutes=15)
 RING_AGAIN = dt.timedelta(seconds=20)
 
@@ -75,9 +75,10 @@ def deployment_create(*, project: Project, model: str, alias: str = "", created_
 
 
 def _check(model: Model, labels: list[str]) -> None:
-    if model.deleted_at is not None or model.task != TASK or not labels:
+    labelled = model.task not in UNLABELLED
+    if model.deleted_at is not None or (labelled and (model.task != TEXT_CLASSIFICATION or not labels)):
         raise NotDeployable(
-            f"The model '{model.name}' cannot be served: it is not a trained classifier.", param="model"
+            f"The model '{model.name}' cannot be served: it neither classifies nor writes text.", param="model"
         )
 
 

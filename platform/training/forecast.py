@@ -12,10 +12,12 @@ from django.conf import settings
 
 from kit import storage
 from kit.errors import BadRequest
+from registry.bases import TEXT_GENERATION
 from registry.selectors import base_by_name
 from training.errors import FileUnusable
 from training.lab.config import Config
 from training.lab.data import auto_max_length
+from training.lab.dialogues import LONGEST
 from training.lab.errors import BadData
 from training.lab.estimate import Workload, estimate, measure, pays
 from training.lab.plan import plan_for
@@ -78,7 +80,7 @@ def group_key(job: Job, planned: Forecast) -> str:
     the job changes its base, needs several places, or its steps are so large that sharing gains nothing anywhere; with
     `ON_GPUS` at its end where it gains on GPUs alone. The place it will train on is not known yet."""
     tokens = planned.tokens_least // max(1, planned.steps_per_epoch)
-    if job.method != "lora" or job.width > 1 or not pays([tokens, tokens], "cuda"):
+    if job.task == TEXT_GENERATION or job.method != "lora" or job.width > 1 or not pays([tokens, tokens], "cuda"):
         return ""
     where = "" if pays([tokens, tokens], "cpu") else ON_GPUS
     return f"{job.task}:{base_by_name(job.base).fingerprint[:32]}{where}"
@@ -101,14 +103,17 @@ def workload(job: Job, parquet_key: str) -> Workload:
     A version never changes, so what this process has counted lately is not counted again.
     """
     base = base_by_name(job.base)
-    return _counted(parquet_key, base.name, base.fingerprint, job.method)
+    return _counted(parquet_key, base.name, base.fingerprint, job.method, job.task)
 
 
 @functools.lru_cache(maxsize=512)
-def _counted(parquet_key: str, base_name: str, fingerprint: str, method: str) -> Workload:
+def _counted(parquet_key: str, base_name: str, fingerprint: str, method: str, task: str) -> Workload:
     base = base_by_name(base_name)
     try:
         with storage.local_path(parquet_key) as data:
+            if task == TEXT_GENERATION:
+                most = min(base.max_length, LONGEST)
+                return measure(data, base.folder, method=method, max_length=most, task=task)
             work = measure(data, base.folder, method=method)
             if work.max_length > base.max_length:
                 work = measure(data, base.folder, method=method, max_length=base.max_length)
@@ -121,7 +126,15 @@ def workload_profile(job: Job, profile: dict[str, Any]) -> Workload:
     """The same from a file's profile alone, at once: the split is taken as it will most likely be."""
     base = base_by_name(job.base)
     usable = int(profile.get("usable_rows") or 0)
-    if not usable or "label_count" not in profile:
+    writes = job.task == TEXT_GENERATION
+    if writes and (not usable or "roles" not in profile):
+        raise FileUnusable(
+            "No messages, and no prompts with completions, were found in this file, so nothing can be estimated. Name "
+            "their columns in x_columns.",
+            code="missing_columns",
+            param="x_columns",
+        )
+    if not writes and (not usable or "label_count" not in profile):
         raise FileUnusable(
             "No text and label columns were found in this file, so nothing can be estimated. Name them in x_columns.",
             code="missing_columns",
@@ -129,14 +142,15 @@ def workload_profile(job: Job, profile: dict[str, Any]) -> Workload:
         )
     total, longest = _lengths(profile["lengths"], usable)
     parts = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    limit = auto_max_length(np.array([longest]), base.max_length)
+    limit = min(base.max_length, LONGEST) if writes else auto_max_length(np.array([longest]), base.max_length)
     return Workload(
         method=job.method,
         rows={name: max(1, round(usable * part)) for name, part in parts.items()},
         tokens={name: max(1, round(total * part)) for name, part in parts.items()},
-        labels=max(2, int(profile["label_count"])),
+        labels=0 if writes else max(2, int(profile["label_count"])),
         matrix_parameters=read_shape(base.folder).matrix_parameters,
         max_length=limit,
+        task=job.task,
     )
 
 
@@ -172,7 +186,9 @@ def forecast_work(job: Job, work: Workload, *, price: int) -> Forecast:
         nano_high=high,
         nano_least=min(high, -(-least * price // 10**6)),
         epochs=planned.epochs,
-        steps_per_epoch=math.ceil(work.rows["train"] / plan.batch_size),
+        steps_per_epoch=max(
+            math.ceil(work.rows["train"] / plan.batch_size), math.ceil(work.tokens["train"] / config.token_budget)
+        ),
         rows=sum(work.rows.values()),
         labels=work.labels,
         max_length=work.max_length,

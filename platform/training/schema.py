@@ -15,12 +15,13 @@ from kit.schema import (
     truth,
     whole,
 )
+from registry.bases import METHODS as TASKS
 from training import states
 from training.methods import METHODS, RANK
 from training.scheduling.fairness import LANES
 from training.selectors.events import SERIES
 from training.selectors.queue import REASONS
-from training.serializers import PRIORITIES, TASK
+from training.serializers import PRIORITIES
 
 WIRE_STATES = ("validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled")
 
@@ -99,7 +100,7 @@ JOB = component(
             ),
             "integrations": many("Always empty: none is offered.", mapping("An integration.")),
             "metadata": mapping("The pairs given at the create; null where none were.", string("A value."), null=True),
-            "x_task": one_of("The task family.", [TASK]),
+            "x_task": one_of("The task family.", list(TASKS)),
             "x_method": one_of("What is trained: all weights, a LoRA adapter, or the head alone.", METHODS),
             "x_columns": mapping(
                 "The columns named at the create, role to column; null where none were.", string("A column."), null=True
@@ -285,6 +286,10 @@ _TEST = {
     "ece": _figure("Expected calibration error: how far confidence is from accuracy."),
     "log_loss": _figure("Mean negative log probability of the right label."),
     "brier": _figure("Mean squared distance of the probabilities from the truth."),
+    "loss": _figure("Text generation: mean negative log probability of a reply's token, in nats."),
+    "perplexity": _figure("Text generation: the exponential of the loss."),
+    "token_accuracy": _figure("Text generation: share of reply tokens that were the likeliest."),
+    "tokens": whole("Text generation: reply tokens of the test rows."),
 }
 _CHOSEN = thing(
     "The threshold to act above, and what it does on the test rows; null where the validation rows lack the label.",
@@ -312,17 +317,34 @@ _BASELINE = {
     "macro_f1": _figure("Its macro-F1."),
     "accuracy_difference": _figure("The model's accuracy less the baseline's, paired by row."),
     "macro_f1_difference": _figure("The same for macro-F1."),
+    "loss": _figure("Text generation: the untuned base's loss on the same rows."),
+    "perplexity": _figure("Text generation: its perplexity."),
+    "token_accuracy": _figure("Text generation: its token accuracy."),
+    "loss_difference": _figure("Text generation: the base's loss less the model's, paired by row."),
 }
+_HARD = thing(
+    "A test row that the model finds hard.",
+    {
+        "row_id": whole("Its row, as uploaded."),
+        "text": string("The end of what was read."),
+        "loss": number("Its loss per reply token."),
+        "baseline_loss": number("The untuned base's."),
+        "tokens": whole("Its reply tokens."),
+    },
+)
+_OF_ONE_TASK = ("per_class", "confusion", "pr", "confused", "calibration", "errors", "errors_by_class", "error_count",
+                "hardest")  # fmt: skip
 REPORT = component(
     "Report",
     thing(
-        "How good the model is on rows it never saw, beside a cheap baseline trained on the same rows.",
+        "How good the model is on rows it never saw, beside a cheap baseline: a linear classifier trained on the same "
+        "rows, or the untuned base of a model that writes, whose report lacks the parts that only a classifier has.",
         {
             "format": whole("The report's format; keys may be added to one, none changes its meaning."),
             "task": string("The task family."),
             "labels": many("The labels, in the order of the confusion matrix.", string("A label.")),
             "n": mapping("Rows by split.", whole("Rows.")),
-            "test": thing("Figures on the test rows.", _TEST),
+            "test": thing("Figures on the test rows.", _TEST, optional=tuple(_TEST)),
             "per_class": many("Figures by label.", _CLASS),
             "confusion": many(
                 "Rows by true label (outer) and predicted label (inner).", many("Counts.", whole("Rows."))
@@ -352,7 +374,11 @@ REPORT = component(
                     "bins": many("The reliability diagram.", _BIN),
                 },
             ),
-            "baseline": thing("TF-IDF with a linear classifier on the same rows.", _BASELINE),
+            "baseline": thing(
+                "TF-IDF with a linear classifier on the same rows, or the untuned base.",
+                _BASELINE,
+                optional=tuple(_BASELINE),
+            ),
             "verdict": mapping(
                 "The comparison in one line: `metric`, `better_by` with `low` and `high`, `text_code`, `n`."
             ),
@@ -369,6 +395,7 @@ REPORT = component(
                 many("Mistakes.", _MISTAKE),
             ),
             "error_count": whole("Test rows that were wrong."),
+            "hardest": many("Text generation: the test rows with the highest loss.", _HARD),
             "training": mapping("How it was trained: base, method, seed, steps, tokens, seconds, device, precision, …"),
             "limits": many(
                 "What the figures cannot tell, such as labels with few test rows.",
@@ -376,5 +403,6 @@ REPORT = component(
             ),
             "interval": mapping("How the intervals were made: level, method, resamples, seed."),
         },
+        optional=_OF_ONE_TASK,
     ),
 )

@@ -8,6 +8,7 @@ from kit.api import StrictSerializer
 from kit.errors import BadRequest
 from kit.fields import AUTO, Dollars, Items, Metadata, Number, OneOf, Text, Truth, Whole
 from registry import names
+from registry.bases import METHODS as TASKS
 from training.methods import DEFAULT_METHOD, LORA, METHODS, RANK
 from training.scheduling.fairness import LANES
 
@@ -81,10 +82,14 @@ class MethodSpec(StrictSerializer):
 
 
 class JobColumns(StrictSerializer):
-    """Which column of the file is the text, and which the label."""
+    """Which column of the file is the text, and which the label; or what a model that writes learns from."""
 
     text = Text(longest=200, required=False, help_text="The column with the text.")
     label = Text(longest=200, required=False, help_text="The column with the label.")  # type: ignore[assignment]
+    messages = Text(longest=200, required=False, help_text="The column with the messages of a conversation.")
+    tools = Text(longest=200, required=False, help_text="The column with the tools that a conversation may call.")
+    prompt = Text(longest=200, required=False, help_text="The column with the prompt.")
+    completion = Text(longest=200, required=False, help_text="The column with the completion.")
 
 
 class JobInput(StrictSerializer):
@@ -110,11 +115,15 @@ class JobInput(StrictSerializer):
     hyperparameters = Hyperparameters(
         required=False, allow_null=True, help_text="The old place of `method.supervised.hyperparameters`; still read."
     )
-    x_task = Text(longest=40, required=False, help_text="`text-classification`, the one task there is.")
+    x_task = Text(
+        longest=40, required=False, help_text="`text-classification` or `text-generation`; the base's own by default."
+    )
     x_columns = JobColumns(
         required=False, allow_null=True, help_text="Which column of the file is what; as detected where it is not said."
     )
-    x_method = OneOf(METHODS, required=False, help_text="`lora` (the default), `full` or `head`.")
+    x_method = OneOf(
+        METHODS, required=False, help_text="`lora` (the default), `full` or `head`; a model that writes takes `lora`."
+    )
     x_max_price_usd = Dollars(
         required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."
     )
@@ -152,8 +161,8 @@ class JobInput(StrictSerializer):
 
     def validate_x_task(self, value: str) -> str:
         """The task families there are."""
-        if value != TASK:
-            raise serializers.ValidationError(f"'{value}' is not a task that can be trained. Use '{TASK}'.")
+        if value not in TASKS:
+            raise serializers.ValidationError(f"'{value}' is not a task that can be trained. Use {', '.join(TASKS)}.")
         return value
 
 

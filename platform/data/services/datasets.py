@@ -115,10 +115,11 @@ def version_for_job(
     training_file: File,
     validation_file: File | None = None,
     columns: Mapping[str, str] | None = None,
+    task: str = CLASSIFICATION,
 ) -> DatasetVersion:
-    """The version that a text-classification job on plain files trains on: an existing one of the same make, or a new
-    dataset's first. WrongTask for files whose rows are something else."""
-    sources, shape, spec = _job_spec(training_file, validation_file, columns)
+    """The version that a job of a task on plain files trains on: an existing one of the same make, or a new dataset's
+    first. WrongTask for files whose rows are something else."""
+    sources, shape, spec = _job_spec(training_file, validation_file, columns, task)
     twin = DatasetVersion.objects.filter(
         project_id=project_id, spec_sha256=_digest(spec), dataset__deleted_at=None
     ).exclude(state=DatasetVersion.State.FAILED)
@@ -129,18 +130,22 @@ def version_for_job(
 
 
 def version_check(
-    *, training_file: File, validation_file: File | None = None, columns: Mapping[str, str] | None = None
+    *,
+    training_file: File,
+    validation_file: File | None = None,
+    columns: Mapping[str, str] | None = None,
+    task: str = CLASSIFICATION,
 ) -> None:
     """Refuse what `version_for_job` would refuse, and write nothing: FileNotReady, InvalidFile, InvalidColumns."""
-    _job_spec(training_file, validation_file, columns)
+    _job_spec(training_file, validation_file, columns, task)
 
 
 def _job_spec(
-    training_file: File, validation_file: File | None, columns: Mapping[str, str] | None
+    training_file: File, validation_file: File | None, columns: Mapping[str, str] | None, task: str
 ) -> tuple[list[Source], Shape, dict[str, Any]]:
     for file in (training_file, validation_file):
         if file is not None:
-            task_required(file, CLASSIFICATION, columns)
+            task_required(file, task, columns)
     sources = [Source(training_file)]
     if validation_file is not None:
         sources.append(Source(validation_file, "validation"))

@@ -16,6 +16,7 @@ SERIES = (
     "valid_loss",
     "valid_accuracy",
     "valid_macro_f1",
+    "valid_mean_token_accuracy",
 )
 
 

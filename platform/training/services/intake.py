@@ -63,7 +63,7 @@ def check_columns(file: File, columns: dict[str, str]) -> None:
         raise BadRequest(error.message, code=error.code, param=f"x_{error.param}") from error
 
 
-def check_usable(sources: dict[str, UUID | None], columns: dict[str, str]) -> None:
+def check_usable(sources: dict[str, UUID | None], columns: dict[str, str], task: str) -> None:
     """FileUnusable when it is known already that there is nothing to train on, with every blocking finding named.
 
     What is still being read is judged when it has been.
@@ -77,7 +77,7 @@ def check_usable(sources: dict[str, UUID | None], columns: dict[str, str]) -> No
     training = File.objects.get(pk=sources["training_file_id"])
     validation = File.objects.filter(pk=sources["validation_file_id"]).first()
     try:
-        version_check(training_file=training, validation_file=validation, columns=columns or None)
+        version_check(training_file=training, validation_file=validation, columns=columns or None, task=task)
     except DataFileNotReady:
         return
     except InvalidColumns as error:
@@ -176,6 +176,7 @@ def _version(job: Job) -> DatasetVersion | None:
                 training_file=files[0],
                 validation_file=files[1] if len(files) > 1 else None,
                 columns=job.columns or None,
+                task=job.task,
             )
         except DataFileNotReady:
             return None

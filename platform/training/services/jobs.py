@@ -14,6 +14,7 @@ from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import new_id
+from registry.bases import METHODS, TEXT_GENERATION, Base
 from registry.names import model_name
 from registry.selectors import base_by_name
 from tenants import audit
@@ -50,14 +51,13 @@ def job_create(
     the body says so. `trial` are the job's `sweep…` columns, where a sweep starts it.
     """
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
-    task = wanted.get("x_task", TASK)
-    if task not in base.tasks:
-        raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
+    task = task_of(wanted, base)
+    wanted = wanted | {"x_task": task}
     lane = lane_of(wanted)
     width = width_of(wanted)
     knobs = knobs_of(wanted)
     sources = sources_of(project, wanted)
-    intake.check_usable(sources, wanted.get("x_columns") or {})
+    intake.check_usable(sources, wanted.get("x_columns") or {}, task)
     queueing.check_room()
     job_id = new_id()
     suffix = wanted.get("suffix") or ""
@@ -93,6 +93,22 @@ def job_create(
     events_append(job=job, news=news)
     outbox.ring(VALIDATE, str(job.tenant_id), str(job.pk), queue="ingest")
     return job
+
+
+def task_of(wanted: dict[str, Any], base: Base) -> str:
+    """The task asked for, or the base's own. BadRequest where the base is not tuned for it, or not by the method or on
+    as many places as asked for."""
+    task: str = wanted.get("x_task") or base.task
+    if task not in base.tasks:
+        raise BadRequest(f"The base '{base.name}' cannot be tuned for '{task}'.", param="x_task")
+    method = wanted.get("x_method", DEFAULT_METHOD)
+    if method not in METHODS[task]:
+        raise BadRequest(
+            f"{task} is trained with {', '.join(METHODS[task])}; the method here is '{method}'.", param="x_method"
+        )
+    if task == TEXT_GENERATION and wanted.get("x_gpus", 1) > 1:
+        raise BadRequest(f"{task} trains on one place. Leave x_gpus out.", param="x_gpus")
+    return task
 
 
 def maker_of(key_id: UUID | None, wanted: dict[str, Any]) -> UUID | None:
@@ -162,11 +178,12 @@ def width_of(wanted: dict[str, Any], *, methods: Sequence[str] = ()) -> int:
 def job_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
     """Price, time and findings of a job that is not made. FileNotReady while a file is being read."""
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
+    wanted = wanted | {"x_task": task_of(wanted, base)}
     draft = Job(
         id=new_id(),
         tenant_id=project.tenant_id,
         project=project,
-        task=wanted.get("x_task", TASK),
+        task=wanted["x_task"],
         base=base.name,
         method=wanted.get("x_method", DEFAULT_METHOD),
         seed=wanted.get("seed") or 0,

@@ -95,8 +95,12 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
     money.reserve(job, nano=ceiling)
     share_locked()
     news = [warn(f"{finding['message']}", code=finding["code"], data=finding) for finding in ready.warnings[:20]]
-    words = f"Files validated: {ready.rows:,} rows, {ready.labels} labels. The job is in the queue; it costs at most "
-    news.append(News(words + f"{usd(ceiling)}.", code="queued", data=planned.as_dict()))
+    if planned.cut_rows:
+        words = f"{planned.cut_rows:,} rows are longer than {planned.max_length:,} tokens and are cut at their end."
+        news.append(warn(words, code="rows_cut", data={"rows": planned.cut_rows, "max_length": planned.max_length}))
+    held = f"{ready.rows:,} rows, {ready.labels} labels" if ready.labels else f"{ready.rows:,} rows"
+    words = f"Files validated: {held}. The job is in the queue; it costs at most {usd(ceiling)}."
+    news.append(News(words, code="queued", data=planned.as_dict()))
     events_append(job=job, news=news)
     outbox.ring(WORK, queue="train")
     return states.QUEUED

@@ -45,6 +45,7 @@ def sweep_create(
     intake.check_usable(
         {name: getattr(draft, name) for name in ("dataset_version_id", "training_file_id", "validation_file_id")},
         draft.columns,
+        draft.task,
     )
     if draft.max_price_nano is not None:
         _check_budget(draft)

@@ -99,6 +99,7 @@ KINDS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "loss": _figure,
         "accuracy": _figure,
         "macro_f1": _figure,
+        "token_accuracy": _figure,
     },
     "checkpoint": {"step": _STEP, "path": _path, "manifest_sha256": _digest},
     "warning": {"code": _code, "message": _text},

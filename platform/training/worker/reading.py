@@ -12,11 +12,12 @@ SHARE = {"loading": 0.01, "tokenising": 0.03, "baseline": 0.05, "training": 0.08
 WORDS = {
     "loading": "Loading the data",
     "tokenising": "Counting and cutting tokens",
-    "baseline": "Training the baseline beside it",
+    "baseline": "Measuring the baseline beside it",
     "training": "Training",
     "evaluating": "Measuring on the test rows",
     "saving": "Writing the model",
 }
+SCORE_WORDS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "token_accuracy": "token accuracy"}
 LAB_CODES = ("checkpoint_damaged", "restarted")
 """Of the lab's own warnings."""
 FOREIGN, LONGEST_CODE = "trainer_", 40
@@ -126,12 +127,11 @@ class Reading:
             "step": step,
             "epoch": event.get("epoch"),
             "valid_loss": event.get("loss"),
-            "valid_accuracy": event.get("accuracy"),
-            "valid_macro_f1": event.get("macro_f1"),
+            **{name: event.get(key) for name, key in _scores(event)},
         }
         self.last_metrics |= {key: value for key, value in data.items() if key.startswith("valid_")}
         words = f"Pass {event.get('epoch')}: validation loss={_short(event.get('loss'))}, "
-        words += f"accuracy={_short(event.get('accuracy'))}, macro-F1={_short(event.get('macro_f1'))}"
+        words += ", ".join(f"{SCORE_WORDS[key]}={_short(event.get(key))}" for _, key in _scores(event))
         self._tell(metrics(words, data))
 
     def _checkpoint(self, event: dict[str, Any], moment: float) -> None:
@@ -145,6 +145,13 @@ class Reading:
         if not self._refused:
             self._refused = True
             self._tell(warn("The trainer said something impossible; it is left out.", code="report_refused"))
+
+
+def _scores(event: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which scores an evaluation has: those of a classifier, or of a model that writes. (In the log, in the event.)"""
+    if event.get("token_accuracy") is not None:
+        return [("valid_mean_token_accuracy", "token_accuracy")]
+    return [("valid_accuracy", "accuracy"), ("valid_macro_f1", "macro_f1")]
 
 
 def _whole(value: Any) -> int:

@@ -49,6 +49,15 @@ entry(
     fix="drop_bad_rows",
 )
 entry(
+    "no_weight",
+    BLOCKING,
+    "Every answer left out",
+    "%(count)s rows have weight 0 on every message of the assistant.",
+    "Take the weight off the answers that are to be learned from, or drop these rows.",
+    expected=CHAT_SHAPE,
+    fix="drop_bad_rows",
+)
+entry(
     "last_not_assistant",
     WARNING,
     "Does not end with the assistant",
