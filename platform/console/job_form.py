@@ -13,9 +13,11 @@ from console.columns_form import column_choices, once
 from data import selectors as data
 from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
+from data.roles import TRAINS_ON
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
 from registry import names
+from registry.bases import TEXT_GENERATION, catalogue
 from registry.selectors import bases
 from tenants.models import Project
 from training import services
@@ -48,6 +50,7 @@ PARAMS = {
     "training_file": "dataset",
     "model": "model",
     "suffix": "suffix",
+    "x_method": "method",
     "x_columns": "text_column",
     "columns": "text_column",
     "x_columns.text": "text_column",
@@ -64,12 +67,14 @@ PARAMS = {
 """The API's names of parameters → fields of the form."""
 
 
-def choices_of_data(project: Project) -> list[tuple[str, str]]:
-    """Ready dataset versions of labelled text, newest first, then checked files that are in no dataset.
+def choices_of_data(project: Project, *, writes: bool = False) -> list[tuple[str, str]]:
+    """Ready dataset versions of labelled text, newest first, then checked files that are in no dataset; with `writes`
+    also what a model that writes learns from.
 
-    Conversations are left out: no column of theirs is a text or a label.
+    Otherwise conversations are left out: no column of theirs is a text or a label.
     """
-    versions = data.versions_ready(project.pk, task=CLASSIFICATION)[:MOST_CHOICES]
+    kinds = (CLASSIFICATION, *(TRAINS_ON[TEXT_GENERATION] if writes else ()))
+    versions = [version for kind in kinds for version in data.versions_ready(project.pk, task=kind)[:MOST_CHOICES]]
     found = [
         (
             v.public_id,
@@ -81,7 +86,7 @@ def choices_of_data(project: Project) -> list[tuple[str, str]]:
     found += [
         (f.public_id, _("%(name)s (file), %(rows)s rows") % {"name": f.filename[:60], "rows": f"{f.rows:,}"})
         for f in files
-        if not f.levels.get("blocking") and f.task != CHAT
+        if not f.levels.get("blocking") and (writes or f.task != CHAT)
     ]
     return found
 
@@ -153,9 +158,7 @@ class JobForm(forms.Form):
         label=gettext_lazy("Dataset"),
         error_messages={
             "required": gettext_lazy("Choose the data to train on."),
-            "invalid_choice": gettext_lazy(
-                "Choose data of the list: labelled text, checked, without blocking findings."
-            ),
+            "invalid_choice": gettext_lazy("Choose data of the list: checked, without blocking findings."),
         },
     )
     model = forms.ChoiceField(label=gettext_lazy("Base model"))
@@ -222,6 +225,9 @@ class JobForm(forms.Form):
         help_text=gettext_lazy("The same seed and data give the same model on one machine."),
     )
 
+    writing = True
+    """Whether bases for text generation are among the choices."""
+
     def __init__(self, project: Project, *args: Any, lenient: bool = False, **kwargs: Any) -> None:
         """`lenient`: columns of data that was chosen before are dropped in silence, while the new ones are fetched."""
         super().__init__(*args, **kwargs)
@@ -231,20 +237,32 @@ class JobForm(forms.Form):
         lanes.choices = [one for one in lanes.choices if LANE_FEATURES.get(one[0]) in {None, *entitlement.features}]
         self.stale: dict[str, str] = {}
         dataset: Any = self.fields["dataset"]
-        self.datasets = choices_of_data(project)
+        offered = [base for base in bases(plan=plan) if self.writing or CLASSIFICATION in base.tasks]
+        self.datasets = choices_of_data(project, writes=any(TEXT_GENERATION in base.tasks for base in offered))
         dataset.choices = [("", _("choose")), *self.datasets]
         self.source = source_chosen(project, self.data.get("dataset") or self.initial.get("dataset"))
-        if isinstance(self.source, File):
-            self._add_columns(self.source, lenient=lenient)
+        if isinstance(self.source, (File, DatasetVersion)) and self.source.task == CHAT:
+            self.initial.setdefault("model", next((b.name for b in offered if TEXT_GENERATION in b.tasks), ""))
+        chosen = catalogue().get(str(self.data.get("model") or self.initial.get("model") or ""))
+        self.writes = chosen is not None and chosen.task == TEXT_GENERATION
+        if file := self.file_with_columns:
+            self._add_columns(file, lenient=lenient)
         model: Any = self.fields["model"]
         model.choices = [
-            (b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in bases(plan=plan)
+            (b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in offered
         ]
 
     @property
     def has_columns(self) -> bool:
-        """Whether the data is a file, whose columns can be chosen."""
-        return isinstance(self.source, File)
+        """Whether the data is a file whose columns can be chosen."""
+        return self.file_with_columns is not None
+
+    @property
+    def file_with_columns(self) -> File | None:
+        """The file whose columns for text and label can be chosen, if it is one. A model that writes takes those of
+        conversations, or of prompts and completions, as they were detected."""
+        file = self.source if isinstance(self.source, File) else None
+        return None if file is None or self.writes or file.task == CHAT else file
 
     @property
     def fixed_columns(self) -> dict[str, str]:
@@ -290,10 +308,10 @@ class JobForm(forms.Form):
         clean = super().clean() or {}
         names = {role: f"{role}_column" for role in ("text", "label")}
         once(self, {role: clean[name] for role, name in names.items() if clean.get(name)}, names)
-        if isinstance(self.source, File):
+        if file := self.file_with_columns:
             for name in self.stale:
                 if name in self.errors:
-                    self._choose(name, self.source.roles.get(name.removesuffix("_column"), ""))
+                    self._choose(name, file.roles.get(name.removesuffix("_column"), ""))
         return clean
 
     def wanted(self) -> dict[str, Any]:
@@ -310,9 +328,9 @@ class JobForm(forms.Form):
             "x_gpus": clean["gpus"] or 1,
             "hyperparameters": {knob: clean[knob] if clean[knob] is not None else "auto" for knob in KNOBS},
         }
-        if isinstance(self.source, File):
+        if file := self.file_with_columns:
             columns = {role: clean[f"{role}_column"] for role in ("text", "label")}
-            if any(self.source.roles.get(role) != column for role, column in columns.items()):
+            if any(file.roles.get(role) != column for role, column in columns.items()):
                 body["x_columns"] = columns
         if clean["max_price"]:
             body["x_max_price_usd"] = int(clean["max_price"] * NANO)

@@ -17,7 +17,7 @@ SHOWN_EVENTS = 100
 PHASES = {
     "loading": gettext_lazy("Loading data and weights"),
     "tokenising": gettext_lazy("Reading texts"),
-    "baseline": gettext_lazy("Training the baseline"),
+    "baseline": gettext_lazy("Measuring the baseline"),
     "training": gettext_lazy("Training"),
     "evaluating": gettext_lazy("Measuring on test rows"),
     "saving": gettext_lazy("Saving the model"),
@@ -33,6 +33,7 @@ SERIES = {
     "valid_loss": ("loss", "validation"),
     "valid_macro_f1": ("scores", "macro_f1"),
     "valid_accuracy": ("scores", "accuracy"),
+    "valid_mean_token_accuracy": ("scores", "token_accuracy"),
 }
 """Name of a number in a metrics event → chart and series on the page."""
 
@@ -68,18 +69,24 @@ def points_of(data: dict[str, Any] | None) -> list[Point]:
     return found
 
 
-def charts_of(points: dict[str, list[list[float | None]]]) -> tuple[charts.LineChart, charts.LineChart]:
-    """The loss chart and the chart of validation scores, from `training.selectors.metric_points`."""
+def charts_of(
+    points: dict[str, list[list[float | None]]], *, writes: bool = False
+) -> tuple[charts.LineChart, charts.LineChart]:
+    """The loss chart and the chart of validation scores, from `training.selectors.metric_points`; `writes`: of a model
+    that writes text, which has no labels to be right about."""
 
     def line(name: str, label: str, tone: int, sparse: bool) -> charts.Series:
         values = [(float(step or 0), value) for step, value in points.get(name, [])]
         return charts.Series(SERIES[name][1], label, values, tone, sparse)
 
     loss = [line("train_loss", _("train"), 1, False), line("valid_loss", _("validation"), 2, True)]
-    scores = [
-        line("valid_macro_f1", _("macro-F1"), 1, True),
-        line("valid_accuracy", _("accuracy"), 2, True),
-    ]
+    if writes:
+        scores = [line("valid_mean_token_accuracy", _("token accuracy"), 1, True)]
+    else:
+        scores = [
+            line("valid_macro_f1", _("macro-F1"), 1, True),
+            line("valid_accuracy", _("accuracy"), 2, True),
+        ]
     steps = [step for step, _value in loss[0].points]
     every = round((steps[-1] - steps[0]) / (len(steps) - 1)) if len(steps) > 1 else 1
     note = _("every %(n)s steps") % {"n": every} if every > 1 else ""
@@ -113,7 +120,9 @@ def loss_finding(lines: Sequence[charts.Series]) -> str:
 def scores_finding(lines: Sequence[charts.Series]) -> str:
     """The score chart in one sentence."""
     latest = lines[0].latest
-    return _("No evaluation yet.") if latest is None else _("Validation macro-F1 is %(v)s.") % {"v": _short(latest)}
+    if latest is None:
+        return _("No evaluation yet.")
+    return _("Validation %(score)s is %(v)s.") % {"score": lines[0].name, "v": _short(latest)}
 
 
 def _short(value: float) -> str:

@@ -81,6 +81,12 @@ def _errors(data: dict[str, Any]) -> Table:
     return keys, [[error.get(key) for key in keys] for error in data.get("errors", [])]
 
 
+def _hardest(data: dict[str, Any]) -> Table:
+    """Of a model that writes: the test rows with the highest loss."""
+    keys = ["row_id", "text", "loss", "baseline_loss", "tokens"]
+    return keys, [[row.get(key) for key in keys] for row in data.get("hardest", [])]
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "classes": _classes,
     "confusion": _confusion,
@@ -88,5 +94,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "curves": _curves,
     "thresholds": _thresholds,
     "errors": _errors,
+    "hardest": _hardest,
 }
 """Name in the address → table of a report's JSON."""

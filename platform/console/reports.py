@@ -11,6 +11,7 @@ from console import charts
 from console.numbers import interval, number
 from console.report_curves import CurveView, curve_of
 from console.report_tables import Threshold, thresholds_of
+from registry.bases import TEXT_GENERATION
 
 FEW_ROWS = 50
 WEAK = 0.7
@@ -72,6 +73,9 @@ class Report:
     curve: CurveView | None = None
     shown: str = ""
     """The class whose curve and errors are shown; empty for all."""
+    writes: bool = False
+    """Of a model that writes text: it has no classes, matrix, calibration or mistakes, but rows it finds hard."""
+    hardest: list[dict[str, Any]] = field(default_factory=list)
 
 
 def report_of(data: dict[str, Any], *, sort: str = "f1", shown: str = "", whole: bool = False) -> Report:
@@ -106,6 +110,8 @@ def report_of(data: dict[str, Any], *, sort: str = "f1", shown: str = "", whole:
         thresholds=thresholds_of(data, most=8),
         curve=curve_of(data, shown),
         shown=shown,
+        writes=data.get("task") == TEXT_GENERATION,
+        hardest=list(data.get("hardest", []))[:20],
     )
 
 
@@ -144,7 +150,15 @@ def _matrix(labels: list[str], counts: Sequence[Sequence[int]], whole: bool) -> 
 def figures_of(data: dict[str, Any]) -> list[Figure]:
     """The headline figures, with the baseline's beside them."""
     test, baseline = data.get("test", {}), data.get("baseline", {})
-    names = (("macro_f1", _("macro-F1")), ("accuracy", _("accuracy")), ("ece", _("ECE")), ("log_loss", _("log loss")))
+    names: tuple[tuple[str, str], ...] = (
+        ("macro_f1", _("macro-F1")),
+        ("accuracy", _("accuracy")),
+        ("ece", _("ECE")),
+        ("log_loss", _("log loss")),
+        ("perplexity", _("perplexity")),
+        ("loss", _("loss per token")),
+        ("token_accuracy", _("token accuracy")),
+    )
     out = []
     for key, name in names:
         found = test.get(key)
@@ -200,6 +214,8 @@ def verdict_of(data: dict[str, Any], classes: list[ClassRow]) -> tuple[str, str]
     if by is None:
         return _("No baseline to compare with."), "muted"
     span = "" if low is None or high is None else f" ({interval(low, high)})"
+    if verdict.get("metric") == "loss":
+        return _verdict_of_loss(by, low, high, span)
     weak = [row.label for row in sorted(classes, key=lambda r: r.f1) if row.f1 < WEAK][:3]
     tail = " " + _("Weak on %(labels)s.") % {"labels": ", ".join(weak)} if weak else ""
     if low is not None and low > 0:
@@ -210,6 +226,18 @@ def verdict_of(data: dict[str, Any], classes: list[ClassRow]) -> tuple[str, str]
         return text % {"by": number(-by), "span": span} + tail, "danger"
     text = _("Cannot be told apart from the baseline: difference %(by)s macro-F1%(span)s. More rows would decide it.")
     return text % {"by": number(by), "span": span} + tail, "warn"
+
+
+def _verdict_of_loss(by: float, low: float | None, high: float | None, span: str) -> tuple[str, str]:
+    """The same for a model that writes, beside the base it was made from."""
+    if low is not None and low > 0:
+        text = _("Better than the untuned base: %(by)s less loss a token%(span)s.")
+        return text % {"by": number(by), "span": span}, "ok"
+    if high is not None and high < 0:
+        text = _("Worse than the untuned base: %(by)s more loss a token%(span)s. Lower the learning rate or add data.")
+        return text % {"by": number(-by), "span": span}, "danger"
+    text = _("Cannot be told apart from the untuned base: %(by)s less loss a token%(span)s. More rows would decide it.")
+    return text % {"by": number(by), "span": span}, "warn"
 
 
 def _calibration_text(data: dict[str, Any]) -> str:

@@ -120,6 +120,7 @@ class AxisField(forms.CharField):
 class SweepForm(JobForm):
     """What a sweep needs: the data and base of a job, and for each setting what to try."""
 
+    writing = False
     method = None  # type: ignore[assignment]
     deploy = None  # type: ignore[assignment]
     suffix = name_field(gettext_lazy("Begins the name of every trial's model."), longest=LONGEST_NAME)

@@ -1,6 +1,6 @@
 """What the columns of an uploaded file are, as detected and as a caller wants them; which task its rows fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from data.columns import ALLOWED, CHAT, CLASSIFICATION, NEEDED, PAIRS, task_of
 from data.errors import InvalidColumns, WrongTask
@@ -15,6 +15,11 @@ WORDS = {
 GENERATION = "text-generation"
 TRAINS_ON = {CLASSIFICATION: (CLASSIFICATION,), GENERATION: (CHAT, PAIRS)}
 """What can be trained → the kinds of rows it learns from."""
+
+
+def learnt_by(kind: str, tasks: Iterable[str]) -> bool:
+    """Whether one of these tasks learns from rows of a kind."""
+    return any(kind in TRAINS_ON[task] for task in tasks)
 
 
 def task_wanted(file: File, columns: Mapping[str, str] | None) -> str:

@@ -13,6 +13,8 @@ from data.models import DatasetVersion, File
 from data.services import dataset_create, version_write
 from data.services.datasets import Source
 from evaluation.curves import Scored, of_report
+from evaluation.replies import Told
+from evaluation.replies import build as writing_report
 from hooks.catalogue import EVENT_TYPES, KINDS
 from hooks.models import Delivery, DeliveryTry, Endpoint
 from hooks.services import endpoint_create, event_publish
@@ -182,6 +184,48 @@ def made_model(person: Person, *, suffix: str = "refunds-v3", job_id: UUID | Non
     with tenant_scope(person.tenant.id):
         ModelVersion.objects.filter(pk=version.pk).update(report=report(), metrics=summary(report()))
         found: ModelVersion = ModelVersion.objects.select_related("model").get(pk=version.pk)
+    return found
+
+
+def made_writer(person: Person, *, suffix: str = "stories") -> ModelVersion:
+    """A published model that writes, with a full report."""
+    version = make_model(person, suffix=suffix, task="text-generation")
+    rng = np.random.default_rng(3)
+    tokens = rng.integers(5, 60, 80)
+    tuned, base = (Told(tokens * rng.uniform(0.8, 1.2, 80) * loss, tokens, tokens // 2) for loss in (0.7, 2.1))
+    found = writing_report(
+        task="text-generation",
+        row_ids=list(range(1, 81)),
+        texts=[f"A prompt of row {n}. Its reply." for n in range(1, 81)],
+        tuned=tuned,
+        base=base,
+        base_name="tiny-llama",
+        counts={"train": 640, "validation": 80, "test": 80},
+        training={
+            "seed": 7,
+            "base": "tiny-llama",
+            "method": "lora",
+            "best_epoch": 2,
+            "epochs_run": 3,
+            "tokens": 90_000,
+        },
+        limits=[{"code": "plain_chat", "message": "The base has no chat template."}],
+        resamples=200,
+    )
+    with tenant_scope(person.tenant.id):
+        ModelVersion.objects.filter(pk=version.pk).update(report=found, metrics=summary(found))
+        made: ModelVersion = ModelVersion.objects.select_related("model").get(pk=version.pk)
+    return made
+
+
+def made_dataset_of(person: Person, content: bytes) -> DatasetVersion:
+    """A written dataset of a file's rows."""
+    file = checked_file(person, content, "rows.jsonl")
+    with tenant_scope(person.tenant.id):
+        version = dataset_create(project_id=person.project.id, name="Talks", sources=[Source(file)])
+    version_write(tenant_id=person.tenant.id, version_id=version.id)
+    with tenant_scope(person.tenant.id):
+        found: DatasetVersion = DatasetVersion.objects.select_related("dataset").get(pk=version.pk)
     return found
 
 

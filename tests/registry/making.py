@@ -14,17 +14,20 @@ from tests.conftest import Person
 from tests.registry.folders import REPORT, artefact
 
 
-def make_model(person: Person, *, suffix: str = "tried", job_id: UUID | None = None) -> ModelVersion:
+def make_model(
+    person: Person, *, suffix: str = "tried", job_id: UUID | None = None, task: str = "text-classification"
+) -> ModelVersion:
     """A published model of a person's project, of a job where one is named."""
     base = catalogue()["all-MiniLM-L6-v2"]
     job_id = job_id or new_id()
     with tempfile.TemporaryDirectory() as folder:
-        stored = artefact_store(tenant_id=person.tenant.id, folder=artefact(Path(folder) / "artefact"))
+        changes = {"task": task} if task == "text-classification" else {"task": task, "labels": [], "method": "lora"}
+        stored = artefact_store(tenant_id=person.tenant.id, folder=artefact(Path(folder) / "artefact", **changes))
     with tenant_scope(person.tenant.id):
         return model_publish(
             project=person.project,
             base=base,
-            task="text-classification",
+            task=task,
             suffix=suffix,
             name=model_name(base=base.name, tenant_slug=person.tenant.slug, suffix=suffix, job_id=job_id),
             stored=stored,

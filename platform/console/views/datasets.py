@@ -6,6 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
+from billing.selectors.subscriptions import entitlement_for
 from console import dataset_page, dataset_rows
 from console.columns_form import TASK_WORDS
 from console.paging import page_number, page_of
@@ -14,7 +15,9 @@ from console.views.files import SAMPLE
 from data import selectors, services
 from data.columns import CLASSIFICATION
 from data.models import Dataset, DatasetVersion, File
+from data.roles import learnt_by
 from kit.errors import Conflict
+from registry.selectors import bases
 
 MOST_FILES = 50
 
@@ -81,8 +84,10 @@ class DatasetPage(ConsoleView):
         findings = dataset_page.findings_of(file, applied) if file is not None else []
         tab = request.GET.get("tab", "findings")
         tab = tab if tab in self.TABS else "findings"
+        offered = bases(plan=entitlement_for(self.tenant.pk).plan)
         context: dict[str, Any] = {
             "labelled": version.task == CLASSIFICATION,
+            "trainable": any(learnt_by(version.task, base.tasks) for base in offered),
             "task": TASK_WORDS.get(version.task, version.task),
             "dataset": found,
             "version": version,

@@ -22,6 +22,7 @@ from inference.errors import EngineError
 from kit.clock import now
 from kit.errors import ApiError, PermissionDenied, Unavailable
 from registry import selectors as registry
+from registry.artefacts import UNLABELLED
 from serving import selectors, services
 from serving.models import Deployment
 
@@ -226,7 +227,9 @@ class Playground(ConsoleView):
         return self._show(form, live, result=result, **shown)
 
     def _live(self) -> list[Deployment]:
-        return list(selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)[:200])
+        """Those that know labels: what writes has no probabilities to show."""
+        live = selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)
+        return list(live.exclude(model__task__in=UNLABELLED)[:200])
 
     def _form(self, live: list[Deployment], *args: Any, **kwargs: Any) -> PlaygroundForm:
         form = PlaygroundForm(*args, **kwargs)

@@ -19,6 +19,7 @@ from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data import selectors as data
 from kit.errors import NotFound
+from registry.bases import TEXT_GENERATION
 from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.methods import RANK
@@ -109,7 +110,8 @@ class JobPage(ConsoleView):
     def get(self, request: HttpRequest, job: str) -> HttpResponseBase:
         """Show it."""
         found = selectors.job_by_public_id(self.project.pk, job)
-        loss, scores = job_page.charts_of(selectors.metric_points(found))
+        writes = found.task == TEXT_GENERATION
+        loss, scores = job_page.charts_of(selectors.metric_points(found), writes=writes)
         log = selectors.events(found).filter(type="message").order_by("-seq")[: job_page.SHOWN_EVENTS]
         price = found.estimate.get("nano", {})
         following = urlencode({"after": found.event_seq, "badge": job_page.badge(found.state)})
@@ -254,7 +256,7 @@ class JobNew(ConsoleView):
         return self.form_page(JobForm(self.project, initial=self._initial(request)))
 
     def _initial(self, request: HttpRequest) -> dict[str, Any]:
-        newest = next((value for value, _label in choices_of_data(self.project)), "")
+        newest = next((value for value, _label in choices_of_data(self.project, writes=True)), "")
         initial: dict[str, Any] = {"dataset": request.GET.get("data", newest), "method": "lora"}
         if "from" in request.GET:
             try:
@@ -288,12 +290,14 @@ class JobNew(ConsoleView):
 
     def form_page(self, form: JobForm, *, status: int = 200, **estimate: Any) -> HttpResponseBase:
         """The page with a form that may carry errors or an estimate."""
-        form.fields["dataset"].widget.attrs |= {
-            "hx-get": self.project_path("job_columns"),
-            "hx-trigger": "change",
-            "hx-target": "#columns",
-            "hx-sync": "this:replace",
-        }
+        for name, other in (("dataset", "model"), ("model", "dataset")):
+            form.fields[name].widget.attrs |= {
+                "hx-get": self.project_path("job_columns"),
+                "hx-trigger": "change",
+                "hx-target": "#columns",
+                "hx-include": f"[name={other}]",
+                "hx-sync": "this:replace",
+            }
         chosen = urlencode({"data": form["dataset"].value() or ""})
         return self.page(
             {
@@ -318,7 +322,8 @@ class JobColumns(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Selects for a file; words for a version, and for nothing."""
-        form = JobForm(self.project, initial={"dataset": request.GET.get("dataset", "")})
+        asked = {name: request.GET.get(name, "") for name in ("dataset", "model")}
+        form = JobForm(self.project, initial=asked)
         return TemplateResponse(request, "console/job_columns.html", {"form": form})
 
 

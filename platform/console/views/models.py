@@ -23,6 +23,7 @@ from kit import storage
 from kit.ids import parse_id, public_id
 from kit.streams import attachment
 from registry import selectors, services
+from registry.artefacts import UNLABELLED
 from registry.models import Model, ModelVersion
 from serving.selectors import deployment_of_model
 from training.selectors.sweeps import versions_of_losers
@@ -49,6 +50,15 @@ def version_shown(request: HttpRequest, model: Model) -> ModelVersion:
     if found is None:
         raise Http404
     return found
+
+
+def scores_of(version: ModelVersion | None) -> dict[str, Any]:
+    """A version's main figure and the baseline's, and what they are of."""
+    metrics = version.metrics if version is not None else {}
+    name = "perplexity" if "perplexity" in metrics else "macro_f1"
+    words = {"perplexity": _("perplexity"), "macro_f1": _("macro-F1")}
+    return {"value": metrics.get(name), "baseline": metrics.get(f"baseline_{name}"), "name": words[name],
+            "ece": metrics.get("ece")}  # fmt: skip
 
 
 class AliasForm(forms.Form):
@@ -83,7 +93,7 @@ class Models(ConsoleView):
                 "model": model,
                 "short": short_name(model),
                 "version": newest.get(model.pk),
-                "metrics": newest[model.pk].metrics if model.pk in newest else {},
+                "score": scores_of(newest.get(model.pk)),
                 "aliases": aliases.get(model.pk, []),
                 "href": self.project_path("model", model.public_id),
             }
@@ -137,7 +147,7 @@ class ModelPage(ConsoleView):
             "model": model,
             "short": short_name(model),
             "version": version,
-            "versions": list(selectors.versions(model)[:50]),
+            "versions": [{"row": one, "score": scores_of(one)} for one in selectors.versions(model)[:50]],
             "report": reports.report_of(version.report, sort=sort, shown=shown, whole=whole_matrix)
             if version.report
             else None,
@@ -159,7 +169,9 @@ class ModelPage(ConsoleView):
         }
         if deployment is not None:
             context["deployment_url"] = self.project_path("deployment", deployment.public_id)
-            context["playground_url"] = f"{self.project_path('playground')}?deployment={deployment.public_id}"
+            context["playground_url"] = (
+                model.task not in UNLABELLED and f"{self.project_path('playground')}?deployment={deployment.public_id}"
+            )
         return self.page(context, status=status)
 
     def _weights_url(self, model: Model, version: ModelVersion) -> str:
