@@ -101,7 +101,7 @@ def test_conversations_are_shown_as_such_from_upload_to_rows(ada: Person) -> Non
     version_write(tenant_id=ada.tenant.id, version_id=version.pk)
     rows = ada.browser.get(f"{made['Location']}?tab=rows").content.decode()
     assert "came with the wrong" in rows and "the right one leaves today" in rows and ">system</dt>" in rows
-    assert "Use in a job" not in rows and "No base here trains on such rows yet" in rows
+    assert "Use in a job" not in rows and "No base here trains on such rows" in rows
     wizard = ada.browser.get(f"{ada.workspace}/jobs/new").content.decode()
     assert version.public_id not in wizard and "talk.jsonl" not in wizard
 
