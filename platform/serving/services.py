@@ -82,6 +82,11 @@ def _check(model: Model, labels: list[str]) -> None:
         )
 
 
+def _measured(model: Model) -> str:
+    """What the parity check compares."""
+    return "log-probability" if model.task in UNLABELLED else "probability"
+
+
 def _check_room(model: Model) -> None:
     """What is deployed when a plan shrinks stays; only new ones need room."""
     most = entitlement_for(model.tenant_id).limits.deployments
@@ -120,7 +125,7 @@ def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
         row = _loading(deployment_id, lock=False)
         if row is None:
             return "nothing to do"
-        route = routes.route_of(row)
+        route, measured = routes.route_of(row), _measured(row.model)
     try:
         with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
             loaded = engine.load(tenant=tenant_id.hex, model=route.version, sha256=route.sha256, **route.place.source())
@@ -138,7 +143,7 @@ def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
     }
     if not report.passed or loaded.labels != list(route.labels):
         message = (
-            f"The serving path does not reproduce training: probabilities differ by up to {report.worst:.4f} "
+            f"The serving path does not reproduce training: a {measured} differs by up to {report.worst:.4f} "
             f"(allowed {report.tolerance}) and {report.flips} of {report.n} answers changed."
         )
         return _failed(tenant_id, deployment_id, message, parity)
@@ -227,7 +232,11 @@ def _live(tenant_id: UUID, deployment_id: UUID, max_length: int, parity: dict[st
         row.save(update_fields=["state", "live_at", "reason", "max_length", "parity"])
         if row.alias:
             alias_set(project=row.project, alias=row.alias, version=row.version)
-        _note(row, row.state, f"Live. Serving differs from training by at most {parity['worst']:.4f} in probability.")
+        _note(
+            row,
+            row.state,
+            f"Live. Serving differs from training by at most {parity['worst']:.4f} in {_measured(row.model)}.",
+        )
         audit.record(action="deployment.live", target=row, after={"parity": parity})
         event_publish(project_id=row.project_id, type=DEPLOYMENT_LIVE, data={"id": row.public_id})
         model_serving_set(model=row.model, state=row.state)

@@ -1,5 +1,7 @@
 """The recipe for text generation: what it learns, leaves behind, and how it stops and goes on."""
 
+import asyncio
+import hashlib
 import json
 import signal
 import subprocess
@@ -11,6 +13,9 @@ import numpy as np
 import pytest
 
 from inference.chat import read_voice, render
+from inference.client import EngineClient
+from inference.wire import Sampling
+from tests.inference.conftest import TOKEN, running
 from tests.late import late
 from tests.training.lab.causal_bases import CHATML, gifts, real_llama, talk, tiny_llama, write_dialogues
 from tests.training.lab.runs import Outcome, artefact_tensors, report_of, train_here
@@ -109,6 +114,45 @@ def test_a_run_leaves_an_adapter_that_answers_better_than_its_base_and_as_was_re
     found = outcome.named("evaluation")
     assert len(found) == 6 and found[-1]["loss"] < found[0]["loss"]
     assert found[-1]["token_accuracy"] > found[0]["token_accuracy"] and "macro_f1" not in found[-1]
+
+
+def test_the_engine_serves_what_was_trained(settings: Settings, base: Path, tmp_path: Path) -> None:
+    config = settings(epochs=12)
+    train_here(config)
+    folder = Path(config["output"]) / "artefact"
+    digest = hashlib.sha256((folder / "artefact.json").read_bytes()).hexdigest()
+    entry = {"folder": str(base), "max_length": 256, "tasks": ["text-generation"]}
+    (tmp_path / "bases.json").write_text(json.dumps({"bases": {"tiny-llama": entry}}))
+    options = ("--precision", "fp32", "--device", "cpu", "--threads", "1", "--catalogue", str(tmp_path / "bases.json"))
+    prompt, completion = gifts(1)[0]
+    with running(*options) as engine:
+        with engine.client() as client:
+            loaded = client.load(tenant="t", model="m", folder=str(folder), sha256=digest)
+            assert (loaded.base, loaded.method, list(loaded.labels)) == ("tiny-llama", "lora", [])
+            report = client.parity(tenant="t", model="m")
+            assert report.passed and report.worst < 1e-3, report
+
+        async def written() -> str:
+            client = EngineClient(engine.address, TOKEN)
+            try:
+                chat = {"messages": talk(prompt, completion)[:1]}
+                rendered = await client.render(tenant="t", model="m", chat=chat)
+                sampling = Sampling(max_tokens=80, temperature=0.0)
+                writing = await client.generate(
+                    tenant="t", model="m", prompt=rendered.prompts[0], sampling=sampling, allowed=80
+                )
+                return "".join([piece.text async for piece in writing])
+            finally:
+                await client.close()
+
+        text = asyncio.run(written())
+    model, tokenizer, voice = tuned_model(config), read_tokenizer(base), read_voice(base)
+    asked = render(
+        talk(prompt, completion)[:1], template=voice.template, add_generation_prompt=True, special=voice.special
+    )
+    ids = tokenizer.encode(asked, add_special_tokens=False).ids
+    ours = model.generate(torch.tensor([ids]), max_new_tokens=80, do_sample=False, pad_token_id=1)[0].tolist()
+    assert text == tokenizer.decode(ours[len(ids) :]) and text.startswith("The ")
 
 
 def test_the_untuned_base_is_measured_as_transformers_measures_it(settings: Settings, base: Path) -> None:
