@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from registry.bases import FILES, BaseError, catalogue, verify
+from data.roles import TRAINS_ON
+from registry.bases import FILES, METHODS, BaseError, catalogue, verify
+from training.lab.config import TASKS
 from training.lab.shape import read_shape
 
 ROBERTA: dict[str, Any] = {
@@ -76,3 +78,7 @@ def test_a_base_with_pickled_weights_is_refused(tmp_path: Path, settings: Any) -
 def test_reading_an_architecture_imports_neither_torch_nor_transformers() -> None:
     program = "import sys, inference.architecture\nsys.exit(len({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+
+
+def test_every_task_has_a_recipe_methods_and_rows_to_learn_from() -> None:
+    assert set(METHODS) == set(TRAINS_ON) == set(TASKS)

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from kit import storage
+from kit.ids import parse_id
 from registry.bases import BaseError, catalogue, verify
 from registry.selectors import version_of_job
+from serving.models import Deployment
+from serving.services import deployment_load
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.data.making import checked_file
+from tests.inference.conftest import TOKEN, running
 from tests.training.lab.causal_bases import as_jsonl, gifts, talk
 from tests.training.making import create, empty_queue, intents, queued, read, reload
 from tests.training.writing import BASE, list_bases
@@ -43,7 +47,7 @@ def waiting(person: Person, **changes: Any) -> Job:
 
 
 @pytest.mark.usefixtures("writing_base")
-def test_a_file_of_conversations_becomes_a_model_that_writes(cast: Cast) -> None:
+def test_a_file_of_conversations_becomes_a_model_that_writes_and_is_served(cast: Cast, settings: Any) -> None:
     empty_queue()
     job = waiting(cast.owner, suffix="gifts")
     assert (job.task, job.method, job.group_key) == ("text-generation", "lora", "")
@@ -75,6 +79,13 @@ def test_a_file_of_conversations_becomes_a_model_that_writes(cast: Cast) -> None
     assert model["x_tasks"] == ["text-generation"] and model["x_labels"] == 0
     base = cast.owner.api.get(f"/v1/models/{BASE}").json()
     assert (base["x_methods"], base["x_tasks"]) == (["lora"], ["text-generation"])
+    with running("--precision", "fp32", "--threads", "1", "--catalogue", settings.BASES_FILE) as engine:
+        settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN = engine.address, TOKEN
+        made = cast.owner.api.post("/v1/deployments", {"model": answer["fine_tuned_model"]}).json()
+        deployment_id = parse_id(Deployment.prefix, made["id"])
+        assert deployment_load(tenant_id=cast.owner.tenant.id, deployment_id=deployment_id) == "live"
+    served = cast.owner.api.get(f"/v1/deployments/{made['id']}").json()
+    assert served["parity"]["passed"] and served["parity"]["worst"] < 1e-3, served
 
 
 @pytest.mark.usefixtures("writing_base")

@@ -186,6 +186,7 @@ def encode_dialogues(
     voice: Voice,
     rows: Sequence[tuple[str, str | None]],
     *,
+    row_ids: Sequence[int],
     chat: bool,
     limit: int,
     check: Callable[[], None],
@@ -198,7 +199,8 @@ def encode_dialogues(
     cut = unlearnt = 0
     for start in range(0, len(rows), _CHUNK):
         check()
-        texts = [text_of(row, voice, chat=chat) for row in rows[start : start + _CHUNK]]
+        some = zip(row_ids[start : start + _CHUNK], rows[start : start + _CHUNK], strict=True)
+        texts = [_named(row_id, row, voice, chat) for row_id, row in some]
         unlearnt += sum(text.unlearnt for text in texts)
         for index, (ids, marks) in enumerate(_encoded(tokenizer, texts), start):
             ids, marks = _closed(ids, marks, ends, end)
@@ -218,6 +220,13 @@ def encode_dialogues(
         silent=len(rows) - len(kept),
         unlearnt=unlearnt,
     )
+
+
+def _named(row_id: int, row: tuple[str, str | None], voice: Voice, chat: bool) -> Text:
+    try:
+        return text_of(row, voice, chat=chat)
+    except BadData as error:
+        raise BadData(f"Row {row_id}: {error}") from error
 
 
 def _encoded(tokenizer: Tokenizer, texts: Sequence[Text]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.bool_]]]:

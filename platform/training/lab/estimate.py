@@ -143,8 +143,11 @@ def _measure_dialogues(data: str | Path, base: str | Path, method: str, max_leng
     cut = 0.0
     for name in SPLITS:
         rows = dialogues.rows[name]
-        some = rows[:: max(1, -(-len(rows) // SAMPLE_DIALOGUES))]
-        found = encode_dialogues(tokenizer, voice, some, chat=dialogues.chat, limit=limit, check=lambda: None)
+        step = max(1, -(-len(rows) // SAMPLE_DIALOGUES))
+        some, ids = rows[::step], dialogues.row_ids[name][::step]
+        found = encode_dialogues(
+            tokenizer, voice, some, row_ids=ids, chat=dialogues.chat, limit=limit, check=lambda: None
+        )
         scale = len(rows) / len(some)
         tokens[name] = round(len(found.flat) * scale)
         cut += found.cut * scale

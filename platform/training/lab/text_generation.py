@@ -142,8 +142,15 @@ def _tokenise(work: Run) -> None:
         work.max_length = config.max_length
     tokenizer = read_tokenizer(config.base)
     for name in SPLITS:
-        rows, chat = work.dialogues.rows[name], work.dialogues.chat
-        found = encode_dialogues(tokenizer, work.voice, rows, chat=chat, limit=work.max_length, check=work.check)
+        found = encode_dialogues(
+            tokenizer,
+            work.voice,
+            work.dialogues.rows[name],
+            row_ids=work.dialogues.row_ids[name],
+            chat=work.dialogues.chat,
+            limit=work.max_length,
+            check=work.check,
+        )
         if not len(found):
             raise BadData(
                 f"No row of the {name} split has a reply within the first {work.max_length} tokens. Shorten the "

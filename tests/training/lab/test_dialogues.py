@@ -39,7 +39,8 @@ def encoded(base: Path, rows: list[Any], *, limit: int = 256, voice: Voice | Non
     chat = not isinstance(rows[0], tuple)
     given = [(json.dumps(row), None) if chat else row for row in rows]
     found = voice or read_voice(base)
-    return encode_dialogues(read_tokenizer(base), found, given, chat=chat, limit=limit, check=lambda: None)
+    ids = range(1, len(rows) + 1)
+    return encode_dialogues(read_tokenizer(base), found, given, row_ids=ids, chat=chat, limit=limit, check=lambda: None)
 
 
 def learnt(base: Path, marked: Marked, index: int = 0) -> list[str]:
@@ -119,6 +120,13 @@ def test_a_data_file_of_another_shape_or_with_an_empty_split_is_refused(tmp_path
     path.write_bytes(b"no parquet")
     with pytest.raises(BadData, match="not readable"):
         read_dialogues(path)
+
+
+def test_a_row_that_the_template_refuses_is_named_with_its_reason(plain_base: Path) -> None:
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('a user speaks first') }}{% endif %}" + CHATML
+    odd = [{"role": "system", "content": "Be kind."}, *talk("a", "b")]
+    with pytest.raises(BadData, match=r"Row 2: .* a user speaks first"):
+        encoded(plain_base, [talk("a", "b"), odd], voice=Voice(strict, {}, (1,)))
 
 
 def test_a_base_without_an_end_token_is_refused(plain_base: Path) -> None:

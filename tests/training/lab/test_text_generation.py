@@ -181,6 +181,12 @@ def test_prompts_with_completions_train_as_well(settings: Settings, tmp_path: Pa
     assert worst_difference(config) < 1e-4
 
 
+def test_a_run_in_the_devices_own_precision_is_recorded_on_the_bases_exact_weights(settings: Settings) -> None:
+    config = settings(precision="auto")
+    train_here(config)
+    assert worst_difference(config) < 1e-4
+
+
 def test_only_replies_are_learnt_from(settings: Settings, tmp_path: Path) -> None:
     """Whatever a message with weight 0 says, the loss of the others is what counts, and prompts have none."""
     rows = [talk(*row) for row in gifts(60)]
