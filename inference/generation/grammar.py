@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from inference.errors import BadRequest, Internal
+from inference.errors import BadArtefact, BadRequest, Internal
 from inference.wire import Grammar
 
 KEPT = 256
@@ -52,10 +52,15 @@ class Matcher:
 
 
 class Grammars:
-    """Grammars over one tokenizer. Thread-safe."""
+    """Grammars over one tokenizer. Thread-safe. Raises `BadArtefact` for one whose tokens are not made of bytes."""
 
     def __init__(self, tokenizer: Tokenizer, ends: list[int]) -> None:
-        self._tokenizer = llguidance.LLTokenizer(tokenizer.to_str(), eos_token=ends)
+        try:
+            self._tokenizer = llguidance.LLTokenizer(tokenizer.to_str(), eos_token=ends)
+        except ValueError as error:
+            raise BadArtefact(
+                f"The base's tokenizer does not say which bytes its tokens are: {_first(error)}"
+            ) from error
         self._lock = threading.Lock()
         self._compiled: OrderedDict[tuple[str, str], llguidance.LLMatcher] = OrderedDict()
 
