@@ -1,7 +1,16 @@
 """The room's tables."""
 
-from billing.models.budgets import Budget, BudgetLease, JobHold, ProjectLimits, SpendLimit
+from billing.models.budgets import (
+    Budget,
+    BudgetLease,
+    JobHold,
+    MemberLimits,
+    ModelLimits,
+    ProjectLimits,
+    SpendLimit,
+)
 from billing.models.catalogue import CatalogueEntry
+from billing.models.decisions import QuotaDecision
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.subscriptions import (
@@ -29,8 +38,11 @@ __all__ = [
     "JobHold",
     "LedgerEntry",
     "LedgerTransaction",
+    "MemberLimits",
+    "ModelLimits",
     "PeriodClose",
     "ProjectLimits",
+    "QuotaDecision",
     "RatedLine",
     "SpendLimit",
     "StripeEvent",

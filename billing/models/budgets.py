@@ -3,7 +3,7 @@
 from django.db import models
 
 from kit.clock import now
-from tenants.models import LastingModel, ProjectModel
+from tenants.models import LastingModel, ProjectModel, TenantModel
 
 
 class ProjectLimits(ProjectModel):
@@ -12,7 +12,7 @@ class ProjectLimits(ProjectModel):
     prefix = "plim_"
 
     limits = models.JSONField(default=dict)
-    """{"requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano"}, each optional."""
+    """Some of `billing.services.limits.NAMES`, each a whole number."""
     changed_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -20,6 +20,43 @@ class ProjectLimits(ProjectModel):
 
     def __str__(self) -> str:
         return str(self.project_id)
+
+
+class MemberLimits(TenantModel):
+    """What the keys that one person made may do together. It names the user, not the seat: keys outlive a seat that is
+    taken away, and so do their limits."""
+
+    prefix = "ulim_"
+
+    user = models.ForeignKey("tenants.User", on_delete=models.CASCADE, related_name="+")
+    limits = models.JSONField(default=dict)
+    """As a project's."""
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="billing_member_limits_once")]
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
+class ModelLimits(ProjectModel):
+    """What all calls of one model in one project may do together. The row stays when its limits are lifted: its id is
+    the name of their counters."""
+
+    prefix = "mlim_"
+
+    model = models.CharField(max_length=200)
+    """The name calls are metered under; an alias counts as the model it stands for."""
+    limits = models.JSONField(default=dict)
+    """As a project's. Money counts calls, not training."""
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "project", "model"], name="billing_model_limits_once")]
+
+    def __str__(self) -> str:
+        return self.model
 
 
 class SpendLimit(LastingModel):
@@ -38,7 +75,7 @@ class SpendLimit(LastingModel):
 
 
 class Budget(LastingModel):
-    """One spend limit of a tenant, project or key. Its row is the lock for everything promised under it."""
+    """One spend limit of a tenant, project, member, key or model. Its row is the lock for everything promised under it."""
 
     name = models.CharField(max_length=200)
     """The limit's name at the quota server."""

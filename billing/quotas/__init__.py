@@ -1,7 +1,7 @@
 """Quotas: RESERVE -> EXTEND* -> SETTLE | RELEASE | EXPIRE. No Django.
 
-One Lua call checks a flat list of limits of all scopes (tenant, project, key, model) and writes only if all pass:
-requests and tokens per minute, concurrency, and money. Money is spent out of a lease that Postgres debited before it
+One Lua call checks a flat list of limits of all scopes (tenant, project, member, key, model) and writes only if all
+pass: requests and tokens per minute, concurrency, and money. Money is spent out of a lease that Postgres debited before it
 became spendable, so a Redis that forgets, restarts from an old snapshot or fails over can refuse too much for a while
 but can never admit more than was leased.
 
@@ -12,7 +12,8 @@ but can never admit more than was leased.
 """
 
 from billing.quotas.compile import LimitSet, limits_for
-from billing.quotas.decision import AWAY, Decision, Denial, denial, rate_headers
+from billing.quotas.decision import Decision, rate_headers
+from billing.quotas.denial import AWAY, Denial, denial
 from billing.quotas.errors import LimitError, QuotaProtocolError, QuotaUnavailable
 from billing.quotas.gate import QuotaGate, Ticket
 from billing.quotas.limits import CompiledLimits, Limit

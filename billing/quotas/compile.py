@@ -1,7 +1,8 @@
 """From what a plan, a project and a key allow to the flat list of limits of one call.
 
-Every scope keeps its own counter, so the narrowest one that is full decides. None means "not limited here"; a key or a
-project can only narrow what the tenant may do, because the tenant's own limits are always in the list as well.
+Every scope keeps its own counter, so the narrowest one that is full decides. None means "not limited here"; a project,
+member, key or model can only narrow what the tenant may do, because the tenant's own limits are always in the list as
+well.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ class LimitSet:
     tokens_per_minute: int | None = None
     concurrency: int | None = None
     spend_nano: int | None = None
+    input_tokens_per_minute: int | None = None
+    output_tokens_per_minute: int | None = None
 
     @classmethod
     def read(cls, limits: Mapping[str, object] | None) -> LimitSet:
-        """From the limits of a plan, an entitlement or a key ; other fields are ignored."""
+        """From the limits of a plan, an entitlement or a key; other fields are ignored."""
         found = limits or {}
 
         def whole(name: str) -> int | None:
@@ -32,7 +35,12 @@ class LimitSet:
             return value if isinstance(value, int) and not isinstance(value, bool) else None
 
         return cls(
-            whole("requests_per_minute"), whole("tokens_per_minute"), whole("concurrency"), whole("monthly_spend_nano")
+            requests_per_minute=whole("requests_per_minute"),
+            tokens_per_minute=whole("tokens_per_minute"),
+            concurrency=whole("concurrency"),
+            spend_nano=whole("monthly_spend_nano"),
+            input_tokens_per_minute=whole("input_tokens_per_minute"),
+            output_tokens_per_minute=whole("output_tokens_per_minute"),
         )
 
     def overridden(self, by: LimitSet | None) -> LimitSet:
@@ -58,6 +66,8 @@ def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit
 
     add("requests", allowed.requests_per_minute)
     add("tokens", allowed.tokens_per_minute)
+    add("input_tokens", allowed.input_tokens_per_minute)
+    add("output_tokens", allowed.output_tokens_per_minute)
     add("concurrency", allowed.concurrency)
     add("spend", allowed.spend_nano)
     return found
@@ -70,17 +80,24 @@ def limits_for(
     overrides: LimitSet | None = None,
     project_id: UUID | None = None,
     project: LimitSet | None = None,
+    member_id: UUID | None = None,
+    member: LimitSet | None = None,
     key_id: UUID | None = None,
     key: LimitSet | None = None,
-    model: str | None = None,
-    per_model: LimitSet | None = None,
+    model_id: UUID | None = None,
+    model: LimitSet | None = None,
 ) -> CompiledLimits:
-    """Compile all scopes of one caller. Keep the result until the plan, project or key changes."""
+    """Compile all scopes of one caller. Keep the result until one of them changes.
+
+    `member_id` is the user's who made the key, `model_id` that of the project's limits for one model.
+    """
     limits = _limits("tenant", tenant_id.hex, plan.overridden(overrides))
     if project_id is not None:
         limits += _limits("project", project_id.hex, project)
+    if member_id is not None:
+        limits += _limits("member", member_id.hex, member)
     if key_id is not None:
         limits += _limits("key", key_id.hex, key)
-    if model is not None:
-        limits += _limits("model", model, per_model)
+    if model_id is not None:
+        limits += _limits("model", model_id.hex, model)
     return CompiledLimits(tenant_id, limits)

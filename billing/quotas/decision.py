@@ -1,12 +1,12 @@
-"""What a reserve answered, and the headers and words a client gets for it."""
+"""What a reserve answered, and the headers a client gets for it; `denial` has the words."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any, Literal
 
-from billing.quotas.limits import CompiledLimits, Limit
-from kit.money import usd
+from billing.quotas.limits import CompiledLimits, Kind, Limit
+from kit.money import NANO
 
 Reason = Literal["rate", "concurrency", "too_large", "spend", "lease"]
 _NEVER, _NO_LEASE, _LEASE_SMALL = -1, -2, -3
@@ -14,7 +14,8 @@ _NEVER, _NO_LEASE, _LEASE_SMALL = -1, -2, -3
 
 @dataclasses.dataclass(slots=True)
 class Decision:
-    """The answer to a reserve. `remaining[i]` belongs to `limits.limits[i]`, after this reservation."""
+    """The answer to a reserve. `remaining[i]` belongs to `limits.limits[i]`, after this reservation; of money it is what
+    the month has left, or -1 where the quota server does not know it."""
 
     allowed: bool
     reservation_id: str
@@ -74,37 +75,53 @@ def duration(ms: int) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-_HEADERS = {
-    "requests": (
-        b"x-ratelimit-limit-requests",
-        b"x-ratelimit-remaining-requests",
-        b"x-ratelimit-reset-requests",
-    ),
-    "tokens": (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"),
+_RATES: dict[Kind, bytes] = {
+    "requests": b"requests",
+    "tokens": b"tokens",
+    "input_tokens": b"input-tokens",
+    "output_tokens": b"output-tokens",
 }
-_PROJECT_TOKENS = (
-    b"x-ratelimit-limit-project-tokens",
-    b"x-ratelimit-remaining-project-tokens",
-    b"x-ratelimit-reset-project-tokens",
-)
+_BUDGET = b"x-budget-remaining-usd"
+
+
+def _names(what: bytes) -> tuple[bytes, bytes, bytes]:
+    return b"x-ratelimit-limit-" + what, b"x-ratelimit-remaining-" + what, b"x-ratelimit-reset-" + what
+
+
+_HEADERS = {kind: _names(what) for kind, what in _RATES.items()}
+_PROJECT_TOKENS = _names(b"project-tokens")
 
 
 def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
-    """Rate-limit headers of the tightest requests and tokens limits, raw ASGI pairs; empty where none applies."""
+    """Headers of the tightest limit of each kind, raw ASGI pairs: rates, a project's tokens, and the money left.
+
+    A kind without a limit has none; so has money where the quota server does not know what is left.
+    """
     headers: list[tuple[bytes, bytes]] = []
     remaining = decision.remaining
     if not remaining:
         return headers
     limits = decision.limits
-    for kind in ("requests", "tokens"):
+    for kind, names in _HEADERS.items():
         indices = limits.indices(kind)
         if indices:
-            headers += _one(limits.limits, remaining, min(indices, key=remaining.__getitem__), _HEADERS[kind])
+            headers += _one(limits.limits, remaining, min(indices, key=remaining.__getitem__), names)
     for index in limits.indices("tokens"):
         if limits.limits[index].scope == "project":
             headers += _one(limits.limits, remaining, index, _PROJECT_TOKENS)
             break
+    left = budget_left(decision)
+    if left is not None:
+        headers.append((_BUDGET, b"%d.%09d" % divmod(left, NANO)))
     return headers
+
+
+def budget_left(decision: Decision) -> int | None:
+    """Nano-USD that the tightest spend limit has left this month; None without one, or where it is not known."""
+    if decision.local or not decision.remaining:
+        return None
+    known = [left for index in decision.limits.indices("spend") if (left := decision.remaining[index]) >= 0]
+    return min(known, default=None)
 
 
 def _one(
@@ -117,65 +134,3 @@ def _one(
         (names[1], b"%d" % left),
         (names[2], duration(full_in).encode()),
     ]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Denial:
-    """A refusal on the wire: status, the four keys of the error body, and headers."""
-
-    status: int
-    type: str
-    code: str
-    message: str
-    headers: tuple[tuple[bytes, bytes], ...]
-
-
-_WHOSE = {"tenant": "organization", "project": "project", "key": "API key", "model": "model"}
-_RAISE = {
-    "tenant": "Raise the limit under Billing",
-    "project": "Raise the limit under Settings, Projects",
-    "key": "Raise the limit under API keys",
-    "model": "Raise the limit",
-}
-_NO_RETRY = (b"x-should-retry", b"false")
-
-
-def denial(decision: Decision) -> Denial:
-    """What the client is told: which limit, how long, what to do. 429 for rates, 402 for money."""
-    limit = decision.limit
-    if limit is None:
-        raise ValueError("the decision admits the call: there is nothing to refuse")
-    whose = _WHOSE[limit.scope]
-    headers = rate_headers(decision)
-    if decision.reason in ("spend", "lease"):
-        message = (
-            f"This call would go beyond the monthly spend limit of your {whose} ({usd(limit.cap)}). "
-            f"{_RAISE[limit.scope]}, or wait for the next billing period."
-        )
-        return Denial(402, "insufficient_quota", "budget_exceeded", message, (*headers, _NO_RETRY))
-    if decision.reason == "too_large":
-        message = (
-            f"This request alone is larger than the limit of {limit.cap:,} {limit.kind} per "
-            f"{duration(limit.window_ms)} of your {whose}. Send it in smaller parts."
-        )
-        return Denial(429, limit.kind, "rate_limit_exceeded", message, (*headers, _NO_RETRY))
-    wait = max(decision.wait_ms, 1) if decision.reason == "rate" else 1000
-    retry = ((b"retry-after-ms", b"%d" % wait), (b"retry-after", b"%d" % -(-wait // 1000)))
-    if decision.reason == "concurrency":
-        message = f"Your {whose} already has {limit.cap} calls running at once, its limit. Retry when one has finished."
-        return Denial(429, "requests", "rate_limit_exceeded", message, (*headers, *retry))
-    message = (
-        f"Rate limit of your {whose} reached: {limit.cap:,} {limit.kind} per {duration(limit.window_ms)}. "
-        f"Retry in {duration(wait)}."
-    )
-    return Denial(429, limit.kind, "rate_limit_exceeded", message, (*headers, *retry))
-
-
-AWAY = Denial(
-    503,
-    "server_error",
-    "quota_unavailable",
-    "The quota service does not answer, so this call was not started and costs nothing. Retry in a second.",
-    ((b"retry-after", b"1"),),
-)
-"""What a call that costs money is told while the quota server is away."""

@@ -38,20 +38,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from uuid import UUID
 
 from billing.metering.events import UsageEvent, event_id
 from billing.metering.spool import SpoolError, SpoolWriter
 from billing.prices import PriceBooks, PriceVersion, Usage, rate
 from billing.prices.rating import Price
-from billing.quotas.decision import AWAY, Decision, Denial, denial, rate_headers
+from billing.quotas.decision import Decision, rate_headers
+from billing.quotas.denial import AWAY, Denial, denial
 from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
-from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore
+from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Extended
+from billing.quotas.trace import Asked, Refusal, refusal_of
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
+OnRefused = Callable[[Refusal], None]
 _LEASE_WAIT_SECONDS = 2.0
 _BOOK_SECONDS = 30.0
 
@@ -83,7 +86,8 @@ class QuotaGate:
 
     `on_lease_wanted(tenant_hex, spend_limit, nano)` is called when a lease runs low or is missing, from the event
     loop, so it must not block; it may return a future of whether a refill brought something, or None when it is known
-    to be empty. Without it, a scheduled task refills every few seconds.
+    to be empty. Without it, a scheduled task refills every few seconds. `on_refused` is told why each refused call was
+    refused; it must not block either.
     """
 
     def __init__(
@@ -93,10 +97,12 @@ class QuotaGate:
         spool: SpoolWriter | None = None,
         prices: PriceBooks,
         on_lease_wanted: LeaseWanted | None = None,
+        on_refused: OnRefused | None = None,
         timeout: float = 0.5,
     ) -> None:
         self.store = AsyncQuotaStore(redis_url, timeout)
         self._spool, self._prices, self._on_lease_wanted = spool, prices, on_lease_wanted
+        self._on_refused = on_refused
         self._local = LocalBuckets()
         self._book = prices.current(_wall_ms())
         self._book_until = 0.0
@@ -120,18 +126,16 @@ class QuotaGate:
         price = self._price(kind, model)
         nano = tokens * price.input_token + output_tokens * price.output_token + requests * price.request
         ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, self._book, price, nano)
-        total = tokens + output_tokens
+        asked = Asked(requests, tokens, output_tokens, nano)
         try:
-            decision = await self.store.reserve(
-                limits, request_id, requests=requests, tokens=total, nano=nano, life_ms=life_ms
-            )
+            decision = await self._reserve(limits, request_id, asked, life_ms)
             if decision.low:
-                decision = await self._refill(decision, limits, requests, total, nano, life_ms)
+                decision = await self._refill(decision, limits, asked, life_ms)
         except (QuotaUnavailable, QuotaProtocolError):
-            return self._without_server(ticket, limits, requests, total)
+            return self._without_server(ticket, limits, asked)
         ticket.decision = decision
         if not decision.allowed:
-            ticket.denial = denial(decision)
+            self._refuse(ticket, decision, asked)
         return ticket
 
     async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
@@ -141,10 +145,13 @@ class QuotaGate:
             return tokens + output_tokens == 0
         nano = tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
         extended = await self.store.extend(
-            decision.limits, ticket.request_id, tokens=tokens + output_tokens, nano=nano, life_ms=life_ms
+            decision.limits, ticket.request_id, tokens=tokens, output_tokens=output_tokens, nano=nano, life_ms=life_ms
         )
         if extended.allowed:
             ticket.reserved_nano += nano
+        elif extended.place is not None:
+            blocked = blocked_extend(decision, extended)
+            self._trace(ticket, blocked, Asked(0, tokens, output_tokens, nano), denial(blocked, ticket.model))
         return extended.allowed
 
     async def more_money(self, ticket: Ticket, output_tokens: int) -> bool:
@@ -196,7 +203,9 @@ class QuotaGate:
                 self.release(ticket)
                 raise
         if decision.allowed and not decision.local:
-            self.store.settle(decision.limits, ticket.request_id, tokens=input_tokens + output_tokens, nano=cost)
+            self.store.settle(
+                decision.limits, ticket.request_id, tokens=input_tokens, output_tokens=output_tokens, nano=cost
+            )
         return event
 
     def release(self, ticket: Ticket) -> None:
@@ -226,8 +235,42 @@ class QuotaGate:
             price = self._price_cache[(kind, model)] = self._book.price(kind, model)
         return price
 
+    def _reserve(
+        self, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int
+    ) -> Coroutine[None, None, Decision]:
+        return self.store.reserve(
+            limits,
+            request_id,
+            requests=asked.requests,
+            tokens=asked.tokens,
+            output_tokens=asked.output_tokens,
+            nano=asked.nano,
+            life_ms=life_ms,
+        )
+
+    def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
+        ticket.denial = denial(decision, ticket.model)
+        self._trace(ticket, decision, asked, ticket.denial)
+
+    def _trace(self, ticket: Ticket, decision: Decision, asked: Asked, said: Denial) -> None:
+        """Keep why; never at the cost of the answer."""
+        if self._on_refused is None:
+            return
+        refusal = refusal_of(
+            decision,
+            asked,
+            status=said.status,
+            request_id=ticket.request_id,
+            kind=ticket.kind,
+            model=ticket.model,
+            project_id=ticket.project_id,
+            key_id=ticket.key_id,
+        )
+        if refusal is not None:
+            self._on_refused(refusal)
+
     async def _refill(
-        self, decision: Decision, limits: CompiledLimits, requests: int, tokens: int, nano: int, life_ms: int
+        self, decision: Decision, limits: CompiledLimits, asked: Asked, life_ms: int
     ) -> Decision:
         """Ask for lease blocks. A call denied for want of one waits and tries again, for as long as blocks come:
         in a burst others may have taken the first."""
@@ -235,30 +278,49 @@ class QuotaGate:
             return decision
         until = time.monotonic() + _LEASE_WAIT_SECONDS
         while True:
-            needed = 0 if decision.allowed else nano
+            needed = 0 if decision.allowed else asked.nano
             futures = [self._on_lease_wanted(limits.tenant, limit, needed) for limit in decision.low]
             waits = [future for future in futures if future is not None]
             patience = until - time.monotonic()
             if decision.allowed or not decision.wants_lease or not waits or patience <= 0:
                 return decision
             done, _ = await asyncio.wait(waits, timeout=patience)
-            decision = await self.store.reserve(
-                limits, decision.reservation_id, requests=requests, tokens=tokens, nano=nano, life_ms=life_ms
-            )
+            decision = await self._reserve(limits, decision.reservation_id, asked, life_ms)
             if decision.allowed or not all(future.result() for future in done):
                 return decision
 
-    def _without_server(self, ticket: Ticket, limits: CompiledLimits, requests: int, tokens: int) -> Ticket:
+    def _without_server(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> Ticket:
         if ticket.reserved_nano > 0 and limits.indices("spend"):
             ticket.denial = AWAY
+            self._trace_away(ticket, limits, asked)
             return ticket
-        blocked, wait_ms, remaining = self._local.take(limits, requests=requests, tokens=tokens)
+        blocked, wait_ms, remaining = self._local.take(
+            limits, requests=asked.requests, tokens=asked.tokens, output_tokens=asked.output_tokens
+        )
         decision = Decision(blocked is None, ticket.request_id, _wall_ms(), limits, remaining, local=True)
         ticket.decision = decision
         if blocked is not None:
             decision.limit, decision.reason, decision.wait_ms = blocked, "rate", wait_ms
-            ticket.denial = denial(decision)
+            self._refuse(ticket, decision, asked)
         return ticket
+
+    def _trace_away(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> None:
+        """No limit said no: the server that counts them did not answer."""
+        if self._on_refused is not None:
+            self._on_refused(
+                Refusal(
+                    _wall_ms(), limits.tenant_id, ticket.project_id, ticket.key_id, [ticket.request_id], ticket.kind,
+                    ticket.model, "platform", "", "spend", 0, 0, asked.nano, None, 1000, "away", AWAY.status,
+                )  # fmt: skip
+            )
+
+
+def blocked_extend(decision: Decision, extended: Extended) -> Decision:
+    """An extension that was denied, as a decision about the limits its reservation was made with."""
+    limit = decision.limits.limits[extended.place or 0]
+    blocked = Decision(False, decision.reservation_id, extended.now_ms, decision.limits, [], limit=limit)
+    blocked.reason, blocked.wait_ms = ("spend", 0) if limit.kind == "spend" else ("rate", extended.wait_ms)
+    return blocked
 
 
 def _wall_ms() -> int:

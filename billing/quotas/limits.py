@@ -2,7 +2,8 @@
 
 Kinds:
 
-- `requests`, `tokens`: token bucket of `cap` per `window_ms`; starts full; refills every millisecond; exact integers.
+- `requests`, `tokens`, `input_tokens`, `output_tokens`: token bucket of `cap` per `window_ms`; starts full; refills
+  every millisecond; exact integers. `tokens` counts input and output together.
 - `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts.
 - `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced.
 
@@ -22,18 +23,28 @@ import msgspec
 from billing.quotas.errors import LimitError
 from billing.quotas.wire import bulk
 
-Kind = Literal["requests", "tokens", "concurrency", "spend"]
-Scope = Literal["tenant", "project", "key", "model"]
+Kind = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "spend"]
+Scope = Literal["tenant", "project", "member", "key", "model"]
 
 MINUTE_MS = 60_000
-_UNITS = {"requests": 1, "tokens": 2}
+# Places of a reservation's amounts in the scripts; 3 is money, which no bucket counts. They are part of the records of
+# running reservations: new ones go to the end, so that servers of two versions can read each other's.
+_UNITS = {"requests": 1, "tokens": 2, "input_tokens": 4, "output_tokens": 5}
+_WHOSE = {"tenant": "t", "project": "p", "member": "u", "key": "k", "model": "m"}
 # Lua counts in doubles: cap x window must stay an exact integer with room for a debt of as much again.
-MAX_CAP = {"requests": 10**9, "tokens": 10**10, "concurrency": 10**6, "spend": 10**18}
+MAX_CAP: dict[Kind, int] = {
+    "requests": 10**9,
+    "tokens": 10**10,
+    "input_tokens": 10**10,
+    "output_tokens": 10**10,
+    "concurrency": 10**6,
+    "spend": 10**18,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
-    """One cap on one thing. `scope_id` tells apart limits of one scope: a UUID in hex, or a model name."""
+    """One cap on one thing. `scope_id` tells apart limits of one scope: a UUID in hex (of a member: its user's)."""
 
     scope: Scope
     scope_id: str
@@ -50,7 +61,7 @@ class Limit:
     @property
     def name(self) -> str:
         """Stable name of the counter, unique within a tenant, and short: it travels with each call."""
-        whose = "t" if self.scope == "tenant" else self.scope[0] + self.scope_id
+        whose = _WHOSE[self.scope] + ("" if self.scope == "tenant" else self.scope_id)
         if self.kind in _UNITS and self.window_ms != MINUTE_MS:
             return f"{whose}:{self.kind[0]}{self.window_ms}"
         return f"{whose}:{self.kind[0]}"
@@ -96,14 +107,13 @@ class CompiledLimits:
                 [limit.name for limit in buckets],
                 [part for limit in concurrency for part in (limit.name, limit.cap)],
                 [limit.name for limit in spend],
-                [f"{limit.name}.{part}" for limit in spend for part in "kxaw"],
+                [f"{limit.name}.{part}" for limit in spend for part in "kxawr"],
                 2 * longest,
             ]
         )
         self.packed = self.keys.packed + bulk(self.blob)
         self._by_kind = {
-            kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind)
-            for kind in ("requests", "tokens", "concurrency", "spend")
+            kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind) for kind in MAX_CAP
         }
 
     def indices(self, kind: Kind) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from billing.quotas.limits import CompiledLimits, Limit
+from billing.quotas.limits import CompiledLimits, Kind, Limit
 
 _KEEP = 50_000
 
@@ -20,13 +20,21 @@ class LocalBuckets:
     def __init__(self) -> None:
         self._levels: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
 
-    def take(self, limits: CompiledLimits, *, requests: int, tokens: int) -> tuple[Limit | None, int, list[int]]:
+    def take(
+        self, limits: CompiledLimits, *, requests: int, tokens: int, output_tokens: int = 0
+    ) -> tuple[Limit | None, int, list[int]]:
         """(limit that blocked or None, ms to wait, remaining per limit); takes from all or from none."""
         now = time.monotonic_ns() // 1_000_000
         remaining = [limit.cap for limit in limits.limits]
         fresh: list[tuple[tuple[str, str], int]] = []
-        for kind, amount in (("requests", requests), ("tokens", tokens)):
-            for index in limits.indices(kind):  # type: ignore[arg-type]
+        amounts: tuple[tuple[Kind, int], ...] = (
+            ("requests", requests),
+            ("tokens", tokens + output_tokens),
+            ("input_tokens", tokens),
+            ("output_tokens", output_tokens),
+        )
+        for kind, amount in amounts:
+            for index in limits.indices(kind):
                 limit = limits.limits[index]
                 name = (limits.tenant, limit.name)
                 level = self._level(name, limit, now)

@@ -2,6 +2,7 @@
 
 A reservation lives: RESERVE -> EXTEND* -> SETTLE | RELEASE | EXPIRE. Each verb is one Lua call. All are safe to
 repeat under the same reservation id except `grant`, which must be sent at most once per block.
+Everywhere `tokens` are those read and `output_tokens` those written; a `tokens` limit counts their sum.
 """
 
 from __future__ import annotations
@@ -32,11 +33,14 @@ class Settled:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extended:
-    """What an extend did. `known` is False when the reservation is gone."""
+    """What an extend did. `known` is False when the reservation is gone; `place` is that of the limit that blocked, in
+    the limits it was made with."""
 
     allowed: bool
     known: bool
     now_ms: int
+    place: int | None = None
+    wait_ms: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,19 +75,29 @@ def _keys(*keys: bytes) -> bytes:
     return _number(len(keys)) + b"".join(bulk(key) for key in keys)
 
 
-def reserve_tail(rid: bytes, life_ms: int, requests: int, tokens: int, nano: int) -> bytes:
+RESERVE_PARTS, EXTEND_PARTS, SETTLE_PARTS = 12, 10, 10
+"""Arguments of each script, its keys and their number included."""
+
+
+def reserve_tail(rid: bytes, life_ms: int, requests: int, tokens: int, output_tokens: int, nano: int) -> bytes:
     """Packed variable arguments of a reserve."""
-    return bulk(rid) + _number(life_ms) + _number(requests) + _number(tokens) + _number(nano)
+    return bulk(rid) + _amounts(life_ms, requests, tokens, output_tokens, nano)
 
 
-def settle_tail(mode: bytes, rid: bytes, tokens: int, nano: int) -> bytes:
+def extend_tail(rid: bytes, life_ms: int, tokens: int, output_tokens: int, nano: int) -> bytes:
+    """Packed variable arguments of an extend."""
+    return bulk(rid) + _amounts(life_ms, tokens, output_tokens, nano)
+
+
+def settle_tail(mode: bytes, rid: bytes, tokens: int = 0, output_tokens: int = 0, nano: int = 0) -> bytes:
     """Packed variable arguments of a settle, release or expire."""
-    return bulk(mode) + bulk(rid) + _number(tokens) + _number(nano)
+    return bulk(mode) + bulk(rid) + _amounts(tokens, output_tokens, nano)
 
 
-def _check_amounts(requests: int, tokens: int, nano: int) -> None:
-    if requests < 0 or tokens < 0 or nano < 0:
+def _amounts(*values: int) -> bytes:
+    if min(values) < 0:
         raise ValueError("amounts to reserve cannot be negative")
+    return b"".join([b"$%d\r\n%b\r\n" % (len(digits), digits) for digits in map(b"%d".__mod__, values)])
 
 
 class QuotaStore:
@@ -107,49 +121,67 @@ class QuotaStore:
         *,
         requests: int = 1,
         tokens: int = 0,
+        output_tokens: int = 0,
         nano: int = 0,
         life_ms: int = DEFAULT_LIFE_MS,
     ) -> Decision:
         """Check all limits and hold the amounts, or hold nothing. Repeating an id charges once."""
-        _check_amounts(requests, tokens, nano)
-        tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, nano)
-        return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, 11))
+        tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, output_tokens, nano)
+        return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, RESERVE_PARTS))
 
     def extend(
-        self, tenant: UUID | str, reservation_id: str, *, tokens: int = 0, nano: int = 0, life_ms: int = DEFAULT_LIFE_MS
+        self,
+        tenant: UUID | str,
+        reservation_id: str,
+        *,
+        tokens: int = 0,
+        output_tokens: int = 0,
+        nano: int = 0,
+        life_ms: int = DEFAULT_LIFE_MS,
     ) -> Extended:
         """Hold more, all or nothing, and move the deadline to `life_ms` from now if that is later."""
-        _check_amounts(0, tokens, nano)
-        tail = bulk(reservation_id.encode()) + _number(life_ms) + _number(tokens) + _number(nano)
-        answer = self.line.run("extend", _tenant_keys(tenant).packed, tail, 9)
-        return Extended(answer[0] == 1, answer[0] != 2, answer[1])
+        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano)
+        return parse_extend(self.line.run("extend", _tenant_keys(tenant).packed, tail, EXTEND_PARTS))
 
-    def settle(self, tenant: UUID | str, reservation_id: str, *, tokens: int, nano: int) -> Settled:
+    def settle(
+        self, tenant: UUID | str, reservation_id: str, *, tokens: int, output_tokens: int = 0, nano: int
+    ) -> Settled:
         """Charge the actual amounts and give the rest back. Money beyond what was reserved is not charged."""
-        return self._finish(tenant, b"settle", reservation_id, tokens, nano)
+        return self._finish(tenant, settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano))
 
     def release(self, tenant: UUID | str, reservation_id: str) -> Settled:
         """Give everything back, the request count included."""
-        return self._finish(tenant, b"release", reservation_id, 0, 0)
+        return self._finish(tenant, settle_tail(b"release", reservation_id.encode()))
 
     def expire(self, tenant: UUID | str, reservation_id: str) -> Settled:
         """Settle at the reserved amounts if the deadline has passed; otherwise nothing."""
-        return self._finish(tenant, b"expire", reservation_id, 0, 0)
+        return self._finish(tenant, settle_tail(b"expire", reservation_id.encode()))
 
-    def _finish(self, tenant: UUID | str, mode: bytes, rid: str, tokens: int, nano: int) -> Settled:
-        _check_amounts(0, tokens, nano)
-        tail = settle_tail(mode, rid.encode(), tokens, nano)
-        return parse_settle(self.line.run("settle", _tenant_keys(tenant).packed, tail, 9))
+    def _finish(self, tenant: UUID | str, tail: bytes) -> Settled:
+        return parse_settle(self.line.run("settle", _tenant_keys(tenant).packed, tail, SETTLE_PARTS))
 
     def grant(
-        self, tenant: UUID | str, lease: str, *, epoch: int, block: int, nano: int, ends_ms: int, low_nano: int
+        self,
+        tenant: UUID | str,
+        lease: str,
+        *,
+        epoch: int,
+        block: int,
+        nano: int,
+        ends_ms: int,
+        low_nano: int,
+        rest_nano: int = 0,
     ) -> tuple[bool, int]:
         """Hand a block to the server: (taken, the server's clock). Never send one block twice; when this raises,
-        the block counts as spent until reconciled."""
+        the block counts as spent until reconciled. `rest_nano` is what the month has left beyond it, to be shown."""
         keys = _tenant_keys(tenant)
-        tail = bulk(lease.encode()) + b"".join(_number(n) for n in (epoch, block, nano, ends_ms, low_nano))
-        answer = self.line.run("grant", _keys(keys.leases), tail, 8)
+        tail = bulk(lease.encode()) + _amounts(epoch, block, nano, ends_ms, low_nano, rest_nano)
+        answer = self.line.run("grant", _keys(keys.leases), tail, 9)
         return answer[0] == 1, answer[1]
+
+    def tell_rest(self, tenant: UUID | str, lease: str, rest_nano: int) -> None:
+        """What the month has left beyond the lease, which calls are told; jobs and storage change it without one."""
+        self.line.command("HSET", _tenant_keys(tenant).leases, f"{lease}.r", rest_nano)
 
     def drain(self, tenant: UUID | str, lease: str, *, epoch: int, at_most: int) -> int | None:
         """Take back up to `at_most` nano-USD nobody holds; None when the server no longer knows the epoch."""
@@ -206,16 +238,15 @@ class AsyncQuotaStore:
         *,
         requests: int = 1,
         tokens: int = 0,
+        output_tokens: int = 0,
         nano: int = 0,
         life_ms: int = DEFAULT_LIFE_MS,
     ) -> Decision:
         """See `QuotaStore.reserve`. When it raises, what it may have held is released once the line is back."""
-        _check_amounts(requests, tokens, nano)
         verbs, rid = limits.keys.packed, reservation_id.encode()
+        tail = reserve_tail(rid, life_ms, requests, tokens, output_tokens, nano)
         try:
-            answer = await self.line.run(
-                "reserve", limits.packed, reserve_tail(rid, life_ms, requests, tokens, nano), 11
-            )
+            answer = await self.line.run("reserve", limits.packed, tail, RESERVE_PARTS)
         except (QuotaUnavailable, asyncio.CancelledError):
             self._orphan(verbs, rid)
             raise
@@ -224,23 +255,30 @@ class AsyncQuotaStore:
         return parse_reserve(limits, reservation_id, answer)
 
     async def extend(
-        self, limits: CompiledLimits, reservation_id: str, *, tokens: int, nano: int, life_ms: int = DEFAULT_LIFE_MS
+        self,
+        limits: CompiledLimits,
+        reservation_id: str,
+        *,
+        tokens: int,
+        output_tokens: int = 0,
+        nano: int,
+        life_ms: int = DEFAULT_LIFE_MS,
     ) -> Extended:
         """See `QuotaStore.extend`."""
-        _check_amounts(0, tokens, nano)
-        tail = bulk(reservation_id.encode()) + _number(life_ms) + _number(tokens) + _number(nano)
-        answer = await self.line.run("extend", limits.keys.packed, tail, 9)
-        return Extended(answer[0] == 1, answer[0] != 2, answer[1])
+        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano)
+        return parse_extend(await self.line.run("extend", limits.keys.packed, tail, EXTEND_PARTS))
 
-    def settle(self, limits: CompiledLimits, reservation_id: str, *, tokens: int, nano: int) -> bool:
+    def settle(
+        self, limits: CompiledLimits, reservation_id: str, *, tokens: int, output_tokens: int = 0, nano: int
+    ) -> bool:
         """Queue a settle; False when the line is down (the sweeper then finds the usage event and settles)."""
-        tail = settle_tail(b"settle", reservation_id.encode(), tokens, nano)
-        return self.line.post("settle", limits.keys.packed, tail, 9) is not None
+        tail = settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano)
+        return self.line.post("settle", limits.keys.packed, tail, SETTLE_PARTS) is not None
 
     def release(self, limits: CompiledLimits, reservation_id: str) -> None:
         """Queue a release; kept for later when the line is down."""
         verbs, rid = limits.keys.packed, reservation_id.encode()
-        if self.line.post("settle", verbs, settle_tail(b"release", rid, 0, 0), 9) is None:
+        if self.line.post("settle", verbs, settle_tail(b"release", rid), SETTLE_PARTS) is None:
             self._orphan(verbs, rid)
 
     def close(self) -> None:
@@ -253,8 +291,15 @@ class AsyncQuotaStore:
     def _flush_orphans(self) -> None:
         orphans, self._orphans = self._orphans, []
         for verbs, rid in orphans:
-            if self.line.post("settle", verbs, settle_tail(b"release", rid, 0, 0), 9) is None:
+            if self.line.post("settle", verbs, settle_tail(b"release", rid), SETTLE_PARTS) is None:
                 self._orphan(verbs, rid)
+
+
+def parse_extend(answer: list[int]) -> Extended:
+    """From the answer of `extend.lua`."""
+    if answer[0] == 0:
+        return Extended(False, True, answer[1], answer[2] - 1, answer[3])
+    return Extended(answer[0] == 1, answer[0] != 2, answer[1])
 
 
 def parse_settle(answer: list[int]) -> Settled:

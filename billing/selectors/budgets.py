@@ -7,14 +7,14 @@ import datetime as dt
 import uuid
 from typing import cast
 
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
 from billing.periods import bounds, from_ms, month_of
 from billing.prices import TRAINING
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
-from billing.selectors.limits import project_limit_set, tenant_limit_set
+from billing.selectors.limits import member_limits, model_limits_row, project_limit_set, tenant_limit_set
 from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
@@ -56,7 +56,10 @@ def cap_nano(scope: str, scope_id: str) -> int | None:
     if scope == "key":
         limits = ApiKey.objects.filter(pk=uuid.UUID(hex=scope_id)).values_list("limits", flat=True).first()
         return LimitSet.read(limits).spend_nano
-    return None
+    if scope == "member":
+        return LimitSet.read(member_limits(uuid.UUID(hex=scope_id))).spend_nano
+    row = model_limits_row(uuid.UUID(hex=scope_id)) if scope == "model" else None
+    return LimitSet.read(row.limits).spend_nano if row is not None else None
 
 
 def promised_nano(budget: Budget, period: dt.date) -> int:
@@ -76,7 +79,7 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
             calls_only=True,
         )
     known = leases.filter(state=BudgetLease.State.RECONCILED).aggregate(total=Sum("spent_nano"))["total"] or 0
-    holds = JobHold.objects.filter(_of(budget.scope, budget.scope_id), period=period)
+    holds = _holds(budget.scope, budget.scope_id).filter(period=period)
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
     start, end = bounds(period)
@@ -101,16 +104,22 @@ def spent_nano(
 
 
 def budget_month(
-    *, project_id: uuid.UUID | None = None, key_id: uuid.UUID | None = None, period: dt.date | None = None
+    *,
+    project_id: uuid.UUID | None = None,
+    key_id: uuid.UUID | None = None,
+    period: dt.date | None = None,
+    scope: str = "",
+    scope_id: str = "",
 ) -> BudgetState | None:
-    """The month of the tenant, or of one of its projects or keys; None without a spend limit."""
+    """The month of the tenant, or of one of its projects or keys, or of any scope; None without a spend limit."""
     month = month_of(period or now().date())
-    scope, scope_id = _scope(project_id, key_id)
+    if not scope:
+        scope, scope_id = _scope(project_id, key_id)
     cap = cap_nano(scope, scope_id)
     if cap is None:
         return None
     budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
-    spent = month_spent(project_id=project_id, key_id=key_id, period=month)
+    spent = spent_nano(scope, scope_id, *bounds(month))
     promised = promised_nano(budget, month) if budget is not None else 0
     return BudgetState(cap, max(promised, spent), spent)
 
@@ -139,4 +148,18 @@ def _of(scope: str, scope_id: str) -> Q:
         return Q(project_id=uuid.UUID(hex=scope_id))
     if scope == "key":
         return Q(key_id=uuid.UUID(hex=scope_id))
+    if scope == "member":
+        return Q(key_id__in=ApiKey.objects.filter(created_by_id=uuid.UUID(hex=scope_id)).values("pk"))
+    if scope == "model":
+        row = model_limits_row(uuid.UUID(hex=scope_id))
+        if row is None:
+            return Q(pk__in=[])
+        return Q(project_id=row.project_id, model=row.model) & ~Q(kind__in=NOT_CALLS)
     return Q()
+
+
+def _holds(scope: str, scope_id: str) -> QuerySet[JobHold]:
+    """Jobs whose money counts under a scope; a model's limits are for its calls."""
+    if scope == "model":
+        return JobHold.objects.none()
+    return cast("QuerySet[JobHold]", JobHold.objects.filter(_of(scope, scope_id)))

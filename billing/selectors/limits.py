@@ -5,11 +5,64 @@ from __future__ import annotations
 import dataclasses
 import uuid
 
-from billing.models import ProjectLimits, SpendLimit
+from collections.abc import Mapping
+
+from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.plans import PlanLimits
-from billing.quotas import LimitSet
+from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
+from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallerLimits:
+    """What every scope of one caller allows; `models` has those models of its project that have limits of their own."""
+
+    tenant_id: uuid.UUID
+    tenant: LimitSet
+    project_id: uuid.UUID
+    project: LimitSet | None = None
+    member_id: uuid.UUID | None = None
+    member: LimitSet | None = None
+    key_id: uuid.UUID | None = None
+    key: LimitSet | None = None
+    models: Mapping[str, tuple[uuid.UUID, LimitSet]] = dataclasses.field(default_factory=dict)
+
+    def compiled(self, model: str = "") -> CompiledLimits:
+        """The limits of a call of `model`."""
+        model_id, limits = self.models.get(model, (None, None))
+        return limits_for(
+            tenant_id=self.tenant_id,
+            plan=self.tenant,
+            project_id=self.project_id,
+            project=self.project,
+            member_id=self.member_id,
+            member=self.member,
+            key_id=self.key_id,
+            key=self.key,
+            model_id=model_id,
+            model=limits,
+        )
+
+
+def caller_limits(
+    *, project_id: uuid.UUID, key_id: uuid.UUID | None = None, tenant: LimitSet | None = None
+) -> CallerLimits:
+    """The limits of who calls with a key, or without one (the playground). `tenant` spares reading them again."""
+    key = ApiKey.objects.filter(pk=key_id).only("limits", "created_by_id").first() if key_id is not None else None
+    member_id = key.created_by_id if key is not None else None
+    return CallerLimits(
+        tenant_id=current_tenant_id(),
+        tenant=tenant or tenant_limit_set(),
+        project_id=project_id,
+        project=project_limit_set(project_id),
+        member_id=member_id,
+        member=_set_or_none(member_limits(member_id)) if member_id is not None else None,
+        key_id=key_id,
+        key=_set_or_none(key.limits) if key is not None else None,
+        models={row.model: (row.pk, LimitSet.read(row.limits)) for row in model_limits(project_id)},
+    )
 
 
 def plan_limit_set() -> LimitSet:
@@ -45,7 +98,33 @@ def project_limits(project_id: uuid.UUID) -> dict[str, int]:
 
 def project_limit_set(project_id: uuid.UUID) -> LimitSet | None:
     """A project's own limits; None when it has none."""
-    limits = project_limits(project_id)
+    return _set_or_none(project_limits(project_id))
+
+
+def member_limits(user_id: uuid.UUID) -> dict[str, int]:
+    """A member's own limits by name, as they were set; empty when there are none."""
+    row = MemberLimits.objects.filter(user_id=user_id).only("limits").first()
+    return dict(row.limits) if row is not None else {}
+
+
+def members_limits() -> dict[uuid.UUID, dict[str, int]]:
+    """Limits of every member that has some, by user."""
+    return {row.user_id: dict(row.limits) for row in MemberLimits.objects.all() if row.limits}
+
+
+def model_limits(project_id: uuid.UUID) -> list[ModelLimits]:
+    """The models of a project that have limits of their own, by name."""
+    rows = ModelLimits.objects.filter(project_id=project_id).exclude(limits={}).order_by("model")
+    return list(rows)
+
+
+def model_limits_row(limits_id: uuid.UUID) -> ModelLimits | None:
+    """One model's limits by the id its counters have."""
+    found: ModelLimits | None = ModelLimits.objects.filter(pk=limits_id).first()
+    return found
+
+
+def _set_or_none(limits: Mapping[str, object]) -> LimitSet | None:
     return LimitSet.read(limits) if limits else None
 
 

@@ -4,7 +4,7 @@
         result = engine…
         meter.note(input_tokens=…, machine_ms=…)
 
-It has no key, so the limits of tenant and project apply. Between reading the limits and writing the usage event no
+It has no key, so the limits of tenant, project and model apply. Between reading the limits and writing the usage event no
 transaction is open: the work may take as long as a slow engine does.
 """
 
@@ -22,9 +22,11 @@ from billing.errors import CallRefused
 from billing.models import UsageEvent
 from billing.periods import from_ms
 from billing.prices import Usage, price_books
-from billing.quotas import AWAY, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial, limits_for
+from billing.quotas import AWAY, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
 from billing.quotas.limits import Limit
-from billing.selectors.limits import project_limit_set, tenant_limit_set
+from billing.quotas.trace import Asked, refusal_of
+from billing.selectors.limits import caller_limits
+from billing.services.decisions import decisions_record
 from billing.services.leases import lease_refill
 from billing.services.metering import usage_record
 from billing.services.stores import quota_store
@@ -64,13 +66,10 @@ def call_metered(
     price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
     nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
-        limits = limits_for(
-            tenant_id=tenant_id,
-            plan=tenant_limit_set(),
-            project_id=project_id,
-            project=project_limit_set(project_id),
-        )
-    decision = _admit(store, limits, request_id, tokens=tokens, nano=nano)
+        limits = caller_limits(project_id=project_id).compiled(model)
+    decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano))
+    if not decision.allowed:
+        raise _refused(decision, Asked(1, tokens, 0, nano), request_id, kind, model, project_id)
     meter = Meter(Usage(kind, model))
     try:
         yield meter
@@ -94,17 +93,37 @@ def call_metered(
                 store.settle(tenant_id, request_id, tokens=meter.used.input_tokens, nano=spent)
 
 
-def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, *, tokens: int, nano: int) -> Decision:
+def _refused(
+    decision: Decision, asked: Asked, request_id: str, kind: str, model: str, project_id: uuid.UUID
+) -> CallRefused:
+    """The error for a refused call, with its reason kept."""
+    said = denial(decision, model)
+    refusal = refusal_of(
+        decision,
+        asked,
+        status=said.status,
+        request_id=request_id,
+        kind=kind,
+        model=model,
+        project_id=project_id,
+        key_id=None,
+    )
+    if refusal is not None:
+        decisions_record([refusal])
+    return CallRefused(said)
+
+
+def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, asked: Asked) -> Decision:
     for _ in range(TRIES):
         try:
-            decision = store.reserve(limits, request_id, tokens=tokens, nano=nano)
+            decision = store.reserve(limits, request_id, tokens=asked.tokens, nano=asked.nano)
         except QuotaUnavailable as error:
             raise CallRefused(AWAY) from error
         if decision.allowed:
             return decision
-        if not (decision.wants_lease and all(_refilled(store, limits, limit, nano) for limit in decision.low)):
+        if not (decision.wants_lease and all(_refilled(store, limits, limit, asked.nano) for limit in decision.low)):
             break
-    raise CallRefused(denial(decision))
+    return decision
 
 
 def _refilled(store: QuotaStore, limits: CompiledLimits, limit: Limit, nano: int) -> bool:

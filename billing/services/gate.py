@@ -4,7 +4,8 @@
     ticket = await opened.gate.admit(...)
     await opened.close()          # ships what is left
 
-Behind it: the usage file and its shipper thread, and a keeper thread that fetches lease blocks when the gate asks.
+Behind it: the usage file and its shipper thread, which writes down why calls were refused as well, and a keeper thread
+that fetches lease blocks when the gate asks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from django.db import close_old_connections, connections
 from billing.metering import PostgresSink, Shipper, SpoolWriter
 from billing.prices import price_books
 from billing.quotas import Limit, QuotaGate, QuotaStore
+from billing.quotas.trace import TraceBuffer
+from billing.services.decisions import decisions_flush
 from billing.services.leases import EVERYTHING, lease_refill, lease_return
 from kit.metrics import Gauge
 
@@ -149,12 +152,14 @@ class OpenGate:
     shipper: Shipper
     keeper: LeaseKeeper
     spool: SpoolWriter
+    refused: TraceBuffer
 
     async def close(self) -> None:
         """Settle what is queued, ship what is written, let go."""
         await asyncio.sleep(0)
         self.gate.close()
         await asyncio.to_thread(self.shipper.stop)
+        await asyncio.to_thread(decisions_flush, self.refused, everything=True)
         await asyncio.to_thread(self.keeper.close)
         self.spool.close()
 
@@ -162,10 +167,14 @@ class OpenGate:
 def open_gate() -> OpenGate:
     """A gate for this process's running event loop."""
     spool = SpoolWriter(settings.USAGE_WAL_DIR)
-    shipper = Shipper(
-        settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool, on_pass=lambda ms: CAUGHT_UP.set(ms / 1000)
-    )
+    refused = TraceBuffer()
+
+    def shipped(until_ms: int) -> None:
+        CAUGHT_UP.set(until_ms / 1000)
+        decisions_flush(refused)
+
+    shipper = Shipper(settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool, on_pass=shipped)
     keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL))
-    gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want)
+    gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want, on_refused=refused.note)
     shipper.start()
-    return OpenGate(gate, shipper, keeper, spool)
+    return OpenGate(gate, shipper, keeper, spool, refused)

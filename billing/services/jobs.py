@@ -31,6 +31,7 @@ from billing.services.stores import quota_store
 from kit.clock import now
 from kit.errors import NotFound
 from kit.money import usd
+from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
 LAST_MOMENT = dt.timedelta(milliseconds=1)
@@ -117,6 +118,8 @@ def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None)
 def covers(budget: Budget, hold: JobHold) -> bool:
     """Whether a hold counts under a budget."""
     ids = {"tenant": hold.tenant_id, "project": hold.project_id, "key": hold.key_id}
+    if budget.scope == "member":
+        ids["member"] = key_maker(hold.key_id)
     scope_id = ids.get(budget.scope)
     return scope_id is not None and scope_id.hex == budget.scope_id
 
@@ -160,12 +163,26 @@ def budgets_lock(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget
     scopes = [("tenant", current_tenant_id().hex), ("project", project_id.hex)]
     if key_id is not None:
         scopes.append(("key", key_id.hex))
+        maker = key_maker(key_id)
+        if maker is not None:
+            scopes.append(("member", maker.hex))
     names = {Limit(scope, scope_id, "spend", 0).name: (scope, scope_id) for scope, scope_id in scopes}  # type: ignore[arg-type]
     for name, (scope, scope_id) in names.items():
         Budget.objects.get_or_create(
             tenant_id=current_tenant_id(), name=name, defaults={"scope": scope, "scope_id": scope_id}
         )
     return list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
+
+
+def key_maker(key_id: uuid.UUID | None) -> uuid.UUID | None:
+    """The user who made a key, whose limits hold for it; None for a key nobody made, or no key."""
+    if key_id is None:
+        return None
+    found: uuid.UUID | None = ApiKey.objects.filter(pk=key_id).values_list("created_by_id", flat=True).first()
+    return found
+
+
+_WHOSE = {"tenant": "your organization", "project": "your project", "member": "the member who made this API key"}
 
 
 def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> None:
@@ -175,10 +192,10 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
     free = cap - promised_nano(budget, period)
     free += _taken_back(budget, nano - free, period, store)
     if free < nano:
-        whose = {"tenant": "organization", "project": "project"}.get(budget.scope, "API key")
+        whose = _WHOSE.get(budget.scope, "your API key")
         raise BudgetExceeded(
-            f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of your {whose}'s monthly spend limit "
-            f"of {usd(cap)} is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+            f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of the monthly spend limit of {whose} "
+            f"({usd(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
         )
 
 

@@ -58,6 +58,7 @@ class _Block:
     nano: int
     ends_ms: int
     low_nano: int
+    rest_nano: int
     until: dt.datetime | None
     """What `Budget.sending_until` says of this block."""
 
@@ -116,6 +117,7 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
             nano=block.nano,
             ends_ms=block.ends_ms,
             low_nano=block.low_nano,
+            rest_nano=block.rest_nano,
         )
     finally:
         REFILLS.labels({True: "taken", False: "refused", None: "unknown"}[taken]).inc()
@@ -159,7 +161,8 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
     available = state.available if lease is not None and state is not None else 0
     if available >= max(wanted, usual // 4):
         return None
-    nano = min(max(usual, 2 * wanted - available), cap - promised_nano(budget, period))
+    free = cap - promised_nano(budget, period)
+    nano = min(max(usual, 2 * wanted - available), free)
     if nano <= 0:
         return None
     if lease is None:
@@ -172,7 +175,10 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
     lease.save(update_fields=["blocks", "granted_nano", "updated_at"])
     Budget.objects.filter(pk=budget.pk).update(sending_until=Now() + SENDING)
     budget.refresh_from_db(fields=["sending_until"])
-    return _Block(lease.pk, lease.epoch, lease.blocks, nano, to_ms(bounds(period)[1]), usual // 4, budget.sending_until)
+    ends_ms = to_ms(bounds(period)[1])
+    return _Block(
+        lease.pk, lease.epoch, lease.blocks, nano, ends_ms, usual // 4, free - nano, budget.sending_until
+    )  # fmt: skip
 
 
 def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most: int) -> int:
@@ -213,6 +219,8 @@ def lease_trim(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
         budget = Budget.objects.filter(name=name).first()
         cap = cap_nano(budget.scope, budget.scope_id) if budget is not None else None
         over = promised_nano(budget, month_of(now())) - cap if budget is not None and cap is not None else 0
+    if cap is not None:  # jobs and storage take money without a block: what calls are told is left follows here
+        store.tell_rest(tenant_id, name, max(0, -over))
     return lease_recall(store=store, tenant_id=tenant_id, name=name) if over > 0 else 0
 
 

@@ -1,4 +1,4 @@
-"""Limits an organisation sets for itself, its projects and its keys, below what its plan allows.
+"""Limits an organisation sets for itself, its projects, members, keys and models, below what its plan allows.
 
 They hold at the gateways within seconds (news over Redis, and a re-read every 30 s in case it is lost). A spend limit
 that is lowered takes unspent money back from the quota server, so that the new one holds as exactly as the old.
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from billing.models import Budget, ProjectLimits, SpendLimit
+from billing.models import Budget, MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.plans import plan_book
 from billing.selectors.budgets import budget_name
 from billing.selectors.subscriptions import entitlement_for
@@ -23,17 +23,22 @@ from kit.clock import now
 from kit.errors import BadRequest
 from kit.money import usd
 from tenants import audit
-from tenants.models import ApiKey, Project
+from tenants.models import ApiKey, Member, Project
 from tenants.scope import current_tenant_id
-from tenants.services.keys import key_change, key_create
+from tenants.services.keys import LIMIT_NAMES, key_change, key_create
 from tenants.services.organisations import tenant_turn
 
-NAMES = ("requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend_nano")
+NAMES = LIMIT_NAMES
+MOST_MODELS = 200
+"""Models of one project that can have limits: every gateway keeps them beside each of its keys."""
+MODEL_LENGTH = 200
 _SAID = {
     "requests_per_minute": "{:,} requests per minute",
     "tokens_per_minute": "{:,} tokens per minute",
     "concurrency": "{:,} calls at the same time",
 }
+_WITHIN = {"input_tokens_per_minute": "tokens_per_minute", "output_tokens_per_minute": "tokens_per_minute"}
+"""Limits that no plan has: they cannot be above what the plan says of tokens."""
 
 
 def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLimits:
@@ -45,16 +50,60 @@ def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLi
     limits_check(limits)
     tenant_turn()
     row = ProjectLimits.objects.filter(project=project).first()
-    before = row.limits if row is not None else {}
+    row = row or ProjectLimits(tenant_id=project.tenant_id, project=project)
+    _replace(row, limits, action="project.limits_changed", target=project, scope="project", scope_id=project.pk)
+    return row
+
+
+def member_limits_set(*, member: Member, limits: dict[str, Any]) -> MemberLimits:
+    """Replace what the keys a member made may do together; as a project's. They hold for keys made before as well."""
+    limits_check(limits)
+    tenant_turn()
+    row = MemberLimits.objects.filter(user=member.user_id).first()
+    row = row or MemberLimits(tenant_id=member.tenant_id, user_id=member.user_id)
+    _replace(row, limits, action="member.limits_changed", target=member, scope="member", scope_id=member.user_id)
+    return row
+
+
+def model_limits_set(*, project: Project, model: str, limits: dict[str, Any]) -> ModelLimits:
+    """Replace what all calls of one model in a project may do together; as a project's.
+
+    The model need not be there yet. BadRequest too for a name no model has, or for one model too many.
+    """
+    if not 0 < len(model) <= MODEL_LENGTH or not model.isprintable() or model != model.strip():
+        raise BadRequest(
+            f"'model' must be the name of a model, of at most {MODEL_LENGTH} characters, as GET /v1/models lists it.",
+            param="model",
+        )
+    limits_check(limits)
+    tenant_turn()
+    row = ModelLimits.objects.filter(project=project, model=model).first()
     if row is None:
-        row = ProjectLimits(tenant_id=project.tenant_id, project=project)
-    row.limits, row.changed_at = dict(limits), now()
+        if limits and ModelLimits.objects.filter(project=project).exclude(limits={}).count() >= MOST_MODELS:
+            raise BadRequest(
+                f"{MOST_MODELS} models of this project have limits, the most there may be. Lift those of another first.",
+                param="model",
+            )
+        row = ModelLimits(tenant_id=project.tenant_id, project=project, model=model)
+    _replace(row, limits, action="model.limits_changed", target=row, scope="model", scope_id=row.pk)
+    return row
+
+
+def _replace(
+    row: ProjectLimits | MemberLimits | ModelLimits,
+    limits: dict[str, Any],
+    *,
+    action: str,
+    target: Any,
+    scope: str,
+    scope_id: UUID,
+) -> None:
+    before, row.limits, row.changed_at = row.limits, dict(limits), now()
     row.save()
     if before != row.limits:
-        audit.record(action="project.limits_changed", target=project, before=before, after=row.limits)
+        audit.record(action=action, target=target, before=before, after=row.limits)
         had, has = "monthly_spend_nano" in before, "monthly_spend_nano" in limits
-        _budget_changed("project", project.pk, had=had, has=has)
-    return row
+        _budget_changed(scope, scope_id, had=had, has=has)
 
 
 def key_make(*, limits: dict[str, Any], **wanted: Any) -> tuple[ApiKey, str]:
@@ -112,8 +161,9 @@ def limits_check(limits: dict[str, Any]) -> None:
             raise BadRequest(f"No limit is called '{name[:40]}'. Limits: {', '.join(NAMES)}.", param=name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BadRequest(f"'{name}' must be a whole number, 0 or more.", param=name)
-        if value > allowed[name]:
-            most = _SAID[name].format(allowed[name]) if name in _SAID else f"{usd(allowed[name])} a month"
+        plans = _WITHIN.get(name, name)
+        if value > allowed[plans]:
+            most = _SAID[plans].format(allowed[plans]) if plans in _SAID else f"{usd(allowed[plans])} a month"
             raise BadRequest(
                 f"Your plan, {plan}, allows {most}. Set at most that, or nothing for the plan's limit.", param=name
             )

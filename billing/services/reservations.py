@@ -45,8 +45,13 @@ def _sweep_tenant(store: QuotaStore, tenant_id: uuid.UUID) -> int:
         if event is None:
             _dispute(store, tenant_id, entry)
             continue
-        tokens = event.input_tokens + event.output_tokens
-        store.settle(tenant_id, entry.reservation_id, tokens=tokens, nano=event.cost_nano)
+        store.settle(
+            tenant_id,
+            entry.reservation_id,
+            tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            nano=event.cost_nano,
+        )
         SWEPT.labels("settled").inc()
     return len(due)
 

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from billing.quotas import QuotaUnavailable
 from billing.selectors.invariants import findings
-from billing.services import leases, ledger, metering, receivables, reservations
+from billing.services import decisions, leases, ledger, metering, receivables, reservations
 from billing.services.stores import quota_store
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,12 @@ def check() -> int:
     return len(found)
 
 
+@shared_task(name="billing.decisions_prune")
+def decisions_prune() -> int:
+    """Forget refusals after a month."""
+    return decisions.decisions_prune()
+
+
 SCHEDULE = {
     "billing.usage_rollup": 2,
     "billing.usage_post": 60,
@@ -64,4 +70,5 @@ SCHEDULE = {
     "billing.leases_reconcile": 3600,
     "billing.periods_close": 3600,
     "billing.check": 86_400,
+    "billing.decisions_prune": 86_400,
 }

@@ -21,7 +21,7 @@ from django.db import connection
 from billing.quotas import CompiledLimits
 from gateway import database
 from gateway.errors import SlowDown
-from gateway.limits import limits_of
+from gateway.limits import Allowance, limits_of
 from gateway.metrics import LOOKUPS
 from gateway.wire import Headers
 from kit import clock
@@ -52,13 +52,21 @@ class OpenKey:
     lookup: str
     secret_hash: str
     record: KeyRecord
-    limits: CompiledLimits
-    weight: int  # share of a busy engine, by the plan
+    allowance: Allowance
     tenant: str  # hex
     limits_read: float
     used: float
     expires: float
     headers: Headers = field(default_factory=list)  # rate-limit headers of its last admitted call
+
+    @property
+    def weight(self) -> int:
+        """Its share of a busy engine."""
+        return self.allowance.weight
+
+    def limits_of(self, model: str) -> CompiledLimits:
+        """The limits of a call of `model`, by the name it is metered under."""
+        return self.allowance.of(model)
 
     def admit(self) -> None:
         """Raises unless the key works at this moment."""
@@ -177,7 +185,7 @@ async def _reread(key: OpenKey, now: float) -> None:
     """A key's limits as they are now. Marked as read before they are: news of a change meanwhile is not lost."""
     key.limits_read = now
     try:
-        key.limits, key.weight = await database.ask(partial(limits_of, key.record))
+        key.allowance = await database.ask(partial(limits_of, key.record))
     except Exception:
         key.limits_read = 0.0
         raise
@@ -196,13 +204,11 @@ def _verified(parts: key_format.KeyParts) -> OpenKey:
         cursor.execute(KEY_QUERY, [parts.lookup])
         row = cursor.fetchone()
     record = check_key(key_record(row) if row else None, parts)
-    limits, weight = limits_of(record)
     key = OpenKey(
         lookup=parts.lookup,
         secret_hash=key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER),
         record=record,
-        limits=limits,
-        weight=weight,
+        allowance=limits_of(record),
         tenant=record.tenant_id.hex,
         limits_read=time.monotonic(),
         used=time.monotonic(),

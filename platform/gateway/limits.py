@@ -1,24 +1,38 @@
-"""Which limits a key's calls must pass (the tenant's, the project's own, the key's own), and its engine weight."""
+"""Which limits a key's calls must pass (of tenant, project, the member who made it, key and model), and its engine
+weight."""
 
 from __future__ import annotations
 
-from billing.quotas import CompiledLimits, LimitSet, limits_for
-from billing.selectors.limits import project_limit_set, tenant_allowance
+from dataclasses import dataclass, field
+
+from billing.quotas import CompiledLimits
+from billing.selectors.limits import CallerLimits, caller_limits, tenant_allowance
 from tenants.access import KeyRecord
 from tenants.scope import tenant_scope
 
 
-def limits_of(record: KeyRecord) -> tuple[CompiledLimits, int]:
-    """The compiled limits of a key, and its weight at the engine. Runs on a database thread."""
+@dataclass(slots=True)
+class Allowance:
+    """What a key may do. Most models have no limits of their own and share `limits`; the others are compiled once."""
+
+    caller: CallerLimits
+    limits: CompiledLimits
+    weight: int  # share of a busy engine, by the plan
+    _models: dict[str, CompiledLimits] = field(default_factory=dict)
+
+    def of(self, model: str) -> CompiledLimits:
+        """The limits of a call of `model`, by the name it is metered under."""
+        if model not in self.caller.models:
+            return self.limits
+        found = self._models.get(model)
+        if found is None:
+            found = self._models[model] = self.caller.compiled(model)
+        return found
+
+
+def limits_of(record: KeyRecord) -> Allowance:
+    """What a key may do now. Runs on a database thread."""
     with tenant_scope(record.tenant_id):
         tenant, weight = tenant_allowance()
-        project = project_limit_set(record.project_id)
-    compiled = limits_for(
-        tenant_id=record.tenant_id,
-        plan=tenant,
-        project_id=record.project_id,
-        project=project,
-        key_id=record.id,
-        key=LimitSet.read(record.limits),
-    )
-    return compiled, weight
+        caller = caller_limits(project_id=record.project_id, key_id=record.id, tenant=tenant)
+    return Allowance(caller, caller.compiled(), weight)

@@ -20,7 +20,7 @@ class ApiKey(ProjectModel):
     last_four = models.CharField(max_length=4)
     scopes = ArrayField(models.CharField(max_length=40))
     limits = models.JSONField(default=dict, blank=True)
-    """Optional own limits: {"requests_per_minute", "tokens_per_minute", "monthly_spend_nano"}."""
+    """Optional own limits: some of `tenants.services.keys.LIMIT_NAMES`."""
     created_by = models.ForeignKey("tenants.User", on_delete=models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(default=now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -28,7 +28,15 @@ SEEN = "keys:seen"
 FLUSH = 10_000
 """Keys written by one flush."""
 MAX_OVERLAP = dt.timedelta(days=7)
-LIMIT_NAMES = ("requests_per_minute", "tokens_per_minute", "monthly_spend_nano")
+LIMIT_NAMES = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
+    "concurrency",
+    "monthly_spend_nano",
+)
+"""The limits that a project, a member, a key and a model can have of their own."""
 
 
 def key_create(

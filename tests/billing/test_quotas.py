@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from billing.quotas.decision import denial, duration, rate_headers
+from billing.quotas.decision import duration, rate_headers
+from billing.quotas.denial import denial
 from billing.quotas.errors import LimitError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.store import QuotaStore

@@ -40,7 +40,7 @@ def on_plan(plan: str) -> Person:
 
 
 def test_a_heavier_plan_gets_its_share_of_a_busy_engine() -> None:
-    weights = {plan: limits_of(record_of(on_plan(plan)))[1] for plan in ("free", "developer", "team", "enterprise")}
+    weights = {plan: limits_of(record_of(on_plan(plan))).weight for plan in ("free", "developer", "team", "enterprise")}
     assert list(weights.values()) == sorted(set(weights.values())), "each plan weighs more than the one below"
     scheduler = Scheduler(Limits(batch_rows=8))
     for plan, weight in weights.items():

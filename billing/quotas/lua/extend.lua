@@ -1,13 +1,14 @@
 -- EXTEND: more tokens or money for a reservation that runs, a later deadline, or both; all or nothing.
 -- KEYS   1 rates, 2 leases, 3 deadlines, 4 records
--- ARGV   1 reservation id, 2 life in ms from now, 3 more tokens, 4 more nano-USD
+-- ARGV   1 reservation id, 2 life in ms from now, 3 more input tokens, 4 more output tokens, 5 more nano-USD
 -- answer {1, now} | {0, now, limit number, wait} denied, nothing written | {2, now} unknown reservation
 local now = now_ms()
 local rid = ARGV[1]
 local packed = redis.call('HGET', KEYS[4], rid)
 if not packed then return {2, now} end
 local record, spec = cmsgpack.unpack(packed)
-local more = {0, tonumber(ARGV[3]), tonumber(ARGV[4])}
+local input, output = tonumber(ARGV[3]), tonumber(ARGV[4])
+local more = {0, input + output, tonumber(ARGV[5]), input, output}
 local deadline = math.max(record[4], now + tonumber(ARGV[2]))
 local buckets, concs, leases = spec[1], spec[3], spec[4]
 
@@ -49,6 +50,7 @@ if more[3] > 0 then
     redis.call('HINCRBY', KEYS[2], l .. '.a', 0 - more[3])
   end
 end
+record[7], record[8] = (record[7] or record[2]) + input, (record[8] or 0) + output
 record[2], record[3], record[4] = record[2] + more[2], record[3] + more[3], deadline
 redis.call('HSET', KEYS[4], rid, cmsgpack.pack(record) .. cmsgpack.pack(spec))
 redis.call('ZADD', KEYS[3], deadline, rid)

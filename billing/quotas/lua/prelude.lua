@@ -1,6 +1,8 @@
 -- Shared by all scripts. Numbers are exact up to 2^53, and redis.call writes them as plain digits (but -0 as '-0':
--- negate with 0 - n). A reservation's record is {requests, tokens, nano, deadline, lease tokens, reserved at} in
--- msgpack, followed by the compiled limits it was made with.
+-- negate with 0 - n). Amounts are {requests, tokens, nano, input tokens, output tokens}, tokens being the sum of the last
+-- two. A reservation's record is {requests, tokens, nano, deadline, lease tokens, reserved at, input tokens, output
+-- tokens} in msgpack, followed by the compiled limits it was made with. The last two were appended: records of before
+-- have none (their limits count neither), and the scripts of before skip them.
 -- BOOT is the run id of the very server process this text was loaded into: a restarted or
 -- failed-over server has another one, so a lease that came back from an old snapshot is recognised and closed.
 local BOOT = '@BOOT@'
@@ -23,8 +25,14 @@ local function refilled(state, cap, window, now)
   return level + elapsed * cap
 end
 
--- A lease is the fields k token (epoch@boot), n last block, x end, w low mark, g granted, a available, u used; what is
--- held is g - a - u. It counts only in the server life that received it and before its period ends.
+-- The amounts in a record; one from before input and output were told apart has all its tokens as input.
+local function reserved_of(record)
+  return {record[1], record[2], record[3], record[7] or record[2], record[8] or 0}
+end
+
+-- A lease is the fields k token (epoch@boot), n last block, x end, w low mark, g granted, a available, u used, and r what
+-- the month has left beyond it (told with each block, only shown); what is held is g - a - u. It counts only in the server
+-- life that received it and before its period ends.
 local function alive(token, ends, now)
   return token and ends and string.sub(token, -#BOOT) == BOOT and now < tonumber(ends)
 end

@@ -1,9 +1,11 @@
 -- RESERVE: check every limit, then write, or write nothing at all.
 -- KEYS   1 rates hash, 2 leases hash, 3 deadlines zset, 4 records hash (one slot: all carry the tenant's hash tag)
--- ARGV   1 compiled limits (msgpack), 2 reservation id, 3 life in ms, 4 requests, 5 tokens, 6 nano-USD
+-- ARGV   1 compiled limits (msgpack), 2 reservation id, 3 life in ms, 4 requests, 5 input tokens, 6 output tokens,
+--        7 nano-USD
 -- answer {1, now, low bits, remaining...}                      admitted
 --        {0, now, low bits, limit number, wait, remaining...}  denied, nothing written
 --        {2, now, 0}                                           this id is already reserved: nothing written
+-- remaining   of money, what the month has left as far as this server was told; -1 where it was not
 -- wait   ms until it can pass; -1 never (larger than the limit itself); -2 no lease; -3 lease too small
 local now = now_ms()
 local rid = ARGV[2]
@@ -11,7 +13,8 @@ if redis.call('HEXISTS', KEYS[4], rid) == 1 then return {2, now, 0} end
 
 local spec = cmsgpack.unpack(ARGV[1])
 local buckets, concs, leases = spec[1], spec[3], spec[4]
-local amounts = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
+local input, output = tonumber(ARGV[5]), tonumber(ARGV[6])
+local amounts = {tonumber(ARGV[4]), input + output, tonumber(ARGV[7]), input, output}
 local remaining, blocked, blocked_wait, low = {}, 0, 0, 0
 
 -- Which of two denials to name: a missing budget first, then what never passes, then the longest wait.
@@ -53,17 +56,17 @@ local tokens = {}
 if #leases > 0 then
   local held = redis.call('HMGET', KEYS[2], unpack(spec[5]))
   for i = 1, #leases do
-    local token, ends, avail, mark = held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i]
+    local token, ends, avail, mark = held[5 * i - 4], held[5 * i - 3], held[5 * i - 2], held[5 * i - 1]
     if not alive(token, ends, now) then
       if amounts[3] > 0 then deny(nc + i, -2) end
-      remaining[nc + i] = 0
+      remaining[nc + i] = -1
       tokens[i] = ''
       low = low + 2 ^ (i - 1)
     else
       avail = tonumber(avail)
       if amounts[3] > avail then deny(nc + i, -3) end
       if avail - amounts[3] < tonumber(mark) then low = low + 2 ^ (i - 1) end
-      remaining[nc + i] = avail
+      remaining[nc + i] = avail + (tonumber(held[5 * i]) or 0)
       tokens[i] = token
     end
   end
@@ -95,6 +98,6 @@ for i, l in ipairs(leases) do
     remaining[nc + i] = remaining[nc + i] - amounts[3]
   end
 end
-redis.call('HSET', KEYS[4], rid, cmsgpack.pack({amounts[1], amounts[2], amounts[3], deadline, tokens, now}) .. ARGV[1])
+redis.call('HSET', KEYS[4], rid, cmsgpack.pack({amounts[1], amounts[2], amounts[3], deadline, tokens, now, input, output}) .. ARGV[1])
 redis.call('ZADD', KEYS[3], deadline, rid)
 return {1, now, low, unpack(remaining)}

@@ -1,6 +1,7 @@
 -- SETTLE | RELEASE | EXPIRE one reservation; a second call, or one after the state was lost, changes nothing.
 -- KEYS   1 rates, 2 leases, 3 deadlines, 4 records
--- ARGV   1 mode (settle | release | expire), 2 reservation id, 3 actual tokens, 4 actual nano-USD
+-- ARGV   1 mode (settle | release | expire), 2 reservation id, 3 actual input tokens, 4 actual output tokens,
+--        5 actual nano-USD
 --        expire settles at the reserved amounts, and only what is past its deadline
 -- answer {1, now, charged tokens, charged nano} or {0, now} when there is nothing to settle
 local now = now_ms()
@@ -8,15 +9,16 @@ local mode, rid = ARGV[1], ARGV[2]
 local packed = redis.call('HGET', KEYS[4], rid)
 if not packed then return {0, now} end
 local record, spec = cmsgpack.unpack(packed)
-local reserved = {record[1], record[2], record[3]}
+local reserved = reserved_of(record)
 if mode == 'expire' and record[4] > now then return {0, now} end
 
 local actual = reserved
 if mode == 'release' then
-  actual = {0, 0, 0}
+  actual = {0, 0, 0, 0, 0}
 elseif mode == 'settle' then
   -- What was reserved is a ceiling for money: more is never charged. Tokens above it put the bucket into debt.
-  actual = {reserved[1], tonumber(ARGV[3]), math.min(tonumber(ARGV[4]), reserved[3])}
+  local input, output = tonumber(ARGV[3]), tonumber(ARGV[4])
+  actual = {reserved[1], input + output, math.min(tonumber(ARGV[5]), reserved[3]), input, output}
 end
 
 local buckets, concs = spec[1], spec[3]

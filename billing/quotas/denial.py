@@ -1,0 +1,104 @@
+"""What a refused client is told: which limit, whose, how long, what to do. 429 for rates, 402 for money."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from billing.quotas.decision import Decision, duration, rate_headers
+from billing.quotas.limits import Limit
+from kit.money import usd
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Denial:
+    """A refusal on the wire: status, the four keys of the error body, and headers."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+WHAT = {
+    "requests": "requests",
+    "tokens": "tokens",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+}
+"""How a message says the kind of a rate."""
+_WHOSE = {"tenant": "your organization", "project": "your project", "key": "your API key"}
+_RAISE = {
+    "tenant": "Raise the limit under Billing",
+    "project": "Raise the limit under Settings, Projects",
+    "member": "An owner or admin can raise it under Members",
+    "key": "Raise the limit under API keys",
+    "model": "An owner or admin can raise it under Usage, Limits of models",
+}
+_LARGER = "Take a larger plan under Billing"
+"""The organisation's rates come with its plan."""
+_NO_RETRY = (b"x-should-retry", b"false")
+
+
+def whose_limit(limit: Limit, model: str) -> str:
+    """Whose limit it is, in words."""
+    if limit.scope == "member":
+        return "the member who made this API key"
+    if limit.scope == "model":
+        return f"the model '{model}' in your project" if model else "this model in your project"
+    return _WHOSE[limit.scope]
+
+
+def denial(decision: Decision, model: str = "") -> Denial:
+    """The refusal of a call of `model`. ValueError for a decision that admits it."""
+    limit = decision.limit
+    if limit is None:
+        raise ValueError("the decision admits the call: there is nothing to refuse")
+    whose = whose_limit(limit, model)
+    headers = rate_headers(decision)
+    if decision.reason in ("spend", "lease"):
+        message = (
+            f"This call would go beyond the monthly spend limit of {whose} ({usd(limit.cap)}). "
+            f"{_RAISE[limit.scope]}, or wait for the next billing period."
+        )
+        return Denial(402, "insufficient_quota", "budget_exceeded", message, (*headers, _NO_RETRY))
+    if decision.reason == "concurrency":
+        retry = _retry(1000)
+        message = (
+            f"{_capital(whose)} already has {limit.cap} calls running at once, its limit. Retry when one has finished."
+        )
+        return Denial(429, "requests", "rate_limit_exceeded", message, (*headers, *retry))
+    what = WHAT[limit.kind]
+    kind = "requests" if limit.kind == "requests" else "tokens"
+    if decision.reason == "too_large":
+        smaller = "Ask for fewer" if limit.kind == "output_tokens" else "Send it in smaller parts"
+        message = (
+            f"This request alone is larger than the limit of {limit.cap:,} {what} per "
+            f"{duration(limit.window_ms)} of {whose}. {smaller}."
+        )
+        return Denial(429, kind, "rate_limit_exceeded", message, (*headers, _NO_RETRY))
+    wait = max(decision.wait_ms, 1)
+    remedy = _LARGER if limit.scope == "tenant" else _RAISE[limit.scope]
+    message = (
+        f"Rate limit of {whose} reached: {limit.cap:,} {what} per {duration(limit.window_ms)}. "
+        f"Retry in {duration(wait)}. {remedy} if this happens often."
+    )
+    return Denial(429, kind, "rate_limit_exceeded", message, (*headers, *_retry(wait)))
+
+
+def _retry(wait_ms: int) -> tuple[tuple[bytes, bytes], ...]:
+    return (b"retry-after-ms", b"%d" % wait_ms), (b"retry-after", b"%d" % -(-wait_ms // 1000))
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+AWAY = Denial(
+    503,
+    "server_error",
+    "quota_unavailable",
+    "The quota service does not answer, so this call was not started and costs nothing. Retry in a second.",
+    ((b"retry-after", b"1"),),
+)
+"""What a call that costs money is told while the quota server is away."""
