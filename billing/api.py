@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from billing import schema
 from billing.schema import KINDS
 from billing.selectors.usage import SPANS, UsageFilter, UsageSum, usage_sums
+from billing.usage_query import LAST_SECOND, read_moment
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import parse_id, public_id
@@ -24,7 +25,6 @@ from tenants.api import TenantAPIView
 
 PAGES = {"1d": (7, 31), "1h": (24, 168), "1m": (60, 1440)}
 """Buckets in a page, by default and at most."""
-LAST_SECOND = 253_402_300_799
 _GROUPS = {
     "project_id": "project_id",
     "api_key_id": "key_id",
@@ -91,8 +91,8 @@ class Buckets:
 def read_buckets(asked: QueryDict, *, width: str, default: int, maximum: int) -> Buckets:
     """The page a query asks for. BadRequest for times that cannot be."""
     span, moment = SPANS[width], now()
-    end = _time(asked, "end_time", moment)
-    start = _time(asked, "start_time", min(moment, end) - dt.timedelta(days=7))
+    end = read_moment(asked, "end_time") or moment
+    start = read_moment(asked, "start_time") or min(moment, end) - dt.timedelta(days=7)
     if end <= start:
         raise BadRequest("'end_time' must be after 'start_time'.", param="end_time")
     limit = read_limit(asked.get("limit"), default=default, maximum=maximum)
@@ -105,19 +105,6 @@ def read_buckets(asked: QueryDict, *, width: str, default: int, maximum: int) ->
         starts.append(first)
         first += span
     return Buckets(starts, span, f"page_{int(first.timestamp()):x}" if first < end else None)
-
-
-def _time(asked: QueryDict, name: str, default: dt.datetime) -> dt.datetime:
-    raw = asked.get(name)
-    if raw is None or raw == "":
-        return default
-    if not (raw.isascii() and raw.removeprefix("-").isdigit() and len(raw) <= 20):
-        raise BadRequest(f"'{name}' must be a whole number of Unix seconds.", param=name)
-    seconds = int(raw)
-    # A day's room at both ends, so that no bucket leaves the calendar.
-    if not 0 <= seconds <= LAST_SECOND - 86_400:
-        raise BadRequest(f"'{name}' must be a time between 1970 and 9999.", param=name)
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
 def _floor(moment: dt.datetime, span: dt.timedelta) -> dt.datetime:

@@ -3,11 +3,13 @@
 from django.urls import path
 
 from billing.api import CostsView, UsageView
-from billing.limits_api import LimitsView
+from billing.limits_api import DecisionsView, LimitsView, OrganizationLimitsView
 from billing.schema import KINDS, UNUSED
 
 urlpatterns = [
     *(path(f"organization/usage/{kind}", UsageView.as_view(), {"kind": kind}) for kind in (*KINDS, *sorted(UNUSED))),
     path("organization/costs", CostsView.as_view()),
-    path("organization/limits", LimitsView.as_view()),
+    path("organization/limits", OrganizationLimitsView.as_view()),
+    path("limits", LimitsView.as_view()),
+    path("limits/decisions", DecisionsView.as_view()),
 ]

@@ -1,7 +1,7 @@
 """What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
 
 from billing.prices import TRAINING
-from kit.schema import Schema, component, many, moment, number, one_of, string, thing, truth, whole
+from kit.schema import Schema, component, many, moment, number, one_of, page_of, string, thing, truth, whole
 
 KINDS: dict[str, tuple[str, ...]] = {
     "classify": ("classify",),
@@ -33,6 +33,16 @@ USAGE_KIND = {
     "description": f"What was used: {', '.join(KINDS)}. The other kinds of the official client answer empty buckets.",
 }
 """The one word in which the routes of usage differ."""
+
+
+LIMIT_KINDS = [
+    "requests_per_minute",
+    "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
+    "concurrency",
+    "monthly_spend",
+]
 
 
 def _buckets(result: Schema) -> Schema:
@@ -111,19 +121,69 @@ LIMITS = thing(
                 "A limit.",
                 {
                     "object": one_of("Always `organization.limit`.", ["organization.limit"]),
-                    "scope": one_of("Whose limit it is.", ["organization", "project", "api_key"]),
-                    "kind": one_of(
-                        "What is limited.",
-                        ["requests_per_minute", "tokens_per_minute", "concurrency", "monthly_spend"],
-                    ),
+                    "scope": one_of("Whose limit it is.", ["organization", "project", "member", "api_key", "model"]),
+                    "kind": one_of("What is limited.", LIMIT_KINDS),
+                    "model": string("The model whose calls it limits; of scope `model` only."),
                     "limit": whole("The most there may be; of all kinds but money."),
+                    "used": whole(
+                        "What is used of it: of this minute, or calls running now. Not there while the quota service "
+                        "does not answer."
+                    ),
                     "limit_usd": number("Money: the most a month may cost, in US dollars."),
                     "x_limit_nano": whole("Money: the same in nano-dollars."),
                     "used_usd": number("Money: what this month has cost so far."),
                     "x_used_nano": whole("Money: the same in nano-dollars."),
                 },
-                optional=("limit", "limit_usd", "x_limit_nano", "used_usd", "x_used_nano"),
+                optional=("model", "limit", "used", "limit_usd", "x_limit_nano", "used_usd", "x_used_nano"),
             ),
         ),
     },
+)
+DECISIONS = page_of(
+    component(
+        "LimitDecision",
+        thing(
+            "A call that a limit refused, or several alike of one second.",
+            {
+                "id": string("Its id."),
+                "object": one_of("Always `organization.limit.decision`.", ["organization.limit.decision"]),
+                "created_at": moment("When the first was refused."),
+                "refused": whole("How many calls it stands for."),
+                "request_ids": many("Ids of the first of them.", string("As the answer's `x-request-id`.")),
+                "status": whole("What they were answered with: 429 for rates, 402 for money, 503 where nobody counted."),
+                "reason": one_of(
+                    "`rate`: too much in a minute. `concurrency`: too many at once. `too_large`: more than the limit "
+                    "itself. `spend` and `lease`: the month's money is used up. `away`: the quota service did not "
+                    "answer, and calls that cost money wait for it.",
+                    ["rate", "concurrency", "too_large", "spend", "lease", "away"],
+                ),
+                "project_id": string("The project that called."),
+                "api_key_id": string("The key; null for the playground.", null=True),
+                "model": string("The model that was called."),
+                "kind": string("What was called: `classify`, `decisions`, `embeddings`, `chat`, `completions`."),
+                "scope": one_of(
+                    "Whose limit said no; `platform` when no limit did.",
+                    ["organization", "project", "member", "api_key", "model", "platform"],
+                ),
+                "limit": thing(
+                    "The limit.",
+                    {
+                        "kind": one_of("What it limits.", LIMIT_KINDS),
+                        "value": whole("The most there may be."),
+                        "unit": one_of(
+                            "What `value`, `asked` and `remaining` count.",
+                            ["requests", "tokens", "input_tokens", "output_tokens", "calls", "nano_usd"],
+                        ),
+                    },
+                ),
+                "asked": whole("What the call needed at most."),
+                "remaining": whole("What was left of the limit; null where it is not known.", null=True),
+                "wait_ms": whole("When it would have passed, in ms; null where no short wait helps.", null=True),
+                "x_limit_usd": number("Money: the limit in US dollars."),
+                "x_asked_usd": number("Money: what the call could cost at most, in US dollars."),
+            },
+            optional=("x_limit_usd", "x_asked_usd"),
+        ),
+    ),
+    "The refusals.",
 )

@@ -129,6 +129,11 @@ class QuotaStore:
         tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, output_tokens, nano)
         return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, RESERVE_PARTS))
 
+    def peek(self, limits: CompiledLimits) -> list[int]:
+        """What each limit has left now (of money -1 where it is not known); nothing is held."""
+        left: list[int] = self.line.run("reserve", limits.packed, reserve_tail(b"", 0, 0, 0, 0, 0), RESERVE_PARTS)[3:]
+        return left
+
     def extend(
         self,
         tenant: UUID | str,

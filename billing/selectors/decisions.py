@@ -39,9 +39,10 @@ def decisions(wanted: DecisionFilter) -> QuerySet[Any]:
         # inside the id leads to the few rows that can hold it.
         try:
             moment = moment_of(parse_id("req_", wanted.request_id))
-        except NotFound:
+            since, until = moment - NEAR, moment + NEAR
+        except (NotFound, ValueError, OverflowError):  # no id of ours
             return rows.none()
-        rows = rows.filter(at__gte=moment - NEAR, at__lte=moment + NEAR, request_ids__contains=[wanted.request_id])
+        rows = rows.filter(at__gte=since, at__lte=until, request_ids__contains=[wanted.request_id])
     if wanted.since is not None:
         rows = rows.filter(at__gte=wanted.since)
     if wanted.until is not None:

@@ -61,7 +61,7 @@ def caller_limits(
         member=_set_or_none(member_limits(member_id)) if member_id is not None else None,
         key_id=key_id,
         key=_set_or_none(key.limits) if key is not None else None,
-        models={row.model: (row.pk, LimitSet.read(row.limits)) for row in model_limits(project_id)},
+        models={name: (row.pk, LimitSet.read(row.limits)) for name, row in model_limits_of(project_id).items()},
     )
 
 
@@ -108,14 +108,14 @@ def member_limits(user_id: uuid.UUID) -> dict[str, int]:
 
 
 def members_limits() -> dict[uuid.UUID, dict[str, int]]:
-    """Limits of every member that has some, by user."""
+    """Own limits of every member that has some, by user."""
     return {row.user_id: dict(row.limits) for row in MemberLimits.objects.all() if row.limits}
 
 
-def model_limits(project_id: uuid.UUID) -> list[ModelLimits]:
-    """The models of a project that have limits of their own, by name."""
-    rows = ModelLimits.objects.filter(project_id=project_id).exclude(limits={}).order_by("model")
-    return list(rows)
+def model_limits_of(project_id: uuid.UUID, *, lifted: bool = False) -> dict[str, ModelLimits]:
+    """Rows by model; `lifted` has those too whose limits were taken away."""
+    rows = ModelLimits.objects.filter(project_id=project_id).order_by("model")
+    return {row.model: row for row in rows if row.limits or lifted}
 
 
 def model_limits_row(limits_id: uuid.UUID) -> ModelLimits | None:

@@ -17,6 +17,7 @@ from console.views import (
     jobs,
     models,
     public,
+    refused,
     sweeps,
     usage,
     webhooks,
@@ -109,6 +110,7 @@ urlpatterns = [
     path("o/<slug:org>/billing/plan", billing.PlanChange.as_view(), name="billing_plan"),
     path("o/<slug:org>/billing/limit", billing.SpendLimit.as_view(), name="billing_limit"),
     path("o/<slug:org>/usage/", usage.Usage.as_view(), name="usage"),
+    path("o/<slug:org>/usage/refused", refused.Refused.as_view(), name="refused"),
     path("o/<slug:org>/usage/csv", usage.UsageCsv.as_view(), name="usage_csv"),
     path("o/<slug:org>/p/<slug:project>/", include(project_patterns)),
 ]

@@ -7,5 +7,7 @@ POLICIES = {
     **{f"v1/organization/usage/{kind}": Policy("api", success={"GET": 200}) for kind in (*KINDS, *UNUSED)},
     "v1/organization/costs": Policy("api", success={"GET": 200}),
     "v1/organization/limits": Policy("api", success={"GET": 200}),
+    "v1/limits": Policy("api", success={"GET": 200}),
+    "v1/limits/decisions": Policy("api", success={"GET": 200}),
     "webhooks/stripe": Policy("public", success={}),
 }

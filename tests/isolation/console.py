@@ -107,6 +107,7 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{HOME}usage/": SHOWN,
     f"{HOME}usage/csv": SHOWN,
+    f"{HOME}usage/refused": SHOWN,
     WORK: SHOWN,
     f"{WORK}datasets/": SHOWN,
     f"{WORK}datasets/new": Policy("page", success={"GET": 200, "POST": 422}),

@@ -2,6 +2,7 @@
 
 from billing.selectors.features import AUDIT_EXPORT
 from billing.services.entitlements import override_set
+from billing.services.limits import model_limits_set
 from tenants.access import PERMISSIONS, AuthContext
 from tenants.models import Member, Role
 from tenants.scope import tenant_scope
@@ -67,6 +68,14 @@ def _project(person: Person) -> Ids:
         return {"target": project_create(name="Another").public_id}
 
 
+def _limited_model(person: Person) -> Ids:
+    """A model that only this organisation has heard of."""
+    name = f"ft:base:{person.tenant.slug}:s:1"
+    with tenant_scope(person.tenant.id):
+        model_limits_set(project=person.project, model=name, limits={"concurrency": 1})
+    return {"model": name}
+
+
 KEYS = "o/<slug:org>/p/<slug:project>/keys"
 SETTINGS = "o/<slug:org>/settings"
 
@@ -80,6 +89,19 @@ POLICIES: dict[str, Policy] = {
         success={"GET": 200, "POST": 302},
         make=_roomy,
         bodies={"POST": lambda ids: {"email": "new@example.com", "role": "viewer"}},
+    ),
+    "o/<slug:org>/members/<str:member>/limits": Policy(
+        "page",
+        success={"GET": 200, "POST": 302},
+        make=_member,
+        bodies={"POST": lambda ids: {"requests_per_minute": "5"}},
+    ),
+    "o/<slug:org>/p/<slug:project>/limits": Policy("page", success={"GET": 200}),
+    "o/<slug:org>/p/<slug:project>/limits/<path:model>": Policy(
+        "page",
+        success={"GET": 200, "POST": 302},
+        make=_limited_model,
+        bodies={"POST": lambda ids: {"requests_per_minute": "5"}},
     ),
     "o/<slug:org>/members/<str:member>/role": Policy(
         "page", success={"POST": 302}, make=_member, bodies={"POST": lambda ids: {"role": "developer"}}

@@ -5,6 +5,7 @@
 -- answer {1, now, low bits, remaining...}                      admitted
 --        {0, now, low bits, limit number, wait, remaining...}  denied, nothing written
 --        {2, now, 0}                                           this id is already reserved: nothing written
+--        {3, now, low bits, remaining...}                      an empty id only looks
 -- remaining   of money, what the month has left as far as this server was told; -1 where it was not
 -- wait   ms until it can pass; -1 never (larger than the limit itself); -2 no lease; -3 lease too small
 local now = now_ms()
@@ -72,6 +73,7 @@ if #leases > 0 then
   end
 end
 
+if rid == '' then return {3, now, low, unpack(remaining)} end
 if blocked > 0 then return {0, now, low, blocked, blocked_wait, unpack(remaining)} end
 
 -- Everything passes: write.

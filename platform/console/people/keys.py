@@ -14,8 +14,10 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.budgets import budget_month
+from billing.selectors.limit_use import scope_use
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import key_make
+from billing.services.stores import quota_store
 from console.code import Sample, first_call
 from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, preset_of, scopes_of
@@ -27,7 +29,7 @@ from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
 from tenants.models import ApiKey, User
-from tenants.services.keys import key_of, key_revoke, key_rotate
+from tenants.services.keys import LIMIT_NAMES, key_of, key_revoke, key_rotate
 
 MADE = "keys_made"
 """Session key: form tokens of creates already done, so that a reload makes no second key."""
@@ -55,22 +57,25 @@ class LimitsForm(forms.Form):
         label=_("Requests per minute"), required=False, min_value=1, max_value=10**9
     )
     tokens_per_minute = forms.IntegerField(label=_("Tokens per minute"), required=False, min_value=1, max_value=10**12)
+    input_tokens_per_minute = forms.IntegerField(
+        label=_("Input tokens per minute"), required=False, min_value=1, max_value=10**12
+    )
+    output_tokens_per_minute = forms.IntegerField(
+        label=_("Output tokens per minute"), required=False, min_value=1, max_value=10**12
+    )
+    concurrency = forms.IntegerField(label=_("Calls at the same time"), required=False, min_value=1, max_value=10**9)
     monthly_spend = UsdField(label=_("Spend per month, USD"))
     api_names = {"monthly_spend_nano": "monthly_spend"}
 
     @property
     def detailed(self) -> bool:
         """Whether a folded part with the limits must be open: something in it is wrong."""
-        return any(name in self.errors for name in ("requests_per_minute", "tokens_per_minute", "monthly_spend"))
+        return any(self.api_names.get(name, name) in self.errors for name in LIMIT_NAMES)
 
     def limits(self) -> dict[str, int]:
         """What was filled in, as the service takes it."""
         data = self.cleaned_data
-        limits = {
-            "requests_per_minute": data["requests_per_minute"],
-            "tokens_per_minute": data["tokens_per_minute"],
-            "monthly_spend_nano": data["monthly_spend"],
-        }
+        limits = {name: data[self.api_names.get(name, name)] for name in LIMIT_NAMES}
         return {name: value for name, value in limits.items() if value is not None}
 
 
@@ -248,9 +253,21 @@ class KeyPage(KeysView):
             "successor": successor,
             "may": self.can("keys.write"),
             "budget": budget_month(key_id=row.pk),
+            "other_limits": other_limits(row),
             **use_of(row),
         }
         return self.page(context)
+
+
+def other_limits(key: ApiKey) -> list[tuple[Any, int, int | None]]:
+    """Limits that few keys have: (label, most, used now) of those that are set."""
+    uses = scope_use("key", key.pk, key.limits, quota_store())
+    shown = {"input_tokens_per_minute": "input_tokens", "output_tokens_per_minute": "output_tokens"}
+    return [
+        (LimitsForm.base_fields[name].label, key.limits[name], uses[kind].used if kind in uses else None)
+        for name, kind in {**shown, "concurrency": "concurrency"}.items()
+        if name in key.limits
+    ]
 
 
 class RotateKey(KeysView):

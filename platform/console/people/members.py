@@ -8,7 +8,9 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from billing.selectors.limits import members_limits
 from billing.services.room import seat_offer
+from console.people.limits import in_words
 from console.people.mail import invitation_link, lands_here, send_invitation
 from console.views.base import ConsoleView, Outside
 from kit.clock import now
@@ -85,8 +87,13 @@ class _Members(ConsoleView):
         may_own = self.can("tenant.own")
         links = self.request.session.get(LINKS, {}) if lands_here() else {}
         may = self.can("members.write")
+        limits = members_limits()
         members = [
-            (row, may and row.pk != self.seat.member_id and (may_own or row.role != Role.OWNER))
+            (
+                row,
+                may and row.pk != self.seat.member_id and (may_own or row.role != Role.OWNER),
+                in_words(limits.get(row.user_id, {})),
+            )
             for row in selectors.members()
         ]
         invitations = [
