@@ -26,7 +26,7 @@ class LocalBuckets:
         """(limit that blocked or None, ms to wait, remaining per limit); takes from all or from none."""
         now = time.monotonic_ns() // 1_000_000
         remaining = [limit.cap for limit in limits.limits]
-        fresh: list[tuple[tuple[str, str], int]] = []
+        fresh: list[tuple[int, tuple[str, str], int]] = []
         amounts: tuple[tuple[Kind, int], ...] = (
             ("requests", requests),
             ("tokens", tokens + output_tokens),
@@ -42,9 +42,9 @@ class LocalBuckets:
                 remaining[index] = level // limit.window_ms
                 if need > level:
                     return limit, -(-(need - level) // max(1, limit.cap)), remaining
-                fresh.append((name, level - need))
-                remaining[index] = (level - need) // limit.window_ms
-        for name, level in fresh:
+                fresh.append((index, name, level - need))
+        for index, name, level in fresh:
+            remaining[index] = level // limits.limits[index].window_ms
             self._levels[name] = (level, now)
             self._levels.move_to_end(name)
         while len(self._levels) > _KEEP:

@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 
-from django.db import DatabaseError, IntegrityError, OperationalError, close_old_connections, connections
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, close_old_connections, connections
 
 from billing.models import QuotaDecision
 from billing.periods import from_ms
@@ -25,7 +25,7 @@ PARCEL = 5_000
 def decisions_record(refusals: Sequence[Refusal]) -> int:
     """Write refusals, each into its tenant's rows; how many. Outside any scope.
 
-    Those of a tenant that is gone are dropped. OperationalError while the database is away: nothing of that tenant and
+    Those of a tenant whose rows cannot be written (it is gone, say) are dropped. OperationalError while the database is away: nothing of that tenant and
     of those after it was written.
     """
     written = 0
@@ -34,9 +34,9 @@ def decisions_record(refusals: Sequence[Refusal]) -> int:
         try:
             with tenant_scope(tenant_id):
                 written += len(QuotaDecision.objects.bulk_create(rows))
-        except IntegrityError:
+        except (IntegrityError, DataError) as error:
             DROPPED.inc(len(rows))
-            logger.info("refusals of tenant %s are not kept: it is gone", tenant_id)
+            logger.warning("refusals of tenant %s are not kept: %s", tenant_id, error)
     return written
 
 
@@ -78,7 +78,7 @@ def decisions_flush(buffer: TraceBuffer, *, everything: bool = False) -> int:
     except OperationalError:
         buffer.back(taken)
         return 0
-    except DatabaseError:  # one that can never be written must not keep the others waiting for ever
+    except DatabaseError:  # what can never be written must not be tried for ever
         DROPPED.inc(len(taken))
         logger.exception("%d refusals could not be kept", len(taken))
         return 0

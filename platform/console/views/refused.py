@@ -137,7 +137,7 @@ class Refused(ConsoleView):
             asked=amount(one.asked),
             left="" if one.remaining is None else amount(one.remaining),
             reason=REASONS.get(one.reason, one.reason),
-            wait="" if one.wait_ms is None else duration(max(one.wait_ms, 1) / 1000),
+            wait="" if one.wait_ms is None else duration(max(1, -(-one.wait_ms // 1000))),
             more=one.refused - 1,
             change=change,
         )
