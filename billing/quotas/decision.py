@@ -27,6 +27,7 @@ class Decision:
     reason: Reason | None = None
     wait_ms: int = 0
     local: bool = False  # admitted by the local bucket because the quota server did not answer
+    output_tokens: int = 0  # of answer that are held: all that were asked for, or fewer where fewer would do
     replayed: bool = False  # this id had been reserved before; nothing was charged again
 
     @property
@@ -39,7 +40,7 @@ def parse_reserve(limits: CompiledLimits, reservation_id: str, answer: list[Any]
     """Decision from the answer of `reserve.lua`."""
     code, now, bits = answer[0], answer[1], answer[2]
     if code == 1:
-        decision = Decision(True, reservation_id, now, limits, answer[3:])
+        decision = Decision(True, reservation_id, now, limits, answer[4:], output_tokens=answer[3])
     elif code == 2:
         return Decision(True, reservation_id, now, limits, [], replayed=True)
     else:

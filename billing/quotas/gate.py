@@ -39,6 +39,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Coroutine
+from typing import Protocol
 from uuid import UUID
 
 from billing.metering.events import UsageEvent, event_id
@@ -50,11 +51,20 @@ from billing.quotas.denial import AWAY, Denial, denial
 from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
-from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Extended
+from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Extended, Fewer
 from billing.quotas.trace import Asked, Refusal, refusal_of
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
 OnRefused = Callable[[Refusal], None]
+
+
+class LimitsOf(Protocol):
+    """A caller's limits: compiled ones, or what has others for some models."""
+
+    def of(self, model: str) -> CompiledLimits:
+        """The limits of a call of `model`."""
+
+
 _LEASE_WAIT_SECONDS = 2.0
 _BOOK_SECONDS = 30.0
 
@@ -73,6 +83,8 @@ class Ticket:
     book: PriceVersion
     price: Price
     reserved_nano: int
+    output_tokens: int = 0
+    """Tokens of answer that are held: no more may be written."""
     done: bool = False
 
     @property
@@ -110,7 +122,7 @@ class QuotaGate:
 
     async def admit(
         self,
-        limits: CompiledLimits,
+        limits: LimitsOf,
         request_id: str,
         *,
         kind: str,
@@ -121,37 +133,64 @@ class QuotaGate:
         output_tokens: int = 0,
         requests: int = 1,
         life_ms: int = DEFAULT_LIFE_MS,
+        at_least: int | None = None,
     ) -> Ticket:
-        """Reserve `tokens` in and `output_tokens` out at most, with their price; all limits or none."""
+        """Reserve `tokens` in and `output_tokens` out at most, with their price; all limits or none.
+
+        Which limits there are depends on the model. With `at_least`, fewer output tokens are reserved, down to that,
+        where a limit can never carry all of them or the month has no money for them: `Ticket.output_tokens` says how
+        many may be written.
+        """
+        limits = limits.of(model)
         price = self._price(kind, model)
         nano = tokens * price.input_token + output_tokens * price.output_token + requests * price.request
         ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, self._book, price, nano)
         asked = Asked(requests, tokens, output_tokens, nano)
+        fewer = None if at_least is None else Fewer(min(at_least, output_tokens), price.output_token)
         try:
-            decision = await self._reserve(limits, request_id, asked, life_ms)
+            decision = await self._reserve(limits, request_id, asked, life_ms, fewer)
             if decision.low:
-                decision = await self._refill(decision, limits, asked, life_ms)
+                decision = await self._refill(decision, limits, asked, life_ms, fewer)
         except (QuotaUnavailable, QuotaProtocolError):
             return self._without_server(ticket, limits, asked)
         ticket.decision = decision
         if not decision.allowed:
-            self._refuse(ticket, decision, asked)
+            self._refuse(ticket, decision, asked.with_fewer(fewer))
+            return ticket
+        ticket.output_tokens = output_tokens if decision.replayed else decision.output_tokens
+        ticket.reserved_nano -= (output_tokens - ticket.output_tokens) * price.output_token
         return ticket
 
-    async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
-        """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more."""
+    async def extend(
+        self,
+        ticket: Ticket,
+        *,
+        tokens: int = 0,
+        output_tokens: int = 0,
+        life_ms: int,
+        at_least: int | None = None,
+    ) -> bool:
+        """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more.
+
+        With `at_least`, fewer output tokens are held where all do not fit now; `Ticket.output_tokens` grows by them.
+        """
         decision = ticket.decision
         if decision is None or decision.local:
             return tokens + output_tokens == 0
         nano = tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
+        price = ticket.price.output_token
+        fewer = None if at_least is None else Fewer(min(at_least, output_tokens), price)
         extended = await self.store.extend(
-            decision.limits, ticket.request_id, tokens=tokens, output_tokens=output_tokens, nano=nano, life_ms=life_ms
-        )
+            decision.limits, ticket.request_id, tokens=tokens, output_tokens=output_tokens, nano=nano, life_ms=life_ms,
+            fewer=fewer,
+        )  # fmt: skip
         if extended.allowed:
-            ticket.reserved_nano += nano
+            ticket.output_tokens += extended.output_tokens
+            ticket.reserved_nano += nano - (output_tokens - extended.output_tokens) * price
         elif extended.place is not None:
             blocked = blocked_extend(decision, extended)
-            self._trace(ticket, blocked, Asked(0, tokens, output_tokens, nano), denial(blocked, ticket.model))
+            asked = Asked(0, tokens, output_tokens, nano).with_fewer(fewer)
+            self._trace(ticket, blocked, asked, denial(blocked, ticket.model))
         return extended.allowed
 
     async def more_money(self, ticket: Ticket, output_tokens: int) -> bool:
@@ -236,7 +275,7 @@ class QuotaGate:
         return price
 
     def _reserve(
-        self, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int
+        self, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int, fewer: Fewer | None
     ) -> Coroutine[None, None, Decision]:
         return self.store.reserve(
             limits,
@@ -246,6 +285,7 @@ class QuotaGate:
             output_tokens=asked.output_tokens,
             nano=asked.nano,
             life_ms=life_ms,
+            fewer=fewer,
         )
 
     def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
@@ -270,7 +310,7 @@ class QuotaGate:
             self._on_refused(refusal)
 
     async def _refill(
-        self, decision: Decision, limits: CompiledLimits, asked: Asked, life_ms: int
+        self, decision: Decision, limits: CompiledLimits, asked: Asked, life_ms: int, fewer: Fewer | None
     ) -> Decision:
         """Ask for lease blocks. A call denied for want of one waits and tries again, for as long as blocks come:
         in a burst others may have taken the first."""
@@ -285,7 +325,7 @@ class QuotaGate:
             if decision.allowed or not decision.wants_lease or not waits or patience <= 0:
                 return decision
             done, _ = await asyncio.wait(waits, timeout=patience)
-            decision = await self._reserve(limits, decision.reservation_id, asked, life_ms)
+            decision = await self._reserve(limits, decision.reservation_id, asked, life_ms, fewer)
             if decision.allowed or not all(future.result() for future in done):
                 return decision
 
@@ -302,6 +342,7 @@ class QuotaGate:
         if blocked is not None:
             decision.limit, decision.reason, decision.wait_ms = blocked, "rate", wait_ms
             self._refuse(ticket, decision, asked)
+        ticket.output_tokens = asked.output_tokens
         return ticket
 
     def _trace_away(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> None:

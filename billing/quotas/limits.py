@@ -116,6 +116,10 @@ class CompiledLimits:
             kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind) for kind in MAX_CAP
         }
 
+    def of(self, model: str) -> CompiledLimits:
+        """The limits of a call of `model`: these. What knows models with limits of their own answers others."""
+        return self
+
     def indices(self, kind: Kind) -> tuple[int, ...]:
         """Positions of the limits of `kind` in `limits` and in every answer's `remaining`."""
         return self._by_kind[kind]

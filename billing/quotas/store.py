@@ -41,6 +41,7 @@ class Extended:
     now_ms: int
     place: int | None = None
     wait_ms: int = 0
+    output_tokens: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,22 +72,43 @@ def _number(value: int) -> bytes:
     return bulk(b"%d" % value)
 
 
+_ALL_OR_NOTHING = _number(-1) + _number(0)
+
+
 def _keys(*keys: bytes) -> bytes:
     return _number(len(keys)) + b"".join(bulk(key) for key in keys)
 
 
-RESERVE_PARTS, EXTEND_PARTS, SETTLE_PARTS = 12, 10, 10
+RESERVE_PARTS, EXTEND_PARTS, SETTLE_PARTS = 14, 12, 10
 """Arguments of each script, its keys and their number included."""
 
 
-def reserve_tail(rid: bytes, life_ms: int, requests: int, tokens: int, output_tokens: int, nano: int) -> bytes:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fewer:
+    """Fewer output tokens will do, down to `least`; each one less costs `price` nano-USD less.
+
+    A reserve holds fewer where a limit can never carry all of them, or the month has no money for them; an extend also
+    where they do not fit at this moment.
+    """
+
+    least: int
+    price: int = 0
+
+
+def reserve_tail(
+    rid: bytes, life_ms: int, requests: int, tokens: int, output_tokens: int, nano: int, fewer: Fewer | None
+) -> bytes:
     """Packed variable arguments of a reserve."""
-    return bulk(rid) + _amounts(life_ms, requests, tokens, output_tokens, nano)
+    return bulk(rid) + _amounts(life_ms, requests, tokens, output_tokens, nano) + _fewer(fewer)
 
 
-def extend_tail(rid: bytes, life_ms: int, tokens: int, output_tokens: int, nano: int) -> bytes:
+def extend_tail(rid: bytes, life_ms: int, tokens: int, output_tokens: int, nano: int, fewer: Fewer | None) -> bytes:
     """Packed variable arguments of an extend."""
-    return bulk(rid) + _amounts(life_ms, tokens, output_tokens, nano)
+    return bulk(rid) + _amounts(life_ms, tokens, output_tokens, nano) + _fewer(fewer)
+
+
+def _fewer(fewer: Fewer | None) -> bytes:
+    return _ALL_OR_NOTHING if fewer is None else _amounts(fewer.least, fewer.price)
 
 
 def settle_tail(mode: bytes, rid: bytes, tokens: int = 0, output_tokens: int = 0, nano: int = 0) -> bytes:
@@ -124,14 +146,15 @@ class QuotaStore:
         output_tokens: int = 0,
         nano: int = 0,
         life_ms: int = DEFAULT_LIFE_MS,
+        fewer: Fewer | None = None,
     ) -> Decision:
         """Check all limits and hold the amounts, or hold nothing. Repeating an id charges once."""
-        tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, output_tokens, nano)
+        tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, output_tokens, nano, fewer)
         return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, RESERVE_PARTS))
 
     def peek(self, limits: CompiledLimits) -> list[int]:
         """What each limit has left now (of money -1 where it is not known); nothing is held."""
-        left: list[int] = self.line.run("reserve", limits.packed, reserve_tail(b"", 0, 0, 0, 0, 0), RESERVE_PARTS)[3:]
+        left: list[int] = self.line.run("reserve", limits.packed, reserve_tail(b"", 0, 0, 0, 0, 0, None), RESERVE_PARTS)[3:]
         return left
 
     def extend(
@@ -143,9 +166,10 @@ class QuotaStore:
         output_tokens: int = 0,
         nano: int = 0,
         life_ms: int = DEFAULT_LIFE_MS,
+        fewer: Fewer | None = None,
     ) -> Extended:
         """Hold more, all or nothing, and move the deadline to `life_ms` from now if that is later."""
-        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano)
+        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano, fewer)
         return parse_extend(self.line.run("extend", _tenant_keys(tenant).packed, tail, EXTEND_PARTS))
 
     def settle(
@@ -246,10 +270,11 @@ class AsyncQuotaStore:
         output_tokens: int = 0,
         nano: int = 0,
         life_ms: int = DEFAULT_LIFE_MS,
+        fewer: Fewer | None = None,
     ) -> Decision:
         """See `QuotaStore.reserve`. When it raises, what it may have held is released once the line is back."""
         verbs, rid = limits.keys.packed, reservation_id.encode()
-        tail = reserve_tail(rid, life_ms, requests, tokens, output_tokens, nano)
+        tail = reserve_tail(rid, life_ms, requests, tokens, output_tokens, nano, fewer)
         try:
             answer = await self.line.run("reserve", limits.packed, tail, RESERVE_PARTS)
         except (QuotaUnavailable, asyncio.CancelledError):
@@ -268,9 +293,10 @@ class AsyncQuotaStore:
         output_tokens: int = 0,
         nano: int,
         life_ms: int = DEFAULT_LIFE_MS,
+        fewer: Fewer | None = None,
     ) -> Extended:
         """See `QuotaStore.extend`."""
-        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano)
+        tail = extend_tail(reservation_id.encode(), life_ms, tokens, output_tokens, nano, fewer)
         return parse_extend(await self.line.run("extend", limits.keys.packed, tail, EXTEND_PARTS))
 
     def settle(
@@ -304,7 +330,9 @@ def parse_extend(answer: list[int]) -> Extended:
     """From the answer of `extend.lua`."""
     if answer[0] == 0:
         return Extended(False, True, answer[1], answer[2] - 1, answer[3])
-    return Extended(answer[0] == 1, answer[0] != 2, answer[1])
+    if answer[0] == 1:
+        return Extended(True, True, answer[1], output_tokens=answer[2])
+    return Extended(False, False, answer[1])
 
 
 def parse_settle(answer: list[int]) -> Settled:

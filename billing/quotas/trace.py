@@ -16,6 +16,7 @@ from uuid import UUID
 
 from billing.quotas.decision import Decision, Reason
 from billing.quotas.limits import Limit
+from billing.quotas.store import Fewer
 from kit.metrics import Counter
 
 Layer = Literal["platform", "tenant", "project", "member", "key", "model"]
@@ -73,6 +74,13 @@ class Asked:
     tokens: int = 0
     output_tokens: int = 0
     nano: int = 0
+
+    def with_fewer(self, fewer: Fewer | None) -> Asked:
+        """The same with as few output tokens as would have done."""
+        if fewer is None:
+            return self
+        less = self.output_tokens - fewer.least
+        return Asked(self.requests, self.tokens, fewer.least, self.nano - less * fewer.price)
 
     def of(self, limit: Limit) -> int:
         """The part a limit counts."""

@@ -106,6 +106,8 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
         block = _debit(budget, state, server_ms, wanted)
     if block is None:
         enough = state is not None and state.alive and state.available >= wanted
+        if not enough:
+            store.tell_rest(tenant_id, name, 0)  # so that calls which can do with less are held to what is there
         return _Turn.THERE if enough else _Turn.EMPTY
     taken: bool | None = None
     try:

@@ -76,7 +76,7 @@ class Call:
         record, gate = self.key.record, self.process.gate
         try:
             ticket = await gate.admit(
-                self.key.limits_of(model), self.request_id, kind=kind, model=model, project_id=record.project_id,
+                self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
                 key_id=record.id, tokens=tokens,
             )  # fmt: skip
         except BaseException:

@@ -18,7 +18,6 @@ from functools import partial
 from django.conf import settings
 from django.db import connection
 
-from billing.quotas import CompiledLimits
 from gateway import database
 from gateway.errors import SlowDown
 from gateway.limits import Allowance, limits_of
@@ -52,7 +51,7 @@ class OpenKey:
     lookup: str
     secret_hash: str
     record: KeyRecord
-    allowance: Allowance
+    limits: Allowance
     tenant: str  # hex
     limits_read: float
     used: float
@@ -62,11 +61,7 @@ class OpenKey:
     @property
     def weight(self) -> int:
         """Its share of a busy engine."""
-        return self.allowance.weight
-
-    def limits_of(self, model: str) -> CompiledLimits:
-        """The limits of a call of `model`, by the name it is metered under."""
-        return self.allowance.of(model)
+        return self.limits.weight
 
     def admit(self) -> None:
         """Raises unless the key works at this moment."""
@@ -185,7 +180,7 @@ async def _reread(key: OpenKey, now: float) -> None:
     """A key's limits as they are now. Marked as read before they are: news of a change meanwhile is not lost."""
     key.limits_read = now
     try:
-        key.allowance = await database.ask(partial(limits_of, key.record))
+        key.limits = await database.ask(partial(limits_of, key.record))
     except Exception:
         key.limits_read = 0.0
         raise
@@ -208,7 +203,7 @@ def _verified(parts: key_format.KeyParts) -> OpenKey:
         lookup=parts.lookup,
         secret_hash=key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER),
         record=record,
-        allowance=limits_of(record),
+        limits=limits_of(record),
         tenant=record.tenant_id.hex,
         limits_read=time.monotonic(),
         used=time.monotonic(),

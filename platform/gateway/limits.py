@@ -13,17 +13,17 @@ from tenants.scope import tenant_scope
 
 @dataclass(slots=True)
 class Allowance:
-    """What a key may do. Most models have no limits of their own and share `limits`; the others are compiled once."""
+    """What a key may do. Most models have no limits of their own and share `plain`; the others are compiled once."""
 
     caller: CallerLimits
-    limits: CompiledLimits
+    plain: CompiledLimits
     weight: int  # share of a busy engine, by the plan
     _models: dict[str, CompiledLimits] = field(default_factory=dict)
 
     def of(self, model: str) -> CompiledLimits:
-        """The limits of a call of `model`, by the name it is metered under."""
+        """The limits of a call of `model`, by the name it is metered under. The gate asks, so no route can forget to."""
         if model not in self.caller.models:
-            return self.limits
+            return self.plain
         found = self._models.get(model)
         if found is None:
             found = self._models[model] = self.caller.compiled(model)

@@ -1,8 +1,8 @@
 -- RESERVE: check every limit, then write, or write nothing at all.
 -- KEYS   1 rates hash, 2 leases hash, 3 deadlines zset, 4 records hash (one slot: all carry the tenant's hash tag)
 -- ARGV   1 compiled limits (msgpack), 2 reservation id, 3 life in ms, 4 requests, 5 input tokens, 6 output tokens,
---        7 nano-USD
--- answer {1, now, low bits, remaining...}                      admitted
+--        7 nano-USD, 8 fewer output tokens that will do (-1: all or nothing), 9 nano-USD of an output token
+-- answer {1, now, low bits, output tokens, remaining...}       admitted, perhaps with fewer output tokens
 --        {0, now, low bits, limit number, wait, remaining...}  denied, nothing written
 --        {2, now, 0}                                           this id is already reserved: nothing written
 --        {3, now, low bits, remaining...}                      an empty id only looks
@@ -14,8 +14,27 @@ if redis.call('HEXISTS', KEYS[4], rid) == 1 then return {2, now, 0} end
 
 local spec = cmsgpack.unpack(ARGV[1])
 local buckets, concs, leases = spec[1], spec[3], spec[4]
-local input, output = tonumber(ARGV[5]), tonumber(ARGV[6])
-local amounts = {tonumber(ARGV[4]), input + output, tonumber(ARGV[7]), input, output}
+local input, output, nano = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local money = #leases > 0 and redis.call('HMGET', KEYS[2], unpack(spec[5])) or {}
+
+-- 0. fewer output tokens where all could never pass: more than a limit itself, or than the month has left
+local least, price = tonumber(ARGV[8]), tonumber(ARGV[9])
+if least >= 0 and output > least then
+  local fit = output
+  for i = 1, #spec[2] do
+    local unit, cap = buckets[3 * i - 2], buckets[3 * i - 1]
+    if unit == 2 then fit = math.min(fit, cap - input) elseif unit == 5 then fit = math.min(fit, cap) end
+  end
+  for i = 1, price > 0 and #leases or 0 do
+    if alive(money[5 * i - 4], money[5 * i - 3], now) then
+      local left = tonumber(money[5 * i - 2]) + (tonumber(money[5 * i]) or 0)
+      fit = math.min(fit, math.floor((left - nano + output * price) / price))
+    end
+  end
+  fit = math.max(least, fit)
+  output, nano = fit, nano - (output - fit) * price
+end
+local amounts = {tonumber(ARGV[4]), input + output, nano, input, output}
 local remaining, blocked, blocked_wait, low = {}, 0, 0, 0
 
 -- Which of two denials to name: a missing budget first, then what never passes, then the longest wait.
@@ -55,9 +74,8 @@ end
 -- 3. budgets: no lease, a lease of another life of this server, or one of a past period, is closed
 local tokens = {}
 if #leases > 0 then
-  local held = redis.call('HMGET', KEYS[2], unpack(spec[5]))
   for i = 1, #leases do
-    local token, ends, avail, mark = held[5 * i - 4], held[5 * i - 3], held[5 * i - 2], held[5 * i - 1]
+    local token, ends, avail, mark = money[5 * i - 4], money[5 * i - 3], money[5 * i - 2], money[5 * i - 1]
     if not alive(token, ends, now) then
       if amounts[3] > 0 then deny(nc + i, -2) end
       remaining[nc + i] = -1
@@ -67,7 +85,7 @@ if #leases > 0 then
       avail = tonumber(avail)
       if amounts[3] > avail then deny(nc + i, -3) end
       if avail - amounts[3] < tonumber(mark) then low = low + 2 ^ (i - 1) end
-      remaining[nc + i] = avail + (tonumber(held[5 * i]) or 0)
+      remaining[nc + i] = avail + (tonumber(money[5 * i]) or 0)
       tokens[i] = token
     end
   end
@@ -102,4 +120,4 @@ for i, l in ipairs(leases) do
 end
 redis.call('HSET', KEYS[4], rid, cmsgpack.pack({amounts[1], amounts[2], amounts[3], deadline, tokens, now, input, output}) .. ARGV[1])
 redis.call('ZADD', KEYS[3], deadline, rid)
-return {1, now, low, unpack(remaining)}
+return {1, now, low, output, unpack(remaining)}
