@@ -30,12 +30,12 @@ local least, price = tonumber(ARGV[6]), tonumber(ARGV[7])
 if least >= 0 and output > least then
   local fit = output
   for i = 1, nb do
-    local unit, level = buckets[3 * i - 2], math.floor(levels[i] / buckets[3 * i])
+    local unit, level = buckets[3 * i - 2], floor(levels[i] / buckets[3 * i])
     if unit == 2 then fit = math.min(fit, level - input) elseif unit == 5 then fit = math.min(fit, level) end
   end
   for i = 1, price > 0 and #money or 0 do
     local left = tonumber(money[i][3]) or 0
-    fit = math.min(fit, math.floor((left - nano + output * price) / price))
+    fit = math.min(fit, floor((left - nano + output * price) / price))
   end
   fit = math.max(least, fit)
   output, nano = fit, nano - (output - fit) * price
@@ -46,7 +46,7 @@ for i = 1, nb do
   local need = more[buckets[3 * i - 2]] * buckets[3 * i]
   local cap = buckets[3 * i - 1]
   if need > levels[i] and need > 0 then
-    return {0, now, i, cap > 0 and math.ceil((need - levels[i]) / cap) or 0}
+    return {0, now, i, cap > 0 and ceil((need - levels[i]) / cap) or 0}
   end
   levels[i] = levels[i] - need
 end
@@ -59,7 +59,7 @@ end
 if nb > 0 then
   local write = {}
   for i = 1, nb do
-    write[2 * i - 1], write[2 * i] = spec[2][i], struct.pack('>dd', levels[i], now)
+    write[2 * i - 1], write[2 * i] = spec[2][i], pack_state('>dd', levels[i], now)
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], spec[6])

@@ -6,10 +6,11 @@
 -- BOOT is the run id of the very server process this text was loaded into: a restarted or
 -- failed-over server has another one, so a lease that came back from an old snapshot is recognised and closed.
 local BOOT = '@BOOT@'
+local floor, ceil, pack_state, unpack_state = math.floor, math.ceil, struct.pack, struct.unpack
 
 local function now_ms()
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  return t[1] * 1000 + floor(t[2] / 1000)
 end
 
 -- Level of a bucket now, in units of amount x window ms, so that refilling by the ms is exact integer arithmetic.
@@ -18,10 +19,10 @@ local function refilled(state, cap, window, now)
   local max = cap * window
   if max == 0 then return 0 end
   if not state then return max end
-  local level, at = struct.unpack('>dd', state)
+  local level, at = unpack_state('>dd', state)
   local elapsed = now - at
   if elapsed < 0 then elapsed = 0 end
-  if elapsed >= math.ceil((max - level) / cap) then return max end
+  if elapsed >= ceil((max - level) / cap) then return max end
   return level + elapsed * cap
 end
 

@@ -28,7 +28,7 @@ if least >= 0 and output > least then
   for i = 1, price > 0 and #leases or 0 do
     if alive(money[5 * i - 4], money[5 * i - 3], now) then
       local left = tonumber(money[5 * i - 2]) + (tonumber(money[5 * i]) or 0)
-      fit = math.min(fit, math.floor((left - nano + output * price) / price))
+      fit = math.min(fit, floor((left - nano + output * price) / price))
     end
   end
   fit = math.max(least, fit)
@@ -56,10 +56,10 @@ if nb > 0 then
     local level = refilled(held[i], cap, window, now)
     local need = amounts[buckets[3 * i - 2]] * window
     if need > 0 and need > level then
-      if need > cap * window then deny(i, -1) else deny(i, math.ceil((need - level) / cap)) end
+      if need > cap * window then deny(i, -1) else deny(i, ceil((need - level) / cap)) end
     end
     levels[i] = level - need
-    remaining[i] = math.max(0, math.floor(level / window))
+    remaining[i] = level > 0 and floor(level / window) or 0
   end
 end
 
@@ -99,8 +99,8 @@ local deadline = now + tonumber(ARGV[3])
 if nb > 0 then
   local write = {}
   for i = 1, nb do
-    write[2 * i - 1], write[2 * i] = spec[2][i], struct.pack('>dd', levels[i], now)
-    remaining[i] = math.max(0, math.floor(levels[i] / buckets[3 * i]))
+    write[2 * i - 1], write[2 * i] = spec[2][i], pack_state('>dd', levels[i], now)
+    remaining[i] = levels[i] > 0 and floor(levels[i] / buckets[3 * i]) or 0
   end
   redis.call('HSET', KEYS[1], unpack(write))
   redis.call('PEXPIRE', KEYS[1], spec[6])

@@ -34,9 +34,9 @@ if #fields > 0 then
   local held = redis.call('HMGET', KEYS[1], unpack(fields))
   for i = 1, #fields do
     if held[i] then
-      local level, at = struct.unpack('>dd', held[i])
+      local level, at = unpack_state('>dd', held[i])
       write[#write + 1] = fields[i]
-      write[#write + 1] = struct.pack('>dd', level + back[i], at)
+      write[#write + 1] = pack_state('>dd', level + back[i], at)
     end
   end
   if #write > 0 then redis.call('HSET', KEYS[1], unpack(write)) end
