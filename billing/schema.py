@@ -150,7 +150,9 @@ DECISIONS = page_of(
                 "created_at": moment("When the first was refused."),
                 "refused": whole("How many calls it stands for."),
                 "request_ids": many("Ids of the first of them.", string("As the answer's `x-request-id`.")),
-                "status": whole("What they were answered with: 429 for rates, 402 for money, 503 where nobody counted."),
+                "status": whole(
+                    "What they were answered with: 429 for rates, 402 for money, 503 where nobody counted."
+                ),
                 "reason": one_of(
                     "`rate`: too much in a minute. `concurrency`: too many at once. `too_large`: more than the limit "
                     "itself. `spend` and `lease`: the month's money is used up. `away`: the quota service did not "

@@ -75,7 +75,7 @@ class SpendLimit(LastingModel):
 
 
 class Budget(LastingModel):
-    """One spend limit of a tenant, project, member, key or model. Its row is the lock for everything promised under it."""
+    """One spend limit of any scope. Its row is the lock for everything promised under it."""
 
     name = models.CharField(max_length=200)
     """The limit's name at the quota server."""

@@ -14,8 +14,8 @@ _NEVER, _NO_LEASE, _LEASE_SMALL = -1, -2, -3
 
 @dataclasses.dataclass(slots=True)
 class Decision:
-    """The answer to a reserve. `remaining[i]` belongs to `limits.limits[i]`, after this reservation; of money it is what
-    the month has left, or -1 where the quota server does not know it."""
+    """The answer to a reserve. `remaining[i]` belongs to `limits.limits[i]`, after this reservation; of money it is
+    what the month has left, or -1 where the quota server does not know it."""
 
     allowed: bool
     reservation_id: str

@@ -350,9 +350,24 @@ class QuotaGate:
         if self._on_refused is not None:
             self._on_refused(
                 Refusal(
-                    _wall_ms(), limits.tenant_id, ticket.project_id, ticket.key_id, [ticket.request_id], ticket.kind,
-                    ticket.model, "platform", "", "spend", 0, 0, asked.nano, None, 1000, "away", AWAY.status,
-                )  # fmt: skip
+                    _wall_ms(),
+                    limits.tenant_id,
+                    ticket.project_id,
+                    ticket.key_id,
+                    [ticket.request_id],
+                    ticket.kind,
+                    ticket.model,
+                    "platform",
+                    "",
+                    "spend",
+                    0,
+                    0,
+                    asked.nano,
+                    None,
+                    1000,
+                    "away",
+                    AWAY.status,
+                )
             )
 
 

@@ -154,7 +154,9 @@ class QuotaStore:
 
     def peek(self, limits: CompiledLimits) -> list[int]:
         """What each limit has left now (of money -1 where it is not known); nothing is held."""
-        left: list[int] = self.line.run("reserve", limits.packed, reserve_tail(b"", 0, 0, 0, 0, 0, None), RESERVE_PARTS)[3:]
+        left: list[int] = self.line.run(
+            "reserve", limits.packed, reserve_tail(b"", 0, 0, 0, 0, 0, None), RESERVE_PARTS
+        )[3:]
         return left
 
     def extend(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-
 from collections.abc import Mapping
 
 from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit

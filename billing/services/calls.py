@@ -4,8 +4,8 @@
         result = engine…
         meter.note(input_tokens=…, machine_ms=…)
 
-It has no key, so the limits of tenant, project and model apply. Between reading the limits and writing the usage event no
-transaction is open: the work may take as long as a slow engine does.
+It has no key, so the limits of tenant, project and model apply. Between reading the limits and writing the usage event
+no transaction is open: the work may take as long as a slow engine does.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ PARCEL = 5_000
 def decisions_record(refusals: Sequence[Refusal]) -> int:
     """Write refusals, each into its tenant's rows; how many. Outside any scope.
 
-    Those of a tenant whose rows cannot be written (it is gone, say) are dropped. OperationalError while the database is away: nothing of that tenant and
-    of those after it was written.
+    Those of a tenant whose rows cannot be written (it is gone, say) are dropped. OperationalError while the database is
+    away: nothing of that tenant and of those after it was written.
     """
     written = 0
     for tenant_id, group in itertools.groupby(sorted(refusals, key=_tenant), key=lambda refusal: refusal.tenant_id):

@@ -175,6 +175,8 @@ def open_gate() -> OpenGate:
 
     shipper = Shipper(settings.USAGE_WAL_DIR, PostgresSink(sink_dsn()), writer=spool, on_pass=shipped)
     keeper = LeaseKeeper(QuotaStore(settings.REDIS_URL))
-    gate = QuotaGate(settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want, on_refused=refused.note)
+    gate = QuotaGate(
+        settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want, on_refused=refused.note
+    )
     shipper.start()
     return OpenGate(gate, shipper, keeper, spool, refused)

@@ -81,7 +81,7 @@ def model_limits_set(*, project: Project, model: str, limits: dict[str, Any]) ->
     if row is None:
         if limits and ModelLimits.objects.filter(project=project).exclude(limits={}).count() >= MOST_MODELS:
             raise BadRequest(
-                f"{MOST_MODELS} models of this project have limits, the most there may be. Lift those of another first.",
+                f"{MOST_MODELS} models of this project have limits, the most there may be. Lift another's first.",
                 param="model",
             )
         row = ModelLimits(tenant_id=project.tenant_id, project=project, model=model)

@@ -21,7 +21,7 @@ class Allowance:
     _models: dict[str, CompiledLimits] = field(default_factory=dict)
 
     def of(self, model: str) -> CompiledLimits:
-        """The limits of a call of `model`, by the name it is metered under. The gate asks, so no route can forget to."""
+        """The limits of a call of `model`, as it is metered. The gate asks, so that no route can forget to."""
         if model not in self.caller.models:
             return self.plain
         found = self._models.get(model)

@@ -15,10 +15,9 @@ from django.test import override_settings
 from billing.errors import CallRefused
 from billing.models import QuotaDecision
 from billing.periods import from_ms
-from billing.quotas import LimitSet, QuotaGate, QuotaStore, limits_for
-from billing.quotas import trace
-from billing.quotas.trace import Refusal, TraceBuffer
 from billing.prices import price_books
+from billing.quotas import LimitSet, QuotaGate, QuotaStore, limits_for, trace
+from billing.quotas.trace import Refusal, TraceBuffer
 from billing.selectors.decisions import DecisionFilter, decisions
 from billing.services.calls import call_metered
 from billing.services.decisions import KEPT, decisions_flush, decisions_prune, decisions_record
@@ -58,7 +57,9 @@ def refusal(person: Person, **changes: object) -> Refusal:
     return Refusal(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_a_refused_call_is_kept_with_everything_that_decided_it(server: QuotaServer, cast: Cast, tmp_path: Path) -> None:
+def test_a_refused_call_is_kept_with_everything_that_decided_it(
+    server: QuotaServer, cast: Cast, tmp_path: Path
+) -> None:
     ada = cast.owner
     limits = limits_for(
         tenant_id=ada.tenant.id,
@@ -121,8 +122,11 @@ def test_the_playgrounds_refusals_are_kept(server: QuotaServer, store: QuotaStor
     entitle(ada.tenant.id, spend_nano=10**6)
     with tenant_scope(ada.tenant.id):
         project_limits_set(project=ada.project, limits={"requests_per_minute": 0})
-    with pytest.raises(CallRefused), call_metered(
-        tenant_id=ada.tenant.id, project_id=ada.project.id, kind="classify", model=MODEL, tokens=5, store=store
+    with (
+        pytest.raises(CallRefused),
+        call_metered(
+            tenant_id=ada.tenant.id, project_id=ada.project.id, kind="classify", model=MODEL, tokens=5, store=store
+        ),
     ):
         raise AssertionError("it ran")
     with tenant_scope(ada.tenant.id):
@@ -181,6 +185,7 @@ def test_a_request_id_leads_to_its_refusal(cast: Cast) -> None:
     ada = cast.owner
     decisions_record([one := refusal(ada), refusal(ada, layer="tenant", model="other")])
     with tenant_scope(ada.tenant.id):
+
         def found(**wanted: object) -> list[str]:
             return [row.model for row in decisions(DecisionFilter(**wanted))]  # type: ignore[arg-type]
 

@@ -87,7 +87,9 @@ def test_five_calls_at_once_cannot_use_more_than_the_limit(server: QuotaServer, 
     store.close()
 
 
-def test_no_way_for_a_call_to_fail_leaks_a_hold(server: QuotaServer, store: QuotaStore, tenant: str, tmp_path: Path) -> None:
+def test_no_way_for_a_call_to_fail_leaks_a_hold(
+    server: QuotaServer, store: QuotaStore, tenant: str, tmp_path: Path
+) -> None:
     """Elsewhere: calls that failed on their way kept their reservation, and budgets read as exceeded that were not."""
     limits = everything(tenant)
     grant_all(store, limits, 10**8)

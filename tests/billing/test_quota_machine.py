@@ -201,9 +201,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def settle(self, rid: str, read: int, written: int, paid: int) -> None:
         held = self.held.get(rid, Held(1, 100, 100, 100, {}))
         tokens, output = held.tokens * read // 100, held.output * written // 100
-        settled = self.store.settle(
-            self.tenant, rid, tokens=tokens, output_tokens=output, nano=held.nano * paid // 100
-        )
+        settled = self.store.settle(self.tenant, rid, tokens=tokens, output_tokens=output, nano=held.nano * paid // 100)
         assert settled.known == (rid in self.held), "a reservation ends once"
         if settled.known:
             assert (settled.nano, settled.tokens) == (min(held.nano, held.nano * paid // 100), tokens + output)

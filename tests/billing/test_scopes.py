@@ -8,6 +8,7 @@ import pytest
 
 from billing.errors import BudgetExceeded
 from billing.models import MemberLimits, ModelLimits
+from billing.prices import Usage
 from billing.quotas import QuotaStore
 from billing.selectors.budgets import budget_month, budget_name
 from billing.selectors.limit_use import caller_use
@@ -15,7 +16,6 @@ from billing.selectors.limits import caller_limits
 from billing.services.jobs import job_reserve, job_settle
 from billing.services.leases import lease_refill
 from billing.services.limits import MOST_MODELS, key_limits_set, member_limits_set, model_limits_set, project_limits_set
-from billing.prices import Usage
 from kit.clock import now
 from kit.errors import BadRequest
 from tenants.models import AuditEvent, Member
@@ -186,7 +186,7 @@ def test_as_many_models_have_limits_as_every_gateway_can_keep(cast: Cast) -> Non
             ModelLimits(tenant=ada.tenant, project=ada.project, model=f"m{n}", limits={"concurrency": 1})
             for n in range(MOST_MODELS)
         )
-        with pytest.raises(BadRequest, match="Lift those of another first"):
+        with pytest.raises(BadRequest, match="Lift another's first"):
             model_limits_set(project=ada.project, model="one more", limits={"concurrency": 1})
         model_limits_set(project=ada.project, model="m1", limits={})
         model_limits_set(project=ada.project, model="one more", limits={"concurrency": 1})
@@ -211,9 +211,7 @@ def test_what_is_used_of_each_limit_is_told(store: QuotaStore, cast: Cast) -> No
     ada = cast.owner
     entitle(ada.tenant.id, spend_nano=10**9)
     with tenant_scope(ada.tenant.id):
-        model_limits_set(
-            project=ada.project, model=MODEL, limits={"output_tokens_per_minute": 1000, "concurrency": 4}
-        )
+        model_limits_set(project=ada.project, model=MODEL, limits={"output_tokens_per_minute": 1000, "concurrency": 4})
         caller = caller_limits(project_id=ada.project.id, key_id=ada.key_row.id)
     refill(store, ada)
     assert store.reserve(caller.compiled(MODEL), "r", tokens=10, output_tokens=300, nano=100).allowed

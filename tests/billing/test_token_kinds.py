@@ -1,4 +1,4 @@
-"""Input and output tokens are counted apart and together; what the headers and refusals say of them; records of before."""
+"""Input and output tokens are counted apart and together; what headers and refusals say of them; records of before."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def test_headers_tell_the_tightest_of_each_kind_the_projects_and_the_money(store
     for index in limits.indices("spend"):
         one = limits.limits[index]
         rest = {"tenant": 7 * 10**8, "member": 1_500_000}[one.scope]
-        store.grant(
-            tenant, one.name, epoch=1, block=1, nano=10_000, ends_ms=FAR_MS, low_nano=0, rest_nano=rest
-        )
+        store.grant(tenant, one.name, epoch=1, block=1, nano=10_000, ends_ms=FAR_MS, low_nano=0, rest_nano=rest)
     headers = dict(rate_headers(store.reserve(limits, "r", tokens=100, output_tokens=20, nano=2_345)))
     assert headers[b"x-ratelimit-limit-requests"] == b"7" and headers[b"x-ratelimit-remaining-requests"] == b"6"
     assert headers[b"x-ratelimit-limit-tokens"] == b"900" and headers[b"x-ratelimit-remaining-tokens"] == b"780"

@@ -17,7 +17,9 @@ from gateway.limits import limits_of
 from inference.scheduler import Limits, Request, Scheduler
 from serving.routes import Route
 from tenants.access import KEY_QUERY, KeyRecord, bearer, key_record
+from tenants.models import Member
 from tenants.scope import tenant_scope
+from tenants.services.keys import key_create
 from tests.conftest import Cast, Person, make_person
 from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
@@ -101,3 +103,51 @@ def test_a_projects_limit_set_on_its_page_holds_within_seconds(gateway: GatewayP
         assert time.monotonic() - began < 15, body
         time.sleep(0.2)
     assert "spend limit of your project ($0.00). Raise the limit under Settings" in json.loads(body)["error"]["message"]
+
+
+@pytest.mark.slow
+def test_limits_of_a_member_and_of_a_model_hold_on_their_pages_word_and_are_explained(
+    gateway: GatewayProcess, cast: Cast
+) -> None:
+    ada = cast.owner
+    with tenant_scope(ada.tenant.id):
+        seat = Member.objects.get(user=ada.user)
+    one, other = key_of_member(ada), ada.key
+
+    def status(key: str) -> tuple[int, dict[str, str], str]:
+        answered, headers, body = gateway.post("/v1/embeddings", BODY, key)
+        return answered, headers, body.decode()
+
+    def until(wanted: str) -> None:
+        began = time.monotonic()
+        while status(one)[1].get("x-ratelimit-limit-requests") != wanted:
+            assert time.monotonic() - began < 5, "the gateway did not hear of it"
+            time.sleep(0.1)
+
+    assert float(status(one)[1]["x-budget-remaining-usd"]) <= 2.0
+    member_page = f"{ada.home}/members/{seat.public_id}/limits"
+    assert ada.browser.post(member_page, {"requests_per_minute": "3"}).status_code == 302
+    until("3")
+    for _ in range(3):
+        answered, headers, body = status(other)
+    assert answered == 429 and "the member who made this API key" in body, body
+    assert status(one)[0] == 429, "both keys are the member's"
+    blocked = headers["x-request-id"]
+    began = time.monotonic()
+    while not (found := ada.api.get(f"/v1/limits/decisions?request_id={blocked}").json()["data"]):
+        assert time.monotonic() - began < 10, "the refusal is not to be seen"
+        time.sleep(0.1)
+    assert (found[0]["scope"], found[0]["limit"]["value"], found[0]["model"]) == ("member", 3, BASE.name)
+    assert ada.browser.post(member_page, {}).status_code == 302
+    model_page = f"{ada.workspace}/limits/{BASE.name}"
+    assert ada.browser.post(model_page, {"requests_per_minute": "2"}).status_code == 302
+    until("2")
+    for _ in range(3):
+        answered, _, body = status(other)
+    assert answered == 429 and f"the model '{BASE.name}' in your project" in body, body
+
+
+def key_of_member(person: Person) -> str:
+    """Another key that this member made."""
+    with tenant_scope(person.tenant.id):
+        return key_create(project=person.project, name="another", created_by=person.user)[1]

@@ -226,7 +226,9 @@ class ModelLimitsList(ConsoleView):
         """Show them."""
         limits = model_limits_of(self.project.pk)
         rows = [
-            ModelRow(name, self.project_path("model_limit", name), in_words(limits[name].limits) if name in limits else "")
+            ModelRow(
+                name, self.project_path("model_limit", name), in_words(limits[name].limits) if name in limits else ""
+            )
             for name in [*limits, *(name for name in model_names(self.project.pk) if name not in limits)]
         ]
         return self.page({"rows": rows, "may": self.can("tenant.write")})
