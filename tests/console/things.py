@@ -8,7 +8,11 @@ from uuid import UUID
 
 import numpy as np
 
+from billing.models import ModelLimits
+from billing.quotas.trace import Refusal
+from billing.services.decisions import decisions_record
 from billing.services.entitlements import override_set
+from billing.services.limits import member_limits_set, model_limits_set
 from data.models import DatasetVersion, File
 from data.services import dataset_create, version_write
 from data.services.datasets import Source
@@ -19,10 +23,12 @@ from hooks.catalogue import EVENT_TYPES, KINDS
 from hooks.models import Delivery, DeliveryTry, Endpoint
 from hooks.services import endpoint_create, event_publish
 from kit.clock import now
+from kit.ids import new_id, public_id
 from registry.models import ModelVersion
 from registry.services import summary
 from serving.models import Deployment
 from serving.services import deployment_create
+from tenants.models import Member
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.data.making import checked_file, stored_file
@@ -301,3 +307,57 @@ def made_webhook(person: Person) -> Endpoint:
         }
         Endpoint.objects.filter(pk=made.pk).update(**spell)
     return made
+
+
+LIMITED = "ft:all-MiniLM-L6-v2:ada-works:support-intents:0190aa11bb22cc33"
+
+
+def seat_of(person: Person) -> Member:
+    """The person's seat."""
+    with tenant_scope(person.tenant.id):
+        found: Member = Member.objects.get(user=person.user)
+        return found
+
+
+def limits_set(person: Person) -> None:
+    """Limits of a member and a model."""
+    with tenant_scope(person.tenant.id):
+        some = {"requests_per_minute": 30, "output_tokens_per_minute": 9000, "monthly_spend_nano": 10**9}
+        model_limits_set(project=person.project, model=LIMITED, limits=some)
+        member_limits_set(member=Member.objects.get(user=person.user), limits=some | {"concurrency": 2})
+
+
+def refused_calls(person: Person) -> None:
+    """Calls that limits of every scope refused, for every reason."""
+    limits_set(person)
+    with tenant_scope(person.tenant.id):
+        scopes = {
+            "tenant": person.tenant.id.hex,
+            "project": person.project.id.hex,
+            "member": person.user.pk.hex,
+            "key": person.key_row.id.hex,
+            "model": ModelLimits.objects.get(model=LIMITED).pk.hex,
+        }
+    kinds = (
+        ("tenant", "spend", 2 * 10**9, "spend", None),
+        ("project", "tokens", 50_000, "too_large", None),
+        ("member", "concurrency", 2, "concurrency", None),
+        ("key", "requests", 60, "rate", 740),
+        ("model", "output_tokens", 9_000, "rate", 31_000),
+    )
+    common = {"tenant_id": person.tenant.id, "project_id": person.project.id, "key_id": person.key_row.id}
+    made = [
+        Refusal(
+            **common, at_ms=int(now().timestamp() * 1000) - 40_000 * place, model=LIMITED, kind="classify", layer=layer,
+            request_ids=[public_id("req_", new_id())], scope_id=scopes[layer], limit_kind=kind, cap=cap,
+            window_ms=60_000, asked=9_500 if kind != "concurrency" else 1, remaining=12 * place, wait_ms=wait,
+            reason=reason, status=402 if kind == "spend" else 429, refused=1 + 40 * place,
+        )
+        for place, (layer, kind, cap, reason, wait) in enumerate(kinds)
+    ]  # fmt: skip
+    away = Refusal(
+        **common, at_ms=int(now().timestamp() * 1000) - 9**6, model=LIMITED, kind="chat", layer="platform",
+        request_ids=[public_id("req_", new_id())], scope_id="", limit_kind="spend", cap=0, window_ms=0, asked=9_500,
+        remaining=None, wait_ms=1000, reason="away", status=503,
+    )  # fmt: skip
+    decisions_record([*made, away])

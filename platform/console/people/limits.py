@@ -189,7 +189,7 @@ class MemberLimitsPage(LimitsMixin):
         return self.answer(
             Holder(
                 heading=_t("Limits of %(name)s") % {"name": row.user.get_full_name()},
-                intro=_t("For all keys this member made, in every project, together. Other members' are not counted."),
+                intro=_t("For all keys this member made, in every project, together."),
                 covers=_t("Calls and jobs with this member's keys; months are UTC."),
                 limits=member_limits(row.user_id),
                 scope="member",

@@ -29,7 +29,7 @@ LAYERS = {
     "member": _("Member"),
     "key": _("API key"),
     "model": _("Model"),
-    "platform": _("Tunesmith"),
+    "platform": _("Quota service"),
 }
 REASONS = {
     "rate": _("too much in a minute"),
