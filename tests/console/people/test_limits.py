@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from billing.models import ProjectLimits, SpendLimit
+from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.selectors.limits import spend_limit
 from kit.clock import now
 from kit.money import NANO
-from tenants.models import AuditEvent
+from tenants.models import AuditEvent, Member
 from tenants.scope import tenant_scope
 from tests.billing.money import call, entitle, store_events
 from tests.conftest import Cast, Person, make_person
+from tests.inference.artefacts import BASE
 
 
 def page_of(person: Person) -> str:
@@ -107,3 +108,63 @@ def test_the_pages_say_when_a_limit_is_near_and_when_it_is_reached(cast: Cast) -
         assert words in " ".join(ada.browser.get(f"{ada.home}/billing/").content.decode().split())
         overview = ada.browser.get(f"{ada.workspace}/").content.decode()
         assert ("monthly spend limit is used" if number == 0 else "monthly spend limit is reached") in overview
+
+
+def test_a_members_limits_are_set_on_their_page_and_shown_among_the_members(cast: Cast) -> None:
+    ada, mate = cast.owner, cast.teammate
+    with tenant_scope(ada.tenant.id):
+        seat = Member.objects.get(user=mate.user)
+    page = f"{ada.home}/members/{seat.public_id}/limits"
+    filled = {"input_tokens_per_minute": "500", "output_tokens_per_minute": "50", "monthly_spend_nano": "0.75"}
+    assert ada.browser.post(page, filled).status_code == 302
+    with tenant_scope(ada.tenant.id):
+        limits = {"input_tokens_per_minute": 500, "output_tokens_per_minute": 50, "monthly_spend_nano": 3 * NANO // 4}
+        assert MemberLimits.objects.get().limits == limits
+        event = AuditEvent.objects.get(action="member.limits_changed")
+        assert (event.target_id, event.actor_label) == (seat.public_id, ada.user.email)
+    shown = " ".join(mate.browser.get(page).content.decode().split())
+    assert "<dd> 500 <span" in shown and "0 used this minute" in shown and "of $0.75" in shown
+    assert "An owner or admin can change them." in shown
+    assert mate.browser.post(page, {}).status_code == 403
+    members = ada.browser.get(f"{ada.home}/members").content.decode()
+    assert "500 input tokens a minute · 50 output tokens a minute · $0.75 a month" in members
+    refused = ada.browser.post(page, {"output_tokens_per_minute": "60001"})
+    assert refused.status_code == 422
+    assert "Your plan, Free, allows 60,000 tokens per minute." in refused.content.decode()
+
+
+def test_a_models_limits_are_set_on_their_page_and_listed_first(cast: Cast) -> None:
+    ada = cast.owner
+    listing, page = f"{ada.workspace}/limits", f"{ada.workspace}/limits/{BASE.name}"
+    assert page in ada.browser.get(listing).content.decode()
+    assert listing in ada.browser.get(f"{ada.workspace}/models/").content.decode()
+    answer = ada.browser.post(page, {"concurrency": "1", "requests_per_minute": "7"})
+    assert (answer.status_code, answer["Location"]) == (302, page)
+    with tenant_scope(ada.tenant.id):
+        row = ModelLimits.objects.get()
+        assert (row.model, row.project_id, row.limits) == (
+            BASE.name,
+            ada.project.id,
+            {"concurrency": 1, "requests_per_minute": 7},
+        )
+    assert "7 requests a minute · 1 calls at once" in ada.browser.get(listing).content.decode()
+    shown = ada.browser.get(page).content.decode()
+    assert 'value="7"' in shown and "0 running now." in shown and "$0.00" in shown
+    assert ada.browser.post(page, {}).status_code == 302
+    assert ada.browser.get(page).status_code == 200, "the page stays when its limits are lifted"
+    assert ada.browser.get(f"{listing}/nobodys-model").status_code == 404
+    assert cast.teammate.browser.post(page, {}).status_code == 403
+
+
+def test_a_key_takes_all_kinds_of_limits(cast: Cast) -> None:
+    ada = cast.owner
+    page = f"{ada.workspace}/keys/{ada.key_row.public_id}"
+    filled = {"name": "bot", "input_tokens_per_minute": "900", "concurrency": "3"}
+    assert ada.browser.post(f"{page}/change", filled).status_code == 302
+    with tenant_scope(ada.tenant.id):
+        ada.key_row.refresh_from_db()
+        assert ada.key_row.limits == {"input_tokens_per_minute": 900, "concurrency": 3}
+    shown = " ".join(ada.browser.get(page).content.decode().split())
+    assert "<dt>Input tokens per minute</dt><dd>900" in shown and "0 used now" in shown
+    refused = ada.browser.post(f"{page}/change", {"name": "bot", "concurrency": "5"})
+    assert refused.status_code == 422 and "allows 4 calls at the same time" in refused.content.decode()
