@@ -151,7 +151,8 @@ DECISIONS = page_of(
                 "refused": whole("How many calls it stands for."),
                 "request_ids": many("Ids of the first of them.", string("As the answer's `x-request-id`.")),
                 "status": whole(
-                    "What they were answered with: 429 for rates, 402 for money, 503 where nobody counted."
+                    "What they were answered with: 429 for rates, 402 for money, 503 where nobody counted; 200 where a "
+                    "text that was being written ended early."
                 ),
                 "reason": one_of(
                     "`rate`: too much in a minute. `concurrency`: too many at once. `too_large`: more than the limit "

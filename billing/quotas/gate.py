@@ -67,6 +67,8 @@ class LimitsOf(Protocol):
 
 _LEASE_WAIT_SECONDS = 2.0
 _BOOK_SECONDS = 30.0
+ENDED_EARLY = 200
+"""The status kept of a call that was answered, but shorter than it would have been."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -161,37 +163,54 @@ class QuotaGate:
         ticket.reserved_nano -= (output_tokens - ticket.output_tokens) * price.output_token
         return ticket
 
-    async def extend(
-        self,
-        ticket: Ticket,
-        *,
-        tokens: int = 0,
-        output_tokens: int = 0,
-        life_ms: int,
-        at_least: int | None = None,
-    ) -> bool:
-        """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more.
-
-        With `at_least`, fewer output tokens are held where all do not fit now; `Ticket.output_tokens` grows by them.
-        """
+    async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
+        """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more."""
         decision = ticket.decision
         if decision is None or decision.local:
             return tokens + output_tokens == 0
-        nano = tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
-        price = ticket.price.output_token
-        fewer = None if at_least is None else Fewer(min(at_least, output_tokens), price)
+        asked = Asked(0, tokens, output_tokens, self._cost(ticket, tokens, output_tokens))
+        extended = await self._extended(ticket, decision, asked, life_ms, None)
+        if not extended.allowed:
+            self._trace_end(ticket, decision, extended, asked)
+        return extended.allowed
+
+    async def extend_by(self, ticket: Ticket, *, output_tokens: int, at_least: int, life_ms: int) -> int:
+        """Hold more output tokens for a running call, or fewer where all do not fit now: how many. 0: end the call.
+
+        Lease blocks are fetched where even the fewest need them.
+        """
+        decision = ticket.decision
+        if decision is None or decision.local:
+            return 0
+        fewer = Fewer(min(at_least, output_tokens), ticket.price.output_token)
+        asked = Asked(0, 0, output_tokens, self._cost(ticket, 0, output_tokens))
+        extended = await self._extended(ticket, decision, asked, life_ms, fewer)
+        blocked = None if extended.place is None else decision.limits.limits[extended.place]
+        if blocked is not None and blocked.kind == "spend" and await self.more_money(ticket, output_tokens):
+            extended = await self._extended(ticket, decision, asked, life_ms, fewer)
+        if not extended.allowed:
+            self._trace_end(ticket, decision, extended, asked.with_fewer(fewer))
+        return extended.output_tokens
+
+    def _cost(self, ticket: Ticket, tokens: int, output_tokens: int) -> int:
+        return tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
+
+    async def _extended(
+        self, ticket: Ticket, decision: Decision, asked: Asked, life_ms: int, fewer: Fewer | None
+    ) -> Extended:
         extended = await self.store.extend(
-            decision.limits, ticket.request_id, tokens=tokens, output_tokens=output_tokens, nano=nano, life_ms=life_ms,
+            decision.limits,
+            ticket.request_id,
+            tokens=asked.tokens,
+            output_tokens=asked.output_tokens,
+            nano=asked.nano,
+            life_ms=life_ms,
             fewer=fewer,
-        )  # fmt: skip
+        )
         if extended.allowed:
             ticket.output_tokens += extended.output_tokens
-            ticket.reserved_nano += nano - (output_tokens - extended.output_tokens) * price
-        elif extended.place is not None:
-            blocked = blocked_extend(decision, extended)
-            asked = Asked(0, tokens, output_tokens, nano).with_fewer(fewer)
-            self._trace(ticket, blocked, asked, denial(blocked, ticket.model))
-        return extended.allowed
+            ticket.reserved_nano += asked.nano - self._cost(ticket, 0, asked.output_tokens - extended.output_tokens)
+        return extended
 
     async def more_money(self, ticket: Ticket, output_tokens: int) -> bool:
         """After a denied `extend`: fetch lease blocks that could carry it; whether any came, so that it is worth asking
@@ -290,16 +309,16 @@ class QuotaGate:
 
     def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
         ticket.denial = denial(decision, ticket.model)
-        self._trace(ticket, decision, asked, ticket.denial)
+        self._trace(ticket, decision, asked, ticket.denial.status)
 
-    def _trace(self, ticket: Ticket, decision: Decision, asked: Asked, said: Denial) -> None:
+    def _trace(self, ticket: Ticket, decision: Decision, asked: Asked, status: int) -> None:
         """Keep why; never at the cost of the answer."""
         if self._on_refused is None:
             return
         refusal = refusal_of(
             decision,
             asked,
-            status=said.status,
+            status=status,
             request_id=ticket.request_id,
             kind=ticket.kind,
             model=ticket.model,
@@ -345,6 +364,15 @@ class QuotaGate:
         ticket.output_tokens = asked.output_tokens
         return ticket
 
+    def _trace_end(self, ticket: Ticket, decision: Decision, extended: Extended, asked: Asked) -> None:
+        """A running call ends early, for this limit of those it was reserved under."""
+        if extended.place is None:
+            return
+        limit = decision.limits.limits[extended.place]
+        blocked = Decision(False, ticket.request_id, extended.now_ms, decision.limits, [], limit=limit)
+        blocked.reason, blocked.wait_ms = ("spend", 0) if limit.kind == "spend" else ("rate", extended.wait_ms)
+        self._trace(ticket, blocked, asked, ENDED_EARLY)
+
     def _trace_away(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> None:
         """No limit said no: the server that counts them did not answer."""
         if self._on_refused is not None:
@@ -369,14 +397,6 @@ class QuotaGate:
                     AWAY.status,
                 )
             )
-
-
-def blocked_extend(decision: Decision, extended: Extended) -> Decision:
-    """An extension that was denied, as a decision about the limits its reservation was made with."""
-    limit = decision.limits.limits[extended.place or 0]
-    blocked = Decision(False, decision.reservation_id, extended.now_ms, decision.limits, [], limit=limit)
-    blocked.reason, blocked.wait_ms = ("spend", 0) if limit.kind == "spend" else ("rate", extended.wait_ms)
-    return blocked
 
 
 def _wall_ms() -> int:

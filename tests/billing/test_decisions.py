@@ -114,6 +114,7 @@ def test_a_denied_extension_and_an_absent_quota_server_are_kept_too(server: Quot
     asyncio.run(main())
     extension, away = noted
     assert (extension.layer, extension.limit_kind, extension.asked) == ("tenant", "output_tokens", 30)
+    assert extension.status == 200, "it was answered, and ended early"
     assert (away.layer, away.reason, away.status, away.asked) == ("platform", "away", 503, 200)
 
 

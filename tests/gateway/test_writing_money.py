@@ -78,7 +78,7 @@ def test_a_small_limit_is_usable_with_fewer_tokens_at_a_time(writing: Wired, ada
     client = writing.client(key_with(ada, tokens_per_minute=prompt_of(word) + 70))
     answer = client.chat.completions.create(model=WRITER, messages=says(word))
     assert answer.choices[0].finish_reason == "stop"
-    assert only(writing, word).message.allowed == 64
+    assert only(writing, word).message.allowed == 70, "to the last token"
     with pytest.raises(openai.RateLimitError, match="larger than the limit") as refused:
         client.chat.completions.create(model=WRITER, messages=says(word + "x" * 60))
     assert refused.value.response.headers["x-should-retry"] == "false"
@@ -118,7 +118,7 @@ def test_without_a_quota_server_nothing_more_is_written(
     async def away(*_: Any, **__: Any) -> bool:
         raise QuotaUnavailable("away")
 
-    monkeypatch.setattr(QuotaGate, "extend", away)
+    monkeypatch.setattr(QuotaGate, "extend_by", away)
     word = writing.word()
     writing.engine.plan(word)
     answer = writing.client(ada).chat.completions.create(model=WRITER, messages=says(word))

@@ -21,7 +21,7 @@ from types import TracebackType
 from billing.errors import CallRefused
 from billing.metering import SpoolError
 from billing.metering.events import UsageEvent
-from billing.quotas import Decision, QuotaProtocolError, QuotaUnavailable, Ticket
+from billing.quotas import QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
 from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
 from gateway.metrics import FIRST_TOKEN, WRITTEN
@@ -204,21 +204,17 @@ class Writing:
     async def _admit(self, wanted: int, least: int) -> int:
         """Reserve the prompt and so many tokens of answer, or fewer where the limits can never carry them."""
         call, record = self._call, self._call.key.record
-        while True:
-            ticket = await call.process.gate.admit(
-                call.key.limits, call.request_id, kind=self._kind, model=self._route.model,
-                project_id=record.project_id, key_id=record.id, tokens=self.prompt_tokens, output_tokens=wanted,
-                life_ms=LIFE_MS,
-            )  # fmt: skip
-            if ticket.denial is None or wanted <= least or not _fewer_may_pass(ticket.decision):
-                break
-            wanted = max(wanted // 2, least)
+        ticket = await call.process.gate.admit(
+            call.key.limits, call.request_id, kind=self._kind, model=self._route.model,
+            project_id=record.project_id, key_id=record.id, tokens=self.prompt_tokens, output_tokens=wanted,
+            at_least=least, life_ms=LIFE_MS,
+        )  # fmt: skip
         call.key.headers = ticket.headers
         call.headers += call.key.headers
         if ticket.denial is not None:
             raise CallRefused(ticket.denial)
         self._ticket = ticket
-        return wanted
+        return ticket.output_tokens
 
     async def _write(self, share: Share) -> AsyncIterator[Piece]:
         try:
@@ -264,25 +260,18 @@ class Writing:
             self._spare -= spare
             share.grant(spare)
             return
-        wanted = min(CHUNK, room)
+        assert self._ticket is not None  # noqa: S101 - extended after it was admitted
         try:
-            while wanted:
-                if await self._reserved(wanted):
-                    share.grant(wanted)
-                    return
-                wanted = wanted // 2 if wanted >= 2 * LEAST else 0
+            granted = await self._call.process.gate.extend_by(
+                self._ticket, output_tokens=min(CHUNK, room), at_least=LEAST, life_ms=LIFE_MS
+            )
         except (QuotaUnavailable, QuotaProtocolError):
             log.warning("%s ends early: the quota server did not answer", self._call.request_id)
-        share.close()
-
-    async def _reserved(self, tokens: int) -> bool:
-        assert self._ticket is not None  # noqa: S101 - extended after it was admitted
-        gate = self._call.process.gate
-        if await gate.extend(self._ticket, output_tokens=tokens, life_ms=LIFE_MS):
-            return True
-        return await gate.more_money(self._ticket, tokens) and await gate.extend(
-            self._ticket, output_tokens=tokens, life_ms=LIFE_MS
-        )
+            granted = 0
+        if granted:
+            share.grant(granted)
+        else:
+            share.close()
 
     def _renew_later(self) -> None:
         loop = asyncio.get_running_loop()
@@ -316,8 +305,3 @@ async def rendered(
         return await call.resident(route, ask)
     except EngineError as error:
         raise from_engine(error, param) from error
-
-
-def _fewer_may_pass(decision: Decision | None) -> bool:
-    """Whether the call was refused for its size or its price; one that only has to wait a little is not cut short."""
-    return decision is not None and decision.reason in ("too_large", "spend", "lease")
