@@ -6,7 +6,8 @@ The base is a random Llama of 124.6 million parameters (30 layers, hidden 576, v
 processor has it; speed only. Prompts of 32 tokens, greedy, every request a different text. Contenders are pressed in
 turn, so that a busy neighbour hits them alike; read the ratios. `generate` is the library's own static batch in a
 process of its own. `serve` is `transformers serve --continuous-batching`, left out unless `--serve` names a folder with
-its dependencies (`pip install --target PATH fastapi rich accelerate psutil`), which must not be installed into this project's environment.
+its dependencies (`pip install --target PATH fastapi rich accelerate psutil`), which must not be installed into this
+project's environment.
 """
 
 from __future__ import annotations
