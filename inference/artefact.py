@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from inference.errors import BadArtefact
-from inference.geometry import Sizes, adapter_shapes
+from inference.geometry import Geometry, Sizes, adapter_shapes
 from inference.tensors import Array, read_tensors
 
 T = TypeVar("T")
@@ -206,6 +206,13 @@ def encoder_weights(tensors: dict[str, Array], geometry: Sizes, name: str) -> di
             raise BadArtefact(f"{name} must hold {key!r} with shape {shape}; found {found}.")
         chosen[key] = bare[key]
     return chosen
+
+
+def read_base(folder: Path) -> tuple[dict[str, Array], Geometry]:
+    """The weights and sizes of a BERT base. Raises `BadArtefact`."""
+    geometry, path = Geometry.read(folder / "config.json"), folder / "model.safetensors"
+    tensors = read_tensors(path.read_bytes(), path.name, skip_buffers=True)
+    return encoder_weights(tensors, geometry, path.name), geometry
 
 
 def _recorded(folder: Path, manifest: Manifest) -> Recorded | None:

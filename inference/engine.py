@@ -19,27 +19,20 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import wire
+from inference import trial, wire
 from inference.adapters import Adapter
-from inference.artefact import (
-    Artefact,
-    encoder_weights,
-    read_artefact,
-    read_manifest,
-    read_task,
-    read_writing_manifest,
-)  # fmt: skip
+from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
 from inference.backends import choose, hub
 from inference.catalogue import Base, bases
 from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
-from inference.geometry import Geometry, Sizes
+from inference.geometry import Sizes
 from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
 from inference.settings import Settings
-from inference.tensors import Array, read_tensors
+from inference.tensors import Array
 
 if TYPE_CHECKING:
     from inference.generation.causal import Causal, WritingModel
@@ -73,15 +66,16 @@ class Engine:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.backend = choose(
-            settings.backend, device=settings.device, precision=settings.precision, threads=settings.effective_threads
+        known = bases(settings.catalogue)
+        name, precision, self.trial = trial.choose(
+            settings, next((b for b in known.values() if b.architecture.own), None)
         )
+        self.backend = choose(name, device=settings.device, precision=precision, threads=settings.threads)
         self._hub: HubBackend | None = None
         self._loop = asyncio.get_running_loop()
         self.on_delivered: Callable[[], None] = lambda: None
-        catalogue = bases(settings.catalogue)
-        self.bases = {name: self._load_base(base) for name, base in catalogue.items() if not base.architecture.causal}
-        self.causal = {name: self._open_causal(base) for name, base in catalogue.items() if base.architecture.causal}
+        self.bases = {name: self._load_base(base) for name, base in known.items() if not base.architecture.causal}
+        self.causal = {name: self._open_causal(base) for name, base in known.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
         self.runner = Runner(Scheduler(settings.limits), self._deliver)
@@ -224,6 +218,7 @@ class Engine:
             latency_p95_ms=p95,
             latency_p99_ms=p99,
             writers=[causal.report() for causal in self.causal.values()],
+            trial=self.trial,
         )
 
     def _deliver(self, done: list[Job], error: EngineError | None) -> None:
@@ -303,9 +298,7 @@ class Engine:
 
     def _own(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array]], Encoder]]:
         """A BERT, on the backend's own graph of it."""
-        geometry = Geometry.read(base.folder / "config.json")
-        path = base.folder / "model.safetensors"
-        weights = encoder_weights(read_tensors(path.read_bytes(), path.name, skip_buffers=True), geometry, path.name)
+        weights, geometry = read_base(base.folder)
         encoder = self.backend.encoder(weights, geometry, adapters=True)
         return encoder, lambda own: self.backend.encoder(own, geometry, adapters=False)
 
@@ -313,7 +306,7 @@ class Engine:
         """Any other architecture, through transformers; the first one brings torch into the process."""
         if self._hub is None:
             settings = self.settings
-            self._hub = hub(device=settings.device, precision=settings.precision, threads=settings.effective_threads)
+            self._hub = hub(device=settings.device, precision=settings.precision, threads=settings.threads)
         encoder = self._hub.encoder(base.folder)
         return encoder, encoder.tuned
 

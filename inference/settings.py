@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inference import backends
 from inference.address import Address
 from inference.scheduler import Limits
 
 TOKEN_VARIABLE = "TUNESMITH_ENGINE_TOKEN"
 MIB = 1024 * 1024
 DEPOT = Path(tempfile.gettempdir()) / "tunesmith-artefacts"
+TRIALS = Path(tempfile.gettempdir()) / "tunesmith-trials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,16 @@ class Settings:
 
     listen: Address
     token: str = ""  # callers must present it; may be empty only on a Unix socket
-    backend: str = "auto"  # auto | openvino | torch
+    backend: str = "auto"  # one of `inference.backends.NAMES`, or auto: the fastest in a trial at the first start
     device: str = "auto"  # auto | cpu | cuda | cuda:N
-    precision: str = "auto"  # auto | bf16 | fp32
-    threads: int = 0  # of the backend; 0 takes every core
+    precision: str = "auto"  # auto | bf16 | fp32; auto is part of the same trial
+    threads: int = 0  # of the backend; 0 takes every core, or one where threads would spin (torch on a CPU)
     catalogue: Path | None = None  # JSON file of more bases
     roots: tuple[Path, ...] = ()  # artefacts are read from below these folders only; empty means anywhere
     stores: tuple[str, ...] = ()  # origins of object stores that artefacts may be fetched from
     depot: Path = DEPOT  # where fetched artefacts are kept
     depot_bytes: int = 8192 * MIB  # cap of that folder
+    trials: Path = TRIALS  # where the choice of backend is kept, for the next start on this machine
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
     cache_bytes: int = 512 * MIB  # keys and values of each causal base
@@ -48,26 +51,22 @@ class Settings:
         if self.floor_bytes > self.resident_bytes:
             raise ValueError("A tenant's floor cannot be larger than the whole budget for models.")
 
-    @property
-    def effective_threads(self) -> int:
-        """Threads the backend uses."""
-        return self.threads or len(os.sched_getaffinity(0))
-
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None) -> Settings:
         """Parse `python -m inference …`; the token comes from the environment, never from the command line."""
         parser = argparse.ArgumentParser(prog="python -m inference", description="Tunesmith's engine process.")
         add = parser.add_argument
         add("--listen", required=True, help="host:port or unix:/path/to/socket")
-        add("--backend", default="auto", choices=["auto", "openvino", "torch"])
+        add("--backend", default="auto", choices=["auto", *backends.NAMES])
         add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
         add("--precision", default="auto", choices=["auto", "bf16", "fp32"])
-        add("--threads", type=int, default=0, help="threads of the backend; 0 takes every core")
+        add("--threads", type=int, default=0, help="threads of the backend; 0 leaves it to the backend")
         add("--catalogue", type=Path, help="JSON file of bases beside the bundled one")
         add("--root", type=Path, action="append", default=[], help="folder that artefacts may lie in; repeatable")
         add("--store", action="append", default=[], help="origin of an object store, https://host[:port]; repeatable")
         add("--depot", type=Path, default=DEPOT, help="folder for artefacts fetched from a store")
         add("--depot-mib", type=int, default=8192, help="cap of that folder")
+        add("--trials", type=Path, default=TRIALS, help="folder that keeps which backend was the fastest here")
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
         add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
@@ -88,6 +87,7 @@ class Settings:
                 stores=tuple(store.rstrip("/") for store in found.store),
                 depot=found.depot,
                 depot_bytes=found.depot_mib * MIB,
+                trials=found.trials,
                 resident_bytes=found.resident_mib * MIB,
                 floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
                 cache_bytes=found.cache_mib * MIB,

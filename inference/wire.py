@@ -323,6 +323,17 @@ class WriterReport(msgspec.Struct, frozen=True, gc=False):
     first_token_p99_ms: float
 
 
+class TrialReport(msgspec.Struct, frozen=True, gc=False):
+    """A backend and precision in the trial that chose between them (`inference.trial`). `rows_per_s` at each of the
+    trial's shapes; `difference` is the largest length between its unit vectors and those of plain fp32."""
+
+    backend: str
+    precision: str
+    rows_per_s: list[float]
+    difference: float
+    outcome: str
+
+
 class HealthReport(Message, tag="health_report", frozen=True, gc=False):
     """Counters since the start; latencies in milliseconds over the last requests, queue included."""
 
@@ -349,6 +360,7 @@ class HealthReport(Message, tag="health_report", frozen=True, gc=False):
     latency_p95_ms: float
     latency_p99_ms: float
     writers: list[WriterReport] = []
+    trial: list[TrialReport] = []
 
 
 class Failed(Message, tag="failed", frozen=True, gc=False):

@@ -26,11 +26,14 @@ from inference.tensors import Array
 
 
 def create(*, device: str, precision: str, threads: int) -> HubBackend:
-    """The backend for a device; "auto" takes CUDA where there is one, bf16 on it, and fp32 on a CPU."""
+    """The backend for a device; "auto" takes CUDA where there is one, bf16 on it, and fp32 on a CPU.
+
+    One thread on a CPU unless more are asked for, as in `torch_backend`.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads or 1)
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") else "fp32"
     return TransformersBackend(torch.device(device), precision)

@@ -13,6 +13,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as op
 
+from inference import backends
 from inference.adapters import Plan, Stack
 from inference.encoder import Backend, Encoder, Ids
 from inference.geometry import TARGETS, Geometry
@@ -46,7 +47,7 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_NUM_THREADS": str(threads or backends.cores()),
         }
 
     def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:

@@ -179,7 +179,7 @@ def _place(settings: Settings) -> tuple[torch.device, torch.dtype]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        torch.set_num_threads(settings.effective_threads)
+        torch.set_num_threads(settings.threads or 1)  # as in `torch_backend`: no spinning barriers
     precision = settings.precision
     if precision == "auto":
         able = device.startswith("cuda") or any(map(torch.cpu.get_capabilities().get, ("avx512_bf16", "amx_bf16")))

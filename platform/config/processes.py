@@ -65,6 +65,7 @@ def engine() -> Process:
             *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
             *(("--store", settings.STORAGE_ENDPOINT) if settings.STORAGE_ENDPOINT else ()),
             *("--depot", str(settings.HOME / "depot")),
+            *("--trials", str(settings.HOME / "trials")),
         ),
         ready=socket_ready(settings.ENGINE_ADDRESS),
         environment={"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN},

@@ -74,12 +74,24 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A backend in the engine's trial; `rates` in texts a second at its three sizes, None where not measured."""
+
+    backend: str
+    precision: str
+    rates: list[float | None]
+    difference: float
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """The engine's own report, or why there is none."""
 
     report: Any = None
     problem: str = ""
     residents: list[Resident] = field(default_factory=list)
+    trial: list[Tried] = field(default_factory=list)
 
 
 def context() -> dict[str, Any]:
@@ -170,6 +182,10 @@ def engine() -> Engine:
                 bytes=one.bytes,
             )
             for one in reversed(report.residents)
+        ],
+        trial=[
+            Tried(one.backend, one.precision, (one.rows_per_s + [None] * 3)[:3], one.difference, one.outcome)
+            for one in report.trial
         ],
     )
 

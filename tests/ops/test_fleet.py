@@ -45,6 +45,10 @@ def report(resident: wire.ResidentReport) -> wire.HealthReport:
         id=1, uptime_s=3700.0, backend="torch", precision="bf16", bases=["b"], expected_wait_s=0.0,
         resident_bytes=31_000_000, resident_budget=2_000_000_000, residents=[resident], latency_p50_ms=4.25,
         latency_p95_ms=9.5, latency_p99_ms=20.0, **counts,
+        trial=[
+            wire.TrialReport("openvino", "bf16", [461.2, 1372.0, 1676.4], 0.0077, "chosen"),
+            wire.TrialReport("torch", "fp32", [101.0], 0.0, "slower"),
+        ],
     )  # fmt: skip
 
 
@@ -138,6 +142,9 @@ def test_the_engines_models_are_shown_by_name(ada: Person, cast: Cast, monkeypat
     assert str(version) in text
     assert cast.owner.tenant.name in text
     assert "4.2 / 9.5 / 20" in text
+    assert "openvino bf16" in text
+    assert "1372" in text
+    assert "0.0077" in text
 
 
 def test_an_absent_engine_is_a_fact_and_no_fault(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
