@@ -21,7 +21,7 @@ Ids = NDArray[np.int32]
 
 
 class Encoder(Protocol):
-    """Weights in memory, ready to compute. Used by one thread at a time."""
+    """Weights in memory, ready to compute. Used by as many threads at once as its backend has lanes."""
 
     @property
     def geometry(self) -> Sizes: ...
@@ -35,10 +35,11 @@ class Encoder(Protocol):
 
 
 class Backend(Protocol):
-    """Makes encoders. `name` and `precision` are for people."""
+    """Makes encoders. `name` and `precision` are for people. `lanes`: how many threads may compute at once."""
 
     name: str
     precision: str
+    lanes: int
 
     def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
         """Take the weights of a BERT state dict into memory; `adapters` says whether plans will be passed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import trial, wire
+from inference import backends, trial, wire
 from inference.adapters import Adapter
 from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
 from inference.backends import choose, hub
@@ -71,6 +72,9 @@ class Engine:
             settings, next((b for b in known.values() if b.architecture.own), None)
         )
         self.backend = choose(name, device=settings.device, precision=precision, threads=settings.threads)
+        if backends.cores() <= self.backend.lanes:
+            # The tokenizer's threads are shared by all lanes: a flood's long texts would be cut before anybody else's.
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._hub: HubBackend | None = None
         self._loop = asyncio.get_running_loop()
         self.on_delivered: Callable[[], None] = lambda: None
@@ -78,7 +82,7 @@ class Engine:
         self.causal = {name: self._open_causal(base) for name, base in known.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
-        self.runner = Runner(Scheduler(settings.limits), self._deliver)
+        self.runner = Runner(Scheduler(settings.limits, self.backend.lanes), self._deliver)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._loading: dict[tuple[str, str, str], asyncio.Future[Held]] = {}
         self._started = time.monotonic()

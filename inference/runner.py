@@ -1,4 +1,5 @@
-"""The one thread that computes: takes a batch from the scheduler, tokenises it at once, runs it, hands results back."""
+"""The threads that compute, one per lane: each takes a batch from the scheduler, tokenises it at once, runs it, hands
+results back."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from inference.tensors import Array
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN_S = 0.1  # a lane that was closed to what waits may have opened, and nobody says so
 LENGTH_STEP = 8  # batches are padded to a multiple, so that the backend meets few different shapes
 
 
@@ -71,9 +73,9 @@ class Counters:
 
 
 class Runner:
-    """Owns the scheduler's lock and the compute thread.
+    """Owns the scheduler's lock and a compute thread for each of its lanes.
 
-    `deliver` receives, on the compute thread, the jobs that a batch finished and what went wrong with them.
+    `deliver` receives, on a compute thread, the jobs that a batch finished and what went wrong with them.
     """
 
     def __init__(self, scheduler: Scheduler, deliver: Callable[[list[Job], EngineError | None], None]) -> None:
@@ -81,26 +83,31 @@ class Runner:
         self._deliver = deliver
         self.counters = Counters()
         self._stackers: dict[Encoder, Stacker] = {}
+        self._planning = threading.Lock()
         self._work = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._loop, name="compute", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"compute-{lane}", daemon=True) for lane in range(scheduler.lanes)
+        ]
 
     def start(self) -> None:
         """Start computing."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Finish the current batch and end the thread."""
+        """Finish the current batches and end the threads."""
         with self._work:
             self._stopping = True
-            self._work.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+            self._work.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout)
 
     def submit(self, job: Job) -> None:
         """Queue a job. Raises `Overloaded`."""
         with self._work:
-            self.scheduler.submit(job)
+            self.scheduler.submit(job, time.monotonic())
             self._work.notify()
 
     def cancel(self, job: Job) -> None:
@@ -113,21 +120,23 @@ class Runner:
     def _loop(self) -> None:
         while True:
             with self._work:
-                while not self._stopping and not (batch := self.scheduler.next_batch()):
-                    self._work.wait()
+                while not self._stopping and not (batch := self.scheduler.next_batch(time.monotonic())):
+                    self._work.wait(LOOK_AGAIN_S if self.scheduler.rows else None)
                 if self._stopping:
                     return
+                if self.scheduler.rows:
+                    self._work.notify()  # there may be something for the next lane
             started = time.perf_counter()
             try:
-                tokens = self._compute(batch)
+                tokens, padded = self._compute(batch)
             except Exception as error:  # a batch may fail; the engine may not
                 log.exception("a batch of %d rows failed", len(batch))
-                self._settle(batch, time.perf_counter() - started, 0, _as_engine_error(error))
+                self._settle(batch, time.perf_counter() - started, 0, 0, _as_engine_error(error))
             else:
-                self._settle(batch, time.perf_counter() - started, tokens, None)
+                self._settle(batch, time.perf_counter() - started, tokens, padded, None)
 
-    def _compute(self, batch: list[Row]) -> int:
-        """Run one batch and write each row's result into its job. Returns the number of real tokens."""
+    def _compute(self, batch: list[Row]) -> tuple[int, int]:
+        """Run one batch and write each row's result into its job. Returns the number of tokens, real and padded."""
         jobs: list[Job] = [row.request for row in batch]  # type: ignore[misc]  # only jobs are ever submitted
         encoder = jobs[0].resident.encoder
         # 1. tokens: all texts at once, in Rust
@@ -136,24 +145,26 @@ class Runner:
         # 2. vectors: one forward for every tenant in the batch
         plan = None
         if any(job.resident.adapter is not None for job in jobs):
-            stacker = self._stackers.get(encoder)
-            if stacker is None:
-                stacker = self._stackers[encoder] = Stacker(encoder.geometry)
-            plan = stacker.plan([job.resident.adapter for job in jobs])
+            with self._planning:
+                stacker = self._stackers.get(encoder)
+                if stacker is None:
+                    stacker = self._stackers[encoder] = Stacker(encoder.geometry)
+                plan = stacker.plan([job.resident.adapter for job in jobs])
         pooled = encoder.encode(ids, mask, plan)
         # 3. heads: each model's rows together
         _apply_heads(pooled, jobs, batch)
-        self.counters.padded_tokens += ids.size
-        return tokens
+        return tokens, ids.size
 
-    def _settle(self, batch: list[Row], seconds: float, tokens: int, error: EngineError | None) -> None:
+    def _settle(self, batch: list[Row], seconds: float, tokens: int, padded: int, error: EngineError | None) -> None:
         """Count the batch, and finish every job that has no row left to wait for."""
         counters, share = self.counters, seconds / len(batch)
-        counters.batches += 1
-        counters.rows += len(batch)
-        counters.tokens += tokens
         done: list[Job] = []
         with self._work:
+            counters.batches += 1
+            counters.rows += len(batch)
+            counters.tokens += tokens
+            counters.padded_tokens += padded
+            self.scheduler.finish(batch, time.monotonic())
             cost = sum(row.cost for row in batch)
             measured = cost / max(seconds, 1e-6)
             speed = self.scheduler.speed
@@ -167,10 +178,10 @@ class Runner:
                     done.append(job)
                 elif not job.pending and not job.cancelled:
                     done.append(job)
-        now = time.perf_counter()
-        for job in done:
-            counters.requests += 1
-            counters.latencies.append(now - job.started)
+            now = time.perf_counter()
+            for job in done:
+                counters.requests += 1
+                counters.latencies.append(now - job.started)
         if done:
             self._deliver(done, error)
 

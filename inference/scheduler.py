@@ -1,17 +1,26 @@
 """Decides which rows are computed next. Pure Python: knows no tensors, no threads, no clock.
 
-Rows wait in lanes: one per tenant, encoder and length class. A batch takes one encoder and one length class, so that
+Rows wait in lines: one per tenant, encoder and length class. A batch takes one encoder and one length class, so that
 little of it is padding; only a small batch is filled up with rows one class shorter, because there size is worth more
-than padding costs. The tenant that has received the least work for its weight chooses the lane, and rows of all tenants
-fill the batch in the same fair order. There is no timer: a batch is whatever waits when the last one is done.
+than padding costs. The tenant that has received the least work for its weight chooses the line, and rows of other
+tenants fill the batch in the same fair order. There is no timer: a batch is whatever waits when a lane (a thread that
+computes, with cores of its own) is free.
 
 Fairness is a virtual counter per tenant (work received divided by weight). A tenant that was away starts at the lowest
 counter of those present, so that silence saves nothing up; a flood from one tenant fills its own queue and no other.
+
+A batch that runs cannot be interrupted, so what a flood may do to others is bounded beforehand:
+- A tenant with little waiting (`LIGHT`) shares no batch with one that has much; it never waits for the other's rows.
+- The last free lane is closed to tenants with much waiting while any tenant that was here within `Limits.keep_s` could
+  come back. So whoever calls at least that often finds a lane free, and the flood keeps all lanes but one.
+- While several tenants are about (`Limits.about_s`) a batch takes at most `Limits.shared_s`, or `LIGHT` tokens where
+  that is more. So a tenant that calls seldom, or with only one lane, waits at most that long for a stranger's batch.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +28,8 @@ from inference.errors import Overloaded
 
 LENGTH_CLASSES = (16, 32, 64, 128, 256, 512)  # tokens
 SMALL_BATCH = 16  # rows; below this, larger is faster even with padding
+LIGHT = 512  # tokens; a tenant with no more waiting does not wait for those with more, and no batch must be smaller
+LEAST_SPLIT = 8  # rows; what waits is divided among free lanes, but into no smaller batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,9 @@ class Limits:
     batch_rows: int = 64
     batch_tokens: int = 8192  # rows times the top of their length class
     wait_s: float = 20.0  # refuse what would wait longer than this
+    shared_s: float = 0.025  # the longest batch while several tenants are about, by the measured speed
+    about_s: float = 30.0  # how long a tenant counts as about after its last request
+    keep_s: float = 1.0  # how long the last lane is kept for a tenant after its last request
 
 
 @dataclass(slots=True, eq=False)
@@ -61,26 +75,33 @@ class _Queue:
 
     tenant: str
     received: float
-    lanes: dict[tuple[Hashable, int], deque[tuple[int, Row]]] = field(default_factory=dict)
+    lines: dict[tuple[Hashable, int], deque[tuple[int, Row]]] = field(default_factory=dict)
     rows: int = 0
+    cost: int = 0
 
-    def oldest_lane(self) -> tuple[Hashable, int]:
-        return min(self.lanes, key=lambda lane: self.lanes[lane][0][0])
+    def oldest_line(self) -> tuple[Hashable, int]:
+        return min(self.lines, key=lambda line: self.lines[line][0][0])
 
 
 class Scheduler:
-    """Bounded queues and fair batches. Not thread-safe: the caller holds a lock."""
+    """Bounded queues and fair batches for `lanes` threads. Not thread-safe: the caller holds a lock.
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    Times are seconds of any one clock. Who takes a batch says when it is done with `finish`.
+    """
+
+    def __init__(self, limits: Limits | None = None, lanes: int = 1) -> None:
         self.limits = limits or Limits()
+        self.lanes = lanes
         self.rows = 0
         self.cost = 0
         self.refused = 0
-        self.speed = 0.0  # cost per second, as the caller measures it; 0 while unknown
+        self.speed = 0.0  # cost per second of one lane, as the caller measures it; 0 while unknown
         self._queues: dict[str, _Queue] = {}
         self._received: dict[str, float] = {}
         self._floor = 0.0
         self._arrivals = 0
+        self._running: list[frozenset[str]] = []  # the tenants of each batch being computed
+        self._seen: OrderedDict[str, float] = OrderedDict()  # latest request by tenant, latest last
 
     @property
     def tenants(self) -> int:
@@ -90,11 +111,12 @@ class Scheduler:
     @property
     def expected_wait_s(self) -> float:
         """Time until everything that waits now is computed; 0 while the speed is unknown."""
-        return self.cost / self.speed if self.speed else 0.0
+        return self.cost / (self.speed * self.lanes) if self.speed else 0.0
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, now: float = 0.0) -> None:
         """Queue every row of a request, or none. Raises `Overloaded` at the door."""
         self._admit(request)
+        self._see(request.tenant, now)
         queue = self._queues.get(request.tenant)
         if queue is None:
             received = max(self._received.pop(request.tenant, 0.0), self._floor)
@@ -102,8 +124,8 @@ class Scheduler:
         request.pending = request.queued = len(request.costs)
         request.queued_cost = sum(request.costs)
         for index, cost in enumerate(request.costs):
-            lane = queue.lanes.setdefault((request.group, length_class(cost)), deque())
-            lane.append((self._arrivals, Row(request, index, cost)))
+            line = queue.lines.setdefault((request.group, length_class(cost)), deque())
+            line.append((self._arrivals, Row(request, index, cost)))
             self._arrivals += 1
         self._count(queue, request.queued, request.queued_cost)
 
@@ -117,58 +139,124 @@ class Scheduler:
 
     def _count(self, queue: _Queue, rows: int, cost: int) -> None:
         queue.rows += rows
+        queue.cost += cost
         self.rows += rows
         self.cost += cost
 
-    def next_batch(self) -> list[Row]:
-        """The rows to compute now; empty if nothing waits."""
-        while self._queues:
-            fair = sorted(self._queues.values(), key=lambda queue: queue.received)
-            self._floor = fair[0].received
-            group, length = fair[0].oldest_lane()
-            room = max(1, min(self.limits.batch_rows, self.limits.batch_tokens // length))
+    def next_batch(self, now: float = 0.0) -> list[Row]:
+        """The rows to compute now; empty if nothing waits, or nothing that this lane may take."""
+        while fair := self._eligible(now):
+            self._floor = min(queue.received for queue in self._queues.values())
+            group, length = fair[0].oldest_line()
+            limits = self.limits
+            free = max(self.lanes - len(self._running), 1)
+            room = max(
+                1, min(limits.batch_rows, limits.batch_tokens // length, max(-(-self.rows // free), LEAST_SPLIT))
+            )
+            cost = max(limits.shared_s * self.speed, LIGHT) if self._several(now) else 0.0
             batch: list[Row] = []
-            self._fill(batch, fair, group, length, room)
+            self._fill(batch, fair, group, length, room, cost)
             shorter = LENGTH_CLASSES[max(LENGTH_CLASSES.index(length) - 1, 0)]
             if shorter != length:
-                self._fill(batch, fair, group, shorter, min(room, SMALL_BATCH))
+                self._fill(batch, fair, group, shorter, min(room, SMALL_BATCH), cost)
             for queue in fair:
-                if not queue.lanes:
+                if not queue.lines:
                     self._leave(queue)
             if batch:
+                self._running.append(frozenset(row.request.tenant for row in batch))
                 return batch
         return []
+
+    def finish(self, batch: list[Row], now: float = 0.0) -> None:
+        """A batch is computed, or has failed; its tenants count as seen just now."""
+        tenants = frozenset(row.request.tenant for row in batch)
+        self._running.remove(tenants)
+        for tenant in tenants:
+            self._see(tenant, now)
+
+    def _eligible(self, now: float) -> list[_Queue]:
+        """The tenants whose rows the next batch may take, the one that received least first."""
+        fair = sorted(self._queues.values(), key=lambda queue: queue.received)
+        light = [queue for queue in fair if queue.cost <= LIGHT]
+        heavy = [queue for queue in fair if queue.cost > LIGHT]
+        if heavy and self.lanes > 1 and len(self._running) >= self.lanes - 1:
+            computing = frozenset[str]().union(*self._running)
+            if self._anybody_else(computing | {queue.tenant for queue in heavy}, now):
+                heavy = []
+            else:
+                heavy = [queue for queue in heavy if queue.tenant not in computing] or heavy
+        if light and heavy:
+            return light if light[0].received <= heavy[0].received else heavy
+        return light or heavy
+
+    def _anybody_else(self, than: frozenset[str], now: float) -> bool:
+        """Whether a tenant that is not one of these was here a moment ago."""
+        for tenant, when in reversed(self._seen.items()):
+            if now - when > self.limits.keep_s:
+                return False
+            if tenant not in than:
+                return True
+        return False
+
+    def _several(self, now: float) -> bool:
+        """Whether more than one tenant is about."""
+        latest = itertools.islice(reversed(self._seen.values()), 1, 2)
+        return any(now - when <= self.limits.about_s for when in latest)
+
+    def _see(self, tenant: str, now: float) -> None:
+        self._seen[tenant] = now
+        self._seen.move_to_end(tenant)
+        oldest = next(iter(self._seen))
+        if now - self._seen[oldest] > self.limits.about_s:
+            del self._seen[oldest]
 
     def _admit(self, request: Request) -> None:
         new, limits = len(request.costs), self.limits
         queue = self._queues.get(request.tenant)
-        if queue is not None and queue.rows + new > limits.rows_per_tenant:
+        rows, cost = (queue.rows, queue.cost) if queue else (0, 0)
+        if rows + new > limits.rows_per_tenant:
             self.refused += 1
             raise Overloaded("Too many of your texts are waiting; send the next ones later.", retry_after=self._hint())
-        if self.rows and (self.rows + new > limits.rows or self.expected_wait_s > limits.wait_s):
+        full = self.rows + new > limits.rows and (rows + new) * (self.tenants + (not rows)) > limits.rows
+        if self.rows and (full or self._wait(cost + sum(request.costs)) > limits.wait_s):
             self.refused += 1
             raise Overloaded("The engine is busy; try again shortly.", retry_after=self._hint())
+
+    def _wait(self, cost: int) -> float:
+        """Seconds until a tenant with so much waiting is served: of the others' queues, in fair turns, no more than
+        its own comes before it. So a flood closes the door to itself and not to those who send little."""
+        if not self.speed or self.cost + cost <= self.limits.wait_s * self.speed:  # the usual case, without a sum
+            return 0.0
+        others = sum(min(queue.cost, cost) for queue in self._queues.values())
+        return (others + cost) / (self.speed * self.lanes)
 
     def _hint(self) -> float:
         """Seconds after which half of the queue should be gone."""
         return min(max(self.expected_wait_s / 2, 1.0), 30.0)
 
-    def _fill(self, batch: list[Row], fair: list[_Queue], group: Hashable, length: int, room: int) -> None:
-        """Add rows of one lane from all tenants up to `room`, always from the tenant that received least."""
-        sources = [(queue, lane) for queue in fair if (lane := queue.lanes.get((group, length)))]
+    def _fill(
+        self, batch: list[Row], fair: list[_Queue], group: Hashable, length: int, room: int, bound: float
+    ) -> None:
+        """Add rows of one line from these tenants up to `room` rows and, unless 0, `bound` cost, always from the
+        tenant that received least."""
+        cost = sum(row.cost for row in batch)
+        sources = [(queue, line) for queue in fair if (line := queue.lines.get((group, length)))]
         while sources and len(batch) < room:
-            queue, lane = min(sources, key=lambda source: source[0].received)
-            row = self._take(queue, lane)
+            queue, line = min(sources, key=lambda source: source[0].received)
+            if batch and bound and cost + line[0][1].cost > bound:
+                return
+            row = self._take(queue, line)
             if row is not None:
                 queue.received += row.cost / row.request.weight
+                cost += row.cost
                 batch.append(row)
-            if not lane:
-                del queue.lanes[group, length]
-                sources.remove((queue, lane))
+            if not line:
+                del queue.lines[group, length]
+                sources.remove((queue, line))
 
-    def _take(self, queue: _Queue, lane: deque[tuple[int, Row]]) -> Row | None:
-        """The first row of a lane, or None if its request was cancelled meanwhile."""
-        _, row = lane.popleft()
+    def _take(self, queue: _Queue, line: deque[tuple[int, Row]]) -> Row | None:
+        """The first row of a line, or None if its request was cancelled meanwhile."""
+        _, row = line.popleft()
         if row.request.cancelled:
             return None
         row.request.queued -= 1

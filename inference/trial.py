@@ -42,12 +42,13 @@ from inference.wire import TrialReport
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of what is measured and of the file; a change makes old files worthless
+VERSION = 2  # of what is measured and of the file; a change makes old files worthless
 SHAPES = ((1, 16), (8, 32), (32, 32))  # rows, tokens
 TOLERANCE = {"bf16": 0.05, "fp32": 0.002}  # largest length of the difference between two unit vectors
 TIE = 0.9
 HOPELESS = 0.35  # of the fastest at one shape: the others are not measured
 SLICE_S = 0.05  # one look at one shape, if a batch is not longer
+INCOMPLETE_S = 24 * 3600  # a trial in which somebody had no time (a cold disk, a busy machine) is repeated after this
 NO_TIME = "no time was left"
 PATIENCE_S = 6.0  # for everything; a candidate that is not measured by then takes no part
 
@@ -71,7 +72,7 @@ def choose(settings: Settings, base: Base | None) -> tuple[str, str, list[TrialR
     figures = _kept(path)
     if figures is None:
         figures = judge(list(_measured(settings, base, candidates)))
-        if not any(one.outcome.endswith(NO_TIME) for one in figures):  # a cold disk at the first start is no verdict
+        if any(one.outcome == "chosen" for one in figures):
             _keep(path, figures)
     for one in figures:
         log.info("trial: %s", in_words(one))
@@ -291,9 +292,11 @@ def _processor() -> str:
 def _kept(path: Path) -> list[TrialReport] | None:
     """The figures of an earlier start; None where there are none that can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[TrialReport])
+        figures = msgspec.json.decode(path.read_bytes(), type=list[TrialReport])
+        old = time.time() - path.stat().st_mtime > INCOMPLETE_S
     except (OSError, msgspec.MsgspecError):
         return None
+    return None if old and any(one.outcome.endswith(NO_TIME) for one in figures) else figures
 
 
 def _keep(path: Path, figures: list[TrialReport]) -> None:

@@ -26,6 +26,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def lanes(threads: int) -> int:
+    """How many batches a CPU computes at once when `threads` may be used: two, so that a flood leaves one to others.
+
+    Each lane has its share of the threads. Small batches lose little by that, large ones nothing in sum.
+    """
+    return min(threads, 2)
+
+
 def choose(name: str, *, device: str, precision: str, threads: int = 0) -> Backend:
     """The backend of this name. `threads` 0 leaves their number to the backend.
 

@@ -7,6 +7,7 @@ backends.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class BaseEncoder:
         )
         self._model = model.to(backend.device, backend.dtype).requires_grad_(False)
         self.bytes = sum(value.numel() * value.element_size() for value in hub.weights_of(model).values())
+        self.computing = threading.Lock()
         self._ranks: Tensor | None = None  # [rows, R] while a batch with adapters is computed
         self._bound: Stack | None = None
         self._down: dict[str, Tensor] = {}
@@ -80,7 +82,11 @@ class BaseEncoder:
 
     @torch.inference_mode()
     def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
-        """See `inference.encoder.Encoder`."""
+        """See `inference.encoder.Encoder`. One batch at a time: the ranks of its rows lie in this object."""
+        with self.computing:
+            return self._encode(ids, mask, plan)
+
+    def _encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
         if plan is None:
             return self.forward(ids, mask)
         if self._bound is not plan.stack:
@@ -135,4 +141,5 @@ class TunedEncoder:
     @torch.inference_mode()
     def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
         """See `inference.encoder.Encoder`; a full tune takes no adapters."""
-        return self._base.forward(ids, mask, self._weights)
+        with self._base.computing:  # the base's hooks would add another batch's adapters
+            return self._base.forward(ids, mask, self._weights)

@@ -6,6 +6,7 @@ terms of `inference.adapters` as inputs. The second is compiled when the first a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,11 +44,13 @@ class OpenVinoBackend:
         if precision not in ("bf16", "fp32"):
             raise ValueError(f"Unknown precision {precision!r}: write auto, bf16 or fp32.")
         self.precision = precision
+        threads = threads or backends.cores()
+        self.lanes = backends.lanes(threads)
         self._options = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads or backends.cores()),
+            "NUM_STREAMS": str(self.lanes),
+            "INFERENCE_NUM_THREADS": str(threads),
+            "ENABLE_CPU_PINNING": "NO",  # a stranger on one core must not hold up the lane that is pinned to it
         }
 
     def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
@@ -55,8 +58,17 @@ class OpenVinoBackend:
         return OpenVinoEncoder(self, weights, geometry, adapters=adapters)
 
     def compile(self, model: ov.Model) -> Any:
-        """An infer request of the compiled model."""
-        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        """The model for this CPU; each thread makes an infer request of its own."""
+        return self._core.compile_model(model, "CPU", self._options)
+
+
+class _Requests(threading.local):
+    """What one thread computes with: its infer requests, and the stack that is bound to the second."""
+
+    def __init__(self) -> None:
+        self.plain: Any = None
+        self.adapted: Any = None
+        self.bound: Stack | None = None
 
 
 class OpenVinoEncoder:
@@ -71,26 +83,35 @@ class OpenVinoEncoder:
         self._plain = backend.compile(_build(weights, geometry, adapters=False))
         self._weights = weights if adapters else None
         self._adapted: Any = None
-        self._bound: Stack | None = None
+        self._compiling = threading.Lock()
+        self._requests = _Requests()
 
     def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
         """See `inference.encoder.Encoder`."""
+        mine = self._requests
         if plan is None:
-            return self._result(self._plain, [ids, mask])
-        if self._adapted is None:
-            assert self._weights is not None, "this encoder was made without room for adapters"
-            self._adapted = self._backend.compile(_build(self._weights, self.geometry, adapters=True))
-        if self._bound is not plan.stack:
-            self._bind(plan.stack)
-        return self._result(self._adapted, {"ids": ids, "mask": mask, "ranks": plan.mask})
+            mine.plain = mine.plain or self._plain.create_infer_request()
+            return self._result(mine.plain, [ids, mask])
+        mine.adapted = mine.adapted or self._with_adapters().create_infer_request()
+        if mine.bound is not plan.stack:
+            self._bind(mine, plan.stack)
+        return self._result(mine.adapted, {"ids": ids, "mask": mask, "ranks": plan.mask})
 
-    def _bind(self, stack: Stack) -> None:
+    def _with_adapters(self) -> Any:
+        with self._compiling:
+            if self._adapted is None:
+                assert self._weights is not None, "this encoder was made without room for adapters"
+                self._adapted = self._backend.compile(_build(self._weights, self.geometry, adapters=True))
+            return self._adapted
+
+    @staticmethod
+    def _bind(mine: _Requests, stack: Stack) -> None:
         """Point the graph's adapter inputs at this stack; they stay until another one is bound."""
         for (layer, target), down in stack.down.items():
-            self._adapted.set_tensor(_name(layer, target, "A"), ov.Tensor(down, shared_memory=True))
+            mine.adapted.set_tensor(_name(layer, target, "A"), ov.Tensor(down, shared_memory=True))
             up = stack.up[layer, target]
-            self._adapted.set_tensor(_name(layer, target, "B"), ov.Tensor(up, shared_memory=True))
-        self._bound = stack
+            mine.adapted.set_tensor(_name(layer, target, "B"), ov.Tensor(up, shared_memory=True))
+        mine.bound = stack
 
     @staticmethod
     def _result(request: Any, inputs: Any) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from inference import backends
 from inference.adapters import Plan, Stack
 from inference.encoder import Backend, Encoder, Ids
 from inference.geometry import TARGETS, Geometry
@@ -17,18 +19,20 @@ from inference.tensors import Array
 def create(*, device: str, precision: str, threads: int) -> Backend:
     """The backend for a device; "auto" takes CUDA where there is one, and bf16 on it.
 
-    On a CPU one thread unless more are asked for: several meet at OpenMP's spinning barriers after every operation, and
-    when another process takes one of their cores all of them wait there (`benchmarks/encoder.py` measures it).
+    On a CPU one thread in each lane unless more are asked for: several meet at OpenMP's spinning barriers after every
+    operation, and when another process takes one of their cores all wait there (`benchmarks/encoder.py` measures it).
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    lanes = 1
     if device == "cpu":
-        torch.set_num_threads(threads or 1)
+        lanes = backends.lanes(threads or backends.cores())
+        torch.set_num_threads(max(threads // lanes, 1))
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") else "fp32"
     if precision not in ("bf16", "fp32"):
         raise ValueError(f"Unknown precision {precision!r}: write auto, bf16 or fp32.")
-    return TorchBackend(device, precision)
+    return TorchBackend(device, precision, lanes)
 
 
 class TorchBackend:
@@ -36,14 +40,23 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, device: str, precision: str) -> None:
-        self.precision = precision
+    def __init__(self, device: str, precision: str, lanes: int) -> None:
+        self.precision, self.lanes = precision, lanes
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
     def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
         """See `inference.encoder.Backend`; adapters need no preparation here."""
         return TorchEncoder(self, weights, geometry)
+
+
+class _Bound(threading.local):
+    """The stack whose tensors one thread has on the device."""
+
+    def __init__(self) -> None:
+        self.stack: Stack | None = None
+        self.down: dict[tuple[int, str], torch.Tensor] = {}
+        self.up: dict[tuple[int, str], torch.Tensor] = {}
 
 
 class TorchEncoder:
@@ -54,9 +67,7 @@ class TorchEncoder:
         self._backend = backend
         self._weights = {name: self._place(array) for name, array in weights.items()}
         self.bytes = sum(t.numel() * t.element_size() for t in self._weights.values())
-        self._bound: Stack | None = None
-        self._down: dict[tuple[int, str], torch.Tensor] = {}
-        self._up: dict[tuple[int, str], torch.Tensor] = {}
+        self._bound = _Bound()
 
     @torch.inference_mode()
     def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
@@ -79,10 +90,11 @@ class TorchEncoder:
         return torch.from_numpy(np.array(array)).to(self._backend.device, self._backend.dtype)
 
     def _bind(self, stack: Stack) -> None:
-        if self._bound is not stack:
-            self._down = {key: self._place(array) for key, array in stack.down.items()}
-            self._up = {key: self._place(array) for key, array in stack.up.items()}
-            self._bound = stack
+        mine = self._bound
+        if mine.stack is not stack:
+            mine.down = {key: self._place(array) for key, array in stack.down.items()}
+            mine.up = {key: self._place(array) for key, array in stack.up.items()}
+            mine.stack = stack
 
     def _embed(self, ids: torch.Tensor) -> torch.Tensor:
         weights = self._weights
@@ -106,7 +118,8 @@ class TorchEncoder:
         y = F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
         if ranks is None:
             return y
-        return y + F.linear(F.linear(x, self._down[layer, target]) * ranks, self._up[layer, target])
+        mine = self._bound
+        return y + F.linear(F.linear(x, mine.down[layer, target]) * ranks, mine.up[layer, target])
 
     def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
         shape = (self.geometry.hidden,)

@@ -123,14 +123,86 @@ def test_the_door_refuses_a_tenant_whose_queue_is_full_and_nobody_else():
     assert scheduler.refused == 1
 
 
-def test_the_door_refuses_everybody_when_the_wait_would_be_too_long():
+def test_the_door_refuses_whoever_would_wait_too_long_in_fair_turns():
     scheduler = Scheduler(Limits(wait_s=2))
     scheduler.speed = 100.0
-    scheduler.submit(request("a", rows=30, cost=10))
+    scheduler.submit(request("flood", rows=30, cost=10))
     with pytest.raises(Overloaded, match="busy"):
-        scheduler.submit(request("b"))
+        scheduler.submit(request("flood"))
+    with pytest.raises(Overloaded, match="busy"):
+        scheduler.submit(request("second", rows=30, cost=10))
+    scheduler.submit(request("little", rows=2, cost=10))
     FakeModel(scheduler).run()
-    scheduler.submit(request("b"))
+    scheduler.submit(request("second", rows=30, cost=10))
+
+
+def test_a_full_engine_still_takes_what_is_within_a_tenants_share_of_it():
+    scheduler = Scheduler(Limits(rows=100))
+    scheduler.submit(request("flood", rows=90))
+    with pytest.raises(Overloaded, match="busy"):
+        scheduler.submit(request("flood", rows=20))
+    with pytest.raises(Overloaded, match="busy"):
+        scheduler.submit(request("greedy", rows=60))
+    scheduler.submit(request("modest", rows=20))
+
+
+def test_a_tenant_with_little_waiting_shares_no_batch_with_a_flood():
+    scheduler = Scheduler()
+    scheduler.submit(request("flood", rows=1000))
+    scheduler.submit(request("quiet"))
+    scheduler.submit(request("calm"))
+    model = FakeModel(scheduler)
+    model.run(2)
+    assert sorted(model.batches[0]) == [("calm", 10), ("quiet", 10)]
+    assert {tenant for tenant, _ in model.batches[1]} == {"flood"}
+
+
+def test_the_last_lane_is_kept_for_whoever_was_here_a_moment_ago():
+    scheduler = Scheduler(Limits(keep_s=1), lanes=2)
+    scheduler.submit(request("quiet"), now=0)
+    scheduler.finish(scheduler.next_batch(0), now=0)
+    scheduler.submit(request("flood", rows=1000), now=0)
+    first = scheduler.next_batch(0)
+    assert {row.request.tenant for row in first} == {"flood"}
+    assert scheduler.next_batch(0.5) == []
+    scheduler.submit(request("quiet"), now=0.5)
+    second = scheduler.next_batch(0.5)
+    assert [row.request.tenant for row in second] == ["quiet"]
+    scheduler.finish(first, now=0.6)
+    assert {row.request.tenant for row in scheduler.next_batch(0.6)} == {"flood"}
+    scheduler.finish(second, now=0.7)
+    assert scheduler.next_batch(0.8) == []
+    assert scheduler.next_batch(1.9), "a lane that nobody comes back for is open to all"
+
+
+def test_a_tenant_alone_takes_every_lane_and_shares_its_rows_among_them():
+    scheduler = Scheduler(lanes=2)
+    scheduler.submit(request("only", rows=60))
+    assert [len(scheduler.next_batch(0)), len(scheduler.next_batch(0))] == [30, 30]
+
+
+def test_two_floods_keep_both_lanes_and_each_gets_one():
+    scheduler = Scheduler(Limits(batch_rows=8), lanes=2)
+    for tenant in "ab":
+        scheduler.submit(request(tenant, rows=100), now=0)
+    one, two = scheduler.next_batch(0), scheduler.next_batch(0)
+    scheduler.finish(one, now=0)
+    three = scheduler.next_batch(0)
+    assert one
+    assert two
+    assert three
+
+
+def test_a_batch_is_short_while_several_tenants_are_about_and_full_afterwards():
+    scheduler = Scheduler(Limits(shared_s=0.1, about_s=30))
+    scheduler.speed = 10_000.0
+    scheduler.submit(request("quiet"), now=0)
+    scheduler.submit(request("flood", rows=1000, cost=100), now=0)
+    assert scheduler.next_batch(0)[0].request.tenant == "quiet"
+    assert sum(row.cost for row in scheduler.next_batch(1)) == 1000  # 0.1 s of 10,000 tokens a second
+    scheduler.speed = 100.0
+    assert sum(row.cost for row in scheduler.next_batch(1)) == 500, "never below what counts as little"
+    assert sum(row.cost for row in scheduler.next_batch(100)) == 6400
 
 
 def test_a_refused_request_leaves_no_row_behind():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,16 @@ def test_a_trial_measures_what_is_installed_and_the_next_start_reads_its_result(
     assert trial.choose(settings(tmp_path), BASE)[:2] == (found[-1].backend, found[-1].precision)
     kept.write_bytes(b"{")
     assert trial._kept(kept) is None
+
+
+def test_a_trial_in_which_somebody_had_no_time_is_repeated_after_a_day(tmp_path: Path) -> None:
+    kept = tmp_path / "file.json"
+    late = TrialReport("late", "fp32", [], 0.0, f"could not be prepared: {trial.NO_TIME}")
+    for judged in ([figures("a", 1)], [figures("a", 1), late]):
+        kept.write_bytes(msgspec.json.encode(judged))
+        assert trial._kept(kept) == judged
+        os.utime(kept, (0, 0))
+        assert trial._kept(kept) == (None if late in judged else judged)
 
 
 def test_a_library_that_fails_here_is_no_candidate(tmp_path: Path) -> None:
