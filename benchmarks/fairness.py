@@ -102,9 +102,8 @@ def measure(engine: tuple[str, ...], rounds: int, seconds: float, idle: float) -
     print(f"{report.backend} {report.precision}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     figures = {name: np.percentile(times, [50, 90, 99]) for name, times in (("alone", alone), ("with B", shared))}
     for name, (p50, p90, p99) in figures.items():
-        print(
-            f"A {name:<7}{len(alone if name == 'alone' else shared):>7} calls  p50 {p50:7.2f}  p90 {p90:7.2f}  p99 {p99:7.2f} ms"
-        )
+        calls = len(alone if name == "alone" else shared)
+        print(f"A {name:<7}{calls:>7} calls  p50 {p50:7.2f}  p90 {p90:7.2f}  p99 {p99:7.2f} ms")
     ratio = figures["with B"] / figures["alone"]
     print(f"with B to alone:      p50 {ratio[0]:.2f}x  p90 {ratio[1]:.2f}x  p99 {ratio[2]:.2f}x")
     print(f"B: {np.median(rates[False]):.0f} texts/s without A, {np.median(rates[True]):.0f} with A")

@@ -84,7 +84,8 @@ class Runner:
         self.counters = Counters()
         self._stackers: dict[Encoder, Stacker] = {}
         self._planning = threading.Lock()
-        self._work = threading.Condition()
+        self._work = threading.Lock()
+        self._idle: list[threading.Condition] = []  # of lanes that wait, the one that computed last at the end
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._loop, name=f"compute-{lane}", daemon=True) for lane in range(scheduler.lanes)
@@ -99,7 +100,8 @@ class Runner:
         """Finish the current batches and end the threads."""
         with self._work:
             self._stopping = True
-            self._work.notify_all()
+            while self._idle:
+                self._wake()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout)
@@ -108,7 +110,7 @@ class Runner:
         """Queue a job. Raises `Overloaded`."""
         with self._work:
             self.scheduler.submit(job, time.monotonic())
-            self._work.notify()
+            self._wake()
 
     def cancel(self, job: Job) -> None:
         """Skip whatever of a job is not computed yet."""
@@ -117,15 +119,28 @@ class Runner:
                 self.scheduler.cancel(job)
                 self.counters.cancelled += 1
 
+    def _wake(self) -> None:
+        """Let a lane look at what waits: the one that computed last, whose caches are warm."""
+        if self._idle:
+            self._idle.pop().notify()
+
+    def _next_batch(self, lane: threading.Condition) -> list[Row]:
+        """Wait for rows; empty once the runner stops."""
+        with self._work:
+            while not self._stopping and not (batch := self.scheduler.next_batch(time.monotonic())):
+                self._idle.append(lane)
+                lane.wait(LOOK_AGAIN_S if self.scheduler.rows else None)
+                if lane in self._idle:
+                    self._idle.remove(lane)
+            if self._stopping:
+                return []
+            if self.scheduler.rows:
+                self._wake()  # there may be something for the next lane
+            return batch
+
     def _loop(self) -> None:
-        while True:
-            with self._work:
-                while not self._stopping and not (batch := self.scheduler.next_batch(time.monotonic())):
-                    self._work.wait(LOOK_AGAIN_S if self.scheduler.rows else None)
-                if self._stopping:
-                    return
-                if self.scheduler.rows:
-                    self._work.notify()  # there may be something for the next lane
+        lane = threading.Condition(self._work)
+        while batch := self._next_batch(lane):
             started = time.perf_counter()
             try:
                 tokens, padded = self._compute(batch)
