@@ -46,16 +46,25 @@ class LoraSpec(msgspec.Struct, frozen=True):
     targets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
+Task = Literal["text-classification", "multi-label-classification", "regression", "embeddings"]
+
+FEWEST_LABELS = {"text-classification": 2, "multi-label-classification": 1, "regression": 1, "embeddings": 0}
+
+
 class Manifest(msgspec.Struct, frozen=True):
-    """`artefact.json`. Unknown keys are left alone, so that training may add notes of its own."""
+    """`artefact.json`. Unknown keys are left alone, so that training may add notes of its own.
+
+    `labels` are what the numbers of an answer stand for: one of the labels, each by itself, or the quantities of a
+    regression. A model for embeddings has none, and no head. `pooling`: the mean of a text's tokens, or its first.
+    """
 
     format: Literal[1]
-    task: Literal["text-classification"]
+    task: Task
     base: str
     method: Literal["full", "lora", "head"]
-    labels: Annotated[list[str], msgspec.Meta(min_length=2, max_length=MAX_LABELS)]
+    labels: Annotated[list[str], msgspec.Meta(max_length=MAX_LABELS)]
     max_length: Annotated[int, msgspec.Meta(ge=2, le=8192)]
-    pooling: Literal["mean"]
+    pooling: Literal["mean", "cls"]
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)]
     files: dict[str, FileEntry]
     lora: LoraSpec | None = None
@@ -103,7 +112,9 @@ class WritingArtefact:
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """`parity.json`: what the model answered at training time, for the serving path to be compared with."""
+    """`parity.json`: what the model answered at training time, for the serving path to be compared with.
+
+    `probabilities` are what it answers, whatever the task: probabilities, quantities, or unit vectors."""
 
     texts: Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
     probabilities: list[list[float]]
@@ -111,11 +122,10 @@ class Recorded(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A validated artefact. `adapter` and `encoder` are None where the method brings none."""
+    """A validated artefact. `head` is None for embeddings; `adapter` and `encoder` where the method brings none."""
 
     manifest: Manifest
-    head_weight: Array  # [labels, hidden]
-    head_bias: Array  # [labels]
+    head: tuple[Array, Array] | None  # weight [labels, hidden] and bias [labels]
     adapter: dict[str, Array] | None
     encoder: dict[str, Array] | None
     recorded: Recorded | None
@@ -131,6 +141,11 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
     manifest = _decode(_vouched(folder, sha256), Manifest, MANIFEST)
     if len(set(manifest.labels)) != len(manifest.labels) or not all(manifest.labels):
         raise BadArtefact(f"The labels in {MANIFEST} must be different from each other and not empty.")
+    fewest = FEWEST_LABELS[manifest.task]
+    if len(manifest.labels) < fewest or (not fewest and manifest.labels):
+        raise BadArtefact(f"{MANIFEST} holds {len(manifest.labels)} labels, which does not fit {manifest.task!r}.")
+    if manifest.task == "embeddings" and manifest.method == "head":
+        raise BadArtefact(f"{MANIFEST} describes an embedding model with a head alone, which would be its base.")
     if not math.isfinite(manifest.temperature):
         raise BadArtefact(f"The temperature in {MANIFEST} is not a finite number.")
     if (manifest.lora is not None) != (manifest.method == "lora"):
@@ -141,12 +156,11 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
 def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
     """Read everything that serving needs. Raises `BadArtefact` with the file and the reason."""
     manifest = read_manifest(folder, sha256)
-    labels = len(manifest.labels)
-    head = read_tensors(
-        _listed(folder, manifest, "head.safetensors"), "head.safetensors",
-        {"weight": (labels, geometry.hidden), "bias": (labels,)},
-    )  # fmt: skip
-    adapter = encoder = None
+    head = adapter = encoder = None
+    if labels := len(manifest.labels):
+        name, shapes = "head.safetensors", {"weight": (labels, geometry.hidden), "bias": (labels,)}
+        tensors = read_tensors(_listed(folder, manifest, name), name, shapes)
+        head = tensors["weight"], tensors["bias"]
     if manifest.lora is not None:
         name = "adapter.safetensors"
         _check_targets(manifest.lora.targets, geometry)
@@ -156,7 +170,7 @@ def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
         name = "encoder.safetensors"
         tensors = read_tensors(_listed(folder, manifest, name), name, skip_buffers=True)
         encoder = encoder_weights(tensors, geometry, name)
-    return Artefact(manifest, head["weight"], head["bias"], adapter, encoder, _recorded(folder, manifest))
+    return Artefact(manifest, head, adapter, encoder, _recorded(folder, manifest, labels or geometry.hidden))
 
 
 def read_writing_manifest(folder: Path, sha256: str) -> WritingManifest:
@@ -215,14 +229,14 @@ def read_base(folder: Path) -> tuple[dict[str, Array], Geometry]:
     return encoder_weights(tensors, geometry, path.name), geometry
 
 
-def _recorded(folder: Path, manifest: Manifest) -> Recorded | None:
+def _recorded(folder: Path, manifest: Manifest, width: int) -> Recorded | None:
     name = "parity.json"
     if name not in manifest.files:
         return None
     recorded = _decode(_listed(folder, manifest, name), Recorded, name)
     widths = {len(row) for row in recorded.probabilities}
-    if len(recorded.probabilities) != len(recorded.texts) or widths != {len(manifest.labels)}:
-        raise BadArtefact(f"{name} must hold one row of {len(manifest.labels)} probabilities for each text.")
+    if len(recorded.probabilities) != len(recorded.texts) or widths != {width}:
+        raise BadArtefact(f"{name} must hold one row of {width} probabilities for each text.")
     if not np.isfinite(np.array(recorded.probabilities)).all():
         raise BadArtefact(f"{name} holds probabilities that are not finite numbers.")
     return recorded

@@ -181,11 +181,13 @@ class _Calls(abc.ABC):
         return self._call(wire.Classify(next(self._ids), tenant, model, texts, weight), wire.Classified, timeout)
 
     def embed(
-        self, *, tenant: str, texts: list[str], model: str = "", base: str = "", weight: int = 1,
+        self, *, tenant: str, texts: list[str], model: str = "", base: str = "", weight: int = 1, dimensions: int = 0,
         timeout: float | None = None,
     ) -> Any:  # fmt: skip
-        """`wire.Embedded` for the texts, from a base or from a tenant's own model."""
-        return self._call(wire.Embed(next(self._ids), tenant, texts, model, base, weight), wire.Embedded, timeout)
+        """`wire.Embedded` for the texts, from a base or from a tenant's own model. Raises as `classify`, and
+        `BadDimensions`."""
+        message = wire.Embed(next(self._ids), tenant, texts, model, base, weight, dimensions)
+        return self._call(message, wire.Embedded, timeout)
 
     def count(self, *, base: str, texts: list[str]) -> Any:
         """`wire.Counted`: tokens of each text."""

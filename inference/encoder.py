@@ -1,7 +1,7 @@
 """The one small interface behind which a backend computes.
 
-An encoder turns token ids into one vector per row: the mean of the last layer over the row's own tokens. Everything
-after it (heads, unit length) is the runner's; everything before it (text to ids) is the tokenizer's.
+An encoder turns token ids into one vector per row: a weighted mean of the last layer's, over all the row's tokens or
+its first alone. Everything after it (heads, unit length) is the runner's; everything before it (text to ids) is the tokenizer's.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ class Encoder(Protocol):
     precision: str
     bytes: int
 
-    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
-        """ids int32 [rows, T], mask float32 [rows, T] of ones and zeros; returns float32 [rows, hidden]."""
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
+        """ids int32 [rows, T], mask float32 [rows, T] of ones and zeros; returns float32 [rows, hidden].
+
+        `weight` float32 [rows, T] is what each token counts for in its row's vector; None takes the mask, all alike.
+        """
         ...
 
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import backends, trial, wire
+from inference import backends, parity, trial, wire
 from inference.adapters import Adapter
 from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
 from inference.backends import choose, hub
 from inference.catalogue import Base, bases
 from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
-from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotResident, TooLarge
+from inference.errors import BadArtefact, BadDimensions, BadRequest, EngineError, NoRoom, NotResident, TooLarge
 from inference.geometry import Sizes
 from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 Answer = Callable[[Job, EngineError | None], None]
 
 MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so that cuts can be counted and reported
-PARITY_TOLERANCE = {"bf16": 0.05, "fp32": 0.002}  # largest difference in a probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +105,8 @@ class Engine:
     def classify(self, message: wire.Classify, answer: Answer) -> Job:
         """Queue a classification. Raises `NotResident`, `Overloaded`, `TooLarge` or `BadRequest`."""
         resident = self._resident(message.tenant, message.model)
+        if resident.head is None:
+            raise BadRequest(f"Model {message.model!r} gives vectors and knows no labels.")
         return self._submit(message.tenant, message.weight, message.texts, resident, resident.head, answer)
 
     def embed(self, message: wire.Embed, answer: Answer) -> Job:
@@ -116,7 +117,12 @@ class Engine:
             resident = self._base(message.base).resident
         else:
             resident = self._resident(message.tenant, message.model)
-        return self._submit(message.tenant, message.weight, message.texts, resident, None, answer)
+        width = resident.encoder.geometry.hidden
+        if not 0 <= message.dimensions <= width:
+            raise BadDimensions(f"This model's vectors have {width} numbers: 'dimensions' must be from 1 to {width}.")
+        return self._submit(
+            message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions
+        )  # fmt: skip
 
     async def count(self, message: wire.Count) -> wire.Counted:
         """Token counts, in a thread."""
@@ -183,16 +189,11 @@ class Engine:
         except asyncio.CancelledError:
             self.runner.cancel(job)
             raise
-        tolerance = PARITY_TOLERANCE[resident.encoder.precision]
+        tolerance = parity.TOLERANCE[resident.encoder.precision]
         expected = np.array(resident.recorded.probabilities, np.float32)
-        difference = np.abs(job.rows - expected)
-        top_two = np.sort(expected, axis=1)[:, -2:]
-        clear = top_two[:, 1] - top_two[:, 0] > tolerance  # a near tie may fall either way without meaning anything
-        flips = int(((job.rows.argmax(1) != expected.argmax(1)) & clear).sum())
-        worst = float(difference.max())
-        return wire.ParityReport(
-            message.id, worst <= tolerance and not flips, len(texts), worst, float(difference.mean()), flips, tolerance
-        )
+        worst, mean, flips = parity.compare(resident.task, job.rows, expected, tolerance)
+        passed = worst <= tolerance and not flips
+        return wire.ParityReport(message.id, passed, len(texts), worst, mean, flips, tolerance)
 
     def health(self, message: wire.Health) -> wire.HealthReport:
         """A snapshot of counters."""
@@ -235,8 +236,9 @@ class Engine:
         self.on_delivered()
 
     def _submit(
-        self, tenant: str, weight: int, texts: list[str], resident: Resident, head: Head | None, answer: Answer
-    ) -> Job:
+        self, tenant: str, weight: int, texts: list[str], resident: Resident, head: Head | None, answer: Answer,
+        dimensions: int = 0,
+    ) -> Job:  # fmt: skip
         _check_texts(texts)
         job = Job(
             tenant=tenant,
@@ -248,6 +250,7 @@ class Engine:
             tokenizer=self.bases[resident.base].tokenizer,
             texts=texts,
             answer=answer,
+            dimensions=dimensions,
         )
         self.runner.submit(job)
         return job
@@ -359,9 +362,11 @@ class Engine:
 
     def _build(self, message: wire.Load, artefact: Artefact, loaded: LoadedBase) -> Resident:
         manifest, encoder, adapter = artefact.manifest, loaded.encoder, None
-        temperature = np.float32(manifest.temperature)
-        head = Head(np.ascontiguousarray(artefact.head_weight.T / temperature), artefact.head_bias / temperature)
-        size = head.weight.nbytes + head.bias.nbytes
+        head, size = None, 0
+        if artefact.head is not None:
+            weight, bias = (part / np.float32(manifest.temperature) for part in artefact.head)
+            head = Head(np.ascontiguousarray(weight.T), bias, manifest.task)
+            size = weight.nbytes + bias.nbytes
         if artefact.adapter is not None and manifest.lora is not None:
             adapter = Adapter.build(manifest.lora, artefact.adapter, loaded.geometry)
             size += adapter.bytes
@@ -381,13 +386,16 @@ class Engine:
             head=head,
             recorded=artefact.recorded,
             bytes=size,
+            task=manifest.task,
+            pooling=manifest.pooling,
         )
 
 
 def _described(request_id: int, resident: Held) -> wire.Described:
     return wire.Described(
-        request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length, resident.bytes
-    )
+        request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length,
+        resident.bytes, resident.task,
+    )  # fmt: skip
 
 
 def _estimate(text: str, limit: int) -> int:

@@ -30,6 +30,12 @@ class TooLarge(BadRequest):
     code = "too_large"
 
 
+class BadDimensions(BadRequest):
+    """Vectors of this length cannot be had from this model."""
+
+    code = "bad_dimensions"
+
+
 class NotResident(EngineError):
     """This tenant has no such model in memory: send `load`, then ask again."""
 
@@ -79,7 +85,8 @@ class Internal(EngineError):
 
 
 _FAMILY: tuple[type[EngineError], ...] = (
-    BadRequest, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded, Unauthorised, Cancelled, Unavailable, Internal,
+    BadRequest, BadDimensions, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded, Unauthorised, Cancelled,
+    Unavailable, Internal,
 )  # fmt: skip
 _BY_CODE = {error.code: error for error in _FAMILY}
 

@@ -77,18 +77,22 @@ def _load(folder: Path, architecture: Architecture, kind: str) -> tuple[Any, lis
     return model, sorted(facts["missing_keys"])
 
 
-def pooled(model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..., Any] | None = None) -> Tensor:
+def pooled(
+    model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..., Any] | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """ids [B, L] and a mask of real tokens [B, L] (None: all are) -> the mean of their vectors in fp32, [B, H].
 
-    `call` computes in the model's place, for instance with other weights.
+    `call` computes in the model's place, for instance with other weights; `weight` [B, L] is what each token counts for,
+    if not all the same.
     """
     seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     config: Any = model.config
     padding = getattr(config, "pad_token_id", None)
     ids = ids.masked_fill(~seen, padding if isinstance(padding, int) and 0 <= padding < config.vocab_size else 0)
     states = (call or model)(input_ids=ids, attention_mask=seen.long()).last_hidden_state.float()
-    weight = seen[:, :, None].to(states.dtype)
-    return (states * weight).sum(dim=1) / weight.sum(dim=1)
+    counts = (seen if weight is None else weight)[:, :, None].to(states.dtype)
+    return (states * counts).sum(dim=1) / counts.sum(dim=1)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -21,10 +21,11 @@ from inference.tensors import Array
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
     """The linear layer on the pooled vector. `weight` [hidden, labels] is transposed and both parts are divided by
-    the temperature beforehand, so that a softmax is all that is left to do."""
+    the temperature beforehand, so that what `task` asks for (softmax, sigmoid, nothing) is all that is left to do."""
 
     weight: Array
     bias: Array
+    task: str = "text-classification"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,8 @@ class Resident:
     head: Head | None
     recorded: Recorded | None
     bytes: int
+    task: str = "text-classification"
+    pooling: str = "mean"
 
 
 class Held(Protocol):
@@ -64,6 +67,8 @@ class Held(Protocol):
     def max_length(self) -> int: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def task(self) -> str: ...
 
 
 class Residents:

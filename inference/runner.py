@@ -30,7 +30,8 @@ LENGTH_STEP = 8  # batches are padded to a multiple, so that the backend meets f
 
 @dataclass(slots=True, eq=False)
 class Job(scheduling.Request):
-    """A request with its texts and, row by row, its results. Without a `head` the results are unit vectors.
+    """A request with its texts and, row by row, its results. Without a `head` the results are unit vectors, cut to
+    `dimensions` numbers and brought to length one again where they are given (Kusupati et al., Matryoshka, 2022).
 
     `answer` is for whoever submitted the job; the runner hands jobs back in groups and calls nothing per job.
     """
@@ -40,14 +41,15 @@ class Job(scheduling.Request):
     tokenizer: Tokenizer = field(kw_only=True)
     texts: list[str] = field(kw_only=True)
     answer: Callable[[Job, EngineError | None], None] = field(kw_only=True)
-    rows: Array = field(init=False)  # [texts, labels] probabilities, or [texts, hidden] unit vectors
+    dimensions: int = field(default=0, kw_only=True)
+    rows: Array = field(init=False)  # [texts, labels] probabilities, or [texts, dimensions] unit vectors
     lengths: list[int] = field(init=False)
     compute_s: float = field(default=0.0, init=False)
     started: float = field(default_factory=time.perf_counter, init=False)
 
     def __post_init__(self) -> None:
         head = self.head
-        width = self.resident.encoder.geometry.hidden if head is None else head.bias.shape[0]
+        width = (self.dimensions or self.resident.encoder.geometry.hidden) if head is None else head.bias.shape[0]
         self.rows = np.empty((len(self.texts), width), np.float32)
         self.lengths = [0] * len(self.texts)
 
@@ -165,7 +167,7 @@ class Runner:
                 if stacker is None:
                     stacker = self._stackers[encoder] = Stacker(encoder.geometry)
                 plan = stacker.plan([job.resident.adapter for job in jobs])
-        pooled = encoder.encode(ids, mask, plan)
+        pooled = encoder.encode(ids, mask, plan, _weight(mask, jobs))
         # 3. heads: each model's rows together
         _apply_heads(pooled, jobs, batch)
         return tokens, ids.size
@@ -223,17 +225,29 @@ def _pad(encodings: list[Encoding], jobs: list[Job], batch: list[Row]) -> tuple[
     return padded, mask, sum(map(len, cut))
 
 
+def _weight(mask: Array, jobs: list[Job]) -> Array | None:
+    """What each token counts for, [rows, T]; None where every row takes the mean of all its tokens."""
+    first = [index for index, job in enumerate(jobs) if job.resident.pooling == "cls"]
+    if not first:
+        return None
+    weight = mask.copy()
+    weight[first] = 0.0
+    weight[first, 0] = 1.0
+    return weight
+
+
 def _apply_heads(pooled: Array, jobs: list[Job], batch: list[Row]) -> None:
-    """pooled [rows, hidden] -> probabilities or unit vectors, in place of each job's rows."""
-    by_head: dict[Head | None, list[int]] = {}
+    """pooled [rows, hidden] -> what each job asks for, in place of its rows."""
+    alike: dict[tuple[Head | None, int], list[int]] = {}
     for position, job in enumerate(jobs):
-        by_head.setdefault(job.head, []).append(position)
-    for head, positions in by_head.items():
+        alike.setdefault((job.head, job.dimensions), []).append(position)
+    for (head, dimensions), positions in alike.items():
         vectors = pooled[positions]
         if head is None:
+            vectors = vectors[:, : dimensions or None]
             results = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         else:
-            results = _softmax(vectors @ head.weight + head.bias)
+            results = ACTIVATIONS[head.task](vectors @ head.weight + head.bias)
         for position, result in zip(positions, results, strict=True):
             jobs[position].rows[batch[position].index] = result
 
@@ -242,3 +256,16 @@ def _softmax(logits: Array) -> Array:
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: Array = exponents / exponents.sum(axis=1, keepdims=True)
     return probabilities
+
+
+def _sigmoid(logits: Array) -> Array:
+    tanh: Array = np.tanh(logits / np.float32(2))  # the same function, without an overflow
+    return (1 + tanh) / np.float32(2)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "text-classification": _softmax,
+    "multi-label-classification": _sigmoid,
+    "regression": lambda values: values,
+}
+"""What turns the head's numbers into the answer of its task."""

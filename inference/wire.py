@@ -52,7 +52,10 @@ class Classify(Message, tag="classify", frozen=True, gc=False):
 
 
 class Embed(Message, tag="embed", frozen=True, gc=False):
-    """Unit vectors for each text, from a base (`base` set) or from a tenant's own model (`model` set)."""
+    """Unit vectors for each text, from a base (`base` set) or from a tenant's own model (`model` set).
+
+    `dimensions`: the first so many numbers of each, brought to length one; 0 for all.
+    """
 
     id: int
     tenant: str
@@ -60,6 +63,7 @@ class Embed(Message, tag="embed", frozen=True, gc=False):
     model: str = ""
     base: str = ""
     weight: int = 1
+    dimensions: int = 0
 
 
 class Count(Message, tag="count", frozen=True, gc=False):
@@ -188,7 +192,8 @@ class Allow(Message, tag="allow", frozen=True, gc=False):
 
 
 class Classified(Message, tag="classified", frozen=True, gc=False):
-    """`probabilities` is float32 [texts, width]. A text was truncated where `lengths[i] > limit`."""
+    """`probabilities` is float32 [texts, width]: shares that add up to one, chances of each label by itself, or the
+    quantities of a regression, by the model's task. A text was truncated where `lengths[i] > limit`."""
 
     id: int
     width: int
@@ -227,6 +232,7 @@ class Described(Message, tag="described", frozen=True, gc=False):
     labels: list[str]
     max_length: int
     bytes: int
+    task: str = "text-classification"
 
 
 class Rendered(Message, tag="rendered", frozen=True, gc=False):

@@ -81,21 +81,21 @@ class BaseEncoder:
             linear.register_forward_hook(self._hook(name))
 
     @torch.inference_mode()
-    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`. One batch at a time: the ranks of its rows lie in this object."""
         with self.computing:
-            return self._encode(ids, mask, plan)
+            return self._encode(ids, mask, plan, weight)
 
-    def _encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+    def _encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None) -> Array:
         if plan is None:
-            return self.forward(ids, mask)
+            return self.forward(ids, mask, weight)
         if self._bound is not plan.stack:
             self._down = {path: self._backend.place(array) for (_, path), array in plan.stack.down.items()}
             self._up = {path: self._backend.place(array) for (_, path), array in plan.stack.up.items()}
             self._bound = plan.stack
         self._ranks = self._backend.place(plan.mask)
         try:
-            return self.forward(ids, mask)
+            return self.forward(ids, mask, weight)
         finally:
             self._ranks = None
 
@@ -103,14 +103,15 @@ class BaseEncoder:
         """See `inference.encoder.HubEncoder`."""
         return TunedEncoder(self, {name: self._backend.place(array) for name, array in weights.items()})
 
-    def forward(self, ids: Ids, mask: Array, weights: dict[str, Tensor] | None = None) -> Array:
+    def forward(self, ids: Ids, mask: Array, weight: Array | None, weights: dict[str, Tensor] | None = None) -> Array:
         """[rows, T] -> [rows, hidden], with these weights instead of the base's."""
         device = self._backend.device
         tokens = torch.from_numpy(ids.astype(np.int64)).to(device)
         call = None
         if weights is not None:
             call = lambda **inputs: functional_call(self._model, weights, kwargs=inputs, tie_weights=False)
-        pooled: Array = hub.pooled(self._model, tokens, torch.from_numpy(mask).to(device), call).cpu().numpy()
+        counts = None if weight is None else torch.from_numpy(weight).to(device)
+        pooled: Array = hub.pooled(self._model, tokens, torch.from_numpy(mask).to(device), call, counts).cpu().numpy()
         return pooled
 
     def _hook(self, path: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
@@ -139,7 +140,7 @@ class TunedEncoder:
         self._base, self._weights = base, weights
 
     @torch.inference_mode()
-    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`; a full tune takes no adapters."""
         with self._base.computing:  # the base's hooks would add another batch's adapters
-            return self._base.forward(ids, mask, self._weights)
+            return self._base.forward(ids, mask, weight, self._weights)

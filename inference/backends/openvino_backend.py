@@ -86,16 +86,17 @@ class OpenVinoEncoder:
         self._compiling = threading.Lock()
         self._requests = _Requests()
 
-    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`."""
         mine = self._requests
+        weight = mask if weight is None else weight
         if plan is None:
             mine.plain = mine.plain or self._plain.create_infer_request()
-            return self._result(mine.plain, [ids, mask])
+            return self._result(mine.plain, [ids, mask, weight])
         mine.adapted = mine.adapted or self._with_adapters().create_infer_request()
         if mine.bound is not plan.stack:
             self._bind(mine, plan.stack)
-        return self._result(mine.adapted, {"ids": ids, "mask": mask, "ranks": plan.mask})
+        return self._result(mine.adapted, {"ids": ids, "mask": mask, "weight": weight, "ranks": plan.mask})
 
     def _with_adapters(self) -> Any:
         with self._compiling:
@@ -125,20 +126,21 @@ def _name(layer: int, target: str, side: str) -> str:
 
 
 def _build(weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> ov.Model:
-    """The graph: ids [B, T] and mask [B, T] in, the mean over each row's tokens [B, H] out."""
+    """The graph: ids, mask and weight [B, T] in, the weighted mean over each row's tokens [B, H] out."""
     graph = _Graph(weights, geometry, adapters=adapters)
     ids = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="ids")
     mask = op.parameter(ov.PartialShape([-1, -1]), ov.Type.f32, name="mask")
-    for node, name in ((ids, "ids"), (mask, "mask")):
+    weight = op.parameter(ov.PartialShape([-1, -1]), ov.Type.f32, name="weight")
+    for node, name in ((ids, "ids"), (mask, "mask"), (weight, "weight")):
         node.output(0).get_tensor().set_names({name})
     hidden = graph.embed(ids)
     bias = op.unsqueeze(op.multiply(op.subtract(op.constant(np.float32(1)), mask), op.constant(MASKED)), _ints([1, 2]))
     for layer in range(geometry.layers):
         hidden = graph.layer(hidden, bias, layer)
-    weight = op.unsqueeze(mask, _ints([2]))
-    total = op.reduce_sum(op.multiply(hidden, weight), _ints([1]), False)
-    pooled = op.divide(total, op.reduce_sum(weight, _ints([1]), False))
-    return ov.Model([op.result(pooled)], [ids, mask, *graph.inputs], "encoder")
+    counts = op.unsqueeze(weight, _ints([2]))
+    total = op.reduce_sum(op.multiply(hidden, counts), _ints([1]), False)
+    pooled = op.divide(total, op.reduce_sum(counts, _ints([1]), False))
+    return ov.Model([op.result(pooled)], [ids, mask, weight, *graph.inputs], "encoder")
 
 
 def _ints(values: list[int]) -> Node:

@@ -70,7 +70,7 @@ class TorchEncoder:
         self._bound = _Bound()
 
     @torch.inference_mode()
-    def encode(self, ids: Ids, mask: Array, plan: Plan | None) -> Array:
+    def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`."""
         ranks = None
         if plan is not None:
@@ -82,8 +82,9 @@ class TorchEncoder:
         keep = visible.bool()[:, None, None, :]
         for layer in range(self.geometry.layers):
             hidden = self._layer(hidden, keep, layer, ranks)
-        total = (hidden.float() * visible[:, :, None]).sum(1)
-        pooled: Array = (total / visible.sum(1, keepdim=True)).cpu().numpy()
+        counts = visible if weight is None else torch.from_numpy(weight).to(self._backend.device)
+        total = (hidden.float() * counts[:, :, None]).sum(1)
+        pooled: Array = (total / counts.sum(1, keepdim=True)).cpu().numpy()
         return pooled
 
     def _place(self, array: Array) -> torch.Tensor:

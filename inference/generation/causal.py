@@ -50,6 +50,11 @@ class WritingModel:
         """None: it writes text."""
         return []
 
+    @property
+    def task(self) -> str:
+        """As `artefact.json` names it."""
+        return "text-generation"
+
 
 class Causal:
     """One causal base. Make it, and call it, on the engine's event loop; what takes long runs in threads."""

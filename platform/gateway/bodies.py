@@ -17,6 +17,7 @@ MAX_QUESTIONS = 400
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Short = Annotated[str, msgspec.Meta(max_length=256)]
+Dimensions = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 TopK = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
@@ -39,7 +40,7 @@ class Embeddings(Body, frozen=True):
     model: Name
     input: Any
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Any = None
+    dimensions: Dimensions | None = None
     user: Short | None = None
 
 

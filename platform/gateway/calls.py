@@ -58,14 +58,16 @@ class Call:
 
         return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
 
-    async def embed(self, route: Route, texts: list[str]) -> engine_wire.Embedded:
-        """Vectors of a base or of a deployed model."""
+    async def embed(self, route: Route, texts: list[str], dimensions: int = 0) -> engine_wire.Embedded:
+        """Vectors of a base or of a deployed model; `dimensions` 0 takes their own size."""
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Embedded]:
             if not route.version:
-                return engine.embed(tenant=tenant, base=route.base, texts=texts, weight=weight)
-            return engine.embed(tenant=tenant, model=route.version, texts=texts, weight=weight)
+                return engine.embed(tenant=tenant, base=route.base, texts=texts, weight=weight, dimensions=dimensions)
+            return engine.embed(
+                tenant=tenant, model=route.version, texts=texts, weight=weight, dimensions=dimensions
+            )  # fmt: skip
 
         return await self._metered(
             "embeddings", route.model, _bound(texts, route.max_length), self.resident(route, ask)

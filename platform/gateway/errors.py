@@ -64,6 +64,8 @@ def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiEr
         return SlowDown(error.message, error.retry_after or 1.0)
     if isinstance(error, engine.TooLarge):
         return PayloadTooLarge(error.message, param=param)
+    if isinstance(error, engine.BadDimensions):
+        return BadRequest(error.message, param="dimensions")
     if isinstance(error, engine.BadRequest):
         return BadRequest(error.message, param=param)
     if isinstance(error, engine.NoRoom):

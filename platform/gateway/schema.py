@@ -130,7 +130,7 @@ _EMBEDDINGS = _path(
     "embeddings",
     "Embed texts",
     "Unit vectors of a base or of a deployed model. The official client asks for base64 and decodes it by itself. "
-    "`dimensions` is refused: vectors come in the model's own size.",
+    "`dimensions` keeps the first numbers of each vector and brings them to length one again.",
     thing(
         "What to embed.",
         {
@@ -139,9 +139,10 @@ _EMBEDDINGS = _path(
             "encoding_format": one_of(
                 "`float`, the default, gives lists of numbers; `base64` little-endian float32.", ["float", "base64"]
             ),
+            "dimensions": whole("How many numbers each vector shall have: 1 to the model's own size, the default."),
             "user": _USER,
         },
-        optional=("encoding_format", "user"),
+        optional=("encoding_format", "dimensions", "user"),
     ),
     thing(
         "One vector per text.",

@@ -154,6 +154,10 @@ def test_embeddings_come_as_the_official_client_wants_them(gateway: GatewayProce
     assert np.linalg.norm(packed.data[0].embedding) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(packed.data[0].embedding, plain.data[0].embedding, atol=1e-5)
     assert packed.usage.prompt_tokens == packed.usage.total_tokens > 0
+    whole = np.array(packed.data[0].embedding)
+    for size in (1, 128, len(whole)):
+        cut = client.embeddings.create(model=BASE.name, input=TEXTS, dimensions=size)
+        np.testing.assert_allclose(cut.data[0].embedding, whole[:size] / np.linalg.norm(whole[:size]), atol=1e-5)
     tuned = client.embeddings.create(model=ready.model, input=TEXTS[0])
     assert not np.allclose(tuned.data[0].embedding, packed.data[0].embedding, atol=1e-3)
 
@@ -161,7 +165,10 @@ def test_embeddings_come_as_the_official_client_wants_them(gateway: GatewayProce
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"dimensions": 128}, "dimensions"),
+        ({"dimensions": 0}, "dimensions"),
+        ({"dimensions": 385}, "dimensions"),
+        ({"dimensions": "128"}, "dimensions"),
+        ({"dimensions": True}, "dimensions"),
         ({"input": [1, 2, 3]}, "input"),
         ({"input": [[1, 2], [3]]}, "input"),
         ({"input": []}, "input"),

@@ -41,7 +41,8 @@ def base_weights() -> dict[str, np.ndarray]:
 
 
 def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, rank: int = 8, max_length: int = 64,
-         targets: tuple[str, ...] = ("query", "value"), temperature: float = 1.3) -> Made:  # fmt: skip
+         targets: tuple[str, ...] = ("query", "value"), temperature: float = 1.3, task: str = "text-classification",
+         pooling: str = "mean") -> Made:  # fmt: skip
     """Write an artefact. Its parity.json is left out until `record_parity`."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -50,7 +51,8 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
         return rng.normal(0, scale, shape).astype(np.float32)
 
     head = {"weight": noise((labels, GEOMETRY.hidden), 0.5), "bias": noise((labels,), 0.1)}
-    save_file(head, folder / "head.safetensors")
+    if labels:
+        save_file(head, folder / "head.safetensors")
     encoder = dict(base_weights())
     lora = None
     if method == "lora":
@@ -69,6 +71,7 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
         save_file(encoder, folder / "encoder.safetensors")
     made = Made(folder, [f"label {i}" for i in range(labels)], head, encoder, temperature, max_length)
     write_manifest(made, method, lora)
+    rewrite(made, task=task, pooling=pooling)
     return made
 
 
@@ -91,7 +94,8 @@ def rewrite(made: Made, **changes: object) -> None:
     path = made.folder / "artefact.json"
     manifest = json.loads(path.read_text())
     write_manifest(made, manifest["method"], manifest["lora"])
-    manifest = json.loads(path.read_text()) | changes
+    kept = {"task": manifest["task"], "pooling": manifest["pooling"]}
+    manifest = json.loads(path.read_text()) | kept | changes
     path.write_text(json.dumps(manifest))
 
 

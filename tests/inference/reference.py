@@ -28,8 +28,8 @@ def _model():
     return BertModel(BertConfig.from_pretrained(str(BASE.folder)), add_pooling_layer=False).eval()
 
 
-def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int) -> np.ndarray:
-    """Mean of the last layer over each text's tokens, [texts, hidden]."""
+def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int, pooling: str = "mean") -> np.ndarray:
+    """Mean of the last layer over each text's tokens, or its first ("cls"), [texts, hidden]."""
     import torch
 
     model = _model()
@@ -40,13 +40,19 @@ def pooled(weights: dict[str, np.ndarray], texts: list[str], max_length: int) ->
     with torch.no_grad():
         for text in texts:
             batch = _tokenizer()(text, truncation=True, max_length=max_length, return_tensors="pt")
-            rows.append(model(**batch).last_hidden_state[0].mean(0).numpy())
+            states = model(**batch).last_hidden_state[0]
+            rows.append((states[0] if pooling == "cls" else states.mean(0)).numpy())
     return np.stack(rows)
+
+
+def logits_of(made: Made, texts: list[str], pooling: str = "mean") -> np.ndarray:
+    """What the head gives before any activation, [texts, labels]."""
+    vectors = pooled(made.encoder, texts, made.max_length, pooling)
+    return (vectors @ made.head["weight"].T + made.head["bias"]) / made.temperature
 
 
 def probabilities(made: Made, texts: list[str]) -> np.ndarray:
     """What the artefact answers, [texts, labels]."""
-    vectors = pooled(made.encoder, texts, made.max_length)
-    logits = (vectors @ made.head["weight"].T + made.head["bias"]) / made.temperature
+    logits = logits_of(made, texts)
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     return exponents / exponents.sum(1, keepdims=True)

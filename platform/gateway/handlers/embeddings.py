@@ -43,12 +43,10 @@ class Answer(msgspec.Struct, gc=False):
 async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, bodies.Embeddings)
-    if body.dimensions is not None:
-        raise BadRequest("'dimensions' is not supported: vectors come in the model's own size.", param="dimensions")
     texts = bodies.texts_of(_texts(body.input))
     route = await call.route(body.model)
     route.require_reader()
-    result = await call.embed(route, texts)
+    result = await call.embed(route, texts, body.dimensions or 0)
     tokens = rows.used_tokens(result.lengths, result.limit)
     usage = Usage(tokens, tokens, rows.cut(result.lengths, result.limit))
     vectors = _base64(result) if body.encoding_format == "base64" else _floats(result)
