@@ -201,11 +201,13 @@ class _Calls(abc.ABC):
         return self._call(wire.Render(next(self._ids), tenant, model, base, prompts or [], chat), wire.Rendered)
 
     def load(
-        self, *, tenant: str, model: str, sha256: str, folder: str = "", urls: dict[str, str] | None = None
-    ) -> Any:
+        self, *, tenant: str, model: str, sha256: str, folder: str = "", urls: dict[str, str] | None = None,
+        pin: bool | None = None,
+    ) -> Any:  # fmt: skip
         """`wire.Described` once the model is in memory. Raises `BadArtefact`, `NoRoom`, or `Unavailable` when the
         files are behind `urls` whose store does not answer."""
-        return self._call(wire.Load(next(self._ids), tenant, model, folder, sha256, urls or {}), wire.Described)
+        message = wire.Load(next(self._ids), tenant, model, folder, sha256, urls or {}, pin)
+        return self._call(message, wire.Described)
 
     def unload(self, *, tenant: str, model: str) -> Any:
         """`wire.Done`."""

@@ -1,7 +1,8 @@
 """The one small interface behind which a backend computes.
 
 An encoder turns token ids into one vector per row: a weighted mean of the last layer's, over all the row's tokens or
-its first alone. Everything after it (heads, unit length) is the runner's; everything before it (text to ids) is the tokenizer's.
+its first alone. Everything after it (heads, unit length) is the runner's; everything before it (text to ids) is the
+tokenizer's.
 """
 
 from __future__ import annotations

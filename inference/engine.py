@@ -28,7 +28,8 @@ from inference.catalogue import Base, bases
 from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadDimensions, BadRequest, EngineError, NoRoom, NotResident, TooLarge
-from inference.geometry import Sizes
+from inference.geometry import Geometry, Sizes
+from inference.hot import Merging, merged
 from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
@@ -83,6 +84,7 @@ class Engine:
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
         self.runner = Runner(Scheduler(settings.limits, self.backend.lanes), self._deliver)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self.merging = Merging(self.residents, self._copy, lambda work: self._loader.submit(work))
         self._loading: dict[tuple[str, str, str], asyncio.Future[Held]] = {}
         self._started = time.monotonic()
 
@@ -134,6 +136,7 @@ class Engine:
     async def load(self, message: wire.Load) -> wire.Described:
         """Bring a model into memory; several requests for the same one share the work."""
         resident: Held | None = self.residents.get(message.tenant, message.model)
+        started, cold_ms = time.perf_counter(), 0
         if resident is None or resident.sha256 != message.sha256:
             key = (message.tenant, message.model, message.sha256)
             future = self._loading.get(key)
@@ -142,15 +145,19 @@ class Engine:
                 self._loading[key] = future
                 future.add_done_callback(lambda _: self._loading.pop(key, None))
             resident = await asyncio.shield(future)
-        return _described(message.id, resident)
+            cold_ms = max(round((time.perf_counter() - started) * 1000), 1)
+        if message.pin is not None:
+            self.residents.pin(message.tenant, message.model, message.pin)
+        return self._described(message.id, resident, cold_ms)
 
     def unload(self, message: wire.Unload) -> wire.Done:
         """Forget a model."""
+        self.merging.forget(message.tenant, message.model)
         return wire.Done(message.id, self.residents.remove(message.tenant, message.model))
 
     def describe(self, message: wire.Describe) -> wire.Described:
         """Facts about a resident model."""
-        return _described(message.id, self._held(message.tenant, message.model))
+        return self._described(message.id, self._held(message.tenant, message.model))
 
     async def render(self, message: wire.Render) -> wire.Rendered:
         """Prompts of a model or base that writes, as tokens. Raises `NotResident` or `BadRequest`."""
@@ -240,6 +247,8 @@ class Engine:
         dimensions: int = 0,
     ) -> Job:  # fmt: skip
         _check_texts(texts)
+        if isinstance(resident.encoder.geometry, Geometry):
+            resident = self.merging.take(resident, len(texts))
         job = Job(
             tenant=tenant,
             group=id(resident.encoder),
@@ -351,6 +360,18 @@ class Engine:
         artefact = read_artefact(folder, message.sha256, loaded.geometry)
         return self._build(message, artefact, loaded)
 
+    def _described(self, request_id: int, resident: Held, cold_ms: int = 0) -> wire.Described:
+        return wire.Described(
+            request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length,
+            resident.bytes, resident.task, self.residents.pinned(resident.tenant, resident.model), cold_ms,
+        )  # fmt: skip
+
+    def _copy(self, resident: Resident) -> Encoder:
+        """On the loader's thread: the base with a resident's adapter in its weights."""
+        assert resident.adapter is not None, "only adapters are merged"
+        weights, geometry = read_base(self.bases[resident.base].base.folder)
+        return self.backend.encoder(merged(weights, resident.adapter, geometry), geometry, adapters=False)
+
     def _folder(self, text: str) -> Path:
         folder = Path(text)
         if not folder.is_absolute() or not folder.is_dir():
@@ -389,13 +410,6 @@ class Engine:
             task=manifest.task,
             pooling=manifest.pooling,
         )
-
-
-def _described(request_id: int, resident: Held) -> wire.Described:
-    return wire.Described(
-        request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length,
-        resident.bytes, resident.task,
-    )  # fmt: skip
 
 
 def _estimate(text: str, limit: int) -> int:

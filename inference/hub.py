@@ -83,8 +83,8 @@ def pooled(
 ) -> Tensor:  # fmt: skip
     """ids [B, L] and a mask of real tokens [B, L] (None: all are) -> the mean of their vectors in fp32, [B, H].
 
-    `call` computes in the model's place, for instance with other weights; `weight` [B, L] is what each token counts for,
-    if not all the same.
+    `call` computes in the model's place, for instance with other weights; `weight` [B, L] is what each token counts
+    for, if not all the same.
     """
     seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     config: Any = model.config

@@ -1,7 +1,9 @@
 """What is in memory: heads, adapters and full encoders, under one budget of bytes.
 
 The least recently used goes first, but nobody can push a tenant below its floor: what a tenant holds within the floor
-is evicted only for that tenant's own sake. Eviction only forgets: a request already queued keeps its model alive.
+is evicted only for that tenant's own sake. Copies that only serve speed go before all models. A pinned model is never
+evicted; pins together take at most half of the budget. Eviction only forgets: a request already queued keeps its model
+alive.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from inference.artefact import Recorded
 from inference.encoder import Encoder
 from inference.errors import NoRoom
 from inference.tensors import Array
+
+COPY, MARK = "merged", "+merged"
+"""The method of a copy that only serves speed (`inference.hot`), and what its name has beside the model's."""
+PINNED_SHARE = 2  # pins take at most one part in so many of the budget
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +87,7 @@ class Residents:
         self.evictions = 0
         self._held: dict[str, int] = {}
         self._models: OrderedDict[tuple[str, str], Held] = OrderedDict()
+        self._pinned: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def get(self, tenant: str, model: str) -> Held | None:
@@ -106,12 +113,30 @@ class Residents:
             self._held[resident.tenant] = self._held.get(resident.tenant, 0) + resident.bytes
             return victims
 
+    def pin(self, tenant: str, model: str, wanted: bool = True) -> None:
+        """Keep a model that is here whatever happens, or no longer. Raises `NoRoom`, changing nothing."""
+        with self._lock:
+            key = (tenant, model)
+            if not wanted:
+                self._pinned.discard(key)
+            elif key in self._models and key not in self._pinned:
+                pinned = sum(self._models[one].bytes for one in self._pinned) + self._models[key].bytes
+                most = self.budget // PINNED_SHARE
+                if pinned > most:
+                    raise NoRoom(f"Pinned models would take {pinned} bytes; they may take {most} together.")
+                self._pinned.add(key)
+
+    def pinned(self, tenant: str, model: str) -> bool:
+        """Whether a model is kept whatever happens."""
+        return (tenant, model) in self._pinned
+
     def remove(self, tenant: str, model: str) -> bool:
-        """Forget a model; false if it was not here."""
+        """Forget a model, pinned or not; false if it was not here."""
         with self._lock:
             if (tenant, model) not in self._models:
                 return False
             self._drop((tenant, model))
+            self._pinned.discard((tenant, model))
             return True
 
     def all(self) -> list[Held]:
@@ -124,11 +149,12 @@ class Residents:
         excess = self.used - (replaced.bytes if replaced else 0) + new.bytes - self.budget
         held = dict(self._held)
         victims: list[Held] = []
-        for candidate in self._models.values():
+        for candidate in sorted(self._models.values(), key=lambda one: one.method != COPY):
             if excess <= 0:
                 break
-            protected = candidate.tenant != new.tenant and held[candidate.tenant] - candidate.bytes < self.floor
-            if candidate is replaced or protected:
+            within = candidate.tenant != new.tenant and held[candidate.tenant] - candidate.bytes < self.floor
+            kept = (within and candidate.method != COPY) or (candidate.tenant, candidate.model) in self._pinned
+            if candidate is replaced or kept:
                 continue
             victims.append(candidate)
             held[candidate.tenant] -= candidate.bytes

@@ -77,7 +77,8 @@ class Count(Message, tag="count", frozen=True, gc=False):
 class Load(Message, tag="load", frozen=True, gc=False):
     """Bring an artefact into memory. `sha256` vouches for its `artefact.json`, which vouches for the other files.
 
-    The files lie in `folder` on the engine's machine, or else behind `urls`: file name to signed address.
+    The files lie in `folder` on the engine's machine, or else behind `urls`: file name to signed address. `pin`: keep
+    it whatever else is loaded (true), no longer (false), or leave that as it is (None).
     """
 
     id: int
@@ -86,6 +87,7 @@ class Load(Message, tag="load", frozen=True, gc=False):
     folder: str
     sha256: str
     urls: dict[str, str] = {}
+    pin: bool | None = None
 
 
 class Unload(Message, tag="unload", frozen=True, gc=False):
@@ -223,7 +225,7 @@ class Counted(Message, tag="counted", frozen=True, gc=False):
 
 
 class Described(Message, tag="described", frozen=True, gc=False):
-    """Answer to `load` and `describe`."""
+    """Answer to `load` and `describe`. `cold_ms`: what bringing it in took just now; 0 for what was here."""
 
     id: int
     model: str
@@ -233,6 +235,8 @@ class Described(Message, tag="described", frozen=True, gc=False):
     max_length: int
     bytes: int
     task: str = "text-classification"
+    pinned: bool = False
+    cold_ms: int = 0
 
 
 class Rendered(Message, tag="rendered", frozen=True, gc=False):

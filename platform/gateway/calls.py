@@ -22,6 +22,8 @@ from kit.errors import Unavailable
 from kit.money import NANO
 from serving.routes import Route
 
+HOT = (b"x-model-state", b"hot")
+"""The model was in memory. Else: `loaded`, and how many milliseconds that took."""
 WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
@@ -109,13 +111,18 @@ class Call:
     async def resident(self, route: Route, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask; where the engine has forgotten the model, bring it in and ask once more."""
         try:
-            return await ask()
+            result = await ask()
+            self.headers.append(HOT)
+            return result
         except NotResident:
             if not route.version:
                 raise  # a base is there or is not
             # Signing addresses is work for a thread: the store's client is made at its first use.
             source = await asyncio.to_thread(route.place.source)
-            await self.process.engine.load(tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source)
+            described = await self.process.engine.load(
+                tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source
+            )
+        self.headers.append((b"x-model-state", b"loaded; ms=%d" % described.cold_ms))
         try:
             return await ask()
         except NotResident as error:

@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from inference.errors import EngineError
+from inference.residents import MARK
 from kit import heartbeat
 from kit.clock import now
 from ops.alerts import open_alerts
@@ -171,13 +172,14 @@ def engine() -> Engine:
     except EngineError as error:
         return Engine(problem=error.message)
     tenants = _named(Tenant.ops.all(), [one.tenant for one in report.residents])
-    models = _named(ModelVersion.ops.select_related("model"), [one.model for one in report.residents])
+    held = [one.model.removesuffix(MARK) for one in report.residents]
+    models = _named(ModelVersion.ops.select_related("model"), held)
     return Engine(
         report,
         residents=[
             Resident(
                 tenant=tenants.get(one.tenant, ""),
-                model=models.get(one.model, ""),
+                model=models.get(one.model.removesuffix(MARK), ""),
                 kind=one.kind,
                 bytes=one.bytes,
             )

@@ -188,7 +188,12 @@ def test_a_model_that_the_engine_forgot_is_brought_back_by_the_call(
     with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
         assert engine.unload(tenant=cast.owner.tenant.id.hex, model=version.id.hex).found
     body = json.dumps({"model": version.model.name, "input": "x"}).encode()
-    assert gateway.post("/v1/classify", body, cast.owner.key)[0] == 200
+    status, headers, _ = gateway.post("/v1/classify", body, cast.owner.key)
+    assert status == 200
+    state, _, milliseconds = headers["x-model-state"].partition("; ms=")
+    assert state == "loaded"
+    assert int(milliseconds) >= 1
+    assert gateway.post("/v1/classify", body, cast.owner.key)[1]["x-model-state"] == "hot"
 
 
 def test_a_warm_call_asks_the_database_nothing(gateway: GatewayProcess, cast: Cast) -> None:

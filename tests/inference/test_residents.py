@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import NoRoom
-from inference.residents import Resident, Residents
+from inference.residents import COPY, Resident, Residents
 
 
-def resident(tenant: str, model: str, size: int) -> Resident:
-    return Resident(tenant, model, "", "base", "head", [], 64, None, None, None, None, size)  # type: ignore[arg-type]
+def resident(tenant: str, model: str, size: int, method: str = "head") -> Resident:
+    return Resident(tenant, model, "", "base", method, [], 64, None, None, None, None, size)  # type: ignore[arg-type]
 
 
 def names(residents: Residents) -> list[str]:
@@ -24,6 +24,34 @@ def test_the_least_recently_used_goes_first():
     residents.add(resident("t", "d", 10))
     assert names(residents) == ["c", "a", "d"]
     assert (residents.used, residents.evictions) == (30, 1)
+
+
+def test_a_pinned_model_is_never_evicted_and_pins_have_a_budget_of_their_own():
+    residents = Residents(budget=40, floor=0)
+    for model in ("a", "b", "c", "d"):
+        residents.add(resident("t", model, 10))
+    residents.pin("t", "a")
+    residents.pin("t", "b")
+    with pytest.raises(NoRoom, match="Pinned models would take 30 bytes; they may take 20"):
+        residents.pin("t", "c")
+    residents.add(resident("u", "e", 10))
+    assert names(residents) == ["a", "b", "d", "e"]
+    with pytest.raises(NoRoom, match="may not be evicted"):
+        residents.add(resident("u", "large", 30))
+    residents.pin("t", "a", wanted=False)
+    residents.add(resident("u", "f", 10))
+    assert names(residents) == ["b", "d", "e", "f"]
+    assert residents.remove("t", "b")
+    assert not residents.pinned("t", "b")
+
+
+def test_copies_go_before_models_even_within_a_floor():
+    residents = Residents(budget=30, floor=20)
+    residents.add(resident("t", "model", 10))
+    residents.add(resident("t", "copy", 10, COPY))
+    residents.get("t", "copy")
+    residents.add(resident("u", "a", 20))
+    assert names(residents) == ["model", "a"]
 
 
 def test_one_tenants_models_do_not_push_another_below_its_floor():
