@@ -1,4 +1,4 @@
-"""The least that can serve the same model: one ASGI function, one compute thread, no keys, quota or metering.
+"""The least that can serve the same model: one ASGI function, a compute thread for each lane, no keys, no metering.
 
 The yardstick of `serving.py`: same backend, same tokenizer, same answer; a batch is whatever waits. Started by it with
 the artefact's folder in BARE_ARTEFACT.
@@ -46,7 +46,8 @@ def compute() -> None:
             loop.call_soon_threadsafe(future.set_result, row)
 
 
-threading.Thread(target=compute, daemon=True).start()
+for _ in range(backend.lanes):
+    threading.Thread(target=compute, daemon=True).start()
 
 
 async def application(scope, receive, send):

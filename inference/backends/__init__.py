@@ -1,4 +1,4 @@
-"""The engines that compute a BERT: OpenVINO and torch; and transformers for what is no BERT.
+"""The engines that compute a BERT: OpenVINO, ONNX Runtime and torch; and transformers for what is no BERT.
 
 Which one is taken on a machine is measured there, by `inference.trial`.
 """
@@ -11,9 +11,9 @@ import os
 
 from inference.encoder import Backend, HubBackend
 
-NAMES = ("openvino", "torch")
+NAMES = ("openvino", "onnxruntime", "torch")
 """Every backend, by the library it needs."""
-PRECISIONS = {"openvino": ("bf16", "fp32"), "torch": ("bf16", "fp32")}
+PRECISIONS = {"openvino": ("bf16", "fp32"), "onnxruntime": ("fp32",), "torch": ("bf16", "fp32")}
 
 
 def installed() -> list[str]:
