@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--seconds 5] [--rounds 3] [--infinity-python PATH]
 
-One text of about 33 tokens a request, 77 labels, all of them answered; concurrency 1, 8 and 32. All servers stand at
+One text of about 33 tokens a request, 77 labels, all of them answered; concurrency 1, 8, 32 and 128. All servers stand at
 the same time and are pressed in turn, so that a busy neighbour hits them alike; read the ratios. `ours to it` is our
 requests a second divided by theirs; `per cpu` is the same per second of processor time of all processes of a server
 (gateway, engine and Redis for ours), which a busy machine disturbs least. `infinity-emb` is left out unless a Python
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from product import Server, cpu_seconds, free_port, ours, running, texts, until_answers, uvicorn
 
-LEVELS = (1, 8, 32)
+LEVELS = (1, 8, 32, 128)
 LABELS = 77
 
 

@@ -48,9 +48,9 @@ TOLERANCE = {"bf16": 0.05, "fp32": 0.002}  # largest length of the difference be
 TIE = 0.9
 HOPELESS = 0.35  # of the fastest at one shape: the others are not measured
 SLICE_S = 0.05  # one look at one shape, if a batch is not longer
-INCOMPLETE_S = 24 * 3600  # a trial in which somebody had no time (a cold disk, a busy machine) is repeated after this
+INCOMPLETE_S = 3600  # a trial in which somebody had no time (a cold disk, a busy machine) is repeated after this
 NO_TIME = "no time was left"
-PATIENCE_S = 6.0  # for everything; a candidate that is not measured by then takes no part
+PATIENCE_S = 8.0  # for everything; a candidate that is not measured by then takes no part
 
 
 def choose(settings: Settings, base: Base | None) -> tuple[str, str, list[TrialReport]]:
@@ -72,14 +72,14 @@ def choose(settings: Settings, base: Base | None) -> tuple[str, str, list[TrialR
     figures = _kept(path)
     if figures is None:
         figures = judge(list(_measured(settings, base, candidates)))
-        if any(one.outcome == "chosen" for one in figures):
-            _keep(path, figures)
+        _keep(path, figures)
     for one in figures:
         log.info("trial: %s", in_words(one))
     best = next((one for one in figures if one.outcome == "chosen"), None)
     if best is None:
-        log.warning("no backend passed the trial; taking %s %s", *candidates[0])
-        return (*candidates[0], figures)
+        name = candidates[0][0]
+        log.warning("no backend passed the trial; taking %s, precision %s", name, settings.precision)
+        return name, settings.precision, figures
     return best.backend, best.precision, figures
 
 

@@ -83,7 +83,7 @@ def test_a_trial_measures_what_is_installed_and_the_next_start_reads_its_result(
     assert trial._kept(kept) is None
 
 
-def test_a_trial_in_which_somebody_had_no_time_is_repeated_after_a_day(tmp_path: Path) -> None:
+def test_a_trial_in_which_somebody_had_no_time_is_repeated_after_an_hour(tmp_path: Path) -> None:
     kept = tmp_path / "file.json"
     late = TrialReport("late", "fp32", [], 0.0, f"could not be prepared: {trial.NO_TIME}")
     for judged in ([figures("a", 1)], [figures("a", 1), late]):
@@ -91,6 +91,15 @@ def test_a_trial_in_which_somebody_had_no_time_is_repeated_after_a_day(tmp_path:
         assert trial._kept(kept) == judged
         os.utime(kept, (0, 0))
         assert trial._kept(kept) == (None if late in judged else judged)
+
+
+def test_where_nothing_could_be_measured_the_first_backend_computes_as_it_thinks_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "PATIENCE_S", 0.0)
+    name, precision, found = trial.choose(settings(tmp_path), BASE)
+    assert (name, precision) == (backends.installed()[0], "auto")
+    assert {one.rows_per_s == [] and one.outcome.endswith(trial.NO_TIME) for one in found} == {True}
 
 
 def test_a_library_that_fails_here_is_no_candidate(tmp_path: Path) -> None:
