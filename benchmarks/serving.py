@@ -2,8 +2,8 @@
 
     python benchmarks/serving.py [--seconds 5] [--rounds 3] [--infinity-python PATH]
 
-One text of about 33 tokens a request, 77 labels, all of them answered; concurrency 1, 8, 32 and 128. All servers stand at
-the same time and are pressed in turn, so that a busy neighbour hits them alike; read the ratios. `ours to it` is our
+One text of about 33 tokens a request, 77 labels, all answered; concurrency 1, 8, 32 and 128. All servers stand at the
+same time and are pressed in turn, so that a busy neighbour hits them alike; read the ratios. `ours to it` is our
 requests a second divided by theirs; `per cpu` is the same per second of processor time of all processes of a server
 (gateway, engine and Redis for ours), which a busy machine disturbs least. `infinity-emb` is left out unless a Python
 that has it is named; it must not be installed into this project's environment.

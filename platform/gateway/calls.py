@@ -22,8 +22,7 @@ from kit.errors import Unavailable
 from kit.money import NANO
 from serving.routes import Route
 
-HOT = (b"x-model-state", b"hot")
-"""The model was in memory. Else: `loaded`, and how many milliseconds that took."""
+MODEL_STATE = b"x-model-state"
 WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
@@ -112,7 +111,7 @@ class Call:
         """Ask; where the engine has forgotten the model, bring it in and ask once more."""
         try:
             result = await ask()
-            self.headers.append(HOT)
+            self._tell_state(b"hot")
             return result
         except NotResident:
             if not route.version:
@@ -122,11 +121,16 @@ class Call:
             described = await self.process.engine.load(
                 tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source
             )
-        self.headers.append((b"x-model-state", b"loaded; ms=%d" % described.cold_ms))
+        self._tell_state(b"loaded; ms=%d" % described.cold_ms)
         try:
             return await ask()
         except NotResident as error:
             raise EngineAway("The engine's memory is contended. Try again in a moment.") from error
+
+    def _tell_state(self, state: bytes) -> None:
+        """Whether the model was in memory or had to be brought in; a call that asks twice tells the first."""
+        if all(name != MODEL_STATE for name, _ in self.headers):
+            self.headers.append((MODEL_STATE, state))
 
     async def while_connected(self, work: Awaitable[T]) -> T:
         """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well).
