@@ -42,6 +42,23 @@ LEVELS = {
 }
 
 
+WRITERS = {
+    "requests": "Texts written, all choices of a request together.",
+    "read_tokens": "Tokens of prompts computed.",
+    "cached_tokens": "Tokens of prompts found in the cache.",
+    "written_tokens": "Tokens written.",
+    "cancelled": "Requests whose caller left.",
+    "refused": "Requests refused because too many wait.",
+    "preempted": "Texts that gave their place in the cache to others for a while.",
+}
+WRITER_LEVELS = {
+    "running": "Texts that are being read or written.",
+    "waiting": "Texts that wait.",
+    "blocks": "Blocks of the cache.",
+    "blocks_free": "Blocks of the cache that nobody uses.",
+}
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line, with the keys of the other processes' logs."""
 
@@ -82,9 +99,33 @@ class Report(Collector):
         ):
             latency.add_metric([name], value)
         yield latency
+        yield from _writers(report.writers)
 
     async def _ask(self) -> wire.HealthReport:
         return self._engine.health(wire.Health(0))
+
+
+def _writers(reports: list[wire.WriterReport]) -> Iterator[Metric]:
+    """The bases that write, by name."""
+    if not reports:
+        return
+    for name, text in WRITERS.items():
+        counter = CounterMetricFamily(f"engine_writer_{name}", text, labels=["base"])
+        for report in reports:
+            counter.add_metric([report.base], getattr(report, name))
+        yield counter
+    for name, text in WRITER_LEVELS.items():
+        gauge = GaugeMetricFamily(f"engine_writer_{name}", text, labels=["base"])
+        for report in reports:
+            gauge.add_metric([report.base], getattr(report, name))
+        yield gauge
+    first = GaugeMetricFamily(
+        "engine_first_token_ms", "Of the last texts, waiting included.", labels=["base", "quantile"]
+    )
+    for report in reports:
+        first.add_metric([report.base, "0.5"], report.first_token_p50_ms)
+        first.add_metric([report.base, "0.99"], report.first_token_p99_ms)
+    yield first
 
 
 def start_logging() -> None:
