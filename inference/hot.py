@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from inference.adapters import Adapter
 from inference.encoder import Encoder
 from inference.geometry import Geometry
-from inference.residents import COPY, MARK, Resident, Residents
+from inference.residents import COPY, Resident, Residents
 from inference.tensors import Array
+from inference.wire import MERGED
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,13 @@ class Merging:
             self._look(base, window, resident if resident.adapter is not None else None)
         if key not in self._copied:
             return resident
-        copy = self._residents.get(resident.tenant, resident.model + MARK)
+        copy = self._residents.get(resident.tenant, resident.model + MERGED)
         return copy if isinstance(copy, Resident) and copy.sha256 == resident.sha256 else resident
 
     def forget(self, tenant: str, model: str) -> None:
         """Drop a model's copy, if it has one."""
         if self._copied.pop((tenant, model), None) is not None:
-            self._residents.remove(tenant, model + MARK)
+            self._residents.remove(tenant, model + MERGED)
 
     def _look(self, base: str, window: _Window, resident: Resident | None) -> None:
         shares = {key: rows / window.total for key, rows in window.rows.items()}
@@ -102,7 +103,7 @@ class Merging:
             return
         encoder = self._build(resident)
         copy = dataclasses.replace(
-            resident, model=resident.model + MARK, method=COPY, encoder=encoder, adapter=None, bytes=encoder.bytes
+            resident, model=resident.model + MERGED, method=COPY, encoder=encoder, adapter=None, bytes=encoder.bytes
         )
         self._residents.add(copy)
         log.info("model %s has most of the traffic: merged into a copy of its base, %d bytes", copy.model, copy.bytes)

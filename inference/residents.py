@@ -19,8 +19,8 @@ from inference.encoder import Encoder
 from inference.errors import NoRoom
 from inference.tensors import Array
 
-COPY, MARK = "merged", "+merged"
-"""The method of a copy that only serves speed (`inference.hot`), and what its name has beside the model's."""
+COPY = "merged"
+"""The method of a copy that only serves speed (`inference.hot`)."""
 PINNED_SHARE = 2  # pins take at most one part in so many of the budget
 
 

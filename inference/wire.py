@@ -20,6 +20,8 @@ from inference.errors import TooLarge
 PROTOCOL = 1
 MAX_FRAME = 32 * 1024 * 1024
 MAX_TEXTS = 2048
+MERGED = "+merged"
+"""What a report adds to the name of a model for its copy with the adapter merged (`inference.hot`)."""
 _LENGTH = struct.Struct(">I")
 
 

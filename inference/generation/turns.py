@@ -1,7 +1,6 @@
 """Who is read and who writes next. Pure Python: knows no tensors, no threads, no clock.
 
-A step is one of two kinds. A *reading* step takes prompts, or parts of long ones, all with the same adapter, up to a
-number of tokens. A *writing* step adds one token to every sequence that is ready. The two take turns while both are
+A step is one of two kinds. A *reading* step takes prompts, or parts of long ones, up to a number of tokens. A *writing* step adds one token to every sequence that is ready. The two take turns while both are
 wanted, so that a long prompt never stops the others' texts for longer than one part of it.
 
 Whose prompt is read next is decided by what each tenant has received for its weight (tokens read, and twice the tokens
@@ -242,14 +241,12 @@ class Turns:
         return Step(True, parts) if parts else None
 
     def _reading(self) -> Step | None:
-        """Prompts with one adapter: those that have begun, then those whose turn it is."""
+        """Prompts: those that have begun, then those whose turn it is."""
         parts: list[Part] = []
         left = self.limits.step_tokens
         given: dict[Request, int] = {}
         for sequence in self._to_read():
             request = sequence.request
-            if parts and request.adapter is not parts[0].sequence.request.adapter:
-                continue
             if given.get(request, 0) >= request.left:
                 continue
             end = min(len(sequence.tokens), sequence.computed + left)

@@ -215,8 +215,7 @@ class Writer:
     def _compute(self, step: Step) -> None:
         started = time.perf_counter()
         try:
-            if step.writing:
-                step = self.decoder.arrange(step, _adapters(step))
+            step = self.decoder.arrange(step, _adapters(step))
             adapters = _adapters(step)
             logits = self.decoder.step(step, adapters)
             ending = [part.sequence for part in step.parts if part.ends]

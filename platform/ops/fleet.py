@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from inference.errors import EngineError
-from inference.residents import MARK
+from inference.wire import MERGED
 from kit import heartbeat
 from kit.clock import now
 from ops.alerts import open_alerts
@@ -172,14 +172,14 @@ def engine() -> Engine:
     except EngineError as error:
         return Engine(problem=error.message)
     tenants = _named(Tenant.ops.all(), [one.tenant for one in report.residents])
-    held = [one.model.removesuffix(MARK) for one in report.residents]
+    held = [one.model.removesuffix(MERGED) for one in report.residents]
     models = _named(ModelVersion.ops.select_related("model"), held)
     return Engine(
         report,
         residents=[
             Resident(
                 tenant=tenants.get(one.tenant, ""),
-                model=models.get(one.model.removesuffix(MARK), ""),
+                model=models.get(one.model.removesuffix(MERGED), ""),
                 kind=one.kind,
                 bytes=one.bytes,
             )

@@ -15,9 +15,10 @@ from inference.address import Address
 from inference.artefact import LoraSpec
 from inference.engine import Engine
 from inference.geometry import adapter_shapes
-from inference.hot import MARK, WINDOW, WINDOWS, Merging, merged
+from inference.hot import WINDOW, WINDOWS, Merging, merged
 from inference.residents import COPY, Resident, Residents
 from inference.settings import Settings
+from inference.wire import MERGED
 from tests.inference import reference
 from tests.inference.artefacts import GEOMETRY, base_weights, make
 from tests.inference.test_serving_path import TEXTS
@@ -92,7 +93,7 @@ def test_a_copy_pushes_nobody_out_and_is_gone_for_a_new_version_or_an_unloaded_m
     newer = tuned("hot", "two")
     assert one.take(newer, 1) is newer
     one.forget("t", "hot")
-    assert residents.get("t", "hot" + MARK) is None
+    assert residents.get("t", "hot" + MERGED) is None
 
 
 def test_merged_weights_are_the_base_plus_the_adapters_product() -> None:
@@ -139,4 +140,4 @@ def test_an_engine_answers_alike_before_and_after_it_merges(tmp_path: Path, monk
     before, after, residents = asyncio.run(run())
     np.testing.assert_allclose(before, reference.probabilities(made, TEXTS), atol=2e-4)
     np.testing.assert_allclose(after, before, atol=2e-4)
-    assert {(one.model, one.kind) for one in residents} == {("m", "lora"), ("m" + MARK, COPY)}
+    assert {(one.model, one.kind) for one in residents} == {("m", "lora"), ("m" + MERGED, COPY)}

@@ -49,6 +49,7 @@ def report(resident: wire.ResidentReport) -> wire.HealthReport:
             wire.TrialReport("openvino", "bf16", [461.2, 1372.0, 1676.4], 0.0077, "chosen"),
             wire.TrialReport("torch", "fp32", [101.0], 0.0, "slower"),
         ],
+        writers=[wire.WriterReport("tiny", "bfloat16", 5, 700, 64, 811, 1, 0, 2, 3, 9, 200, 150, 41.0, 87.0)],
     )  # fmt: skip
 
 
@@ -145,6 +146,7 @@ def test_the_engines_models_are_shown_by_name(ada: Person, cast: Cast, monkeypat
     assert "openvino bf16" in text
     assert "1372" in text
     assert "0.0077" in text
+    assert "tiny bfloat16" in text and "41 / 87" in text and "75" in text
 
 
 def test_an_absent_engine_is_a_fact_and_no_fault(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,9 +44,8 @@ def written(decoder: Any, wanted: list[tuple[Adapter | None, list[int]]], count:
         turns.submit(request)
     while (step := turns.next_step()) is not None:
         adapters: list[Any] = [part.sequence.request.adapter for part in step.parts]
-        if step.writing:
-            step = decoder.arrange(step, adapters)
-            adapters = [part.sequence.request.adapter for part in step.parts]
+        step = decoder.arrange(step, adapters)
+        adapters = [part.sequence.request.adapter for part in step.parts]
         logits = decoder.step(step, adapters)
         turns.computed(step)
         for part, token in zip(_ending(step), [] if logits is None else logits.argmax(-1).tolist(), strict=True):
