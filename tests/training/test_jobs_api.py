@@ -16,6 +16,7 @@ from tests.contracts.conformance import answer_schema, differences
 from tests.data.making import checked_file, ready_dataset, stored_file
 from tests.training.making import BASE, body, create, intents, queued, read, reload
 from training.models import Job
+from training.selectors import queue
 from training.services.claiming import slots_keep
 from training.services.queueing import job_validate
 
@@ -31,7 +32,9 @@ def idle() -> tuple[Person, dict[str, Any]]:
 
 @pytest.fixture
 def _a_place() -> None:
-    """Somewhere to train: how long it takes is foretold of the places there are, and nobody knows while none is."""
+    """Somewhere to train: how long it takes is foretold of the places there are, and nobody knows while none is.
+    What another test saw of the queue a moment ago is forgotten."""
+    queue._cache = None
     slots_keep(host="jobs-api-host", count=1, kind="cpu-fp32", gpu_class="cpu")
 
 
