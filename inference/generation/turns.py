@@ -1,8 +1,8 @@
 """Who is read and who writes next. Pure Python: knows no tensors, no threads, no clock.
 
 A step is one of two kinds. A *reading* step takes prompts, or parts of long ones, up to a number of tokens. A *writing*
-step adds one token to every sequence that is ready. The two take turns while both are wanted, so that a long prompt never
-stops the others' texts for longer than one part of it.
+step adds one token to every sequence that is ready. The two take turns while both are wanted, so that a long prompt
+never stops the others' texts for longer than one part of it.
 
 Whose prompt is read next is decided by what each tenant has received for its weight (tokens read, and twice the tokens
 written, as in the VTC scheduler of S-LoRA, Sheng et al. 2024); a tenant that was away starts level with those present.
