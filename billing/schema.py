@@ -6,7 +6,7 @@ from kit.schema import Schema, component, many, moment, number, one_of, page_of,
 KINDS: dict[str, tuple[str, ...]] = {
     "classify": ("classify",),
     "decisions": ("decisions",),
-    "embeddings": ("embeddings",),
+    "embeddings": ("embeddings", "rerank"),
     "completions": ("chat", "completions"),
     "training": TRAINING,
     "storage": ("storage",),

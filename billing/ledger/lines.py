@@ -25,6 +25,7 @@ _NAMES = {
     "classify": "Classification",
     "decisions": "Decisions",
     "embeddings": "Embeddings",
+    "rerank": "Reranking",
     "chat": "Chat",
     "completions": "Completions",
     "training": "Training",

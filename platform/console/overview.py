@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DAYS = 30
 MOST_KEYS = 200
-ANSWERS = ("decisions", "classify", "embeddings", "chat", "completions")
+ANSWERS = ("decisions", "classify", "embeddings", "rerank", "chat", "completions")
 """Kinds of usage that are answers of a model."""
 
 

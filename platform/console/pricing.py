@@ -64,6 +64,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Classify"), cost("classify"), _("1 M tokens read")),
         UnitPrice(_("Decisions"), cost("decisions"), _("1 M tokens read"), headline=True),
         UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read"), headline=True),
+        UnitPrice(_("Reranking"), cost("rerank"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the prompt"), cost("chat"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import metrics
 from gateway.calls import Call
-from gateway.handlers import chat, classify, completions, decisions, embeddings
+from gateway.handlers import chat, classify, completions, decisions, embeddings, rerank
 from gateway.process import Process
 from gateway.wire import (
     Disconnected,
@@ -44,6 +44,7 @@ HANDLERS: dict[str, Handler] = {
     "/v1/decisions": decisions.handle,
     "/v1/classify": classify.handle,
     "/v1/embeddings": embeddings.handle,
+    "/v1/rerank": rerank.handle,
     "/v1/chat/completions": chat.handle,
     "/v1/completions": completions.handle,
 }

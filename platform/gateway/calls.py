@@ -59,8 +59,10 @@ class Call:
 
         return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
 
-    async def embed(self, route: Route, texts: list[str], dimensions: int = 0) -> engine_wire.Embedded:
-        """Vectors of a base or of a deployed model; `dimensions` 0 takes their own size."""
+    async def embed(
+        self, route: Route, texts: list[str], dimensions: int = 0, *, kind: str = "embeddings"
+    ) -> engine_wire.Embedded:
+        """Vectors of a base or of a deployed model, metered as `kind`; `dimensions` 0 takes their own size."""
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Embedded]:
@@ -70,9 +72,7 @@ class Call:
                 tenant=tenant, model=route.version, texts=texts, weight=weight, dimensions=dimensions
             )  # fmt: skip
 
-        return await self._metered(
-            "embeddings", route.model, _bound(texts, route.max_length), self.resident(route, ask)
-        )
+        return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
 
     async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
         """Reserve for at most `tokens`, await the work, settle for what it took."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
 from gateway.writing import schema as writing
-from kit.schema import Schema, component, either, many, number, one_of, string, thing, whole
+from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
 
 ERROR = component(
     "Error",
@@ -281,6 +281,60 @@ _DECISIONS = _path(
         },
     ),
 )
+_RERANK = _path(
+    "rerank",
+    "Rerank documents",
+    "Documents in the order of their nearness to a query: the cosine of vectors of a base or of a deployed model. The "
+    "shape is the one that Cohere's and Jina's clients know.",
+    thing(
+        "What to compare.",
+        {
+            "model": string("A base, a deployed model or an alias of one.", example="all-MiniLM-L6-v2"),
+            "query": string("What the documents shall be near to.", example="where is my refund"),
+            "documents": many(
+                "1 to 1,000 documents, none of them empty.",
+                either(
+                    "A text, or an object that holds it.",
+                    string("The text."),
+                    thing(
+                        "A document.",
+                        {
+                            "text": string("The text."),
+                        },
+                    ),
+                ),
+            ),
+            "top_n": whole("Only this many of the nearest; all without it.", null=True, minimum=1),
+            "return_documents": truth("Whether each result repeats its document."),
+            "user": _USER,
+        },
+        optional=("top_n", "return_documents", "user"),
+    ),
+    thing(
+        "The nearest first.",
+        {
+            "object": one_of("Always `list`.", ["list"]),
+            "model": _ANSWERED,
+            "results": many(
+                "Documents by nearness.",
+                thing(
+                    "A document's nearness.",
+                    {
+                        "index": whole("The document's place in `documents`, from 0."),
+                        "relevance_score": number("Cosine of its vector and the query's: -1 to 1."),
+                        "document": thing("The document, if asked for.", {"text": string("Its text.")}),
+                    },
+                    optional=("document",),
+                ),
+            ),
+            "usage": thing(
+                "What was read and is paid for.",
+                {"prompt_tokens": whole("Tokens read."), "total_tokens": whole("The same."), **_PLENTY},
+                optional=tuple(_PLENTY),
+            ),
+        },
+    ),
+)
 _CHAT = _path(
     "chat_completions",
     "Chat",
@@ -304,6 +358,7 @@ PATHS: dict[str, Any] = {
     "/v1/classify": _CLASSIFY,
     "/v1/decisions": _DECISIONS,
     "/v1/embeddings": _EMBEDDINGS,
+    "/v1/rerank": _RERANK,
     "/v1/chat/completions": _CHAT,
     "/v1/completions": _COMPLETIONS,
 }
