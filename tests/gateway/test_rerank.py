@@ -43,7 +43,7 @@ def test_scores_are_the_cosines_of_the_vectors_and_the_nearest_comes_first(
     for one in answer["results"]:
         assert one["relevance_score"] == pytest.approx(scores[one["index"]], abs=2e-3)
     assert answer["usage"]["total_tokens"] > 0
-    assert not differences(answer_schema("/v1/rerank", "post", 200), answer)
+    assert not differences(answer_schema("POST", "/v1/rerank", 200), answer)
 
 
 def test_only_the_nearest_and_documents_as_objects(gateway: GatewayProcess, person: Person) -> None:
