@@ -17,6 +17,7 @@ from inference.artefact import LoraSpec
 from inference.geometry import Key, Sizes
 from inference.tensors import Array
 
+LANES = 32  # ranks that lie together in `inference.generation.lanes`; a power of two
 RANK_STEP = 16  # R is rounded up to a multiple, so that few different shapes reach the backend
 KEPT_STACKS = 8
 
@@ -114,3 +115,9 @@ def _lay_side_by_side(adapters: list[Adapter], geometry: Sizes) -> Stack:
                 a[where], b[:, where] = adapter.down[key], adapter.up[key]
         down[key], up[key] = a, b
     return Stack(down, up, columns, width)
+
+
+def lanes_of(rank: int) -> int:
+    """Lanes that an adapter takes where text is written: a power of two up to LANES, else whole groups of them, so that
+    adapters can lie next to each other."""
+    return 1 << (rank - 1).bit_length() if rank <= LANES else -(-rank // LANES) * LANES

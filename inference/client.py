@@ -272,9 +272,7 @@ class EngineClient(_Calls):
 
     async def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
         frame = wire.pack(message)
-        connection = self._connection
-        if connection is None or connection.transport is None:
-            connection = await self._connect()
+        connection = await self._open_connection()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         connection.waiting[message.id] = future

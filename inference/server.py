@@ -228,6 +228,10 @@ class Connection(asyncio.Protocol):
             except EngineError as error:
                 self._fail(message.id, error)
                 self.flush()
+            except Exception:
+                log.exception("request %d failed", message.id)
+                self._fail(message.id, Internal("The engine failed on this request; see its log."))
+                self.flush()
             finally:
                 self._tasks.pop(message.id, None)
 

@@ -169,7 +169,7 @@ class Generate(Message, tag="generate", frozen=True, gc=False):
     """Continue `prompt` (tokens from `render`) `choices` times. `Piece`s follow, then one `Generated`.
 
     At most `allowed` tokens are made, over all choices, until an `Allow` raises it; rows that have used it up wait for
-    one. With `stream` a piece follows every step, else one per choice at its end.
+    one. With `stream` pieces come as there is text, and after eight tokens without; else one per choice at its end.
     """
 
     id: int
@@ -295,7 +295,8 @@ class Done(Message, tag="done", frozen=True, gc=False):
 
 
 class ParityReport(Message, tag="parity_report", frozen=True, gc=False):
-    """`worst` and `mean` are absolute differences in probability; `flips` counts answers that changed for good."""
+    """`worst` and `mean` are absolute differences in probability (of a model that writes: in log-probability of tokens);
+    `flips` counts answers that changed for good."""
 
     id: int
     passed: bool

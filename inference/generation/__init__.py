@@ -11,7 +11,8 @@
 | `choosing` | logits to tokens: temperature, top-p, penalties, grammars, log-probabilities (torch) |
 | `grammar` | JSON schemas and regular expressions as masks over the vocabulary |
 | `text` | tokens to text: whole characters, stops held back |
-| `base`, `artefact` | reading a causal base and a tuned adapter, and refusing bad ones |
+| `base` | the tokenizer of a causal base, and the way from a chat to tokens |
+| `causal` | all of it for one base: loading adapters, comparing serving with training |
 
 The engine imports this package only where its catalogue names a causal base: torch and transformers come with it.
 """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inference import wire
-from inference.adapters import Adapter
+from inference.adapters import Adapter, lanes_of
 from inference.artefact import RecordedTexts, Text, read_writing_artefact
 from inference.catalogue import Base
 from inference.errors import BadArtefact, BadRequest, NoRoom
@@ -83,7 +83,7 @@ class Causal:
         """Read an artefact, on the loader's thread. Raises `BadArtefact` or `NoRoom`."""
         artefact = read_writing_artefact(folder, message.sha256, self.decoder.geometry)
         manifest = artefact.manifest
-        if manifest.lora.rank > self.limits.lanes:
+        if lanes_of(manifest.lora.rank) > self.limits.lanes:
             raise NoRoom(f"An adapter of rank {manifest.lora.rank} is over the {self.limits.lanes} that fit a step.")
         adapter = Adapter.build(manifest.lora, artefact.adapter, self.decoder.geometry)
         return WritingModel(

@@ -15,10 +15,11 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.generation.grammar import Matcher
 from inference.wire import Sampling
 
 COLD = 1e-4  # temperatures below are the likeliest token
@@ -31,8 +32,9 @@ class Chooser:
 
     sampling: Sampling
     dice: random.Random
-    matcher: Matcher | None = None
+    allowed: NDArray[np.bool_] | None = None  # [V], where a grammar says what may follow
     counts: Counter[int] = field(default_factory=Counter)
+    bias: tuple[Tensor, Tensor] | None = None  # tokens and what is added to them; made at the first use
 
     @property
     def greedy(self) -> bool:
@@ -44,7 +46,7 @@ class Chooser:
         """Whether the model's logits are taken as they are."""
         sampling = self.sampling
         return not (
-            sampling.bias or sampling.frequency_penalty or sampling.presence_penalty or self.matcher is not None
+            sampling.bias or sampling.frequency_penalty or sampling.presence_penalty or self.allowed is not None
         )
 
 
@@ -57,8 +59,13 @@ class Chosen:
     top: list[tuple[int, float]] = field(default_factory=list)
 
 
-def choose(logits: Tensor, choosers: list[Chooser]) -> list[Chosen]:
-    """logits [N, V] in fp32 -> a token for each row; choosers remember them."""
+def choose(logits: Tensor, choosers: list[Chooser]) -> list[Chosen | None]:
+    """logits [N, V] in fp32 -> a token for each row, which its chooser remembers; None for a row that is not finite."""
+    sound: list[bool] = torch.isfinite(logits).all(dim=-1).tolist()
+    if not all(sound):
+        rows = [row for row, good in enumerate(sound) if good]
+        found = iter(choose(logits[rows], [choosers[row] for row in rows]) if rows else [])
+        return [next(found) if good else None for good in sound]
     changed = logits
     for row, chooser in enumerate(choosers):
         if not chooser.plain:
@@ -74,23 +81,23 @@ def choose(logits: Tensor, choosers: list[Chooser]) -> list[Chosen]:
     for chooser, token in zip(choosers, tokens, strict=True):
         if chooser.sampling.frequency_penalty or chooser.sampling.presence_penalty:
             chooser.counts[token] += 1
-        if chooser.matcher is not None:
-            chooser.matcher.take(token)
     return [reports.get(row) or Chosen(token) for row, token in enumerate(tokens)]
 
 
 def _change(row: Tensor, chooser: Chooser) -> None:
     """Biases, penalties and what is forbidden, in place on [V]."""
     sampling = chooser.sampling
-    for token, bias in sampling.bias.items():
-        row[token] += bias
+    if sampling.bias:
+        if chooser.bias is None:
+            tokens = torch.tensor(list(sampling.bias), device=row.device)
+            chooser.bias = tokens, torch.tensor(list(sampling.bias.values()), device=row.device, dtype=row.dtype)
+        row.index_add_(0, *chooser.bias)
     if chooser.counts:
         seen = torch.tensor(list(chooser.counts), device=row.device)
         times = torch.tensor(list(chooser.counts.values()), device=row.device, dtype=row.dtype)
         row[seen] -= times * sampling.frequency_penalty + sampling.presence_penalty
-    if chooser.matcher is not None:
-        allowed = torch.from_numpy(chooser.matcher.allowed(row.shape[0])).to(row.device)
-        row.masked_fill_(~allowed, float("-inf"))
+    if chooser.allowed is not None:
+        row.masked_fill_(~torch.from_numpy(chooser.allowed).to(row.device), float("-inf"))
 
 
 def _draw(logits: Tensor, choosers: list[Chooser]) -> list[int]:
@@ -128,9 +135,10 @@ def _nuclei(chances: Tensor, choosers: list[Chooser]) -> list[tuple[Tensor, Tens
 
 
 def _place(sums: Tensor, number: float) -> int:
-    """Where `number` in [0, 1) of the total falls among cumulative chances."""
+    """Where `number` in [0, 1) of the total falls among cumulative chances; never where there is no chance."""
     wanted = torch.tensor(number * float(sums[-1]), device=sums.device, dtype=sums.dtype)
-    return min(int(torch.searchsorted(sums, wanted, right=True)), len(sums) - 1)
+    last = int(torch.searchsorted(sums, sums[-1]))  # in fp32 a number next to 1 is rounded to the total
+    return min(int(torch.searchsorted(sums, wanted, right=True)), last)
 
 
 def _report(logits: Tensor, rows: list[int], tokens: list[int], choosers: list[Chooser]) -> list[Chosen]:

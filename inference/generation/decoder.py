@@ -76,7 +76,7 @@ class Decoder:
     def step(self, step: Step, adapters: list[Adapter | None]) -> Tensor | None:
         """Compute a step, whose parts have these adapters. Logits [N, V] in fp32 of the parts that end, in order."""
         self.lanes.use(adapters, [part.end - part.begin for part in step.parts])
-        layout = self._layout(step, self.cache)
+        layout = self._layout(step)
         ids: list[int] = []
         positions: list[int] = []
         keep: list[int] = []
@@ -95,6 +95,11 @@ class Decoder:
         """Log-probabilities in fp32, [len(tokens) - start, V], of what comes at each place from `start` on."""
         self.lanes.use([adapter], [len(tokens)])
         return self._score(tokens, start, self.cache_for(len(tokens)))
+
+    def clear(self, table: list[int]) -> None:
+        """Forget what blocks hold: a number that is not finite would get through the mask of whoever has them next."""
+        for part in (*self.cache.keys, *self.cache.values):
+            part[table] = 0
 
     def cache_for(self, tokens: int) -> Cache:
         """A cache of its own for a text that is not served."""
@@ -120,14 +125,14 @@ class Decoder:
         logits: Tensor = answer.logits[0].float()
         return logits
 
-    def _layout(self, step: Step, cache: Cache) -> Layout:
+    def _layout(self, step: Step) -> Layout:
         slots = [
-            part.sequence.table[place // BLOCK] * BLOCK + place % BLOCK
+            part.table[place // BLOCK] * BLOCK + place % BLOCK
             for part in step.parts
             for place in range(part.begin, part.end)
         ]
         return Layout(
-            cache,
+            self.cache,
             torch.tensor(slots, device=self.device),
             self._groups(step.parts) if step.writing else [],
             [] if step.writing else self._spans(step.parts),
@@ -148,7 +153,7 @@ class Decoder:
 
     def _group(self, parts: list[Part], rows: Tensor | None) -> Group:
         width = max(-(-part.end // BLOCK) for part in parts)
-        tables = [part.sequence.table[:width] for part in parts]
+        tables = [part.table[:width] for part in parts]
         table = torch.tensor([table + [0] * (width - len(table)) for table in tables], device=self.device)
         lengths = torch.tensor([part.end for part in parts], device=self.device)
         hidden = torch.arange(width * BLOCK, device=self.device)[None] >= lengths[:, None]
@@ -162,7 +167,7 @@ class Decoder:
             table = mask = None
             if part.begin:
                 width = -(-part.end // BLOCK)
-                table = torch.tensor(part.sequence.table[:width], device=self.device)
+                table = torch.tensor(part.table[:width], device=self.device)
                 mask = torch.ones(count, part.end, dtype=torch.bool, device=self.device).tril(part.begin)
             spans.append(Span(at, at + count, part.begin, table, mask))
             at += count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import OrderedDict
 
 import llguidance
@@ -15,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from inference.errors import BadArtefact, BadRequest, Internal
+from inference.errors import BadArtefact, BadRequest
 from inference.wire import Grammar
 
 KEPT = 256
 MAX_GRAMMAR = 256 * 1024  # characters
+SLOW_SECONDS = 0.25
+"""What one token of a grammar may cost. Usual ones take less than a millisecond."""
+COSTLY = "takes too long to check at every token. Make it smaller: fewer alternatives, less recursion."
+LIMITS = llguidance.LLParserLimits(max_items_in_row=1000, step_max_items=20_000, step_lexer_fuel=100_000)
 
 
 class Matcher:
@@ -38,17 +43,26 @@ class Matcher:
         return bool(self._matcher.is_stopped())
 
     def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
-        """[vocabulary]: which tokens may follow."""
+        """[vocabulary]: which tokens may follow. Raises `BadRequest` where the grammar is too large or too slow."""
+        started = time.perf_counter()
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check(time.perf_counter() - started)
         bits = np.unpackbits(mask, bitorder="little")[:vocabulary].astype(bool)
         if len(bits) < vocabulary:  # rows of the weights beyond the tokenizer's vocabulary
             bits = np.pad(bits, (0, vocabulary - len(bits)))
         return bits
 
     def take(self, token: int) -> None:
-        """A token was chosen. Raises `Internal` if the mask was not obeyed or the grammar got too large."""
-        if not self._matcher.consume_token(token):
-            raise Internal(f"The output left its grammar: {self._matcher.get_error()}")
+        """A token was chosen. Raises as `allowed`."""
+        started = time.perf_counter()
+        self._matcher.consume_token(token)
+        self._check(time.perf_counter() - started)
+
+    def _check(self, seconds: float) -> None:
+        if self._matcher.is_error():
+            raise BadRequest(f"The output's schema or expression {COSTLY} ({_first(self._matcher.get_error())})")
+        if seconds > SLOW_SECONDS:
+            raise BadRequest(f"The output's schema or expression {COSTLY}")
 
 
 class Grammars:
@@ -69,7 +83,7 @@ class Grammars:
         return bytes(self._tokenizer.decode_bytes([token]))
 
     def compile(self, grammar: Grammar) -> Matcher:
-        """The start of a grammar; takes up to a second for large ones. Raises `BadRequest` saying what is wrong."""
+        """The start of a grammar; takes up to some seconds for large ones. Raises `BadRequest` saying what is wrong."""
         key = (grammar.kind, grammar.text)
         with self._lock:
             compiled = self._compiled.get(key)
@@ -95,11 +109,13 @@ class Grammars:
                 text = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"The {what} cannot be used: {_first(error)}") from error
-        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0)
+        matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise BadRequest(f"The {what} cannot be used: {_first(matcher.get_error())}")
+        Matcher(matcher.deep_copy()).allowed(self._tokenizer.vocab_size)  # refused here if its first token is costly
         return matcher
 
 
 def _first(error: object) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else "it was not understood."
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "it was not understood."

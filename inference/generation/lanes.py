@@ -25,10 +25,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inference.adapters import Adapter
+from inference.adapters import LANES as GROUP
+from inference.adapters import Adapter, lanes_of
 
-FIRST_LANES = 64
-GROUP = 32  # lanes; a power of two, and FIRST_LANES is a multiple
+FIRST_LANES = 2 * GROUP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,8 @@ class Active:
 
 
 class Lanes:
-    """The lanes of one base. `limit` bounds their number; adapters of one step must fit it together."""
+    """The lanes of one base. `limit`, a multiple of `GROUP`, bounds their number; the lanes of all adapters of one step
+    together must not be more."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device, *, limit: int) -> None:
         self.limit = limit
@@ -149,7 +150,7 @@ class Lanes:
 
     def _join(self, adapter: Adapter, *, keep: dict[Adapter, None]) -> None:
         """Give an adapter the first gap that is wide enough, making one where there is none."""
-        width = _width(adapter.rank)
+        width = lanes_of(adapter.rank)
         while (start := self._gap(width)) is None:
             idle = next((known for known in self._where if known not in keep), None)
             if self._size < self.limit:
@@ -235,8 +236,3 @@ class Linear(nn.Module):
             return torch.baddbmm(sums.view(groups, count, -1), low, up.view(groups, GROUP, -1)).view_as(y)
         added = (low @ up.view(groups, GROUP, -1)).view(groups * count, -1)
         return (sums + added.index_select(0, active.places)).view_as(y)
-
-
-def _width(rank: int) -> int:
-    """Lanes for a rank: a power of two up to GROUP, else whole groups, so that lanes can lie next to each other."""
-    return 1 << (rank - 1).bit_length() if rank <= GROUP else -(-rank // GROUP) * GROUP

@@ -6,7 +6,8 @@ never stops the others' texts for longer than one part of it.
 
 Whose prompt is read next is decided by what each tenant has received for its weight (tokens read, and twice the tokens
 written, as in the VTC scheduler of S-LoRA, Sheng et al. 2024); a tenant that was away starts level with those present.
-Everybody's queue is bounded, so a flood from one tenant fills its own queue and no other.
+Everybody's queue is bounded, so a flood from one tenant fills its own queue and no other; and whoever has more than its
+share of what runs gives one back to a tenant that waits with less.
 
 When the cache is full, the sequence that began last gives its blocks back, waits in front of its tenant's queue and is
 read again, with what it had already written; nobody sees more of it than a pause.
@@ -30,7 +31,7 @@ class Limits:
 
     rows: int = 64  # that are read and written at the same time
     step_tokens: int = 512  # that one reading step takes
-    lanes: int = 512  # ranks of all adapters that run at the same time
+    lanes: int = 512  # of all adapters that run at the same time; a multiple of `inference.adapters.LANES`
     waiting_per_tenant: int = 256
     waiting: int = 2048
 
@@ -43,7 +44,7 @@ class Request:
     owner: str  # whose beginnings it may share
     adapter: Hashable | None
     allowed: int
-    rank: int = 0  # of the adapter
+    lanes: int = 0  # of the adapter
     weight: int = 1
     last: bool = False
     used: int = 0
@@ -68,6 +69,7 @@ class Sequence:
     most: int  # tokens it may write
     computed: int = 0
     table: list[int] = field(default_factory=list)
+    held: bool = False  # what may follow is not known yet: no step takes it
     finish: str = ""
 
     @property
@@ -83,11 +85,13 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Tokens `begin` to `end` of a sequence; `ends` says whether they are its last, so that a token follows."""
+    """Tokens `begin` to `end` of a sequence; `ends` says whether they are its last, so that a token follows. `table` is
+    kept here because a sequence whose caller leaves gives its own back, even while the step is computed."""
 
     sequence: Sequence
     begin: int
     end: int
+    table: list[int]
 
     @property
     def ends(self) -> bool:
@@ -134,11 +138,6 @@ class Turns:
         """Sequences that have not begun."""
         return sum(len(queue.sequences) for queue in self._queues.values())
 
-    @property
-    def tenants(self) -> int:
-        """Tenants with something waiting."""
-        return len(self._queues)
-
     def submit(self, request: Request) -> None:
         """Queue all choices of a request, or none. Raises `Overloaded` or `TooLarge` at the door."""
         self._admit(request)
@@ -180,8 +179,11 @@ class Turns:
 
     def paused(self) -> list[Sequence]:
         """Running and waiting sequences whose request has used up what it was allowed so far."""
-        everything = [*self.running, *(s for queue in self._queues.values() for s in queue.sequences)]
-        return [s for s in everything if not s.request.left]
+        return [s for s in [*self.running, *self.queued()] if not s.request.left]
+
+    def queued(self) -> list[Sequence]:
+        """Sequences that wait to begin, or to begin again."""
+        return [s for queue in self._queues.values() for s in queue.sequences]
 
     def drop(self, sequence: Sequence, finish: str) -> None:
         """End a sequence wherever it is."""
@@ -230,7 +232,7 @@ class Turns:
         parts: list[Part] = []
         given: dict[Request, int] = {}
         for sequence in list(self.running):
-            if sequence.pending != 1 or not sequence.computed or sequence.finish:
+            if sequence.pending != 1 or not sequence.computed or sequence.held:
                 continue
             request = sequence.request
             if given.get(request, 0) >= request.left or sequence not in self.running:
@@ -238,7 +240,7 @@ class Turns:
             if not self._make_room(sequence, sequence.computed + 1, among=parts):
                 continue
             given[request] = given.get(request, 0) + 1
-            parts.append(Part(sequence, sequence.computed, sequence.computed + 1))
+            parts.append(Part(sequence, sequence.computed, sequence.computed + 1, sequence.table))
         return Step(True, parts) if parts else None
 
     def _reading(self) -> Step | None:
@@ -246,7 +248,7 @@ class Turns:
         parts: list[Part] = []
         left = self.limits.step_tokens
         given: dict[Request, int] = {}
-        for sequence in self._to_read():
+        for sequence in self._to_read(parts):
             request = sequence.request
             if given.get(request, 0) >= request.left:
                 continue
@@ -255,7 +257,7 @@ class Turns:
             if end <= sequence.computed:
                 break
             self._extend(sequence, end)
-            part = Part(sequence, sequence.computed, end)
+            part = Part(sequence, sequence.computed, end, sequence.table)
             given[request] = given.get(request, 0) + part.ends
             parts.append(part)
             left -= end - sequence.computed
@@ -263,17 +265,16 @@ class Turns:
                 break
         return Step(False, parts) if parts else None
 
-    def _to_read(self) -> Iterator[Sequence]:
-        """Sequences with a prompt to read, begun ones first; those that begin now are moved among the running."""
+    def _to_read(self, taken: list[Part]) -> Iterator[Sequence]:
+        """Sequences with a prompt to read, begun ones first; those that begin now are moved among the running. What the
+        step has `taken` already keeps its place."""
         for sequence in list(self.running):
-            if sequence.pending > 1 or not sequence.computed:
+            if (sequence.pending > 1 or not sequence.computed) and not sequence.held:
                 yield sequence
-        while (queue := self._next_queue()) is not None and self._free_row():
-            sequence = queue.sequences[0]
-            request = sequence.request
-            if self.running and not self._fits(sequence):
-                return  # it begins when there is room for all of its prompt, and for its adapter
-            queue.sequences.popleft()
+        while (following := self._next_to_begin()) is not None and self._room_for(following, taken):
+            sequence, request = following, following.request
+            queue = self._queues[request.tenant]
+            queue.sequences.remove(sequence)
             self._leave(queue)
             sequence.table = self.blocks.share(request.owner, sequence.tokens)
             sequence.computed = len(sequence.table) * BLOCK
@@ -282,29 +283,45 @@ class Turns:
             self.running.append(sequence)
             yield sequence
 
-    def _free_row(self) -> bool:
-        """Whether one more may run; one that waits for an allowance makes room for it."""
-        if len(self.running) < self.limits.rows:
-            return True
-        idle = next((s for s in reversed(self.running) if not s.request.left), None)
-        if idle is not None:
-            self._preempt(idle)
-        return idle is not None
-
-    def _next_queue(self) -> _Queue | None:
-        """Of the tenants whose first sequence may write something, the one that has received least."""
+    def _next_to_begin(self) -> Sequence | None:
+        """The first sequence that may write something, of the tenant that has received least."""
         busy = Counter(s.request for s in self.running)
-        able = [q for q in self._queues.values() if q.sequences[0].request.left > busy[q.sequences[0].request]]
-        return min(able, key=lambda queue: self._received.get(queue.tenant, 0.0), default=None)
+        for queue in sorted(self._queues.values(), key=lambda queue: self._received.get(queue.tenant, 0.0)):
+            for sequence in queue.sequences:
+                if sequence.request.left > busy[sequence.request] and not sequence.held:
+                    return sequence
+        return None
+
+    def _room_for(self, sequence: Sequence, taken: list[Part]) -> bool:
+        """Whether a sequence can begin now: a row, blocks for all of its prompt, lanes for its adapter. One that waits
+        for an allowance gives its place; so does the newest of a tenant that would still have more than this one's."""
+        while self.running and not (len(self.running) < self.limits.rows and self._fits(sequence)):
+            able = [s for s in reversed(self.running) if s not in {part.sequence for part in taken}]
+            victim = next((s for s in able if not s.request.left), None) or self._in_excess(sequence, able)
+            if victim is None:
+                return False
+            self._preempt(victim)
+        return True
+
+    def _in_excess(self, sequence: Sequence, able: list[Sequence]) -> Sequence | None:
+        """The newest `able` sequence of the tenant with the most rows for its weight, if this one's has fewer even with
+        one more. So nobody keeps all rows with long texts, and two tenants never take them from each other in turns."""
+        rows = Counter(s.request.tenant for s in self.running)
+        weights = {s.request.tenant: s.request.weight for s in (*self.running, sequence)}
+        most = max(rows, key=lambda tenant: rows[tenant] / weights[tenant])
+        mine = sequence.request.tenant
+        if most == mine or rows[most] / weights[most] <= (rows[mine] + 1) / weights[mine]:
+            return None
+        return next((s for s in able if s.request.tenant == most), None)
 
     def _blocks_for(self, sequence: Sequence) -> int:
         return -(-(len(sequence.tokens) + 1) // BLOCK)
 
     def _fits(self, sequence: Sequence) -> bool:
         """Whether a sequence can begin beside those that run."""
-        ranks = {s.request.adapter: s.request.rank for s in (*self.running, sequence)}
+        lanes = {s.request.adapter: s.request.lanes for s in (*self.running, sequence)}
         enough = self._blocks_for(sequence) + self._promised() <= self.blocks.free
-        return enough and sum(ranks.values()) <= self.limits.lanes
+        return enough and sum(lanes.values()) <= self.limits.lanes
 
     def _promised(self) -> int:
         """Blocks that running sequences will take for what they still have to read, and one for each that writes."""

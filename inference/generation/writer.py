@@ -1,7 +1,8 @@
 """The thread of one causal base: takes what is asked, computes step after step, hands out what was written.
 
 Whoever asks calls `submit`, `allow` and `cancel` from the event loop. `deliver` brings what became of it back there,
-one hop for all that a step made.
+one hop for all that a step made. What a grammar allows next is worked out beside the thread, and a text waits for it
+alone: nobody else's step is longer for it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from inference import wire
-from inference.adapters import Adapter
+from inference.adapters import Adapter, lanes_of
 from inference.errors import BadRequest, EngineError, Internal
 from inference.generation.base import Speech
 from inference.generation.choosing import Chooser, Chosen, choose
@@ -31,10 +33,26 @@ log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 60.0
 """How long a text waits for an allowance before it is ended where it stands."""
-MAX_CHOICES = 128
-MAX_STOPS = 16
+MASK_SECONDS = 0.003
+"""How long a step waits for texts whose grammar is being asked, so that they do not miss every second one."""
+MOST_CHOICES = 128
+MOST_STOPS = 16
+HELD_TOKENS = 8  # told at the latest, with or without text
 
 Event = wire.Piece | wire.Generated | EngineError
+Told = tuple["Writing", Event]
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """One text in the making: how it is chosen, and what of it has not been handed out."""
+
+    chooser: Chooser
+    stream: TextStream
+    matcher: Matcher | None = None
+    text: str = ""
+    tokens: int = 0
+    reports: list[wire.TokenReport] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,23 +61,12 @@ class Writing(Request):
 
     message: wire.Generate = field(kw_only=True)
     answer: Callable[[Event], None] = field(kw_only=True)
-    choosers: dict[int, Chooser] = field(default_factory=dict)
-    texts: dict[int, TextStream] = field(default_factory=dict)
-    held: dict[int, _Held] = field(default_factory=dict)
+    choices: list[Choice] = field(default_factory=list)
     open: int = 0
     compute_s: float = 0.0
     arrived: float = field(default_factory=time.perf_counter)
     began: float | None = None
     paused: float | None = None
-
-
-@dataclass(slots=True)
-class _Held:
-    """What of a choice has not been handed out."""
-
-    text: str = ""
-    tokens: int = 0
-    reports: list[wire.TokenReport] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -86,8 +93,10 @@ class Writer:
         self.counters = Counters()
         self._deliver = deliver
         self._asked: deque[Callable[[], None]] = deque()  # work that is not a step, such as scoring
+        self._held = 0  # texts whose grammar is being asked
         self._work = threading.Condition()
         self._stopping = False
+        self._grammars = ThreadPoolExecutor(2, thread_name_prefix="grammar")
         self._thread = threading.Thread(target=self._loop, name="write", daemon=True)
 
     def start(self) -> None:
@@ -95,12 +104,13 @@ class Writer:
         self._thread.start()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Finish the step at hand and end the thread."""
+        """Finish the step at hand and end the threads."""
         with self._work:
             self._stopping = True
-            self._work.notify()
+            self._work.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        self._grammars.shutdown(wait=False, cancel_futures=True)
 
     @property
     def busy(self) -> int:
@@ -124,23 +134,26 @@ class Writer:
             owner=f"{message.tenant}/{message.model or message.base}",
             adapter=adapter,
             allowed=message.allowed,
-            rank=adapter.rank if adapter is not None else 0,
+            lanes=lanes_of(adapter.rank) if adapter is not None else 0,
             weight=max(1, message.weight),
             message=message,
             answer=answer,
             open=message.choices,
         )
         seed = sampling.seed if sampling.seed is not None else secrets.randbits(63)
-        for choice in range(message.choices):
+        for number in range(message.choices):
+            chooser = Chooser(sampling, random.Random(f"{seed}/{number}"))
             matcher = grammar.copy() if grammar is not None else None
-            writing.choosers[choice] = Chooser(sampling, random.Random(f"{seed}/{choice}"), matcher)
-            writing.texts[choice] = TextStream(sampling.stop)
-            writing.held[choice] = _Held()
+            writing.choices.append(Choice(chooser, TextStream(sampling.stop), matcher))
             prompt = list(message.prompt)
-            writing.sequences.append(Sequence(writing, choice, prompt, len(prompt), sampling.max_tokens))
+            writing.sequences.append(
+                Sequence(writing, number, prompt, len(prompt), sampling.max_tokens, held=matcher is not None)
+            )
         with self._work:
             self.turns.submit(writing)
-            self._work.notify()
+            for sequence in writing.sequences:
+                self._ask_grammar(sequence, None)
+            self._work.notify_all()
         return writing
 
     def allow(self, writing: Writing, tokens: int, *, last: bool) -> None:
@@ -148,7 +161,7 @@ class Writer:
         with self._work:
             writing.allowed = max(writing.allowed, tokens)
             writing.last = writing.last or last
-            self._work.notify()
+            self._work.notify_all()
 
     def cancel(self, writing: Writing) -> None:
         """Nobody waits for it any more."""
@@ -156,7 +169,7 @@ class Writer:
             if writing.open and not writing.cancelled:
                 self.counters.cancelled += 1
                 self.turns.cancel(writing)
-                self._work.notify()
+                self._work.notify_all()
 
     def ask(self, work: Callable[[], Any], done: Callable[[Any, Exception | None], None]) -> None:
         """Run something on the compute thread between two steps; `done` is called on the event loop."""
@@ -170,7 +183,7 @@ class Writer:
 
         with self._work:
             self._asked.append(run)
-            self._work.notify()
+            self._work.notify_all()
 
     def _check(self, message: wire.Generate, limit: int) -> None:
         sampling, vocabulary = message.sampling, self.decoder.vocabulary
@@ -178,8 +191,8 @@ class Writer:
             raise BadRequest("The prompt is empty.")
         if min(message.prompt) < 0 or max(message.prompt) >= vocabulary:
             raise BadRequest(f"The prompt holds token numbers outside 0 to {vocabulary - 1}.")
-        if not 1 <= message.choices <= MAX_CHOICES:
-            raise BadRequest(f"The number of choices must be from 1 to {MAX_CHOICES}.")
+        if not 1 <= message.choices <= MOST_CHOICES:
+            raise BadRequest(f"The number of choices must be from 1 to {MOST_CHOICES}.")
         if sampling.max_tokens < 1 or message.allowed < 1:
             raise BadRequest("At least one token must be allowed.")
         if len(message.prompt) + sampling.max_tokens > limit:
@@ -187,113 +200,157 @@ class Writer:
                 f"{len(message.prompt)} tokens of prompt and {sampling.max_tokens} of output are more than the "
                 f"{limit} that the model reads."
             )
-        if len(sampling.stop) > MAX_STOPS:
-            raise BadRequest(f"At most {MAX_STOPS} stops are possible.")
+        if len(sampling.stop) > MOST_STOPS:
+            raise BadRequest(f"At most {MOST_STOPS} stops are possible.")
         if sampling.bias and not (min(sampling.bias) >= 0 and max(sampling.bias) < vocabulary):
             raise BadRequest(f"A bias names a token outside 0 to {vocabulary - 1}.")
 
     def _loop(self) -> None:
-        while True:
-            with self._work:
-                asked, step = None, None
-                while not self._stopping:
-                    asked = self._asked.popleft() if self._asked else None
-                    ended = self._end_paused()
-                    step = self.turns.next_step() if asked is None else None
-                    if asked is not None or step is not None or ended:
-                        break
-                    self._work.wait(1.0 if self.busy else None)
-                if self._stopping:
-                    return
-            if asked is not None:
-                asked()
-            if ended:
-                self._hand_out(ended)
-            if step is not None:
-                self._compute(step)
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception:  # whatever it was: the thread goes on, and nobody is left waiting
+                log.exception("base that writes: a turn failed")
+                with self._work:
+                    requests = {_writing(s): None for s in [*self.turns.running, *self.turns.queued()]}
+                    for writing in requests:
+                        self.turns.cancel(writing)
+                self._hand_out([(writing, Internal("The engine failed; see its log.")) for writing in requests])
+
+    def _turn(self) -> None:
+        """Wait for something to do, and do it."""
+        with self._work:
+            if self._held:
+                self._work.wait_for(lambda: not self._held or self._stopping, MASK_SECONDS)
+            asked = self._asked.popleft() if self._asked else None
+            ended = self._end_paused()
+            step = self.turns.next_step() if asked is None else None
+            if asked is None and step is None and not ended:
+                self._work.wait(1.0 if self.busy else None)
+                return
+        if asked is not None:
+            asked()
+        self._hand_out(ended)
+        if step is not None:
+            self._compute(step)
 
     def _compute(self, step: Step) -> None:
         started = time.perf_counter()
         try:
             step = self.decoder.arrange(step, _adapters(step))
-            adapters = _adapters(step)
-            logits = self.decoder.step(step, adapters)
+            logits = self.decoder.step(step, _adapters(step))
             ending = [part.sequence for part in step.parts if part.ends]
-            chosen = choose(logits, [_chooser(s) for s in ending]) if logits is not None else []
+            chosen = choose(logits, [_choice(s).chooser for s in ending]) if logits is not None else []
         except Exception as error:  # a step may fail; the engine may not
             log.exception("a step of %d tokens failed", step.tokens)
             self._fail(step, error if isinstance(error, EngineError) else Internal("The engine failed; see its log."))
             return
         seconds = time.perf_counter() - started
+        told: list[Told] = []
         with self._work:
             self.turns.computed(step)
             self._count(step, seconds)
-            events = [self._written(s, token) for s, token in zip(ending, chosen, strict=True) if not s.finish]
-        self._hand_out([event for found in events for event in found])
+            for sequence, token in zip(ending, chosen, strict=True):
+                if not sequence.finish:  # its caller may have left meanwhile
+                    told += self._broken(sequence) if token is None else self._written(sequence, token)
+        self._hand_out(told)
 
     def _count(self, step: Step, seconds: float) -> None:
         counters, now = self.counters, time.perf_counter()
         counters.steps += 1
         counters.read += 0 if step.writing else step.tokens
         for part in step.parts:
-            writing: Any = part.sequence.request
+            writing = _writing(part.sequence)
             writing.compute_s += seconds * (part.end - part.begin) / step.tokens
             if writing.began is None and part.ends:
                 writing.began = now
                 counters.first_token.append(now - writing.arrived)
 
-    def _written(self, sequence: Sequence, chosen: Chosen) -> list[tuple[Writing, Event]]:
+    def _written(self, sequence: Sequence, chosen: Chosen) -> list[Told]:
         """A token of a choice: what can be told of it now."""
-        writing: Any = sequence.request
+        writing, choice = _writing(sequence), _choice(sequence)
         self.turns.write(sequence, chosen.token)
         self.counters.written += 1
-        text, held = writing.texts[sequence.choice], writing.held[sequence.choice]
-        held.tokens += 1
-        finish = ""
+        choice.tokens += 1
         if chosen.token in self.speech.voice.ends:
-            finish = "stop"
-        else:
-            held.text += text.add(self.speech.pieces[chosen.token])
-            if chosen.logprob is not None:
-                held.reports.append(self._reported(chosen))
-            matcher = writing.choosers[sequence.choice].matcher
-            if text.stopped or (matcher is not None and matcher.ended):
-                finish = "stop"
-            elif sequence.written >= sequence.most:
-                finish = "length"
-            elif writing.last and not writing.left:
-                finish = "budget"
-        if finish:
-            self.turns.end(sequence, finish)
-            return self._end(sequence, finish)
-        if writing.message.stream and (held.text or held.tokens >= 8):
+            return self._end(sequence, "stop")
+        choice.text += choice.stream.add(self.speech.pieces[chosen.token])
+        if chosen.logprob is not None:
+            choice.reports.append(self._reported(chosen))
+        if choice.stream.stopped:
+            return self._end(sequence, "stop")
+        if sequence.written >= sequence.most:
+            return self._end(sequence, "length")
+        if writing.last and not writing.left:
+            return self._end(sequence, "budget")
+        self._ask_grammar(sequence, chosen.token)
+        if writing.message.stream and (choice.text or choice.tokens >= HELD_TOKENS):
             return [(writing, self._piece(sequence, ""))]
         return []
 
-    def _end(self, sequence: Sequence, finish: str) -> list[tuple[Writing, Event]]:
+    def _ask_grammar(self, sequence: Sequence, token: int | None) -> None:
+        """Hold a text until its grammar has said what may follow `token`."""
+        choice = _choice(sequence)
+        matcher = choice.matcher
+        if matcher is None:
+            return
+        sequence.held = True
+        self._held += 1
+
+        def work() -> None:
+            ended, error = False, None
+            try:
+                if token is not None:
+                    matcher.take(token)
+                ended = matcher.ended
+                if not ended:
+                    choice.chooser.allowed = matcher.allowed(self.decoder.vocabulary)
+            except EngineError as refused:
+                error = refused
+            told: list[Told] = []
+            with self._work:
+                self._held -= 1
+                sequence.held = False
+                if not sequence.finish and not sequence.request.cancelled:
+                    if error is not None:
+                        told = self._give_up(_writing(sequence), error)
+                    elif ended:
+                        self.turns.drop(sequence, "stop")
+                        told = self._last(sequence, "stop")
+                self._work.notify_all()
+            self._hand_out(told)
+
+        self._grammars.submit(work)
+
+    def _end(self, sequence: Sequence, finish: str) -> list[Told]:
+        self.turns.end(sequence, finish)
+        return self._last(sequence, finish)
+
+    def _last(self, sequence: Sequence, finish: str) -> list[Told]:
         """The last piece of a choice, and of the request if it was the last choice."""
-        writing: Any = sequence.request
-        writing.held[sequence.choice].text += writing.texts[sequence.choice].end()
-        events: list[tuple[Writing, Event]] = [(writing, self._piece(sequence, finish))]
+        writing, choice = _writing(sequence), _choice(sequence)
+        choice.text += choice.stream.end()
+        told: list[Told] = [(writing, self._piece(sequence, finish))]
         writing.open -= 1
         if not writing.open:
             self.counters.requests += 1
             self.counters.cached += writing.cached
             queued = (writing.began or time.perf_counter()) - writing.arrived
-            events.append((
+            told.append((
                 writing,
                 wire.Generated(
                     writing.message.id, len(writing.message.prompt), writing.cached, writing.used,
                     round(writing.compute_s * 1e6), round(queued * 1e6),
                 ),
             ))  # fmt: skip
-        return events
+        return told
 
     def _piece(self, sequence: Sequence, finish: str) -> wire.Piece:
-        writing: Any = sequence.request
-        held, writing.held[sequence.choice] = writing.held[sequence.choice], _Held()
-        reports = held.reports if writing.message.sampling.logprobs is not None else None
-        return wire.Piece(writing.message.id, sequence.choice, held.text, held.tokens, finish, reports)
+        message, choice = _writing(sequence).message, _choice(sequence)
+        reports = choice.reports if message.sampling.logprobs is not None else None
+        piece = wire.Piece(message.id, sequence.choice, choice.text, choice.tokens, finish, reports)
+        choice.text, choice.tokens, choice.reports = "", 0, []
+        return piece
 
     def _reported(self, chosen: Chosen) -> wire.TokenReport:
         def chance(token: int, logprob: float) -> wire.TokenChance:
@@ -301,48 +358,61 @@ class Writer:
 
         return wire.TokenReport(chance(chosen.token, chosen.logprob or 0.0), [chance(*pair) for pair in chosen.top])
 
-    def _end_paused(self) -> list[tuple[Writing, Event]]:
+    def _end_paused(self) -> list[Told]:
         """Texts that will be allowed no more, and those that waited too long for it."""
-        events: list[tuple[Writing, Event]] = []
+        told: list[Told] = []
         now = time.perf_counter()
-        for sequence in self.turns.paused():
-            writing: Any = sequence.request
+        paused = self.turns.paused()
+        for sequence in paused:
+            writing = _writing(sequence)
             writing.paused = writing.paused or now
             if writing.last or now - writing.paused > PAUSE_SECONDS:
                 self.turns.drop(sequence, "budget")
-                events += self._end(sequence, "budget")
-        for sequence in self.turns.running:
+                told += self._last(sequence, "budget")
+        for sequence in [*self.turns.running, *self.turns.queued()]:
             if sequence.request.left:
-                sequence.request.paused = None  # type: ignore[attr-defined]  # only writings are ever submitted
-        return events
+                _writing(sequence).paused = None
+        return told
+
+    def _broken(self, sequence: Sequence) -> list[Told]:
+        """A text whose numbers are no longer finite ends alone, and leaves none of them in the cache."""
+        log.error("a text of base %s gave numbers that are not finite", _writing(sequence).message.base)
+        self.decoder.clear(sequence.table)
+        return self._give_up(_writing(sequence), Internal("The model gave numbers that are not finite."))
+
+    def _give_up(self, writing: Writing, error: EngineError) -> list[Told]:
+        self.turns.cancel(writing)
+        return [(writing, error)]
 
     def _fail(self, step: Step, error: EngineError) -> None:
+        told: list[Told] = []
         with self._work:
-            requests: dict[Any, None] = dict.fromkeys(part.sequence.request for part in step.parts)
-            for writing in requests:
-                self.turns.cancel(writing)
-        self._hand_out([(writing, error) for writing in requests])
+            for writing in dict.fromkeys(_writing(part.sequence) for part in step.parts):
+                told += self._give_up(writing, error)
+        self._hand_out(told)
 
-    def _hand_out(self, events: list[tuple[Writing, Event]]) -> None:
-        told = [
-            (writing, event) for writing, event in events if not writing.cancelled or isinstance(event, EngineError)
+    def _hand_out(self, told: list[Told]) -> None:
+        wanted = [
+            (writing, event) for writing, event in told if not writing.cancelled or isinstance(event, EngineError)
         ]
-        if not told:
+        if not wanted:
             return
 
         def tell() -> None:
-            for writing, event in told:
+            for writing, event in wanted:
                 writing.answer(event)
 
         self._deliver(tell)
 
 
+def _writing(sequence: Sequence) -> Writing:
+    """Only writings are ever submitted here."""
+    return cast(Writing, sequence.request)
+
+
+def _choice(sequence: Sequence) -> Choice:
+    return _writing(sequence).choices[sequence.choice]
+
+
 def _adapters(step: Step) -> list[Adapter | None]:
-    requests: list[Any] = [part.sequence.request for part in step.parts]
-    return [request.adapter for request in requests]
-
-
-def _chooser(sequence: Sequence) -> Chooser:
-    writing: Any = sequence.request
-    chooser: Chooser = writing.choosers[sequence.choice]
-    return chooser
+    return [cast("Adapter | None", part.sequence.request.adapter) for part in step.parts]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.adapters import Adapter
+from inference.adapters import Adapter, lanes_of
 from inference.generation.paging import Blocks
 from inference.generation.turns import Limits, Request, Sequence, Step, Turns
 from tests.inference.generation.made import adapter, greedy, merged
@@ -38,7 +38,8 @@ def written(decoder: Any, wanted: list[tuple[Adapter | None, list[int]]], count:
     turns = Turns(Blocks(decoder.blocks), Limits(**limits))
     sequences = []
     for number, (adapted, prompt) in enumerate(wanted):
-        request = Request(str(number), str(number), adapted, 10_000, rank=adapted.rank if adapted else 0)
+        lanes = lanes_of(adapted.rank) if adapted else 0
+        request = Request(str(number), str(number), adapted, 10_000, lanes=lanes)
         request.sequences = [Sequence(request, 0, list(prompt), len(prompt), count)]
         sequences += request.sequences
         turns.submit(request)
@@ -97,6 +98,16 @@ def test_adapters_come_and_go_while_others_write(base: Path, decoder: Any) -> No
     wanted = [(one, prompt(8, place)) for place, one in enumerate([*adapters, *adapters[:3]])]
     found = written(decoder, wanted, 6, rows=2, lanes=128)
     assert found == [greedy(merged(base, one), text, 6) for one, text in wanted]
+
+
+@pytest.mark.parametrize("rank", [9, 17, 33])
+def test_odd_ranks_fill_their_lanes_and_no_more(base: Path, decoder: Any, rank: int) -> None:
+    """A rank takes more lanes than it has rows; what runs together is counted by lanes."""
+    reference = merged(base, None)
+    adapters = [adapter(reference, rank=rank, seed=70 + i) for i in range(9)]
+    wanted = [(one, prompt(6, place)) for place, one in enumerate(adapters)]
+    found = written(decoder, wanted, 4, lanes=128)
+    assert found == [greedy(merged(base, one), text, 4) for one, text in wanted]
 
 
 def test_an_adapter_may_change_some_layers_only(base: Path, decoder: Any) -> None:

@@ -275,3 +275,21 @@ def test_an_artefact_that_does_not_fit_is_refused(
         if "lora" in changes else artefact(tmp_path / "m", one, base="unknown")  # fmt: skip
     with pytest.raises(BadArtefact):
         talk(engine, lambda client: client.load(tenant="t", model="m", folder=str(tmp_path / "m"), sha256=sha))
+
+
+COSTLY = {"$defs": {"n": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/n"}}] * 300}}, "$ref": "#/$defs/n"}
+WIDE = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(3000)}}
+
+
+@pytest.mark.parametrize("schema", [COSTLY, WIDE], ids=["recursive", "wide"])
+def test_a_schema_that_is_too_large_ends_its_own_text_alone(engine: EngineProcess, schema: dict[str, Any]) -> None:
+    grammar = wire.Grammar("json_schema", json.dumps(schema))
+
+    async def work(client: EngineClient) -> tuple[Written, Any]:
+        beside = asyncio.create_task(write(client, [5, 6, 7], max_tokens=60, bias={3: -100.0}))
+        refused = (await asyncio.gather(write(client, [5], grammar=grammar), return_exceptions=True))[0]
+        return await beside, refused
+
+    beside, refused = talk(engine, work)
+    assert beside.finish == {0: "length"}
+    assert isinstance(refused, BadRequest) and len(refused.message) < 500

@@ -18,7 +18,7 @@ def asked(
     turns: Turns, tenant: str, prompt: int, most: int = 8, *, adapter: str | None = None, choices: int = 1,
     allowed: int = 10_000, weight: int = 1, start: int = 0,
 ) -> Request:  # fmt: skip
-    request = Request(tenant, f"{tenant}/{adapter}", adapter, allowed, rank=8 if adapter else 0, weight=weight)
+    request = Request(tenant, f"{tenant}/{adapter}", adapter, allowed, lanes=8 if adapter else 0, weight=weight)
     tokens = list(range(start, start + prompt))
     request.sequences = [Sequence(request, choice, list(tokens), prompt, most) for choice in range(choices)]
     turns.submit(request)
@@ -116,6 +116,77 @@ def test_one_that_waits_for_an_allowance_holds_up_nobody() -> None:
     other = asked(turns, "b", 10, most=5)
     drained(turns)
     assert other.sequences[0].finish == "length" and stuck.used == 1
+
+
+def test_one_more_of_a_tenant_whose_own_text_waits_for_an_allowance_begins_in_its_place() -> None:
+    turns = Turns(Blocks(100), Limits(rows=2))
+    stuck = asked(turns, "a", 10, most=50, allowed=1)
+    asked(turns, "a", 10, most=400)
+    for _ in range(6):
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+    third = asked(turns, "a", 10, most=3)
+    drained(turns)
+    assert third.sequences[0].finish == "length" and stuck.sequences[0].finish == ""
+
+
+def test_a_paused_text_in_the_queue_holds_up_nobody_behind_it() -> None:
+    turns = Turns(Blocks(100), Limits(rows=1))
+    asked(turns, "a", 10, most=50, allowed=1)
+    second = asked(turns, "a", 10, most=3)
+    drained(turns)
+    third = asked(turns, "a", 10, most=3)
+    drained(turns)
+    assert second.sequences[0].finish == third.sequences[0].finish == "length"
+
+
+def test_nobody_keeps_all_rows_with_long_texts() -> None:
+    turns = Turns(Blocks(2000), Limits(rows=8))
+    flood = [asked(turns, "flood", 8, most=2000, start=10 * n) for n in range(20)]
+    for _ in range(30):
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+    light = asked(turns, "light", 8, most=5)
+    heavy = asked(turns, "heavy", 8, most=2000, weight=3, choices=9)
+    steps = 0
+    while not light.sequences[0].finish:
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+        steps += 1
+    assert steps < 30
+    for _ in range(60):
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+    rows = [sequence.request.tenant for sequence in turns.running]
+    assert rows.count("heavy") == 6 and rows.count("flood") == 2, "by weight, three to one"
+    assert all(one.sequences[0].written < 2000 for one in (*flood, heavy))
+
+
+def test_what_a_step_has_taken_keeps_its_place_while_others_begin() -> None:
+    turns = Turns(Blocks(200), Limits(rows=2))
+    asked(turns, "a", 20, most=30)
+    asked(turns, "a", 20, most=30)
+    step = turns.next_step()
+    assert step is not None and len(step.parts) == 2
+    asked(turns, "b", 20, most=30)
+    run(turns, step)
+    for step in drained(turns):
+        assert all(part.table for part in step.parts)
+
+
+def test_a_held_sequence_is_in_no_step() -> None:
+    turns = Turns(Blocks(100))
+    held, free = asked(turns, "a", 5, most=3), asked(turns, "b", 5, most=3)
+    held.sequences[0].held = True
+    drained(turns)
+    assert free.sequences[0].finish == "length" and not held.sequences[0].written
+    held.sequences[0].held = False
+    drained(turns)
+    assert held.sequences[0].finish == "length"
 
 
 def test_a_full_cache_pauses_whoever_began_last_and_loses_nothing() -> None:
