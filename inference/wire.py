@@ -295,8 +295,8 @@ class Done(Message, tag="done", frozen=True, gc=False):
 
 
 class ParityReport(Message, tag="parity_report", frozen=True, gc=False):
-    """`worst` and `mean` are absolute differences in probability (of a model that writes: in log-probability of tokens);
-    `flips` counts answers that changed for good."""
+    """`worst` and `mean` are absolute differences in probability, or in a token's log-probability where text is
+    written; `flips` counts answers that changed for good."""
 
     id: int
     passed: bool
