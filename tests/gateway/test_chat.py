@@ -225,7 +225,12 @@ def test_a_call_that_must_be_made_is_held_to_its_schema(writing: Wired, ada: Per
     assert none.choices[0].message.content.startswith('{"name"')
 
 
+def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "look", "parameters": parameters} | more}
+
+
 MANY = 100_000
+LARGE = {"properties": {"a": {"enum": [1] * 30_000}}}
 REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"messages": []}, "messages", "length >= 1"),
     ({"messages": [{"role": "user", "content": "x"}] * MANY}, "messages", "2048"),
@@ -284,6 +289,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
      "response_format.json_schema.schema", "64 KiB"),
     ({"response_format": {"type": "json_object"}, "x_regex": "a"}, "x_regex", "contradict"),
     ({"response_format": {"type": "json_object"}, "tools": [LOOK]}, "response_format", "no way to call"),
+    ({"tools": [tool(LARGE)], "tool_choice": "required"}, "tools", "64 KiB"),
+    ({"tools": [tool(LARGE, strict=True)]}, "tools[0].function.parameters", "64 KiB"),
     ({"x_regex": ""}, "x_regex", ">= 1"),
     ({"x_regex": "a" * 2001}, "x_regex", "2000"),
     ({"tools": [{"type": "function", "function": {"name": "a"}}] * MANY}, "tools", "128"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.writing.strict import Strict
+from gateway.writing.strict import MAX_SCHEMA, Strict
 from kit.errors import BadRequest
 
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "bb", 1.0, 2.5])
@@ -72,6 +72,21 @@ def test_a_schema_that_never_ends_fits_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"enum": [*[1] * 8000, 0]}, 0),
+        ({"enum": [*["x" * 1000] * 60, "y"]}, "y"),
+        ({"const": [1] * 8000}, [1] * 8000),
+        ({"required": ["a"] * 8000}, {"a": 1}),
+    ],
+)
+def test_what_is_compared_counts_as_steps(schema: dict[str, Any], value: Any) -> None:
+    checked = Strict({"items": schema}, "p")
+    assert checked.fits([value] * 10)
+    assert not checked.fits([value] * 700), "that would take too long to find out"
+
+
+@pytest.mark.parametrize(
     ("schema", "param"),
     [
         ({"pattern": "a"}, "p.pattern"),
@@ -86,6 +101,8 @@ def test_a_schema_that_never_ends_fits_nothing() -> None:
         ({"properties": []}, "p.properties"),
         ({"minimum": "1"}, "p.minimum"),
         ({"items": [1]}, "p.items"),
+        ({"default": {"properties": 5}, "$ref": "#/default"}, "p.$ref"),
+        ({"enum": ["x" * MAX_SCHEMA]}, "p"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_its_place(schema: dict[str, Any], param: str) -> None:

@@ -162,21 +162,23 @@ class Common(Body, frozen=True, kw_only=True):
     x_regex: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATTERN)] | None = None
 
 
+REFUSED = {
+    "audio": "This model writes text only. Leave 'audio' out.",
+    "function_call": "'function_call' is the old form. Send 'tool_choice'.",
+    "functions": "'functions' is the old form. Send 'tools'.",
+    "moderation": "Nothing is moderated here. Leave 'moderation' out.",
+    "prediction": "Predicted outputs are not offered. Leave 'prediction' out.",
+    "reasoning_effort": "Models here have no levels of reasoning. Leave 'reasoning_effort' out.",
+    "verbosity": "Models here have no levels of verbosity; say in a message how long the answer may be.",
+    "web_search_options": "Nothing is searched on the web. Leave 'web_search_options' out.",
+}
+"""Fields of the wire that nothing here could honour, and what to do instead."""
+
+
 class Chat(Common, frozen=True, kw_only=True):
     """POST /v1/chat/completions. Those of `REFUSED` are known, so that they can be refused in words."""
 
-    REFUSED: ClassVar[frozenset[str]] = frozenset(
-        {
-            "audio",
-            "function_call",
-            "functions",
-            "moderation",
-            "prediction",
-            "reasoning_effort",
-            "verbosity",
-            "web_search_options",
-        }
-    )
+    REFUSED: ClassVar[frozenset[str]] = frozenset(REFUSED)
     messages: Annotated[list[Message], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Output | None = None
     logprobs: bool | None = None

@@ -6,12 +6,19 @@ expressions here, nothing is fetched, and a check takes so many steps at most. A
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kit.errors import BadRequest
 
+MAX_SCHEMA = 64 << 10
+"""Bytes of a schema as JSON."""
 MAX_STEPS = 20_000
 MAX_DEPTH = 64
+_EACH = 8
+"""Members of an `enum`, or names that are required, that are looked at in the time of a step."""
+_CHARACTERS = 256
+"""Characters that are compared in the time of a member."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,), "null": (type(None),),
     "object": (dict,), "array": (list,),
@@ -31,6 +38,8 @@ _BOUNDS = {
 _SIZES = {"minLength": str, "maxLength": str, "minItems": list, "maxItems": list}
 _KNOWN = _WORDS | {"type", "enum", "const", "properties", "required", "additionalProperties", "items", "$ref",
                    *_SEVERAL, *_BOUNDS, *_SIZES}  # fmt: skip
+_LISTS = ("type", "enum", "const", "required")
+"""Keywords that are gone through, or compared, at every value."""
 
 
 class _TooMuch(Exception):
@@ -41,9 +50,13 @@ class Strict:
     """A schema whose every keyword is understood. BadRequest names one that is not."""
 
     def __init__(self, schema: dict[str, Any], at: str) -> None:
+        text_of(schema, at)
         self._schema = schema
         self._steps = 0
+        self._weights: dict[int, int] = {}  # by identity of each part that was understood
+        self._references: dict[str, str] = {}  # to where each stands first
         self._understand(schema, at, 0)
+        self._targets = {reference: self._target(reference, where) for reference, where in self._references.items()}
 
     def fits(self, value: Any) -> bool:
         """Whether a JSON value is what the schema says; False as well where that takes too long to find out."""
@@ -66,8 +79,11 @@ class Strict:
                     "'tool_choice' to 'required'.",
                     param=where,
                 )
-            if not _well_formed(keyword, part) or (keyword == "$ref" and self._target(part) is None):
-                raise BadRequest(f"'{where}' is not what JSON Schema wants there.", param=where)
+            if not _well_formed(keyword, part):
+                raise _malformed(where)
+            if keyword == "$ref":
+                self._references.setdefault(part, where)
+        self._weights[id(schema)] = 1 + sum(_size(schema[name]) for name in _LISTS if name in schema) // _EACH
         for name in ("properties", "$defs", "definitions"):
             for key, part in schema.get(name, {}).items():
                 self._understand(part, f"{at}.{name}.{key[:40]}", depth + 1)
@@ -78,22 +94,22 @@ class Strict:
             if name in schema:
                 self._understand(schema[name], f"{at}.{name}", depth + 1)
 
-    def _target(self, reference: str) -> Any:
-        """What `#/a/b` points at, None for nothing."""
-        found: Any = self._schema
+    def _target(self, reference: str, where: str) -> Any:
+        """The schema that `#/a/b` points at."""
+        found: Any = self._schema if reference == "#" or reference.startswith("#/") else None
         for part in reference.split("/")[1:]:
             found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        return found if reference == "#" or reference.startswith("#/") else None
+        if not isinstance(found, bool) and id(found) not in self._weights:
+            raise _malformed(where)
+        return found
 
     def _fits(self, schema: Any, value: Any, depth: int) -> bool:
-        self._steps += 1
+        self._steps += self._weights.get(id(schema), 1)
         if self._steps > MAX_STEPS or depth > 4 * MAX_DEPTH:
             raise _TooMuch
         if isinstance(schema, bool):
             return schema
-        if not isinstance(schema, dict):  # a reference to what is no schema
-            return False
-        if "$ref" in schema and not self._fits(self._target(schema["$ref"]), value, depth + 1):
+        if "$ref" in schema and not self._fits(self._targets[schema["$ref"]], value, depth + 1):
             return False
         if not _plain(schema, value):
             return False
@@ -113,6 +129,29 @@ class Strict:
             return False
         properties, others = schema.get("properties", {}), schema.get("additionalProperties", True)
         return all(self._fits(properties.get(name, others), item, depth) for name, item in value.items())
+
+
+def text_of(schema: dict[str, Any], at: str) -> str:
+    """A schema as JSON text. BadRequest where it is too long."""
+    text = json.dumps(schema, ensure_ascii=False)
+    if len(text.encode()) > MAX_SCHEMA:
+        raise BadRequest(f"'{at}' is longer than {MAX_SCHEMA >> 10} KiB. Send a smaller schema.", param=at)
+    return text
+
+
+def _malformed(where: str) -> BadRequest:
+    return BadRequest(f"'{where}' is not what JSON Schema wants there.", param=where)
+
+
+def _size(value: Any) -> int:
+    """What a comparison with a JSON value can cost, in members."""
+    if isinstance(value, str):
+        return 1 + len(value) // _CHARACTERS
+    if isinstance(value, list):
+        return 1 + sum(map(_size, value))
+    if isinstance(value, dict):
+        return 1 + sum(map(_size, value)) + sum(map(_size, value.values()))
+    return 1
 
 
 def _well_formed(keyword: str, part: Any) -> bool:

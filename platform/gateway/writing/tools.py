@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.writing import bodies
-from gateway.writing.strict import Strict
+from gateway.writing.strict import Strict, text_of
 from inference.wire import Grammar
 from kit.errors import BadRequest
 
@@ -63,7 +63,7 @@ def forced(tools: list[bodies.Tool], choice: Any) -> Grammar | None:
         return None
     wanted = [tool for tool in tools if named in (None, tool.function.name)]
     shapes = [_shape(tool) for tool in wanted]
-    return Grammar("json_schema", json.dumps(shapes[0] if len(shapes) == 1 else {"anyOf": shapes}, ensure_ascii=False))
+    return Grammar("json_schema", text_of(shapes[0] if len(shapes) == 1 else {"anyOf": shapes}, "tools"))
 
 
 def _shape(tool: bodies.Tool) -> dict[str, Any]:

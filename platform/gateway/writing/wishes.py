@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import structs
 
 from gateway.writing import bodies
+from gateway.writing.strict import text_of
 from gateway.writing.tools import CLOSE, forced, offered
 from inference.wire import Grammar, Sampling
 from kit.errors import BadRequest
@@ -17,28 +17,15 @@ DEFAULT_OUTPUT = 4096
 """Tokens written at most where the client names no limit and the context leaves room for more."""
 MAX_BIASES = 1024
 MAX_TOKEN_ID = 2**31 - 1
-MAX_SCHEMA = 64 << 10
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 _TIERS = ("auto", "default")
-_REFUSED = {
-    "audio": "This model writes text only. Leave 'audio' out.",
-    "function_call": "'function_call' is the old form. Send 'tool_choice'.",
-    "functions": "'functions' is the old form. Send 'tools'.",
-    "moderation": "Nothing is moderated here. Leave 'moderation' out.",
-    "prediction": "Predicted outputs are not offered. Leave 'prediction' out.",
-    "reasoning_effort": "Models here have no levels of reasoning. Leave 'reasoning_effort' out.",
-    "verbosity": "Models here have no levels of verbosity; say in a message how long the answer may be.",
-    "web_search_options": "Nothing is searched on the web. Leave 'web_search_options' out.",
-}
-"""Fields of the wire that nothing here could honour, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to write. `sampling.max_tokens` is what the client asked for; `named` says whether it asked."""
+    """What to write. `sampling.max_tokens` is what the client asked for, or what it is given who did not ask."""
 
     sampling: Sampling
-    named: bool
     choices: int
     stream: bool
     usage: bool
@@ -107,7 +94,7 @@ def _common(body: bodies.Common, tokens: int | None, reported: int | None) -> Wi
         bias=_bias(body.logit_bias or {}),
     )
     usage = options is not None and bool(options.include_usage)
-    return Wish(sampling, tokens is not None, body.n or 1, bool(body.stream), usage)
+    return Wish(sampling, body.n or 1, bool(body.stream), usage)
 
 
 def _stops(value: str | list[str] | None) -> list[str]:
@@ -137,7 +124,7 @@ def _bias(value: dict[str, Any]) -> dict[int, float]:
 
 
 def _refuse_unsupported(body: bodies.Chat) -> None:
-    for name, words in _REFUSED.items():
+    for name, words in bodies.REFUSED.items():
         if getattr(body, name) is not None:
             raise BadRequest(words, param=name, code="unsupported_parameter")
     if body.store:
@@ -192,7 +179,4 @@ def _response_format(body: bodies.Chat) -> Grammar | None:
     param = "response_format.json_schema.schema"
     if wanted.json_schema.schema is None:
         raise BadRequest(f"'{param}' is missing. Send the schema, or the type 'json_object'.", param=param)
-    text = json.dumps(wanted.json_schema.schema, ensure_ascii=False)
-    if len(text) > MAX_SCHEMA:
-        raise BadRequest(f"'{param}' is longer than {MAX_SCHEMA >> 10} KiB. Send a smaller schema.", param=param)
-    return Grammar("json_schema", text)
+    return Grammar("json_schema", text_of(wanted.json_schema.schema, param))
