@@ -46,14 +46,15 @@ class ModelUnknown(NotFound):
 
 
 class ContextTooLong(BadRequest):
-    """The prompt alone fills the model's context."""
+    """The prompt alone fills the model's context; `tokens` None: with so much that it was not counted."""
 
     default_code = "context_length_exceeded"
 
-    def __init__(self, model: str, tokens: int, limit: int, param: str) -> None:
+    def __init__(self, model: str, tokens: int | None, limit: int, param: str) -> None:
+        has = "is longer than any that fits" if tokens is None else f"has {tokens:,} tokens"
         super().__init__(
-            f"The context of '{model[:200]}' is {limit:,} tokens, for prompt and answer together; your prompt has "
-            f"{tokens:,} tokens. Shorten it.",
+            f"The context of '{model[:200]}' is {limit:,} tokens, for prompt and answer together; your prompt "
+            f"{has}. Shorten it.",
             param=param,
         )
 

@@ -13,11 +13,15 @@ from billing.services.gate import open_gate
 from gateway.keys import KeyBook
 from gateway.news import listen
 from gateway.routes import RouteBook
+from gateway.turns import Turns
 from inference.client import EngineClient
 from serving.routes import NEWS as ROUTE_NEWS
 from tenants.services.organisations import KEY_NEWS
 
 log = logging.getLogger(__name__)
+
+RENDERS = 2
+"""Prompts of one organisation that the engine turns into tokens at the same time: that is before any quota."""
 
 
 class Process:
@@ -27,6 +31,7 @@ class Process:
         self.keys = KeyBook()
         self.routes = RouteBook()
         self.engine = EngineClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN)
+        self.renders = Turns(RENDERS)
         self._opened = open_gate()
         self.gate = self._opened.gate
         self._tasks: list[asyncio.Task[None]] = []

@@ -131,6 +131,17 @@ def test_a_tuned_model_that_the_engine_forgot_is_brought_back(writing: Wired, ad
     assert writing.engine.loaded[-1].model == only(writing, word).message.model == row.version_id.hex
 
 
+def test_who_leaves_while_the_model_is_brought_in_pays_nothing(writing: Wired, ada: Person) -> None:
+    name, row = tuned(writing, ada)
+    writing.engine.stuck.add(row.version_id.hex)
+    before = len(writing.events(ada))
+    with pytest.raises(openai.APITimeoutError):
+        writing.client(ada, timeout=0.5).chat.completions.create(model=name, messages=says(writing.word()))
+    until(lambda: writing.engine.loaded and writing.engine.loaded[-1].model == row.version_id.hex)
+    until(lambda: alive(ada) == 0)
+    assert len(writing.events(ada)) == before
+
+
 def test_a_foreign_model_is_the_same_404_as_none(writing: Wired, ada: Person) -> None:
     name, _ = tuned(writing, ada)
     eve = on_plan("eve")

@@ -53,6 +53,10 @@ class Plan:
     go: threading.Event = field(default_factory=threading.Event)
     each_s: float = 0.0
     """Seconds that a token takes."""
+    render_s: float = 0.0
+    """Seconds that it takes to make tokens of the prompt."""
+    together: int = 1
+    """Tokens that are told of together: until there are so many they are held back, as if they were no text yet."""
 
     def text(self, place: int) -> str | None:
         """The token at a place; None where the text ends."""
@@ -77,6 +81,8 @@ class Asked:
     cancelled: bool = False
     ended: bool = False
     prompt: str = ""
+    held: dict[int, list[str]] = field(default_factory=dict)
+    """What is held back of each text."""
 
 
 class WritingEngine:
@@ -89,8 +95,12 @@ class WritingEngine:
         self.loaded: list[wire.Load] = []
         self.missing: set[str] = set()
         """Models that are not in memory until they are loaded."""
+        self.stuck: set[str] = set()
+        """Models that are forgotten when they are to write, and never come back."""
         self.at_once = self.most_at_once = 0
+        self.rendering = self.most_rendering = 0
         self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def plan(self, word: str, *texts: str, **more: Any) -> Plan:
         """What is written after a prompt with that word."""
@@ -119,6 +129,10 @@ class WritingEngine:
         match message:
             case wire.Hello():
                 send(wire.Welcome(wire.PROTOCOL, "made up"))
+            case wire.Load() if message.model in self.stuck:
+                self.loaded.append(message)
+            case wire.Generate() if message.model in self.stuck:
+                send(wire.Failed(message.id, "not_resident", "Load it first."))
             case wire.Load():
                 self.loaded.append(message)
                 self.missing.discard(message.model)
@@ -127,7 +141,9 @@ class WritingEngine:
                 send(wire.Failed(message.id, "not_resident", "Load it first."))
             case wire.Render():
                 self.rendered.append(message)
-                send(self._rendered(message))
+                task = asyncio.create_task(self._render(message, send))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             case wire.Generate():
                 asked = Asked(message, message.allowed, prompt=bytes(message.prompt).decode())
                 self.asked.append(asked)
@@ -142,6 +158,20 @@ class WritingEngine:
                     task, asked = running.pop(message.id)
                     asked.cancelled = not asked.ended
                     task.cancel()
+
+    async def _render(self, message: wire.Render, send: Callable[[wire.Message], None]) -> None:
+        answer = self._rendered(message)
+        if isinstance(answer, wire.Rendered):
+            slow = self._plan_of(bytes(answer.prompts[0]).decode()).render_s
+            if slow:
+                self.rendering += 1
+                self.most_rendering = max(self.rendering, self.most_rendering)
+                await asyncio.sleep(slow)
+                self.rendering -= 1
+        send(answer)
+
+    def _plan_of(self, prompt: str) -> Plan:
+        return next((plan for word, plan in self.plans.items() if word in prompt), Plan())
 
     def _rendered(self, message: wire.Render) -> wire.Message:
         prompts = message.prompts
@@ -162,7 +192,7 @@ class WritingEngine:
 
     async def _written(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
         message = asked.message
-        plan = next((plan for word, plan in self.plans.items() if word in asked.prompt), Plan())
+        plan = self._plan_of(asked.prompt)
         wrong = [token for token in message.sampling.bias if token > 255]
         if wrong:
             send(wire.Failed(message.id, "bad_request", f"The model has no token {wrong[0]}."))
@@ -179,7 +209,8 @@ class WritingEngine:
                 while asked.made >= asked.allowed:
                     if asked.last:
                         for left in open_rows:
-                            send(wire.Piece(message.id, left, "", 0, "budget"))
+                            held = asked.held.get(left, [])
+                            send(wire.Piece(message.id, left, "".join(held), len(held), "budget"))
                         open_rows.clear()
                         break
                     self._changed.clear()
@@ -196,8 +227,9 @@ class WritingEngine:
     ) -> None:
         message, place = asked.message, rows[row]
         text = plan.text(place)
+        held = asked.held.setdefault(row, [])
         if text is None:
-            send(wire.Piece(message.id, row, "", 0, "stop"))
+            send(wire.Piece(message.id, row, "".join(held), len(held), "stop"))
             del rows[row]
             return
         asked.made += 1
@@ -207,7 +239,10 @@ class WritingEngine:
         if message.sampling.logprobs is not None:
             chance = wire.TokenChance(text, -0.5 if place else float("-inf"), text.encode())
             reports = [wire.TokenReport(chance, [chance] * message.sampling.logprobs)]
-        send(wire.Piece(message.id, row, text, 1, finish, reports))
+        held.append(text)
+        if finish or len(held) == plan.together:
+            send(wire.Piece(message.id, row, "".join(held), len(held), finish, reports))
+            held.clear()
         if finish:
             del rows[row]
 

@@ -9,7 +9,8 @@ from typing import Any
 from gateway import bodies as gateway_bodies
 from gateway.calls import Call
 from gateway.writing import bodies, messages, tools, wishes
-from gateway.writing.metered import Writing, rendered
+from gateway.writing.metered import MeteredCall
+from gateway.writing.rendering import rendered
 from gateway.writing.shapes import answered, frame, logprob, writer
 from gateway.writing.strict import Strict
 from inference.wire import Piece, TokenChance, TokenReport
@@ -22,12 +23,12 @@ async def handle(call: Call) -> bytes | None:
     wish = wishes.of_chat(body)
     offered = tools.offered(body.tools, body.tool_choice)
     strict = tools.promised(body.tools, body.tool_choice)
-    chat: dict[str, object] = {"messages": messages.plain(body.messages), "tools": offered}
+    chat: dict[str, Any] = {"messages": messages.plain(body.messages), "tools": offered}
     route = await writer(call, body.model)
 
     async def work() -> bytes | None:
         found = await rendered(call, route, chat=chat, param="messages")
-        writing = Writing(call, route, "chat", wish, found, "messages")
+        writing = MeteredCall(call, route, "chat", wish, found, "messages")
         return await answered(call, writing, wish, _Answers(call, route, body, offered, strict))
 
     return await call.while_connected(work())

@@ -8,7 +8,8 @@ from typing import Any
 from gateway import bodies as gateway_bodies
 from gateway.calls import Call
 from gateway.writing import bodies, wishes
-from gateway.writing.metered import Writing, rendered
+from gateway.writing.metered import MeteredCall
+from gateway.writing.rendering import rendered
 from gateway.writing.shapes import answered, frame, logprob, writer
 from inference.wire import Piece, TokenReport
 from kit.errors import BadRequest
@@ -24,7 +25,7 @@ async def handle(call: Call) -> bytes | None:
 
     async def work() -> bytes | None:
         found = await rendered(call, route, prompts=prompts, param="prompt")
-        writing = Writing(call, route, "completions", wish, found, "prompt")
+        writing = MeteredCall(call, route, "completions", wish, found, "prompt")
         return await answered(call, writing, wish, _Answers(call, route, body, prompts))
 
     return await call.while_connected(work())

@@ -5,8 +5,9 @@ engine is told how many it may make, and when three quarters of them are used mo
 What is denied is never made: the engine ends with reason `budget` exactly at what is reserved, so that a call never
 costs more than was held for it, and small budgets carry many short calls at once.
 
-Whatever ends the call, `Writing` settles or releases it, without waiting for anything: a client that leaves pays for
-what was made until then, a fault of ours before the first token costs nothing.
+Whatever ends the call, `MeteredCall` settles or releases it, without waiting for anything: a client that leaves pays
+for the prompt that the engine was given and for what was made until then, a fault of ours before the first token costs
+nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from billing.quotas import QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
 from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
 from gateway.metrics import FIRST_TOKEN, WRITTEN
+from gateway.wire import Disconnected
 from gateway.writing.wishes import Wish
 from inference.client import Generation
 from inference.errors import EngineError, NotResident
@@ -98,7 +100,7 @@ class Share:
             self.used = min(self.used + unread, self.granted)
 
 
-class Writing:
+class MeteredCall:
     """A call that was admitted and writes. Use as a context manager: leaving it settles or releases what is open.
 
     Raises ContextTooLong before anything is reserved, CallRefused where the limits do not carry even a little.
@@ -120,6 +122,11 @@ class Writing:
         self._renewal: asyncio.TimerHandle | None = None
 
     @property
+    def _given_tokens(self) -> int:
+        """Tokens of the prompts that the engine was given."""
+        return sum(len(share.prompt) for share in self.shares if share.generation is not None)
+
+    @property
     def output_tokens(self) -> int:
         """Tokens made so far, over all prompts and choices."""
         return sum(share.used for share in self.shares)
@@ -129,7 +136,7 @@ class Writing:
         """Tokens of the prompts that the engine had computed before."""
         return sum(share.cached for share in self.shares)
 
-    async def __aenter__(self) -> Writing:
+    async def __aenter__(self) -> MeteredCall:
         most = sum(share.most for share in self.shares)
         count = len(self.shares)
         least = min(most, LEAST * count * self._wish.choices)
@@ -154,8 +161,10 @@ class Writing:
         ticket, gate = self._ticket, self._call.process.gate
         if ticket is None or ticket.done:
             return
-        # Who streamed has what was made; who waited for the whole has nothing, unless leaving was their own wish.
-        if self.output_tokens and (self._wish.stream or self._call.gone):
+        # Who leaves pays for what was computed. Where we fail, who streamed has what was made; who waited for the whole
+        # has nothing.
+        left = isinstance(error, Disconnected) or (self._call.gone and isinstance(error, asyncio.CancelledError))
+        if (left and self._given_tokens) or (self.output_tokens and self._wish.stream):
             try:
                 self.settle()
             except Unavailable:
@@ -170,7 +179,7 @@ class Writing:
         micros = sum(share.compute_us for share in self.shares)
         try:
             event = self._call.process.gate.settle(
-                self._ticket, input_tokens=self.prompt_tokens, output_tokens=self.output_tokens,
+                self._ticket, input_tokens=self._given_tokens, output_tokens=self.output_tokens,
                 gpu_ms=-(-micros // 1000),
             )  # fmt: skip
         except SpoolError as error:
@@ -221,7 +230,7 @@ class Writing:
             piece = await self._call.resident(self._route, partial(self._begin, share))
             FIRST_TOKEN.labels(self._kind).observe(time.perf_counter() - self._call.started)
             while piece is not None:
-                if share.low:
+                while share.low:  # what was to spare may not be enough: the engine would wait, and hold back why
                     await self._extend(share)
                 yield piece
                 piece = await share.next()
@@ -250,10 +259,15 @@ class Writing:
             model=route.version, base="" if route.version else route.base, choices=self._wish.choices, stream=True,
             weight=key.weight,
         )  # fmt: skip
-        return await share.next()
+        try:
+            return await share.next()
+        except NotResident:
+            share.generation = None  # nothing was computed; who leaves while the model is brought in owes nothing
+            raise
 
     async def _extend(self, share: Share) -> None:
-        """More for an answer that has used most of its tokens; fewer, or none, where the limits carry no more."""
+        """More for an answer that has used most of its tokens, a token at the least; where the limits carry none, it is
+        closed."""
         room = share.most - share.granted
         spare = min(self._spare, room, CHUNK)
         if spare:
@@ -288,20 +302,3 @@ class Writing:
             await self._call.process.gate.extend(self._ticket, life_ms=LIFE_MS)
         except (QuotaUnavailable, QuotaProtocolError):
             log.warning("the reservation of %s could not be renewed yet", self._call.request_id)
-
-
-async def rendered(
-    call: Call, route: Route, *, prompts: list[str] | None = None, chat: dict[str, object] | None = None, param: str
-) -> Rendered:
-    """The tokens of prompts, or of a chat. ApiError with `param` where the model cannot read them."""
-    engine, tenant = call.process.engine, call.key.tenant
-    base = "" if route.version else route.base
-
-    async def ask() -> Rendered:
-        found: Rendered = await engine.render(tenant=tenant, model=route.version, base=base, prompts=prompts, chat=chat)
-        return found
-
-    try:
-        return await call.resident(route, ask)
-    except EngineError as error:
-        raise from_engine(error, param) from error

@@ -12,7 +12,7 @@ from gateway.calls import Call, cost_header
 from gateway.errors import ModelUnknown
 from gateway.wire import Disconnected, encode
 from gateway.writing.events import Events
-from gateway.writing.metered import Writing
+from gateway.writing.metered import MeteredCall
 from gateway.writing.wishes import Wish
 from inference.wire import Piece, TokenChance
 from kit.api import InternalError
@@ -41,7 +41,7 @@ class Shape(Protocol):
         """The chunk that holds the usage."""
 
 
-async def answered(call: Call, writing: Writing, wish: Wish, shape: Shape) -> bytes | None:
+async def answered(call: Call, writing: MeteredCall, wish: Wish, shape: Shape) -> bytes | None:
     """Write, and answer: a body, or None after a stream."""
     if wish.stream:
         await _streamed(call, writing, wish, shape)
@@ -54,7 +54,7 @@ async def answered(call: Call, writing: Writing, wish: Wish, shape: Shape) -> by
     return encode(shape.whole(usage_of(writing)))
 
 
-async def _streamed(call: Call, writing: Writing, wish: Wish, shape: Shape) -> None:
+async def _streamed(call: Call, writing: MeteredCall, wish: Wish, shape: Shape) -> None:
     """Before the stream has begun a failure is raised, to be an answer with a status; later it is the last event."""
     events = Events(call)
     try:
@@ -111,7 +111,7 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def usage_of(writing: Writing, event: UsageEvent | None = None) -> dict[str, Any]:
+def usage_of(writing: MeteredCall, event: UsageEvent | None = None) -> dict[str, Any]:
     """Tokens read and written; with the event what they cost, in dollars."""
     read, written = writing.prompt_tokens, writing.output_tokens
     usage: dict[str, Any] = {
