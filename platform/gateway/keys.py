@@ -83,7 +83,7 @@ class KeyBook:
         self._open: dict[bytes, OpenKey] = {}  # by digest of the Authorization header
         self._digests: dict[str, set[bytes]] = {}  # by look-up part
         self._unknown: dict[str, float] = {}
-        self._cold = 0
+        self._asking: dict[bytes, asyncio.Task[OpenKey]] = {}  # by digest as well
         self._noted = time.monotonic()
 
     async def open(self, header: bytes | None) -> OpenKey:
@@ -153,13 +153,25 @@ class KeyBook:
                 await _reread(key, now)
 
     async def _look_up(self, header: bytes | None, digest: bytes) -> OpenKey:
-        parts = bearer(header.decode("latin-1") if header else None)
+        """Ask the database; callers with one key at the same time share the question."""
+        task = self._asking.get(digest)
+        if task is None:
+            parts = bearer(header.decode("latin-1") if header else None)
+            if self._unknown.get(parts.lookup, 0.0) > time.monotonic():
+                raise KeyRefused
+            if len(self._asking) >= MAX_COLD:
+                raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
+            task = self._asking[digest] = asyncio.create_task(self._look_up_now(parts, digest))
+            task.add_done_callback(partial(self._answered, digest))
+        return await asyncio.shield(task)
+
+    def _answered(self, digest: bytes, task: asyncio.Task[OpenKey]) -> None:
+        del self._asking[digest]
+        if not task.cancelled():
+            task.exception()  # everybody who asked may have left
+
+    async def _look_up_now(self, parts: key_format.KeyParts, digest: bytes) -> OpenKey:
         now = time.monotonic()
-        if self._unknown.get(parts.lookup, 0.0) > now:
-            raise KeyRefused
-        if self._cold >= MAX_COLD:
-            raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
-        self._cold += 1
         try:
             key = await database.ask(lambda: _verified(parts))
         except Unauthenticated:
@@ -167,7 +179,6 @@ class KeyBook:
                 self._unknown[parts.lookup] = now + UNKNOWN_SECONDS
             raise
         finally:
-            self._cold -= 1
             LOOKUPS.labels("key").inc()
         digests = self._digests.setdefault(key.lookup, set())
         if len(digests) < MAX_SPELLINGS:
