@@ -52,7 +52,7 @@ from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
 from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Extended, Fewer
-from billing.quotas.trace import Asked, Refusal, refusal_of
+from billing.quotas.trace import Asked, Caller, Refusal, away, ended_early, refusal_of
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
 OnRefused = Callable[[Refusal], None]
@@ -67,8 +67,6 @@ class LimitsOf(Protocol):
 
 _LEASE_WAIT_SECONDS = 2.0
 _BOOK_SECONDS = 30.0
-ENDED_EARLY = 200
-"""The status kept of a call that was answered, but shorter than it would have been."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,6 +86,11 @@ class Ticket:
     output_tokens: int = 0
     """Tokens of answer that are held: no more may be written."""
     done: bool = False
+
+    @property
+    def caller(self) -> Caller:
+        """Whose call it is, for the trace."""
+        return Caller(self.request_id, self.kind, self.model, self.project_id, self.key_id)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -165,66 +168,19 @@ class QuotaGate:
 
     async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
         """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more."""
-        decision = ticket.decision
-        if decision is None or decision.local:
-            return tokens + output_tokens == 0
         asked = Asked(0, tokens, output_tokens, self._cost(ticket, tokens, output_tokens))
-        extended = await self._extended(ticket, decision, asked, life_ms, None)
-        if not extended.allowed:
-            self._trace_end(ticket, decision, extended, asked)
-        return extended.allowed
+        extended = await self._extended(ticket, asked, life_ms)
+        return tokens + output_tokens == 0 if extended is None else extended.allowed
 
     async def extend_by(self, ticket: Ticket, *, output_tokens: int, at_least: int, life_ms: int) -> int:
         """Hold more output tokens for a running call, or fewer where all do not fit now: how many. 0: end the call.
 
         Lease blocks are fetched where even the fewest need them.
         """
-        decision = ticket.decision
-        if decision is None or decision.local:
-            return 0
         fewer = Fewer(min(at_least, output_tokens), ticket.price.output_token)
         asked = Asked(0, 0, output_tokens, self._cost(ticket, 0, output_tokens))
-        extended = await self._extended(ticket, decision, asked, life_ms, fewer)
-        blocked = None if extended.place is None else decision.limits.limits[extended.place]
-        if blocked is not None and blocked.kind == "spend" and await self.more_money(ticket, output_tokens):
-            extended = await self._extended(ticket, decision, asked, life_ms, fewer)
-        if not extended.allowed:
-            self._trace_end(ticket, decision, extended, asked.with_fewer(fewer))
-        return extended.output_tokens
-
-    def _cost(self, ticket: Ticket, tokens: int, output_tokens: int) -> int:
-        return tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
-
-    async def _extended(
-        self, ticket: Ticket, decision: Decision, asked: Asked, life_ms: int, fewer: Fewer | None
-    ) -> Extended:
-        extended = await self.store.extend(
-            decision.limits,
-            ticket.request_id,
-            tokens=asked.tokens,
-            output_tokens=asked.output_tokens,
-            nano=asked.nano,
-            life_ms=life_ms,
-            fewer=fewer,
-        )
-        if extended.allowed:
-            ticket.output_tokens += extended.output_tokens
-            ticket.reserved_nano += asked.nano - self._cost(ticket, 0, asked.output_tokens - extended.output_tokens)
-        return extended
-
-    async def more_money(self, ticket: Ticket, output_tokens: int) -> bool:
-        """After a denied `extend`: fetch lease blocks that could carry it; whether any came, so that it is worth asking
-        again. A reserve does this by itself; an extend has no time to, while the call runs on what it holds."""
-        decision, nano = ticket.decision, output_tokens * ticket.price.output_token
-        if decision is None or decision.local or not nano or self._on_lease_wanted is None:
-            return False
-        limits = decision.limits
-        wanted = [self._on_lease_wanted(limits.tenant, limits.limits[i], nano) for i in limits.indices("spend")]
-        waits = [future for future in wanted if future is not None]
-        if not waits:
-            return False
-        done, late = await asyncio.wait(waits, timeout=_LEASE_WAIT_SECONDS)
-        return not late and all(future.result() for future in done)
+        extended = await self._extended(ticket, asked, life_ms, fewer)
+        return 0 if extended is None else extended.output_tokens
 
     def settle(
         self, ticket: Ticket, *, input_tokens: int, output_tokens: int = 0, requests: int = 1, gpu_ms: int = 0
@@ -281,6 +237,57 @@ class QuotaGate:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _cost(self, ticket: Ticket, tokens: int, output_tokens: int) -> int:
+        return tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
+
+    async def _extended(
+        self, ticket: Ticket, asked: Asked, life_ms: int, fewer: Fewer | None = None
+    ) -> Extended | None:
+        """Ask for more, once more where lease blocks come for it; a denial is traced. None for a call that no server
+        counts."""
+        decision = ticket.decision
+        if decision is None or decision.local:
+            return None
+        extended = await self._extend(ticket, decision, asked, life_ms, fewer)
+        blocked = None if extended.place is None else decision.limits.limits[extended.place]
+        lease = fewer is not None and blocked is not None and blocked.kind == "spend"
+        if lease and await self._more_money(ticket, decision, asked.output_tokens):
+            extended = await self._extend(ticket, decision, asked, life_ms, fewer)
+        if not extended.allowed:
+            self._trace(ended_early(decision, extended, asked.with_fewer(fewer), ticket.caller))
+        return extended
+
+    async def _extend(
+        self, ticket: Ticket, decision: Decision, asked: Asked, life_ms: int, fewer: Fewer | None
+    ) -> Extended:
+        extended = await self.store.extend(
+            decision.limits,
+            ticket.request_id,
+            tokens=asked.tokens,
+            output_tokens=asked.output_tokens,
+            nano=asked.nano,
+            life_ms=life_ms,
+            fewer=fewer,
+        )
+        if extended.allowed:
+            ticket.output_tokens += extended.output_tokens
+            ticket.reserved_nano += asked.nano - self._cost(ticket, 0, asked.output_tokens - extended.output_tokens)
+        return extended
+
+    async def _more_money(self, ticket: Ticket, decision: Decision, output_tokens: int) -> bool:
+        """After a denied extend: fetch lease blocks that could carry it; whether any came, so that it is worth asking
+        again. A reserve does this by itself; an extend has no time to, while the call runs on what it holds."""
+        nano = output_tokens * ticket.price.output_token
+        if not nano or self._on_lease_wanted is None:
+            return False
+        limits = decision.limits
+        wanted = [self._on_lease_wanted(limits.tenant, limits.limits[i], nano) for i in limits.indices("spend")]
+        waits = [future for future in wanted if future is not None]
+        if not waits:
+            return False
+        done, late = await asyncio.wait(waits, timeout=_LEASE_WAIT_SECONDS)
+        return not late and all(future.result() for future in done)
+
     def _price(self, kind: str, model: str) -> Price:
         if time.monotonic() > self._book_until:  # a published book may have come into force
             self._book_until = time.monotonic() + _BOOK_SECONDS
@@ -309,23 +316,11 @@ class QuotaGate:
 
     def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
         ticket.denial = denial(decision, ticket.model)
-        self._trace(ticket, decision, asked, ticket.denial.status)
+        self._trace(refusal_of(decision, asked, ticket.caller, status=ticket.denial.status))
 
-    def _trace(self, ticket: Ticket, decision: Decision, asked: Asked, status: int) -> None:
+    def _trace(self, refusal: Refusal | None) -> None:
         """Keep why; never at the cost of the answer."""
-        if self._on_refused is None:
-            return
-        refusal = refusal_of(
-            decision,
-            asked,
-            status=status,
-            request_id=ticket.request_id,
-            kind=ticket.kind,
-            model=ticket.model,
-            project_id=ticket.project_id,
-            key_id=ticket.key_id,
-        )
-        if refusal is not None:
+        if self._on_refused is not None and refusal is not None:
             self._on_refused(refusal)
 
     async def _refill(
@@ -351,7 +346,7 @@ class QuotaGate:
     def _without_server(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> Ticket:
         if ticket.reserved_nano > 0 and limits.indices("spend"):
             ticket.denial = AWAY
-            self._trace_away(ticket, limits, asked)
+            self._trace(away(limits, asked, ticket.caller, at_ms=_wall_ms(), status=AWAY.status))
             return ticket
         blocked, wait_ms, remaining = self._local.take(
             limits, requests=asked.requests, tokens=asked.tokens, output_tokens=asked.output_tokens
@@ -363,40 +358,6 @@ class QuotaGate:
             self._refuse(ticket, decision, asked)
         ticket.output_tokens = asked.output_tokens
         return ticket
-
-    def _trace_end(self, ticket: Ticket, decision: Decision, extended: Extended, asked: Asked) -> None:
-        """A running call ends early, for this limit of those it was reserved under."""
-        if extended.place is None:
-            return
-        limit = decision.limits.limits[extended.place]
-        blocked = Decision(False, ticket.request_id, extended.now_ms, decision.limits, [], limit=limit)
-        blocked.reason, blocked.wait_ms = ("spend", 0) if limit.kind == "spend" else ("rate", extended.wait_ms)
-        self._trace(ticket, blocked, asked, ENDED_EARLY)
-
-    def _trace_away(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> None:
-        """No limit said no: the server that counts them did not answer."""
-        if self._on_refused is not None:
-            self._on_refused(
-                Refusal(
-                    _wall_ms(),
-                    limits.tenant_id,
-                    ticket.project_id,
-                    ticket.key_id,
-                    [ticket.request_id],
-                    ticket.kind,
-                    ticket.model,
-                    "platform",
-                    "",
-                    "spend",
-                    0,
-                    0,
-                    asked.nano,
-                    None,
-                    1000,
-                    "away",
-                    AWAY.status,
-                )
-            )
 
 
 def _wall_ms() -> int:

@@ -15,8 +15,8 @@ from typing import Literal
 from uuid import UUID
 
 from billing.quotas.decision import Decision, Reason
-from billing.quotas.limits import Limit
-from billing.quotas.store import Fewer
+from billing.quotas.limits import CompiledLimits, Limit
+from billing.quotas.store import Extended, Fewer
 from kit.metrics import Counter
 
 Layer = Literal["platform", "tenant", "project", "member", "key", "model"]
@@ -30,6 +30,8 @@ WINDOW_SECONDS, BUSY_WINDOW_SECONDS = 1.0, 60.0
 BUSY_ROWS = 600
 """Entries of one tenant in an hour and process from which on they are a minute long."""
 HOUR_SECONDS = 3600.0
+ENDED_EARLY = 200
+"""The status kept of a call that was answered, but shorter than it would have been."""
 
 DROPPED = Counter("billing_decisions_dropped_total", "Refusals whose explanation was not kept: too many waited")
 
@@ -94,17 +96,18 @@ class Asked:
         return amounts.get(limit.kind, 1)
 
 
-def refusal_of(
-    decision: Decision,
-    asked: Asked,
-    *,
-    status: int,
-    request_id: str,
-    kind: str,
-    model: str,
-    project_id: UUID,
-    key_id: UUID | None,
-) -> Refusal | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose call it was, and what it called."""
+
+    request_id: str
+    kind: str
+    model: str
+    project_id: UUID
+    key_id: UUID | None
+
+
+def refusal_of(decision: Decision, asked: Asked, caller: Caller, *, status: int) -> Refusal | None:
     """What to keep of a decision that refused a call; None for one that admitted it."""
     limit = decision.limit
     if limit is None:
@@ -114,11 +117,11 @@ def refusal_of(
     return Refusal(
         at_ms=decision.now_ms,
         tenant_id=decision.limits.tenant_id,
-        project_id=project_id,
-        key_id=key_id,
-        request_ids=[request_id],
-        kind=kind,
-        model=model,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        request_ids=[caller.request_id],
+        kind=caller.kind,
+        model=caller.model,
         layer=limit.scope,
         scope_id=limit.scope_id,
         limit_kind=limit.kind,
@@ -128,6 +131,39 @@ def refusal_of(
         remaining=left if left >= 0 else None,
         wait_ms=decision.wait_ms if decision.reason == "rate" else None,
         reason=decision.reason or "rate",
+        status=status,
+    )
+
+
+def ended_early(decision: Decision, extended: Extended, asked: Asked, caller: Caller) -> Refusal | None:
+    """What to keep of a running call that ends early, for one of the limits it was reserved under."""
+    if extended.place is None:
+        return None
+    limit = decision.limits.limits[extended.place]
+    blocked = Decision(False, caller.request_id, extended.now_ms, decision.limits, [], limit=limit)
+    blocked.reason, blocked.wait_ms = ("spend", 0) if limit.kind == "spend" else ("rate", extended.wait_ms)
+    return refusal_of(blocked, asked, caller, status=ENDED_EARLY)
+
+
+def away(limits: CompiledLimits, asked: Asked, caller: Caller, *, at_ms: int, status: int) -> Refusal:
+    """No limit said no: the server that counts them did not answer."""
+    return Refusal(
+        at_ms=at_ms,
+        tenant_id=limits.tenant_id,
+        project_id=caller.project_id,
+        key_id=caller.key_id,
+        request_ids=[caller.request_id],
+        kind=caller.kind,
+        model=caller.model,
+        layer="platform",
+        scope_id="",
+        limit_kind="spend",
+        cap=0,
+        window_ms=0,
+        asked=asked.nano,
+        remaining=None,
+        wait_ms=1000,
+        reason="away",
         status=status,
     )
 

@@ -24,7 +24,7 @@ from billing.periods import from_ms
 from billing.prices import Usage, price_books
 from billing.quotas import AWAY, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
 from billing.quotas.limits import Limit
-from billing.quotas.trace import Asked, refusal_of
+from billing.quotas.trace import Asked, Caller, refusal_of
 from billing.selectors.limits import caller_limits
 from billing.services.decisions import decisions_record
 from billing.services.leases import lease_refill
@@ -69,7 +69,7 @@ def call_metered(
         limits = caller_limits(project_id=project_id).compiled(model)
     decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano))
     if not decision.allowed:
-        raise _refused(decision, Asked(1, tokens, 0, nano), request_id, kind, model, project_id)
+        raise _refused(decision, Asked(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
     meter = Meter(Usage(kind, model))
     try:
         yield meter
@@ -93,21 +93,10 @@ def call_metered(
                 store.settle(tenant_id, request_id, tokens=meter.used.input_tokens, nano=spent)
 
 
-def _refused(
-    decision: Decision, asked: Asked, request_id: str, kind: str, model: str, project_id: uuid.UUID
-) -> CallRefused:
+def _refused(decision: Decision, asked: Asked, caller: Caller) -> CallRefused:
     """The error for a refused call, with its reason kept."""
-    said = denial(decision, model)
-    refusal = refusal_of(
-        decision,
-        asked,
-        status=said.status,
-        request_id=request_id,
-        kind=kind,
-        model=model,
-        project_id=project_id,
-        key_id=None,
-    )
+    said = denial(decision, caller.model)
+    refusal = refusal_of(decision, asked, caller, status=said.status)
     if refusal is not None:
         decisions_record([refusal])
     return CallRefused(said)
