@@ -14,10 +14,11 @@ from data import selectors as data
 from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
 from data.roles import TRAINS_ON
+from inference.architecture import TEXT_GENERATION
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
 from registry import names
-from registry.bases import TEXT_GENERATION, catalogue
+from registry.bases import catalogue
 from registry.selectors import bases
 from tenants.models import Project
 from training import services

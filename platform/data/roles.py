@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from data.columns import ALLOWED, CHAT, CLASSIFICATION, NEEDED, PAIRS, task_of
 from data.errors import InvalidColumns, WrongTask
 from data.models import DatasetVersion, File
+from inference.architecture import TEXT_GENERATION
 
 WORDS = {
     CLASSIFICATION: "rows with a text and a label",
@@ -12,8 +13,7 @@ WORDS = {
     PAIRS: "prompts with their completions",
 }
 """What the rows of each kind are."""
-GENERATION = "text-generation"
-TRAINS_ON = {CLASSIFICATION: (CLASSIFICATION,), GENERATION: (CHAT, PAIRS)}
+TRAINS_ON = {CLASSIFICATION: (CLASSIFICATION,), TEXT_GENERATION: (CHAT, PAIRS)}
 """What can be trained → the kinds of rows it learns from."""
 
 

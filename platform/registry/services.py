@@ -9,13 +9,14 @@ from django.db import transaction
 from django.db.models import Max, Q
 
 from data.kept import restorable_since
+from inference.architecture import TEXT_GENERATION
 from kit import storage
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import made_at, new_id
 from registry import names
 from registry.artefacts import Refused, Sound, check
-from registry.bases import TEXT_GENERATION, Base
+from registry.bases import Base
 from registry.errors import BadArtefact, ModelInUse, ModelNotDeleted, ModelNotFound
 from registry.models import Alias, Model, ModelVersion
 from tenants import audit

@@ -11,17 +11,17 @@ from uuid import UUID
 
 from django.db import transaction
 
+from inference.architecture import TEXT_GENERATION
 from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry
+from registry.bases import TEXT_CLASSIFICATION
 from serving.models import Deployment
 from tenants.scope import tenant_scope
 
 NEWS = "news:routes"
 NOWHERE = registry.ArtefactPlace()
 """A base has no artefact."""
-TEXT_CLASSIFICATION = "text-classification"
-TEXT_GENERATION = "text-generation"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

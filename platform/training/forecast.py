@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 
+from inference.architecture import TEXT_GENERATION
 from kit import storage
 from kit.errors import BadRequest
-from registry.bases import TEXT_GENERATION
 from registry.selectors import base_by_name
 from training.errors import FileUnusable
 from training.lab.config import Config

@@ -18,8 +18,8 @@ from console.sweep_page import sweep_row
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data import selectors as data
+from inference.architecture import TEXT_GENERATION
 from kit.errors import NotFound
-from registry.bases import TEXT_GENERATION
 from registry.selectors import version_of_job
 from training import selectors, services, states
 from training.methods import RANK

@@ -12,13 +12,14 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from inference.architecture import TEXT_GENERATION
 from training.lab.errors import BadData
 
 Method = Literal["full", "lora", "head"]
 Auto = Literal["auto"]
 
-CLASSIFICATION, GENERATION = "text-classification", "text-generation"
-TASKS = {CLASSIFICATION: "text_classification", GENERATION: "text_generation"}  # the recipe's module
+CLASSIFICATION = "text-classification"
+TASKS = {CLASSIFICATION: "text_classification", TEXT_GENERATION: "text_generation"}  # the recipe's module
 METHODS: tuple[str, ...] = get_args(Method)
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -102,7 +103,7 @@ class Config:
         _real("lora_alpha", self.lora_alpha, 0.0, 4096.0, low_open=True)
 
     def _check_task(self) -> None:
-        if self.task != GENERATION:
+        if self.task != TEXT_GENERATION:
             return
         if self.method != "lora":
             raise BadData(f"Config field 'method' is {self.method!r}; text-generation trains with 'lora'.")
@@ -135,7 +136,7 @@ def config_from(raw: object) -> Config:
     required = {field.name for field in fields(Config) if field.default is MISSING}
     if missing := sorted(required - set(raw)):
         raise BadData(f"Missing config field(s): {', '.join(missing)}.")
-    if raw["task"] != GENERATION:
+    if raw["task"] != TEXT_GENERATION:
         return Config(**raw)
     if given := sorted(set(raw) & set(FOR_CLASSIFICATION)):
         raise BadData(f"Config field(s) {', '.join(given)} are for text-classification. Leave them out.")

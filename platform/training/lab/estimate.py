@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.architecture import TEXT_GENERATION
 from inference.chat import read_voice
-from training.lab.config import CLASSIFICATION, GENERATION, Auto
+from training.lab.config import CLASSIFICATION, Auto
 from training.lab.data import SPLITS, Dataset, auto_max_length, encode, read_dataset, read_tokenizer
 from training.lab.dialogues import LONGEST, encode_dialogues, read_dialogues
 from training.lab.errors import BadData
@@ -116,7 +117,7 @@ def measure(
     data: str | Path, base: str | Path, *, method: str, max_length: int | Auto = "auto", task: str = CLASSIFICATION
 ) -> Workload:
     """Count a dataset version against a base; large splits are sampled evenly. Raises BadData like the run would."""
-    if task == GENERATION:
+    if task == TEXT_GENERATION:
         return _measure_dialogues(data, base, method, max_length)
     dataset, shape, tokenizer = read_dataset(data), read_shape(base), read_tokenizer(base)
     lengths = {name: _lengths(dataset, name, tokenizer) for name in SPLITS}
@@ -161,7 +162,7 @@ def _measure_dialogues(data: str | Path, base: str | Path, method: str, max_leng
         matrix_parameters=shape.matrix_parameters,
         max_length=limit,
         cut_rows=round(cut),
-        task=GENERATION,
+        task=TEXT_GENERATION,
     )
 
 
@@ -193,7 +194,7 @@ def _flop(work: Workload, epochs: int) -> float:
 def _seconds(work: Workload, epochs: int, speed: Throughput, lanes: int) -> float:
     """Start, floor, training, an evaluation per pass, and the last measurement."""
     reading = 2.0 * work.matrix_parameters / (speed.reading * lanes)
-    if work.task == GENERATION:
+    if work.task == TEXT_GENERATION:
         floor = reading * work.tokens["test"]  # the untouched base on the same rows
     else:
         floor = _FLOOR_ROW_SECONDS * min(work.rows["train"], 40_000) * max(1.0, math.log2(work.labels))

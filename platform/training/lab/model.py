@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from training.lab.errors import BadData
 from training.lab.lora import LoraLinear
-from training.lab.shape import EncoderShape
+from training.lab.shape import Shape
 
 LORA_TARGETS = ("query", "key", "value", "attention_output", "intermediate", "output")
 
@@ -32,7 +32,7 @@ LORA_TARGETS = ("query", "key", "value", "attention_output", "intermediate", "ou
 class Layer(nn.Module):
     """One transformer layer over flattened tokens [T, H], normalisation after each half (BERT's order)."""
 
-    def __init__(self, shape: EncoderShape) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         hidden = shape.hidden
         self.heads, self.dropout = shape.heads, shape.dropout
@@ -67,7 +67,7 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """Token ids to token vectors."""
 
-    def __init__(self, shape: EncoderShape, *, words: int | None = None) -> None:
+    def __init__(self, shape: Shape, *, words: int | None = None) -> None:
         super().__init__()
         self.shape = shape
         self.words = nn.Embedding(words or shape.vocabulary, shape.hidden)
@@ -128,7 +128,7 @@ def mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
 class Pooling(Protocol):
     """What a classifier asks of an encoder."""
 
-    shape: EncoderShape
+    shape: Shape
 
     def pooled(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Mean of the real tokens' vectors, in fp32: [B, H]."""

@@ -20,7 +20,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.lab.config import CLASSIFICATION, GENERATION, Config
+from inference.architecture import TEXT_GENERATION
+from training.lab.config import CLASSIFICATION, Config
 
 _LEARNING_RATE = {"full": 2e-4, "lora": 2e-3, "head": 3e-3}
 _REFERENCE_WIDTH = 384
@@ -67,7 +68,7 @@ def plan_for(config: Config, *, train_rows: int, hidden: int = _REFERENCE_WIDTH)
 
 def auto_epochs(method: str, train_rows: int, task: str = CLASSIFICATION) -> int:
     """Passes over the data: fewer the more rows there are, within the method's bounds."""
-    writes = task == GENERATION
+    writes = task == TEXT_GENERATION
     low, high = _WRITING_BOUNDS if writes else _EPOCH_BOUNDS[method]
     wanted = (_WRITING_EPOCHS if writes else _EPOCHS[method]) * (_REFERENCE_ROWS / max(1, train_rows)) ** 0.3
     return min(high, max(low, math.ceil(wanted)))
@@ -75,7 +76,7 @@ def auto_epochs(method: str, train_rows: int, task: str = CLASSIFICATION) -> int
 
 def _auto_rate(method: str, hidden: int, task: str) -> float:
     """The method's rate; when every weight moves, lower for encoders wider than the one it was measured with."""
-    if task == GENERATION:
+    if task == TEXT_GENERATION:
         return min(_MOST_WRITING_RATE, _WRITING_RATE * max(1.0, _WRITING_WIDTH / hidden))
     wider = max(1.0, hidden / _REFERENCE_WIDTH) if method == "full" else 1.0
     return _LEARNING_RATE[method] / wider**2
@@ -83,5 +84,5 @@ def _auto_rate(method: str, hidden: int, task: str) -> float:
 
 def _auto_batch(method: str, train_rows: int, task: str) -> int:
     """The usual batch, smaller for tiny sets so that a pass still has at least eight steps."""
-    least, most = (2, _WRITING_BATCH) if task == GENERATION else (4, _BATCH_SIZE[method])
+    least, most = (2, _WRITING_BATCH) if task == TEXT_GENERATION else (4, _BATCH_SIZE[method])
     return max(least, min(most, train_rows // 8))

@@ -16,7 +16,7 @@ from training.lab.errors import BadData
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderShape:
+class Shape:
     """What the base's config.json says about its size. The last three matter to our own encoder only."""
 
     architecture: str
@@ -42,12 +42,12 @@ class EncoderShape:
         return self.layers * (4 * self.hidden**2 + 2 * self.hidden * self.intermediate)
 
 
-def read_shape(base: str | Path) -> EncoderShape:
+def read_shape(base: str | Path) -> Shape:
     """The shape of a base folder. Raises BadData for a base that cannot be used, with the reason."""
     folder = Path(base)
     with as_bad_data():
         found, raw = read_architecture(folder), read_config(folder)
-    shape = EncoderShape(
+    shape = Shape(
         architecture=found.name,
         own=found.own,
         causal=found.causal,

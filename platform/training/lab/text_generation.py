@@ -29,7 +29,7 @@ from training.lab.errors import BadData, Stopped
 from training.lab.events import Emitter
 from training.lab.loop import Loop, Step, Stop, alone
 from training.lab.plan import Plan, plan_for
-from training.lab.shape import EncoderShape, as_bad_data, read_shape
+from training.lab.shape import Shape, as_bad_data, read_shape
 
 PARITY_ROWS, PARITY_TOKENS = 16, 256
 
@@ -44,7 +44,7 @@ class Run:
     place: Place
     plan: Plan
     dialogues: Dialogues
-    shape: EncoderShape
+    shape: Shape
     voice: Voice
     started: float
     max_length: int = 0

@@ -10,11 +10,12 @@ from django.db.models.functions import Now
 from billing.selectors.features import PREEMPTIBLE_LANE, PRIORITY_LANE, feature_needed
 from data.models import DatasetVersion, File
 from data.roles import task_required
+from inference.architecture import TEXT_GENERATION
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import new_id
-from registry.bases import METHODS, TEXT_GENERATION, Base
+from registry.bases import METHODS, Base
 from registry.names import model_name
 from registry.selectors import base_by_name
 from tenants import audit
