@@ -13,7 +13,7 @@ from kit.pages import cursor_page
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 from tenants.selectors import project_by_id
-from training import schema, selectors, streaming, wire
+from training import report_schema, schema, selectors, streaming, wire
 from training.models import Checkpoint, Job, JobEvent
 from training.selectors.jobs import report
 from training.serializers import JobChanges, JobInput, ResumeInput
@@ -332,7 +332,7 @@ class ReportView(TenantAPIView):
 
     @describe(
         name="fine_tuning_jobs_report",
-        answers=schema.REPORT,
+        answers=report_schema.REPORT,
         refuses={409: "The job has not finished, or ended without a model."},
     )
     def get(self, request: Request, job: str) -> Response:
