@@ -60,7 +60,10 @@ class Matcher:
 
     def _check(self, seconds: float) -> None:
         if self._matcher.is_error():
-            raise BadRequest(f"The output's schema or expression {COSTLY} ({_first(self._matcher.get_error())})")
+            said = _first(self._matcher.get_error())
+            if said.startswith("NoExtension"):
+                raise BadRequest("Nothing can be written that fits the output's schema or expression.")
+            raise BadRequest(f"The output's schema or expression {COSTLY} ({said})")
         if seconds > SLOW_SECONDS:
             raise BadRequest(f"The output's schema or expression {COSTLY}")
 
@@ -117,5 +120,7 @@ class Grammars:
 
 
 def _first(error: object) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "it was not understood."
+    """The library's words in one line; it draws a picture of the place below them."""
+    said = str(error).partition("<state>")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip(" ^~|-")]
+    return " ".join(lines)[:200] if lines else "it was not understood."

@@ -217,6 +217,8 @@ def test_a_caller_that_leaves_stops_the_writing(engine: EngineProcess) -> None:
         ({"prompt": [5], "bias": {10**6: 1.0}}, "bias"),
         ({"prompt": [5], "grammar": wire.Grammar("regex", "((")}, "regular expression"),
         ({"prompt": [5], "grammar": wire.Grammar("json_schema", "[1]")}, "JSON schema"),
+        ({"prompt": [5], "grammar": wire.Grammar("json_schema", '{"$ref": "#"}')}, "Nothing can be written"),
+        ({"prompt": [5], "grammar": wire.Grammar("regex", "(cdefg|hijkl)a{100000000}")}, "schema or expression"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_words(engine: EngineProcess, message: dict[str, Any], says: str) -> None:
