@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from inference import backends, parity, trial, wire
 from inference.adapters import Adapter
+from inference.architecture import TEXT_GENERATION
 from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
 from inference.backends import choose, hub
 from inference.catalogue import Base, bases
@@ -330,7 +331,7 @@ class Engine:
         """On the loader's thread: read, check, build, keep."""
         started = time.perf_counter()
         folder = self._depot.fetch(message.sha256, message.urls) if message.urls else self._folder(message.folder)
-        if read_task(folder, message.sha256) == "text-generation":
+        if read_task(folder, message.sha256) == TEXT_GENERATION:
             resident = self._load_writing(message, folder)
         else:
             resident = self._load_reading(message, folder)

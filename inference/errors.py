@@ -36,6 +36,18 @@ class BadDimensions(BadRequest):
     code = "bad_dimensions"
 
 
+class BadGrammar(BadRequest):
+    """The schema or regular expression that the output shall fit."""
+
+    code = "bad_grammar"
+
+
+class BadBias(BadRequest):
+    """A bias for a token that is not in the vocabulary."""
+
+    code = "bad_bias"
+
+
 class NotResident(EngineError):
     """This tenant has no such model in memory: send `load`, then ask again."""
 
@@ -85,8 +97,8 @@ class Internal(EngineError):
 
 
 _FAMILY: tuple[type[EngineError], ...] = (
-    BadRequest, BadDimensions, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded, Unauthorised, Cancelled,
-    Unavailable, Internal,
+    BadRequest, BadDimensions, BadGrammar, BadBias, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded,
+    Unauthorised, Cancelled, Unavailable, Internal,
 )  # fmt: skip
 _BY_CODE = {error.code: error for error in _FAMILY}
 

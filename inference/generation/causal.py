@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inference import wire
 from inference.adapters import Adapter, lanes_of
+from inference.architecture import TEXT_GENERATION
 from inference.artefact import RecordedTexts, Text, read_writing_artefact
 from inference.catalogue import Base
 from inference.errors import BadArtefact, BadRequest, NoRoom
@@ -53,7 +54,7 @@ class WritingModel:
     @property
     def task(self) -> str:
         """As `artefact.json` names it."""
-        return "text-generation"
+        return TEXT_GENERATION
 
 
 class Causal:

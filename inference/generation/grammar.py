@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from inference.errors import BadArtefact, BadRequest
+from inference.errors import BadArtefact, BadGrammar
 from inference.wire import Grammar
 
 KEPT = 256
@@ -43,7 +43,7 @@ class Matcher:
         return bool(self._matcher.is_stopped())
 
     def allowed(self, vocabulary: int) -> NDArray[np.bool_]:
-        """[vocabulary]: which tokens may follow. Raises `BadRequest` where the grammar is too large or too slow."""
+        """[vocabulary]: which tokens may follow. Raises `BadGrammar` where the grammar is too large or too slow."""
         started = time.perf_counter()
         mask = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check(time.perf_counter() - started)
@@ -62,10 +62,10 @@ class Matcher:
         if self._matcher.is_error():
             said = _first(self._matcher.get_error())
             if said.startswith("NoExtension"):
-                raise BadRequest("Nothing can be written that fits the output's schema or expression.")
-            raise BadRequest(f"The output's schema or expression {COSTLY} ({said})")
+                raise BadGrammar("Nothing can be written that fits the output's schema or expression.")
+            raise BadGrammar(f"The output's schema or expression {COSTLY} ({said})")
         if seconds > SLOW_SECONDS:
-            raise BadRequest(f"The output's schema or expression {COSTLY}")
+            raise BadGrammar(f"The output's schema or expression {COSTLY}")
 
 
 class Grammars:
@@ -86,7 +86,7 @@ class Grammars:
         return bytes(self._tokenizer.decode_bytes([token]))
 
     def compile(self, grammar: Grammar) -> Matcher:
-        """The start of a grammar; takes up to some seconds for large ones. Raises `BadRequest` saying what is wrong."""
+        """The start of a grammar; takes up to some seconds for large ones. Raises `BadGrammar` saying what is wrong."""
         key = (grammar.kind, grammar.text)
         with self._lock:
             compiled = self._compiled.get(key)
@@ -101,7 +101,7 @@ class Grammars:
 
     def _compile(self, grammar: Grammar) -> llguidance.LLMatcher:
         if len(grammar.text) > MAX_GRAMMAR:
-            raise BadRequest(f"A grammar of {len(grammar.text)} characters is over the limit of {MAX_GRAMMAR}.")
+            raise BadGrammar(f"A grammar of {len(grammar.text)} characters is over the limit of {MAX_GRAMMAR}.")
         what = "regular expression" if grammar.kind == "regex" else "JSON schema"
         try:
             if grammar.kind == "regex":
@@ -111,10 +111,10 @@ class Grammars:
                 # Spaces where JSON allows any would let a small model write nothing else.
                 text = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
         except (ValueError, RecursionError) as error:
-            raise BadRequest(f"The {what} cannot be used: {_first(error)}") from error
+            raise BadGrammar(f"The {what} cannot be used: {_first(error)}") from error
         matcher = llguidance.LLMatcher(self._tokenizer, text, log_level=0, limits=LIMITS)
         if matcher.is_error():
-            raise BadRequest(f"The {what} cannot be used: {_first(matcher.get_error())}")
+            raise BadGrammar(f"The {what} cannot be used: {_first(matcher.get_error())}")
         Matcher(matcher.deep_copy()).allowed(self._tokenizer.vocab_size)  # refused here if its first token is costly
         return matcher
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from inference import wire
 from inference.adapters import Adapter, lanes_of
-from inference.errors import BadRequest, EngineError, Internal
+from inference.errors import BadBias, BadRequest, EngineError, Internal
 from inference.generation.base import Speech
 from inference.generation.choosing import Chooser, Chosen, choose
 from inference.generation.decoder import Decoder
@@ -203,7 +203,7 @@ class Writer:
         if len(sampling.stop) > MOST_STOPS:
             raise BadRequest(f"At most {MOST_STOPS} stops are possible.")
         if sampling.bias and not (min(sampling.bias) >= 0 and max(sampling.bias) < vocabulary):
-            raise BadRequest(f"A bias names a token outside 0 to {vocabulary - 1}.")
+            raise BadBias(f"A bias names a token outside 0 to {vocabulary - 1}.")
 
     def _loop(self) -> None:
         while not self._stopping:

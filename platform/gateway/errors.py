@@ -67,6 +67,12 @@ def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiEr
         return PayloadTooLarge(error.message, param=param)
     if isinstance(error, engine.BadDimensions):
         return BadRequest(error.message, param="dimensions")
+    if isinstance(error, engine.BadGrammar):
+        return BadRequest(
+            error.message, param="x_regex" if "regular expression" in error.message else "response_format"
+        )
+    if isinstance(error, engine.BadBias):
+        return BadRequest(error.message, param="logit_bias")
     if isinstance(error, engine.BadRequest):
         return BadRequest(error.message, param=param)
     if isinstance(error, engine.NoRoom):

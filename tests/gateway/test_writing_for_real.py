@@ -128,8 +128,15 @@ def test_the_form_of_the_output_is_held(stories: Door, ada: Person) -> None:
     (call,) = called.choices[0].message.tool_calls or ()
     assert call.function.name == "look"
     assert json.loads(call.function.arguments) in ({"deep": True}, {"deep": False})
-    with pytest.raises(openai.BadRequestError, match="regular expression cannot be used"):
+    with pytest.raises(openai.BadRequestError, match="regular expression cannot be used") as refused:
         client.completions.create(model=NAME, prompt="x", extra_body={"x_regex": "("}, stream=True)
+    assert refused.value.param == "x_regex"
+    with pytest.raises(openai.BadRequestError, match="Nothing can be written") as refused:
+        client.chat.completions.create(
+            model=NAME, messages=[{"role": "user", "content": "x"}],
+            response_format={"type": "json_schema", "json_schema": {"name": "loop", "schema": {"$ref": "#"}}},
+        )  # fmt: skip
+    assert refused.value.param == "response_format"
 
 
 def test_limits_of_the_model_are_told(stories: Door, ada: Person) -> None:
@@ -138,7 +145,8 @@ def test_limits_of_the_model_are_told(stories: Door, ada: Person) -> None:
         client.completions.create(model=NAME, prompt="a story " * 300)
     assert refused.value.code == "context_length_exceeded"
     assert re.search(r"your prompt has [\d,]+ tokens", refused.value.message)
-    with pytest.raises(openai.BadRequestError, match="bias"):
+    with pytest.raises(openai.BadRequestError, match="bias") as refused:
         client.completions.create(model=NAME, prompt="x", logit_bias={"5000": 1})
+    assert refused.value.param == "logit_bias"
     full = client.completions.create(model=NAME, prompt="Once upon a time", max_tokens=100_000, temperature=0)
     assert full.usage is not None and full.usage.total_tokens <= CONTEXT
