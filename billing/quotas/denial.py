@@ -33,7 +33,7 @@ _RAISE = {
     "project": "Raise the limit under Settings, Projects",
     "member": "An owner or admin can raise it under Members",
     "key": "Raise the limit under API keys",
-    "model": "An owner or admin can raise it under Usage, Limits of models",
+    "model": "An owner or admin can raise it under Models, Limits of models",
 }
 _LARGER = "Take a larger plan under Billing"
 """The organisation's rates come with its plan."""

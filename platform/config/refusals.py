@@ -39,9 +39,13 @@ NOT_OFFERED = [
             "Moderation is not offered. Train a classifier of your own and call it with POST /v1/classify.",
         ),
         (
-            r"(responses|assistants|threads|conversations|realtime|audio|images|videos)(/.*)?",
-            "No model here writes text, speech or pictures. Classifiers are called with POST /v1/decisions or "
-            "POST /v1/classify.",
+            r"(responses|assistants|threads|conversations|realtime)(/.*)?",
+            "This API is not offered. Models that write text are called with POST /v1/chat/completions, classifiers "
+            "with POST /v1/decisions or POST /v1/classify.",
+        ),
+        (
+            r"(audio|images|videos)(/.*)?",
+            "No model here makes speech or pictures. Models that write text are called with POST /v1/chat/completions.",
         ),
         (r"(vector_stores|evals|containers)(/.*)?", "This is not offered here. See /docs/api for what is."),
         (

@@ -150,7 +150,7 @@ def test_money_that_nobody_knows_the_rest_of_has_no_header(store: QuotaStore, te
         ("project", ("your project", "under Settings, Projects")),
         ("member", ("the member who made this API key", "under Members")),
         ("key", ("your API key", "under API keys")),
-        ("model", ("the model 'ft:x' in your project", "Limits of models")),
+        ("model", ("the model 'ft:x' in your project", "under Models, Limits of models")),
     ],
 )
 def test_a_refusal_names_the_limit_its_scope_and_what_to_do(

@@ -76,7 +76,8 @@ def test_a_head_is_a_get_without_its_body(cast: Cast) -> None:
         ("/v1/fine_tuning/checkpoints/x/permissions", "Checkpoints"),
         ("/v1/batches", "2,048"),
         ("/v1/moderations", "classifier"),
-        ("/v1/responses", "/v1/decisions"),
+        ("/v1/responses", "not offered. Models that write text are called with POST /v1/chat/completions"),
+        ("/v1/audio/speech", "speech"),
         ("/v1/organization/projects", "console"),
     ],
 )
