@@ -21,6 +21,12 @@ def usd(nano: int, *, places: int | None = None) -> str:
     return f"{sign}${amount.quantize(quantum, rounding=ROUND_HALF_EVEN):,f}"
 
 
+def usd_at_most(nano: int) -> str:
+    """A ceiling of `nano` (0 or more) as text, like `usd` but never less than it: $0.0237 is at most `$0.03`."""
+    step = CENT if nano >= CENT else NANO // 10**6
+    return usd(-(-nano // step) * step)
+
+
 def parse_usd(value: object) -> int:
     """Nano-USD of a decimal number or text of dollars. ValueError on anything else, negative, or beyond LIMIT."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):

@@ -177,6 +177,12 @@ def test_the_estimate_of_an_unfinished_form_says_what_is_missing(ada: Person) ->
     assert answer.status_code == 200 and "once data and a base are chosen" in answer.content.decode()
 
 
+def test_a_ceiling_is_rounded_up(ada: Person) -> None:
+    job = things.made_job(ada, state="queued", ceiling_nano=23_700_000)
+    page = ada.browser.get(f"{ada.workspace}/jobs/{job.public_id}/").content.decode()
+    assert "of at most $0.03" in page and "$0.02" not in page
+
+
 def test_a_failed_job_says_cause_cost_and_the_way_out(ada: Person) -> None:
     job = things.made_job(ada, state="failed", error_code="out_of_memory", error_message="Out of memory at step 88.")
     text = ada.browser.get(f"{ada.workspace}/jobs/{job.public_id}/").content.decode()

@@ -30,6 +30,15 @@ def test_dollars_read_well(nano: int, text: str) -> None:
     assert money.usd(nano) == text
 
 
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [(23_700_000, "$0.03"), (20_000_000, "$0.02"), (4_200_000_000, "$4.20"), (4_001, "$0.000005"), (1, "$0.000001"),
+     (9_999_999, "$0.01"), (0, "$0.00"), (1_234_000_000_001, "$1,234.01")],
+)  # fmt: skip
+def test_a_ceiling_is_never_said_to_be_less_than_it_is(nano: int, text: str) -> None:
+    assert money.usd_at_most(nano) == text
+
+
 @given(st.uuids())
 def test_a_public_id_is_the_uuid(value: uuid.UUID) -> None:
     assert ids.parse_id("ds_", ids.public_id("ds_", value)) == value

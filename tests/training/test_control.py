@@ -19,7 +19,7 @@ from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training.making import body, create, empty_queue, queued, read, reload
 from training import states, streaming
-from training.models import Job
+from training.models import Job, JobEvent
 from training.services.claiming import claim, slots_keep
 from training.services.endings import job_block, job_give_back
 from training.services.leases import Lease, Standing, lease_look, lease_renew
@@ -187,6 +187,10 @@ def test_a_higher_ceiling_buys_the_further_steps(cast: Cast) -> None:
     before = job.spec["config"]["max_steps"]
     every = job.estimate["epochs"] * job.estimate["steps_per_epoch"]
     assert 1 <= before < every
+    with tenant_scope(ada.tenant.id):
+        said = {event.code: event.message for event in JobEvent.objects.filter(job__in=[whole, job])}
+        assert not JobEvent.objects.filter(job=whole, code="ceiling_short").exists(), "its ceiling pays for all"
+    assert f"pays for about {before} of {every} steps; training ends there" in said["ceiling_short"]
     job_block(lease=take(), by=states.BUDGET)
     assert ask(ada, job, "resume", {"x_max_price_usd": half * 1.5}).json()["status"] == "queued"
     row = reload(ada, job.public_id)

@@ -22,6 +22,7 @@ from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State
 from kit.money import CENT
 from kit.money import usd as format_usd
+from kit.money import usd_at_most as format_usd_at_most
 
 register = template.Library()
 NBSP = "\u00a0"
@@ -33,6 +34,12 @@ GIGABYTE = 10**9
 def usd(nano: Any) -> str:
     """Nano-USD as `$4.20`; nothing as an en dash."""
     return NOTHING if nano in (None, "") else format_usd(int(nano))
+
+
+@register.filter
+def usd_at_most(nano: Any) -> str:
+    """A ceiling in nano-USD, rounded up; nothing as an en dash."""
+    return NOTHING if nano in (None, "") else format_usd_at_most(int(nano))
 
 
 @register.filter

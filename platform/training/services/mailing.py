@@ -12,7 +12,7 @@ from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from kit import outbox
-from kit.money import usd
+from kit.money import usd, usd_at_most
 from registry.models import ModelVersion
 from tenants.models import Member
 from tenants.scope import tenant_scope
@@ -89,7 +89,7 @@ def _letter(job: Job, what: str) -> tuple[str, str]:
         states.SUCCEEDED: _succeeded,
         states.FAILED: lambda job: [job.error_message, _("You were not charged.")],
         states.BUDGET: lambda job: [
-            _("It reached its price ceiling of %s and stopped with a checkpoint.") % usd(job.ceiling_nano),
+            _("It reached its price ceiling of %s and stopped with a checkpoint.") % usd_at_most(job.ceiling_nano),
             _("Allow it more on the job's page, and it goes on from there."),
         ],
         states.QUOTA: lambda job: [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.ids import new_id
-from kit.money import usd
+from kit.money import usd, usd_at_most
 from training import forecast
 from training.errors import CeilingTooLow
 from training.lab.estimate import Workload
@@ -96,7 +96,7 @@ def check_budget(asked: int | None, found: Priced) -> int:
     first = found.ceilings[0][0]
     if asked is not None and asked < first:
         raise CeilingTooLow(
-            f"The first trial may cost {usd(first)}, more than x_max_price_usd ({usd(asked)}). Raise the budget to at "
+            f"The first trial may cost {usd_at_most(first)}, more than x_max_price_usd ({usd(asked)}). Raise the budget to at "
             "least that, or use fewer passes or rows.",
             param="x_max_price_usd",
         )
