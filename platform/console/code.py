@@ -47,8 +47,13 @@ def samples(curl: str, python: str, node: str) -> list[Sample]:
     ]
 
 
-def first_call(base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund") -> list[Sample]:
-    """One classification in three languages, against this server; any text stays one literal of its language."""
+def first_call(
+    base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund", writes: bool = False
+) -> list[Sample]:
+    """One classification in three languages, against this server, or one answer of a model that writes; any text stays
+    one literal of its language."""
+    if writes:
+        return _first_answer(base_url, model, text)
     body = shlex.quote(json.dumps({"model": model, "input": text}, ensure_ascii=False))
     called, said = (json.dumps(value, ensure_ascii=False) for value in (model, text))
     return samples(
@@ -80,6 +85,42 @@ const answer = await fetch("{base_url}/v1/classify", {{
   body: JSON.stringify({{ model: {called}, input: {said} }}),
 }});
 console.log(await answer.json());
+""",
+    )
+
+
+def _first_answer(base_url: str, model: str, text: str) -> list[Sample]:
+    conversation = [{"role": "user", "content": text}]
+    body = shlex.quote(json.dumps({"model": model, "messages": conversation}, ensure_ascii=False))
+    called, messages = (json.dumps(value, ensure_ascii=False) for value in (model, conversation))
+    return samples(
+        f"""
+curl {base_url}/v1/chat/completions \\
+  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d {body}
+""",
+        f"""
+import os
+from openai import OpenAI
+
+client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
+answer = client.chat.completions.create(
+    model={called},
+    messages={messages},
+)
+print(answer.choices[0].message.content)
+""",
+        f"""
+const answer = await fetch("{base_url}/v1/chat/completions", {{
+  method: "POST",
+  headers: {{
+    Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
+    "Content-Type": "application/json",
+  }},
+  body: JSON.stringify({{ model: {called}, messages: {messages} }}),
+}});
+console.log((await answer.json()).choices[0].message.content);
 """,
     )
 

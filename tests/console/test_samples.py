@@ -28,6 +28,20 @@ def test_a_copied_call_sends_the_very_text(text: str) -> None:
     assert f"input: {json.dumps(text, ensure_ascii=False)}" in node.text
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_model_that_writes_is_called_with_messages(text: str) -> None:
+    curl, python, node = first_call("http://localhost:8000", model="ft:base:org:it's", text=text, writes=True)
+    messages = [{"role": "user", "content": text}]
+    words = shlex.split(curl.text.replace("\\\n", " "))
+    assert words[1] == "http://localhost:8000/v1/chat/completions"
+    assert json.loads(words[-1]) == {"model": "ft:base:org:it's", "messages": messages}
+    call = next(n for n in ast.walk(ast.parse(python.text)) if isinstance(n, ast.Call) and len(n.keywords) == 2
+                and n.keywords[1].arg == "messages")  # fmt: skip
+    assert ast.unparse(call.func) == "client.chat.completions.create"
+    assert [ast.literal_eval(word.value) for word in call.keywords] == ["ft:base:org:it's", messages]
+    assert "/v1/chat/completions" in node.text and f"messages: {json.dumps(messages, ensure_ascii=False)}" in node.text
+
+
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [(63, 212, "1–4 min"), (50, 130, "50 s–2 min"), (70, 75, "1 min"), (3600, 7800, "1 h–2 h 10 min")],

@@ -118,11 +118,21 @@ def test_a_model_that_writes_may_be_deployed_and_is_not_offered_to_the_playgroun
     writer = things.made_writer(cast.owner)
     with tenant_scope(cast.owner.tenant.id):
         made = deployment_create(project=cast.owner.project, model=writer.model.name)
-        type(made).objects.filter(pk=made.pk).update(state="live", max_length=256)
+        type(made).objects.filter(pk=made.pk).update(
+            state="live", max_length=256, parity={"passed": True, "worst": 0.0, "tolerance": 0.001, "texts": 497}
+        )
     page = f"{cast.owner.workspace}/deployments/{made.public_id}/"
-    assert cast.owner.browser.get(page).status_code == 200
+    text = cast.owner.browser.get(page).content.decode()
+    assert "/v1/chat/completions" in text and "/v1/classify" not in text
+    assert (
+        'id="call-it"' in text and "Tokens compared" in text and "Texts compared" not in text and "Try it" not in text
+    )
     text = cast.owner.browser.get(f"{cast.owner.workspace}/playground/").content.decode()
-    assert made.public_id not in text
+    assert f"{page}#call-it" in text and "Models that write are called over the API" in text
+    assert "Nothing to try yet" not in text and "<form" not in text.partition("<main")[2].partition("</main>")[0]
+    form = {"name": "reader", "access": "all", "expires": "never", "once": "a"}
+    key = cast.owner.browser.post(f"{cast.owner.workspace}/keys/new", form).content.decode()
+    assert "/v1/chat/completions" in key and "/v1/classify" not in key
     odd = things.made_writer(cast.owner, suffix="odd")
     with tenant_scope(cast.owner.tenant.id):
         type(odd.model).objects.filter(pk=odd.model.pk).update(task="text-classification")

@@ -25,6 +25,7 @@ from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import parse_id
+from registry.artefacts import UNLABELLED
 from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
@@ -163,7 +164,10 @@ class KeysView(ConsoleView):
     def first_call(self) -> list[Sample]:
         """What to do with a new key: a call of the newest model that is served, where there is one."""
         live = deployments(self.project.pk).filter(state=Deployment.State.LIVE).first()
-        return [] if live is None else first_call(settings.BASE_URL, model=live.alias or live.model.name)
+        if live is None:
+            return []
+        writes = live.model.task in UNLABELLED
+        return first_call(settings.BASE_URL, model=live.alias or live.model.name, writes=writes)
 
 
 def state_of(key: ApiKey) -> str:

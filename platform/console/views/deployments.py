@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -116,14 +117,15 @@ class DeploymentPage(ConsoleView):
     def get(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
         """Show it."""
         found = selectors.deployment_by_id(self.project.pk, deployment)
-        name = found.alias or found.model.name
+        name, writes = found.alias or found.model.name, found.model.task in UNLABELLED
         return self.page(
             {
                 "deployment": found,
                 "name": short_name(found.model),
                 "events": selectors.deployment_events(found),
                 "calls": calls_last_hour(found),
-                "samples": first_call(settings.BASE_URL, model=name),
+                "samples": first_call(settings.BASE_URL, model=name, writes=writes),
+                "writes": writes,
                 "crumbs": [{"label": _("Deployments"), "href": self.project_path("deployments")}],
                 "model_url": self.project_path("model", found.model.public_id),
                 "playground_url": f"{self.project_path('playground')}?deployment={found.public_id}",
@@ -228,8 +230,10 @@ class Playground(ConsoleView):
 
     def _live(self) -> list[Deployment]:
         """Those that know labels: what writes has no probabilities to show."""
-        live = selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)
-        return list(live.exclude(model__task__in=UNLABELLED)[:200])
+        return list(self._served().exclude(model__task__in=UNLABELLED)[:200])
+
+    def _served(self) -> QuerySet[Deployment]:
+        return selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)
 
     def _form(self, live: list[Deployment], *args: Any, **kwargs: Any) -> PlaygroundForm:
         form = PlaygroundForm(*args, **kwargs)
@@ -250,6 +254,7 @@ class Playground(ConsoleView):
         chosen = chosen or next((d for d in live if d.public_id == form["deployment"].value()), None)
         if self.request.headers.get("hx-request"):
             status = 200  # with an error status htmx would leave the page as it is, and the error unseen
+        writer = None if live else self._served().filter(model__task__in=UNLABELLED).first()
         first = (text or "where is my refund").splitlines()[0][:120]
         return self.page(
             {
@@ -260,6 +265,7 @@ class Playground(ConsoleView):
                     settings.BASE_URL, model=(chosen.alias or chosen.model.name) if chosen else "…", text=first
                 ),
                 "models_url": self.project_path("models"),
+                "writer_url": writer and f"{self.project_path('deployment', writer.public_id)}#call-it",
                 "can_run": self.can("inference"),
             },
             status=status,
