@@ -230,7 +230,8 @@ class JobForm(forms.Form):
     """Whether bases for text generation are among the choices."""
 
     def __init__(self, project: Project, *args: Any, lenient: bool = False, **kwargs: Any) -> None:
-        """`lenient`: columns of data that was chosen before are dropped in silence, while the new ones are fetched."""
+        """`lenient`: columns of data that was chosen before are dropped in silence, while the new ones are fetched;
+        so is a method that the newly chosen base cannot be trained with."""
         super().__init__(*args, **kwargs)
         entitlement = entitlement_for(project.tenant_id)
         plan = entitlement.plan
@@ -246,12 +247,22 @@ class JobForm(forms.Form):
             self.initial.setdefault("model", next((b.name for b in offered if TEXT_GENERATION in b.tasks), ""))
         chosen = catalogue().get(str(self.data.get("model") or self.initial.get("model") or ""))
         self.writes = chosen is not None and chosen.task == TEXT_GENERATION
+        shown = chosen or next(iter(offered), None)
+        self.offered_methods = [method for method in METHODS if shown is None or method.value in shown.methods]
+        if lenient and self.is_bound and "method" in self.fields:
+            self._choose("method", self.method_shown)
         if file := self.file_with_columns:
             self._add_columns(file, lenient=lenient)
         model: Any = self.fields["model"]
         model.choices = [
             (b.name, _("%(name)s, %(n)s tokens a text") % {"name": b.name, "n": b.max_length}) for b in offered
         ]
+
+    @property
+    def method_shown(self) -> str:
+        """The method that is ticked: the one asked for, where the base can be trained with it."""
+        asked, able = str(self["method"].value()), [method.value for method in self.offered_methods]
+        return asked if asked in able or not able else able[0]
 
     @property
     def has_columns(self) -> bool:

@@ -91,7 +91,16 @@ def test_the_wizard_queues_a_job_on_conversations(cast: Cast) -> None:
     page = f"{cast.owner.workspace}/jobs/new"
     text = cast.owner.browser.get(f"{page}?data={file}").content.decode()
     assert file in text and BASE in text and "Text column" not in text
+    assert 'value="lora" checked' in text and 'value="full"' not in text and 'value="head"' not in text
+    both = {"dataset": file, "method": "full"}
+    chosen = cast.owner.browser.get(f"{cast.owner.workspace}/jobs/columns", both | {"model": BASE}).content.decode()
+    assert "hx-swap-oob" in chosen and 'value="lora" checked' in chosen and 'value="full"' not in chosen
+    both["model"] = "all-MiniLM-L6-v2"
+    chosen = cast.owner.browser.get(f"{cast.owner.workspace}/jobs/columns", both).content.decode()
+    assert 'value="full" checked' in chosen and 'value="head"' in chosen
     form = {"dataset": file, "model": BASE, "method": "lora", "lane": "standard"}
+    stale = cast.owner.browser.post(f"{cast.owner.workspace}/jobs/estimate", form | {"method": "full"})
+    assert "about $" in stale.content.decode(), "the base was changed a moment ago, the method not yet"
     estimate = cast.owner.browser.post(f"{cast.owner.workspace}/jobs/estimate", form).content.decode()
     assert "<dt>Tokens</dt>" in estimate and "about $" in estimate, estimate
     refused = cast.owner.browser.post(page, form | {"method": "full"})
@@ -110,6 +119,8 @@ def test_a_dataset_of_conversations_can_be_used_in_a_job_where_a_base_learns_fro
     version = things.made_dataset_of(cast.owner, as_jsonl(30, chat=True))
     page = f"{cast.owner.workspace}/datasets/{version.dataset.public_id}/"
     assert "Use in a job" in cast.owner.browser.get(page).content.decode()
+    wizard = cast.owner.browser.get(f"{cast.owner.workspace}/jobs/new?data={version.public_id}").content.decode()
+    assert "<code>messages</code>" in wizard and "messages <code>messages</code>" not in wizard
     sweep = cast.owner.browser.get(f"{cast.owner.workspace}/sweeps/new").content.decode()
     assert BASE not in sweep and version.public_id not in sweep, "sweeps compare classifiers"
 
@@ -124,9 +135,8 @@ def test_a_model_that_writes_may_be_deployed_and_is_not_offered_to_the_playgroun
     page = f"{cast.owner.workspace}/deployments/{made.public_id}/"
     text = cast.owner.browser.get(page).content.decode()
     assert "/v1/chat/completions" in text and "/v1/classify" not in text
-    assert (
-        'id="call-it"' in text and "Tokens compared" in text and "Texts compared" not in text and "Try it" not in text
-    )
+    assert 'id="call-it"' in text and "Try it" not in text
+    assert "Tokens compared" in text and "Texts compared" not in text
     text = cast.owner.browser.get(f"{cast.owner.workspace}/playground/").content.decode()
     assert f"{page}#call-it" in text and "Models that write are called over the API" in text
     assert "Nothing to try yet" not in text and "<form" not in text.partition("<main")[2].partition("</main>")[0]

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy
 
 from console import job_page
 from console.csvs import csv_response
-from console.job_form import METHODS, JobForm, ResumeForm, choices_of_data, estimate_view
+from console.job_form import JobForm, ResumeForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of, page_with, whole
 from console.reports import class_rows, verdict_of
 from console.sweep_page import sweep_row
@@ -295,7 +295,7 @@ class JobNew(ConsoleView):
                 "hx-get": self.project_path("job_columns"),
                 "hx-trigger": "change",
                 "hx-target": "#columns",
-                "hx-include": f"[name={other}]",
+                "hx-include": f"[name={other}], [name=method]",
                 "hx-sync": "this:replace",
             }
         chosen = urlencode({"data": form["dataset"].value() or ""})
@@ -303,7 +303,6 @@ class JobNew(ConsoleView):
             {
                 "form": form,
                 "datasets": form.datasets,
-                "methods": METHODS,
                 "crumbs": [{"label": _("Jobs"), "href": self.project_path("jobs")}],
                 "estimate_url": self.project_path("job_estimate"),
                 "sweep_new_url": f"{self.project_path('sweep_new')}?{chosen}",
@@ -315,16 +314,17 @@ class JobNew(ConsoleView):
 
 
 class JobColumns(ConsoleView):
-    """The columns of the data chosen in the wizard: a fragment of it."""
+    """The columns of the data chosen in the wizard, and how the chosen base can be trained: fragments of it."""
 
     section = "jobs"
     required_scopes = {"GET": "jobs.write"}
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Selects for a file; words for a version, and for nothing."""
-        asked = {name: request.GET.get(name, "") for name in ("dataset", "model")}
+        asked = {name: request.GET.get(name, "") for name in ("dataset", "model", "method")}
         form = JobForm(self.project, initial=asked)
-        return TemplateResponse(request, "console/job_columns.html", {"form": form})
+        swapped = "method" in request.GET  # a sweep's page has methods of its own
+        return TemplateResponse(request, "console/job_choices.html", {"form": form, "swapped": swapped})
 
 
 class JobEstimate(ConsoleView):

@@ -96,8 +96,8 @@ def check_budget(asked: int | None, found: Priced) -> int:
     first = found.ceilings[0][0]
     if asked is not None and asked < first:
         raise CeilingTooLow(
-            f"The first trial may cost {usd_at_most(first)}, more than x_max_price_usd ({usd(asked)}). Raise the budget "
-            "to at least that, or use fewer passes or rows.",
+            f"The first trial may cost {usd_at_most(first)}, more than x_max_price_usd ({usd(asked)}). Raise the "
+            "budget to at least that, or use fewer passes or rows.",
             param="x_max_price_usd",
         )
     return found.nano_high if asked is None else min(asked, found.nano_high)
