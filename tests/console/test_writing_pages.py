@@ -13,6 +13,7 @@ from serving.services import deployment_create
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.console import things
+from tests.console.pages import signed_in
 from tests.data.making import checked_file
 from tests.training.lab.causal_bases import as_jsonl
 from tests.training.making import usual_file
@@ -112,6 +113,26 @@ def test_the_wizard_queues_a_job_on_conversations(cast: Cast) -> None:
     job = made["Location"].rstrip("/").rpartition("/")[2]
     assert cast.owner.api.get(f"/v1/fine_tuning/jobs/{job}").json()["x_task"] == "text-generation"
     cast.owner.api.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+
+
+@pytest.mark.browser
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators")
+@pytest.mark.usefixtures("llama")
+def test_another_base_brings_its_methods_with_it(site: str, chromium: Any, cast: Cast) -> None:
+    file = checked_file(cast.owner, as_jsonl(30, chat=True), "talks.jsonl").public_id
+    context = chromium.new_context()
+    signed_in(context, site, cast.owner)
+    page = context.new_page()
+    page.goto(f"{site}{cast.owner.workspace}/jobs/new?data={file}")
+    methods = page.locator("#methods [name=method]")
+    assert methods.evaluate_all("all => all.map(one => one.value)") == ["lora"]
+    page.select_option("[name=model]", "all-MiniLM-L6-v2")
+    page.check("#methods [value=head]")
+    page.select_option("[name=model]", BASE)
+    page.locator("#methods [value=head]").wait_for(state="detached")
+    assert page.locator("#methods [value=lora]").is_checked() and page.locator("#methods").count() == 1
+    page.locator("#estimate").get_by_text("about $").wait_for()
+    context.close()
 
 
 @pytest.mark.usefixtures("llama")
