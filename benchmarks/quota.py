@@ -170,84 +170,83 @@ def server_cpu(store: QuotaStore) -> float:
                and "main_thread" in line) * 1e6  # fmt: skip
 
 
-async def measure(url: str, rounds: int, spool: SpoolWriter, revision: str) -> dict[str, dict[str, float]]:
-    limits, five, old = eight_limits(), five_scopes(), eight_limits()
-    blocking = QuotaStore(url)
-    grant(blocking, limits, five, old)
-    gate = QuotaGate(url, spool=spool, prices=price_books())
-    line = AsyncLine(url)
-    await line.open()
-    peer = redis.asyncio.Redis.from_url(url)
-    info = blocking.line.command("INFO", "server")
-    digest = await peer.script_load(script_text("reserve", run_id_of(info)))
-    ping = pack("PING")
-    project, key = uuid.uuid4(), uuid.uuid4()
-    counter = iter(range(10**9))
-    keys = limits.keys
+class Contenders:
+    """Everything that is pressed in turn, on one quota server. Open it, press `calls`, close it."""
 
-    async def do_ping() -> None:
-        await line.send(ping)
+    def __init__(self, url: str, spool: SpoolWriter, revision: str) -> None:
+        self._limits, self._five, self._old = eight_limits(), five_scopes(), eight_limits()
+        self.blocking = QuotaStore(url)
+        grant(self.blocking, self._limits, self._five, self._old)
+        self._gate = QuotaGate(url, spool=spool, prices=price_books())
+        self._line = AsyncLine(url)
+        self._peer = redis.asyncio.Redis.from_url(url)
+        self._info = self.blocking.line.command("INFO", "server")
+        self._before = Before(revision, run_id_of(self._info)) if revision else None
+        self._packed = packed_before(self._old)
+        self._ping = pack("PING")
+        self._project, self._key = uuid.uuid4(), uuid.uuid4()
+        self._numbers = iter(range(10**9))
+        self._digest = ""
 
-    async def do_store() -> None:
-        rid = f"s{next(counter)}"
-        await gate.store.reserve(limits, rid, tokens=20, nano=400)
-        gate.store.settle(limits, rid, tokens=18, nano=360)
+    async def open(self) -> dict[str, Call]:
+        """Connect, load scripts; what to press, by name."""
+        await self._line.open()
+        self._digest = await self._peer.script_load(script_text("reserve", run_id_of(self._info)))
+        calls: dict[str, Call] = {"ping": self._do_ping, "reserve+settle": self._do_store, "five scopes": self._do_five}
+        if self._before is not None:
+            for command in self._before.loads():
+                await self._line.send(command)
+            calls["before"] = self._do_before
+        return calls | {"gate": self._do_gate, "redis-py": self._do_peer}
 
-    async def do_five() -> None:
-        rid = f"f{next(counter)}"
-        await gate.store.reserve(five, rid, tokens=20, output_tokens=10, nano=400)
-        gate.store.settle(five, rid, tokens=18, output_tokens=5, nano=360)
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._peer.aclose()
+        self._gate.close()
+        self._line.close()
+        self.blocking.close()
 
-    before = Before(revision, run_id_of(info)) if revision else None
-    packed = packed_before(old)
-    for command in before.loads() if before is not None else ():
-        await line.send(command)
+    async def _do_ping(self) -> None:
+        await self._line.send(self._ping)
 
-    async def do_before() -> None:
-        if before is not None:
-            rid = b"b%d" % next(counter)
-            if (await line.send(before.reserve(packed, rid)))[0] != 1:
+    async def _do_store(self) -> None:
+        rid = f"s{next(self._numbers)}"
+        await self._gate.store.reserve(self._limits, rid, tokens=20, nano=400)
+        self._gate.store.settle(self._limits, rid, tokens=18, nano=360)
+
+    async def _do_five(self) -> None:
+        rid = f"f{next(self._numbers)}"
+        await self._gate.store.reserve(self._five, rid, tokens=20, output_tokens=10, nano=400)
+        self._gate.store.settle(self._five, rid, tokens=18, output_tokens=5, nano=360)
+
+    async def _do_before(self) -> None:
+        if self._before is not None:
+            rid = b"b%d" % next(self._numbers)
+            if (await self._line.send(self._before.reserve(self._packed, rid)))[0] != 1:
                 raise RuntimeError("the scripts of before refused")
-            line._queue(before.settle(old, rid), POST_SECONDS)
+            self._line._queue(self._before.settle(self._old, rid), POST_SECONDS)
 
-    async def do_gate() -> None:
-        ticket = await gate.admit(
-            limits,
-            f"req_{next(counter)}",
-            kind="classify",
-            model="ft:b:o:s:1",
-            project_id=project,
-            key_id=key,
-            tokens=20,
-        )
+    async def _do_gate(self) -> None:
+        ticket = await self._gate.admit(
+            self._limits, f"req_{next(self._numbers)}", kind="classify", model="ft:b:o:s:1",
+            project_id=self._project, key_id=self._key, tokens=20,
+        )  # fmt: skip
         _ = ticket.headers
-        gate.settle(ticket, input_tokens=18, gpu_ms=1)
+        self._gate.settle(ticket, input_tokens=18, gpu_ms=1)
 
-    async def do_peer() -> None:
-        rid = f"p{next(counter)}"
-        await peer.evalsha(
-            digest,
-            4,
-            keys.rates,
-            keys.leases,
-            keys.deadlines,
-            keys.records,
-            limits.blob,
-            rid,
-            1000,
-            1,
-            20,
-            0,
-            400,
-            -1,
-            0,
-        )
-        gate.store.settle(limits, rid, tokens=18, nano=360)
+    async def _do_peer(self) -> None:
+        rid, keys = f"p{next(self._numbers)}", self._limits.keys
+        await self._peer.evalsha(
+            self._digest, 4, keys.rates, keys.leases, keys.deadlines, keys.records,
+            self._limits.blob, rid, 1000, 1, 20, 0, 400, -1, 0,
+        )  # fmt: skip
+        self._gate.store.settle(self._limits, rid, tokens=18, nano=360)
 
-    calls: dict[str, Call] = {"ping": do_ping, "reserve+settle": do_store, "five scopes": do_five}
-    if before is not None:
-        calls["before"] = do_before
-    calls |= {"gate": do_gate, "redis-py": do_peer}
+
+async def measure(url: str, rounds: int, spool: SpoolWriter, revision: str) -> dict[str, dict[str, float]]:
+    """Press all of them in turn; the figures of each, times in microseconds."""
+    contenders = Contenders(url, spool, revision)
+    calls = await contenders.open()
     samples: dict[str, list[float]] = {name: [] for name in calls}
     figures: dict[str, dict[str, list[float]]] = {
         name: {"cpu": [], "ops": [], "cpu32": [], "server": []} for name in calls
@@ -256,16 +255,13 @@ async def measure(url: str, rounds: int, spool: SpoolWriter, revision: str) -> d
         for name, call in calls.items():
             times, cpu = await one_at_a_time(call, 300)
             samples[name] += times
-            used = server_cpu(blocking)
+            used = server_cpu(contenders.blocking)
             ops, cpu32 = await many(call, 1600)
-            figures[name]["server"].append((server_cpu(blocking) - used) / 1600)
+            figures[name]["server"].append((server_cpu(contenders.blocking) - used) / 1600)
             figures[name]["cpu"].append(cpu)
             figures[name]["ops"].append(ops)
             figures[name]["cpu32"].append(cpu32)
-    await peer.aclose()
-    gate.close()
-    line.close()
-    blocking.close()
+    await contenders.close()
     return {
         name: {
             "p50_us": round(statistics.median(samples[name]), 1),
