@@ -25,6 +25,7 @@ from training.lab import checkpoint
 from training.lab.calibration import log_loss
 from training.lab.config import Config
 from training.lab.data import Rows
+from training.lab.device import Place
 from training.lab.errors import Stopped
 from training.lab.events import Emitter, finite
 from training.lab.learners import Check, Learner, Trainee
@@ -198,6 +199,28 @@ class Loop:
         self._window: list[float] = []
         self.progress = Progress()
         self.history: list[dict[str, Any]] = []
+
+    def record(self, place: Place, started: float, **own: Any) -> dict[str, Any]:
+        """How the model came about, for the report; `started` is monotonic, `own` is what only the task has."""
+        config, plan, progress = self._config, self._plan, self.progress
+        return {
+            "seed": config.seed,
+            "method": config.method,
+            "base": config.base_name,
+            "epochs_planned": plan.epochs,
+            "epochs_run": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "steps": progress.step,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 3),
+            "wall_seconds": round(time.monotonic() - started, 3),
+            "samples_per_second": round(progress.rows / max(progress.seconds, 1e-9), 2),
+            "batch_size": plan.batch_size,
+            "learning_rate": plan.learning_rate,
+            "device": place.device.type,
+            "precision": place.precision,
+            "threads": place.threads,
+        } | own
 
     def turns(self) -> Generator[Step, None, None]:
         """Train to the end with a pause for each step, or raise Stopped after a checkpoint.

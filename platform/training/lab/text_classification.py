@@ -211,28 +211,13 @@ def _prepare(work: Run, encoded: dict[str, Encoded]) -> tuple[Loop, Learner]:
 
 def _training_record(work: Run, loop: Loop) -> dict[str, Any]:
     """How the model came about, for the report."""
-    config, plan, progress = work.config, work.plan, loop.progress
-    return {
-        "seed": config.seed,
-        "method": config.method,
-        "base": config.base_name,
-        "epochs_planned": plan.epochs,
-        "epochs_run": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "seconds": round(progress.seconds, 3),
-        "wall_seconds": round(time.monotonic() - work.started, 3),
-        "samples_per_second": round(progress.rows / max(progress.seconds, 1e-9), 2),
-        "batch_size": plan.batch_size,
-        "learning_rate": plan.learning_rate,
-        "label_smoothing": config.label_smoothing,
-        "max_length": work.max_length,
-        "device": work.place.device.type,
-        "precision": work.place.precision,
-        "threads": work.place.threads,
-        "processes": 1 if work.crew is None else work.crew.size,
-    }
+    return loop.record(
+        work.place,
+        work.started,
+        label_smoothing=work.config.label_smoothing,
+        max_length=work.max_length,
+        processes=1 if work.crew is None else work.crew.size,
+    )
 
 
 def _limits(work: Run, floor: Floor) -> list[dict[str, str]]:

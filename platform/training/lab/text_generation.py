@@ -198,30 +198,15 @@ def _report(work: Run, loop: Loop, tuned: reports.Told, base: reports.Told) -> d
 
 def _training_record(work: Run, loop: Loop) -> dict[str, Any]:
     """How the model came about, for the report."""
-    config, plan, progress = work.config, work.plan, loop.progress
-    return {
-        "seed": config.seed,
-        "method": config.method,
-        "base": config.base_name,
-        "epochs_planned": plan.epochs,
-        "epochs_run": progress.epoch,
-        "best_epoch": progress.best_epoch,
-        "steps": progress.step,
-        "tokens": progress.tokens,
-        "reply_tokens": int(work.marked["train"].replies.sum()),
-        "seconds": round(progress.seconds, 3),
-        "wall_seconds": round(time.monotonic() - work.started, 3),
-        "samples_per_second": round(progress.rows / max(progress.seconds, 1e-9), 2),
-        "batch_size": plan.batch_size,
-        "learning_rate": plan.learning_rate,
-        "lora_rank": config.lora_rank,
-        "max_length": work.max_length,
-        "chat_template": "" if not work.dialogues.chat else "base" if work.voice.template else "plain",
-        "device": work.place.device.type,
-        "precision": work.place.precision,
-        "threads": work.place.threads,
-        "processes": 1,
-    }
+    return loop.record(
+        work.place,
+        work.started,
+        reply_tokens=int(work.marked["train"].replies.sum()),
+        lora_rank=work.config.lora_rank,
+        max_length=work.max_length,
+        chat_template="" if not work.dialogues.chat else "base" if work.voice.template else "plain",
+        processes=1,
+    )
 
 
 def _limits(work: Run) -> list[dict[str, str]]:
