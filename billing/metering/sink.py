@@ -1,20 +1,14 @@
-"""Usage events into Postgres, through psycopg alone.
-
-One transaction per batch. Each tenant's rows go in under that tenant's own row-level security setting, as the app role:
-a bug here cannot write a row into another tenant. `ON CONFLICT DO NOTHING` on the event id drops doubles.
-"""
+"""Usage events into Postgres, through psycopg alone: `ON CONFLICT DO NOTHING` on the event id drops doubles."""
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Sequence
 
-import msgspec
 import psycopg
 
 from billing.metering.events import UsageEvent
 from billing.metering.shipper import PoisonEvent
+from kit.rows import TenantRows
 
 INSERT = """
     INSERT INTO billing_usageevent (
@@ -28,41 +22,23 @@ INSERT = """
         input_tokens bigint, output_tokens bigint, requests bigint, gpu_ms bigint, price_version text,
         cost_nano bigint, occurred_at bigint)
     ON CONFLICT (id) DO NOTHING"""
-"""A batch is one JSON text, taken apart by the server: lists of values cost this process sixteen times as much."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class PostgresSink:
     """A sink on one connection of its own; reconnects on the next batch after a failure. Used from one thread."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._connection: psycopg.Connection | None = None
-        self._lock = threading.Lock()
+        self._rows = TenantRows(dsn, INSERT, name="usage-shipper")
 
     def __call__(self, events: Sequence[UsageEvent]) -> None:
-        """Insert a batch, all or nothing. Events of one tenant are inserted together."""
-        with self._lock:
-            try:
-                self._insert(events)
-            except psycopg.OperationalError:
-                self.close()
-                raise
-            except (psycopg.IntegrityError, psycopg.DataError) as error:
-                raise PoisonEvent(str(error)) from error
-
-    def _insert(self, events: Sequence[UsageEvent]) -> None:
-        if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._dsn, connect_timeout=5, application_name="usage-shipper")
-        ordered = sorted(events, key=lambda event: (event.tenant_id.int, event.event_id.int))
-        with self._connection.transaction(), self._connection.pipeline():
-            for tenant, group in itertools.groupby(ordered, key=lambda event: event.tenant_id):
-                self._connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant)])
-                self._connection.execute(INSERT, [_encode(list(group)).decode()])
+        """Insert a batch, all or nothing. Events go in by their ids, so that two shippers of one file wait for each
+        other in one order."""
+        ordered = sorted(events, key=lambda event: event.event_id.int)
+        try:
+            self._rows.write(ordered)
+        except (psycopg.IntegrityError, psycopg.DataError) as error:
+            raise PoisonEvent(str(error)) from error
 
     def close(self) -> None:
         """Drop the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._rows.close()

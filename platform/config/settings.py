@@ -266,6 +266,8 @@ TRAINING_RESTART_BRAKE_SECONDS = env.integer("TRAINING_RESTART_BRAKE_SECONDS", 1
 """How long after a start of the database no lease is taken away."""
 TRAINING_CHECKPOINT_SECONDS = env.integer("TRAINING_CHECKPOINT_SECONDS", 120, high=86_400)
 USAGE_WAL_DIR = Path(env.text("USAGE_WAL_DIR", str(HOME / "usage")))
+REQUEST_LOG_DAYS = env.integer("REQUEST_LOG_DAYS", 30, low=1, high=400)
+"""How long the request log is kept."""
 GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
 """Serve the hot /v1 paths in the web process too; off when the gateway runs as its own process."""
 

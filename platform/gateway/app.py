@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from gateway import metrics
 from gateway.calls import Call
@@ -32,6 +33,7 @@ from kit.api import InternalError
 from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
 from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
+from serving.requests import RequestNote, wall_ms
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,9 @@ HANDLERS: dict[str, Handler] = {
     "/v1/chat/completions": chat.handle,
     "/v1/completions": completions.handle,
 }
+
+KINDS = {path: path.removeprefix("/v1/").partition("/")[0] for path in HANDLERS}
+"""What the request log calls each path: its first word."""
 
 
 class Gateway:
@@ -89,33 +94,44 @@ class Gateway:
                 return
 
     async def _serve(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        request_id = public_id("req_", new_id())
+        started, identity = time.perf_counter(), new_id()
+        request_id = public_id("req_", identity)
         logged_request_id.set(request_id)
         headers: Headers = []
-        status = 200
+        status, code = 200, ""
+        call: Call | None = None
         body: bytes | None
         try:
-            call = await self._open(scope, receive, send, request_id, started, headers)
+            call = await self._open(scope, receive, send, identity, started, headers)
             body = await self._answer(handler, scope, call)
         except Disconnected:
-            metrics.note(scope["path"], 499, time.perf_counter() - started)
+            self._note(scope, call, 499, "client_left", started)
             return
         except ApiError as error:
-            status, body = error.status, error_body(error)
+            status, code, body = error.status, error.code or error.type, error_body(error)
             names = {name for name, _ in headers}
             headers += [pair for pair in error_headers(error) if pair[0] not in names]
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("unhandled error on %s", scope["path"])
-            status, body = 500, error_body(InternalError())
+            status, code, body = 500, InternalError.type, error_body(InternalError())
         if body is not None:
             await answer(send, status, body, request_id=request_id, started=started, headers=headers)
-        metrics.note(scope["path"], status, time.perf_counter() - started)
+        self._note(scope, call, status, code, started)
+
+    def _note(self, scope: Scope, call: Call | None, status: int, code: str, started: float) -> None:
+        """Count the answer, and log it where a key opened."""
+        seconds = time.perf_counter() - started
+        metrics.note(scope["path"], status, seconds)
+        if call is not None:
+            if not call.note.code:  # a stream that broke off has said so itself
+                call.note.status, call.note.code = status, code[:64]
+            call.note.duration_ms = round(seconds * 1000)
+            call.process.log.note(call.note)
 
     async def _open(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, started: float, headers: Headers
+        self, scope: Scope, receive: Receive, send: Send, identity: UUID, started: float, headers: Headers
     ) -> Call:
         """Authenticate. `headers` is filled as far as things get."""
         if scope["method"] != "POST":
@@ -125,7 +141,12 @@ class Gateway:
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
         if SCOPE not in key.record.scopes:
             raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
-        return Call(process, key, request_id, receive, b"", headers, send, started)
+        record = key.record
+        note = RequestNote(
+            id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=record.id, at_ms=wall_ms(),
+            kind=KINDS[scope["path"]],
+        )  # fmt: skip
+        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note)
 
     async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
         """Read and handle."""

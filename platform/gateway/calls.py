@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from billing.errors import CallRefused
 from billing.metering import SpoolError
@@ -20,6 +21,7 @@ from inference import wire as engine_wire
 from inference.errors import EngineError, NotResident
 from kit.errors import Unavailable
 from kit.money import NANO
+from serving.requests import RequestNote
 from serving.routes import Route
 
 MODEL_STATE = b"x-model-state"
@@ -42,13 +44,18 @@ class Call:
     headers: Headers
     send: Send
     started: float
+    note: RequestNote
+    """What the request log will say of it."""
     gone: bool = False
     """Whether the client has left."""
 
     async def route(self, name: str) -> Route:
         """What a model's name stands for in the key's project."""
         record = self.key.record
-        return await self.process.routes.find(record.tenant_id, record.project_id, name)
+        self.note.model = name[:200]
+        route = await self.process.routes.find(record.tenant_id, record.project_id, name)
+        self.note.version_id = UUID(hex=route.version) if route.version else None
+        return route
 
     async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
         """Probabilities of a deployed model, metered as `kind`."""
@@ -99,11 +106,14 @@ class Call:
             gate.release(ticket)
             raise
         used = sum(min(length, result.limit) for length in result.lengths)
+        self.note.items, self.note.input_tokens = len(result.lengths), used
+        self.note.engine_ms = -(-result.compute_us // 1000)
         try:
-            event = gate.settle(ticket, input_tokens=used, gpu_ms=-(-result.compute_us // 1000))
+            event = gate.settle(ticket, input_tokens=used, gpu_ms=self.note.engine_ms)
         except SpoolError as error:
             raise unrecorded() from error
         if event is not None:
+            self.note.cost_nano = event.cost_nano
             self.headers.append(cost_header(event.cost_nano))
         return result
 
@@ -131,6 +141,7 @@ class Call:
         """Whether the model was in memory or had to be brought in; a call that asks twice tells the first."""
         if all(name != MODEL_STATE for name, _ in self.headers):
             self.headers.append((MODEL_STATE, state))
+            self.note.model_state = state.decode()
 
     async def while_connected(self, work: Awaitable[T]) -> T:
         """The result of the work; if the client goes away first, the work is cancelled (in the engine's queue as well).

@@ -1,4 +1,5 @@
-"""What one gateway process holds: books of keys and routes, the line to the engine, the quota gate, the usage file."""
+"""What one gateway process holds: books of keys and routes, the line to the engine, the quota gate, the usage file, the
+request log."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ import logging
 from django.conf import settings
 
 from billing.services.entitlements import NEWS as LIMIT_NEWS
-from billing.services.gate import open_gate
+from billing.services.gate import open_gate, sink_dsn
 from gateway.keys import KeyBook
 from gateway.news import listen
 from gateway.routes import RouteBook
 from gateway.turns import Turns
 from inference.client import EngineClient
+from serving.requests import RequestLog
 from serving.routes import NEWS as ROUTE_NEWS
 from tenants.services.organisations import KEY_NEWS
 
@@ -34,10 +36,12 @@ class Process:
         self.renders = Turns(RENDERS)
         self._opened = open_gate()
         self.gate = self._opened.gate
+        self.log = RequestLog(sink_dsn())
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Listen for news, keep the books fresh. What an earlier process did not ship is being shipped already."""
+        self.log.start()
         loop = asyncio.get_running_loop()
         channels = {
             KEY_NEWS: self.keys.forget,
@@ -60,6 +64,7 @@ class Process:
                 await task
         await self.engine.close()
         await self._opened.close()
+        await asyncio.to_thread(self.log.stop)
 
     def _after_a_gap(self) -> None:
         self.keys.forget_all()

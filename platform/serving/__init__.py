@@ -1,4 +1,5 @@
 """Deployments: which version of a model is being served, under which names, and what became of it.
 
-Faces: `services`, `selectors`, `models`, `errors`, and `routes` (what a project can call, for the gateway).
+Faces: `services`, `selectors`, `models`, `errors`, and for the gateway `routes` (what a project can call) and
+`requests` (the request log).
 """

@@ -1,4 +1,4 @@
-"""Deployments and what happened to them."""
+"""Deployments, what happened to them, and the log of what was asked of them."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -73,3 +73,56 @@ class DeploymentEvent(TenantModel):
 
     def __str__(self) -> str:
         return self.message
+
+
+class RequestRecord(TenantModel):
+    """One call of the gateway, written behind its answer; its id is the request's. No text of it is kept here.
+
+    Project, key and version are plain values: they may be gone when the row is read.
+    """
+
+    prefix = "req_"
+
+    project_id = models.UUIDField()
+    key_id = models.UUIDField(null=True)
+    at = models.DateTimeField()
+    """When it came, by the gateway's clock."""
+    kind = models.CharField(max_length=32)
+    """What was called: classify, chat, embeddings, …"""
+    model = models.CharField(max_length=200, blank=True)
+    """As the caller named it; empty where the call did not get so far."""
+    version_id = models.UUIDField(null=True)
+    """Whose answer it was; null for a base and for a call that failed before."""
+    arm = models.CharField(max_length=16, blank=True)
+    """Which side of a rollout answered: stable, candidate; empty without one."""
+    status = models.PositiveSmallIntegerField()
+    """As sent; 499 where the client left first."""
+    code = models.CharField(max_length=64, blank=True)
+    """The error's code, or its type where it has none."""
+    duration_ms = models.PositiveIntegerField()
+    first_token_ms = models.PositiveIntegerField(default=0)
+    queue_ms = models.PositiveIntegerField(default=0)
+    """In the engine, before a batch took it."""
+    engine_ms = models.PositiveIntegerField(default=0)
+    """Its share of the engine's time."""
+    items = models.PositiveIntegerField(default=0)
+    """Texts, documents or prompts in it."""
+    batch_rows = models.PositiveIntegerField(default=0)
+    """Rows of the largest batch it was computed in."""
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    cost_nano = models.BigIntegerField(default=0)
+    model_state = models.CharField(max_length=32, blank=True)
+    """As in the header `x-model-state`: hot, or loaded and how long that took."""
+    trace_id = models.CharField(max_length=32, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["tenant", "project_id", "-at"], name="serving_request_project"),
+            models.Index(fields=["tenant", "version_id", "-at"], name="serving_request_version"),
+            models.Index(fields=["at"], name="serving_request_old"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.status} {self.at:%Y-%m-%dT%H:%M:%S}"

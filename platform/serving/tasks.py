@@ -4,9 +4,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, services
+from serving import after_training, requests, services
 
-SCHEDULE = {"serving.deployments_sweep": 15}
+SCHEDULE = {"serving.deployments_sweep": 15, "serving.requests_prune": 3_600}
 
 
 @shared_task(name=services.LOAD)
@@ -31,3 +31,9 @@ def deploy_when_gate_passes(tenant_id: str, version_id: str) -> str:
 def deployments_sweep() -> int:
     """Ring again for what still loads."""
     return services.deployments_sweep()
+
+
+@shared_task(name="serving.requests_prune")
+def requests_prune() -> int:
+    """Forget requests that are too old."""
+    return requests.requests_prune()

@@ -50,6 +50,8 @@ class Events:
     async def end(self, error: ApiError | None = None) -> None:
         """The last event: that all is done, or what went wrong."""
         last = b"data: [DONE]\n\n" if error is None else b"data: " + encode(error.body()) + b"\n\n"
+        if error is not None:
+            self._call.note.status, self._call.note.code = error.status, error.code or error.type
         await self._body(last, more=False)
 
     async def _body(self, body: bytes, *, more: bool = True) -> None:

@@ -176,15 +176,18 @@ class MeteredCall:
         """Write the usage down and give back what is left; before the answer's last byte. Unavailable when it cannot be
         written."""
         assert self._ticket is not None  # noqa: S101 - settled after it was admitted
-        micros = sum(share.compute_us for share in self.shares)
+        note = self._call.note
+        note.items, note.input_tokens, note.output_tokens = len(self.shares), self._given_tokens, self.output_tokens
+        note.cached_tokens = self.cached_tokens
+        note.engine_ms = -(-sum(share.compute_us for share in self.shares) // 1000)
         try:
             event = self._call.process.gate.settle(
-                self._ticket, input_tokens=self._given_tokens, output_tokens=self.output_tokens,
-                gpu_ms=-(-micros // 1000),
-            )  # fmt: skip
+                self._ticket, input_tokens=note.input_tokens, output_tokens=note.output_tokens, gpu_ms=note.engine_ms
+            )
         except SpoolError as error:
             raise unrecorded() from error
         assert event is not None  # noqa: S101 - settled once
+        note.cost_nano = event.cost_nano
         WRITTEN.labels(self._kind).inc(self.output_tokens)
         return event
 
@@ -228,7 +231,9 @@ class MeteredCall:
     async def _write(self, share: Share) -> AsyncIterator[Piece]:
         try:
             piece = await self._call.resident(self._route, partial(self._begin, share))
-            FIRST_TOKEN.labels(self._kind).observe(time.perf_counter() - self._call.started)
+            first = time.perf_counter() - self._call.started
+            FIRST_TOKEN.labels(self._kind).observe(first)
+            self._call.note.first_token_ms = self._call.note.first_token_ms or round(first * 1000)
             while piece is not None:
                 while share.low:  # what was to spare may not be enough: the engine would wait, and hold back why
                     await self._extend(share)
