@@ -39,6 +39,11 @@ quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos"
 
+bench: install ## what serving costs and carries here: gateway, engine, adapters, fairness, quota, writing (a quarter of an hour)
+	@for table in "gateway.py --rounds 2 --seconds 4" "serving.py --rounds 2 --seconds 4" "adapters.py --rounds 2" \
+	  "fairness.py" "quota.py --rounds 4" "generation.py --new 32"; do \
+	  echo; echo "== $$table"; $(PY) benchmarks/$$table || exit 1; done
+
 simulate: install ## the rule of turns against its rivals on ten thousand jobs; draws docs/plots
 	@$(PY) benchmarks/simulate.py $(if $(SEEDS),--seeds $(SEEDS))
 
@@ -63,4 +68,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test chaos quick simulate lint types format assets check clean
+.PHONY: help install demo up test chaos quick bench simulate lint types format assets check clean

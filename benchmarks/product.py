@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +84,10 @@ def uvicorn(application: str, port: int, *options: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
+def ours(artefact: Path, *, stub_labels: int = 0, gateway_prefix: Sequence[str] = ()) -> Iterator[Server]:
     """The product: database, quota server, engine, gateway, a tenant with a deployed model and wide limits.
 
-    `stub_labels` puts the stub in the engine's place.
+    `stub_labels` puts the stub in the engine's place; `gateway_prefix` is a command that starts the gateway's.
     """
     import django
 
@@ -109,6 +109,7 @@ def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
         engine = [sys.executable, "-m", "inference", "--listen", settings.ENGINE_ADDRESS]
         if stub_labels:
             engine = [sys.executable, str(ROOT / "benchmarks" / "stub_engine.py")]
+        command = uvicorn("gateway.asgi:application", port, "--http", "kit.server:PatientHttp")
         with (
             running(
                 engine,
@@ -116,7 +117,7 @@ def ours(artefact: Path, *, stub_labels: int = 0) -> Iterator[Server]:
                 ENGINE_ADDRESS=settings.ENGINE_ADDRESS,
                 STUB_LABELS=str(stub_labels),
             ) as engine_process,
-            running(uvicorn("gateway.asgi:application", port, "--http", "kit.server:PatientHttp")) as gateway,
+            running([*gateway_prefix, *command]) as gateway,
         ):
             until_answers(f"http://127.0.0.1:{port}/healthz", gateway)
             model, key = deployed_model(artefact)
@@ -160,3 +161,21 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     """Processor time the process has used, all threads."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def family_seconds(process: subprocess.Popen[bytes]) -> float:
+    """The same of the process and all that descend from it now: peers work in processes of their own."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    total, left = 0, [process.pid]
+    while left:
+        pid = left.pop()
+        left += parents.get(pid, [])
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
