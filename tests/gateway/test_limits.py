@@ -69,7 +69,7 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Call, "_metered", metered)
     key: Any = SimpleNamespace(tenant="t", weight=7)
-    call = Call(SimpleNamespace(engine=Engine()), key, "req_1", None, b"", [], None, 0.0)  # type: ignore[arg-type]
+    call = Call(SimpleNamespace(engine=Engine()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
 
     async def calls() -> None:
         for version in ("v", ""):
