@@ -20,6 +20,8 @@ import numpy as np
 
 from inference.errors import BadArtefact
 from inference.geometry import Geometry, Sizes, adapter_shapes
+from inference.recorded import AnyRecorded, read_recorded
+from inference.tasks import DENSE, ENDS, LABELS, MAX_LABELS
 from inference.tensors import Array, read_tensors
 
 T = TypeVar("T")
@@ -27,7 +29,6 @@ T = TypeVar("T")
 MANIFEST = "artefact.json"
 MAX_MANIFEST = 8 * 1024 * 1024
 MAX_FILE = 8 * 1024**3
-MAX_LABELS = 10_000
 MAX_TARGETS = 4096  # module paths, where the base is not our own BERT
 
 
@@ -46,16 +47,19 @@ class LoraSpec(msgspec.Struct, frozen=True):
     targets: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
-Task = Literal["text-classification", "multi-label-classification", "regression", "embeddings"]
-
-FEWEST_LABELS = {"text-classification": 2, "multi-label-classification": 1, "regression": 1, "embeddings": 0}
+Task = Literal[
+    "text-classification", "multi-label-classification", "regression", "embeddings", "token-classification",
+    "question-answering", "rerank",
+]  # fmt: skip
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """`artefact.json`. Unknown keys are left alone, so that training may add notes of its own.
 
     `labels` are what the numbers of an answer stand for: one of the labels, each by itself, or the quantities of a
-    regression. A model for embeddings has none, and no head. `pooling`: the mean of a text's tokens, or its first.
+    regression. A model for embeddings has none, and no head; one that answers questions has `ENDS`; one that ranks has
+    one. `pooling`: the mean of a text's tokens, or its first. `dense`: a layer of the same width before the labels,
+    with that activation.
     """
 
     format: Literal[1]
@@ -68,6 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)]
     files: dict[str, FileEntry]
     lora: LoraSpec | None = None
+    dense: Literal["", "tanh"] = ""
 
 
 class Heading(msgspec.Struct, frozen=True):
@@ -111,24 +116,16 @@ class WritingArtefact:
     recorded: RecordedTexts | None
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """`parity.json`: what the model answered at training time, for the serving path to be compared with.
-
-    `probabilities` are what it answers, whatever the task: probabilities, quantities, or unit vectors."""
-
-    texts: Annotated[list[str], msgspec.Meta(min_length=1, max_length=256)]
-    probabilities: list[list[float]]
-
-
 @dataclass(frozen=True, slots=True)
 class Artefact:
     """A validated artefact. `head` is None for embeddings; `adapter` and `encoder` where the method brings none."""
 
     manifest: Manifest
     head: tuple[Array, Array] | None  # weight [labels, hidden] and bias [labels]
+    dense: tuple[Array, Array] | None  # weight [hidden, hidden] and bias [hidden]
     adapter: dict[str, Array] | None
     encoder: dict[str, Array] | None
-    recorded: Recorded | None
+    recorded: AnyRecorded | None
 
 
 def read_task(folder: Path, sha256: str) -> str:
@@ -141,9 +138,13 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
     manifest = _decode(_vouched(folder, sha256), Manifest, MANIFEST)
     if len(set(manifest.labels)) != len(manifest.labels) or not all(manifest.labels):
         raise BadArtefact(f"The labels in {MANIFEST} must be different from each other and not empty.")
-    fewest = FEWEST_LABELS[manifest.task]
-    if len(manifest.labels) < fewest or (not fewest and manifest.labels):
+    fewest, most = LABELS[manifest.task]
+    if not fewest <= len(manifest.labels) <= most:
         raise BadArtefact(f"{MANIFEST} holds {len(manifest.labels)} labels, which does not fit {manifest.task!r}.")
+    if manifest.task == "question-answering" and manifest.labels != ENDS:
+        raise BadArtefact(f"The labels in {MANIFEST} must be {ENDS} where questions are answered.")
+    if manifest.dense and manifest.task not in DENSE:
+        raise BadArtefact(f"{MANIFEST} describes a layer before the labels, which {manifest.task!r} does not have.")
     if manifest.task == "embeddings" and manifest.method == "head":
         raise BadArtefact(f"{MANIFEST} describes an embedding model with a head alone, which would be its base.")
     if not math.isfinite(manifest.temperature):
@@ -156,11 +157,15 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
 def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
     """Read everything that serving needs. Raises `BadArtefact` with the file and the reason."""
     manifest = read_manifest(folder, sha256)
-    head = adapter = encoder = None
+    head = dense = adapter = encoder = None
     if labels := len(manifest.labels):
-        name, shapes = "head.safetensors", {"weight": (labels, geometry.hidden), "bias": (labels,)}
+        wide = geometry.hidden
+        name, shapes = "head.safetensors", {"weight": (labels, wide), "bias": (labels,)}
+        if manifest.dense:
+            shapes |= {"dense.weight": (wide, wide), "dense.bias": (wide,)}
         tensors = read_tensors(_listed(folder, manifest, name), name, shapes)
         head = tensors["weight"], tensors["bias"]
+        dense = (tensors["dense.weight"], tensors["dense.bias"]) if manifest.dense else None
     if manifest.lora is not None:
         name = "adapter.safetensors"
         _check_targets(manifest.lora.targets, geometry)
@@ -170,7 +175,7 @@ def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
         name = "encoder.safetensors"
         tensors = read_tensors(_listed(folder, manifest, name), name, skip_buffers=True)
         encoder = encoder_weights(tensors, geometry, name)
-    return Artefact(manifest, head, adapter, encoder, _recorded(folder, manifest, labels or geometry.hidden))
+    return Artefact(manifest, head, dense, adapter, encoder, _recorded(folder, manifest, labels or geometry.hidden))
 
 
 def read_writing_manifest(folder: Path, sha256: str) -> WritingManifest:
@@ -229,17 +234,11 @@ def read_base(folder: Path) -> tuple[dict[str, Array], Geometry]:
     return encoder_weights(tensors, geometry, path.name), geometry
 
 
-def _recorded(folder: Path, manifest: Manifest, width: int) -> Recorded | None:
+def _recorded(folder: Path, manifest: Manifest, width: int) -> AnyRecorded | None:
     name = "parity.json"
     if name not in manifest.files:
         return None
-    recorded = _decode(_listed(folder, manifest, name), Recorded, name)
-    widths = {len(row) for row in recorded.probabilities}
-    if len(recorded.probabilities) != len(recorded.texts) or widths != {width}:
-        raise BadArtefact(f"{name} must hold one row of {width} probabilities for each text.")
-    if not np.isfinite(np.array(recorded.probabilities)).all():
-        raise BadArtefact(f"{name} holds probabilities that are not finite numbers.")
-    return recorded
+    return read_recorded(_listed(folder, manifest, name), manifest.task, width, name)
 
 
 def _listed(folder: Path, manifest: Manifest | WritingManifest, name: str) -> bytes:

@@ -1,8 +1,8 @@
 """The one small interface behind which a backend computes.
 
 An encoder turns token ids into one vector per row: a weighted mean of the last layer's, over all the row's tokens or
-its first alone. Everything after it (heads, unit length) is the runner's; everything before it (text to ids) is the
-tokenizer's.
+its first alone. For models that read pairs or judge each token it gives all vectors of the last layer instead.
+Everything after it (heads, unit length) is the runner's; everything before it (text to ids) is the tokenizer's.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ class Encoder(Protocol):
         """
         ...
 
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """Every token's vector, float32 [rows, T, hidden]. `types` int32 [rows, T] says which text of a pair a token
+        belongs to; None where there are no pairs. Costs more than `encode`, so it is asked for only where it is needed.
+        """
+        ...
+
 
 class Backend(Protocol):
     """Makes encoders. `name` and `precision` are for people. `lanes`: how many threads may compute at once."""
@@ -45,8 +51,12 @@ class Backend(Protocol):
     precision: str
     lanes: int
 
-    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
-        """Take the weights of a BERT state dict into memory; `adapters` says whether plans will be passed."""
+    def encoder(
+        self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool, tokens: bool = False
+    ) -> Encoder:
+        """Take the weights of a BERT state dict into memory; `adapters` says whether plans will be passed, `tokens`
+        that it is mostly `states` that is asked for. Without `adapters`, only the one is ready: `encode`, or `states`
+        and `encode` by way of it."""
         ...
 
 
@@ -66,3 +76,9 @@ class HubBackend(Protocol):
     def encoder(self, folder: Path) -> HubEncoder:
         """Load a base. Raises `BadArtefact`."""
         ...
+
+
+def mean(states: Array, weight: Array) -> Array:
+    """[rows, T, hidden] and what each token counts for [rows, T] -> [rows, hidden]."""
+    result: Array = np.matmul(weight[:, None, :], states)[:, 0, :] / weight.sum(1, keepdims=True)
+    return result

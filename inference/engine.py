@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import backends, parity, trial, wire
+from inference import backends, judging, trial, wire
 from inference.adapters import Adapter
 from inference.architecture import TEXT_GENERATION
 from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
@@ -35,6 +35,8 @@ from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
 from inference.settings import Settings
+from inference.sheets import Sheet
+from inference.tasks import BY_TOKEN, PAIRED, RERANK
 from inference.tensors import Array
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Answer = Callable[[Job, EngineError | None], None]
+Texts = judging.Texts
 
 MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so that cuts can be counted and reported
 
@@ -52,13 +55,14 @@ MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so 
 class LoadedBase:
     """A base in memory: its weights, its tokenizer, and itself as a model without a head.
 
-    `tuned` makes an encoder of the same architecture from a full tune's weights.
+    `tuned` makes an encoder of the same architecture from a full tune's weights, for every token's vector or for one
+    of each text.
     """
 
     base: Base
     geometry: Sizes
     encoder: Encoder
-    tuned: Callable[[Mapping[str, Array]], Encoder]
+    tuned: Callable[[Mapping[str, Array], bool], Encoder]
     tokenizer: Tokenizer
     resident: Resident
 
@@ -110,7 +114,24 @@ class Engine:
         resident = self._resident(message.tenant, message.model)
         if resident.head is None:
             raise BadRequest(f"Model {message.model!r} gives vectors and knows no labels.")
+        if resident.tokens:
+            raise BadRequest(f"Model {message.model!r} is for {resident.task} and gives no labels of a text.")
         return self._submit(message.tenant, message.weight, message.texts, resident, resident.head, answer)
+
+    def rank(self, message: wire.Rank, answer: Answer) -> Job:
+        """Queue the pairs of a query and texts. Raises as `classify`."""
+        resident = self.resident_for(message.tenant, message.model, RERANK)
+        self.check_texts([message.query])
+        pairs = [(message.query, text) for text in message.texts]
+        return self._submit(message.tenant, message.weight, pairs, resident, resident.head, answer)
+
+    async def tag(self, message: wire.Tag) -> wire.Tagged:
+        """See `inference.judging`."""
+        return await judging.tag(self, message)
+
+    async def ask(self, message: wire.Ask) -> wire.Asked:
+        """See `inference.judging`."""
+        return await judging.ask(self, message)
 
     def embed(self, message: wire.Embed, answer: Answer) -> Job:
         """Queue an embedding by a base or by a tenant's own model. Raises as `classify`."""
@@ -130,7 +151,7 @@ class Engine:
     async def count(self, message: wire.Count) -> wire.Counted:
         """Token counts, in a thread."""
         loaded = self._base(message.base)
-        _check_texts(message.texts)
+        self.check_texts(message.texts)
         encodings = await asyncio.to_thread(loaded.tokenizer.encode_batch_fast, message.texts)
         return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.resident.max_length)
 
@@ -177,9 +198,24 @@ class Engine:
             causal, model = self._writes(message.tenant, message.model, "")
             assert model is not None, "a model was named"
             return await causal.parity(message, model)
-        resident = held
-        if resident.recorded is None:
-            raise BadArtefact("The artefact holds no parity.json, so serving cannot be compared with training.")
+        return await judging.compare(self, message, held)
+
+    async def computed(self, tenant: str, resident: Resident, texts: Texts) -> Array:
+        """What the model answers, as every request is."""
+        job = await self._finished(lambda answer: self._submit(tenant, 1, texts, resident, resident.head, answer))
+        return job.rows
+
+    async def judged(
+        self, tenant: str, weight: int, resident: Resident, sheets: list[Sheet]
+    ) -> tuple[list[Array], float]:
+        """What the model's head says of the tokens of each sheet, and the seconds it took."""
+        job = await self._finished(
+            lambda answer: self._submit(tenant, weight, [], resident, resident.head, answer, sheets=sheets)
+        )
+        return job.marks, job.compute_s
+
+    async def _finished(self, submit: Callable[[Answer], Job]) -> Job:
+        """A job, once it is computed; cancelled with whoever waits for it."""
         done: asyncio.Future[None] = self._loop.create_future()
 
         def answer(_: Job, error: EngineError | None) -> None:
@@ -190,18 +226,13 @@ class Engine:
             else:
                 done.set_exception(error)
 
-        texts = resident.recorded.texts
-        job = self._submit(message.tenant, 1, texts, resident, resident.head, answer)
+        job = submit(answer)
         try:
             await done
         except asyncio.CancelledError:
             self.runner.cancel(job)
             raise
-        tolerance = parity.TOLERANCE[resident.encoder.precision]
-        expected = np.array(resident.recorded.probabilities, np.float32)
-        worst, mean, flips = parity.compare(resident.task, job.rows, expected, tolerance)
-        passed = worst <= tolerance and not flips
-        return wire.ParityReport(message.id, passed, len(texts), worst, mean, flips, tolerance)
+        return job
 
     def health(self, message: wire.Health) -> wire.HealthReport:
         """A snapshot of counters."""
@@ -244,16 +275,20 @@ class Engine:
         self.on_delivered()
 
     def _submit(
-        self, tenant: str, weight: int, texts: list[str], resident: Resident, head: Head | None, answer: Answer,
-        dimensions: int = 0,
+        self, tenant: str, weight: int, texts: Texts, resident: Resident, head: Head | None, answer: Answer,
+        dimensions: int = 0, sheets: list[Sheet] | None = None,
     ) -> Job:  # fmt: skip
-        _check_texts(texts)
+        if sheets is None:
+            self.check_texts(texts)
+            costs = [_estimate(text, resident.max_length) for text in texts]
+        else:
+            costs = [len(sheet.ids) for sheet in sheets]
         if isinstance(resident.encoder.geometry, Geometry):
-            resident = self.merging.take(resident, len(texts))
+            resident = self.merging.take(resident, len(costs))
         job = Job(
             tenant=tenant,
             group=id(resident.encoder),
-            costs=[_estimate(text, resident.max_length) for text in texts],
+            costs=costs,
             weight=max(weight, 1),
             resident=resident,
             head=head,
@@ -261,6 +296,7 @@ class Engine:
             texts=texts,
             answer=answer,
             dimensions=dimensions,
+            sheets=sheets,
         )
         self.runner.submit(job)
         return job
@@ -282,6 +318,24 @@ class Engine:
         if not isinstance(held, Resident):
             raise BadRequest(f"Model {model!r} writes text; it has neither labels nor vectors.")
         return held
+
+    @staticmethod
+    def check_texts(texts: Texts) -> None:
+        """Raises `BadRequest` for none, `TooLarge` for too many, or for one that is too long."""
+        if not texts:
+            raise BadRequest("Send at least one text.")
+        if len(texts) > wire.MAX_TEXTS:
+            raise TooLarge(f"{len(texts)} texts in one request are over the limit of {wire.MAX_TEXTS}.")
+        longest = max(len(text) if isinstance(text, str) else max(map(len, text)) for text in texts)
+        if longest > MAX_TEXT:
+            raise TooLarge(f"A text of {longest} characters is over the limit of {MAX_TEXT}.")
+
+    def resident_for(self, tenant: str, model: str, task: str) -> Resident:
+        """A resident model of that task. Raises `NotResident` or `BadRequest`."""
+        resident = self._resident(tenant, model)
+        if resident.task != task:
+            raise BadRequest(f"Model {model!r} is for {resident.task}, not for {task}.")
+        return resident
 
     def _writes(self, tenant: str, model: str, base: str) -> tuple[Causal, WritingModel | None]:
         """What writes for a model, or for a base by itself."""
@@ -313,19 +367,19 @@ class Engine:
         resident = Resident("", "", "", base.name, "base", [], limit, encoder, None, None, None, 0)
         return LoadedBase(base, geometry, encoder, tuned, tokenizer, resident)
 
-    def _own(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array]], Encoder]]:
+    def _own(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array], bool], Encoder]]:
         """A BERT, on the backend's own graph of it."""
         weights, geometry = read_base(base.folder)
         encoder = self.backend.encoder(weights, geometry, adapters=True)
-        return encoder, lambda own: self.backend.encoder(own, geometry, adapters=False)
+        return encoder, lambda own, tokens: self.backend.encoder(own, geometry, adapters=False, tokens=tokens)
 
-    def _foreign(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array]], Encoder]]:
+    def _foreign(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array], bool], Encoder]]:
         """Any other architecture, through transformers; the first one brings torch into the process."""
         if self._hub is None:
             settings = self.settings
             self._hub = hub(device=settings.device, precision=settings.precision, threads=settings.threads)
         encoder = self._hub.encoder(base.folder)
-        return encoder, encoder.tuned
+        return encoder, lambda own, _: encoder.tuned(own)
 
     def _load(self, message: wire.Load) -> Held:
         """On the loader's thread: read, check, build, keep."""
@@ -371,7 +425,8 @@ class Engine:
         """On the loader's thread: the base with a resident's adapter in its weights."""
         assert resident.adapter is not None, "only adapters are merged"
         weights, geometry = read_base(self.bases[resident.base].base.folder)
-        return self.backend.encoder(merged(weights, resident.adapter, geometry), geometry, adapters=False)
+        own = merged(weights, resident.adapter, geometry)
+        return self.backend.encoder(own, geometry, adapters=False, tokens=resident.tokens)
 
     def _folder(self, text: str) -> Path:
         folder = Path(text)
@@ -387,13 +442,16 @@ class Engine:
         head, size = None, 0
         if artefact.head is not None:
             weight, bias = (part / np.float32(manifest.temperature) for part in artefact.head)
-            head = Head(np.ascontiguousarray(weight.T), bias, manifest.task)
-            size = weight.nbytes + bias.nbytes
+            dense = None
+            if artefact.dense is not None:
+                dense = np.ascontiguousarray(artefact.dense[0].T), artefact.dense[1]
+            head = Head(np.ascontiguousarray(weight.T), bias, manifest.task, dense)
+            size = sum(part.nbytes for part in (weight, bias, *(dense or ())))
         if artefact.adapter is not None and manifest.lora is not None:
             adapter = Adapter.build(manifest.lora, artefact.adapter, loaded.geometry)
             size += adapter.bytes
         if artefact.encoder is not None:
-            encoder = loaded.tuned(artefact.encoder)
+            encoder = loaded.tuned(artefact.encoder, manifest.task in BY_TOKEN | PAIRED)
             size += encoder.bytes
         return Resident(
             tenant=message.tenant,
@@ -413,18 +471,9 @@ class Engine:
         )
 
 
-def _estimate(text: str, limit: int) -> int:
+def _estimate(text: str | tuple[str, str], limit: int) -> int:
     """Tokens that a text will cost, guessed from its characters; what is cut still costs its tokenising."""
-    characters = len(text)
-    tokens = (characters // 4 if text.isascii() else characters) + 2
+    whole = text if isinstance(text, str) else " ".join(text)
+    characters = len(whole)
+    tokens = (characters // 4 if whole.isascii() else characters) + 2
     return tokens if tokens <= limit else limit + (tokens - limit) // 32
-
-
-def _check_texts(texts: list[str]) -> None:
-    if not texts:
-        raise BadRequest("Send at least one text.")
-    if len(texts) > wire.MAX_TEXTS:
-        raise TooLarge(f"{len(texts)} texts in one request are over the limit of {wire.MAX_TEXTS}.")
-    longest = max(map(len, texts))
-    if longest > MAX_TEXT:
-        raise TooLarge(f"A text of {longest} characters is over the limit of {MAX_TEXT}.")

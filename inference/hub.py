@@ -56,11 +56,11 @@ def _load(folder: Path, architecture: Architecture, kind: str) -> tuple[Any, lis
     name = architecture.name
     if (folder / "adapter_config.json").exists():
         raise BadArtefact("The base folder holds an adapter beside the weights; merge it into model.safetensors first.")
-    library = _library()
+    transformers = library()
     given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = library.AutoConfig.from_pretrained(str(folder), **given)
-        maker = getattr(library, kind)
+        config = transformers.AutoConfig.from_pretrained(str(folder), **given)
+        maker = getattr(transformers, kind)
         made = maker._model_mapping[type(config)]
         model, facts = maker.from_pretrained(
             str(folder),
@@ -86,13 +86,25 @@ def pooled(
     `call` computes in the model's place, for instance with other weights; `weight` [B, L] is what each token counts
     for, if not all the same.
     """
+    found = states(model, ids, mask, call)
+    seen = torch.ones_like(ids) if mask is None else mask.bool()
+    counts = (seen if weight is None else weight)[:, :, None].to(found.dtype)
+    return (found * counts).sum(dim=1) / counts.sum(dim=1)
+
+
+def states(
+    model: nn.Module, ids: Tensor, mask: Tensor | None, call: Callable[..., Any] | None = None,
+    types: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """As `pooled`, every token's vector, [B, L, H]. `types` [B, L], which text of a pair each token belongs to, is
+    passed on where the model tells them apart."""
     seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     config: Any = model.config
     padding = getattr(config, "pad_token_id", None)
     ids = ids.masked_fill(~seen, padding if isinstance(padding, int) and 0 <= padding < config.vocab_size else 0)
-    states = (call or model)(input_ids=ids, attention_mask=seen.long()).last_hidden_state.float()
-    counts = (seen if weight is None else weight)[:, :, None].to(states.dtype)
-    return (states * counts).sum(dim=1) / counts.sum(dim=1)
+    told = {} if types is None or getattr(config, "type_vocab_size", 0) < 2 else {"token_type_ids": types}
+    found: Tensor = (call or model)(input_ids=ids, attention_mask=seen.long(), **told).last_hidden_state.float()
+    return found
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
@@ -129,11 +141,11 @@ def _probe(model: nn.Module, architecture: Architecture) -> None:
 
 
 @functools.cache
-def _library() -> Any:
+def library() -> Any:
     """transformers, offline and quiet."""
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    library = importlib.import_module("transformers")
-    library.logging.set_verbosity_error()
-    library.logging.disable_progress_bar()
-    return library
+    found = importlib.import_module("transformers")
+    found.logging.set_verbosity_error()
+    found.logging.disable_progress_bar()
+    return found

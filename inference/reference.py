@@ -15,14 +15,21 @@ MASKED = np.float32(-1e9)
 
 def encode(weights: Mapping[str, Array], geometry: Geometry, ids: Ids, mask: Array) -> Array:
     """ids int32 [rows, T] and mask float32 [rows, T]; returns the mean over each row's own tokens, [rows, hidden]."""
+    x = states(weights, geometry, ids, mask)
+    pooled: Array = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
+    return pooled
+
+
+def states(weights: Mapping[str, Array], geometry: Geometry, ids: Ids, mask: Array, types: Ids | None = None) -> Array:
+    """As `encode`, every token's vector, [rows, T, hidden]; `types` [rows, T], the text of a pair it belongs to."""
     words = weights["embeddings.word_embeddings.weight"][ids]
     places = weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
-    x = _norm(words + places + weights["embeddings.token_type_embeddings.weight"][0], weights, geometry, "embeddings")
+    kinds = weights["embeddings.token_type_embeddings.weight"][np.zeros_like(ids) if types is None else types]
+    x = _norm(words + places + kinds, weights, geometry, "embeddings")
     bias = ((1 - mask) * MASKED)[:, None, None, :]
     for layer in range(geometry.layers):
         x = _layer(x, bias, weights, geometry, layer)
-    pooled: Array = (x * mask[:, :, None]).sum(1) / mask.sum(1, keepdims=True)
-    return pooled
+    return x
 
 
 def _layer(x: Array, bias: Array, weights: Mapping[str, Array], geometry: Geometry, layer: int) -> Array:

@@ -13,10 +13,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from inference.adapters import Adapter
-from inference.artefact import Recorded
 from inference.encoder import Encoder
 from inference.errors import NoRoom
+from inference.recorded import AnyRecorded
+from inference.tasks import BY_TOKEN, PAIRED
 from inference.tensors import Array
 
 COPY = "merged"
@@ -26,12 +29,28 @@ PINNED_SHARE = 2  # pins take at most one part in so many of the budget
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """The linear layer on the pooled vector. `weight` [hidden, labels] is transposed and both parts are divided by
-    the temperature beforehand, so that what `task` asks for (softmax, sigmoid, nothing) is all that is left to do."""
+    """The linear layer on the pooled vector, or on each token's. `weight` [hidden, labels] is transposed and both parts
+    are divided by the temperature beforehand, so that what `task` asks for (softmax, sigmoid, nothing) is all that is
+    left to do. `dense`, where there is one, is a layer with tanh before it: weight [hidden, hidden], transposed, and
+    bias."""
 
     weight: Array
     bias: Array
     task: str = "text-classification"
+    dense: tuple[Array, Array] | None = None
+
+    @property
+    def by_token(self) -> bool:
+        """Whether it judges every token."""
+        return self.task in BY_TOKEN
+
+    def logits(self, vectors: Array) -> Array:
+        """[n, hidden] -> [n, labels]."""
+        if self.dense is not None:
+            weight, bias = self.dense
+            vectors = np.tanh(vectors @ weight + bias)
+        found: Array = vectors @ self.weight + self.bias
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +67,15 @@ class Resident:
     encoder: Encoder
     adapter: Adapter | None
     head: Head | None
-    recorded: Recorded | None
+    recorded: AnyRecorded | None
     bytes: int
     task: str = "text-classification"
     pooling: str = "mean"
+
+    @property
+    def tokens(self) -> bool:
+        """Whether its calls need every token's vector (`Encoder.states`)."""
+        return self.task in BY_TOKEN or self.task in PAIRED
 
 
 class Held(Protocol):

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,11 @@ from tokenizers import Encoding, Tokenizer
 
 from inference import scheduler as scheduling
 from inference.adapters import Stacker
-from inference.encoder import Encoder
+from inference.encoder import Encoder, mean
 from inference.errors import EngineError, Internal
 from inference.residents import Head, Resident
 from inference.scheduler import Row, Scheduler
+from inference.sheets import Sheet
 from inference.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,13 @@ LENGTH_STEP = 8  # batches are padded to a multiple, so that the backend meets f
 
 @dataclass(slots=True, eq=False)
 class Job(scheduling.Request):
-    """A request with its texts and, row by row, its results. Without a `head` the results are unit vectors, cut to
-    `dimensions` numbers and brought to length one again where they are given (Kusupati et al., Matryoshka, 2022).
+    """A request with its texts (or pairs of them) and, row by row, its results. Without a `head` the results are unit
+    vectors, cut to `dimensions` numbers and brought to length one again where they are given (Kusupati et al.,
+    Matryoshka, 2022).
+
+    A head that judges every token takes `sheets` instead of texts, and its results are `marks`, one array a sheet: of
+    each token the likeliest label and its chance; where questions are answered, the two numbers of the sheet's first
+    token, then those of each token of the context.
 
     `answer` is for whoever submitted the job; the runner hands jobs back in groups and calls nothing per job.
     """
@@ -39,11 +45,13 @@ class Job(scheduling.Request):
     resident: Resident = field(kw_only=True)
     head: Head | None = field(kw_only=True)
     tokenizer: Tokenizer = field(kw_only=True)
-    texts: list[str] = field(kw_only=True)
+    texts: Sequence[str | tuple[str, str]] = field(kw_only=True)
     answer: Callable[[Job, EngineError | None], None] = field(kw_only=True)
     dimensions: int = field(default=0, kw_only=True)
+    sheets: list[Sheet] | None = field(default=None, kw_only=True)
     rows: Array = field(init=False)  # [texts, labels] probabilities, or [texts, dimensions] unit vectors
     lengths: list[int] = field(init=False)
+    marks: list[Array] = field(init=False)
     compute_s: float = field(default=0.0, init=False)
     started: float = field(default_factory=time.perf_counter, init=False)
 
@@ -52,6 +60,12 @@ class Job(scheduling.Request):
         width = (self.dimensions or self.resident.encoder.geometry.hidden) if head is None else head.bias.shape[0]
         self.rows = np.empty((len(self.texts), width), np.float32)
         self.lengths = [0] * len(self.texts)
+        self.marks = [np.empty((0, 2), np.float32)] * len(self.sheets or ())
+
+    @property
+    def whole(self) -> bool:
+        """Whether its rows need every token's vector: pairs, and rows that are judged token by token."""
+        return self.sheets is not None or bool(self.texts and isinstance(self.texts[0], tuple))
 
 
 @dataclass(slots=True)
@@ -157,8 +171,8 @@ class Runner:
         jobs: list[Job] = [row.request for row in batch]  # type: ignore[misc]  # only jobs are ever submitted
         encoder = jobs[0].resident.encoder
         # 1. tokens: all texts at once, in Rust
-        encodings = jobs[0].tokenizer.encode_batch_fast([j.texts[r.index] for j, r in zip(jobs, batch, strict=True)])
-        ids, mask, tokens = _pad(encodings, jobs, batch)
+        rows = _tokens(jobs, batch)
+        ids, mask, tokens = _pad([one for one, _ in rows], jobs)
         # 2. vectors: one forward for every tenant in the batch
         plan = None
         if any(job.resident.adapter is not None for job in jobs):
@@ -167,7 +181,13 @@ class Runner:
                 if stacker is None:
                     stacker = self._stackers[encoder] = Stacker(encoder.geometry)
                 plan = stacker.plan([job.resident.adapter for job in jobs])
-        pooled = encoder.encode(ids, mask, plan, _weight(mask, jobs))
+        weight = _weight(mask, jobs)
+        if any(job.whole for job in jobs):
+            states = encoder.states(ids, mask, plan, _types([types for _, types in rows], ids))
+            pooled = mean(states, mask if weight is None else weight)
+            _mark(states, jobs, batch)
+        else:
+            pooled = encoder.encode(ids, mask, plan, weight)
         # 3. heads: each model's rows together
         _apply_heads(pooled, jobs, batch)
         return tokens, ids.size
@@ -207,22 +227,81 @@ def _as_engine_error(error: Exception) -> EngineError:
     return error if isinstance(error, EngineError) else Internal("The engine failed on this batch; see its log.")
 
 
-def _pad(encodings: list[Encoding], jobs: list[Job], batch: list[Row]) -> tuple[Any, Array, int]:
-    """ids int32 and mask float32, both [rows, T]. Cuts each text at its model's limit, keeping the last token, which
-    ends every sequence; the full length is left in the job, so that the caller can report the cut."""
-    cut: list[list[int]] = []
-    for encoding, job, row in zip(encodings, jobs, batch, strict=True):
-        ids, limit = encoding.ids, job.resident.max_length
-        job.lengths[row.index] = len(ids)
-        cut.append(ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]])
-    longest = max(map(len, cut))
+def _tokens(jobs: list[Job], batch: list[Row]) -> list[tuple[list[int], list[int] | None]]:
+    """Ids of each row, and of a pair the text that each token belongs to. Cuts each text at its model's limit, keeping
+    the last token, which ends every sequence; the full length is left in the job, so that the caller can report the
+    cut."""
+    rows: list[tuple[list[int], list[int] | None] | None] = []
+    for job, row in zip(jobs, batch, strict=True):
+        sheet = job.sheets[row.index] if job.sheets is not None else None
+        rows.append(None if sheet is None else (sheet.ids, sheet.types))
+    texts = [j.texts[r.index] for j, r, done in zip(jobs, batch, rows, strict=True) if done is None]
+    encodings = iter(jobs[0].tokenizer.encode_batch_fast(texts) if texts else ())
+    found = []
+    for job, row, done in zip(jobs, batch, rows, strict=True):
+        if done is None:
+            encoding, limit = next(encodings), job.resident.max_length
+            ids = encoding.ids
+            job.lengths[row.index] = len(ids)
+            if job.whole:
+                done = _cut_pair(encoding, limit)
+            else:
+                done = (ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]), None
+        found.append(done)
+    return found
+
+
+def _cut_pair(encoding: Encoding, limit: int) -> tuple[list[int], list[int]]:
+    """A pair within the limit: the shorter text stays whole, if it takes no more than half."""
+    ids, types, sequences = encoding.ids, encoding.type_ids, encoding.sequence_ids
+    first, second = sequences.count(0), sequences.count(1)
+    room = limit - (len(ids) - first - second)
+    if first + second <= room:
+        return ids, types
+    half = room // 2
+    most = (min(first, max(room - second, room - half)), min(second, max(room - first, half)))
+    kept, seen = [], [0, 0]
+    for place, sequence in enumerate(sequences):
+        if sequence is None or seen[sequence] < most[sequence]:
+            kept.append(place)
+        if sequence is not None:
+            seen[sequence] += 1
+    return [ids[place] for place in kept], [types[place] for place in kept]
+
+
+def _pad(rows: list[list[int]], jobs: list[Job]) -> tuple[Any, Array, int]:
+    """ids int32 and mask float32, both [rows, T]."""
+    longest = max(map(len, rows))
     width = min(-(-longest // LENGTH_STEP) * LENGTH_STEP, max(longest, jobs[0].resident.encoder.geometry.positions))
-    padded = np.zeros((len(cut), width), np.int32)
-    mask = np.zeros((len(cut), width), np.float32)
-    for index, ids in enumerate(cut):
+    padded = np.zeros((len(rows), width), np.int32)
+    mask = np.zeros((len(rows), width), np.float32)
+    for index, ids in enumerate(rows):
         padded[index, : len(ids)] = ids
         mask[index, : len(ids)] = 1.0
-    return padded, mask, sum(map(len, cut))
+    return padded, mask, sum(map(len, rows))
+
+
+def _types(rows: list[list[int] | None], ids: Any) -> Any:
+    """Which text of a pair each token belongs to, int32 [rows, T]; zero where there is one text."""
+    types = np.zeros_like(ids)
+    for index, row in enumerate(rows):
+        if row is not None:
+            types[index, : len(row)] = row
+    return types
+
+
+def _mark(states: Array, jobs: list[Job], batch: list[Row]) -> None:
+    """states [rows, T, hidden] -> what the heads say of each token, in place of their jobs' marks."""
+    for position, (job, row) in enumerate(zip(jobs, batch, strict=True)):
+        if job.sheets is None or job.head is None:
+            continue
+        sheet = job.sheets[row.index]
+        own = states[position, sheet.begin : sheet.begin + sheet.count]
+        if job.head.task == "question-answering":
+            job.marks[row.index] = job.head.logits(np.concatenate([states[position, :1], own]))
+        elif sheet.count:
+            chances = _softmax(job.head.logits(own))
+            job.marks[row.index] = np.stack([chances.argmax(1).astype(np.float32), chances.max(1)], axis=1)
 
 
 def _weight(mask: Array, jobs: list[Job]) -> Array | None:
@@ -240,14 +319,15 @@ def _apply_heads(pooled: Array, jobs: list[Job], batch: list[Row]) -> None:
     """pooled [rows, hidden] -> what each job asks for, in place of its rows."""
     alike: dict[tuple[Head | None, int], list[int]] = {}
     for position, job in enumerate(jobs):
-        alike.setdefault((job.head, job.dimensions), []).append(position)
+        if job.sheets is None:
+            alike.setdefault((job.head, job.dimensions), []).append(position)
     for (head, dimensions), positions in alike.items():
         vectors = pooled[positions]
         if head is None:
             vectors = vectors[:, : dimensions or None]
             results = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         else:
-            results = ACTIVATIONS[head.task](vectors @ head.weight + head.bias)
+            results = ACTIVATIONS[head.task](head.logits(vectors))
         for position, result in zip(positions, results, strict=True):
             jobs[position].rows[batch[position].index] = result
 
@@ -267,5 +347,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "text-classification": _softmax,
     "multi-label-classification": _sigmoid,
     "regression": lambda values: values,
+    "rerank": _sigmoid,
 }
 """What turns the head's numbers into the answer of its task."""

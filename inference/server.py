@@ -145,6 +145,12 @@ class Connection(asyncio.Protocol):
                     )
                 case wire.Embed():
                     self._jobs[message.id] = self._engine.embed(message, self._answering(message.id, wire.Embedded))
+                case wire.Rank():
+                    self._jobs[message.id] = self._engine.rank(message, self._answering(message.id, wire.Classified))
+                case wire.Tag():
+                    self._run(message.id, self._engine.tag(message))
+                case wire.Ask():
+                    self._run(message.id, self._engine.ask(message))
                 case wire.Cancel():
                     self._cancel(message.id)
                 case wire.Describe():

@@ -84,18 +84,24 @@ class BaseEncoder:
     def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`. One batch at a time: the ranks of its rows lie in this object."""
         with self.computing:
-            return self._encode(ids, mask, plan, weight)
+            return self._adapted(plan, lambda: self.forward(ids, mask, weight))
 
-    def _encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None) -> Array:
+    @torch.inference_mode()
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        with self.computing:
+            return self._adapted(plan, lambda: self.forward_all(ids, mask, types))
+
+    def _adapted(self, plan: Plan | None, forward: Callable[[], Array]) -> Array:
         if plan is None:
-            return self.forward(ids, mask, weight)
+            return forward()
         if self._bound is not plan.stack:
             self._down = {path: self._backend.place(array) for (_, path), array in plan.stack.down.items()}
             self._up = {path: self._backend.place(array) for (_, path), array in plan.stack.up.items()}
             self._bound = plan.stack
         self._ranks = self._backend.place(plan.mask)
         try:
-            return self.forward(ids, mask, weight)
+            return forward()
         finally:
             self._ranks = None
 
@@ -105,14 +111,27 @@ class BaseEncoder:
 
     def forward(self, ids: Ids, mask: Array, weight: Array | None, weights: dict[str, Tensor] | None = None) -> Array:
         """[rows, T] -> [rows, hidden], with these weights instead of the base's."""
-        device = self._backend.device
-        tokens = torch.from_numpy(ids.astype(np.int64)).to(device)
-        call = None
-        if weights is not None:
-            call = lambda **inputs: functional_call(self._model, weights, kwargs=inputs, tie_weights=False)
-        counts = None if weight is None else torch.from_numpy(weight).to(device)
-        pooled: Array = hub.pooled(self._model, tokens, torch.from_numpy(mask).to(device), call, counts).cpu().numpy()
+        counts = None if weight is None else torch.from_numpy(weight).to(self._backend.device)
+        tokens, seen = self._numbers(ids), torch.from_numpy(mask).to(self._backend.device)
+        pooled: Array = hub.pooled(self._model, tokens, seen, self._call(weights), counts).cpu().numpy()
         return pooled
+
+    def forward_all(
+        self, ids: Ids, mask: Array, types: Ids | None, weights: dict[str, Tensor] | None = None
+    ) -> Array:  # fmt: skip
+        """As `forward`, every token's vector, [rows, T, hidden]."""
+        told = None if types is None else self._numbers(types)
+        seen = torch.from_numpy(mask).to(self._backend.device)
+        found: Array = hub.states(self._model, self._numbers(ids), seen, self._call(weights), told).cpu().numpy()
+        return found
+
+    def _numbers(self, ids: Ids) -> Tensor:
+        return torch.from_numpy(ids.astype(np.int64)).to(self._backend.device)
+
+    def _call(self, weights: dict[str, Tensor] | None) -> Callable[..., Any] | None:
+        if weights is None:
+            return None
+        return lambda **inputs: functional_call(self._model, weights, kwargs=inputs, tie_weights=False)
 
     def _hook(self, path: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
         """Adds the low-rank terms of the batch's adapters to a linear layer's output."""
@@ -144,3 +163,9 @@ class TunedEncoder:
         """See `inference.encoder.Encoder`; a full tune takes no adapters."""
         with self._base.computing:  # the base's hooks would add another batch's adapters
             return self._base.forward(ids, mask, weight, self._weights)
+
+    @torch.inference_mode()
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        with self._base.computing:
+            return self._base.forward_all(ids, mask, types, self._weights)

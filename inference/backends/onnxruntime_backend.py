@@ -12,7 +12,7 @@ import onnxruntime
 from inference import backends
 from inference.adapters import Plan
 from inference.backends import onnx
-from inference.encoder import Backend, Encoder, Ids
+from inference.encoder import Backend, Encoder, Ids, mean
 from inference.geometry import TARGETS, Geometry
 from inference.tensors import Array
 
@@ -42,9 +42,11 @@ class OnnxRuntimeBackend:
         self._options.intra_op_num_threads = max(threads // self.lanes, 1)
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a stranger's core is no place
 
-    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
+    def encoder(
+        self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool, tokens: bool = False
+    ) -> Encoder:
         """See `inference.encoder.Backend`."""
-        return OnnxRuntimeEncoder(self, weights, geometry, adapters=adapters)
+        return OnnxRuntimeEncoder(self, weights, geometry, adapters=adapters, tokens=tokens)
 
     def session(self, model: bytes) -> Any:
         """The model, ready to run. Raises `ValueError` for one that the format cannot hold."""
@@ -54,55 +56,69 @@ class OnnxRuntimeBackend:
 
 
 class OnnxRuntimeEncoder:
-    """One set of weights. Keeps them only if a second graph may still be needed."""
+    """One set of weights. Keeps them only if another graph may still be needed."""
 
     def __init__(
-        self, backend: OnnxRuntimeBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool
-    ) -> None:
+        self, backend: OnnxRuntimeBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool,
+        tokens: bool,
+    ) -> None:  # fmt: skip
         self.geometry, self.precision = geometry, backend.precision
         self.bytes = sum(array.nbytes for array in weights.values())
         self._backend = backend
-        self._plain = backend.session(_build(weights, geometry, adapters=False))
         self._weights = weights if adapters else None
-        self._adapted: Any = None
+        self._first = tokens and not adapters  # whether the one session gives tokens
+        self._sessions = {(False, self._first): backend.session(_build(weights, geometry, tokens=self._first))}
         self._preparing = threading.Lock()
 
     def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`. A session may be run by several threads at once."""
-        inputs: dict[str, Any] = {"ids": ids, "mask": mask, "weight": mask if weight is None else weight}
-        session = self._plain
+        weight = mask if weight is None else weight
+        if self._first:
+            return mean(self.states(ids, mask, plan), weight)
+        return self._compute({"ids": ids, "mask": mask, "weight": weight}, plan, tokens=False)
+
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        types = np.zeros_like(ids) if types is None else types
+        return self._compute({"ids": ids, "mask": mask, "types": types}, plan, tokens=True)
+
+    def _compute(self, inputs: dict[str, Any], plan: Plan | None, *, tokens: bool) -> Array:
         if plan is not None:
-            session = self._with_adapters()
             inputs["ranks"] = plan.mask
             for (layer, target), down in plan.stack.down.items():
                 inputs[_name(layer, target, "A")] = down
                 inputs[_name(layer, target, "B")] = plan.stack.up[layer, target]
-        result: Array = session.run(None, inputs)[0]
+        result: Array = self._session((plan is not None, tokens)).run(None, inputs)[0]
         return result
 
-    def _with_adapters(self) -> Any:
+    def _session(self, key: tuple[bool, bool]) -> Any:
         with self._preparing:
-            if self._adapted is None:
-                assert self._weights is not None, "this encoder was made without room for adapters"
-                self._adapted = self._backend.session(_build(self._weights, self.geometry, adapters=True))
-            return self._adapted
+            if key not in self._sessions:
+                assert self._weights is not None, "this encoder was made for one way of computing"
+                adapters, tokens = key
+                model = _build(self._weights, self.geometry, adapters=adapters, tokens=tokens)
+                self._sessions[key] = self._backend.session(model)
+            return self._sessions[key]
 
 
 def _name(layer: int, target: str, side: str) -> str:
     return f"layers.{layer}.{target}.{side}"
 
 
-def _build(weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> bytes:
-    """The model: ids, mask and weight [B, T] in, the weighted mean over each row's tokens [B, H] out."""
+def _build(weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool = False, tokens: bool = False) -> bytes:
+    """The model: ids, mask and weight [B, T] in, the weighted mean over each row's tokens [B, H] out. With `tokens`,
+    their types [B, T] in place of the weight, and all vectors [B, T, H] out."""
     graph = _Bert(weights, geometry, adapters=adapters)
     node, ints = graph.node, graph.ints
-    hidden = graph.embed(graph.input("ids", onnx.INT32, ["B", "T"]))
-    mask = graph.input("mask", onnx.FLOAT, ["B", "T"])
-    weight = node("Unsqueeze", graph.input("weight", onnx.FLOAT, ["B", "T"]), ints(2))
+    ids, mask = graph.input("ids", onnx.INT32, ["B", "T"]), graph.input("mask", onnx.FLOAT, ["B", "T"])
+    hidden = graph.embed(ids, graph.input("types", onnx.INT32, ["B", "T"]) if tokens else "")
     hidden_by = node("Mul", node("Sub", graph.number(1.0), mask), graph.number(MASKED))
     bias = node("Unsqueeze", hidden_by, ints(1, 2))
     for layer in range(geometry.layers):
         hidden = graph.layer(hidden, bias, layer)
+    if tokens:
+        return graph.model(hidden, ["B", "T", geometry.hidden])
+    weight = node("Unsqueeze", graph.input("weight", onnx.FLOAT, ["B", "T"]), ints(2))
     total = node("ReduceSum", node("Mul", hidden, weight), ints(1), keepdims=0)
     pooled = node("Div", total, node("ReduceSum", weight, ints(1), keepdims=0))
     return graph.model(pooled, ["B", geometry.hidden])
@@ -122,14 +138,20 @@ class _Bert(onnx.Graph):
         """A scalar."""
         return self.constant(f"number:{value}", np.array(value, np.float32))
 
-    def embed(self, ids: str) -> str:
-        """[B, T] -> [B, T, H]. Every token is of type zero, so that row is added to the positions beforehand."""
+    def embed(self, ids: str, types: str) -> str:
+        """[B, T] -> [B, T, H]. Without types every token is of type zero: that row is added to the positions before."""
         weights = self._weights
         words = self.node("Gather", self._weight("embeddings.word_embeddings.weight"), ids)
-        table = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+        table = weights["embeddings.position_embeddings.weight"]
+        if not types:
+            table = table + weights["embeddings.token_type_embeddings.weight"][0]
         length = self.node("Slice", self.node("Shape", ids), self.ints(1), self.ints(2), self.ints(0))
         places = self.node("Slice", self.constant("places", table), self.ints(0), length, self.ints(0))
-        return self._norm(self.node("Add", words, places), "embeddings.LayerNorm")
+        embedded = self.node("Add", words, places)
+        if types:
+            kinds = self.node("Gather", self._weight("embeddings.token_type_embeddings.weight"), types)
+            embedded = self.node("Add", embedded, kinds)
+        return self._norm(embedded, "embeddings.LayerNorm")
 
     def layer(self, x: str, bias: str, i: int) -> str:
         """One transformer layer, [B, T, H] -> [B, T, H]; `bias` [B, 1, 1, T] hides the padding."""

@@ -1,7 +1,8 @@
 """BERT on OpenVINO, built node by node from the weights: no torch, no ONNX file, ready in half a second.
 
-Two compiled graphs stand for one base: the plain one, and one whose linear layers also take the stacked low-rank
-terms of `inference.adapters` as inputs. The second is compiled when the first adapter arrives.
+Up to four compiled graphs stand for one base: the plain one, and one whose linear layers also take the stacked low-rank
+terms of `inference.adapters` as inputs; and each again with every token's vector as its result, for pairs and token
+heads. All but the first are compiled when something asks for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from openvino import opset13 as op
 
 from inference import backends
 from inference.adapters import Plan, Stack
-from inference.encoder import Backend, Encoder, Ids
+from inference.encoder import Backend, Encoder, Ids, mean
 from inference.geometry import TARGETS, Geometry
 from inference.tensors import Array
 
@@ -53,9 +54,11 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": "NO",  # a stranger on one core must not hold up the lane that is pinned to it
         }
 
-    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
+    def encoder(
+        self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool, tokens: bool = False
+    ) -> Encoder:
         """See `inference.encoder.Backend`."""
-        return OpenVinoEncoder(self, weights, geometry, adapters=adapters)
+        return OpenVinoEncoder(self, weights, geometry, adapters=adapters, tokens=tokens)
 
     def compile(self, model: ov.Model) -> Any:
         """The model for this CPU; each thread makes an infer request of its own."""
@@ -63,84 +66,102 @@ class OpenVinoBackend:
 
 
 class _Requests(threading.local):
-    """What one thread computes with: its infer requests, and the stack that is bound to the second."""
+    """What one thread computes with: its infer request of each graph, and the stack that is bound to it."""
 
     def __init__(self) -> None:
-        self.plain: Any = None
-        self.adapted: Any = None
-        self.bound: Stack | None = None
+        self.made: dict[tuple[bool, bool], Any] = {}
+        self.bound: dict[tuple[bool, bool], Stack] = {}
 
 
 class OpenVinoEncoder:
-    """One set of weights. Keeps the float32 weights only if a second graph may still be needed."""
+    """One set of weights. Keeps them in float32 only if another graph may still be needed."""
 
     def __init__(
-        self, backend: OpenVinoBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool
-    ) -> None:
+        self, backend: OpenVinoBackend, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool,
+        tokens: bool,
+    ) -> None:  # fmt: skip
         self.geometry, self.precision = geometry, backend.precision
         self.bytes = sum(array.nbytes for array in weights.values())
         self._backend = backend
-        self._plain = backend.compile(_build(weights, geometry, adapters=False))
         self._weights = weights if adapters else None
-        self._adapted: Any = None
+        self._first = tokens and not adapters  # whether the one graph gives tokens
+        self._graphs = {(False, self._first): backend.compile(_build(weights, geometry, tokens=self._first))}
         self._compiling = threading.Lock()
         self._requests = _Requests()
 
     def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`."""
-        mine = self._requests
         weight = mask if weight is None else weight
-        if plan is None:
-            mine.plain = mine.plain or self._plain.create_infer_request()
-            return self._result(mine.plain, [ids, mask, weight])
-        mine.adapted = mine.adapted or self._with_adapters().create_infer_request()
-        if mine.bound is not plan.stack:
-            self._bind(mine, plan.stack)
-        return self._result(mine.adapted, {"ids": ids, "mask": mask, "weight": weight, "ranks": plan.mask})
+        if self._first:
+            return mean(self.states(ids, mask, plan), weight)
+        return self._compute({"ids": ids, "mask": mask, "weight": weight}, plan, tokens=False)
 
-    def _with_adapters(self) -> Any:
-        with self._compiling:
-            if self._adapted is None:
-                assert self._weights is not None, "this encoder was made without room for adapters"
-                self._adapted = self._backend.compile(_build(self._weights, self.geometry, adapters=True))
-            return self._adapted
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        types = np.zeros_like(ids) if types is None else types
+        return self._compute({"ids": ids, "mask": mask, "types": types}, plan, tokens=True)
 
-    @staticmethod
-    def _bind(mine: _Requests, stack: Stack) -> None:
-        """Point the graph's adapter inputs at this stack; they stay until another one is bound."""
-        for (layer, target), down in stack.down.items():
-            mine.adapted.set_tensor(_name(layer, target, "A"), ov.Tensor(down, shared_memory=True))
-            up = stack.up[layer, target]
-            mine.adapted.set_tensor(_name(layer, target, "B"), ov.Tensor(up, shared_memory=True))
-        mine.bound = stack
-
-    @staticmethod
-    def _result(request: Any, inputs: Any) -> Array:
+    def _compute(self, inputs: dict[str, Any], plan: Plan | None, *, tokens: bool) -> Array:
+        mine, key = self._requests, (plan is not None, tokens)
+        request = mine.made.get(key)
+        if request is None:
+            request = mine.made[key] = self._graph(key).create_infer_request()
+        if plan is not None:
+            inputs["ranks"] = plan.mask
+            if mine.bound.get(key) is not plan.stack:
+                self._bind(request, plan.stack)
+                mine.bound[key] = plan.stack
         request.infer(inputs, share_inputs=True)
         result: Array = request.get_output_tensor(0).data.copy()
         return result
+
+    def _graph(self, key: tuple[bool, bool]) -> Any:
+        with self._compiling:
+            if key not in self._graphs:
+                assert self._weights is not None, "this encoder was made for one way of computing"
+                adapters, tokens = key
+                model = _build(self._weights, self.geometry, adapters=adapters, tokens=tokens)
+                self._graphs[key] = self._backend.compile(model)
+            return self._graphs[key]
+
+    @staticmethod
+    def _bind(request: Any, stack: Stack) -> None:
+        """Point the graph's adapter inputs at this stack; they stay until another one is bound."""
+        for (layer, target), down in stack.down.items():
+            request.set_tensor(_name(layer, target, "A"), ov.Tensor(down, shared_memory=True))
+            up = stack.up[layer, target]
+            request.set_tensor(_name(layer, target, "B"), ov.Tensor(up, shared_memory=True))
 
 
 def _name(layer: int, target: str, side: str) -> str:
     return f"layers.{layer}.{target}.{side}"
 
 
-def _build(weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> ov.Model:
-    """The graph: ids, mask and weight [B, T] in, the weighted mean over each row's tokens [B, H] out."""
+def _build(
+    weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool = False, tokens: bool = False
+) -> ov.Model:
+    """The graph: ids, mask and weight [B, T] in, the weighted mean over each row's tokens [B, H] out. With `tokens`,
+    their types [B, T] in place of the weight, and all vectors [B, T, H] out."""
     graph = _Graph(weights, geometry, adapters=adapters)
-    ids = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i32, name="ids")
-    mask = op.parameter(ov.PartialShape([-1, -1]), ov.Type.f32, name="mask")
-    weight = op.parameter(ov.PartialShape([-1, -1]), ov.Type.f32, name="weight")
-    for node, name in ((ids, "ids"), (mask, "mask"), (weight, "weight")):
-        node.output(0).get_tensor().set_names({name})
-    hidden = graph.embed(ids)
+    ids, mask = _input("ids", ov.Type.i32), _input("mask", ov.Type.f32)
+    third = _input("types", ov.Type.i32) if tokens else _input("weight", ov.Type.f32)
+    hidden = graph.embed(ids, third if tokens else None)
     bias = op.unsqueeze(op.multiply(op.subtract(op.constant(np.float32(1)), mask), op.constant(MASKED)), _ints([1, 2]))
     for layer in range(geometry.layers):
         hidden = graph.layer(hidden, bias, layer)
-    counts = op.unsqueeze(weight, _ints([2]))
+    if tokens:
+        return ov.Model([op.result(hidden)], [ids, mask, third, *graph.inputs], "encoder")
+    counts = op.unsqueeze(third, _ints([2]))
     total = op.reduce_sum(op.multiply(hidden, counts), _ints([1]), False)
     pooled = op.divide(total, op.reduce_sum(counts, _ints([1]), False))
-    return ov.Model([op.result(pooled)], [ids, mask, weight, *graph.inputs], "encoder")
+    return ov.Model([op.result(pooled)], [ids, mask, third, *graph.inputs], "encoder")
+
+
+def _input(name: str, kind: Any) -> Node:
+    """An input [B, T]."""
+    node = op.parameter(ov.PartialShape([-1, -1]), kind, name=name)
+    node.output(0).get_tensor().set_names({name})
+    return node
 
 
 def _ints(values: list[int]) -> Node:
@@ -158,14 +179,20 @@ class _Graph:
         self._ranks = self._input("ranks", [-1, -1]) if adapters else None
         self._row_ranks = op.unsqueeze(self._ranks, _ints([1])) if adapters else None  # [B, 1, R]
 
-    def embed(self, ids: Node) -> Node:
-        """[B, T] -> [B, T, H]. Every token is of type zero, so that row is added to the positions beforehand."""
-        weights = self._weights
-        words = op.gather(self._constant("embeddings.word_embeddings.weight"), ids, op.constant(np.int32(0)))
-        table = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
-        length = op.gather(op.shape_of(ids, "i32"), _ints([1]), op.constant(np.int32(0)))
+    def embed(self, ids: Node, types: Node | None) -> Node:
+        """[B, T] -> [B, T, H]. Without types every token is of type zero: that row is added to the positions before."""
+        weights, first = self._weights, op.constant(np.int32(0))
+        words = op.gather(self._constant("embeddings.word_embeddings.weight"), ids, first)
+        table = weights["embeddings.position_embeddings.weight"]
+        if types is None:
+            table = table + weights["embeddings.token_type_embeddings.weight"][0]
+        length = op.gather(op.shape_of(ids, "i32"), _ints([1]), first)
         positions = op.slice(op.constant(np.ascontiguousarray(table)), _ints([0]), length, _ints([1]), _ints([0]))
-        return self._norm(op.add(words, positions), "embeddings.LayerNorm")
+        embedded = op.add(words, positions)
+        if types is not None:
+            kinds = op.gather(self._constant("embeddings.token_type_embeddings.weight"), types, first)
+            embedded = op.add(embedded, kinds)
+        return self._norm(embedded, "embeddings.LayerNorm")
 
     def layer(self, x: Node, bias: Node, i: int) -> Node:
         """One transformer layer, [B, T, H] -> [B, T, H]; `bias` [B, 1, 1, T] hides the padding."""

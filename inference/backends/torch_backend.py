@@ -45,8 +45,10 @@ class TorchBackend:
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
-    def encoder(self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool) -> Encoder:
-        """See `inference.encoder.Backend`; adapters need no preparation here."""
+    def encoder(
+        self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool, tokens: bool = False
+    ) -> Encoder:
+        """See `inference.encoder.Backend`; neither adapters nor tokens need any preparation here."""
         return TorchEncoder(self, weights, geometry)
 
 
@@ -72,20 +74,32 @@ class TorchEncoder:
     @torch.inference_mode()
     def encode(self, ids: Ids, mask: Array, plan: Plan | None, weight: Array | None = None) -> Array:
         """See `inference.encoder.Encoder`."""
+        hidden = self._forward(ids, mask, plan, None)
+        counts = torch.from_numpy(mask if weight is None else weight).to(self._backend.device)
+        total = (hidden.float() * counts[:, :, None]).sum(1)
+        pooled: Array = (total / counts.sum(1, keepdim=True)).cpu().numpy()
+        return pooled
+
+    @torch.inference_mode()
+    def states(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None = None) -> Array:
+        """See `inference.encoder.Encoder`."""
+        found: Array = self._forward(ids, mask, plan, types).float().cpu().numpy()
+        return found
+
+    def _forward(self, ids: Ids, mask: Array, plan: Plan | None, types: Ids | None) -> torch.Tensor:
+        """[rows, T] -> the last layer, [rows, T, H]."""
         ranks = None
         if plan is not None:
             self._bind(plan.stack)
             ranks = self._place(plan.mask)[:, None, :]
-        tokens = torch.from_numpy(ids.astype(np.int64)).to(self._backend.device)
-        visible = torch.from_numpy(mask).to(self._backend.device)
-        hidden = self._embed(tokens)
-        keep = visible.bool()[:, None, None, :]
+        keep = torch.from_numpy(mask).to(self._backend.device).bool()[:, None, None, :]
+        hidden = self._embed(self._numbers(ids), None if types is None else self._numbers(types))
         for layer in range(self.geometry.layers):
             hidden = self._layer(hidden, keep, layer, ranks)
-        counts = visible if weight is None else torch.from_numpy(weight).to(self._backend.device)
-        total = (hidden.float() * counts[:, :, None]).sum(1)
-        pooled: Array = (total / counts.sum(1, keepdim=True)).cpu().numpy()
-        return pooled
+        return hidden
+
+    def _numbers(self, ids: Ids) -> torch.Tensor:
+        return torch.from_numpy(ids.astype(np.int64)).to(self._backend.device)
 
     def _place(self, array: Array) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self._backend.device, self._backend.dtype)
@@ -97,11 +111,12 @@ class TorchEncoder:
             mine.up = {key: self._place(array) for key, array in stack.up.items()}
             mine.stack = stack
 
-    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+    def _embed(self, ids: torch.Tensor, types: torch.Tensor | None) -> torch.Tensor:
         weights = self._weights
+        kinds = weights["embeddings.token_type_embeddings.weight"]
         x = F.embedding(ids, weights["embeddings.word_embeddings.weight"])
         x = x + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
-        return self._norm(x + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        return self._norm(x + (kinds[0] if types is None else F.embedding(types, kinds)), "embeddings.LayerNorm")
 
     def _layer(self, x: torch.Tensor, keep: torch.Tensor, i: int, ranks: torch.Tensor | None) -> torch.Tensor:
         geometry, prefix = self.geometry, f"encoder.layer.{i}"

@@ -18,7 +18,22 @@ from inference.errors import TooLarge
 from inference.wire.base import Cancel, Failed, Hello, Message, Welcome
 from inference.wire.health import Health, HealthReport, ResidentReport, TrialReport, WriterReport
 from inference.wire.models import Describe, Described, Done, Load, Parity, ParityReport, Unload
-from inference.wire.reading import Classified, Classify, Count, Counted, Embed, Embedded
+from inference.wire.reading import (
+    UNCUT,
+    Ask,
+    Asked,
+    Classified,
+    Classify,
+    Count,
+    Counted,
+    Embed,
+    Embedded,
+    Entity,
+    Rank,
+    Span,
+    Tag,
+    Tagged,
+)  # fmt: skip
 from inference.wire.writing import (
     Allow,
     Generate,
@@ -40,11 +55,12 @@ MERGED = "+merged"
 _LENGTH = struct.Struct(">I")
 
 Request = (
-    Hello | Classify | Embed | Count | Render | Generate | Allow | Load | Unload | Describe | Parity | Health | Cancel
-)
+    Hello | Classify | Embed | Rank | Tag | Ask | Count | Render | Generate | Allow | Load | Unload | Describe | Parity
+    | Health | Cancel
+)  # fmt: skip
 Answer = (
-    Welcome | Classified | Embedded | Counted | Rendered | Piece | Generated | Described | Done | ParityReport
-    | HealthReport | Failed
+    Welcome | Classified | Embedded | Tagged | Asked | Counted | Rendered | Piece | Generated | Described | Done
+    | ParityReport | HealthReport | Failed
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -101,8 +117,11 @@ __all__ = [
     "MAX_TEXTS",
     "MERGED",
     "PROTOCOL",
+    "UNCUT",
     "Allow",
     "Answer",
+    "Ask",
+    "Asked",
     "Cancel",
     "Classified",
     "Classify",
@@ -113,6 +132,7 @@ __all__ = [
     "Done",
     "Embed",
     "Embedded",
+    "Entity",
     "Failed",
     "Frames",
     "Generate",
@@ -126,11 +146,15 @@ __all__ = [
     "Parity",
     "ParityReport",
     "Piece",
+    "Rank",
     "Render",
     "Rendered",
     "Request",
     "ResidentReport",
     "Sampling",
+    "Span",
+    "Tag",
+    "Tagged",
     "TokenChance",
     "TokenReport",
     "TrialReport",

@@ -4,7 +4,12 @@ Numbers travel as raw little-endian float32, row after row, because a list of fl
 
 from __future__ import annotations
 
+import msgspec
+
 from inference.wire.base import Message
+
+UNCUT = 2**31 - 1
+"""The limit of an answer to texts that are read whole, however long they are."""
 
 
 class Classify(Message, tag="classify", frozen=True, gc=False):
@@ -69,3 +74,74 @@ class Counted(Message, tag="counted", frozen=True, gc=False):
     id: int
     lengths: list[int]
     limit: int
+
+
+class Rank(Message, tag="rank", frozen=True, gc=False):
+    """How well each text answers `query`, by a cross-encoder. Answered by `Classified`, one number for each text."""
+
+    id: int
+    tenant: str
+    model: str
+    query: str
+    texts: list[str]
+    weight: int = 1
+
+
+class Tag(Message, tag="tag", frozen=True, gc=False):
+    """The entities that `model` finds in each text, however long it is."""
+
+    id: int
+    tenant: str
+    model: str
+    texts: list[str]
+    weight: int = 1
+
+
+class Ask(Message, tag="ask", frozen=True, gc=False):
+    """Where each question is answered in its context, however long that is: at most `answers` places of each."""
+
+    id: int
+    tenant: str
+    model: str
+    pairs: list[tuple[str, str]]
+    answers: int = 1
+    weight: int = 1
+
+
+class Entity(msgspec.Struct, frozen=True, gc=False):
+    """Something a text names, in characters from `start` to before `end`. `score`: how likely its words' labels are."""
+
+    label: str
+    start: int
+    end: int
+    score: float
+
+
+class Span(msgspec.Struct, frozen=True, gc=False):
+    """An answer's place in its context, in characters from `start` to before `end`."""
+
+    start: int
+    end: int
+    score: float
+
+
+class Tagged(Message, tag="tagged", frozen=True, gc=False):
+    """The entities of each text, in order. Nothing is cut off: `lengths` count every token once, `limit` none."""
+
+    id: int
+    entities: list[list[Entity]]
+    lengths: list[int]
+    compute_us: int
+    limit: int = UNCUT
+
+
+class Asked(Message, tag="asked", frozen=True, gc=False):
+    """The answers of each question, likeliest first, and how likely there is none. `lengths` count question and context
+    once, `limit` none."""
+
+    id: int
+    spans: list[list[Span]]
+    nothing: list[float]
+    lengths: list[int]
+    compute_us: int
+    limit: int = UNCUT

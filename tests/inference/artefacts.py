@@ -42,15 +42,22 @@ def base_weights() -> dict[str, np.ndarray]:
 
 def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, rank: int = 8, max_length: int = 64,
          targets: tuple[str, ...] = ("query", "value"), temperature: float = 1.3, task: str = "text-classification",
-         pooling: str = "mean") -> Made:  # fmt: skip
-    """Write an artefact. Its parity.json is left out until `record_parity`."""
+         pooling: str = "mean", names: list[str] | None = None, dense: bool = False,
+         spread: float = 0.5) -> Made:  # fmt: skip
+    """Write an artefact. Its parity.json is left out until `record_parity`. `spread` of the head's numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
 
     def noise(shape: tuple[int, ...], scale: float) -> np.ndarray:
         return rng.normal(0, scale, shape).astype(np.float32)
 
-    head = {"weight": noise((labels, GEOMETRY.hidden), 0.5), "bias": noise((labels,), 0.1)}
+    labels = labels if names is None else len(names)
+    head = {"weight": noise((labels, GEOMETRY.hidden), spread), "bias": noise((labels,), 0.1)}
+    if dense:
+        head |= {
+            "dense.weight": noise((GEOMETRY.hidden, GEOMETRY.hidden), 0.05),
+            "dense.bias": noise((GEOMETRY.hidden,), 0.1),
+        }
     if labels:
         save_file(head, folder / "head.safetensors")
     encoder = dict(base_weights())
@@ -69,9 +76,9 @@ def make(folder: Path, method: str = "head", *, labels: int = 5, seed: int = 0, 
             name = f"{GEOMETRY.linear(layer, 'query')}.weight"
             encoder[name] = encoder[name] + noise((GEOMETRY.hidden, GEOMETRY.hidden), 0.02)
         save_file(encoder, folder / "encoder.safetensors")
-    made = Made(folder, [f"label {i}" for i in range(labels)], head, encoder, temperature, max_length)
+    made = Made(folder, names or [f"label {i}" for i in range(labels)], head, encoder, temperature, max_length)
     write_manifest(made, method, lora)
-    rewrite(made, task=task, pooling=pooling)
+    rewrite(made, task=task, pooling=pooling, dense="tanh" if dense else "")
     return made
 
 
@@ -94,7 +101,7 @@ def rewrite(made: Made, **changes: object) -> None:
     path = made.folder / "artefact.json"
     manifest = json.loads(path.read_text())
     write_manifest(made, manifest["method"], manifest["lora"])
-    kept = {"task": manifest["task"], "pooling": manifest["pooling"]}
+    kept = {name: manifest[name] for name in ("task", "pooling", "dense") if name in manifest}
     manifest = json.loads(path.read_text()) | kept | changes
     path.write_text(json.dumps(manifest))
 
@@ -103,4 +110,10 @@ def record_parity(made: Made, texts: list[str], probabilities: np.ndarray) -> No
     """Add parity.json."""
     rows = [[float(p) for p in row] for row in probabilities]
     (made.folder / "parity.json").write_text(json.dumps({"texts": texts, "probabilities": rows}))
+    rewrite(made)
+
+
+def record(made: Made, **content: object) -> None:
+    """Add the parity.json of another shape."""
+    (made.folder / "parity.json").write_text(json.dumps(content))
     rewrite(made)

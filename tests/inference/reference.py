@@ -56,3 +56,32 @@ def probabilities(made: Made, texts: list[str]) -> np.ndarray:
     logits = logits_of(made, texts)
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     return exponents / exponents.sum(1, keepdims=True)
+
+
+def tokenizer():
+    """The base's own, of transformers."""
+    return _tokenizer()
+
+
+def model_of(made: Made, kind: str, **config: object):
+    """The artefact as `kind` of transformers' classes (its dense layer as BERT's pooler), the temperature left out."""
+    import torch
+    import transformers
+
+    names = dict(enumerate(made.labels))
+    settings = transformers.BertConfig.from_pretrained(
+        str(BASE.folder),
+        num_labels=len(made.labels),
+        id2label=names,
+        label2id={v: k for k, v in names.items()},
+        **config,
+    )
+    model = getattr(transformers, kind)(settings).eval()
+    part = "qa_outputs" if kind == "BertForQuestionAnswering" else "classifier"
+    state = {f"bert.{key}": value for key, value in made.encoder.items() if not key.startswith("pooler.")}
+    state |= {f"{part}.{key}": made.head[key] for key in ("weight", "bias")}
+    if "dense.weight" in made.head:
+        state |= {f"bert.pooler.dense.{key}": made.head[f"dense.{key}"] for key in ("weight", "bias")}
+    missing, _ = model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=False)
+    assert not missing, missing
+    return model

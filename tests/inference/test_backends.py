@@ -59,6 +59,29 @@ def test_a_backend_computes_what_the_reference_does(name: str, precision: str) -
 
 
 @pytest.mark.parametrize(("name", "precision"), FOUND)
+def test_a_backend_gives_the_vector_of_every_token_of_pairs_as_well(name: str, precision: str) -> None:
+    backend = backends.choose(name, device="cpu", precision=precision)
+    ids, mask = trial.batch(4, 24, GEOMETRY, ragged=True)
+    types = (np.arange(24)[None, :] >= np.array([0, 3, 9, 24])[:, None]).astype(np.int32)
+    near, seen = trial.TOLERANCE[precision], mask.astype(bool)
+    one = adapter(1, TARGETS)
+    plan = Stacker(GEOMETRY).plan([one, None, None, one])
+    plain = reference.states(base_weights(), GEOMETRY, ids, mask, types)
+    expected = plain.copy()
+    with_it = reference.states(merged(base_weights(), one, GEOMETRY), GEOMETRY, ids, mask, types)
+    expected[[0, 3]] = with_it[[0, 3]]
+    untyped = reference.states(base_weights(), GEOMETRY, ids, mask)
+    assert apart(plain[seen], untyped[seen]) > 5 * near, "the types change what is computed"
+    shared = backend.encoder(base_weights(), GEOMETRY, adapters=True)
+    own = backend.encoder(base_weights(), GEOMETRY, adapters=False, tokens=True)
+    for encoder in (shared, own):
+        assert apart(encoder.states(ids, mask, None, types)[seen], plain[seen]) < near
+        assert apart(encoder.states(ids, mask, None)[seen], untyped[seen]) < near
+        assert apart(encoder.encode(ids, mask, None), reference.encode(base_weights(), GEOMETRY, ids, mask)) < near
+    assert apart(shared.states(ids, mask, plan, types)[seen], expected[seen]) < near
+
+
+@pytest.mark.parametrize(("name", "precision"), FOUND)
 def test_lanes_compute_at_once_without_mixing_their_adapters(name: str, precision: str) -> None:
     backend = backends.choose(name, device="cpu", precision=precision)
     encoder = backend.encoder(base_weights(), GEOMETRY, adapters=True)
