@@ -15,7 +15,7 @@ from uuid import UUID
 
 from gateway import metrics
 from gateway.calls import Call
-from gateway.handlers import chat, classify, completions, decisions, embeddings, rerank
+from gateway.handlers import chat, classify, completions, decisions, embeddings, moderations, predict, rerank
 from gateway.process import Process
 from gateway.wire import (
     Disconnected,
@@ -45,6 +45,8 @@ SCOPE = "inference"
 HANDLERS: dict[str, Handler] = {
     "/v1/decisions": decisions.handle,
     "/v1/classify": classify.handle,
+    "/v1/predict": predict.handle,
+    "/v1/moderations": moderations.handle,
     "/v1/embeddings": embeddings.handle,
     "/v1/rerank": rerank.handle,
     "/v1/chat/completions": chat.handle,

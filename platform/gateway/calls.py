@@ -29,7 +29,9 @@ WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
 T = TypeVar("T")
-Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded)
+Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded, engine_wire.Tagged, engine_wire.Asked)
+PAIR_TOKENS = 4
+"""Tokens that are added to a pair of texts, at most."""
 
 
 @dataclass(slots=True)
@@ -80,6 +82,37 @@ class Call:
             )  # fmt: skip
 
         return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
+
+    async def rank(self, route: Route, query: str, texts: list[str]) -> engine_wire.Classified:
+        """A cross-encoder's number for each text, metered as "rerank"."""
+        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+
+        def ask() -> Awaitable[engine_wire.Classified]:
+            return engine.rank(tenant=tenant, model=route.version, query=query, texts=texts, weight=weight)
+
+        asked = _size(query) + PAIR_TOKENS
+        tokens = sum(min(asked + _size(text), route.max_length) for text in texts)
+        return await self._metered("rerank", route.model, tokens, self.resident(route, ask))
+
+    async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:
+        """Entities of texts that are read whole, metered as `kind`."""
+        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+
+        def ask() -> Awaitable[engine_wire.Tagged]:
+            return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight)
+
+        tokens = sum(_size(text) + PAIR_TOKENS for text in texts)
+        return await self._metered(kind, route.model, tokens, self.resident(route, ask))
+
+    async def ask(self, route: Route, pairs: list[tuple[str, str]], answers: int, kind: str) -> engine_wire.Asked:
+        """Answers to questions from contexts that are read whole, metered as `kind`."""
+        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+
+        def ask() -> Awaitable[engine_wire.Asked]:
+            return engine.ask(tenant=tenant, model=route.version, pairs=pairs, answers=answers, weight=weight)
+
+        tokens = sum(_size(question) + _size(context) + PAIR_TOKENS for question, context in pairs)
+        return await self._metered(kind, route.model, tokens, self.resident(route, ask))
 
     async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
         """Reserve for at most `tokens`, await the work, settle for what it took."""
@@ -191,6 +224,10 @@ def _bound(texts: list[str], max_length: int) -> int:
     """Tokens at most: a token is never shorter than a byte, two are added, and what is over the limit is cut."""
     total = 0
     for text in texts:
-        size = len(text) if text.isascii() else len(text.encode())
-        total += min(size + 2, max_length)
+        total += min(_size(text) + 2, max_length)
     return total
+
+
+def _size(text: str) -> int:
+    """Bytes."""
+    return len(text) if text.isascii() else len(text.encode())

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from inference.architecture import TEXT_GENERATION
+from inference.tasks import LABELS
 from kit import strict_json, untrusted
 from kit.errors import BadRequest
 
 MANIFEST = "artefact.json"
 MAX_FILES = 32
-MAX_LABELS = 10_000
 UNLABELLED = (TEXT_GENERATION,)
-"""Tasks whose models have no labels."""
+"""Tasks whose models write text, and have no labels."""
 MAX_JSON = 64 << 20
 MAX_MANIFEST = 8 << 20
 WORDS = {"task": 40, "base": 100, "method": 16}
@@ -84,9 +84,16 @@ def _check_words(manifest: dict[str, Any]) -> None:
         if labels != []:
             raise Refused(f"A model for {manifest['task']} has no labels, but {MANIFEST} lists some.")
         return
+    fewest, most = LABELS.get(manifest["task"], (1, 0))
+    if not most and fewest:
+        raise Refused(f"{MANIFEST} has the task {manifest['task']!r}; there are {', '.join((*LABELS, *UNLABELLED))}.")
     good = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels)
-    if not good or len(set(labels)) != len(labels) or not 2 <= len(labels) <= MAX_LABELS:  # type: ignore[arg-type]
-        raise Refused(f"The labels in {MANIFEST} must be 2 to {MAX_LABELS:,} different texts.")
+    if not good or len(set(labels)) != len(labels) or not fewest <= len(labels) <= most:  # type: ignore[arg-type]
+        raise Refused(f"The labels in {MANIFEST} must be {_number(fewest, most)} different texts.")
+
+
+def _number(fewest: int, most: int) -> str:
+    return f"{fewest:,} to {most:,}" if fewest != most else f"{most}"
 
 
 def _file(folder: Path, name: str, entry: Any) -> dict[str, Any]:

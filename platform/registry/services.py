@@ -79,11 +79,11 @@ def model_publish(
     name: str,
     stored: Stored,
     report: dict[str, Any],
-    job_id: UUID,
+    job_id: UUID | None,
     dataset_version_id: UUID | None = None,
     dataset_sha256: str = "",
 ) -> ModelVersion:
-    """Make the stored artefact the next version of the project's model of that name."""
+    """Make the stored artefact the next version of the project's model of that name. `job_id` None: no job made it."""
     made_of = {"base": base.name, "base_sha256": base.fingerprint, "task": task}
     model, _ = Model.objects.get_or_create(
         name=name, defaults={"tenant_id": project.tenant_id, "project": project, "suffix": suffix, **made_of}

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from inference.architecture import TEXT_GENERATION
+from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, REGRESSION, RERANK, TOKENS
 from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry
@@ -20,6 +21,17 @@ from serving.models import Deployment
 from tenants.scope import tenant_scope
 
 NEWS = "news:routes"
+WAYS = {
+    CLASSIFICATION: "classifies texts. Call it with POST /v1/classify, /v1/decisions or /v1/predict",
+    MULTI_LABEL: "gives each label a chance of its own. Call it with POST /v1/predict, /v1/classify or /v1/moderations",
+    REGRESSION: "gives quantities and no labels. Call it with POST /v1/predict",
+    TOKENS: "finds entities in texts. Call it with POST /v1/predict",
+    ANSWERS: "answers questions from a context. Call it with POST /v1/predict",
+    RERANK: "scores documents for a query. Call it with POST /v1/rerank or /v1/predict",
+    EMBEDDINGS: "gives vectors and no labels. Call it with POST /v1/embeddings or /v1/rerank",
+    TEXT_GENERATION: "writes text. Call it with POST /v1/chat/completions or /v1/completions",
+}
+"""What a model of each task does, and where it is called."""
 NOWHERE = registry.ArtefactPlace()
 """A base has no artefact."""
 
@@ -57,11 +69,22 @@ class Route:
     def require_labels(self) -> None:
         """BadRequest for what has no labels: a model that writes, or a base."""
         self.require_reader()
-        if not self.labels:
+        if not self.version:
             raise _unsupported(
                 f"'{self.model}' is a base without labels of its own. Tune it on your data and deploy the result, "
                 "or use it with POST /v1/embeddings."
             )
+        self.require_task(CLASSIFICATION, MULTI_LABEL)
+
+    def require_task(self, *tasks: str) -> None:
+        """BadRequest for a base, and for a model of any other task: it says what the model is for."""
+        if not self.version:
+            raise _unsupported(
+                f"'{self.model}' is a base and answers no task. Tune it on your data and deploy the result, or use it "
+                f"with {'POST /v1/chat/completions' if self.writes else 'POST /v1/embeddings'}."
+            )
+        if self.task not in tasks:
+            raise _unsupported(f"'{self.model}' {WAYS[self.task]}.")
 
     def require_reader(self) -> None:
         """BadRequest for a model that writes text."""
@@ -76,10 +99,7 @@ class Route:
         if self.writes:
             return
         if self.version:
-            raise _unsupported(
-                f"'{self.model}' classifies text and does not write any. Ask it with POST /v1/decisions or "
-                "POST /v1/classify."
-            )
+            raise _unsupported(f"'{self.model}' does not write text: it {WAYS[self.task]}.")
         raise _unsupported(
             f"'{self.model}' is a base: it reads text and does not write any. Call it with POST /v1/embeddings."
         )

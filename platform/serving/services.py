@@ -17,13 +17,14 @@ from hooks.catalogue import DEPLOYMENT_FAILED, DEPLOYMENT_LIVE
 from hooks.services import event_publish
 from inference.client import BlockingClient
 from inference.errors import BadArtefact, EngineError
+from inference.tasks import ANSWERS, EMBEDDINGS, LABELS, REGRESSION
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
 from registry import names
 from registry import selectors as registry
 from registry.artefacts import UNLABELLED
-from registry.bases import TEXT_CLASSIFICATION, catalogue
+from registry.bases import catalogue
 from registry.models import Model
 from registry.services import alias_set, model_serving_set
 from serving import routes, selectors
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 LOAD = "serving.deployment_load"
 UNLOAD = "serving.deployment_unload"
 GIVE_UP = dt.timedelta(minutes=15)
+COMPARED = {REGRESSION: "quantity", EMBEDDINGS: "number of a vector", ANSWERS: "share of a place"}
+"""What the parity check compares where it is no probability."""
 RING_AGAIN = dt.timedelta(seconds=20)
 
 
@@ -75,16 +78,21 @@ def deployment_create(*, project: Project, model: str, alias: str = "", created_
 
 
 def _check(model: Model, labels: list[str]) -> None:
-    labelled = model.task not in UNLABELLED
-    if model.deleted_at is not None or (labelled and (model.task != TEXT_CLASSIFICATION or not labels)):
+    fewest, most = LABELS.get(model.task, (0, 0))
+    known = model.task in LABELS or model.task in UNLABELLED
+    if model.deleted_at is not None or not known or not fewest <= len(labels) <= most:
         raise NotDeployable(
-            f"The model '{model.name}' cannot be served: it neither classifies nor writes text.", param="model"
+            f"The model '{model.name}' cannot be served: it neither reads text for a task that is known here nor "
+            "writes any.",
+            param="model",
         )
 
 
 def _measured(model: Model) -> str:
     """What the parity check compares."""
-    return "log-probability" if model.task in UNLABELLED else "probability"
+    if model.task in UNLABELLED:
+        return "log-probability"
+    return COMPARED.get(model.task, "probability")
 
 
 def _check_room(model: Model) -> None:

@@ -1,6 +1,7 @@
 """POST /v1/rerank: documents in the order of their nearness to a query, in the shape that Cohere and Jina gave it.
 
-Query and documents are embedded in one call by a base or a deployed model; the score is the cosine of their vectors.
+A cross-encoder reads query and document together, and its score is a chance; of a base or any other model that reads,
+the score is the cosine of the vectors of both, embedded in one call. `x_method` says which it was.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from gateway import bodies
 from gateway.calls import Call
 from gateway.handlers import rows
 from gateway.wire import encode
+from inference.tasks import RERANK
+from inference.wire import Classified, Embedded
 from kit.errors import BadRequest
 
 MAX_DOCUMENTS = 1000
+COSINE, CROSS_ENCODER = "cosine", "cross-encoder"
 
 
 class Document(bodies.Body, frozen=True):
@@ -37,7 +41,7 @@ class Rerank(bodies.Body, frozen=True):
 
 
 class Result(msgspec.Struct, omit_defaults=True, gc=False):
-    """A document's place in the request, and how near it is to the query: -1 to 1."""
+    """A document's place in the request, and how near it is to the query: 0 to 1, or by cosine -1 to 1."""
 
     index: int
     relevance_score: float
@@ -50,6 +54,7 @@ class Answer(msgspec.Struct, gc=False):
     model: str
     results: list[Result]
     usage: dict[str, Any]
+    x_method: str
     object: str = "list"
 
 
@@ -60,9 +65,14 @@ async def handle(call: Call) -> bytes:
     _check(texts)
     route = await call.route(body.model)
     route.require_reader()
-    result = await call.embed(route, texts, kind="rerank")
-    query, *documents = rows.floats(result.vectors, result.width)
-    scores = [sum(map(mul, query, vector)) for vector in documents]
+    result: Classified | Embedded
+    if route.task == RERANK and route.version:
+        result = await call.rank(route, texts[0], texts[1:])
+        method, scores = CROSS_ENCODER, [row[0] for row in rows.probabilities(result)]
+    else:
+        result = await call.embed(route, texts, kind="rerank")
+        query, *documents = rows.floats(result.vectors, result.width)
+        method, scores = COSINE, [sum(map(mul, query, vector)) for vector in documents]
     order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[: body.top_n]
     results = [
         Result(
@@ -76,7 +86,7 @@ async def handle(call: Call) -> bytes:
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     if over := rows.cut(result.lengths, result.limit):
         usage["x_truncated_inputs"] = over
-    return encode(Answer(route.model, results, usage))
+    return encode(Answer(route.model, results, usage, method))
 
 
 def _text(document: str | Document) -> str:
