@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway import predict_schema as predict
 from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
 from gateway.writing import schema as writing
 from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
@@ -284,8 +285,9 @@ _DECISIONS = _path(
 _RERANK = _path(
     "rerank",
     "Rerank documents",
-    "Documents in the order of their nearness to a query: the cosine of vectors of a base or of a deployed model. The "
-    "shape is the one that Cohere's and Jina's clients know.",
+    "Documents in the order of their nearness to a query: by a deployed cross-encoder, which reads both together, or "
+    "else by the cosine of vectors of a base or of a deployed model; `x_method` says which. The shape is the one that "
+    "Cohere's and Jina's clients know.",
     thing(
         "What to compare.",
         {
@@ -321,7 +323,7 @@ _RERANK = _path(
                     "A document's nearness.",
                     {
                         "index": whole("The document's place in `documents`, from 0."),
-                        "relevance_score": number("Cosine of its vector and the query's: -1 to 1."),
+                        "relevance_score": number("0 to 1, or the cosine of two vectors: -1 to 1."),
                         "document": thing("The document, if asked for.", {"text": string("Its text.")}),
                     },
                     optional=("document",),
@@ -332,8 +334,26 @@ _RERANK = _path(
                 {"prompt_tokens": whole("Tokens read."), "total_tokens": whole("The same."), **_PLENTY},
                 optional=tuple(_PLENTY),
             ),
+            "x_method": one_of("What the scores are.", ["cosine", "cross-encoder"]),
         },
     ),
+)
+_PREDICT = _path(
+    "predict",
+    "Predict",
+    "One door for whatever a deployed model was trained for: one label, several labels, quantities, entities, answers, "
+    "scores. Texts over the model's limit are cut, and `x_truncated_tokens` says by how much; entities and answers are "
+    "found in texts of any length.",
+    predict.PREDICT_BODY,
+    predict.PREDICT_ANSWER,
+)
+_MODERATIONS = _path(
+    "moderations",
+    "Moderate",
+    "What your own model of several labels flags, as the official client's `moderations.create` reads it. `model` must "
+    "be named: there is none of ours behind it.",
+    predict.MODERATION_BODY,
+    predict.MODERATION_ANSWER,
 )
 _CHAT = _path(
     "chat_completions",
@@ -358,6 +378,8 @@ PATHS: dict[str, Any] = {
     "/v1/classify": _CLASSIFY,
     "/v1/decisions": _DECISIONS,
     "/v1/embeddings": _EMBEDDINGS,
+    "/v1/predict": _PREDICT,
+    "/v1/moderations": _MODERATIONS,
     "/v1/rerank": _RERANK,
     "/v1/chat/completions": _CHAT,
     "/v1/completions": _COMPLETIONS,

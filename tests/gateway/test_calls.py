@@ -245,7 +245,7 @@ def test_unknown_foreign_and_undeployed_models_are_one_answer(
 
 def test_chat_and_completions_say_what_can_be_called_instead(gateway: GatewayProcess, ready: Ready) -> None:
     client = gateway.client(ready.person, max_retries=0)
-    with pytest.raises(openai.BadRequestError, match="classifies text and does not write any") as known:
+    with pytest.raises(openai.BadRequestError, match="does not write text: it classifies texts") as known:
         client.chat.completions.create(model=ready.model, messages=[{"role": "user", "content": "hi"}])
     assert ready.model in known.value.message
     with pytest.raises(openai.NotFoundError, match="Deployed in this project") as unknown:

@@ -71,7 +71,7 @@ def publish(person: Person, made: Made, *, suffix: str = "intents") -> ModelVers
         return model_publish(
             project=Project.objects.get(pk=person.project.id),
             base=base,
-            task="text-classification",
+            task=stored.sound.manifest["task"],
             suffix=suffix,
             name=model_name(base=base.name, tenant_slug=person.tenant.slug, suffix=suffix, job_id=job),
             stored=stored,
