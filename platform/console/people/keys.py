@@ -18,14 +18,14 @@ from billing.selectors.limit_use import scope_use
 from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import key_make
 from billing.services.stores import quota_store
-from console.code import Sample, first_call
+from console.code import Sample
 from console.fields import UsdField
 from console.people.scopes import SCOPE_WORDS, preset_of, scopes_of
+from console.task_call import task_call
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import parse_id
-from registry.artefacts import UNLABELLED
 from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
@@ -166,8 +166,7 @@ class KeysView(ConsoleView):
         live = deployments(self.project.pk).filter(state=Deployment.State.LIVE).first()
         if live is None:
             return []
-        writes = live.model.task in UNLABELLED
-        return first_call(settings.BASE_URL, model=live.alias or live.model.name, writes=writes)
+        return task_call(settings.BASE_URL, model=live.alias or live.model.name, task=live.model.task)
 
 
 def state_of(key: ApiKey) -> str:

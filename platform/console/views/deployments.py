@@ -17,9 +17,11 @@ from billing.errors import CallRefused
 from billing.selectors.usage import UsageFilter, usage_totals
 from console.code import first_call
 from console.paging import page_number, page_of, page_with
+from console.task_call import task_call
 from console.views.base import ConsoleView, Outside
 from console.views.names import short_name
 from inference.errors import EngineError
+from inference.tasks import CLASSIFICATION, MULTI_LABEL
 from kit.clock import now
 from kit.errors import ApiError, PermissionDenied, Unavailable
 from registry import selectors as registry
@@ -124,7 +126,7 @@ class DeploymentPage(ConsoleView):
                 "name": short_name(found.model),
                 "events": selectors.deployment_events(found),
                 "calls": calls_last_hour(found),
-                "samples": first_call(settings.BASE_URL, model=name, writes=writes),
+                "samples": task_call(settings.BASE_URL, model=name, task=found.model.task),
                 "writes": writes,
                 "crumbs": [{"label": _("Deployments"), "href": self.project_path("deployments")}],
                 "model_url": self.project_path("model", found.model.public_id),
@@ -229,8 +231,8 @@ class Playground(ConsoleView):
         return self._show(form, live, result=result, **shown)
 
     def _live(self) -> list[Deployment]:
-        """Those that know labels: what writes has no probabilities to show."""
-        return list(self._served().exclude(model__task__in=UNLABELLED)[:200])
+        """Those that know labels of a text: nothing else has probabilities of them to show."""
+        return list(self._served().filter(model__task__in=(CLASSIFICATION, MULTI_LABEL))[:200])
 
     def _served(self) -> QuerySet[Deployment]:
         return selectors.deployments(self.project.pk).filter(state=Deployment.State.LIVE)
