@@ -25,6 +25,7 @@ from inference.adapters import Adapter
 from inference.architecture import TEXT_GENERATION
 from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
 from inference.backends import choose, hub
+from inference.background import standing
 from inference.catalogue import Base, bases
 from inference.depot import Depot
 from inference.encoder import Encoder, HubBackend
@@ -285,11 +286,13 @@ class Engine:
             costs = [len(sheet.ids) for sheet in sheets]
         if isinstance(resident.encoder.geometry, Geometry):
             resident = self.merging.take(resident, len(costs))
+        line, weight, background = standing(tenant, weight)
         job = Job(
-            tenant=tenant,
+            tenant=line,
             group=id(resident.encoder),
             costs=costs,
-            weight=max(weight, 1),
+            weight=weight,
+            background=background,
             resident=resident,
             head=head,
             tokenizer=self.bases[resident.base].tokenizer,

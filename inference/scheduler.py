@@ -15,6 +15,8 @@ A batch that runs cannot be interrupted, so what a flood may do to others is bou
   come back. So whoever calls at least that often finds a lane free, and the flood keeps all lanes but one.
 - While several tenants are about (`Limits.about_s`) a batch takes at most `Limits.shared_s`, or `LIGHT` tokens where
   that is more. So a tenant that calls seldom, or with only one lane, waits at most that long for a stranger's batch.
+- What may wait (`Request.background`) is taken only while nothing else waits, in batches of that size always, and never
+  on the last free lane while anybody else was here a moment ago.
 """
 
 from __future__ import annotations
@@ -63,6 +65,7 @@ class Request:
     group: Hashable
     costs: list[int]
     weight: int = 1
+    background: bool = False  # computed only while nothing else waits; `tenant` is then a line of its own
     cancelled: bool = False
     pending: int = 0  # rows not yet computed
     queued: int = 0  # rows not yet taken into a batch
@@ -75,6 +78,7 @@ class _Queue:
 
     tenant: str
     received: float
+    background: bool = False
     lines: dict[tuple[Hashable, int], deque[tuple[int, Row]]] = field(default_factory=dict)
     rows: int = 0
     cost: int = 0
@@ -120,7 +124,7 @@ class Scheduler:
         queue = self._queues.get(request.tenant)
         if queue is None:
             received = max(self._received.pop(request.tenant, 0.0), self._floor)
-            queue = self._queues[request.tenant] = _Queue(request.tenant, received)
+            queue = self._queues[request.tenant] = _Queue(request.tenant, received, request.background)
         request.pending = request.queued = len(request.costs)
         request.queued_cost = sum(request.costs)
         for index, cost in enumerate(request.costs):
@@ -146,14 +150,16 @@ class Scheduler:
     def next_batch(self, now: float = 0.0) -> list[Row]:
         """The rows to compute now; empty if nothing waits, or nothing that this lane may take."""
         while fair := self._eligible(now):
-            self._floor = min(queue.received for queue in self._queues.values())
+            alike = [queue for queue in self._queues.values() if queue.background == fair[0].background]
+            self._floor = min(queue.received for queue in alike)
             group, length = fair[0].oldest_line()
             limits = self.limits
             free = max(self.lanes - len(self._running), 1)
             room = max(
                 1, min(limits.batch_rows, limits.batch_tokens // length, max(-(-self.rows // free), LEAST_SPLIT))
             )
-            cost = max(limits.shared_s * self.speed, LIGHT) if self._several(now) else 0.0
+            bounded = fair[0].background or self._several(now)
+            cost = max(limits.shared_s * self.speed, LIGHT) if bounded else 0.0
             batch: list[Row] = []
             self._fill(batch, fair, group, length, room, cost)
             shorter = LENGTH_CLASSES[max(LENGTH_CLASSES.index(length) - 1, 0)]
@@ -176,9 +182,11 @@ class Scheduler:
 
     def _eligible(self, now: float) -> list[_Queue]:
         """The tenants whose rows the next batch may take, the one that received least first."""
-        fair = sorted(self._queues.values(), key=lambda queue: queue.received)
-        light = [queue for queue in fair if queue.cost <= LIGHT]
-        heavy = [queue for queue in fair if queue.cost > LIGHT]
+        fair = sorted(self._queues.values(), key=lambda queue: (queue.background, queue.received))
+        if fair and not fair[0].background:
+            fair = [queue for queue in fair if not queue.background]
+        light = [queue for queue in fair if queue.cost <= LIGHT and not queue.background]
+        heavy = [queue for queue in fair if queue.cost > LIGHT or queue.background]
         if heavy and self.lanes > 1 and len(self._running) >= self.lanes - 1:
             computing = frozenset[str]().union(*self._running)
             if self._anybody_else(computing | {queue.tenant for queue in heavy}, now):
@@ -227,7 +235,7 @@ class Scheduler:
         its own comes before it. So a flood closes the door to itself and not to those who send little."""
         if not self.speed or self.cost + cost <= self.limits.wait_s * self.speed:  # the usual case, without a sum
             return 0.0
-        others = sum(min(queue.cost, cost) for queue in self._queues.values())
+        others = sum(min(queue.cost, cost) for queue in self._queues.values() if not queue.background)
         return (others + cost) / (self.speed * self.lanes)
 
     def _hint(self) -> float:

@@ -9,6 +9,9 @@ written, as in the VTC scheduler of S-LoRA, Sheng et al. 2024); a tenant that wa
 Everybody's queue is bounded, so a flood from one tenant fills its own queue and no other; and whoever has more than its
 share of what runs gives one back to a tenant that waits with less.
 
+What may wait (`Request.background`) is read and written only in steps that nothing else wants, and in one of `SHARE`
+beside the others, so that it goes on while calls come without end.
+
 When the cache is full, the sequence that began last gives its blocks back, waits in front of its tenant's queue and is
 read again, with what it had already written; nobody sees more of it than a pause.
 """
@@ -23,6 +26,7 @@ from inference.errors import Overloaded, TooLarge
 from inference.generation.paging import BLOCK, Blocks
 
 WRITTEN = 2.0  # a written token costs as much as two that are read
+SHARE = 16  # steps; one of so many takes what may wait as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Request:
     allowed: int
     lanes: int = 0  # of the adapter
     weight: int = 1
+    background: bool = False  # `tenant` is then a line of its own
     last: bool = False
     used: int = 0
     cached: int = 0
@@ -132,6 +137,8 @@ class Turns:
         self._queues: dict[str, _Queue] = {}
         self._received: dict[str, float] = {}
         self._wrote = False  # the last step's kind
+        self._steps = 0
+        self._everybody = True  # whether the step that is being chosen may take what may wait
 
     @property
     def waiting(self) -> int:
@@ -167,8 +174,18 @@ class Turns:
 
     def next_step(self) -> Step | None:
         """What to compute now; None while nothing can be (nothing is there, or all wait for an allowance)."""
+        self._steps += 1
+        self._everybody = self._steps % SHARE == 0
+        step = self._choose()
+        if step is None and not self._everybody:
+            self._everybody = True
+            step = self._choose()
+        return step
+
+    def _choose(self) -> Step | None:
+        """A step of those that may be in it."""
         kinds = (self._reading, self._writing) if self._wrote else (self._writing, self._reading)
-        if not any(s.pending == 1 and s.computed for s in self.running):
+        if not any(s.pending == 1 and s.computed and self._may(s) for s in self.running):
             kinds = (self._reading, self._writing)
         for kind in kinds:
             step = kind()
@@ -227,12 +244,16 @@ class Turns:
             self.refused += 1
             raise Overloaded("The engine is busy; try again shortly.", retry_after=2.0)
 
+    def _may(self, sequence: Sequence) -> bool:
+        """Whether a sequence may be in the step that is being chosen."""
+        return self._everybody or not sequence.request.background
+
     def _writing(self) -> Step | None:
         """One token for every sequence that is ready and allowed."""
         parts: list[Part] = []
         given: dict[Request, int] = {}
         for sequence in list(self.running):
-            if sequence.pending != 1 or not sequence.computed or sequence.held:
+            if sequence.pending != 1 or not sequence.computed or sequence.held or not self._may(sequence):
                 continue
             request = sequence.request
             if given.get(request, 0) >= request.left or sequence not in self.running:
@@ -269,7 +290,7 @@ class Turns:
         """Sequences with a prompt to read, begun ones first; those that begin now are moved among the running. What the
         step has `taken` already keeps its place."""
         for sequence in list(self.running):
-            if (sequence.pending > 1 or not sequence.computed) and not sequence.held:
+            if (sequence.pending > 1 or not sequence.computed) and not sequence.held and self._may(sequence):
                 yield sequence
         while (following := self._next_to_begin()) is not None and self._room_for(following, taken):
             sequence, request = following, following.request
@@ -284,13 +305,18 @@ class Turns:
             yield sequence
 
     def _next_to_begin(self) -> Sequence | None:
-        """The first sequence that may write something, of the tenant that has received least."""
+        """The first sequence that may write something, of the tenant that has received least; what may wait last."""
         busy = Counter(s.request for s in self.running)
-        for queue in sorted(self._queues.values(), key=lambda queue: self._received.get(queue.tenant, 0.0)):
+        waiting = [queue for queue in self._queues.values() if self._may(queue.sequences[0])]
+        for queue in sorted(waiting, key=self._place):
             for sequence in queue.sequences:
                 if sequence.request.left > busy[sequence.request] and not sequence.held:
                     return sequence
         return None
+
+    def _place(self, queue: _Queue) -> tuple[bool, float]:
+        """Where a tenant stands among those that wait: a line holds either what may wait, or none of it."""
+        return queue.sequences[0].request.background, self._received.get(queue.tenant, 0.0)
 
     def _room_for(self, sequence: Sequence, taken: list[Part]) -> bool:
         """Whether a sequence can begin now: a row, blocks for all of its prompt, lanes for its adapter. One that waits
@@ -305,7 +331,12 @@ class Turns:
 
     def _in_excess(self, sequence: Sequence, able: list[Sequence]) -> Sequence | None:
         """The newest `able` sequence of the tenant with the most rows for its weight, if this one's has fewer even with
-        one more. So nobody keeps all rows with long texts, and two tenants never take them from each other in turns."""
+        one more; what may wait before anybody's. So nobody keeps all rows with long texts, and two tenants never take
+        them from each other in turns."""
+        if sequence.request.background:
+            return None
+        if waits := next((s for s in able if s.request.background), None):
+            return waits
         rows = Counter(s.request.tenant for s in self.running)
         weights = {s.request.tenant: s.request.weight for s in (*self.running, sequence)}
         most = max(rows, key=lambda tenant: rows[tenant] / weights[tenant])
@@ -335,7 +366,8 @@ class Turns:
                 sequence.table.append(number)
                 continue
             busy = {part.sequence for part in among}
-            victim = next((s for s in reversed(self.running) if s not in busy), sequence)
+            able = [s for s in reversed(self.running) if s not in busy]
+            victim = next((s for s in able if s.request.background), able[0] if able else sequence)
             self._preempt(victim)
             if victim is sequence:
                 return False

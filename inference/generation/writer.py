@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from inference import wire
 from inference.adapters import Adapter, lanes_of
+from inference.background import standing
 from inference.errors import BadBias, BadRequest, EngineError, Internal
 from inference.generation.base import Speech
 from inference.generation.choosing import Chooser, Chosen, choose
@@ -129,13 +130,15 @@ class Writer:
         Raises `BadRequest`, `TooLarge` or `Overloaded`."""
         self._check(message, limit)
         sampling = message.sampling
+        line, weight, background = standing(message.tenant, message.weight)
         writing = Writing(
-            tenant=message.tenant,
+            tenant=line,
             owner=f"{message.tenant}/{message.model or message.base}",
             adapter=adapter,
             allowed=message.allowed,
             lanes=lanes_of(adapter.rank) if adapter is not None else 0,
-            weight=max(1, message.weight),
+            weight=weight,
+            background=background,
             message=message,
             answer=answer,
             open=message.choices,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.errors import Overloaded
-from inference.scheduler import Limits, Request, Scheduler, length_class
+from inference.scheduler import LIGHT, Limits, Request, Scheduler, length_class
 
 
 class FakeModel:
@@ -249,3 +249,44 @@ def test_every_row_is_computed_exactly_once_unless_cancelled(requests, batch_row
     assert set(computed) == expected
     assert set(computed.values()) <= {1}
     assert scheduler.rows == scheduler.cost == scheduler.tenants == 0
+
+
+def background(tenant: str, rows: int) -> Request:
+    return Request(tenant=f"{tenant}/background", group="base", costs=[10] * rows, background=True)
+
+
+def test_what_may_wait_is_computed_only_while_nothing_else_waits():
+    scheduler = Scheduler(Limits(batch_rows=8))
+    scheduler.submit(background("a", 500))
+    model = FakeModel(scheduler)
+    model.run(3)
+    for tenant in ("a", "b"):  # calls of its own tenant and of another one
+        scheduler.submit(request(tenant, rows=40))
+    model.batches.clear()
+    assert set(model.run(10)) == {"a", "b"}
+    assert "a/background" in model.run(1), "and then it goes on"
+
+
+def test_what_may_wait_takes_small_batches_and_leaves_a_lane_for_who_was_here_a_moment_ago():
+    scheduler = Scheduler(Limits(batch_rows=64), lanes=2)
+    scheduler.submit(background("a", 500))
+    first = scheduler.next_batch(now=0.0)
+    assert sum(row.cost for row in first) <= LIGHT, "nobody who comes now waits long"
+    scheduler.submit(request("b"), now=0.1)
+    served = scheduler.next_batch(now=0.1)
+    assert {row.request.tenant for row in served} == {"b"}
+    scheduler.finish(served, now=0.2)
+    assert not scheduler.next_batch(now=0.3), "the last lane is kept for b"
+    assert scheduler.next_batch(now=5.0), "who stays away keeps no lane"
+
+
+def test_a_batch_gives_a_newcomer_no_head_start_over_those_present():
+    scheduler = Scheduler(Limits(batch_rows=8))
+    scheduler.submit(background("a", 500))
+    scheduler.submit(request("steady", rows=2000))
+    model = FakeModel(scheduler)
+    model.run(50)
+    model.batches.clear()
+    scheduler.submit(request("newcomer", rows=500))
+    rows = model.run(20)
+    assert abs(rows["steady"] - rows["newcomer"]) <= 8

@@ -11,14 +11,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from inference.errors import Overloaded, TooLarge
 from inference.generation.paging import BLOCK, Blocks
-from inference.generation.turns import Limits, Request, Sequence, Step, Turns
+from inference.generation.turns import SHARE, Limits, Request, Sequence, Step, Turns
 
 
 def asked(
     turns: Turns, tenant: str, prompt: int, most: int = 8, *, adapter: str | None = None, choices: int = 1,
-    allowed: int = 10_000, weight: int = 1, start: int = 0,
+    allowed: int = 10_000, weight: int = 1, start: int = 0, background: bool = False,
 ) -> Request:  # fmt: skip
-    request = Request(tenant, f"{tenant}/{adapter}", adapter, allowed, lanes=8 if adapter else 0, weight=weight)
+    request = Request(
+        tenant, f"{tenant}/{adapter}", adapter, allowed, lanes=8 if adapter else 0, weight=weight, background=background
+    )
     tokens = list(range(start, start + prompt))
     request.sequences = [Sequence(request, choice, list(tokens), prompt, most) for choice in range(choices)]
     turns.submit(request)
@@ -62,6 +64,48 @@ def test_adapters_of_all_tenants_are_read_and_write_in_one_step() -> None:
         asked(turns, tenant, 10, most=50, adapter=tenant)
     steps = drained(turns)
     assert [len(step.parts) for step in steps[:2]] == [4, 4] and not steps[0].writing and steps[1].writing
+
+
+def tokens_of(turns: Turns, request: Request, steps: int) -> int:
+    """What a request writes within so many steps."""
+    before = request.used
+    for _ in range(steps):
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+    return request.used - before
+
+
+def test_what_may_wait_shares_few_steps_with_others_and_all_when_it_is_alone() -> None:
+    turns = Turns(Blocks(400))
+    waits = asked(turns, "a/background", 10, most=500, background=True)
+    assert tokens_of(turns, waits, 40) >= 39
+    call = asked(turns, "a", 10, most=200)
+    assert tokens_of(turns, waits, 64) <= 64 // SHARE
+    assert call.used >= 60, "as if it were alone"
+
+
+def test_a_call_takes_the_place_of_what_may_wait_and_never_the_other_way_round() -> None:
+    turns = Turns(Blocks(400), Limits(rows=2))
+    asked(turns, "a/background", 10, most=100, choices=2, background=True)
+    step = turns.next_step()
+    assert step is not None
+    run(turns, step)
+    first, second = asked(turns, "a", 10, most=30), asked(turns, "b", 10, most=30)
+    for _ in range(40):
+        step = turns.next_step()
+        assert step is not None
+        run(turns, step)
+    assert first.sequences[0].finish == second.sequences[0].finish == "length"
+    drained(turns)
+
+
+def test_what_may_wait_is_not_held_up_by_a_call_that_waits_for_an_allowance() -> None:
+    turns = Turns(Blocks(400))
+    asked(turns, "a", 10, most=30, allowed=0)
+    waits = asked(turns, "b/background", 10, most=30, background=True)
+    drained(turns)
+    assert waits.sequences[0].finish == "length"
 
 
 def test_a_flood_waits_behind_whoever_received_less() -> None:
