@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import schema
-from billing.schema import KINDS
+from billing.prices import is_batch
+from billing.schema import metered_kinds
 from billing.selectors.usage import SPANS, UsageFilter, UsageSum, usage_sums
 from billing.usage_query import LAST_SECOND, read_moment
 from kit.clock import now
@@ -23,6 +24,8 @@ from kit.pages import read_limit
 from kit.schema import describe, query
 from tenants.api import TenantAPIView
 
+NO_KIND = "none"
+"""Nothing is metered as this: what has no batches has no usage of batches."""
 PAGES = {"1d": (7, 31), "1h": (24, 168), "1m": (60, 1440)}
 """Buckets in a page, by default and at most."""
 _GROUPS = {
@@ -30,7 +33,7 @@ _GROUPS = {
     "api_key_id": "key_id",
     "model": "model",
     "user_id": None,
-    "batch": None,
+    "batch": "kind",
     "service_tier": None,
 }
 _COST_GROUPS = {"project_id": ("project_id",), "line_item": ("kind", "model"), "api_key_id": ("key_id",)}
@@ -48,13 +51,14 @@ _USAGE_FIELDS = [
     query(
         "group_by",
         str,
-        "Split each bucket's results by these. User, batch and tier are taken and always null.",
+        "Split each bucket's results by these. User and tier are taken and always null.",
         choices=tuple(_GROUPS),
         repeated=True,
     ),
     _PROJECTS,
     _KEYS,
     query("models", str, "Only these models.", repeated=True),
+    query("batch", bool, "Only usage of batches (`true`), or only of other calls (`false`)."),
     query(
         "limit",
         int,
@@ -131,6 +135,16 @@ def read_many(asked: QueryDict, name: str) -> list[str]:
     return values
 
 
+def read_truth(asked: QueryDict, name: str) -> bool | None:
+    """`true` or `false`; None where the field is not there."""
+    raw = asked.get(name)
+    if raw in (None, ""):
+        return None
+    if raw not in ("true", "false"):
+        raise BadRequest(f"'{name}' must be true or false.", param=name)
+    return raw == "true"
+
+
 def read_ids(asked: QueryDict, name: str, prefix: str) -> list[UUID]:
     """An array of public ids."""
     return [parse_id(prefix, text, param=name) for text in read_many(asked, name)]
@@ -180,16 +194,27 @@ class UsageView(TenantAPIView):
         wanted = UsageFilter(
             since=buckets.starts[0],
             until=buckets.until,
-            kinds=KINDS.get(kind, (kind,)),
+            kinds=metered_kinds(kind, batch=read_truth(asked, "batch")) or (NO_KIND,),
             project_ids=read_ids(asked, "project_ids", "proj_"),
             key_ids=read_ids(asked, "api_key_ids", "key_"),
             models=read_many(asked, "models"),
         )
         by = list(dict.fromkeys(field for group in groups if (field := _GROUPS[group])))
         results: dict[dt.datetime, list[dict[str, Any]]] = {}
-        for one in usage_sums(wanted=wanted, width=width, by=by):  # type: ignore[arg-type]
+        sums = usage_sums(wanted=wanted, width=width, by=by)  # type: ignore[arg-type]
+        for one in _by_batch(sums) if "batch" in groups else sums:
             results.setdefault(one.start, []).append(_usage_result(kind, one))
         return Response(bucket_page(buckets, results))
+
+
+def _by_batch(sums: list[UsageSum]) -> list[UsageSum]:
+    """Sums by kind as sums by whether the kind is one of batches; their `kind` is one of each sort."""
+    merged: dict[tuple[Any, ...], UsageSum] = {}
+    for one in sums:
+        key = (one.start, one.project_id, one.key_id, one.model, is_batch(one.kind or ""))
+        found = merged.get(key)
+        merged[key] = one if found is None else found + one
+    return list(merged.values())
 
 
 def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
@@ -205,7 +230,7 @@ def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
         "user_id": None,
         "api_key_id": public_id("key_", one.key_id) if one.key_id else None,
         "model": one.model,
-        "batch": None,
+        "batch": is_batch(one.kind) if one.kind else None,
         "service_tier": None,
         "x_cost_usd": number(one.cost_nano),
     }

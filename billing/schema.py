@@ -1,6 +1,6 @@
 """What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
 
-from billing.prices import TRAINING
+from billing.prices import TRAINING, batch_kind
 from kit.schema import Schema, component, many, moment, number, one_of, page_of, string, thing, truth, whole
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -12,6 +12,17 @@ KINDS: dict[str, tuple[str, ...]] = {
     "storage": ("storage",),
 }
 """Kinds on the wire, and the metered kinds behind each."""
+
+
+def metered_kinds(kind: str, *, batch: bool | None = None) -> tuple[str, ...]:
+    """The metered kinds behind one of the wire: in batches (True), live (False), or both."""
+    live = KINDS.get(kind, (kind,))
+    batched = () if kind in ("training", "storage") else tuple(map(batch_kind, live))
+    if batch is None:
+        return live + batched
+    return batched if batch else live
+
+
 UNUSED = frozenset(
     {
         "audio_speeches",
@@ -83,7 +94,7 @@ USAGE = component(
                 "user_id": string("Always null: usage belongs to keys.", null=True),
                 "api_key_id": string("The key, when grouped by `api_key_id`; null otherwise.", null=True),
                 "model": string("The model, when grouped by `model`; null otherwise.", null=True),
-                "batch": truth("Always null: there are no batches.", null=True),
+                "batch": truth("Whether it came from batches, when grouped by `batch`; null otherwise.", null=True),
                 "service_tier": string("Always null: there is one tier.", null=True),
                 "x_cost_usd": number("What it cost, in US dollars."),
                 "x_byte_hours": whole("Storage only: bytes times hours."),

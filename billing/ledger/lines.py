@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from billing.periods import month_of
-from billing.prices.rating import base_of
+from billing.prices.rating import BATCH, base_of, is_batch
 from kit.money import CENT, cents
 
 ALLOWANCE = "allowance"
@@ -84,7 +84,13 @@ def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, peri
     late = "" if month == period else f" (late, {month:%Y-%m})"
     key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
     unit = "byte-hours" if kind == STORAGE else "tokens"
-    return BillLine(key, f"{_NAMES.get(kind, kind.title())} · {base}{late}", quantity, unit, amount)
+    return BillLine(key, f"{kind_name(kind)} · {base}{late}", quantity, unit, amount)
+
+
+def kind_name(kind: str) -> str:
+    """A kind of usage as a bill names it."""
+    live = kind.removeprefix(BATCH)
+    return _NAMES.get(live, live.title()) + (", in batches" if is_batch(kind) else "")
 
 
 def to_cents(amount_nano: int, carried_nano: int = 0) -> tuple[int, int]:

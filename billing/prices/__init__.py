@@ -6,6 +6,17 @@ cost = rate(Usage(kind="classify", model="ft:all-MiniLM-L6-v2:acme:intents:x", i
 """
 
 from billing.prices.books_file import PriceBooks, PriceError, price_books
-from billing.prices.rating import TRAINING, Price, PriceVersion, Usage, rate
+from billing.prices.rating import TRAINING, Price, PriceVersion, Usage, batch_kind, is_batch, rate
 
-__all__ = ["TRAINING", "Price", "PriceBooks", "PriceError", "PriceVersion", "Usage", "price_books", "rate"]
+__all__ = [
+    "TRAINING",
+    "Price",
+    "PriceBooks",
+    "PriceError",
+    "PriceVersion",
+    "Usage",
+    "batch_kind",
+    "is_batch",
+    "price_books",
+    "rate",
+]

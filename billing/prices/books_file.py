@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from billing.prices.rating import Price, PriceVersion
+from billing.prices.rating import TRAINING, Price, PriceVersion, batch_kind
 
 FOLDER = Path(__file__).parent / "books"
 _PER_MILLION = {
@@ -78,7 +78,26 @@ def _parse(data: dict[str, Any]) -> PriceVersion:
     for kind, models in kinds.items():
         if "default" not in models:
             raise PriceError(f"{kind} has no default price")
+    if "batch" in data:
+        kinds |= _batched(kinds, data["batch"]["percent"])
     return PriceVersion(data["version"], int(since.timestamp()) * 1000, kinds)
+
+
+def _batched(kinds: dict[str, dict[str, Price]], percent: int) -> dict[str, dict[str, Price]]:
+    """The kinds of calls again, as lines of a batch: `percent` of each price, exactly."""
+    calls = {kind: models for kind, models in kinds.items() if kind not in (*TRAINING, "storage")}
+    return {
+        batch_kind(kind): {model: _share(f"{kind}.{model}", price, percent) for model, price in models.items()}
+        for kind, models in calls.items()
+    }
+
+
+def _share(name: str, price: Price, percent: int) -> Price:
+    units = {unit: amount * percent for unit, amount in dataclasses.asdict(price).items()}
+    for unit, amount in units.items():
+        if amount % 100:
+            raise PriceError(f"{percent} % of {name}'s {unit} is not a whole number of nano-USD")
+    return Price(**{unit: amount // 100 for unit, amount in units.items()})
 
 
 def _price(fields: dict[str, Any]) -> Price:

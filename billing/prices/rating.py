@@ -11,6 +11,18 @@ import dataclasses
 GIGABYTE = 10**9
 TRAINING = ("training", "training_preemptible", "training_priority")
 """Kinds that are priced by the tokens trained on: one for each lane of the queue."""
+BATCH = "batch_"
+"""What the kind of a call begins with when it was a line of a batch."""
+
+
+def batch_kind(kind: str) -> str:
+    """The kind of a call of `kind` in a batch."""
+    return BATCH + kind
+
+
+def is_batch(kind: str) -> bool:
+    """Whether usage of a kind came from a batch."""
+    return kind.startswith(BATCH)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class UsageSum:
     kind: str | None = None
     price_version: str | None = None
 
+    def __add__(self, other: UsageSum) -> UsageSum:
+        """Both together, under what this one is called."""
+        amounts = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano")
+        return dataclasses.replace(self, **{name: getattr(self, name) + getattr(other, name) for name in amounts})
+
 
 def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = ()) -> list[UsageSum]:
     """Sums by bucket and the given DIMENSIONS, in order of time; buckets without usage are absent."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.prices import PriceError, Usage, price_books, rate
+from billing.prices import PriceError, Usage, batch_kind, price_books, rate
 from billing.prices.books_file import FOLDER
 
 NOW_MS = 1_790_000_000_000
@@ -31,6 +31,28 @@ def test_the_sum_of_ratings_is_the_rating_of_the_sum(tokens: list[int]) -> None:
     book = price_books().current(NOW_MS)
     one_by_one = sum(rate(Usage("decisions", "m", input_tokens=n), book) for n in tokens)
     assert one_by_one == rate(Usage("decisions", "m", input_tokens=sum(tokens)), book)
+
+
+@given(
+    st.sampled_from(["classify", "decisions", "embeddings", "rerank", "chat", "completions"]),
+    st.integers(0, 10**12),
+    st.integers(0, 10**12),
+)
+def test_a_line_of_a_batch_costs_half_of_the_call_to_the_nano(kind: str, read: int, written: int) -> None:
+    book = price_books().get("2026-11-30.2")
+    live = rate(Usage(kind, "m", read, written), book)
+    assert 2 * rate(Usage(batch_kind(kind), "m", read, written), book) == live
+
+
+def test_training_and_storage_have_no_batch_price() -> None:
+    book = price_books().get("2026-11-30.2")
+    assert not [kind for kind in book.kinds if kind.startswith(("batch_training", "batch_storage"))]
+
+
+def test_a_batch_price_that_would_need_rounding_is_refused(tmp_path: Path) -> None:
+    text = (FOLDER / "2026-11-30.2.toml").read_text().replace("= 20_000_000 ", "= 21_000_000 ")
+    with pytest.raises(PriceError, match="50 % of classify.default's input_token"):
+        price_books(copy_of_books(tmp_path, "2026-11-30.2.toml", text))
 
 
 def test_an_unknown_kind_has_no_price() -> None:
