@@ -54,6 +54,10 @@ class LimitSet:
         }
         return dataclasses.replace(self, **changes)
 
+    def money(self) -> LimitSet:
+        """The spend limit alone: what holds for calls that no rate bounds."""
+        return LimitSet(spend_nano=self.spend_nano)
+
 
 def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
     if allowed is None:

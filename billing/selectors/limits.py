@@ -28,6 +28,21 @@ class CallerLimits:
     key: LimitSet | None = None
     models: Mapping[str, tuple[uuid.UUID, LimitSet]] = dataclasses.field(default_factory=dict)
 
+    def money(self) -> CallerLimits:
+        """The spend limits alone: the lines of a batch wait for each other, not for a minute to pass."""
+
+        def of(limits: LimitSet | None) -> LimitSet | None:
+            return limits.money() if limits is not None else None
+
+        return dataclasses.replace(
+            self,
+            tenant=self.tenant.money(),
+            project=of(self.project),
+            member=of(self.member),
+            key=of(self.key),
+            models={name: (pk, limits.money()) for name, (pk, limits) in self.models.items()},
+        )
+
     def compiled(self, model: str = "") -> CompiledLimits:
         """The limits of a call of `model`."""
         model_id, limits = self.models.get(model, (None, None))
@@ -46,11 +61,16 @@ class CallerLimits:
 
 
 def caller_limits(
-    *, project_id: uuid.UUID, key_id: uuid.UUID | None = None, tenant: LimitSet | None = None
+    *,
+    project_id: uuid.UUID,
+    key_id: uuid.UUID | None = None,
+    member_id: uuid.UUID | None = None,
+    tenant: LimitSet | None = None,
 ) -> CallerLimits:
-    """The limits of who calls with a key, or without one (the playground). `tenant` spares reading them again."""
+    """The limits of who calls with a key, or without one (the playground; a batch from the console, of the member
+    `member_id`). `tenant` spares reading them again."""
     key = ApiKey.objects.filter(pk=key_id).only("limits", "created_by_id").first() if key_id is not None else None
-    member_id = key.created_by_id if key is not None else None
+    member_id = key.created_by_id if key is not None else member_id
     return CallerLimits(
         tenant_id=current_tenant_id(),
         tenant=tenant or tenant_limit_set(),

@@ -1,6 +1,7 @@
 """What `manage.py up` starts, in order: the list of processes and how each is known to be ready."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from django.conf import settings
 from config.runner import Process, http_ready, socket_ready
 from kit import redis
 
-PARTS = ("stripe", "engine", "default", "ingest", "train", "beat", "web", "gateway")
+PARTS = ("stripe", "engine", "default", "ingest", "batch", "train", "beat", "web", "gateway")
 WORKERS = {
     "default": ("--pool", "threads", "--concurrency", "4"),
     "ingest": ("--concurrency", "1"),
+    "batch": ("--pool", "threads", "--concurrency", "2"),
     "train": ("--pool", "solo"),
 }
 
@@ -24,7 +26,8 @@ def processes(only: set[str], *, host: str, port: int) -> list[Process]:
         if part not in only or (part == "stripe" and not settings.EMBEDDED_STRIPE):
             continue
         if part in WORKERS:
-            found.append(worker(part))
+            inside = port if "gateway" not in only else port + 1
+            found.append(worker(part, gateway_url=f"http://{_local(host)}:{inside}"))
         elif part == "web":
             found.append(web(host, port, gateway_inside="gateway" not in only))
         elif part == "gateway":
@@ -73,7 +76,7 @@ def engine() -> Process:
     )
 
 
-def worker(queue: str) -> Process:
+def worker(queue: str, *, gateway_url: str) -> Process:
     """A Celery worker of one queue."""
 
     async def ready() -> bool:
@@ -88,7 +91,7 @@ def worker(queue: str) -> Process:
             *WORKERS[queue],
         ),
         ready=ready,
-        environment={"WORKER_QUEUE": queue},
+        environment={"WORKER_QUEUE": queue, "GATEWAY_URL": os.environ.get("GATEWAY_URL", gateway_url)},
         leaves_early=True,
     )
 
@@ -110,7 +113,6 @@ def gateway(host: str, port: int) -> Process:
 
 
 def _uvicorn(name: str, application: str, host: str, port: int, **environment: str) -> Process:
-    check = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
     return Process(
         name,
         _python(
@@ -120,9 +122,14 @@ def _uvicorn(name: str, application: str, host: str, port: int, **environment: s
             *("--http", "kit.server:PatientHttp"),
             *("--ws", "none", "--no-server-header", "--timeout-graceful-shutdown", "5"),
         ),
-        ready=http_ready(f"http://{check}:{port}/healthz"),
+        ready=http_ready(f"http://{_local(host)}:{port}/healthz"),
         environment=environment,
     )
+
+
+def _local(host: str) -> str:
+    """The address at which this machine reaches what listens at `host`."""
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host
 
 
 def import_path(root: Path) -> str:

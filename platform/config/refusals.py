@@ -33,7 +33,6 @@ NOT_OFFERED = [
             "Checkpoints are for resuming a job and are not shared. Deploy the job's model instead.",
         ),
         (r"fine_tuning/alpha/.*", "Graders are not offered. A job's report measures the model on its test rows."),
-        (r"batches(/.*)?", "Batches are not offered. POST /v1/classify takes up to 2,048 texts in one request."),
         (
             r"moderations",
             "Moderation is not offered. Train a classifier of your own and call it with POST /v1/classify.",

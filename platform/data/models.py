@@ -14,6 +14,7 @@ class Purpose(models.TextChoices):
 
     FINE_TUNE = "fine-tune", _("Fine-tuning")
     EVALS = "evals", _("Evaluation")
+    BATCH = "batch", _("Batches")
 
 
 ERASABLE = models.Q(deleted_at__isnull=False, erased_at=None)
@@ -21,6 +22,9 @@ ERASABLE = models.Q(deleted_at__isnull=False, erased_at=None)
 
 RESULTS = "fine-tune-results"
 """The purpose of files that jobs write; nobody uploads one."""
+BATCH_OUTPUT = "batch_output"
+"""The purpose of files that batches write."""
+WRITTEN = (RESULTS, BATCH_OUTPUT)
 
 
 class File(ProjectModel):

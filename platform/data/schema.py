@@ -2,7 +2,7 @@
 
 from data.fixes import STEPS
 from data.limits import PART_BYTES
-from data.models import RESULTS, DatasetVersion, File, Purpose, Upload
+from data.models import WRITTEN, DatasetVersion, File, Purpose, Upload
 from kit.schema import (
     component,
     deleted,
@@ -30,7 +30,10 @@ FILE_FORM = {
             "The bytes, with a file name. CSV, TSV, JSONL or Parquet; the kind is read off the content, not the name.",
             format="binary",
         ),
-        "purpose": one_of("What the file is for: `fine-tune` to train on, `evals` to measure with.", Purpose.values),
+        "purpose": one_of(
+            "What the file is for: `fine-tune` to train on, `evals` to measure with, `batch` for the calls of a batch.",
+            Purpose.values,
+        ),
         "expires_after[anchor]": one_of("What the life of the file counts from.", ["created_at"]),
         "expires_after[seconds]": whole(
             "Seconds after the anchor at which the file is deleted, 3,600 to 2,592,000. Without it the file stays.",
@@ -55,7 +58,7 @@ _FILE_FIELDS = {
     "bytes": whole("Its size.", example=159_482),
     "created_at": moment("When it was uploaded."),
     "filename": string("The name it came with, without folders.", example="support_intents.csv"),
-    "purpose": one_of("What it is for. Jobs write files of the last kind.", [*Purpose.values, RESULTS]),
+    "purpose": one_of("What it is for. Jobs and batches write files of the last kinds.", [*Purpose.values, *WRITTEN]),
     "status": one_of(
         "`uploaded` while it is being checked, `processed` once its findings stand, `error` where no rows could be "
         "read.",

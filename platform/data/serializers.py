@@ -25,7 +25,7 @@ class PurposeField(serializers.ChoiceField):
     """What a file is for; the message names what is offered."""
 
     def __init__(self, **kwargs: Any) -> None:
-        names = " or ".join(Purpose.values)
+        names = ", ".join(Purpose.values[:-1]) + f" or {Purpose.values[-1]}"
         messages: dict[str, Any] = {"invalid_choice": f"“{{input}}” is not offered. Use {names}."}
         super().__init__(choices=Purpose.choices, error_messages=messages, **kwargs)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 from gateway import metrics
 from gateway.calls import Call
 from gateway.handlers import chat, classify, completions, decisions, embeddings, moderations, predict, rerank
+from gateway.lines import is_line
 from gateway.process import Process
 from gateway.wire import (
     Disconnected,
@@ -105,6 +106,9 @@ class Gateway:
         body: bytes | None
         try:
             call = await self._open(scope, receive, send, identity, started, headers)
+            if call.request_id != request_id:  # a batch's line has one of its own
+                request_id = call.request_id
+                logged_request_id.set(request_id)
             body = await self._answer(handler, scope, call)
         except Disconnected:
             self._note(scope, call, 499, "client_left", started)
@@ -139,14 +143,18 @@ class Gateway:
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], ["POST"])
         process = self._started()
-        key = await process.keys.open(header(scope, b"authorization"))
+        authorization = header(scope, b"authorization")
+        if authorization is not None and is_line(authorization):
+            key, identity = await process.lines.open(authorization)
+        else:
+            key = await process.keys.open(authorization)
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
         if SCOPE not in key.record.scopes:
             raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
         record = key.record
         note = RequestNote(
-            id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=record.id, at_ms=wall_ms(),
-            kind=KINDS[scope["path"]],
+            id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
+            kind=key.kind(KINDS[scope["path"]]),
         )  # fmt: skip
         return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note)
 

@@ -8,3 +8,10 @@ class GatewayConfig(AppConfig):
 
     name = "gateway"
     label = "gateway"
+
+    def ready(self) -> None:
+        """Let batches call every hot path."""
+        from batches.endpoints import offer
+        from gateway.app import HANDLERS
+
+        offer(HANDLERS)

@@ -116,11 +116,11 @@ class Call:
 
     async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
         """Reserve for at most `tokens`, await the work, settle for what it took."""
-        record, gate = self.key.record, self.process.gate
+        kind, record, gate = self.key.kind(kind), self.key.record, self.process.gate
         try:
             ticket = await gate.admit(
                 self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
-                key_id=record.id, tokens=tokens,
+                key_id=self.key.key_id, tokens=tokens,
             )  # fmt: skip
         except BaseException:
             work.close()  # type: ignore[attr-defined]  # a coroutine that was never awaited

@@ -14,10 +14,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
+from billing.prices import batch_kind
 from gateway import database
 from gateway.errors import SlowDown
 from gateway.limits import Allowance, limits_of
@@ -57,6 +59,19 @@ class OpenKey:
     used: float
     expires: float
     headers: Headers = field(default_factory=list)  # rate-limit headers of its last admitted call
+    keyless: bool = False
+    """Whether it stands for a member without a key, who made a batch in the console."""
+    batch: bool = False
+    """Whether its calls are lines of a batch."""
+
+    @property
+    def key_id(self) -> UUID | None:
+        """The key that a call is metered with."""
+        return None if self.keyless else self.record.id
+
+    def kind(self, kind: str) -> str:
+        """What a call of `kind` is metered and logged as."""
+        return batch_kind(kind) if self.batch else kind
 
     @property
     def weight(self) -> int:

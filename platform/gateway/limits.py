@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from batches.credential import Caller
 from billing.quotas import CompiledLimits
 from billing.selectors.limits import CallerLimits, caller_limits, tenant_allowance
+from inference.background import BACKGROUND
 from tenants.access import KeyRecord
 from tenants.scope import tenant_scope
 
@@ -36,3 +38,10 @@ def limits_of(record: KeyRecord) -> Allowance:
         tenant, weight = tenant_allowance()
         caller = caller_limits(project_id=record.project_id, key_id=record.id, tenant=tenant)
     return Allowance(caller, caller.compiled(), weight)
+
+
+def limits_of_batch(caller: Caller) -> Allowance:
+    """What the lines of a batch may do now: no more than its spend limits, and nothing that somebody else waits for.
+    In the tenant's scope."""
+    limits = caller_limits(project_id=caller.project_id, key_id=caller.key_id, member_id=caller.user_id).money()
+    return Allowance(limits, limits.compiled(), BACKGROUND)

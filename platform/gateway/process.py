@@ -12,6 +12,7 @@ from django.conf import settings
 from billing.services.entitlements import NEWS as LIMIT_NEWS
 from billing.services.gate import open_gate, sink_dsn
 from gateway.keys import KeyBook
+from gateway.lines import LineBook
 from gateway.news import listen
 from gateway.routes import RouteBook
 from gateway.turns import Turns
@@ -31,6 +32,7 @@ class Process:
 
     def __init__(self) -> None:
         self.keys = KeyBook()
+        self.lines = LineBook()
         self.routes = RouteBook()
         self.engine = EngineClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN)
         self.renders = Turns(RENDERS)

@@ -11,6 +11,10 @@ from django.utils.translation import gettext_lazy as _
 JOB_SUCCEEDED = "fine_tuning.job.succeeded"
 JOB_FAILED = "fine_tuning.job.failed"
 JOB_CANCELLED = "fine_tuning.job.cancelled"
+BATCH_COMPLETED = "batch.completed"
+BATCH_FAILED = "batch.failed"
+BATCH_EXPIRED = "batch.expired"
+BATCH_CANCELLED = "batch.cancelled"
 SWEEP_SUCCEEDED = "tunesmith.sweep.succeeded"
 SWEEP_FAILED = "tunesmith.sweep.failed"
 SWEEP_CANCELLED = "tunesmith.sweep.cancelled"
@@ -35,6 +39,10 @@ KINDS: dict[str, Kind] = {
     JOB_SUCCEEDED: Kind(_("A job succeeded"), "ftjob-"),
     JOB_FAILED: Kind(_("A job failed"), "ftjob-"),
     JOB_CANCELLED: Kind(_("A job was cancelled"), "ftjob-"),
+    BATCH_COMPLETED: Kind(_("A batch was completed"), "batch_"),
+    BATCH_FAILED: Kind(_("A batch failed: its file has problems"), "batch_"),
+    BATCH_EXPIRED: Kind(_("A batch expired before all lines had their turn"), "batch_"),
+    BATCH_CANCELLED: Kind(_("A batch was cancelled"), "batch_"),
     SWEEP_SUCCEEDED: Kind(_("A sweep found a winner"), "sweep_"),
     SWEEP_FAILED: Kind(_("A sweep ended without a model"), "sweep_"),
     SWEEP_CANCELLED: Kind(_("A sweep was cancelled"), "sweep_"),

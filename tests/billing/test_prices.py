@@ -51,7 +51,7 @@ def test_training_and_storage_have_no_batch_price() -> None:
 
 def test_a_batch_price_that_would_need_rounding_is_refused(tmp_path: Path) -> None:
     text = (FOLDER / "2026-11-30.2.toml").read_text().replace("= 20_000_000 ", "= 21_000_000 ")
-    with pytest.raises(PriceError, match="50 % of classify.default's input_token"):
+    with pytest.raises(PriceError, match=r"50 % of classify\.default's input_token"):
         price_books(copy_of_books(tmp_path, "2026-11-30.2.toml", text))
 
 

@@ -142,7 +142,7 @@ def test_checking_twice_or_after_deletion_changes_nothing(cast: Cast) -> None:
 def test_refusals_are_clear_and_leave_nothing(cast: Cast) -> None:
     person = cast.owner
     problem(post_file(person, b"", "a.csv"), 400, "empty_file")
-    assert "fine-tune or evals" in problem(post_file(person, sample(), purpose="assistants"), 400)
+    assert "fine-tune, evals or batch" in problem(post_file(person, sample(), purpose="assistants"), 400)
     assert "Unknown field" in problem(post_file(person, sample(), tenant_id="x"), 400)
     problem(person.api.upload("/v1/files", {"purpose": "fine-tune"}), 400)
     problem(person.api.upload("/v1/files", {"file": SimpleUploadedFile("a.csv", b"text,label\na,b\n")}), 400)

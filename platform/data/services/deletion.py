@@ -25,11 +25,18 @@ BATCH = 200
 Row = TypeVar("Row", File, Dataset)
 
 _holders: list[Callable[[Sequence[UUID]], bool]] = []
+_readers: list[Callable[[Sequence[UUID]], bool]] = []
 
 
 def hold_versions(check: Callable[[Sequence[UUID]], bool]) -> None:
     """Let a room above say whether it still needs the bytes of any of these dataset versions."""
     _holders.append(check)
+
+
+def hold_files(check: Callable[[Sequence[UUID]], bool]) -> None:
+    """Let a room above say whether it still reads the bytes of any of these files: they can be deleted meanwhile, but
+    not erased."""
+    _readers.append(check)
 
 
 def file_delete(*, file: File) -> None:
@@ -58,6 +65,8 @@ def file_restore(*, file: File) -> File:
 def file_erase(*, file: File) -> None:
     """Remove a file's findings now and its bytes after commit, whether it was deleted before or not. FileInUse."""
     _check_unread(file)
+    if any(reads([file.pk]) for reads in _readers):
+        raise FileInUse("A batch still reads this file. Cancel it, or try again when it has ended.")
     moment = now()
     File.objects.filter(pk=file.pk, deleted_at=None).update(deleted_at=moment)
     if not File.objects.filter(pk=file.pk, erased_at=None).update(erased_at=moment):

@@ -14,8 +14,8 @@ from data import lease, reader
 from data.columns import ROLES
 from data.errors import FileNotReady, InvalidColumns
 from data.findings import MAX_SAMPLES
-from data.limits import MAX_LABELS, MAX_LENGTH, room_for, tokenizer_path
-from data.models import RESULTS, File, Finding
+from data.limits import MAX_LABELS, MAX_LENGTH, check_purpose, room_for, tokenizer_path
+from data.models import RESULTS, WRITTEN, File, Finding, Purpose
 from data.roles import check_once, task_wanted
 from kit import outbox, storage
 from kit.clock import now
@@ -76,7 +76,11 @@ def clean_filename(name: object) -> str:
 def file_create(
     *, project_id: UUID, filename: str, purpose: str, stored: Stored, keep_seconds: int | None = None
 ) -> File:
-    """A file of stored bytes; its check is rung after commit. FileTooLarge or StorageFull past the plan's limits."""
+    """A file of stored bytes; its check is rung after commit. FileTooLarge or StorageFull past the plan's limits.
+
+    One for a batch is ready at once: the batch checks its lines.
+    """
+    check_purpose(purpose, stored.bytes)
     file = File(
         project_id=project_id,
         filename=clean_filename(filename),
@@ -91,18 +95,25 @@ def file_create(
         raise BadRequest("The file is empty. Upload a file with at least one row.", param="file", code="empty_file")
     tenant_turn()
     room_for(file.tenant_id).check(stored.bytes)
+    if purpose == Purpose.BATCH:
+        file.status, file.processed_at = File.Status.PROCESSED, now()
     file.save(force_insert=True)
     audit.record(action="file.created", target=file, after={"bytes": file.bytes, "sha256": file.sha256})
-    _ring(file)
+    if file.status == File.Status.UPLOADED:
+        _ring(file)
     return file
 
 
-def file_keep_result(*, project_id: UUID, filename: str, stored: Stored) -> File:
-    """A file that a job wrote for the tenant: there to be downloaded, not to be checked or counted against the plan."""
+def file_keep_result(
+    *, project_id: UUID, filename: str, stored: Stored, purpose: str = RESULTS, keep_seconds: int | None = None
+) -> File:
+    """A file that a job or a batch wrote for the tenant: there to be downloaded, not to be checked, and taken in
+    whatever the plan has room for."""
     file: File = File.objects.create(
         project_id=project_id,
         filename=clean_filename(filename),
-        purpose=RESULTS,
+        purpose=purpose,
+        expires_at=now() + timedelta(seconds=keep_seconds) if keep_seconds else None,
         bytes=stored.bytes,
         sha256=stored.sha256,
         storage_key=stored.key,
@@ -118,6 +129,8 @@ def _ring(file: File) -> None:
 
 def file_map_columns(*, file: File, mapping: dict[str, str]) -> File:
     """Choose columns by hand ({} returns to the guesses) and check the file again under them."""
+    if file.purpose == Purpose.BATCH or file.purpose in WRITTEN:
+        raise InvalidColumns("The file is not for training: it has no columns to choose.", param="columns")
     if file.status == File.Status.UPLOADED:
         raise FileNotReady("The file is still being checked. Try again when its status is processed.")
     _check_mapping(file, mapping)

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Sum
 
 from data.errors import FileTooLarge, UploadClosed, UploadMismatch
-from data.limits import PART_BYTES, UPLOAD_BYTES, UPLOAD_SECONDS, room_for
+from data.limits import PART_BYTES, UPLOAD_BYTES, UPLOAD_SECONDS, check_purpose, room_for
 from data.models import File, Upload, UploadPart
 from data.services.files import Stored, clean_filename, file_create, file_store
 from kit import outbox, storage
@@ -35,6 +35,7 @@ def upload_create(
     """Announce a file of `size` bytes. FileTooLarge or StorageFull if the plan has no room for it."""
     if size > UPLOAD_BYTES:
         raise FileTooLarge(f"An upload may have {UPLOAD_BYTES:,} bytes; {size:,} were announced.", param="bytes")
+    check_purpose(purpose, size)
     tenant_turn()
     room_for(current_tenant_id()).check(size)
     upload = Upload.objects.create(

@@ -107,7 +107,7 @@ class MeteredCall:
     """
 
     def __init__(self, call: Call, route: Route, kind: str, wish: Wish, rendered: Rendered, param: str) -> None:
-        self._call, self._route, self._kind, self._wish = call, route, kind, wish
+        self._call, self._route, self._kind, self._wish = call, route, call.key.kind(kind), wish
         self.shares: list[Share] = []
         for prompt in rendered.prompts:
             if not prompt:
@@ -162,8 +162,9 @@ class MeteredCall:
         if ticket is None or ticket.done:
             return
         # Who leaves pays for what was computed. Where we fail, who streamed has what was made; who waited for the whole
-        # has nothing.
+        # has nothing. A batch that leaves is our own worker: the line is asked again, and paid for then.
         left = isinstance(error, Disconnected) or (self._call.gone and isinstance(error, asyncio.CancelledError))
+        left = left and not self._call.key.batch
         if (left and self._given_tokens) or (self.output_tokens and self._wish.stream):
             try:
                 self.settle()
@@ -218,7 +219,7 @@ class MeteredCall:
         call, record = self._call, self._call.key.record
         ticket = await call.process.gate.admit(
             call.key.limits, call.request_id, kind=self._kind, model=self._route.model,
-            project_id=record.project_id, key_id=record.id, tokens=self.prompt_tokens, output_tokens=wanted,
+            project_id=record.project_id, key_id=call.key.key_id, tokens=self.prompt_tokens, output_tokens=wanted,
             at_least=least, life_ms=LIFE_MS,
         )  # fmt: skip
         call.key.headers = ticket.headers

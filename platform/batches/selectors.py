@@ -1,0 +1,63 @@
+"""Reading batches of the scope's tenant."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet, Sum
+
+from batches.models import OPEN, Batch, Segment
+from kit.errors import NotFound
+from kit.ids import parse_id
+
+
+def batches(project_id: UUID) -> "QuerySet[Batch]":
+    """A project's batches."""
+    found: QuerySet[Batch] = Batch.objects.filter(project_id=project_id).select_related(
+        "input_file", "output_file", "error_file"
+    )
+    return found
+
+
+def batch_get(project_id: UUID, public_id: object) -> Batch:
+    """One batch by its public id; NotFound for anybody else's."""
+    found = batches(project_id).filter(pk=parse_id(Batch.prefix, public_id)).first()
+    if found is None:
+        raise NotFound.of(public_id)
+    return found
+
+
+def any_reads(file_ids: Sequence[UUID]) -> bool:
+    """Whether an open batch still reads one of these files."""
+    return bool(Batch.objects.filter(input_file__in=list(file_ids), state__in=OPEN).exists())
+
+
+def open_count() -> int:
+    """Open batches of the organisation."""
+    return int(Batch.objects.filter(state__in=OPEN).count())
+
+
+def waiting_tokens(model: str) -> int:
+    """About how many tokens wait for a model in all open batches of the organisation."""
+    waiting = Batch.objects.filter(model=model, state__in=OPEN)
+    return int(waiting.aggregate(total=Sum("waiting_tokens"))["total"] or 0)
+
+
+def lines_done(batch_id: UUID) -> set[int]:
+    """The lines that have a result."""
+    done: set[int] = set()
+    for ranges in Segment.objects.filter(batch_id=batch_id).values_list("lines", flat=True):
+        for first, last in ranges:
+            done.update(range(first, last + 1))
+    return done
+
+
+def segments(batch_id: UUID, kind: str) -> list[Segment]:
+    """The pieces of one of its files, in the order they were written."""
+    return list(Segment.objects.filter(batch_id=batch_id, kind=kind).order_by("created_at", "pk"))
+
+
+def file_names(batch: Batch) -> dict[str, Any]:
+    """Which files it reads and wrote, by their public ids."""
+    files = {"input_file_id": batch.input_file, "output_file_id": batch.output_file, "error_file_id": batch.error_file}
+    return {name: file.public_id if file is not None else None for name, file in files.items()}

@@ -1,0 +1,1 @@
+"""A worker's turns: claim a batch, check it or ask its lines, keep what comes, end it."""
