@@ -20,7 +20,7 @@ from gateway.limits import limits_of_batch
 from kit.clock import now
 from tenants.access import KeyRecord
 from tenants.errors import KeyRefused, TenantSuspended
-from tenants.models import ApiKey, Tenant
+from tenants.models import ApiKey, Project, Tenant
 from tenants.scope import tenant_scope
 
 KEEP_SECONDS = 2.0
@@ -82,6 +82,8 @@ def _opened(caller: Caller) -> OpenKey:
         tenant = Tenant.objects.filter(pk=caller.tenant_id).first()
         if tenant is None or tenant.status != Tenant.Status.ACTIVE:
             raise TenantSuspended
+        if not Project.objects.filter(pk=caller.project_id, archived_at=None).exists():
+            raise KeyRefused("The batch's project is archived.")
         record = _record(caller, tenant)
         limits = limits_of_batch(caller)
     key = OpenKey(
@@ -96,7 +98,7 @@ def _record(caller: Caller, tenant: Tenant) -> KeyRecord:
     """What the door would tell of the batch's key. KeyRefused for one that opens nothing any more."""
     row = ApiKey.objects.filter(pk=caller.key_id, project_id=caller.project_id).first() if caller.key_id else None
     if caller.key_id is not None and row is None:
-        raise KeyRefused
+        raise KeyRefused("The API key that made the batch is gone.")
     record = KeyRecord(
         id=row.pk if row is not None else NOBODY,
         tenant_id=caller.tenant_id,
@@ -111,5 +113,5 @@ def _record(caller: Caller, tenant: Tenant) -> KeyRecord:
         revoked_at=row.revoked_at if row is not None else None,
     )
     if not record.opens_at(now()):
-        raise KeyRefused
+        raise KeyRefused("The API key that made the batch was revoked, or has expired.")
     return record
