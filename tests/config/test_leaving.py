@@ -94,7 +94,7 @@ def test_a_worker_that_finds_no_redis_leaves_with_status_0() -> None:
 
 @pytest.mark.parametrize("name", ["train", "beat"])
 def test_one_that_is_stopped_as_soon_as_it_is_started_leaves_with_status_0(name: str) -> None:
-    made = beat() if name == "beat" else worker(name)
+    made = beat() if name == "beat" else worker(name, gateway_url="http://127.0.0.1:8000")
     surroundings = {**made.environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
     at_once = replace(made, ready=None, environment=surroundings)
 
