@@ -96,7 +96,7 @@ def _caller(request: HttpRequest) -> AuthContext:
 DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/v1/files"), room_of_key),
     (re.compile(r"/v1/uploads/[^/]+/parts"), room_of_part),
-    (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/datasets/new"), room_of_member),
+    (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/(?:datasets/new|batches/upload)"), room_of_member),
 )
 """Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from batches import selectors as batches
 from console.results import Result, matches
 from console.views.names import job_name, short_name
 from data import selectors as data
@@ -56,6 +57,16 @@ def find_models(project: Project, query: str, seat: Membership) -> Iterator[Resu
             yield Result(row.alias or short_name(row.model), _("deployment"), "radio-tower", href)
 
 
+def find_batches(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Batches by their file's name or id."""
+    if "jobs.read" not in seat.scopes:
+        return
+    for row in batches.batches(project.pk).order_by("-pk")[:MOST_LOOKED_AT]:
+        if matches(query, row.input_file.filename, row.public_id):
+            href = _place(seat, project, "batch", row.public_id)
+            yield Result(row.input_file.filename, _("batch"), "clock", href)
+
+
 def find_webhooks(project: Project, query: str, seat: Membership) -> Iterator[Result]:
     """Endpoints of webhooks by name, URL or id."""
     if "webhooks.read" not in seat.scopes:
@@ -69,5 +80,6 @@ FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [
     find_datasets,
     find_jobs,
     find_models,
+    find_batches,
     find_webhooks,
 ]

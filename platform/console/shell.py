@@ -57,6 +57,7 @@ PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
     ("models", _("Models"), "console:models", "box", "m"),
     ("deployments", _("Deployments"), "console:deployments", "radio-tower", ""),
     ("playground", _("Playground"), "console:playground", "square-terminal", "p"),
+    ("batches", _("Batches"), "console:batches", "clock", ""),
     ("keys", _("API keys"), "console:keys", "key-round", "k"),
     ("webhooks", _("Webhooks"), "console:webhooks", "waypoints", ""),
 )

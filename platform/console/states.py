@@ -37,6 +37,11 @@ STATES: dict[str, State] = {
     "warning": State(_("Warning"), "triangle-alert", "warn"),
     "failed": State(_("Failed"), "circle-x", "danger"),
     "cancelled": State(_("Cancelled"), "square", "muted"),
+    # batches
+    "validating": State(_("Checking lines"), "live", "accent"),
+    "in_progress": State(_("Running"), "live", "accent"),
+    "finalizing": State(_("Finishing"), "live", "accent"),
+    "completed": State(_("Completed"), "check", "ok"),
     # places to train
     "idle": State(_("Idle"), "circle", "muted"),
     "busy": State(_("Busy"), "dot", "accent"),

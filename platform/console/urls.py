@@ -5,6 +5,7 @@ from typing import Any
 from django.urls import include, path
 
 from console.views import (
+    batches,
     billing,
     comparison,
     datasets,
@@ -72,6 +73,12 @@ project_patterns = [
     path("deployments/", deployments.Deployments.as_view(), name="deployments"),
     path("deployments/<str:deployment>/", deployments.DeploymentPage.as_view(), name="deployment"),
     path("deployments/<str:deployment>/stop", deployments.DeploymentStop.as_view(), name="deployment_stop"),
+    path("batches/", batches.Batches.as_view(), name="batches"),
+    path("batches/new", batches.BatchNew.as_view(), name="batch_new"),
+    path("batches/upload", batches.BatchUpload.as_view(), name="batch_upload"),
+    path("batches/<str:batch>/", batches.BatchPage.as_view(), name="batch"),
+    path("batches/<str:batch>/cancel", batches.BatchCancel.as_view(), name="batch_cancel"),
+    path("batches/<str:batch>/<slug:kind>.jsonl", batches.BatchFile.as_view(), name="batch_file"),
     path("playground/", deployments.Playground.as_view(), name="playground"),
     path("webhooks/", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/new", webhooks.WebhookNew.as_view(), name="webhook_new"),

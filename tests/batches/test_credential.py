@@ -9,7 +9,7 @@ import pytest
 from django.core import signing
 
 from batches import credential
-from batches.credential import Caller, request_id_of, sign
+from batches.credential import Caller, identity_of, request_id_of, sign
 from kit.ids import new_id
 from tests.batches.making import chat
 from tests.gateway.writing_engine import CHAT, Wired, on_plan
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.slow  # starts a server
 
 
 def test_it_says_what_was_signed_and_nothing_that_was_not() -> None:
-    caller = Caller(new_id(), new_id(), None, new_id())
-    text = sign(caller, "req_1")
+    caller, line = Caller(new_id(), new_id(), None, new_id()), new_id()
+    text = sign(caller, line)
     read = credential.read(text)
-    assert read is not None and read.caller == caller and read.request_id == "req_1"
+    assert read is not None and read.caller == caller and read.identity == line
     for wrong in ("", "ts_live_x", text[:-1], text.replace("_", "-", 1), credential.PREFIX + signing.dumps([1])):
         assert credential.read(wrong) is None
 
 
 def test_it_is_old_after_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = sign(Caller(new_id(), new_id(), new_id(), None), "req_1")
+    text = sign(Caller(new_id(), new_id(), new_id(), None), new_id())
     later = time.time() + credential.SECONDS + 1
     monkeypatch.setattr(time, "time", lambda: later)
     assert credential.read(text) is None
@@ -44,14 +44,14 @@ def test_a_forged_one_opens_nothing_and_an_honest_one_the_gateway_alone(writing:
     word = writing.word()
     writing.engine.plan(word, "yes")
     body = chat("a", word)["body"]
-    honest = sign(Caller(ada.tenant.id, ada.project.pk, ada.key_row.pk, None), request_id_of(new_id(), 1))
+    honest = sign(Caller(ada.tenant.id, ada.project.pk, ada.key_row.pk, None), identity_of(new_id(), 1))
     assert writing.post(CHAT, body, honest).status_code == 200
     for forged in (
         honest[:-3] + "abc",
-        "tsbatch_" + signing.dumps([ada.tenant.id.hex] * 4 + ["req_x"], salt="another"),
-        sign(Caller(bob.tenant.id, bob.project.pk, ada.key_row.pk, None), "req_x"),  # a key of somebody else's
-        sign(Caller(ada.tenant.id, bob.project.pk, ada.key_row.pk, None), "req_x"),
-        sign(Caller(ada.tenant.id, new_id(), None, ada.user.pk), "req_x"),
+        "tsbatch_" + signing.dumps([ada.tenant.id.hex] * 5, salt="another"),
+        sign(Caller(bob.tenant.id, bob.project.pk, ada.key_row.pk, None), new_id()),  # a key of somebody else's
+        sign(Caller(ada.tenant.id, bob.project.pk, ada.key_row.pk, None), new_id()),
+        sign(Caller(ada.tenant.id, new_id(), None, ada.user.pk), new_id()),
     ):
         refused = writing.post(CHAT, body, forged)
         assert refused.status_code == 401, refused.text

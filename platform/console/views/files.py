@@ -7,6 +7,7 @@ from django import forms
 from django.conf import settings
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -19,7 +20,7 @@ from console.views.base import ConsoleView, Download, Outside
 from data import limits, selectors, services
 from data.columns import CLASSIFICATION
 from data.downloads import finding_rows
-from data.models import File
+from data.models import WRITTEN, File, Purpose
 from data.receiving import Intake
 from data.rows import RowFilter
 from data.services.datasets import Source
@@ -53,6 +54,8 @@ class Upload(ConsoleView):
     section = "datasets"
     required_scopes = {"GET": "files.write", "POST": "files.write"}
     template_name = "console/dataset_new.html"
+    purpose: str = Purpose.FINE_TUNE
+    accept = ACCEPTED
     intake: Intake | None = None
     made: File | None = None
 
@@ -95,20 +98,30 @@ class Upload(ConsoleView):
         name = str(form.cleaned_data["file"].name)
         self.made = self.attempt(
             form,
-            lambda: services.file_create(project_id=self.project.pk, filename=name, purpose="fine-tune", stored=stored),
+            lambda: services.file_create(
+                project_id=self.project.pk, filename=name, purpose=self.purpose, stored=stored
+            ),
         )
         if self.made is None:
             return self._form(form, status=422)
-        return self.done(self.project_path("file", self.made.public_id))
+        return self.after(self.made)
+
+    def after(self, file: File) -> HttpResponseBase:
+        """To its page."""
+        return self.done(self.project_path("file", file.public_id))
+
+    def crumbs(self) -> list[dict[str, str]]:
+        """Above the drop zone."""
+        return [{"label": _("Datasets"), "href": self.project_path("datasets")}]
 
     def _form(self, form: UploadForm, *, status: int = 200) -> HttpResponseBase:
         room = limits.room_for(self.tenant.pk)
         return self.page(
             {
                 "form": form,
-                "accept": ACCEPTED,
+                "accept": self.accept,
                 "room": room,
-                "crumbs": [{"label": _("Datasets"), "href": self.project_path("datasets")}],
+                "crumbs": self.crumbs(),
                 "sample_url": self.project_path("dataset_sample") if SAMPLE.exists() else "",
             },
             status=status,
@@ -152,6 +165,8 @@ class FilePage(ConsoleView):
     def get(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Show it."""
         found = selectors.file_get(self.project.pk, file)
+        if found.purpose == Purpose.BATCH or found.purpose in WRITTEN:  # nothing of it was looked at
+            return redirect(self.project_path("batches"))
         return self.show(found, ColumnsForm(found, task=request.GET.get("as", "")))
 
     def show(self, file: File, form: ColumnsForm, *, status: int = 200) -> HttpResponseBase:
