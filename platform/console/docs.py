@@ -69,6 +69,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("reports", _("Read a report")),
             Chapter("deploying", _("Deploy a model")),
             Chapter("calling", _("Call a model")),
+            Chapter("batches", _("Calls that may wait")),
             Chapter("webhooks", _("Webhooks")),
             Chapter("money", _("Prices, limits and caps")),
             Chapter("errors", _("Errors and retries")),

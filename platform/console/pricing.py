@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import plans
-from billing.prices import PriceVersion, Usage, price_books, rate
+from billing.prices import PriceVersion, Usage, batch_kind, price_books, rate
 from billing.selectors.features import FEATURES
 from kit.clock import now
 from kit.money import usd
@@ -48,6 +48,12 @@ def current_book() -> PriceVersion:
     return price_books().current(int(now().timestamp() * 1000))
 
 
+def batch_share(book: PriceVersion) -> str:
+    """What a call costs in a batch, as a share of its price: the same for every kind."""
+    live, batched = (book.price(kind, "default").input_token for kind in ("classify", batch_kind("classify")))
+    return f"{100 * batched // live} %"
+
+
 def unit_prices(book: PriceVersion) -> list[UnitPrice]:
     """What a million tokens of each kind cost, and storage."""
     million = 1_000_000
@@ -67,6 +73,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Reranking"), cost("rerank"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the prompt"), cost("chat"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
+        UnitPrice(_("Any call as a line of a batch"), batch_share(book), _("of its price")),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),
         UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
     ]

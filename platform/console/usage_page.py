@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.prices import TRAINING
+from billing.prices import TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from console import charts
 from kit.money import NANO, usd
@@ -90,6 +90,8 @@ class Names:
         if key_id is None:
             if kind in TRAINING:
                 return _("Jobs from the console")
+            if is_batch(kind or ""):
+                return _("Batches from the console")
             return _("Storage") if kind == "storage" else _("Playground")
         return dict(self.keys).get(key_id.hex, _("deleted key"))
 
@@ -112,6 +114,8 @@ class Answer:
     bars: charts.Bars
     rows: list[Line]
     total: Line
+    batched: Line
+    """What of it came from batches."""
 
 
 def group_name(row: UsageSum, by: str, names: Names) -> str:
@@ -128,17 +132,17 @@ def answer(wanted: Question, names: Names) -> Answer:
     sums = usage_sums(wanted=wanted.filter(), width="1d", by=list(dict.fromkeys((FIELD[wanted.by], "kind"))))
     rows: dict[str, Line] = {}
     cells: dict[tuple[dt.date, str], int] = defaultdict(int)
-    total = Line(_("Total"))
+    total, batched = Line(_("Total")), Line(_("In batches"))
     for one in sums:
         name = group_name(one, wanted.by, names)
-        for line in (rows.setdefault(name, Line(name)), total):
+        for line in (rows.setdefault(name, Line(name)), total, *([batched] if is_batch(one.kind or "") else [])):
             line.calls += one.requests
             line.tokens += one.input_tokens + one.output_tokens
             line.byte_hours += one.byte_hours
             line.cost += one.cost_nano
         cells[one.start.date(), name] += one.cost_nano
     ordered = sorted(rows.values(), key=lambda line: (-line.cost, -line.calls, line.name))
-    return Answer(_bars(wanted, [line.name for line in ordered], cells, total.cost), ordered, total)
+    return Answer(_bars(wanted, [line.name for line in ordered], cells, total.cost), ordered, total, batched)
 
 
 def _bars(wanted: Question, names: list[str], cells: dict[tuple[dt.date, str], int], total: int) -> charts.Bars:
