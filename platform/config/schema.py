@@ -18,6 +18,7 @@ PATH_WORDS = {
     "version_id": ("The version's id.", "dsv_…"),
     "job": ("The job's id.", "ftjob-…"),
     "sweep": ("The sweep's id.", "sweep_…"),
+    "batch": ("The batch's id.", "batch_…"),
     "deployment": ("The deployment's id.", "dep_…"),
     "webhook_endpoint": ("The endpoint's id.", "we_…"),
     "delivery": ("The delivery's id.", "whd_…"),

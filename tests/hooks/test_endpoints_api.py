@@ -71,7 +71,7 @@ def test_the_official_client_manages_an_endpoint_from_its_making_to_its_end(cast
         ({"url": "https://" + "a" * 2000}, "url"),
         ({"event_types": []}, "event_types"),
         ({"event_types": "all"}, "event_types"),
-        ({"event_types": ["batch.completed"]}, "event_types"),
+        ({"event_types": ["response.completed"]}, "event_types"),
         ({"event_types": [FAILED, 3]}, "event_types[1]"),
         ({"event_types": [FAILED] * 101}, "event_types"),
         ({"tenant_id": "x"}, "tenant_id"),
