@@ -8,6 +8,7 @@ from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import things
+from tests.isolation.batches import a_batch
 from tests.training import searching
 
 
@@ -74,6 +75,21 @@ def _deleted_model(person: Person) -> str:
     return model.public_id
 
 
+def _batch(person: Person) -> str:
+    codes = {"context_length_exceeded": 31, "model_not_found": 2}
+    state = {"state": "in_progress", "total": 50_000, "completed": 21_440, "failed": 33, "codes": codes}
+    sums = {"input_tokens": 8_112_000, "output_tokens": 1_240_900, "cost_nano": 653_800_000, "model": "x" * 120}
+    return str(a_batch(person, waits_for="spend_limit", **state, **sums).public_id)
+
+
+def _refused_batch(person: Person) -> str:
+    problems = [
+        {"code": "mismatched_model", "line": n, "param": "body.model", "message": "One batch calls one model. " * 4}
+        for n in range(1, 30)
+    ]
+    return str(a_batch(person, state="failed", errors=problems).public_id)
+
+
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
 LONG_SWEEP = "customer-support-escalations-a-48-letter-name-xx"
@@ -119,6 +135,12 @@ PLACES: list[Place] = [
     _made("erasable", _deleted_model, "models/deleted"),
     project("deployments/"),
     _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
+    project("batches/"),
+    project("batches/new"),
+    project("batches/upload"),
+    _made("asked", _batch, "batches/{}/"),
+    _made("refused", _refused_batch, "batches/{}/"),
+    project("batches/?page=1"),
     project("playground/"),
     organisation("usage/"),
     Place(lambda person: f"{person.home}/usage/refused", lambda person: things.refused_calls(person)),
