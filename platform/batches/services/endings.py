@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import msgspec
 from django.db.models.functions import Now
@@ -138,7 +139,7 @@ def _end(
     try:
         with tenant_scope(turn.tenant_id):
             batch: Batch = Batch.objects.select_for_update().get(pk=turn.batch_id)
-            changes: dict[str, object] = {} if errors is None else {"errors": errors}
+            changes: dict[str, Any] = {} if errors is None else {"errors": errors}
             files = {kind: _file(batch, kind, one) for kind, one in stored.items() if one is not None}
             fenced_update(
                 turn,

@@ -100,7 +100,7 @@ class BatchNew(ConsoleView):
                 project=self.project,
                 input_file_id=form.cleaned_data["file"],
                 endpoint=form.cleaned_data["endpoint"],
-                user_id=self.request.user.pk,  # type: ignore[arg-type]
+                user_id=self.request.user.pk,
                 by=self.auth.actor_label,
             ),
         )
