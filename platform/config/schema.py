@@ -20,6 +20,7 @@ PATH_WORDS = {
     "sweep": ("The sweep's id.", "sweep_…"),
     "batch": ("The batch's id.", "batch_…"),
     "deployment": ("The deployment's id.", "dep_…"),
+    "rollout": ("The rollout's id.", "rollout_…"),
     "webhook_endpoint": ("The endpoint's id.", "we_…"),
     "delivery": ("The delivery's id.", "whd_…"),
     "model": ("The model's name. Colons may stand as they are or escaped.", "ft:all-MiniLM-L6-v2:acme:support:…"),

@@ -156,7 +156,7 @@ class Gateway:
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
             kind=key.kind(KINDS[scope["path"]]),
         )  # fmt: skip
-        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note)
+        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note, scope)
 
     async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
         """Read and handle."""
@@ -164,8 +164,9 @@ class Gateway:
             call.body = await read_body(scope, call.receive)
             return await handler(call)
         except ApiError:
-            if len(call.headers) == 1:  # refused before the quota was asked: show where it stood last
-                call.headers += call.key.headers
+            limits = {name for name, _ in call.key.headers}
+            if limits.isdisjoint(name for name, _ in call.headers):
+                call.headers += call.key.headers  # refused before the quota was asked: show where it stood last
             raise
 
 

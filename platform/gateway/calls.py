@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -16,15 +16,19 @@ from billing.metering import SpoolError
 from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
-from gateway.wire import Disconnected, Headers, Receive, Send
+from gateway.sticky import caller_of
+from gateway.wire import Disconnected, Headers, Receive, Scope, Send
 from inference import wire as engine_wire
 from inference.errors import EngineError, NotResident
 from kit.errors import Unavailable
 from kit.money import NANO
 from serving.requests import RequestNote
 from serving.routes import Route
+from serving.splits import CANDIDATE, STABLE, Split
 
 MODEL_STATE = b"x-model-state"
+MODEL_VERSION = b"x-model-version"
+ROLLOUT_ARM = b"x-rollout-arm"
 WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
@@ -48,16 +52,33 @@ class Call:
     started: float
     note: RequestNote
     """What the request log will say of it."""
+    scope: Scope = field(default_factory=dict)
     gone: bool = False
     """Whether the client has left."""
+    shadow: Split | None = None
+    """The rollout whose candidate is asked as well, behind the answer."""
 
-    async def route(self, name: str) -> Route:
-        """What a model's name stands for in the key's project."""
+    async def route(self, name: str, body: object = None) -> Route:
+        """What a model's name stands for in the key's project, and while a rollout runs on it, for this caller: `body`
+        may say who that is."""
         record = self.key.record
         self.note.model = name[:200]
         route = await self.process.routes.find(record.tenant_id, record.project_id, name)
+        if route.split is not None:
+            route = self._arm(route, route.split, caller_of(body, self.scope) or self.request_id)
         self.note.version_id = UUID(hex=route.version) if route.version else None
+        self.headers.append((MODEL_VERSION, route.said))
         return route
+
+    def _arm(self, route: Route, split: Split, caller: str) -> Route:
+        """The side of a rollout that a caller is on. A shadow only listens."""
+        taken = split.takes(caller)
+        if taken and split.shadow:
+            self.shadow = split
+        arm, chosen = (CANDIDATE, split.candidate) if taken and not split.shadow else (STABLE, route)
+        self.note.arm = arm
+        self.headers.append((ROLLOUT_ARM, arm.encode()))
+        return chosen
 
     async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
         """Probabilities of a deployed model, metered as `kind`."""
@@ -66,7 +87,10 @@ class Call:
         def ask() -> Awaitable[engine_wire.Classified]:
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
 
-        return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
+        result = await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
+        if self.shadow is not None:
+            self.process.shadows.offer(self.shadow, self.key, kind, texts, route.labels, result)
+        return result
 
     async def embed(
         self, route: Route, texts: list[str], dimensions: int = 0, *, kind: str = "embeddings"

@@ -15,6 +15,7 @@ from gateway.keys import KeyBook
 from gateway.lines import LineBook
 from gateway.news import listen
 from gateway.routes import RouteBook
+from gateway.shadows import Shadows
 from gateway.turns import Turns
 from inference.client import EngineClient
 from serving.requests import RequestLog
@@ -39,6 +40,7 @@ class Process:
         self._opened = open_gate()
         self.gate = self._opened.gate
         self.log = RequestLog(sink_dsn())
+        self.shadows = Shadows(self)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -54,6 +56,7 @@ class Process:
             listen(settings.REDIS_URL, channels, self._after_a_gap),
             self.keys.refresh_for_ever(),
             self.routes.refresh_for_ever(),
+            self.shadows.count_for_ever(),
         ):
             self._tasks.append(loop.create_task(work))
 
@@ -64,6 +67,7 @@ class Process:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self.shadows.close()
         await self.engine.close()
         await self._opened.close()
         await asyncio.to_thread(self.log.stop)

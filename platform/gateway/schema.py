@@ -51,7 +51,14 @@ _WORDS = {
 }
 
 
-_COST = {"x-cost-usd": {"description": "What the call cost, in dollars.", "schema": {"type": "string"}}}
+_HEADERS = {
+    name: {"description": words, "schema": {"type": "string"}}
+    for name, words in {
+        "x-cost-usd": "What the call cost, in dollars.",
+        "x-model-version": "The model that answered, and its version.",
+        "x-rollout-arm": "`stable` or `candidate`, while a rollout runs on the name that was called.",
+    }.items()
+}
 
 
 def _path(
@@ -60,7 +67,7 @@ def _path(
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if streams:
         content["text/event-stream"] = {"schema": string("Chunks as server-sent events, if `stream` was asked for.")}
-    responses: dict[str, Any] = {"200": {"description": "The answer.", "headers": _COST, "content": content}}
+    responses: dict[str, Any] = {"200": {"description": "The answer.", "headers": _HEADERS, "content": content}}
     for status, words in _WORDS.items():
         responses[status] = {"description": words, "content": {"application/json": {"schema": ERROR}}}
     return {

@@ -20,6 +20,9 @@ SWEEP_FAILED = "tunesmith.sweep.failed"
 SWEEP_CANCELLED = "tunesmith.sweep.cancelled"
 DEPLOYMENT_LIVE = "tunesmith.deployment.live"
 DEPLOYMENT_FAILED = "tunesmith.deployment.failed"
+DEPLOYMENT_IDLE = "tunesmith.deployment.idle"
+ROLLOUT_PROMOTED = "tunesmith.rollout.promoted"
+ROLLOUT_ROLLED_BACK = "tunesmith.rollout.rolled_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +51,8 @@ KINDS: dict[str, Kind] = {
     SWEEP_CANCELLED: Kind(_("A sweep was cancelled"), "sweep_"),
     DEPLOYMENT_LIVE: Kind(_("A deployment went live"), "dep_"),
     DEPLOYMENT_FAILED: Kind(_("A deployment failed"), "dep_"),
+    DEPLOYMENT_IDLE: Kind(_("Nobody called a deployment for days"), "dep_"),
+    ROLLOUT_PROMOTED: Kind(_("A rollout was promoted"), "rollout_"),
+    ROLLOUT_ROLLED_BACK: Kind(_("A rollout was rolled back"), "rollout_"),
 }
 EVENT_TYPES = tuple(KINDS)

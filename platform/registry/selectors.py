@@ -118,6 +118,15 @@ def version_newest(model: Model) -> ModelVersion | None:
     return found
 
 
+def version_by_number(model: Model, number: int) -> ModelVersion:
+    """A model's version of that number whose files are there; ModelNotFound for any other."""
+    ready = ModelVersion.objects.select_related("model").filter(model=model, state=ModelVersion.State.READY)
+    found: ModelVersion | None = ready.filter(number=number).first()
+    if found is None:
+        raise ModelNotFound(f"The model '{model.name}' has no version {number} whose files are there.", param="version")
+    return found
+
+
 def versions(model: Model) -> "QuerySet[ModelVersion]":
     """A model's versions, newest first."""
     found: QuerySet[ModelVersion] = ModelVersion.objects.filter(model=model).order_by("-number")

@@ -59,6 +59,7 @@ class DeploymentsView(TenantAPIView):
                 project=Project.objects.get(pk=self.caller.project_id),
                 model=body["model"],
                 alias=body.get("alias", ""),
+                version=body.get("version"),
                 created_by=self.caller.actor_label,
             )
             return selectors.wire(made)

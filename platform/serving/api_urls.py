@@ -2,9 +2,14 @@
 
 from django.urls import path
 
-from serving import api
+from serving import api, rollouts_api
 
 urlpatterns = [
     path("deployments", api.DeploymentsView.as_view(), name="deployments"),
     path("deployments/<str:deployment>", api.DeploymentView.as_view(), name="deployment"),
+    path("rollouts", rollouts_api.RolloutsView.as_view(), name="rollouts"),
+    path("rollouts/<str:rollout>", rollouts_api.RolloutView.as_view(), name="rollout"),
+    path("rollouts/<str:rollout>/promote", rollouts_api.RolloutPromoteView.as_view(), name="rollout_promote"),
+    path("rollouts/<str:rollout>/rollback", rollouts_api.RolloutRollbackView.as_view(), name="rollout_rollback"),
+    path("feedback", rollouts_api.FeedbackView.as_view(), name="feedback"),
 ]

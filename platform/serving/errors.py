@@ -1,6 +1,6 @@
 """What serving refuses."""
 
-from kit.errors import BadRequest, Conflict
+from kit.errors import BadRequest, Conflict, NotFound
 
 
 class AlreadyDeployed(Conflict):
@@ -25,3 +25,39 @@ class BaseNeedsNoDeployment(BadRequest):
     """Bases are served to everybody."""
 
     default_code = "base_model"
+
+
+class NotLive(Conflict):
+    """A version that a rollout needs is not live."""
+
+    default_code = "not_live"
+
+
+class RolloutRunning(Conflict):
+    """The alias has a rollout that runs."""
+
+    default_code = "rollout_running"
+
+
+class RolloutEnded(Conflict):
+    """The rollout has ended."""
+
+    default_code = "rollout_ended"
+
+
+class AliasMoved(Conflict):
+    """The alias stands for a version that is neither of the rollout's."""
+
+    default_code = "alias_moved"
+
+
+class NotComparable(BadRequest):
+    """The two versions cannot stand for one name."""
+
+    default_code = "not_comparable"
+
+
+class RequestUnknown(NotFound):
+    """No request of that id in the project's log; the same words whether it never was or is somebody else's."""
+
+    default_code = "request_not_found"

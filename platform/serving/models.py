@@ -1,4 +1,4 @@
-"""Deployments, what happened to them, and the log of what was asked of them."""
+"""Deployments, the log of requests, rollouts, what happened to them, and what people said of answers."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -37,13 +37,17 @@ class Deployment(ProjectModel):
     created_at = models.DateTimeField(default=now, editable=False)
     live_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    last_called_at = models.DateTimeField(null=True, blank=True)
+    """When it answered last, as the request log says; written by a tick, and kept longer than the log."""
+    idle_told_at = models.DateTimeField(null=True, blank=True)
+    """When its owners were told that nobody calls it."""
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["tenant", "model"],
+                fields=["tenant", "version"],
                 condition=models.Q(state__in=["loading", "live"]),
-                name="serving_deployment_one_active",
+                name="serving_deployment_version_once",
             ),
             models.CheckConstraint(
                 condition=models.Q(state__in=["loading", "live", "stopped", "failed"]), name="serving_deployment_state"
@@ -126,3 +130,166 @@ class RequestRecord(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.status} {self.at:%Y-%m-%dT%H:%M:%S}"
+
+
+class Rollout(ProjectModel):
+    """A change of what an alias stands for: a candidate beside the stable version, until one of them is chosen.
+
+    `running -> promoted | rolled_back`; a promoted one can be rolled back while the old version is still live.
+    """
+
+    prefix = "rollout_"
+
+    class Mode(models.TextChoices):
+        """How the candidate is tried."""
+
+        CANARY = "canary", _("Canary")
+        AB = "ab", _("A/B test")
+        SHADOW = "shadow", _("Shadow")
+
+    class State(models.TextChoices):
+        """Its life."""
+
+        RUNNING = "running", _("Running")
+        PROMOTED = "promoted", _("Promoted")
+        ROLLED_BACK = "rolled_back", _("Rolled back")
+
+    alias = models.CharField(max_length=100)
+    mode = models.CharField(max_length=16, choices=Mode)
+    state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
+    stable = models.ForeignKey(Deployment, on_delete=models.PROTECT, related_name="+", db_index=False)
+    candidate = models.ForeignKey(Deployment, on_delete=models.PROTECT, related_name="+", db_index=False)
+    share = models.PositiveIntegerField(default=0)
+    """Of the callers, in basis points, who get the candidate; of a shadow, whose calls it is asked as well."""
+    steps = models.JSONField(default=list)
+    """What a canary goes through by itself: `{"share", "seconds", "calls", "feedback"}`, shares in basis points."""
+    guards = models.JSONField(default=dict)
+    """`auto_rollback`, `alpha`, `error_margin`, `quality_margin` and `latency_ms` (null for none)."""
+    round = models.PositiveIntegerField(default=1)
+    """Every change of the share begins one; only what happened within a round is compared."""
+    round_at = models.DateTimeField(default=now)
+    drain_seconds = models.PositiveIntegerField(null=True, blank=True)
+    """How long after the promotion the old deployment is stopped; null keeps it."""
+    figures = models.JSONField(default=dict)
+    """Both arms' figures at the end: the log they are counted from is not kept for ever."""
+    reason = models.CharField(max_length=500, blank=True)
+    automatic = models.BooleanField(default=False)
+    """Whether it ended by itself."""
+    created_by = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "project", "alias"],
+                condition=models.Q(state="running"),
+                name="serving_rollout_one_running",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["running", "promoted", "rolled_back"]), name="serving_rollout_state"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(mode__in=["canary", "ab", "shadow"]), name="serving_rollout_mode"
+            ),
+            models.CheckConstraint(condition=models.Q(share__lte=10_000), name="serving_rollout_share"),
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "project", "-created_at"], name="serving_rollout_project"),
+            models.Index(fields=["state", "ended_at"], name="serving_rollout_state_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alias} ({self.mode}, {self.state})"
+
+
+class RolloutEvent(TenantModel):
+    """One step in a rollout's life, in words, with the numbers it was decided by."""
+
+    prefix = "rolloutevent_"
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="events", db_index=False)
+    kind = models.CharField(max_length=16)
+    message = models.CharField(max_length=500)
+    numbers = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "rollout", "created_at"], name="serving_rolloutevent_rollout")]
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ShadowCount(TenantModel):
+    """What became of a rollout's shadow calls; one row a rollout, added to behind the answers."""
+
+    prefix = "shadowcount_"
+
+    rollout = models.OneToOneField(Rollout, on_delete=models.CASCADE, related_name="shadow")
+    compared = models.PositiveBigIntegerField(default=0)
+    """Texts whose answers of both versions could be compared."""
+    agreed = models.PositiveBigIntegerField(default=0)
+    """Of those the texts for which both say the same label."""
+    dropped = models.PositiveBigIntegerField(default=0)
+    """Calls that were not copied: there was too much to do."""
+
+    def __str__(self) -> str:
+        return f"{self.agreed} of {self.compared}"
+
+
+class Feedback(ProjectModel):
+    """Whether an answer was right, said by the project afterwards; one for each request, the latest word counts."""
+
+    prefix = "fb_"
+
+    request_id = models.UUIDField()
+    correct = models.BooleanField()
+    label = models.CharField(max_length=256, blank=True)
+    """What would have been right, where that was said."""
+    model = models.CharField(max_length=300)
+    """The name that was called."""
+    version_id = models.UUIDField(null=True, blank=True)
+    """The version that answered; from the request log, which is not kept for ever."""
+    arm = models.CharField(max_length=16, blank=True)
+    requested_at = models.DateTimeField()
+    created_by = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "request_id"], name="serving_feedback_request_once")]
+        indexes = [
+            models.Index(fields=["tenant", "project", "-created_at"], name="serving_feedback_project"),
+            models.Index(fields=["tenant", "version_id", "requested_at"], name="serving_feedback_version"),
+        ]
+
+    def __str__(self) -> str:
+        return "right" if self.correct else "wrong"
+
+
+class IdleRule(ProjectModel):
+    """What a project does about deployments that nobody calls; without a row nothing."""
+
+    prefix = "idlerule_"
+
+    class Action(models.TextChoices):
+        """What happens."""
+
+        OFF = "off", _("Nothing")
+        WARN = "warn", _("Tell us")
+        STOP = "stop", _("Stop it and tell us")
+
+    action = models.CharField(max_length=8, choices=Action, default=Action.OFF)
+    days = models.PositiveIntegerField(default=30)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "project"], name="serving_idlerule_once"),
+            models.CheckConstraint(
+                condition=models.Q(action__in=["off", "warn", "stop"]), name="serving_idlerule_action"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} after {self.days} days"

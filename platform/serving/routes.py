@@ -5,7 +5,7 @@ Every change of a deployment is told on `news:routes`; the message is the projec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
@@ -17,7 +17,8 @@ from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry
 from registry.bases import TEXT_CLASSIFICATION
-from serving.models import Deployment
+from serving.models import Deployment, Rollout
+from serving.splits import Split
 from tenants.scope import tenant_scope
 
 NEWS = "news:routes"
@@ -52,10 +53,18 @@ class Route:
     labels: tuple[str, ...]
     max_length: int
     task: str = TEXT_CLASSIFICATION
+    number: int = 0
+    """Of the version; 0 for a base."""
+    split: Split | None = None
+    """The rollout that runs on this name."""
     places: dict[str, int] = field(init=False)
+    said: bytes = field(init=False)
+    """The model and its version as `x-model-version` has them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "places", {label: place for place, label in enumerate(self.labels)})
+        said = f"{self.model}; version={self.number}" if self.number else self.model
+        object.__setattr__(self, "said", said.encode("ascii", "replace"))
 
     def tokens_at_most(self, texts: list[str]) -> int:
         """Tokens that texts can have: none is shorter than a byte, two are added, what is over the limit is cut."""
@@ -118,13 +127,32 @@ def routes_of(*, tenant_id: UUID, project_id: UUID) -> dict[str, Route]:
     by_version: dict[UUID, Route] = {}
     with tenant_scope(tenant_id):
         live = Deployment.objects.filter(project_id=project_id, state=Deployment.State.LIVE)
-        for deployment in live.select_related("model", "version"):
+        for deployment in live.select_related("model", "version").order_by("live_at", "pk"):
             route = by_version[deployment.version_id] = route_of(deployment)
-            routes[route.model] = route
+            routes.setdefault(route.model, route)  # the version that has been live for longest keeps the name
+        rollouts = _running(project_id)
         for alias in registry.aliases(project_id):
             if alias.version_id in by_version:
-                routes[str(alias)] = by_version[alias.version_id]
+                name = str(alias)
+                routes[name] = _split(by_version[alias.version_id], rollouts.get(name), by_version)
     return routes
+
+
+def _running(project_id: UUID) -> dict[str, Rollout]:
+    """The rollouts that run, by alias."""
+    running = Rollout.objects.filter(project_id=project_id, state=Rollout.State.RUNNING)
+    return {rollout.alias: rollout for rollout in running.select_related("stable", "candidate")}
+
+
+def _split(route: Route, rollout: Rollout | None, by_version: dict[UUID, Route]) -> Route:
+    """The alias's route; with its rollout, where the alias still stands for the stable version and both are live."""
+    if rollout is None or rollout.stable.version_id.hex != route.version:
+        return route
+    candidate = by_version.get(rollout.candidate.version_id)
+    if candidate is None:
+        return route
+    shadow = rollout.mode == Rollout.Mode.SHADOW
+    return replace(route, split=Split(rollout.pk, rollout.alias, rollout.share, shadow, candidate))
 
 
 def route_of(deployment: Deployment) -> Route:
@@ -139,6 +167,7 @@ def route_of(deployment: Deployment) -> Route:
         labels=tuple(version.labels),
         max_length=deployment.max_length,
         task=deployment.model.task,
+        number=version.number,
     )
 
 

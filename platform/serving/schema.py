@@ -1,7 +1,8 @@
-"""What `/v1/deployments` answers, field by field, for the API reference."""
+"""What `/v1/deployments`, `/v1/rollouts` and `/v1/feedback` answer, field by field, for the API reference."""
 
-from kit.schema import component, deleted, many, moment, number, one_of, page_of, string, thing, truth, whole
-from serving.models import Deployment
+from kit.schema import component, deleted, many, mapping, moment, number, one_of, page_of, string, thing, truth, whole
+from serving.models import Deployment, Rollout
+from serving.splits import CANDIDATE, STABLE
 
 _FIELDS = {
     "id": string("The deployment's id.", example="dep_01m8hyccpze3abtvcq1zv6743v"),
@@ -25,6 +26,7 @@ _FIELDS = {
     "created_at": moment("When it was asked for."),
     "live_at": moment("When it went live; null until then.", null=True),
     "ended_at": moment("When it ended; null until then.", null=True),
+    "last_called_at": moment("When it answered last, some minutes behind; null where never.", null=True),
 }
 DEPLOYMENT = component("Deployment", thing("A model being served, or that was.", _FIELDS))
 DEPLOYMENT_WHOLE = component(
@@ -53,3 +55,108 @@ DEPLOYMENT_STOPPED = deleted(
     "Calls are no longer answered.",
     state=one_of("`stopped`, or `failed` where it had failed before.", Deployment.State.values),
 )
+
+_SIDE = {
+    "deployment": string("The deployment.", example="dep_01m8hyccpze3abtvcq1zv6743v"),
+    "model": string("Its model."),
+    "version": whole("Its version."),
+}
+_ROLLOUT = {
+    "id": string("The rollout's id.", example="rollout_01m8hyccpze3abtvcq1zv6743v"),
+    "object": one_of("Always `rollout`.", ["rollout"]),
+    "alias": string("The name that callers use.", example="triage@prod"),
+    "mode": one_of("How the candidate is tried.", Rollout.Mode.values),
+    "state": one_of("`running`, then `promoted` or `rolled_back`.", Rollout.State.values),
+    "share": number("Percent of the callers on the candidate; of a shadow, whose calls it is asked as well."),
+    "stable": thing("What the alias stood for when it began.", _SIDE),
+    "candidate": thing("What may take over.", _SIDE),
+    "steps": many(
+        "What a canary goes through by itself.",
+        thing(
+            "A step.",
+            {
+                "share": number("Percent of the callers."),
+                "seconds": whole("How long it lasts at least."),
+                "calls": whole("Calls that the candidate must have had in it."),
+                "feedback": whole("Answers of it that must have been judged."),
+            },
+        ),
+    ),
+    "guards": thing(
+        "When it is rolled back by itself.",
+        {
+            "auto_rollback": truth("Whether it is."),
+            "alpha": number("The chance that a candidate which is no worse is rolled back all the same."),
+            "error_margin": number("How much larger its share of failed calls may be."),
+            "quality_margin": number("How much larger its share of wrong answers may be."),
+            "latency_ms": whole("A limit for the 95th percentile of its calls; null for none.", null=True),
+        },
+    ),
+    "drain_seconds": whole("How long after a promotion the old deployment is stopped; null keeps it.", null=True),
+    "automatic": truth("Whether it ended by itself."),
+    "reason": string("Why it ended; null while it runs.", null=True),
+    "created_at": moment("When it began."),
+    "ended_at": moment("When it ended; null until then.", null=True),
+}
+ROLLOUT = component("Rollout", thing("A change of what an alias stands for.", _ROLLOUT))
+_FIGURES = thing(
+    "What an arm did.",
+    {
+        "calls": whole("Calls that were answered, or failed by our fault."),
+        "errors": whole("Of those the ones that failed (5xx)."),
+        "p50_ms": number("Half of them took no longer; null without calls.", null=True),
+        "p95_ms": number("95 of 100 took no longer; null without calls.", null=True),
+        "judged": whole("Answers with feedback."),
+        "wrong": whole("Of those the wrong ones."),
+    },
+)
+ROLLOUT_WHOLE = component(
+    "RolloutWithFigures",
+    thing(
+        "A rollout with figures and history.",
+        {
+            **_ROLLOUT,
+            "figures": thing("Of both arms, since it began.", {STABLE: _FIGURES, CANDIDATE: _FIGURES}),
+            "shadow": thing(
+                "Of a shadow what became of its calls; null otherwise.",
+                {
+                    "compared": whole("Texts answered by both versions."),
+                    "agreed": whole("Of those the ones with the same label."),
+                    "dropped": whole("Calls that were not copied, because there was too much to do."),
+                },
+                null=True,
+            ),
+            "events": many(
+                "What happened, oldest first.",
+                thing(
+                    "An event.",
+                    {
+                        "kind": string("What kind of thing.", example="share"),
+                        "message": string("In words."),
+                        "numbers": mapping("What it was decided by; null where nothing was.", null=True),
+                        "created_at": moment("When."),
+                    },
+                ),
+            ),
+        },
+    ),
+)
+ROLLOUTS = page_of(ROLLOUT, "Rollouts.")
+FEEDBACK = component(
+    "Feedback",
+    thing(
+        "What was said of an answer.",
+        {
+            "id": string("Its id.", example="fb_01m8hyccpze3abtvcq1zv6743v"),
+            "object": one_of("Always `feedback`.", ["feedback"]),
+            "request_id": string("The request's id.", example="req_01m8hyccpze3abtvcq1zv6743v"),
+            "correct": truth("Whether the answer was right."),
+            "label": string("What would have been right; null where that was not said.", null=True),
+            "model": string("The name that was called."),
+            "arm": string("The side of a rollout that answered; null without one.", null=True),
+            "created_at": moment("When it was first said."),
+            "changed_at": moment("When it was last changed."),
+        },
+    ),
+)
+FEEDBACK_LIST = page_of(FEEDBACK, "Feedback.")

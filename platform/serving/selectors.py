@@ -1,16 +1,17 @@
 """Reading deployments of the scope's tenant."""
 
+import datetime as dt
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from inference.client import BlockingClient
 from inference.wire import HealthReport
 from kit.errors import NotFound
 from kit.ids import parse_id
-from serving.models import Deployment, DeploymentEvent
+from serving.models import Deployment, DeploymentEvent, Rollout, RolloutEvent
 
 ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
 
@@ -32,16 +33,48 @@ def deployment_by_id(project_id: UUID, public_id: str) -> Deployment:
 
 
 def deployment_of_model(model_id: UUID) -> Deployment | None:
-    """The deployment of a model that is loading or live."""
-    found: Deployment | None = (
-        Deployment.objects.filter(model_id=model_id, state__in=ACTIVE).select_related("model", "version").first()
-    )
+    """What answers to a model's own name: of its versions that are live the one that has been for longest, else one
+    that is loading. So a second version takes no call away by being deployed."""
+    active = Deployment.objects.filter(model_id=model_id, state__in=ACTIVE).select_related("model", "version")
+    found: Deployment | None = active.order_by(F("live_at").asc(nulls_last=True), "pk").first()
+    return found
+
+
+def deployment_of_version(version_id: UUID) -> Deployment | None:
+    """The deployment of a version that is loading or live."""
+    found: Deployment | None = Deployment.objects.filter(version_id=version_id, state__in=ACTIVE).first()
     return found
 
 
 def deployment_events(deployment: Deployment) -> list[DeploymentEvent]:
     """What happened, oldest first."""
     return list(DeploymentEvent.objects.filter(deployment=deployment).order_by("created_at", "pk"))
+
+
+def rollouts(project_id: UUID) -> "QuerySet[Rollout]":
+    """A project's rollouts, newest first."""
+    whole = ("stable__model", "stable__version", "candidate__model", "candidate__version")
+    found: QuerySet[Rollout] = Rollout.objects.filter(project_id=project_id).select_related(*whole).order_by("-pk")
+    return found
+
+
+def rollout_by_id(project_id: UUID, public_id: str) -> Rollout:
+    """One rollout of a project; NotFound for anybody else's."""
+    found = rollouts(project_id).filter(pk=parse_id(Rollout.prefix, public_id)).first()
+    if found is None:
+        raise NotFound.of(public_id)
+    return found
+
+
+def rollouts_rolled_back(project_id: UUID, since: dt.datetime) -> "QuerySet[Rollout]":
+    """Those that were rolled back by themselves since then, newest first."""
+    back = rollouts(project_id).filter(state=Rollout.State.ROLLED_BACK, automatic=True, ended_at__gt=since)
+    return back
+
+
+def rollout_events(rollout: Rollout) -> list[RolloutEvent]:
+    """What happened, oldest first."""
+    return list(RolloutEvent.objects.filter(rollout=rollout).order_by("created_at", "pk"))
 
 
 def engine_health() -> HealthReport:
@@ -65,4 +98,34 @@ def wire(deployment: Deployment) -> dict[str, Any]:
         "created_at": int(deployment.created_at.timestamp()),
         "live_at": int(deployment.live_at.timestamp()) if deployment.live_at else None,
         "ended_at": int(deployment.ended_at.timestamp()) if deployment.ended_at else None,
+        "last_called_at": int(deployment.last_called_at.timestamp()) if deployment.last_called_at else None,
+    }
+
+
+def rollout_wire(rollout: Rollout) -> dict[str, Any]:
+    """The object on the wire; shares in percent."""
+    return {
+        "id": rollout.public_id,
+        "object": "rollout",
+        "alias": rollout.alias,
+        "mode": rollout.mode,
+        "state": rollout.state,
+        "share": rollout.share / 100,
+        "stable": _arm_wire(rollout.stable),
+        "candidate": _arm_wire(rollout.candidate),
+        "steps": [step | {"share": step["share"] / 100} for step in rollout.steps],
+        "guards": rollout.guards,
+        "drain_seconds": rollout.drain_seconds,
+        "automatic": rollout.automatic,
+        "reason": rollout.reason or None,
+        "created_at": int(rollout.created_at.timestamp()),
+        "ended_at": int(rollout.ended_at.timestamp()) if rollout.ended_at else None,
+    }
+
+
+def _arm_wire(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "deployment": deployment.public_id,
+        "model": deployment.model.name,
+        "version": deployment.version.number,
     }

@@ -1,15 +1,110 @@
 """Bodies of this room's routes."""
 
 from kit.api import StrictSerializer
-from kit.fields import Text
+from kit.fields import Items, Number, OneOf, Text, Truth, Whole
+from serving.models import Rollout
+from serving.rollouts import MOST_STEPS
 
 
 class DeploymentCreate(StrictSerializer):
     """POST /v1/deployments."""
 
     model = Text(longest=300, help_text="The model to serve, by its name.")
+    version = Whole(
+        low=1,
+        high=1_000_000,
+        required=False,
+        help_text="Which of its versions; the newest if left out. Two versions of a model can be live at once; its "
+        "plain name stands for the one that has been live for longest.",
+    )
     alias = Text(
         longest=100,
         required=False,
         help_text="A second name for calls, `name@stage`, such as `triage@prod`. It moves here from where it pointed.",
+    )
+
+
+DAY = 86_400
+SHARE = "Percent of the callers, to a hundredth."
+
+
+class RolloutStep(StrictSerializer):
+    """One step of a canary."""
+
+    share = Number(high=100, above=0, help_text=SHARE)
+    seconds = Whole(low=0, high=90 * DAY, required=False, help_text="How long it lasts at least; 600 if left out.")
+    calls = Whole(
+        low=0, high=10_000_000, required=False, help_text="Calls the candidate must have had in it; 100 if left out."
+    )
+    feedback = Whole(
+        low=0, high=1_000_000, required=False, help_text="Answers of it that must have been judged; 0 if left out."
+    )
+
+
+class RolloutGuards(StrictSerializer):
+    """When a candidate is rolled back by itself."""
+
+    auto_rollback = Truth(required=False, help_text="Whether it is; true for a canary, false for an A/B test.")
+    alpha = Number(
+        high=0.2, low=0.0001, required=False,
+        help_text="The chance that a candidate which is no worse is rolled back all the same; 0.01 if left out.",
+    )  # fmt: skip
+    error_margin = Number(
+        high=0.5, required=False, help_text="How much larger its share of failed calls may be; 0.01 allows a point."
+    )
+    quality_margin = Number(
+        high=0.5, required=False, help_text="How much larger its share of wrong answers may be, by feedback."
+    )
+    latency_ms = Whole(
+        low=1, high=600_000, required=False,
+        help_text="A limit for the 95th percentile of its calls; none if left out.",
+    )  # fmt: skip
+
+
+class RolloutCreate(StrictSerializer):
+    """POST /v1/rollouts."""
+
+    alias = Text(
+        longest=100, help_text="The name that callers use, `name@stage`. What it stands for now is the stable version."
+    )
+    candidate = Text(longest=100, help_text="A deployment of the project that is live: `dep_…`.")
+    mode = OneOf(
+        Rollout.Mode.values,
+        help_text="`canary`: a growing share of callers; `ab`: a fixed split until you decide; `shadow`: the candidate "
+        "is asked behind the answer, and compared.",
+    )
+    share = Number(
+        high=100, required=False, help_text=f"{SHARE} By default the first step's; else 5, 50 or 100 by mode."
+    )
+    steps = Items(
+        most=MOST_STEPS, required=False, child=RolloutStep(),
+        help_text="What a canary goes through by itself. After a last step of 100 it is promoted.",
+    )  # fmt: skip
+    guards = RolloutGuards(required=False, help_text="When it is rolled back by itself.")
+    drain_seconds = Whole(
+        low=30, high=30 * DAY, required=False,
+        help_text="Stop the old deployment so long after the promotion; if left out, it is kept.",
+    )  # fmt: skip
+
+
+class RolloutChange(StrictSerializer):
+    """POST /v1/rollouts/{id}."""
+
+    share = Number(high=100, required=False, help_text=f"{SHARE} It ends the steps, unless new ones are sent with it.")
+    steps = Items(most=MOST_STEPS, required=False, child=RolloutStep(), help_text="Other steps.")
+
+
+class RolloutBack(StrictSerializer):
+    """POST /v1/rollouts/{id}/rollback."""
+
+    reason = Text(longest=400, required=False, help_text="Why, for its history.")
+
+
+class FeedbackGive(StrictSerializer):
+    """POST /v1/feedback."""
+
+    request_id = Text(longest=100, help_text="The `x-request-id` of the answer.")
+    correct = Truth(help_text="Whether the answer was right.")
+    label = Text(  # type: ignore[assignment]  # the wire's word
+        longest=256, required=False, help_text="What would have been right."
     )

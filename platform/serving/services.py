@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from billing.selectors.limits import tenant_allowance
 from billing.selectors.subscriptions import entitlement_for
@@ -25,11 +26,11 @@ from registry import names
 from registry import selectors as registry
 from registry.artefacts import UNLABELLED
 from registry.bases import catalogue
-from registry.models import Model
+from registry.models import Model, ModelVersion
 from registry.services import alias_set, model_serving_set
-from serving import routes, selectors
+from serving import rollouts, routes, selectors
 from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable
-from serving.models import Deployment, DeploymentEvent
+from serving.models import Deployment, DeploymentEvent, Rollout
 from tenants import audit
 from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
@@ -45,8 +46,11 @@ COMPARED = {REGRESSION: "quantity", EMBEDDINGS: "number of a vector", ANSWERS: "
 RING_AGAIN = dt.timedelta(seconds=20)
 
 
-def deployment_create(*, project: Project, model: str, alias: str = "", created_by: str = "") -> Deployment:
-    """Wish a model served. It is loaded and checked by a task; calls are answered once it is live."""
+def deployment_create(
+    *, project: Project, model: str, alias: str = "", version: int | None = None, created_by: str = ""
+) -> Deployment:
+    """Wish a model served, its newest version or the one of that number. It is loaded and checked by a task; calls are
+    answered once it is live."""
     if model in catalogue():
         raise BaseNeedsNoDeployment(
             f"'{model}' is a base: it is served already. Call it with POST /v1/embeddings.", param="model"
@@ -54,25 +58,32 @@ def deployment_create(*, project: Project, model: str, alias: str = "", created_
     if alias and names.split_alias(alias) is None:
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
     tenant_turn()
-    version = registry.model_version_by_name(project.id, model)
-    version.model = Model.objects.select_for_update().get(pk=version.model_id)  # deleting and deploying take turns
-    _check(version.model, version.labels)
-    _check_room(version.model)
+    found = registry.model_version_by_name(project.id, model)
+    if version is not None and version != found.number:
+        found = registry.version_by_number(found.model, version)
+    found.model = Model.objects.select_for_update().get(pk=found.model_id)  # deleting and deploying take turns
+    _check(found.model, found.labels)
+    _check_room(found)
     try:
         with transaction.atomic():
             made: Deployment = Deployment.objects.create(
-                project=project, model=version.model, version=version, alias=alias, created_by=created_by
+                project=project, model=found.model, version=found, alias=alias, created_by=created_by
             )
     except IntegrityError as error:
-        active = selectors.deployment_of_model(version.model_id)
+        active = selectors.deployment_of_version(found.pk)
         where = f" as {active.public_id} ({active.state})" if active else ""
         raise AlreadyDeployed(
-            f"The model '{version.model.name}' is deployed already{where}. Stop it first to deploy it anew.",
+            f"Version {found.number} of the model '{found.model.name}' is deployed already{where}. Stop it first to "
+            "deploy it anew.",
             param="model",
         ) from error
-    _note(made, Deployment.State.LOADING, "Deployment requested.")
-    audit.record(action="deployment.created", target=made, after={"model": made.model.name, "alias": alias})
-    model_serving_set(model=made.model, state=Deployment.State.LOADING)
+    note(made, Deployment.State.LOADING, "Deployment requested.")
+    audit.record(
+        action="deployment.created",
+        target=made,
+        after={"model": made.model.name, "version": found.number, "alias": alias},
+    )
+    _tell_registry(made)
     outbox.ring(LOAD, str(made.tenant_id), str(made.id))
     return made
 
@@ -95,10 +106,17 @@ def _measured(model: Model) -> str:
     return COMPARED.get(model.task, "probability")
 
 
-def _check_room(model: Model) -> None:
+def _tell_registry(row: Deployment) -> None:
+    """What the registry shows of a model: the state of the version that answers to its name, or what became of the
+    last."""
+    active = selectors.deployment_of_model(row.model_id)
+    model_serving_set(model=row.model, state=active.state if active else row.state)
+
+
+def _check_room(version: ModelVersion) -> None:
     """What is deployed when a plan shrinks stays; only new ones need room."""
-    most = entitlement_for(model.tenant_id).limits.deployments
-    others = Deployment.objects.filter(state__in=selectors.ACTIVE).exclude(model=model).count()
+    most = entitlement_for(version.tenant_id).limits.deployments
+    others = Deployment.objects.filter(state__in=selectors.ACTIVE).exclude(version=version).count()
     if others >= most:
         raise DeploymentsFull(
             f"{others} deployments are active in your organization, and your plan allows {most}. Stop one, or take a "
@@ -115,9 +133,13 @@ def deployment_stop(*, deployment: Deployment, reason: str = "Stopped on request
     before = row.state
     row.state, row.reason, row.ended_at = Deployment.State.STOPPED, reason, now()
     row.save(update_fields=["state", "reason", "ended_at"])
-    _note(row, row.state, reason)
+    note(row, row.state, reason)
+    ended = Rollout.objects.select_for_update().filter(state=Rollout.State.RUNNING)
+    for rollout in ended.filter(Q(stable=row) | Q(candidate=row)):
+        arm = "stable version" if rollout.stable_id == row.pk else "candidate"
+        rollouts.rollout_end(rollout, reason=f"The deployment of the {arm} was stopped.")
     audit.record(action="deployment.stopped", target=row, before={"state": before}, after={"state": row.state})
-    model_serving_set(model=row.model, state=row.state)
+    _tell_registry(row)
     routes.announce(row.project_id)
     outbox.ring(UNLOAD, str(row.tenant_id), routes.engine_name(row))
     return row
@@ -240,14 +262,14 @@ def _live(tenant_id: UUID, deployment_id: UUID, max_length: int, parity: dict[st
         row.save(update_fields=["state", "live_at", "reason", "max_length", "parity"])
         if row.alias:
             alias_set(project=row.project, alias=row.alias, version=row.version)
-        _note(
+        note(
             row,
             row.state,
             f"Live. Serving differs from training by at most {parity['worst']:.4f} in {_measured(row.model)}.",
         )
         audit.record(action="deployment.live", target=row, after={"parity": parity})
         event_publish(project_id=row.project_id, type=DEPLOYMENT_LIVE, data={"id": row.public_id})
-        model_serving_set(model=row.model, state=row.state)
+        _tell_registry(row)
         routes.announce(row.project_id)
         return str(row.state)
 
@@ -259,10 +281,10 @@ def _failed(tenant_id: UUID, deployment_id: UUID, reason: str, parity: dict[str,
             return "nothing to do"
         row.state, row.ended_at, row.reason, row.parity = Deployment.State.FAILED, now(), reason[:500], parity or {}
         row.save(update_fields=["state", "ended_at", "reason", "parity"])
-        _note(row, row.state, reason)
+        note(row, row.state, reason)
         audit.record(action="deployment.failed", target=row, after={"reason": reason[:500]})
         event_publish(project_id=row.project_id, type=DEPLOYMENT_FAILED, data={"id": row.public_id})
-        model_serving_set(model=row.model, state=row.state)
+        _tell_registry(row)
         return str(row.state)
 
 
@@ -277,5 +299,6 @@ def _waiting(tenant_id: UUID, deployment_id: UUID, reason: str) -> str:
         return str(row.state)
 
 
-def _note(deployment: Deployment, state: str, message: str) -> None:
+def note(deployment: Deployment, state: str, message: str) -> None:
+    """One line of a deployment's history."""
     DeploymentEvent.objects.create(deployment=deployment, state=state, message=message[:500])

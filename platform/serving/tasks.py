@@ -4,9 +4,14 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, requests, services
+from serving import after_training, idling, requests, rollout_tick, services
 
-SCHEDULE = {"serving.deployments_sweep": 15, "serving.requests_prune": 3_600}
+SCHEDULE = {
+    "serving.deployments_sweep": 15,
+    "serving.requests_prune": 3_600,
+    "serving.rollouts_tick": 5,
+    "serving.deployments_idle": 600,
+}
 
 
 @shared_task(name=services.LOAD)
@@ -37,3 +42,15 @@ def deployments_sweep() -> int:
 def requests_prune() -> int:
     """Forget requests that are too old."""
     return requests.requests_prune()
+
+
+@shared_task(name="serving.rollouts_tick")
+def rollouts_tick() -> int:
+    """Decide about rollouts that run."""
+    return rollout_tick.rollouts_tick()
+
+
+@shared_task(name="serving.deployments_idle")
+def deployments_idle() -> int:
+    """Note who was called, and what nobody calls."""
+    return idling.deployments_idle()

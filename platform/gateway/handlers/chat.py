@@ -24,7 +24,7 @@ async def handle(call: Call) -> bytes | None:
     offered = tools.offered(body.tools, body.tool_choice)
     strict = tools.promised(body.tools, body.tool_choice)
     chat: dict[str, Any] = {"messages": messages.plain(body.messages), "tools": offered}
-    route = await writer(call, body.model)
+    route = await writer(call, body)
 
     async def work() -> bytes | None:
         found = await rendered(call, route, chat=chat, param="messages")

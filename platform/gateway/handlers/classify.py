@@ -48,7 +48,7 @@ async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, bodies.Classify)
     texts = bodies.texts_of(body.input)
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_labels()
     result = await call.classify(route, texts, "classify")
     data = [

@@ -21,7 +21,7 @@ async def handle(call: Call) -> bytes | None:
     body = gateway_bodies.read(call.body, bodies.Completions)
     prompts = _prompts(body.prompt)
     wish = wishes.of_completions(body, len(prompts))
-    route = await writer(call, body.model)
+    route = await writer(call, body)
 
     async def work() -> bytes | None:
         found = await rendered(call, route, prompts=prompts, param="prompt")

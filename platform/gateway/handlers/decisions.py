@@ -50,7 +50,7 @@ async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, bodies.Decisions)
     text = _text(body.input)
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_labels()
     plans = [_plan(question, route, f"questions[{index}]") for index, question in enumerate(body.questions)]
     result = await call.classify(route, [text], "decisions")

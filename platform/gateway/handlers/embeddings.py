@@ -44,7 +44,7 @@ async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, bodies.Embeddings)
     texts = bodies.texts_of(_texts(body.input))
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_reader()
     result = await call.embed(route, texts, body.dimensions or 0)
     tokens = rows.used_tokens(result.lengths, result.limit)

@@ -63,7 +63,7 @@ async def handle(call: Call) -> bytes:
     body = bodies.read(call.body, Rerank)
     texts = [body.query, *(_text(document) for document in body.documents)]
     _check(texts)
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_reader()
     result: Classified | Embedded
     if route.task == RERANK and route.version:

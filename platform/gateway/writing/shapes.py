@@ -11,6 +11,7 @@ from billing.metering.events import UsageEvent
 from gateway.calls import Call, cost_header
 from gateway.errors import ModelUnknown
 from gateway.wire import Disconnected, encode
+from gateway.writing.bodies import Chat, Completions
 from gateway.writing.events import Events
 from gateway.writing.metered import MeteredCall
 from gateway.writing.wishes import Wish
@@ -84,10 +85,10 @@ async def _next(pieces: Any) -> tuple[int, Piece] | None:
     return found
 
 
-async def writer(call: Call, name: str) -> Route:
-    """The route of a model that writes. ModelUnknown or BadRequest say what can be called instead."""
+async def writer(call: Call, body: Chat | Completions) -> Route:
+    """The route of a body's model, which must write. ModelUnknown or BadRequest say what can be called instead."""
     try:
-        route = await call.route(name)
+        route = await call.route(body.model, body)
         route.require_writer()
     except (ModelUnknown, BadRequest) as refused:
         refused.message += await _callable(call)

@@ -1,0 +1,137 @@
+"""Shadow calls: a rollout's candidate is asked what the stable version was asked, behind the answer, and compared.
+
+Nobody waits for one, nobody sees its answer, and nobody pays for it: it is in the request log with the arm `shadow` and
+no cost, and in no usage. What cannot be asked at once is dropped, not queued, so that of a tenant's queue in the engine
+shadows take `MOST_OF_ONE` calls of `MOST_TEXTS` texts at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from array import array
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from gateway import database
+from gateway.keys import OpenKey
+from inference import wire
+from inference.errors import EngineError, NotResident, Overloaded
+from kit.ids import new_id
+from serving.requests import RequestNote, wall_ms
+from serving.routes import Route
+from serving.shadows import ShadowTally, shadows_count
+from serving.splits import SHADOW, Split
+
+if TYPE_CHECKING:
+    from gateway.process import Process
+
+log = logging.getLogger(__name__)
+
+MOST = 16
+"""Shadow calls of a process at a time."""
+MOST_OF_ONE = 2
+"""Of one tenant."""
+MOST_TEXTS = 32
+"""Texts of a call that are compared; of more, the first."""
+BEHIND_SECONDS = 0.005
+"""The answer leaves first."""
+COUNT_SECONDS = 1.0
+
+
+class Shadows:
+    """The shadow calls of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._tallies: dict[tuple[UUID, UUID], ShadowTally] = {}
+
+    def offer(
+        self, split: Split, key: OpenKey, kind: str, texts: list[str], labels: tuple[str, ...], said: wire.Classified
+    ) -> None:
+        """Ask the candidate too, once the answer is on its way; or drop it."""
+        tenants = list(self._running.values())
+        if len(tenants) >= MOST or tenants.count(key.tenant) >= MOST_OF_ONE:
+            self._tally(key, split).dropped += 1
+            return
+        shown = texts[:MOST_TEXTS]
+        best = _best(said, labels, len(shown))
+        note = RequestNote(
+            id=new_id(), tenant_id=key.record.tenant_id, project_id=key.record.project_id, key_id=key.record.id,
+            at_ms=wall_ms(), kind=kind, model=split.alias, version_id=UUID(hex=split.candidate.version), arm=SHADOW,
+            items=len(shown),
+        )  # fmt: skip
+        task = asyncio.get_running_loop().create_task(self._ask(split, key, shown, best, note))
+        self._running[task] = key.tenant
+        task.add_done_callback(lambda ended: self._running.pop(ended, None))
+
+    async def count_for_ever(self) -> None:
+        """Add up in the database, where every gateway's counts come together."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            await self._count()
+
+    async def close(self) -> None:
+        """Drop what runs, count what was compared."""
+        for task in list(self._running):
+            task.cancel()
+        await self._count()
+
+    async def _ask(self, split: Split, key: OpenKey, texts: list[str], best: list[str], note: RequestNote) -> None:
+        route = split.candidate
+        await asyncio.sleep(BEHIND_SECONDS)
+        started = time.perf_counter()
+        try:
+            found = await self._classified(route, key, texts)
+        except Overloaded:  # no fault of the candidate's
+            self._tally(key, split).dropped += 1
+            return
+        except EngineError as error:
+            log.info("a shadow call failed: %s", error)
+            note.status, note.code = 500, "shadow_failed"
+        except Exception:
+            log.exception("a shadow call broke")
+            note.status, note.code = 500, "shadow_failed"
+        else:
+            answers = _best(found, route.labels, len(texts))
+            tally = self._tally(key, split)
+            tally.compared += len(texts)
+            tally.agreed += sum(mine == theirs for mine, theirs in zip(best, answers, strict=True))
+            note.input_tokens = sum(min(length, found.limit) for length in found.lengths)
+            note.engine_ms = -(-found.compute_us // 1000)
+        note.duration_ms = round((time.perf_counter() - started) * 1000)
+        self._process.log.note(note)
+
+    async def _classified(self, route: Route, key: OpenKey, texts: list[str]) -> wire.Classified:
+        engine = self._process.engine
+        try:
+            return await engine.classify(tenant=key.tenant, model=route.version, texts=texts, weight=1)
+        except NotResident:
+            source = await asyncio.to_thread(route.place.source)
+            await engine.load(tenant=key.tenant, model=route.version, sha256=route.sha256, **source)
+        return await engine.classify(tenant=key.tenant, model=route.version, texts=texts, weight=1)
+
+    def _tally(self, key: OpenKey, split: Split) -> ShadowTally:
+        return self._tallies.setdefault((key.record.tenant_id, split.rollout), ShadowTally())
+
+    async def _count(self) -> None:
+        tallies, self._tallies = self._tallies, {}
+        if not tallies:
+            return
+        try:
+            await database.ask(lambda: shadows_count(tallies))
+        except Exception:  # they are figures, not money: a database that is away costs a second of them
+            log.warning("shadow calls could not be counted", exc_info=True)
+
+
+def _best(said: wire.Classified, labels: tuple[str, ...], rows: int) -> list[str]:
+    """The likeliest label of each of the first rows."""
+    width = said.width
+    values = array("f", said.probabilities[: rows * width * 4])
+    found = []
+    for start in range(0, rows * width, width):
+        row = values[start : start + width]
+        found.append(labels[max(range(width), key=row.__getitem__)])
+    return found

@@ -1,0 +1,153 @@
+"""What happens to rollouts by itself: rolled back on evidence, taken to the next step, promoted after the last one."""
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from kit.clock import now
+from registry.models import Alias
+from serving import outcomes, rollouts, selectors, services
+from serving.models import Rollout
+from serving.outcomes import Figures
+from serving.splits import CANDIDATE, STABLE, WHOLE
+from serving.verdict import SLOW_SHARE, Verdict, judge
+from tenants.scope import ops_scope, tenant_scope
+
+logger = logging.getLogger(__name__)
+
+LEAST_DRAIN = dt.timedelta(seconds=30)
+"""Gateways that missed the news re-read their routes within ten seconds; nothing old is stopped before."""
+
+
+def rollouts_tick() -> int:
+    """Look at every rollout that runs, and at those whose old version drains; how many."""
+    with ops_scope("find rollouts to be looked at"):
+        running = list(Rollout.ops.filter(state=Rollout.State.RUNNING).values_list("tenant_id", "pk"))
+        draining = list(
+            Rollout.ops.filter(
+                Q(stable__state__in=selectors.ACTIVE),
+                state=Rollout.State.PROMOTED,
+                drain_seconds__isnull=False,
+                ended_at__lt=now() - LEAST_DRAIN,
+            ).values_list("tenant_id", "pk")
+        )
+    looks: list[tuple[Callable[..., object], UUID, UUID]] = [(rollout_look, *one) for one in running]
+    looks += [(old_stop, *one) for one in draining]
+    for look, tenant_id, pk in looks:
+        try:
+            look(tenant_id=tenant_id, rollout_id=pk)
+        except Exception:  # one tenant's trouble is no reason to leave the others' candidates in place
+            logger.exception("rollout %s could not be looked at", pk)
+    return len(running) + len(draining)
+
+
+def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
+    """Decide about one rollout; what was done. Safe to run twice at once."""
+    with tenant_scope(tenant_id):
+        found = Rollout.objects.filter(pk=rollout_id, state=Rollout.State.RUNNING).first()
+        row = rollouts.locked(found) if found is not None else None
+        if row is None or row.state != Rollout.State.RUNNING:
+            return "ended"
+        if rollouts.alias_version(row) != row.stable.version_id:
+            rollouts.rollout_end(row, reason=f"'{row.alias}' was moved to another version.")
+            return "moved"
+        if row.mode == Rollout.Mode.SHADOW:
+            return "shadow"
+        figures = _round_figures(row)
+        if row.guards["auto_rollback"]:
+            verdict = judge(
+                stable=figures[STABLE].arm(),
+                candidate=figures[CANDIDATE].arm(),
+                guards=outcomes.guards_of(row),
+                round=row.round,
+            )
+            if verdict.why:
+                reason = _sentence(verdict, figures, row)
+                rollouts.rollout_end(row, reason=reason, automatic=True, numbers=_numbers(verdict, figures))
+                return verdict.why
+        return _step(row, figures[CANDIDATE])
+
+
+def old_stop(*, tenant_id: UUID, rollout_id: UUID) -> bool:
+    """Stop the old version of a promoted rollout once it has drained, unless something else needs it."""
+    with tenant_scope(tenant_id):
+        row = Rollout.objects.select_related("stable").get(pk=rollout_id)
+        if row.ended_at is None or now() < row.ended_at + dt.timedelta(seconds=row.drain_seconds or 0):
+            return False
+        old = row.stable
+        needed = Rollout.objects.filter(Q(stable=old) | Q(candidate=old), state=Rollout.State.RUNNING).exists()
+        if needed or Alias.objects.filter(version_id=old.version_id).exists():
+            Rollout.objects.filter(pk=row.pk).update(drain_seconds=None)
+            rollouts.note(row, "kept", "The old version was kept: a name or another rollout still needs it.")
+            return False
+        services.deployment_stop(deployment=old, reason=f"Replaced by the rollout {row.public_id}.")
+        rollouts.note(row, "old_stopped", "The old version was stopped.")
+        return True
+
+
+def _round_figures(row: Rollout) -> dict[str, Figures]:
+    """Of this round. With the whole share the stable version gets no calls, so it is judged by all it has had."""
+    figures = outcomes.figures_of(row, since=row.round_at)
+    if row.share == WHOLE:
+        figures[STABLE] = outcomes.figures_of(row, since=row.created_at)[STABLE]
+    return figures
+
+
+def _step(row: Rollout, candidate: Figures) -> str:
+    """The next step once this one has had its time, its calls and its feedback."""
+    here = next((step for step in row.steps if step["share"] == row.share), None)
+    if here is None:
+        return "waiting"
+    if (
+        now() < row.round_at + dt.timedelta(seconds=here["seconds"])
+        or candidate.calls < here["calls"]
+        or candidate.judged < here["feedback"]
+    ):
+        return "waiting"
+    following = next((step for step in row.steps if step["share"] > row.share), None)
+    if following is not None:
+        rollouts.share_set(row, following["share"], "the next step")
+        return "step"
+    if row.share < WHOLE:
+        return "waiting"
+    rollouts.rollout_promote(rollout=row, automatic=True)
+    return "promoted"
+
+
+def _sentence(verdict: Verdict, figures: dict[str, Figures], row: Rollout) -> str:
+    stable, candidate = figures[STABLE], figures[CANDIDATE]
+    if verdict.why == "errors":
+        return (
+            f"The candidate failed {candidate.errors:,} of {candidate.calls:,} calls "
+            f"({_rate(candidate.errors, candidate.calls)}), the stable version {stable.errors:,} of {stable.calls:,} "
+            f"({_rate(stable.errors, stable.calls)})."
+        )
+    if verdict.why == "latency":
+        return (
+            f"{candidate.slow:,} of {candidate.calls:,} calls of the candidate took longer than "
+            f"{row.guards['latency_ms']:,} ms ({_rate(candidate.slow, candidate.calls)}, allowed {SLOW_SHARE:.0%})."
+        )
+    return (
+        f"{candidate.wrong:,} of {candidate.judged:,} judged answers of the candidate were wrong "
+        f"({_rate(candidate.wrong, candidate.judged)}), of the stable version {stable.wrong:,} of {stable.judged:,} "
+        f"({_rate(stable.wrong, stable.judged)})."
+    )
+
+
+def _rate(events: int, calls: int) -> str:
+    return f"{100 * events / calls:.1f}%" if calls else "–"
+
+
+def _numbers(verdict: Verdict, figures: dict[str, Figures]) -> dict[str, Any]:
+    decided = next(finding for finding in verdict.findings if finding.why == verdict.why)
+    return {
+        "why": verdict.why,
+        "evidence": float(f"{decided.evidence:.4g}"),
+        "enough": decided.enough,
+        STABLE: figures[STABLE].stored(),
+        CANDIDATE: figures[CANDIDATE].stored(),
+    }
