@@ -68,6 +68,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("sweeps", _("Try several settings")),
             Chapter("reports", _("Read a report")),
             Chapter("deploying", _("Deploy a model")),
+            Chapter("rollouts", _("Change a model safely")),
             Chapter("calling", _("Call a model")),
             Chapter("batches", _("Calls that may wait")),
             Chapter("webhooks", _("Webhooks")),

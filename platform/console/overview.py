@@ -156,6 +156,9 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
         if job.state == states.FAILED and job.created_at > since:
             text = _("%(name)s failed") % {"name": job_name(job)}
             found.append(Need(text, job.error_message[:160], view.project_path("job", job.public_id), "danger"))
+    for rollout in serving.rollouts_rolled_back(view.project.pk, since):
+        text = _("%(alias)s was rolled back") % {"alias": rollout.alias}
+        found.append(Need(text, rollout.reason[:160], view.project_path("rollout", rollout.public_id), "danger"))
     files = list(data.files(view.project.pk).order_by("-pk")[:20])
     used = data.files_used(file for file in files if _blocking(file))
     for file in files:

@@ -53,6 +53,9 @@ STATES: dict[str, State] = {
     "warm": State(_("Warm"), "clock", "warn"),
     "hot": State(_("Hot"), "triangle-alert", "danger"),
     # deployments
+    "rolling": State(_("Running"), "live", "accent"),
+    "promoted": State(_("Promoted"), "check", "ok"),
+    "rolled_back": State(_("Rolled back"), "rotate-ccw", "warn"),
     "loading": State(_("Loading"), "live", "accent"),
     "live": State(_("Serving"), "dot", "ok"),
     "stopping": State(_("Stopping"), "live", "muted"),

@@ -78,6 +78,14 @@ def _deployment(person: Person) -> Ids:
     return {"deployment": _things().made_deployment(person).public_id}  # type: ignore[attr-defined]
 
 
+def _stopped_deployment(person: Person) -> Ids:
+    return {"deployment": _things().made_deployment(person, state="stopped").public_id}  # type: ignore[attr-defined]
+
+
+def _rollout(person: Person) -> Ids:
+    return {"rollout": _things().made_rollout(person).public_id}  # type: ignore[attr-defined]
+
+
 HOME = "o/<slug:org>/"
 WORK = "o/<slug:org>/p/<slug:project>/"
 SHOWN = Policy("page", success={"GET": 200})
@@ -159,6 +167,17 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}models/<str:model>/erase": Policy("page", make=_deleted_model, success={"POST": 302}),
     f"{WORK}deployments/": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}deployments/<str:deployment>/": Policy("page", make=_deployment, success={"GET": 200}),
+    f"{WORK}deployments/idle": Policy(
+        "page", success={"POST": 302}, bodies={"POST": lambda ids: {"action": "warn", "days": 30}}
+    ),
+    f"{WORK}deployments/<str:deployment>/again": Policy("page", make=_stopped_deployment, success={"POST": 302}),
+    f"{WORK}rollouts/": SHOWN,
+    f"{WORK}rollouts/new": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}rollouts/<str:rollout>/": Policy(
+        "page", make=_rollout, success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"share": 50}}
+    ),
+    f"{WORK}rollouts/<str:rollout>/promote": Policy("page", make=_rollout, success={"POST": 302}),
+    f"{WORK}rollouts/<str:rollout>/rollback": Policy("page", make=_rollout, success={"POST": 302}),
     f"{WORK}deployments/<str:deployment>/stop": Policy("page", make=_deployment, success={"POST": 302}),
     f"{WORK}playground/": Policy("page", success={"GET": 200, "POST": 422}),
 }

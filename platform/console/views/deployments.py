@@ -26,8 +26,8 @@ from kit.clock import now
 from kit.errors import ApiError, PermissionDenied, Unavailable
 from registry import selectors as registry
 from registry.artefacts import UNLABELLED
-from serving import selectors, services
-from serving.models import Deployment
+from serving import idling, selectors, services
+from serving.models import Deployment, IdleRule
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,28 @@ class DeployForm(forms.Form):
         help_text=gettext_lazy("Moves to this model once it is live, for example triage@prod."),
     )
 
+    version = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
+
     def __init__(self, view: ConsoleView, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        models = registry.models(view.project.pk).exclude(serving__in=["loading", "live"])[:200]
+        models = list(registry.models(view.project.pk)[:200])
+        newest = registry.versions_newest(models)
+        served = selectors.deployments(view.project.pk).filter(state__in=selectors.ACTIVE)
+        named = bool(self.data.get("version"))  # the service knows whether that one is served
+        versions = set() if named else set(served.values_list("version_id", flat=True))
         field: Any = self.fields["model"]
-        field.choices = [(model.name, short_name(model)) for model in models]
+        field.choices = [
+            (model.name, short_name(model))
+            for model in models
+            if (version := newest.get(model.pk)) is not None and version.pk not in versions
+        ]
+
+
+class IdleForm(forms.Form):
+    """What happens to deployments that nobody calls."""
+
+    action = forms.ChoiceField(label=gettext_lazy("If nobody calls a deployment"), choices=IdleRule.Action.choices)
+    days = forms.IntegerField(label=gettext_lazy("For so many days"), min_value=1, max_value=idling.MOST_DAYS)
 
 
 class Deployments(ConsoleView):
@@ -83,6 +100,7 @@ class Deployments(ConsoleView):
                     project=self.project,
                     model=clean["model"],
                     alias=clean["alias"],
+                    version=clean["version"],
                     created_by=self.auth.actor_label,
                 ),
             )
@@ -90,16 +108,29 @@ class Deployments(ConsoleView):
                 return self.done(self.project_path("deployment", made.public_id))
         return self._show(request, form, status=422)
 
-    def _show(self, request: HttpRequest, form: DeployForm, *, status: int = 200) -> HttpResponseBase:
+    def _show(
+        self, request: HttpRequest, form: DeployForm, *, idle_form: IdleForm | None = None, status: int = 200
+    ) -> HttpResponseBase:
+        rule = idling.rule_of(self.project.pk)
         page = page_of(selectors.deployments(self.project.pk), page_number(request.GET.get("page")))
         rows = [
-            {"deployment": d, "name": short_name(d.model), "href": self.project_path("deployment", d.public_id)}
+            {
+                "deployment": d,
+                "name": short_name(d.model),
+                "href": self.project_path("deployment", d.public_id),
+                "again_url": self.project_path("deployment_again", d.public_id) if can_again(self, d) else "",
+            }
             for d in page.rows
         ]
         return self.page(
             {
                 "page": page_with(page, rows),
                 "form": form,
+                "idle": rule,
+                "idle_form": idle_form or IdleForm(initial={"action": rule.action, "days": rule.days}),
+                "idle_url": self.project_path("deployments_idle"),
+                "can_rule": self.can("deployments.write"),
+                "rollouts_url": self.project_path("rollouts"),
                 "can_deploy": self.can("deployments.write") and bool(form.fields["model"].choices),  # type: ignore[attr-defined]
                 "busy": any(d.state == Deployment.State.LOADING for d in page.rows),
                 "models_url": self.project_path("models"),
@@ -107,6 +138,21 @@ class Deployments(ConsoleView):
             },
             status=status,
         )
+
+
+class DeploymentsIdle(Deployments):
+    """What happens to deployments that nobody calls."""
+
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Set the project's rule."""
+        form = IdleForm(request.POST)
+        if form.is_valid():
+            clean = form.cleaned_data
+            idling.rule_set(project=self.project, action=clean["action"], days=clean["days"])
+            return self.done(self.project_path("deployments"), _("The rule is set."))
+        return self._show(request, DeployForm(self), idle_form=form, status=422)
 
 
 class DeploymentPage(ConsoleView):
@@ -132,6 +178,7 @@ class DeploymentPage(ConsoleView):
                 "model_url": self.project_path("model", found.model.public_id),
                 "playground_url": f"{self.project_path('playground')}?deployment={found.public_id}",
                 "stop_url": self.project_path("deployment_stop", found.public_id),
+                "again_url": self.project_path("deployment_again", found.public_id) if can_again(self, found) else "",
                 "can_stop": self.can("deployments.write") and found.state in selectors.ACTIVE,
             }
         )
@@ -151,6 +198,37 @@ class DeploymentStop(ConsoleView):
             raise PermissionDenied(_("This deployment has traffic: type the model's name to stop it."))
         services.deployment_stop(deployment=found)
         return self.done(self.project_path("deployment", found.public_id))
+
+
+class DeploymentAgain(ConsoleView):
+    """Deploy what was stopped once more."""
+
+    section = "deployments"
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
+        """The same version, under its alias if that still stands for it."""
+        found = selectors.deployment_by_id(self.project.pk, deployment)
+        named = [str(alias) for alias in registry.aliases(self.project.pk) if alias.version_id == found.version_id]
+        made = services.deployment_create(
+            project=self.project,
+            model=found.model.name,
+            version=found.version.number,
+            alias=found.alias if found.alias in named else "",
+            created_by=self.auth.actor_label,
+        )
+        return self.done(self.project_path("deployment", made.public_id))
+
+
+def can_again(view: ConsoleView, row: Deployment) -> bool:
+    """Whether a deployment has ended whose version could be served again."""
+    return (
+        view.can("deployments.write")
+        and row.state in (Deployment.State.STOPPED, Deployment.State.FAILED)
+        and row.version.state == "ready"
+        and row.model.deleted_at is None
+        and selectors.deployment_of_version(row.version_id) is None
+    )
 
 
 class PlaygroundForm(forms.Form):

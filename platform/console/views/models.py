@@ -25,7 +25,8 @@ from kit.streams import attachment
 from registry import selectors, services
 from registry.artefacts import UNLABELLED
 from registry.models import Model, ModelVersion
-from serving.selectors import deployment_of_model
+from serving.feedback import judged_of_version
+from serving.selectors import deployment_of_model, deployment_of_version
 from training.selectors.sweeps import versions_of_losers
 
 MOST_VERSIONS = 10**9
@@ -141,7 +142,8 @@ class ModelPage(ConsoleView):
         version = version_shown(request, model)
         sort, shown = request.GET.get("sort", "f1"), request.GET.get("class", "")
         whole_matrix = request.GET.get("matrix") == "all"
-        deployment = deployment_of_model(model.pk)
+        served = deployment_of_version(version.pk)
+        deployment = served or deployment_of_model(model.pk)
         here = self.project_path("model", model.public_id)
         context = {
             "model": model,
@@ -162,7 +164,8 @@ class ModelPage(ConsoleView):
             "can_alias": self.can("models.write"),
             "can_delete": self.can("models.write") and deployment is None,
             "delete_url": self.project_path("model_delete", model.public_id),
-            "can_deploy": self.can("deployments.write") and deployment is None and version.state == "ready",
+            "can_deploy": self.can("deployments.write") and served is None and version.state == "ready",
+            "judged": judged_of_version(version.pk),
             "deploy_url": self.project_path("deployments"),
             "weights_url": self._weights_url(model, version),
             "crumbs": [{"label": _("Models"), "href": self.project_path("models")}],

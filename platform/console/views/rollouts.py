@@ -1,0 +1,297 @@
+"""Rollouts: begin one on an alias, watch both versions side by side, promote or roll back."""
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console.paging import page_number, page_of, page_with
+from console.views.base import ConsoleView
+from console.views.names import short_name
+from registry import selectors as registry
+from serving import outcomes, rollouts, selectors
+from serving.models import Deployment, Rollout
+from serving.splits import CANDIDATE, STABLE, WHOLE
+
+MODES = (
+    (Rollout.Mode.CANARY, gettext_lazy("Canary: a growing share of callers gets the candidate")),
+    (Rollout.Mode.AB, gettext_lazy("A/B test: a fixed split until you decide")),
+    (
+        Rollout.Mode.SHADOW,
+        gettext_lazy("Shadow: the candidate is asked too; nobody gets its answer or pays for it"),
+    ),
+)
+LADDER = (500, 2_500, 5_000, WHOLE)
+"""What a canary begun here goes through, in basis points."""
+DRAIN_SECONDS = 300
+
+
+class RolloutForm(forms.Form):
+    """A candidate for an alias."""
+
+    alias = forms.ChoiceField(
+        label=gettext_lazy("Alias"), help_text=gettext_lazy("What it stands for now is the stable version.")
+    )
+    candidate = forms.ChoiceField(
+        label=gettext_lazy("Candidate"), help_text=gettext_lazy("A deployment that is live: deploy a version first.")
+    )
+    mode = forms.ChoiceField(
+        label=gettext_lazy("How"), choices=MODES, widget=forms.RadioSelect, initial=Rollout.Mode.CANARY
+    )
+    share = forms.FloatField(
+        label=gettext_lazy("Share of callers, percent"),
+        required=False,
+        min_value=0,
+        max_value=100,
+        help_text=gettext_lazy("5 for a canary, 50 for an A/B test and 100 for a shadow if left empty."),
+    )
+    climb = forms.BooleanField(
+        label=gettext_lazy("Raise a canary by itself: 5, 25, 50, 100%, then promote it"),
+        required=False,
+        initial=True,
+    )
+    minutes = forms.IntegerField(
+        label=gettext_lazy("Minutes of each step at least"), min_value=0, max_value=10_000, initial=30
+    )
+    calls = forms.IntegerField(
+        label=gettext_lazy("The candidate's calls in each step at least"),
+        min_value=0,
+        max_value=1_000_000,
+        initial=100,
+    )
+    latency_ms = forms.IntegerField(
+        label=gettext_lazy("Limit for its 95th percentile, ms"), required=False, min_value=1, max_value=600_000
+    )
+    stop_old = forms.BooleanField(
+        label=gettext_lazy("Stop the old deployment five minutes after the promotion"), required=False
+    )
+
+    def __init__(self, view: ConsoleView, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        live = list(selectors.deployments(view.project.pk).filter(state=Deployment.State.LIVE)[:200])
+        versions = {one.version_id for one in live}
+        named = [str(one) for one in registry.aliases(view.project.pk) if one.version_id in versions]
+        fields: Any = self.fields
+        fields["alias"].choices = [(name, name) for name in named]
+        fields["candidate"].choices = [
+            (one.public_id, f"{short_name(one.model)} v{one.version.number}" + (f" ({one.alias})" if one.alias else ""))
+            for one in live
+        ]
+        self.possible = bool(named) and len(live) > 1
+
+    def wanted(self) -> dict[str, Any]:
+        """As the service takes it."""
+        clean = self.cleaned_data
+        climbs = clean["mode"] == Rollout.Mode.CANARY and clean["climb"] and clean["share"] is None
+        step = {"seconds": clean["minutes"] * 60, "calls": clean["calls"], "feedback": 0}
+        return {
+            "alias": clean["alias"],
+            "mode": clean["mode"],
+            "share": None if clean["share"] is None else round(clean["share"] * 100),
+            "steps": [{"share": share, **step} for share in LADDER] if climbs else [],
+            "guards": {"latency_ms": clean["latency_ms"]},
+            "drain_seconds": DRAIN_SECONDS if clean["stop_old"] else None,
+        }
+
+
+class ShareForm(forms.Form):
+    """Another share."""
+
+    share = forms.FloatField(label=gettext_lazy("Share of callers, percent"), min_value=0, max_value=100)
+
+
+class RolloutsView(ConsoleView):
+    """What these pages share."""
+
+    section = "deployments"
+
+    def rollout(self, text: str) -> Rollout:
+        """A rollout of this project; NotFound otherwise."""
+        return selectors.rollout_by_id(self.project.pk, text)
+
+    def place(self, row: Rollout) -> str:
+        """Its page."""
+        return self.project_path("rollout", row.public_id)
+
+    def crumbs(self, *more: dict[str, str]) -> list[dict[str, str]]:
+        """The way back."""
+        return [{"label": _("Deployments"), "href": self.project_path("deployments")}, *more]
+
+
+class Rollouts(RolloutsView):
+    """The project's rollouts."""
+
+    required_scopes = {"GET": "deployments.read"}
+    template_name = "console/rollouts.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Newest first; an empty page teaches."""
+        page = page_of(selectors.rollouts(self.project.pk), page_number(request.GET.get("page")))
+        rows = [
+            {
+                "rollout": row,
+                "badge": badge_of(row),
+                "candidate": named(row.candidate),
+                "share": rollouts.percent(row.share),
+                "href": self.place(row),
+            }
+            for row in page.rows
+        ]
+        return self.page(
+            {
+                "page": page_with(page, rows),
+                "crumbs": self.crumbs(),
+                "can_begin": self.can("deployments.write"),
+                "new_url": self.project_path("rollout_new"),
+            }
+        )
+
+
+class RolloutNew(RolloutsView):
+    """Begin one."""
+
+    required_scopes = {"GET": "deployments.write", "POST": "deployments.write"}
+    template_name = "console/rollout_new.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The form, with what the address names."""
+        named = {name: request.GET[name] for name in ("alias", "candidate", "mode") if name in request.GET}
+        return self._form(RolloutForm(self, initial=named))
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Do it."""
+        form = RolloutForm(self, request.POST)
+        if form.is_valid():
+            candidate = selectors.deployment_by_id(self.project.pk, form.cleaned_data["candidate"])
+            made = self.attempt(
+                form,
+                lambda: rollouts.rollout_create(
+                    project=self.project, candidate=candidate, created_by=self.auth.actor_label, **form.wanted()
+                ),
+            )
+            if made is not None:
+                return self.done(self.place(made))
+        return self._form(form, status=422)
+
+    def _form(self, form: RolloutForm, *, status: int = 200) -> HttpResponseBase:
+        back = self.project_path("rollouts")
+        return self.page(
+            {
+                "form": form,
+                "crumbs": self.crumbs({"label": _("Rollouts"), "href": back}),
+                "back_url": back,
+                "deployments_url": self.project_path("deployments"),
+            },
+            status=status,
+        )
+
+
+class RolloutPage(RolloutsView):
+    """One rollout: both versions side by side, what was decided, and deciding."""
+
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
+    template_name = "console/rollout.html"
+
+    def get(self, request: HttpRequest, rollout: str) -> HttpResponseBase:
+        """Show it."""
+        found = self.rollout(rollout)
+        return self._show(found, ShareForm(initial={"share": f"{found.share / 100:g}"}))
+
+    def post(self, request: HttpRequest, rollout: str) -> HttpResponseBase:
+        """Another share."""
+        found, form = self.rollout(rollout), ShareForm(request.POST)
+        if form.is_valid():
+            share = round(form.cleaned_data["share"] * 100)
+            if self.attempt(form, lambda: rollouts.rollout_change(rollout=found, share=share)) is not None:
+                return self.done(self.place(found))
+        return self._show(found, form, status=422)
+
+    def _show(self, row: Rollout, form: ShareForm, *, status: int = 200) -> HttpResponseBase:
+        running, may = row.state == Rollout.State.RUNNING, self.can("deployments.write")
+        figures, shadow = outcomes.figures_of(row), row.mode == Rollout.Mode.SHADOW
+        arms = [
+            {
+                "title": title,
+                "deployment": deployment,
+                "name": named(deployment),
+                "href": self.project_path("deployment", deployment.public_id),
+                "share": share,
+                "figures": figures[arm],
+            }
+            for title, arm, deployment, share in (
+                (_("Stable"), STABLE, row.stable, rollouts.percent(WHOLE if shadow else WHOLE - row.share)),
+                (_("Candidate"), CANDIDATE, row.candidate, rollouts.percent(row.share)),
+            )
+        ]
+        count = outcomes.shadow_of(row) if shadow else None
+        undo = row.state == Rollout.State.PROMOTED and row.stable.state == Deployment.State.LIVE
+        again = row.state == Rollout.State.ROLLED_BACK and row.candidate.state == Deployment.State.LIVE
+        wanted = f"?alias={row.alias}&candidate={row.candidate.public_id}&mode={row.mode}"
+        return self.page(
+            {
+                "rollout": row,
+                "badge": badge_of(row),
+                "running": running,
+                "is_shadow": shadow,
+                "arms": arms,
+                "count": count,
+                "agreement": count.agreed / count.compared if count and count.compared else None,
+                "steps": self._steps(row),
+                "guards": row.guards,
+                "events": selectors.rollout_events(row),
+                "form": form,
+                "may": may,
+                "can_undo": may and undo,
+                "crumbs": self.crumbs({"label": _("Rollouts"), "href": self.project_path("rollouts")}),
+                "promote_url": self.project_path("rollout_promote", row.public_id),
+                "rollback_url": self.project_path("rollout_rollback", row.public_id),
+                "again_url": f"{self.project_path('rollout_new')}{wanted}" if may and again else "",
+            },
+            status=status,
+        )
+
+    def _steps(self, row: Rollout) -> list[dict[str, Any]]:
+        """A canary's steps, and where it stands."""
+        return [
+            {
+                "share": rollouts.percent(step["share"]),
+                "minutes": step["seconds"] / 60,
+                "calls": step["calls"],
+                "here": step["share"] == row.share and row.state == Rollout.State.RUNNING,
+                "over": step["share"] < row.share,
+            }
+            for step in row.steps
+        ]
+
+
+class RolloutPromote(RolloutsView):
+    """The candidate takes over."""
+
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, rollout: str) -> HttpResponseBase:
+        """Do it; the page has the undo."""
+        return self.done(self.place(rollouts.rollout_promote(rollout=self.rollout(rollout))))
+
+
+class RolloutRollback(RolloutsView):
+    """Back to the stable version."""
+
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, rollout: str) -> HttpResponseBase:
+        """Do it; the page has the way to begin again."""
+        return self.done(self.place(rollouts.rollout_rollback(rollout=self.rollout(rollout))))
+
+
+def badge_of(row: Rollout) -> str:
+    """Its state as `console.states` names it."""
+    return "rolling" if row.state == Rollout.State.RUNNING else row.state
+
+
+def named(deployment: Deployment) -> str:
+    """A version in short."""
+    return f"{short_name(deployment.model)} v{deployment.version.number}"
