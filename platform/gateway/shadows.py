@@ -59,7 +59,7 @@ class Shadows:
         shown = texts[:MOST_TEXTS]
         best = _best(said, labels, len(shown))
         note = RequestNote(
-            id=new_id(), tenant_id=key.record.tenant_id, project_id=key.record.project_id, key_id=key.record.id,
+            id=new_id(), tenant_id=key.record.tenant_id, project_id=key.record.project_id, key_id=key.key_id,
             at_ms=wall_ms(), kind=kind, model=split.alias, version_id=UUID(hex=split.candidate.version), arm=SHADOW,
             items=len(shown),
         )  # fmt: skip

@@ -44,7 +44,7 @@ async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, Moderate)
     texts = _inputs(body.input)
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_task(MULTI_LABEL)
     result = await call.classify(route, texts, KIND)
     types = dict.fromkeys(route.labels, TEXT_ONLY)

@@ -152,7 +152,7 @@ Result = tuple[list[Any], list[int], int]
 async def handle(call: Call) -> bytes:
     """The answer's body."""
     body = bodies.read(call.body, Predict)
-    route = await call.route(body.model)
+    route = await call.route(body.model, body)
     route.require_task(*TASKS)
     _check_wishes(body, route)
     data, lengths, limit = await TASKS[route.task](call, route, body)
