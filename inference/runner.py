@@ -53,7 +53,9 @@ class Job(scheduling.Request):
     lengths: list[int] = field(init=False)
     marks: list[Array] = field(init=False)
     compute_s: float = field(default=0.0, init=False)
+    batch_rows: int = field(default=0, init=False)  # of the largest batch it had a part in
     started: float = field(default_factory=time.perf_counter, init=False)
+    begun: float = field(default=0.0, init=False)  # when its first row left the queue
 
     def __post_init__(self) -> None:
         head = self.head
@@ -162,9 +164,9 @@ class Runner:
                 tokens, padded = self._compute(batch)
             except Exception as error:  # a batch may fail; the engine may not
                 log.exception("a batch of %d rows failed", len(batch))
-                self._settle(batch, time.perf_counter() - started, 0, 0, _as_engine_error(error))
+                self._settle(batch, started, 0, 0, _as_engine_error(error))
             else:
-                self._settle(batch, time.perf_counter() - started, tokens, padded, None)
+                self._settle(batch, started, tokens, padded, None)
 
     def _compute(self, batch: list[Row]) -> tuple[int, int]:
         """Run one batch and write each row's result into its job. Returns the number of tokens, real and padded."""
@@ -192,8 +194,9 @@ class Runner:
         _apply_heads(pooled, jobs, batch)
         return tokens, ids.size
 
-    def _settle(self, batch: list[Row], seconds: float, tokens: int, padded: int, error: EngineError | None) -> None:
+    def _settle(self, batch: list[Row], started: float, tokens: int, padded: int, error: EngineError | None) -> None:
         """Count the batch, and finish every job that has no row left to wait for."""
+        seconds = time.perf_counter() - started
         counters, share = self.counters, seconds / len(batch)
         done: list[Job] = []
         with self._work:
@@ -209,6 +212,8 @@ class Runner:
             for row in batch:
                 job: Job = row.request  # type: ignore[assignment]
                 job.compute_s += share
+                job.batch_rows = max(job.batch_rows, len(batch))
+                job.begun = job.begun or started
                 job.pending -= 1
                 if error is not None and not job.cancelled:
                     self.scheduler.cancel(job)

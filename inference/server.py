@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
             self._send(
                 kind(
                     request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
-                    round(job.compute_s * 1e6),
+                    round(job.compute_s * 1e6), round((job.begun - job.started) * 1e6), job.batch_rows,
                 )
             )  # fmt: skip
 

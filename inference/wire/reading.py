@@ -13,18 +13,25 @@ UNCUT = 2**31 - 1
 
 
 class Classify(Message, tag="classify", frozen=True, gc=False):
-    """Probabilities of every label of `model` for each text. `weight` is the tenant's share when many compete."""
+    """Probabilities of every label of `model` for each text. `weight` is the tenant's share when many compete.
+
+    `trace` is the W3C traceparent of the span that asks, here and below; empty where nobody traces.
+    """
 
     id: int
     tenant: str
     model: str
     texts: list[str]
     weight: int = 1
+    trace: str = ""
 
 
 class Classified(Message, tag="classified", frozen=True, gc=False):
     """`probabilities` is float32 [texts, width]: shares that add up to one, chances of each label by itself, or the
-    quantities of a regression, by the model's task. A text was truncated where `lengths[i] > limit`."""
+    quantities of a regression, by the model's task. A text was truncated where `lengths[i] > limit`.
+
+    `queue_us`: how long the first row waited. `batch_rows`: rows, whoever's, of the largest batch it had a part in.
+    """
 
     id: int
     width: int
@@ -32,6 +39,8 @@ class Classified(Message, tag="classified", frozen=True, gc=False):
     lengths: list[int]
     limit: int
     compute_us: int
+    queue_us: int = 0
+    batch_rows: int = 0
 
 
 class Embed(Message, tag="embed", frozen=True, gc=False):
@@ -47,10 +56,11 @@ class Embed(Message, tag="embed", frozen=True, gc=False):
     base: str = ""
     weight: int = 1
     dimensions: int = 0
+    trace: str = ""
 
 
 class Embedded(Message, tag="embedded", frozen=True, gc=False):
-    """`vectors` is float32 [texts, width], each row of length one."""
+    """`vectors` is float32 [texts, width], each row of length one. The last two as in `Classified`."""
 
     id: int
     width: int
@@ -58,6 +68,8 @@ class Embedded(Message, tag="embedded", frozen=True, gc=False):
     lengths: list[int]
     limit: int
     compute_us: int
+    queue_us: int = 0
+    batch_rows: int = 0
 
 
 class Count(Message, tag="count", frozen=True, gc=False):
@@ -133,6 +145,8 @@ class Tagged(Message, tag="tagged", frozen=True, gc=False):
     lengths: list[int]
     compute_us: int
     limit: int = UNCUT
+    queue_us: int = 0
+    batch_rows: int = 0
 
 
 class Asked(Message, tag="asked", frozen=True, gc=False):
@@ -145,3 +159,5 @@ class Asked(Message, tag="asked", frozen=True, gc=False):
     lengths: list[int]
     compute_us: int
     limit: int = UNCUT
+    queue_us: int = 0
+    batch_rows: int = 0

@@ -71,6 +71,7 @@ class Generate(Message, tag="generate", frozen=True, gc=False):
     choices: int = 1
     stream: bool = False
     weight: int = 1
+    trace: str = ""
 
 
 class Allow(Message, tag="allow", frozen=True, gc=False):

@@ -85,6 +85,10 @@ def test_a_batch_of_many_tenants_answers_as_each_alone(engine, tmp_path):
     np.testing.assert_allclose(embedded, alone, atol=2e-5)
     assert after.rows - before.rows == len(answers)
     assert after.batches - before.batches < len(answers) / 2, "rows of several tenants should share batches"
+    sizes = [answer.batch_rows for answer in answers]
+    assert max(sizes) > 1 and min(sizes) >= 1, "each answer says how full its batch was"
+    assert sum(1 / size for size in sizes) == pytest.approx(after.batches - before.batches), "one text each"
+    assert all(answer.queue_us >= 0 for answer in answers) and max(answer.queue_us for answer in answers) > 0
 
 
 def test_embeddings_are_unit_mean_pooled_vectors(engine):
