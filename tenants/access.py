@@ -88,9 +88,9 @@ class AuthContext:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What the door function tells of a key."""
+    """What the door function tells of a key; `id` is None where a pass stands for one (`tenants.passes`)."""
 
-    id: UUID
+    id: UUID | None
     tenant_id: UUID
     tenant_slug: str
     tenant_status: str

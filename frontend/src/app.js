@@ -10,5 +10,6 @@ import "./js/times.js";
 import "./js/palette.js";
 import "./js/keys.js";
 import "./js/menus.js";
+import "./js/writing.js";
 
 document.documentElement.dataset.js = "ready"; // early.js looks for it

@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from django.utils.safestring import SafeString, mark_safe
 from pygments import highlight
@@ -54,75 +55,94 @@ def first_call(
     one literal of its language."""
     if writes:
         return _first_answer(base_url, model, text)
-    body = shlex.quote(json.dumps({"model": model, "input": text}, ensure_ascii=False))
-    called, said = (json.dumps(value, ensure_ascii=False) for value in (model, text))
+    body = {"model": model, "input": text}
     return samples(
-        f"""
-curl {base_url}/v1/classify \\
-  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d {body}
-""",
+        _curl(f"{base_url}/v1/classify", body),
         f"""
 import os
 from openai import OpenAI
 
 client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
 decision = client.decisions.create(
-    model={called},
-    input={said},
+    model={_json(model)},
+    input={_json(text)},
     questions=[{{"type": "choice", "instructions": "Which label?"}}],
 )
 print(decision.answers[0].choice, decision.answers[0].confidence)
 """,
-        f"""
-const answer = await fetch("{base_url}/v1/classify", {{
-  method: "POST",
-  headers: {{
-    Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
-    "Content-Type": "application/json",
-  }},
-  body: JSON.stringify({{ model: {called}, input: {said} }}),
-}});
-console.log(await answer.json());
-""",
+        _fetch(f"{base_url}/v1/classify", body, "await answer.json()"),
     )
 
 
 def _first_answer(base_url: str, model: str, text: str) -> list[Sample]:
-    conversation = [{"role": "user", "content": text}]
-    body = shlex.quote(json.dumps({"model": model, "messages": conversation}, ensure_ascii=False))
-    called, messages = (json.dumps(value, ensure_ascii=False) for value in (model, conversation))
+    return chat_call(base_url, {"model": model, "messages": [{"role": "user", "content": text}]})
+
+
+def chat_call(base_url: str, body: dict[str, Any]) -> list[Sample]:
+    """One answer of a model that writes; `body` holds texts, numbers and lists of them."""
+    arguments = "".join(f"    {name}={_json(value)},\n" for name, value in body.items())
     return samples(
-        f"""
-curl {base_url}/v1/chat/completions \\
-  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
-  -H "Content-Type: application/json" \\
-  -d {body}
-""",
+        _curl(f"{base_url}/v1/chat/completions", body),
         f"""
 import os
 from openai import OpenAI
 
 client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
 answer = client.chat.completions.create(
-    model={called},
-    messages={messages},
-)
+{arguments})
 print(answer.choices[0].message.content)
 """,
+        _fetch(f"{base_url}/v1/chat/completions", body, "(await answer.json()).choices[0].message.content"),
+    )
+
+
+def embedding_call(base_url: str, *, model: str, texts: list[str]) -> list[Sample]:
+    """Vectors of two texts, and the cosine between them."""
+    body = {"model": model, "input": texts}
+    return samples(
+        _curl(f"{base_url}/v1/embeddings", body),
         f"""
-const answer = await fetch("{base_url}/v1/chat/completions", {{
+import os
+from openai import OpenAI
+
+client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"])
+answer = client.embeddings.create(
+    model={_json(model)},
+    input={_json(texts)},
+)
+first, second = (row.embedding for row in answer.data)
+print(sum(a * b for a, b in zip(first, second)))
+""",
+        _fetch(f"{base_url}/v1/embeddings", body | {"encoding_format": "float"}, "await answer.json()"),
+    )
+
+
+def _curl(url: str, body: dict[str, Any]) -> str:
+    return f"""
+curl {url} \\
+  -H "Authorization: Bearer $TUNESMITH_API_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d {shlex.quote(_json(body))}
+"""
+
+
+def _fetch(url: str, body: dict[str, Any], shown: str) -> str:
+    fields = ", ".join(f"{name}: {_json(value)}" for name, value in body.items())
+    return f"""
+const answer = await fetch("{url}", {{
   method: "POST",
   headers: {{
     Authorization: `Bearer ${{process.env.TUNESMITH_API_KEY}}`,
     "Content-Type": "application/json",
   }},
-  body: JSON.stringify({{ model: {called}, messages: {messages} }}),
+  body: JSON.stringify({{ {fields} }}),
 }});
-console.log((await answer.json()).choices[0].message.content);
-""",
-    )
+console.log({shown});
+"""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def receiver(base_url: str) -> str:

@@ -30,6 +30,7 @@ from kit.errors import Unauthenticated
 from tenants import keys as key_format
 from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
 from tenants.errors import KeyRefused, TenantSuspended
+from tenants.passes import is_pass, pass_open
 from tenants.services.keys import keys_touch
 
 log = logging.getLogger(__name__)
@@ -99,15 +100,32 @@ class KeyBook:
         self._digests: dict[str, set[bytes]] = {}  # by look-up part
         self._unknown: dict[str, float] = {}
         self._asking: dict[bytes, asyncio.Task[OpenKey]] = {}  # by digest as well
+        self._passing = 0  # passes being looked up
         self._noted = time.monotonic()
 
     async def open(self, header: bytes | None) -> OpenKey:
-        """The key behind an Authorization header. Raises KeyRefused, TenantSuspended or SlowDown."""
+        """The key, or the pass of a page, behind an Authorization header. Raises KeyRefused, TenantSuspended or
+        SlowDown."""
+        if header is not None and is_pass(header):
+            return await self._open_pass(header)
         digest = hashlib.sha256(header or b"").digest()
         key = self._open.get(digest)
         if key is None:
             key = await self._look_up(header, digest)
         key.used = time.monotonic()
+        key.admit()
+        return key
+
+    async def _open_pass(self, header: bytes) -> OpenKey:
+        """A pass is good for one run of a page, so nothing of it is kept."""
+        if self._passing >= MAX_COLD:
+            raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
+        self._passing += 1
+        try:
+            key = await database.ask(lambda: _opened(pass_open(header)))
+        finally:
+            self._passing -= 1
+            LOOKUPS.labels("pass").inc()
         key.admit()
         return key
 
@@ -141,7 +159,7 @@ class KeyBook:
     async def _note_use(self) -> None:
         """Tell the database, now and then, when keys were last used."""
         since, self._noted = self._noted, time.monotonic()
-        used = {key.record.id for key in self._open.values() if key.used >= since}
+        used = {key.record.id for key in self._open.values() if key.used >= since and key.record.id is not None}
         if used:
             await database.ask(lambda: keys_touch(ids=used, at=clock.now()))
 
@@ -158,7 +176,7 @@ class KeyBook:
             return
         records = await database.ask(lambda: read_keys(sorted({key.lookup for key in keys})))
         for key in keys:
-            record = records.get(key.record.id.hex)
+            record = records.get(_id(key.record))
             if record is None or record.secret_hash != key.secret_hash:
                 self.forget(key.lookup)
                 continue
@@ -216,7 +234,11 @@ def read_keys(lookups: list[str]) -> dict[str, KeyRecord]:
     """Records of many keys in one query, by id in hex."""
     with connection.cursor() as cursor:
         cursor.execute(KEYS_QUERY, [lookups])
-        return {record.id.hex: record for record in map(key_record, cursor.fetchall())}
+        return {_id(record): record for record in map(key_record, cursor.fetchall())}
+
+
+def _id(record: KeyRecord) -> str:
+    return record.id.hex if record.id is not None else ""
 
 
 def _verified(parts: key_format.KeyParts) -> OpenKey:
@@ -225,9 +247,14 @@ def _verified(parts: key_format.KeyParts) -> OpenKey:
         cursor.execute(KEY_QUERY, [parts.lookup])
         row = cursor.fetchone()
     record = check_key(key_record(row) if row else None, parts)
+    return _opened(record, parts.lookup, key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER))
+
+
+def _opened(record: KeyRecord, lookup: str = "", secret_hash: str = "") -> OpenKey:
+    """On a thread: a record with its limits."""
     key = OpenKey(
-        lookup=parts.lookup,
-        secret_hash=key_format.secret_hash(parts.secret, settings.API_KEY_PEPPER),
+        lookup=lookup,
+        secret_hash=secret_hash,
         record=record,
         limits=limits_of(record),
         tenant=record.tenant_id.hex,

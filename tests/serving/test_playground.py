@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import socket
 import threading
 from typing import Any
@@ -18,6 +20,7 @@ from billing.services.limits import project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from billing.services.stores import quota_store
 from config import embedded
+from registry.bases import catalogue
 from serving.models import Deployment
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
@@ -38,7 +41,7 @@ def ready(engine: None, tmp_path: Any) -> tuple[Person, Deployment]:
 
 
 def run(person: Person, row: Deployment, **headers: str) -> tuple[int, str]:
-    body = {"deployment": row.public_id, "text": TEXT, "threshold": "0.5"}
+    body = {"model": row.public_id, "text": TEXT, "threshold": "0.5"}
     answer = person.browser.post(f"{person.workspace}/playground/", body, headers=headers)
     return answer.status_code, " ".join(answer.content.decode().split())
 
@@ -115,3 +118,37 @@ def test_a_fault_of_the_engine_costs_nothing(ready: tuple[Person, Deployment]) -
     assert status == 503 and "it costs nothing" in page
     assert events(person) == []
     assert run(person, row)[0] == 200
+
+
+def test_two_models_are_drawn_against_each_other_and_both_are_charged(
+    ready: tuple[Person, Deployment], tmp_path: Any
+) -> None:
+    person, first = ready
+    version, _ = trained(person, tmp_path / "b", "head", seed=7)
+    second = deployed(person, version)
+    body = {"model": first.public_id, "against": second.public_id, "text": TEXT}
+    answer = person.browser.post(f"{person.workspace}/playground/", body)
+    page = " ".join(answer.content.decode().split())
+    assert answer.status_code == 200 and page.count('class="bar bar-first"') == page.count('class="bar bar-second"') > 1
+    assert "Both say" in page or "They differ:" in page
+    assert len(events(person)) == 2
+    stopped = dict(body, against="dep_of_nobody")
+    answer = person.browser.post(f"{person.workspace}/playground/", stopped)
+    assert answer.status_code == 422 and len(events(person)) == 2
+
+
+def test_a_base_tells_how_alike_two_texts_are(ready: tuple[Person, Deployment]) -> None:
+    person, _ = ready
+    base = next(iter(catalogue()))
+    path = f"{person.workspace}/playground/"
+    assert "Second text" in person.browser.get(f"{path}?model={base}").content.decode()
+    same = {"model": base, "text": TEXT, "other": TEXT}
+    answer = person.browser.post(path, same)
+    page = " ".join(answer.content.decode().split())
+    assert answer.status_code == 200 and "Cosine similarity" in page and "1.000" in page
+    assert f'input=["{TEXT}", "{TEXT}"]' in html.unescape(re.sub(r"<[^>]+>", "", page))
+    (event,) = events(person)
+    assert (event.kind, event.model, event.key_id) == ("embeddings", base, None)
+    answer = person.browser.post(path, same | {"other": ""})
+    assert answer.status_code == 422 and "Write a text to try." in answer.content.decode()
+    assert len(events(person)) == 1

@@ -15,6 +15,7 @@ from billing.selectors.subscriptions import entitlement_for
 from console import reports
 from console.csvs import csv_response
 from console.paging import page_number, page_of, page_with, whole
+from console.playing.faces import FACES
 from console.report_tables import TABLES
 from console.views.base import ConsoleView, Download
 from console.views.names import short_name
@@ -23,7 +24,6 @@ from kit import storage
 from kit.ids import parse_id, public_id
 from kit.streams import attachment
 from registry import selectors, services
-from registry.artefacts import UNLABELLED
 from registry.models import Model, ModelVersion
 from serving.feedback import judged_of_version
 from serving.selectors import deployment_of_model, deployment_of_version
@@ -173,7 +173,7 @@ class ModelPage(ConsoleView):
         if deployment is not None:
             context["deployment_url"] = self.project_path("deployment", deployment.public_id)
             context["playground_url"] = (
-                model.task not in UNLABELLED and f"{self.project_path('playground')}?deployment={deployment.public_id}"
+                model.task in FACES and f"{self.project_path('playground')}?model={deployment.public_id}"
             )
         return self.page(context, status=status)
 

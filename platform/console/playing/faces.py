@@ -1,0 +1,46 @@
+"""Which face a task has. Each is a module with `ask`, which runs outside any transaction, and `context`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from console.code import Sample
+from console.playing import labels, vectors, writing
+from console.playing.answers import Outcome, Values
+from console.playing.subjects import VECTORS, Subject
+from inference.architecture import TEXT_GENERATION
+from registry.bases import TEXT_CLASSIFICATION
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How one task is tried. Templates: `console/playground/<name>.html` and `<name>_fields.html`."""
+
+    name: str
+    context: Callable[[list[Outcome], Values], dict[str, Any]]
+    """What the template shows of the outcomes."""
+    samples: Callable[[str, Subject, Values], list[Sample]]
+    """The call that was made, in code; the first argument is this server's address."""
+    ask: Callable[[Subject, Values], Any] | None = None
+    """The model's answer; None where the page itself calls the gateway and shows the answer as it comes."""
+    requires: tuple[str, ...] = ("text",)
+    """Fields that may not be empty."""
+
+
+LABELS = Face("labels", labels.context, labels.samples, labels.ask)
+FACES: dict[str, Face] = {
+    TEXT_CLASSIFICATION: LABELS,
+    TEXT_GENERATION: Face("writing", writing.context, writing.samples),
+    VECTORS: Face("vectors", vectors.context, vectors.samples, vectors.ask, ("text", "other")),
+}
+
+
+def face_of(subject: Subject) -> Face:
+    """The face of what can be tried."""
+    return FACES[subject.task]
+
+
+def alike(subjects: list[Subject], chosen: Subject) -> list[Subject]:
+    """What can be compared with one: whatever has the same face. A tuned model's own base comes first."""
+    others = [one for one in subjects if one.value != chosen.value and FACES.get(one.task) is FACES[chosen.task]]
+    return sorted(others, key=lambda one: one.value != chosen.base)

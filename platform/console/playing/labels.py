@@ -1,0 +1,81 @@
+"""Models that know labels: probabilities as bars, or those of two models drawn against each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from console.code import Sample, first_call
+from console.playing.answers import Outcome, Values
+from console.playing.subjects import Subject
+from serving import services
+
+SHOWN = 10
+MARKED = 0.1
+"""Two models that differ by so much about a label are marked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What two models say of one label."""
+
+    label: str
+    first: float
+    second: float
+
+    @property
+    def by(self) -> float:
+        """How much likelier the second model finds it."""
+        return self.second - self.first
+
+    @property
+    def marked(self) -> bool:
+        """Whether they are far apart."""
+        return abs(self.by) >= MARKED
+
+
+def ask(subject: Subject, values: Values) -> services.Prediction:
+    """The probabilities of the text's labels."""
+    assert subject.deployment is not None  # noqa: S101 - bases know no labels
+    return services.prediction_try(deployment=subject.deployment, texts=[values["text"]])
+
+
+def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
+    """The labels of one model, or of two."""
+    answered = [one for one in outcomes if one.answer is not None]
+    if len(answered) == 2:
+        return {"against": _against(*(dict(one.answer.rows[0]) for one in answered))}
+    if len(answered) == 1:
+        return {"one": _alone(answered[0].answer.rows[0], values.get("threshold"))}
+    return {}
+
+
+def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
+    """POST /v1/classify, as it was called."""
+    text = values.get("text") or "where is my refund"
+    return first_call(server, model=_called(subject), text=text)
+
+
+def _called(subject: Subject) -> str:
+    deployment = subject.deployment
+    return (deployment.alias if deployment is not None else "") or subject.name
+
+
+def _alone(pairs: list[tuple[str, float]], threshold: float | None) -> dict[str, Any]:
+    return {
+        "pairs": [{"label": label, "probability": p} for label, p in pairs[:SHOWN]],
+        "more": max(0, len(pairs) - SHOWN),
+        "best": pairs[0],
+        "abstains": threshold is not None and pairs[0][1] < threshold,
+    }
+
+
+def _against(first: dict[str, float], second: dict[str, float]) -> dict[str, Any]:
+    labels = sorted({*first, *second}, key=lambda label: -max(first.get(label, 0.0), second.get(label, 0.0)))
+    rows = [Difference(label, first.get(label, 0.0), second.get(label, 0.0)) for label in labels]
+    best = [max(chances, key=chances.__getitem__) for chances in (first, second)]
+    return {
+        "rows": rows[:SHOWN],
+        "more": max(0, len(rows) - SHOWN),
+        "best": best,
+        "agree": best[0] == best[1],
+        "missing": [sorted({*second} - {*first}), sorted({*first} - {*second})],
+    }

@@ -1,0 +1,145 @@
+"""The playground: try whatever is live, or two models side by side, on the same input."""
+
+from typing import Any, cast
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from console.playing.answers import Outcome, outcome_of
+from console.playing.faces import Face, alike, face_of
+from console.playing.subjects import Subject, found, subjects_of
+from console.playing.writing import MOST_LETTERS
+from console.views.base import ConsoleView, Outside
+
+EMPTY = gettext_lazy("Write a text to try.")
+
+
+class PlayForm(forms.Form):
+    """What to ask, of which model, and perhaps of a second one. Each face shows the fields it knows."""
+
+    model = forms.ChoiceField(label=gettext_lazy("Model"))
+    against = forms.ChoiceField(label=gettext_lazy("Compare with"), required=False)
+    text = forms.CharField(
+        label=gettext_lazy("Input"),
+        max_length=20_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 5}),
+    )
+    other = forms.CharField(
+        label=gettext_lazy("Second text"), max_length=20_000, required=False, widget=forms.Textarea(attrs={"rows": 3})
+    )
+    threshold = forms.FloatField(label=gettext_lazy("Threshold"), min_value=0, max_value=1, required=False)
+    system = forms.CharField(
+        label=gettext_lazy("System prompt"),
+        max_length=20_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    temperature = forms.FloatField(label=gettext_lazy("Temperature"), min_value=0, max_value=2, required=False)
+    max_tokens = forms.IntegerField(
+        label=gettext_lazy("Tokens at most"), min_value=1, max_value=100_000, required=False
+    )
+    history_0 = forms.CharField(max_length=MOST_LETTERS, required=False, widget=forms.HiddenInput)
+    history_1 = forms.CharField(max_length=MOST_LETTERS, required=False, widget=forms.HiddenInput)
+
+    def __init__(
+        self, subjects: list[Subject], chosen: Subject | None, second: Subject | None, *args: Any, **options: Any
+    ) -> None:
+        initial = {"threshold": 0.5, "temperature": 0.7, "max_tokens": 256} | options.pop("initial", {})
+        super().__init__(*args, initial=initial, **options)
+        model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
+        model.choices = [(one.value, one.label) for one in subjects]
+        others = alike(subjects, chosen) if chosen is not None else []
+        against.choices = [("", _("nothing")), *((one.value, one.label) for one in others)]
+        self.initial["model"] = chosen.value if chosen is not None else ""
+        self.initial["against"] = second.value if second is not None else ""
+
+    def require(self, *names: str) -> None:
+        """Put an error on those that are empty."""
+        for name in names:
+            if not self.cleaned_data.get(name) and name not in self.errors:
+                self.add_error(name, str(EMPTY))
+
+
+class Playground(ConsoleView):
+    """Calls like any other, limited, metered and billed, without a key."""
+
+    section = "playground"
+    required_scopes = {"GET": "deployments.read", "POST": "inference"}
+    template_name = "console/playground.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The form, for the models the address names."""
+        self._choose(request.GET.get("model") or request.GET.get("deployment"), request.GET.get("against"))
+        form = PlayForm(self.subjects, self.chosen, self.second, initial={"text": request.GET.get("text", "")})
+        return self._show(form)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
+        """Ask the models. One that writes is asked by the page itself."""
+        self._choose(request.POST.get("model"), request.POST.get("against"))
+        form = PlayForm(self.subjects, self.chosen, self.second, request.POST)
+        face = face_of(self.chosen) if self.chosen is not None else None
+        if form.is_valid() and face is not None:
+            form.require(*face.requires)
+        if not form.is_valid() or face is None:
+            return self._show(form, status=422)
+        asked = [one for one in (self.chosen, self.second) if one is not None]
+        if face.ask is None:
+            return self._show(form, [Outcome(number, one) for number, one in enumerate(asked)])
+        return Outside(
+            lambda: [outcome_of(number, one, lambda one=one: face.ask(one, form.cleaned_data)) for number, one in
+                     enumerate(asked)],
+            lambda outcomes: self._show(form, outcomes),
+        )  # fmt: skip
+
+    def _choose(self, model: str | None, against: str | None) -> None:
+        self.subjects = subjects_of(self.project)
+        self.chosen = found(self.subjects, model) or next(iter(self.subjects), None)
+        others = alike(self.subjects, self.chosen) if self.chosen is not None else []
+        self.second = found(others, against)
+
+    def _show(self, form: PlayForm, outcomes: list[Outcome] | None = None, *, status: int = 200) -> HttpResponseBase:
+        face = face_of(self.chosen) if self.chosen is not None else None
+        errors = [one.error for one in outcomes or [] if one.error is not None]
+        if errors and len(errors) == len(outcomes or []):
+            form.add_error(None, errors[0].message)
+            status = errors[0].status
+        if self.request.headers.get("hx-request"):
+            status = 200  # with an error status htmx would leave the page as it is, and the error unseen
+        answer = self.page(
+            {
+                "form": form,
+                "chosen": self.chosen,
+                "second": self.second,
+                "face": face,
+                "outcomes": outcomes,
+                "samples": self._samples(form, face),
+                "models_url": self.project_path("models"),
+                "can_run": self.can("inference"),
+                **self._faced(face, form, outcomes),
+            },
+            status=status,
+        )
+        answer["cache-control"] = "no-store"  # it may hold a pass
+        return answer
+
+    def _faced(self, face: Face | None, form: PlayForm, outcomes: list[Outcome] | None) -> dict[str, Any]:
+        """What the face's own template shows."""
+        if face is None:
+            return {}
+        names = {"fields_template": f"console/playground/{face.name}_fields.html"}
+        if not outcomes:
+            return names
+        return names | {"result_template": f"console/playground/{face.name}.html"} | face.context(
+            outcomes, form.cleaned_data
+        )  # fmt: skip
+
+    def _samples(self, form: PlayForm, face: Face | None) -> Any:
+        if face is None or self.chosen is None:
+            return []
+        values = form.cleaned_data if form.is_bound and form.is_valid() else form.initial
+        return face.samples(settings.BASE_URL, self.chosen, values)
