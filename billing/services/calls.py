@@ -43,6 +43,7 @@ TRIES = 3
 class Meter:
     """What a call took; `event` is there once it is recorded."""
 
+    request_id: str
     used: Usage
     noted: bool = False
     event: UsageEvent | None = None
@@ -70,7 +71,7 @@ def call_metered(
     decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano))
     if not decision.allowed:
         raise _refused(decision, Asked(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
-    meter = Meter(Usage(kind, model))
+    meter = Meter(request_id, Usage(kind, model))
     try:
         yield meter
         if meter.noted:

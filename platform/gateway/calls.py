@@ -13,6 +13,7 @@ from uuid import UUID
 
 from billing.errors import CallRefused
 from billing.metering import SpoolError
+from gateway import metrics
 from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
@@ -165,6 +166,8 @@ class Call:
         used = sum(min(length, result.limit) for length in result.lengths)
         self.note.items, self.note.input_tokens = len(result.lengths), used
         self.note.engine_ms = -(-result.compute_us // 1000)
+        self.note.queue_ms, self.note.batch_rows = round(result.queue_us / 1000), result.batch_rows
+        metrics.note_batch(kind, result.queue_us / 1e6, result.batch_rows)
         try:
             event = gate.settle(ticket, input_tokens=used, gpu_ms=self.note.engine_ms)
         except SpoolError as error:

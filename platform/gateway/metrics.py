@@ -11,9 +11,15 @@ WRITTEN = Counter("gateway_output_tokens_total", "Tokens written by models.", ("
 FIRST_TOKEN = Histogram(
     "gateway_first_token_seconds", "Time from request to the first token written.", ("route",), buckets=SECONDS
 )
+QUEUED = Histogram("gateway_engine_queue_seconds", "How long calls waited in the engine.", ("kind",), buckets=SECONDS)
+BATCH_ROWS = Histogram(
+    "gateway_engine_batch_rows", "Rows, whoever's, of the batch that computed a call.", ("kind",),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)  # fmt: skip
 LOOKUPS = Counter("gateway_cold_lookups_total", "Look-ups that had to ask the database.", ("what",))
 
 _children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+_batches: dict[str, tuple[Histogram, Histogram]] = {}
 
 
 def note(route: str, status: int, seconds: float) -> None:
@@ -23,3 +29,13 @@ def note(route: str, status: int, seconds: float) -> None:
         found = _children[route, status] = (REQUESTS.labels(route, str(status)), SECONDS_TAKEN.labels(route))
     found[0].inc()
     found[1].observe(seconds)
+
+
+def note_batch(kind: str, queued_seconds: float, rows: int) -> None:
+    """Count how a call fared in the engine; `rows` 0 where it was in no batch of texts."""
+    found = _batches.get(kind)
+    if found is None:
+        found = _batches[kind] = (QUEUED.labels(kind), BATCH_ROWS.labels(kind))
+    found[0].observe(queued_seconds)
+    if rows:
+        found[1].observe(rows)

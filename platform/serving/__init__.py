@@ -1,6 +1,7 @@
 """Deployments: which version of a model is being served, under which names, and what became of it.
 
 Faces: `services`, `selectors`, `models`, `errors`, `rollouts`, `outcomes`, `feedback` and `idling` (safe changes of
-what a name stands for, and what is known of them), and for the gateway `routes` (what a project can call), `splits` and
-`shadows` (whose call a candidate gets) and `requests` (the request log).
+what a name stands for, and what is known of them); for the gateway `routes` (what a project can call), `splits` and
+`shadows` (whose call a candidate gets) and `requests` (the request log); and for the console `trying` (calls from its
+own pages).
 """

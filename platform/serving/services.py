@@ -2,8 +2,6 @@
 
 import datetime as dt
 import logging
-from array import array
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +9,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from billing.selectors.limits import tenant_allowance
 from billing.selectors.subscriptions import entitlement_for
-from billing.services.calls import call_metered
 from hooks.catalogue import DEPLOYMENT_FAILED, DEPLOYMENT_LIVE
 from hooks.services import event_publish
 from inference.client import BlockingClient
@@ -206,69 +202,6 @@ def deployments_sweep() -> int:
         else:
             deployment_load(tenant_id=tenant_id, deployment_id=deployment_id)
     return len(waiting)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Probabilities of each text, likeliest first, and what they took."""
-
-    rows: list[list[tuple[str, float]]]
-    tokens: int
-    cost_nano: int
-
-
-def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
-    """Classify a few texts for the console's own pages: limited, metered and billed as a call without a key.
-
-    Outside any scope, for the engine may take its time. Raises CallRefused before anything runs, and EngineError, which
-    costs nothing.
-    """
-    with tenant_scope(deployment.tenant_id):
-        route, weight = routes.route_of(deployment), tenant_allowance()[1]
-    tenant, tokens = deployment.tenant_id.hex, route.tokens_at_most(texts)
-    with call_metered(
-        tenant_id=deployment.tenant_id,
-        project_id=deployment.project_id,
-        kind="classify",
-        model=route.model,
-        tokens=tokens,
-    ) as meter:
-        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
-            engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
-            result = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
-        used = sum(min(length, result.limit) for length in result.lengths)
-        meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
-    flat = array("f", result.probabilities).tolist()
-    rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
-    ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
-    return Prediction(ordered, used, meter.event.cost_nano if meter.event is not None else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """The cosine between two texts' vectors, and what reading them took."""
-
-    cosine: float
-    dimensions: int
-    tokens: int
-    cost_nano: int
-
-
-def likeness_try(*, project: Project, base: str, texts: list[str]) -> Likeness:
-    """Embed two texts with a base for the console's own pages, metered as `prediction_try`. Outside any scope."""
-    with tenant_scope(project.tenant_id):
-        weight = tenant_allowance()[1]
-    most = sum(min(len(text.encode()) + 2, catalogue()[base].max_length) for text in texts)
-    with call_metered(
-        tenant_id=project.tenant_id, project_id=project.pk, kind="embeddings", model=base, tokens=most
-    ) as meter:
-        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
-            result = engine.embed(tenant=project.tenant_id.hex, base=base, texts=texts, weight=weight)
-        used = sum(min(length, result.limit) for length in result.lengths)
-        meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
-    flat, width = array("f", result.vectors), result.width
-    cosine = sum(a * b for a, b in zip(flat[:width], flat[width:], strict=True))
-    return Likeness(cosine, width, used, meter.event.cost_nano if meter.event is not None else 0)
 
 
 def _loading(deployment_id: UUID, *, lock: bool) -> Deployment | None:

@@ -279,9 +279,9 @@ class Door:
 class Wired(Door):
     """The door, with the engine of this module behind it."""
 
-    def __init__(self, door: Door, engine: WritingEngine) -> None:
+    def __init__(self, door: Door, engine: WritingEngine, address: str) -> None:
         super().__init__(door.url, door._spool)
-        self.engine = engine
+        self.engine, self.address = engine, address
         self._words = itertools.count()
 
     def word(self) -> str:
@@ -384,7 +384,7 @@ def wired() -> Iterator[Wired]:
     with tempfile.TemporaryDirectory(prefix="tw") as folder:
         path = f"{folder}/engine.sock"
         with door(f"unix://{path}", base, lambda: asyncio.start_unix_server(engine.serve, path)) as made:
-            yield Wired(made, engine)
+            yield Wired(made, engine, f"unix://{path}")
 
 
 async def _run(server: uvicorn.Server, beside: Callable[[], Awaitable[asyncio.Server]] | None) -> None:

@@ -1,4 +1,4 @@
-// <ts-writing>: asks a model that writes, and shows the text as it comes. The call is in its <script>, the pass lasts a
+// <ts-writing>: asks a model that writes, and shows the text as it comes. The call is in `data-call`, the pass lasts a
 // minute. Stopping, or leaving the page, ends the model's work; what was said is handed to the form for the next turn.
 class Writing extends HTMLElement {
   connectedCallback() {
@@ -10,7 +10,7 @@ class Writing extends HTMLElement {
     this.place.replaceChildren(this.text);
     this.stop = this.querySelector("[data-stop]");
     this.stop.addEventListener("click", () => this.stopper.abort());
-    this.run(JSON.parse(this.querySelector("script").textContent));
+    this.run(JSON.parse(this.dataset.call));
   }
 
   disconnectedCallback() { this.stopper?.abort(); }

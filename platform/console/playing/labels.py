@@ -6,7 +6,7 @@ from typing import Any
 from console.code import Sample, first_call
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import Subject
-from serving import services
+from serving import trying
 
 SHOWN = 10
 MARKED = 0.1
@@ -32,10 +32,10 @@ class Difference:
         return abs(self.by) >= MARKED
 
 
-def ask(subject: Subject, values: Values) -> services.Prediction:
+def ask(subject: Subject, values: Values) -> trying.Prediction:
     """The probabilities of the text's labels."""
     assert subject.deployment is not None  # noqa: S101 - bases know no labels
-    return services.prediction_try(deployment=subject.deployment, texts=[values["text"]])
+    return trying.prediction_try(deployment=subject.deployment, texts=[values["text"]])
 
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:

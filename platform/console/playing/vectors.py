@@ -5,14 +5,14 @@ from typing import Any
 from console.code import Sample, embedding_call
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import Subject
-from serving import services
+from serving import trying
 
 EXAMPLES = ("where is my refund", "I want my money back")
 
 
-def ask(subject: Subject, values: Values) -> services.Likeness:
+def ask(subject: Subject, values: Values) -> trying.Likeness:
     """The cosine between the two texts."""
-    return services.likeness_try(project=subject.project, base=subject.base, texts=_texts(values))
+    return trying.likeness_try(project=subject.project, base=subject.base, texts=_texts(values))
 
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:

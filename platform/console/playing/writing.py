@@ -31,7 +31,13 @@ def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
 def _talk(number: int, subject: Subject, values: Values) -> dict[str, Any]:
     said = _said(values, number)
     body = _body(subject, said, values) | {"stream": True, "stream_options": {"include_usage": True}}
-    return {"number": number, "subject": subject, "said": said, "body": body, "pass": pass_make(subject.project)}
+    return {
+        "number": number,
+        "subject": subject,
+        "said": said,
+        "call": json.dumps(body),
+        "pass": pass_make(subject.project),
+    }
 
 
 def _said(values: Values, number: int) -> list[Message]:

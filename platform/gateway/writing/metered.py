@@ -25,7 +25,7 @@ from billing.metering.events import UsageEvent
 from billing.quotas import QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
 from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
-from gateway.metrics import FIRST_TOKEN, WRITTEN
+from gateway.metrics import FIRST_TOKEN, WRITTEN, note_batch
 from gateway.wire import Disconnected
 from gateway.writing.wishes import Wish
 from inference.client import Generation
@@ -55,7 +55,7 @@ class Share:
     def __init__(self, prompt: list[int], sampling: Sampling, choices: int) -> None:
         self.prompt, self.sampling, self._choices = prompt, sampling, choices
         self.most = sampling.max_tokens * choices
-        self.granted = self.used = self.cached = self.compute_us = 0
+        self.granted = self.used = self.cached = self.compute_us = self.queue_us = 0
         self.closed = False  # nothing more will be granted
         self.generation: Generation | None = None
 
@@ -88,7 +88,7 @@ class Share:
             result = generation.result
             if result is not None:
                 self.used = min(max(self.used, result.output_tokens), self.granted)
-                self.cached, self.compute_us = result.cached_tokens, result.compute_us
+                self.cached, self.compute_us, self.queue_us = result.cached_tokens, result.compute_us, result.queue_us
             return None
         self.used = min(self.used + piece.tokens, self.granted)
         return piece
@@ -181,6 +181,9 @@ class MeteredCall:
         note.items, note.input_tokens, note.output_tokens = len(self.shares), self._given_tokens, self.output_tokens
         note.cached_tokens = self.cached_tokens
         note.engine_ms = -(-sum(share.compute_us for share in self.shares) // 1000)
+        queue_us = max(share.queue_us for share in self.shares)
+        note.queue_ms = round(queue_us / 1000)
+        note_batch(self._kind, queue_us / 1e6, 0)
         try:
             event = self._call.process.gate.settle(
                 self._ticket, input_tokens=note.input_tokens, output_tokens=note.output_tokens, gpu_ms=note.engine_ms

@@ -1,0 +1,137 @@
+"""Calls from the console's own pages: limited, metered, billed and logged as a call without a key.
+
+They run outside any scope, for the engine may take its time. They raise CallRefused before anything runs, and
+EngineError, which costs nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from django.conf import settings
+
+from billing.selectors.limits import tenant_allowance
+from billing.services.calls import call_metered
+from inference.client import BlockingClient
+from inference.wire import Classified, Embedded
+from kit.clock import now
+from kit.ids import parse_id
+from registry.bases import catalogue
+from serving import routes
+from serving.models import Deployment, RequestRecord
+from tenants.models import Project
+from tenants.scope import tenant_scope
+
+Result = TypeVar("Result", Classified, Embedded)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Probabilities of each text, likeliest first, and what they took."""
+
+    rows: list[list[tuple[str, float]]]
+    tokens: int
+    cost_nano: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """The cosine between two texts' vectors, and what reading them took."""
+
+    cosine: float
+    dimensions: int
+    tokens: int
+    cost_nano: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whose call it is, of what, and what is at most read."""
+
+    tenant_id: UUID
+    project_id: UUID
+    kind: str
+    model: str
+    version: str
+    tokens: int
+
+
+def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
+    """Classify a few texts."""
+    tenant_id = deployment.tenant_id
+    with tenant_scope(tenant_id):
+        route, weight = routes.route_of(deployment), tenant_allowance()[1]
+    tenant, tokens = tenant_id.hex, route.tokens_at_most(texts)
+    asked = _Asked(tenant_id, deployment.project_id, "classify", route.model, route.version, tokens)
+
+    def ask(engine: BlockingClient) -> Classified:
+        engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
+        answer: Classified = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
+        return answer
+
+    result, record = _metered(asked, ask)
+    flat = array("f", result.probabilities).tolist()
+    rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
+    ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+    return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id)
+
+
+def likeness_try(*, project: Project, base: str, texts: list[str]) -> Likeness:
+    """Embed two texts with a base, and hold their vectors against each other."""
+    tenant_id, longest = project.tenant_id, catalogue()[base].max_length
+    with tenant_scope(tenant_id):
+        weight = tenant_allowance()[1]
+    tokens = sum(min(len(text.encode()) + 2, longest) for text in texts)
+    asked = _Asked(tenant_id, project.pk, "embeddings", base, "", tokens)
+
+    def ask(engine: BlockingClient) -> Embedded:
+        answer: Embedded = engine.embed(tenant=tenant_id.hex, base=base, texts=texts, weight=weight)
+        return answer
+
+    result, record = _metered(asked, ask)
+    flat, width = array("f", result.vectors), result.width
+    cosine = sum(a * b for a, b in zip(flat[:width], flat[width:], strict=True))
+    return Likeness(cosine, width, record.input_tokens, record.cost_nano, record.public_id)
+
+
+def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Result, RequestRecord]:
+    """Ask the engine inside a metered call, and log it."""
+    at, began = now(), time.perf_counter()
+    with call_metered(
+        tenant_id=asked.tenant_id,
+        project_id=asked.project_id,
+        kind=asked.kind,
+        model=asked.model,
+        tokens=asked.tokens,
+    ) as meter:
+        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
+            result = ask(engine)
+        used = sum(min(length, result.limit) for length in result.lengths)
+        meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
+    record = RequestRecord(
+        id=parse_id(RequestRecord.prefix, meter.request_id),
+        tenant_id=asked.tenant_id,
+        project_id=asked.project_id,
+        at=at,
+        kind=asked.kind,
+        model=asked.model,
+        version_id=UUID(hex=asked.version) if asked.version else None,
+        status=200,
+        duration_ms=round((time.perf_counter() - began) * 1000),
+        queue_ms=round(result.queue_us / 1000),
+        engine_ms=-(-result.compute_us // 1000),
+        items=len(result.lengths),
+        batch_rows=result.batch_rows,
+        input_tokens=used,
+        cost_nano=meter.event.cost_nano if meter.event is not None else 0,
+    )
+    with tenant_scope(asked.tenant_id):
+        record.save(force_insert=True)
+    return result, record
