@@ -61,3 +61,9 @@ class RequestUnknown(NotFound):
     """No request of that id in the project's log; the same words whether it never was or is somebody else's."""
 
     default_code = "request_not_found"
+
+
+class SpanTooLarge(BadRequest):
+    """Figures over more requests than can be added up while somebody waits."""
+
+    default_code = "span_too_large"

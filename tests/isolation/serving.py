@@ -75,6 +75,13 @@ def _answered(person: Person) -> Ids:
     return {"request": public_id("req_", row.pk)}
 
 
+def logged(person: Person) -> Ids:
+    """A request that the log holds."""
+    from tests.serving.logged import log_request
+
+    return {"request_id": log_request(person).public_id}
+
+
 POLICIES: dict[str, Policy] = {
     "v1/deployments": Policy(
         "api", success={"GET": 200, "POST": 200}, make=_published, bodies={"POST": lambda ids: {"model": ids["model"]}},
@@ -94,4 +101,7 @@ POLICIES: dict[str, Policy] = {
         "api", success={"GET": 200, "POST": 200}, make=_answered, hidden={"GET": 200},
         bodies={"POST": lambda ids: {"request_id": ids["request"], "correct": True}},
     ),
+    "v1/requests": Policy("api", success={"GET": 200}, make=logged, hidden={"GET": 200}),
+    "v1/requests/figures": Policy("api", success={"GET": 200}, make=logged, hidden={"GET": 200}),
+    "v1/requests/<str:request_id>": Policy("api", success={"GET": 200}, make=logged),
 }  # fmt: skip

@@ -1,0 +1,131 @@
+"""Reading the request log, inside the tenant's scope: filters, pages from a row on, one request.
+
+Whoever reads goes from the newest back along the index of project and time. A filter narrows what is read there; the
+span (`RequestFilter.since`) bounds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from kit.clock import now
+from kit.errors import NotFound
+from kit.ids import parse_id, public_id
+from kit.money import number
+from serving.models import RequestRecord
+from tenants.selectors import projects
+
+KINDS = ("chat", "classify", "completions", "decisions", "embeddings", "predict", "rerank")
+"""What is called, as the log names it: `gateway.app.KINDS`."""
+CLASSES = ("2xx", "4xx", "5xx")
+ARMS = ("stable", "candidate", "shadow")
+SPAN = dt.timedelta(days=1)
+"""What is shown where nobody says since when."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests of a project; an empty field is no condition. `status` is a class such as 4xx, or one status."""
+
+    project_id: UUID
+    since: dt.datetime
+    until: dt.datetime | None = None
+    model: str = ""
+    key_id: UUID | None = None
+    without_key: bool = False
+    kind: str = ""
+    status: str = ""
+    code: str = ""
+    min_ms: int = 0
+    arm: str = ""
+
+
+def since_default() -> dt.datetime:
+    """A day ago."""
+    return now() - SPAN
+
+
+def requests(wanted: RequestFilter) -> QuerySet[Any]:
+    """The requests, newest first."""
+    rows = RequestRecord.objects.filter(project_id=wanted.project_id, at__gte=wanted.since)
+    if wanted.until is not None:
+        rows = rows.filter(at__lt=wanted.until)
+    if wanted.status:
+        low = int(wanted.status[0]) * 100
+        exact = wanted.status.isdigit()
+        rows = rows.filter(status=int(wanted.status)) if exact else rows.filter(status__gte=low, status__lt=low + 100)
+    if wanted.without_key:
+        rows = rows.filter(key_id=None)
+    if wanted.min_ms:
+        rows = rows.filter(duration_ms__gte=wanted.min_ms)
+    fields = {"model": wanted.model, "key_id": wanted.key_id, "kind": wanted.kind, "code": wanted.code,
+              "arm": wanted.arm}  # fmt: skip
+    return rows.filter(**{name: value for name, value in fields.items() if value}).order_by("-at", "-pk")
+
+
+def requests_after(rows: QuerySet[Any], cursor: str, *, limit: int) -> tuple[Sequence[RequestRecord], bool]:
+    """The rows after the one with that id, or the first ones; and whether there are more. NotFound for an id that is
+    none of them."""
+    if cursor:
+        last = rows.filter(pk=parse_id(RequestRecord.prefix, cursor)).values_list("at", "pk").first()
+        if last is None:
+            raise NotFound.of(cursor)
+        at, pk = last
+        rows = rows.filter(Q(at__lt=at) | Q(pk__lt=pk), at__lte=at)
+    found = list(rows[: limit + 1])
+    return found[:limit], len(found) > limit
+
+
+def request_by_id(project_id: UUID, request_id: str) -> RequestRecord:
+    """One request of a project; NotFound for anybody else's, and for one that is forgotten."""
+    pk = parse_id(RequestRecord.prefix, request_id)
+    found: RequestRecord | None = RequestRecord.objects.filter(project_id=project_id, pk=pk).first()
+    if found is None:
+        raise NotFound.of(request_id)
+    return found
+
+
+def request_of_scope(request_id: str) -> RequestRecord | None:
+    """One request of any project of the tenant that is not archived."""
+    try:
+        pk = parse_id(RequestRecord.prefix, request_id)
+    except NotFound:
+        return None
+    found: RequestRecord | None = RequestRecord.objects.filter(
+        pk=pk, project_id__in=projects().values_list("pk", flat=True)
+    ).first()
+    return found
+
+
+def wire(row: RequestRecord) -> dict[str, Any]:
+    """The object on the wire."""
+    return {
+        "id": row.public_id,
+        "object": "request",
+        "created_at": int(row.at.timestamp()),
+        "kind": row.kind,
+        "model": row.model or None,
+        "version_id": public_id("modelver_", row.version_id) if row.version_id else None,
+        "arm": row.arm or None,
+        "api_key_id": public_id("key_", row.key_id) if row.key_id else None,
+        "status": row.status,
+        "code": row.code or None,
+        "duration_ms": row.duration_ms,
+        "first_token_ms": row.first_token_ms or None,
+        "queue_ms": row.queue_ms,
+        "engine_ms": row.engine_ms,
+        "inputs": row.items,
+        "batch_rows": row.batch_rows or None,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cached_tokens": row.cached_tokens,
+        "cost_usd": number(row.cost_nano),
+        "model_state": row.model_state or None,
+        "trace_id": row.trace_id or None,
+    }
