@@ -136,6 +136,12 @@ def usage_totals(*, wanted: UsageFilter) -> UsageTotals:
     return UsageTotals(**{name: int(value or 0) for name, value in sums.items()})
 
 
+def usage_of_request(request_id: str) -> UsageEvent | None:
+    """What one call was metered as; None where it cost nothing, or where its event has not been shipped yet."""
+    found: UsageEvent | None = UsageEvent.objects.filter(request_id=request_id).first()
+    return found
+
+
 def usage_events(*, wanted: UsageFilter) -> QuerySet[Any]:
     """The events themselves, newest first: what a line of a bill is made of."""
     return _filtered(UsageEvent.objects.all(), wanted, "occurred_at").order_by(F("occurred_at").desc(), "pk")

@@ -58,10 +58,11 @@ PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
     ("deployments", _("Deployments"), "console:deployments", "radio-tower", ""),
     ("playground", _("Playground"), "console:playground", "square-terminal", "p"),
     ("batches", _("Batches"), "console:batches", "clock", ""),
+    ("requests", _("Requests"), "console:requests", "activity", "r"),
     ("keys", _("API keys"), "console:keys", "key-round", "k"),
     ("webhooks", _("Webhooks"), "console:webhooks", "waypoints", ""),
 )
-ASKED = {"keys": "keys.read", "webhooks": "webhooks.read"}
+ASKED = {"requests": "usage.read", "keys": "keys.read", "webhooks": "webhooks.read"}
 """Project pages that are left out for roles without a scope."""
 ORG_PAGES: tuple[tuple[str, Any, str, str, str, str], ...] = (
     # section, label, url name, icon, key after g, scope

@@ -111,7 +111,7 @@ def wire(row: RequestRecord) -> dict[str, Any]:
         "created_at": int(row.at.timestamp()),
         "kind": row.kind,
         "model": row.model or None,
-        "version_id": public_id("modelver_", row.version_id) if row.version_id else None,
+        "version_id": public_id("mv_", row.version_id) if row.version_id else None,
         "arm": row.arm or None,
         "api_key_id": public_id("key_", row.key_id) if row.key_id else None,
         "status": row.status,

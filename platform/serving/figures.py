@@ -24,6 +24,7 @@ PARTS = {
     "kind": "kind",
     "day": "date_trunc('day', at AT TIME ZONE 'UTC')",
     "hour": "date_trunc('hour', at AT TIME ZONE 'UTC')",
+    "minute": "date_trunc('minute', at AT TIME ZONE 'UTC')",
     "arm": "arm",
     "version": "version_id",
 }

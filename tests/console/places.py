@@ -9,6 +9,7 @@ from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import things
 from tests.isolation.batches import a_batch
+from tests.serving.logged import log_request
 from tests.training import searching
 
 
@@ -145,6 +146,9 @@ PLACES: list[Place] = [
     _made("refused", _refused_batch, "batches/{}/"),
     project("batches/?page=1"),
     project("playground/"),
+    project("requests/"),
+    project("requests/figures?span=7d"),
+    _made("request", lambda person: log_request(person).public_id, "requests/{}/"),
     organisation("usage/"),
     Place(lambda person: f"{person.home}/usage/refused", lambda person: things.refused_calls(person)),
     organisation("usage/refused?layer=model"),

@@ -5,6 +5,7 @@ from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.isolation.routes import Ids, Policy
+from tests.isolation.serving import logged
 
 PUBLIC = Policy("public", success={"GET": 200})
 TOLD_APART = Policy("public", success={})
@@ -180,4 +181,8 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}rollouts/<str:rollout>/rollback": Policy("page", make=_rollout, success={"POST": 302}),
     f"{WORK}deployments/<str:deployment>/stop": Policy("page", make=_deployment, success={"POST": 302}),
     f"{WORK}playground/": Policy("page", success={"GET": 200, "POST": 422}),
+    f"{WORK}requests/": SHOWN,
+    f"{WORK}requests/csv": SHOWN,
+    f"{WORK}requests/figures": SHOWN,
+    f"{WORK}requests/<str:request_id>/": Policy("page", make=logged, success={"GET": 200}),
 }

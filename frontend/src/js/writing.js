@@ -25,6 +25,7 @@ class Writing extends HTMLElement {
         body: JSON.stringify(body),
         signal: this.stopper.signal,
       });
+      this.request = answer.headers.get("x-request-id");
       if (!answer.ok) throw new Refused((await answer.json()).error.message);
       await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
       this.tell(this.ended());
@@ -34,6 +35,7 @@ class Writing extends HTMLElement {
     }
     this.place.removeAttribute("aria-busy");
     this.stop.hidden = true;
+    this.link();
     const said = body.messages.filter((turn) => turn.role !== "system");
     if (this.text.data) said.push({ role: "assistant", content: this.text.data });
     this.querySelector("[data-history]").value = JSON.stringify(this.text.data ? said : said.slice(0, -1));
@@ -72,6 +74,14 @@ class Writing extends HTMLElement {
     const facts = this.dataset.facts.replace(/\{(\w+)\}/g, (_, name) => values[name]);
     const why = { length: this.dataset.cut, budget: this.dataset.spent }[this.finish];
     return why ? `${facts} · ${why}` : facts;
+  }
+
+  // What the request log has of it, for who may read the log.
+  link() {
+    const link = this.querySelector("[data-request]");
+    if (!this.request || !this.dataset.requests) return;
+    link.href = `${this.dataset.requests}${this.request}/`;
+    link.hidden = false;
   }
 
   tell(words) { this.querySelector("[data-told]").textContent = words; }

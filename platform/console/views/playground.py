@@ -26,11 +26,14 @@ class PlayForm(forms.Form):
     text = forms.CharField(
         label=gettext_lazy("Input"),
         max_length=20_000,
-        required=False,
         widget=forms.Textarea(attrs={"rows": 5}),
+        error_messages={"required": EMPTY},
     )
     other = forms.CharField(
-        label=gettext_lazy("Second text"), max_length=20_000, required=False, widget=forms.Textarea(attrs={"rows": 3})
+        label=gettext_lazy("Second text"),
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": EMPTY},
     )
     threshold = forms.FloatField(label=gettext_lazy("Threshold"), min_value=0, max_value=1, required=False)
     system = forms.CharField(
@@ -54,15 +57,11 @@ class PlayForm(forms.Form):
         model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
         model.choices = [(one.value, one.label) for one in subjects]
         others = alike(subjects, chosen) if chosen is not None else []
+        for name in ("text", "other"):
+            self.fields[name].required = chosen is not None and name in face_of(chosen).requires
         against.choices = [("", _("nothing")), *((one.value, one.label) for one in others)]
         self.initial["model"] = chosen.value if chosen is not None else ""
         self.initial["against"] = second.value if second is not None else ""
-
-    def require(self, *names: str) -> None:
-        """Put an error on those that are empty."""
-        for name in names:
-            if not self.cleaned_data.get(name) and name not in self.errors:
-                self.add_error(name, str(EMPTY))
 
 
 class Playground(ConsoleView):
@@ -83,8 +82,6 @@ class Playground(ConsoleView):
         self._choose(request.POST.get("model"), request.POST.get("against"))
         form = PlayForm(self.subjects, self.chosen, self.second, request.POST)
         face = face_of(self.chosen) if self.chosen is not None else None
-        if form.is_valid() and face is not None:
-            form.require(*face.requires)
         if not form.is_valid() or face is None:
             return self._show(form, status=422)
         asked = [one for one in (self.chosen, self.second) if one is not None]
@@ -120,6 +117,7 @@ class Playground(ConsoleView):
                 "samples": self._samples(form, face),
                 "models_url": self.project_path("models"),
                 "can_run": self.can("inference"),
+                "requests_url": self.project_path("requests") if self.can("usage.read") else "",
                 **self._faced(face, form, outcomes),
             },
             status=status,
