@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import sys
 
+from inference import tracing
 from inference.server import serve
 from inference.settings import Settings
 from inference.watching import start_logging
@@ -17,6 +18,7 @@ def main() -> int:
     """Start the engine; 1 if the address is taken, 0 after a clean stop."""
     settings = Settings.from_command_line()
     start_logging()
+    tracing.start("tunesmith-engine")
     loop_factory = None
     if importlib.util.find_spec("uvloop"):
         loop_factory = importlib.import_module("uvloop").new_event_loop

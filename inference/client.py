@@ -175,23 +175,26 @@ class _Calls(abc.ABC):
         """Send the message and return the answer of this kind, or an awaitable of it."""
 
     def classify(
-        self, *, tenant: str, model: str, texts: list[str], weight: int = 1, timeout: float | None = None
-    ) -> Any:
+        self, *, tenant: str, model: str, texts: list[str], weight: int = 1, trace: str = "",
+        timeout: float | None = None,
+    ) -> Any:  # fmt: skip
         """`wire.Classified` for the texts. Raises `NotResident`, `Overloaded`, `TooLarge`, `Unavailable`."""
-        return self._call(wire.Classify(next(self._ids), tenant, model, texts, weight), wire.Classified, timeout)
+        return self._call(wire.Classify(next(self._ids), tenant, model, texts, weight, trace), wire.Classified, timeout)
 
     def embed(
         self, *, tenant: str, texts: list[str], model: str = "", base: str = "", weight: int = 1, dimensions: int = 0,
-        timeout: float | None = None,
+        trace: str = "", timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """`wire.Embedded` for the texts, from a base or from a tenant's own model. Raises as `classify`, and
         `BadDimensions`."""
-        message = wire.Embed(next(self._ids), tenant, texts, model, base, weight, dimensions)
+        message = wire.Embed(next(self._ids), tenant, texts, model, base, weight, dimensions, trace)
         return self._call(message, wire.Embedded, timeout)
 
-    def rank(self, *, tenant: str, model: str, query: str, texts: list[str], weight: int = 1) -> Any:
+    def rank(
+        self, *, tenant: str, model: str, query: str, texts: list[str], weight: int = 1, trace: str = ""
+    ) -> Any:  # fmt: skip
         """`wire.Classified`, one number for each text: how well it answers the query. Raises as `classify`."""
-        return self._call(wire.Rank(next(self._ids), tenant, model, query, texts, weight), wire.Classified)
+        return self._call(wire.Rank(next(self._ids), tenant, model, query, texts, weight, trace), wire.Classified)
 
     def tag(self, *, tenant: str, model: str, texts: list[str], weight: int = 1) -> Any:
         """`wire.Tagged`: entities of each text. Raises as `classify`."""
@@ -266,11 +269,11 @@ class EngineClient(_Calls):
 
     async def generate(
         self, *, tenant: str, prompt: list[int], sampling: wire.Sampling, allowed: int, model: str = "", base: str = "",
-        choices: int = 1, stream: bool = False, weight: int = 1, patience: float = 120.0,
+        choices: int = 1, stream: bool = False, weight: int = 1, trace: str = "", patience: float = 120.0,
     ) -> Generation:  # fmt: skip
         """Begin to write. `patience` (seconds) bounds the wait for each piece."""
         message = wire.Generate(
-            next(self._ids), tenant, prompt, sampling, allowed, model, base, choices, stream, weight
+            next(self._ids), tenant, prompt, sampling, allowed, model, base, choices, stream, weight, trace
         )  # fmt: skip
         frame = wire.pack(message)
         connection = await self._open_connection()

@@ -117,14 +117,18 @@ class Engine:
             raise BadRequest(f"Model {message.model!r} gives vectors and knows no labels.")
         if resident.tokens:
             raise BadRequest(f"Model {message.model!r} is for {resident.task} and gives no labels of a text.")
-        return self._submit(message.tenant, message.weight, message.texts, resident, resident.head, answer)
+        return self._submit(
+            message.tenant, message.weight, message.texts, resident, resident.head, answer, trace=message.trace
+        )
 
     def rank(self, message: wire.Rank, answer: Answer) -> Job:
         """Queue the pairs of a query and texts. Raises as `classify`."""
         resident = self.resident_for(message.tenant, message.model, RERANK)
         self.check_texts([message.query])
         pairs = [(message.query, text) for text in message.texts]
-        return self._submit(message.tenant, message.weight, pairs, resident, resident.head, answer)
+        return self._submit(
+            message.tenant, message.weight, pairs, resident, resident.head, answer, trace=message.trace
+        )
 
     async def tag(self, message: wire.Tag) -> wire.Tagged:
         """See `inference.judging`."""
@@ -146,7 +150,7 @@ class Engine:
         if not 0 <= message.dimensions <= width:
             raise BadDimensions(f"This model's vectors have {width} numbers: 'dimensions' must be from 1 to {width}.")
         return self._submit(
-            message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions
+            message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions, message.trace
         )  # fmt: skip
 
     async def count(self, message: wire.Count) -> wire.Counted:
@@ -277,7 +281,7 @@ class Engine:
 
     def _submit(
         self, tenant: str, weight: int, texts: Texts, resident: Resident, head: Head | None, answer: Answer,
-        dimensions: int = 0, sheets: list[Sheet] | None = None,
+        dimensions: int = 0, sheets: list[Sheet] | None = None, trace: str = "",
     ) -> Job:  # fmt: skip
         if sheets is None:
             self.check_texts(texts)
@@ -300,6 +304,7 @@ class Engine:
             answer=answer,
             dimensions=dimensions,
             sheets=sheets,
+            trace=trace,
         )
         self.runner.submit(job)
         return job

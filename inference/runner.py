@@ -15,6 +15,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from inference import scheduler as scheduling
+from inference import tracing
 from inference.adapters import Stacker
 from inference.encoder import Encoder, mean
 from inference.errors import EngineError, Internal
@@ -49,6 +50,7 @@ class Job(scheduling.Request):
     answer: Callable[[Job, EngineError | None], None] = field(kw_only=True)
     dimensions: int = field(default=0, kw_only=True)
     sheets: list[Sheet] | None = field(default=None, kw_only=True)
+    trace: str = field(default="", kw_only=True)  # the traceparent of who asked; empty for nobody
     rows: Array = field(init=False)  # [texts, labels] probabilities, or [texts, dimensions] unit vectors
     lengths: list[int] = field(init=False)
     marks: list[Array] = field(init=False)
@@ -166,6 +168,8 @@ class Runner:
                 log.exception("a batch of %d rows failed", len(batch))
                 self._settle(batch, started, 0, 0, _as_engine_error(error))
             else:
+                if tracing.on():
+                    _trace_batch(batch, started, tokens, padded)
                 self._settle(batch, started, tokens, padded, None)
 
     def _compute(self, batch: list[Row]) -> tuple[int, int]:
@@ -226,6 +230,17 @@ class Runner:
                 counters.latencies.append(now - job.started)
         if done:
             self._deliver(done, error)
+
+
+def _trace_batch(batch: list[Row], started: float, tokens: int, padded: int) -> None:
+    """A batch belongs to nobody: a trace of its own, linked to every traced request in it; and what it was for each."""
+    traces = sorted({row.request.trace for row in batch if row.request.trace})  # type: ignore[attr-defined]
+    if not traces:
+        return
+    began, ended = tracing.wall_ns(started), tracing.wall_ns(time.perf_counter())
+    tracing.record("batch", "", began, ended, links=traces, rows=len(batch), tokens=tokens, padded_tokens=padded)
+    for trace in traces:
+        tracing.record("compute", trace, began, ended, batch_rows=len(batch))
 
 
 def _as_engine_error(error: Exception) -> EngineError:

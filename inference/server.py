@@ -11,13 +11,14 @@ import hmac
 import logging
 import os
 import signal
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from inference import wire
+from inference import tracing, wire
 from inference.engine import Engine
 from inference.errors import BadRequest, EngineError, Internal, TooLarge, Unauthorised
 from inference.runner import Job
@@ -140,13 +141,11 @@ class Connection(asyncio.Protocol):
         try:
             match message:
                 case wire.Classify():
-                    self._jobs[message.id] = self._engine.classify(
-                        message, self._answering(message.id, wire.Classified)
-                    )
+                    self._jobs[message.id] = self._engine.classify(message, self._answering(message, wire.Classified))
                 case wire.Embed():
-                    self._jobs[message.id] = self._engine.embed(message, self._answering(message.id, wire.Embedded))
+                    self._jobs[message.id] = self._engine.embed(message, self._answering(message, wire.Embedded))
                 case wire.Rank():
-                    self._jobs[message.id] = self._engine.rank(message, self._answering(message.id, wire.Classified))
+                    self._jobs[message.id] = self._engine.rank(message, self._answering(message, wire.Classified))
                 case wire.Tag():
                     self._run(message.id, self._engine.tag(message))
                 case wire.Ask():
@@ -187,8 +186,9 @@ class Connection(asyncio.Protocol):
         self._frames.limit = wire.MAX_FRAME
         self._send(wire.Welcome(wire.PROTOCOL, self._engine.backend.name))
 
-    def _answering(self, request_id: int, kind: type[wire.Classified | wire.Embedded]) -> Any:
+    def _answering(self, message: wire.Classify | wire.Embed, kind: type[wire.Classified | wire.Embedded]) -> Any:
         """What the runner calls when the rows of a request are computed; nothing is sent for a cancelled one."""
+        request_id = message.id
 
         def answer(job: Job, error: EngineError | None) -> None:
             if self._jobs.pop(request_id, None) is None:
@@ -196,6 +196,8 @@ class Connection(asyncio.Protocol):
             if error is not None:
                 self._fail(request_id, error)
                 return
+            if message.trace and tracing.on():
+                tracing.record("queue", message.trace, tracing.wall_ns(job.started), tracing.wall_ns(job.begun))
             self._send(
                 kind(
                     request_id, job.rows.shape[1], job.rows.tobytes(), job.lengths, job.resident.max_length,
@@ -219,6 +221,8 @@ class Connection(asyncio.Protocol):
     def _begin(self, message: wire.Generate) -> None:
         """Queue a text; its pieces are sent as they come."""
 
+        came = time.time_ns()
+
         def answer(event: Event) -> None:
             if isinstance(event, EngineError):
                 self._writings.pop(message.id, None)
@@ -226,6 +230,7 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(event, wire.Generated):
                 self._writings.pop(message.id, None)
+                _trace_writing(message.trace, came, event)
             self._send(event)
 
         async def begin() -> None:
@@ -273,6 +278,18 @@ class Connection(asyncio.Protocol):
             self._answers.append(wire.pack(message))
         except TooLarge as error:
             self._fail(getattr(message, "id", 0), error)
+
+
+def _trace_writing(trace: str, came_ns: int, event: wire.Generated) -> None:
+    """A text that is written: how long it waited for its first step, and how long it was written."""
+    if not trace or not tracing.on():
+        return
+    begun_ns = came_ns + event.queue_us * 1000
+    tracing.record("queue", trace, came_ns, begun_ns)
+    tracing.record(
+        "write", trace, begun_ns, time.time_ns(), output_tokens=event.output_tokens, compute_us=event.compute_us,
+        cached_tokens=event.cached_tokens,
+    )  # fmt: skip
 
 
 def _remove_stale_socket(path: Path) -> None:

@@ -97,6 +97,7 @@ class Rank(Message, tag="rank", frozen=True, gc=False):
     query: str
     texts: list[str]
     weight: int = 1
+    trace: str = ""
 
 
 class Tag(Message, tag="tag", frozen=True, gc=False):

@@ -273,6 +273,8 @@ GATEWAY_URL = env.url("GATEWAY_URL", **_SITE, default=BASE_URL).rstrip("/")
 """Where workers of batches reach the hot /v1 paths."""
 BATCH_CONCURRENCY = env.integer("BATCH_CONCURRENCY", 8, low=1, high=256)
 """Lines of one batch that a worker asks at the same time."""
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+"""Who collects the traces of gateway and engine, over HTTP; empty: nobody, at no cost."""
 GATEWAY_IN_WEB = env.boolean("GATEWAY_IN_WEB", True)
 """Serve the hot /v1 paths in the web process too; off when the gateway runs as its own process."""
 

@@ -30,6 +30,8 @@ from gateway.wire import (
     header,
     read_body,
 )
+from inference import tracing
+from inference.tracing import UNTRACED, Untraced
 from kit.api import InternalError
 from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
 from kit.ids import new_id, public_id
@@ -104,14 +106,16 @@ class Gateway:
         status, code = 200, ""
         call: Call | None = None
         body: bytes | None
+        trace = _traced(scope)
         try:
-            call = await self._open(scope, receive, send, identity, started, headers)
+            call = await self._open(scope, receive, send, identity, started, headers, trace)
             if call.request_id != request_id:  # a batch's line has one of its own
                 request_id = call.request_id
                 logged_request_id.set(request_id)
             body = await self._answer(handler, scope, call)
         except Disconnected:
             self._note(scope, call, 499, "client_left", started)
+            trace.end(status=499, request_id=request_id)
             return
         except ApiError as error:
             status, code, body = error.status, error.code or error.type, error_body(error)
@@ -125,6 +129,7 @@ class Gateway:
         if body is not None:
             await answer(send, status, body, request_id=request_id, started=started, headers=headers)
         self._note(scope, call, status, code, started)
+        trace.end(status=status, request_id=request_id)
 
     def _note(self, scope: Scope, call: Call | None, status: int, code: str, started: float) -> None:
         """Count the answer, and log it where a key opened."""
@@ -137,26 +142,28 @@ class Gateway:
             call.process.log.note(call.note)
 
     async def _open(
-        self, scope: Scope, receive: Receive, send: Send, identity: UUID, started: float, headers: Headers
-    ) -> Call:
+        self, scope: Scope, receive: Receive, send: Send, identity: UUID, started: float, headers: Headers,
+        trace: Untraced,
+    ) -> Call:  # fmt: skip
         """Authenticate. `headers` is filled as far as things get."""
         if scope["method"] != "POST":
             raise MethodNotAllowed(scope["method"], ["POST"])
         process = self._started()
         authorization = header(scope, b"authorization")
-        if authorization is not None and is_line(authorization):
-            key, identity = await process.lines.open(authorization)
-        else:
-            key = await process.keys.open(authorization)
+        with trace.span("key"):
+            if authorization is not None and is_line(authorization):
+                key, identity = await process.lines.open(authorization)
+            else:
+                key = await process.keys.open(authorization)
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
         if SCOPE not in key.record.scopes:
             raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
         record = key.record
         note = RequestNote(
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
-            kind=key.kind(KINDS[scope["path"]]),
+            kind=key.kind(KINDS[scope["path"]]), trace_id=trace.trace_id,
         )  # fmt: skip
-        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note, scope)
+        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note, scope, trace)
 
     async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
         """Read and handle."""
@@ -168,6 +175,14 @@ class Gateway:
             if limits.isdisjoint(name for name, _ in call.headers):
                 call.headers += call.key.headers  # refused before the quota was asked: show where it stood last
             raise
+
+
+def _traced(scope: Scope) -> Untraced:
+    """The trace of a request, which goes on from its caller's where there is one."""
+    if not tracing.on():
+        return UNTRACED
+    parent = header(scope, b"traceparent") or b""
+    return tracing.begin(f"{scope['method']} {scope['path']}", parent.decode("latin-1"))
 
 
 def in_front_of(application: Any) -> Gateway:

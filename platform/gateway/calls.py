@@ -21,6 +21,7 @@ from gateway.sticky import caller_of
 from gateway.wire import Disconnected, Headers, Receive, Scope, Send
 from inference import wire as engine_wire
 from inference.errors import EngineError, NotResident
+from inference.tracing import UNTRACED, Untraced
 from kit.errors import Unavailable
 from kit.money import NANO
 from serving.requests import RequestNote
@@ -54,6 +55,7 @@ class Call:
     note: RequestNote
     """What the request log will say of it."""
     scope: Scope = field(default_factory=dict)
+    trace: Untraced = UNTRACED
     gone: bool = False
     """Whether the client has left."""
     shadow: Split | None = None
@@ -64,7 +66,8 @@ class Call:
         may say who that is."""
         record = self.key.record
         self.note.model = name[:200]
-        route = await self.process.routes.find(record.tenant_id, record.project_id, name)
+        with self.trace.span("route"):
+            route = await self.process.routes.find(record.tenant_id, record.project_id, name)
         if route.split is not None:
             route = self._arm(route, route.split, caller_of(body, self.scope) or self.request_id)
         self.note.version_id = UUID(hex=route.version) if route.version else None
@@ -86,7 +89,8 @@ class Call:
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Classified]:
-            return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
+            trace = self.trace.traceparent
+            return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         result = await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
         if self.shadow is not None:
@@ -100,10 +104,9 @@ class Call:
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Embedded]:
-            if not route.version:
-                return engine.embed(tenant=tenant, base=route.base, texts=texts, weight=weight, dimensions=dimensions)
             return engine.embed(
-                tenant=tenant, model=route.version, texts=texts, weight=weight, dimensions=dimensions
+                tenant=tenant, model=route.version, base="" if route.version else route.base, texts=texts,
+                weight=weight, dimensions=dimensions, trace=self.trace.traceparent,
             )  # fmt: skip
 
         return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
@@ -113,7 +116,10 @@ class Call:
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Classified]:
-            return engine.rank(tenant=tenant, model=route.version, query=query, texts=texts, weight=weight)
+            trace = self.trace.traceparent
+            return engine.rank(
+                tenant=tenant, model=route.version, query=query, texts=texts, weight=weight, trace=trace
+            )  # fmt: skip
 
         asked = _size(query) + PAIR_TOKENS
         tokens = sum(min(asked + _size(text), route.max_length) for text in texts)
@@ -143,10 +149,11 @@ class Call:
         """Reserve for at most `tokens`, await the work, settle for what it took."""
         kind, record, gate = self.key.kind(kind), self.key.record, self.process.gate
         try:
-            ticket = await gate.admit(
-                self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
-                key_id=self.key.key_id, tokens=tokens,
-            )  # fmt: skip
+            with self.trace.span("quota"):
+                ticket = await gate.admit(
+                    self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
+                    key_id=self.key.key_id, tokens=tokens,
+                )  # fmt: skip
         except BaseException:
             work.close()  # type: ignore[attr-defined]  # a coroutine that was never awaited
             raise
@@ -156,7 +163,8 @@ class Call:
             work.close()  # type: ignore[attr-defined]
             raise CallRefused(ticket.denial)
         try:
-            result = await self.while_connected(work)
+            with self.trace.span("engine"):
+                result = await self.while_connected(work)
         except EngineError as error:
             gate.release(ticket)
             raise from_engine(error) from error
@@ -169,7 +177,8 @@ class Call:
         self.note.queue_ms, self.note.batch_rows = round(result.queue_us / 1000), result.batch_rows
         metrics.note_batch(kind, result.queue_us / 1e6, result.batch_rows)
         try:
-            event = gate.settle(ticket, input_tokens=used, gpu_ms=self.note.engine_ms)
+            with self.trace.span("settle"):
+                event = gate.settle(ticket, input_tokens=used, gpu_ms=self.note.engine_ms)
         except SpoolError as error:
             raise unrecorded() from error
         if event is not None:

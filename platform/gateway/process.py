@@ -17,6 +17,7 @@ from gateway.news import listen
 from gateway.routes import RouteBook
 from gateway.shadows import Shadows
 from gateway.turns import Turns
+from inference import tracing
 from inference.client import EngineClient
 from serving.requests import RequestLog
 from serving.routes import NEWS as ROUTE_NEWS
@@ -32,6 +33,7 @@ class Process:
     """Started on the event loop that serves; one per process."""
 
     def __init__(self) -> None:
+        tracing.start("tunesmith-gateway", settings.OTEL_EXPORTER_OTLP_ENDPOINT)
         self.keys = KeyBook()
         self.lines = LineBook()
         self.routes = RouteBook()

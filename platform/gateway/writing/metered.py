@@ -13,6 +13,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -120,6 +121,7 @@ class MeteredCall:
         self._spare = 0  # reserved for answers that ended before they used it
         self._tasks: list[asyncio.Task[None]] = []
         self._renewal: asyncio.TimerHandle | None = None
+        self._engine = contextlib.ExitStack()  # the engine's part of the trace
 
     @property
     def _given_tokens(self) -> int:
@@ -140,7 +142,9 @@ class MeteredCall:
         most = sum(share.most for share in self.shares)
         count = len(self.shares)
         least = min(most, LEAST * count * self._wish.choices)
-        granted = await self._admit(min(most, max(CHUNK, least)), least)
+        with self._call.trace.span("quota"):
+            granted = await self._admit(min(most, max(CHUNK, least)), least)
+        self._engine.enter_context(self._call.trace.span("engine"))
         even, self._spare = divmod(granted, count)
         for share in self.shares:
             share.granted = min(even, share.most)
@@ -152,6 +156,7 @@ class MeteredCall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing here waits, so that nothing can come between."""
+        self._engine.close()
         if self._renewal is not None:
             self._renewal.cancel()
         for task in self._tasks:
@@ -185,9 +190,11 @@ class MeteredCall:
         note.queue_ms = round(queue_us / 1000)
         note_batch(self._kind, queue_us / 1e6, 0)
         try:
-            event = self._call.process.gate.settle(
-                self._ticket, input_tokens=note.input_tokens, output_tokens=note.output_tokens, gpu_ms=note.engine_ms
-            )
+            with self._call.trace.span("settle"):
+                event = self._call.process.gate.settle(
+                    self._ticket, input_tokens=note.input_tokens, output_tokens=note.output_tokens,
+                    gpu_ms=note.engine_ms,
+                )  # fmt: skip
         except SpoolError as error:
             raise unrecorded() from error
         assert event is not None  # noqa: S101 - settled once
@@ -237,6 +244,7 @@ class MeteredCall:
             piece = await self._call.resident(self._route, partial(self._begin, share))
             first = time.perf_counter() - self._call.started
             FIRST_TOKEN.labels(self._kind).observe(first)
+            self._call.trace.event("first token")
             self._call.note.first_token_ms = self._call.note.first_token_ms or round(first * 1000)
             while piece is not None:
                 while share.low:  # what was to spare may not be enough: the engine would wait, and hold back why
@@ -266,7 +274,7 @@ class MeteredCall:
         share.generation = await self._call.process.engine.generate(
             tenant=key.tenant, prompt=share.prompt, sampling=share.sampling, allowed=share.granted,
             model=route.version, base="" if route.version else route.base, choices=self._wish.choices, stream=True,
-            weight=key.weight,
+            weight=key.weight, trace=self._call.trace.traceparent,
         )  # fmt: skip
         try:
             return await share.next()
@@ -285,9 +293,10 @@ class MeteredCall:
             return
         assert self._ticket is not None  # noqa: S101 - extended after it was admitted
         try:
-            granted = await self._call.process.gate.extend_by(
-                self._ticket, output_tokens=min(CHUNK, room), at_least=LEAST, life_ms=LIFE_MS
-            )
+            with self._call.trace.span("extend"):
+                granted = await self._call.process.gate.extend_by(
+                    self._ticket, output_tokens=min(CHUNK, room), at_least=LEAST, life_ms=LIFE_MS
+                )
         except (QuotaUnavailable, QuotaProtocolError):
             log.warning("%s ends early: the quota server did not answer", self._call.request_id)
             granted = 0
