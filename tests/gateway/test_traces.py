@@ -145,7 +145,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "here")
     tracing.start("here", collector.url)
     yield collector
-    monkeypatch.setattr(tracing, "_tracer", None)
+    tracing._tracer = None
     collector.server.shutdown()
 
 
@@ -161,7 +161,7 @@ def test_a_text_in_the_making_shows_its_first_token_and_each_time_more_was_reser
     engine = here.of(found)["engine"][1]
     assert [event.name for event in engine.events] == ["first token"]
     (asked,) = writing.engine.of(word)
-    assert asked.message.trace == f"00-{found}-{engine.span_id.hex()}-01", "the engine goes on from there"
+    assert asked.message.trace.startswith(f"00-{found}-{engine.span_id.hex()}-"), "the engine goes on from there"
     extend = here.of(found)["extend"][1]
     assert engine.start_time_unix_nano <= extend.start_time_unix_nano <= engine.end_time_unix_nano
 
