@@ -21,6 +21,7 @@ PATH_WORDS = {
     "batch": ("The batch's id.", "batch_…"),
     "deployment": ("The deployment's id.", "dep_…"),
     "rollout": ("The rollout's id.", "rollout_…"),
+    "request_id": ("The request's id: its answer's `x-request-id`.", "req_…"),
     "webhook_endpoint": ("The endpoint's id.", "we_…"),
     "delivery": ("The delivery's id.", "whd_…"),
     "model": ("The model's name. Colons may stand as they are or escaped.", "ft:all-MiniLM-L6-v2:acme:support:…"),
