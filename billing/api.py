@@ -225,7 +225,7 @@ def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
         "input_tokens": one.input_tokens,
         "output_tokens": one.output_tokens,
         "num_model_requests": one.requests,
-        "input_cached_tokens": 0,
+        "input_cached_tokens": one.cached_tokens,
         "project_id": public_id("proj_", one.project_id) if one.project_id else None,
         "user_id": None,
         "api_key_id": public_id("key_", one.key_id) if one.key_id else None,

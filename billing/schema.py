@@ -89,7 +89,7 @@ USAGE = component(
                 "input_tokens": whole("Tokens read; of training, tokens trained on."),
                 "output_tokens": whole("Tokens written."),
                 "num_model_requests": whole("Calls."),
-                "input_cached_tokens": whole("Always 0: nothing is cached."),
+                "input_cached_tokens": whole("Of the input tokens, those in the cache."),
                 "project_id": string("The project, when grouped by `project_id`; null otherwise.", null=True),
                 "user_id": string("Always null: usage belongs to keys.", null=True),
                 "api_key_id": string("The key, when grouped by `api_key_id`; null otherwise.", null=True),

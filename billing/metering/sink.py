@@ -13,14 +13,14 @@ from kit.rows import TenantRows
 INSERT = """
     INSERT INTO billing_usageevent (
         id, request_id, tenant_id, project_id, key_id, model, kind, input_tokens, output_tokens, requests, gpu_ms,
-        price_version, cost_nano, occurred_at, received_at)
+        price_version, cost_nano, occurred_at, cached_tokens, received_at)
     SELECT event_id, request_id, tenant_id, project_id, key_id, model, kind, input_tokens, output_tokens, requests,
         gpu_ms, price_version, cost_nano, timestamptz 'epoch' + occurred_at * interval '1 millisecond',
-        clock_timestamp()
+        cached_tokens, clock_timestamp()
     FROM json_to_recordset(%s) AS event (
         event_id uuid, request_id text, tenant_id uuid, project_id uuid, key_id uuid, model text, kind text,
         input_tokens bigint, output_tokens bigint, requests bigint, gpu_ms bigint, price_version text,
-        cost_nano bigint, occurred_at bigint)
+        cost_nano bigint, occurred_at bigint, cached_tokens bigint)
     ON CONFLICT (id) DO NOTHING"""
 
 

@@ -22,6 +22,8 @@ class UsageEvent(LastingModel):
     requests = models.BigIntegerField()
     gpu_ms = models.BigIntegerField()
     byte_hours = models.BigIntegerField(default=0, db_default=0)
+    cached_tokens = models.BigIntegerField(default=0, db_default=0)
+    """Of the input tokens, those that the engine had computed before."""
     price_version = models.CharField(max_length=40)
     cost_nano = models.BigIntegerField()
     occurred_at = models.DateTimeField()
@@ -77,6 +79,7 @@ class UsageHour(LastingModel):
     requests = models.BigIntegerField()
     gpu_ms = models.BigIntegerField()
     byte_hours = models.BigIntegerField(default=0, db_default=0)
+    cached_tokens = models.BigIntegerField(default=0, db_default=0)
     cost_nano = models.BigIntegerField()
     events = models.BigIntegerField()
     computed_at = models.DateTimeField(default=now)

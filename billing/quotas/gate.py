@@ -183,8 +183,9 @@ class QuotaGate:
         return 0 if extended is None else extended.output_tokens
 
     def settle(
-        self, ticket: Ticket, *, input_tokens: int, output_tokens: int = 0, requests: int = 1, gpu_ms: int = 0
-    ) -> UsageEvent | None:
+        self, ticket: Ticket, *, input_tokens: int, output_tokens: int = 0, requests: int = 1, gpu_ms: int = 0,
+        cached_tokens: int = 0,
+    ) -> UsageEvent | None:  # fmt: skip
         """Record the usage event and give the unused part back; a second call does nothing and returns None."""
         decision = ticket.decision
         if decision is None or ticket.done:
@@ -208,6 +209,7 @@ class QuotaGate:
             price_version=ticket.book.version,
             cost_nano=cost,
             occurred_at=decision.now_ms,
+            cached_tokens=cached_tokens,
         )
         if self._spool is not None:
             try:

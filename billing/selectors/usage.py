@@ -50,6 +50,7 @@ class UsageSum:
     gpu_ms: int
     byte_hours: int
     cost_nano: int
+    cached_tokens: int = 0
     project_id: uuid.UUID | None = None
     key_id: uuid.UUID | None = None
     model: str | None = None
@@ -84,6 +85,7 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
             sum_gpu=Sum("gpu_ms"),
             sum_stored=Sum("byte_hours"),
             sum_cost=Sum("cost_nano"),
+            sum_cached=Sum("cached_tokens"),
         )
         .order_by("start", *by)
     )
@@ -96,6 +98,7 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
             gpu_ms=int(row["sum_gpu"]),
             byte_hours=int(row["sum_stored"]),
             cost_nano=int(row["sum_cost"]),
+            cached_tokens=int(row["sum_cached"]),
             **{name: row[name] for name in by},
         )
         for row in summed

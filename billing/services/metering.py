@@ -30,9 +30,10 @@ BUSY_SECONDS = 6
 
 _HOUR_SQL = """
 INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
-    output_tokens, requests, gpu_ms, byte_hours, cost_nano, events, computed_at)
+    output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, computed_at)
 SELECT gen_random_uuid(), tenant_id, project_id, key_id, model, kind, price_version, %(hour)s, sum(input_tokens),
-    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), count(*), clock_timestamp()
+    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), sum(cached_tokens), count(*),
+    clock_timestamp()
 FROM billing_usageevent
 WHERE tenant_id = %(tenant)s AND occurred_at >= %(hour)s AND occurred_at < %(end)s
 GROUP BY tenant_id, project_id, key_id, model, kind, price_version

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 
+import msgspec
 import pytest
 
+from billing.metering.events import decode, encode
 from billing.services.limits import project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from kit.clock import now
+from kit.ids import new_id
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
 from tests.conftest import Cast
@@ -68,6 +71,23 @@ def test_usage_groups_by_model_key_and_project(used: Cast) -> None:
 def test_minutes_are_read_from_the_events_themselves(used: Cast) -> None:
     page = get(used, f"usage/classify?start_time={START + 3600}&end_time={START + 3660}&bucket_width=1m")
     assert page["data"][0]["results"][0]["input_tokens"] == 100  # type: ignore[index]
+
+
+def test_tokens_from_the_cache_are_told_and_cost_as_the_others_do(cast: Cast) -> None:
+    owner = cast.owner
+    plain = call(owner.tenant.id, 1, cost=2_000, at=DAY, project_id=owner.project.id, key_id=None, kind="chat")
+    cached = msgspec.structs.replace(plain, event_id=new_id(), request_id="req_2", cached_tokens=plain.input_tokens - 1)
+    line = msgspec.json.decode(encode(plain))
+    del line["cached_tokens"]  # as a gateway of the version before wrote it
+    assert decode(msgspec.json.encode(line)) == plain
+    store_events([plain, cached])
+    usage_rollup(tenant_id=owner.tenant.id)
+    for width in ("1d", "1m"):
+        page = get(cast, f"usage/completions?start_time={START}&end_time={START + 60}&bucket_width={width}")
+        assert isinstance(page["data"], list)
+        (found,) = page["data"][0]["results"]
+        assert found["input_cached_tokens"] == plain.input_tokens - 1, width
+        assert found["input_tokens"] == 2 * plain.input_tokens and found["x_cost_usd"] == 4e-6
 
 
 def test_pages_follow_each_other_without_gap_or_overlap(used: Cast) -> None:

@@ -193,7 +193,7 @@ class MeteredCall:
             with self._call.trace.span("settle"):
                 event = self._call.process.gate.settle(
                     self._ticket, input_tokens=note.input_tokens, output_tokens=note.output_tokens,
-                    gpu_ms=note.engine_ms,
+                    gpu_ms=note.engine_ms, cached_tokens=note.cached_tokens,
                 )  # fmt: skip
         except SpoolError as error:
             raise unrecorded() from error
