@@ -93,6 +93,7 @@ project_patterns = [
     path("requests/", requests.Requests.as_view(), name="requests"),
     path("requests/csv", requests.RequestsCsv.as_view(), name="requests_csv"),
     path("requests/figures", requests.RequestFigures.as_view(), name="request_figures"),
+    path("requests/texts", requests.RequestTexts.as_view(), name="request_texts"),
     path("requests/<str:request_id>/", requests.RequestPage.as_view(), name="request"),
     path("webhooks/", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/new", webhooks.WebhookNew.as_view(), name="webhook_new"),

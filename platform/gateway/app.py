@@ -37,6 +37,7 @@ from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
 from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
 from serving.requests import RequestNote, wall_ms
+from serving.texts import TextNote, clean
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ class Gateway:
             body = await self._answer(handler, scope, call)
         except Disconnected:
             self._note(scope, call, 499, "client_left", started)
+            if call is not None and call.said is not None:
+                _keep_texts(call, None)
             trace.end(status=499, request_id=request_id)
             return
         except ApiError as error:
@@ -129,6 +132,8 @@ class Gateway:
         if body is not None:
             await answer(send, status, body, request_id=request_id, started=started, headers=headers)
         self._note(scope, call, status, code, started)
+        if call is not None and call.said is not None:
+            _keep_texts(call, body)
         trace.end(status=status, request_id=request_id)
 
     def _note(self, scope: Scope, call: Call | None, status: int, code: str, started: float) -> None:
@@ -175,6 +180,18 @@ class Gateway:
             if limits.isdisjoint(name for name, _ in call.headers):
                 call.headers += call.key.headers  # refused before the quota was asked: show where it stood last
             raise
+
+
+def _keep_texts(call: Call, body: bytes | None) -> None:
+    """For a project that wants it: what was sent, and the answer or what of a stream was said."""
+    note = call.note
+    output = "".join(call.said or ()) if body is None else body
+    call.process.texts.note(
+        TextNote(
+            id=note.id, tenant_id=note.tenant_id, project_id=note.project_id, at_ms=note.at_ms, status=note.status,
+            input=clean(call.body), output=clean(output),
+        )
+    )  # fmt: skip
 
 
 def _traced(scope: Scope) -> Untraced:

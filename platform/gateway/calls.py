@@ -56,6 +56,8 @@ class Call:
     """What the request log will say of it."""
     scope: Scope = field(default_factory=dict)
     trace: Untraced = UNTRACED
+    said: list[str] | None = None
+    """What a stream has said so far; None where the project wants no texts kept, which is the rule."""
     gone: bool = False
     """Whether the client has left."""
     shadow: Split | None = None
@@ -68,6 +70,8 @@ class Call:
         self.note.model = name[:200]
         with self.trace.span("route"):
             route = await self.process.routes.find(record.tenant_id, record.project_id, name)
+            if (await self.process.routes.project(record.tenant_id, record.project_id)).keeps:
+                self.said = self.said or []
         if route.split is not None:
             route = self._arm(route, route.split, caller_of(body, self.scope) or self.request_id)
         self.note.version_id = UUID(hex=route.version) if route.version else None

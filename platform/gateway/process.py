@@ -19,6 +19,7 @@ from gateway.shadows import Shadows
 from gateway.turns import Turns
 from inference import tracing
 from inference.client import EngineClient
+from serving import texts
 from serving.requests import RequestLog
 from serving.routes import NEWS as ROUTE_NEWS
 from tenants.services.organisations import KEY_NEWS
@@ -43,11 +44,13 @@ class Process:
         self.gate = self._opened.gate
         self.log = RequestLog(sink_dsn())
         self.shadows = Shadows(self)
+        self.texts = RequestLog(sink_dsn(), texts.INSERT, most=texts.MOST_WAITING)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Listen for news, keep the books fresh. What an earlier process did not ship is being shipped already."""
         self.log.start()
+        self.texts.start()
         loop = asyncio.get_running_loop()
         channels = {
             KEY_NEWS: self.keys.forget,
@@ -73,6 +76,7 @@ class Process:
         await self.engine.close()
         await self._opened.close()
         await asyncio.to_thread(self.log.stop)
+        await asyncio.to_thread(self.texts.stop)
 
     def _after_a_gap(self) -> None:
         self.keys.forget_all()

@@ -16,6 +16,7 @@ from gateway import database
 from gateway.errors import ModelUnknown
 from gateway.metrics import LOOKUPS
 from serving.routes import Route, routes_of
+from serving.texts import kept_days
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class ProjectRoutes:
     read: float
     used: float
     stale: bool = False
+    keeps: bool = False
+    """Whether the project wants the texts of its requests kept."""
 
 
 class RouteBook:
@@ -98,9 +101,13 @@ class RouteBook:
 
     async def _read_now(self, tenant_id: UUID, project_id: UUID) -> ProjectRoutes:
         started = time.monotonic()
-        by_name = await database.ask(lambda: routes_of(tenant_id=tenant_id, project_id=project_id))
+        by_name, days = await database.ask(
+            lambda: (routes_of(tenant_id=tenant_id, project_id=project_id),
+                     kept_days(tenant_id=tenant_id, project_id=project_id))
+        )  # fmt: skip
         LOOKUPS.labels("routes").inc()
         before = self._projects.get(project_id)
-        routes = ProjectRoutes(tenant_id, project_id, by_name, started, before.used if before else started)
+        used = before.used if before else started
+        routes = ProjectRoutes(tenant_id, project_id, by_name, started, used, keeps=days > 0)
         self._projects[project_id] = routes
         return routes

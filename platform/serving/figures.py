@@ -48,6 +48,11 @@ _COLUMNS = (
     "cached_tokens", "cost_nano", "duration_ms", "first_token_ms", "queue_ms", "batch_rows",
 )  # fmt: skip
 
+_COUNTED = (
+    "requests", "faults", "refused", "errors", "inputs", "input_tokens", "output_tokens", "cached_tokens", "cost_nano",
+)  # fmt: skip
+"""The integers of a row of `_SUMS`, in its order."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
@@ -122,11 +127,10 @@ def statement(wanted: RequestFilter, *, by: str = "") -> tuple[str, tuple[Any, .
 
 def _figures(part: Any, rest: list[Any]) -> Figures:
     *sums, times, firsts, queued, batch = rest
+    p50, p95, p99 = times or (None, None, None)
+    first_p50, first_p95 = firsts or (None, None)
+    counted = dict(zip(_COUNTED, (int(one) for one in sums), strict=True))
     return Figures(
-        part,
-        *(int(one) for one in sums),
-        *(times or (None, None, None)),
-        *(firsts or (None, None)),
-        queued,
-        float(batch) if batch is not None else None,
-    )
+        part=part, **counted, p50=p50, p95=p95, p99=p99, first_token_p50=first_p50, first_token_p95=first_p95,
+        queue_p95=queued, batch_rows=float(batch) if batch is not None else None,
+    )  # fmt: skip

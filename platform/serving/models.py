@@ -293,3 +293,42 @@ class IdleRule(ProjectModel):
 
     def __str__(self) -> str:
         return f"{self.action} after {self.days} days"
+
+
+class TextKeeping(ProjectModel):
+    """That a project's owners want the texts of its requests kept, for so many days. Without a row nothing is kept."""
+
+    prefix = "textkeep_"
+    MOST_DAYS = 30
+
+    days = models.PositiveSmallIntegerField()
+    changed_by = models.CharField(max_length=200, blank=True)
+    changed_at = models.DateTimeField(default=now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "project"], name="serving_text_keeping_once"),
+            models.CheckConstraint(condition=models.Q(days__gte=1, days__lte=30), name="serving_text_keeping_days"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.project_id} {self.days} d"
+
+
+class RequestText(TenantModel):
+    """What was sent and answered in one request, cut at a length; its id is the request's."""
+
+    prefix = "req_"
+
+    project_id = models.UUIDField()
+    at = models.DateTimeField()
+    input = models.TextField(blank=True)
+    """The body as it was sent."""
+    output = models.TextField(blank=True)
+    """The answer's body, or of a stream the text of its first choice."""
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "project_id", "at"], name="serving_request_text_project")]
+
+    def __str__(self) -> str:
+        return self.public_id

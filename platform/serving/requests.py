@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -79,19 +80,29 @@ class RequestNote(msgspec.Struct, kw_only=True, gc=False):
     trace_id: str = ""
 
 
+class Note(Protocol):
+    """What can be written behind an answer: of a tenant, with the answer's status."""
+
+    status: int
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Whose it is."""
+
+
 class RequestLog:
     """Notes of one process, and the thread that writes them. `note` may be called from an event loop."""
 
-    def __init__(self, dsn: str) -> None:
-        self._rows = TenantRows(dsn, INSERT, name="request-log")
-        self._notes: list[RequestNote] = []
+    def __init__(self, dsn: str, insert: str = INSERT, *, most: int = MOST) -> None:
+        self._rows, self._most = TenantRows(dsn, insert, name="request-log"), most
+        self._notes: list[Note] = []
         self._refused: dict[UUID, int] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def note(self, note: RequestNote) -> None:
+    def note(self, note: Note) -> None:
         """Keep one."""
-        if len(self._notes) >= MOST:
+        if len(self._notes) >= self._most:
             DROPPED.labels("full").inc()
             return
         if note.status in (402, 429):
@@ -126,7 +137,7 @@ class RequestLog:
                 return start
         return len(notes)
 
-    def _write(self, notes: list[RequestNote]) -> None:
+    def _write(self, notes: list[Note]) -> None:
         """Write some. Those the database can never take (their tenant is gone, say) are dropped, and only those."""
         try:
             self._rows.write(notes)

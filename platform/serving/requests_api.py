@@ -20,8 +20,11 @@ from kit.schema import describe, paging, query
 from serving import asked, requests_schema
 from serving.asked import RequestFilter
 from serving.figures import MOST_DAYS, PARTS, Figures, figures
+from serving.texts import text_of
 from tenants.api import TenantAPIView
 
+TEXTS = "datasets.read"
+"""Who may read the texts that a project keeps: who may read what it was trained on."""
 GROUPS = tuple(part for part in PARTS if part != "minute")
 """Minutes are for the drawing of an hour; of a longer span they would be too many."""
 _FILTERS = [
@@ -75,13 +78,17 @@ class RequestView(TenantAPIView):
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
 
-    @describe(name="requests_retrieve", answers=requests_schema.REQUEST)
+    @describe(name="requests_retrieve", answers=requests_schema.REQUEST_WHOLE)
     def get(self, request: Request, request_id: str) -> Response:
         """Retrieve a request
 
-        By the id that its answer had as `x-request-id`. It is written half a second behind the answer.
+        By the id that its answer had as `x-request-id`. It is written half a second behind the answer. Texts are there
+        only where the project's owners have asked for it, and for keys that may read datasets.
         """
-        return Response(asked.wire(asked.request_by_id(self.caller.project_id, request_id)))
+        found = asked.request_by_id(self.caller.project_id, request_id)
+        kept = text_of(found) if TEXTS in self.caller.scopes else None
+        texts = {"input": kept.input if kept else None, "output": kept.output if kept else None}
+        return Response(asked.wire(found) | texts)
 
 
 class RequestFiguresView(TenantAPIView):

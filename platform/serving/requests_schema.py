@@ -2,38 +2,44 @@
 
 from kit.schema import component, many, moment, number, one_of, page_of, string, thing, whole
 
-REQUEST = component(
-    "Request",
+_FIELDS = {
+    "id": string("The request's id, as its answer had it.", example="req_01m8hyccpze3abtvcq1zv6743v"),
+    "object": one_of("Always `request`.", ["request"]),
+    "created_at": moment("When it came."),
+    "kind": string("What was called.", example="chat"),
+    "model": string("The model, as the caller named it; null where it got not so far.", null=True),
+    "version_id": string("Whose answer it was; null for a base, or where there was none.", null=True),
+    "arm": string("The side of a rollout that answered: `stable` or `candidate`; null without one.", null=True),
+    "api_key_id": string("The key; null for a call of the playground.", null=True),
+    "status": whole("As sent; 499 where the client left first."),
+    "code": string("The error's code, or its type where it has none; null without an error.", null=True),
+    "duration_ms": whole("From its first byte to the answer's last."),
+    "first_token_ms": whole("Until the first token was written; null where nothing is written.", null=True),
+    "queue_ms": whole("How long it waited in the engine."),
+    "engine_ms": whole("Its share of the engine's time."),
+    "inputs": whole("Texts, documents or prompts in it."),
+    "batch_rows": whole("Rows, of whoever's calls, in the largest batch it was part of; null without.",
+                        null=True),
+    "input_tokens": whole("Tokens read."),
+    "output_tokens": whole("Tokens written."),
+    "cached_tokens": whole("Of those read, tokens that were in the engine's cache."),
+    "cost_usd": number("What it cost."),
+    "model_state": string("`hot`, or `loaded` and how long that took; null where it got not so far.",
+                          null=True),
+    "trace_id": string("The trace it belongs to, where traces are collected.", null=True),
+}  # fmt: skip
+REQUEST = component("Request", thing("One call, and what became of it.", _FIELDS))
+REQUEST_WHOLE = component(
+    "RequestWithTexts",
     thing(
-        "One call, and what became of it.",
+        "One call, with its texts where they are kept.",
         {
-            "id": string("The request's id, as its answer had it.", example="req_01m8hyccpze3abtvcq1zv6743v"),
-            "object": one_of("Always `request`.", ["request"]),
-            "created_at": moment("When it came."),
-            "kind": string("What was called.", example="chat"),
-            "model": string("The model, as the caller named it; null where it got not so far.", null=True),
-            "version_id": string("Whose answer it was; null for a base, or where there was none.", null=True),
-            "arm": string("The side of a rollout that answered: `stable` or `candidate`; null without one.", null=True),
-            "api_key_id": string("The key; null for a call of the playground.", null=True),
-            "status": whole("As sent; 499 where the client left first."),
-            "code": string("The error's code, or its type where it has none; null without an error.", null=True),
-            "duration_ms": whole("From its first byte to the answer's last."),
-            "first_token_ms": whole("Until the first token was written; null where nothing is written.", null=True),
-            "queue_ms": whole("How long it waited in the engine."),
-            "engine_ms": whole("Its share of the engine's time."),
-            "inputs": whole("Texts, documents or prompts in it."),
-            "batch_rows": whole("Rows, of whoever's calls, in the largest batch it was part of; null without.",
-                                null=True),
-            "input_tokens": whole("Tokens read."),
-            "output_tokens": whole("Tokens written."),
-            "cached_tokens": whole("Of those read, tokens that were in the engine's cache."),
-            "cost_usd": number("What it cost."),
-            "model_state": string("`hot`, or `loaded` and how long that took; null where it got not so far.",
-                                  null=True),
-            "trace_id": string("The trace it belongs to, where traces are collected.", null=True),
+            **_FIELDS,
+            "input": string("The body as it was sent, cut at 16,000 characters; null where none is kept.", null=True),
+            "output": string("The answer's body, or a stream's text; null where none is kept.", null=True),
         },
     ),
-)  # fmt: skip
+)
 REQUESTS = page_of(REQUEST, "Requests.")
 _FIGURES = {
     "group": string("The part; null for the total, and for what has no such value.", null=True),

@@ -4,11 +4,12 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, idling, requests, rollout_tick, services
+from serving import after_training, idling, requests, rollout_tick, services, texts
 
 SCHEDULE = {
     "serving.deployments_sweep": 15,
     "serving.requests_prune": 3_600,
+    "serving.texts_prune": 3_600,
     "serving.rollouts_tick": 5,
     "serving.deployments_idle": 600,
 }
@@ -54,3 +55,9 @@ def rollouts_tick() -> int:
 def deployments_idle() -> int:
     """Note who was called, and what nobody calls."""
     return idling.deployments_idle()
+
+
+@shared_task(name="serving.texts_prune")
+def texts_prune() -> int:
+    """Forget texts that were kept long enough."""
+    return texts.texts_prune()

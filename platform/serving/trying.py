@@ -6,6 +6,7 @@ EngineError, which costs nothing.
 
 from __future__ import annotations
 
+import json
 import time
 from array import array
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from kit.ids import parse_id
 from registry.bases import catalogue
 from serving import routes
 from serving.models import Deployment, RequestRecord
+from serving.texts import text_note
 from tenants.models import Project
 from tenants.scope import tenant_scope
 
@@ -80,6 +82,8 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     flat = array("f", result.probabilities).tolist()
     rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
     ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+    with tenant_scope(tenant_id):
+        text_note(record, input="\n".join(texts), output=json.dumps(ordered, ensure_ascii=False))
     return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id)
 
 
@@ -98,6 +102,8 @@ def likeness_try(*, project: Project, base: str, texts: list[str]) -> Likeness:
     result, record = _metered(asked, ask)
     flat, width = array("f", result.vectors), result.width
     cosine = sum(a * b for a, b in zip(flat[:width], flat[width:], strict=True))
+    with tenant_scope(tenant_id):
+        text_note(record, input="\n".join(texts), output=f"{cosine:.6f}")
     return Likeness(cosine, width, record.input_tokens, record.cost_nano, record.public_id)
 
 

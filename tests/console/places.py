@@ -148,6 +148,7 @@ PLACES: list[Place] = [
     project("playground/"),
     project("requests/"),
     project("requests/figures?span=7d"),
+    project("requests/texts"),
     _made("request", lambda person: log_request(person).public_id, "requests/{}/"),
     organisation("usage/"),
     Place(lambda person: f"{person.home}/usage/refused", lambda person: things.refused_calls(person)),

@@ -184,5 +184,6 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}requests/": SHOWN,
     f"{WORK}requests/csv": SHOWN,
     f"{WORK}requests/figures": SHOWN,
+    f"{WORK}requests/texts": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}requests/<str:request_id>/": Policy("page", make=logged, success={"GET": 200}),
 }

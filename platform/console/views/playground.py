@@ -1,5 +1,6 @@
 """The playground: try whatever is live, or two models side by side, on the same input."""
 
+from functools import partial
 from typing import Any, cast
 
 from django import forms
@@ -52,8 +53,8 @@ class PlayForm(forms.Form):
     def __init__(
         self, subjects: list[Subject], chosen: Subject | None, second: Subject | None, *args: Any, **options: Any
     ) -> None:
-        initial = {"threshold": 0.5, "temperature": 0.7, "max_tokens": 256} | options.pop("initial", {})
-        super().__init__(*args, initial=initial, **options)
+        options["initial"] = {"threshold": 0.5, "temperature": 0.7, "max_tokens": 256} | options.get("initial", {})
+        super().__init__(*args, **options)
         model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
         model.choices = [(one.value, one.label) for one in subjects]
         others = alike(subjects, chosen) if chosen is not None else []
@@ -87,11 +88,11 @@ class Playground(ConsoleView):
         asked = [one for one in (self.chosen, self.second) if one is not None]
         if face.ask is None:
             return self._show(form, [Outcome(number, one) for number, one in enumerate(asked)])
+        ask, values = face.ask, form.cleaned_data
         return Outside(
-            lambda: [outcome_of(number, one, lambda one=one: face.ask(one, form.cleaned_data)) for number, one in
-                     enumerate(asked)],
+            lambda: [outcome_of(number, one, partial(ask, one, values)) for number, one in enumerate(asked)],
             lambda outcomes: self._show(form, outcomes),
-        )  # fmt: skip
+        )
 
     def _choose(self, model: str | None, against: str | None) -> None:
         self.subjects = subjects_of(self.project)
@@ -139,5 +140,5 @@ class Playground(ConsoleView):
     def _samples(self, form: PlayForm, face: Face | None) -> Any:
         if face is None or self.chosen is None:
             return []
-        values = form.cleaned_data if form.is_bound and form.is_valid() else form.initial
+        values = dict(form.cleaned_data if form.is_bound and form.is_valid() else form.initial)
         return face.samples(settings.BASE_URL, self.chosen, values)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from django import forms
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -20,7 +21,8 @@ from kit.errors import NotFound
 from kit.money import NANO
 from serving import asked
 from serving.errors import SpanTooLarge
-from serving.models import RequestRecord
+from serving.models import RequestRecord, TextKeeping
+from serving.texts import keeping_of, text_of, texts_forget, texts_keep
 
 SIZE = 50
 MOST_LINES = 10_000
@@ -59,6 +61,8 @@ class RequestsView(ConsoleView):
             ],
             "csv_url": self.project_path("requests_csv") + tail,
             "playground_url": self.project_path("playground"),
+            "keeping": keeping_of(self.project.pk),
+            "texts_url": self.project_path("request_texts"),
         }
 
 
@@ -108,6 +112,7 @@ class RequestPage(RequestsView):
                 "key": Names.of_scope().key(found.key_id, found.kind),
                 "version": version,
                 "model_url": version and self.project_path("model", version.model.public_id),
+                "texts": text_of(found) if self.can("datasets.read") else None,
                 "event": usage_of_request(found.public_id),
                 "refused_url": f"{self.org_path('refused')}?request={found.public_id}"
                 if request_page.is_refused(found)
@@ -115,6 +120,54 @@ class RequestPage(RequestsView):
                 "elsewhere_ms": max(0, found.duration_ms - found.queue_ms - found.engine_ms),
                 "crumbs": [{"label": _("Requests"), "href": self.project_path("requests")}],
             }
+        )
+
+
+class TextsForm(forms.Form):
+    """For how long."""
+
+    days = forms.IntegerField(
+        label=gettext_lazy("Days to keep them"),
+        min_value=1,
+        max_value=TextKeeping.MOST_DAYS,
+        initial=7,
+        help_text=gettext_lazy("From 1 to 30. Each text is deleted when it is that old."),
+    )
+
+
+class RequestTexts(RequestsView):
+    """Whether the texts of this project's requests are kept: for owners and admins."""
+
+    required_scopes = {"GET": "usage.read", "POST": "tenant.write"}
+    template_name = "console/request_texts.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """What holds, and the form to change it."""
+        keeping = keeping_of(self.project.pk)
+        return self._show(TextsForm(initial={"days": keeping.days if keeping is not None else 7}))
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Keep them from now on, or no longer."""
+        if request.POST.get("action") == "stop":
+            gone = texts_forget(project=self.project)
+            words = _("No texts are kept. %(n)s were deleted.") % {"n": gone}
+            return self.done(self.project_path("request_texts"), words)
+        form = TextsForm(request.POST)
+        if not form.is_valid():
+            return self._show(form, status=422)
+        days = form.cleaned_data["days"]
+        texts_keep(project=self.project, days=days, by=self.auth.actor_label)
+        return self.done(self.project_path("request_texts"), _("Texts of new requests are kept from now on."))
+
+    def _show(self, form: TextsForm, *, status: int = 200) -> HttpResponseBase:
+        return self.page(
+            {
+                "form": form,
+                "keeping": keeping_of(self.project.pk),
+                "may": self.can("tenant.write"),
+                "crumbs": [{"label": _("Requests"), "href": self.project_path("requests")}],
+            },
+            status=status,
         )
 
 

@@ -63,6 +63,8 @@ async def _streamed(call: Call, writing: MeteredCall, wish: Wish, shape: Shape) 
             pieces = writing.pieces()
             found = await events.first(_next(pieces))
             while found is not None:
+                if call.said is not None and not found[0] and not found[1].choice:
+                    call.said.append(found[1].text)
                 for chunk in shape.feed(*found):
                     await events.data(chunk)
                 found = await _next(pieces)

@@ -1,0 +1,128 @@
+"""Texts of requests: kept for a project whose owners or admins asked for it, and for nobody else.
+
+Off means off: the gateway hands no text on, the statement that writes one looks whether the project still wants it, and
+switching off deletes what there is. A sweep deletes what is older than the days that were asked for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from uuid import UUID
+
+import msgspec
+
+from kit.clock import now
+from kit.errors import BadRequest
+from serving import routes
+from serving.models import RequestRecord, RequestText, TextKeeping
+from tenants import audit
+from tenants.models import Project
+from tenants.scope import ops_scope, tenant_scope
+from tenants.services.organisations import tenant_turn
+
+MOST_LETTERS = 16_000
+"""Of each side of a request; the rest is cut."""
+MOST_WAITING = 500
+"""Texts that wait while the database is away; more are dropped."""
+PARCEL = 5_000
+
+INSERT = """
+    INSERT INTO serving_requesttext (id, tenant_id, project_id, at, input, output)
+    SELECT note.id, note.tenant_id, note.project_id, timestamptz 'epoch' + at_ms * interval '1 millisecond', input,
+        output
+    FROM json_to_recordset(%s) AS note (
+        id uuid, tenant_id uuid, project_id uuid, at_ms bigint, input text, output text)
+    JOIN serving_textkeeping AS keeping ON keeping.project_id = note.project_id
+    ON CONFLICT (id) DO NOTHING"""
+
+
+class TextNote(msgspec.Struct, kw_only=True, gc=False):
+    """One request's texts on their way. `status` is the answer's; it is not kept here."""
+
+    id: UUID
+    tenant_id: UUID
+    project_id: UUID
+    at_ms: int
+    input: str
+    output: str
+    status: int = 200
+
+
+def clean(text: bytes | str) -> str:
+    """A text as PostgreSQL takes it, cut at `MOST_LETTERS`."""
+    if isinstance(text, bytes):
+        text = text[: 4 * MOST_LETTERS].decode(errors="replace")
+    return text[:MOST_LETTERS].replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
+def kept_days(*, tenant_id: UUID, project_id: UUID) -> int:
+    """For how long a project's texts are kept; 0: they are not. Opens the tenant's scope itself."""
+    with tenant_scope(tenant_id):
+        found = keeping_of(project_id)
+    return found.days if found is not None else 0
+
+
+def keeping_of(project_id: UUID) -> TextKeeping | None:
+    """What a project's owners have asked for; None: keep nothing."""
+    found: TextKeeping | None = TextKeeping.objects.filter(project_id=project_id).first()
+    return found
+
+
+def text_of(record: RequestRecord) -> RequestText | None:
+    """What is kept of a request."""
+    found: RequestText | None = RequestText.objects.filter(pk=record.pk, project_id=record.project_id).first()
+    return found
+
+
+def texts_keep(*, project: Project, days: int, by: str = "") -> None:
+    """Keep texts from now on, for so many days (1 to 30). BadRequest for any other number."""
+    if not 1 <= days <= TextKeeping.MOST_DAYS:
+        raise BadRequest(f"Texts are kept for 1 to {TextKeeping.MOST_DAYS} days.", param="days")
+    tenant_turn()  # two who switch it on at once take turns
+    before = keeping_of(project.pk)
+    values = {"days": days, "changed_by": by[:200], "changed_at": now()}
+    if before is None:
+        TextKeeping.objects.create(project=project, **values)
+    else:
+        TextKeeping.objects.filter(pk=before.pk).update(**values)
+    audit.record(
+        action="project.request_texts_kept", target=project, before={"days": before.days if before else 0},
+        after={"days": days},
+    )  # fmt: skip
+    routes.announce(project.pk)
+
+
+def texts_forget(*, project: Project) -> int:
+    """Keep none from now on, and delete what there is: how many. Twice changes nothing."""
+    before = keeping_of(project.pk)
+    if before is None:
+        return 0
+    before.delete()
+    gone, _ = RequestText.objects.filter(project_id=project.pk).delete()
+    audit.record(
+        action="project.request_texts_forgotten", target=project, before={"days": before.days},
+        after={"days": 0, "deleted": gone},
+    )  # fmt: skip
+    routes.announce(project.pk)
+    return gone
+
+
+def text_note(record: RequestRecord, *, input: str, output: str) -> None:
+    """Keep the texts of a call from the console's own pages, where its project wants that. In the tenant's scope."""
+    if keeping_of(record.project_id) is not None:
+        RequestText.objects.create(
+            id=record.pk, project_id=record.project_id, at=record.at, input=clean(input), output=clean(output)
+        )
+
+
+def texts_prune() -> int:
+    """Delete texts that are older than their project asked for, or whose project asks for none: how many."""
+    deleted = 0
+    with ops_scope("forget old texts"):
+        days = dict(TextKeeping.ops.values_list("project_id", "days"))
+        projects = list(RequestText.ops.order_by().values_list("project_id", flat=True).distinct())
+        for project in projects:
+            until = now() - dt.timedelta(days=days.get(project, 0))
+            gone, _ = RequestText.ops.filter(project_id=project, at__lt=until).delete()
+            deleted += gone
+    return deleted
