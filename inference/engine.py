@@ -126,9 +126,7 @@ class Engine:
         resident = self.resident_for(message.tenant, message.model, RERANK)
         self.check_texts([message.query])
         pairs = [(message.query, text) for text in message.texts]
-        return self._submit(
-            message.tenant, message.weight, pairs, resident, resident.head, answer, trace=message.trace
-        )
+        return self._submit(message.tenant, message.weight, pairs, resident, resident.head, answer, trace=message.trace)
 
     async def tag(self, message: wire.Tag) -> wire.Tagged:
         """See `inference.judging`."""
