@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation import calibration, curves, gate, intervals, metrics, mistakes
+from evaluation import abstention, calibration, curves, gate, intervals, metrics, mistakes
 from evaluation.metrics import Floats, Ints
 
 FORMAT = 1
@@ -48,7 +48,8 @@ def build(
 ) -> dict[str, Any]:
     """The report. `counts` are rows per split; `training` and `limits` are passed on as they are.
 
-    Thresholds of the precision–recall curves are chosen on `validation`; without it none is.
+    Thresholds, of the precision–recall curves and of abstention, are chosen on `validation`; without it none is, and
+    the part `abstention` is left out.
     """
     classes = len(labels)
     predicted = rows.probabilities.argmax(axis=1).astype(np.int64)
@@ -61,6 +62,7 @@ def build(
     matrix = metrics.confusion(rows.truth, predicted, classes)
     majority = float(matrix.sum(axis=1).max() / max(1, rows.truth.size))
     decision = gate.decide(paired["macro_f1"], test_macro_f1=macro, majority_share=majority, accuracy=accuracy)
+    tested = curves.Scored(rows.truth, rows.probabilities)
     told = mistakes.Told(rows.row_ids, rows.texts, rows.truth_labels, predicted, confidence, labels)
     return {
         "format": FORMAT,
@@ -83,7 +85,8 @@ def build(
         "baseline": _baseline(baseline_name, rows, classes, resamples, seed, paired),
         "verdict": gate.verdict(paired["macro_f1"]),
         "gate": decision.to_json(),
-        "pr": curves.of_report(labels, curves.Scored(rows.truth, rows.probabilities), validation),
+        "pr": curves.of_report(labels, tested, validation),
+        **({} if validation is None else {"abstention": abstention.table(validation, tested)}),
         "errors": mistakes.worst_mistakes(told),
         "errors_by_class": mistakes.worst_of_classes(told),
         "error_count": int((~correct).sum()),

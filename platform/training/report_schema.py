@@ -70,6 +70,17 @@ _CHOSEN = thing(
     },
     null=True,
 )
+_THRESHOLD = thing(
+    "A threshold of the likeliest label's probability.",
+    {
+        "threshold": number("Answer where the probability is at least this."),
+        "n": whole("Test rows that reach it."),
+        "right": whole("Of those, the ones that are right."),
+        "precision": number("Their share; null where no row reaches it.", null=True),
+        "at_least": number("The precision that is certain enough to be promised."),
+        "coverage": number("The share of all test rows that reach it."),
+    },
+)
 _CURVE = {
     "n": whole("Rows to be found: those with the label, or all."),
     "average_precision": _figure("The area under the curve; null where there is no such row.", null=True),
@@ -102,7 +113,7 @@ _HARD = thing(
     },
 )
 _OF_ONE_TASK = ("per_class", "confusion", "pr", "confused", "calibration", "errors", "errors_by_class", "error_count",
-                "hardest")  # fmt: skip
+                "hardest", "abstention")  # fmt: skip
 REPORT = component(
     "Report",
     thing(
@@ -127,6 +138,16 @@ REPORT = component(
                         thing("Is it this label?", {"label": string("The label."), **_CURVE}),
                     ),
                     "interval": mapping("How the intervals of these areas were made: level, method."),
+                },
+            ),
+            "abstention": thing(
+                "What answering only above a threshold promises, for `x_abstain`. Reports made before there was any lack "
+                "it.",
+                {
+                    "confidence": number("How sure it is that all the bounds hold, together: 0.95."),
+                    "method": string("How they were made: `clopper-pearson`, shared among the thresholds."),
+                    "n": whole("Test rows, which had no part in choosing the thresholds."),
+                    "points": many("Thresholds, the lowest first.", _THRESHOLD),
                 },
             ),
             "confused": many(
