@@ -27,6 +27,8 @@ from inference.tensors import Array, read_tensors
 T = TypeVar("T")
 
 MANIFEST = "artefact.json"
+NEIGHBOURS = "neighbours.safetensors"
+"""Vectors of the rows a model was trained on; no part of serving, see `inference.neighbours`."""
 MAX_MANIFEST = 8 * 1024 * 1024
 MAX_FILE = 8 * 1024**3
 MAX_TARGETS = 4096  # module paths, where the base is not our own BERT
@@ -163,17 +165,17 @@ def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
         name, shapes = "head.safetensors", {"weight": (labels, wide), "bias": (labels,)}
         if manifest.dense:
             shapes |= {"dense.weight": (wide, wide), "dense.bias": (wide,)}
-        tensors = read_tensors(_listed(folder, manifest, name), name, shapes)
+        tensors = read_tensors(listed(folder, manifest, name), name, shapes)
         head = tensors["weight"], tensors["bias"]
         dense = (tensors["dense.weight"], tensors["dense.bias"]) if manifest.dense else None
     if manifest.lora is not None:
         name = "adapter.safetensors"
         _check_targets(manifest.lora.targets, geometry)
         shapes = adapter_shapes(geometry, manifest.lora.targets, manifest.lora.rank)
-        adapter = read_tensors(_listed(folder, manifest, name), name, shapes)
+        adapter = read_tensors(listed(folder, manifest, name), name, shapes)
     if manifest.method == "full":
         name = "encoder.safetensors"
-        tensors = read_tensors(_listed(folder, manifest, name), name, skip_buffers=True)
+        tensors = read_tensors(listed(folder, manifest, name), name, skip_buffers=True)
         encoder = encoder_weights(tensors, geometry, name)
     return Artefact(manifest, head, dense, adapter, encoder, _recorded(folder, manifest, labels or geometry.hidden))
 
@@ -188,10 +190,10 @@ def read_writing_artefact(folder: Path, sha256: str, geometry: Sizes) -> Writing
     manifest, name = read_writing_manifest(folder, sha256), "adapter.safetensors"
     _check_targets(manifest.lora.targets, geometry)
     shapes = adapter_shapes(geometry, manifest.lora.targets, manifest.lora.rank)
-    adapter = read_tensors(_listed(folder, manifest, name), name, shapes)
+    adapter = read_tensors(listed(folder, manifest, name), name, shapes)
     recorded = None
     if "parity.json" in manifest.files:
-        recorded = _decode(_listed(folder, manifest, "parity.json"), RecordedTexts, "parity.json")
+        recorded = _decode(listed(folder, manifest, "parity.json"), RecordedTexts, "parity.json")
         for text in recorded.sequences:
             if len(text.logprobs) != len(text.tokens) - text.start or not np.isfinite(text.logprobs).all():
                 raise BadArtefact("parity.json must hold one finite log-probability for each token from `start` on.")
@@ -238,10 +240,10 @@ def _recorded(folder: Path, manifest: Manifest, width: int) -> AnyRecorded | Non
     name = "parity.json"
     if name not in manifest.files:
         return None
-    return read_recorded(_listed(folder, manifest, name), manifest.task, width, name)
+    return read_recorded(listed(folder, manifest, name), manifest.task, width, name)
 
 
-def _listed(folder: Path, manifest: Manifest | WritingManifest, name: str) -> bytes:
+def listed(folder: Path, manifest: Manifest | WritingManifest, name: str) -> bytes:
     """The bytes of a file that the manifest names, after comparing size and hash."""
     entry = manifest.files.get(name)
     if entry is None:

@@ -206,6 +206,13 @@ class _Calls(abc.ABC):
         """`wire.Asked`: answers to each question in its context. Raises as `classify`."""
         return self._call(wire.Ask(next(self._ids), tenant, model, pairs, answers, weight), wire.Asked)
 
+    def nearest(
+        self, *, tenant: str, sha256: str, vector: bytes, k: int, folder: str = "", urls: dict[str, str] | None = None
+    ) -> Any:
+        """`wire.Neighbours`: rows of the training data nearest to a vector of `embed`. Raises as `load`."""
+        message = wire.Nearest(next(self._ids), tenant, folder, sha256, vector, k, urls or {})
+        return self._call(message, wire.Neighbours)
+
     def count(self, *, base: str, texts: list[str]) -> Any:
         """`wire.Counted`: tokens of each text."""
         return self._call(wire.Count(next(self._ids), base, texts), wire.Counted)

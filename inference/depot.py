@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -55,8 +56,8 @@ class Depot:
     cap: int
     stores: tuple[str, ...]
 
-    def fetch(self, sha256: str, urls: dict[str, str]) -> Path:
-        """A local folder with the artefact's manifest and the files that serving reads, each compared with its hash.
+    def fetch(self, sha256: str, urls: dict[str, str], files: Collection[str] = SERVED) -> Path:
+        """A local folder with the artefact's manifest and those of `files` that it has, each compared with its hash.
 
         `urls` maps file names to addresses. Raises `BadArtefact` for what must not be served, `NoRoom` for what is
         larger than the cap, `Unavailable` while the store does not answer.
@@ -68,8 +69,9 @@ class Depot:
         if _digest(target / MANIFEST) != sha256:
             self._download(target, MANIFEST, urls, sha256, MAX_MANIFEST)
         manifest = read_manifest(target, sha256)
-        wanted = {name: manifest.files[name] for name in SERVED if name in manifest.files}
-        self._make_room(target, sum(entry.bytes for entry in wanted.values()))
+        wanted = {name: manifest.files[name] for name in files if name in manifest.files}
+        here = {name for name in manifest.files if name in wanted or (target / name).is_file()}
+        self._make_room(target, sum(manifest.files[name].bytes for name in here))
         for name, entry in wanted.items():
             if _digest(target / name) != entry.sha256:
                 self._download(target, name, urls, entry.sha256, entry.bytes)

@@ -20,14 +20,22 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import backends, judging, trial, wire
+from inference import backends, judging, neighbours, trial, wire
 from inference.adapters import Adapter
 from inference.architecture import TEXT_GENERATION
-from inference.artefact import Artefact, read_artefact, read_base, read_manifest, read_task, read_writing_manifest
+from inference.artefact import (
+    NEIGHBOURS,
+    Artefact,
+    read_artefact,
+    read_base,
+    read_manifest,
+    read_task,
+    read_writing_manifest,
+)
 from inference.backends import choose, hub
 from inference.background import standing
 from inference.catalogue import Base, bases
-from inference.depot import Depot
+from inference.depot import SERVED, Depot
 from inference.encoder import Encoder, HubBackend
 from inference.errors import BadArtefact, BadDimensions, BadRequest, EngineError, NoRoom, NotResident, TooLarge
 from inference.geometry import Geometry, Sizes
@@ -49,6 +57,7 @@ log = logging.getLogger(__name__)
 Answer = Callable[[Job, EngineError | None], None]
 Texts = judging.Texts
 
+MAX_NEAREST = 100
 MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so that cuts can be counted and reported
 
 
@@ -87,6 +96,7 @@ class Engine:
         self.bases = {name: self._load_base(base) for name, base in known.items() if not base.architecture.causal}
         self.causal = {name: self._open_causal(base) for name, base in known.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
+        self._shelf = neighbours.Shelf(settings.neighbour_bytes)
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
         self.runner = Runner(Scheduler(settings.limits, self.backend.lanes), self._deliver)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -157,6 +167,13 @@ class Engine:
         self.check_texts(message.texts)
         encodings = await asyncio.to_thread(loaded.tokenizer.encode_batch_fast, message.texts)
         return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.resident.max_length)
+
+    async def nearest(self, message: wire.Nearest) -> wire.Neighbours:
+        """The rows of a model's training data that are nearest to a vector, on the loader's thread."""
+        if not 1 <= message.k <= MAX_NEAREST or len(message.vector) % 4:
+            raise BadRequest(f"Ask for 1 to {MAX_NEAREST} rows, with a vector of float32.")
+        rows, labels, cosines = await self._loop.run_in_executor(self._loader, self._nearest, message)
+        return wire.Neighbours(message.id, rows, labels, cosines)
 
     async def load(self, message: wire.Load) -> wire.Described:
         """Bring a model into memory; several requests for the same one share the work."""
@@ -403,6 +420,15 @@ class Engine:
         )  # fmt: skip
         return resident
 
+    def _nearest(self, message: wire.Nearest) -> tuple[list[int], list[int], list[float]]:
+        def folder() -> Path:
+            if message.urls:
+                return self._depot.fetch(message.sha256, message.urls, (NEIGHBOURS,))
+            return self._folder(message.folder)
+
+        found = self._shelf.take(message.tenant, message.sha256, folder)
+        return found.nearest(np.frombuffer(message.vector, "<f4"), message.k)
+
     def _load_writing(self, message: wire.Load, folder: Path) -> Held:
         manifest = read_writing_manifest(folder, message.sha256)
         causal = self.causal.get(manifest.base)
@@ -415,7 +441,7 @@ class Engine:
         loaded = self.bases.get(manifest.base)
         if loaded is None:
             raise BadArtefact(f"The model was trained on {manifest.base!r}, which this engine does not have.")
-        needed = sum(entry.bytes for name, entry in manifest.files.items() if name.endswith(".safetensors"))
+        needed = sum(entry.bytes for name, entry in manifest.files.items() if name in SERVED)
         if needed > self.residents.budget:
             raise NoRoom(f"The model needs {needed} bytes; all models together may take {self.residents.budget}.")
         artefact = read_artefact(folder, message.sha256, loaded.geometry)

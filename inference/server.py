@@ -160,6 +160,8 @@ class Connection(asyncio.Protocol):
                     self._send(self._engine.health(message))
                 case wire.Load():
                     self._run(message.id, self._engine.load(message))
+                case wire.Nearest():
+                    self._run(message.id, self._engine.nearest(message))
                 case wire.Parity():
                     self._run(message.id, self._engine.parity(message))
                 case wire.Count():

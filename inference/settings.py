@@ -37,6 +37,7 @@ class Settings:
     trials: Path = TRIALS  # where the choice of backend is kept, for the next start on this machine
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
+    neighbour_bytes: int = 256 * MIB  # vectors of training data, for those who ask for the nearest rows
     cache_bytes: int = 512 * MIB  # keys and values of each causal base
     writing_rows: int = 64  # texts that one causal base writes at the same time
     limits: Limits = field(default_factory=Limits)
@@ -69,6 +70,7 @@ class Settings:
         add("--trials", type=Path, default=TRIALS, help="folder that keeps which backend was the fastest here")
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
+        add("--neighbour-mib", type=int, default=256, help="memory for vectors of training data, for explanations")
         add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
         add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
@@ -90,6 +92,7 @@ class Settings:
                 trials=found.trials,
                 resident_bytes=found.resident_mib * MIB,
                 floor_bytes=min(found.floor_mib, found.resident_mib) * MIB,
+                neighbour_bytes=found.neighbour_mib * MIB,
                 cache_bytes=found.cache_mib * MIB,
                 writing_rows=found.writing_rows,
                 limits=Limits(wait_s=found.max_wait),

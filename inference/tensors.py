@@ -23,6 +23,7 @@ Shape = tuple[int, ...]
 MAX_HEADER = 4 * 1024 * 1024
 _FLOATS = ("F32", "F16", "BF16")
 _BUFFERS = ("I64", "I32")
+_NUMPY = {"F16": "<f2", "F32": "<f4", "I32": "<i4", "I64": "<i8"}
 _WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4}
 
 
@@ -41,6 +42,20 @@ def read_tensors(
     _check_layout(spans, len(data) - start, name)
     wanted = {key: span for key, span in spans.items() if not (skip_buffers and span.dtype in _BUFFERS)}
     return {key: _to_float32(data, start, span, key, name) for key, span in wanted.items()}
+
+
+def read_arrays(data: bytes, name: str) -> dict[str, NDArray[Any]]:
+    """All tensors of a file in the types they have: F16, F32, I32 or I64. Raises `BadArtefact`."""
+    header, start = _read_header(data, name)
+    spans = {key: _read_span(entry, key, name) for key, entry in header.items() if key != "__metadata__"}
+    _check_layout(spans, len(data) - start, name)
+    found = {}
+    for key, span in spans.items():
+        if span.dtype not in _NUMPY:
+            raise BadArtefact(f"Tensor {key!r} in {name} has type {span.dtype}; {', '.join(_NUMPY)} are accepted.")
+        raw = memoryview(data)[start + span.begin : start + span.end]
+        found[key] = np.frombuffer(raw, _NUMPY[span.dtype]).reshape(span.shape)
+    return found
 
 
 def _read_header(data: bytes, name: str) -> tuple[dict[str, Any], int]:

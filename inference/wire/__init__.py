@@ -29,6 +29,8 @@ from inference.wire.reading import (
     Embed,
     Embedded,
     Entity,
+    Nearest,
+    Neighbours,
     Rank,
     Span,
     Tag,
@@ -55,12 +57,12 @@ MERGED = "+merged"
 _LENGTH = struct.Struct(">I")
 
 Request = (
-    Hello | Classify | Embed | Rank | Tag | Ask | Count | Render | Generate | Allow | Load | Unload | Describe | Parity
-    | Health | Cancel
+    Hello | Classify | Embed | Rank | Tag | Ask | Nearest | Count | Render | Generate | Allow | Load | Unload | Describe
+    | Parity | Health | Cancel
 )  # fmt: skip
 Answer = (
-    Welcome | Classified | Embedded | Tagged | Asked | Counted | Rendered | Piece | Generated | Described | Done
-    | ParityReport | HealthReport | Failed
+    Welcome | Classified | Embedded | Tagged | Asked | Neighbours | Counted | Rendered | Piece | Generated | Described
+    | Done | ParityReport | HealthReport | Failed
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -143,6 +145,8 @@ __all__ = [
     "Hello",
     "Load",
     "Message",
+    "Nearest",
+    "Neighbours",
     "Parity",
     "ParityReport",
     "Piece",

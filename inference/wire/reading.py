@@ -162,3 +162,27 @@ class Asked(Message, tag="asked", frozen=True, gc=False):
     limit: int = UNCUT
     queue_us: int = 0
     batch_rows: int = 0
+
+
+class Nearest(Message, tag="nearest", frozen=True, gc=False):
+    """The `k` rows of `model`'s training data whose vectors are nearest to `vector`, a float32 row of `Embedded`.
+
+    The artefact lies in `folder` or behind `urls`, as for `Load`; the model itself need not be in memory.
+    """
+
+    id: int
+    tenant: str
+    folder: str
+    sha256: str
+    vector: bytes
+    k: int
+    urls: dict[str, str] = {}
+
+
+class Neighbours(Message, tag="neighbours", frozen=True, gc=False):
+    """The nearest first: row numbers of the dataset version, places of their labels, cosines."""
+
+    id: int
+    rows: list[int]
+    labels: list[int]
+    similarities: list[float]

@@ -1,11 +1,12 @@
 """When a classifier should say "I do not know": thresholds of confidence with a promise of precision.
 
-Answering only where the likeliest label's probability reaches a threshold is selective classification (Chow 1970; El-Yaniv
-and Wiener 2010). What the threshold promises is bounded as Geifman and El-Yaniv 2017 do it ("Selective Classification for
-Deep Neural Networks"): candidate thresholds are fixed on rows that have no part in the measurement (the validation
-rows), and on the test rows, which chose nothing, the answered ones that are right are a binomial count given how many
-are answered. Clopper and Pearson's exact one-sided bound (1934), at an error of 0.05 shared out equally among the
-thresholds (Bonferroni), holds for all of them at once, so a precision may be chosen after looking at the curve.
+Answering only where the likeliest label's probability reaches a threshold is selective classification (Chow 1970;
+El-Yaniv and Wiener 2010). What the threshold promises is bounded in the way of Geifman and El-Yaniv 2017 ("Selective
+Classification for Deep Neural Networks"): candidate thresholds are fixed on rows that have no part in the measurement
+(the validation rows), and on the test rows, which chose nothing, the answered ones that are right are a binomial count
+given how many are answered. Clopper and Pearson's exact one-sided bound (1934), at an error of 0.05 shared out equally
+among the thresholds (Bonferroni), holds for all of them at once, so a precision may be chosen after looking at the
+curve.
 
 It does not promise: anything about texts that come from elsewhere than the test rows did.
 """

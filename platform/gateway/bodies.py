@@ -25,6 +25,13 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Base of all bodies."""
 
 
+class Abstain(Body, frozen=True):
+    """Answer only where it is sure enough: a precision that held-out rows support, or a bare threshold."""
+
+    precision: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
 class Classify(Body, frozen=True):
     """POST /v1/classify."""
 
@@ -32,6 +39,8 @@ class Classify(Body, frozen=True):
     input: str | list[str]
     top_k: TopK | None = None
     user: Short | None = None
+    x_abstain: Abstain | bool | None = None
+    x_explain: bool = False
 
 
 class Embeddings(Body, frozen=True):
@@ -83,12 +92,22 @@ Part = Text | OutputText | Image | Json | Refusal
 
 
 class Item(Body, frozen=True):
-    """A message of the input."""
+    """A message of the input. Calls of tools are known, so that they can be refused in words."""
 
-    content: str | list[Part]
-    role: Literal["user", "system", "developer", "assistant"]
-    type: Literal["message"] = "message"
+    content: str | list[Part] | None = None
+    role: Literal["user", "system", "developer", "assistant"] | None = None
+    type: Literal[
+        "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"
+    ] = "message"  # fmt: skip
     phase: Any = None
+    id: Any = None
+    call_id: Any = None
+    name: Any = None
+    namespace: Any = None
+    arguments: Any = None
+    input: Any = None
+    output: Any = None
+    status: Any = None
 
 
 class Choice(Body, frozen=True):
@@ -124,7 +143,8 @@ class ChoiceQuestion(Body, frozen=True, tag_field="type", tag="choice"):
 
 
 class Score(Body, frozen=True, tag_field="type", tag="score"):
-    """A rating; classifiers refuse it."""
+    """A rating on ordered levels, which are labels of the model. Without `levels` they are all its labels, if those
+    are whole numbers."""
 
     instructions: Instructions = ""
     levels: list[Level] | None = None
@@ -143,6 +163,8 @@ class Decisions(Body, frozen=True):
     prompt_cache_key: Short | None = None
     prompt_cache_options: Any = None
     safety_identifier: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    x_abstain: Abstain | bool | None = None
+    x_explain: bool = False
 
 
 _TYPE = re.compile(r"`([^`]*)`")

@@ -35,9 +35,25 @@ WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
 T = TypeVar("T")
-Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded, engine_wire.Tagged, engine_wire.Asked)
 PAIR_TOKENS = 4
 """Tokens that are added to a pair of texts, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Probabilities of a text and of the texts that lack a piece of it, and the rows nearest to the whole one (None
+    where the model keeps none). `lengths` are of everything that was computed."""
+
+    classified: engine_wire.Classified
+    nearest: engine_wire.Neighbours | None
+    lengths: list[int]
+    limit: int
+    compute_us: int
+    queue_us: int
+    batch_rows: int
+
+
+Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded, engine_wire.Tagged, engine_wire.Asked, Explained)
 
 
 @dataclass(slots=True)
@@ -148,6 +164,28 @@ class Call:
 
         tokens = sum(_size(question) + _size(context) + PAIR_TOKENS for question, context in pairs)
         return await self._metered(kind, route.model, tokens, self.resident(route, ask))
+
+    async def explain(self, route: Route, texts: list[str], kind: str, nearest: int) -> Explained:
+        """Probabilities of all texts, and the `nearest` rows of the training data (0: none) to the first: one call,
+        metered as `kind`. The first text is read once more for its vector."""
+        tokens = _bound(texts, route.max_length) + (_bound(texts[:1], route.max_length) if nearest else 0)
+        return await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
+
+    async def _explained(self, route: Route, texts: list[str], nearest: int) -> Explained:
+        engine, who = self.process.engine, {"tenant": self.key.tenant, "model": route.version}
+        weight = self.key.weight
+        classified = await self.resident(route, lambda: engine.classify(**who, texts=texts, weight=weight))
+        queue_us, batch_rows = classified.queue_us, classified.batch_rows
+        lengths, compute_us = classified.lengths, classified.compute_us
+        if not nearest:
+            return Explained(classified, None, lengths, classified.limit, compute_us, queue_us, batch_rows)
+        embedded = await self.resident(route, lambda: engine.embed(**who, texts=texts[:1], weight=weight))
+        source = await asyncio.to_thread(route.place.source)
+        found = await engine.nearest(
+            tenant=self.key.tenant, sha256=route.sha256, vector=embedded.vectors, k=nearest, **source
+        )
+        lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
+        return Explained(classified, found, lengths, classified.limit, compute_us, queue_us, batch_rows)
 
     async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
         """Reserve for at most `tokens`, await the work, settle for what it took."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway import predict_schema as predict
 from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
+from gateway.honest_schema import ABSTENTION, EXPLANATION, REASON, WISHES
 from gateway.writing import schema as writing
 from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
 
@@ -104,8 +105,9 @@ _CLASSIFY = _path(
             "input": _TEXTS,
             "top_k": whole("Only this many labels; all without it.", null=True, minimum=1, maximum=10_000, example=3),
             "user": _USER,
+            **WISHES,
         },
-        optional=("top_k", "user"),
+        optional=("top_k", "user", *WISHES),
     ),
     thing(
         "One prediction per text.",
@@ -118,12 +120,16 @@ _CLASSIFY = _path(
                     "The prediction for one text.",
                     {
                         "index": whole("The text's place in `input`, from 0."),
-                        "label": string("The likeliest label.", example="refund_status"),
+                        "label": string(
+                            "The likeliest label; null where the model abstains.", null=True, example="refund_status"
+                        ),
                         "confidence": _probability("How likely it is."),
                         "probabilities": _RANKED,
                         "x_truncated_tokens": whole("Tokens that were cut off; absent where none were."),
+                        "x_reason": REASON,
+                        "x_explain": EXPLANATION,
                     },
-                    optional=("x_truncated_tokens",),
+                    optional=("x_truncated_tokens", "x_reason", "x_explain"),
                 ),
             ),
             "usage": thing(
@@ -131,7 +137,9 @@ _CLASSIFY = _path(
                 {"input_tokens": whole("Tokens read."), "total_tokens": whole("The same."), **_PLENTY},
                 optional=tuple(_PLENTY),
             ),
+            "x_abstain": ABSTENTION,
         },
+        optional=("x_abstain",),
     ),
 )
 _EMBEDDINGS = _path(
@@ -195,7 +203,10 @@ _INSTRUCTIONS = either(
 _QUESTION = thing(
     "A question.",
     {
-        "type": one_of("`choice` asks which label, `predicate` how likely one label is.", ["choice", "predicate"]),
+        "type": one_of(
+            "`choice` asks which label, `predicate` how likely one label is, `score` where on ordered levels.",
+            ["choice", "predicate", "score"],
+        ),
         "instructions": _INSTRUCTIONS,
         "name": string(
             "Comes back with the answer. A predicate's name is the label it asks for.", null=True, maxLength=256
@@ -210,8 +221,21 @@ _QUESTION = thing(
             ),
             null=True,
         ),
+        "levels": many(
+            "A score's labels, 2 to 10, the lowest first; without it, all labels of the model, if they are whole "
+            "numbers.",
+            thing(
+                "A level.",
+                {
+                    "label": string("A label of the model. Where all are whole numbers, those are the values."),
+                    "description": string("For people who read the call.", null=True),
+                },
+                optional=("description",),
+            ),
+            null=True,
+        ),
     },
-    optional=("instructions", "name", "choices"),
+    optional=("instructions", "name", "choices", "levels"),
 )
 _MESSAGE = thing(
     "A message.",
@@ -225,24 +249,40 @@ _MESSAGE = thing(
 _DECISION = thing(
     "An answer.",
     {
-        "type": one_of("The question's type.", ["choice", "predicate"]),
+        "type": one_of(
+            "The question's type; or `refusal`, where the model abstains.", ["choice", "predicate", "score", "refusal"]
+        ),
         "name": string("The question's name; null where it had none.", null=True),
         "probability": _probability("A predicate's: how likely its label is."),
         "choice": {**_VALUE, "description": "A choice's: the likeliest value."},
-        "confidence": _probability("A choice's: how likely that value is."),
-        "probabilities": many(
-            "A choice's: all values, the likeliest first.",
-            thing("A value.", {"value": _VALUE, "probability": _probability("How likely it is.")}),
+        "score": number(
+            "A score's: the mean of the levels' values, weighted by their probabilities; from the lowest level's value "
+            "to the highest's."
         ),
+        "confidence": _probability("A choice's or score's: how likely that value, or the likeliest level, is."),
+        "probabilities": many(
+            "A choice's values, the likeliest first, or a score's levels, the lowest first.",
+            thing(
+                "A value.",
+                {
+                    "value": either("The value.", {"type": "string"}, {"type": "boolean"}, {"type": "integer"}),
+                    "label": string("A score's: the level."),
+                    "probability": _probability("How likely it is."),
+                },
+                optional=("label",),
+            ),
+        ),
+        "x_reason": REASON,
+        "x_confidence": _probability("A refusal's: the probability of the likeliest of all labels."),
     },
-    optional=("probability", "choice", "confidence", "probabilities"),
+    optional=("probability", "choice", "score", "confidence", "probabilities", "x_reason", "x_confidence"),
 )
 _DECISIONS = _path(
     "decisions",
     "Decide",
     "Questions about one input, answered by the project's own trained head. A choice without `choices` ranges over "
     "all labels of the model; with some of them the probabilities are renormalised. A predicate named after a label "
-    "is that label's probability.",
+    "is that label's probability. A score is the expected value over ordered labels.",
     thing(
         "What to decide.",
         {
@@ -263,8 +303,9 @@ _DECISIONS = _path(
             "prompt_cache_key": string("Taken and not used: nothing is cached.", null=True, maxLength=256),
             "prompt_cache_options": {"type": "object", "description": "Taken and not used.", "nullable": True},
             "safety_identifier": string("Taken and not used.", null=True, maxLength=128),
+            **WISHES,
         },
-        optional=("prompt_cache_key", "prompt_cache_options", "safety_identifier"),
+        optional=("prompt_cache_key", "prompt_cache_options", "safety_identifier", *WISHES),
     ),
     thing(
         "Answers in the order of the questions.",
@@ -286,7 +327,10 @@ _DECISIONS = _path(
                 },
                 optional=("x_truncated_tokens",),
             ),
+            "x_abstain": ABSTENTION,
+            "x_explain": EXPLANATION,
         },
+        optional=("x_abstain", "x_explain"),
     ),
 )
 _RERANK = _path(

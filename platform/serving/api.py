@@ -10,7 +10,7 @@ from kit.pages import cursor_page
 from kit.schema import describe, paging
 from serving import schema, selectors, services
 from serving.models import Deployment
-from serving.serializers import DeploymentCreate
+from serving.serializers import DeploymentChange, DeploymentCreate
 from tenants.api import TenantAPIView
 from tenants.models import Project
 
@@ -70,7 +70,7 @@ class DeploymentsView(TenantAPIView):
 class DeploymentView(TenantAPIView):
     """One deployment."""
 
-    required_scopes = {"GET": "deployments.read", "DELETE": "deployments.write"}
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write", "DELETE": "deployments.write"}
 
     @describe(name="deployments_retrieve", answers=schema.DEPLOYMENT_WHOLE)
     def get(self, request: Request, deployment: str) -> Response:
@@ -84,6 +84,24 @@ class DeploymentView(TenantAPIView):
             for event in selectors.deployment_events(found)
         ]
         return Response(selectors.wire(found) | {"events": events})
+
+    @describe(
+        name="deployments_update",
+        takes=DeploymentChange,
+        answers=schema.DEPLOYMENT,
+        refuses={400: "The model's held-out rows do not support the precision; the message says what they do."},
+        example={"precision": 0.95},
+    )
+    def post(self, request: Request, deployment: str) -> Response:
+        """Say when it answers
+
+        Only where at least a share of its answers is right, as measured on rows that had no part in training; below,
+        it abstains. A call's own `x_abstain` goes before it.
+        """
+        body = self.read(DeploymentChange)
+        found = selectors.deployment_by_id(self.caller.project_id, deployment)
+        changed = services.deployment_precision_set(deployment=found, precision=body["precision"])
+        return Response(selectors.wire(changed))
 
     @describe(name="deployments_delete", answers=schema.DEPLOYMENT_STOPPED)
     def delete(self, request: Request, deployment: str) -> Response:

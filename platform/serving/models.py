@@ -32,6 +32,8 @@ class Deployment(ProjectModel):
     """Tokens the model reads of a text; known once it was loaded."""
     parity = models.JSONField(default=dict)
     """How close the serving path came to the training-time forward."""
+    precision = models.FloatField(null=True, blank=True)
+    """Answer only when at least this share of answers is right, unless a call says otherwise; None answers always."""
     attempts = models.PositiveIntegerField(default=0)
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=now, editable=False)

@@ -17,6 +17,7 @@ from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry
 from registry.bases import TEXT_CLASSIFICATION
+from serving.abstaining import HeldOut, Rule, default_rule, held_out_of
 from serving.models import Deployment, Rollout
 from serving.splits import Split
 from tenants.scope import tenant_scope
@@ -55,6 +56,11 @@ class Route:
     task: str = TEXT_CLASSIFICATION
     number: int = 0
     """Of the version; 0 for a base."""
+    held_out: HeldOut | None = None
+    """What was measured for abstention, and the deployment's own rule for calls that name none."""
+    rule: Rule | None = None
+    dataset_version: UUID | None = None
+    """The rows it was trained on."""
     split: Split | None = None
     """The rollout that runs on this name."""
     places: dict[str, int] = field(init=False)
@@ -158,6 +164,7 @@ def _split(route: Route, rollout: Rollout | None, by_version: dict[UUID, Route])
 def route_of(deployment: Deployment) -> Route:
     """The route of one deployment."""
     version = deployment.version
+    held_out = held_out_of(version.report)
     return Route(
         model=deployment.model.name,
         version=engine_name(deployment),
@@ -168,6 +175,9 @@ def route_of(deployment: Deployment) -> Route:
         max_length=deployment.max_length,
         task=deployment.model.task,
         number=version.number,
+        held_out=held_out,
+        rule=default_rule(held_out, deployment.precision),
+        dataset_version=version.dataset_version_id,
     )
 
 

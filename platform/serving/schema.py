@@ -23,6 +23,11 @@ _FIELDS = {
         },
         null=True,
     ),
+    "precision": number(
+        "Calls that say nothing of `x_abstain` are answered only where at least this share of answers is right; null: "
+        "always.",
+        null=True,
+    ),
     "created_at": moment("When it was asked for."),
     "live_at": moment("When it went live; null until then.", null=True),
     "ended_at": moment("When it ended; null until then.", null=True),

@@ -95,6 +95,7 @@ def wire(deployment: Deployment) -> dict[str, Any]:
         "state": deployment.state,
         "reason": deployment.reason or None,
         "parity": deployment.parity or None,
+        "precision": deployment.precision,
         "created_at": int(deployment.created_at.timestamp()),
         "live_at": int(deployment.live_at.timestamp()) if deployment.live_at else None,
         "ended_at": int(deployment.ended_at.timestamp()) if deployment.ended_at else None,

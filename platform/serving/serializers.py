@@ -24,6 +24,18 @@ class DeploymentCreate(StrictSerializer):
     )
 
 
+class DeploymentChange(StrictSerializer):
+    """POST /v1/deployments/{id}."""
+
+    precision = Number(
+        above=0,
+        high=1,
+        allow_null=True,
+        help_text="Answer calls that say nothing of `x_abstain` only where at least this share is right, such as 0.95; "
+        "null answers always.",
+    )
+
+
 DAY = 86_400
 SHARE = "Percent of the callers, to a hundredth."
 

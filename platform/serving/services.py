@@ -21,10 +21,11 @@ from kit.errors import BadRequest
 from registry import names
 from registry import selectors as registry
 from registry.artefacts import UNLABELLED
-from registry.bases import catalogue
+from registry.bases import TEXT_CLASSIFICATION, catalogue
 from registry.models import Model, ModelVersion
 from registry.services import alias_set, model_serving_set
 from serving import rollouts, routes, selectors
+from serving.abstaining import held_out_of, rule_for
 from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable
 from serving.models import Deployment, DeploymentEvent, Rollout
 from tenants import audit
@@ -138,6 +139,28 @@ def deployment_stop(*, deployment: Deployment, reason: str = "Stopped on request
     _tell_registry(row)
     routes.announce(row.project_id)
     outbox.ring(UNLOAD, str(row.tenant_id), routes.engine_name(row))
+    return row
+
+
+def deployment_precision_set(*, deployment: Deployment, precision: float | None) -> Deployment:
+    """Answer calls that say nothing of `x_abstain` only where at least this share is right; None: always. Gateways obey
+    within seconds. BadRequest where the version's held-out rows do not support it; for what has ended, nothing to do.
+    """
+    row: Deployment = Deployment.objects.select_for_update().select_related("model", "version").get(pk=deployment.pk)
+    if precision is not None:
+        if not 0 < precision <= 1:
+            raise BadRequest("'precision' must be above 0 and at most 1: 0.95 means 95 in 100.", param="precision")
+        if row.model.task != TEXT_CLASSIFICATION:
+            raise BadRequest(f"'{row.model.name}' does not classify, so it has no precision.", param="precision")
+        rule_for(held_out_of(row.version.report), precision, model=row.model.name, param="precision")
+    before = row.precision
+    if before != precision:
+        row.precision = precision
+        row.save(update_fields=["precision"])
+        audit.record(
+            action="deployment.precision", target=row, before={"precision": before}, after={"precision": precision}
+        )
+        routes.announce(row.project_id)
     return row
 
 

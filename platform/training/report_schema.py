@@ -141,8 +141,8 @@ REPORT = component(
                 },
             ),
             "abstention": thing(
-                "What answering only above a threshold promises, for `x_abstain`. Reports made before there was any lack "
-                "it.",
+                "What answering only above a threshold promises, for `x_abstain`. Reports made before there was any "
+                "lack it.",
                 {
                     "confidence": number("How sure it is that all the bounds hold, together: 0.95."),
                     "method": string("How they were made: `clopper-pearson`, shared among the thresholds."),

@@ -94,7 +94,7 @@ def test_a_subset_of_choices_is_renormalised_and_predicates_read_one_label(
          "questions[0].choices[0].value", "true or false"),
         ({"type": "predicate", "instructions": "is it?"}, "questions[0].name", "set 'name'"),
         ({"type": "score", "instructions": "x", "levels": [{"label": "a"}, {"label": "b"}]},
-         "questions[0].type", "no scores"),
+         "questions[0].levels[0].label", "knows no label 'a'"),
         ({"type": "magic"}, "questions[0].type", "magic"),
         ({"type": "choice", "instructions": "x", "colour": "red"}, "questions[0].colour", "Unknown field"),
     ],
@@ -288,7 +288,10 @@ def test_a_wrong_type_is_named_in_words_and_an_unknown_field_with_those_there_ar
 ) -> None:
     for body, words in (
         ({"input": ["a", 5]}, "input[1]: Expected a string, got a whole number."),
-        ({"input": "a", "stream": True}, "Unknown field 'stream'. This route reads input, model, top_k, user."),
+        (
+            {"input": "a", "stream": True},
+            "Unknown field 'stream'. This route reads input, model, top_k, user, x_abstain, x_explain.",
+        ),
     ):
         status, _, answer = post(gateway, ready, "/v1/classify", {"model": ready.model, **body})
         assert (status, answer["error"]["message"]) == (400, words)

@@ -87,7 +87,6 @@ POLICIES: dict[str, Policy] = {
         "api", success={"GET": 200, "POST": 200}, make=_published, bodies={"POST": lambda ids: {"model": ids["model"]}},
         hidden={"GET": 200},
     ),
-    "v1/deployments/<str:deployment>": Policy("api", success={"GET": 200, "DELETE": 200}, make=_deployment),
     "v1/rollouts": Policy(
         "api", success={"GET": 200, "POST": 200}, make=_two, hidden={"GET": 200},
         bodies={"POST": lambda ids: {"alias": ids["alias"], "candidate": ids["candidate"], "mode": "ab"}},
@@ -104,4 +103,8 @@ POLICIES: dict[str, Policy] = {
     "v1/requests": Policy("api", success={"GET": 200}, make=logged, hidden={"GET": 200}),
     "v1/requests/figures": Policy("api", success={"GET": 200}, make=logged, hidden={"GET": 200}),
     "v1/requests/<str:request_id>": Policy("api", success={"GET": 200}, make=logged),
+    "v1/deployments/<str:deployment>": Policy(
+        "api", success={"GET": 200, "POST": 200, "DELETE": 200}, make=_deployment,
+        bodies={"POST": lambda ids: {"precision": None}},
+    ),
 }  # fmt: skip

@@ -6,8 +6,10 @@ import msgspec
 
 from gateway import bodies
 from gateway.calls import Call
-from gateway.handlers import rows
+from gateway.handlers import abstaining, rows
+from gateway.handlers.explanation import Explanation, check_one, explain
 from gateway.wire import encode
+from serving.abstaining import Rule
 
 
 class Probability(msgspec.Struct, gc=False):
@@ -18,13 +20,16 @@ class Probability(msgspec.Struct, gc=False):
 
 
 class Prediction(msgspec.Struct, omit_defaults=True, gc=False):
-    """The answer for one text. `x_truncated_tokens` is there only if the text was cut, and says by how much."""
+    """The answer for one text. `x_truncated_tokens` is there only if the text was cut, and says by how much; `x_reason`
+    only where the model abstained, and `label` is null then."""
 
     index: int
-    label: str
+    label: str | None
     confidence: float
     probabilities: list[Probability]
     x_truncated_tokens: int = 0
+    x_reason: str = ""
+    x_explain: Explanation | None = None
 
 
 class Usage(msgspec.Struct, omit_defaults=True, gc=False):
@@ -42,6 +47,7 @@ class Answer(msgspec.Struct, gc=False):
     data: list[Prediction]
     usage: Usage
     object: str = "list"
+    x_abstain: abstaining.Applied | msgspec.UnsetType = msgspec.UNSET
 
 
 async def handle(call: Call) -> bytes:
@@ -50,17 +56,34 @@ async def handle(call: Call) -> bytes:
     texts = bodies.texts_of(body.input)
     route = await call.route(body.model, body)
     route.require_labels()
-    result = await call.classify(route, texts, "classify")
+    rule = abstaining.rule_of(body.x_abstain, route)
+    explanation = None
+    if body.x_explain:
+        result, explanation = await explain(call, route, check_one(texts), "classify")
+    else:
+        result = await call.classify(route, texts, "classify")
     data = [
-        _prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit)
-        for index, row in enumerate(rows.probabilities(result))
+        _prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, rule)
+        for index, row in enumerate(rows.probabilities(result)[: len(texts)])
     ]
-    tokens = rows.used_tokens(result.lengths, result.limit)
-    usage = Usage(tokens, tokens, rows.cut(result.lengths, result.limit))
-    return encode(Answer(route.model, data, usage))
+    lengths = result.lengths[: len(texts)]
+    tokens = rows.used_tokens(lengths, result.limit)
+    if explanation is not None:
+        data[0].x_explain = explanation
+        tokens += explanation.tokens
+    usage = Usage(tokens, tokens, rows.cut(lengths, result.limit))
+    answer = Answer(route.model, data, usage)
+    if rule is not None:
+        answer.x_abstain = abstaining.applied(rule)
+    return encode(answer)
 
 
-def _prediction(index: int, row: list[float], labels: tuple[str, ...], top_k: int | None, over: int) -> Prediction:
+def _prediction(
+    index: int, row: list[float], labels: tuple[str, ...], top_k: int | None, over: int, rule: Rule | None
+) -> Prediction:
     order = sorted(range(len(row)), key=row.__getitem__, reverse=True)[:top_k]
     ranked = [Probability(labels[i], value) for i, value in zip(order, rows.rounded(row, order), strict=True)]
-    return Prediction(index, ranked[0].label, ranked[0].probability, ranked, max(over, 0))
+    found = Prediction(index, ranked[0].label, ranked[0].probability, ranked, max(over, 0))
+    if not abstaining.passes(rule, row):
+        found.label, found.x_reason = None, abstaining.BELOW
+    return found

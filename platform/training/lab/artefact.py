@@ -6,6 +6,8 @@ adapter.safetensors   lora only: layers.{i}.{target}.A [rank, in], .B [out, rank
                       transformers, `lora.targets` are module paths and the tensors {module path}.A and .B
 encoder.safetensors   full only: the encoder's state dict by its Hugging Face names
 parity.json           up to 32 texts and their probabilities from this process, in fp32
+neighbours.safetensors  vectors F16 [N, H] of length one, rows I64 [N] and labels I32 [N] of training rows, all or a
+                      sample: what explanations name as nearest. The rows' texts stay in the dataset
 report.json config.json metrics.jsonl
 
 A model that writes has no labels and no head, and its parity.json holds up to 16 rows as
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inference.artefact import NEIGHBOURS
 from training.lab.config import Config
 from training.lab.files import inventory, whole_folder, write_json, write_lines, write_tensors
 from training.lab.plan import Plan
@@ -44,6 +47,7 @@ class Parts:
     probabilities: NDArray[np.float64]  # [N, C]
     report: dict[str, Any]
     history: list[dict[str, Any]]
+    neighbours: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def write(folder: Path, config: Config, plan: Plan, parts: Parts) -> None:
     """Write the folder whole; an artefact of an earlier attempt there is replaced."""
     with whole_folder(folder) as draft:
         write_tensors(draft / "head.safetensors", parts.head)
+        write_tensors(draft / NEIGHBOURS, parts.neighbours)
         for name, tensors in parts.encoder_files.items():
             write_tensors(draft / name, tensors)
         write_json(draft / "parity.json", _parity(parts))

@@ -51,6 +51,10 @@ class Learner(Trainee, Protocol):
         """Logits [N, C] of a whole split, without gradients; `exact` computes in fp32."""
         ...
 
+    def vectors(self, rows: Rows, check: Check) -> NDArray[np.float32]:
+        """Unit vectors [N, H] of training rows, in the arithmetic of the last `read`."""
+        ...
+
     def head(self) -> dict[str, Tensor]:
         """{"weight" [C, H], "bias" [C]} as the artefact wants them."""
         ...
@@ -112,6 +116,17 @@ class EncoderLearner:
                 out[rows] = self.model(*self.inputs(split, rows)).float().cpu().numpy()
         return out
 
+    def vectors(self, rows: Rows, check: Check) -> NDArray[np.float32]:
+        lengths = self._encoded["train"].lengths[rows]
+        out = np.zeros((len(rows), self._body.encoder.shape.hidden), dtype=np.float32)
+        self.model.eval()
+        with torch.inference_mode():
+            for places in reading_batches(lengths, self._config.token_budget):
+                check()
+                pooled = self._body.encoder.pooled(*self.inputs("train", rows[places]))
+                out[places] = nn.functional.normalize(pooled.float(), dim=-1).cpu().numpy()
+        return out
+
     def head(self) -> dict[str, Tensor]:
         return {"weight": self.model.head.weight.detach(), "bias": self.model.head.bias.detach()}
 
@@ -157,6 +172,12 @@ class HeadLearner:
         check()
         with torch.inference_mode():
             return self.model(self._features[split]).float().cpu().numpy()
+
+    def vectors(self, rows: Rows, check: Check) -> NDArray[np.float32]:
+        check()
+        with torch.inference_mode():
+            pooled = self._features["train"][torch.from_numpy(rows)] * self._spread + self._mean
+            return nn.functional.normalize(pooled, dim=-1).cpu().numpy()
 
     def head(self) -> dict[str, Tensor]:
         weight = self.model.weight.detach() / self._spread

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evaluation import report as reports
 from evaluation.curves import Scored
-from training.lab import artefact, checkpoint
+from training.lab import artefact, checkpoint, neighbours
 from training.lab.baseline import MAX_ROWS, NAME, Floor, fit_floor
 from training.lab.calibration import fit_temperature, softmax
 from training.lab.config import Config
@@ -119,6 +119,7 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
 
     # 6. Write it down
     emit.phase("saving")
+    kept = neighbours.chosen(len(dataset.train), shape.hidden, seed=config.seed)
     parts = artefact.Parts(
         labels=dataset.labels,
         max_length=work.max_length,
@@ -130,6 +131,7 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
         probabilities=probabilities,
         report=report,
         history=loop.history,
+        neighbours=neighbours.tensors(dataset.train, kept, learner.vectors(kept, loop.obey_stop)),
     )
     artefact.write(folder, config, plan, parts)
     progress = loop.progress

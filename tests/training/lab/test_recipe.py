@@ -35,6 +35,7 @@ def test_each_method_learns_and_writes_a_complete_artefact(settings_for: Setting
     names = {path.name for path in folder.iterdir()}
     extra = {"full": {"encoder.safetensors"}, "lora": {"adapter.safetensors"}, "head": set()}[method]
     always = {"artefact.json", "head.safetensors", "parity.json", "report.json", "config.json", "metrics.jsonl"}
+    always |= {"neighbours.safetensors"}
     assert names == always | extra
     artefact = json.loads((folder / "artefact.json").read_text())
     assert artefact["labels"] == ["delivery", "login", "refund"]

@@ -1,0 +1,56 @@
+"""Rows of the data a model was trained on, for whoever asks why it answers as it does.
+
+Only those that are still there: of a dataset that was not deleted, and in the newest version made of the same files, so
+that a row which a later version left out is not shown again, and one that it rewrote is shown as it is now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from data import selectors as data
+from data.errors import VersionNotReady
+from data.models import DatasetVersion
+from data.rows import RowFilter, text_of
+from kit.storage import StorageAway
+from tenants.scope import tenant_scope
+
+GONE = "The dataset was deleted, so its rows are not shown."
+AWAY = "The dataset cannot be read at the moment; rows are named without their text."
+LEFT_OUT = "Rows that a later version of the dataset leaves out are not shown."
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Texts by row number, of the rows that may be shown (None: cannot be read now), and why others may not."""
+
+    texts: dict[int, str | None]
+    missing: str | None = None
+
+
+def rows_shown(*, tenant_id: UUID, project_id: UUID, version_id: UUID | None, rows: list[int]) -> Shown:
+    """The texts of some rows of a dataset version. Opens the tenant's scope itself, and reads the file outside it."""
+    with tenant_scope(tenant_id):
+        version = _newest_of_same(data.version_by_id(version_id), project_id)
+    if version is None:
+        return Shown({}, GONE)
+    try:
+        found = data.version_rows(version, where=RowFilter(rows=frozenset(rows)), limit=len(rows)).rows
+    except (StorageAway, VersionNotReady, OSError):
+        return Shown(dict.fromkeys(rows), AWAY)
+    texts: dict[int, str | None] = {row["row_id"]: text_of(row) for row in found}
+    return Shown(texts, None if len(texts) == len(set(rows)) else LEFT_OUT)
+
+
+def _newest_of_same(version: DatasetVersion | None, project_id: UUID) -> DatasetVersion | None:
+    """The newest version of its dataset from the same files, whose rows have the same numbers; None if it is gone."""
+    if version is None or version.project_id != project_id or version.dataset.deleted_at is not None:
+        return None
+    ready = data.versions(version.dataset).filter(state=DatasetVersion.State.READY).order_by("-number")
+    return next((one for one in ready[:50] if _files(one) == _files(version)), version)
+
+
+def _files(version: DatasetVersion) -> list[tuple[str, str]]:
+    """Files and their columns, in order; a row's number counts through them."""
+    return [(one["sha256"], str(sorted((one.get("columns") or {}).items()))) for one in version.spec["files"]]
