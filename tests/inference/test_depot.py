@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.artefact import NEIGHBOURS
 from inference.depot import SERVED, Depot
 from inference.errors import BadArtefact, NoRoom, Unavailable
-from tests.inference.artefacts import Made, make
+from tests.inference.artefacts import Made, make, rewrite
 from tests.inference.conftest import running
 
 pytestmark = pytest.mark.slow  # makes artefacts and starts an engine
@@ -71,6 +72,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def depot_of(tmp_path: Path, store: Store, cap: int = 10**9) -> Depot:
     """A depot that knows the store."""
     return Depot(tmp_path / "depot", cap, (store.origin,))
+
+
+def test_the_vectors_of_training_rows_are_fetched_when_asked_for_and_count_under_the_cap(
+    tmp_path: Path, store: Store
+) -> None:
+    made = make(store.folder / "a")
+    (made.folder / NEIGHBOURS).write_bytes(bytes(5_000))
+    rewrite(made)
+    size = sum(path.stat().st_size for path in made.folder.iterdir() if path.name in (*SERVED, NEIGHBOURS))
+    depot = depot_of(tmp_path, store, cap=size)
+    depot.fetch(made.sha256, store.urls(made))
+    assert NEIGHBOURS not in store.asked
+    folder = depot.fetch(made.sha256, store.urls(made), (NEIGHBOURS,))
+    assert (folder / NEIGHBOURS).stat().st_size == 5_000 and store.asked.count(NEIGHBOURS) == 1
+    with pytest.raises(NoRoom):
+        depot_of(tmp_path, store, cap=size - 1).fetch(made.sha256, store.urls(made), (NEIGHBOURS,))
 
 
 def test_what_serving_reads_is_fetched_once_and_the_rest_never(tmp_path: Path, store: Store) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
@@ -20,6 +21,7 @@ from training.lab.shape import read_shape
 
 torch, safetensors = late("torch"), late("safetensors.torch")
 calibration, models = late("training.lab.calibration"), late("training.lab.model")
+neighbours = late("training.lab.neighbours")
 
 pytestmark = pytest.mark.slow  # trains models
 
@@ -262,3 +264,54 @@ def test_the_real_base_learns_intents_from_a_few_rows(settings_for: Settings, re
     config |= {"epochs": "auto", "batch_size": "auto", "learning_rate": "auto"}
     train_here(config)
     assert report_of(config)["test"]["accuracy"]["value"] > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_vectors_of_the_training_rows_are_the_trained_models_own(
+    settings_for: Settings, tiny_base: Path, topics: Path, method: str
+) -> None:
+    config = settings_for(method=method, precision="auto")
+    train_here(config)
+    folder = Path(config["output"]) / "artefact"
+    kept = safetensors.load_file(folder / "neighbours.safetensors")
+    rows = [row for row in pq.read_table(topics).to_pylist() if row["split"] == "train"]
+    labels = json.loads((folder / "artefact.json").read_text())["labels"]
+    assert kept["rows"].tolist() == [row["row_id"] for row in rows]
+    assert [labels[place] for place in kept["labels"]] == [row["label"] for row in rows]
+    encoder = models.Encoder(read_shape(tiny_base)).eval()
+    models.load_base(
+        encoder,
+        safetensors.load_file(folder / "encoder.safetensors") if method == "full" else models.read_base(tiny_base),
+    )
+    if method == "lora":
+        lora = json.loads((folder / "artefact.json").read_text())["lora"]
+        _load_adapter(encoder, safetensors.load_file(folder / "adapter.safetensors"), lora)
+    tokenizer = Tokenizer.from_file(str(tiny_base / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    for place in range(0, len(rows), 7):
+        with torch.inference_mode():
+            pooled = encoder.pooled(torch.tensor([tokenizer.encode(rows[place]["text"]).ids]), None)[0]
+        assert torch.allclose(kept["vectors"][place].float(), pooled / pooled.norm(), atol=2e-3)
+
+
+def test_of_too_many_rows_a_seeded_sample_is_kept() -> None:
+    every = neighbours.chosen(500, 32, seed=1)
+    assert every.tolist() == list(range(500))
+    some = neighbours.chosen(50_000, 384, seed=1)
+    assert len(some) == len(set(some.tolist())) == neighbours.MAX_ROWS and some.tolist() == sorted(some.tolist())
+    assert (
+        some.tolist()
+        == neighbours.chosen(50_000, 384, seed=1).tolist()
+        != neighbours.chosen(50_000, 384, seed=2).tolist()
+    )
+    assert len(neighbours.chosen(50_000, 4096, seed=1)) * 4096 * 2 <= neighbours.MAX_BYTES
+
+
+def test_the_report_says_what_abstaining_promises(settings_for: Settings) -> None:
+    config = settings_for(method="head", epochs=40, learning_rate=1e-2, patience=0)
+    train_here(config)
+    table = report_of(config)["abstention"]
+    assert table["n"] == report_of(config)["n"]["test"] == table["points"][0]["n"]
+    assert table["points"][0]["precision"] == pytest.approx(report_of(config)["test"]["accuracy"]["value"], abs=1e-6)
+    assert all(0 <= point["at_least"] <= (point["precision"] or 0) for point in table["points"])
