@@ -25,6 +25,7 @@ from console.views import (
     sweeps,
     usage,
     webhooks,
+    why,
 )
 
 app_name = "console"
@@ -95,6 +96,10 @@ project_patterns = [
     path("requests/figures", requests.RequestFigures.as_view(), name="request_figures"),
     path("requests/texts", requests.RequestTexts.as_view(), name="request_texts"),
     path("requests/<str:request_id>/", requests.RequestPage.as_view(), name="request"),
+    path(
+        "deployments/<str:deployment>/answering", deployments.DeploymentAnswering.as_view(), name="deployment_answering"
+    ),
+    path("playground/why", why.PlaygroundWhy.as_view(), name="playground_why"),
     path("webhooks/", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/new", webhooks.WebhookNew.as_view(), name="webhook_new"),
     path("webhooks/<str:endpoint>/", webhooks.WebhookPage.as_view(), name="webhook"),

@@ -24,7 +24,9 @@ from evaluation.curves import Scored
 CONFIDENCE = 0.95
 """That every bound of a table holds."""
 STEPS = 20
-"""Candidate thresholds, at equal steps of coverage of the validation rows. Each costs all of them a little."""
+"""Candidate thresholds at most, at equal steps of coverage of the validation rows. Each costs all of them a little."""
+ROWS_A_STEP = 20
+"""Test rows that shall lie between two thresholds: what fewer reach could prove nothing, and would cost the others."""
 DIGITS = 6
 
 
@@ -32,7 +34,8 @@ def table(validation: Scored, test: Scored) -> dict[str, Any]:
     """The part `abstention` of a report: for each threshold, lowest first, how many test rows reach it, how many of
     those are right, and what precision is certain enough to be promised."""
     scores, right = test.of_answers()
-    thresholds = candidates(validation.probabilities.max(axis=1))
+    steps = max(1, min(STEPS, scores.size // ROWS_A_STEP))  # how many rows, not which are right
+    thresholds = candidates(validation.probabilities.max(axis=1), steps)
     error = (1 - CONFIDENCE) / len(thresholds)
     points = []
     for threshold in thresholds:
@@ -51,9 +54,9 @@ def table(validation: Scored, test: Scored) -> dict[str, Any]:
     return {"confidence": CONFIDENCE, "method": "clopper-pearson", "n": int(scores.size), "points": points}
 
 
-def candidates(scores: NDArray[np.float64]) -> list[float]:
-    """Thresholds that `STEPS` equal shares of the scores reach; the first is 0, which everything reaches."""
-    shares = np.arange(1, STEPS) / STEPS
+def candidates(scores: NDArray[np.float64], steps: int = STEPS) -> list[float]:
+    """Thresholds that equal shares of the scores reach; the first is 0, which everything reaches."""
+    shares = np.arange(1, steps) / steps
     found = np.quantile(scores, shares, method="higher") if scores.size else np.zeros(0)
     return sorted({0.0, *(round(float(value), DIGITS) for value in found)})
 

@@ -169,7 +169,9 @@ class Call:
         """Probabilities of all texts, and the `nearest` rows of the training data (0: none) to the first: one call,
         metered as `kind`. The first text is read once more for its vector."""
         tokens = _bound(texts, route.max_length) + (_bound(texts[:1], route.max_length) if nearest else 0)
-        return await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
+        found = await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
+        self.note.items = 1
+        return found
 
     async def _explained(self, route: Route, texts: list[str], nearest: int) -> Explained:
         engine, who = self.process.engine, {"tenant": self.key.tenant, "model": route.version}

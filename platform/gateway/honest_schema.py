@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.explaining import MAX_WORDS
-from gateway.handlers.explanation import MAX_SHOWN, NEAREST
+from evaluation.occlusion import MAX_WORDS
 from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
+from serving.training_rows import MAX_SHOWN, NEAREST
 
 
 def _share(words: str, *, null: bool = False) -> Schema:

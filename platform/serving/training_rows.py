@@ -1,4 +1,6 @@
-"""Rows of the data a model was trained on, for whoever asks why it answers as it does.
+"""The rows of a model's training data that are nearest to a text, for whoever asks why it answers as it does.
+
+The engine names them by number (`inference.neighbours`); their texts are read from the dataset when they are shown.
 
 Only those that are still there: of a dataset that was not deleted, and in the newest version made of the same files, so
 that a row which a later version left out is not shown again, and one that it rewrote is shown as it is now.
@@ -6,6 +8,7 @@ that a row which a later version left out is not shown again, and one that it re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,10 +16,17 @@ from data import selectors as data
 from data.errors import VersionNotReady
 from data.models import DatasetVersion
 from data.rows import RowFilter, text_of
+from inference.wire import Neighbours
 from kit.storage import StorageAway
 from tenants.scope import tenant_scope
 
+NEAREST = 5
+LOOKED_AT = 25
+"""Rows the engine names, so that five are left where some were deleted since."""
+MAX_SHOWN = 300
+"""Characters of a row's text."""
 GONE = "The dataset was deleted, so its rows are not shown."
+NOT_KEPT = "This model keeps no vectors of its training data: it was trained before models did. Train it again."
 AWAY = "The dataset cannot be read at the moment; rows are named without their text."
 LEFT_OUT = "Rows that a later version of the dataset leaves out are not shown."
 
@@ -27,6 +37,35 @@ class Shown:
 
     texts: dict[int, str | None]
     missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NearRow:
+    """A row and the cosine of its vector. `text` is None while it cannot be read."""
+
+    row: int
+    label: str
+    similarity: float
+    text: str | None
+
+
+def nearest_shown(
+    *, tenant_id: UUID, project_id: UUID, version_id: UUID | None, labels: Sequence[str], found: Neighbours
+) -> tuple[list[NearRow], str | None]:
+    """Of the rows that the engine found, the nearest that may be shown, and why others are not. Opens scopes itself."""
+    shown = rows_shown(tenant_id=tenant_id, project_id=project_id, version_id=version_id, rows=found.rows)
+    near = [
+        NearRow(row, labels[label], round(similarity, 6), _cut(shown.texts[row]))
+        for row, label, similarity in zip(found.rows, found.labels, found.similarities, strict=True)
+        if row in shown.texts
+    ]
+    return near[:NEAREST], shown.missing
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= MAX_SHOWN:
+        return text
+    return text[: MAX_SHOWN - 1] + "…"
 
 
 def rows_shown(*, tenant_id: UUID, project_id: UUID, version_id: UUID | None, rows: list[int]) -> Shown:

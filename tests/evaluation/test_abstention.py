@@ -70,8 +70,13 @@ def test_odd_rows_make_a_table_that_promises_little_and_never_fails() -> None:
     one = Scored(np.array([0]), np.array([[1.0, 0.0]]))
     found = table(one, one)
     json.dumps(found, allow_nan=False)
-    assert max(point["at_least"] for point in found["points"]) < 0.05
+    assert found["points"] == [
+        {"threshold": 0.0, "n": 1, "right": 1, "precision": 1.0, "at_least": 0.05, "coverage": 1.0}
+    ], "one row, one threshold, and the bound of one right in one"
     unseen = Scored(np.array([-1, -1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
     assert all(point["right"] == 0 and point["at_least"] == 0 for point in table(one, unseen)["points"])
     assert candidates(np.full(50, 0.7)) == [0.0, 0.7]
     assert len(candidates(np.linspace(0.5, 1, 1000))) == STEPS
+    few = Scored(np.zeros(70, np.int64), np.column_stack([np.linspace(0.6, 0.99, 70), np.linspace(0.4, 0.01, 70)]))
+    points = table(few, few)["points"]
+    assert len(points) == 3 and min(point["n"] for point in points) >= 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -309,6 +310,26 @@ def test_a_model_without_vectors_explains_its_words_alone(gateway: GatewayProces
     found = json.loads(answer)["data"][0]["x_explain"]
     assert status == 200 and found["nearest"] == [] and "Train it again" in found["nearest_missing"]
     assert len(found["words"]) == len(TEXT.split())
+
+
+def test_the_playground_says_why_and_pays_as_a_call(gateway: GatewayProcess, ready: Ready) -> None:
+    person, path = ready.person, f"{ready.person.workspace}/playground/why"
+    answer = person.browser.post(path, {"deployment": ready.row.public_id, "text": TEXT})
+    shown = " ".join(answer.content.decode().split())
+    assert answer.status_code == 200, shown
+    assert re.search(r'<mark class="hm-9" title="\+0\.\d+">zebra</mark>', shown)
+    assert shown.count("<mark") == 1 and shown.count('<th scope="row" class="n">') == 5
+    assert "Nearest rows of its training data" in shown
+    with tenant_scope(person.tenant.id):
+        event = UsageEvent.objects.filter(key_id=None).latest("pk")
+    assert event.cost_nano == event.input_tokens * PRICE > 0
+    assert f"{event.input_tokens} tokens" in shown
+    bad = person.browser.post(path, {"deployment": ready.row.public_id, "text": " "})
+    assert bad.status_code == 422 and "Write a text" in bad.content.decode()
+    run = person.browser.post(
+        f"{person.workspace}/playground/", {"deployment": ready.row.public_id, "text": TEXT, "threshold": "0.5"}
+    )
+    assert "Why this answer?" in run.content.decode()
 
 
 def test_a_stranger_learns_nothing_of_the_model(gateway: GatewayProcess, ready: Ready) -> None:

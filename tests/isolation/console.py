@@ -180,10 +180,14 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}rollouts/<str:rollout>/promote": Policy("page", make=_rollout, success={"POST": 302}),
     f"{WORK}rollouts/<str:rollout>/rollback": Policy("page", make=_rollout, success={"POST": 302}),
     f"{WORK}deployments/<str:deployment>/stop": Policy("page", make=_deployment, success={"POST": 302}),
+    f"{WORK}deployments/<str:deployment>/answering": Policy(
+        "page", make=_deployment, success={"POST": 302}, bodies={"POST": lambda ids: {"percent": ""}}
+    ),
     f"{WORK}playground/": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}requests/": SHOWN,
     f"{WORK}requests/csv": SHOWN,
     f"{WORK}requests/figures": SHOWN,
     f"{WORK}requests/texts": Policy("page", success={"GET": 200, "POST": 422}),
     f"{WORK}requests/<str:request_id>/": Policy("page", make=logged, success={"GET": 200}),
+    f"{WORK}playground/why": Policy("page", success={"POST": 422}),
 }

@@ -44,7 +44,9 @@ def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
     if len(answered) == 2:
         return {"against": _against(*(dict(one.answer.rows[0]) for one in answered))}
     if len(answered) == 1:
-        return {"one": _alone(answered[0].answer.rows[0], values.get("threshold"))}
+        (one,) = answered
+        asked = {"deployment": one.subject.value, "text": values["text"]}
+        return {"one": _alone(one.answer.rows[0], values.get("threshold")), "asked": asked}
     return {}
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.selectors.usage import UsageFilter, usage_totals
+from console.answering import PrecisionForm, answering_of
 from console.paging import page_number, page_of, page_with
 from console.task_call import task_call
 from console.views.base import ConsoleView
@@ -154,7 +155,10 @@ class DeploymentPage(ConsoleView):
 
     def get(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
         """Show it."""
-        found = selectors.deployment_by_id(self.project.pk, deployment)
+        return self.show(selectors.deployment_by_id(self.project.pk, deployment))
+
+    def show(self, found: Deployment, form: PrecisionForm | None = None, *, status: int = 200) -> HttpResponseBase:
+        """The page, with a form that was filled in wrongly."""
         name, writes = found.alias or found.model.name, found.model.task in UNLABELLED
         return self.page(
             {
@@ -170,8 +174,30 @@ class DeploymentPage(ConsoleView):
                 "stop_url": self.project_path("deployment_stop", found.public_id),
                 "again_url": self.project_path("deployment_again", found.public_id) if can_again(self, found) else "",
                 "can_stop": self.can("deployments.write") and found.state in selectors.ACTIVE,
-            }
+                "answering": answering_of(found, form),
+                "answering_url": self.project_path("deployment_answering", found.public_id),
+                "can_change": self.can("deployments.write") and found.state in selectors.ACTIVE,
+                "form": form,
+            },
+            status=status,
         )
+
+
+class DeploymentAnswering(DeploymentPage):
+    """Say when a deployment answers: only where a share of its answers is right, or always."""
+
+    required_scopes = {"POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
+        """Set it, where the held-out rows support it."""
+        found, form = selectors.deployment_by_id(self.project.pk, deployment), PrecisionForm(request.POST)
+        if form.is_valid():
+            changed = self.attempt(
+                form, lambda: services.deployment_precision_set(deployment=found, precision=form.precision())
+            )
+            if changed is not None:
+                return self.done(self.project_path("deployment", found.public_id) + "#answering")
+        return self.show(found, form, status=422)
 
 
 class DeploymentStop(ConsoleView):

@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from console.answering import threshold_of
 from console.playing.answers import Outcome, outcome_of
 from console.playing.faces import Face, alike, face_of
 from console.playing.subjects import Subject, found, subjects_of
@@ -53,7 +54,9 @@ class PlayForm(forms.Form):
     def __init__(
         self, subjects: list[Subject], chosen: Subject | None, second: Subject | None, *args: Any, **options: Any
     ) -> None:
-        options["initial"] = {"threshold": 0.5, "temperature": 0.7, "max_tokens": 256} | options.get("initial", {})
+        own = threshold_of(chosen.deployment if chosen is not None else None)
+        threshold = 0.5 if own is None else round(own, 6)
+        options["initial"] = {"threshold": threshold, "temperature": 0.7, "max_tokens": 256} | options.get("initial", {})
         super().__init__(*args, **options)
         model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
         model.choices = [(one.value, one.label) for one in subjects]
@@ -117,6 +120,7 @@ class Playground(ConsoleView):
                 "outcomes": outcomes,
                 "samples": self._samples(form, face),
                 "models_url": self.project_path("models"),
+                "why_url": self.project_path("playground_why"),
                 "can_run": self.can("inference"),
                 "requests_url": self.project_path("requests") if self.can("usage.read") else "",
                 **self._faced(face, form, outcomes),

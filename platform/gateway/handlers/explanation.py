@@ -10,22 +10,15 @@ import time
 
 import msgspec
 
+from evaluation.occlusion import MAX_CHARACTERS, Span, effects, spans_of, without
 from gateway import database
 from gateway.calls import Call
-from gateway.explaining import MAX_CHARACTERS, Span, effects, spans_of, without
 from gateway.handlers import rows
 from inference.artefact import NEIGHBOURS
-from inference.wire import Classified, Neighbours
+from inference.wire import Classified
 from kit.errors import BadRequest
 from serving.routes import Route
-from serving.training_rows import Shown, rows_shown
-
-NEAREST = 5
-LOOKED_AT = 25
-"""Rows the engine names, so that five are left where some were deleted since."""
-MAX_SHOWN = 300
-"""Characters of a row's text."""
-NOT_KEPT = "This model keeps no vectors of its training data: it was trained before models did. Train it again."
+from serving.training_rows import LOOKED_AT, NOT_KEPT, NearRow, nearest_shown
 
 
 class Word(msgspec.Struct, gc=False):
@@ -35,15 +28,6 @@ class Word(msgspec.Struct, gc=False):
     start: int
     end: int
     effect: float
-
-
-class NearRow(msgspec.Struct, gc=False):
-    """A row of the training data. `text` is null while it cannot be read."""
-
-    row: int
-    label: str
-    similarity: float
-    text: str | None
 
 
 class Explanation(msgspec.Struct, gc=False):
@@ -82,7 +66,19 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
     found = await call.explain(route, [text, *(without(text, span) for span in spans)], kind, LOOKED_AT if kept else 0)
     table = rows.probabilities(found.classified)
     best = max(range(len(table[0])), key=table[0].__getitem__)
-    near, missing = ([], NOT_KEPT) if found.nearest is None else await _rows(call, route, found.nearest)
+    near: list[NearRow] = []
+    missing: str | None = NOT_KEPT
+    if (rows_found := found.nearest) is not None:
+        record = call.key.record
+        near, missing = await database.ask(
+            lambda: nearest_shown(
+                tenant_id=record.tenant_id,
+                project_id=record.project_id,
+                version_id=route.dataset_version,
+                labels=route.labels,
+                found=rows_found,
+            )
+        )
     return found.classified, Explanation(
         label=route.labels[best],
         probability=round(table[0][best], rows.DIGITS),
@@ -99,25 +95,3 @@ def _words(text: str, spans: list[Span], whole: float, left: list[float]) -> lis
         Word(text[span.start : span.end], span.start, span.end, round(effect, rows.DIGITS))
         for span, effect in zip(spans, effects(whole, left), strict=True)
     ]
-
-
-async def _rows(call: Call, route: Route, found: Neighbours) -> tuple[list[NearRow], str | None]:
-    """The nearest rows that are still there, and why others are not."""
-    record = call.key.record
-    shown: Shown = await database.ask(
-        lambda: rows_shown(
-            tenant_id=record.tenant_id, project_id=record.project_id, version_id=route.dataset_version, rows=found.rows
-        )
-    )
-    near = [
-        NearRow(row, route.labels[label], round(similarity, rows.DIGITS), _cut(shown.texts[row]))
-        for row, label, similarity in zip(found.rows, found.labels, found.similarities, strict=True)
-        if row in shown.texts
-    ]
-    return near[:NEAREST], shown.missing
-
-
-def _cut(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_SHOWN:
-        return text
-    return text[: MAX_SHOWN - 1] + "…"
