@@ -70,6 +70,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("deploying", _("Deploy a model")),
             Chapter("rollouts", _("Change a model safely")),
             Chapter("calling", _("Call a model")),
+            Chapter("honest", _("Honest answers")),
             Chapter("batches", _("Calls that may wait")),
             Chapter("webhooks", _("Webhooks")),
             Chapter("money", _("Prices, limits and caps")),

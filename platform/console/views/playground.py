@@ -56,7 +56,8 @@ class PlayForm(forms.Form):
     ) -> None:
         own = threshold_of(chosen.deployment if chosen is not None else None)
         threshold = 0.5 if own is None else round(own, 6)
-        options["initial"] = {"threshold": threshold, "temperature": 0.7, "max_tokens": 256} | options.get("initial", {})
+        usual = {"threshold": threshold, "temperature": 0.7, "max_tokens": 256}
+        options["initial"] = usual | options.get("initial", {})
         super().__init__(*args, **options)
         model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
         model.choices = [(one.value, one.label) for one in subjects]
