@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MAX_WORDS = 64
-"""Pieces of a text that are left out one by one; of a text with more words, neighbours go together."""
+"""Pieces of a text at most that are left out one by one; of a text with more words, neighbours go together."""
+FEWEST_WORDS = 8
+MAX_TOKENS = 8192
+"""About what all readings of an explanation may take together, so that a long text does not keep its caller waiting."""
 MAX_CHARACTERS = 20_000
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W{_IDEOGRAPHS}]+(?:['’-][^\W{_IDEOGRAPHS}]+)*")
@@ -27,6 +30,12 @@ class Span:
 
     start: int
     end: int
+
+
+def most_pieces(text: str, limit: int) -> int:
+    """Into how many pieces a text is taken apart by a model that reads `limit` tokens: the longer, the fewer."""
+    tokens = min(len(text) // 4 + 2 if text.isascii() else len(text), limit)
+    return max(FEWEST_WORDS, min(MAX_WORDS, MAX_TOKENS // max(1, tokens)))
 
 
 def spans_of(text: str, most: int = MAX_WORDS) -> list[Span]:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
-from evaluation.occlusion import MAX_CHARACTERS, Span, effects, spans_of, without
+from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
 from inference.artefact import NEIGHBOURS
 from inference.client import BlockingClient
 from inference.wire import Neighbours
@@ -61,7 +61,7 @@ def explanation_try(*, deployment: Deployment, text: str) -> Why:
         )
     with tenant_scope(deployment.tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
-    spans = spans_of(text)
+    spans = spans_of(text, most_pieces(text, route.max_length))
     texts = [text, *(without(text, span) for span in spans)]
     with call_metered(
         tenant_id=deployment.tenant_id,

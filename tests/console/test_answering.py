@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from evaluation.occlusion import Span, effects, spans_of, without
+from evaluation.occlusion import Span, effects, most_pieces, spans_of, without
 from registry.models import ModelVersion
 from serving.explaining import Piece
 from serving.models import Deployment
@@ -134,6 +134,15 @@ def test_many_words_become_pieces_of_like_size_that_miss_none() -> None:
     assert len(spans) == 64 and spans[0].start == 0 and spans[-1].end == len(text)
     assert {len(text[span.start : span.end].split()) for span in spans} == {15, 16}
     assert " ".join(text[span.start : span.end] for span in spans) == text
+
+
+def test_a_long_text_is_taken_into_fewer_pieces() -> None:
+    assert most_pieces("short", 512) == 64
+    assert most_pieces("word " * 1000, 512) == 16
+    assert most_pieces("word " * 1000, 128) == 64
+    assert most_pieces("斑" * 400, 512) == 20
+    assert most_pieces("x" * 20_000, 8192) == 8
+    assert most_pieces("", 512) == 64
 
 
 def test_a_text_without_a_word_has_no_double_space() -> None:

@@ -10,7 +10,7 @@ import time
 
 import msgspec
 
-from evaluation.occlusion import MAX_CHARACTERS, Span, effects, spans_of, without
+from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
 from gateway import database
 from gateway.calls import Call
 from gateway.handlers import rows
@@ -61,7 +61,7 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
             param="x_explain",
         )
     began = time.perf_counter()
-    spans = spans_of(text)
+    spans = spans_of(text, most_pieces(text, route.max_length))
     kept = NEIGHBOURS in route.place.names
     found = await call.explain(route, [text, *(without(text, span) for span in spans)], kind, LOOKED_AT if kept else 0)
     table = rows.probabilities(found.classified)
