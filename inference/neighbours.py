@@ -57,7 +57,7 @@ def read(folder: Path, manifest: Manifest) -> Neighbours:
     if found.keys() != {"vectors", "rows", "labels"}:
         raise BadArtefact(f"{NEIGHBOURS} must hold vectors, rows and labels.")
     vectors, rows, labels = found["vectors"], found["rows"], found["labels"]
-    kinds = (vectors.dtype, rows.dtype, labels.dtype) == (np.float16, np.int64, np.int32)
+    kinds = [str(part.dtype) for part in (vectors, rows, labels)] == ["float16", "int64", "int32"]
     if not kinds or vectors.ndim != 2 or rows.shape != labels.shape or rows.shape != vectors.shape[:1]:
         raise BadArtefact(f"{NEIGHBOURS} must hold F16 vectors [N, H], I64 rows [N] and I32 labels [N].")
     if not 1 <= len(rows) <= MAX_ROWS or not np.isfinite(vectors).all():

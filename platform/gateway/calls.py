@@ -174,18 +174,19 @@ class Call:
         return found
 
     async def _explained(self, route: Route, texts: list[str], nearest: int) -> Explained:
-        engine, who = self.process.engine, {"tenant": self.key.tenant, "model": route.version}
-        weight = self.key.weight
-        classified = await self.resident(route, lambda: engine.classify(**who, texts=texts, weight=weight))
+        engine, tenant, model, weight = self.process.engine, self.key.tenant, route.version, self.key.weight
+        classified = await self.resident(
+            route, lambda: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
+        )
         queue_us, batch_rows = classified.queue_us, classified.batch_rows
         lengths, compute_us = classified.lengths, classified.compute_us
         if not nearest:
             return Explained(classified, None, lengths, classified.limit, compute_us, queue_us, batch_rows)
-        embedded = await self.resident(route, lambda: engine.embed(**who, texts=texts[:1], weight=weight))
-        source = await asyncio.to_thread(route.place.source)
-        found = await engine.nearest(
-            tenant=self.key.tenant, sha256=route.sha256, vector=embedded.vectors, k=nearest, **source
+        embedded = await self.resident(
+            route, lambda: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
         )
+        source = await asyncio.to_thread(route.place.source)
+        found = await engine.nearest(tenant=tenant, sha256=route.sha256, vector=embedded.vectors, k=nearest, **source)
         lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
         return Explained(classified, found, lengths, classified.limit, compute_us, queue_us, batch_rows)
 

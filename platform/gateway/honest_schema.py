@@ -57,8 +57,8 @@ EXPLANATION = component(
             "probability": _share("Its probability."),
             "method": one_of("`occlusion`: the text is read again without each word.", ["occlusion"]),
             "words": many(
-                f"Words in the order of the text, {MAX_WORDS} at most; of more, and in long texts, neighbours are taken "
-                "together.",
+                f"Words in the order of the text, {MAX_WORDS} at most; of more, and in long texts, neighbours are "
+                "taken together.",
                 thing(
                     "A word, or several.",
                     {

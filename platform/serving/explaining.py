@@ -107,13 +107,13 @@ class _Heard:
 
 def _ask(tenant: str, route: Route, texts: list[str], weight: int) -> _Heard:
     """Probabilities of all texts, and the rows nearest to the first where the model keeps any."""
-    who, source = {"tenant": tenant, "model": route.version}, route.place.source()
+    model, source = route.version, route.place.source()
     with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=30) as engine:
-        engine.load(**who, sha256=route.sha256, **source)
-        result = engine.classify(**who, texts=texts, weight=weight)
+        engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
+        result = engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
         lengths, compute_us, found = result.lengths, result.compute_us, None
         if NEIGHBOURS in route.place.names:
-            whole = engine.embed(**who, texts=texts[:1], weight=weight)
+            whole = engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
             lengths, compute_us = lengths + whole.lengths, compute_us + whole.compute_us
             found = engine.nearest(tenant=tenant, sha256=route.sha256, vector=whole.vectors, k=LOOKED_AT, **source)
     flat = array("f", result.probabilities).tolist()
