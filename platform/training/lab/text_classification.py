@@ -119,6 +119,7 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
 
     # 6. Write it down
     emit.phase("saving")
+    look = loop.obey_stop if work.crew is None else _go_on
     kept = neighbours.chosen(len(dataset.train), shape.hidden, seed=config.seed)
     parts = artefact.Parts(
         labels=dataset.labels,
@@ -131,7 +132,7 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
         probabilities=probabilities,
         report=report,
         history=loop.history,
-        neighbours=neighbours.tensors(dataset.train, kept, learner.vectors(kept, loop.obey_stop)),
+        neighbours=neighbours.tensors(dataset.train, kept, learner.vectors(kept, look)),
     )
     artefact.write(folder, config, plan, parts)
     progress = loop.progress
@@ -143,6 +144,10 @@ def turns(config: Config, emit: Emitter, stop: Stop, crew: Crew | None = None) -
         steps=progress.step,
     )
     return folder
+
+
+def _go_on() -> None:
+    """Nothing: who has left a crew cannot agree with it on a stop any more."""
 
 
 def _report(
