@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('serving', '0002_request_log'),
+        ('serving', '0004_request_texts'),
     ]
 
     operations = [
