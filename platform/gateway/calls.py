@@ -150,7 +150,8 @@ class Call:
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Tagged]:
-            return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight)
+            trace = self.trace.traceparent
+            return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         tokens = sum(_size(text) + PAIR_TOKENS for text in texts)
         return await self._metered(kind, route.model, tokens, self.resident(route, ask))
@@ -160,7 +161,10 @@ class Call:
         engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
 
         def ask() -> Awaitable[engine_wire.Asked]:
-            return engine.ask(tenant=tenant, model=route.version, pairs=pairs, answers=answers, weight=weight)
+            trace = self.trace.traceparent
+            return engine.ask(
+                tenant=tenant, model=route.version, pairs=pairs, answers=answers, weight=weight, trace=trace
+            )
 
         tokens = sum(_size(question) + _size(context) + PAIR_TOKENS for question, context in pairs)
         return await self._metered(kind, route.model, tokens, self.resident(route, ask))

@@ -11,7 +11,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -19,7 +19,8 @@ from django.conf import settings
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
-from inference.wire import Classified, Embedded
+from inference.tasks import ANSWERS, RERANK, TOKENS
+from inference.wire import Asked, Classified, Embedded, Tagged
 from kit.clock import now
 from kit.ids import parse_id
 from registry.bases import catalogue
@@ -29,7 +30,9 @@ from serving.texts import text_note
 from tenants.models import Project
 from tenants.scope import tenant_scope
 
-Result = TypeVar("Result", Classified, Embedded)
+Result = TypeVar("Result", Classified, Embedded, Tagged, Asked)
+PAIR_TOKENS = 4
+"""Tokens that are added to a pair of texts, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,19 @@ class Likeness:
 
     cosine: float
     dimensions: int
+    tokens: int
+    cost_nano: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model that was trained for another task says of a text, or of a pair of them, and what it took.
+
+    `found` is by the task: `inference.wire` entities; (spans, share of no answer); else (name, number) of each label.
+    """
+
+    found: Any
     tokens: int
     cost_nano: int
     request_id: str
@@ -87,15 +103,54 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id)
 
 
-def likeness_try(*, project: Project, base: str, texts: list[str]) -> Likeness:
-    """Embed two texts with a base, and hold their vectors against each other."""
+def reading_try(*, deployment: Deployment, text: str, other: str, answers: int = 3) -> Reading:
+    """Entities of a text, answers to a question from the `other` text, a document's score, chances or quantities."""
+    tenant_id = deployment.tenant_id
+    with tenant_scope(tenant_id):
+        route, weight = routes.route_of(deployment), tenant_allowance()[1]
+    task, kind = route.task, "rerank" if route.task == RERANK else "classify"
+    tokens = route.tokens_at_most([text])
+    if task in (TOKENS, ANSWERS, RERANK):
+        tokens = len(text.encode()) + len(other.encode()) + PAIR_TOKENS
+    asked = _Asked(tenant_id, deployment.project_id, kind, route.model, route.version, tokens)
+    whose = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
+
+    def ask(engine: BlockingClient) -> Any:
+        engine.load(tenant=tenant_id.hex, model=route.version, sha256=route.sha256, **route.place.source())
+        if task == TOKENS:
+            return engine.tag(texts=[text], **whose)
+        if task == ANSWERS:
+            return engine.ask(pairs=[(text, other)], answers=answers, **whose)
+        if task == RERANK:
+            return engine.rank(query=text, texts=[other], **whose)
+        return engine.classify(texts=[text], **whose)
+
+    result: Any
+    result, record = _metered(asked, ask)
+    if task == TOKENS:
+        found = result.entities[0]
+    elif task == ANSWERS:
+        found = result.spans[0], result.nothing[0]
+    else:
+        found = list(zip(route.labels, array("f", result.probabilities).tolist(), strict=True))
+    return Reading(found, record.input_tokens, record.cost_nano, record.public_id)
+
+
+def likeness_try(*, project: Project, base: str, texts: list[str], deployment: Deployment | None = None) -> Likeness:
+    """Embed two texts with a base, or with a deployed model on it, and hold their vectors against each other."""
     tenant_id, longest = project.tenant_id, catalogue()[base].max_length
     with tenant_scope(tenant_id):
         weight = tenant_allowance()[1]
+        route = routes.route_of(deployment) if deployment is not None else None
     tokens = sum(min(len(text.encode()) + 2, longest) for text in texts)
-    asked = _Asked(tenant_id, project.pk, "embeddings", base, "", tokens)
+    called, version = (route.model, route.version) if route is not None else (base, "")
+    asked = _Asked(tenant_id, project.pk, "embeddings", called, version, tokens)
 
     def ask(engine: BlockingClient) -> Embedded:
+        if route is not None:
+            engine.load(tenant=tenant_id.hex, model=version, sha256=route.sha256, **route.place.source())
+            vectors: Embedded = engine.embed(tenant=tenant_id.hex, model=version, texts=texts, weight=weight)
+            return vectors
         answer: Embedded = engine.embed(tenant=tenant_id.hex, base=base, texts=texts, weight=weight)
         return answer
 

@@ -10,8 +10,9 @@ from django.utils.translation import gettext as _
 
 from billing.errors import CallRefused
 from console.playing.subjects import Subject
+from inference.errors import BadRequest as AskedWrongly
 from inference.errors import EngineError
-from kit.errors import ApiError, Unavailable
+from kit.errors import ApiError, BadRequest, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def outcome_of(number: int, subject: Subject, ask: Callable[[], Any]) -> Outcome
         return Outcome(number, subject, ask(), None, (time.perf_counter() - began) * 1000)
     except CallRefused as error:
         return Outcome(number, subject, None, error)
+    except AskedWrongly as error:
+        return Outcome(number, subject, None, BadRequest(error.message))
     except EngineError:
         logger.exception("the playground got no answer from the engine")
         said = _("The engine did not answer. It is our fault, it is logged, and it costs nothing.")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.code import Sample
-from console.playing import labels, vectors, writing
+from console.playing import labels, reading, vectors, writing
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import VECTORS, Subject
 from inference.architecture import TEXT_GENERATION
+from inference.tasks import ANSWERS, MULTI_LABEL, PAIRED, REGRESSION, RERANK, TOKENS
 from registry.bases import TEXT_CLASSIFICATION
 
 
@@ -31,6 +32,12 @@ LABELS = Face("labels", labels.context, labels.samples, labels.ask)
 FACES: dict[str, Face] = {
     TEXT_CLASSIFICATION: LABELS,
     TEXT_GENERATION: Face("writing", writing.context, writing.samples),
+    **{
+        task: Face(
+            "reading", reading.context, reading.samples, reading.ask, ("text", "other") if task in PAIRED else ("text",)
+        )
+        for task in (MULTI_LABEL, REGRESSION, TOKENS, ANSWERS, RERANK)
+    },
     VECTORS: Face("vectors", vectors.context, vectors.samples, vectors.ask, ("text", "other")),
 }
 

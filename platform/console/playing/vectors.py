@@ -1,4 +1,4 @@
-"""Bases that read: how alike two texts are, by the angle between their vectors."""
+"""Bases that read, and models for embeddings: how alike two texts are, by the angle between their vectors."""
 
 from typing import Any
 
@@ -12,7 +12,9 @@ EXAMPLES = ("where is my refund", "I want my money back")
 
 def ask(subject: Subject, values: Values) -> trying.Likeness:
     """The cosine between the two texts."""
-    return trying.likeness_try(project=subject.project, base=subject.base, texts=_texts(values))
+    return trying.likeness_try(
+        project=subject.project, base=subject.base, texts=_texts(values), deployment=subject.deployment
+    )
 
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
