@@ -113,7 +113,7 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
     if task in (TOKENS, ANSWERS, RERANK):
         tokens = len(text.encode()) + len(other.encode()) + PAIR_TOKENS
     asked = _Asked(tenant_id, deployment.project_id, kind, route.model, route.version, tokens)
-    whose = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
+    whose: dict[str, Any] = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
 
     def ask(engine: BlockingClient) -> Any:
         engine.load(tenant=tenant_id.hex, model=route.version, sha256=route.sha256, **route.place.source())
