@@ -190,21 +190,20 @@ class _Calls(abc.ABC):
         message = wire.Embed(next(self._ids), tenant, texts, model, base, weight, dimensions, trace)
         return self._call(message, wire.Embedded, timeout)
 
-    def rank(
-        self, *, tenant: str, model: str, query: str, texts: list[str], weight: int = 1, trace: str = ""
-    ) -> Any:  # fmt: skip
+    def rank(self, *, tenant: str, model: str, query: str, texts: list[str], weight: int = 1, trace: str = "") -> Any:
         """`wire.Classified`, one number for each text: how well it answers the query. Raises as `classify`."""
         return self._call(wire.Rank(next(self._ids), tenant, model, query, texts, weight, trace), wire.Classified)
 
-    def tag(self, *, tenant: str, model: str, texts: list[str], weight: int = 1) -> Any:
+    def tag(self, *, tenant: str, model: str, texts: list[str], weight: int = 1, trace: str = "") -> Any:
         """`wire.Tagged`: entities of each text. Raises as `classify`."""
-        return self._call(wire.Tag(next(self._ids), tenant, model, texts, weight), wire.Tagged)
+        return self._call(wire.Tag(next(self._ids), tenant, model, texts, weight, trace), wire.Tagged)
 
     def ask(
-        self, *, tenant: str, model: str, pairs: list[tuple[str, str]], answers: int = 1, weight: int = 1
+        self, *, tenant: str, model: str, pairs: list[tuple[str, str]], answers: int = 1, weight: int = 1,
+        trace: str = "",
     ) -> Any:  # fmt: skip
         """`wire.Asked`: answers to each question in its context. Raises as `classify`."""
-        return self._call(wire.Ask(next(self._ids), tenant, model, pairs, answers, weight), wire.Asked)
+        return self._call(wire.Ask(next(self._ids), tenant, model, pairs, answers, weight, trace), wire.Asked)
 
     def nearest(
         self, *, tenant: str, sha256: str, vector: bytes, k: int, folder: str = "", urls: dict[str, str] | None = None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from tokenizers import Tokenizer
 
-from inference import backends, judging, neighbours, trial, wire
+from inference import backends, judging, neighbours, tracing, trial, wire
 from inference.adapters import Adapter
 from inference.architecture import TEXT_GENERATION
 from inference.artefact import (
@@ -225,14 +225,14 @@ class Engine:
         job = await self._finished(lambda answer: self._submit(tenant, 1, texts, resident, resident.head, answer))
         return job.rows
 
-    async def judged(
-        self, tenant: str, weight: int, resident: Resident, sheets: list[Sheet]
-    ) -> tuple[list[Array], float]:
-        """What the model's head says of the tokens of each sheet, and the seconds it took."""
+    async def judged(self, tenant: str, weight: int, resident: Resident, sheets: list[Sheet], trace: str = "") -> Job:
+        """A job whose `marks` are what the model's head says of the tokens of each sheet."""
         job = await self._finished(
-            lambda answer: self._submit(tenant, weight, [], resident, resident.head, answer, sheets=sheets)
+            lambda answer: self._submit(tenant, weight, [], resident, resident.head, answer, sheets=sheets, trace=trace)
         )
-        return job.marks, job.compute_s
+        if trace and tracing.on():
+            tracing.record("queue", trace, tracing.wall_ns(job.started), tracing.wall_ns(job.begun))
+        return job
 
     async def _finished(self, submit: Callable[[Answer], Job]) -> Job:
         """A job, once it is computed; cancelled with whoever waits for it."""

@@ -20,6 +20,7 @@ from inference.tasks import ANSWERS, TOKENS
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from inference.runner import Job
 
 MOST_ANSWERS = spans.CANDIDATES
 Texts = Sequence[str | tuple[str, str]]
@@ -30,7 +31,8 @@ async def tag(engine: Engine, message: wire.Tag) -> wire.Tagged:
     resident = engine.resident_for(message.tenant, message.model, TOKENS)
     engine.check_texts(message.texts)
     laid, rows = await lay(engine, resident, message.texts)
-    marks, compute_s = await engine.judged(message.tenant, message.weight, resident, rows)
+    job = await engine.judged(message.tenant, message.weight, resident, rows, message.trace)
+    marks = job.marks
 
     def read() -> list[list[wire.Entity]]:
         whole = [np.zeros((len(one.offsets), 2), np.float32) for one in laid]
@@ -43,7 +45,7 @@ async def tag(engine: Engine, message: wire.Tag) -> wire.Tagged:
         ]
 
     found = await asyncio.to_thread(read)
-    return wire.Tagged(message.id, found, [one.length for one in laid], round(compute_s * 1e6))
+    return wire.Tagged(message.id, found, [one.length for one in laid], *_took(job))
 
 
 async def ask(engine: Engine, message: wire.Ask) -> wire.Asked:
@@ -53,7 +55,8 @@ async def ask(engine: Engine, message: wire.Ask) -> wire.Asked:
     resident = engine.resident_for(message.tenant, message.model, ANSWERS)
     engine.check_texts([text for pair in message.pairs for text in pair])
     laid, rows = await lay(engine, resident, message.pairs)
-    marks, compute_s = await engine.judged(message.tenant, message.weight, resident, rows)
+    job = await engine.judged(message.tenant, message.weight, resident, rows, message.trace)
+    marks = job.marks
 
     def read() -> list[tuple[list[wire.Span], float]]:
         mine: list[list[int]] = [[] for _ in laid]
@@ -67,8 +70,13 @@ async def ask(engine: Engine, message: wire.Ask) -> wire.Asked:
     found = await asyncio.to_thread(read)
     return wire.Asked(
         message.id, [one for one, _ in found], [nothing for _, nothing in found], [one.length for one in laid],
-        round(compute_s * 1e6),
+        *_took(job),
     )  # fmt: skip
+
+
+def _took(job: Job) -> tuple[int, int, int]:
+    """Microseconds of computing and of waiting, and rows of the largest batch."""
+    return round(job.compute_s * 1e6), round((job.begun - job.started) * 1e6), job.batch_rows
 
 
 async def lay(engine: Engine, resident: Resident, texts: Texts) -> tuple[list[Laid], list[Sheet]]:
@@ -116,7 +124,7 @@ async def _compare_tokens(
     _, rows = await lay(engine, resident, texts)
     if len(rows) != len(texts):
         raise BadArtefact("parity.json holds a text that is longer than the model reads.")
-    marks, _ = await engine.judged(resident.tenant, 1, resident, rows)
+    marks = (await engine.judged(resident.tenant, 1, resident, rows)).marks
     expected = [np.array(matrix, np.float32).reshape(-1, len(resident.labels)) for matrix in matrices]
     if any(len(mark) != len(one) for mark, one in zip(marks, expected, strict=True)):
         raise BadArtefact("parity.json has another number of tokens for a text than this base makes of it.")

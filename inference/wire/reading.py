@@ -108,6 +108,7 @@ class Tag(Message, tag="tag", frozen=True, gc=False):
     model: str
     texts: list[str]
     weight: int = 1
+    trace: str = ""
 
 
 class Ask(Message, tag="ask", frozen=True, gc=False):
@@ -119,6 +120,7 @@ class Ask(Message, tag="ask", frozen=True, gc=False):
     pairs: list[tuple[str, str]]
     answers: int = 1
     weight: int = 1
+    trace: str = ""
 
 
 class Entity(msgspec.Struct, frozen=True, gc=False):
@@ -145,9 +147,9 @@ class Tagged(Message, tag="tagged", frozen=True, gc=False):
     entities: list[list[Entity]]
     lengths: list[int]
     compute_us: int
-    limit: int = UNCUT
     queue_us: int = 0
     batch_rows: int = 0
+    limit: int = UNCUT
 
 
 class Asked(Message, tag="asked", frozen=True, gc=False):
@@ -159,9 +161,9 @@ class Asked(Message, tag="asked", frozen=True, gc=False):
     nothing: list[float]
     lengths: list[int]
     compute_us: int
-    limit: int = UNCUT
     queue_us: int = 0
     batch_rows: int = 0
+    limit: int = UNCUT
 
 
 class Nearest(Message, tag="nearest", frozen=True, gc=False):
