@@ -12,156 +12,24 @@ import asyncio
 import itertools
 import socket
 import time
-from typing import Any, TypeVar, cast
-
-import msgspec
+from typing import Any, TypeVar
 
 from inference import wire
 from inference.address import Address
-from inference.errors import EngineError, Internal, TooLarge, Unavailable, from_code
+from inference.connection import Connection, Generation
+from inference.errors import Draining, Internal, Unavailable, Unreachable, from_code
+
+__all__ = ["BlockingClient", "EngineClient", "Generation"]
 
 T = TypeVar("T", bound=wire.Message)
 
 BACKOFF_S = 0.25  # after a failed attempt to connect, calls fail at once for this long instead of piling up
 
 
-class _Connection(asyncio.Protocol):
-    """One socket: sends frames, hands each answer to the call that waits for it."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, asyncio.Future[Any]] = {}
-        self.generations: dict[int, Generation] = {}
-        self.welcome: asyncio.Future[wire.Welcome] = asyncio.get_running_loop().create_future()
-        self.transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
-        self._frames = wire.Frames()
-        self._outgoing: list[bytes] = []
-
-    def send(self, frame: bytes) -> None:
-        """Write a frame, together with all others of this loop turn."""
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(frame)
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        if self.transport is not None:
-            self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not of that class
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.feed(data):
-                self._deliver(wire.read_answer(body))
-        except (msgspec.MsgspecError, TooLarge) as error:
-            self._fail(Unavailable(f"The engine sent something unreadable: {error}"))
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        self._fail(Unavailable("The engine closed the connection.", retry_after=1.0))
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
-
-    def _deliver(self, answer: wire.Answer) -> None:
-        if isinstance(answer, wire.Welcome):
-            if not self.welcome.done():
-                self.welcome.set_result(answer)
-            return
-        if isinstance(answer, wire.Failed) and answer.id == 0:
-            self._fail(from_code(answer.code, answer.message, answer.retry_after))
-            return
-        generation = self.generations.get(answer.id)
-        if generation is not None:
-            generation.deliver(answer)
-            return
-        future = self.waiting.pop(answer.id, None)
-        if future is None or future.done():
-            return
-        if isinstance(answer, wire.Failed):
-            future.set_exception(from_code(answer.code, answer.message, answer.retry_after))
-        else:
-            future.set_result(answer)
-
-    def _fail(self, error: EngineError) -> None:
-        waiting, self.waiting = self.waiting, {}
-        for future in (self.welcome, *waiting.values()):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # mark as seen: a caller that gave up must not raise a warning
-        for generation in list(self.generations.values()):
-            generation.fail(error)
-
-
 def _expire(future: asyncio.Future[Any]) -> None:
     """A bare timer: `asyncio.timeout` costs several times as much, on every call."""
     if not future.done():
         future.set_exception(TimeoutError())
-
-
-class Generation:
-    """A text in the making: iterate over its pieces, then read `result`.
-
-    Iterating raises `EngineError` when it fails on the way. Call `close` in a `finally`: what is not ended is cancelled
-    in the engine.
-    """
-
-    def __init__(self, connection: _Connection, request_id: int, patience: float) -> None:
-        self.result: wire.Generated | None = None
-        self._connection, self._id, self._patience = connection, request_id, patience
-        self._arrived: asyncio.Queue[wire.Piece | wire.Generated | EngineError] = asyncio.Queue()
-        connection.generations[request_id] = self
-
-    def allow(self, tokens: int, *, last: bool = False) -> None:
-        """Raise what may be made to `tokens` in all; `last` ends it there with reason `budget`."""
-        if self._connection.transport is not None:
-            self._connection.send(wire.pack(wire.Allow(self._id, tokens, last)))
-
-    def close(self) -> list[wire.Piece]:
-        """Cancel what has not ended. Returns the pieces that had come and that nobody read: they were made as well."""
-        if self._connection.generations.pop(self._id, None) is not None and self._connection.transport is not None:
-            self._connection.send(wire.pack(wire.Cancel(self._id)))
-        unread = []
-        while not self._arrived.empty():
-            arrived = self._arrived.get_nowait()
-            if isinstance(arrived, wire.Piece):
-                unread.append(arrived)
-        return unread
-
-    def __aiter__(self) -> Generation:
-        return self
-
-    async def __anext__(self) -> wire.Piece:
-        try:
-            async with asyncio.timeout(self._patience):
-                arrived = await self._arrived.get()
-        except TimeoutError:
-            self.close()
-            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
-        if isinstance(arrived, EngineError):
-            raise arrived
-        if isinstance(arrived, wire.Generated):
-            self.result = arrived
-            raise StopAsyncIteration
-        return arrived
-
-    def deliver(self, answer: Any) -> None:
-        """Called by the connection."""
-        if isinstance(answer, wire.Failed):
-            self.fail(from_code(answer.code, answer.message, answer.retry_after))
-            return
-        if isinstance(answer, wire.Generated):
-            self._connection.generations.pop(self._id, None)
-        self._arrived.put_nowait(answer)
-
-    def fail(self, error: EngineError) -> None:
-        """Called by the connection."""
-        self._connection.generations.pop(self._id, None)
-        self._arrived.put_nowait(error)
 
 
 class _Calls(abc.ABC):
@@ -244,6 +112,14 @@ class _Calls(abc.ABC):
         """`wire.ParityReport`. Raises `NotResident`, or `BadArtefact` if nothing was recorded at training time."""
         return self._call(wire.Parity(next(self._ids), tenant, model), wire.ParityReport)
 
+    def leave(self) -> Any:
+        """`wire.Done`: the engine takes nothing new, finishes what it has, and its process ends."""
+        return self._call(wire.Leave(next(self._ids)), wire.Done)
+
+    def join(self, *, pool: str) -> Any:
+        """`wire.Done`: the engine serves this pool from now on, and says so."""
+        return self._call(wire.Join(next(self._ids), pool), wire.Done)
+
     def health(self, *, timeout: float | None = 2.0) -> Any:
         """`wire.HealthReport`."""
         return self._call(wire.Health(next(self._ids)), wire.HealthReport, timeout)
@@ -261,9 +137,25 @@ class EngineClient(_Calls):
         self._token = token
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        self._connection: _Connection | None = None
-        self._opening: asyncio.Task[_Connection] | None = None
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
         self._not_before = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Calls and texts in the making."""
+        connection = self._connection
+        return 0 if connection is None else len(connection.waiting) + len(connection.generations)
+
+    @property
+    def heard(self) -> int:
+        """Grows with everything that arrives on the connection of the moment."""
+        return 0 if self._connection is None else self._connection.heard
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None and self._connection.transport is not None
 
     async def close(self) -> None:
         """Close the connection; calls in flight raise `Unavailable`."""
@@ -287,10 +179,12 @@ class EngineClient(_Calls):
         connection.send(frame)
         return generation
 
-    async def _open_connection(self) -> _Connection:
+    async def _open_connection(self) -> Connection:
         connection = self._connection
         if connection is None or connection.transport is None:
             connection = await self._connect()
+        if connection.leaving:
+            raise Draining(f"The engine at {self._address} is about to leave.", retry_after=1.0)
         return connection
 
     async def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
@@ -316,39 +210,39 @@ class EngineClient(_Calls):
         return answer
 
     @staticmethod
-    def _give_up(connection: _Connection, request_id: int) -> None:
+    def _give_up(connection: Connection, request_id: int) -> None:
         if connection.waiting.pop(request_id, None) is not None and connection.transport is not None:
             connection.send(wire.pack(wire.Cancel(request_id)))
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         """The open connection; concurrent callers share one attempt."""
         if self._opening is None:
             if time.monotonic() < self._not_before:
-                raise Unavailable(f"The engine at {self._address} cannot be reached.", retry_after=1.0)
+                raise Unreachable(f"The engine at {self._address} cannot be reached.", retry_after=1.0)
             self._opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    def _opened(self, task: asyncio.Task[_Connection]) -> None:
+    def _opened(self, task: asyncio.Task[Connection]) -> None:
         self._opening = None
         if task.cancelled() or task.exception() is not None:
             self._not_before = time.monotonic() + BACKOFF_S
         else:
             self._connection = task.result()
 
-    async def _open(self) -> _Connection:
+    async def _open(self) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout):
                 if self._address.path:
-                    _, connection = await loop.create_unix_connection(_Connection, self._address.path)
+                    _, connection = await loop.create_unix_connection(Connection, self._address.path)
                 else:
-                    _, connection = await loop.create_connection(_Connection, self._address.host, self._address.port)
+                    _, connection = await loop.create_connection(Connection, self._address.host, self._address.port)
                 assert connection.transport is not None
                 connection.transport.write(wire.pack(wire.Hello(wire.PROTOCOL, self._token)))
                 await connection.welcome
-        except (OSError, TimeoutError) as error:
-            raise Unavailable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
+        except (OSError, TimeoutError, Unavailable) as error:
+            raise Unreachable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
         return connection
 
 
@@ -365,7 +259,7 @@ class BlockingClient(_Calls):
         self._frames = wire.Frames()
 
     def __enter__(self) -> BlockingClient:
-        self._open()
+        self.open()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -377,7 +271,8 @@ class BlockingClient(_Calls):
             self._socket.close()
             self._socket = None
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Connect; a call does so by itself. Raises `Unreachable`, `Draining` or `Unauthorised`."""
         self._frames = wire.Frames()
         try:
             if self._address.path:
@@ -392,11 +287,11 @@ class BlockingClient(_Calls):
             self._receive(wire.Welcome)
         except OSError as error:
             self.close()
-            raise Unavailable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
+            raise Unreachable(f"The engine at {self._address} cannot be reached: {error}", retry_after=1.0) from error
 
     def _call(self, message: Any, kind: type[T], timeout: float | None = None) -> T:
         if self._socket is None:
-            self._open()
+            self.open()
         assert self._socket is not None
         try:
             self._socket.settimeout(self._timeout if timeout is None else timeout)
@@ -415,6 +310,8 @@ class BlockingClient(_Calls):
                 raise Unavailable("The engine closed the connection.", retry_after=1.0)
             for body in self._frames.feed(data):
                 answer = wire.read_answer(body)
+                if isinstance(answer, wire.Leaving):
+                    continue  # what was asked before is still answered
                 if isinstance(answer, wire.Failed):
                     raise from_code(answer.code, answer.message, answer.retry_after)
                 if not isinstance(answer, kind):

@@ -158,7 +158,8 @@ class Engine:
         if not 0 <= message.dimensions <= width:
             raise BadDimensions(f"This model's vectors have {width} numbers: 'dimensions' must be from 1 to {width}.")
         return self._submit(
-            message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions, message.trace
+            message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions,
+            trace=message.trace,
         )  # fmt: skip
 
     async def count(self, message: wire.Count) -> wire.Counted:

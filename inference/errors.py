@@ -11,6 +11,8 @@ class EngineError(Exception):
     """Root of the family. `retry_after` is in seconds; None means that trying the same call again cannot help."""
 
     code = "internal"
+    untouched = False
+    """Whether nothing was computed for sure, so that asking another engine cannot compute anything twice."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -52,6 +54,7 @@ class NotResident(EngineError):
     """This tenant has no such model in memory: send `load`, then ask again."""
 
     code = "not_resident"
+    untouched = True
 
 
 class BadArtefact(EngineError):
@@ -70,12 +73,21 @@ class Overloaded(EngineError):
     """The queue is full; refused at the door, nothing was computed."""
 
     code = "overloaded"
+    untouched = True
+
+
+class Draining(EngineError):
+    """This engine is about to leave and takes nothing new; another one may."""
+
+    code = "draining"
+    untouched = True
 
 
 class Unauthorised(EngineError):
     """The shared token or the protocol version of the peer is wrong."""
 
     code = "unauthorised"
+    untouched = True
 
 
 class Cancelled(EngineError):
@@ -90,6 +102,13 @@ class Unavailable(EngineError):
     code = "unavailable"
 
 
+class Unreachable(Unavailable):
+    """No connection could be opened, so nothing was asked."""
+
+    code = "unreachable"
+    untouched = True
+
+
 class Internal(EngineError):
     """A fault of the engine itself; the details are in its log."""
 
@@ -98,7 +117,7 @@ class Internal(EngineError):
 
 _FAMILY: tuple[type[EngineError], ...] = (
     BadRequest, BadDimensions, BadGrammar, BadBias, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded,
-    Unauthorised, Cancelled, Unavailable, Internal,
+    Draining, Unauthorised, Cancelled, Unavailable, Unreachable, Internal,
 )  # fmt: skip
 _BY_CODE = {error.code: error for error in _FAMILY}
 

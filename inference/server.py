@@ -1,6 +1,9 @@
 """The door: accepts connections, reads frames, hands messages to the engine, writes answers.
 
 A connection that is lost takes its queued work with it. A peer that does not read its answers is not read from.
+
+Who leaves tells its callers, refuses what is new (`draining`: another engine may take it), finishes what it has, and
+waits for the callers to close: then no question can be on its way to somebody who is gone.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from inference import tracing, wire
+from inference.announcing import Announcer
 from inference.engine import Engine
-from inference.errors import BadRequest, EngineError, Internal, TooLarge, Unauthorised
+from inference.errors import BadRequest, Draining, EngineError, Internal, TooLarge, Unauthorised
 from inference.runner import Job
 from inference.settings import Settings
 from inference.watching import open_metrics
@@ -33,6 +37,13 @@ log = logging.getLogger(__name__)
 
 HELLO_LIMIT = 1024  # bytes a peer may send before it has shown the token
 HELLO_SECONDS = 5.0
+GOODBYE_SECONDS = 2.0
+"""How long callers with no call open get to close, of an engine that leaves."""
+NEW = (
+    wire.Classify, wire.Embed, wire.Rank, wire.Tag, wire.Ask, wire.Nearest, wire.Count, wire.Render, wire.Generate,
+    wire.Load, wire.Parity,
+)  # fmt: skip
+"""What an engine that leaves does not take any more."""
 
 
 class Server:
@@ -41,6 +52,13 @@ class Server:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.connections: set[Connection] = set()
+        self.draining = False
+        self.leaving = asyncio.Event()
+        """Set by who wants this engine to leave."""
+        self.pool = engine.settings.pool
+        self.on_change: Callable[[], None] = lambda: None
+        self.requests = 0
+        self.last_request = time.monotonic()
         self._listener: asyncio.Server | None = None
         engine.on_delivered = self._flush
 
@@ -54,10 +72,30 @@ class Server:
         else:
             self._listener = await loop.create_server(lambda: Connection(self), address.host, address.port, backlog=256)
 
-    async def stop(self) -> None:
-        """Stop listening, finish what is queued, close."""
+    @property
+    def pending(self) -> int:
+        """Requests that were taken and not answered yet."""
+        return sum(connection.pending for connection in self.connections)
+
+    def leave(self) -> None:
+        """Take nothing new from now on, and say so. Doing it again changes nothing."""
+        if self.draining:
+            return
+        self.draining = True
         if self._listener is not None:
             self._listener.close()
+        for connection in self.connections:
+            connection.leave()
+
+    async def stop(self) -> None:
+        """Finish what was taken, within the time to drain, and close."""
+        self.leave()
+        deadline = time.monotonic() + self.engine.settings.drain_s
+        while self.pending and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        goodbye = min(deadline, time.monotonic() + GOODBYE_SECONDS)
+        while self.connections and time.monotonic() < goodbye:
+            await asyncio.sleep(0.02)
         await self.engine.stop()
         for connection in list(self.connections):
             connection.close()
@@ -100,6 +138,17 @@ class Connection(asyncio.Protocol):
         self._jobs.clear()
         self._writings.clear()
 
+    @property
+    def pending(self) -> int:
+        """Requests of this caller that are not answered yet."""
+        return len(self._jobs) + len(self._tasks) + len(self._writings)
+
+    def leave(self) -> None:
+        """Tell the caller that nothing new is taken. One that has not shown the token yet hears it when it does."""
+        if self._welcome:
+            self._send(wire.Leaving())
+            self.flush()
+
     def pause_writing(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
@@ -139,6 +188,11 @@ class Connection(asyncio.Protocol):
             self._greet(message)
             return
         try:
+            if isinstance(message, NEW):
+                self._server.requests += 1
+                self._server.last_request = time.monotonic()
+                if self._server.draining:
+                    raise Draining("This engine is about to leave.", retry_after=1.0)
             match message:
                 case wire.Classify():
                     self._jobs[message.id] = self._engine.classify(message, self._answering(message, wire.Classified))
@@ -158,6 +212,14 @@ class Connection(asyncio.Protocol):
                     self._send(self._engine.unload(message))
                 case wire.Health():
                     self._send(self._engine.health(message))
+                case wire.Leave():
+                    self._send(wire.Done(message.id, found=True))
+                    self._server.leaving.set()
+                case wire.Join():
+                    self._server.pool = message.pool
+                    self._server.last_request = time.monotonic()  # it begins anew: it was not idle in this pool
+                    self._server.on_change()
+                    self._send(wire.Done(message.id, found=True))
                 case wire.Load():
                     self._run(message.id, self._engine.load(message))
                 case wire.Nearest():
@@ -184,11 +246,15 @@ class Connection(asyncio.Protocol):
             raise Unauthorised(f"This engine speaks protocol {wire.PROTOCOL}, not {message.version}.")
         if not hmac.compare_digest(message.token.encode(), self._engine.settings.token.encode()):
             raise Unauthorised("The engine's token is wrong.")
+        if self._server.draining:
+            raise Draining("This engine is about to leave.", retry_after=1.0)
         self._welcome = True
         self._frames.limit = wire.MAX_FRAME
         self._send(wire.Welcome(wire.PROTOCOL, self._engine.backend.name))
 
-    def _answering(self, message: wire.Classify | wire.Embed, kind: type[wire.Classified | wire.Embedded]) -> Any:
+    def _answering(
+        self, message: wire.Classify | wire.Embed | wire.Rank, kind: type[wire.Classified | wire.Embedded]
+    ) -> Any:
         """What the runner calls when the rows of a request are computed; nothing is sent for a cancelled one."""
         request_id = message.id
 
@@ -302,23 +368,46 @@ def _remove_stale_socket(path: Path) -> None:
         raise OSError(f"{path} exists and is not a socket.")
 
 
+class Service:
+    """An engine behind its door, from `start` to `stop`, in whatever process and loop it runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server = Server(Engine(settings))
+        self._announcer = Announcer(self.server, settings.announce) if settings.announce else None
+
+    async def start(self) -> None:
+        """Listen, compute, and say so. Raises `OSError` if the address is taken."""
+        engine = self.server.engine
+        await self.server.start()
+        engine.start()
+        if self.settings.metrics is not None:
+            open_metrics(engine, self.settings.metrics)
+        if self._announcer:
+            self._announcer.start()
+            self.server.on_change = self._announcer.hurry
+        log.info(
+            "ready on %s with %s %s and %s", self.settings.listen, engine.backend.name, engine.backend.precision,
+            ", ".join(sorted(engine.bases)),
+        )  # fmt: skip
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what was taken, and be gone."""
+        log.info("leaving: %d requests are still to be answered", self.server.pending)
+        self.server.leave()
+        self.server.on_change()
+        await self.server.stop()
+        if self._announcer:
+            await self._announcer.leave()
+
+
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    engine = Engine(settings)
-    server = Server(engine)
-    await server.start()
-    engine.start()
-    if settings.metrics is not None:
-        open_metrics(engine, settings.metrics)
-    stopping = asyncio.Event()
+    """Run until SIGTERM or SIGINT, or until somebody tells the engine to leave."""
+    service = Service(settings)
+    await service.start()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # signals of a non-main thread belong to its owner
-            loop.add_signal_handler(number, stopping.set)
-    log.info(
-        "ready on %s with %s %s and %s", settings.listen, engine.backend.name, engine.backend.precision,
-        ", ".join(sorted(engine.bases)),
-    )  # fmt: skip
-    await stopping.wait()
-    log.info("stopping")
-    await server.stop()
+            loop.add_signal_handler(number, service.server.leaving.set)
+    await service.server.leaving.wait()
+    await service.stop()

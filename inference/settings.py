@@ -11,9 +11,12 @@ from pathlib import Path
 
 from inference import backends
 from inference.address import Address
+from inference.announcement import SHARED
 from inference.scheduler import Limits
 
 TOKEN_VARIABLE = "TUNESMITH_ENGINE_TOKEN"
+ANNOUNCE_VARIABLE = "TUNESMITH_ENGINE_ANNOUNCE"
+"""Where heartbeats go: a Redis URL, which may hold a password and is no argument for that."""
 MIB = 1024 * 1024
 DEPOT = Path(tempfile.gettempdir()) / "tunesmith-artefacts"
 TRIALS = Path(tempfile.gettempdir()) / "tunesmith-trials"
@@ -42,11 +45,16 @@ class Settings:
     writing_rows: int = 64  # texts that one causal base writes at the same time
     limits: Limits = field(default_factory=Limits)
     metrics: Address | None = None  # where scrapes are answered; not a Unix socket
-    drain_s: float = 10.0  # finish what is queued for so long after SIGTERM
+    drain_s: float = 10.0  # finish what was taken for so long after SIGTERM
+    announce: str = ""  # Redis that gateways look for engines in; empty: they are told this address otherwise
+    advertise: Address = field(default_factory=Address)  # what is announced; by default where it listens
+    pool: str = SHARED  # whom it serves: everybody, nobody yet, or one deployment
 
     def __post_init__(self) -> None:
         if not self.token and not self.listen.path:
             raise ValueError(f"An engine that listens on TCP needs a token: set {TOKEN_VARIABLE}.")
+        if self.announce and not self.token:
+            raise ValueError(f"An engine that announces itself signs with the token: set {TOKEN_VARIABLE}.")
         if self.metrics is not None and self.metrics.path:
             raise ValueError("Metrics are answered over HTTP: give --metrics a host and a port.")
         if self.floor_bytes > self.resident_bytes:
@@ -74,6 +82,9 @@ class Settings:
         add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
         add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
+        add("--drain-seconds", type=float, default=10.0, help="after SIGTERM, finish what was taken for so long")
+        add("--advertise", default="", help="address to announce, if callers cannot use the one of --listen")
+        add("--pool", default=SHARED, help="whom to serve: shared, warm, or the name of a deployment's pool")
         add("--metrics", default="", help="host:port that answers Prometheus, inside a private network only")
         found = parser.parse_args(arguments)
         try:
@@ -97,6 +108,10 @@ class Settings:
                 writing_rows=found.writing_rows,
                 limits=Limits(wait_s=found.max_wait),
                 metrics=Address.parse(found.metrics) if found.metrics else None,
+                drain_s=found.drain_seconds,
+                announce=os.environ.get(ANNOUNCE_VARIABLE, ""),
+                advertise=Address.parse(found.advertise or found.listen),
+                pool=found.pool,
             )
         except ValueError as error:
             parser.error(str(error))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from inference.errors import TooLarge
-from inference.wire.base import Cancel, Failed, Hello, Message, Welcome
+from inference.wire.base import Cancel, Failed, Hello, Join, Leave, Leaving, Message, Welcome
 from inference.wire.health import Health, HealthReport, ResidentReport, TrialReport, WriterReport
 from inference.wire.models import Describe, Described, Done, Load, Parity, ParityReport, Unload
 from inference.wire.reading import (
@@ -58,11 +58,11 @@ _LENGTH = struct.Struct(">I")
 
 Request = (
     Hello | Classify | Embed | Rank | Tag | Ask | Nearest | Count | Render | Generate | Allow | Load | Unload | Describe
-    | Parity | Health | Cancel
+    | Parity | Health | Leave | Join | Cancel
 )  # fmt: skip
 Answer = (
-    Welcome | Classified | Embedded | Tagged | Asked | Neighbours | Counted | Rendered | Piece | Generated | Described
-    | Done | ParityReport | HealthReport | Failed
+    Welcome | Leaving | Classified | Embedded | Tagged | Asked | Neighbours | Counted | Rendered | Piece | Generated
+    | Described | Done | ParityReport | HealthReport | Failed
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
@@ -143,6 +143,9 @@ __all__ = [
     "Health",
     "HealthReport",
     "Hello",
+    "Join",
+    "Leave",
+    "Leaving",
     "Load",
     "Message",
     "Nearest",

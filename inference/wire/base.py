@@ -36,3 +36,20 @@ class Failed(Message, tag="failed", frozen=True, gc=False):
     code: str
     message: str
     retry_after: float | None = None
+
+
+class Leaving(Message, tag="leaving", frozen=True, gc=False):
+    """The engine takes nothing new from now on and finishes what it has. The caller closes when it has its answers."""
+
+
+class Leave(Message, tag="leave", frozen=True, gc=False):
+    """Finish what was taken, take nothing new, and end; answered by `done` at once."""
+
+    id: int
+
+
+class Join(Message, tag="join", frozen=True, gc=False):
+    """Serve this pool from now on; answered by `done`. Who waits warm joins the deployment that takes it."""
+
+    id: int
+    pool: str

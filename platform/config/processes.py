@@ -8,6 +8,7 @@ from pathlib import Path
 from django.conf import settings
 
 from config.runner import Process, http_ready, socket_ready
+from inference.announcement import SHARED
 from kit import redis
 
 PARTS = ("stripe", "engine", "default", "ingest", "batch", "train", "beat", "web", "gateway")
@@ -32,8 +33,11 @@ def processes(only: set[str], *, host: str, port: int) -> list[Process]:
             found.append(web(host, port, gateway_inside="gateway" not in only))
         elif part == "gateway":
             found.append(gateway(host, port + 1))
+        elif part == "engine":
+            found += [engine(number) for number in range(1, settings.ENGINES + 1)]
+            found += [engines_kept()] if settings.DEDICATED_REPLICAS else []
         else:
-            found.append({"stripe": stripe_emulator, "engine": engine, "beat": beat}[part]())
+            found.append({"stripe": stripe_emulator, "beat": beat}[part]())
     return found
 
 
@@ -58,22 +62,48 @@ def stripe_emulator() -> Process:
     )
 
 
-def engine() -> Process:
-    """The inference engine."""
+def engine(number: int = 1) -> Process:
+    """An inference engine. The first listens where the settings say, the others beside it; all announce themselves."""
+    address = settings.ENGINE_ADDRESS if number == 1 else beside(settings.ENGINE_ADDRESS, number)
     return Process(
-        "engine",
-        _python(
-            "inference",
-            *("--listen", settings.ENGINE_ADDRESS, "--root", str(settings.HOME)),
-            *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
-            *(("--store", settings.STORAGE_ENDPOINT) if settings.STORAGE_ENDPOINT else ()),
-            *("--depot", str(settings.HOME / "depot")),
-            *("--trials", str(settings.HOME / "trials")),
-        ),
-        ready=socket_ready(settings.ENGINE_ADDRESS),
-        environment={"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN},
+        "engine" if number == 1 else f"engine{number}",
+        engine_command(address, depot="depot" if number == 1 else f"depot{number}"),
+        ready=socket_ready(address),
+        environment=engine_environment(),
         seconds=180,
+        again=True,
     )
+
+
+def engine_command(address: str, *, depot: str, pool: str = SHARED) -> list[str]:
+    """What starts an engine of this machine."""
+    return _python(
+        "inference",
+        *("--listen", address, "--root", str(settings.HOME), "--pool", pool),
+        *(("--catalogue", settings.BASES_FILE) if settings.BASES_FILE else ()),
+        *(("--store", settings.STORAGE_ENDPOINT) if settings.STORAGE_ENDPOINT else ()),
+        *("--depot", str(settings.HOME / depot)),
+        *("--trials", str(settings.HOME / "trials")),
+    )
+
+
+def engine_environment() -> dict[str, str]:
+    """The secrets of an engine, which are no arguments."""
+    announce = settings.REDIS_URL if settings.ENGINE_TOKEN else ""
+    return {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "TUNESMITH_ENGINE_ANNOUNCE": announce}
+
+
+def engines_kept() -> Process:
+    """Starts and stops the engines of single deployments, where they are offered."""
+    return Process("keeper", [sys.executable, "-u", "manage.py", "engines"], again=True)
+
+
+def beside(address: str, number: int) -> str:
+    """Where one more engine of this machine listens: another socket, or another port."""
+    if address.startswith("unix://"):
+        return f"{address}.{number}"
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + number - 1}"
 
 
 def worker(queue: str, *, gateway_url: str) -> Process:

@@ -1,6 +1,7 @@
 """The process runner behind `manage.py up`: start everything in order, show one log, stop everything together.
 
-Each process starts when the ones it needs are healthy. The death of one stops all. Children die with the runner, even
+Each process starts when the ones it needs are healthy. The death of one stops all, except of those that are started
+again. Children die with the runner, even
 after a kill -9 (PR_SET_PDEATHSIG on Linux), and a second start finds engines that outlived it and uses them again.
 """
 
@@ -18,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
+AGAIN_SECONDS, AGAIN_MOST = 0.5, 30.0
+LASTED_SECONDS = 60.0
+"""Who ran for so long is started again at once, and not late for earlier ends."""
 STOP_SECONDS = 25.0
 """How long children get to finish after SIGTERM; a trainer needs some of it to write a checkpoint."""
 PR_SET_PDEATHSIG = 1
@@ -38,6 +42,8 @@ class Process:
     ready: Check | None = None
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 90.0
+    again: bool = False
+    """When it ends it is started again, the next time later each time it did not last; the others go on."""
     leaves_early: bool = False
     """It takes SIGTERM up by itself as its first deed (`config.background`), and is started with it held back."""
 
@@ -73,6 +79,7 @@ class Runner:
         self.console = console
         self.root = root
         self.children: dict[str, asyncio.subprocess.Process] = {}
+        self.kept: dict[str, asyncio.Task[None]] = {}
         self.readers: list[asyncio.Task[None]] = []
         self.stopping = asyncio.Event()
 
@@ -86,7 +93,7 @@ class Runner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_later_with_parent if process.leaves_early else _die_with_parent,
+            preexec_fn=_die_later_with_parent if process.leaves_early else die_with_parent,
         )
         self.children[process.name] = child
         self.readers.append(asyncio.create_task(self._read(process.name, child)))
@@ -99,6 +106,24 @@ class Runner:
             if self.stopping.is_set():
                 raise StartError("stopped while starting")
             await asyncio.sleep(0.05)
+        if process.again and process.name not in self.kept:
+            self.kept[process.name] = asyncio.create_task(self._keep(process))
+
+    async def _keep(self, process: Process) -> None:
+        """Start it again whenever it ends."""
+        pause = AGAIN_SECONDS
+        while not self.stopping.is_set():
+            since = time.monotonic()
+            code = await self.children[process.name].wait()
+            if self.stopping.is_set():
+                return
+            if time.monotonic() - since > LASTED_SECONDS:
+                pause = AGAIN_SECONDS
+            self.console.line(process.name, f"ended (exit {code}); it is started again in {pause:g} s")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN_MOST)
+            with contextlib.suppress(StartError):
+                await self.start(process)
 
     async def _read(self, name: str, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None  # noqa: S101 - we asked for a pipe
@@ -113,7 +138,8 @@ class Runner:
 
     async def watch(self) -> tuple[str, int] | None:
         """Wait until somebody asks to stop (None) or a child ends: (its name, its exit code)."""
-        waits = {asyncio.create_task(child.wait()): name for name, child in self.children.items()}
+        children = {name: child for name, child in self.children.items() if name not in self.kept}
+        waits = {asyncio.create_task(child.wait()): name for name, child in children.items()}
         asked = asyncio.create_task(self.stopping.wait())
         done, pending = await asyncio.wait([*waits, asked], return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -123,6 +149,9 @@ class Runner:
 
     async def stop(self) -> None:
         """SIGTERM to every child's group, newest first, then SIGKILL to what is left."""
+        self.stopping.set()
+        for keeper in self.kept.values():
+            keeper.cancel()
         for child in reversed(self.children.values()):
             _signal(child, signal.SIGTERM)
         waits = [child.wait() for child in self.children.values()]
@@ -139,7 +168,7 @@ def _signal(child: asyncio.subprocess.Process, number: int) -> None:
             os.killpg(child.pid, number)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Runs in the child before exec: the kernel ends it when the runner dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -148,7 +177,7 @@ def _die_with_parent() -> None:
 def _die_later_with_parent() -> None:
     """The same for a child that takes SIGTERM up by itself: until then it waits, and is not lost."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    _die_with_parent()
+    die_with_parent()
 
 
 def http_ready(url: str) -> Check:

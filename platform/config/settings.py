@@ -235,6 +235,12 @@ ENGINE_ADDRESS = ENGINE_ADDRESS or embedded.engine_address(HOME)
 ENGINE_TOKEN = env.secret("ENGINE_TOKEN", SECRET_KEY[:32] if DEBUG else "")
 if ENGINE_ADDRESS.startswith("tcp://") and not ENGINE_TOKEN:
     raise env.SettingError("ENGINE_TOKEN must be set where ENGINE_ADDRESS is tcp://: an open port takes any caller.")
+ENGINES = env.integer("ENGINES", 1, low=1, high=16)
+"""How many engines `manage.py up` starts. Everywhere else an engine is a process or container of its own."""
+DEDICATED_REPLICAS = env.integer("DEDICATED_REPLICAS", 0, high=10_000)
+"""Engines that may be promised to single deployments, all organisations together; 0 offers none."""
+WARM_REPLICAS = env.integer("WARM_REPLICAS", 0, high=100)
+"""Engines that wait with their bases in memory to become somebody's own."""
 BASES_FILE = env.file("BASES_FILE")
 """Optional JSON catalogue of further bases that the operator imported."""
 WORK_DIR = Path(env.text("WORK_DIR", str(HOME / "work")))

@@ -1,7 +1,6 @@
 """Health, metrics and the OpenAPI document."""
 
 import hmac
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from config.refusals import not_found
 from config.watching import Product
 from kit import metrics as kit_metrics
 from kit import redis
+from serving.selectors import engine_health
 
 
 @require_safe
@@ -65,14 +65,7 @@ def _workers() -> dict[str, Any]:
 
 
 def _engine() -> dict[str, Any]:
-    address = settings.ENGINE_ADDRESS
-    if address.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX) as connection_:
-            connection_.settimeout(1)
-            connection_.connect(address.removeprefix("unix://"))
-    else:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        socket.create_connection((host, int(port)), timeout=1).close()
+    engine_health()
     return {}
 
 

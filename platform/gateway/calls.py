@@ -6,6 +6,7 @@ Text that models write takes longer and is metered as it comes: `gateway.writing
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -14,16 +15,20 @@ from uuid import UUID
 from billing.errors import CallRefused
 from billing.metering import SpoolError
 from gateway import metrics
-from gateway.errors import EngineAway, from_engine
+from gateway.errors import EngineAway, ModelCold, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
 from gateway.sticky import caller_of
 from gateway.wire import Disconnected, Headers, Receive, Scope, Send
 from inference import wire as engine_wire
-from inference.errors import EngineError, NotResident
+from inference.announcement import SHARED
+from inference.client import EngineClient
+from inference.errors import Draining, EngineError, NotResident, Unreachable
+from inference.fleet import Want
 from inference.tracing import UNTRACED, Untraced
 from kit.errors import Unavailable
 from kit.money import NANO
+from serving import pools
 from serving.requests import RequestNote
 from serving.routes import Route
 from serving.splits import CANDIDATE, STABLE, Split
@@ -31,6 +36,8 @@ from serving.splits import CANDIDATE, STABLE, Split
 MODEL_STATE = b"x-model-state"
 MODEL_VERSION = b"x-model-version"
 ROLLOUT_ARM = b"x-rollout-arm"
+COLD_SECONDS = 25.0
+"""How long a call waits for an engine that is being started for it; within a reservation's life."""
 WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
@@ -78,6 +85,8 @@ class Call:
     """Whether the client has left."""
     shadow: Split | None = None
     """The rollout whose candidate is asked as well, behind the answer."""
+    cold_ms: int = 0
+    """How long it waited for an engine to be started."""
 
     async def route(self, name: str, body: object = None) -> Route:
         """What a model's name stands for in the key's project, and while a rollout runs on it, for this caller: `body`
@@ -106,9 +115,9 @@ class Call:
 
     async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
         """Probabilities of a deployed model, metered as `kind`."""
-        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+        tenant, weight = self.key.tenant, self.key.weight
 
-        def ask() -> Awaitable[engine_wire.Classified]:
+        def ask(engine: EngineClient) -> Awaitable[engine_wire.Classified]:
             trace = self.trace.traceparent
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
@@ -121,9 +130,9 @@ class Call:
         self, route: Route, texts: list[str], dimensions: int = 0, *, kind: str = "embeddings"
     ) -> engine_wire.Embedded:
         """Vectors of a base or of a deployed model, metered as `kind`; `dimensions` 0 takes their own size."""
-        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+        tenant, weight = self.key.tenant, self.key.weight
 
-        def ask() -> Awaitable[engine_wire.Embedded]:
+        def ask(engine: EngineClient) -> Awaitable[engine_wire.Embedded]:
             return engine.embed(
                 tenant=tenant, model=route.version, base="" if route.version else route.base, texts=texts,
                 weight=weight, dimensions=dimensions, trace=self.trace.traceparent,
@@ -133,9 +142,9 @@ class Call:
 
     async def rank(self, route: Route, query: str, texts: list[str]) -> engine_wire.Classified:
         """A cross-encoder's number for each text, metered as "rerank"."""
-        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+        tenant, weight = self.key.tenant, self.key.weight
 
-        def ask() -> Awaitable[engine_wire.Classified]:
+        def ask(engine: EngineClient) -> Awaitable[engine_wire.Classified]:
             trace = self.trace.traceparent
             return engine.rank(
                 tenant=tenant, model=route.version, query=query, texts=texts, weight=weight, trace=trace
@@ -147,9 +156,9 @@ class Call:
 
     async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:
         """Entities of texts that are read whole, metered as `kind`."""
-        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+        tenant, weight = self.key.tenant, self.key.weight
 
-        def ask() -> Awaitable[engine_wire.Tagged]:
+        def ask(engine: EngineClient) -> Awaitable[engine_wire.Tagged]:
             trace = self.trace.traceparent
             return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
@@ -158,9 +167,9 @@ class Call:
 
     async def ask(self, route: Route, pairs: list[tuple[str, str]], answers: int, kind: str) -> engine_wire.Asked:
         """Answers to questions from contexts that are read whole, metered as `kind`."""
-        engine, tenant, weight = self.process.engine, self.key.tenant, self.key.weight
+        tenant, weight = self.key.tenant, self.key.weight
 
-        def ask() -> Awaitable[engine_wire.Asked]:
+        def ask(engine: EngineClient) -> Awaitable[engine_wire.Asked]:
             trace = self.trace.traceparent
             return engine.ask(
                 tenant=tenant, model=route.version, pairs=pairs, answers=answers, weight=weight, trace=trace
@@ -178,19 +187,23 @@ class Call:
         return found
 
     async def _explained(self, route: Route, texts: list[str], nearest: int) -> Explained:
-        engine, tenant, model, weight = self.process.engine, self.key.tenant, route.version, self.key.weight
+        tenant, model, weight = self.key.tenant, route.version, self.key.weight
         classified = await self.resident(
-            route, lambda: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
+            route, lambda engine: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
         )
         queue_us, batch_rows = classified.queue_us, classified.batch_rows
         lengths, compute_us = classified.lengths, classified.compute_us
         if not nearest:
             return Explained(classified, None, lengths, classified.limit, compute_us, queue_us, batch_rows)
         embedded = await self.resident(
-            route, lambda: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
+            route, lambda engine: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
         )
         source = await asyncio.to_thread(route.place.source)
-        found = await engine.nearest(tenant=tenant, sha256=route.sha256, vector=embedded.vectors, k=nearest, **source)
+        vector = embedded.vectors
+        found = await self.resident(
+            route,
+            lambda engine: engine.nearest(tenant=tenant, sha256=route.sha256, vector=vector, k=nearest, **source),
+        )
         lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
         return Explained(classified, found, lengths, classified.limit, compute_us, queue_us, batch_rows)
 
@@ -235,25 +248,47 @@ class Call:
             self.headers.append(cost_header(event.cost_nano))
         return result
 
-    async def resident(self, route: Route, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask; where the engine has forgotten the model, bring it in and ask once more."""
+    async def resident(self, route: Route, ask: Callable[[EngineClient], Awaitable[T]]) -> T:
+        """Ask an engine; where it has forgotten the model, bring it in and ask once more."""
+
+        async def one(engine: EngineClient) -> T:
+            try:
+                result = await ask(engine)
+                self._tell_state(b"hot")
+                return result
+            except NotResident:
+                if not route.version:
+                    raise  # a base is there or is not
+                # Signing addresses is work for a thread: the store's client is made at its first use.
+                source = await asyncio.to_thread(route.place.source)
+                described = await engine.load(
+                    tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source
+                )  # fmt: skip
+            self._tell_state(b"loaded; ms=%d" % (self.cold_ms + described.cold_ms))
+            try:
+                return await ask(engine)
+            except NotResident as error:
+                raise EngineAway("The engine's memory is contended. Try again in a moment.") from error
+
+        want = route.want(self.key.tenant)
+        fleet = self.process.fleet
+        if route.pool == SHARED:
+            return await fleet.ask(want, one)
+        if not fleet.present(want):
+            await self._woken(want)
         try:
-            result = await ask()
-            self._tell_state(b"hot")
-            return result
-        except NotResident:
-            if not route.version:
-                raise  # a base is there or is not
-            # Signing addresses is work for a thread: the store's client is made at its first use.
-            source = await asyncio.to_thread(route.place.source)
-            described = await self.process.engine.load(
-                tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source
-            )
-        self._tell_state(b"loaded; ms=%d" % described.cold_ms)
-        try:
-            return await ask()
-        except NotResident as error:
-            raise EngineAway("The engine's memory is contended. Try again in a moment.") from error
+            return await fleet.ask(want, one)
+        except (Draining, Unreachable):  # the last one left a moment ago, and nothing was computed
+            await self._woken(want)
+            return await fleet.ask(want, one)
+
+    async def _woken(self, want: Want) -> None:
+        """Have an engine of the deployment's own started and wait for it; the answer tells how long that took."""
+        asked = time.perf_counter()
+        await asyncio.to_thread(pools.called, want.pool)
+        if not await self.process.fleet.until_present(want, COLD_SECONDS):
+            raise ModelCold(COLD_SECONDS)
+        self.cold_ms = round((time.perf_counter() - asked) * 1000)
 
     def _tell_state(self, state: bytes) -> None:
         """Whether the model was in memory or had to be brought in; a call that asks twice tells the first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.metrics import SECONDS, Counter, Histogram
+from kit.metrics import SECONDS, Counter, Gauge, Histogram
 
 REQUESTS = Counter("gateway_requests_total", "Answers of the hot path.", ("route", "status"))
 SECONDS_TAKEN = Histogram("gateway_request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS)
@@ -17,6 +17,12 @@ BATCH_ROWS = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )  # fmt: skip
 LOOKUPS = Counter("gateway_cold_lookups_total", "Look-ups that had to ask the database.", ("what",))
+ENGINES = Gauge(
+    "gateway_engines", "Engines that this process may ask, by how they stand.", ("state",), multiprocess_mode="livemax"
+)
+ENGINE_EVENTS = Counter(
+    "gateway_engine_events_total", "Calls that another engine took, and engines set aside and back.", ("event",)
+)
 
 _children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 _batches: dict[str, tuple[Histogram, Histogram]] = {}

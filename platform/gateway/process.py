@@ -1,5 +1,5 @@
-"""What one gateway process holds: books of keys and routes, the line to the engine, the quota gate, the usage file, the
-request log."""
+"""What one gateway process holds: books of keys and routes, the engines, the quota gate, the usage file, the request
+log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.conf import settings
 
 from billing.services.entitlements import NEWS as LIMIT_NEWS
 from billing.services.gate import open_gate, sink_dsn
+from gateway.engines import hear, note
 from gateway.keys import KeyBook
 from gateway.lines import LineBook
 from gateway.news import listen
@@ -18,7 +19,7 @@ from gateway.routes import RouteBook
 from gateway.shadows import Shadows
 from gateway.turns import Turns
 from inference import tracing
-from inference.client import EngineClient
+from inference.fleet import Fleet
 from serving import texts
 from serving.requests import RequestLog
 from serving.routes import NEWS as ROUTE_NEWS
@@ -38,7 +39,7 @@ class Process:
         self.keys = KeyBook()
         self.lines = LineBook()
         self.routes = RouteBook()
-        self.engine = EngineClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN)
+        self.fleet = Fleet(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, on_event=note)
         self.renders = Turns(RENDERS)
         self._opened = open_gate()
         self.gate = self._opened.gate
@@ -62,6 +63,8 @@ class Process:
             self.keys.refresh_for_ever(),
             self.routes.refresh_for_ever(),
             self.shadows.count_for_ever(),
+            hear(self.fleet, settings.REDIS_URL, settings.ENGINE_TOKEN),
+            self.fleet.watch(),
         ):
             self._tasks.append(loop.create_task(work))
 
@@ -73,7 +76,7 @@ class Process:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.shadows.close()
-        await self.engine.close()
+        await self.fleet.close()
         await self._opened.close()
         await asyncio.to_thread(self.log.stop)
         await asyncio.to_thread(self.texts.stop)

@@ -17,6 +17,7 @@ from uuid import UUID
 from gateway import database
 from gateway.keys import OpenKey
 from inference import wire
+from inference.client import EngineClient
 from inference.errors import EngineError, NotResident, Overloaded
 from kit.ids import new_id
 from serving.requests import RequestNote, wall_ms
@@ -105,13 +106,17 @@ class Shadows:
         self._process.log.note(note)
 
     async def _classified(self, route: Route, key: OpenKey, texts: list[str]) -> wire.Classified:
-        engine = self._process.engine
-        try:
-            return await engine.classify(tenant=key.tenant, model=route.version, texts=texts, weight=1)
-        except NotResident:
-            source = await asyncio.to_thread(route.place.source)
-            await engine.load(tenant=key.tenant, model=route.version, sha256=route.sha256, **source)
-        return await engine.classify(tenant=key.tenant, model=route.version, texts=texts, weight=1)
+        async def ask(engine: EngineClient) -> wire.Classified:
+            tenant, model = key.tenant, route.version
+            try:
+                found: wire.Classified = await engine.classify(tenant=tenant, model=model, texts=texts, weight=1)
+            except NotResident:
+                source = await asyncio.to_thread(route.place.source)
+                await engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
+                found = await engine.classify(tenant=tenant, model=model, texts=texts, weight=1)
+            return found
+
+        return await self._process.fleet.ask(route.want(key.tenant), ask)
 
     def _tally(self, key: OpenKey, split: Split) -> ShadowTally:
         return self._tallies.setdefault((key.record.tenant_id, split.rollout), ShadowTally())

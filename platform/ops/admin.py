@@ -31,6 +31,7 @@ from ops.models import StaffAction
 from ops.services import Staff
 from ops.site import staff
 from ops.tables import ReadOnly, generic, register_all
+from serving.models import Replica
 from tenants import visiting
 from tenants.models import ApiKey, AuditEvent, Member, Tenant, User, Visit
 from training import states
@@ -319,6 +320,27 @@ class SlotTable(DeedTable):
     )
 
 
+class ReplicaTable(DeedTable):
+    """Engines that announce themselves."""
+
+    list_display = ("name", "address", "pool", "draining", "seen_at")
+    search_fields = ("name", "address")
+    deeds = (
+        Deed(
+            name="leave",
+            title=_("Drain"),
+            text=_(
+                "It takes nothing new, finishes what it has, and its process ends; callers go on with the others. "
+                "What keeps engines running (manage.py up, compose, Kubernetes) starts the next."
+            ),
+            icon="logout",
+            offered=lambda row: not row.draining,
+            work=lambda by, row, form: services.replica_leave(name=row.pk, by=by),
+            leads_to=lambda request, row, made: redirect("admin:fleet"),
+        ),
+    )
+
+
 def _still_waits(event: StripeEvent) -> str:
     """What to say of an event that a replay did not settle."""
     if event.state not in (StripeEvent.State.FAILED, StripeEvent.State.PARKED):
@@ -352,6 +374,7 @@ OWN: dict[type[models.Model], type[ReadOnly]] = {
     Tenant: TenantTable,
     EntitlementOverride: OverrideTable,
     Job: JobTable,
+    Replica: ReplicaTable,
     Slot: SlotTable,
     StripeEvent: StripeEventTable,
     User: generic(

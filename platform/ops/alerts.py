@@ -1,5 +1,5 @@
 """What staff must hear of without looking: jobs wait too long, workers are lost, runs fail through faults of ours,
-places were taken out of service, nobody trains.
+places were taken out of service, nobody trains, no engine answers.
 
 `alerts_look` runs on a tick. An alert opens when its condition begins to hold, which is mailed to ALERT_MAIL, and ends
 by itself when it no longer does. It says what to do next.
@@ -16,9 +16,11 @@ from django.db.models import Count
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from inference.errors import EngineError
 from kit.clock import now
 from ops.models import Alert
 from ops.temperature import waits_since
+from serving.selectors import engine_health
 from tenants.scope import ops_scope
 from training import states
 from training.models import Attempt, Job, Slot
@@ -106,6 +108,15 @@ def _nobody_trains() -> float:
     )
 
 
+def _no_engine() -> float:
+    """1 while no engine that serves everybody answers."""
+    try:
+        engine_health()
+    except EngineError:
+        return 1.0
+    return 0.0
+
+
 RULES: dict[str, Rule] = {
     "queue_age": Rule(
         _("Jobs wait too long"),
@@ -121,6 +132,14 @@ RULES: dict[str, Rule] = {
         _("Start a worker of their class. The fleet page says which hosts were heard of last."),
         "admin:fleet",
         _nobody_trains,
+        lambda: 0,
+    ),
+    "no_engine": Rule(
+        _("No engine answers"),
+        _("Tries that failed"),
+        _("Calls fail. Start an engine; the fleet page says which announced themselves last."),
+        "admin:fleet",
+        _no_engine,
         lambda: 0,
     ),
     "lease_losses": Rule(

@@ -24,7 +24,9 @@ from ops.alerts import open_alerts
 from ops.queue import REASONS
 from ops.temperature import temperature
 from registry.models import ModelVersion
+from serving.models import Replica
 from serving.selectors import engine_health
+from serving.selectors import replicas as serving_replicas
 from tenants.models import Tenant
 from training import states
 from training.models import Attempt, Job, Slot
@@ -33,6 +35,8 @@ from training.selectors.queue import Waiting, positions, waiting
 SILENT = dt.timedelta(seconds=90)
 """A place whose host has said nothing for so long is unwell; the queue does not count it either.
 One that holds a job is never called so: the job's own lease says sooner and surer whether somebody is there."""
+QUIET = dt.timedelta(seconds=30)
+"""An engine that was not heard of for so long is unwell, or nobody listens: Redis or the tick is away."""
 MOST = 100
 NEXT = 20
 """Of the waiting jobs, how many are shown."""
@@ -108,6 +112,7 @@ def context() -> dict[str, Any]:
         "runs_n": Job.ops.filter(state__in=states.HELD).count(),
         "waiting": waiting_jobs(),
         "waiting_n": Job.ops.filter(state=states.QUEUED).count(),
+        "replicas": replicas(),
         "engine": engine(),
     }
 
@@ -137,6 +142,17 @@ def places() -> list[Place]:
     jobs = Job.ops.select_related("tenant").in_bulk([slot.job_id for slot in slots if slot.job_id])
     found = [Place(slot, _state(slot), jobs.get(slot.job_id)) for slot in slots]
     return sorted(found, key=lambda place: place.state != "unwell")
+
+
+def replicas() -> list[tuple[Replica, str]]:
+    """Engines that announce themselves, and how each stands: draining, busy, idle, or unwell where it fell silent."""
+    return [(row, _standing(row)) for row in serving_replicas()]
+
+
+def _standing(row: Replica) -> str:
+    if row.seen_at < now() - QUIET:
+        return "unwell"
+    return "draining" if row.draining else "busy" if row.facts.get("load") else "idle"
 
 
 def _state(slot: Slot) -> str:

@@ -18,6 +18,7 @@ from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.logs import request_id
 from ops.models import StaffAction
+from serving import services as serving
 from tenants import audit
 from tenants.access import AuthContext
 from tenants.models import Project, Tenant, User, Visit
@@ -191,6 +192,12 @@ def _slot_set(slot_id: int, by: Staff, action: str, work: Callable[..., Slot]) -
     by.check()
     with transaction.atomic():
         record(action=action, target=work(slot_id=slot_id), by=by, tenant_id=None)
+
+
+def replica_leave(*, name: str, by: Staff) -> None:
+    """Let an engine finish what it has and leave."""
+    by.check()
+    record(action="replica.leave", target=serving.replica_leave(name=name), by=by, tenant_id=None)
 
 
 def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from kit.ids import parse_id
 from kit.pages import cursor_page
 from kit.schema import describe, paging
-from serving import schema, selectors, services
+from serving import pools, schema, selectors, services
 from serving.models import Deployment
 from serving.serializers import DeploymentChange, DeploymentCreate
 from tenants.api import TenantAPIView
@@ -41,7 +41,8 @@ class DeploymentsView(TenantAPIView):
         answers=schema.DEPLOYMENT,
         refuses={
             404: "No such model in the key's project.",
-            409: "The model is deployed already or has no ready version, or the plan allows no more deployments.",
+            409: "The model is deployed already or has no ready version, the plan allows no more deployments, or no "
+            "engines are free for `dedicated`.",
         },
         once=True,
         example={"model": "ft:all-MiniLM-L6-v2:acme:support:…", "alias": "triage@prod"},
@@ -60,6 +61,7 @@ class DeploymentsView(TenantAPIView):
                 model=body["model"],
                 alias=body.get("alias", ""),
                 version=body.get("version"),
+                dedicated=pools.Wish(**body["dedicated"]) if body.get("dedicated") is not None else None,
                 created_by=self.caller.actor_label,
             )
             return selectors.wire(made)

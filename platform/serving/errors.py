@@ -21,6 +21,18 @@ class DeploymentsFull(Conflict):
     default_code = "deployment_limit_exceeded"
 
 
+class DedicatedNotOffered(BadRequest):
+    """The operator keeps no engines for single deployments."""
+
+    default_code = "dedicated_not_offered"
+
+
+class DedicatedFull(Conflict):
+    """All engines that the operator keeps for single deployments are promised."""
+
+    default_code = "dedicated_full"
+
+
 class BaseNeedsNoDeployment(BadRequest):
     """Bases are served to everybody."""
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
 from inference.artefact import NEIGHBOURS
-from inference.client import BlockingClient
 from inference.wire import Neighbours
 from kit.errors import BadRequest
-from serving import routes
+from serving import engines, routes
 from serving.models import Deployment
 from serving.routes import Route
 from serving.training_rows import LOOKED_AT, NOT_KEPT, NearRow, nearest_shown
@@ -108,7 +105,7 @@ class _Heard:
 def _ask(tenant: str, route: Route, texts: list[str], weight: int) -> _Heard:
     """Probabilities of all texts, and the rows nearest to the first where the model keeps any."""
     model, source = route.version, route.place.source()
-    with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=30) as engine:
+    with engines.connected(route.want(tenant), timeout=30) as engine:
         engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
         result = engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
         lengths, compute_us, found = result.lengths, result.compute_us, None

@@ -1,11 +1,45 @@
 """Deployments, the log of requests, rollouts, what happened to them, and what people said of answers."""
 
+import msgspec
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from inference.announcement import Heartbeat
 from kit.clock import now
 from registry.models import Model, ModelVersion
 from tenants.models.base import ProjectModel, TenantModel
+
+
+class Replica(models.Model):
+    """An engine that announces itself, as it was last heard of. Belongs to no tenant; Redis knows better while it is
+    there."""
+
+    name = models.CharField(max_length=80, primary_key=True)
+    address = models.CharField(max_length=200)
+    pool = models.CharField(max_length=80)
+    draining = models.BooleanField(default=False)
+    """It finishes what it has and leaves."""
+    facts = models.JSONField(default=dict)
+    """The rest of its heartbeat, without the names of models."""
+    seen_at = models.DateTimeField(default=now)
+
+    class Meta:
+        ordering = ["pool", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def write(cls, beat: Heartbeat) -> None:
+        """Keep a heartbeat."""
+        facts = msgspec.to_builtins(msgspec.structs.replace(beat, residents=[]))
+        told = {"address": beat.address, "pool": beat.pool, "draining": beat.draining, "seen_at": now()}
+        cls.objects.update_or_create(name=beat.name, defaults={**told, "facts": facts})
+
+    @property
+    def beat(self) -> Heartbeat:
+        """The heartbeat that was kept."""
+        return msgspec.convert(self.facts, Heartbeat)
 
 
 class Deployment(ProjectModel):
@@ -62,6 +96,30 @@ class Deployment(ProjectModel):
 
     def __str__(self) -> str:
         return f"{self.model} ({self.state})"
+
+
+class Dedicated(TenantModel):
+    """Engines of a deployment's own: nobody else is served by them, and it is served by no others."""
+
+    prefix = "dedicated_"
+
+    deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="dedicated")
+    replicas_min = models.PositiveSmallIntegerField(default=0)
+    """0 lets the last one go after `idle_seconds` without a call; the next call waits for a new one."""
+    replicas_max = models.PositiveSmallIntegerField(default=1)
+    idle_seconds = models.PositiveIntegerField(default=900)
+    wanted = models.PositiveSmallIntegerField(default=0)
+    """What whoever starts engines is to see to."""
+    scaling = models.JSONField(default=dict)
+    """Since when more or fewer would be right (`serving.autoscale.Scale`)."""
+
+    def __str__(self) -> str:
+        return f"{self.deployment_id}: {self.wanted}"
+
+    @property
+    def pool(self) -> str:
+        """What its engines call their pool."""
+        return f"dep_{self.deployment_id.hex}"
 
 
 class DeploymentEvent(TenantModel):

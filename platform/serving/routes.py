@@ -11,7 +11,9 @@ from uuid import UUID
 
 from django.db import transaction
 
+from inference.announcement import SHARED
 from inference.architecture import TEXT_GENERATION
+from inference.fleet import Want
 from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, REGRESSION, RERANK, TOKENS
 from kit import redis
 from kit.errors import BadRequest
@@ -63,6 +65,8 @@ class Route:
     """The rows it was trained on."""
     split: Split | None = None
     """The rollout that runs on this name."""
+    pool: str = SHARED
+    """Of which engines it is asked."""
     places: dict[str, int] = field(init=False)
     said: bytes = field(init=False)
     """The model and its version as `x-model-version` has them."""
@@ -71,6 +75,10 @@ class Route:
         object.__setattr__(self, "places", {label: place for place, label in enumerate(self.labels)})
         said = f"{self.model}; version={self.number}" if self.number else self.model
         object.__setattr__(self, "said", said.encode("ascii", "replace"))
+
+    def want(self, tenant: str) -> Want:
+        """Which engines can be asked about it."""
+        return Want(self.base, tenant, self.version, self.pool)
 
     def tokens_at_most(self, texts: list[str]) -> int:
         """Tokens that texts can have: none is shorter than a byte, two are added, what is over the limit is cut."""
@@ -133,7 +141,7 @@ def routes_of(*, tenant_id: UUID, project_id: UUID) -> dict[str, Route]:
     by_version: dict[UUID, Route] = {}
     with tenant_scope(tenant_id):
         live = Deployment.objects.filter(project_id=project_id, state=Deployment.State.LIVE)
-        for deployment in live.select_related("model", "version").order_by("live_at", "pk"):
+        for deployment in live.select_related("model", "version", "dedicated").order_by("live_at", "pk"):
             route = by_version[deployment.version_id] = route_of(deployment)
             routes.setdefault(route.model, route)  # the version that has been live for longest keeps the name
         rollouts = _running(project_id)
@@ -178,6 +186,7 @@ def route_of(deployment: Deployment) -> Route:
         held_out=held_out,
         rule=default_rule(held_out, deployment.precision),
         dataset_version=version.dataset_version_id,
+        pool=deployment.dedicated.pool if hasattr(deployment, "dedicated") else SHARED,
     )
 
 

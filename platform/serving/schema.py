@@ -28,6 +28,16 @@ _FIELDS = {
         "always.",
         null=True,
     ),
+    "dedicated": thing(
+        "Engines of its own; null where the shared ones serve it.",
+        {
+            "replicas_min": whole("As many stay when nobody calls."),
+            "replicas_max": whole("As many at most."),
+            "idle_seconds": whole("Without a call for so long, only the least stay."),
+            "replicas_wanted": whole("As many are wanted now."),
+        },
+        null=True,
+    ),
     "created_at": moment("When it was asked for."),
     "live_at": moment("When it went live; null until then.", null=True),
     "ended_at": moment("When it ended; null until then.", null=True),

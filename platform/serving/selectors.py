@@ -4,14 +4,13 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import F, QuerySet
 
-from inference.client import BlockingClient
 from inference.wire import HealthReport
 from kit.errors import NotFound
 from kit.ids import parse_id
-from serving.models import Deployment, DeploymentEvent, Rollout, RolloutEvent
+from serving import engines, pools
+from serving.models import Deployment, DeploymentEvent, Replica, Rollout, RolloutEvent
 
 ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
 
@@ -19,7 +18,7 @@ ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
 def deployments(project_id: UUID) -> "QuerySet[Deployment]":
     """A project's deployments, newest first."""
     found: QuerySet[Deployment] = (
-        Deployment.objects.filter(project_id=project_id).select_related("model", "version").order_by("-pk")
+        Deployment.objects.filter(project_id=project_id).select_related("model", "version", "dedicated").order_by("-pk")
     )
     return found
 
@@ -77,9 +76,17 @@ def rollout_events(rollout: Rollout) -> list[RolloutEvent]:
     return list(RolloutEvent.objects.filter(rollout=rollout).order_by("created_at", "pk"))
 
 
+def replicas() -> "QuerySet[Replica]":
+    """Engines that announce themselves, as a tick last wrote them down."""
+    return Replica.objects.all()
+
+
 def engine_health() -> HealthReport:
-    """What the engine says of itself. Raises `inference.errors.EngineError` when it does not answer within seconds."""
-    with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=2, connect_timeout=1) as engine:
+    """What an engine that serves everybody says of itself.
+
+    Raises `inference.errors.EngineError` when it does not answer within seconds.
+    """
+    with engines.connected(timeout=2, connect_timeout=1) as engine:
         report: HealthReport = engine.health()
         return report
 
@@ -96,6 +103,7 @@ def wire(deployment: Deployment) -> dict[str, Any]:
         "reason": deployment.reason or None,
         "parity": deployment.parity or None,
         "precision": deployment.precision,
+        "dedicated": pools.wire(deployment.dedicated) if hasattr(deployment, "dedicated") else None,
         "created_at": int(deployment.created_at.timestamp()),
         "live_at": int(deployment.live_at.timestamp()) if deployment.live_at else None,
         "ended_at": int(deployment.ended_at.timestamp()) if deployment.ended_at else None,

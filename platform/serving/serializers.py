@@ -1,9 +1,32 @@
 """Bodies of this room's routes."""
 
+from typing import Any
+
+from rest_framework import serializers
+
 from kit.api import StrictSerializer
 from kit.fields import Items, Number, OneOf, Text, Truth, Whole
 from serving.models import Rollout
 from serving.rollouts import MOST_STEPS
+
+MOST_REPLICAS = 64
+DAY = 86_400
+
+
+class DedicatedWish(StrictSerializer):
+    """Engines of a deployment's own."""
+
+    replicas_min = Whole(low=0, high=MOST_REPLICAS, default=0, help_text="0 lets the last one go when nobody calls.")
+    replicas_max = Whole(low=1, high=MOST_REPLICAS, default=1, help_text="As many when there are many calls at a time.")
+    idle_seconds = Whole(low=60, high=DAY, default=900, help_text="Without a call for so long, only the least stay.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The least cannot be more than the most."""
+        if attrs["replicas_min"] > attrs["replicas_max"]:
+            raise serializers.ValidationError(
+                {"replicas_min": "replicas_min is over replicas_max: at least 0, at most replicas_max."}
+            )
+        return attrs
 
 
 class DeploymentCreate(StrictSerializer):
@@ -22,6 +45,11 @@ class DeploymentCreate(StrictSerializer):
         required=False,
         help_text="A second name for calls, `name@stage`, such as `triage@prod`. It moves here from where it pointed.",
     )
+    dedicated = DedicatedWish(
+        required=False,
+        allow_null=True,
+        help_text="Engines of the deployment's own, where they are offered; without it the shared ones serve it.",
+    )
 
 
 class DeploymentChange(StrictSerializer):
@@ -36,7 +64,6 @@ class DeploymentChange(StrictSerializer):
     )
 
 
-DAY = 86_400
 SHARE = "Percent of the callers, to a hundredth."
 
 

@@ -2,17 +2,16 @@
 
 import datetime as dt
 import logging
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from billing.selectors.subscriptions import entitlement_for
 from hooks.catalogue import DEPLOYMENT_FAILED, DEPLOYMENT_LIVE
 from hooks.services import event_publish
-from inference.client import BlockingClient
 from inference.errors import BadArtefact, EngineError
 from inference.tasks import ANSWERS, EMBEDDINGS, LABELS, REGRESSION
 from kit import outbox
@@ -24,10 +23,11 @@ from registry.artefacts import UNLABELLED
 from registry.bases import TEXT_CLASSIFICATION, catalogue
 from registry.models import Model, ModelVersion
 from registry.services import alias_set, model_serving_set
-from serving import rollouts, routes, selectors
+from serving import engines, pools, rollouts, routes, selectors
 from serving.abstaining import held_out_of, rule_for
 from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable
-from serving.models import Deployment, DeploymentEvent, Rollout
+from serving.models import Dedicated, Deployment, DeploymentEvent, Replica, Rollout
+from serving.pools import Wish
 from tenants import audit
 from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
@@ -44,10 +44,13 @@ RING_AGAIN = dt.timedelta(seconds=20)
 
 
 def deployment_create(
-    *, project: Project, model: str, alias: str = "", version: int | None = None, created_by: str = ""
-) -> Deployment:
-    """Wish a model served, its newest version or the one of that number. It is loaded and checked by a task; calls are
-    answered once it is live."""
+    *, project: Project, model: str, alias: str = "", version: int | None = None, created_by: str = "",
+    dedicated: Wish | None = None,
+) -> Deployment:  # fmt: skip
+    """Wish a model served, its newest version or the one of that number, by the shared engines or by some of its own.
+
+    It is loaded and checked by a task; calls are answered once it is live.
+    """
     if model in catalogue():
         raise BaseNeedsNoDeployment(
             f"'{model}' is a base: it is served already. Call it with POST /v1/embeddings.", param="model"
@@ -61,11 +64,15 @@ def deployment_create(
     found.model = Model.objects.select_for_update().get(pk=found.model_id)  # deleting and deploying take turns
     _check(found.model, found.labels)
     _check_room(found)
+    if dedicated is not None:
+        pools.check_room(dedicated)
     try:
         with transaction.atomic():
             made: Deployment = Deployment.objects.create(
                 project=project, model=found.model, version=found, alias=alias, created_by=created_by
             )
+            if dedicated is not None:
+                Dedicated.objects.create(deployment=made, **asdict(dedicated))
     except IntegrityError as error:
         active = selectors.deployment_of_version(found.pk)
         where = f" as {active.public_id} ({active.state})" if active else ""
@@ -176,7 +183,7 @@ def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
             return "nothing to do"
         route, measured = routes.route_of(row), _measured(row.model)
     try:
-        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
+        with engines.connected(route.want(tenant_id.hex)) as engine:
             loaded = engine.load(tenant=tenant_id.hex, model=route.version, sha256=route.sha256, **route.place.source())
             report = engine.parity(tenant=tenant_id.hex, model=route.version)
     except BadArtefact as error:
@@ -200,15 +207,16 @@ def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:
 
 
 def deployment_unload(*, tenant_id: UUID, version: str) -> None:
-    """Free the engine's memory, unless the version is served again meanwhile. Failing is harmless: it ages out."""
+    """Free the engines' memory, unless the version is served again meanwhile. Failing is harmless: it ages out."""
     with tenant_scope(tenant_id):
         if Deployment.objects.filter(version_id=UUID(hex=version), state__in=selectors.ACTIVE).exists():
             return
-    try:
-        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN) as engine:
-            engine.unload(tenant=tenant_id.hex, model=version)
-    except EngineError as error:
-        logger.info("the engine keeps %s until it ages out: %s", version, error)
+    engines.unload_everywhere(tenant=tenant_id.hex, model=version)
+
+
+def replica_leave(*, name: str) -> Replica:
+    """Let an engine finish what it has and leave. Raises as `engines.replica_leave`."""
+    return engines.replica_leave(name=name)
 
 
 def deployments_sweep() -> int:
@@ -228,7 +236,7 @@ def deployments_sweep() -> int:
 
 
 def _loading(deployment_id: UUID, *, lock: bool) -> Deployment | None:
-    rows = Deployment.objects.select_related("model", "version", "project")
+    rows = Deployment.objects.select_related("model", "version", "project", "dedicated")
     if lock:
         rows = rows.select_for_update(of=("self",))
     found: Deployment | None = rows.filter(pk=deployment_id, state=Deployment.State.LOADING).first()

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, idling, requests, rollout_tick, services, texts
+from serving import after_training, engines, idling, pools, requests, rollout_tick, services, texts
 
 SCHEDULE = {
     "serving.deployments_sweep": 15,
+    "serving.replicas_write_down": 5,
+    "serving.pools_scale": 5,
     "serving.requests_prune": 3_600,
     "serving.texts_prune": 3_600,
     "serving.rollouts_tick": 5,
@@ -61,3 +63,15 @@ def deployments_idle() -> int:
 def texts_prune() -> int:
     """Forget texts that were kept long enough."""
     return texts.texts_prune()
+
+
+@shared_task(name="serving.replicas_write_down")
+def replicas_write_down() -> int:
+    """Write down which engines announce themselves."""
+    return engines.replicas_write_down()
+
+
+@shared_task(name="serving.pools_scale")
+def pools_scale() -> int:
+    """Decide how many engines dedicated deployments should have."""
+    return pools.scale()

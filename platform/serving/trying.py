@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.conf import settings
-
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
+from inference.fleet import Want
 from inference.tasks import ANSWERS, RERANK, TOKENS
 from inference.wire import Asked, Classified, Embedded, Tagged
 from kit.clock import now
 from kit.ids import parse_id
 from registry.bases import catalogue
-from serving import routes
+from serving import engines, routes
 from serving.models import Deployment, RequestRecord
 from serving.texts import text_note
 from tenants.models import Project
@@ -79,6 +78,8 @@ class _Asked:
     model: str
     version: str
     tokens: int
+    want: Want
+    """Which engine is asked."""
 
 
 def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
@@ -87,7 +88,7 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     with tenant_scope(tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
     tenant, tokens = tenant_id.hex, route.tokens_at_most(texts)
-    asked = _Asked(tenant_id, deployment.project_id, "classify", route.model, route.version, tokens)
+    asked = _asked(deployment, route, "classify", tokens)
 
     def ask(engine: BlockingClient) -> Classified:
         engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
@@ -112,7 +113,7 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
     tokens = route.tokens_at_most([text])
     if task in (TOKENS, ANSWERS, RERANK):
         tokens = len(text.encode()) + len(other.encode()) + PAIR_TOKENS
-    asked = _Asked(tenant_id, deployment.project_id, kind, route.model, route.version, tokens)
+    asked = _asked(deployment, route, kind, tokens)
     whose: dict[str, Any] = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
 
     def ask(engine: BlockingClient) -> Any:
@@ -144,7 +145,8 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
         route = routes.route_of(deployment) if deployment is not None else None
     tokens = sum(min(len(text.encode()) + 2, longest) for text in texts)
     called, version = (route.model, route.version) if route is not None else (base, "")
-    asked = _Asked(tenant_id, project.pk, "embeddings", called, version, tokens)
+    want = Want(base) if route is None else route.want(tenant_id.hex)
+    asked = _Asked(tenant_id, project.pk, "embeddings", called, version, tokens, want)
 
     def ask(engine: BlockingClient) -> Embedded:
         if route is not None:
@@ -162,6 +164,11 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
     return Likeness(cosine, width, record.input_tokens, record.cost_nano, record.public_id)
 
 
+def _asked(deployment: Deployment, route: routes.Route, kind: str, tokens: int) -> _Asked:
+    tenant_id, want = deployment.tenant_id, route.want(deployment.tenant_id.hex)
+    return _Asked(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want)
+
+
 def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Result, RequestRecord]:
     """Ask the engine inside a metered call, and log it."""
     at, began = now(), time.perf_counter()
@@ -172,7 +179,7 @@ def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Re
         model=asked.model,
         tokens=asked.tokens,
     ) as meter:
-        with BlockingClient(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, timeout=10) as engine:
+        with engines.connected(asked.want, timeout=10) as engine:
             result = ask(engine)
         used = sum(min(length, result.limit) for length in result.lengths)
         meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))

@@ -155,3 +155,27 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, home: str) -> 
     process = up.start()
     assert "TUNESMITH_HOME" in up.until("CommandError")
     assert process.wait(10) != 0
+
+
+def test_an_engine_that_dies_is_started_again_and_nothing_else_stops(tmp_path: Path) -> None:
+    up = Up(tmp_path / "home", "engine")
+    process = up.start()
+    try:
+        up.until("is up after")
+        first = engine_of(process)
+        first.kill()
+        up.until(r"engine │ ended \(exit -9\); it is started again in 0.5 s")
+        up.until("ready on unix:")
+        again = engine_of(process)
+        assert again.pid != first.pid and process.poll() is None
+        again.kill()
+        up.until("it is started again in 1 s")  # it did not last, so later
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+    finally:
+        process.kill()
+
+
+def engine_of(process: "subprocess.Popen[str]") -> psutil.Process:
+    """The engine among the children of an `up`."""
+    return next(one for one in psutil.Process(process.pid).children() if "inference" in one.cmdline())

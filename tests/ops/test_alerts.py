@@ -7,7 +7,9 @@ import pytest
 from django.core import mail
 from django.db.models import F
 
+from inference.errors import Unreachable
 from kit.clock import now
+from ops import alerts
 from ops.alerts import alerts_look, open_alerts
 from ops.models import Alert
 from tenants.scope import ops_scope, tenant_scope
@@ -25,8 +27,9 @@ HOST = "alert-host"
 
 
 @pytest.fixture(autouse=True)
-def _a_quiet_day(settings: Any) -> None:
-    """One place, no job, nothing that went wrong in another test, and one person to tell."""
+def _a_quiet_day(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One place, no job, an engine, nothing that went wrong in another test, and one person to tell."""
+    monkeypatch.setattr(alerts, "engine_health", lambda: None)
     settings.ALERT_MAIL = ["oncall@example.com"]
     empty_queue()
     slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
@@ -119,3 +122,13 @@ def test_a_mail_server_that_refuses_hides_no_alert(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("ops.alerts.send_mail", refuse)
     slots_quarantine(slot_ids=[Slot.objects.get(host=HOST).pk], reason="the disk is full")
     assert kinds() == ["parked"]
+
+
+def test_it_is_told_that_no_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> None:
+        raise Unreachable("nobody is there")
+
+    monkeypatch.setattr(alerts, "engine_health", away)
+    assert kinds() == ["no_engine"]
+    monkeypatch.setattr(alerts, "engine_health", lambda: None)
+    assert kinds() == []

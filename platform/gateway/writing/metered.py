@@ -29,7 +29,7 @@ from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
 from gateway.metrics import FIRST_TOKEN, WRITTEN, note_batch
 from gateway.wire import Disconnected
 from gateway.writing.wishes import Wish
-from inference.client import Generation
+from inference.client import EngineClient, Generation
 from inference.errors import EngineError, NotResident
 from inference.wire import Piece, Rendered, Sampling
 from kit.errors import BadRequest, Unavailable
@@ -268,18 +268,19 @@ class MeteredCall:
         except Exception as error:  # raised again by who reads the queue
             await arrived.put(error)
 
-    async def _begin(self, share: Share) -> Piece | None:
+    async def _begin(self, share: Share, engine: EngineClient) -> Piece | None:
         """Ask the engine; the first piece."""
         route, key = self._route, self._call.key
-        share.generation = await self._call.process.engine.generate(
+        share.generation = await engine.generate(
             tenant=key.tenant, prompt=share.prompt, sampling=share.sampling, allowed=share.granted,
             model=route.version, base="" if route.version else route.base, choices=self._wish.choices, stream=True,
             weight=key.weight, trace=self._call.trace.traceparent,
         )  # fmt: skip
         try:
             return await share.next()
-        except NotResident:
-            share.generation = None  # nothing was computed; who leaves while the model is brought in owes nothing
+        except EngineError as error:
+            if error.untouched:
+                share.generation = None  # nothing was computed; who leaves while the model is brought in owes nothing
             raise
 
     async def _extend(self, share: Share) -> None:

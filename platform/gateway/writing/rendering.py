@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.calls import Call
 from gateway.errors import ContextTooLong, from_engine
+from inference.client import EngineClient
 from inference.errors import EngineError
 from inference.wire import Rendered
 from serving.routes import Route
@@ -36,9 +37,9 @@ async def rendered(
     process, tenant = call.process, call.key.tenant
     base = "" if route.version else route.base
 
-    async def ask() -> Rendered:
+    async def ask(engine: EngineClient) -> Rendered:
         async with process.renders.turn(tenant):
-            found: Rendered = await process.engine.render(
+            found: Rendered = await engine.render(
                 tenant=tenant, model=route.version, base=base, prompts=prompts, chat=chat
             )
         return found

@@ -1,0 +1,216 @@
+"""Two engines behind one gateway: one leaves, dies or hangs, Redis is emptied, and what callers see of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from billing.services.entitlements import override_set
+from inference.announcement import NAMES, Heartbeat, key_of, signed
+from tenants.scope import tenant_scope
+from tests.conftest import Cast
+from tests.gateway.conftest import ROOT, GatewayProcess, free_port, until_answers
+from tests.inference.artefacts import BASE
+from tests.serving.announced import Announced, announced, engine_announced, until
+from tests.serving.made import deployed, trained
+
+pytestmark = pytest.mark.slow  # starts real processes
+
+
+@contextlib.contextmanager
+def gateway_alone() -> Iterator[GatewayProcess]:
+    """A gateway that is told of no engine, so that it knows only those it hears of."""
+    port = free_port()
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
+        "TUNESMITH_HOME": str(settings.HOME),
+        "ENGINE_ADDRESS": f"unix://{settings.HOME}/nobody.sock",
+        "ENGINE_TOKEN": settings.ENGINE_TOKEN,
+    }
+    command = [sys.executable, "-m", "uvicorn", "gateway.asgi:application", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning", "--no-access-log"], env=environment, cwd=ROOT)
+    try:
+        until_answers(f"http://127.0.0.1:{port}/healthz", process)
+        yield GatewayProcess(f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+@dataclass
+class Hammer:
+    """Calls without a pause from several threads; what came of each."""
+
+    gateway: GatewayProcess
+    key: str
+    model: str = BASE.name
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[bytes] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def going(self, threads: int = 6) -> Iterator[None]:
+        workers = [threading.Thread(target=self._call, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        try:
+            yield
+        finally:
+            self.stopping.set()
+            for worker in workers:
+                worker.join(60)
+
+    @property
+    def done(self) -> int:
+        return sum(self.statuses.values())
+
+    def _call(self, number: int) -> None:
+        path = "/v1/embeddings" if self.model == BASE.name else "/v1/classify"
+        while not self.stopping.is_set():
+            body = json.dumps({"model": self.model, "input": [f"text {number} " * 20] * 3}).encode()
+            status, _, answer = self.gateway.post(path, body, self.key)
+            self.statuses[status] += 1
+            if status != 200:
+                self.wrong.append(answer)
+
+    def more(self, count: int, seconds: float = 30) -> None:
+        """Wait for so many more calls."""
+        before = self.done
+        until(lambda: self.done >= before + count, seconds)
+
+
+@pytest.fixture
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Announced, Announced]]:
+    folder = tmp_path_factory.mktemp("e")
+    with engine_announced(folder, "a") as one, engine_announced(folder, "b") as other:
+        yield one, other
+
+
+@pytest.fixture
+def door(two: tuple[Announced, Announced], cast: Cast) -> Iterator[GatewayProcess]:
+    with tenant_scope(cast.owner.tenant.id):  # more calls than a free plan allows in a minute
+        many = {"requests_per_minute": 1_000_000, "tokens_per_minute": 100_000_000, "concurrency": 64}
+        override_set(limits=many, reason="a test", created_by="test")
+    with gateway_alone() as running:
+        body = json.dumps({"model": BASE.name, "input": "hello"}).encode()
+        until(lambda: running.post("/v1/embeddings", body, cast.owner.key)[0] == 200)
+        yield running
+
+
+def test_an_engine_leaves_under_load_and_no_call_fails(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast, tmp_path: Path
+) -> None:
+    hammer = Hammer(door, cast.owner.key)
+    with hammer.going():
+        hammer.more(40)
+        assert all(engine.health().requests > 5 for engine in two), "both engines work"
+        two[0].process.send_signal(signal.SIGTERM)
+        assert two[0].process.wait(15) == 0
+        hammer.more(40)
+        with engine_announced(tmp_path, "c") as third:  # one comes back, and the other leaves: a rolling restart
+            until(lambda: third.health().requests > 5)
+            two[1].process.send_signal(signal.SIGTERM)
+            assert two[1].process.wait(15) == 0
+            hammer.more(40)
+            hammer.stopping.set()
+    assert hammer.statuses == {200: hammer.done}, hammer.wrong[:3]
+    assert hammer.done > 120
+
+
+def test_an_engine_that_is_killed_costs_its_calls_under_way_and_no_more(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
+) -> None:
+    hammer = Hammer(door, cast.owner.key)
+    with hammer.going():
+        hammer.more(30)
+        two[0].process.kill()
+        hammer.more(60)
+    assert set(hammer.statuses) <= {200, 503}
+    assert hammer.statuses[503] <= 6, "one for each call that was under way at the most"
+
+
+def test_an_engine_that_hangs_is_set_aside_within_seconds(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
+) -> None:
+    hammer = Hammer(door, cast.owner.key)
+    with hammer.going():
+        hammer.more(30)
+        two[0].process.send_signal(signal.SIGSTOP)
+        time.sleep(6)  # noticed by now, though some calls of ours still wait in it
+        fresh = Hammer(door, cast.owner.key)
+        with fresh.going(2):
+            fresh.more(20, 15)
+        assert set(fresh.statuses) == {200}
+        two[0].process.send_signal(signal.SIGCONT)
+        hammer.more(1)
+    assert set(hammer.statuses) == {200}, "what waited is answered when it goes on"
+
+
+def test_an_emptied_redis_does_not_lose_the_engines(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
+) -> None:
+    body = json.dumps({"model": BASE.name, "input": "hello"}).encode()
+    redis = Redis.from_url(settings.REDIS_URL)
+    for engine in two:
+        engine.process.send_signal(signal.SIGSTOP)  # so that it cannot say it again
+    redis.delete(NAMES)
+    time.sleep(1.5)
+    for engine in two:
+        engine.process.send_signal(signal.SIGCONT)
+    assert door.post("/v1/embeddings", body, cast.owner.key)[0] == 200
+    until(lambda: len(announced()) == 2)
+
+
+def test_an_address_without_our_signature_is_sent_nothing(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as trap:
+        trap.bind(str(tmp_path / "trap"))
+        trap.listen()
+        trap.settimeout(2.5)
+        beat = Heartbeat(name="trap", address=f"unix:{tmp_path}/trap", at=time.time(), bases=[BASE.name])
+        redis = Redis.from_url(settings.REDIS_URL)
+        redis.sadd(NAMES, "trap")
+        redis.set(key_of("trap"), signed(beat, "a guess"), ex=10)
+        try:
+            hammer = Hammer(door, cast.owner.key)
+            with hammer.going(2):
+                with pytest.raises(TimeoutError):
+                    trap.accept()
+            assert set(hammer.statuses) == {200}
+            redis.set(key_of("trap"), signed(beat, settings.ENGINE_TOKEN), ex=10)  # and with it, it is believed
+            with Hammer(door, cast.owner.key).going(2):
+                trap.accept()[0].close()
+        finally:
+            redis.delete(key_of("trap"))
+            redis.srem(NAMES, "trap")
+
+
+def test_a_model_is_brought_into_one_engine_and_asked_there(
+    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast, tmp_path: Path, settings: object
+) -> None:
+    settings.ENGINE_ADDRESS = two[0].address.replace("unix:", "unix://")  # type: ignore[attr-defined]
+    version, _ = trained(cast.owner, tmp_path / "artefact")
+    deployment = deployed(cast.owner, version)
+    assert deployment.state == "live", deployment.reason
+    hammer = Hammer(door, cast.owner.key, version.model.name)
+    with hammer.going(2):
+        hammer.more(40)
+    assert set(hammer.statuses) == {200}, hammer.wrong[:3]
+    held = [sum(one.tenant == cast.owner.tenant.id.hex for one in engine.health().residents) for engine in two]
+    assert sorted(held) == [0, 1], "a model that is not hot stands in one engine's memory"
