@@ -1,13 +1,17 @@
 """Tokens a second of the engine that writes, with none to many adapters in the batch, against what others run.
 
-    python benchmarks/generation.py [--rounds 3] [--new 32] [--threads 1] [--levels 1 8 32] [--serve PATH]
+    python benchmarks/generation.py [--rounds 3] [--new 32] [--threads 1] [--levels 1 8 32] [--adapters 0 1 8 32]
+        [--serve PATH] [--vllm PROGRAM] [--peft PATH]
 
 The base is a random Llama of 124.6 million parameters (30 layers, hidden 576, vocabulary 32,000) in bf16 where the
 processor has it; speed only. Prompts of 32 tokens, greedy, every request a different text. Contenders are pressed in
 turn, so that a busy neighbour hits them alike; read the ratios. `generate` is the library's own static batch in a
 process of its own. `serve` is `transformers serve --continuous-batching`, left out unless `--serve` names a folder with
 its dependencies (`pip install --target PATH fastapi rich accelerate psutil`), which must not be installed into this
-project's environment.
+project's environment. `vllm` is a vLLM server with all adapters, left out unless `--vllm` names its program in an
+environment of its own; `peft` is PEFT's `generate` with an adapter a row, left out unless `--peft` names a folder
+(`pip install --target PATH --no-deps peft accelerate psutil`). Everybody who is named is in memory at once; vLLM keeps
+the cores it is bound to busy, so name it alone with ours where there are few.
 """
 
 from __future__ import annotations
@@ -25,9 +29,11 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from generation_peers import Peft, as_peft, press_vllm, vllm
 from product import free_port, running
 
 TOKEN = "generation"
@@ -210,19 +216,34 @@ async def press_serve(url: str, base: Path, level: int, new: int) -> float:
         return tokens / (time.perf_counter() - started)
 
 
-async def measure(options: argparse.Namespace, base: Path, ours: Ours, plain: Generate, url: str) -> None:
+@dataclass
+class Peers:
+    """Who is measured beside ours; what was not named is empty."""
+
+    plain: Generate
+    serve: str = ""
+    vllm: str = ""
+    peft: Peft | None = None
+
+
+async def measure(options: argparse.Namespace, base: Path, ours: Ours, peers: Peers) -> None:
     """Press everybody in turn and print the table."""
     await ours.load()
     for level in options.levels:
         found: dict[str, list[float]] = {}
         for _ in range(options.rounds):
-            for adapters in ADAPTERS:
-                if adapters <= level:
-                    name = f"ours, {adapters} adapters"
-                    found.setdefault(name, []).append(await ours.press(level, adapters, options.new))
-            found.setdefault("generate", []).append(await asyncio.to_thread(plain.press, level))
-            if url:
-                found.setdefault("serve", []).append(await press_serve(url, base, level, options.new))
+            for adapters in (count for count in options.adapters if count <= level):
+                name = f"{adapters} adapters"
+                found.setdefault(f"ours, {name}", []).append(await ours.press(level, adapters, options.new))
+                if peers.vllm:
+                    speed = await press_vllm(peers.vllm, level, adapters, options.new)
+                    found.setdefault(f"vllm, {name}", []).append(speed)
+                if peers.peft is not None and adapters:
+                    speed = await asyncio.to_thread(peers.peft.press, level, adapters)
+                    found.setdefault(f"peft, {name}", []).append(speed)
+            found.setdefault("generate", []).append(await asyncio.to_thread(peers.plain.press, level))
+            if peers.serve:
+                found.setdefault("serve", []).append(await press_serve(peers.serve, base, level, options.new))
         mine = statistics.median(found["ours, 0 adapters"])
         print(f"at {level} at once")
         for name, speeds in found.items():
@@ -240,7 +261,12 @@ def main() -> None:
     )
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--serve", default="", help="folder with the dependencies of `transformers serve`")
+    parser.add_argument("--adapters", type=int, nargs="+", default=ADAPTERS, help="different ones in a batch; 0 first")
+    parser.add_argument("--vllm", default="", help="the program of a vLLM in an environment of its own")
+    parser.add_argument("--peft", default="", help="folder with PEFT and what it needs")
     options = parser.parse_args()
+    if options.adapters[0] != 0 or max(options.adapters) > max(ADAPTERS):
+        parser.error(f"--adapters begins with 0 and goes up to {max(ADAPTERS)}")
     with tempfile.TemporaryDirectory() as home:
         base, adapters = Path(home) / "base", Path(home) / "adapters"
         base.mkdir()
@@ -255,12 +281,18 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(running(command, TUNESMITH_ENGINE_TOKEN=TOKEN, OMP_NUM_THREADS=str(options.threads)))
             url = stack.enter_context(serve(base, options.serve, options.threads)) if options.serve else ""
-            plain = Generate(base, options.new, options.threads)
-            stack.callback(plain.close)
+            peers = Peers(Generate(base, options.new, options.threads), url)
+            stack.callback(peers.plain.close)
+            folders = as_peft(made, Path(home) / "peft") if options.vllm or options.peft else []
+            if options.vllm:
+                peers.vllm = stack.enter_context(vllm(options.vllm, base, folders, options.threads))
+            if options.peft:
+                peers.peft = Peft(options.peft, base, folders, options.new, options.threads)
+                stack.callback(peers.peft.close)
             _wait(address)
 
             async def run() -> None:
-                await measure(options, base, Ours(address, made), plain, url)
+                await measure(options, base, Ours(address, made), peers)
 
             asyncio.run(run())
     print(f"load average {', '.join(f'{load:.1f}' for load in os.getloadavg())}")

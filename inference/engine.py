@@ -49,8 +49,7 @@ from inference.tasks import BY_TOKEN, PAIRED, RERANK
 from inference.tensors import Array
 
 if TYPE_CHECKING:
-    from inference.generation.causal import Causal, WritingModel
-    from inference.generation.writer import Event, Writing
+    from inference.generation.seam import Asked, CausalBase, Event, WritingModel
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class Engine:
         """Begin to compute."""
         self.runner.start()
         for causal in self.causal.values():
-            causal.writer.start()
+            causal.start()
 
     async def stop(self) -> None:
         """Let the queue run dry for a while, then end the threads."""
@@ -117,7 +116,7 @@ class Engine:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(self.runner.stop)
         for causal in self.causal.values():
-            await asyncio.to_thread(causal.writer.stop)
+            await causal.stop()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
     def classify(self, message: wire.Classify, answer: Answer) -> Job:
@@ -207,10 +206,10 @@ class Engine:
         causal, model = self._writes(message.tenant, message.model, message.base)
         return await causal.render(message, model)
 
-    async def generate(self, message: wire.Generate, answer: Callable[[Event], None]) -> tuple[Causal, Writing]:
+    async def generate(self, message: wire.Generate, answer: Callable[[Event], None]) -> Asked:
         """Queue a text. Raises as `classify`."""
         causal, model = self._writes(message.tenant, message.model, message.base)
-        return causal, await causal.generate(message, model, answer)
+        return await causal.generate(message, model, answer)
 
     async def parity(self, message: wire.Parity) -> wire.ParityReport:
         """Send the recorded texts the way every request goes, and compare the answers."""
@@ -361,7 +360,7 @@ class Engine:
             raise BadRequest(f"Model {model!r} is for {resident.task}, not for {task}.")
         return resident
 
-    def _writes(self, tenant: str, model: str, base: str) -> tuple[Causal, WritingModel | None]:
+    def _writes(self, tenant: str, model: str, base: str) -> tuple[CausalBase, WritingModel | None]:
         """What writes for a model, or for a base by itself."""
         if bool(model) == bool(base):
             raise BadRequest("Name either a base or a model to write with.")
@@ -373,12 +372,13 @@ class Engine:
         return causal, cast("WritingModel | None", held)
 
     def _busy(self) -> bool:
-        return bool(self.runner.scheduler.rows) or any(causal.writer.busy for causal in self.causal.values())
+        return bool(self.runner.scheduler.rows) or any(causal.busy for causal in self.causal.values())
 
-    def _open_causal(self, base: Base) -> Causal:
-        """torch and transformers are imported only where a base needs them."""
-        module = importlib.import_module("inference.generation.causal")
-        causal: Causal = module.Causal(base, self.settings, self._loop, lambda: self.on_delivered())
+    def _open_causal(self, base: Base) -> CausalBase:
+        """What computes a base is imported only where the catalogue names it: our own brings torch and transformers."""
+        where = "inference.generation.vllm.base" if base.vllm is not None else "inference.generation.causal"
+        module = importlib.import_module(where)
+        causal: CausalBase = module.Causal(base, self.settings, self._loop, lambda: self.on_delivered())
         return causal
 
     def _load_base(self, base: Base) -> LoadedBase:

@@ -8,6 +8,8 @@ from inference.tensors import Array
 
 TOLERANCE = {"bf16": 0.05, "fp32": 0.002}
 """Largest difference in a probability; in a number of a unit vector; in a quantity, of itself where it is over one."""
+WRITING_TOLERANCE = {"bf16": 0.5, "fp32": 0.01}
+"""Largest difference in a token's log-probability, where text is written."""
 
 
 def compare(task: str, found: Array, expected: Array, tolerance: float) -> tuple[float, float, int]:

@@ -30,8 +30,7 @@ from inference.settings import Settings
 from inference.watching import open_metrics
 
 if TYPE_CHECKING:
-    from inference.generation.causal import Causal
-    from inference.generation.writer import Event, Writing
+    from inference.generation.seam import Asked, Event
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class Connection(asyncio.Protocol):
         self._welcome = False
         self._jobs: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._writings: dict[int, tuple[Causal, Writing]] = {}
+        self._writings: dict[int, Asked] = {}
         self._answers: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
@@ -133,8 +132,8 @@ class Connection(asyncio.Protocol):
             self._engine.runner.cancel(job)
         for task in self._tasks.values():
             task.cancel()
-        for causal, writing in self._writings.values():
-            causal.writer.cancel(writing)
+        for asked in self._writings.values():
+            asked.cancel()
         self._jobs.clear()
         self._writings.clear()
 
@@ -279,9 +278,8 @@ class Connection(asyncio.Protocol):
         job = self._jobs.pop(request_id, None)
         if job is not None:
             self._engine.runner.cancel(job)
-        if (found := self._writings.pop(request_id, None)) is not None:
-            causal, writing = found
-            causal.writer.cancel(writing)
+        if (asked := self._writings.pop(request_id, None)) is not None:
+            asked.cancel()
         task = self._tasks.pop(request_id, None)
         if task is not None:
             task.cancel()
@@ -317,10 +315,9 @@ class Connection(asyncio.Protocol):
         self._tasks[message.id] = asyncio.get_running_loop().create_task(begin())
 
     def _allow(self, message: wire.Allow) -> None:
-        found = self._writings.get(message.id)
-        if found is not None:
-            causal, writing = found
-            causal.writer.allow(writing, message.tokens, last=message.last)
+        asked = self._writings.get(message.id)
+        if asked is not None:
+            asked.allow(message.tokens, last=message.last)
 
     def _run(self, request_id: int, work: Coroutine[Any, Any, wire.Message]) -> None:
         """Answer later, from a task."""

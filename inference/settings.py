@@ -17,6 +17,8 @@ from inference.scheduler import Limits
 TOKEN_VARIABLE = "TUNESMITH_ENGINE_TOKEN"
 ANNOUNCE_VARIABLE = "TUNESMITH_ENGINE_ANNOUNCE"
 """Where heartbeats go: a Redis URL, which may hold a password and is no argument for that."""
+VLLM_VARIABLE = "TUNESMITH_VLLM"
+VLLM_KEY_VARIABLE = "TUNESMITH_VLLM_KEY"
 MIB = 1024 * 1024
 DEPOT = Path(tempfile.gettempdir()) / "tunesmith-artefacts"
 TRIALS = Path(tempfile.gettempdir()) / "tunesmith-trials"
@@ -43,6 +45,8 @@ class Settings:
     neighbour_bytes: int = 256 * MIB  # vectors of training data, for those who ask for the nearest rows
     cache_bytes: int = 512 * MIB  # keys and values of each causal base
     writing_rows: int = 64  # texts that one causal base writes at the same time
+    vllm: str = "vllm"  # the program that serves bases whose backend it is
+    vllm_key: str = ""  # of servers that run already
     limits: Limits = field(default_factory=Limits)
     metrics: Address | None = None  # where scrapes are answered; not a Unix socket
     drain_s: float = 10.0  # finish what was taken for so long after SIGTERM
@@ -81,6 +85,7 @@ class Settings:
         add("--neighbour-mib", type=int, default=256, help="memory for vectors of training data, for explanations")
         add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
         add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
+        add("--vllm", default=os.environ.get(VLLM_VARIABLE) or "vllm", help="the program `vllm`, where a base names it")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
         add("--drain-seconds", type=float, default=10.0, help="after SIGTERM, finish what was taken for so long")
         add("--advertise", default="", help="address to announce, if callers cannot use the one of --listen")
@@ -106,6 +111,8 @@ class Settings:
                 neighbour_bytes=found.neighbour_mib * MIB,
                 cache_bytes=found.cache_mib * MIB,
                 writing_rows=found.writing_rows,
+                vllm=found.vllm,
+                vllm_key=os.environ.get(VLLM_KEY_VARIABLE, ""),
                 limits=Limits(wait_s=found.max_wait),
                 metrics=Address.parse(found.metrics) if found.metrics else None,
                 drain_s=found.drain_seconds,

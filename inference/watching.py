@@ -56,6 +56,7 @@ WRITER_LEVELS = {
     "waiting": "Texts that wait.",
     "blocks": "Blocks of the cache.",
     "blocks_free": "Blocks of the cache that nobody uses.",
+    "ready": "1 while it can write; 0 while its vLLM server is away.",
 }
 
 

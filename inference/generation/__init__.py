@@ -13,6 +13,9 @@
 | `text` | tokens to text: whole characters, stops held back |
 | `base` | the tokenizer of a causal base, and the way from a chat to tokens |
 | `causal` | all of it for one base: loading adapters, comparing serving with training |
+| `seam` | what the engine asks of a causal base, whatever computes it |
+| `counters` | what a base has written, for the health report |
+| `vllm/` | a base that a vLLM server computes, behind the same seam; imports no torch |
 
-The engine imports this package only where its catalogue names a causal base: torch and transformers come with it.
+The engine imports this package only where its catalogue names a causal base: torch and transformers come with `causal`.
 """

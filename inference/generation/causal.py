@@ -15,46 +15,35 @@ from torch import Tensor
 
 from inference import wire
 from inference.adapters import Adapter, lanes_of
-from inference.architecture import TEXT_GENERATION
-from inference.artefact import RecordedTexts, Text, read_writing_artefact
+from inference.artefact import Text
 from inference.catalogue import Base
-from inference.errors import BadArtefact, BadRequest, NoRoom
+from inference.errors import BadRequest, NoRoom
 from inference.generation import attention
 from inference.generation.base import Speech
 from inference.generation.decoder import Decoder
+from inference.generation.seam import Event, WritingModel, build, recorded_texts
 from inference.generation.turns import Limits
-from inference.generation.writer import Event, Writer, Writing
+from inference.generation.writer import Writer, Writing
+from inference.parity import WRITING_TOLERANCE
 from inference.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PARITY_TOLERANCE = {torch.float32: 0.01, torch.bfloat16: 0.5}
-"""Largest difference in a token's log-probability between training and serving."""
 
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A request in the writer's hands."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WritingModel:
-    """A tenant's adapter on a causal base, ready to write."""
+    writer: Writer
+    writing: Writing
 
-    tenant: str
-    model: str
-    sha256: str
-    base: str
-    method: str
-    max_length: int
-    adapter: Adapter
-    recorded: RecordedTexts | None
-    bytes: int
+    def allow(self, tokens: int, *, last: bool) -> None:
+        """See `seam.Asked`."""
+        self.writer.allow(self.writing, tokens, last=last)
 
-    @property
-    def labels(self) -> list[str]:
-        """None: it writes text."""
-        return []
-
-    @property
-    def task(self) -> str:
-        """As `artefact.json` names it."""
-        return TEXT_GENERATION
+    def cancel(self) -> None:
+        """See `seam.Asked`."""
+        self.writer.cancel(self.writing)
 
 
 class Causal:
@@ -73,6 +62,7 @@ class Causal:
             lanes=self.limits.lanes,
         )  # fmt: skip
         self.limit = positions
+        self.precision = "bf16" if dtype == torch.bfloat16 else "fp32"
         self.speech = Speech.read(base.folder, self.decoder.vocabulary)
         self.writer = Writer(self.decoder, self.speech, self.limits, self._deliver)
         log.info(
@@ -80,17 +70,25 @@ class Causal:
             base.name, device, str(dtype).removeprefix("torch."), self.decoder.blocks, time.perf_counter() - started,
         )  # fmt: skip
 
+    def start(self) -> None:
+        """Begin to compute."""
+        self.writer.start()
+
+    async def stop(self) -> None:
+        """Finish the step at hand and end the threads."""
+        await asyncio.to_thread(self.writer.stop)
+
+    @property
+    def busy(self) -> int:
+        """Texts that run or wait."""
+        return self.writer.busy
+
     def build(self, message: wire.Load, folder: Path) -> WritingModel:
         """Read an artefact, on the loader's thread. Raises `BadArtefact` or `NoRoom`."""
-        artefact = read_writing_artefact(folder, message.sha256, self.decoder.geometry)
-        manifest = artefact.manifest
-        if lanes_of(manifest.lora.rank) > self.limits.lanes:
-            raise NoRoom(f"An adapter of rank {manifest.lora.rank} is over the {self.limits.lanes} that fit a step.")
-        adapter = Adapter.build(manifest.lora, artefact.adapter, self.decoder.geometry)
-        return WritingModel(
-            message.tenant, message.model, message.sha256, manifest.base, manifest.method,
-            min(manifest.max_length, self.limit), adapter, artefact.recorded, adapter.bytes,
-        )  # fmt: skip
+        model = build(message, folder, self.decoder.geometry, self.limit)
+        if lanes_of(model.adapter.rank) > self.limits.lanes:
+            raise NoRoom(f"An adapter of rank {model.adapter.rank} is over the {self.limits.lanes} that fit a step.")
+        return model
 
     async def render(self, message: wire.Render, model: WritingModel | None) -> wire.Rendered:
         """Prompts as tokens, in a thread."""
@@ -99,24 +97,21 @@ class Causal:
 
     async def generate(
         self, message: wire.Generate, model: WritingModel | None, answer: Callable[[Event], None]
-    ) -> Writing:
+    ) -> Queued:
         """Queue a text; compiling a grammar may take a while, so that happens in a thread."""
         adapter, limit = (None, self.limit) if model is None else (model.adapter, model.max_length)
         grammar, start = message.sampling.grammar, None
         if grammar is not None:
             start = await asyncio.to_thread(self.speech.grammars.compile, grammar)
-        return self.writer.submit(message, adapter, limit, answer, start)
+        return Queued(self.writer, self.writer.submit(message, adapter, limit, answer, start))
 
     async def parity(self, message: wire.Parity, model: WritingModel) -> wire.ParityReport:
         """Score the recorded texts the way every prompt is read, and compare. Raises `BadArtefact`."""
-        if model.recorded is None:
-            raise BadArtefact("The artefact holds no parity.json, so serving cannot be compared with training.")
+        recorded = recorded_texts(model, self.decoder.vocabulary)
         differences: list[float] = []
-        for text in model.recorded.sequences:
-            if len(text.tokens) > model.max_length or max(text.tokens) >= self.decoder.vocabulary:
-                raise BadArtefact("parity.json holds a text that the model cannot read.")
+        for text in recorded.sequences:
             differences += await self._compare(text, model.adapter)
-        tolerance = PARITY_TOLERANCE[self.decoder.dtype]
+        tolerance = WRITING_TOLERANCE[self.precision]
         worst = max(differences)
         mean = sum(differences) / len(differences)
         return wire.ParityReport(message.id, worst <= tolerance, len(differences), worst, mean, 0, tolerance)
@@ -124,7 +119,7 @@ class Causal:
     def report(self) -> wire.WriterReport:
         """How it stands."""
         counters, turns = self.writer.counters, self.writer.turns
-        waits = sorted(counters.first_token) or [0.0]
+        p50, p99 = counters.first_token_ms()
         return wire.WriterReport(
             base=self.base.name,
             precision=str(self.decoder.dtype).removeprefix("torch."),
@@ -139,8 +134,8 @@ class Causal:
             waiting=turns.waiting,
             blocks=turns.blocks.count,
             blocks_free=turns.blocks.free,
-            first_token_p50_ms=waits[len(waits) // 2] * 1000,
-            first_token_p99_ms=waits[int(len(waits) * 0.99)] * 1000,
+            first_token_p50_ms=p50,
+            first_token_p99_ms=p99,
         )
 
     async def _compare(self, text: Text, adapter: Adapter) -> list[float]:

@@ -21,26 +21,22 @@ from typing import Any, cast
 from inference import wire
 from inference.adapters import Adapter, lanes_of
 from inference.background import standing
-from inference.errors import BadBias, BadRequest, EngineError, Internal
+from inference.errors import EngineError, Internal
 from inference.generation.base import Speech
 from inference.generation.choosing import Chooser, Chosen, choose
+from inference.generation.counters import Counters
 from inference.generation.decoder import Decoder
 from inference.generation.grammar import Matcher
 from inference.generation.paging import Blocks
+from inference.generation.seam import HELD_TOKENS, PAUSE_SECONDS, Event, check
 from inference.generation.text import TextStream
 from inference.generation.turns import Limits, Request, Sequence, Step, Turns
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 60.0
-"""How long a text waits for an allowance before it is ended where it stands."""
 MASK_SECONDS = 0.003
 """How long a step waits for texts whose grammar is being asked, so that they do not miss every second one."""
-MOST_CHOICES = 128
-MOST_STOPS = 16
-HELD_TOKENS = 8  # told at the latest, with or without text
 
-Event = wire.Piece | wire.Generated | EngineError
 Told = tuple["Writing", Event]
 
 
@@ -68,19 +64,6 @@ class Writing(Request):
     arrived: float = field(default_factory=time.perf_counter)
     began: float | None = None
     paused: float | None = None
-
-
-@dataclass(slots=True)
-class Counters:
-    """What one base has written since the start."""
-
-    requests: int = 0
-    read: int = 0  # tokens of prompts that were computed
-    cached: int = 0  # tokens of prompts that were found in the cache
-    written: int = 0
-    steps: int = 0
-    cancelled: int = 0
-    first_token: deque[float] = field(default_factory=lambda: deque(maxlen=1024))  # seconds, queue included
 
 
 class Writer:
@@ -128,7 +111,7 @@ class Writer:
     ) -> Writing:
         """Queue a text of at most `limit` tokens with its prompt; `grammar` is the compiled one of its sampling.
         Raises `BadRequest`, `TooLarge` or `Overloaded`."""
-        self._check(message, limit)
+        check(message, limit, self.decoder.vocabulary)
         sampling = message.sampling
         line, weight, background = standing(message.tenant, message.weight)
         writing = Writing(
@@ -187,26 +170,6 @@ class Writer:
         with self._work:
             self._asked.append(run)
             self._work.notify_all()
-
-    def _check(self, message: wire.Generate, limit: int) -> None:
-        sampling, vocabulary = message.sampling, self.decoder.vocabulary
-        if not message.prompt:
-            raise BadRequest("The prompt is empty.")
-        if min(message.prompt) < 0 or max(message.prompt) >= vocabulary:
-            raise BadRequest(f"The prompt holds token numbers outside 0 to {vocabulary - 1}.")
-        if not 1 <= message.choices <= MOST_CHOICES:
-            raise BadRequest(f"The number of choices must be from 1 to {MOST_CHOICES}.")
-        if sampling.max_tokens < 1 or message.allowed < 1:
-            raise BadRequest("At least one token must be allowed.")
-        if len(message.prompt) + sampling.max_tokens > limit:
-            raise BadRequest(
-                f"{len(message.prompt)} tokens of prompt and {sampling.max_tokens} of output are more than the "
-                f"{limit} that the model reads."
-            )
-        if len(sampling.stop) > MOST_STOPS:
-            raise BadRequest(f"At most {MOST_STOPS} stops are possible.")
-        if sampling.bias and not (min(sampling.bias) >= 0 and max(sampling.bias) < vocabulary):
-            raise BadBias(f"A bias names a token outside 0 to {vocabulary - 1}.")
 
     def _loop(self) -> None:
         while not self._stopping:

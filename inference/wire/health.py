@@ -23,7 +23,9 @@ class ResidentReport(msgspec.Struct, frozen=True, gc=False):
 
 
 class WriterReport(msgspec.Struct, frozen=True, gc=False):
-    """One base that writes: counts since the start, and how it stands. Times in milliseconds, queue included."""
+    """One base that writes: counts since the start, and how it stands. Times in milliseconds, queue included.
+
+    `backend` is own or vllm; `ready` is false while a vLLM server is not there. Its blocks are its own affair: 0."""
 
     base: str
     precision: str
@@ -40,6 +42,8 @@ class WriterReport(msgspec.Struct, frozen=True, gc=False):
     blocks_free: int
     first_token_p50_ms: float
     first_token_p99_ms: float
+    backend: str = "own"
+    ready: bool = True
 
 
 class TrialReport(msgspec.Struct, frozen=True, gc=False):

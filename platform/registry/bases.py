@@ -13,7 +13,8 @@ own, every other encoder architecture through transformers; `architecture` names
 
 A causal language model has the task "text-generation", and `max_length` is the longest context, prompt and reply
 together. Its folder may also hold `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`: they
-shape what it reads and where it stops, so they are pinned as well.
+shape what it reads and where it stops, so they are pinned as well. `backend` and `vllm` say who computes it; only the
+engine reads them (`inference.catalogue`).
 """
 
 import functools
