@@ -39,9 +39,9 @@ quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos"
 
-bench: install ## what serving costs and carries here: gateway, engine, adapters, fairness, quota, writing (a quarter of an hour)
+bench: install ## what serving costs and carries here: gateway, engine, adapters, fairness, quota, writing (twenty minutes)
 	@for table in "gateway.py --rounds 2 --seconds 4" "serving.py --rounds 2 --seconds 4" "adapters.py --rounds 2" \
-	  "fairness.py" "quota.py --rounds 4" "generation.py --new 32"; do \
+	  "fairness.py" "quota.py --rounds 4" "hammer.py 60" "generation.py --new 32"; do \
 	  echo; echo "== $$table"; $(PY) benchmarks/$$table || exit 1; done
 
 simulate: install ## the rule of turns against its rivals on ten thousand jobs; draws docs/plots

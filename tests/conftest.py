@@ -23,6 +23,7 @@ from django.db import connections
 from django.test import Client
 from psycopg import sql
 
+from billing.services.stores import quota_store
 from config import embedded
 from config.engines import Postgres, Redis, make_roles
 from data import reader
@@ -91,6 +92,7 @@ def django_db_setup(engines: Postgres, django_db_blocker: Any) -> None:
             )
     make_roles(admin, embedded.DATABASE, template=template)
     redis.client().flushdb()  # what an earlier run left there speaks of tenants this database never had
+    quota_store().begin()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,8 +2,8 @@
 
 Kinds:
 
-- `requests`, `tokens`, `input_tokens`, `output_tokens`: token bucket of `cap` per `window_ms`; starts full; refills
-  every millisecond; exact integers. `tokens` counts input and output together.
+- `requests`, `tokens`, `input_tokens`, `output_tokens`: token bucket of `cap` per `window_ms`; starts full (empty on a
+  server that lost what it knew); refills every millisecond; exact integers. `tokens` counts input and output together.
 - `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts.
 - `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced.
 

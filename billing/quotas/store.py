@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+from functools import partial
 from typing import Any
 from uuid import UUID
+
+import hiredis
 
 from billing.quotas.decision import Decision, parse_reserve
 from billing.quotas.errors import QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, TenantKeys
+from billing.quotas.scripts import run_id_of
 from billing.quotas.wire import AsyncLine, SyncLine, bulk
 
 DEFAULT_LIFE_MS = 120_000
+OWED_MOST = 10_000
+"""Ends of reservations that a process remembers while the quota server is away."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,6 +197,11 @@ class QuotaStore:
     def _finish(self, tenant: UUID | str, tail: bytes) -> Settled:
         return parse_settle(self.line.run("settle", _tenant_keys(tenant).packed, tail, SETTLE_PARTS))
 
+    def begin(self) -> None:
+        """Say that nothing was ever admitted, so that buckets begin full. A server that lost what it knew begins with
+        empty ones: they refill from its first call on."""
+        self.line.command("SET", "q:life", f"0@{run_id_of(self.line.command('INFO', 'server'))}")
+
     def grant(
         self,
         tenant: UUID | str,
@@ -260,7 +271,7 @@ class AsyncQuotaStore:
 
     def __init__(self, url: str, timeout: float = 0.5) -> None:
         self.line = AsyncLine(url, timeout)
-        self._orphans: list[tuple[bytes, bytes]] = []
+        self._owed: list[tuple[bytes, bytes]] = []
 
     async def reserve(
         self,
@@ -280,10 +291,10 @@ class AsyncQuotaStore:
         try:
             answer = await self.line.run("reserve", limits.packed, tail, RESERVE_PARTS)
         except (QuotaUnavailable, asyncio.CancelledError):
-            self._orphan(verbs, rid)
+            self._end(verbs, settle_tail(b"release", rid))  # on a line that stands it follows the reserve
             raise
-        if self._orphans:
-            self._flush_orphans()
+        if self._owed:
+            self._pay_owed()
         return parse_reserve(limits, reservation_id, answer)
 
     async def extend(
@@ -303,29 +314,39 @@ class AsyncQuotaStore:
 
     def settle(
         self, limits: CompiledLimits, reservation_id: str, *, tokens: int, output_tokens: int = 0, nano: int
-    ) -> bool:
-        """Queue a settle; False when the line is down (the sweeper then finds the usage event and settles)."""
-        tail = settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano)
-        return self.line.post("settle", limits.keys.packed, tail, SETTLE_PARTS) is not None
+    ) -> None:
+        """Queue a settle; kept for later when the line is down, or breaks before the answer."""
+        self._end(limits.keys.packed, settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano))
 
     def release(self, limits: CompiledLimits, reservation_id: str) -> None:
-        """Queue a release; kept for later when the line is down."""
-        verbs, rid = limits.keys.packed, reservation_id.encode()
-        if self.line.post("settle", verbs, settle_tail(b"release", rid), SETTLE_PARTS) is None:
-            self._orphan(verbs, rid)
+        """Queue a release; kept for later in the same way."""
+        self._end(limits.keys.packed, settle_tail(b"release", reservation_id.encode()))
 
     def close(self) -> None:
         self.line.close()
 
-    def _orphan(self, verbs: bytes, rid: bytes) -> None:
-        if len(self._orphans) < 10_000:  # beyond that the sweeper does it
-            self._orphans.append((verbs, rid))
+    def _end(self, verbs: bytes, tail: bytes) -> None:
+        answer = self.line.post("settle", verbs, tail, SETTLE_PARTS)
+        if answer is None:
+            self._owe(verbs, tail)
+        else:
+            answer.add_done_callback(partial(self._ended, verbs, tail))
 
-    def _flush_orphans(self) -> None:
-        orphans, self._orphans = self._orphans, []
-        for verbs, rid in orphans:
-            if self.line.post("settle", verbs, settle_tail(b"release", rid), SETTLE_PARTS) is None:
-                self._orphan(verbs, rid)
+    def _ended(self, verbs: bytes, tail: bytes, answer: asyncio.Future[Any]) -> None:
+        """Keep what was never run: the line broke, or the server had forgotten its scripts."""
+        if answer.exception() is not None or (
+            isinstance(answer.result(), hiredis.ReplyError) and str(answer.result()).startswith("NOSCRIPT")
+        ):
+            self._owe(verbs, tail)
+
+    def _owe(self, verbs: bytes, tail: bytes) -> None:
+        if len(self._owed) < OWED_MOST:  # beyond that the sweeper does it, after the reservations' lives
+            self._owed.append((verbs, tail))
+
+    def _pay_owed(self) -> None:
+        owed, self._owed = self._owed, []
+        for verbs, tail in owed:
+            self._end(verbs, tail)
 
 
 def parse_extend(answer: list[int]) -> Extended:

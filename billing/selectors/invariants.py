@@ -27,7 +27,9 @@ from billing.models import (
     UsageEvent,
     UsageHour,
 )
+from billing.periods import bounds, from_ms
 from billing.prices import Usage, price_books, rate
+from billing.selectors.budgets import spent_nano
 from kit.money import CENT
 from tenants.models import Tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -148,9 +150,17 @@ def invoices_say_the_bill() -> Iterator[str]:
 
 
 def leases_cover_calls() -> Iterator[str]:
-    """Calls of a month never cost more than what was promised for them, and holds never more than their ceiling."""
+    """Calls never cost more than what was promised for them, in the epoch that runs as well, and holds never more than
+    their ceiling."""
     for lease in BudgetLease.objects.filter(spent_nano__gt=F("granted_nano")):
         yield f"lease {lease.pk} carried {lease.spent_nano} nano-USD of a grant of {lease.granted_nano}"
+    unknown = BudgetLease.objects.exclude(state=BudgetLease.State.RECONCILED).filter(blocks__gt=0)
+    for lease in unknown.select_related("budget"):
+        end = bounds(lease.period)[1] if lease.closed_ms is None else from_ms(lease.closed_ms + 1)
+        budget = lease.budget
+        spent = spent_nano(budget.scope, budget.scope_id, from_ms(lease.opened_ms), end, calls_only=True)
+        if spent > lease.granted_nano:
+            yield f"lease {lease.pk} carries {spent} nano-USD of a grant of {lease.granted_nano} so far"
     wrong = Q(spent_nano__gt=F("reserved_nano")) | Q(spent_nano__lt=0)
     for hold in JobHold.objects.filter(wrong):
         yield f"job {hold.job_id} was charged {hold.spent_nano} nano-USD of a ceiling of {hold.reserved_nano}"

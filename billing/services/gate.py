@@ -29,6 +29,7 @@ from billing.quotas import Limit, QuotaGate, QuotaStore
 from billing.quotas.trace import TraceBuffer
 from billing.services.decisions import decisions_flush
 from billing.services.leases import EVERYTHING, lease_refill, lease_return
+from billing.services.stores import store_begin
 from kit.metrics import Gauge
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ CAUGHT_UP = Gauge(
 
 
 def sink_dsn() -> str:
-    """Connection string of the app role, for the shipper's own connection."""
-    wanted = ("host", "port", "user", "password", "dbname")
+    """Connection string of the app role, for the shipper's own connection, with the house's patience: a host that is
+    gone without a word is given up in seconds."""
+    wanted = ("host", "port", "user", "password", "dbname", "connect_timeout", "tcp_user_timeout")
     values: dict[str, Any] = connections["default"].get_connection_params()
     return psycopg.conninfo.make_conninfo(**{name: values[name] for name in wanted if values.get(name)})
 
@@ -95,6 +97,7 @@ class LeaseKeeper:
         self._thread.join(timeout=CLOSE_SECONDS)
 
     def _run(self) -> None:
+        self._begin()
         while True:
             name = self._queue.get()
             if name is None:
@@ -107,6 +110,12 @@ class LeaseKeeper:
             done = self._refill(name[0], want)
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._resolve, name, want, done)
+
+    def _begin(self) -> None:
+        try:
+            store_begin(self._store)
+        except Exception:  # then rates refill from empty: too little is admitted for a minute
+            logger.warning("could not see whether this installation is new", exc_info=True)
 
     def _give_back(self) -> None:
         until = time.monotonic() + CLOSE_SECONDS / 2

@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 MAX_INPUTS = 2048
 MAX_QUESTIONS = 400
+MAX_REASON = 300
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Short = Annotated[str, msgspec.Meta(max_length=256)]
@@ -161,7 +162,7 @@ class Decisions(Body, frozen=True):
     input: str | list[Item]
     questions: Annotated[list[Question], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)]
     prompt_cache_key: Short | None = None
-    prompt_cache_options: Any = None
+    prompt_cache_options: dict[str, Any] | None = None
     safety_identifier: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     x_abstain: Abstain | bool | None = None
     x_explain: bool = False
@@ -206,7 +207,8 @@ def _bad_request(text: str, kind: type[Any]) -> BadRequest:
             path = f"{path}.{named['name']}".strip(".")
             return BadRequest(f"{words} '{path[:200]}'.{known}", param=path[:200])
     reason = _TYPE.sub(lambda found: " or ".join(_TYPES.get(one, one) for one in found[1].split(" | ")), reason)
-    return BadRequest(f"{path[:200] or 'The body'}: {reason}.", param=path[:200] or None)
+    shown = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"  # it may quote what was sent
+    return BadRequest(f"{path[:200] or 'The body'}: {shown}.", param=path[:200] or None)
 
 
 def texts_of(value: str | list[str]) -> list[str]:

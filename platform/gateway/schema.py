@@ -8,7 +8,7 @@ from gateway import predict_schema as predict
 from gateway.bodies import MAX_INPUTS, MAX_QUESTIONS
 from gateway.honest_schema import ABSTENTION, EXPLANATION, REASON, WISHES
 from gateway.writing import schema as writing
-from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
+from kit.schema import Schema, component, either, many, mapping, number, one_of, string, thing, truth, whole
 
 ERROR = component(
     "Error",
@@ -155,7 +155,9 @@ _EMBEDDINGS = _path(
             "encoding_format": one_of(
                 "`float`, the default, gives lists of numbers; `base64` little-endian float32.", ["float", "base64"]
             ),
-            "dimensions": whole("How many numbers each vector shall have: 1 to the model's own size, the default."),
+            "dimensions": whole(
+                "How many numbers each vector shall have: 1 to the model's own size, the default.", null=True
+            ),
             "user": _USER,
         },
         optional=("encoding_format", "dimensions", "user"),
@@ -301,7 +303,7 @@ _DECISIONS = _path(
                 example=[{"type": "choice", "instructions": "What does the customer want?"}],
             ),
             "prompt_cache_key": string("Taken and not used: nothing is cached.", null=True, maxLength=256),
-            "prompt_cache_options": {"type": "object", "description": "Taken and not used.", "nullable": True},
+            "prompt_cache_options": mapping("Taken and not used.", null=True),
             "safety_identifier": string("Taken and not used.", null=True, maxLength=128),
             **WISHES,
         },

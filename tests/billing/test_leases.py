@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from billing.models import Budget, BudgetLease, UsageDispute
 from billing.periods import from_ms
 from billing.quotas import CompiledLimits, Limit, QuotaStore, QuotaUnavailable
+from billing.selectors.invariants import findings
 from billing.services import leases
 from billing.services.leases import lease_recall, lease_reconcile, lease_refill, lease_refill_all, lease_return
 from billing.services.reservations import disputes_close, reservations_sweep
+from billing.services.stores import store_begin
 from kit.clock import now
 from tenants.scope import tenant_scope
 from tests.billing.money import call, entitle, store_events
@@ -297,3 +299,28 @@ def test_a_call_that_ended_is_settled_by_its_event_and_a_vanished_one_is_dispute
     disputes_close()
     with tenant_scope(tenant_id):
         assert UsageDispute.objects.get().state == "disproved"
+
+
+def test_calls_beyond_the_running_lease_are_found_at_once(store: QuotaStore, cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    limits = entitle(tenant_id, spend_nano=CAP)
+    refill(store, tenant_id, 20_000)
+    granted = promised(tenant_id)
+    made = store.reserve(limits, "req_1", nano=granted, life_ms=60_000)
+    store_events([call(tenant_id, 1, cost=granted, at=from_ms(made.now_ms))])
+    assert [one.check for one in findings([tenant_id])] == []
+    store_events([call(tenant_id, 2, cost=20, at=from_ms(made.now_ms))])
+    (found,) = findings([tenant_id])
+    assert found.check == "leases_cover_calls" and f"a grant of {granted} so far" in found.message
+
+
+def test_an_installation_that_metered_calls_is_not_taken_for_a_new_one(
+    server: QuotaServer, store: QuotaStore, cast: Cast
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    limits = entitle(tenant_id, spend_nano=CAP)
+    store_events([call(tenant_id, 1, cost=20, at=now())])
+    assert min(store.peek(limits)[:2]) > 0
+    server.command("FLUSHALL")
+    assert not store_begin(store)
+    assert store.peek(limits)[0] == 0, "nobody knows what was admitted a moment ago"

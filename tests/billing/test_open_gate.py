@@ -184,6 +184,10 @@ def test_a_gateway_killed_with_kill_9_bills_every_answered_call_exactly_once(
     store.close()
 
 
+def test_the_shippers_own_connection_has_the_patience_of_all_others() -> None:
+    assert {"tcp_user_timeout=20000", "connect_timeout=10"} <= set(sink_dsn().split())
+
+
 def test_a_gateway_that_stops_cleanly_gives_unspent_money_back(gate_settings: object, cast: Cast) -> None:
     person = cast.owner
     limits = entitle(person.tenant.id, spend_nano=10**6)

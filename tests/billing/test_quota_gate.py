@@ -197,10 +197,42 @@ def test_the_line_comes_back_after_a_restart_and_what_was_in_doubt_is_released(t
             own.start()
             grant(own, limits, 10_000)
             await asyncio.sleep(0.25)
-            assert (await admit(gate, limits, "req_3")).denial is None
+            again = await admit(gate, limits, "req_3")
+            assert again.denial is not None and again.denial.status == 429, "nobody knows what was admitted before"
+            await asyncio.sleep(1.3)
+            assert (await admit(gate, limits, "req_4")).denial is None
             gate.close()
 
         asyncio.run(main())
+
+
+def test_what_ended_while_the_line_was_broken_is_settled_when_it_is_back(tenant_id: uuid.UUID) -> None:
+    limits = plan_limits(tenant_id)
+    with quota_server() as own:
+        grant(own, limits, 10_000)
+
+        async def main() -> None:
+            gate = QuotaGate(own.url, prices=price_books(), timeout=0.1)
+            running = [await admit(gate, limits, f"req_{number}") for number in range(3)]
+            await asyncio.to_thread(own.command, "CLIENT", "PAUSE", 500)
+            gate.settle(running[0], input_tokens=5)  # sent, and never answered
+            await asyncio.sleep(0.2)
+            gate.settle(running[1], input_tokens=5)  # the line is known to be broken
+            gate.release(running[2])
+            await asyncio.sleep(0.6)
+            assert (await admit(gate, limits, "req_3", tokens=0)).denial is None
+            gate.settle(await admit(gate, limits, "req_4", tokens=0), input_tokens=0)
+            await asyncio.sleep(0.05)
+            own.command("SCRIPT", "FLUSH")
+            gate.settle(await admit(gate, limits, "req_5"), input_tokens=5)
+            own.command("SCRIPT", "FLUSH")
+            await asyncio.sleep(0.05)
+            await admit(gate, limits, "req_6", tokens=0)
+            await asyncio.sleep(0.05)
+            gate.close()
+
+        asyncio.run(main())
+        assert used(own, limits) == (3 * 100, 0), "none waits for the end of its life to be settled"
 
 
 def test_a_stuck_server_is_given_up_after_the_timeout(tenant_id: uuid.UUID) -> None:

@@ -284,6 +284,42 @@ def test_an_old_snapshot_cannot_be_spent_again() -> None:
         store.close()
 
 
+def refilling(tenant: str) -> CompiledLimits:
+    """A bucket whose size is what it refills in a second."""
+    return CompiledLimits(tenant, [Limit("tenant", tenant, "requests", 20, 1000)])
+
+
+def taken(store: QuotaStore, limits: CompiledLimits, name: str, calls: int = 60) -> int:
+    return sum(store.reserve(limits, f"{name}{number}").allowed for number in range(calls))
+
+
+def test_after_a_loss_a_bucket_is_empty_and_refills(tenant: str) -> None:
+    with quota_server() as own:
+        store, limits = QuotaStore(own.url), refilling(tenant)
+        assert taken(store, limits, "before") >= 20, "where nothing was ever admitted it is full"
+        own.command("FLUSHALL")
+        refused = store.reserve(limits, "at once")
+        assert (refused.reason, refused.wait_ms) == ("rate", 50), "one more would be one too many"
+        time.sleep(0.3)
+        assert 5 <= taken(store, limits, "a little later") < 20
+        time.sleep(1.1)
+        assert taken(store, CompiledLimits(uuid.uuid4(), limits.limits), "another tenant") >= 20
+        store.close()
+
+
+def test_what_a_snapshot_says_of_a_bucket_is_not_believed(tenant: str) -> None:
+    with quota_server() as own:
+        store, limits = QuotaStore(own.url), refilling(tenant)
+        assert store.reserve(limits, "running", requests=10).allowed
+        own.stop(snapshot=True)
+        own.start()
+        store.close()
+        assert store.reserve(limits, "at once").reason == "rate", "what was admitted since the snapshot is not in it"
+        assert store.release(tenant, "running").known
+        assert store.peek(limits)[0] < 10, "this life of the server took nothing from the bucket for it"
+        store.close()
+
+
 def test_a_dead_server_is_an_error_not_a_decision(tenant: str) -> None:
     store = QuotaStore("unix:///nonexistent/redis.sock")
     with pytest.raises(QuotaUnavailable):

@@ -3,10 +3,13 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.chaos.fleet import Fleet
+from tests.chaos.installation import Installation
 from tests.chaos.invariants import check_quiet
 
 SEED = int(os.environ.get("CHAOS_SEED", "20260"))
@@ -18,8 +21,16 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def _fleet(django_db_setup: None) -> Iterator[Fleet]:
-    made = Fleet.open(hosts=3, people=5, seed=SEED)
+def engines_to_hurt(django_db_setup: None) -> Iterator[Installation]:
+    """This run's PostgreSQL and Redis, of a kind that keeps what it promised."""
+    made = Installation(Path(settings.HOME))
+    yield made
+    made.leave()
+
+
+@pytest.fixture(scope="session")
+def _fleet(engines_to_hurt: Installation) -> Iterator[Fleet]:
+    made = Fleet.open(engines_to_hurt, hosts=3, people=5, seed=SEED)
     try:
         yield made
     finally:

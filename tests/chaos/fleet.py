@@ -231,13 +231,13 @@ class Fleet:
     dice: random.Random = field(default_factory=random.Random)
 
     @classmethod
-    def open(cls, *, hosts: int, people: int, seed: int) -> "Fleet":
-        """Engines, tenants and workers; returns once the workers have said that they are there."""
+    def open(cls, engines: Installation, *, hosts: int, people: int, seed: int) -> "Fleet":
+        """Tenants and workers on these engines; returns once the workers have said that they are there."""
         home = Path(settings.HOME)
         for pid in processes_in(home / "work"):  # of a run that was killed
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(home / "work", ignore_errors=True)
-        fleet = cls(home, seed, Installation(home), dice=random.Random(seed))
+        fleet = cls(home, seed, engines, dice=random.Random(seed))
         for name, seconds in SECONDS.items():
             fleet.before[name] = getattr(settings, name)
             setattr(settings, name, seconds)
@@ -258,7 +258,7 @@ class Fleet:
         return fleet
 
     def close(self) -> None:
-        """Leave nothing running, and the engines as other tests expect them."""
+        """Leave nothing running."""
         if self.ticker is not None:
             self.ticker.stop()
         for name, seconds in self.before.items():
@@ -267,7 +267,6 @@ class Fleet:
             host.leave()
         for connection in connections.all(initialized_only=True):
             connection.close()
-        self.engines.leave()
 
     def heal(self) -> None:
         """Every fault ends; every host has a worker of the usual kind, and it has said that it is there."""

@@ -377,9 +377,9 @@ def door(address: str, base: Base, beside: Callable[[], Awaitable[asyncio.Server
 
 
 @contextlib.contextmanager
-def wired() -> Iterator[Wired]:
-    """The gateway, the engine of this module, and a base that writes."""
-    engine = WritingEngine()
+def wired(engine: WritingEngine | None = None) -> Iterator[Wired]:
+    """The gateway, an engine of this module's kind, and a base that writes."""
+    engine = engine or WritingEngine()
     base = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
     with tempfile.TemporaryDirectory(prefix="tw") as folder:
         path = f"{folder}/engine.sock"

@@ -11,14 +11,9 @@ local record, spec = cmsgpack.unpack(packed)
 local input, output, nano = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local deadline = math.max(record[4], now + tonumber(ARGV[2]))
 local buckets, concs, leases = spec[1], spec[3], spec[4]
-local nb, levels, money = #spec[2], {}, {}
+local nb, levels, life, money = #spec[2], {}, nil, {}
 
-if nb > 0 then
-  local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
-  for i = 1, nb do
-    levels[i] = refilled(held[i], buckets[3 * i - 1], buckets[3 * i], now)
-  end
-end
+if nb > 0 then levels, life = levels_of(KEYS[1], spec[2], buckets, now) end
 if nano > 0 then
   for i, l in ipairs(leases) do
     money[i] = redis.call('HMGET', KEYS[2], l .. '.k', l .. '.x', l .. '.a')
@@ -56,14 +51,7 @@ for i, held in ipairs(money) do
   if nano > tonumber(held[3]) then return {0, now, nb + #concs / 2 + i, -3} end
 end
 
-if nb > 0 then
-  local write = {}
-  for i = 1, nb do
-    write[2 * i - 1], write[2 * i] = spec[2][i], pack_state('>dd', levels[i], now)
-  end
-  redis.call('HSET', KEYS[1], unpack(write))
-  redis.call('PEXPIRE', KEYS[1], spec[6])
-end
+if nb > 0 then keep_levels(KEYS[1], spec[2], levels, life, now, spec[6]) end
 for i = 1, #concs / 2 do
   local key = KEYS[3] .. ':' .. concs[2 * i - 1]
   redis.call('ZADD', key, deadline, rid)

@@ -13,17 +13,60 @@ local function now_ms()
   return t[1] * 1000 + floor(t[2] / 1000)
 end
 
+-- A life of a server begins with its first call after it started or lost its data. What was admitted before is not known
+-- to it: a bucket that is not there was empty when the life began, and one that another life wrote is not believed. A life
+-- is written 'ms@BOOT'; where nothing was ever admitted it began at 0, and every bucket is full (`QuotaStore.begin`).
+local LIFE = 'q:life'
+local function in_this_life(life)
+  return life and string.sub(life, -#BOOT) == BOOT
+end
+local function this_life(now)
+  local life = redis.call('GET', LIFE)
+  if in_this_life(life) then return life end
+  life = string.format('%d', now) .. '@' .. BOOT
+  redis.call('SET', LIFE, life)
+  return life
+end
+local function began(life)
+  return tonumber(string.match(life, '^%d+'))
+end
+
 -- Level of a bucket now, in units of amount x window ms, so that refilling by the ms is exact integer arithmetic.
--- A bucket is kept as two doubles, {level, ms of that level}; one that is not there is full.
-local function refilled(state, cap, window, now)
+-- A bucket is kept as two doubles, {level, ms of that level}.
+local function refilled(level, at, cap, window, now)
   local max = cap * window
   if max == 0 then return 0 end
-  if not state then return max end
-  local level, at = unpack_state('>dd', state)
   local elapsed = now - at
   if elapsed < 0 then elapsed = 0 end
   if elapsed >= ceil((max - level) / cap) then return max end
   return level + elapsed * cap
+end
+
+-- Levels of all of a tenant's buckets, and the life to be written beside them.
+local function levels_of(key, names, buckets, now)
+  local held = redis.call('HMGET', key, '@', unpack(names))
+  local life, levels = held[1], {}
+  local known = in_this_life(life)
+  if not known then life = this_life(now) end
+  for i = 1, #names do
+    local level, at = 0, nil
+    if known and held[i + 1] then
+      level, at = unpack_state('>dd', held[i + 1])
+    else
+      at = began(life)
+    end
+    levels[i] = refilled(level, at, buckets[3 * i - 1], buckets[3 * i], now)
+  end
+  return levels, life
+end
+
+local function keep_levels(key, names, levels, life, now, ttl)
+  local write = {'@', life}
+  for i = 1, #names do
+    write[2 * i + 1], write[2 * i + 2] = names[i], pack_state('>dd', levels[i], now)
+  end
+  redis.call('HSET', key, unpack(write))
+  redis.call('PEXPIRE', key, ttl)
 end
 
 -- The amounts in a record; one from before input and output were told apart has all its tokens as input.

@@ -48,12 +48,11 @@ local function deny(number, wait)
 end
 
 -- 1. rates
-local nb, levels = #spec[2], {}
+local nb, levels, life = #spec[2], {}, nil
 if nb > 0 then
-  local held = redis.call('HMGET', KEYS[1], unpack(spec[2]))
+  levels, life = levels_of(KEYS[1], spec[2], buckets, now)
   for i = 1, nb do
-    local cap, window = buckets[3 * i - 1], buckets[3 * i]
-    local level = refilled(held[i], cap, window, now)
+    local cap, window, level = buckets[3 * i - 1], buckets[3 * i], levels[i]
     local need = amounts[buckets[3 * i - 2]] * window
     if need > 0 and need > level then
       if need > cap * window then deny(i, -1) else deny(i, ceil((need - level) / cap)) end
@@ -97,13 +96,10 @@ if blocked > 0 then return {0, now, low, blocked, blocked_wait, unpack(remaining
 -- Everything passes: write.
 local deadline = now + tonumber(ARGV[3])
 if nb > 0 then
-  local write = {}
   for i = 1, nb do
-    write[2 * i - 1], write[2 * i] = spec[2][i], pack_state('>dd', levels[i], now)
     remaining[i] = levels[i] > 0 and floor(levels[i] / buckets[3 * i]) or 0
   end
-  redis.call('HSET', KEYS[1], unpack(write))
-  redis.call('PEXPIRE', KEYS[1], spec[6])
+  keep_levels(KEYS[1], spec[2], levels, life, now, spec[6])
 end
 for i = 1, #concs / 2 do
   local key = KEYS[3] .. ':' .. concs[2 * i - 1]

@@ -31,10 +31,12 @@ for i = 1, #spec[2] do
   end
 end
 if #fields > 0 then
-  local held = redis.call('HMGET', KEYS[1], unpack(fields))
+  -- What an earlier life reserved (a snapshot brought it back) was never taken from this life's buckets.
+  local held = redis.call('HMGET', KEYS[1], '@', unpack(fields))
+  local ours = held[1] and record[6] >= began(held[1])
   for i = 1, #fields do
-    if held[i] then
-      local level, at = unpack_state('>dd', held[i])
+    if ours and held[i + 1] then
+      local level, at = unpack_state('>dd', held[i + 1])
       write[#write + 1] = fields[i]
       write[#write + 1] = pack_state('>dd', level + back[i], at)
     end

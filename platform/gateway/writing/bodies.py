@@ -192,8 +192,8 @@ class Chat(Common, frozen=True, kw_only=True):
     service_tier: str | None = None
     safety_identifier: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     prompt_cache_key: Short | None = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: Short | None = None
     modalities: list[str] | None = None
     audio: Any = None
     function_call: Any = None

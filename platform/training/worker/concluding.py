@@ -151,7 +151,7 @@ def _discard_unless_published(lease: Lease, stored: Stored, results: StoredFile)
 def _read_report(artefact: Path) -> dict[str, Any]:
     """The report a trainer wrote; ValueError or BadRequest when it is none."""
     with untrusted.file_open(artefact / "report.json") as file:
-        report = strict_json.loads(b"".join(untrusted.chunks(file, most=REPORT_BYTES)))
+        report = strict_json.loads(b"".join(untrusted.chunks(file, most=REPORT_BYTES)), most=REPORT_BYTES)
     parts = [report, *(report.get(name) or {} for name in REPORT_PARTS)] if isinstance(report, dict) else [None]
     if not all(isinstance(part, dict) for part in parts):
         raise ValueError("report.json is not an object of objects")
