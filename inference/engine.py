@@ -11,41 +11,23 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-from tokenizers import Tokenizer
-
-from inference import backends, judging, neighbours, tracing, trial, wire
-from inference.adapters import Adapter
-from inference.architecture import TEXT_GENERATION
-from inference.artefact import (
-    NEIGHBOURS,
-    Artefact,
-    read_artefact,
-    read_base,
-    read_manifest,
-    read_task,
-    read_writing_manifest,
-)
-from inference.backends import choose, hub
+from inference import backends, judging, tracing, trial, wire
+from inference.backends import choose
 from inference.background import standing
 from inference.catalogue import Base, bases
-from inference.depot import SERVED, Depot
-from inference.encoder import Encoder, HubBackend
-from inference.errors import BadArtefact, BadDimensions, BadRequest, EngineError, NoRoom, NotResident, TooLarge
-from inference.geometry import Geometry, Sizes
-from inference.hot import Merging, merged
+from inference.errors import BadDimensions, BadRequest, EngineError, NotResident, TooLarge
+from inference.geometry import Geometry
+from inference.hot import Merging
+from inference.loading import LoadedBase, Loader
 from inference.residents import Head, Held, Resident, Residents
 from inference.runner import Job, Runner
 from inference.scheduler import Scheduler
 from inference.settings import Settings
 from inference.sheets import Sheet
-from inference.tasks import BY_TOKEN, PAIRED, RERANK
+from inference.tasks import RERANK
 from inference.tensors import Array
 
 if TYPE_CHECKING:
@@ -58,22 +40,6 @@ Texts = judging.Texts
 
 MAX_NEAREST = 100
 MAX_TEXT = 1_000_000  # characters in one text; far above any model's limit, so that cuts can be counted and reported
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedBase:
-    """A base in memory: its weights, its tokenizer, and itself as a model without a head.
-
-    `tuned` makes an encoder of the same architecture from a full tune's weights, for every token's vector or for one
-    of each text.
-    """
-
-    base: Base
-    geometry: Sizes
-    encoder: Encoder
-    tuned: Callable[[Mapping[str, Array], bool], Encoder]
-    tokenizer: Tokenizer
-    resident: Resident
 
 
 class Engine:
@@ -89,17 +55,15 @@ class Engine:
         if backends.cores() <= self.backend.lanes:
             # The tokenizer's threads are shared by all lanes: a flood's long texts would be cut before anybody else's.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self._hub: HubBackend | None = None
         self._loop = asyncio.get_running_loop()
         self.on_delivered: Callable[[], None] = lambda: None
-        self.bases = {name: self._load_base(base) for name, base in known.items() if not base.architecture.causal}
         self.causal = {name: self._open_causal(base) for name, base in known.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
-        self._shelf = neighbours.Shelf(settings.neighbour_bytes)
-        self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
+        self.loader = Loader(settings, self.backend, self.residents, self.causal)
+        self.loader.open(base for base in known.values() if not base.architecture.causal)
+        self.bases = self.loader.bases
         self.runner = Runner(Scheduler(settings.limits, self.backend.lanes), self._deliver)
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self.merging = Merging(self.residents, self._copy, lambda work: self._loader.submit(work))
+        self.merging = Merging(self.residents, self.loader.copy, self.loader.spend)
         self._loading: dict[tuple[str, str, str], asyncio.Future[Held]] = {}
         self._started = time.monotonic()
 
@@ -117,7 +81,7 @@ class Engine:
         await asyncio.to_thread(self.runner.stop)
         for causal in self.causal.values():
             await causal.stop()
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self.loader.close()
 
     def classify(self, message: wire.Classify, answer: Answer) -> Job:
         """Queue a classification. Raises `NotResident`, `Overloaded`, `TooLarge` or `BadRequest`."""
@@ -172,7 +136,7 @@ class Engine:
         """The rows of a model's training data that are nearest to a vector, on the loader's thread."""
         if not 1 <= message.k <= MAX_NEAREST or len(message.vector) % 4:
             raise BadRequest(f"Ask for 1 to {MAX_NEAREST} rows, with a vector of float32.")
-        rows, labels, cosines = await self._loop.run_in_executor(self._loader, self._nearest, message)
+        rows, labels, cosines = await self.loader.run(lambda: self.loader.nearest(message))
         return wire.Neighbours(message.id, rows, labels, cosines)
 
     async def load(self, message: wire.Load) -> wire.Described:
@@ -183,7 +147,7 @@ class Engine:
             key = (message.tenant, message.model, message.sha256)
             future = self._loading.get(key)
             if future is None:
-                future = self._loop.run_in_executor(self._loader, self._load, message)
+                future = self.loader.run(lambda: self.loader.load(message))
                 self._loading[key] = future
                 future.add_done_callback(lambda _: self._loading.pop(key, None))
             resident = await asyncio.shield(future)
@@ -381,127 +345,11 @@ class Engine:
         causal: CausalBase = module.Causal(base, self.settings, self._loop, lambda: self.on_delivered())
         return causal
 
-    def _load_base(self, base: Base) -> LoadedBase:
-        encoder, tuned = self._own(base) if base.architecture.own else self._foreign(base)
-        geometry = encoder.geometry
-        tokenizer = Tokenizer.from_file(str(base.folder / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        limit = min(base.max_length, geometry.positions)
-        resident = Resident("", "", "", base.name, "base", [], limit, encoder, None, None, None, 0)
-        return LoadedBase(base, geometry, encoder, tuned, tokenizer, resident)
-
-    def _own(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array], bool], Encoder]]:
-        """A BERT, on the backend's own graph of it."""
-        weights, geometry = read_base(base.folder)
-        encoder = self.backend.encoder(weights, geometry, adapters=True)
-        return encoder, lambda own, tokens: self.backend.encoder(own, geometry, adapters=False, tokens=tokens)
-
-    def _foreign(self, base: Base) -> tuple[Encoder, Callable[[Mapping[str, Array], bool], Encoder]]:
-        """Any other architecture, through transformers; the first one brings torch into the process."""
-        if self._hub is None:
-            settings = self.settings
-            self._hub = hub(device=settings.device, precision=settings.precision, threads=settings.threads)
-        encoder = self._hub.encoder(base.folder)
-        return encoder, lambda own, _: encoder.tuned(own)
-
-    def _load(self, message: wire.Load) -> Held:
-        """On the loader's thread: read, check, build, keep."""
-        started = time.perf_counter()
-        folder = self._depot.fetch(message.sha256, message.urls) if message.urls else self._folder(message.folder)
-        if read_task(folder, message.sha256) == TEXT_GENERATION:
-            resident = self._load_writing(message, folder)
-        else:
-            resident = self._load_reading(message, folder)
-        evicted = self.residents.add(resident)
-        log.info(
-            "loaded %s model %s of tenant %s in %.0f ms, %d bytes, %d evicted",
-            resident.method, resident.model, resident.tenant, (time.perf_counter() - started) * 1000,
-            resident.bytes, len(evicted),
-        )  # fmt: skip
-        return resident
-
-    def _nearest(self, message: wire.Nearest) -> tuple[list[int], list[int], list[float]]:
-        def folder() -> Path:
-            if message.urls:
-                return self._depot.fetch(message.sha256, message.urls, (NEIGHBOURS,))
-            return self._folder(message.folder)
-
-        found = self._shelf.take(message.tenant, message.sha256, folder)
-        return found.nearest(np.frombuffer(message.vector, "<f4"), message.k)
-
-    def _load_writing(self, message: wire.Load, folder: Path) -> Held:
-        manifest = read_writing_manifest(folder, message.sha256)
-        causal = self.causal.get(manifest.base)
-        if causal is None:
-            raise BadArtefact(f"The model was trained on {manifest.base!r}, which this engine does not have.")
-        return causal.build(message, folder)
-
-    def _load_reading(self, message: wire.Load, folder: Path) -> Held:
-        manifest = read_manifest(folder, message.sha256)
-        loaded = self.bases.get(manifest.base)
-        if loaded is None:
-            raise BadArtefact(f"The model was trained on {manifest.base!r}, which this engine does not have.")
-        needed = sum(entry.bytes for name, entry in manifest.files.items() if name in SERVED)
-        if needed > self.residents.budget:
-            raise NoRoom(f"The model needs {needed} bytes; all models together may take {self.residents.budget}.")
-        artefact = read_artefact(folder, message.sha256, loaded.geometry)
-        return self._build(message, artefact, loaded)
-
     def _described(self, request_id: int, resident: Held, cold_ms: int = 0) -> wire.Described:
         return wire.Described(
             request_id, resident.model, resident.base, resident.method, resident.labels, resident.max_length,
             resident.bytes, resident.task, self.residents.pinned(resident.tenant, resident.model), cold_ms,
         )  # fmt: skip
-
-    def _copy(self, resident: Resident) -> Encoder:
-        """On the loader's thread: the base with a resident's adapter in its weights."""
-        assert resident.adapter is not None, "only adapters are merged"
-        weights, geometry = read_base(self.bases[resident.base].base.folder)
-        own = merged(weights, resident.adapter, geometry)
-        return self.backend.encoder(own, geometry, adapters=False, tokens=resident.tokens)
-
-    def _folder(self, text: str) -> Path:
-        folder = Path(text)
-        if not folder.is_absolute() or not folder.is_dir():
-            raise BadArtefact("The artefact folder does not exist on the engine's machine.")
-        roots = self.settings.roots
-        if roots and not any(folder.resolve().is_relative_to(root.resolve()) for root in roots):
-            raise BadArtefact("The artefact lies outside the folders that this engine may read.")
-        return folder
-
-    def _build(self, message: wire.Load, artefact: Artefact, loaded: LoadedBase) -> Resident:
-        manifest, encoder, adapter = artefact.manifest, loaded.encoder, None
-        head, size = None, 0
-        if artefact.head is not None:
-            weight, bias = (part / np.float32(manifest.temperature) for part in artefact.head)
-            dense = None
-            if artefact.dense is not None:
-                dense = np.ascontiguousarray(artefact.dense[0].T), artefact.dense[1]
-            head = Head(np.ascontiguousarray(weight.T), bias, manifest.task, dense)
-            size = sum(part.nbytes for part in (weight, bias, *(dense or ())))
-        if artefact.adapter is not None and manifest.lora is not None:
-            adapter = Adapter.build(manifest.lora, artefact.adapter, loaded.geometry)
-            size += adapter.bytes
-        if artefact.encoder is not None:
-            encoder = loaded.tuned(artefact.encoder, manifest.task in BY_TOKEN | PAIRED)
-            size += encoder.bytes
-        return Resident(
-            tenant=message.tenant,
-            model=message.model,
-            sha256=message.sha256,
-            base=manifest.base,
-            method=manifest.method,
-            labels=manifest.labels,
-            max_length=min(manifest.max_length, loaded.geometry.positions),
-            encoder=encoder,
-            adapter=adapter,
-            head=head,
-            recorded=artefact.recorded,
-            bytes=size,
-            task=manifest.task,
-            pooling=manifest.pooling,
-        )
 
 
 def _estimate(text: str | tuple[str, str], limit: int) -> int:

@@ -129,7 +129,7 @@ def test_an_engine_answers_alike_before_and_after_it_merges(tmp_path: Path, monk
             before = await ask(engine)
             for _ in range(WINDOWS):
                 await ask(engine)
-            await asyncio.wrap_future(engine._loader.submit(lambda: None))  # the copy is made before this
+            await asyncio.wrap_future(engine.loader.spend(lambda: None))  # the copy is made before this
             engine.runner._stackers.clear()
             after = await ask(engine)
             assert not engine.runner._stackers, "the rows went through the copy, which has no adapters"
