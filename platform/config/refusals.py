@@ -34,10 +34,6 @@ NOT_OFFERED = [
         ),
         (r"fine_tuning/alpha/.*", "Graders are not offered. A job's report measures the model on its test rows."),
         (
-            r"moderations",
-            "Moderation is not offered. Train a classifier of your own and call it with POST /v1/classify.",
-        ),
-        (
             r"(responses|assistants|threads|conversations|realtime)(/.*)?",
             "This API is not offered. Models that write text are called with POST /v1/chat/completions, classifiers "
             "with POST /v1/decisions or POST /v1/classify.",

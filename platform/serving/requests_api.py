@@ -130,6 +130,9 @@ def read_filter(raw: QueryDict, project_id: UUID) -> RequestFilter:
     status, key = raw.get("status", ""), raw.get("api_key_id", "")
     if status and status not in asked.CLASSES and not (status.isascii() and status.isdigit() and len(status) == 3):
         raise BadRequest("'status' must be 2xx, 4xx, 5xx or one status, such as 429.", param="status")
+    for name in ("model", "code"):
+        if "\x00" in raw.get(name, ""):
+            raise BadRequest(f"'{name}' holds a character that no name has.", param=name)
     for name, known in (("kind", asked.KINDS), ("arm", asked.ARMS)):
         if raw.get(name) and raw.get(name) not in known:
             raise BadRequest(f"'{name}' must be one of {', '.join(known)}.", param=name)

@@ -77,7 +77,7 @@ def test_the_first_call_of_a_new_tenant_finds_a_lease_and_the_cap_holds_to_the_n
         opened = open_gate()
         # Bursts of calls that each may cost 40 tokens and take 10: holds collide with the cap, actuals fill it.
         statuses = []
-        for burst in range(12):
+        for burst in range(24):
             statuses += await asyncio.gather(
                 *(call(opened, person, limits, f"req_{burst}_{n}", tokens=40, used=10) for n in range(20))
             )

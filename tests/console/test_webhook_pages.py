@@ -96,7 +96,7 @@ def test_a_secret_is_shown_once(cast: Cast) -> None:
         ({"url": "https://10.0.0.1/"}, "Use a public host name"),
         ({"url": ""}, "required"),
         ({"event_types": []}, "required"),
-        ({"event_types": ["batch.completed"]}, "batch.completed"),
+        ({"event_types": ["eval.run.failed"]}, "eval.run.failed"),
         ({"name": ""}, "required"),
     ],
 )

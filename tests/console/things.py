@@ -11,7 +11,7 @@ import numpy as np
 from billing.models import ModelLimits
 from billing.quotas.trace import Refusal
 from billing.services.decisions import decisions_record
-from billing.services.entitlements import override_set
+from billing.services.entitlements import override_set, plan_grant
 from billing.services.limits import member_limits_set, model_limits_set
 from data.models import DatasetVersion, File
 from data.services import dataset_create, version_write
@@ -281,6 +281,8 @@ def made_deployment(person: Person, *, state: str = "live") -> Deployment:
 def made_rollout(person: Person, *, mode: str = "canary", calls: int = 0, **more: Any) -> Rollout:
     """A rollout between two deployments, with so many calls of the stable version logged, a fifth of that on the
     candidate."""
+    with tenant_scope(person.tenant.id):
+        plan_grant(plan="enterprise", reason="tests", created_by="tests")
     stable, candidate = (made_deployment(person) for _ in range(2))
     alias = f"triage-{stable.pk.hex[-8:]}@prod"
     with tenant_scope(person.tenant.id):

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from gateway.app import HANDLERS
+from inference.tasks import MULTI_LABEL
 from kit import server as patience
+from registry.models import Model
+from tenants.scope import tenant_scope
 from tests.config.test_edge import Answer, bearer, chunk, head, hear, talk
 from tests.conftest import Person
 from tests.console.things import made_deployment
@@ -73,7 +76,10 @@ def door(django_db_setup: None) -> Iterator[Door]:
         patch.setattr(patience, "TICK_SECONDS", 0.1)
         ada = on_plan("ada")
         made = Door(writing, int(writing.url.rsplit(":", 1)[1]), ada, {})
-        names = (made_deployment(ada).model.name, BASE.name, WRITER)
+        labels, several = (made_deployment(ada).model for _ in range(2))
+        with tenant_scope(ada.tenant.id):
+            Model.objects.filter(pk=several.pk).update(task=MULTI_LABEL)
+        names = (labels.name, several.name, BASE.name, WRITER)
         for path in PATHS:
             made.bodies[path] = usual(made, path, names)
         yield made

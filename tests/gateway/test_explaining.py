@@ -327,7 +327,7 @@ def test_the_playground_says_why_and_pays_as_a_call(gateway: GatewayProcess, rea
     bad = person.browser.post(path, {"deployment": ready.row.public_id, "text": " "})
     assert bad.status_code == 422 and "Write a text" in bad.content.decode()
     run = person.browser.post(
-        f"{person.workspace}/playground/", {"deployment": ready.row.public_id, "text": TEXT, "threshold": "0.5"}
+        f"{person.workspace}/playground/", {"model": ready.row.public_id, "text": TEXT, "threshold": "0.5"}
     )
     assert "Why this answer?" in run.content.decode()
 

@@ -139,6 +139,7 @@ def test_limits_of_a_member_and_of_a_model_hold_on_their_pages_word_and_are_expl
         time.sleep(0.1)
     assert (found[0]["scope"], found[0]["limit"]["value"], found[0]["model"]) == ("member", 3, BASE.name)
     assert ada.browser.post(member_page, {}).status_code == 302
+    until("60")
     model_page = f"{ada.workspace}/limits/{BASE.name}"
     assert ada.browser.post(model_page, {"requests_per_minute": "2"}).status_code == 302
     until("2")
