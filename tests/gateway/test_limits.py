@@ -64,12 +64,16 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
 
         embed = classify
 
+    class Engines:
+        async def ask(self, want: Any, one: Any) -> Any:
+            return await one(Engine())
+
     async def metered(self: Call, kind: str, model: str, tokens: int, work: Any) -> Any:
         return await work
 
     monkeypatch.setattr(Call, "_metered", metered)
     key: Any = SimpleNamespace(tenant="t", weight=7)
-    call = Call(SimpleNamespace(engine=Engine()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
+    call = Call(SimpleNamespace(fleet=Engines()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
 
     async def calls() -> None:
         for version in ("v", ""):
