@@ -33,7 +33,7 @@ test: install ## the whole test suite
 	@TEST_HOME=chaos $(PY) -m pytest -q -m "chaos and cut" tests/chaos
 
 chaos: install ## kill, freeze, cut off and fill up a fleet of real workers and its engines (CHAOS_SEED=… repeats a run)
-	@TEST_HOME=chaos $(PY) -m pytest -v --tb=short --show-capture=stdout -m chaos tests/chaos
+	@TEST_HOME=chaos $(PY) -m pytest -v --tb=short --show-capture=stdout -m chaos tests
 
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint

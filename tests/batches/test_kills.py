@@ -79,6 +79,7 @@ def ticking(true: Callable[[], Any], seconds: float) -> None:
         time.sleep(0.5)
 
 
+@pytest.mark.chaos
 def test_a_killed_workers_batch_goes_on_and_nothing_is_done_or_billed_twice(
     server: LiveServer, writing: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ def test_an_object_without_its_row_is_nobodys_and_is_removed(
     assert len(read(official, done.output_file_id)) == 8 and not pieces(folder)
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_while_it_ends_a_batch_leaves_nothing_behind(
     server: LiveServer, writing: Wired, monkeypatch: pytest.MonkeyPatch
 ) -> None:

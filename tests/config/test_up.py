@@ -157,6 +157,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, home: str) -> 
     assert process.wait(10) != 0
 
 
+@pytest.mark.chaos
 def test_an_engine_that_dies_is_started_again_and_nothing_else_stops(tmp_path: Path) -> None:
     up = Up(tmp_path / "home", "engine")
     process = up.start()

@@ -52,6 +52,7 @@ def pools() -> list[str]:
     return sorted(beat.pool for beat in announced() if not beat.draining)
 
 
+@pytest.mark.chaos
 def test_a_dedicated_deployment_has_an_engine_while_it_is_called_and_none_when_it_is_not(
     cast: Cast, tmp_path: Path, settings: Any
 ) -> None:

@@ -132,6 +132,7 @@ def test_an_engine_leaves_under_load_and_no_call_fails(
     assert hammer.done > 120
 
 
+@pytest.mark.chaos
 def test_an_engine_that_is_killed_costs_its_calls_under_way_and_no_more(
     door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_engine_that_is_killed_costs_its_calls_under_way_and_no_more(
     assert hammer.statuses[503] <= 6, "one for each call that was under way at the most"
 
 
+@pytest.mark.chaos
 def test_an_engine_that_hangs_is_set_aside_within_seconds(
     door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
 ) -> None:

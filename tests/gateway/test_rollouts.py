@@ -97,16 +97,16 @@ def two(door: Reading, artefact: Made) -> Two:
 
 def test_callers_are_split_by_share_stay_where_they_are_and_none_goes_back(two: Two) -> None:
     rollout = two.begin("canary", share=20)
-    users = [f"user {i}" for i in range(400)]
+    users = [f"user {i}" for i in range(160)]
     first, again = two.arms(users), two.arms(users)
     assert first == again
     taken = Counter(first.values())
-    assert 50 <= taken["candidate"] <= 112  # 80 expected; four standard deviations
+    assert 12 <= taken["candidate"] <= 52  # 32 expected; four standard deviations
     assert two.person.api.post(f"/v1/rollouts/{rollout}", {"share": 60}).status_code == 200
     until(lambda: two.arms(users[:30]) != {user: first[user] for user in users[:30]})  # the gateway has heard
     later = two.arms(users)
     assert all(later[user] == "candidate" for user in users if first[user] == "candidate")
-    assert 200 <= Counter(later.values())["candidate"] <= 280
+    assert 71 <= Counter(later.values())["candidate"] <= 121
     assert two.show(rollout)["share"] == 60
 
 
