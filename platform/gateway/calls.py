@@ -122,8 +122,8 @@ class Call:
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         result = await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
-        if self.shadow is not None:
-            self.process.shadows.offer(self.shadow, self.key, kind, texts, route.labels, result)
+        if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
+            self.process.shadows.offer(self.shadow, self.key, self.note.kind, texts, route.labels, result)
         return result
 
     async def embed(
@@ -181,6 +181,7 @@ class Call:
     async def explain(self, route: Route, texts: list[str], kind: str, nearest: int) -> Explained:
         """Probabilities of all texts, and the `nearest` rows of the training data (0: none) to the first: one call,
         metered as `kind`. The first text is read once more for its vector."""
+        self.note.explained = True
         tokens = _bound(texts, route.max_length) + (_bound(texts[:1], route.max_length) if nearest else 0)
         found = await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
         self.note.items = 1

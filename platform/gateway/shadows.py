@@ -1,8 +1,8 @@
 """Shadow calls: a rollout's candidate is asked what the stable version was asked, behind the answer, and compared.
 
 Nobody waits for one, nobody sees its answer, and nobody pays for it: it is in the request log with the arm `shadow` and
-no cost, and in no usage. What cannot be asked at once is dropped, not queued, so that of a tenant's queue in the engine
-shadows take `MOST_OF_ONE` calls of `MOST_TEXTS` texts at most.
+no cost, and in no usage. It is computed while nothing else can be. What cannot be asked at once is dropped, not queued,
+and so is what no engine took up: that says nothing of the candidate.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import asyncio
 import logging
 import time
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from gateway import database
 from gateway.keys import OpenKey
 from inference import wire
+from inference.announcement import SHARED
+from inference.background import BACKGROUND
 from inference.client import EngineClient
-from inference.errors import EngineError, NotResident, Overloaded
+from inference.errors import EngineError, NotResident, Unavailable
 from kit.ids import new_id
 from serving.requests import RequestNote, wall_ms
 from serving.routes import Route
@@ -53,8 +55,9 @@ class Shadows:
         self, split: Split, key: OpenKey, kind: str, texts: list[str], labels: tuple[str, ...], said: wire.Classified
     ) -> None:
         """Ask the candidate too, once the answer is on its way; or drop it."""
-        tenants = list(self._running.values())
-        if len(tenants) >= MOST or tenants.count(key.tenant) >= MOST_OF_ONE:
+        tenants, want = list(self._running.values()), split.candidate.want(key.tenant)
+        asleep = want.pool != SHARED and not self._process.fleet.present(want)  # nobody wakes engines for a shadow
+        if asleep or len(tenants) >= MOST or tenants.count(key.tenant) >= MOST_OF_ONE:
             self._tally(key, split).dropped += 1
             return
         shown = texts[:MOST_TEXTS]
@@ -86,10 +89,10 @@ class Shadows:
         started = time.perf_counter()
         try:
             found = await self._classified(route, key, texts)
-        except Overloaded:  # no fault of the candidate's
-            self._tally(key, split).dropped += 1
-            return
         except EngineError as error:
+            if error.untouched or isinstance(error, Unavailable):  # no fault of the candidate's
+                self._tally(key, split).dropped += 1
+                return
             log.info("a shadow call failed: %s", error)
             note.status, note.code = 500, "shadow_failed"
         except Exception:
@@ -108,12 +111,13 @@ class Shadows:
     async def _classified(self, route: Route, key: OpenKey, texts: list[str]) -> wire.Classified:
         async def ask(engine: EngineClient) -> wire.Classified:
             tenant, model = key.tenant, route.version
+            wanted: dict[str, Any] = {"tenant": tenant, "model": model, "texts": texts, "weight": BACKGROUND}
             try:
-                found: wire.Classified = await engine.classify(tenant=tenant, model=model, texts=texts, weight=1)
+                found: wire.Classified = await engine.classify(**wanted)
             except NotResident:
                 source = await asyncio.to_thread(route.place.source)
                 await engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
-                found = await engine.classify(tenant=tenant, model=model, texts=texts, weight=1)
+                found = await engine.classify(**wanted)
             return found
 
         return await self._process.fleet.ask(route.want(key.tenant), ask)

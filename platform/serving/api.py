@@ -41,8 +41,8 @@ class DeploymentsView(TenantAPIView):
         answers=schema.DEPLOYMENT,
         refuses={
             404: "No such model in the key's project.",
-            409: "The model is deployed already or has no ready version, the plan allows no more deployments, or no "
-            "engines are free for `dedicated`.",
+            409: "The version is deployed already, the model cannot be served, the plan allows no more deployments, or "
+            "no engines are free for `dedicated`.",
         },
         once=True,
         example={"model": "ft:all-MiniLM-L6-v2:acme:support:…", "alias": "triage@prod"},
@@ -50,8 +50,8 @@ class DeploymentsView(TenantAPIView):
     def post(self, request: Request) -> Response:
         """Deploy a model
 
-        On the shared base, at no idle cost. It goes live within seconds, once its served probabilities equal those of
-        training.
+        On the shared engines, where it costs nothing while nobody calls it, or on `dedicated` ones of its own. It goes
+        live within seconds, once its served answers equal those of training.
         """
         body = self.read(DeploymentCreate)
 
@@ -62,6 +62,7 @@ class DeploymentsView(TenantAPIView):
                 alias=body.get("alias", ""),
                 version=body.get("version"),
                 dedicated=pools.Wish(**body["dedicated"]) if body.get("dedicated") is not None else None,
+                precision=body.get("precision"),
                 created_by=self.caller.actor_label,
             )
             return selectors.wire(made)

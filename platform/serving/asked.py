@@ -19,6 +19,7 @@ from kit.errors import NotFound
 from kit.ids import parse_id, public_id
 from kit.money import number
 from serving.models import RequestRecord
+from serving.splits import SHADOW
 from tenants.selectors import projects
 
 KINDS = ("chat", "classify", "completions", "decisions", "embeddings", "predict", "rerank")
@@ -52,10 +53,12 @@ def since_default() -> dt.datetime:
 
 
 def requests(wanted: RequestFilter) -> QuerySet[Any]:
-    """The requests, newest first."""
+    """The requests, newest first. Shadow calls, which nobody made, are among them only where they are asked for."""
     rows = RequestRecord.objects.filter(project_id=wanted.project_id, at__gte=wanted.since)
     if wanted.until is not None:
         rows = rows.filter(at__lt=wanted.until)
+    if wanted.arm != SHADOW:
+        rows = rows.exclude(arm=SHADOW)
     if wanted.status:
         low = int(wanted.status[0]) * 100
         exact = wanted.status.isdigit()

@@ -4,13 +4,13 @@ from kit.errors import BadRequest, Conflict, NotFound
 
 
 class AlreadyDeployed(Conflict):
-    """The model has a deployment that is loading or live."""
+    """The version has a deployment that is loading or live."""
 
     default_code = "already_deployed"
 
 
 class NotDeployable(Conflict):
-    """The model has no version whose files are there, or it is no classifier."""
+    """The model is deleted, or its task or its number of labels is none that can be served."""
 
     default_code = "not_deployable"
 

@@ -6,8 +6,10 @@ One pass over the index of project and time. A percentile needs every value of i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
@@ -99,20 +101,28 @@ def figures(wanted: RequestFilter, *, by: str = "") -> tuple[Figures, list[Figur
     """
     if wanted.until is not None and wanted.until - wanted.since > dt.timedelta(days=MOST_DAYS):
         raise SpanTooLarge(f"Figures are added up over {MOST_DAYS} days at most. Choose a shorter span.")
+    with patience(), connection.cursor() as cursor:
+        cursor.execute(*statement(wanted, by=by))
+        rows = cursor.fetchall()
+    found = [(whole, _figures(part, rest)) for part, whole, *rest in rows]
+    return next(one for whole, one in found if whole), [one for whole, one in found if not whole]
+
+
+@contextlib.contextmanager
+def patience(milliseconds: int = PATIENCE_MS) -> Iterator[None]:
+    """SpanTooLarge where one of the statements inside takes longer."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [PATIENCE_MS])
-            cursor.execute(*statement(wanted, by=by))
-            rows = cursor.fetchall()
+            cursor.execute("SET LOCAL statement_timeout = %s", [milliseconds])
+            yield
             cursor.execute("SET LOCAL statement_timeout = DEFAULT")
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", "") != "57014":
             raise
         raise SpanTooLarge(
-            "There are more requests in this span than can be added up in ten seconds. Choose a shorter one."
+            f"There are more requests in this span than can be added up in {milliseconds / 1000:g} seconds. Choose a "
+            "shorter one."
         ) from error
-    found = [(whole, _figures(part, rest)) for part, whole, *rest in rows]
-    return next(one for whole, one in found if whole), [one for whole, one in found if not whole]
 
 
 def statement(wanted: RequestFilter, *, by: str = "") -> tuple[str, tuple[Any, ...]]:

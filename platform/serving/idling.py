@@ -19,7 +19,7 @@ from tenants.scope import ops_scope, tenant_scope
 
 MOST_DAYS = 365
 LOOK_BACK = dt.timedelta(hours=1)
-"""Of the request log; a tick comes more often than that."""
+"""Of the request log, each time; who seems idle is looked up since its last call before anything is done."""
 BATCH = 500
 
 
@@ -73,6 +73,15 @@ def _note_calls() -> None:
     live.alias(last=lately).filter(last__gt=F("last_called_at")).update(last_called_at=lately)
 
 
+def _note_last_call(row: Deployment) -> None:
+    """Of one deployment since its last known call: ticks may have been away for longer than `LOOK_BACK`."""
+    since = row.last_called_at or row.live_at or row.created_at
+    answered = RequestRecord.objects.filter(version_id=row.version_id, status__lt=400, at__gt=since)
+    last = answered.exclude(arm=SHADOW).order_by("-at").values_list("at", flat=True).first()
+    if last is not None:
+        Deployment.objects.filter(pk=row.pk).update(last_called_at=last)
+
+
 def _idle(rows: "QuerySet[Deployment]", days: int) -> "QuerySet[Deployment]":
     """Live for so long, and not called in that time; told of only once, until it is called again."""
     limit = now() - dt.timedelta(days=days)
@@ -89,6 +98,7 @@ def _act(tenant_id: UUID, deployment_id: UUID) -> bool:
         rule = rule_of(row.project_id) if row is not None else None
         if row is None or rule is None or rule.action == IdleRule.Action.OFF:
             return False
+        _note_last_call(row)
         if not _idle(Deployment.objects.filter(pk=row.pk), rule.days).exists():
             return False
         Deployment.objects.filter(pk=row.pk).update(idle_told_at=now())

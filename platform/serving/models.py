@@ -177,6 +177,8 @@ class RequestRecord(TenantModel):
     output_tokens = models.PositiveIntegerField(default=0)
     cached_tokens = models.PositiveIntegerField(default=0)
     cost_nano = models.BigIntegerField(default=0)
+    explained = models.BooleanField(default=False, db_default=False)
+    """Whether the answer came with its reasons, which takes many readings of the text."""
     model_state = models.CharField(max_length=32, blank=True)
     """As in the header `x-model-state`: hot, or loaded and how long that took."""
     trace_id = models.CharField(max_length=32, blank=True)

@@ -40,16 +40,27 @@ INSERT = """
     INSERT INTO serving_requestrecord (
         id, tenant_id, project_id, key_id, at, kind, model, version_id, arm, status, code, duration_ms,
         first_token_ms, queue_ms, engine_ms, items, batch_rows, input_tokens, output_tokens, cached_tokens, cost_nano,
-        model_state, trace_id)
-    SELECT id, tenant_id, project_id, key_id, timestamptz 'epoch' + at_ms * interval '1 millisecond', kind, model,
-        version_id, arm, status, code, duration_ms, first_token_ms, queue_ms, engine_ms, items, batch_rows,
-        input_tokens, output_tokens, cached_tokens, cost_nano, model_state, trace_id
+        explained, model_state, trace_id)
+    SELECT DISTINCT ON (id) id, tenant_id, project_id, key_id,
+        timestamptz 'epoch' + at_ms * interval '1 millisecond', kind, model, version_id, arm, status, code, duration_ms,
+        first_token_ms, queue_ms, engine_ms, items, batch_rows, input_tokens, output_tokens, cached_tokens, cost_nano,
+        explained, model_state, trace_id
     FROM json_to_recordset(%s) AS note (
         id uuid, tenant_id uuid, project_id uuid, key_id uuid, at_ms bigint, kind text, model text, version_id uuid,
         arm text, status int, code text, duration_ms int, first_token_ms int, queue_ms int, engine_ms int, items int,
-        batch_rows int, input_tokens int, output_tokens int, cached_tokens int, cost_nano bigint, model_state text,
-        trace_id text)
-    ON CONFLICT (id) DO NOTHING"""
+        batch_rows int, input_tokens int, output_tokens int, cached_tokens int, cost_nano bigint, explained boolean,
+        model_state text, trace_id text)
+    ORDER BY id, (status < 400) DESC, at_ms DESC
+    ON CONFLICT (id) DO UPDATE SET (
+        at, version_id, arm, status, code, duration_ms, first_token_ms, queue_ms, engine_ms, items, batch_rows,
+        input_tokens, output_tokens, cached_tokens, cost_nano, explained, model_state, trace_id
+    ) = (
+        excluded.at, excluded.version_id, excluded.arm, excluded.status, excluded.code, excluded.duration_ms,
+        excluded.first_token_ms, excluded.queue_ms, excluded.engine_ms, excluded.items, excluded.batch_rows,
+        excluded.input_tokens, excluded.output_tokens, excluded.cached_tokens, excluded.cost_nano,
+        excluded.explained, excluded.model_state, excluded.trace_id
+    ) WHERE serving_requestrecord.status >= 400"""
+"""A batch's line keeps its id when it is asked again: what it came to in the end is its row."""
 
 
 class RequestNote(msgspec.Struct, kw_only=True, gc=False):
@@ -76,6 +87,7 @@ class RequestNote(msgspec.Struct, kw_only=True, gc=False):
     output_tokens: int = 0
     cached_tokens: int = 0
     cost_nano: int = 0
+    explained: bool = False
     model_state: str = ""
     trace_id: str = ""
 

@@ -36,7 +36,7 @@ _FILTERS = [
     query("status", str, "Only answers of this class, or with this very status.", example="5xx"),
     query("code", str, "Only answers with this error code.", example="rate_limit_exceeded"),
     query("min_duration_ms", int, "Only calls that took so long or longer.", example=500),
-    query("arm", str, "Only calls answered by this side of a rollout.", choices=asked.ARMS),
+    query("arm", str, "Only calls of this side of a rollout; shadows only if asked for.", choices=asked.ARMS),
 ]
 _LIST_FIELDS = [*paging(default=20, maximum=100, order=False), *_FILTERS]
 _FIGURE_FIELDS = [*_FILTERS, query("group_by", str, "Split by this as well.", choices=GROUPS)]

@@ -11,6 +11,7 @@ from django.db.models import Q
 from kit.clock import now
 from registry.models import Alias
 from serving import outcomes, rollouts, selectors, services
+from serving.errors import SpanTooLarge
 from serving.models import Rollout
 from serving.outcomes import Figures
 from serving.splits import CANDIDATE, STABLE, WHOLE
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 LEAST_DRAIN = dt.timedelta(seconds=30)
 """Gateways that missed the news re-read their routes within ten seconds; nothing old is stopped before."""
+
+COUNT_MS = 5_000
+"""For counting the calls of a round, each time."""
 
 
 def rollouts_tick() -> int:
@@ -48,16 +52,21 @@ def rollouts_tick() -> int:
 def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
     """Decide about one rollout; what was done. Safe to run twice at once."""
     with tenant_scope(tenant_id):
-        found = Rollout.objects.filter(pk=rollout_id, state=Rollout.State.RUNNING).first()
-        row = rollouts.locked(found) if found is not None else None
-        if row is None or row.state != Rollout.State.RUNNING:
+        running = Rollout.objects.select_related("stable", "candidate").filter(state=Rollout.State.RUNNING)
+        found = running.filter(pk=rollout_id).first()
+        if found is None:
+            return "ended"
+        figures = _round_figures(found) if _watched(found) else None  # nobody's lock waits for the counting
+        row = rollouts.locked(found)
+        if row.state != Rollout.State.RUNNING:
             return "ended"
         if rollouts.alias_version(row) != row.stable.version_id:
             rollouts.rollout_end(row, reason=f"'{row.alias}' was moved to another version.")
             return "moved"
         if row.mode == Rollout.Mode.SHADOW:
             return "shadow"
-        figures = _round_figures(row)
+        if figures is None or row.round != found.round:
+            return "waiting"
         if row.guards["auto_rollback"]:
             verdict = judge(
                 stable=figures[STABLE].arm(),
@@ -75,8 +84,10 @@ def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
 def old_stop(*, tenant_id: UUID, rollout_id: UUID) -> bool:
     """Stop the old version of a promoted rollout once it has drained, unless something else needs it."""
     with tenant_scope(tenant_id):
-        row = Rollout.objects.select_related("stable").get(pk=rollout_id)
-        if row.ended_at is None or now() < row.ended_at + dt.timedelta(seconds=row.drain_seconds or 0):
+        row = rollouts.locked(Rollout.objects.get(pk=rollout_id))  # whoever goes back takes turns with this
+        if row.state != Rollout.State.PROMOTED or row.drain_seconds is None or row.ended_at is None:
+            return False
+        if row.stable.state not in selectors.ACTIVE or now() < row.ended_at + dt.timedelta(seconds=row.drain_seconds):
             return False
         old = row.stable
         needed = Rollout.objects.filter(Q(stable=old) | Q(candidate=old), state=Rollout.State.RUNNING).exists()
@@ -89,11 +100,21 @@ def old_stop(*, tenant_id: UUID, rollout_id: UUID) -> bool:
         return True
 
 
-def _round_figures(row: Rollout) -> dict[str, Figures]:
-    """Of this round. With the whole share the stable version gets no calls, so it is judged by all it has had."""
-    figures = outcomes.figures_of(row, since=row.round_at)
-    if row.share == WHOLE:
-        figures[STABLE] = outcomes.figures_of(row, since=row.created_at)[STABLE]
+def _watched(row: Rollout) -> bool:
+    """Whether anything hangs on what its calls came to."""
+    return row.mode != Rollout.Mode.SHADOW and bool(row.guards["auto_rollback"] or row.steps)
+
+
+def _round_figures(row: Rollout) -> dict[str, Figures] | None:
+    """Of this round. With the whole share the stable version gets no calls, so it is judged by all it has had. None
+    where there are more calls than can be counted in a few seconds."""
+    try:
+        figures = outcomes.counts_of(row, since=row.round_at, patience_ms=COUNT_MS)
+        if row.share == WHOLE:
+            figures[STABLE] = outcomes.counts_of(row, since=row.created_at, patience_ms=COUNT_MS)[STABLE]
+    except SpanTooLarge:
+        logger.warning("rollout %s has too many calls in its round to be counted", row.public_id)
+        return None
     return figures
 
 
@@ -128,8 +149,8 @@ def _sentence(verdict: Verdict, figures: dict[str, Figures], row: Rollout) -> st
         )
     if verdict.why == "latency":
         return (
-            f"{candidate.slow:,} of {candidate.calls:,} calls of the candidate took longer than "
-            f"{row.guards['latency_ms']:,} ms ({_rate(candidate.slow, candidate.calls)}, allowed {SLOW_SHARE:.0%})."
+            f"{candidate.slow:,} of {candidate.timed:,} timed calls of the candidate took longer than "
+            f"{row.guards['latency_ms']:,} ms ({_rate(candidate.slow, candidate.timed)}, allowed {SLOW_SHARE:.0%})."
         )
     return (
         f"{candidate.wrong:,} of {candidate.judged:,} judged answers of the candidate were wrong "

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from hooks.catalogue import ROLLOUT_PROMOTED, ROLLOUT_ROLLED_BACK
 from hooks.services import event_publish
@@ -16,10 +17,10 @@ from kit.errors import BadRequest
 from registry import names
 from registry import selectors as registry
 from registry.bases import TEXT_CLASSIFICATION
-from registry.models import Alias
+from registry.models import Alias, Model
 from registry.services import alias_set
 from serving import outcomes, routes, selectors, telling
-from serving.errors import AliasMoved, NotComparable, NotLive, RolloutEnded, RolloutRunning
+from serving.errors import AliasMoved, NotComparable, NotLive, RolloutEnded, RolloutRunning, SpanTooLarge
 from serving.models import Deployment, Rollout, RolloutEvent, ShadowCount
 from serving.splits import WHOLE
 from tenants import audit
@@ -28,6 +29,8 @@ from tenants.models import Project
 SHARES = {Rollout.Mode.CANARY: 500, Rollout.Mode.AB: 5_000, Rollout.Mode.SHADOW: WHOLE}
 """The share where none is named, in basis points."""
 MOST_STEPS = 20
+END_MS = 3_000
+"""For adding up what a rollout came to while it ends."""
 GUARDS: dict[str, Any] = {
     "auto_rollback": True,
     "alpha": 0.01,
@@ -57,7 +60,7 @@ def rollout_create(
     _check_steps(mode, steps)
     if share is None:
         share = steps[0]["share"] if steps else SHARES[mode]
-    _check_share(mode, share)
+    _check_share(share, steps)
     try:
         with transaction.atomic():
             made: Rollout = Rollout.objects.create(
@@ -97,7 +100,7 @@ def rollout_change(
     _check_steps(row.mode, new_steps)
     if share is None:
         share = row.share
-    _check_share(row.mode, share)
+    _check_share(share, new_steps)
     before = {"share": row.share, "steps": row.steps}
     row.steps = new_steps
     row.save(update_fields=["steps"])
@@ -122,7 +125,7 @@ def rollout_promote(*, rollout: Rollout, automatic: bool = False) -> Rollout:
     row = _running(rollout)
     if row.candidate.state != Deployment.State.LIVE:
         raise NotLive("The candidate is not live any more, so it cannot take over.", param="candidate")
-    if alias_version(row) != row.stable.version_id:
+    if _alias_held(row, row.candidate) != row.stable.version_id:
         raise AliasMoved(f"'{row.alias}' was moved to another version meanwhile. Roll this one back and begin anew.")
     _move(row, row.stable, row.candidate)
     row.state, row.automatic = Rollout.State.PROMOTED, automatic
@@ -175,7 +178,7 @@ def _undo(row: Rollout, reason: str) -> Rollout:
         raise NotLive(
             f"The old version was stopped. Deploy it again with the alias '{row.alias}' to go back.", param="stable"
         )
-    if alias_version(row) != row.candidate.version_id:
+    if _alias_held(row, row.stable) != row.candidate.version_id:
         raise AliasMoved(f"'{row.alias}' stands for another version meanwhile; there is nothing to undo.")
     if Rollout.objects.filter(project_id=row.project_id, alias=row.alias, state=Rollout.State.RUNNING).exists():
         raise RolloutRunning(f"Another rollout runs on '{row.alias}'. Roll that one back first.")
@@ -190,14 +193,17 @@ def _undo(row: Rollout, reason: str) -> Rollout:
 
 
 def _move(row: Rollout, source: Deployment, target: Deployment) -> None:
-    """The alias from one version to the other; deployments show it where it is."""
+    """The alias from one version to the other; deployments show it where it is, unless they have one of their own."""
     alias_set(project=row.project, alias=row.alias, version=target.version)
     Deployment.objects.filter(pk=source.pk, alias=row.alias).update(alias="")
-    Deployment.objects.filter(pk=target.pk).update(alias=row.alias)
+    Deployment.objects.filter(pk=target.pk, alias="").update(alias=row.alias)
 
 
 def _end(row: Rollout, kind: str, message: str, numbers: dict[str, Any] | None = None) -> None:
-    found = outcomes.figures_of(row)
+    try:
+        found = outcomes.figures_of(row, patience_ms=END_MS)
+    except SpanTooLarge:  # what ends it is worth more than what it came to
+        found = {}
     row.figures = {arm: figures.stored() for arm, figures in found.items()}
     row.ended_at = now()
     row.save(update_fields=["state", "automatic", "reason", "figures", "ended_at"])
@@ -226,9 +232,20 @@ def _deployments() -> Any:
 
 
 def alias_version(row: Rollout) -> Any:
+    """What its alias stands for; None where that is gone."""
+    return _alias(row).values_list("version_id", flat=True).first()
+
+
+def _alias_held(row: Rollout, target: Deployment) -> Any:
+    """What its alias stands for, which nobody changes until we have moved it to the target."""
+    Model.objects.select_for_update().get(pk=target.model_id)
+    return _alias(row).select_for_update().values_list("version_id", flat=True).first()
+
+
+def _alias(row: Rollout) -> "QuerySet[Alias]":
     parts = names.split_alias(row.alias) or ("", "")
-    found = Alias.objects.filter(project_id=row.project_id, name=parts[0], stage=parts[1])
-    return found.values_list("version_id", flat=True).first()
+    found: QuerySet[Alias] = Alias.objects.filter(project_id=row.project_id, name=parts[0], stage=parts[1])
+    return found
 
 
 def _both(project: Project, alias: str, candidate: Deployment) -> tuple[Deployment, Deployment]:
@@ -259,6 +276,15 @@ def _check(stable: Deployment, candidate: Deployment, mode: str) -> None:
             "need one kind of answer.",
             param="candidate",
         )
+    promised, kept = stable.precision, candidate.precision
+    if promised is not None and (kept is None or kept < promised):
+        raise NotComparable(
+            f"The stable version answers only where {promised:.1%} of its answers are right, the candidate "
+            f"{'always' if kept is None else f'where {kept:.1%} are'}. Set the candidate's 'precision' to at least "
+            f"{promised:g} first, on its page or with POST /v1/deployments/{candidate.public_id}, or take the stable "
+            "version's back.",
+            param="candidate",
+        )
     if mode == Rollout.Mode.SHADOW and stable.model.task != TEXT_CLASSIFICATION:
         raise NotComparable(
             f"A shadow compares which label each version says, and {stable.model.task} says none. Use a canary "
@@ -267,9 +293,16 @@ def _check(stable: Deployment, candidate: Deployment, mode: str) -> None:
         )
 
 
-def _check_share(mode: str, share: int) -> None:
+def _check_share(share: int, steps: Sequence[dict[str, int]]) -> None:
     if not 0 <= share <= WHOLE:
         raise BadRequest("A share is 0 to 100 percent.", param="share")
+    shares = [step["share"] for step in steps]
+    if steps and share not in shares:
+        raise BadRequest(
+            f"A canary goes on from the step whose share it has, and none of the steps has {percent(share)}. Name one "
+            f"of their shares ({', '.join(percent(one) for one in shares)}), or a step of {percent(share)}.",
+            param="share",
+        )
 
 
 def _check_steps(mode: str, steps: Sequence[dict[str, int]]) -> None:

@@ -1,6 +1,7 @@
 """Reading deployments of the scope's tenant."""
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ from django.db.models import F, QuerySet
 from inference.wire import HealthReport
 from kit.errors import NotFound
 from kit.ids import parse_id
+from registry import selectors as registry
 from serving import engines, pools
-from serving.models import Deployment, DeploymentEvent, Replica, Rollout, RolloutEvent
+from serving.models import Deployment, DeploymentEvent, Replica, RequestRecord, Rollout, RolloutEvent
+from serving.splits import SHADOW
 
 ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
 
@@ -39,10 +42,54 @@ def deployment_of_model(model_id: UUID) -> Deployment | None:
     return found
 
 
+def names_called(project_id: UUID, rows: Iterable[Deployment]) -> dict[UUID, str]:
+    """What a caller says to get the answers of each: an alias that stands for its version and has no rollout, else the
+    model's own name where that stands for it. Empty where nothing does."""
+    rows = list(rows)
+    rolling = set(
+        Rollout.objects.filter(project_id=project_id, state=Rollout.State.RUNNING).values_list("alias", flat=True)
+    )
+    named: dict[UUID, list[str]] = {}
+    for alias in registry.aliases(project_id):
+        if str(alias) not in rolling:
+            named.setdefault(alias.version_id, []).append(str(alias))
+    first: dict[UUID, UUID] = {}
+    active = Deployment.objects.filter(model_id__in={row.model_id for row in rows}, state__in=ACTIVE)
+    for model_id, pk in active.order_by(F("live_at").asc(nulls_last=True), "pk").values_list("model_id", "pk"):
+        first.setdefault(model_id, pk)
+    return {
+        row.pk: _called(row, named.get(row.version_id, []), first.get(row.model_id, row.pk) == row.pk) for row in rows
+    }
+
+
+def _called(row: Deployment, aliases: list[str], is_named: bool) -> str:
+    """`is_named`: whether the model's own name stands for it."""
+    if row.alias in aliases or (row.alias and row.state == Deployment.State.LOADING):  # it moves when that is live
+        return row.alias
+    own = row.model.name if is_named else ""
+    return aliases[0] if aliases else own
+
+
+def calls_since(deployment: Deployment, moment: dt.datetime) -> int:
+    """Calls that its version answered since then."""
+    answered = RequestRecord.objects.filter(
+        project_id=deployment.project_id, version_id=deployment.version_id, at__gte=moment, status__lt=400
+    )
+    return answered.exclude(arm=SHADOW).count()
+
+
 def deployment_of_version(version_id: UUID) -> Deployment | None:
     """The deployment of a version that is loading or live."""
     found: Deployment | None = Deployment.objects.filter(version_id=version_id, state__in=ACTIVE).first()
     return found
+
+
+def wish_of(deployment: Deployment) -> pools.Wish | None:
+    """The engines of its own that were asked for; None for a deployment that the shared ones serve."""
+    if not hasattr(deployment, "dedicated"):
+        return None
+    own = deployment.dedicated
+    return pools.Wish(own.replicas_min, own.replicas_max, own.idle_seconds)
 
 
 def deployment_events(deployment: Deployment) -> list[DeploymentEvent]:

@@ -51,6 +51,15 @@ class DeploymentCreate(StrictSerializer):
         help_text="Engines of the deployment's own, where they are offered; without it the shared ones serve it.",
     )
 
+    precision = Number(
+        above=0,
+        high=1,
+        required=False,
+        allow_null=True,
+        help_text="From the first call on, answer only where at least this share is right, such as 0.95; see the "
+        "deployment's update.",
+    )
+
 
 class DeploymentChange(StrictSerializer):
     """POST /v1/deployments/{id}."""

@@ -45,9 +45,10 @@ RING_AGAIN = dt.timedelta(seconds=20)
 
 def deployment_create(
     *, project: Project, model: str, alias: str = "", version: int | None = None, created_by: str = "",
-    dedicated: Wish | None = None,
+    dedicated: Wish | None = None, precision: float | None = None,
 ) -> Deployment:  # fmt: skip
-    """Wish a model served, its newest version or the one of that number, by the shared engines or by some of its own.
+    """Wish a model served, its newest version or the one of that number, by the shared engines or by some of its own,
+    and `precision` as `deployment_precision_set` has it.
 
     It is loaded and checked by a task; calls are answered once it is live.
     """
@@ -63,14 +64,16 @@ def deployment_create(
         found = registry.version_by_number(found.model, version)
     found.model = Model.objects.select_for_update().get(pk=found.model_id)  # deleting and deploying take turns
     _check(found.model, found.labels)
+    _check_precision(found, precision)
     _check_room(found)
     if dedicated is not None:
         pools.check_room(dedicated)
     try:
         with transaction.atomic():
             made: Deployment = Deployment.objects.create(
-                project=project, model=found.model, version=found, alias=alias, created_by=created_by
-            )
+                project=project, model=found.model, version=found, alias=alias, created_by=created_by,
+                precision=precision,
+            )  # fmt: skip
             if dedicated is not None:
                 Dedicated.objects.create(deployment=made, **asdict(dedicated))
     except IntegrityError as error:
@@ -85,7 +88,8 @@ def deployment_create(
     audit.record(
         action="deployment.created",
         target=made,
-        after={"model": made.model.name, "version": found.number, "alias": alias},
+        after={"model": made.model.name, "version": found.number, "alias": alias}
+        | ({"precision": precision} if precision is not None else {}),
     )
     _tell_registry(made)
     outbox.ring(LOAD, str(made.tenant_id), str(made.id))
@@ -101,6 +105,18 @@ def _check(model: Model, labels: list[str]) -> None:
             "writes any.",
             param="model",
         )
+
+
+def _check_precision(version: ModelVersion, precision: float | None) -> None:
+    """Whether the version's held-out rows support it."""
+    if precision is None:
+        return
+    name = version.model.name
+    if not 0 < precision <= 1:
+        raise BadRequest("'precision' must be above 0 and at most 1: 0.95 means 95 in 100.", param="precision")
+    if version.model.task != TEXT_CLASSIFICATION:
+        raise BadRequest(f"'{name}' does not classify, so it has no precision.", param="precision")
+    rule_for(held_out_of(version.report), precision, model=name, param="precision")
 
 
 def _measured(model: Model) -> str:
@@ -154,12 +170,9 @@ def deployment_precision_set(*, deployment: Deployment, precision: float | None)
     within seconds. BadRequest where the version's held-out rows do not support it; for what has ended, nothing to do.
     """
     row: Deployment = Deployment.objects.select_for_update().select_related("model", "version").get(pk=deployment.pk)
-    if precision is not None:
-        if not 0 < precision <= 1:
-            raise BadRequest("'precision' must be above 0 and at most 1: 0.95 means 95 in 100.", param="precision")
-        if row.model.task != TEXT_CLASSIFICATION:
-            raise BadRequest(f"'{row.model.name}' does not classify, so it has no precision.", param="precision")
-        rule_for(held_out_of(row.version.report), precision, model=row.model.name, param="precision")
+    if row.state not in selectors.ACTIVE:
+        return row
+    _check_precision(row.version, precision)
     before = row.precision
     if before != precision:
         row.precision = precision

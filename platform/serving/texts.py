@@ -28,12 +28,15 @@ PARCEL = 5_000
 
 INSERT = """
     INSERT INTO serving_requesttext (id, tenant_id, project_id, at, input, output)
-    SELECT note.id, note.tenant_id, note.project_id, timestamptz 'epoch' + at_ms * interval '1 millisecond', input,
-        output
+    SELECT DISTINCT ON (note.id) note.id, note.tenant_id, note.project_id,
+        timestamptz 'epoch' + at_ms * interval '1 millisecond', input, output
     FROM json_to_recordset(%s) AS note (
-        id uuid, tenant_id uuid, project_id uuid, at_ms bigint, input text, output text)
+        id uuid, tenant_id uuid, project_id uuid, at_ms bigint, input text, output text, status int)
     JOIN serving_textkeeping AS keeping ON keeping.project_id = note.project_id
-    ON CONFLICT (id) DO NOTHING"""
+    WHERE status < 400 OR NOT EXISTS (SELECT FROM serving_requesttext AS kept WHERE kept.id = note.id)
+    ORDER BY note.id, (status < 400) DESC, at_ms DESC
+    ON CONFLICT (id) DO UPDATE SET at = excluded.at, input = excluded.input, output = excluded.output"""
+"""Of a batch's line that is asked again, the answer takes the place of what failed before it."""
 
 
 class TextNote(msgspec.Struct, kw_only=True, gc=False):

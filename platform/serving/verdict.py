@@ -40,7 +40,8 @@ class Arm:
     calls: int = 0
     errors: int = 0
     slow: int = 0
-    """Calls over the latency limit; 0 where there is none."""
+    """Calls over the latency limit, of those that were timed; 0 where there is none."""
+    timed: int = 0
     judged: int = 0
     wrong: int = 0
 
@@ -97,7 +98,7 @@ def compared(
 
 def limited(candidate: Arm, guards: Guards, round: int) -> Finding:
     """Whether more than `SLOW_SHARE` of the candidate's calls are over the limit."""
-    slow, calls = candidate.slow, candidate.calls
+    slow, calls = candidate.slow, candidate.timed
     best = slow / calls if calls else 0.0
     excess = _mixture(slow, calls) - _likelihood(slow, calls, min(best, SLOW_SHARE))
     return Finding("latency", _number(excess), enough(guards.alpha, round))

@@ -37,6 +37,7 @@ from tests.conftest import Person, make_person
 from tests.contracts.conformance import answer_schema, body_schema, differences
 from tests.data.making import checked_file
 from tests.gateway.conftest import GatewayProcess
+from tests.gateway.test_request_log import record_of
 from tests.inference.artefacts import BASE, make, record_parity
 from tests.inference.reference import probabilities
 from tests.serving.made import deployed, publish
@@ -306,8 +307,9 @@ def test_a_model_without_vectors_explains_its_words_alone(gateway: GatewayProces
     version = publish(person, made)
     deployed(person, version)
     raw = json.dumps({"model": version.model.name, "input": TEXT, "x_explain": True}).encode()
-    status, _, answer = gateway.post("/v1/classify", raw, person.key)
+    status, headers, answer = gateway.post("/v1/classify", raw, person.key)
     found = json.loads(answer)["data"][0]["x_explain"]
+    assert record_of(person, headers["x-request-id"]).explained
     assert status == 200 and found["nearest"] == [] and "Train it again" in found["nearest_missing"]
     assert len(found["words"]) == len(TEXT.split())
 

@@ -12,8 +12,10 @@ from django.db import connection
 from billing.services.gate import sink_dsn
 from kit.clock import now
 from kit.ids import new_id, parse_id
-from serving.models import RequestRecord
+from serving.models import RequestRecord, RequestText
 from serving.requests import MOST_REFUSED, RequestLog, RequestNote, requests_prune
+from serving.texts import INSERT as TEXTS
+from serving.texts import TextNote, texts_keep
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.gateway.conftest import GatewayProcess
@@ -129,6 +131,32 @@ def test_who_hammers_against_a_limit_fills_no_table(log: RequestLog) -> None:
     log.note(note_of(ada))
     log.flush()
     assert (logged(ada), logged(ben)) == (MOST_REFUSED + 1, 1)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_line_that_is_asked_again_is_logged_as_it_ended(log: RequestLog, together: bool) -> None:
+    ada, texts = make_person("ada"), RequestLog(sink_dsn(), TEXTS)
+    with tenant_scope(ada.tenant.id):
+        texts_keep(project=ada.project, days=7)
+    again = new_id()
+    for moment, status, code in ((1, 503, "slow_down"), (2, 200, ""), (3, 503, "slow_down")):
+        note = note_of(ada, at_ms=moment, status=status, code=code, cost_nano=7 if status == 200 else 0)
+        note.id = again
+        log.note(note)
+        texts.note(
+            TextNote(id=again, tenant_id=ada.tenant.id, project_id=ada.project.id, at_ms=moment, status=status,
+                     input="q", output=str(status))
+        )  # fmt: skip
+        if not together:
+            log.flush()
+            texts.flush()
+    log.flush()
+    texts.flush()
+    texts.stop()
+    with tenant_scope(ada.tenant.id):
+        row = RequestRecord.objects.get()
+        assert (row.pk, row.status, row.code, row.cost_nano) == (again, 200, "", 7)
+        assert RequestText.objects.get().output == "200"
 
 
 def test_old_rows_are_forgotten(log: RequestLog, settings: Any) -> None:

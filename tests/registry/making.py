@@ -15,9 +15,10 @@ from tests.registry.folders import REPORT, artefact
 
 
 def make_model(
-    person: Person, *, suffix: str = "tried", job_id: UUID | None = None, task: str = "text-classification"
-) -> ModelVersion:
-    """A published model of a person's project, of a job where one is named."""
+    person: Person, *, suffix: str = "tried", job_id: UUID | None = None, task: str = "text-classification",
+    name: str = "",
+) -> ModelVersion:  # fmt: skip
+    """A published model of a person's project, of a job where one is named; or the next version of the model `name`."""
     base = catalogue()["all-MiniLM-L6-v2"]
     job_id = job_id or new_id()
     with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +30,7 @@ def make_model(
             base=base,
             task=task,
             suffix=suffix,
-            name=model_name(base=base.name, tenant_slug=person.tenant.slug, suffix=suffix, job_id=job_id),
+            name=name or model_name(base=base.name, tenant_slug=person.tenant.slug, suffix=suffix, job_id=job_id),
             stored=stored,
             report=REPORT,
             job_id=job_id,

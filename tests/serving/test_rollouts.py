@@ -7,21 +7,30 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 
 from hooks.models import Event
 from kit.clock import now
 from kit.ids import new_id, parse_id, public_id
-from registry.models import Alias
+from registry.models import Alias, ModelVersion
 from registry.services import alias_set
+from serving import outcomes
 from serving.idling import deployments_idle
-from serving.models import Deployment, DeploymentEvent, Feedback, RequestRecord, Rollout
-from serving.rollout_tick import rollouts_tick
+from serving.models import Dedicated, Deployment, DeploymentEvent, Feedback, RequestRecord, Rollout
+from serving.rollout_tick import old_stop, rollout_look, rollouts_tick
 from serving.services import deployment_create, deployment_stop
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.registry.making import make_model
 
 ALIAS = "triage@prod"
+HELD_OUT = {
+    "confidence": 0.95, "method": "clopper-pearson", "n": 500,
+    "points": [
+        {"threshold": 0.6, "n": 400, "right": 390, "precision": 0.975, "at_least": 0.95, "coverage": 0.8},
+    ],
+}  # fmt: skip
 
 
 def live(person: Person, alias: str = "", version: Any = None) -> Deployment:
@@ -258,6 +267,173 @@ def test_the_console_begins_changes_promotes_and_undoes(ada: Person) -> None:
         assert Alias.objects.get().version_id == stable.version_id
     again = ada.browser.post(f"{work}rollouts/new", form | {"minutes": "x"})
     assert again.status_code == 422
+
+
+def test_what_is_not_a_versions_own_doing_counts_for_neither(ada: Person) -> None:
+    live(ada, ALIAS)
+    candidate = live(ada)
+    made = begun(ada, candidate, guards={"latency_ms": 100}, share=50)
+    for _ in range(30):
+        for fields in (
+            {"kind": "batch_classify", "duration_ms": 60_000},
+            {"model_state": "loaded; ms=900", "duration_ms": 950},
+            {"explained": True, "duration_ms": 900},
+            {"status": 503, "code": "slow_down"},
+            {"status": 503, "code": "model_cold", "duration_ms": 25_000},
+            {"duration_ms": 7},
+        ):
+            logged(ada, candidate, arm="candidate", **fields)
+    look = {"tenant_id": ada.tenant.id, "rollout_id": parse_id("rollout_", made["id"])}
+    assert rollout_look(**look) == "waiting"
+    found = ada.api.get(f"/v1/rollouts/{made['id']}").json()["figures"]["candidate"]
+    assert (found["calls"], found["errors"], found["p50_ms"], found["p95_ms"]) == (120, 0, 7, 7)
+    for _ in range(30):
+        logged(ada, candidate, arm="candidate", duration_ms=101)
+    assert rollout_look(**look) == "latency"
+    reason = ada.api.get(f"/v1/rollouts/{made['id']}").json()["reason"]
+    assert reason.startswith("30 of 60 timed calls")
+
+
+def test_an_old_version_that_was_gone_back_to_is_not_stopped(ada: Person) -> None:
+    stable = live(ada, ALIAS)
+    made = begun(ada, live(ada), drain_seconds=30)
+    ada.api.post(f"/v1/rollouts/{made['id']}/promote")
+    ada.api.post(f"/v1/rollouts/{made['id']}/rollback")
+    with tenant_scope(ada.tenant.id):
+        Rollout.objects.update(ended_at=now() - dt.timedelta(minutes=5))
+    assert old_stop(tenant_id=ada.tenant.id, rollout_id=parse_id("rollout_", made["id"])) is False
+    with tenant_scope(ada.tenant.id):
+        assert Deployment.objects.get(pk=stable.pk).state == "live"
+
+
+def test_a_candidate_keeps_its_own_alias_through_a_promotion_and_back(ada: Person) -> None:
+    stable, candidate = live(ada, ALIAS), live(ada, "triage@next")
+    made = begun(ada, candidate, mode="ab")
+    for verb, shown in (("promote", ["", "triage@next"]), ("rollback", [ALIAS, "triage@next"])):
+        assert ada.api.post(f"/v1/rollouts/{made['id']}/{verb}").status_code == 200
+        with tenant_scope(ada.tenant.id):
+            assert [Deployment.objects.get(pk=one.pk).alias for one in (stable, candidate)] == shown
+
+
+def test_a_promise_of_precision_is_not_lost_by_a_rollout_or_a_second_deployment(ada: Person, settings: Any) -> None:
+    settings.DEDICATED_REPLICAS = 2
+    stable, candidate = live(ada, ALIAS), live(ada)
+    wanted = {"alias": ALIAS, "candidate": candidate.public_id, "mode": "ab"}
+    with tenant_scope(ada.tenant.id):
+        Deployment.objects.filter(pk=stable.pk).update(precision=0.9)
+        Dedicated.objects.create(deployment=stable, replicas_max=2, idle_seconds=77)
+        ModelVersion.objects.filter(pk=stable.version_id).update(report={"abstention": HELD_OUT})
+    for promised in (None, 0.8):
+        with tenant_scope(ada.tenant.id):
+            Deployment.objects.filter(pk=candidate.pk).update(precision=promised)
+        refused = ada.api.post("/v1/rollouts", wanted)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "not_comparable")
+        assert "at least 0.9" in refused.json()["error"]["message"]
+    with tenant_scope(ada.tenant.id):
+        Deployment.objects.filter(pk=candidate.pk).update(precision=0.95)
+    made = ada.api.post("/v1/rollouts", wanted)
+    assert made.status_code == 200
+    ada.api.post(f"/v1/rollouts/{made.json()['id']}/rollback")
+    ada.api.delete(f"/v1/deployments/{stable.public_id}")
+    unchanged = ada.api.post(f"/v1/deployments/{stable.public_id}", {"precision": None})
+    assert unchanged.json()["precision"] == 0.9, "it has ended"
+    with tenant_scope(ada.tenant.id):
+        assert not AuditEvent.objects.filter(action="deployment.precision").exists()
+    again = ada.browser.post(f"{ada.workspace}/deployments/{stable.public_id}/again")
+    assert again.status_code == 302, again.content
+    with tenant_scope(ada.tenant.id):
+        row = Deployment.objects.select_related("dedicated").get(version_id=stable.version_id, state="loading")
+        assert (row.precision, row.dedicated.replicas_max, row.dedicated.idle_seconds) == (0.9, 2, 77)
+
+
+def test_a_canary_stands_on_one_of_its_steps(ada: Person) -> None:
+    live(ada, ALIAS)
+    candidate = live(ada)
+    steps = [{"share": 5}, {"share": 50}]
+    wanted = {"alias": ALIAS, "candidate": candidate.public_id, "mode": "canary", "share": 7, "steps": steps}
+    refused = ada.api.post("/v1/rollouts", wanted)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "share")
+    assert "5%, 50%" in refused.json()["error"]["message"]
+    made = begun(ada, candidate, share=7)
+    path = f"/v1/rollouts/{made['id']}"
+    assert ada.api.post(path, {"steps": steps}).json()["error"]["param"] == "share"
+    assert ada.api.post(path, {"steps": steps, "share": 50}).json()["share"] == 50
+    ada.api.post(f"{path}/rollback")
+    form = {"alias": ALIAS, "candidate": candidate.public_id, "mode": "canary", "climb": "on", "minutes": 5, "calls": 9}
+    new = f"{ada.workspace}/rollouts/new"
+    assert ada.browser.post(new, form | {"share": "0"}).status_code == 422
+    assert ada.browser.post(new, form | {"share": "12.5"}).status_code == 302
+    with tenant_scope(ada.tenant.id):
+        row = Rollout.objects.get(state="running")
+        assert (row.share, [step["share"] for step in row.steps]) == (1_250, [1_250, 2_500, 5_000, 10_000])
+
+
+def test_shadow_calls_are_listed_only_where_they_are_asked_for(ada: Person) -> None:
+    row = live(ada, ALIAS)
+    called, shadow = logged(ada, row), logged(ada, row, arm="shadow")
+    listed = ada.api.get("/v1/requests").json()["data"]
+    assert [one["id"] for one in listed] == [called]
+    assert [one["id"] for one in ada.api.get("/v1/requests?arm=shadow").json()["data"]] == [shadow]
+    assert ada.api.get("/v1/requests/figures").json()["total"]["requests"] == 1
+
+
+def test_a_rollout_with_too_many_calls_to_count_can_be_seen_and_ended(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(ada, ALIAS)
+    made = begun(ada, live(ada))
+    counted = outcomes._figures
+
+    def slow(*given: Any, **more: Any) -> outcomes.Figures:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(1)")
+        return counted(*given, **more)
+
+    monkeypatch.setattr(outcomes, "_figures", slow)
+    page = ada.browser.get(f"{ada.workspace}/rollouts/{made['id']}/")
+    assert page.status_code == 200 and "too many calls to be counted" in page.content.decode()
+    refused = ada.api.get(f"/v1/rollouts/{made['id']}")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "span_too_large")
+    assert rollout_look(tenant_id=ada.tenant.id, rollout_id=parse_id("rollout_", made["id"])) == "waiting"
+    assert ada.api.post(f"/v1/rollouts/{made['id']}/rollback").json()["state"] == "rolled_back"
+
+
+def test_of_two_versions_each_page_shows_the_name_that_gets_it(ada: Person) -> None:
+    version = make_model(ada)
+    first = live(ada, version=version)
+    second = live(ada, version=make_model(ada, name=version.model.name))
+    logged(ada, first)
+    logged(ada, second, arm="shadow")
+    pages = {one.pk: f"{ada.workspace}/deployments/{one.public_id}/" for one in (first, second)}
+
+    def page(row: Deployment) -> str:
+        return ada.browser.get(pages[row.pk]).content.decode()
+
+    tried = f"{ada.workspace}/playground/?model={second.public_id}"
+    assert "1 call in the last hour" in page(first) and "Nobody called it in the last hour." in page(second)
+    assert "/v1/classify" in page(first)
+    for text in (page(second), ada.browser.get(tried).content.decode()):
+        assert "/v1/classify" not in text and "another version of the model answers" in text
+    with tenant_scope(ada.tenant.id):
+        alias_set(project=ada.project, alias=ALIAS, version=second.version)
+    for text in (page(second), ada.browser.get(tried).content.decode()):
+        assert "/v1/classify" in text and ALIAS in text
+    assert ada.browser.post(f"{pages[second.pk]}stop").status_code == 302
+
+
+def test_calls_during_a_long_outage_keep_a_deployment(ada: Person) -> None:
+    row = live(ada, ALIAS)
+    aged(ada, row, 30)
+    rule(ada, "stop", 7)
+    with tenant_scope(ada.tenant.id):
+        Deployment.objects.filter(pk=row.pk).update(last_called_at=now() - dt.timedelta(days=10))
+    logged(ada, row, at=now() - dt.timedelta(hours=3))
+    deployments_idle()
+    with tenant_scope(ada.tenant.id):
+        found = Deployment.objects.get(pk=row.pk)
+        assert found.state == "live"
+        assert found.last_called_at is not None and now() - found.last_called_at < dt.timedelta(hours=4)
 
 
 def test_a_second_version_of_a_model_can_be_deployed_beside_the_first(ada: Person) -> None:

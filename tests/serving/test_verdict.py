@@ -86,10 +86,10 @@ def test_wrong_answers_count_like_errors_and_only_where_somebody_judged() -> Non
 
 
 def test_slow_calls_count_only_against_a_limit() -> None:
-    slow = Arm(calls=200, slow=60)
+    slow = Arm(calls=200, slow=60, timed=200)
     assert judge(stable=Arm(calls=200), candidate=slow, guards=Guards(limits_latency=True)).why == "latency"
     assert judge(stable=Arm(calls=200), candidate=slow, guards=Guards()).why == ""
-    few = Arm(calls=200, slow=10)
+    few = Arm(calls=200, slow=10, timed=200)
     assert judge(stable=Arm(calls=200), candidate=few, guards=Guards(limits_latency=True)).why == ""
 
 

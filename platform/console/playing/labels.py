@@ -53,12 +53,7 @@ def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
 def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
     """POST /v1/classify, as it was called."""
     text = values.get("text") or "where is my refund"
-    return first_call(server, model=_called(subject), text=text)
-
-
-def _called(subject: Subject) -> str:
-    deployment = subject.deployment
-    return (deployment.alias if deployment is not None else "") or subject.name
+    return first_call(server, model=subject.called, text=text)
 
 
 def _alone(pairs: list[tuple[str, float]], threshold: float | None) -> dict[str, Any]:

@@ -49,15 +49,13 @@ def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
 
 def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
     """POST /v1/predict, as it was called."""
-    deployment = subject.deployment
-    called = (deployment.alias if deployment is not None else "") or subject.name
     text, other = values.get("text"), values.get("other")
     value: Any = text or None
     if subject.task == ANSWERS:
         value = {"question": text, "context": other} if text and other else None
     elif subject.task == RERANK:
         value = {"query": text, "document": other} if text and other else None
-    return task_call(server, model=called, task=subject.task, value=value)
+    return task_call(server, model=subject.called, task=subject.task, value=value)
 
 
 def _shown(outcome: Outcome, values: Values) -> Shown:

@@ -18,10 +18,12 @@ VECTORS = "embeddings"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something to try. `value` stands for it in addresses and forms, `name` in calls."""
+    """Something to try. `value` stands for it in addresses and forms, `called` in calls; that is empty where a call's
+    name would get another version's answer."""
 
     value: str
     name: str
+    called: str
     label: str
     task: str
     base: str
@@ -31,21 +33,25 @@ class Subject:
 
 def subjects_of(project: Project) -> list[Subject]:
     """Everything callable now, the tenant's own first."""
-    live = selectors.deployments(project.pk).filter(state=Deployment.State.LIVE)[:MOST]
-    return [_deployed(project, one) for one in live] + [_base(project, one) for one in registry.bases()]
+    live = list(selectors.deployments(project.pk).filter(state=Deployment.State.LIVE)[:MOST])
+    called = selectors.names_called(project.pk, live)
+    return [_deployed(project, one, called[one.pk]) for one in live] + [_base(project, one) for one in registry.bases()]
 
 
 def found(subjects: list[Subject], value: str | None) -> Subject | None:
     """The subject that an address or a form names; a model's own name serves as well."""
-    return next((one for one in subjects if value and value in (one.value, one.name)), None)
+    ranked = [[one.value for one in subjects], [one.called for one in subjects], [one.name for one in subjects]]
+    return next((subjects[names.index(value)] for names in ranked if value and value in names), None)
 
 
-def _deployed(project: Project, one: Deployment) -> Subject:
-    label = short_name(one.model) + (f" ({one.alias})" if one.alias else "")
-    return Subject(one.public_id, one.model.name, label, one.model.task, one.model.base, project, one)
+def _deployed(project: Project, one: Deployment, called: str) -> Subject:
+    label = f"{short_name(one.model)} v{one.version.number}" + (f" ({one.alias})" if one.alias else "")
+    return Subject(one.public_id, one.model.name, called, label, one.model.task, one.model.base, project, one)
 
 
 def _base(project: Project, base: Any) -> Subject:
     writes = "text-generation" in base.tasks
     task = "text-generation" if writes else VECTORS
-    return Subject(base.name, base.name, _("%(name)s, untuned") % {"name": base.name}, task, base.name, project)
+    return Subject(
+        base.name, base.name, base.name, _("%(name)s, untuned") % {"name": base.name}, task, base.name, project
+    )

@@ -24,7 +24,7 @@ def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
 
 def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
     """POST /v1/embeddings, as it was called."""
-    return embedding_call(server, model=subject.name, texts=_texts(values))
+    return embedding_call(server, model=subject.called, texts=_texts(values))
 
 
 def _texts(values: Values) -> list[str]:

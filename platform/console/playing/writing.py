@@ -47,7 +47,7 @@ def _said(values: Values, number: int) -> list[Message]:
 
 def _body(subject: Subject, said: list[Message], values: Values) -> dict[str, Any]:
     system: list[Message] = [{"role": "system", "content": values["system"]}] if values.get("system") else []
-    body: dict[str, Any] = {"model": subject.name, "messages": system + said}
+    body: dict[str, Any] = {"model": subject.called, "messages": system + said}
     for name in ("temperature", "max_tokens"):
         if values.get(name) is not None:
             body[name] = values[name]

@@ -10,7 +10,6 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.selectors.usage import UsageFilter, usage_totals
 from console.answering import PrecisionForm, answering_of
 from console.paging import page_number, page_of, page_with
 from console.task_call import task_call
@@ -27,11 +26,8 @@ HOUR = dt.timedelta(hours=1)
 
 
 def calls_last_hour(deployment: Deployment) -> int:
-    """Calls of a deployment's model in the last hour, as metered."""
-    moment = now()
-    return usage_totals(
-        wanted=UsageFilter(since=moment - HOUR, until=moment + HOUR, models=[deployment.model.name])
-    ).requests
+    """Calls that a deployment answered in the last hour."""
+    return selectors.calls_since(deployment, now() - HOUR)
 
 
 class DeployForm(forms.Form):
@@ -107,7 +103,7 @@ class Deployments(ConsoleView):
         rows = [
             {
                 "deployment": d,
-                "name": short_name(d.model),
+                "name": f"{short_name(d.model)} v{d.version.number}",
                 "href": self.project_path("deployment", d.public_id),
                 "again_url": self.project_path("deployment_again", d.public_id) if can_again(self, d) else "",
             }
@@ -159,15 +155,15 @@ class DeploymentPage(ConsoleView):
 
     def show(self, found: Deployment, form: PrecisionForm | None = None, *, status: int = 200) -> HttpResponseBase:
         """The page, with a form that was filled in wrongly."""
-        name, writes = found.alias or found.model.name, found.model.task in UNLABELLED
+        name = selectors.names_called(self.project.pk, [found])[found.pk]
         return self.page(
             {
                 "deployment": found,
                 "name": short_name(found.model),
                 "events": selectors.deployment_events(found),
                 "calls": calls_last_hour(found),
-                "samples": task_call(settings.BASE_URL, model=name, task=found.model.task),
-                "writes": writes,
+                "samples": task_call(settings.BASE_URL, model=name, task=found.model.task) if name else [],
+                "writes": found.model.task in UNLABELLED,
                 "crumbs": [{"label": _("Deployments"), "href": self.project_path("deployments")}],
                 "model_url": self.project_path("model", found.model.public_id),
                 "playground_url": f"{self.project_path('playground')}?model={found.public_id}",
@@ -223,7 +219,7 @@ class DeploymentAgain(ConsoleView):
     required_scopes = {"POST": "deployments.write"}
 
     def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
-        """The same version, under its alias if that still stands for it."""
+        """The same version and what was promised of it, under its alias if that still stands for it."""
         found = selectors.deployment_by_id(self.project.pk, deployment)
         named = [str(alias) for alias in registry.aliases(self.project.pk) if alias.version_id == found.version_id]
         made = services.deployment_create(
@@ -231,6 +227,8 @@ class DeploymentAgain(ConsoleView):
             model=found.model.name,
             version=found.version.number,
             alias=found.alias if found.alias in named else "",
+            dedicated=selectors.wish_of(found),
+            precision=found.precision,
             created_by=self.auth.actor_label,
         )
         return self.done(self.project_path("deployment", made.public_id))

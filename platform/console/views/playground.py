@@ -19,6 +19,10 @@ from console.views.base import ConsoleView, Outside
 
 EMPTY = gettext_lazy("Write a text to try.")
 
+UNNAMED = gettext_lazy(
+    "Another version of the model answers to the model's name. Give this one an alias on the model's page to try it."
+)
+
 
 class PlayForm(forms.Form):
     """What to ask, of which model, and perhaps of a second one. Each face shows the fields it knows."""
@@ -91,6 +95,9 @@ class Playground(ConsoleView):
             return self._show(form, status=422)
         asked = [one for one in (self.chosen, self.second) if one is not None]
         if face.ask is None:
+            if not all(one.called for one in asked):
+                form.add_error("model", UNNAMED)
+                return self._show(form, status=422)
             return self._show(form, [Outcome(number, one) for number, one in enumerate(asked)])
         ask, values = face.ask, form.cleaned_data
         return Outside(
@@ -143,7 +150,7 @@ class Playground(ConsoleView):
         )  # fmt: skip
 
     def _samples(self, form: PlayForm, face: Face | None) -> Any:
-        if face is None or self.chosen is None:
+        if face is None or self.chosen is None or not self.chosen.called:
             return []
         values = dict(form.cleaned_data if form.is_bound and form.is_valid() else form.initial)
         return face.samples(settings.BASE_URL, self.chosen, values)

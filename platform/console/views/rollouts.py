@@ -13,6 +13,7 @@ from console.views.base import ConsoleView
 from console.views.names import short_name
 from registry import selectors as registry
 from serving import outcomes, rollouts, selectors
+from serving.errors import SpanTooLarge
 from serving.models import Deployment, Rollout
 from serving.splits import CANDIDATE, STABLE, WHOLE
 
@@ -49,7 +50,7 @@ class RolloutForm(forms.Form):
         help_text=gettext_lazy("5 for a canary, 50 for an A/B test and 100 for a shadow if left empty."),
     )
     climb = forms.BooleanField(
-        label=gettext_lazy("Raise a canary by itself: 5, 25, 50, 100%, then promote it"),
+        label=gettext_lazy("Raise a canary by itself, from its share on: 5, 25, 50, 100%, then promote it"),
         required=False,
         initial=True,
     )
@@ -82,16 +83,25 @@ class RolloutForm(forms.Form):
         ]
         self.possible = bool(named) and len(live) > 1
 
+    def clean(self) -> dict[str, Any]:
+        """Nobody would ever call a candidate that shall climb from nothing."""
+        clean: dict[str, Any] = super().clean() or self.cleaned_data
+        if clean.get("climb") and clean.get("mode") == Rollout.Mode.CANARY and clean.get("share") == 0:
+            self.add_error("share", _("A canary that is raised by itself begins above 0%."))
+        return clean
+
     def wanted(self) -> dict[str, Any]:
         """As the service takes it."""
         clean = self.cleaned_data
-        climbs = clean["mode"] == Rollout.Mode.CANARY and clean["climb"] and clean["share"] is None
+        share = None if clean["share"] is None else round(clean["share"] * 100)
+        climbs = clean["mode"] == Rollout.Mode.CANARY and clean["climb"]
+        rungs = LADDER if share is None else [share, *(rung for rung in LADDER if rung > share)]
         step = {"seconds": clean["minutes"] * 60, "calls": clean["calls"], "feedback": 0}
         return {
             "alias": clean["alias"],
             "mode": clean["mode"],
-            "share": None if clean["share"] is None else round(clean["share"] * 100),
-            "steps": [{"share": share, **step} for share in LADDER] if climbs else [],
+            "share": share,
+            "steps": [{"share": rung, **step} for rung in rungs] if climbs else [],
             "guards": {"latency_ms": clean["latency_ms"]},
             "drain_seconds": DRAIN_SECONDS if clean["stop_old"] else None,
         }
@@ -211,7 +221,12 @@ class RolloutPage(RolloutsView):
 
     def _show(self, row: Rollout, form: ShareForm, *, status: int = 200) -> HttpResponseBase:
         running, may = row.state == Rollout.State.RUNNING, self.can("deployments.write")
-        figures, shadow = outcomes.figures_of(row), row.mode == Rollout.Mode.SHADOW
+        shadow, uncounted = row.mode == Rollout.Mode.SHADOW, ""
+        try:
+            figures = outcomes.figures_of(row)
+        except SpanTooLarge:
+            figures = {STABLE: outcomes.Figures(), CANDIDATE: outcomes.Figures()}
+            uncounted = _("There are too many calls to be counted while you wait.")
         arms = [
             {
                 "title": title,
@@ -237,6 +252,7 @@ class RolloutPage(RolloutsView):
                 "running": running,
                 "is_shadow": shadow,
                 "arms": arms,
+                "uncounted": uncounted,
                 "count": count,
                 "agreement": count.agreed / count.compared if count and count.compared else None,
                 "steps": self._steps(row),
