@@ -59,7 +59,9 @@ class UsageSum:
 
     def __add__(self, other: UsageSum) -> UsageSum:
         """Both together, under what this one is called."""
-        amounts = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano")
+        amounts = (
+            "input_tokens", "output_tokens", "cached_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano"
+        )  # fmt: skip
         return dataclasses.replace(self, **{name: getattr(self, name) + getattr(other, name) for name in amounts})
 
 

@@ -17,7 +17,6 @@ from kit import strict_json
 from kit.errors import BadRequest
 
 MAX_LINES = 50_000
-FILE_BYTES = 200_000_000
 LINE_BYTES = (8 << 20) + (64 << 10)
 """Of one line: a body as large as a call may have, and what stands around it."""
 ID_CHARS = 256

@@ -62,6 +62,8 @@ class Batch(ProjectModel):
     waiting_tokens = models.BigIntegerField(default=0)
     """About how many tokens its lines hold, for the limit on what may wait."""
     input_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    """Of those read: found in the engine's cache."""
     output_tokens = models.BigIntegerField(default=0)
     cost_nano = models.BigIntegerField(default=0)
     created_at = models.DateTimeField(default=now, editable=False)
@@ -103,6 +105,11 @@ class Batch(ProjectModel):
         indexes = [
             models.Index(fields=["tenant", "project", "-id"], name="batches_batch_recent"),
             models.Index(fields=["tenant", "input_file"], name="batches_batch_file"),
+            models.Index(
+                fields=["tenant", "-served_at"],
+                name="batches_batch_served",
+                condition=models.Q(served_at__isnull=False),
+            ),
             models.Index(
                 fields=["served_at"],
                 name="batches_batch_open",

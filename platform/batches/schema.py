@@ -57,7 +57,7 @@ BATCH = component(
                 "Tokens of the answered lines.",
                 {
                     "input_tokens": whole("Read."),
-                    "input_tokens_details": thing("Of them.", {"cached_tokens": whole("Always 0.")}),
+                    "input_tokens_details": thing("Of them.", {"cached_tokens": whole("Found in the engine's cache.")}),
                     "output_tokens": whole("Written."),
                     "output_tokens_details": thing("Of them.", {"reasoning_tokens": whole("Always 0.")}),
                     "total_tokens": whole("Both."),

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from config.processes import engine_command, engine_environment
 from config.runner import die_with_parent
-from inference.announcement import SHARED
+from inference.announcement import SHARED, Heartbeat
 from inference.client import BlockingClient
 from inference.errors import EngineError
 from serving import engines, pools
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 STOP_SECONDS = 20.0
 READY_SECONDS = 180.0
 """An engine that was not heard of for so long after its start is taken for one that never will be."""
+HUNG_SECONDS = 60.0
+"""An engine that has fallen silent for so long, while others could be heard, is killed: it hangs."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,15 @@ class Child:
     pool: str
     since: float
     name: str = ""
+    draining: bool = False
+    silent_since: float | None = None
+    """When its heartbeat was missed first, where heartbeats could be read."""
+
+    def hangs(self, moment: float) -> bool:
+        """Whether it never announced itself, or does not any more."""
+        if not self.name:
+            return moment - self.since > READY_SECONDS
+        return self.silent_since is not None and moment - self.silent_since > HUNG_SECONDS
 
 
 class LocalEngines:
@@ -73,20 +84,23 @@ class LocalEngines:
         for address, child in list(self.children.items()):
             if child.process.poll() is not None:
                 del self.children[address]
-            elif not child.name and time.monotonic() - child.since > READY_SECONDS:
+            elif child.hangs(time.monotonic()):
+                logger.warning("an engine of %s is killed: nothing is heard of it", child.pool)
                 child.process.kill()
         try:
-            beats = engines.announced()
+            self._hear({beat.address: beat for beat in engines.announced()})
         except RedisError as error:
             logger.warning("engines stay as they are, for they are not heard: %s", error)
+            for child in self.children.values():
+                child.silent_since = None  # nobody could have heard it
             return
-        there = []
-        for beat in beats:
-            own = self.children.get(beat.address)
-            if own is not None:
-                own.name, own.pool = beat.name, beat.pool
-                if not beat.draining:
-                    there.append((beat.name, beat.address, beat.pool))
+        # One whose heartbeat is not there is still an engine: Redis may have been emptied. It comes first here, for who
+        # waits warm is taken from the end.
+        there = [
+            (child.name, address, child.pool)
+            for address, child in sorted(self.children.items(), key=lambda item: item[1].silent_since is None)
+            if child.name and not child.draining
+        ]
         coming = Counter(child.pool for child in self.children.values() if not child.name)
         found = pools.changes(pools.desired(), there, coming)
         for address, pool in found.join:
@@ -98,6 +112,15 @@ class LocalEngines:
         for pool in found.start:
             if pool != SHARED:
                 self.start(pool)
+
+    def _hear(self, beats: dict[str, Heartbeat]) -> None:
+        """What the engines started here say of themselves; since when one of them says nothing."""
+        for address, child in self.children.items():
+            beat = beats.get(address)
+            if beat is not None:
+                child.name, child.pool, child.draining, child.silent_since = beat.name, beat.pool, beat.draining, None
+            elif child.silent_since is None:
+                child.silent_since = time.monotonic()
 
     def close(self) -> None:
         """Let all leave, and wait for it."""

@@ -239,6 +239,8 @@ ENGINES = env.integer("ENGINES", 1, low=1, high=16)
 """How many engines `manage.py up` starts. Everywhere else an engine is a process or container of its own."""
 DEDICATED_REPLICAS = env.integer("DEDICATED_REPLICAS", 0, high=10_000)
 """Engines that may be promised to single deployments, all organisations together; 0 offers none."""
+DEDICATED_REPLICAS_PER_TENANT = env.integer("DEDICATED_REPLICAS_PER_TENANT", 4, low=1, high=10_000)
+"""So many of them at most for one organisation."""
 WARM_REPLICAS = env.integer("WARM_REPLICAS", 0, high=100)
 """Engines that wait with their bases in memory to become somebody's own."""
 BASES_FILE = env.file("BASES_FILE")

@@ -87,11 +87,6 @@ class Row:
     href: str
 
 
-def key_name(record: RequestRecord, names: Names) -> str:
-    """What a request's key is called."""
-    return names.key(record.key_id, record.kind)
-
-
 def is_refused(record: RequestRecord) -> bool:
     """Whether a limit stood in its way, and the reason is kept."""
     if record.status not in (402, 429):
@@ -147,7 +142,7 @@ def _moments(since: dt.datetime, end: dt.datetime, step: dt.timedelta) -> list[d
 
 def _name(part: Any, by: str, names: Names) -> str:
     if by == "api_key":
-        return names.key(part, None)
+        return names.key(part, None) if part is not None else _t("without a key")
     if isinstance(part, dt.datetime):
         return f"{part:%Y-%m-%d}"
     return str(part or "–")

@@ -37,7 +37,7 @@ from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
 from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
 from serving.requests import RequestNote, wall_ms
-from serving.texts import TextNote, clean
+from serving.texts import TextNote, clean, without_training_rows
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Gateway:
 def _keep_texts(call: Call, body: bytes | None) -> None:
     """For a project that wants it: what was sent, and the answer or what of a stream was said."""
     note = call.note
-    output = "".join(call.said or ()) if body is None else body
+    output = "".join(call.said or ()) if body is None else without_training_rows(body)
     call.process.texts.note(
         TextNote(
             id=note.id, tenant_id=note.tenant_id, project_id=note.project_id, at_ms=note.at_ms, status=note.status,

@@ -15,7 +15,7 @@ from uuid import UUID
 from billing.errors import CallRefused
 from billing.metering import SpoolError
 from gateway import metrics
-from gateway.errors import EngineAway, ModelCold, from_engine
+from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
 from gateway.sticky import caller_of
@@ -28,7 +28,8 @@ from inference.fleet import Want
 from inference.tracing import UNTRACED, Untraced
 from kit.errors import Unavailable
 from kit.money import NANO
-from serving import pools
+from serving import bounds, pools
+from serving.errors import ModelCold
 from serving.requests import RequestNote
 from serving.routes import Route
 from serving.splits import CANDIDATE, STABLE, Split
@@ -42,8 +43,6 @@ WATCH_AFTER_SECONDS = 0.02
 """How long a call runs before anybody looks whether its client is still there."""
 
 T = TypeVar("T")
-PAIR_TOKENS = 4
-"""Tokens that are added to a pair of texts, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Call:
             trace = self.trace.traceparent
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
-        result = await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
+        result = await self._metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
         if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
             self.process.shadows.offer(self.shadow, self.key, self.note.kind, texts, route.labels, result)
         return result
@@ -138,7 +137,7 @@ class Call:
                 weight=weight, dimensions=dimensions, trace=self.trace.traceparent,
             )  # fmt: skip
 
-        return await self._metered(kind, route.model, _bound(texts, route.max_length), self.resident(route, ask))
+        return await self._metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
 
     async def rank(self, route: Route, query: str, texts: list[str]) -> engine_wire.Classified:
         """A cross-encoder's number for each text, metered as "rerank"."""
@@ -150,8 +149,7 @@ class Call:
                 tenant=tenant, model=route.version, query=query, texts=texts, weight=weight, trace=trace
             )  # fmt: skip
 
-        asked = _size(query) + PAIR_TOKENS
-        tokens = sum(min(asked + _size(text), route.max_length) for text in texts)
+        tokens = bounds.of_ranked(query, texts, route.max_length)
         return await self._metered("rerank", route.model, tokens, self.resident(route, ask))
 
     async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:
@@ -162,7 +160,7 @@ class Call:
             trace = self.trace.traceparent
             return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
-        tokens = sum(_size(text) + PAIR_TOKENS for text in texts)
+        tokens = bounds.of_whole(texts)
         return await self._metered(kind, route.model, tokens, self.resident(route, ask))
 
     async def ask(self, route: Route, pairs: list[tuple[str, str]], answers: int, kind: str) -> engine_wire.Asked:
@@ -175,14 +173,14 @@ class Call:
                 tenant=tenant, model=route.version, pairs=pairs, answers=answers, weight=weight, trace=trace
             )
 
-        tokens = sum(_size(question) + _size(context) + PAIR_TOKENS for question, context in pairs)
+        tokens = bounds.of_pairs(pairs)
         return await self._metered(kind, route.model, tokens, self.resident(route, ask))
 
     async def explain(self, route: Route, texts: list[str], kind: str, nearest: int) -> Explained:
         """Probabilities of all texts, and the `nearest` rows of the training data (0: none) to the first: one call,
         metered as `kind`. The first text is read once more for its vector."""
         self.note.explained = True
-        tokens = _bound(texts, route.max_length) + (_bound(texts[:1], route.max_length) if nearest else 0)
+        tokens = route.tokens_at_most(texts) + (route.tokens_at_most(texts[:1]) if nearest else 0)
         found = await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
         self.note.items = 1
         return found
@@ -339,16 +337,3 @@ def unrecorded() -> Unavailable:
 def cost_header(nano: int) -> tuple[bytes, bytes]:
     """What the call cost, in dollars and to the nano."""
     return b"x-cost-usd", b"%d.%09d" % divmod(nano, NANO)
-
-
-def _bound(texts: list[str], max_length: int) -> int:
-    """Tokens at most: a token is never shorter than a byte, two are added, and what is over the limit is cut."""
-    total = 0
-    for text in texts:
-        total += min(_size(text) + 2, max_length)
-    return total
-
-
-def _size(text: str) -> int:
-    """Bytes."""
-    return len(text) if text.isascii() else len(text.encode())

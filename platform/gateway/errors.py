@@ -20,19 +20,6 @@ class EngineAway(Unavailable):
         super().__init__(message, headers={"retry-after": "1"})
 
 
-class ModelCold(Unavailable):
-    """Engines of the deployment's own are being started, and none was ready in time."""
-
-    default_code = "model_cold"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"The deployment had no engine, because nobody called it for a while. One is being started and was not "
-            f"ready within {seconds:.0f} seconds. Try again in a moment, or deploy with replicas_min 1.",
-            headers={"retry-after": "5", "x-model-state": "cold"},
-        )
-
-
 class ModelStopped(Unavailable):
     """The model left the engine while it wrote."""
 

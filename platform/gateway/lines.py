@@ -18,9 +18,9 @@ from gateway import database
 from gateway.keys import OpenKey
 from gateway.limits import limits_of_batch
 from kit.clock import now
-from tenants.access import KeyRecord
+from tenants.access import PERMISSIONS, KeyRecord
 from tenants.errors import KeyRefused, TenantSuspended
-from tenants.models import ApiKey, Project, Tenant
+from tenants.models import ApiKey, Member, Project, Tenant
 from tenants.scope import tenant_scope
 
 KEEP_SECONDS = 2.0
@@ -94,8 +94,20 @@ def _opened(caller: Caller) -> OpenKey:
     return key
 
 
+def _check_seat(caller: Caller) -> None:
+    """KeyRefused where the member who made the batch may not call models any more."""
+    seat = Member.objects.select_related("user").filter(user_id=caller.user_id).first() if caller.user_id else None
+    if seat is None or not seat.user.is_active:
+        raise KeyRefused("The member who made the batch has left the organization.")
+    if "inference" not in PERMISSIONS[seat.role]:
+        raise KeyRefused(f"The role of the member who made the batch, {seat.role}, does not include 'inference'.")
+
+
 def _record(caller: Caller, tenant: Tenant) -> KeyRecord:
-    """What the door would tell of the batch's key. KeyRefused for one that opens nothing any more."""
+    """What the door would tell of the batch's key, or of the seat of the member who made it. KeyRefused for a key that
+    opens nothing any more, and for a member who has left or whose role calls nothing."""
+    if caller.key_id is None:
+        _check_seat(caller)
     row = ApiKey.objects.filter(pk=caller.key_id, project_id=caller.project_id).first() if caller.key_id else None
     if caller.key_id is not None and row is None:
         raise KeyRefused("The API key that made the batch is gone.")

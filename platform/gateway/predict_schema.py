@@ -63,7 +63,11 @@ PREDICT_BODY = thing(
         ),
         "threshold": number("From which chance on a label holds, of several labels; 0.5 without it.",
                             null=True, minimum=0, maximum=1, example=0.5),
-        "user": string("A name of your own for your user; taken and not used.", null=True, maxLength=256),
+        "user": string(
+            "A name of your own for your user: while a rollout runs, the same user stays on the same side of it.",
+            null=True,
+            maxLength=256,
+        ),
     },
     optional=("top_k", "threshold", "user"),
 )  # fmt: skip

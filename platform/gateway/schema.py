@@ -35,7 +35,11 @@ _TEXTS = either(
 )
 _MODEL = string("A deployed model or an alias of one.", example="ft:all-MiniLM-L6-v2:acme:support:dw7z90zk")
 _ANSWERED = string("The model that answered.")
-_USER = string("A name of your own for your user; taken and not used.", null=True, maxLength=256)
+_USER = string(
+    "A name of your own for your user: while a rollout runs, the same user stays on the same side of it.",
+    null=True,
+    maxLength=256,
+)
 _PLENTY = {
     "x_truncated_inputs": whole("Texts longer than the model reads; absent where there are none."),
 }
@@ -302,9 +306,13 @@ _DECISIONS = _path(
                 maxItems=MAX_QUESTIONS,
                 example=[{"type": "choice", "instructions": "What does the customer want?"}],
             ),
-            "prompt_cache_key": string("Taken and not used: nothing is cached.", null=True, maxLength=256),
+            "prompt_cache_key": string(
+                "Stands for `user` where neither that nor `safety_identifier` is sent; nothing is cached.",
+                null=True,
+                maxLength=256,
+            ),
             "prompt_cache_options": mapping("Taken and not used.", null=True),
-            "safety_identifier": string("Taken and not used.", null=True, maxLength=128),
+            "safety_identifier": string("Stands for `user` where that is not sent.", null=True, maxLength=128),
             **WISHES,
         },
         optional=("prompt_cache_key", "prompt_cache_options", "safety_identifier", *WISHES),

@@ -14,16 +14,20 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from billing.prices.rating import batch_kind
 from kit.clock import now
 from kit.errors import NotFound
 from kit.ids import parse_id, public_id
 from kit.money import number
 from serving.models import RequestRecord
+from serving.patience import bounded
 from serving.splits import SHADOW
 from tenants.selectors import projects
 
-KINDS = ("chat", "classify", "completions", "decisions", "embeddings", "predict", "rerank")
-"""What is called, as the log names it: `gateway.app.KINDS`."""
+CALLED = ("chat", "classify", "completions", "decisions", "embeddings", "moderations", "predict", "rerank")
+"""What is called: the values of `gateway.app.KINDS`."""
+KINDS = (*CALLED, *map(batch_kind, CALLED))
+"""What is called as the log names it, which tells lines of batches apart."""
 CLASSES = ("2xx", "4xx", "5xx")
 ARMS = ("stable", "candidate", "shadow")
 SPAN = dt.timedelta(days=1)
@@ -54,7 +58,12 @@ def since_default() -> dt.datetime:
 
 def requests(wanted: RequestFilter) -> QuerySet[Any]:
     """The requests, newest first. Shadow calls, which nobody made, are among them only where they are asked for."""
-    rows = RequestRecord.objects.filter(project_id=wanted.project_id, at__gte=wanted.since)
+    return _of_any_time(wanted).filter(at__gte=wanted.since)
+
+
+def _of_any_time(wanted: RequestFilter) -> QuerySet[Any]:
+    """The requests, from before `since` as well."""
+    rows = RequestRecord.objects.filter(project_id=wanted.project_id)
     if wanted.until is not None:
         rows = rows.filter(at__lt=wanted.until)
     if wanted.arm != SHADOW:
@@ -72,17 +81,32 @@ def requests(wanted: RequestFilter) -> QuerySet[Any]:
     return rows.filter(**{name: value for name, value in fields.items() if value}).order_by("-at", "-pk")
 
 
-def requests_after(rows: QuerySet[Any], cursor: str, *, limit: int) -> tuple[Sequence[RequestRecord], bool]:
-    """The rows after the one with that id, or the first ones; and whether there are more. NotFound for an id that is
-    none of them."""
+def requests_after(wanted: RequestFilter, cursor: str, *, limit: int) -> tuple[Sequence[RequestRecord], bool]:
+    """The rows after the one with that id, or the first ones; and whether there are more.
+
+    NotFound for an id that is none of them; one that has grown older than `since` while its reader went from page to
+    page is still a place in the list. SpanTooLarge where looking takes too long.
+    """
+    rows = requests(wanted)
     if cursor:
-        last = rows.filter(pk=parse_id(RequestRecord.prefix, cursor)).values_list("at", "pk").first()
+        last = _of_any_time(wanted).filter(pk=parse_id(RequestRecord.prefix, cursor)).values_list("at", "pk").first()
         if last is None:
             raise NotFound.of(cursor)
         at, pk = last
         rows = rows.filter(Q(at__lt=at) | Q(pk__lt=pk), at__lte=at)
-    found = list(rows[: limit + 1])
+    found = _read(rows[: limit + 1])
     return found[:limit], len(found) > limit
+
+
+def requests_newest(wanted: RequestFilter, *, limit: int) -> Sequence[RequestRecord]:
+    """The newest of them. SpanTooLarge where looking takes too long."""
+    return _read(requests(wanted)[:limit])
+
+
+def _read(rows: QuerySet[Any]) -> list[RequestRecord]:
+    """A filter that matches little makes a reader go through everything in the span."""
+    with bounded("Ten seconds were not enough to look through this span. Choose a shorter one, or fewer conditions."):
+        return list(rows)
 
 
 def request_by_id(project_id: UUID, request_id: str) -> RequestRecord:

@@ -1,6 +1,6 @@
 """What serving refuses."""
 
-from kit.errors import BadRequest, Conflict, NotFound
+from kit.errors import BadRequest, Conflict, NotFound, Unavailable
 
 
 class AlreadyDeployed(Conflict):
@@ -31,6 +31,19 @@ class DedicatedFull(Conflict):
     """All engines that the operator keeps for single deployments are promised."""
 
     default_code = "dedicated_full"
+
+
+class ModelCold(Unavailable):
+    """Engines of the deployment's own are being started, and none was ready in time."""
+
+    default_code = "model_cold"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The deployment had no engine, because nobody called it for a while. One is being started and was not "
+            f"ready within {seconds:.0f} seconds. Try again in a moment, or deploy with replicas_min 1.",
+            headers={"retry-after": "5", "x-model-state": "cold"},
+        )
 
 
 class BaseNeedsNoDeployment(BadRequest):

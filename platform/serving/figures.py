@@ -6,20 +6,17 @@ One pass over the index of project and time. A percentile needs every value of i
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator
 from typing import Any
-
-from django.db import OperationalError, connection, transaction
 
 from serving.asked import RequestFilter, requests
 from serving.errors import SpanTooLarge
+from serving.patience import bounded
 
 MOST_DAYS = 31
+MANY = "There are more requests in this span than can be added up in time. Choose a shorter one."
 MOST_GROUPS = 200
-PATIENCE_MS = 10_000
 PARTS = {
     "model": "model",
     "api_key": "key_id",
@@ -97,32 +94,15 @@ class Figures:
 def figures(wanted: RequestFilter, *, by: str = "") -> tuple[Figures, list[Figures]]:
     """All of them together, and by part, the busiest first (`MOST_GROUPS` at most).
 
-    SpanTooLarge for more than `MOST_DAYS`, or where adding up takes longer than `PATIENCE_MS`.
+    SpanTooLarge for more than `MOST_DAYS`, or where adding up takes longer than `patience.PATIENCE_MS`.
     """
     if wanted.until is not None and wanted.until - wanted.since > dt.timedelta(days=MOST_DAYS):
         raise SpanTooLarge(f"Figures are added up over {MOST_DAYS} days at most. Choose a shorter span.")
-    with patience(), connection.cursor() as cursor:
+    with bounded(MANY) as cursor:
         cursor.execute(*statement(wanted, by=by))
         rows = cursor.fetchall()
     found = [(whole, _figures(part, rest)) for part, whole, *rest in rows]
     return next(one for whole, one in found if whole), [one for whole, one in found if not whole]
-
-
-@contextlib.contextmanager
-def patience(milliseconds: int = PATIENCE_MS) -> Iterator[None]:
-    """SpanTooLarge where one of the statements inside takes longer."""
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [milliseconds])
-            yield
-            cursor.execute("SET LOCAL statement_timeout = DEFAULT")
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", "") != "57014":
-            raise
-        raise SpanTooLarge(
-            f"There are more requests in this span than can be added up in {milliseconds / 1000:g} seconds. Choose a "
-            "shorter one."
-        ) from error
 
 
 def statement(wanted: RequestFilter, *, by: str = "") -> tuple[str, tuple[Any, ...]]:

@@ -15,8 +15,9 @@ from django.db.models import Aggregate, Count, FloatField, Q, QuerySet
 
 from billing.prices.rating import BATCH
 from serving.errors import SpanTooLarge
-from serving.figures import PATIENCE_MS, patience
+from serving.figures import MANY
 from serving.models import Feedback, RequestRecord, Rollout, ShadowCount
+from serving.patience import PATIENCE_MS, bounded
 from serving.splits import CANDIDATE, SHADOW, STABLE
 from serving.verdict import Arm, Guards
 
@@ -120,7 +121,7 @@ def records_of(rollout: Rollout, arm: str, since: dt.datetime) -> "QuerySet[Requ
 
 def _both(rollout: Rollout, since: dt.datetime, patience_ms: int, *, times: bool) -> dict[str, Figures]:
     candidate = SHADOW if rollout.mode == Rollout.Mode.SHADOW else CANDIDATE
-    with patience(patience_ms):
+    with bounded(MANY, milliseconds=patience_ms):
         return {
             STABLE: _figures(rollout, STABLE, since, times=times),
             CANDIDATE: _figures(rollout, candidate, since, times=times),

@@ -7,25 +7,40 @@ what is over. What there is, engines say themselves: the pool is part of their h
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Sum
 from redis.exceptions import RedisError
 
-from inference.announcement import WARM, Heartbeat
+from inference.announcement import LASTS_S, SHARED, WARM, Heartbeat
+from inference.client import BlockingClient
+from inference.fleet import Want
 from kit import redis
 from kit.clock import now
 from serving import autoscale, engines
-from serving.errors import DedicatedFull, DedicatedNotOffered
+from serving.errors import DedicatedFull, DedicatedNotOffered, ModelCold
 from serving.models import Dedicated, Deployment
 from tenants.scope import ops_scope
 
-ACTIVE = ("loading", "live")
+ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
+"""What counts against a plan, and has engines."""
+PROMISE_LOCK = 0x706F6F6C
+"""Held by whoever counts what is promised and promises more."""
 CALLED_SECONDS = 120
 """How long a call without an engine counts as under way: longer than an engine takes to start."""
+
+SILENT, SILENT_SECONDS = "silent_since", LASTS_S + CALLED_SECONDS
+"""Engines that are wanted and not heard start, or Redis was emptied: so long nothing is concluded from it."""
+PAGE_SECONDS = 20.0
+"""How long a page waits for an engine that is being started for it; LOOK_SECONDS between two looks."""
+LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,8 @@ class Changes:
 
 
 def check_room(wish: Wish) -> None:
-    """Refuse what the operator has no machines for. Raises `DedicatedNotOffered` or `DedicatedFull`."""
+    """Refuse what the operator has no machines for, or keeps for others. In the transaction that makes the deployment:
+    others wait until it ends. Raises `DedicatedNotOffered` or `DedicatedFull`."""
     offered = settings.DEDICATED_REPLICAS
     if not offered:
         raise DedicatedNotOffered(
@@ -66,6 +82,8 @@ def check_room(wish: Wish) -> None:
             "model at no idle cost.",
             param="dedicated",
         )
+    with connection.cursor() as cursor:  # until the deployment is there, whoever else asks waits
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROMISE_LOCK])
     with ops_scope("count the engines that are promised"):
         taken = Dedicated.ops.filter(deployment__state__in=ACTIVE).aggregate(n=Sum("replicas_max"))["n"] or 0
     if taken + wish.replicas_max > offered:
@@ -74,11 +92,37 @@ def check_room(wish: Wish) -> None:
             "Ask for fewer, or deploy without 'dedicated'.",
             param="dedicated",
         )
+    most = settings.DEDICATED_REPLICAS_PER_TENANT
+    own = Dedicated.objects.filter(deployment__state__in=ACTIVE).aggregate(n=Sum("replicas_max"))["n"] or 0
+    if own + wish.replicas_max > most:
+        raise DedicatedFull(
+            f"An organization may have {most} engines of its own here; {own} are promised to yours, and "
+            f"{wish.replicas_max} more would be too many. Ask for fewer, stop a deployment that has some, or deploy "
+            "without 'dedicated'.",
+            param="dedicated",
+        )
 
 
 def called(pool: str) -> bool:
     """Note that a call waits for an engine of this pool. Only a hint: the next call says it again."""
     return redis.set_for(f"pool:called:{pool}", "1", seconds=CALLED_SECONDS)
+
+
+@contextlib.contextmanager
+def awake(want: Want, *, timeout: float) -> Iterator[BlockingClient]:
+    """`engines.connected`, for pages: where a deployment's own engines sleep, one is called and waited for.
+
+    Raises `ModelCold` where none is there in time.
+    """
+    if want.pool != SHARED and not engines.addresses(want):
+        called(want.pool)
+        deadline = time.monotonic() + PAGE_SECONDS
+        while not engines.addresses(want):
+            if time.monotonic() > deadline:
+                raise ModelCold(PAGE_SECONDS)
+            time.sleep(LOOK_SECONDS)
+    with engines.connected(want, timeout=timeout) as engine:
+        yield engine
 
 
 def scale() -> int:
@@ -100,16 +144,30 @@ def scale() -> int:
 
 def _scale(row: Dedicated, beats: list[Heartbeat], called_now: bool) -> None:
     own = [beat for beat in beats if beat.pool == row.pool]
+    moment, scaling = now().timestamp(), dict(row.scaling)
+    silent_since = scaling.pop(SILENT, None)
+    if row.wanted and not own:
+        silent_since = moment if silent_since is None else silent_since
+        if moment - silent_since <= SILENT_SECONDS:
+            _keep(row, row.wanted, scaling | {SILENT: silent_since})
+            return
+    else:
+        silent_since = None
     asked = row.deployment.state == Deployment.State.LOADING or (called_now and not own)
     load = sum(beat.load for beat in own) + int(asked)
     idle = 0.0 if asked else min((beat.idle_s for beat in own), default=float("inf"))
     policy = autoscale.Policy(row.replicas_min, row.replicas_max, row.idle_seconds)
-    before = autoscale.Scale(**({"wanted": row.wanted} | row.scaling))
-    after = autoscale.decide(policy, before, autoscale.Seen(now().timestamp(), load, idle))
-    if after != before:
-        scaling = {key: value for key, value in asdict(after).items() if key != "wanted" and value is not None}
-        Dedicated.ops.filter(pk=row.pk).update(wanted=after.wanted, scaling=scaling)
-        row.wanted = after.wanted
+    before = autoscale.Scale(**({"wanted": row.wanted} | scaling))
+    after = autoscale.decide(policy, before, autoscale.Seen(moment, load, idle))
+    found = asdict(after) | {SILENT: silent_since if after.wanted else None}
+    _keep(row, found.pop("wanted"), {key: value for key, value in found.items() if value is not None})
+
+
+def _keep(row: Dedicated, wanted: int, scaling: dict[str, Any]) -> None:
+    """Write down what was decided, where it is anything new."""
+    if (wanted, scaling) != (row.wanted, row.scaling):
+        Dedicated.ops.filter(pk=row.pk).update(wanted=wanted, scaling=scaling)
+        row.wanted, row.scaling = wanted, scaling
 
 
 def desired() -> dict[str, int]:

@@ -31,7 +31,7 @@ _FILTERS = [
     query("start_time", int, "Only from this moment on, Unix seconds; a day ago by default.", example=1_795_812_064),
     query("end_time", int, "Only before this moment, Unix seconds.", example=1_795_898_464),
     query("model", str, "Only calls that named this model."),
-    query("api_key_id", str, "Only calls with this key; `none` for those of the playground."),
+    query("api_key_id", str, "Only calls with this key; `none` for those without one: of the console."),
     query("kind", str, "Only calls of this kind.", choices=asked.KINDS),
     query("status", str, "Only answers of this class, or with this very status.", example="5xx"),
     query("code", str, "Only answers with this error code.", example="rate_limit_exceeded"),
@@ -56,9 +56,9 @@ class RequestsView(TenantAPIView):
         """
         limit = read_limit(request.query_params.get("limit"), default=20, maximum=100)
         after = request.query_params.get("after", "")
-        rows = asked.requests(read_filter(request.query_params, self.caller.project_id))
+        wanted = read_filter(request.query_params, self.caller.project_id)
         try:
-            found, more = asked.requests_after(rows, after, limit=limit)
+            found, more = asked.requests_after(wanted, after, limit=limit)
         except NotFound as error:
             raise BadRequest(f"'after' is not an id of this list: '{after[:100]}'.", param="after") from error
         data = [asked.wire(row) for row in found]

@@ -19,6 +19,7 @@ from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry
 from registry.bases import TEXT_CLASSIFICATION
+from serving import bounds
 from serving.abstaining import HeldOut, Rule, default_rule, held_out_of
 from serving.models import Deployment, Rollout
 from serving.splits import Split
@@ -81,8 +82,8 @@ class Route:
         return Want(self.base, tenant, self.version, self.pool)
 
     def tokens_at_most(self, texts: list[str]) -> int:
-        """Tokens that texts can have: none is shorter than a byte, two are added, what is over the limit is cut."""
-        return sum(min(len(text.encode()) + 2, self.max_length) for text in texts)
+        """Tokens that texts can have, each cut at the model's limit."""
+        return bounds.of_texts(texts, self.max_length)
 
     @property
     def writes(self) -> bool:

@@ -15,7 +15,7 @@ from serving import engines, pools
 from serving.models import Deployment, DeploymentEvent, Replica, RequestRecord, Rollout, RolloutEvent
 from serving.splits import SHADOW
 
-ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
+ACTIVE = pools.ACTIVE
 
 
 def deployments(project_id: UUID) -> "QuerySet[Deployment]":

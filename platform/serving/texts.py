@@ -10,6 +10,7 @@ import datetime as dt
 from uuid import UUID
 
 import msgspec
+from django.db import connections
 
 from kit.clock import now
 from kit.errors import BadRequest
@@ -17,7 +18,7 @@ from serving import routes
 from serving.models import RequestRecord, RequestText, TextKeeping
 from tenants import audit
 from tenants.models import Project
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import OPS, ops_scope, tenant_scope
 from tenants.services.organisations import tenant_turn
 
 MOST_LETTERS = 16_000
@@ -38,6 +39,17 @@ INSERT = """
     ON CONFLICT (id) DO UPDATE SET at = excluded.at, input = excluded.input, output = excluded.output"""
 """Of a batch's line that is asked again, the answer takes the place of what failed before it."""
 
+WHOSE = """
+    WITH RECURSIVE whose AS (
+        (SELECT tenant_id, project_id FROM serving_requesttext ORDER BY tenant_id, project_id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM whose CROSS JOIN LATERAL (
+            SELECT tenant_id, project_id FROM serving_requesttext
+            WHERE (tenant_id, project_id) > (whose.tenant_id, whose.project_id)
+            ORDER BY tenant_id, project_id LIMIT 1) AS following)
+    SELECT tenant_id, project_id FROM whose"""
+"""Whose texts there are: one step along the index for each project, however many texts it has."""
+
 
 class TextNote(msgspec.Struct, kw_only=True, gc=False):
     """One request's texts on their way. `status` is the answer's; it is not kept here."""
@@ -56,6 +68,19 @@ def clean(text: bytes | str) -> str:
     if isinstance(text, bytes):
         text = text[: 4 * MOST_LETTERS].decode(errors="replace")
     return text[:MOST_LETTERS].replace("\x00", "\ufffd").encode(errors="replace").decode()
+
+
+def without_training_rows(answer: bytes) -> bytes:
+    """An answer without the texts of training rows that an explanation shows (`x_explain`): they belong to a dataset,
+    are deleted with it, and may be read by others than a request's texts."""
+    if b'"x_explain"' not in answer:
+        return answer
+    whole = msgspec.json.decode(answer)
+    parts = [whole, *(whole.get("data") or ())]
+    for part in parts:
+        for row in (part.get("x_explain") or {}).get("nearest") or ():
+            row["text"] = None
+    return msgspec.json.encode(whole)
 
 
 def kept_days(*, tenant_id: UUID, project_id: UUID) -> int:
@@ -123,9 +148,12 @@ def texts_prune() -> int:
     deleted = 0
     with ops_scope("forget old texts"):
         days = dict(TextKeeping.ops.values_list("project_id", "days"))
-        projects = list(RequestText.ops.order_by().values_list("project_id", flat=True).distinct())
-        for project in projects:
+        with connections[OPS].cursor() as cursor:
+            cursor.execute(WHOSE)
+            whose = cursor.fetchall()
+        for tenant, project in whose:
             until = now() - dt.timedelta(days=days.get(project, 0))
-            gone, _ = RequestText.ops.filter(project_id=project, at__lt=until).delete()
-            deleted += gone
+            old = RequestText.ops.filter(tenant_id=tenant, project_id=project, at__lt=until)
+            while parcel := list(old.values_list("pk", flat=True)[:PARCEL]):
+                deleted += RequestText.ops.filter(pk__in=parcel).delete()[0]
     return deleted

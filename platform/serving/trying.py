@@ -11,27 +11,47 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
 from inference.fleet import Want
 from inference.tasks import ANSWERS, RERANK, TOKENS
-from inference.wire import Asked, Classified, Embedded, Tagged
+from inference.wire import Classified, Embedded
 from kit.clock import now
 from kit.ids import parse_id
 from registry.bases import catalogue
-from serving import engines, routes
+from serving import bounds, pools, routes
 from serving.models import Deployment, RequestRecord
 from serving.texts import text_note
 from tenants.models import Project
 from tenants.scope import tenant_scope
 
-Result = TypeVar("Result", Classified, Embedded, Tagged, Asked)
-PAIR_TOKENS = 4
-"""Tokens that are added to a pair of texts, at most."""
+
+class Computed(Protocol):
+    """What an engine computed, whatever it is. `lengths` are in tokens, of everything that was read."""
+
+    @property
+    def lengths(self) -> list[int]: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def compute_us(self) -> int: ...
+
+    @property
+    def queue_us(self) -> int: ...
+
+    @property
+    def batch_rows(self) -> int: ...
+
+
+Result = TypeVar("Result", bound=Computed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +89,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class ConsoleCall:
     """Whose call it is, of what, and what is at most read."""
 
     tenant_id: UUID
@@ -88,14 +108,14 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     with tenant_scope(tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
     tenant, tokens = tenant_id.hex, route.tokens_at_most(texts)
-    asked = _asked(deployment, route, "classify", tokens)
+    asked = call_of(deployment, route, "classify", tokens)
 
     def ask(engine: BlockingClient) -> Classified:
         engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
         answer: Classified = engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight)
         return answer
 
-    result, record = _metered(asked, ask)
+    result, record = metered(asked, ask)
     flat = array("f", result.probabilities).tolist()
     rows = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
     ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
@@ -110,10 +130,15 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
     with tenant_scope(tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
     task, kind = route.task, "rerank" if route.task == RERANK else "classify"
-    tokens = route.tokens_at_most([text])
-    if task in (TOKENS, ANSWERS, RERANK):
-        tokens = len(text.encode()) + len(other.encode()) + PAIR_TOKENS
-    asked = _asked(deployment, route, kind, tokens)
+    if task == TOKENS:
+        tokens = bounds.of_whole([text])
+    elif task == ANSWERS:
+        tokens = bounds.of_pairs([(text, other)])
+    elif task == RERANK:
+        tokens = bounds.of_ranked(text, [other], route.max_length)
+    else:
+        tokens = route.tokens_at_most([text])
+    asked = call_of(deployment, route, kind, tokens)
     whose: dict[str, Any] = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
 
     def ask(engine: BlockingClient) -> Any:
@@ -127,13 +152,16 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
         return engine.classify(texts=[text], **whose)
 
     result: Any
-    result, record = _metered(asked, ask)
+    result, record = metered(asked, ask)
     if task == TOKENS:
         found = result.entities[0]
     elif task == ANSWERS:
         found = result.spans[0], result.nothing[0]
     else:
         found = list(zip(route.labels, array("f", result.probabilities).tolist(), strict=True))
+    said = text if task == TOKENS or not other else f"{text}\n{other}"
+    with tenant_scope(tenant_id):
+        text_note(record, input=said, output=msgspec.json.encode(found).decode())
     return Reading(found, record.input_tokens, record.cost_nano, record.public_id)
 
 
@@ -143,10 +171,10 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
     with tenant_scope(tenant_id):
         weight = tenant_allowance()[1]
         route = routes.route_of(deployment) if deployment is not None else None
-    tokens = sum(min(len(text.encode()) + 2, longest) for text in texts)
+    tokens = bounds.of_texts(texts, longest)
     called, version = (route.model, route.version) if route is not None else (base, "")
     want = Want(base) if route is None else route.want(tenant_id.hex)
-    asked = _Asked(tenant_id, project.pk, "embeddings", called, version, tokens, want)
+    asked = ConsoleCall(tenant_id, project.pk, "embeddings", called, version, tokens, want)
 
     def ask(engine: BlockingClient) -> Embedded:
         if route is not None:
@@ -156,7 +184,7 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
         answer: Embedded = engine.embed(tenant=tenant_id.hex, base=base, texts=texts, weight=weight)
         return answer
 
-    result, record = _metered(asked, ask)
+    result, record = metered(asked, ask)
     flat, width = array("f", result.vectors), result.width
     cosine = sum(a * b for a, b in zip(flat[:width], flat[width:], strict=True))
     with tenant_scope(tenant_id):
@@ -164,13 +192,19 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
     return Likeness(cosine, width, record.input_tokens, record.cost_nano, record.public_id)
 
 
-def _asked(deployment: Deployment, route: routes.Route, kind: str, tokens: int) -> _Asked:
+def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int) -> ConsoleCall:
     tenant_id, want = deployment.tenant_id, route.want(deployment.tenant_id.hex)
-    return _Asked(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want)
+    return ConsoleCall(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want)
 
 
-def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Result, RequestRecord]:
-    """Ask the engine inside a metered call, and log it."""
+def metered(
+    asked: ConsoleCall, ask: Callable[[BlockingClient], Result], *, items: int = 0, timeout: float = 10
+) -> tuple[Result, RequestRecord]:
+    """Ask the engine inside a metered call, and log it: with so many `items`, as many as were read unless told.
+
+    `timeout` is in seconds, for each question. Raises `ModelCold` where an engine of the deployment's own is not ready
+    in time.
+    """
     at, began = now(), time.perf_counter()
     with call_metered(
         tenant_id=asked.tenant_id,
@@ -179,7 +213,7 @@ def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Re
         model=asked.model,
         tokens=asked.tokens,
     ) as meter:
-        with engines.connected(asked.want, timeout=10) as engine:
+        with pools.awake(asked.want, timeout=timeout) as engine:
             result = ask(engine)
         used = sum(min(length, result.limit) for length in result.lengths)
         meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
@@ -195,7 +229,7 @@ def _metered(asked: _Asked, ask: Callable[[BlockingClient], Result]) -> tuple[Re
         duration_ms=round((time.perf_counter() - began) * 1000),
         queue_ms=round(result.queue_us / 1000),
         engine_ms=-(-result.compute_us // 1000),
-        items=len(result.lengths),
+        items=items or len(result.lengths),
         batch_rows=result.batch_rows,
         input_tokens=used,
         cost_nano=meter.event.cost_nano if meter.event is not None else 0,

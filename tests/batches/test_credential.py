@@ -11,6 +11,9 @@ from django.core import signing
 from batches import credential
 from batches.credential import Caller, identity_of, request_id_of, sign
 from kit.ids import new_id
+from tenants.models import Member, User
+from tenants.models.organisations import Role
+from tenants.scope import tenant_scope
 from tests.batches.making import chat
 from tests.gateway.writing_engine import CHAT, Wired, on_plan
 
@@ -58,3 +61,29 @@ def test_a_forged_one_opens_nothing_and_an_honest_one_the_gateway_alone(writing:
     assert json.loads(ada.api.get("/v1/files", Authorization=f"Bearer {honest}").content)["error"]["code"] == (
         "invalid_api_key"
     )
+
+
+def test_a_members_line_is_answered_while_they_have_a_seat_whose_role_calls_models(writing: Wired) -> None:
+    ada, word = on_plan("seated"), writing.word()
+    writing.engine.plan(word, "yes")
+    body = chat("a", word)["body"]
+
+    def asked() -> tuple[int, str]:
+        answer = writing.post(CHAT, body, sign(Caller(ada.tenant.id, ada.project.pk, None, ada.user.pk), new_id()))
+        return answer.status_code, answer.text
+
+    with tenant_scope(ada.tenant.id):
+        Member.objects.filter(user=ada.user).update(role=Role.VIEWER)
+    status, text = asked()
+    assert status == 401 and "viewer, does not include 'inference'" in text
+    with tenant_scope(ada.tenant.id):
+        Member.objects.filter(user=ada.user).delete()
+    status, text = asked()
+    assert status == 401 and "has left the organi" in text
+    with tenant_scope(ada.tenant.id):
+        Member.objects.create(user=User.objects.get(pk=ada.user.pk), role=Role.DEVELOPER)
+    assert asked()[0] == 200
+    with tenant_scope(ada.tenant.id):
+        Member.objects.filter(user=ada.user).delete()
+    time.sleep(2.1)  # what the gateway had read is old by now
+    assert asked()[0] == 401

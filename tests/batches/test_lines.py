@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches import lines
-from batches.lines import Checker, Problem, parse, split
+from batches.credential import Caller
+from batches.lines import Checker, Line, Problem, parse, split
+from batches.services.results import answered
+from batches.services.turns import Turn
+from kit.ids import new_id
 
 URL = "/v1/classify"
 GOOD = {"custom_id": "a", "method": "POST", "url": URL, "body": {"model": "m", "input": "hello"}}
@@ -134,3 +138,12 @@ def test_problems_without_end_are_bounded() -> None:
         if found.full:
             break
     assert found.full and len(found.problems) < lines.MOST_PROBLEMS + 20
+
+
+def test_what_the_engine_had_in_its_cache_is_read_from_an_answer() -> None:
+    turn = Turn(new_id(), new_id(), new_id(), 1, Caller(new_id(), new_id(), None, None), "/v1/chat/completions", "")
+    usage = {"prompt_tokens": 50, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 32}}
+    found = answered(turn, Line(1, "a", {}), 200, json.dumps({"usage": usage}).encode(), "0.000000010")
+    assert (found.input_tokens, found.cached_tokens, found.output_tokens, found.cost_nano) == (50, 32, 2, 10)
+    plain = answered(turn, Line(1, "a", {}), 200, b'{"usage": {"input_tokens": 7}}', "")
+    assert (plain.input_tokens, plain.cached_tokens) == (7, 0)

@@ -187,3 +187,18 @@ def test_a_key_is_told_every_limit_its_calls_are_checked_against(cast: Cast) -> 
     assert (spend["limit_usd"], spend["x_limit_nano"], spend["x_used_nano"]) == (1.5, 1_500_000_000, 2_000)
     assert found["project", "monthly_spend"]["x_limit_nano"] == 10**9
     assert page["x_plan"] == {"code": "free", "version": 2}
+
+
+def test_cached_tokens_of_several_kinds_are_added_up(used: Cast) -> None:
+    owner = used.owner
+    made = [
+        call(owner.tenant.id, 10 + number, cost=2_000, at=DAY, kind=kind, project_id=owner.project.id)
+        for number, kind in enumerate(("chat", "completions"))
+    ]
+    store_events([msgspec.structs.replace(one, cached_tokens=30) for one in made])
+    usage_rollup(tenant_id=owner.tenant.id)
+    page = get(used, f"usage/completions?start_time={START}&end_time={START + 86400}&group_by=batch")
+    data = page["data"]
+    assert isinstance(data, list)
+    (found,) = data[0]["results"]
+    assert (found["num_model_requests"], found["input_cached_tokens"]) == (2, 60)

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.db import connections
 
-from serving import services
+from serving import engines, services
+from serving import pools as serving_pools
 from serving.errors import DedicatedFull, DedicatedNotOffered
 from serving.models import Dedicated, Deployment
-from serving.pools import Wish
+from serving.pools import Wish, check_room, scale
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast
 from tests.gateway.conftest import ROOT
@@ -105,3 +108,50 @@ def test_engines_of_ones_own_are_refused_where_none_are_offered_or_free(
         settings.DEDICATED_REPLICAS = 2
         with pytest.raises(DedicatedFull, match="3 engines of your own are more than the 2 that are free"):
             services.deployment_create(project=owner.project, model=version.model.name, dedicated=Wish(replicas_max=3))
+        settings.DEDICATED_REPLICAS, settings.DEDICATED_REPLICAS_PER_TENANT = 20, 2
+        with pytest.raises(DedicatedFull, match="An organization may have 2 engines of its own here; 0 are promised"):
+            services.deployment_create(project=owner.project, model=version.model.name, dedicated=Wish(replicas_max=3))
+
+
+def test_two_who_ask_for_the_last_engines_take_turns(cast: Cast, settings: Any) -> None:
+    settings.DEDICATED_REPLICAS = 1
+    passed, stranger = threading.Event(), cast.stranger
+
+    def other() -> None:
+        with tenant_scope(stranger.tenant.id):
+            check_room(Wish())
+            passed.set()
+        connections.close_all()
+
+    thread = threading.Thread(target=other)
+    with tenant_scope(cast.owner.tenant.id):
+        check_room(Wish())
+        thread.start()
+        assert not passed.wait(0.5), "it counts only when this one has promised what it wants, or gone"
+    assert passed.wait(10)
+    thread.join(10)
+
+
+def test_nothing_is_concluded_from_the_silence_of_an_emptied_redis(
+    cast: Cast, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DEDICATED_REPLICAS = 4
+    version, _ = trained(cast.owner, tmp_path / "artefact")
+    with tenant_scope(cast.owner.tenant.id):
+        made = services.deployment_create(
+            project=cast.owner.project, model=version.model.name, dedicated=Wish(replicas_max=3)
+        )
+        Deployment.objects.filter(pk=made.pk).update(state=Deployment.State.LIVE)
+        Dedicated.objects.filter(deployment=made).update(wanted=2)
+
+    def row() -> Dedicated:
+        with tenant_scope(cast.owner.tenant.id):
+            return Dedicated.objects.get(deployment=made)
+
+    monkeypatch.setattr(engines, "announced", list)
+    for _ in range(2):
+        scale()
+    assert row().wanted == 2
+    monkeypatch.setattr(serving_pools, "SILENT_SECONDS", -1.0)  # it has lasted
+    scale()
+    assert (row().wanted, row().scaling) == (0, {})

@@ -26,11 +26,12 @@ from data.services.datasets import Source
 from data.services.versions import version_write
 from inference.client import BlockingClient
 from kit import storage
-from kit.ids import new_id
+from kit.ids import new_id, parse_id
 from registry.bases import catalogue
 from registry.names import model_name
 from registry.services import artefact_store, model_publish
-from serving.models import Deployment
+from serving.models import Deployment, RequestRecord, RequestText
+from serving.texts import text_of, texts_keep
 from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person, make_person
@@ -316,6 +317,8 @@ def test_a_model_without_vectors_explains_its_words_alone(gateway: GatewayProces
 
 def test_the_playground_says_why_and_pays_as_a_call(gateway: GatewayProcess, ready: Ready) -> None:
     person, path = ready.person, f"{ready.person.workspace}/playground/why"
+    with tenant_scope(person.tenant.id):
+        texts_keep(project=person.project, days=1)
     answer = person.browser.post(path, {"deployment": ready.row.public_id, "text": TEXT})
     shown = " ".join(answer.content.decode().split())
     assert answer.status_code == 200, shown
@@ -324,14 +327,39 @@ def test_the_playground_says_why_and_pays_as_a_call(gateway: GatewayProcess, rea
     assert "Nearest rows of its training data" in shown
     with tenant_scope(person.tenant.id):
         event = UsageEvent.objects.filter(key_id=None).latest("pk")
+        record = RequestRecord.objects.get(pk=parse_id("req_", event.request_id))
+        kept = text_of(record)
     assert event.cost_nano == event.input_tokens * PRICE > 0
     assert f"{event.input_tokens} tokens" in shown
+    assert (record.kind, record.items, record.cost_nano) == ("classify", 1, event.cost_nano)
+    assert record.input_tokens == event.input_tokens and record.key_id is None
+    assert kept is not None and kept.input == TEXT and "zebra" in kept.output
+    assert all(row["text"] not in kept.output for row in _all_rows(ready.version))
     bad = person.browser.post(path, {"deployment": ready.row.public_id, "text": " "})
     assert bad.status_code == 422 and "Write a text" in bad.content.decode()
     run = person.browser.post(
         f"{person.workspace}/playground/", {"model": ready.row.public_id, "text": TEXT, "threshold": "0.5"}
     )
     assert "Why this answer?" in run.content.decode()
+
+
+def test_what_is_kept_of_an_explanation_holds_no_training_rows(gateway: GatewayProcess, ready: Ready) -> None:
+    with tenant_scope(ready.person.tenant.id):
+        texts_keep(project=ready.person.project, days=1)
+    deadline = time.monotonic() + 15
+    while True:  # the gateway hears of it by the news of routes
+        _, headers, answer = classify(gateway, ready, x_explain=True)
+        shown = [row["text"] for row in answer["data"][0]["x_explain"]["nearest"]]
+        assert len(shown) == 5 and all(shown)
+        time.sleep(0.8)  # it is written behind the answer
+        with tenant_scope(ready.person.tenant.id):
+            found = RequestText.objects.filter(pk=parse_id("req_", headers["x-request-id"])).first()
+        if found is not None:
+            break
+        assert time.monotonic() < deadline
+    kept = json.loads(found.output)["data"][0]["x_explain"]
+    assert [row["text"] for row in kept["nearest"]] == [None] * 5 and kept["words"]
+    assert not [text for text in shown if text in found.output]
 
 
 def test_a_stranger_learns_nothing_of_the_model(gateway: GatewayProcess, ready: Ready) -> None:

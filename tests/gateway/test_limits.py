@@ -64,7 +64,7 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
 
         embed = classify
 
-    class Engines:
+    class Fleet:
         async def ask(self, want: Any, one: Any) -> Any:
             return await one(Engine())
 
@@ -73,7 +73,7 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Call, "_metered", metered)
     key: Any = SimpleNamespace(tenant="t", weight=7)
-    call = Call(SimpleNamespace(fleet=Engines()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
+    call = Call(SimpleNamespace(fleet=Fleet()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
 
     async def calls() -> None:
         for version in ("v", ""):

@@ -11,6 +11,7 @@ from django.db import connection
 
 from kit.clock import now
 from kit.ids import parse_id
+from serving import texts
 from serving.models import RequestText, TextKeeping
 from serving.texts import MOST_LETTERS, clean, texts_prune
 from tenants.models import AuditEvent
@@ -99,13 +100,22 @@ def test_texts_are_kept_when_asked_for_whole_and_streamed_and_gone_when_switched
     ]  # fmt: skip
 
 
-def test_texts_go_when_they_are_as_old_as_was_asked_for(ada: Person) -> None:
+def test_texts_go_when_they_are_as_old_as_was_asked_for(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "PARCEL", 1)
     switch(ada, days="3")
+    bob, mistrusting = on_plan("bob"), on_plan("eve")
+    switch(bob, days="5")
+    for person in (bob, mistrusting):  # the second has asked for nothing: a text was on its way as it switched off
+        with tenant_scope(person.tenant.id):
+            for days in (4, 6, 7):
+                row = log_request(person, at=now() - dt.timedelta(days=days))
+                RequestText.objects.create(pk=row.pk, project_id=person.project.pk, at=row.at, input="a", output="b")
     with tenant_scope(ada.tenant.id):
         for days in (1, 4):
             row = log_request(ada, at=now() - dt.timedelta(days=days))
             RequestText.objects.create(pk=row.pk, project_id=ada.project.pk, at=row.at, input="a", output="b")
-    texts_prune()
+    assert texts_prune() == 1 + 2 + 3
+    assert [(now() - one.at).days for one in kept(bob)] == [4] and kept(mistrusting) == []
     assert [(now() - one.at).days for one in kept(ada)] == [1]
 
 

@@ -12,7 +12,9 @@ from redis.exceptions import RedisError
 from inference.announcement import digest
 from inference.errors import EngineError
 from inference.fleet import Want
-from serving import engines, services
+from kit import redis
+from serving import engines, pools, services
+from serving.errors import ModelCold
 from serving.models import Replica
 from tests.conftest import Cast
 from tests.serving.announced import Announced, announced, engine_announced, until
@@ -60,3 +62,17 @@ def test_the_engines_are_written_down_for_when_redis_is_away(
         assert client.health().bases
     with pytest.raises(EngineError, match="No engine is there"), engines.connected(Want("unknown")):
         pass
+
+
+def test_a_page_calls_the_engines_of_a_deployment_that_sleep_and_waits_for_one(
+    two: tuple[Announced, Announced], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Want(pool="dep_asleep")
+    monkeypatch.setattr(pools, "PAGE_SECONDS", 0.3)
+    with pytest.raises(ModelCold, match="nobody called it for a while"), pools.awake(own, timeout=5):
+        pass
+    assert redis.client().get("pool:called:dep_asleep") == b"1", "whoever starts engines is told"
+    looks = iter([[], [], [two[0].address]])  # one is started meanwhile
+    monkeypatch.setattr(engines, "addresses", lambda want: next(looks, [two[0].address]))
+    with pools.awake(own, timeout=5) as client:
+        assert client.health().bases

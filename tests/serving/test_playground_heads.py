@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from billing.models import UsageEvent
+from serving.models import RequestRecord, RequestText
+from serving.texts import texts_keep
 from tenants.scope import tenant_scope
 from tests.inference.test_token_heads import DOCUMENTS, LONG, PAIRS, QUERY, TEXTS
 from tests.serving.heads import expected, live, made_for, roomy, scores
@@ -23,6 +25,9 @@ def test_each_task_has_a_face_that_shows_its_answer(engine: None, tmp_path: Path
                      "embeddings")
     }  # fmt: skip
     names = {task: live(person, one, task[:20]) for task, one in made.items()}
+
+    with tenant_scope(person.tenant.id):
+        texts_keep(project=person.project, days=1)
 
     def run(task: str, text: str, other: str = "") -> str:
         shown = person.browser.get(f"{person.workspace}/playground/", {"model": names[task]})
@@ -47,7 +52,12 @@ def test_each_task_has_a_face_that_shows_its_answer(engine: None, tmp_path: Path
     assert "Cosine similarity" in run("embeddings", "a", "b")
     with tenant_scope(person.tenant.id):
         kinds = sorted(UsageEvent.objects.values_list("kind", flat=True))
-    assert kinds == ["classify"] * 4 + ["embeddings", "rerank"]
+        logged = dict(RequestRecord.objects.values_list("pk", "kind"))
+        kept = {row.pk: (row.input, row.output) for row in RequestText.objects.all()}
+    assert kinds == ["classify"] * 4 + ["embeddings", "rerank"] == sorted(logged.values())
+    assert set(kept) == set(logged), "the texts of every one are kept, as the project asked for"
+    assert any(sent == TEXTS[0] and '"label"' in said for sent, said in kept.values())
+    assert any(question in sent and context in sent for sent, _ in kept.values())
     asked = {"model": names["question-answering"], "text": "why " * 90, "other": LONG[1]}
     shown = person.browser.get(f"{person.workspace}/playground/", {"model": names["question-answering"]})
     refused = person.browser.post(f"{person.workspace}/playground/", asked | {"model": shown.context["chosen"].value})

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from gateway import app as gateway
 from kit.clock import now
-from serving import asked
+from serving import asked, patience
 from serving.asked import RequestFilter
 from serving.figures import figures, statement
 from tenants.scope import tenant_scope
@@ -77,6 +78,37 @@ def test_pages_go_back_from_a_row_even_where_several_came_at_one_moment(ada: Per
     assert len(seen) == len(set(seen)) == 7 and set(seen) == made
 
 
+def test_a_page_goes_on_from_a_row_that_has_grown_older_than_the_span(ada: Person) -> None:
+    old = log_request(ada, at=now() - dt.timedelta(hours=25))
+    log_request(ada)
+    page = listed(ada, f"after={old.public_id}")
+    assert page["data"] == [] and page["has_more"] is False
+    week = int((now() - dt.timedelta(days=7)).timestamp())
+    older = log_request(ada, at=now() - dt.timedelta(hours=26))
+    assert [one["id"] for one in listed(ada, f"after={old.public_id}&start_time={week}")["data"]] == [older.public_id]
+    other = log_request(make_person("bob"))
+    assert ada.api.get(f"/v1/requests?after={other.public_id}").status_code == 400
+
+
+def test_every_kind_that_the_gateway_logs_can_be_asked_for(ada: Person) -> None:
+    assert set(asked.CALLED) == set(gateway.KINDS.values())
+    for kind in ("moderations", "predict", "batch_chat"):
+        log_request(ada, kind=kind)
+        assert [one["kind"] for one in listed(ada, f"kind={kind}")["data"]] == [kind]
+        page = ada.browser.get(f"{ada.workspace}/requests/?kind={kind}").content.decode()
+        assert f'<option value="{kind}" selected' in page
+
+
+def test_a_list_that_takes_too_long_is_broken_off_with_a_word_about_it(
+    ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_many(ada, 20_000)
+    monkeypatch.setattr(patience, "PATIENCE_MS", 1)
+    answer = ada.api.get("/v1/requests?code=nothing_has_it")
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "span_too_large", answer.content
+    assert ada.browser.get(f"{ada.workspace}/requests/csv?span=30d&code=nothing_has_it").status_code == 400
+
+
 @pytest.mark.parametrize(
     ("query", "param"),
     [
@@ -130,7 +162,7 @@ def test_a_log_of_200000_requests_is_read_along_its_index(ada: Person) -> None:
             assert "serving_request_project" in plan_of(cursor, *rows.query.sql_with_params())
         assert "serving_request_project" in plan_of(cursor, *statement(recent, by="model"))
         whole, parts = figures(wanted, by="model")
-        page, more = asked.requests_after(asked.requests(wanted), "", limit=50)
+        page, more = asked.requests_after(wanted, "", limit=50)
     assert whole.requests == 200_000 == sum(one.requests for one in parts) and len(parts) == 7
     assert whole.refused == 4_000 and whole.faults == 200_000 // 211 - 200_000 // (211 * 50)
     assert len(page) == 50 and more

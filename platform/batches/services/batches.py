@@ -79,7 +79,7 @@ def batch_cancel(*, batch: Batch) -> Batch:
     Batch.objects.filter(pk=locked.pk).update(
         state=Batch.State.CANCELLING, cancelling_at=Now(), not_before=None, waits_for=""
     )
-    audit.record(action="batch.cancelled", target=locked)
+    audit.record(action="batch.cancel_requested", target=locked)
     outbox.ring(WORK, queue=QUEUE)
     locked.refresh_from_db()
     return locked

@@ -29,6 +29,12 @@ UNASKED = {
 }
 
 
+class _Cached(msgspec.Struct):
+    """Of the tokens read, those that the engine had computed before; only models that write have any."""
+
+    cached_tokens: int = 0
+
+
 class _Usage(msgspec.Struct):
     """Tokens, as each kind of call names them."""
 
@@ -36,6 +42,7 @@ class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
     output_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
 
 
 class _Error(msgspec.Struct):
@@ -59,6 +66,7 @@ class Outcome:
     code: str = ""
     """Why it failed; empty for an answer."""
     input_tokens: int = 0
+    cached_tokens: int = 0
     output_tokens: int = 0
     cost_nano: int = 0
 
@@ -79,6 +87,7 @@ def answered(turn: Turn, line: Line, status: int, body: bytes, cost: str) -> Out
         _text(turn, line, response, None),
         code if failed else "",
         read.usage.input_tokens or read.usage.prompt_tokens,
+        details.cached_tokens if (details := read.usage.prompt_tokens_details) is not None else 0,
         read.usage.output_tokens or read.usage.completion_tokens,
         nano_of(cost),
     )
@@ -126,6 +135,7 @@ def results_keep(turn: Turn, outcomes: Sequence[Outcome]) -> None:
             completed=F("completed") + len(parts[Segment.Kind.OUTPUT]),
             failed=F("failed") + len(parts[Segment.Kind.ERROR]),
             input_tokens=F("input_tokens") + sum(one.input_tokens for one in outcomes),
+            cached_tokens=F("cached_tokens") + sum(one.cached_tokens for one in outcomes),
             output_tokens=F("output_tokens") + sum(one.output_tokens for one in outcomes),
             cost_nano=F("cost_nano") + sum(one.cost_nano for one in outcomes),
             codes=dict(codes),

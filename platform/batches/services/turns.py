@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from batches.credential import Caller
@@ -47,8 +47,8 @@ def claimable() -> "QuerySet[Batch]":
 def turn_claim() -> Turn | None:
     """The next batch, leased; None when there is none to be worked on."""
     with ops_scope("claim the next batch"), transaction.atomic(using=OPS):
-        mine = Batch.ops.filter(tenant_id=OuterRef("tenant_id")).order_by().values("tenant_id")
-        latest = Subquery(mine.annotate(latest=Max("served_at")).values("latest"))
+        mine = Batch.ops.filter(tenant_id=OuterRef("tenant_id"), served_at__isnull=False)
+        latest = Subquery(mine.order_by("-served_at").values("served_at")[:1])  # the first entry of an index
         order = (F("latest").asc(nulls_first=True), F("served_at").asc(nulls_first=True), "pk")
         batch = (
             claimable()

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from billing.errors import CallRefused
 from console.playing.subjects import Subject
 from inference.errors import BadRequest as AskedWrongly
 from inference.errors import EngineError
@@ -36,7 +35,7 @@ def outcome_of(number: int, subject: Subject, ask: Callable[[], Any]) -> Outcome
     began = time.perf_counter()
     try:
         return Outcome(number, subject, ask(), None, (time.perf_counter() - began) * 1000)
-    except CallRefused as error:
+    except ApiError as error:
         return Outcome(number, subject, None, error)
     except AskedWrongly as error:
         return Outcome(number, subject, None, BadRequest(error.message))

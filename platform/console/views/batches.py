@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from batches import selectors, services
 from batches.endpoints import endpoints
 from batches.limits import WINDOW_SECONDS, waiting_limit
-from batches.lines import FILE_BYTES, MAX_LINES
+from batches.lines import MAX_LINES
 from batches.models import Batch
 from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView, Download
@@ -121,7 +121,7 @@ class BatchNew(ConsoleView):
                 "upload_url": self.project_path("batch_upload"),
                 "most": min(room.next_bytes, limits.BATCH_BYTES),
                 "most_lines": MAX_LINES,
-                "file_bytes": FILE_BYTES,
+                "file_bytes": limits.BATCH_BYTES,
                 "waiting": waiting_limit(),
                 "hours": WINDOW_SECONDS // 3600,
                 "crumbs": [{"label": _("Batches"), "href": self.project_path("batches")}],

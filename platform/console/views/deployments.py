@@ -130,7 +130,7 @@ class Deployments(ConsoleView):
 class DeploymentsIdle(Deployments):
     """What happens to deployments that nobody calls."""
 
-    required_scopes = {"POST": "deployments.write"}
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Set the project's rule."""
@@ -182,7 +182,7 @@ class DeploymentPage(ConsoleView):
 class DeploymentAnswering(DeploymentPage):
     """Say when a deployment answers: only where a share of its answers is right, or always."""
 
-    required_scopes = {"POST": "deployments.write"}
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
 
     def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
         """Set it, where the held-out rows support it."""

@@ -236,7 +236,7 @@ class FileRows(Download):
 class FileColumns(FilePage):
     """Choose the columns by hand and check again."""
 
-    required_scopes = {"POST": "files.write"}
+    required_scopes = {"GET": "files.read", "POST": "files.write"}
 
     def get(self, request: HttpRequest, file: str) -> HttpResponseBase:
         """Only the form's target."""

@@ -77,11 +77,11 @@ class Requests(RequestsView):
         if wanted and (found := asked.request_of_scope(wanted)) is not None and found.project_id == self.project.pk:
             return redirect(self.project_path("request", found.public_id))
         form = self.asked()
-        rows = asked.requests(form.wanted(self.project.pk))
+        asked_for = form.wanted(self.project.pk)
         try:
-            shown, more = asked.requests_after(rows, request.GET.get("after", ""), limit=SIZE)
+            shown, more = asked.requests_after(asked_for, request.GET.get("after", ""), limit=SIZE)
         except NotFound:
-            shown, more = asked.requests_after(rows, "", limit=SIZE)
+            shown, more = asked.requests_after(asked_for, "", limit=SIZE)
         return self.page(
             {
                 **self.context(form, "requests"),
@@ -195,7 +195,7 @@ class RequestsCsv(RequestsView, Download):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
         form = self.asked()
-        rows = asked.requests(form.wanted(self.project.pk))[:MOST_LINES]
+        rows = asked.requests_newest(form.wanted(self.project.pk), limit=MOST_LINES)
         return csv_response(f"requests-{now():%Y-%m-%d}.csv", HEAD, [self._line(row) for row in rows])
 
     def _line(self, row: RequestRecord) -> list[Any]:

@@ -11,7 +11,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from billing.errors import CallRefused
 from console.charts.matrix import heat
 from console.views.base import ConsoleView, Outside
 from inference.errors import EngineError
@@ -81,7 +80,7 @@ class PlaygroundWhy(ConsoleView):
     def _ask(self, deployment: Deployment, text: str) -> Why | ApiError:
         try:
             return explanation_try(deployment=deployment, text=text)
-        except (CallRefused, ApiError) as error:
+        except ApiError as error:
             return error
         except EngineError:
             logger.exception("an explanation got no answer from the engine")

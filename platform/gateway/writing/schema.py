@@ -46,7 +46,11 @@ _COMMON: dict[str, Schema] = {
         {"type": "number", "minimum": -100, "maximum": 100},
         null=True,
     ),
-    "user": string("A name of your own for your user; taken and not used.", null=True, maxLength=256),
+    "user": string(
+        "A name of your own for your user: while a rollout runs, the same user stays on the same side of it.",
+        null=True,
+        maxLength=256,
+    ),
     "x_regex": string(
         "The whole text matches this regular expression.", null=True, maxLength=MAX_PATTERN, example="(yes|no)"
     ),
@@ -151,8 +155,10 @@ _CHAT_FIELDS: dict[str, Schema] = {
     "store": truth("False; nothing is stored.", null=True),
     "service_tier": one_of("There is one tier.", ["auto", "default"], null=True),
     "modalities": many("`text` only.", one_of("A kind.", ["text"]), null=True),
-    "safety_identifier": string("Taken and not used.", null=True, maxLength=128),
-    "prompt_cache_key": string("Taken and not used.", null=True, maxLength=256),
+    "safety_identifier": string("Stands for `user` where that is not sent.", null=True, maxLength=128),
+    "prompt_cache_key": string(
+        "Stands for `user` where neither that nor `safety_identifier` is sent.", null=True, maxLength=256
+    ),
     "prompt_cache_options": mapping("Taken and not used.", null=True),
     "prompt_cache_retention": string("Taken and not used.", null=True),
 }
