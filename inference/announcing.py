@@ -100,7 +100,7 @@ class Announcer:
             at=time.time(),
             pool=server.pool,
             draining=server.draining,
-            bases=report.bases,
+            bases=report.ready_bases,
             backend=report.backend,
             precision=report.precision,
             residents=[digest(one.tenant, one.model) for one in latest[:MOST_RESIDENTS]],

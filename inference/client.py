@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from inference import wire
 from inference.address import Address
-from inference.connection import Connection, Generation
+from inference.connection import Connection, Generation, broken_off
 from inference.errors import Draining, Internal, Unavailable, Unreachable, from_code
 
 __all__ = ["BlockingClient", "EngineClient", "Generation"]
@@ -312,6 +312,9 @@ class BlockingClient(_Calls):
                 answer = wire.read_answer(body)
                 if isinstance(answer, wire.Leaving):
                     continue  # what was asked before is still answered
+                if isinstance(answer, wire.Failed) and not answer.id and kind is not wire.Welcome:
+                    self.close()
+                    raise broken_off(answer)
                 if isinstance(answer, wire.Failed):
                     raise from_code(answer.code, answer.message, answer.retry_after)
                 if not isinstance(answer, kind):

@@ -73,7 +73,9 @@ class Connection(asyncio.Protocol):
                 self.welcome.set_result(answer)
             return
         if isinstance(answer, wire.Failed) and answer.id == 0:
-            self._fail(from_code(answer.code, answer.message, answer.retry_after))
+            refusal = from_code(answer.code, answer.message, answer.retry_after)
+            # Once the connection is open, what broke it is about one frame, and not what the others asked.
+            self._fail(broken_off(answer) if self.welcome.done() else refusal)
             return
         generation = self.generations.get(answer.id)
         if generation is not None:
@@ -95,6 +97,11 @@ class Connection(asyncio.Protocol):
                 future.exception()  # mark as seen: a caller that gave up must not raise a warning
         for generation in list(self.generations.values()):
             generation.fail(error)
+
+
+def broken_off(answer: wire.Failed) -> Unavailable:
+    """What calls in flight get when the engine closes the connection over something that cannot be read."""
+    return Unavailable(f"The engine broke off: {answer.message}", retry_after=1.0)
 
 
 class Generation:

@@ -6,7 +6,7 @@ file must have the size and hash the manifest says; what differs is never kept. 
 under a cap of bytes, the least recently used artefact going first: a model that left memory comes back without the
 network.
 
-Used by the loader's thread alone. Does not promise that a file is still there after the next `fetch`.
+Used by one thread alone. Does not promise that a file is still there after the next `fetch`.
 """
 
 from __future__ import annotations
@@ -79,10 +79,11 @@ class Depot:
         return target
 
     def _make_room(self, keep: Path, needed: int) -> None:
-        """Forget the least recently used artefacts until `needed` bytes fit beside the others."""
+        """Forget the least recently used artefacts until `needed` bytes fit beside the others. What else lies in the
+        folder is not an artefact's, and is somebody else's to clear."""
         if needed > self.cap:
             raise NoRoom(f"The model's files have {needed} bytes; this engine keeps at most {self.cap} on disk.")
-        others = [path for path in self.folder.iterdir() if path.is_dir() and path != keep]
+        others = [path for path in self.folder.iterdir() if _SHA256.fullmatch(path.name) and path != keep]
         others.sort(key=lambda path: path.stat().st_mtime)
         sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in others}
         used = sum(sizes.values())

@@ -73,9 +73,9 @@ class Engine:
         for causal in self.causal.values():
             causal.start()
 
-    async def stop(self) -> None:
-        """Let the queue run dry for a while, then end the threads."""
-        deadline = time.monotonic() + self.settings.drain_s
+    async def stop(self, deadline: float | None = None) -> None:
+        """Let the queue run dry until a moment of the monotonic clock, then end the threads."""
+        deadline = time.monotonic() + self.settings.drain_s if deadline is None else deadline
         while self._busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         await asyncio.to_thread(self.runner.stop)
@@ -133,10 +133,10 @@ class Engine:
         return wire.Counted(message.id, [len(e.ids) for e in encodings], loaded.resident.max_length)
 
     async def nearest(self, message: wire.Nearest) -> wire.Neighbours:
-        """The rows of a model's training data that are nearest to a vector, on the loader's thread."""
+        """The rows of a model's training data that are nearest to a vector."""
         if not 1 <= message.k <= MAX_NEAREST or len(message.vector) % 4:
             raise BadRequest(f"Ask for 1 to {MAX_NEAREST} rows, with a vector of float32.")
-        rows, labels, cosines = await self.loader.run(lambda: self.loader.nearest(message))
+        rows, labels, cosines = await self.loader.nearest(message)
         return wire.Neighbours(message.id, rows, labels, cosines)
 
     async def load(self, message: wire.Load) -> wire.Described:

@@ -109,6 +109,13 @@ class Unreachable(Unavailable):
     untouched = True
 
 
+class NotReady(Unavailable):
+    """What computes this one base is not there at the moment; nothing was asked of it, and the engine is well."""
+
+    code = "not_ready"
+    untouched = True
+
+
 class Internal(EngineError):
     """A fault of the engine itself; the details are in its log."""
 
@@ -117,7 +124,7 @@ class Internal(EngineError):
 
 _FAMILY: tuple[type[EngineError], ...] = (
     BadRequest, BadDimensions, BadGrammar, BadBias, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded,
-    Draining, Unauthorised, Cancelled, Unavailable, Unreachable, Internal,
+    Draining, Unauthorised, Cancelled, Unavailable, Unreachable, NotReady, Internal,
 )  # fmt: skip
 _BY_CODE = {error.code: error for error in _FAMILY}
 

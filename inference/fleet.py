@@ -30,6 +30,7 @@ from inference.errors import (
     Draining,
     EngineError,
     Internal,
+    NotReady,
     NotResident,
     Overloaded,
     Unauthorised,
@@ -288,7 +289,7 @@ class Fleet:
             self._refused(replica)
         if isinstance(error, (Unreachable, Draining, Unauthorised)):
             self._set_aside(replica)
-        elif isinstance(error, (Unavailable, Internal)):
+        elif isinstance(error, (Unavailable, Internal)) and not isinstance(error, NotReady):
             replica.failures += 1
             if replica.failures >= FAILURES:
                 self._set_aside(replica)

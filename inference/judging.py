@@ -53,7 +53,7 @@ async def ask(engine: Engine, message: wire.Ask) -> wire.Asked:
     if not 1 <= message.answers <= MOST_ANSWERS:
         raise BadRequest(f"A question has 1 to {MOST_ANSWERS} answers, not {message.answers}.")
     resident = engine.resident_for(message.tenant, message.model, ANSWERS)
-    engine.check_texts([text for pair in message.pairs for text in pair])
+    engine.check_texts(message.pairs)
     laid, rows = await lay(engine, resident, message.pairs)
     job = await engine.judged(message.tenant, message.weight, resident, rows, message.trace)
     marks = job.marks

@@ -1,5 +1,6 @@
 """What is brought into memory: bases at the start, tenants' models and the vectors of their training rows when they are
-called for. From then on everything runs on one thread, so that loading never takes more than one core from computing.
+called for. Models are loaded on one thread, so that loading never takes more than one core from computing. Vectors are
+small, are searched on another, and have a depot of their own: a search does not wait for somebody's large model.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class LoadedBase:
 
 
 class Loader:
-    """Reads for one engine. `load`, `nearest` and `copy` are for its thread: give them to `run` or `spend`."""
+    """Reads for one engine. `load` and `copy` are for its thread: give them to `run` or `spend`."""
 
     def __init__(
         self, settings: Settings, backend: Backend, residents: Residents, causal: Mapping[str, CausalBase]
@@ -74,7 +75,9 @@ class Loader:
         self._hub: HubBackend | None = None
         self._shelf = neighbours.Shelf(settings.neighbour_bytes)
         self._depot = Depot(settings.depot, settings.depot_bytes, settings.stores)
+        self._rows = Depot(settings.depot / "rows", settings.neighbour_bytes, settings.stores)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._searching = ThreadPoolExecutor(1, thread_name_prefix="search")
         self.bases: dict[str, LoadedBase] = {}
 
     def open(self, bases: Iterable[Base]) -> None:
@@ -90,8 +93,9 @@ class Loader:
         return self._thread.submit(work)
 
     def close(self) -> None:
-        """Let go of the thread; what waits for it is dropped."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of the threads; what waits for them is dropped."""
+        for thread in (self._thread, self._searching):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _load_base(self, base: Base) -> LoadedBase:
         encoder, tuned = self._own(base) if base.architecture.own else self._foreign(base)
@@ -133,12 +137,15 @@ class Loader:
         )  # fmt: skip
         return resident
 
-    def nearest(self, message: wire.Nearest) -> tuple[list[int], list[int], list[float]]:
+    async def nearest(self, message: wire.Nearest) -> tuple[list[int], list[int], list[float]]:
         """Rows, places of labels and cosines of the training rows nearest to a vector. Raises as `load`."""
+        return await asyncio.get_running_loop().run_in_executor(self._searching, self._nearest, message)
+
+    def _nearest(self, message: wire.Nearest) -> tuple[list[int], list[int], list[float]]:
 
         def folder() -> Path:
             if message.urls:
-                return self._depot.fetch(message.sha256, message.urls, (NEIGHBOURS,))
+                return self._rows.fetch(message.sha256, message.urls, (NEIGHBOURS,))
             return self._folder(message.folder)
 
         found = self._shelf.take(message.tenant, message.sha256, folder)

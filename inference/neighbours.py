@@ -5,7 +5,7 @@ version), labels I32 [N] (places in the artefact's labels). It is read when some
 under a budget of bytes of its own; the least recently used goes first. Every row is compared: at the 20,000 that an
 artefact holds at most, an index would save less than it costs to be approximate.
 
-Used by the loader's thread alone.
+Used by the searching thread alone.
 """
 
 from __future__ import annotations

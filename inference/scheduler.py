@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from inference.errors import Overloaded
@@ -286,9 +286,3 @@ class Scheduler:
 def length_class(cost: int) -> int:
     """The class whose top is not below `cost`; everything longer shares the last one."""
     return next((top for top in LENGTH_CLASSES if cost <= top), LENGTH_CLASSES[-1])
-
-
-def waiting(scheduler: Scheduler) -> Iterator[tuple[str, int]]:
-    """(tenant, rows) of every queue, for reports."""
-    for queue in scheduler._queues.values():
-        yield queue.tenant, queue.rows

@@ -95,7 +95,7 @@ class Server:
         goodbye = min(deadline, time.monotonic() + GOODBYE_SECONDS)
         while self.connections and time.monotonic() < goodbye:
             await asyncio.sleep(0.02)
-        await self.engine.stop()
+        await self.engine.stop(deadline)
         for connection in list(self.connections):
             connection.close()
 
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
     def _greet(self, message: wire.Request) -> None:
         if not isinstance(message, wire.Hello):
             raise Unauthorised("The first message of a connection must be `hello`.")
-        if message.version != wire.PROTOCOL:
+        if not wire.OLDEST <= message.version <= wire.PROTOCOL:
             raise Unauthorised(f"This engine speaks protocol {wire.PROTOCOL}, not {message.version}.")
         if not hmac.compare_digest(message.token.encode(), self._engine.settings.token.encode()):
             raise Unauthorised("The engine's token is wrong.")

@@ -42,7 +42,7 @@ class Settings:
     trials: Path = TRIALS  # where the choice of backend is kept, for the next start on this machine
     resident_bytes: int = 2048 * MIB  # budget for heads, adapters and full encoders
     floor_bytes: int = 128 * MIB  # what a tenant keeps however busy the others are
-    neighbour_bytes: int = 256 * MIB  # vectors of training data, for those who ask for the nearest rows
+    neighbour_bytes: int = 256 * MIB  # vectors of training data in memory, and as much of them on disk
     cache_bytes: int = 512 * MIB  # keys and values of each causal base
     writing_rows: int = 64  # texts that one causal base writes at the same time
     vllm: str = "vllm"  # the program that serves bases whose backend it is
@@ -82,7 +82,7 @@ class Settings:
         add("--trials", type=Path, default=TRIALS, help="folder that keeps which backend was the fastest here")
         add("--resident-mib", type=int, default=2048, help="memory for heads, adapters and full encoders")
         add("--floor-mib", type=int, default=128, help="memory that a tenant keeps however busy the others are")
-        add("--neighbour-mib", type=int, default=256, help="memory for vectors of training data, for explanations")
+        add("--neighbour-mib", type=int, default=256, help="memory, and disk, for vectors of training data")
         add("--cache-mib", type=int, default=512, help="memory for keys and values of each base that writes")
         add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
         add("--vllm", default=os.environ.get(VLLM_VARIABLE) or "vllm", help="the program `vllm`, where a base names it")

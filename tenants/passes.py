@@ -1,8 +1,8 @@
 """Passes: what lets a page of a signed-in member call the gateway for a minute, without a key.
 
 A door checks the member and signs a pass for the project at hand (`pass_make`); the page sends it as a bearer token,
-and the gateway opens it with the same secret (`pass_open`). It opens nothing but inference in that project, is stored
-nowhere, and cannot be renewed by who holds it.
+and the gateway opens it with the same secret (`pass_read`, then `pass_open`). It opens nothing but inference in that
+project, is stored nowhere, and cannot be renewed by who holds it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,19 @@ def is_pass(header: bytes | None) -> bool:
     return header is not None and header[:7].lower() == b"bearer " and header[7:].lstrip().startswith(PREFIX.encode())
 
 
-def pass_open(header: bytes) -> KeyRecord:
-    """What a pass opens, as if it were a key without a name. KeyRefused for one that is forged, too old, or for a
-    project that is gone. Reads the database; opens the tenant's scope itself."""
+def pass_read(header: bytes) -> tuple[UUID, UUID]:
+    """The tenant and the project that a pass is for. KeyRefused for one that is forged or too old. Asks nobody."""
     value = header[7:].strip().decode("latin-1").removeprefix(PREFIX)
     try:
         tenant_id, project_id = (UUID(hex=part) for part in signing.loads(value, salt=_SALT, max_age=LIFE))
     except (signing.BadSignature, ValueError, TypeError) as error:
         raise KeyRefused("This pass has expired. Run it again from the page.") from error
+    return tenant_id, project_id
+
+
+def pass_open(tenant_id: UUID, project_id: UUID) -> KeyRecord:
+    """What a pass that was read opens, as if it were a key without a name. KeyRefused for a project that is gone. Reads
+    the database; opens the tenant's scope itself."""
     with tenant_scope(tenant_id):
         project = selectors.projects().select_related("tenant").filter(pk=project_id).first()
     if project is None:

@@ -49,7 +49,9 @@ from inference.wire.writing import (
     TokenReport,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
+OLDEST = 1
+"""What callers of this version and later send is still understood: engines are replaced before their callers."""
 MAX_FRAME = 32 * 1024 * 1024
 MAX_TEXTS = 2048
 MERGED = "+merged"
@@ -118,6 +120,7 @@ __all__ = [
     "MAX_FRAME",
     "MAX_TEXTS",
     "MERGED",
+    "OLDEST",
     "PROTOCOL",
     "UNCUT",
     "Allow",

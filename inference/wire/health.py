@@ -84,3 +84,9 @@ class HealthReport(Message, tag="health_report", frozen=True, gc=False):
     latency_p99_ms: float
     writers: list[WriterReport] = []
     trial: list[TrialReport] = []
+
+    @property
+    def ready_bases(self) -> list[str]:
+        """Bases that can be asked now: not those whose own server is away."""
+        away = {one.base for one in self.writers if not one.ready}
+        return [base for base in self.bases if base not in away]

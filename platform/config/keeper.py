@@ -10,10 +10,12 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from django.conf import settings
 from redis.exceptions import RedisError
@@ -28,6 +30,8 @@ from serving import engines, pools
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 20.0
+DEPOTS = "depots-own"
+"""In the home folder: a depot for each engine that is started here."""
 READY_SECONDS = 180.0
 """An engine that was not heard of for so long after its start is taken for one that never will be."""
 HUNG_SECONDS = 60.0
@@ -41,6 +45,8 @@ class Child:
     process: subprocess.Popen[bytes]
     pool: str
     since: float
+    depot: Path
+    """Where it keeps what it fetched; nobody else reads there, and nobody after it."""
     name: str = ""
     draining: bool = False
     silent_since: float | None = None
@@ -58,18 +64,20 @@ class LocalEngines:
 
     def __init__(self) -> None:
         self.children: dict[str, Child] = {}
+        shutil.rmtree(settings.HOME / DEPOTS, ignore_errors=True)  # what children of a keeper that was killed left
 
     def start(self, pool: str) -> None:
         """One more engine of this pool."""
         number = secrets.token_hex(4)
         address = f"unix:{engine_socket(number)}"
         process = subprocess.Popen(
-            engine_command(address, pool=pool, depot="depot-own"),
+            engine_command(address, pool=pool, depot=f"{DEPOTS}/{number}"),
             cwd=settings.ROOT,
             env=os.environ | engine_environment(),
             preexec_fn=die_with_parent,
         )
-        self.children[address] = Child(process, pool, time.monotonic())
+        depot = settings.HOME / DEPOTS / number
+        self.children[address] = Child(process, pool, time.monotonic(), depot)
         logger.info("an engine is started for %s", pool)
 
     def stop(self, name: str) -> None:
@@ -83,7 +91,7 @@ class LocalEngines:
         """Bring what runs to what is wanted, once."""
         for address, child in list(self.children.items()):
             if child.process.poll() is not None:
-                del self.children[address]
+                self._forget(address)
             elif child.hangs(time.monotonic()):
                 logger.warning("an engine of %s is killed: nothing is heard of it", child.pool)
                 child.process.kill()
@@ -127,11 +135,17 @@ class LocalEngines:
         for child in self.children.values():
             child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
-        for child in self.children.values():
+        for address, child in list(self.children.items()):
             try:
                 child.process.wait(max(deadline - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:
                 child.process.kill()
+                child.process.wait()
+            self._forget(address)
+
+    def _forget(self, address: str) -> None:
+        """It has ended, and takes its files with it."""
+        shutil.rmtree(self.children.pop(address).depot, ignore_errors=True)
 
 
 def engine_socket(number: str) -> str:

@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
 
 from billing.errors import CallRefused
 from billing.metering import SpoolError
+from billing.quotas.store import DEFAULT_LIFE_MS
 from gateway import metrics
 from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
@@ -45,21 +46,26 @@ WATCH_AFTER_SECONDS = 0.02
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """Probabilities of a text and of the texts that lack a piece of it, and the rows nearest to the whole one (None
-    where the model keeps none). `lengths` are of everything that was computed."""
+class Computed(Protocol):
+    """What an engine computed, whatever it is: `lengths` in tokens of all that was read, each up to `limit`."""
 
-    classified: engine_wire.Classified
-    nearest: engine_wire.Neighbours | None
-    lengths: list[int]
-    limit: int
-    compute_us: int
-    queue_us: int
-    batch_rows: int
+    @property
+    def lengths(self) -> list[int]: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def compute_us(self) -> int: ...
+
+    @property
+    def queue_us(self) -> int: ...
+
+    @property
+    def batch_rows(self) -> int: ...
 
 
-Read = TypeVar("Read", engine_wire.Classified, engine_wire.Embedded, engine_wire.Tagged, engine_wire.Asked, Explained)
+Read = TypeVar("Read", bound=Computed)
 
 
 @dataclass(slots=True)
@@ -120,7 +126,7 @@ class Call:
             trace = self.trace.traceparent
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
-        result = await self._metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
+        result = await self.metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
         if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
             self.process.shadows.offer(self.shadow, self.key, self.note.kind, texts, route.labels, result)
         return result
@@ -137,7 +143,7 @@ class Call:
                 weight=weight, dimensions=dimensions, trace=self.trace.traceparent,
             )  # fmt: skip
 
-        return await self._metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
+        return await self.metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
 
     async def rank(self, route: Route, query: str, texts: list[str]) -> engine_wire.Classified:
         """A cross-encoder's number for each text, metered as "rerank"."""
@@ -150,7 +156,7 @@ class Call:
             )  # fmt: skip
 
         tokens = bounds.of_ranked(query, texts, route.max_length)
-        return await self._metered("rerank", route.model, tokens, self.resident(route, ask))
+        return await self.metered("rerank", route.model, tokens, self.resident(route, ask))
 
     async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:
         """Entities of texts that are read whole, metered as `kind`."""
@@ -161,7 +167,7 @@ class Call:
             return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         tokens = bounds.of_whole(texts)
-        return await self._metered(kind, route.model, tokens, self.resident(route, ask))
+        return await self.metered(kind, route.model, tokens, self.resident(route, ask))
 
     async def ask(self, route: Route, pairs: list[tuple[str, str]], answers: int, kind: str) -> engine_wire.Asked:
         """Answers to questions from contexts that are read whole, metered as `kind`."""
@@ -174,46 +180,18 @@ class Call:
             )
 
         tokens = bounds.of_pairs(pairs)
-        return await self._metered(kind, route.model, tokens, self.resident(route, ask))
+        return await self.metered(kind, route.model, tokens, self.resident(route, ask))
 
-    async def explain(self, route: Route, texts: list[str], kind: str, nearest: int) -> Explained:
-        """Probabilities of all texts, and the `nearest` rows of the training data (0: none) to the first: one call,
-        metered as `kind`. The first text is read once more for its vector."""
-        self.note.explained = True
-        tokens = route.tokens_at_most(texts) + (route.tokens_at_most(texts[:1]) if nearest else 0)
-        found = await self._metered(kind, route.model, tokens, self._explained(route, texts, nearest))
-        self.note.items = 1
-        return found
-
-    async def _explained(self, route: Route, texts: list[str], nearest: int) -> Explained:
-        tenant, model, weight = self.key.tenant, route.version, self.key.weight
-        classified = await self.resident(
-            route, lambda engine: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
-        )
-        queue_us, batch_rows = classified.queue_us, classified.batch_rows
-        lengths, compute_us = classified.lengths, classified.compute_us
-        if not nearest:
-            return Explained(classified, None, lengths, classified.limit, compute_us, queue_us, batch_rows)
-        embedded = await self.resident(
-            route, lambda engine: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
-        )
-        source = await asyncio.to_thread(route.place.source)
-        vector = embedded.vectors
-        found = await self.resident(
-            route,
-            lambda engine: engine.nearest(tenant=tenant, sha256=route.sha256, vector=vector, k=nearest, **source),
-        )
-        lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
-        return Explained(classified, found, lengths, classified.limit, compute_us, queue_us, batch_rows)
-
-    async def _metered(self, kind: str, model: str, tokens: int, work: Awaitable[Read]) -> Read:
-        """Reserve for at most `tokens`, await the work, settle for what it took."""
+    async def metered(
+        self, kind: str, model: str, tokens: int, work: Awaitable[Read], *, life_ms: int = DEFAULT_LIFE_MS
+    ) -> Read:
+        """Reserve for at most `tokens` and `life_ms`, await the work, settle for what it took."""
         kind, record, gate = self.key.kind(kind), self.key.record, self.process.gate
         try:
             with self.trace.span("quota"):
                 ticket = await gate.admit(
                     self.key.limits, self.request_id, kind=kind, model=model, project_id=record.project_id,
-                    key_id=self.key.key_id, tokens=tokens,
+                    key_id=self.key.key_id, tokens=tokens, life_ms=life_ms,
                 )  # fmt: skip
         except BaseException:
             work.close()  # type: ignore[attr-defined]  # a coroutine that was never awaited

@@ -77,6 +77,8 @@ def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiEr
         return BadRequest(error.message, param=param)
     if isinstance(error, engine.NoRoom):
         return EngineAway("The engine has no memory free for this model. Try again in a moment.")
+    if isinstance(error, engine.NotReady):
+        return EngineAway(error.message)
     if isinstance(error, engine.BadArtefact):
         return EngineAway("The model's files cannot be loaded. Deploy the model again, or write to support.")
     return EngineAway()

@@ -8,7 +8,6 @@ lost; usually the news (`news:keys`) comes first and the key is forgotten at onc
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import time
@@ -30,7 +29,7 @@ from kit.errors import Unauthenticated
 from tenants import keys as key_format
 from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
 from tenants.errors import KeyRefused, TenantSuspended
-from tenants.passes import is_pass, pass_open
+from tenants.passes import is_pass, pass_open, pass_read
 from tenants.services.keys import keys_touch
 
 log = logging.getLogger(__name__)
@@ -117,12 +116,13 @@ class KeyBook:
         return key
 
     async def _open_pass(self, header: bytes) -> OpenKey:
-        """A pass is good for one run of a page, so nothing of it is kept."""
+        """A pass is good for one run of a page, so nothing of it is kept. One that is forged takes nobody's place."""
+        tenant_id, project_id = pass_read(header)
         if self._passing >= MAX_COLD:
             raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
         self._passing += 1
         try:
-            key = await database.ask(lambda: _opened(pass_open(header)))
+            key = await database.ask(lambda: _opened(pass_open(tenant_id, project_id)))
         finally:
             self._passing -= 1
             LOOKUPS.labels("pass").inc()
@@ -264,11 +264,3 @@ def _opened(record: KeyRecord, lookup: str = "", secret_hash: str = "") -> OpenK
     )
     key.take(record)
     return key
-
-
-async def stop(task: asyncio.Task[None] | None) -> None:
-    """End a background task."""
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -6,7 +6,6 @@ from kit.metrics import SECONDS, Counter, Gauge, Histogram
 
 REQUESTS = Counter("gateway_requests_total", "Answers of the hot path.", ("route", "status"))
 SECONDS_TAKEN = Histogram("gateway_request_seconds", "Time from request to answer.", ("route",), buckets=SECONDS)
-TOKENS = Counter("gateway_input_tokens_total", "Tokens read by models.", ("route",))
 WRITTEN = Counter("gateway_output_tokens_total", "Tokens written by models.", ("route",))
 FIRST_TOKEN = Histogram(
     "gateway_first_token_seconds", "Time from request to the first token written.", ("route",), buckets=SECONDS

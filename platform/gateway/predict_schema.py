@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.bodies import MAX_INPUTS
 from gateway.handlers.predict import MAX_ANSWERS, TASKS
+from gateway.honest_schema import ABSTENTION, REASON
 from kit.schema import Schema, either, many, mapping, number, one_of, string, thing, truth, whole
 
 _MODEL = string("A deployed model or an alias of one.", example="ft:all-MiniLM-L6-v2:acme:support:dw7z90zk")
@@ -75,15 +76,16 @@ _LABELLED = thing(
     "`text-classification`: one label of several.",
     {
         "index": _INDEX,
-        "label": string("The likeliest label."),
+        "label": string("The likeliest label; null where the model abstains.", null=True),
         "confidence": _chance("How likely it is."),
         "probabilities": many(
             "Labels, the likeliest first.",
             thing("A label.", {"label": string("Its name."), "probability": _chance("How likely it is.")}),
         ),
         "x_truncated_tokens": _CUT,
+        "x_reason": REASON,
     },
-    optional=("x_truncated_tokens",),
+    optional=("x_truncated_tokens", "x_reason"),
 )
 _SEVERAL = thing(
     "`multi-label-classification`: any number of labels, each by itself.",
@@ -162,7 +164,9 @@ PREDICT_ANSWER = thing(
             either("By the task.", _LABELLED, _SEVERAL, _QUANTITIES, _ENTITIES, _ANSWERS, _SCORE),
         ),
         "usage": thing("What was read and is paid for.", _USAGE, optional=("x_truncated_inputs",)),
+        "x_abstain": ABSTENTION,
     },
+    optional=("x_abstain",),
 )
 _PARTS = many(
     "Parts of one input; their texts are joined by a line. Images are refused.",

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.test import override_settings
 
@@ -33,13 +34,15 @@ LABELS = [f"label {i}" for i in range(5)]
 
 
 class ReadingEngine:
-    """`says`, `fails` and `takes` are by the engine's name of a model; `asked` counts texts."""
+    """`says`, `fails` and `takes` are by the engine's name of a model; `asked` counts texts. `nearest`: the rows that
+    it says are nearest to any text; none, and it fails."""
 
     def __init__(self) -> None:
         self.says: dict[str, int] = {}
         self.fails: set[str] = set()
         self.takes: dict[str, float] = {}
         self.asked: Counter[str] = Counter()
+        self.nearest: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +64,12 @@ class ReadingEngine:
                 self.asked[model] += len(texts)
                 await asyncio.sleep(self.takes.get(model, 0))
                 answer = self._classified(number, model, texts)
+            case wire.Embed(id=number, texts=texts):
+                answer = wire.Embedded(number, 1, array.array("f", [1.0] * len(texts)).tobytes(), [4], 256, 1000)
+            case wire.Nearest(id=number) if self.nearest:
+                answer = wire.Neighbours(number, self.nearest, [0] * len(self.nearest), [0.5] * len(self.nearest))
+            case wire.Nearest(id=number):
+                answer = wire.Failed(number, "bad_artefact", "The file is damaged.")
             case wire.Load(id=number, model=model):
                 answer = wire.Described(number, model, "all-MiniLM-L6-v2", "head", LABELS, 256, 0)
             case wire.Parity(id=number):
@@ -91,14 +100,15 @@ class Reading(Door):
             return deployed(person, version, alias)
 
 
-def published(person: Person, made: Made, name: str) -> ModelVersion:
-    """An artefact as the next version of the model of that name."""
+def published(person: Person, made: Made, name: str, data: UUID | None = None) -> ModelVersion:
+    """An artefact as the next version of the model of that name; `data` is the dataset version it learnt from."""
     base = next(iter(catalogue().values()))
     stored = artefact_store(tenant_id=person.tenant.id, folder=made.folder)
     with tenant_scope(person.tenant.id):
         return model_publish(
             project=Project.objects.get(pk=person.project.id), base=base, task="text-classification", suffix="triage",
             name=name, stored=stored, report={}, job_id=new_id(),
+            dataset_version_id=data,
         )  # fmt: skip
 
 

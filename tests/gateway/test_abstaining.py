@@ -247,6 +247,10 @@ def test_the_deployments_own_precision_holds_for_calls_that_say_nothing(gateway:
         answer = _until(gateway, ready, lambda answer: "x_abstain" in answer)
         assert answer["x_abstain"]["precision"] == 0.94 and answer["x_abstain"]["threshold"] == 0.9999
         assert answer["data"][0]["label"] is None
+        status, predicted = post(gateway, ready, "/v1/predict")
+        assert status == 200 and predicted["x_abstain"] == answer["x_abstain"]
+        assert predicted["data"] == answer["data"] and predicted["data"][0]["x_reason"] == "below_threshold"
+        assert differences(answer_schema("POST", "/v1/predict", 200), predicted) == []
         _, off = post(gateway, ready, "/v1/classify", x_abstain=False)
         assert "x_abstain" not in off and off["data"][0]["label"] is not None
         _, same = post(gateway, ready, "/v1/classify", x_abstain=True)

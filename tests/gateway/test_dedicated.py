@@ -19,6 +19,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connections
 
+from config.keeper import LocalEngines
 from serving import engines, services
 from serving import pools as serving_pools
 from serving.errors import DedicatedFull, DedicatedNotOffered
@@ -94,6 +95,26 @@ def test_a_dedicated_deployment_has_an_engine_while_it_is_called_and_none_when_i
             services.deployment_stop(deployment=row)
         until(lambda: pool not in pools(), 30)
         assert door.post("/v1/classify", body, cast.owner.key)[0] == 404
+
+
+def test_each_engine_keeps_what_it_fetched_by_itself_and_no_longer_than_it_lives(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HOME = tmp_path
+
+    def command(address: str, *, depot: str, pool: str) -> list[str]:
+        return ["mkdir", "-p", str(tmp_path / depot / "files")]
+
+    monkeypatch.setattr("config.keeper.engine_command", command)
+    children = LocalEngines()
+    for _ in range(2):
+        children.start("warm")
+    for child in children.children.values():
+        assert child.process.wait(10) == 0
+    folders = {child.depot for child in children.children.values()}
+    assert len(folders) == 2 and all((folder / "files").is_dir() for folder in folders)
+    children.close()
+    assert not any(folder.exists() for folder in folders) and not children.children
 
 
 def test_engines_of_ones_own_are_refused_where_none_are_offered_or_free(

@@ -71,7 +71,7 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
     async def metered(self: Call, kind: str, model: str, tokens: int, work: Any) -> Any:
         return await work
 
-    monkeypatch.setattr(Call, "_metered", metered)
+    monkeypatch.setattr(Call, "metered", metered)
     key: Any = SimpleNamespace(tenant="t", weight=7)
     call = Call(SimpleNamespace(fleet=Fleet()), key, "req_1", None, b"", [], None, 0.0, SimpleNamespace())  # type: ignore[arg-type]
 

@@ -79,6 +79,9 @@ def test_forged_old_and_homeless_passes_are_refused_alike_and_none_opens_another
         raw = writing.post(CHAT, body, bad)
         assert (raw.status_code, raw.json()["error"]["code"]) == (401, "invalid_api_key"), bad
     assert writing.post(CHAT, body, good).status_code == 200
+    with mock.patch("gateway.keys.MAX_COLD", 0):  # no place is free: only a pass that was really signed waits for one
+        assert writing.post(CHAT, body, good[:-1] + ("A" if good[-1] != "A" else "B")).status_code == 401
+        assert writing.post(CHAT, body, good).status_code == 503
     assert Api(good).get("/v1/models").status_code == 401, "it is no key of the API"
 
 

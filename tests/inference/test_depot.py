@@ -162,9 +162,12 @@ def test_the_least_recently_used_goes_when_the_cap_is_reached(tmp_path: Path, st
     first, second = (depot.fetch(one.sha256, store.urls(one)) for one in made[:2])
     os.utime(first, (1, 1))
     os.utime(second, (2, 2))
+    others = tmp_path / "depot" / "vllm" / "base" / "adapter"  # what else an engine keeps there
+    others.mkdir(parents=True)
+    os.utime(others.parents[1], (0, 0))
     depot.fetch(made[0].sha256, store.urls(made[0]))
     third = depot.fetch(made[2].sha256, store.urls(made[2]))
-    assert (first.exists(), second.exists(), third.exists()) == (True, False, True)
+    assert (first.exists(), second.exists(), third.exists(), others.exists()) == (True, False, True, True)
     with pytest.raises(NoRoom):
         depot_of(tmp_path, store, cap=100).fetch(made[1].sha256, store.urls(made[1]))
 

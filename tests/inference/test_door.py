@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 
+import msgspec
 import pytest
 
 from inference import wire
 from inference.address import Address
 from inference.client import BlockingClient, EngineClient
+from inference.connection import Connection, Generation
+from inference.engine import Engine
 from inference.errors import BadArtefact, NoRoom, NotResident, Unauthorised, Unavailable
+from inference.server import Server
+from inference.settings import Settings
 from tests.inference.artefacts import BASE, make
 from tests.inference.conftest import TOKEN, running
 
@@ -40,6 +46,14 @@ def test_addresses_are_read_in_all_their_forms():
             Address.parse(text)
 
 
+def test_a_base_whose_own_server_is_away_is_not_announced(engine):
+    with engine.client() as client:
+        report = client.health()
+    assert report.ready_bases == report.bases == [BASE.name]
+    away = wire.WriterReport(BASE.name, "bf16", *[0] * 13, backend="vllm", ready=False)
+    assert msgspec.structs.replace(report, writers=[away]).ready_bases == []
+
+
 def test_a_wrong_token_is_refused(engine):
     with pytest.raises(Unauthorised, match="token is wrong"), BlockingClient(engine.address, "guess"):
         pass
@@ -49,7 +63,9 @@ def test_a_wrong_token_is_refused(engine):
     ("sent", "code"),
     [
         (wire.pack(wire.Health(1)), "unauthorised"),
-        (wire.pack(wire.Hello(99, TOKEN)), "unauthorised"),
+        (wire.pack(wire.Hello(wire.PROTOCOL + 1, TOKEN)), "unauthorised"),
+        (wire.pack(wire.Hello(wire.OLDEST - 1, TOKEN)), "unauthorised"),
+        (wire.pack(wire.Hello(wire.OLDEST, TOKEN)) + struct.pack(">I", 3) + b"abc", "bad_request"),
         (struct.pack(">I", 2**31), "too_large"),
         (struct.pack(">I", 3) + b"abc", "bad_request"),
         (b"GET / HTTP/1.1\r\n\r\n", "too_large"),
@@ -58,8 +74,22 @@ def test_a_wrong_token_is_refused(engine):
 def test_a_peer_that_speaks_nonsense_is_told_so_and_closed(engine, sent, code):
     with connect(engine) as peer:
         peer.sendall(sent)
-        answers = read_all(peer)
+        answers = [answer for answer in read_all(peer) if not isinstance(answer, wire.Welcome)]
     assert [answer.code for answer in answers] == [code]
+
+
+def test_what_breaks_an_open_connection_is_nobodys_bad_request():
+    async def work() -> None:
+        connection, loop = Connection(), asyncio.get_running_loop()
+        connection.data_received(wire.pack(wire.Welcome(wire.PROTOCOL, "x")))
+        connection.waiting[1] = waiting = loop.create_future()
+        writing = Generation(connection, 2, 5.0)
+        connection.data_received(wire.pack(wire.Failed(0, "bad_request", "An unreadable message: 7")))
+        for answer in (waiting, anext(writing)):
+            with pytest.raises(Unavailable, match="broke off: An unreadable message"):
+                await answer
+
+    asyncio.run(work())
 
 
 def test_frames_survive_any_cut():
@@ -122,6 +152,25 @@ def test_the_client_opens_a_new_connection_after_a_restart(tmp_path):
         loop.run_until_complete(client.health())
     loop.run_until_complete(client.close())
     loop.close()
+
+
+def test_leaving_takes_no_longer_than_the_time_to_drain(tmp_path):
+    async def work() -> None:
+        settings = Settings(Address.parse(f"unix:{tmp_path}/socket"), backend="openvino", precision="fp32", drain_s=0.6)
+        server = Server(Engine(settings))
+        await server.start()  # its engine is never started, so that what it takes is never answered
+        client = EngineClient(str(settings.listen))
+        asking = asyncio.create_task(client.embed(tenant="t", base=BASE.name, texts=["a"]))
+        while not server.pending:
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        await server.stop()
+        assert 0.6 <= time.monotonic() - began < 1.1
+        with pytest.raises(Unavailable):
+            await asking
+        await client.close()
+
+    asyncio.run(work())
 
 
 def test_loading_what_is_not_there_says_so(engine, tmp_path):

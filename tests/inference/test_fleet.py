@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from inference.announcement import SHARED, Heartbeat, digest, opened, signed
-from inference.errors import Draining, Internal, Overloaded, Unauthorised, Unavailable, Unreachable
+from inference.errors import Draining, Internal, NotReady, Overloaded, Unauthorised, Unavailable, Unreachable
 from inference.fleet import FAILURES, SPREAD_AT, Fleet, Want, home
 
 TOKEN = "a token for tests"
@@ -166,6 +166,14 @@ def test_another_engine_is_asked_where_nothing_was_computed(error):
     assert asked(fleet, Want("base"), {"a": error}) == ["a", "b"]
     assert events["retried"] == events["ejected"] == 1
     assert asked(fleet, Want("base"), {"a": error}) == ["b"]  # who failed so is not asked again
+
+
+def test_a_base_that_is_not_ready_is_asked_of_another_engine_and_is_no_fault_of_the_first():
+    fleet, events = fleet_of(beat("a", load=1), beat("b", load=2))
+    for _ in range(2 * FAILURES):
+        assert asked(fleet, Want("base"), {"a": NotReady("starting")}) == ["a", "b"]
+    assert events == {"retried": 2 * FAILURES}
+    assert asked(fleet, Want("base")) == ["a"]
 
 
 @pytest.mark.parametrize("error", [Unavailable("cut off"), Internal("x")])

@@ -316,6 +316,9 @@ def test_what_a_model_is_not_for_is_refused_by_name(engine, tmp_path):
             client.rank(tenant="t1", model="only-qa", query="a", texts=["b"])
         with pytest.raises(BadRequest, match="a question may be half of them"):
             client.ask(tenant="t1", model="only-qa", pairs=[("why " * 50, "because " * 50)])
+        with pytest.raises(BadRequest) as refused:  # over none of the limits on texts: a pair is one
+            client.ask(tenant="t1", model="only-qa", pairs=[("a", "b")] * 1500 + [("why " * 50, "because " * 50)])
+        assert not isinstance(refused.value, TooLarge)
         with pytest.raises(BadRequest, match="1 to 20 answers"):
             client.ask(tenant="t1", model="only-qa", pairs=[("a", "b")], answers=21)
         empty = client.ask(tenant="t1", model="only-qa", pairs=[("a", "")])

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from inference import wire
 from inference.artefact import Text
 from inference.catalogue import Base
-from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, Unavailable
+from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotReady
 from inference.generation.base import Speech
 from inference.generation.counters import Counters
 from inference.generation.seam import Event, WritingModel, build, check, recorded_texts
@@ -105,7 +105,7 @@ class Causal:
     async def generate(
         self, message: wire.Generate, model: WritingModel | None, answer: Callable[[Event], None]
     ) -> Writing:
-        """Queue a text. Raises `BadRequest`, `Overloaded`, or `Unavailable` while the server is not there."""
+        """Queue a text. Raises `BadRequest`, `Overloaded`, or `NotReady` while the server is not there."""
         check(message, self.limit if model is None else model.max_length, self.vocabulary)
         grammar, start = message.sampling.grammar, None
         if grammar is not None:
@@ -222,7 +222,7 @@ class Causal:
         self.shelf.forget()
 
     def _away(self) -> EngineError:
-        return Unavailable("The server that computes this base is starting; try again shortly.", retry_after=5.0)
+        return NotReady("The server that computes this base is starting; try again shortly.", retry_after=5.0)
 
     def _over(self, writing: Writing) -> None:
         if all(task.done() for task in writing.tasks):

@@ -24,7 +24,7 @@ from typing import IO
 
 from inference.catalogue import Base, Vllm
 from inference.errors import BadArtefact
-from inference.settings import TOKEN_VARIABLE, VLLM_KEY_VARIABLE, Settings
+from inference.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,16 @@ STEADY_SECONDS = 300.0  # after so long a life the next pause is short again
 MOST_LOGPROBS = 20
 GRAMMARS = json.dumps({"backend": "guidance", "disable_any_whitespace": True})  # as `generation.grammar`
 GIB = 1024**3
+PASSED = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD",
+    "CC", "CXX", "CPATH", "LIBRARY_PATH", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+    "MALLOC_ARENA_MAX",
+})  # fmt: skip
+PASSED_FAMILIES = (
+    "LC_", "VLLM_", "CUDA_", "NVIDIA_", "NCCL_", "TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "FLASHINFER_",
+    "OMP_", "KMP_", "MKL_", "OPENBLAS_", "HIP_", "ROCR_", "ROCM_", "HSA_",
+)  # fmt: skip
+"""What the server needs of the engine's environment: where programs, libraries, devices and caches are."""
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -126,8 +136,7 @@ def arguments(base: Base, options: Vllm, settings: Settings, socket: str, limit:
 
 def environment(settings: Settings, key: str) -> dict[str, str]:
     """What the server sees: none of the engine's secrets, and no way to fetch anything."""
-    hidden = (TOKEN_VARIABLE, VLLM_KEY_VARIABLE, "PYTHONPATH", "PYTHONHOME")
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    kept = {name: value for name, value in os.environ.items() if name in PASSED or name.startswith(PASSED_FAMILIES)}
     return kept | {
         "VLLM_API_KEY": key, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",

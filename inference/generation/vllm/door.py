@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -18,6 +17,7 @@ log = logging.getLogger(__name__)
 COMPLETIONS = "/v1/completions"
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 300.0  # between two tokens, or before the first of a long prompt
+JSON = {"content-type": "application/json"}
 MAX_LINE = 16 * 1024 * 1024
 
 
@@ -55,11 +55,12 @@ class Door:
 
     async def ask(self, path: str, body: dict[str, Any]) -> bytes:
         """One question, one answer. Raises of the `EngineError`s."""
-        async with self._post(path, body) as answer:
+        async with self._post(path, json.dumps(body).encode()) as answer:
             return await answer.read()
 
-    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """The events of a completion. Closing this closes the connection, which makes the server stop writing."""
+    async def stream(self, body: bytes) -> AsyncGenerator[dict[str, Any]]:
+        """The events of a completion that is asked for in JSON. Closing this closes the connection, which makes the
+        server stop writing."""
         async with self._post(COMPLETIONS, body) as answer:
             async for line in _lines(answer):
                 if line == b"[DONE]":
@@ -74,9 +75,9 @@ class Door:
         raise Unavailable("The server that computes this base broke off.", retry_after=2.0)
 
     @contextlib.asynccontextmanager
-    async def _post(self, path: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            async with self._open().post(self._origin + path, json=body) as answer:
+            async with self._open().post(self._origin + path, data=body, headers=JSON) as answer:
                 if answer.status != 200:
                     raise _refusal(answer.status, await answer.read())
                 yield answer
@@ -123,13 +124,3 @@ def _refusal(status: int, body: bytes) -> EngineError:
     if status in (401, 403):
         return Internal("The engine's key for the server that computes this base is wrong.")
     return Unavailable("The server that computes this base failed; try again shortly.", retry_after=5.0)
-
-
-async def wait_for(door: Door, seconds: float) -> bool:
-    """Whether the server answers within so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while not await door.answers():
-                await asyncio.sleep(0.2)
-            return True
-    return False

@@ -98,7 +98,7 @@ def _temperature(sampling: Sampling) -> float:
 
 def _forbid(asked: dict[str, Any], bias: dict[int, float], mask: Matcher, vocabulary: int) -> None:
     """Only what the grammar allows next."""
-    allowed = [token for token, may in enumerate(mask.allowed(vocabulary).tolist()) if may]
-    asked["allowed_token_ids"] = allowed
-    for token in [token for token in bias if token not in set(allowed)]:
+    may = mask.allowed(vocabulary)
+    asked["allowed_token_ids"] = may.nonzero()[0].tolist()
+    for token in [token for token in bias if not may[token]]:
         del bias[token]

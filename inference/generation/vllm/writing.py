@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from inference import wire
 from inference.background import standing
 from inference.errors import EngineError, Internal, Unavailable
@@ -176,10 +178,9 @@ class Writing:
         for again in (True, False):
             try:
                 async with contextlib.AsyncExitStack() as stack:
-                    name = self._means.name
                     if self._model is not None:
-                        name = await stack.enter_async_context(self._means.shelf.using(self._model))
-                    events = self._means.door.stream(asked | {"model": name, "cache_salt": self._salt})
+                        await stack.enter_async_context(self._means.shelf.using(self._model))
+                    events = self._means.door.stream(asked)
                     await stack.enter_async_context(contextlib.aclosing(events))
                     over = False
                     async for event in events:  # to the last one where the server has ended too: it counts the cache
@@ -195,13 +196,15 @@ class Writing:
         if len(choice.written) == before:
             raise Unavailable("The server that computes this base wrote nothing.", retry_after=2.0)
 
-    def _body(self, choice: Choice) -> dict[str, Any]:
-        """In a thread: a grammar may take its time."""
-        return segments.body(
+    def _body(self, choice: Choice) -> bytes:
+        """In a thread: a grammar may take its time, and the tokens that it allows may be most of the vocabulary."""
+        name = self._means.name if self._model is None else name_of(self._model)
+        asked = segments.body(
             self._message.sampling, self._message.prompt, choice.written, tokens=choice.lease, choice=choice.number,
             ends=self._means.speech.voice.ends, mask=choice.matcher if choice.written else None,
             vocabulary=self._means.vocabulary,
         )  # fmt: skip
+        return msgspec.json.encode(asked | {"model": name, "cache_salt": self._salt})
 
     def _read(self, choice: Choice, event: dict[str, Any], *, first: bool) -> bool:
         """One event of the server's, of a text's first segment or a later one; whether it has ended the segment."""

@@ -63,7 +63,7 @@ async def handle(call: Call) -> bytes:
     else:
         result = await call.classify(route, texts, "classify")
     data = [
-        _prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, rule)
+        prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, rule)
         for index, row in enumerate(rows.probabilities(result)[: len(texts)])
     ]
     lengths = result.lengths[: len(texts)]
@@ -78,9 +78,10 @@ async def handle(call: Call) -> bytes:
     return encode(answer)
 
 
-def _prediction(
+def prediction(
     index: int, row: list[float], labels: tuple[str, ...], top_k: int | None, over: int, rule: Rule | None
 ) -> Prediction:
+    """What is answered for one row of probabilities; `over` are the tokens that were cut off its text, if above 0."""
     order = sorted(range(len(row)), key=row.__getitem__, reverse=True)[:top_k]
     ranked = [Probability(labels[i], value) for i, value in zip(order, rows.rounded(row, order), strict=True)]
     found = Prediction(index, ranked[0].label, ranked[0].probability, ranked, max(over, 0))

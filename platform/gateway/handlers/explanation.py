@@ -1,24 +1,36 @@
 """`x_explain`: the words that decided and the nearest rows of the training data, in the answer's own metered call.
 
 Everything is computed by the engine that answers, and paid for as tokens read: the text, the text without each piece,
-and the text once more for its vector. All of it is reserved beforehand at its upper bound.
+and the text once more for its vector. All of it is reserved beforehand at its upper bound. The rows cost nothing: where
+they cannot be found or read, the answer says so and goes out without them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from dataclasses import dataclass
 
 import msgspec
 
 from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
-from gateway import database
+from gateway import database, reading
 from gateway.calls import Call
 from gateway.handlers import rows
 from inference.artefact import NEIGHBOURS
-from inference.wire import Classified
-from kit.errors import BadRequest
+from inference.errors import EngineError
+from inference.wire import Classified, Neighbours
+from kit.errors import BadRequest, Unavailable
+from serving import training_rows
 from serving.routes import Route
-from serving.training_rows import LOOKED_AT, NOT_KEPT, NearRow, nearest_shown
+from serving.training_rows import LOOKED_AT, NOT_KEPT, NOT_SEARCHED, UNKNOWN, NearRow
+
+log = logging.getLogger(__name__)
+
+LIFE_MS = 240_000
+"""How long its reservation lives: three questions to the engine, the first of them maybe after a load, of up to 30 s
+each, and an engine that is started for it."""
 
 
 class Word(msgspec.Struct, gc=False):
@@ -43,6 +55,21 @@ class Explanation(msgspec.Struct, gc=False):
     method: str = "occlusion"
 
 
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """Probabilities of a text and of the texts that lack a piece of it, and the rows nearest to the whole one, or why
+    there are none. `lengths` are of everything that was computed."""
+
+    classified: Classified
+    nearest: Neighbours | None
+    missing: str | None
+    lengths: list[int]
+    limit: int
+    compute_us: int
+    queue_us: int
+    batch_rows: int
+
+
 def check_one(texts: list[str]) -> str:
     """The one text that a call explains."""
     if len(texts) > 1:
@@ -61,24 +88,19 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
             param="x_explain",
         )
     began = time.perf_counter()
+    call.note.explained = True
     spans = spans_of(text, most_pieces(text, route.max_length))
     kept = NEIGHBOURS in route.place.names
-    found = await call.explain(route, [text, *(without(text, span) for span in spans)], kind, LOOKED_AT if kept else 0)
+    texts = [text, *(without(text, span) for span in spans)]
+    tokens = route.tokens_at_most([*texts, text] if kept else texts)  # the text once more for its vector
+    found = await call.metered(kind, route.model, tokens, _computed(call, route, texts, kept), life_ms=LIFE_MS)
+    call.note.items = 1
     table = rows.probabilities(found.classified)
     best = max(range(len(table[0])), key=table[0].__getitem__)
     near: list[NearRow] = []
-    missing: str | None = NOT_KEPT
-    if (rows_found := found.nearest) is not None:
-        record = call.key.record
-        near, missing = await database.ask(
-            lambda: nearest_shown(
-                tenant_id=record.tenant_id,
-                project_id=record.project_id,
-                version_id=route.dataset_version,
-                labels=route.labels,
-                found=rows_found,
-            )
-        )
+    missing = found.missing
+    if found.nearest is not None:
+        near, missing = await _shown(call, route, found.nearest)
     return found.classified, Explanation(
         label=route.labels[best],
         probability=round(table[0][best], rows.DIGITS),
@@ -88,6 +110,62 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
         tokens=rows.used_tokens(found.lengths[1:], found.limit),
         ms=round((time.perf_counter() - began) * 1000),
     )
+
+
+async def _computed(call: Call, route: Route, texts: list[str], kept: bool) -> _Computed:
+    """Ask the engine for all of it; for the nearest rows only of a model that keeps any."""
+    tenant, model, weight, trace = call.key.tenant, route.version, call.key.weight, call.trace.traceparent
+    classified: Classified = await call.resident(
+        route, lambda engine: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight, trace=trace)
+    )
+    lengths, compute_us = classified.lengths, classified.compute_us
+    nearest: Neighbours | None = None
+    missing: str | None = NOT_KEPT
+    if kept:
+        embedded = await call.resident(
+            route, lambda engine: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight, trace=trace)
+        )
+        lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
+        nearest = await _nearest(call, route, embedded.vectors)
+        missing = None if nearest is not None else NOT_SEARCHED
+    return _Computed(
+        classified, nearest, missing, lengths, classified.limit, compute_us, classified.queue_us, classified.batch_rows
+    )
+
+
+async def _nearest(call: Call, route: Route, vector: bytes) -> Neighbours | None:
+    """The rows nearest to a vector; None where the engine could not say. The rest of the explanation needs them not."""
+    tenant, sha256, source = call.key.tenant, route.sha256, await asyncio.to_thread(route.place.source)
+    try:
+        found: Neighbours = await call.resident(
+            route,
+            lambda engine: engine.nearest(tenant=tenant, sha256=sha256, vector=vector, k=LOOKED_AT, **source),
+        )
+    except (EngineError, Unavailable) as error:
+        log.warning("the rows nearest to a text of %s could not be searched: %s", route.model, error)
+        return None
+    return found
+
+
+async def _shown(call: Call, route: Route, found: Neighbours) -> tuple[list[NearRow], str | None]:
+    """Of the rows found, those that may be shown, and why others are not. Nothing that is away makes this fail: the
+    answer is paid for."""
+    record = call.key.record
+    try:
+        version = await database.ask(
+            lambda: training_rows.version_shown(
+                tenant_id=record.tenant_id, project_id=record.project_id, version_id=route.dataset_version
+            )
+        )
+    except Exception:
+        log.warning("the dataset of %s cannot be looked up", route.model, exc_info=True)
+        return [], UNKNOWN
+    try:
+        shown = await reading.read(call.key.tenant, lambda: training_rows.texts_shown(version, found.rows))
+    except TimeoutError:
+        log.warning("the dataset of %s was not read in time", route.model)
+        shown = training_rows.unread(found.rows)
+    return training_rows.near_rows(route.labels, found, shown)
 
 
 def _words(text: str, spans: list[Span], whole: float, left: list[float]) -> list[Word]:

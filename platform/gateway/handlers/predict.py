@@ -12,8 +12,8 @@ import msgspec
 
 from gateway import bodies
 from gateway.calls import Call
-from gateway.handlers import rows
-from gateway.handlers.classify import Probability, Usage
+from gateway.handlers import abstaining, rows
+from gateway.handlers.classify import Usage, prediction
 from gateway.wire import encode
 from inference.tasks import ANSWERS, CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK, TOKENS
 from kit.errors import BadRequest
@@ -33,16 +33,6 @@ class Predict(bodies.Body, frozen=True):
     top_k: bodies.TopK | None = None
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     user: bodies.Short | None = None
-
-
-class Labelled(msgspec.Struct, omit_defaults=True, gc=False):
-    """One label of several."""
-
-    index: int
-    label: str
-    confidence: float
-    probabilities: list[Probability]
-    x_truncated_tokens: int = 0
 
 
 class Chance(msgspec.Struct, gc=False):
@@ -129,6 +119,7 @@ class Answer(msgspec.Struct, gc=False):
     data: list[Any]
     usage: Usage
     object: str = "list"
+    x_abstain: abstaining.Applied | msgspec.UnsetType = msgspec.UNSET
 
 
 class Question(bodies.Body, frozen=True):
@@ -157,7 +148,10 @@ async def handle(call: Call) -> bytes:
     _check_wishes(body, route)
     data, lengths, limit = await TASKS[route.task](call, route, body)
     tokens = rows.used_tokens(lengths, limit)
-    return encode(Answer(route.model, route.task, data, Usage(tokens, tokens, rows.cut(lengths, limit))))
+    answer = Answer(route.model, route.task, data, Usage(tokens, tokens, rows.cut(lengths, limit)))
+    if route.rule is not None and route.task == CLASSIFICATION:
+        answer.x_abstain = abstaining.applied(route.rule)
+    return encode(answer)
 
 
 def _check_wishes(body: Predict, route: Route) -> None:
@@ -179,12 +173,10 @@ def _check_wishes(body: Predict, route: Route) -> None:
 
 async def _label(call: Call, route: Route, body: Predict) -> Result:
     result = await call.classify(route, texts_of(body.input), KIND)
-    data = []
-    for index, row in enumerate(rows.probabilities(result)):
-        order = sorted(range(len(row)), key=row.__getitem__, reverse=True)[: body.top_k]
-        ranked = [Probability(route.labels[i], p) for i, p in zip(order, rows.rounded(row, order), strict=True)]
-        over = max(result.lengths[index] - result.limit, 0)
-        data.append(Labelled(index, ranked[0].label, ranked[0].probability, ranked, over))
+    data = [
+        prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, route.rule)
+        for index, row in enumerate(rows.probabilities(result))
+    ]
     return data, result.lengths, result.limit
 
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from inference import wire
 from inference.address import Address
 from inference.catalogue import Base, Vllm, bases
-from inference.errors import BadArtefact, EngineError, Internal, Overloaded, Unavailable
+from inference.errors import BadArtefact, EngineError, Internal, NotReady, Overloaded, Unavailable
 from inference.generation.seam import Event
 from inference.generation.vllm import base as vllm_base
 from inference.generation.vllm.base import Causal
@@ -212,9 +212,9 @@ def test_a_server_that_goes_is_noticed_and_one_that_comes_back_is_told_its_adapt
             assert isinstance((await asked(causal, model))[-1], wire.Generated)
             server.well = False
             await until(lambda: not causal.ready)
-            with pytest.raises(Unavailable, match="starting") as refused:
+            with pytest.raises(NotReady, match="starting") as refused:
                 await asked(causal, model)
-            assert refused.value.retry_after
+            assert refused.value.retry_after and not causal.report().ready
             server.well, server.adapters = True, set()
             await until(lambda: causal.ready)
             assert isinstance((await asked(causal, model))[-1], wire.Generated)
@@ -286,7 +286,9 @@ def test_a_server_of_ours_that_dies_starts_again_after_longer_pauses_and_knows_n
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference.generation.vllm.child.FIRST_PAUSE", 0.05)
-    monkeypatch.setenv("TUNESMITH_ENGINE_TOKEN", "the engine's own")
+    for name in ("TUNESMITH_ENGINE_TOKEN", "TUNESMITH_ENGINE_ANNOUNCE", "HF_TOKEN", "DATABASE_URL"):
+        monkeypatch.setenv(name, "the engine's own")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     program = _program(tmp_path, "exit 3")
 
     async def work() -> None:
@@ -300,7 +302,8 @@ def test_a_server_of_ours_that_dies_starts_again_after_longer_pauses_and_knows_n
 
     asyncio.run(work())
     environment = (tmp_path / "environment").read_text()
-    assert "VLLM_API_KEY=" in environment and "the engine's own" not in environment
+    assert "VLLM_API_KEY=" in environment and "CUDA_VISIBLE_DEVICES=" in environment and "PATH=" in environment
+    assert "the engine's own" not in environment
     arguments = (tmp_path / "arguments").read_text().splitlines()[0]
     assert f"serve {folder} --served-model-name tiny --uds" in arguments and arguments.endswith("--more")
     assert _gone(tmp_path), "what a dead server left behind is ended with it"

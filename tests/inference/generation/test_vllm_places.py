@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.errors import Overloaded
@@ -114,6 +115,21 @@ def test_a_later_segment_begins_with_what_was_written_and_counts_it() -> None:
     assert asked["logit_bias"] == {"7": 2.0 - 2 * 0.5 - 1.0, "3": 1.0, "8": -1.5}
     assert asked["stop_token_ids"] == [1, 2, 7, 8], "it ends where the server would count a presence twice"
     assert _body(Sampling(20), [7, 8, 7])["stop_token_ids"] == [1, 2]
+
+
+def test_a_grammar_in_a_later_segment_forbids_all_else_whatever_the_bias() -> None:
+    asked = _body(Sampling(20, grammar=Grammar("regex", "a+"), bias={3: 1.0, 4: 2.0}), [7], mask=_Only([3, 8]))
+    assert asked["allowed_token_ids"] == [3, 8] and asked["logit_bias"] == {"3": 1.0}
+
+
+class _Only:
+    """A grammar that allows these tokens."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = tokens
+
+    def allowed(self, vocabulary: int) -> Any:
+        return np.isin(np.arange(vocabulary), self.tokens)
 
 
 def test_a_seed_is_another_at_each_place_and_choice_but_the_same_again() -> None:
