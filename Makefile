@@ -25,10 +25,11 @@ demo: install ## start everything and drive the whole main job on example data (
 up: install ## start everything and keep it running until Ctrl-C
 	@$(PY) manage.py up
 
+# Three workers on two cores: most of a worker's time it waits for processes that it started.
 # The browser's engine keeps an event loop in its process, which async views must not find: it gets a run of its own.
 # What does harm to the engines gets one as well, and a home of its own: nobody else's engines are killed.
 test: install ## the whole test suite
-	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos"
+	@$(PY) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos"
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser
 	@TEST_HOME=chaos $(PY) -m pytest -q -m "chaos and cut" tests/chaos
 
