@@ -16,11 +16,12 @@ CANCELLED = "57014"
 
 
 @contextlib.contextmanager
-def bounded(too_long: str, *, milliseconds: int = PATIENCE_MS) -> Iterator[CursorWrapper]:
-    """Statements inside have so long each. SpanTooLarge with these words for one that takes longer."""
+def bounded(too_long: str, *, milliseconds: int | None = None) -> Iterator[CursorWrapper]:
+    """Statements inside have so long each, `PATIENCE_MS` if nothing is said. SpanTooLarge with these words for one that
+    takes longer."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = %s", [milliseconds])
+            cursor.execute("SET LOCAL statement_timeout = %s", [PATIENCE_MS if milliseconds is None else milliseconds])
             yield cursor
             cursor.execute("SET LOCAL statement_timeout = DEFAULT")
     except OperationalError as error:

@@ -286,7 +286,7 @@ def test_every_call_of_an_engine_goes_through_the_gate() -> None:
         if any(call.attr in work and _engine(call.value) for call in named):
             metered = {ast.unparse(call) for call in named} | {call.id for call in calls if isinstance(call, ast.Name)}
             asked[str(path.relative_to(ROOT))] = any(
-                name.endswith("gate.admit") or name == "call_metered" for name in metered
+                name.endswith(("gate.admit", "call.metered")) or name in ("call_metered", "metered") for name in metered
             )
     assert {"platform/gateway/calls.py", "platform/serving/trying.py"} <= set(asked)
     del asked["platform/gateway/shadows.py"]  # what a rollout's shadow is asked is free: docs/decisions/0034

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +21,11 @@ BEAT = Heartbeat("one", ADDRESS, 0.0, pool="dep_1")
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngines]:
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalEngines]:
     """One child that was heard of, and one wanted engine."""
     made = LocalEngines()
     process = subprocess.Popen(["sleep", "60"])
-    made.children[ADDRESS] = Child(process, "dep_1", time.monotonic())
+    made.children[ADDRESS] = Child(process, "dep_1", time.monotonic(), tmp_path / "depot")
     monkeypatch.setattr(pools, "desired", lambda: {"dep_1": 1})
     monkeypatch.setattr(made, "start", lambda pool: pytest.fail(f"another one was started for {pool}"))
     say(monkeypatch, BEAT)
