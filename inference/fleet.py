@@ -220,12 +220,13 @@ class Fleet:
         return [one for one in well if not one.silent] or well or fitting  # better a doubtful one than none
 
     def _other(self, want: Want, failed: Replica, error: EngineError) -> Replica | None:
-        """Who is asked instead. After `Overloaded` only somebody with less to do."""
+        """Who is asked instead: a doubtful one rather than nobody. After `Overloaded` only one that is well and has less
+        to do."""
         try:
             other = self._pick(want, failed)
         except Unreachable:
             return None
-        if other.aside_until or (isinstance(error, Overloaded) and other.load >= failed.load):
+        if isinstance(error, Overloaded) and (other.aside_until or other.load >= failed.load):
             return None
         return other
 
