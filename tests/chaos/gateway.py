@@ -24,6 +24,7 @@ from billing.quotas import QuotaGate, QuotaStore  # noqa: E402
 from billing.services import leases  # noqa: E402
 from gateway import app  # noqa: E402
 from gateway.asgi import application  # noqa: E402
+from gateway.calls import Call  # noqa: E402
 from gateway.writing import metered  # noqa: E402
 from registry.bases import Base, catalogue  # noqa: E402
 from tests.gateway.writing_engine import CONTEXT, WRITER  # noqa: E402
@@ -34,7 +35,8 @@ catalogue()[WRITER] = Base(
 )
 if "life" in changes:
     metered.LIFE_MS, metered.RENEW_SECONDS = changes["life"], changes["life"] / 3000
-    (QuotaGate.admit.__kwdefaults__ or {})["life_ms"] = changes["life"]
+    for reserves in (QuotaGate.admit, Call.metered):
+        (reserves.__kwdefaults__ or {})["life_ms"] = changes["life"]
 
 BORDERS: dict[str, tuple[Any, str, bool]] = {
     "reserved": (QuotaGate, "admit", True),
