@@ -220,8 +220,8 @@ class Fleet:
         return [one for one in well if not one.silent] or well or fitting  # better a doubtful one than none
 
     def _other(self, want: Want, failed: Replica, error: EngineError) -> Replica | None:
-        """Who is asked instead: a doubtful one rather than nobody. After `Overloaded` only one that is well and has less
-        to do."""
+        """Who is asked instead: a doubtful one rather than nobody. After `Overloaded` only one that is well and has
+        less to do."""
         try:
             other = self._pick(want, failed)
         except Unreachable:
