@@ -72,7 +72,7 @@ def seal(folder: Path, step: int) -> str:
 
 def trick(which: int, folder: Path, output: Path) -> str:
     """Make a whole folder of ours mean something of somebody else's; the path to be told."""
-    prey = Path(json.loads(Path(__file__).with_name("curious.json").read_text())["prey"])
+    prey = Path(json.loads(Path(__file__).with_name("prey.json").read_text())["prey"])
     if which == LINKED_FILE:
         (folder / "state.json").unlink(missing_ok=True)
         (folder / "state.json").symlink_to(prey / "state.json")

@@ -50,7 +50,7 @@ def prey() -> Iterator[Path]:
     artefact(root)
     (root / "state.json").write_text(json.dumps({"secret": SECRET}))
     seal(root)
-    note = Path(fake_lab.__file__).with_name("curious.json")
+    note = Path(fake_lab.__file__).with_name("prey.json")
     note.write_text(json.dumps({"prey": str(root)}))
     yield root
     note.unlink()
