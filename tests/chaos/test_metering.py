@@ -178,6 +178,7 @@ def test_a_gateway_that_is_frozen_past_its_reservations_lives(doors: Doors) -> N
         victim.signal(signal.SIGCONT)
 
     doors.calling(SECONDS + 3, harm=harm)
+    assert ends(doors)[FULL] > FEW
 
 
 def test_everything_at_once(doors: Doors) -> None:
