@@ -23,6 +23,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import statistics
 import sys
 import tempfile
@@ -76,8 +77,9 @@ def litellm(venv: Path, redis_port: int, to: str, folder: Path) -> Iterator[Serv
     (folder / "litellm_auth.py").write_text((PEERS / "litellm_auth.py").read_text())
     command = [*ON_ONE_CORE, str(venv / "bin" / "litellm"), "--config", str(folder / "config.yaml")]
     command += ["--port", str(port), "--num_workers", "1", "--telemetry", "False"]
+    secret = {"LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(24)}"}  # it does not start with none, or with a weak one
     quiet = {"LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "DISABLE_ADMIN_UI": "true"}
-    with running(command, PYTHONPATH=str(folder), **quiet) as process:
+    with running(command, PYTHONPATH=str(folder), **quiet, **secret) as process:
         until_answers(f"http://127.0.0.1:{port}/health/liveliness", process)
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
         yield Server("litellm", url, {"authorization": "Bearer sk-bench-1234"}, process, "fixed", [process])
