@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from inference import wire
 from inference.address import Address
-from inference.connection import Connection, Generation, broken_off
+from inference.connection import Connection, Generation, broken_off, expire
 from inference.errors import Draining, Internal, Unavailable, Unreachable, from_code
 
 __all__ = ["BlockingClient", "EngineClient", "Generation"]
@@ -24,12 +24,6 @@ __all__ = ["BlockingClient", "EngineClient", "Generation"]
 T = TypeVar("T", bound=wire.Message)
 
 BACKOFF_S = 0.25  # after a failed attempt to connect, calls fail at once for this long instead of piling up
-
-
-def _expire(future: asyncio.Future[Any]) -> None:
-    """A bare timer: `asyncio.timeout` costs several times as much, on every call."""
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 class _Calls(abc.ABC):
@@ -194,7 +188,7 @@ class EngineClient(_Calls):
         future: asyncio.Future[Any] = loop.create_future()
         connection.waiting[message.id] = future
         connection.send(frame)
-        expiry = loop.call_later(self._timeout if timeout is None else timeout, _expire, future)
+        expiry = loop.call_later(self._timeout if timeout is None else timeout, expire, future)
         try:
             answer = await future
         except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, cast
 
 import msgspec
@@ -104,6 +105,12 @@ def broken_off(answer: wire.Failed) -> Unavailable:
     return Unavailable(f"The engine broke off: {answer.message}", retry_after=1.0)
 
 
+def expire(future: asyncio.Future[Any]) -> None:
+    """A bare timer: `asyncio.timeout` costs several times as much, on every call."""
+    if not future.done():
+        future.set_exception(TimeoutError())
+
+
 class Generation:
     """A text in the making: iterate over its pieces, then read `result`.
 
@@ -114,7 +121,8 @@ class Generation:
     def __init__(self, connection: Connection, request_id: int, patience: float) -> None:
         self.result: wire.Generated | None = None
         self._connection, self._id, self._patience = connection, request_id, patience
-        self._arrived: asyncio.Queue[wire.Piece | wire.Generated | EngineError] = asyncio.Queue()
+        self._arrived: deque[wire.Piece | wire.Generated | EngineError] = deque()
+        self._arrival: asyncio.Future[None] | None = None  # of who waits for the next
         connection.generations[request_id] = self
 
     def allow(self, tokens: int, *, last: bool = False) -> None:
@@ -126,29 +134,36 @@ class Generation:
         """Cancel what has not ended. Returns the pieces that had come and that nobody read: they were made as well."""
         if self._connection.generations.pop(self._id, None) is not None and self._connection.transport is not None:
             self._connection.send(wire.pack(wire.Cancel(self._id)))
-        unread = []
-        while not self._arrived.empty():
-            arrived = self._arrived.get_nowait()
-            if isinstance(arrived, wire.Piece):
-                unread.append(arrived)
+        unread = [arrived for arrived in self._arrived if isinstance(arrived, wire.Piece)]
+        self._arrived.clear()
         return unread
 
     def __aiter__(self) -> Generation:
         return self
 
     async def __anext__(self) -> wire.Piece:
-        try:
-            async with asyncio.timeout(self._patience):
-                arrived = await self._arrived.get()
-        except TimeoutError:
-            self.close()
-            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+        if not self._arrived:
+            await self._wait()
+        arrived = self._arrived.popleft()
         if isinstance(arrived, EngineError):
             raise arrived
         if isinstance(arrived, wire.Generated):
             self.result = arrived
             raise StopAsyncIteration
         return arrived
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        arrival = self._arrival = loop.create_future()
+        expiry = loop.call_later(self._patience, expire, arrival)
+        try:
+            await arrival
+        except TimeoutError:
+            self.close()
+            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+        finally:
+            expiry.cancel()
+            self._arrival = None
 
     def deliver(self, answer: Any) -> None:
         """Called by the connection."""
@@ -157,9 +172,14 @@ class Generation:
             return
         if isinstance(answer, wire.Generated):
             self._connection.generations.pop(self._id, None)
-        self._arrived.put_nowait(answer)
+        self._put(answer)
 
     def fail(self, error: EngineError) -> None:
         """Called by the connection."""
         self._connection.generations.pop(self._id, None)
-        self._arrived.put_nowait(error)
+        self._put(error)
+
+    def _put(self, arrived: Any) -> None:
+        self._arrived.append(arrived)
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)

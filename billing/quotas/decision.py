@@ -106,11 +106,11 @@ def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     for kind, names in _HEADERS.items():
         indices = limits.indices(kind)
         if indices:
-            headers += _one(limits.limits, remaining, min(indices, key=remaining.__getitem__), names)
-    for index in limits.indices("tokens"):
-        if limits.limits[index].scope == "project":
-            headers += _one(limits.limits, remaining, index, _PROJECT_TOKENS)
-            break
+            tightest = indices[0] if len(indices) == 1 else min(indices, key=remaining.__getitem__)
+            headers += _one(limits.limits[tightest], remaining[tightest], names)
+    project = limits.project_tokens
+    if project is not None:
+        headers += _one(limits.limits[project], remaining[project], _PROJECT_TOKENS)
     left = budget_left(decision)
     if left is not None:
         headers.append((_BUDGET, b"%d.%09d" % divmod(left, NANO)))
@@ -125,13 +125,8 @@ def budget_left(decision: Decision) -> int | None:
     return min(known, default=None)
 
 
-def _one(
-    limits: tuple[Limit, ...], remaining: list[int], index: int, names: tuple[bytes, bytes, bytes]
-) -> list[tuple[bytes, bytes]]:
-    limit, left = limits[index], remaining[index]
-    full_in = -(-(limit.cap - left) * limit.window_ms // limit.cap) if limit.cap else limit.window_ms
-    return [
-        (names[0], b"%d" % limit.cap),
-        (names[1], b"%d" % left),
-        (names[2], duration(full_in).encode()),
-    ]
+def _one(limit: Limit, left: int, names: tuple[bytes, bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    cap = limit.cap
+    full_in = -(-(cap - left) * limit.window_ms // cap) if cap else limit.window_ms
+    reset = b"%dms" % full_in if full_in < 1000 else duration(full_in).encode()
+    return (names[0], b"%d" % cap), (names[1], b"%d" % left), (names[2], reset)

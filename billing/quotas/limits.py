@@ -89,7 +89,7 @@ class CompiledLimits:
     Immutable and cheap to share; the gateway keeps one per key (and model) and drops it when the plan changes.
     """
 
-    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "tenant", "tenant_id")
+    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "project_tokens", "tenant", "tenant_id")
 
     def __init__(self, tenant: UUID | str, limits: Iterable[Limit]) -> None:
         self.tenant_id = tenant if isinstance(tenant, UUID) else UUID(hex=tenant)
@@ -115,6 +115,11 @@ class CompiledLimits:
         self._by_kind = {
             kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind) for kind in MAX_CAP
         }
+
+        self.project_tokens: int | None = next(
+            (i for i in self._by_kind["tokens"] if self.limits[i].scope == "project"), None
+        )
+        """Position of the project's limit of tokens, which answers show apart."""
 
     def of(self, model: str) -> CompiledLimits:
         """The limits of a call of `model`: these. What knows models with limits of their own answers others."""

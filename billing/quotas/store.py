@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import threading
 from functools import partial
 from typing import Any
@@ -74,8 +75,9 @@ class LeaseState:
     block: int
 
 
+@functools.lru_cache(8192)
 def _number(value: int) -> bytes:
-    return bulk(b"%d" % value)
+    return bulk(b"%d" % value)  # most amounts come again and again: lives, counts of tokens, small prices
 
 
 _ALL_OR_NOTHING = _number(-1) + _number(0)
@@ -125,7 +127,7 @@ def settle_tail(mode: bytes, rid: bytes, tokens: int = 0, output_tokens: int = 0
 def _amounts(*values: int) -> bytes:
     if min(values) < 0:
         raise ValueError("amounts to reserve cannot be negative")
-    return b"".join([b"$%d\r\n%b\r\n" % (len(digits), digits) for digits in map(b"%d".__mod__, values)])
+    return b"".join(map(_number, values))
 
 
 class QuotaStore:

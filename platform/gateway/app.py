@@ -109,7 +109,7 @@ class Gateway:
         body: bytes | None
         trace = _traced(scope)
         try:
-            call = await self._open(scope, receive, send, identity, started, headers, trace)
+            call = await self._open(scope, receive, send, identity, request_id, started, headers, trace)
             if call.request_id != request_id:  # a batch's line has one of its own
                 request_id = call.request_id
                 logged_request_id.set(request_id)
@@ -147,8 +147,8 @@ class Gateway:
             call.process.log.note(call.note)
 
     async def _open(
-        self, scope: Scope, receive: Receive, send: Send, identity: UUID, started: float, headers: Headers,
-        trace: Untraced,
+        self, scope: Scope, receive: Receive, send: Send, identity: UUID, request_id: str, started: float,
+        headers: Headers, trace: Untraced,
     ) -> Call:  # fmt: skip
         """Authenticate. `headers` is filled as far as things get."""
         if scope["method"] != "POST":
@@ -158,6 +158,7 @@ class Gateway:
         with trace.span("key"):
             if authorization is not None and is_line(authorization):
                 key, identity = await process.lines.open(authorization)
+                request_id = public_id("req_", identity)
             else:
                 key = await process.keys.open(authorization)
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
@@ -168,7 +169,7 @@ class Gateway:
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
             kind=key.kind(KINDS[scope["path"]]), trace_id=trace.trace_id,
         )  # fmt: skip
-        return Call(process, key, public_id("req_", identity), receive, b"", headers, send, started, note, scope, trace)
+        return Call(process, key, request_id, receive, b"", headers, send, started, note, scope, trace)
 
     async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
         """Read and handle."""

@@ -40,7 +40,7 @@ MODEL_VERSION = b"x-model-version"
 ROLLOUT_ARM = b"x-rollout-arm"
 COLD_SECONDS = 25.0
 """How long a call waits for an engine that is being started for it; within a reservation's life."""
-WATCH_AFTER_SECONDS = 0.02
+WATCH_AFTER_SECONDS = 0.25
 """How long a call runs before anybody looks whether its client is still there."""
 
 T = TypeVar("T")

@@ -24,6 +24,7 @@ ENGINE_EVENTS = Counter(
 )
 
 _children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+_writings: dict[str, tuple[Histogram, Counter]] = {}
 _batches: dict[str, tuple[Histogram, Histogram]] = {}
 
 
@@ -44,3 +45,20 @@ def note_batch(kind: str, queued_seconds: float, rows: int) -> None:
     found[0].observe(queued_seconds)
     if rows:
         found[1].observe(rows)
+
+
+def note_first_token(kind: str, seconds: float) -> None:
+    """Count how long a text's first token took."""
+    _writing(kind)[0].observe(seconds)
+
+
+def note_written(kind: str, tokens: int) -> None:
+    """Count tokens that were written."""
+    _writing(kind)[1].inc(tokens)
+
+
+def _writing(kind: str) -> tuple[Histogram, Counter]:
+    found = _writings.get(kind)
+    if found is None:
+        found = _writings[kind] = (FIRST_TOKEN.labels(kind), WRITTEN.labels(kind))
+    return found

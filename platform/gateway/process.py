@@ -27,8 +27,9 @@ from tenants.services.organisations import KEY_NEWS
 
 log = logging.getLogger(__name__)
 
-RENDERS = 2
-"""Prompts of one organisation that the engine turns into tokens at the same time: that is before any quota."""
+RENDERED = 64 << 10
+"""Bytes of one organisation's prompts that the engine turns into tokens at the same time: that is before any quota. Two
+long prompts, or all the short ones that anybody sends at once."""
 
 
 class Process:
@@ -40,7 +41,7 @@ class Process:
         self.lines = LineBook()
         self.routes = RouteBook()
         self.fleet = Fleet(settings.ENGINE_ADDRESS, settings.ENGINE_TOKEN, on_event=note)
-        self.renders = Turns(RENDERS)
+        self.renders = Turns(RENDERED)
         self._opened = open_gate()
         self.gate = self._opened.gate
         self.log = RequestLog(sink_dsn())

@@ -14,6 +14,9 @@ from kit.errors import NotFound
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
+_MARKS = 0x7 << 76 | 0x2 << 62
+_KEPT = (1 << 80) - 1 & ~(0xF << 76 | 0x3 << 62)
+"""Version and variant, and which of the random bits stay."""
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 _SHIFTS = range(LENGTH * 5 - 10, -1, -10)
@@ -21,11 +24,8 @@ _SHIFTS = range(LENGTH * 5 - 10, -1, -10)
 
 def new_id() -> uuid.UUID:
     """A fresh UUIDv7: 48 bits of milliseconds, then random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=value)
+    milliseconds = time.time_ns() // 1_000_000 & (2**48 - 1)
+    return uuid.UUID(int=milliseconds << 80 | int.from_bytes(os.urandom(10), "big") & _KEPT | _MARKS)
 
 
 def made_at(value: uuid.UUID) -> dt.datetime:

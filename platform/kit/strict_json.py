@@ -11,11 +11,11 @@ MAX_DIGITS = 40
 MAX_VALUES = 600_000
 """More than any body of ours has: eight megabytes of brackets would hold up everybody's calls for seconds."""
 GZIP = b"\x1f\x8b"
+_INFINITE = (float("inf"), float("-inf"))
 
 
 def loads(raw: bytes, *, most: int = MAX_VALUES) -> Any:
     """The value of a JSON document of at most so many values; BadRequest says what is wrong and where."""
-    reader = _Reader(most)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -25,19 +25,20 @@ def loads(raw: bytes, *, most: int = MAX_VALUES) -> Any:
     if text.startswith("\ufeff"):
         raise BadRequest("The body begins with a byte order mark. Send JSON in UTF-8 without one.")
     try:
-        value = json.loads(
-            text,
-            parse_constant=_constant,
-            parse_int=reader.integer,
-            parse_float=reader.real,
-            object_pairs_hook=reader.object,
-        )
+        value = (_DECODER if len(raw) <= most else _decoder(_Counter(most))).decode(text)
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except RecursionError as error:
         raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
-    _bounded(value, most)
+    if not _surely_bounded(raw, most):
+        _bounded(value, most)
     return value
+
+
+def _surely_bounded(raw: bytes, most: int) -> bool:
+    """Whether the bytes alone show what `_bounded` looks for, as those of nearly every body do: only an escape makes
+    half a character or a NUL, and few brackets, or bytes, hold neither depth nor many values."""
+    return b"\\u" not in raw and raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH and len(raw) <= most
 
 
 def _constant(name: str) -> Any:
@@ -49,7 +50,33 @@ def _too_many(most: int) -> BadRequest:
 
 
 class _Reader:
-    """What the parser calls; it counts, and gives up in the middle."""
+    """What the parser calls."""
+
+    __slots__ = ()
+
+    def integer(self, digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise BadRequest(f"A number has {len(digits)} digits; at most {MAX_DIGITS} are read.")
+        return int(digits)
+
+    def real(self, digits: str) -> float:
+        value = float(digits)
+        if value in _INFINITE:
+            raise BadRequest(f"The number {digits[:20]} is too large. Send a finite number.")
+        return value
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            seen: set[str] = set()
+            key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            _whole(key)  # the message quotes it
+            raise BadRequest(f"The key '{key[:80]}' stands twice in one object.", param=key[:80])
+        return result
+
+
+class _Counter(_Reader):
+    """One that counts, and gives up in the middle, for a document that may hold too many values."""
 
     __slots__ = ("_left", "_most")
 
@@ -58,31 +85,29 @@ class _Reader:
 
     def integer(self, digits: str) -> int:
         self._count(1)
-        if len(digits) > MAX_DIGITS:
-            raise BadRequest(f"A number has {len(digits)} digits; at most {MAX_DIGITS} are read.")
-        return int(digits)
+        return super().integer(digits)
 
     def real(self, digits: str) -> float:
         self._count(1)
-        value = float(digits)
-        if value in (float("inf"), float("-inf")):
-            raise BadRequest(f"The number {digits[:20]} is too large. Send a finite number.")
-        return value
+        return super().real(digits)
 
     def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         self._count(1 + len(pairs))
-        result: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in result:
-                _whole(key)  # the message quotes it
-                raise BadRequest(f"The key '{key[:80]}' stands twice in one object.", param=key[:80])
-            result[key] = value
-        return result
+        return super().object(pairs)
 
     def _count(self, values: int) -> None:
         self._left -= values
         if self._left < 0:
             raise _too_many(self._most)
+
+
+def _decoder(reader: _Reader) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        parse_constant=_constant, parse_int=reader.integer, parse_float=reader.real, object_pairs_hook=reader.object
+    )
+
+
+_DECODER = _decoder(_Reader())
 
 
 def _bounded(value: Any, most: int) -> None:

@@ -26,7 +26,7 @@ from billing.metering.events import UsageEvent
 from billing.quotas import QuotaProtocolError, QuotaUnavailable, Ticket
 from gateway.calls import Call, unrecorded
 from gateway.errors import ContextTooLong, EngineAway, ModelStopped, from_engine
-from gateway.metrics import FIRST_TOKEN, WRITTEN, note_batch
+from gateway.metrics import note_batch, note_first_token, note_written
 from gateway.wire import Disconnected
 from gateway.writing.wishes import Wish
 from inference.client import EngineClient, Generation
@@ -199,7 +199,7 @@ class MeteredCall:
             raise unrecorded() from error
         assert event is not None  # noqa: S101 - settled once
         note.cost_nano = event.cost_nano
-        WRITTEN.labels(self._kind).inc(self.output_tokens)
+        note_written(self._kind, note.output_tokens)
         return event
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
@@ -243,7 +243,7 @@ class MeteredCall:
         try:
             piece = await self._call.resident(self._route, partial(self._begin, share))
             first = time.perf_counter() - self._call.started
-            FIRST_TOKEN.labels(self._kind).observe(first)
+            note_first_token(self._kind, first)
             self._call.trace.event("first token")
             self._call.note.first_token_ms = self._call.note.first_token_ms or round(first * 1000)
             while piece is not None:

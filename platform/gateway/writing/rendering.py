@@ -1,6 +1,7 @@
 """Texts as a model's tokens: exact, and before anything is reserved.
 
-Nobody has paid yet, so a caller gets two at a time, and what cannot fit whatever its tokens are is not rendered at all.
+Nobody has paid yet, so a caller gets so many bytes at a time, and what cannot fit whatever its tokens are is not
+rendered at all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ async def rendered(
     base = "" if route.version else route.base
 
     async def ask(engine: EngineClient) -> Rendered:
-        async with process.renders.turn(tenant):
+        async with process.renders.turn(tenant, len(call.body)):
             found: Rendered = await engine.render(
                 tenant=tenant, model=route.version, base=base, prompts=prompts, chat=chat
             )

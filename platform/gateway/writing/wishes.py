@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -19,6 +20,8 @@ MAX_BIASES = 1024
 MAX_TOKEN_ID = 2**31 - 1
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 _TIERS = ("auto", "default")
+_unsupported = attrgetter(*bodies.REFUSED)
+_NONE = (None,) * len(bodies.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Wish:
 
     def within(self, room: int) -> Sampling:
         """The sampling where the context leaves `room` tokens for each text."""
-        return structs.replace(self.sampling, max_tokens=min(self.sampling.max_tokens, room))
+        return self.sampling if self.sampling.max_tokens <= room else structs.replace(self.sampling, max_tokens=room)
 
 
 def of_chat(body: bodies.Chat) -> Wish:
@@ -49,7 +52,7 @@ def of_chat(body: bodies.Chat) -> Wish:
     wish = _common(body, limits.pop() if limits else None, reported)
     if body.parallel_tool_calls is False and offered(body.tools, body.tool_choice):
         wish.sampling.stop.append(CLOSE)  # nobody pays for calls that would be dropped
-    return replace(wish, sampling=structs.replace(wish.sampling, grammar=_rule(body)))
+    return _ruled(wish, _rule(body))
 
 
 def of_completions(body: bodies.Completions, prompts: int) -> Wish:
@@ -70,7 +73,11 @@ def of_completions(body: bodies.Completions, prompts: int) -> Wish:
             param="prompt" if prompts > bodies.MAX_CHOICES else "n",
         )
     wish = _common(body, body.max_tokens, body.logprobs)
-    return replace(wish, sampling=structs.replace(wish.sampling, grammar=_regex(body)))
+    return _ruled(wish, _regex(body))
+
+
+def _ruled(wish: Wish, rule: Grammar | None) -> Wish:
+    return wish if rule is None else replace(wish, sampling=structs.replace(wish.sampling, grammar=rule))
 
 
 def _common(body: bodies.Common, tokens: int | None, reported: int | None) -> Wish:
@@ -124,9 +131,10 @@ def _bias(value: dict[str, Any]) -> dict[int, float]:
 
 
 def _refuse_unsupported(body: bodies.Chat) -> None:
-    for name, words in bodies.REFUSED.items():
-        if getattr(body, name) is not None:
-            raise BadRequest(words, param=name, code="unsupported_parameter")
+    if _unsupported(body) != _NONE:
+        for name, words in bodies.REFUSED.items():
+            if getattr(body, name) is not None:
+                raise BadRequest(words, param=name, code="unsupported_parameter")
     if body.store:
         raise BadRequest("Completions are not stored here. Leave 'store' out, or send false.", param="store")
     if body.modalities not in (None, ["text"]):
@@ -152,6 +160,8 @@ def _regex(body: bodies.Common) -> Grammar | None:
 
 def _rule(body: bodies.Chat) -> Grammar | None:
     """One rule for the output at most: a regular expression, a format, or the form of a call that must be made."""
+    if body.x_regex is None and body.response_format is None and body.tool_choice is None:
+        return None  # most calls
     found = {
         "x_regex": _regex(body),
         "response_format": _response_format(body),
