@@ -20,7 +20,7 @@ from tenants.access import KEY_QUERY, KeyRecord, bearer, key_record
 from tenants.models import Member
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create
-from tests.conftest import Cast, Person, make_person
+from tests.conftest import Person, make_person
 from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
 
@@ -85,16 +85,20 @@ def test_the_weight_of_a_key_travels_with_its_calls(monkeypatch: pytest.MonkeyPa
     assert [message["weight"] for message in sent] == [7, 7, 7]
 
 
+PATIENCE = 30.0
+"""Seconds; it takes two on an idle machine."""
+
+
 @pytest.mark.slow
-def test_a_projects_limit_set_on_its_page_holds_within_seconds(gateway: GatewayProcess, cast: Cast) -> None:
-    ada = cast.owner
+def test_a_projects_limit_set_on_its_page_holds_within_seconds(gateway: GatewayProcess) -> None:
+    ada = on_plan("team")  # that looking whether it holds does not use up
     _, headers, _ = gateway.post("/v1/embeddings", BODY, ada.key)
-    assert headers["x-ratelimit-limit-requests"] == "60"
+    assert headers["x-ratelimit-limit-requests"] == "6000"
     page = f"{ada.home}/settings/projects/{ada.project.public_id}/limits"
     assert ada.browser.post(page, {"requests_per_minute": "2"}).status_code == 302
     began = time.monotonic()
     while gateway.post("/v1/embeddings", BODY, ada.key)[1].get("x-ratelimit-limit-requests") != "2":
-        assert time.monotonic() - began < 5, "the gateway did not hear of it"
+        assert time.monotonic() - began < PATIENCE, "the gateway did not hear of it"
         time.sleep(0.1)
     for _ in range(3):
         status, headers, body = gateway.post("/v1/embeddings", BODY, ada.key)
@@ -104,16 +108,16 @@ def test_a_projects_limit_set_on_its_page_holds_within_seconds(gateway: GatewayP
         status, _, body = gateway.post("/v1/embeddings", BODY, ada.key)
         if status == 402:
             break
-        assert time.monotonic() - began < 15, body
+        assert time.monotonic() - began < PATIENCE, body
         time.sleep(0.2)
     assert "spend limit of your project ($0.00). Raise the limit under Settings" in json.loads(body)["error"]["message"]
 
 
 @pytest.mark.slow
 def test_limits_of_a_member_and_of_a_model_hold_on_their_pages_word_and_are_explained(
-    gateway: GatewayProcess, cast: Cast
+    gateway: GatewayProcess,
 ) -> None:
-    ada = cast.owner
+    ada = on_plan("team")
     with tenant_scope(ada.tenant.id):
         seat = Member.objects.get(user=ada.user)
     one, other = key_of_member(ada), ada.key
@@ -125,10 +129,10 @@ def test_limits_of_a_member_and_of_a_model_hold_on_their_pages_word_and_are_expl
     def until(wanted: str) -> None:
         began = time.monotonic()
         while status(one)[1].get("x-ratelimit-limit-requests") != wanted:
-            assert time.monotonic() - began < 5, "the gateway did not hear of it"
+            assert time.monotonic() - began < PATIENCE, "the gateway did not hear of it"
             time.sleep(0.1)
 
-    assert float(status(one)[1]["x-budget-remaining-usd"]) <= 2.0
+    assert 0 < float(status(one)[1]["x-budget-remaining-usd"]) <= 5000, "what the plan allows in a month"
     member_page = f"{ada.home}/members/{seat.public_id}/limits"
     assert ada.browser.post(member_page, {"requests_per_minute": "3"}).status_code == 302
     until("3")
@@ -139,11 +143,11 @@ def test_limits_of_a_member_and_of_a_model_hold_on_their_pages_word_and_are_expl
     blocked = headers["x-request-id"]
     began = time.monotonic()
     while not (found := ada.api.get(f"/v1/limits/decisions?request_id={blocked}").json()["data"]):
-        assert time.monotonic() - began < 10, "the refusal is not to be seen"
+        assert time.monotonic() - began < PATIENCE, "the refusal is not to be seen"
         time.sleep(0.1)
     assert (found[0]["scope"], found[0]["limit"]["value"], found[0]["model"]) == ("member", 3, BASE.name)
     assert ada.browser.post(member_page, {}).status_code == 302
-    until("60")
+    until("6000")
     model_page = f"{ada.workspace}/limits/{BASE.name}"
     assert ada.browser.post(model_page, {"requests_per_minute": "2"}).status_code == 302
     until("2")

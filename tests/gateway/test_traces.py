@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.test import override_settings
 
 from inference import tracing
 from inference.tracing import UNTRACED
@@ -67,13 +68,19 @@ class Collector:
 
 
 @pytest.fixture(scope="module")
-def traced(django_db_setup: None) -> Iterator[tuple[GatewayProcess, Collector]]:
-    collector, port, before = Collector(), free_port(), dict(os.environ)
-    os.environ |= {tracing.ENDPOINT: collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "TUNESMITH_HOME": str(settings.HOME)}
+def traced(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[GatewayProcess, Collector]]:
+    collector, port = Collector(), free_port()
+    # For these two processes alone: another gateway that starts in the test's own would send its traces there as well,
+    # and the other tests' engine listens where the settings say.
+    sent = {tracing.ENDPOINT: collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    address = f"unix://{tmp_path_factory.mktemp('traced') / 'engine'}"
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "TUNESMITH_HOME": str(settings.HOME)}
+    environment = os.environ | sent | paths | {"ENGINE_ADDRESS": address}
     command = [sys.executable, "-m", "uvicorn", "gateway.asgi:application", "--port", str(port)]
     try:
-        with engine_running():
+        with override_settings(ENGINE_ADDRESS=address), engine_running(**sent):
             process = subprocess.Popen([*command, "--log-level", "warning"], env=environment, cwd=ROOT)
             try:
                 until_answers(f"http://127.0.0.1:{port}/healthz", process)
@@ -82,8 +89,6 @@ def traced(django_db_setup: None) -> Iterator[tuple[GatewayProcess, Collector]]:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         collector.server.shutdown()
 
 

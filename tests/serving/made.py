@@ -34,9 +34,9 @@ TEXTS = ["where is my parcel", "I want my money back", "ok", "the app crashes wh
 
 
 @contextlib.contextmanager
-def engine_running() -> Iterator[None]:
-    """The engine at the address that the settings name."""
-    environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)}
+def engine_running(**more: str) -> Iterator[None]:
+    """The engine at the address that the settings name; `more` are further words of its environment."""
+    environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)} | more
     process = subprocess.Popen(
         [sys.executable, "-m", "inference", "--listen", settings.ENGINE_ADDRESS, "--precision", "fp32"],
         env=environment,
