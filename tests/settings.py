@@ -1,6 +1,7 @@
 """Settings of a test run: the product's own, with a home of its own for engines and files."""
 
 import os
+import ssl
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +15,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("LOG_LEVEL", "WARNING")
+# An HTTP client reads all authorities of the world from a file when it is made, a fiftieth of a second that calls to
+# this machine do not need. From a folder they are read when somebody has to be checked.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = ssl.get_default_verify_paths().openssl_capath
 
 from config.settings import *  # noqa: E402, F403
 
