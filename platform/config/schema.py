@@ -7,7 +7,8 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 
 from billing.schema import USAGE_KIND
-from gateway.schema import ERROR, PATHS
+from gateway.schema import PATHS
+from gateway.schema.base import ERROR
 from kit.schema import COMPONENTS
 
 USAGE = "/v1/organization/usage/"
