@@ -9,7 +9,7 @@ import logging
 import sys
 
 from inference import tracing
-from inference.server import serve
+from inference.service import serve
 from inference.settings import Settings
 from inference.watching import start_logging
 

@@ -25,7 +25,7 @@ from ray import serve
 
 from inference.address import Address
 from inference.errors import Unavailable
-from inference.server import Service
+from inference.service import Service
 from inference.settings import ANNOUNCE_VARIABLE, Settings
 
 NAME = "tunesmith-engines"

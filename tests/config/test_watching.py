@@ -132,7 +132,7 @@ def test_the_engine_answers_a_scrape_and_writes_json(tmp_path: Path) -> None:
     try:
         assert engine.stderr is not None
         lines = (json.loads(text) for text in engine.stderr if text.startswith("{"))
-        assert next(line for line in lines if line["logger"] == "inference.server")["message"].startswith("ready on")
+        assert next(line for line in lines if line["logger"] == "inference.service")["message"].startswith("ready on")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         assert "engine_batches_total 0.0" in text and 'engine_request_ms{quantile="0.95"}' in text
