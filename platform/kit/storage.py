@@ -6,9 +6,7 @@ Keys are `t/{tenant}/{kind}/{uuid}` and hold nothing a user typed.
 import contextlib
 import functools
 import hashlib
-import io
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -20,12 +18,12 @@ from django.core.files.storage import default_storage
 
 from kit import untrusted
 from kit.errors import Unavailable
+from kit.incoming import FileComing, PartsComing
+from kit.ranges import Ranges
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-PART = 8 << 20
-"""Of an upload to an object store, which takes 10,000 parts."""
 INCOMING = "incoming"
 STALE_SECONDS = 86_400
 """After which a file that a killed process left behind is nobody's."""
@@ -80,7 +78,7 @@ class Incoming:
         self._digest = hashlib.sha256()
         folder = folder_path(INCOMING)
         with _answering():
-            self._place = _Parts(key) if folder is None else _File(folder, Path(default_storage.path(key)))
+            self._place = PartsComing(key) if folder is None else FileComing(folder, Path(default_storage.path(key)))
 
     @property
     def sha256(self) -> str:
@@ -151,75 +149,6 @@ def _reading() -> Iterator[None]:
     except _failures() as error:
         logger.exception("the storage could not be read")
         raise Unreadable from error
-
-
-class _File:
-    """A local object on its way in."""
-
-    def __init__(self, folder: Path, target: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder)
-        self._file, self._path, self._target = os.fdopen(handle, "wb"), Path(name), target
-        self.write = self._file.write
-
-    def keep(self) -> None:
-        """Keys are never used twice, so nobody can come between the look and the move."""
-        self._file.close()
-        if self._target.exists():
-            raise FileExistsError(f"the storage key is taken: {self._target}")
-        self._path.chmod(0o644)
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(self._target)
-
-    def drop(self) -> None:
-        """Remove it. What could not be written before the end cannot be flushed either."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
-class _Parts:
-    """An object of an S3 store on its way in. The store shows nothing of it before it is complete."""
-
-    def __init__(self, key: str) -> None:
-        store = cast("Any", default_storage)
-        if store.exists(key):
-            raise FileExistsError(f"the storage key is taken: {key}")
-        self._object = store.bucket.Object(f"{store.location}{key}")
-        self._settings = store.get_object_parameters(key)
-        self._waiting = bytearray()
-        self._upload: Any = None
-        self._parts: list[dict[str, Any]] = []
-
-    def write(self, chunk: bytes) -> None:
-        """Send a part when there is enough for one."""
-        self._waiting += chunk
-        while len(self._waiting) >= PART:
-            if self._upload is None:
-                self._upload = self._object.initiate_multipart_upload(**self._settings)
-            self._send(bytes(memoryview(self._waiting)[:PART]))
-            del self._waiting[:PART]
-
-    def keep(self) -> None:
-        """A small object goes in one request."""
-        if self._upload is None:
-            self._object.put(Body=bytes(self._waiting), **self._settings)
-            return
-        if self._waiting:
-            self._send(bytes(self._waiting))
-        self._upload.complete(MultipartUpload={"Parts": self._parts})
-        self._upload = None
-
-    def drop(self) -> None:
-        """The store throws the parts away."""
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            upload.abort()
-
-    def _send(self, body: bytes) -> None:
-        number = len(self._parts) + 1
-        answer = self._upload.Part(number).upload(Body=body)
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
 
 def write_stream(key: str, chunks: Iterable[bytes], *, limit: int | None = None) -> tuple[int, str]:
@@ -354,45 +283,6 @@ def folder_path(prefix: str) -> Path | None:
 def signed_url(key: str) -> str:
     """An address that opens the object for a few minutes, for a process without credentials. Object stores only."""
     return str(default_storage.url(key))
-
-
-class Ranges(io.RawIOBase):
-    """An object of an S3 store as a file to seek in: each read asks for its bytes alone, in one ranged request."""
-
-    def __init__(self, stored: Any, size: int) -> None:
-        """`stored` is a boto3 `Object` of `size` bytes."""
-        super().__init__()
-        self._stored, self._size, self._at = stored, size, 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read starts."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; nothing is read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer from here on; 0 at the end."""
-        view = memoryview(buffer).cast("B")
-        wanted = min(len(view), self._size - self._at)
-        if wanted <= 0:
-            return 0
-        answer = self._stored.get(Range=f"bytes={self._at}-{self._at + wanted - 1}")
-        data = answer["Body"].read()
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
 
 @contextlib.contextmanager

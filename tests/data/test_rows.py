@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data.rows import RowFilter, VersionFile
 from data.shapes import schema_of
-from kit.storage import Ranges
+from kit.ranges import Ranges
 
 LABELS = ("a", "b", "c", "ä")
 SIDES = ("train", "validation", "test")
