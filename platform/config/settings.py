@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from config import embedded, env
+from config.accounts import *  # noqa: F403
+from config.log_lines import log_lines
+from config.rooms import *  # noqa: F403
 from config.staff_look import UNFOLD as UNFOLD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,67 +36,7 @@ if any("://" not in origin for origin in CSRF_TRUSTED_ORIGINS):
     raise env.SettingError("CSRF_TRUSTED_ORIGINS must list origins with their scheme: https://example.com.")
 API_KEY_PEPPER = hashlib.sha256(b"api keys" + env.secret("API_KEY_PEPPER", SECRET_KEY).encode()).digest()
 
-# ── Rooms ────────────────────────────────────────────────────────────────────
-ROOMS = [
-    room
-    for room in (
-        "kit",
-        "tenants",
-        "hooks",
-        "billing",
-        "data",
-        "registry",
-        "training",
-        "evaluation",
-        "serving",
-        "batches",
-        "gateway",
-        "console",
-        "ops",
-        "config",
-    )
-    if any((ROOT / shelf / room / "apps.py").exists() for shelf in ("", "platform"))
-]
-INSTALLED_APPS = [
-    "unfold",
-    "django.contrib.admin.apps.SimpleAdminConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.postgres",
-    "django.contrib.humanize",
-    "whitenoise.runserver_nostatic",
-    "django.contrib.staticfiles",
-    "django_cotton",
-    "django_htmx",
-    "allauth",
-    "allauth.account",
-    "allauth.mfa",
-    "allauth.usersessions",
-    "rest_framework",
-    "drf_spectacular",
-    *ROOMS,
-]
-MIDDLEWARE = [
-    "kit.http.RequestId",
-    "kit.access.Access",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "kit.http.ContentSecurityPolicy",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "ops.door.StaffSessions",
-    "django.middleware.locale.LocaleMiddleware",
-    "kit.http.Slashes",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "allauth.account.middleware.AccountMiddleware",
-    "console.people.seen.SessionsSeen",
-    "django_htmx.middleware.HtmxMiddleware",
-    "config.refusals.Refusals",
-]
+# ── Django; `config.rooms` has what it is made of ────────────────────────────
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -304,57 +247,10 @@ HOOKS_ALLOW_LOCAL = DEBUG and env.boolean("HOOKS_ALLOW_LOCAL", True)
 """Whether endpoints may be http://localhost, on any port; never where DEBUG is off."""
 
 # ── People ───────────────────────────────────────────────────────────────────
-AUTH_USER_MODEL = "tenants.User"
-AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-]
-ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
-ACCOUNT_EMAIL_VERIFICATION = "mandatory"
-ACCOUNT_CONFIRM_EMAIL_ON_GET = False
-ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
-ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
-ACCOUNT_PREVENT_ENUMERATION = True
-ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # this session stays; every other one ends with the old password
-ACCOUNT_REAUTHENTICATION_REQUIRED = True
+# `config.accounts` has what is the same in every installation.
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "http" if DEBUG else "https"
 ALLAUTH_TRUSTED_PROXY_COUNT = env.integer("TRUSTED_PROXY_COUNT", 0, high=5)
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = DEBUG
-MFA_TOTP_ISSUER = "Tunesmith"
-MFA_TOTP_PERIOD = 30
-MFA_TOTP_TOLERANCE = 1  # RFC 6238 part 5.2: a code may be one step old by the time it arrives
-USERSESSIONS_TRACK_ACTIVITY = True
-ACCOUNT_EMAIL_NOTIFICATIONS = True
-ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_ADAPTER = "console.people.accounts.AccountAdapter"
-ACCOUNT_FORMS = {
-    "login": "console.people.accounts.LoginForm",
-    "signup": "console.people.accounts.SignupForm",
-    "add_email": "console.people.accounts.AddEmailForm",
-    "change_password": "console.people.accounts.ChangePasswordForm",
-    "set_password": "console.people.accounts.SetPasswordForm",
-    "reset_password": "console.people.accounts.ResetPasswordForm",
-    "reset_password_from_key": "console.people.accounts.ResetPasswordKeyForm",
-    "reauthenticate": "console.people.accounts.ReauthenticateForm",
-}
-MFA_FORMS = {
-    "authenticate": "console.people.accounts.AuthenticateForm",
-    "reauthenticate": "console.people.accounts.MfaReauthenticateForm",
-    "activate_totp": "console.people.accounts.ActivateForm",
-    "add_webauthn": "console.people.accounts.AddPasskeyForm",
-}
-LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/o/"
-LOGOUT_REDIRECT_URL = "/"
 
 # ── Mail ─────────────────────────────────────────────────────────────────────
 MAIL_URL = env.url("MAIL_URL", "smtp://user:password@host:port or smtps://…", schemes=("smtp", "smtps"))
@@ -442,22 +338,4 @@ METRICS_PORT = env.integer("METRICS_PORT", 0, high=65_535)
 """Where a worker or beat answers scrapes; 0 for nowhere. Only for a private network: it asks for no token."""
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if DEBUG else "json", ("text", "json"))
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "kit.logs.JsonFormatter"}, "text": {"()": "kit.logs.TextFormatter"}},
-    "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": LOG_FORMAT}},
-    "root": {"handlers": ["out"], "level": LOG_LEVEL},
-    "loggers": {
-        "django": {"handlers": [], "propagate": True},
-        "django.server": {"handlers": ["out"], "propagate": False},
-        "celery": {"level": "WARNING"},
-        "kombu": {"level": "WARNING"},
-        "stripe": {"level": "WARNING"},
-        "uvicorn": {"handlers": [], "propagate": True},  # it brings handlers of its own, whose lines are no JSON
-        "uvicorn.error": {"handlers": [], "propagate": True},
-        "uvicorn.access": {"level": "WARNING"},
-        "kit.access": {"level": "WARNING" if DEBUG else LOG_LEVEL},  # a line a request is for those who collect lines
-        "django.utils.autoreload": {"level": "WARNING"},
-    },
-}
+LOGGING = log_lines(LOG_FORMAT, LOG_LEVEL, quiet=DEBUG)
