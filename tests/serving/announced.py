@@ -30,8 +30,8 @@ class Announced:
     process: subprocess.Popen[bytes]
 
     def health(self) -> Any:
-        with BlockingClient(self.address, settings.ENGINE_TOKEN, timeout=5) as client:
-            return client.health()
+        with BlockingClient(self.address, settings.ENGINE_TOKEN, connect_timeout=30) as client:
+            return client.health(timeout=30)
 
 
 def announced() -> list[Heartbeat]:
