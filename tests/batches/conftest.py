@@ -9,7 +9,7 @@ import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from batches.models import OPEN, Batch
-from batches.worker import watch
+from batches.worker import asking, watch
 from tenants.scope import ops_scope
 from tests import doorbells
 from tests.gateway.writing_engine import Wired, wired
@@ -31,8 +31,11 @@ def writing(django_db_setup: None) -> Iterator[Wired]:
 
 
 @pytest.fixture
-def worker(writing: Wired, settings: Any) -> None:
-    """What a test's own worker needs: the way to the gateway, and nothing else to do."""
+def worker(writing: Wired, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test's own worker needs: the way to the gateway, nothing else to do, and no long times between two looks:
+    most tests here wait for what it stores."""
+    monkeypatch.setattr(asking, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.2)
     settings.GATEWAY_URL = writing.url
     watch.draining.clear()
     doorbells.forget("batch")
