@@ -197,7 +197,7 @@ def test_who_leaves_a_whole_answer_pays_for_what_was_made(writing: Wired, ada: P
 
 
 def test_of_many_calls_at_once_only_as_many_run_as_the_limit_says(writing: Wired, ada: Person) -> None:
-    cap, calls = 10, 1000
+    cap, calls = 10, 400
     word = writing.word()
     plan = writing.engine.plan(word, "a", hold_after=0)
     bea = on_plan("bea")
