@@ -27,10 +27,16 @@ up: install ## start everything and keep it running until Ctrl-C
 
 # Three workers on two cores: most of a worker's time it waits for processes that it started.
 # The browser's engine keeps an event loop in its process, which async views must not find: it gets a run of its own.
-# What does harm to the engines gets one as well, and a home of its own: nobody else's engines are killed.
+# What does harm to the engines gets one as well, and a home of its own: nobody else's engines are killed. It waits more
+# than it computes, so the two run side by side; each is printed when it has ended.
 test: install ## the whole test suite
 	@$(PY) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos"
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-browser test-cut
+
+test-browser: install
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser
+
+test-cut: install
 	@TEST_HOME=chaos $(PY) -m pytest -q -m "chaos and cut" tests/chaos
 
 chaos: install ## kill, freeze, cut off and fill up a fleet of real workers and its engines (CHAOS_SEED=… repeats a run)
@@ -69,4 +75,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test chaos quick bench simulate lint types format assets check clean
+.PHONY: help install demo up test test-browser test-cut chaos quick bench simulate lint types format assets check clean

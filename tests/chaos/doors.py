@@ -94,10 +94,14 @@ class Gateway(Host):
         more = {"ENGINE_ADDRESS": f"unix://{engine_socket(self.home)}", "USAGE_WAL_DIR": str(self.spool)}
         return super().environment() | more
 
-    def open(self, **changes: Any) -> None:
-        """Until it answers."""
+    def begin(self, **changes: Any) -> None:
+        """Start it."""
         words = ("tests.chaos.gateway:application", "--port", str(self.port), "--http", "kit.server:PatientHttp")
         self.run("uvicorn", *words, "--log-level", "warning", "--no-access-log", CHAOS=chaos(life=LIFE_MS, **changes))
+
+    def open(self, **changes: Any) -> None:
+        """Start it, until it answers."""
+        self.begin(**changes)
         until(self.answers, 60)
 
     def answers(self) -> bool:
@@ -108,14 +112,14 @@ class Gateway(Host):
         return False
 
     def heal(self) -> None:
-        """No fault, and alive without a moment to die at."""
+        """No fault, and alive without a moment to die at, or about to be."""
         for proxy in (self.postgres, self.redis):
             proxy.fault = NONE
         self.signal(signal.SIGCONT, group=True)
         if self.runs and "dies" in self.changed.get("CHAOS", ""):
             self.kill()
         if not self.runs:
-            self.open()
+            self.begin()
 
 
 def engine_socket(home: Path) -> Path:
@@ -150,10 +154,15 @@ class Doors:
         """Everything runs, for customers nobody has seen before."""
         self.engines.heal()
         self.customers = [customer("rich"), customer("poor", monthly_spend_nano=CAP)]
+        self._heal()
+
+    def _heal(self) -> None:
         if not self.engine.runs:
             self.engine.open()
-        for gateway in self.gateways:
+        for gateway in self.gateways:  # they start side by side
             gateway.heal()
+        for gateway in self.gateways:
+            until(gateway.answers, 60)
 
     def leave(self) -> None:
         """Nothing is left running."""
@@ -200,10 +209,7 @@ class Doors:
         self.engines.heal()
         for connection in connections.all(initialized_only=True):
             connection.close()  # the database may have gone meanwhile
-        if not self.engine.runs:
-            self.engine.open()
-        for gateway in self.gateways:
-            gateway.heal()
+        self._heal()
         until(lambda: not self.unshipped(), 60)
         store = QuotaStore(settings.REDIS_URL)
 

@@ -17,7 +17,7 @@ from tests.chaos.installation import Installation
 from tests.chaos.proxy import NONE, Fault
 
 pytestmark = pytest.mark.chaos
-CUT = {"written in half", "written", "in the database"}
+CUT = {"written"}
 PASSES = dict.fromkeys(("reserved", "computed", "written in half", "written", "settled", "answered"), 10)
 PASSES |= dict.fromkeys(("file to be removed", "block debited", "block granted", "block noted"), 0)
 """How often a border is passed before the gateway dies at it."""

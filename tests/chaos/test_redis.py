@@ -76,7 +76,6 @@ def test_clients_thrown_out_of_redis_every_second_come_back(fleet: Fleet) -> Non
     assert fleet.ended(*jobs) == ALL
 
 
-@pytest.mark.cut
 def test_a_hundred_doorbells_that_are_doubled_forged_or_stale_start_nothing_twice(fleet: Fleet) -> None:
     dice = random.Random(fleet.seed)
     jobs = [fleet.submit(number) for number in range(2)]
