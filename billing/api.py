@@ -218,9 +218,9 @@ def _by_batch(sums: list[UsageSum]) -> list[UsageSum]:
 
 
 def _usage_result(kind: str, one: UsageSum) -> dict[str, Any]:
-    stored = {"x_byte_hours": one.byte_hours} if kind == "storage" else {}
+    own = {"storage": {"x_byte_hours": one.byte_hours}, "dedicated": {"x_engine_seconds": one.gpu_ms // 1000}}
     return {
-        **stored,
+        **own.get(kind, {}),
         "object": f"organization.usage.{kind}.result",
         "input_tokens": one.input_tokens,
         "output_tokens": one.output_tokens,

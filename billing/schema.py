@@ -1,6 +1,6 @@
 """What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
 
-from billing.prices import TRAINING, batch_kind
+from billing.prices import ENGINES, NOT_CALLS, STORAGE, TRAINING, batch_kind
 from kit.schema import Schema, component, many, moment, number, one_of, page_of, string, thing, truth, whole
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -9,7 +9,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "embeddings": ("embeddings", "rerank"),
     "completions": ("chat", "completions"),
     "training": TRAINING,
-    "storage": ("storage",),
+    "storage": (STORAGE,),
+    "dedicated": (ENGINES,),
 }
 """Kinds on the wire, and the metered kinds behind each."""
 
@@ -17,7 +18,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 def metered_kinds(kind: str, *, batch: bool | None = None) -> tuple[str, ...]:
     """The metered kinds behind one of the wire: in batches (True), live (False), or both."""
     live = KINDS.get(kind, (kind,))
-    batched = () if kind in ("training", "storage") else tuple(map(batch_kind, live))
+    batched = tuple(batch_kind(one) for one in live if one not in NOT_CALLS)
     if batch is None:
         return live + batched
     return batched if batch else live
@@ -98,8 +99,9 @@ USAGE = component(
                 "service_tier": string("Always null: there is one tier.", null=True),
                 "x_cost_usd": number("What it cost, in US dollars."),
                 "x_byte_hours": whole("Storage only: bytes times hours."),
+                "x_engine_seconds": whole("Dedicated only: seconds that engines of deployments' own were ready."),
             },
-            optional=("x_byte_hours",),
+            optional=("x_byte_hours", "x_engine_seconds"),
         )
     ),
 )

@@ -51,6 +51,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     idle_s: float = 0.0
     """Since the last request, or the start."""
     uptime_s: float = 0.0
+    ready_s: float = 0.0
+    """Since it serves this pool with these bases; an engine that does not say so yet says 0."""
     p50_ms: float = 0.0
     p95_ms: float = 0.0
 

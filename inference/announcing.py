@@ -42,6 +42,8 @@ class Announcer:
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._gone = False
+        self._bases: list[str] = []
+        self._bases_since = 0.0
         self._redis = redis.asyncio.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
 
     def start(self) -> None:
@@ -93,6 +95,9 @@ class Announcer:
 
     def _beat(self, address: str) -> Heartbeat:
         server, report = self._server, self._engine.health(wire.Health(0))
+        moment = time.monotonic()
+        if report.ready_bases != self._bases:
+            self._bases, self._bases_since = list(report.ready_bases), moment
         latest = [one for one in reversed(report.residents) if not one.model.endswith(wire.MERGED)]
         return Heartbeat(
             name=self.name,
@@ -109,8 +114,9 @@ class Announcer:
             expected_wait_s=round(report.expected_wait_s, 3),
             free_bytes=report.resident_budget - report.resident_bytes,
             requests=server.requests,
-            idle_s=round(time.monotonic() - server.last_request, 1),
+            idle_s=round(moment - server.last_request, 1),
             uptime_s=round(report.uptime_s, 1),
+            ready_s=round(moment - max(server.pool_since, self._bases_since), 1),
             p50_ms=round(report.latency_p50_ms, 2),
             p95_ms=round(report.latency_p95_ms, 2),
         )

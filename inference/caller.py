@@ -144,7 +144,8 @@ class Connection(asyncio.Protocol):
                     self._server.leaving.set()
                 case wire.Join():
                     self._server.pool = message.pool
-                    self._server.last_request = time.monotonic()  # it begins anew: it was not idle in this pool
+                    now = time.monotonic()  # it begins anew: it was not idle in this pool
+                    self._server.last_request = self._server.pool_since = now
                     self._server.on_change()
                     self._send(wire.Done(message.id, found=True))
                 case wire.Load():

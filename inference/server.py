@@ -29,6 +29,7 @@ class Server:
         self.leaving = asyncio.Event()
         """Set by who wants this engine to leave."""
         self.pool = engine.settings.pool
+        self.pool_since = time.monotonic()
         self.on_change: Callable[[], None] = lambda: None
         self.requests = 0
         self.last_request = time.monotonic()

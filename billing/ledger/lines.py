@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from billing.periods import month_of
-from billing.prices.rating import BATCH, base_of, is_batch
+from billing.prices.rating import BATCH, ENGINES, STORAGE, base_of, is_batch
 from kit.money import CENT, cents
 
 ALLOWANCE = "allowance"
 """Key of the line that takes off what the plan includes."""
 
-STORAGE = "storage"
-"""The kind of usage that is counted in byte-hours."""
+_UNITS = {STORAGE: "byte-hours", ENGINES: "engine-seconds"}
+"""What is counted of a kind; of any other kind tokens."""
 
 _NAMES = {
     "classify": "Classification",
@@ -32,6 +32,7 @@ _NAMES = {
     "training_preemptible": "Training, preemptible lane",
     "training_priority": "Training, priority lane",
     "storage": "Storage",
+    "dedicated": "Engines of its own",
 }
 
 
@@ -45,6 +46,7 @@ class Rated(Protocol):
     input_tokens: int
     output_tokens: int
     requests: int
+    gpu_ms: int
     byte_hours: int
     posted_nano: int
     invoiced_nano: int
@@ -68,8 +70,7 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) 
         month = month_of(line.day)
         entry = sums.setdefault((line.kind, base_of(line.model), line.price_version, month), [0, 0])
         # Late lines were billed in part: their quantity was, too, so only the money of the rest is shown.
-        quantity = line.byte_hours if line.kind == STORAGE else line.input_tokens + line.output_tokens
-        entry[0] += quantity if line.invoiced_nano == 0 else 0
+        entry[0] += _quantity(line) if line.invoiced_nano == 0 else 0
         entry[1] += line.posted_nano - line.invoiced_nano
     lines = [_line(parts, quantity, amount, period) for parts, (quantity, amount) in sorted(sums.items()) if amount]
     used = sum(line.amount_nano for line in lines)
@@ -83,8 +84,14 @@ def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, peri
     kind, base, version, month = parts
     late = "" if month == period else f" (late, {month:%Y-%m})"
     key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
-    unit = "byte-hours" if kind == STORAGE else "tokens"
+    unit = _UNITS.get(kind, "tokens")
     return BillLine(key, f"{kind_name(kind)} · {base}{late}", quantity, unit, amount)
+
+
+def _quantity(line: Rated) -> int:
+    if line.kind == ENGINES:
+        return line.gpu_ms // 1000
+    return line.byte_hours if line.kind == STORAGE else line.input_tokens + line.output_tokens
 
 
 def kind_name(kind: str) -> str:

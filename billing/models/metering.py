@@ -38,6 +38,9 @@ class UsageEvent(LastingModel):
                 fields=["tenant", "occurred_at"], name="billing_usage_stored", condition=models.Q(kind="storage")
             ),
             models.Index(fields=["occurred_at"], name="billing_usage_measured", condition=models.Q(kind="storage")),
+            models.Index(
+                fields=["tenant", "occurred_at"], name="billing_usage_engines", condition=models.Q(kind="dedicated")
+            ),
         ]
         constraints = [
             models.CheckConstraint(

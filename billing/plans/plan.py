@@ -44,6 +44,8 @@ class PlanLimits:
     guaranteed_jobs: int = 0
     """Jobs that start whenever a machine of the plan's class exists, if need be in the place of somebody's borrowed
     one; plans published before it have none."""
+    own_engines: int = 0
+    """Engines that serve one deployment alone, of all its deployments together; plans published before it have none."""
 
     def changed(self, changes: Mapping[str, Any]) -> PlanLimits:
         """These limits with some put in place of others. ValueError for a name or value that cannot be."""

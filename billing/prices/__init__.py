@@ -6,9 +6,23 @@ cost = rate(Usage(kind="classify", model="ft:all-MiniLM-L6-v2:acme:intents:x", i
 """
 
 from billing.prices.books_file import PriceBooks, PriceError, price_books
-from billing.prices.rating import TRAINING, Price, PriceVersion, Usage, batch_kind, is_batch, rate
+from billing.prices.rating import (
+    ENGINES,
+    NOT_CALLS,
+    STORAGE,
+    TRAINING,
+    Price,
+    PriceVersion,
+    Usage,
+    batch_kind,
+    is_batch,
+    rate,
+)
 
 __all__ = [
+    "ENGINES",
+    "NOT_CALLS",
+    "STORAGE",
     "TRAINING",
     "Price",
     "PriceBooks",

@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from billing.prices.rating import TRAINING, Price, PriceVersion, batch_kind
+from billing.prices.rating import NOT_CALLS, Price, PriceVersion, batch_kind
 
 FOLDER = Path(__file__).parent / "books"
 _PER_MILLION = {
@@ -85,7 +85,7 @@ def _parse(data: dict[str, Any]) -> PriceVersion:
 
 def _batched(kinds: dict[str, dict[str, Price]], percent: int) -> dict[str, dict[str, Price]]:
     """The kinds of calls again, as lines of a batch: `percent` of each price, exactly."""
-    calls = {kind: models for kind, models in kinds.items() if kind not in (*TRAINING, "storage")}
+    calls = {kind: models for kind, models in kinds.items() if kind not in NOT_CALLS}
     return {
         batch_kind(kind): {model: _share(f"{kind}.{model}", price, percent) for model, price in models.items()}
         for kind, models in calls.items()

@@ -11,6 +11,12 @@ import dataclasses
 GIGABYTE = 10**9
 TRAINING = ("training", "training_preemptible", "training_priority")
 """Kinds that are priced by the tokens trained on: one for each lane of the queue."""
+STORAGE = "storage"
+"""Kind that is priced by the gigabyte and hour."""
+ENGINES = "dedicated"
+"""Kind of the time of a deployment's own engines, priced by the second of each."""
+NOT_CALLS = (*TRAINING, STORAGE, ENGINES)
+"""Kinds that no call makes."""
 BATCH = "batch_"
 """What the kind of a call begins with when it was a line of a batch."""
 

@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from billing.models import Budget, BudgetLease, JobHold, UsageEvent
 from billing.periods import bounds, from_ms, month_of
-from billing.prices import TRAINING
+from billing.prices import ENGINES, NOT_CALLS, STORAGE
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
 from billing.selectors.limits import member_limits, model_limits_row, project_limit_set, tenant_limit_set
@@ -64,7 +64,7 @@ def cap_nano(scope: str, scope_id: str) -> int | None:
 
 def promised_nano(budget: Budget, period: dt.date) -> int:
     """What of a budget's month is promised: leases in full until reconciled, holds in full until they end, and what
-    storage has cost."""
+    storage and engines of deployments' own have cost, which take what is free."""
     leases = BudgetLease.objects.filter(budget=budget, period=period)
     before = leases.filter(state=BudgetLease.State.CLOSED, blocks=0)
     open_or_lost = leases.exclude(state=BudgetLease.State.RECONCILED).exclude(pk__in=before)
@@ -83,12 +83,8 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
     start, end = bounds(period)
-    stored = spent_nano(budget.scope, budget.scope_id, start, end, kind="storage")
-    return int(unknown + known + held + spent) + stored
-
-
-NOT_CALLS = (*TRAINING, "storage")
-"""Kinds that no lease carries: jobs hold their money, storage takes what is free."""
+    taken = sum(spent_nano(budget.scope, budget.scope_id, start, end, kind=kind) for kind in (STORAGE, ENGINES))
+    return int(unknown + known + held + spent) + taken
 
 
 def spent_nano(

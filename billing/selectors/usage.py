@@ -15,6 +15,9 @@ from django.db.models import F, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from billing.models import UsageEvent, UsageHour
+from billing.periods import bounds, month_of
+from billing.prices import ENGINES
+from kit.clock import now
 
 Width = Literal["1m", "1h", "1d"]
 SPANS: dict[str, dt.timedelta] = {
@@ -139,6 +142,16 @@ def usage_totals(*, wanted: UsageFilter) -> UsageTotals:
         **{name: Sum(name) for name in ("input_tokens", "output_tokens", "requests", "gpu_ms", "cost_nano")}
     )
     return UsageTotals(**{name: int(value or 0) for name, value in sums.items()})
+
+
+def engine_time_month(name: str) -> tuple[int, int]:
+    """Engine-seconds of this month's events whose name begins so, and what they cost in nano-USD."""
+    start, end = bounds(month_of(now()))
+    events = UsageEvent.objects.filter(
+        kind=ENGINES, occurred_at__gte=start, occurred_at__lt=end, request_id__startswith=name
+    )
+    sums = events.aggregate(time=Sum("gpu_ms"), cost=Sum("cost_nano"))
+    return int(sums["time"] or 0) // 1000, int(sums["cost"] or 0)
 
 
 def usage_of_request(request_id: str) -> UsageEvent | None:

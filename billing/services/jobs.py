@@ -107,7 +107,7 @@ def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None)
             mine = [hold for hold in holds if hold.period == period and covers(budget, hold)]
             free = {hold.job_id: hold.reserved_nano - used[hold.job_id] for hold in mine}
             over = promised_nano(budget, period) - cap - sum(free[job] for job in chosen if job in free)
-            over -= _taken_back(budget, over, period, store or quota_store())
+            over -= taken_back(budget, over, period, store or quota_store())
             for hold in mine:
                 if over > 0 and hold.job_id not in chosen and free[hold.job_id] > 0:
                     chosen.append(hold.job_id)
@@ -190,7 +190,7 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
     if cap is None:
         return
     free = cap - promised_nano(budget, period)
-    free += _taken_back(budget, nano - free, period, store)
+    free += taken_back(budget, nano - free, period, store)
     if free < nano:
         whose = _WHOSE.get(budget.scope, "your API key")
         raise BudgetExceeded(
@@ -199,7 +199,7 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
         )
 
 
-def _taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:
+def taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:
     """Unspent lease money of this month, up to so much, back from the quota server; 0 where it cannot be asked."""
     if nano <= 0 or period != month_of(now()):
         return 0

@@ -10,8 +10,10 @@ class BatchesConfig(AppConfig):
     label = "batches"
 
     def ready(self) -> None:
-        """Tell the data room that the bytes of a file are needed while a batch reads it."""
-        from batches.selectors import any_reads
+        """Tell the rooms below what an open batch needs: its file's bytes, and the deployments that it will call."""
+        from batches.selectors import any_calls, any_reads
         from data.services.deletion import hold_files
+        from serving.idling import hold_deployments
 
         hold_files(any_reads)
+        hold_deployments(any_calls)

@@ -135,6 +135,10 @@ OPEN = (Batch.State.VALIDATING, Batch.State.IN_PROGRESS, Batch.State.FINALIZING,
 """Batches that somebody has work with."""
 
 
+CALLING = (Batch.State.VALIDATING, Batch.State.IN_PROGRESS)
+"""Batches that have lines to ask, or may have."""
+
+
 class Segment(TenantModel):
     """Some lines' results in one object of the store, written once. The segments of a batch are the manifest of what is
     done: a turn that begins asks no line again that is in one of them."""

@@ -1,12 +1,12 @@
 """Reading batches of the scope's tenant."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
-from batches.models import OPEN, Batch, Segment
+from batches.models import CALLING, OPEN, Batch, Segment
 from kit.errors import NotFound
 from kit.ids import parse_id
 
@@ -30,6 +30,13 @@ def batch_get(project_id: UUID, public_id: object) -> Batch:
 def any_reads(file_ids: Sequence[UUID]) -> bool:
     """Whether an open batch still reads one of these files."""
     return bool(Batch.objects.filter(input_file__in=list(file_ids), state__in=OPEN).exists())
+
+
+def any_calls(project_id: UUID, names: Collection[str]) -> bool:
+    """Whether an open batch of the project has lines for one of these names; of one that is still being checked nobody
+    knows yet, so it may."""
+    named = Q(model__in=list(names)) | Q(model="")
+    return bool(Batch.objects.filter(named, project_id=project_id, state__in=CALLING).exists())
 
 
 def open_count() -> int:

@@ -16,7 +16,7 @@ from billing.errors import CallRefused
 from billing.metering import SpoolError
 from billing.quotas.store import DEFAULT_LIFE_MS
 from gateway import metrics
-from gateway.errors import EngineAway, from_engine
+from gateway.errors import EngineAway, EnginesHalted, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
 from gateway.sticky import caller_of
@@ -252,15 +252,17 @@ class Call:
         if route.pool == SHARED:
             return await fleet.ask(want, one)
         if not fleet.present(want):
-            await self._woken(want)
+            await self._woken(route, want)
         try:
             return await fleet.ask(want, one)
         except (Draining, Unreachable):  # the last one left a moment ago, and nothing was computed
-            await self._woken(want)
+            await self._woken(route, want)
             return await fleet.ask(want, one)
 
-    async def _woken(self, want: Want) -> None:
+    async def _woken(self, route: Route, want: Want) -> None:
         """Have an engine of the deployment's own started and wait for it; the answer tells how long that took."""
+        if route.halted:
+            raise EnginesHalted
         asked = time.perf_counter()
         await asyncio.to_thread(pools.called, want.pool)
         if not await self.process.fleet.until_present(want, COLD_SECONDS):

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from kit.ids import parse_id
 from kit.pages import cursor_page
 from kit.schema import describe, paging
-from serving import pools, schema, selectors, services
+from serving import dedicated, pools, schema, selectors, services
 from serving.models import Deployment
 from serving.serializers import DeploymentChange, DeploymentCreate
 from tenants.api import TenantAPIView
@@ -42,7 +42,7 @@ class DeploymentsView(TenantAPIView):
         refuses={
             404: "No such model in the key's project.",
             409: "The version is deployed already, the model cannot be served, the plan allows no more deployments, or "
-            "no engines are free for `dedicated`.",
+            "has no engines for `dedicated`, or none are free.",
         },
         once=True,
         example={"model": "ft:all-MiniLM-L6-v2:acme:support:…", "alias": "triage@prod"},
@@ -50,8 +50,9 @@ class DeploymentsView(TenantAPIView):
     def post(self, request: Request) -> Response:
         """Deploy a model
 
-        On the shared engines, where it costs nothing while nobody calls it, or on `dedicated` ones of its own. It goes
-        live within seconds, once its served answers equal those of training.
+        On the shared engines, where it costs nothing while nobody calls it, or on `dedicated` ones of its own, each
+        paid by the second that it is ready. It goes live within seconds, once its served answers equal those of
+        training.
         """
         body = self.read(DeploymentCreate)
 
@@ -92,19 +93,30 @@ class DeploymentView(TenantAPIView):
         name="deployments_update",
         takes=DeploymentChange,
         answers=schema.DEPLOYMENT,
-        refuses={400: "The model's held-out rows do not support the precision; the message says what they do."},
+        refuses={
+            400: "The model's held-out rows do not support the precision; the message says what they do. Or there are no "
+            "engines of one's own here.",
+            409: "The plan has no engines of its own, or none are free.",
+        },
         example={"precision": 0.95},
     )
     def post(self, request: Request, deployment: str) -> Response:
-        """Say when it answers
+        """Change a deployment
 
-        Only where at least a share of its answers is right, as measured on rows that had no part in training; below,
-        it abstains. A call's own `x_abstain` goes before it.
+        `precision`: it answers only where at least a share of its answers is right, as measured on rows that had no
+        part in training; below, it abstains. A call's own `x_abstain` goes before it.
+
+        `dedicated`: engines of its own, more or fewer of them, or with null the shared ones again. No call fails for
+        it: a live deployment stays with the shared engines until the first of its own is ready.
         """
         body = self.read(DeploymentChange)
         found = selectors.deployment_by_id(self.caller.project_id, deployment)
-        changed = services.deployment_precision_set(deployment=found, precision=body["precision"])
-        return Response(selectors.wire(changed))
+        if "dedicated" in body:
+            wish = pools.Wish(**body["dedicated"]) if body["dedicated"] is not None else None
+            found = dedicated.deployment_dedicated_set(deployment=found, wish=wish)
+        if "precision" in body:
+            services.deployment_precision_set(deployment=found, precision=body["precision"])
+        return Response(selectors.wire(selectors.deployment_by_id(self.caller.project_id, deployment)))
 
     @describe(name="deployments_delete", answers=schema.DEPLOYMENT_STOPPED)
     def delete(self, request: Request, deployment: str) -> Response:

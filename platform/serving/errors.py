@@ -27,6 +27,12 @@ class DedicatedNotOffered(BadRequest):
     default_code = "dedicated_not_offered"
 
 
+class DedicatedNotInPlan(Conflict):
+    """The organisation's plan has no engines for single deployments."""
+
+    default_code = "dedicated_not_in_plan"
+
+
 class DedicatedFull(Conflict):
     """All engines that the operator keeps for single deployments are promised."""
 

@@ -1,6 +1,7 @@
 """Deployments that nobody calls: noticed, told of, and stopped where the project wants that."""
 
 import datetime as dt
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
@@ -10,6 +11,7 @@ from hooks.catalogue import DEPLOYMENT_IDLE
 from hooks.services import event_publish
 from kit.clock import now
 from kit.errors import BadRequest
+from registry import selectors as registry
 from serving import services, telling
 from serving.models import Deployment, IdleRule, RequestRecord, Rollout
 from serving.splits import SHADOW
@@ -21,6 +23,13 @@ MOST_DAYS = 365
 LOOK_BACK = dt.timedelta(hours=1)
 """Of the request log, each time; who seems idle is looked up since its last call before anything is done."""
 BATCH = 500
+_waiters: list[Callable[[UUID, Collection[str]], bool]] = []
+
+
+def hold_deployments(check: Callable[[UUID, Collection[str]], bool]) -> None:
+    """Let a room above say whether something of a project still waits to call one of these names: what answers to one
+    is not stopped meanwhile, nor is anybody told that nobody calls it."""
+    _waiters.append(check)
 
 
 def rule_of(project_id: UUID) -> IdleRule:
@@ -90,6 +99,12 @@ def _idle(rows: "QuerySet[Deployment]", days: int) -> "QuerySet[Deployment]":
     return rows.filter(uncalled, untold, state=Deployment.State.LIVE, live_at__lt=limit)
 
 
+def _waited_for(row: Deployment) -> bool:
+    """Whether a room above waits to call it, by the model's name or an alias."""
+    aliases = [str(alias) for alias in registry.aliases(row.project_id) if alias.version_id == row.version_id]
+    return any(waits(row.project_id, [row.model.name, *aliases]) for waits in _waiters)
+
+
 def _act(tenant_id: UUID, deployment_id: UUID) -> bool:
     """Tell of one, and stop it where the rule says so and no rollout needs it."""
     with tenant_scope(tenant_id):
@@ -99,7 +114,7 @@ def _act(tenant_id: UUID, deployment_id: UUID) -> bool:
         if row is None or rule is None or rule.action == IdleRule.Action.OFF:
             return False
         _note_last_call(row)
-        if not _idle(Deployment.objects.filter(pk=row.pk), rule.days).exists():
+        if not _idle(Deployment.objects.filter(pk=row.pk), rule.days).exists() or _waited_for(row):
             return False
         Deployment.objects.filter(pk=row.pk).update(idle_told_at=now())
         running = Rollout.objects.filter(Q(stable=row) | Q(candidate=row), state=Rollout.State.RUNNING)

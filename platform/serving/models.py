@@ -103,6 +103,12 @@ class Dedicated(TenantModel):
 
     prefix = "dedicated_"
 
+    class Halt(models.TextChoices):
+        """What keeps them from running."""
+
+        SPEND_LIMIT = "spend_limit", _("A spend limit is reached")
+        SUSPENDED = "suspended", _("The organisation is suspended")
+
     deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="dedicated")
     replicas_min = models.PositiveSmallIntegerField(default=0)
     """0 lets the last one go after `idle_seconds` without a call; the next call waits for a new one."""
@@ -112,6 +118,22 @@ class Dedicated(TenantModel):
     """What whoever starts engines is to see to."""
     scaling = models.JSONField(default=dict)
     """Since when more or fewer would be right (`serving.autoscale.Scale`)."""
+    serves = models.BooleanField(default=True, db_default=True)
+    """Whether calls go to them; of a deployment that was live before it had them, once the first is ready."""
+    ready = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """How many could be asked at `looked_at`."""
+    looked_at = models.DateTimeField(default=now)
+    """Until then their time is counted (`serving.engine_time.Meter`); whole seconds."""
+    handed_to = models.DateTimeField(default=now)
+    """Until then it is in usage events."""
+    open_seconds = models.PositiveBigIntegerField(default=0, db_default=0)
+    """Engine-seconds between the two."""
+    halted = models.CharField(max_length=16, choices=Halt, blank=True, default="", db_default="")
+    """Why there are none, whatever is wanted; empty where nothing stands against them."""
+    cold_since = models.DateTimeField(null=True, blank=True)
+    """Since when the first one is being started."""
+    cold_start_ms = models.PositiveBigIntegerField(null=True, blank=True)
+    """How long that took the last time."""
 
     def __str__(self) -> str:
         return f"{self.deployment_id}: {self.wanted}"

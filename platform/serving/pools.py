@@ -12,22 +12,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from redis.exceptions import RedisError
 
+from billing.selectors.subscriptions import entitlement_for, plans_offered
 from inference.announcement import LASTS_S, SHARED, WARM, Heartbeat
 from inference.client import BlockingClient
 from inference.fleet import Want
 from kit import redis
 from kit.clock import now
 from serving import autoscale, engines
-from serving.errors import DedicatedFull, DedicatedNotOffered, ModelCold
+from serving.errors import DedicatedFull, DedicatedNotInPlan, DedicatedNotOffered, ModelCold
 from serving.models import Dedicated, Deployment
-from tenants.scope import ops_scope
+from tenants.scope import current_tenant_id, ops_scope
 
 ACTIVE = (Deployment.State.LOADING, Deployment.State.LIVE)
 """What counts against a plan, and has engines."""
@@ -72,11 +74,45 @@ class Changes:
     """(address of an engine that waits warm, the pool that it shall serve)"""
 
 
-def check_room(wish: Wish) -> None:
-    """Refuse what the operator has no machines for, or keeps for others. In the transaction that makes the deployment:
-    others wait until it ends. Raises `DedicatedNotOffered` or `DedicatedFull`."""
-    offered = settings.DEDICATED_REPLICAS
-    if not offered:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Engines that deployments may have of their own: of this installation, of this organisation, and of its plan."""
+
+    offered: int
+    taken: int
+    most: int
+    own: int
+    planned: int
+
+    @property
+    def free(self) -> int:
+        """As many more the organisation can have."""
+        return max(0, min(self.offered - self.taken, min(self.most, self.planned) - self.own))
+
+
+def room(*, besides: Deployment | None = None) -> Room:
+    """The room there is for the scope's organisation; what `besides` has does not count as taken."""
+    with ops_scope("count the engines that are promised"):
+        taken = _promised(Dedicated.ops.all(), besides)
+    own = _promised(Dedicated.objects.all(), besides)
+    planned = entitlement_for(current_tenant_id()).limits.own_engines
+    return Room(settings.DEDICATED_REPLICAS, taken, settings.DEDICATED_REPLICAS_PER_TENANT, own, planned)
+
+
+def _promised(rows: QuerySet[Dedicated], besides: Deployment | None) -> int:
+    rows = rows.filter(deployment__state__in=ACTIVE)
+    if besides is not None:
+        rows = rows.exclude(deployment_id=besides.pk)
+    return rows.aggregate(n=Sum("replicas_max"))["n"] or 0
+
+
+def check_room(wish: Wish, *, besides: Deployment | None = None) -> None:
+    """Refuse what the operator has no machines for or keeps for others, and what the plan does not have. In the
+    transaction that makes the deployment, or changes `besides`: others wait until it ends.
+
+    Raises `DedicatedNotOffered`, `DedicatedNotInPlan` or `DedicatedFull`.
+    """
+    if not settings.DEDICATED_REPLICAS:
         raise DedicatedNotOffered(
             "This installation offers no engines of your own. Leave 'dedicated' out: the shared engines serve the "
             "model at no idle cost.",
@@ -84,23 +120,33 @@ def check_room(wish: Wish) -> None:
         )
     with connection.cursor() as cursor:  # until the deployment is there, whoever else asks waits
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PROMISE_LOCK])
-    with ops_scope("count the engines that are promised"):
-        taken = Dedicated.ops.filter(deployment__state__in=ACTIVE).aggregate(n=Sum("replicas_max"))["n"] or 0
-    if taken + wish.replicas_max > offered:
-        raise DedicatedFull(
-            f"{wish.replicas_max} engines of your own are more than the {max(offered - taken, 0)} that are free here. "
-            "Ask for fewer, or deploy without 'dedicated'.",
+    there = room(besides=besides)
+    if not there.planned:
+        raise DedicatedNotInPlan(
+            f"Your plan has no engines of its own for a deployment. {_plan_with_some()} Without 'dedicated' the shared "
+            "engines serve the model.",
             param="dedicated",
         )
-    most = settings.DEDICATED_REPLICAS_PER_TENANT
-    own = Dedicated.objects.filter(deployment__state__in=ACTIVE).aggregate(n=Sum("replicas_max"))["n"] or 0
-    if own + wish.replicas_max > most:
+    if there.taken + wish.replicas_max > there.offered:
         raise DedicatedFull(
-            f"An organization may have {most} engines of its own here; {own} are promised to yours, and "
+            f"{wish.replicas_max} engines of your own are more than the {max(there.offered - there.taken, 0)} that are "
+            "free here. Ask for fewer, or deploy without 'dedicated'.",
+            param="dedicated",
+        )
+    if there.own + wish.replicas_max > min(there.most, there.planned):
+        why = "Your plan has" if there.planned <= there.most else "An organization may have"
+        raise DedicatedFull(
+            f"{why} {min(there.most, there.planned)} engines of its own here; {there.own} are promised to yours, and "
             f"{wish.replicas_max} more would be too many. Ask for fewer, stop a deployment that has some, or deploy "
             "without 'dedicated'.",
             param="dedicated",
         )
+
+
+def _plan_with_some() -> str:
+    """Which plan to take for engines of one's own."""
+    plan = next((plan for plan in plans_offered() if plan.limits.own_engines), None)
+    return f"The {plan.name} plan of today has some: take it under Billing." if plan is not None else ""
 
 
 def called(pool: str) -> bool:
@@ -143,6 +189,9 @@ def scale() -> int:
 
 
 def _scale(row: Dedicated, beats: list[Heartbeat], called_now: bool) -> None:
+    if row.halted:
+        _keep(row, 0, {})
+        return
     own = [beat for beat in beats if beat.pool == row.pool]
     moment, scaling = now().timestamp(), dict(row.scaling)
     silent_since = scaling.pop(SILENT, None)
@@ -153,7 +202,7 @@ def _scale(row: Dedicated, beats: list[Heartbeat], called_now: bool) -> None:
             return
     else:
         silent_since = None
-    asked = row.deployment.state == Deployment.State.LOADING or (called_now and not own)
+    asked = row.deployment.state == Deployment.State.LOADING or not row.serves or (called_now and not own)
     load = sum(beat.load for beat in own) + int(asked)
     idle = 0.0 if asked else min((beat.idle_s for beat in own), default=float("inf"))
     policy = autoscale.Policy(row.replicas_min, row.replicas_max, row.idle_seconds)
@@ -166,7 +215,10 @@ def _scale(row: Dedicated, beats: list[Heartbeat], called_now: bool) -> None:
 def _keep(row: Dedicated, wanted: int, scaling: dict[str, Any]) -> None:
     """Write down what was decided, where it is anything new."""
     if (wanted, scaling) != (row.wanted, row.scaling):
-        Dedicated.ops.filter(pk=row.pk).update(wanted=wanted, scaling=scaling)
+        told: dict[str, Any] = {"wanted": wanted, "scaling": scaling}
+        if bool(wanted) != bool(row.wanted):
+            told["cold_since"] = now() if wanted else None
+        Dedicated.ops.filter(pk=row.pk).update(**told)
         row.wanted, row.scaling = wanted, scaling
 
 
@@ -203,6 +255,27 @@ def changes(wanted: dict[str, int], there: list[tuple[str, str, str]], coming: C
     return found
 
 
+class State(StrEnum):
+    """How a deployment's own engines are."""
+
+    COLD = "cold"
+    """None, and none wanted: nobody calls."""
+    STARTING = "starting"
+    """None yet; one at least is being started."""
+    RUNNING = "running"
+    HALTED = "halted"
+    """None, for something stands against it."""
+
+
+def state_of(row: Dedicated) -> State:
+    """How they are, as a tick last saw them."""
+    if row.halted:
+        return State.HALTED
+    if row.ready and row.wanted:
+        return State.RUNNING
+    return State.STARTING if row.wanted else State.COLD
+
+
 def wire(row: Dedicated) -> dict[str, Any]:
     """A deployment's own engines on the wire."""
     return {
@@ -210,4 +283,8 @@ def wire(row: Dedicated) -> dict[str, Any]:
         "replicas_max": row.replicas_max,
         "idle_seconds": row.idle_seconds,
         "replicas_wanted": row.wanted,
+        "replicas_ready": row.ready,
+        "state": state_of(row).value,
+        "halted": row.halted or None,
+        "cold_start_ms": row.cold_start_ms,
     }

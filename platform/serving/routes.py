@@ -68,6 +68,8 @@ class Route:
     """The rollout that runs on this name."""
     pool: str = SHARED
     """Of which engines it is asked."""
+    halted: bool = False
+    """Whether those are kept from running."""
     places: dict[str, int] = field(init=False)
     said: bytes = field(init=False)
     """The model and its version as `x-model-version` has them."""
@@ -174,6 +176,7 @@ def route_of(deployment: Deployment) -> Route:
     """The route of one deployment."""
     version = deployment.version
     held_out = held_out_of(version.report)
+    own = deployment.dedicated if hasattr(deployment, "dedicated") else None
     return Route(
         model=deployment.model.name,
         version=engine_name(deployment),
@@ -187,7 +190,8 @@ def route_of(deployment: Deployment) -> Route:
         held_out=held_out,
         rule=default_rule(held_out, deployment.precision),
         dataset_version=version.dataset_version_id,
-        pool=deployment.dedicated.pool if hasattr(deployment, "dedicated") else SHARED,
+        pool=own.pool if own is not None and own.serves else SHARED,
+        halted=bool(own is not None and own.serves and own.halted),
     )
 
 

@@ -1,7 +1,8 @@
 """What `/v1/deployments`, `/v1/rollouts` and `/v1/feedback` answer, field by field, for the API reference."""
 
 from kit.schema import component, deleted, many, mapping, moment, number, one_of, page_of, string, thing, truth, whole
-from serving.models import Deployment, Rollout
+from serving.models import Dedicated, Deployment, Rollout
+from serving.pools import State
 from serving.splits import CANDIDATE, STABLE
 
 _FIELDS = {
@@ -35,6 +36,10 @@ _FIELDS = {
             "replicas_max": whole("As many at most."),
             "idle_seconds": whole("Without a call for so long, only the least stay."),
             "replicas_wanted": whole("As many are wanted now."),
+            "replicas_ready": whole("As many can be asked, some seconds behind; each is paid by the second."),
+            "state": one_of("How they are.", [state.value for state in State]),
+            "halted": one_of("What keeps them from running; null where nothing does.", Dedicated.Halt.values, null=True),
+            "cold_start_ms": whole("How long the first one took to start, the last time; null until then.", null=True),
         },
         null=True,
     ),

@@ -67,10 +67,22 @@ class DeploymentChange(StrictSerializer):
     precision = Number(
         above=0,
         high=1,
+        required=False,
         allow_null=True,
         help_text="Answer calls that say nothing of `x_abstain` only where at least this share is right, such as 0.95; "
         "null answers always.",
     )
+    dedicated = DedicatedWish(
+        required=False,
+        allow_null=True,
+        help_text="Engines of its own, so many; what is left out of it has its default. null: the shared ones again.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Something must change."""
+        if not attrs:
+            raise serializers.ValidationError("Send 'precision' or 'dedicated': there is nothing to change.")
+        return attrs
 
 
 SHARE = "Percent of the callers, to a hundredth."

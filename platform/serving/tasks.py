@@ -4,12 +4,13 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, engines, idling, pools, requests, rollout_tick, services, texts
+from serving import after_training, engines, idling, metering, pools, requests, rollout_tick, services, texts
 
 SCHEDULE = {
     "serving.deployments_sweep": 15,
     "serving.replicas_write_down": 5,
     "serving.pools_scale": 5,
+    "serving.engines_meter": 5,
     "serving.requests_prune": 3_600,
     "serving.texts_prune": 3_600,
     "serving.rollouts_tick": 5,
@@ -75,3 +76,9 @@ def replicas_write_down() -> int:
 def pools_scale() -> int:
     """Decide how many engines dedicated deployments should have."""
     return pools.scale()
+
+
+@shared_task(name="serving.engines_meter")
+def engines_meter() -> int:
+    """Count how long deployments' own engines were ready."""
+    return metering.engines_meter()

@@ -34,6 +34,18 @@ def tell_idle(deployment: Deployment, days: int) -> None:
     _mail(deployment.project, subject, text, f"deployments/{deployment.public_id}/")
 
 
+def tell_halted(deployment: Deployment) -> None:
+    """A spend limit no longer carries a deployment's own engines."""
+    name = deployment.model.suffix or deployment.model.name
+    subject = _("%(name)s: its own engines were stopped at a spend limit") % {"name": name}
+    text = _(
+        "A monthly spend limit no longer carries the engines of its own. They were stopped, and calls of this model are "
+        "refused until the limit is raised under Billing or the next month begins. Nothing beyond the limit is charged. "
+        "You can also go back to the shared engines on its page:"
+    )
+    _mail(deployment.project, subject, text, f"deployments/{deployment.public_id}/")
+
+
 def _mail(project: Project, subject: str, text: str, path: str) -> None:
     link = f"{settings.BASE_URL}/o/{tenant_current().slug}/p/{project.slug}/{path}"
     seats = Member.objects.filter(role__in=TOLD, user__is_active=True).select_related("user")
