@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import plans
-from billing.prices import PriceVersion, Usage, batch_kind, price_books, rate
+from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, price_books, rate
 from billing.selectors.features import FEATURES
 from kit.clock import now
 from kit.money import usd
@@ -63,6 +63,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         return usd(rate(Usage(kind=kind, model="default", input_tokens=read, output_tokens=out, requests=0), book))
 
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
+    hour = rate(Usage(ENGINES, "default", requests=0, machine_ms=3_600_000), book)
     return [
         UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)"), headline=True),
         UnitPrice(_("Training, preemptible"), cost("training_preemptible"), _("1 M tokens trained")),
@@ -75,6 +76,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
         UnitPrice(_("Any call as a line of a batch"), batch_share(book), _("of its price")),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),
+        UnitPrice(_("An engine of a deployment's own"), usd(hour), _("hour that it is ready")),
         UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
     ]
 

@@ -52,6 +52,11 @@ STATES: dict[str, State] = {
     "cold": State(_("Cold"), "check", "ok"),
     "warm": State(_("Warm"), "clock", "warn"),
     "hot": State(_("Hot"), "triangle-alert", "danger"),
+    # engines of a deployment's own
+    "engines_cold": State(_("Cold"), "circle", "muted"),
+    "engines_starting": State(_("Starting"), "live", "accent"),
+    "engines_running": State(_("Running"), "dot", "ok"),
+    "engines_halted": State(_("Stopped"), "triangle-alert", "danger"),
     # deployments
     "rolling": State(_("Running"), "live", "accent"),
     "promoted": State(_("Promoted"), "check", "ok"),

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.prices import TRAINING, is_batch
+from billing.prices import ENGINES, STORAGE, TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from console import charts
 from kit.money import NANO, usd
@@ -92,7 +92,7 @@ class Names:
                 return _("Jobs from the console")
             if is_batch(kind or ""):
                 return _("Batches from the console")
-            return _("Storage") if kind == "storage" else _("Playground")
+            return {STORAGE: _("Storage"), ENGINES: _("Engines of deployments' own")}.get(kind or "", _("Playground"))
         return dict(self.keys).get(key_id.hex, _("deleted key"))
 
 
@@ -104,6 +104,7 @@ class Line:
     calls: int = 0
     tokens: int = 0
     byte_hours: int = 0
+    engine_seconds: int = 0
     cost: int = 0
 
 
@@ -122,7 +123,7 @@ def group_name(row: UsageSum, by: str, names: Names) -> str:
     """What a sum is called in a grouping."""
     if by == "key":
         return names.key(row.key_id, row.kind)
-    if row.kind == "storage":
+    if row.kind == STORAGE:
         return _("Storage")
     return str((row.model if by == "model" else row.kind) or "–")
 
@@ -139,6 +140,7 @@ def answer(wanted: Question, names: Names) -> Answer:
             line.calls += one.requests
             line.tokens += one.input_tokens + one.output_tokens
             line.byte_hours += one.byte_hours
+            line.engine_seconds += one.gpu_ms // 1000 if one.kind == ENGINES else 0
             line.cost += one.cost_nano
         cells[one.start.date(), name] += one.cost_nano
     ordered = sorted(rows.values(), key=lambda line: (-line.cost, -line.calls, line.name))
@@ -174,6 +176,7 @@ def lines(wanted: Question, names: Names) -> list[list[Any]]:
             one.input_tokens,
             one.output_tokens,
             one.byte_hours,
+            one.gpu_ms // 1000 if one.kind == ENGINES else 0,
             str(Decimal(one.cost_nano) / NANO),
         ]
         for one in sums

@@ -94,8 +94,8 @@ class DeploymentView(TenantAPIView):
         takes=DeploymentChange,
         answers=schema.DEPLOYMENT,
         refuses={
-            400: "The model's held-out rows do not support the precision; the message says what they do. Or there are no "
-            "engines of one's own here.",
+            400: "The model's held-out rows do not support the precision; the message says what they do. Or this "
+            "installation offers no engines of one's own.",
             409: "The plan has no engines of its own, or none are free.",
         },
         example={"precision": 0.95},

@@ -11,7 +11,7 @@ from tenants.services.organisations import tenant_turn
 
 
 def deployment_dedicated_set(*, deployment: Deployment, wish: Wish | None) -> Deployment:
-    """Serve a deployment by so many engines of its own, or (None) by the shared ones; for what has ended, nothing to do.
+    """Serve a deployment by so many engines of its own, or (None) the shared ones. Of what has ended nothing changes.
 
     A live one stays with the shared engines until the first of its own is ready. Raises as `pools.check_room`.
     """

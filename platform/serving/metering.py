@@ -27,8 +27,8 @@ from tenants.scope import ops_scope, tenant_scope
 from tenants.selectors import tenant_current
 
 HALTED = {
-    Dedicated.Halt.SPEND_LIMIT: "Its engines were stopped: a spend limit no longer carries them. They are back within a "
-    "minute once it carries an hour of them: raise it under Billing, or wait for the next month.",
+    Dedicated.Halt.SPEND_LIMIT: "Its engines were stopped: a spend limit no longer carries them. They are back within "
+    "a minute once it carries an hour of them: raise it under Billing, or wait for the next month.",
     Dedicated.Halt.SUSPENDED: "Its engines were stopped: your organisation is suspended.",
 }
 
@@ -46,7 +46,7 @@ def engines_meter(*, at: dt.datetime | None = None) -> int:
     with ops_scope("find deployments with engines of their own"):
         rows = Dedicated.ops.filter(Q(deployment__state__in=ACTIVE) | Q(open_seconds__gt=0))
         found = list(rows.values_list("tenant_id", "deployment_id"))
-    return for_each("serving.engines_meter", found, lambda one: _look(*one, beats, moment))
+    return for_each("serving.engines_meter", found, lambda one: _look(one[0], one[1], beats, moment))
 
 
 def _look(tenant_id: UUID, deployment_id: UUID, beats: list[Heartbeat], moment: dt.datetime) -> int:
@@ -79,7 +79,8 @@ def _count(row: Dedicated, ready: dict[str, float], moment: dt.datetime) -> None
     since = {}
     if deployment.state == Deployment.State.LIVE and deployment.live_at is not None:
         live = deployment.live_at.timestamp()
-        since = {name: math.ceil(max(begun, live)) for name, begun in ready.items()}
+        asked_for = sorted(ready.items(), key=lambda one: one[1])[: row.wanted]  # nobody pays for one too many
+        since = {name: math.ceil(max(begun, live)) for name, begun in asked_for}
     meter, pieces = engine_time.look(_meter(row), int(moment.timestamp()), since)
     _keep(row, meter, pieces)
     row.ready = len(ready)

@@ -36,9 +36,11 @@ _FIELDS = {
             "replicas_max": whole("As many at most."),
             "idle_seconds": whole("Without a call for so long, only the least stay."),
             "replicas_wanted": whole("As many are wanted now."),
-            "replicas_ready": whole("As many can be asked, some seconds behind; each is paid by the second."),
+            "replicas_ready": whole("As many can be asked, some seconds behind; paid by the second."),
             "state": one_of("How they are.", [state.value for state in State]),
-            "halted": one_of("What keeps them from running; null where nothing does.", Dedicated.Halt.values, null=True),
+            "halted": one_of(
+                "What keeps them from running; null where nothing does.", Dedicated.Halt.values, null=True
+            ),
             "cold_start_ms": whole("How long the first one took to start, the last time; null until then.", null=True),
         },
         null=True,

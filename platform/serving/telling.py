@@ -39,9 +39,9 @@ def tell_halted(deployment: Deployment) -> None:
     name = deployment.model.suffix or deployment.model.name
     subject = _("%(name)s: its own engines were stopped at a spend limit") % {"name": name}
     text = _(
-        "A monthly spend limit no longer carries the engines of its own. They were stopped, and calls of this model are "
-        "refused until the limit is raised under Billing or the next month begins. Nothing beyond the limit is charged. "
-        "You can also go back to the shared engines on its page:"
+        "A monthly spend limit no longer carries the engines of its own. They were stopped, and calls of this model "
+        "are refused until the limit is raised under Billing or the next month begins. Nothing beyond the limit is "
+        "charged. You can also go back to the shared engines on its page:"
     )
     _mail(deployment.project, subject, text, f"deployments/{deployment.public_id}/")
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connections
 
+from billing.models import UsageEvent
+from billing.services.entitlements import override_set
 from config.keeper import LocalEngines
 from serving import engines, services
 from serving import pools as serving_pools
 from serving.errors import DedicatedFull, DedicatedNotOffered
+from serving.metering import engines_meter
 from serving.models import Dedicated, Deployment
 from serving.pools import Wish, check_room, scale
 from tenants.scope import ops_scope, tenant_scope
@@ -33,6 +37,14 @@ from tests.serving.announced import announced, until
 from tests.serving.made import trained
 
 pytestmark = pytest.mark.slow  # starts real processes
+
+
+@pytest.fixture(autouse=True)
+def _in_the_plan(cast: Cast) -> None:
+    """Everybody's plan has engines of their own."""
+    for person in (cast.owner, cast.stranger):
+        with tenant_scope(person.tenant.id):
+            override_set(limits={"own_engines": 100}, reason="tests", created_by="tests")
 
 
 @contextlib.contextmanager
@@ -79,6 +91,13 @@ def test_a_dedicated_deployment_has_an_engine_while_it_is_called_and_none_when_i
         until(lambda: door.post("/v1/classify", body, cast.owner.key)[0] == 200)
         _, headers, _ = door.post("/v1/classify", body, cast.owner.key)
         assert headers["x-model-state"] == "hot"
+        engines_meter()
+        time.sleep(2)
+        engines_meter()
+        with tenant_scope(tenant):
+            own = Dedicated.objects.get(deployment=row)
+        assert own.ready == 1 and own.cold_start_ms is not None and own.cold_start_ms < 30_000
+        assert 2 <= own.open_seconds + metered(tenant) <= time.time() - row.created_at.timestamp()
         until(lambda: pools() == sorted([pool, "warm"]), 120)  # another one waits now
         with ops_scope("nobody calls for a while"):
             Dedicated.ops.filter(deployment=row).update(idle_seconds=1)
@@ -95,6 +114,33 @@ def test_a_dedicated_deployment_has_an_engine_while_it_is_called_and_none_when_i
             services.deployment_stop(deployment=row)
         until(lambda: pool not in pools(), 30)
         assert door.post("/v1/classify", body, cast.owner.key)[0] == 404
+
+
+def metered(tenant: uuid.UUID) -> int:
+    """Engine-seconds that were charged."""
+    with tenant_scope(tenant):
+        return sum(event.gpu_ms for event in UsageEvent.objects.filter(kind="dedicated")) // 1000
+
+
+def test_calls_of_a_deployment_whose_engines_a_spend_limit_stopped_are_refused_as_over_it(
+    cast: Cast, tmp_path: Path, settings: Any
+) -> None:
+    settings.DEDICATED_REPLICAS = 10_000
+    version, _ = trained(cast.owner, tmp_path / "artefact")
+    with tenant_scope(cast.owner.tenant.id):
+        made = services.deployment_create(
+            project=cast.owner.project, model=version.model.name, dedicated=Wish(replicas_min=1)
+        )
+        Deployment.objects.filter(pk=made.pk).update(state=Deployment.State.LIVE, live_at=made.created_at)
+        Dedicated.objects.filter(deployment=made).update(halted="spend_limit")
+    body = json.dumps({"model": version.model.name, "input": "where is my parcel"}).encode()
+    with gateway_alone() as door:
+        started = time.monotonic()
+        status, headers, answer = door.post("/v1/classify", body, cast.owner.key)
+    assert (status, headers["x-should-retry"]) == (402, "false") and time.monotonic() - started < 10
+    error = json.loads(answer)["error"]
+    assert (error["type"], error["code"]) == ("insufficient_quota", "budget_exceeded")
+    assert "engines of this deployment's own were stopped" in error["message"]
 
 
 def test_each_engine_keeps_what_it_fetched_by_itself_and_no_longer_than_it_lives(

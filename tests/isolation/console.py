@@ -171,6 +171,8 @@ POLICIES: dict[str, Policy] = {
     f"{WORK}deployments/idle": Policy(
         "page", success={"POST": 302}, bodies={"POST": lambda ids: {"action": "warn", "days": 30}}
     ),
+    f"{WORK}deployments/engines-price": SHOWN,
+    f"{WORK}deployments/<str:deployment>/engines": Policy("page", make=_deployment, success={"POST": 302}),
     f"{WORK}deployments/<str:deployment>/again": Policy("page", make=_stopped_deployment, success={"POST": 302}),
     f"{WORK}rollouts/": SHOWN,
     f"{WORK}rollouts/new": Policy("page", success={"GET": 200, "POST": 422}),

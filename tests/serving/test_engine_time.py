@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -19,9 +20,7 @@ ticks = st.lists(st.integers(1, 18_000), min_size=1, max_size=60, unique=True)
 
 def seen(lives: Sequence[tuple[int, int]], at: int) -> dict[str, int]:
     """Who says at a moment that it is ready, and since when."""
-    return {
-        f"e{number}": BEGIN + up for number, (up, lasts) in enumerate(lives) if up <= at - BEGIN <= up + lasts
-    }
+    return {f"e{number}": BEGIN + up for number, (up, lasts) in enumerate(lives) if up <= at - BEGIN <= up + lasts}
 
 
 def metered(lives: Sequence[tuple[int, int]], moments: Sequence[int]) -> tuple[Meter, list[Piece]]:
@@ -66,7 +65,7 @@ def test_doubled_and_late_looks_change_nothing(lives, moments, chance):
 @given(engines, ticks)
 def test_what_is_handed_out_is_whole_minutes_within_an_hour_and_each_second_once(lives, moments):
     meter, pieces = metered(lives, sorted(moments))
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in itertools.pairwise(pieces):
         assert before.end <= after.start, "in order, and none twice"
     for piece in pieces:
         assert piece.start < piece.end and piece.end % MINUTE == 0

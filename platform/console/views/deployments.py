@@ -7,10 +7,12 @@ from django import forms
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.answering import PrecisionForm, answering_of
+from console.engines_form import EnginesForm, no_engines, own_engines, price_in, price_of
 from console.paging import page_number, page_of, page_with
 from console.task_call import task_call
 from console.views.base import ConsoleView
@@ -19,7 +21,8 @@ from kit.clock import now
 from kit.errors import PermissionDenied
 from registry import selectors as registry
 from registry.artefacts import UNLABELLED
-from serving import idling, selectors, services
+from serving import idling, pools, selectors, services
+from serving.dedicated import deployment_dedicated_set
 from serving.models import Deployment, IdleRule
 
 HOUR = dt.timedelta(hours=1)
@@ -30,8 +33,8 @@ def calls_last_hour(deployment: Deployment) -> int:
     return selectors.calls_since(deployment, now() - HOUR)
 
 
-class DeployForm(forms.Form):
-    """A model to serve, and perhaps a name that shall point at it."""
+class DeployForm(EnginesForm):
+    """A model to serve, perhaps a name that shall point at it, and engines of its own."""
 
     model = forms.ChoiceField(label=gettext_lazy("Model"))
     alias = forms.CharField(
@@ -88,6 +91,7 @@ class Deployments(ConsoleView):
                     model=clean["model"],
                     alias=clean["alias"],
                     version=clean["version"],
+                    dedicated=form.wish(),
                     created_by=self.auth.actor_label,
                 ),
             )
@@ -99,12 +103,14 @@ class Deployments(ConsoleView):
         self, request: HttpRequest, form: DeployForm, *, idle_form: IdleForm | None = None, status: int = 200
     ) -> HttpResponseBase:
         rule = idling.rule_of(self.project.pk)
+        model = str(form["model"].value() or "")
         page = page_of(selectors.deployments(self.project.pk), page_number(request.GET.get("page")))
         rows = [
             {
                 "deployment": d,
                 "name": f"{short_name(d.model)} v{d.version.number}",
                 "href": self.project_path("deployment", d.public_id),
+                "own": d.dedicated if hasattr(d, "dedicated") and d.state in selectors.ACTIVE else None,
                 "again_url": self.project_path("deployment_again", d.public_id) if can_again(self, d) else "",
             }
             for d in page.rows
@@ -117,6 +123,10 @@ class Deployments(ConsoleView):
                 "idle_form": idle_form or IdleForm(initial={"action": rule.action, "days": rule.days}),
                 "idle_url": self.project_path("deployments_idle"),
                 "can_rule": self.can("deployments.write"),
+                "no_engines": no_engines(pools.room()),
+                "price": price_in(form, model),
+                "price_url": self.project_path("engines_price"),
+                "billing_url": self.org_path("billing"),
                 "rollouts_url": self.project_path("rollouts"),
                 "can_deploy": self.can("deployments.write") and bool(form.fields["model"].choices),  # type: ignore[attr-defined]
                 "busy": any(d.state == Deployment.State.LOADING for d in page.rows),
@@ -153,7 +163,14 @@ class DeploymentPage(ConsoleView):
         """Show it."""
         return self.show(selectors.deployment_by_id(self.project.pk, deployment))
 
-    def show(self, found: Deployment, form: PrecisionForm | None = None, *, status: int = 200) -> HttpResponseBase:
+    def show(
+        self,
+        found: Deployment,
+        form: PrecisionForm | None = None,
+        *,
+        engines: EnginesForm | None = None,
+        status: int = 200,
+    ) -> HttpResponseBase:
         """The page, with a form that was filled in wrongly."""
         name = selectors.names_called(self.project.pk, [found])[found.pk]
         return self.page(
@@ -173,7 +190,11 @@ class DeploymentPage(ConsoleView):
                 "answering": answering_of(found, form),
                 "answering_url": self.project_path("deployment_answering", found.public_id),
                 "can_change": self.can("deployments.write") and found.state in selectors.ACTIVE,
-                "form": form,
+                "own": own_engines(found, engines),
+                "engines_url": self.project_path("deployment_engines", found.public_id),
+                "price_url": self.project_path("engines_price"),
+                "billing_url": self.org_path("billing"),
+                "form": form or engines,
             },
             status=status,
         )
@@ -194,6 +215,34 @@ class DeploymentAnswering(DeploymentPage):
             if changed is not None:
                 return self.done(self.project_path("deployment", found.public_id) + "#answering")
         return self.show(found, form, status=422)
+
+
+class DeploymentEngines(DeploymentPage):
+    """Give a deployment engines of its own, change how many, or go back to the shared ones."""
+
+    required_scopes = {"GET": "deployments.read", "POST": "deployments.write"}
+
+    def post(self, request: HttpRequest, deployment: str) -> HttpResponseBase:
+        """Set them, where there is room."""
+        found, form = selectors.deployment_by_id(self.project.pk, deployment), EnginesForm(request.POST)
+        if form.is_valid():
+            changed = self.attempt(form, lambda: deployment_dedicated_set(deployment=found, wish=form.wish()))
+            if changed is not None:
+                return self.done(self.project_path("deployment", found.public_id) + "#engines")
+        return self.show(found, engines=form, status=422)
+
+
+class EnginesPrice(ConsoleView):
+    """What the engines in a form that is still being filled in would cost: a fragment."""
+
+    section = "deployments"
+    required_scopes = {"GET": "deployments.read"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The hour and the month."""
+        asked = request.GET
+        price = price_of(asked.get("model", "")[:300], asked.get("least"), asked.get("most"))
+        return TemplateResponse(request, "console/engines_price.html", {"price": price})
 
 
 class DeploymentStop(ConsoleView):

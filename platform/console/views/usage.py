@@ -54,6 +54,7 @@ class UsageCsv(Download):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
         wanted = usage_page.Question.read(request.GET, today=now().date())
-        head = ["day", "model", "kind", "key", "calls", "input_tokens", "output_tokens", "byte_hours", "cost_usd"]
+        amounts = ["calls", "input_tokens", "output_tokens", "byte_hours", "engine_seconds", "cost_usd"]
+        head = ["day", "model", "kind", "key", *amounts]
         lines: list[list[Any]] = usage_page.lines(wanted, usage_page.Names.of_scope())
         return csv_response(f"usage-{wanted.first}-{wanted.last}.csv", head, lines)
