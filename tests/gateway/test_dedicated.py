@@ -40,8 +40,10 @@ pytestmark = pytest.mark.slow  # starts real processes
 
 
 @pytest.fixture(autouse=True)
-def _in_the_plan(cast: Cast) -> None:
-    """Everybody's plan has engines of their own."""
+def _room(cast: Cast) -> None:
+    """Everybody's plan has engines of their own, and no other test's deployment holds any."""
+    with ops_scope("begin with none promised"):
+        Deployment.ops.filter(dedicated__isnull=False).update(state=Deployment.State.STOPPED)
     for person in (cast.owner, cast.stranger):
         with tenant_scope(person.tenant.id):
             override_set(limits={"own_engines": 100}, reason="tests", created_by="tests")

@@ -9,6 +9,7 @@ import pytest
 from django.core import mail
 from django.db import connection
 
+from billing.services.entitlements import override_set
 from hooks.models import Event
 from kit.clock import now
 from kit.ids import new_id, parse_id, public_id
@@ -317,6 +318,8 @@ def test_a_candidate_keeps_its_own_alias_through_a_promotion_and_back(ada: Perso
 
 def test_a_promise_of_precision_is_not_lost_by_a_rollout_or_a_second_deployment(ada: Person, settings: Any) -> None:
     settings.DEDICATED_REPLICAS = 10_000  # other tests leave some promised
+    with tenant_scope(ada.tenant.id):
+        override_set(limits={"own_engines": 2}, reason="tests", created_by="tests")
     stable, candidate = live(ada, ALIAS), live(ada)
     wanted = {"alias": ALIAS, "candidate": candidate.public_id, "mode": "ab"}
     with tenant_scope(ada.tenant.id):
