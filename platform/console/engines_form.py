@@ -27,18 +27,23 @@ class EnginesForm(forms.Form):
 
     own = forms.BooleanField(label=gettext_lazy("Give it engines of its own"), required=False)
     least = forms.IntegerField(
-        label=gettext_lazy("At least"), min_value=0, max_value=MOST_REPLICAS, initial=USUAL.replicas_min, required=False
+        label=gettext_lazy("At least"), min_value=0, max_value=MOST_REPLICAS, initial=USUAL.replicas_min
     )
     most = forms.IntegerField(
-        label=gettext_lazy("At most"), min_value=1, max_value=MOST_REPLICAS, initial=USUAL.replicas_max, required=False
+        label=gettext_lazy("At most"), min_value=1, max_value=MOST_REPLICAS, initial=USUAL.replicas_max
     )
     idle_minutes = forms.IntegerField(
-        label=gettext_lazy("Minutes until the least"),
+        label=gettext_lazy("Only the least after, minutes without a call"),
         min_value=1,
         max_value=DAY // MINUTE,
         initial=USUAL.idle_seconds // MINUTE,
-        required=False,
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.is_bound:  # what is not sent has its usual value; what is sent empty is missing
+            for name in ("least", "most", "idle_minutes"):
+                self.fields[name].required = name in self.data and bool(self.data.get("own"))
 
     def clean(self) -> dict[str, Any]:
         """The least cannot be more than the most."""
@@ -152,12 +157,17 @@ def own_engines(deployment: Deployment, form: EnginesForm | None = None) -> OwnE
         form,
         price,
         None,
-        state=f"engines_{pools.state_of(row).value}",
+        state=engines_state(row),
         starting=max(0, row.wanted - row.ready),
         seconds=seconds,
         cost=cost,
         cold_seconds=None if row.cold_start_ms is None else row.cold_start_ms / 1000,
     )
+
+
+def engines_state(row: Dedicated) -> str:
+    """How they are, as `console.states` has it."""
+    return f"engines_{pools.state_of(row).value}"
 
 
 def _initial(row: Dedicated | None) -> dict[str, Any]:

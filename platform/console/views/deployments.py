@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.answering import PrecisionForm, answering_of
-from console.engines_form import EnginesForm, no_engines, own_engines, price_in, price_of
+from console.engines_form import EnginesForm, engines_state, no_engines, own_engines, price_in, price_of
 from console.paging import page_number, page_of, page_with
 from console.task_call import task_call
 from console.views.base import ConsoleView
@@ -110,7 +110,8 @@ class Deployments(ConsoleView):
                 "deployment": d,
                 "name": f"{short_name(d.model)} v{d.version.number}",
                 "href": self.project_path("deployment", d.public_id),
-                "own": d.dedicated if hasattr(d, "dedicated") and d.state in selectors.ACTIVE else None,
+                "own": (own := d.dedicated if hasattr(d, "dedicated") and d.state in selectors.ACTIVE else None),
+                "own_state": engines_state(own) if own is not None else "",
                 "again_url": self.project_path("deployment_again", d.public_id) if can_again(self, d) else "",
             }
             for d in page.rows
