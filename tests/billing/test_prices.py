@@ -90,3 +90,11 @@ def test_a_price_that_would_need_rounding_is_refused(tmp_path: Path) -> None:
 def test_before_the_first_book_there_is_no_price() -> None:
     with pytest.raises(PriceError):
         price_books().current(0)
+
+
+def test_the_book_with_engines_of_ones_own_changes_no_other_price() -> None:
+    before, book = price_books().get("2026-11-30.2"), price_books().get("2026-11-30.3")
+    assert {kind: book.kinds[kind] for kind in before.kinds} == before.kinds
+    assert set(book.kinds) - set(before.kinds) == {"dedicated"}, "and there is none of it in a batch"
+    hour = Usage("dedicated", "ft:all-MiniLM-L6-v2:acme:x:y", requests=0, machine_ms=3_600_000)
+    assert rate(hour, book) == 360_000_000

@@ -94,7 +94,7 @@ def test_a_dedicated_deployment_has_an_engine_while_it_is_called_and_none_when_i
         _, headers, _ = door.post("/v1/classify", body, cast.owner.key)
         assert headers["x-model-state"] == "hot"
         engines_meter()
-        time.sleep(2)
+        time.sleep(3)
         engines_meter()
         with tenant_scope(tenant):
             own = Dedicated.objects.get(deployment=row)
