@@ -141,6 +141,15 @@ def duration(seconds: Any) -> str:
     return ngettext("%(n)s day", "%(n)s days", hours // 24) % {"n": hours // 24}
 
 
+@register.filter
+def engine_time(seconds: Any) -> str:
+    """Seconds that cost money, to the minute however many they are: 71 h 40 min."""
+    if seconds in (None, "") or int(seconds) < 3600:
+        return duration(seconds)
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    return f"{count(hours)}{NBSP}h {minutes}{NBSP}min"
+
+
 @register.simple_tag
 def durations(low: Any, high: Any) -> str:
     """A range of seconds with its unit said once where it can be: 1–4 min, 50 s–2 min."""
