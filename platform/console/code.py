@@ -49,13 +49,19 @@ def samples(curl: str, python: str, node: str) -> list[Sample]:
 
 
 def first_call(
-    base_url: str, *, model: str = "refunds-v3", text: str = "where is my refund", writes: bool = False
+    base_url: str,
+    *,
+    model: str = "refunds-v3",
+    text: str = "where is my refund",
+    writes: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> list[Sample]:
     """One classification in three languages, against this server, or one answer of a model that writes; any text stays
-    one literal of its language."""
+    one literal of its language. `more` are our own fields of a classification's body."""
     if writes:
         return _first_answer(base_url, model, text)
-    body = {"model": model, "input": text}
+    body = {"model": model, "input": text} | (more or {})
+    extra = f"\n    extra_body={_json(more)}," if more else ""
     return samples(
         _curl(f"{base_url}/v1/classify", body),
         f"""
@@ -66,7 +72,7 @@ client = OpenAI(base_url="{base_url}/v1", api_key=os.environ["TUNESMITH_API_KEY"
 decision = client.decisions.create(
     model={_json(model)},
     input={_json(text)},
-    questions=[{{"type": "choice", "instructions": "Which label?"}}],
+    questions=[{{"type": "choice", "instructions": "Which label?"}}],{extra}
 )
 print(decision.answers[0].choice, decision.answers[0].confidence)
 """,

@@ -18,12 +18,15 @@ INPUTS: dict[str, Any] = {
 """Something to read, by task."""
 
 
-def task_call(base_url: str, *, model: str, task: str, value: Any = None) -> list[Sample]:
-    """A call of a model of this task in three languages; `value` is what it reads, an example without one."""
+def task_call(
+    base_url: str, *, model: str, task: str, value: Any = None, more: dict[str, Any] | None = None
+) -> list[Sample]:
+    """A call of a model of this task in three languages; `value` is what it reads, an example without one, and `more`
+    are further fields of the body."""
     if task in (CLASSIFICATION, TEXT_GENERATION):
         return first_call(base_url, model=model, text=value or TEXT, writes=task == TEXT_GENERATION)
     path = "/embeddings" if task == EMBEDDINGS else "/predict"
-    body = {"model": model, "input": INPUTS.get(task, TEXT) if value is None else value}
+    body = {"model": model, "input": INPUTS.get(task, TEXT) if value is None else value} | (more or {})
     whole = json.dumps(body, ensure_ascii=False)
     return samples(
         f"""

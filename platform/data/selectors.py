@@ -1,6 +1,6 @@
 """What reads the room's tables and files, for pages, the API and other rooms. All inside the caller's scope."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -9,12 +9,18 @@ from uuid import UUID
 
 from django.db.models import CharField, DateTimeField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 
+from data.checks.classification import Rules
 from data.errors import VersionNotReady
+from data.example import Reject
 from data.findings import Collector
+from data.fixes import NO_CHANGE
 from data.formats import Options, open_source
 from data.kept import restorable, restorable_files
 from data.models import Dataset, DatasetVersion, File, Finding, Purpose, Upload, VersionSource
+from data.roles import columns_of
 from data.rows import EVERYTHING, RowFilter, VersionFile
+from data.shapes import shape_of
+from data.writer import Part, open_part
 from kit import storage
 from kit.errors import NotFound
 from kit.ids import parse_id
@@ -215,6 +221,21 @@ def file_rows(file: File, *, after: int = 0, limit: int = 50, where: RowFilter =
             if row.number > after
         )
         return _page((row for row in shown if where.takes(row)), limit)
+
+
+def file_values(
+    file: File, kind: str, *, columns: Mapping[str, str] | None = None, step: int = 1, most: int = 1000
+) -> list[tuple[tuple[str | None, ...], int]]:
+    """Every `step`-th usable row of a file, `most` at most, as a version of this kind of rows would hold it, each with
+    its number of words. Reads the file as far as it must."""
+    shape, found = shape_of(kind, Rules(), None), list[tuple[tuple[str | None, ...], int]]()
+    chosen, has_header = columns_of(file, columns, task=kind), (file.source or {}).get("has_header")
+    with storage.local_path(file.storage_key) as path:
+        source, roles = open_part(Part(path, chosen, None, has_header), NO_CHANGE, kind, Collector())
+        usable = (one for row in source.rows() if not isinstance(one := shape.read(row, roles, NO_CHANGE), Reject))
+        for one in islice(usable, 0, step * most, step):
+            found.append((shape.values(one), len(one.text.split())))
+    return found
 
 
 def rows_of_finding(file: File, code: str) -> frozenset[int]:

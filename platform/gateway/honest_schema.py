@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from evaluation.occlusion import MAX_WORDS
+from evaluation.occlusion import MATTERS, MOST_READINGS
 from kit.schema import Schema, component, either, many, number, one_of, string, thing, truth, whole
 from serving.training_rows import MAX_SHOWN, NEAREST
 
 
 def _share(words: str, *, null: bool = False) -> Schema:
     return number(words, null=null, minimum=0, maximum=1)
+
+
+def _piece(words: str) -> Schema:
+    return thing(
+        words,
+        {
+            "text": string("As written."),
+            "start": whole("Its first character in the text, from 0."),
+            "end": whole("The character after its last."),
+            "effect": number(
+                "How much less likely the label is without it; below 0, it speaks against the label. Effects do not "
+                "add up: words that say the same stand in for each other.",
+                minimum=-1,
+                maximum=1,
+            ),
+            "words": whole("How many words it has."),
+        },
+    )
 
 
 WISHES: dict[str, Schema] = {
@@ -57,23 +75,17 @@ EXPLANATION = component(
             "probability": _share("Its probability."),
             "method": one_of("`occlusion`: the text is read again without each word.", ["occlusion"]),
             "words": many(
-                f"Words in the order of the text, {MAX_WORDS} at most; of more, and in long texts, neighbours are "
-                "taken together.",
-                thing(
-                    "A word, or several.",
-                    {
-                        "text": string("As written."),
-                        "start": whole("Its first character in the text, from 0."),
-                        "end": whole("The character after its last."),
-                        "effect": number(
-                            "How much less likely the label is without it; below 0, it speaks against the label. "
-                            "Effects do not add up: words that say the same stand in for each other.",
-                            minimum=-1,
-                            maximum=1,
-                        ),
-                    },
-                ),
+                "The smallest pieces that were left out, in the order of the text; together they are all its words. "
+                f"Single words where a text has no more than {MOST_READINGS} of them (fewer, the longer they are); of "
+                "a longer one what matters most is taken apart furthest.",
+                _piece("A word, or several."),
             ),
+            "segments": many(
+                "Of a longer text: segments that were left out as a whole, changed the answer, and were then looked "
+                f"into. What changes it by less than {MATTERS} is not, so words that cancel each other stay together.",
+                _piece("A segment; its parts are among `words`, or segments again."),
+            ),
+            "readings": whole(f"How often the text was read without a piece, {MOST_READINGS} times at most."),
             "nearest": many(
                 f"Up to {NEAREST} rows of the training data whose vectors are nearest, the nearest first.",
                 thing(

@@ -88,6 +88,11 @@ class Tried:
     difference: float
     outcome: str
 
+    @property
+    def measured(self) -> bool:
+        """Whether it answered at all, so that its difference says something."""
+        return any(rate is not None for rate in self.rates)
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:

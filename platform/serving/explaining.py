@@ -7,10 +7,11 @@ from array import array
 from dataclasses import dataclass
 
 from billing.selectors.limits import tenant_allowance
-from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
+from evaluation.occlusion import MAX_CHARACTERS, Search, Span, effects, most_readings, without
+from evaluation.occlusion import Piece as LeftOut
 from inference.artefact import NEIGHBOURS
 from inference.client import BlockingClient
-from inference.wire import Neighbours
+from inference.wire import Classified, Neighbours
 from kit.errors import BadRequest
 from serving import routes
 from serving.models import Deployment
@@ -23,10 +24,11 @@ from tenants.scope import tenant_scope
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of the text, in order; `effect` is None for what stands between the words."""
+    """A piece of the text, in order; `effect` is None for what stands between the words, `words` how many it has."""
 
     text: str
     effect: float | None = None
+    words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,16 @@ class Why:
     label: str
     probability: float
     pieces: list[Piece]
+    readings: int
     nearest: list[NearRow]
     missing: str | None
     tokens: int
     cost_nano: int
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether any piece has more than one word."""
+        return any(piece.words > 1 for piece in self.pieces)
 
     @property
     def words(self) -> list[Piece]:
@@ -47,6 +55,11 @@ class Why:
         return sorted(
             (piece for piece in self.pieces if piece.effect is not None), key=lambda one: -abs(one.effect or 0)
         )
+
+
+def texts_at_most(limit: int, text: str) -> int:
+    """How many texts an explanation reads at most, none longer than the text itself; the model reads `limit` tokens."""
+    return Search(text, most_readings(text, limit)).most_texts(vector=True)
 
 
 def explanation_try(*, deployment: Deployment, text: str) -> Why:
@@ -61,11 +74,11 @@ def explanation_try(*, deployment: Deployment, text: str) -> Why:
         )
     with tenant_scope(deployment.tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
-    spans = spans_of(text, most_pieces(text, route.max_length))
-    texts = [text, *(without(text, span) for span in spans)]
-    asked = call_of(deployment, route, "classify", route.tokens_at_most([*texts, text]))
+    search = Search(text, most_readings(text, route.max_length))
+    kept = NEIGHBOURS in route.place.names
+    asked = call_of(deployment, route, "classify", search.most_texts(vector=kept) * route.tokens_at_most([text]))
     heard, record = metered(
-        asked, lambda engine: _ask(engine, deployment.tenant_id.hex, route, texts, weight), items=1, timeout=30
+        asked, lambda engine: _ask(engine, deployment.tenant_id.hex, route, search, weight), items=1, timeout=30
     )
     near: list[NearRow] = []
     missing: str | None = NOT_KEPT
@@ -77,12 +90,12 @@ def explanation_try(*, deployment: Deployment, text: str) -> Why:
             labels=route.labels,
             found=heard.nearest,
         )
-    best = max(range(len(route.labels)), key=heard.table[0].__getitem__)
-    probability = heard.table[0][best]
+    probability = heard.whole[heard.best]
     why = Why(
-        label=route.labels[best],
+        label=route.labels[heard.best],
         probability=probability,
-        pieces=_pieces(text, spans, effects(probability, [row[best] for row in heard.table[1:]])),
+        pieces=_pieces(text, search.pieces),
+        readings=search.readings,
         nearest=near,
         missing=missing,
         tokens=record.input_tokens,
@@ -97,9 +110,10 @@ def explanation_try(*, deployment: Deployment, text: str) -> Why:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What the engine said: a row of probabilities for each text, the nearest rows, and what was computed."""
+    """What the engine said: the text's probabilities, where the best is, the nearest rows, and what was computed."""
 
-    table: list[list[float]]
+    whole: list[float]
+    best: int
     nearest: Neighbours | None
     lengths: list[int]
     limit: int
@@ -108,25 +122,40 @@ class _Heard:
     batch_rows: int
 
 
-def _ask(engine: BlockingClient, tenant: str, route: Route, texts: list[str], weight: int) -> _Heard:
-    """Probabilities of all texts, and the rows nearest to the first where the model keeps any."""
-    model, source = route.version, route.place.source()
+def _ask(engine: BlockingClient, tenant: str, route: Route, search: Search, weight: int) -> _Heard:
+    """Read the text without what the search asks for, and find the rows nearest to it where the model keeps any."""
+    model, source, text = route.version, route.place.source(), search.text
     engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
-    result = engine.classify(tenant=tenant, model=model, texts=texts, weight=weight)
-    lengths, compute_us, found = result.lengths, result.compute_us, None
+
+    def lacking(spans: list[Span]) -> list[str]:
+        return [without(text, span) for span in spans]
+
+    first = engine.classify(tenant=tenant, model=model, texts=[text, *lacking(search.ask())], weight=weight)
+    whole, *left = _table(first)
+    best = max(range(len(whole)), key=whole.__getitem__)
+    search.tell(effects(whole[best], [row[best] for row in left]))
+    lengths, compute_us, found = list(first.lengths), first.compute_us, None
+    while spans := search.ask():
+        more = engine.classify(tenant=tenant, model=model, texts=lacking(spans), weight=weight)
+        search.tell(effects(whole[best], [row[best] for row in _table(more)]))
+        lengths, compute_us = lengths + more.lengths, compute_us + more.compute_us
     if NEIGHBOURS in route.place.names:
-        whole = engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight)
-        lengths, compute_us = lengths + whole.lengths, compute_us + whole.compute_us
-        found = engine.nearest(tenant=tenant, sha256=route.sha256, vector=whole.vectors, k=LOOKED_AT, **source)
+        vector = engine.embed(tenant=tenant, model=model, texts=[text], weight=weight)
+        lengths, compute_us = lengths + vector.lengths, compute_us + vector.compute_us
+        found = engine.nearest(tenant=tenant, sha256=route.sha256, vector=vector.vectors, k=LOOKED_AT, **source)
+    return _Heard(whole, best, found, lengths, first.limit, compute_us, first.queue_us, first.batch_rows)
+
+
+def _table(result: Classified) -> list[list[float]]:
     flat = array("f", result.probabilities).tolist()
-    table = [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
-    return _Heard(table, found, lengths, result.limit, compute_us, result.queue_us, result.batch_rows)
+    return [flat[start : start + result.width] for start in range(0, len(flat), result.width)]
 
 
-def _pieces(text: str, spans: list[Span], added: list[float]) -> list[Piece]:
+def _pieces(text: str, left_out: list[LeftOut]) -> list[Piece]:
     """The whole text in pieces, the words among them with their effects."""
     pieces, at = [], 0
-    for span, effect in zip(spans, added, strict=True):
-        pieces += [Piece(text[at : span.start]), Piece(text[span.start : span.end], effect)]
-        at = span.end
+    for one in left_out:
+        start, end = one.span.start, one.span.end
+        pieces += [Piece(text[at:start]), Piece(text[start:end], one.effect, one.words)]
+        at = end
     return [piece for piece in [*pieces, Piece(text[at:])] if piece.text]

@@ -62,6 +62,8 @@ class Prediction:
     tokens: int
     cost_nano: int
     request_id: str
+    limit: int
+    """Tokens that the model reads of a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     ordered = [sorted(zip(route.labels, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
     with tenant_scope(tenant_id):
         text_note(record, input="\n".join(texts), output=json.dumps(ordered, ensure_ascii=False))
-    return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id)
+    return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id, result.limit)
 
 
 def reading_try(*, deployment: Deployment, text: str, other: str, answers: int = 3) -> Reading:

@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from django.conf import settings
 
 from inference.architecture import TEXT_GENERATION
 from kit import storage
 from kit.errors import BadRequest
+from registry.bases import Base
 from registry.selectors import base_by_name
 from training.errors import FileUnusable
 from training.lab.config import Config
-from training.lab.data import auto_max_length
 from training.lab.dialogues import LONGEST
 from training.lab.errors import BadData
 from training.lab.estimate import Workload, estimate, measure, pays
 from training.lab.plan import plan_for
-from training.lab.shape import read_shape
 from training.models import Job
 
 ON_GPUS = ":cuda"
@@ -31,8 +29,8 @@ CEILING_MARGIN = 0.97
 
 EACH_MORE = 0.8
 """How much of one GPU's speed each further one is taken to add: an allowance for what they tell each other."""
-TOKENS_PER_WORD = 1.4
-SPECIAL_TOKENS = 2
+FULL = "full"
+"""A method to count for: what is read is the same for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,67 +101,26 @@ def workload(job: Job, parquet_key: str) -> Workload:
     A version never changes, so what this process has counted lately is not counted again.
     """
     base = base_by_name(job.base)
-    return _counted(parquet_key, base.name, base.fingerprint, job.method, job.task)
+    return replace(_counted(parquet_key, base.name, base.fingerprint, job.task), method=job.method)
 
 
 @functools.lru_cache(maxsize=512)
-def _counted(parquet_key: str, base_name: str, fingerprint: str, method: str, task: str) -> Workload:
-    base = base_by_name(base_name)
+def _counted(parquet_key: str, base_name: str, fingerprint: str, task: str) -> Workload:
+    with storage.local_path(parquet_key) as data:
+        return measured(data, base_by_name(base_name), task)
+
+
+def measured(data: Path, base: Base, task: str) -> Workload:
+    """Count a dataset version's file against a base, for full tuning. FileUnusable where it cannot be trained on."""
     try:
-        with storage.local_path(parquet_key) as data:
-            if task == TEXT_GENERATION:
-                most = min(base.max_length, LONGEST)
-                return measure(data, base.folder, method=method, max_length=most, task=task)
-            work = measure(data, base.folder, method=method)
-            if work.max_length > base.max_length:
-                work = measure(data, base.folder, method=method, max_length=base.max_length)
+        if task == TEXT_GENERATION:
+            return measure(data, base.folder, method=FULL, max_length=min(base.max_length, LONGEST), task=task)
+        work = measure(data, base.folder, method=FULL)
+        if work.max_length > base.max_length:
+            work = measure(data, base.folder, method=FULL, max_length=base.max_length)
     except BadData as error:
         raise FileUnusable(str(error), param="training_file") from error
     return work
-
-
-def workload_profile(job: Job, profile: dict[str, Any]) -> Workload:
-    """The same from a file's profile alone, at once: the split is taken as it will most likely be."""
-    base = base_by_name(job.base)
-    usable = int(profile.get("usable_rows") or 0)
-    writes = job.task == TEXT_GENERATION
-    if writes and (not usable or "roles" not in profile):
-        raise FileUnusable(
-            "No messages, and no prompts with completions, were found in this file, so nothing can be estimated. Name "
-            "their columns in x_columns.",
-            code="missing_columns",
-            param="x_columns",
-        )
-    if not writes and (not usable or "label_count" not in profile):
-        raise FileUnusable(
-            "No text and label columns were found in this file, so nothing can be estimated. Name them in x_columns.",
-            code="missing_columns",
-            param="x_columns",
-        )
-    total, longest = _lengths(profile["lengths"], usable)
-    parts = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    limit = min(base.max_length, LONGEST) if writes else auto_max_length(np.array([longest]), base.max_length)
-    return Workload(
-        method=job.method,
-        rows={name: max(1, round(usable * part)) for name, part in parts.items()},
-        tokens={name: max(1, round(total * part)) for name, part in parts.items()},
-        labels=0 if writes else max(2, int(profile["label_count"])),
-        matrix_parameters=read_shape(base.folder).matrix_parameters,
-        max_length=limit,
-        task=job.task,
-    )
-
-
-def _lengths(lengths: dict[str, Any], rows: int) -> tuple[int, int]:
-    """(all tokens, the 99th percentile) of a profile; from its words where nobody has counted tokens."""
-    tokens = lengths.get("tokens") or {}
-    if tokens.get("n"):
-        return int(tokens["total"]), int(tokens["percentiles"]["p99"])
-    words = lengths["words"]
-    return (
-        int(words["total"] * TOKENS_PER_WORD) + SPECIAL_TOKENS * rows,
-        int(words["percentiles"]["p99"] * TOKENS_PER_WORD) + SPECIAL_TOKENS,
-    )
 
 
 def forecast_work(job: Job, work: Workload, *, price: int) -> Forecast:

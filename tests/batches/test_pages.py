@@ -77,12 +77,13 @@ def test_a_running_batch_shows_how_far_it_is_and_why_it_waits(ada: Person) -> No
 def test_a_file_with_problems_shows_them_by_line(ada: Person) -> None:
     wrong: list[dict[str, Any]] = [
         {"code": "invalid_method", "line": number, "message": "'method' must be \"POST\".", "param": "method"}
-        for number in range(1, 31)
+        for number in range(1, 111)
     ]
     batch = a_batch(ada, state="failed", errors=wrong)
     shown = page(ada, f"{batch.public_id}/")
-    assert "nothing is charged" in shown and shown.count("<code>invalid_method</code>") == 20
-    assert "10 more." in shown and "New batch of this file" in shown
+    assert "nothing is charged" in shown and shown.count("<code>invalid_method</code>") == 100
+    assert f"10 more. GET /v1/batches/{batch.public_id} lists them." in shown
+    assert "New batch" in shown and "New batch of this file" not in shown, "it would fail again"
 
 
 def test_its_files_can_be_taken_along_until_they_are_deleted(ada: Person) -> None:

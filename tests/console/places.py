@@ -2,8 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from billing.services.entitlements import override_set
 from data.services import file_delete
+from inference.architecture import TEXT_GENERATION
+from inference.catalogue import DEFAULT_BASE
+from inference.tasks import ANSWERS, CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK, TOKENS
+from registry.models import Model
 from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
@@ -91,6 +97,20 @@ def _refused_batch(person: Person) -> str:
     return str(a_batch(person, state="failed", errors=problems).public_id)
 
 
+PLAYED = (CLASSIFICATION, TEXT_GENERATION, MULTI_LABEL, REGRESSION, TOKENS, ANSWERS, RERANK)
+"""Tasks with a face of their own in the playground."""
+
+
+def _playable(task: str, person: Person) -> str:
+    """A live deployment of a task, without an engine behind it."""
+    with tenant_scope(person.tenant.id):
+        override_set(limits={"deployments": 100}, reason="a face of every task", created_by="tests")
+    made = things.made_deployment(person)
+    with tenant_scope(person.tenant.id):
+        Model.objects.filter(pk=made.model_id).update(task=task)
+    return made.public_id
+
+
 LONG_NAME = "customer-support-escalations-with-a-sixty-character-long-name.csv"
 
 LONG_SWEEP = "customer-support-escalations-a-48-letter-name-xx"
@@ -146,6 +166,9 @@ PLACES: list[Place] = [
     _made("refused", _refused_batch, "batches/{}/"),
     project("batches/?page=1"),
     project("playground/"),
+    project(f"playground/?model={DEFAULT_BASE}"),
+    *(_made(f"play-{task}", partial(_playable, task), "playground/?model={}") for task in PLAYED),
+    _again("play-text-classification", "playground/?model={}&text=where+is+my+refund"),
     project("requests/"),
     project("requests/figures?span=7d"),
     project("requests/texts"),

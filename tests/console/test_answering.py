@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from evaluation.occlusion import Span, effects, most_pieces, spans_of, without
 from registry.models import ModelVersion
 from serving.explaining import Piece
 from serving.models import Deployment
@@ -111,47 +110,6 @@ def test_viewers_see_the_curve_and_change_nothing(cast: Cast) -> None:
     assert "When it answers" in page(viewer, row) and 'name="percent"' not in page(viewer, row)
     assert save(viewer, row, "90")[0] == 403
     assert precision(row) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("I can't open it.", ["I", "can't", "open", "it"]),
-        ("state-of-the-art, no?", ["state-of-the-art", "no"]),
-        ("斑马abc 12", ["斑", "马", "abc", "12"]),
-        ("  ", []),
-        ("…!", []),
-        ("naïve Straße", ["naïve", "Straße"]),
-    ],
-)
-def test_words_are_what_people_take_for_words(text: str, words: list[str]) -> None:
-    assert [text[span.start : span.end] for span in spans_of(text)] == words
-
-
-def test_many_words_become_pieces_of_like_size_that_miss_none() -> None:
-    text = " ".join(f"w{i}" for i in range(1000))
-    spans = spans_of(text, 64)
-    assert len(spans) == 64 and spans[0].start == 0 and spans[-1].end == len(text)
-    assert {len(text[span.start : span.end].split()) for span in spans} == {15, 16}
-    assert " ".join(text[span.start : span.end] for span in spans) == text
-
-
-def test_a_long_text_is_taken_into_fewer_pieces() -> None:
-    assert most_pieces("short", 512) == 64
-    assert most_pieces("word " * 1000, 512) == 16
-    assert most_pieces("word " * 1000, 128) == 64
-    assert most_pieces("斑" * 400, 512) == 20
-    assert most_pieces("x" * 20_000, 8192) == 8
-    assert most_pieces("", 512) == 64
-
-
-def test_a_text_without_a_word_has_no_double_space() -> None:
-    assert without("a b c", Span(2, 3)) == "a c"
-    assert without("a b c", Span(0, 1)) == "b c"
-    assert without("a b c", Span(4, 5)) == "a b "
-    assert without("ab", Span(0, 2)) == ""
-    assert without("(b) c", Span(1, 2)) == "() c"
-    assert effects(0.75, [0.5, 1.0]) == [0.25, -0.25]
 
 
 def test_the_word_that_added_most_is_tinted_deepest() -> None:

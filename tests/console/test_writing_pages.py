@@ -35,6 +35,7 @@ def llama(tmp_path: Path, settings: Any) -> Iterator[str]:
     (folder / "model.safetensors").write_bytes(b"weights")
     tokenizer = catalogue()["all-MiniLM-L6-v2"].folder / "tokenizer.json"
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "[SEP]"}))
     list_bases(tmp_path, settings, {BASE: {"folder": str(folder), "max_length": 256}})
     yield BASE
     catalogue.cache_clear()

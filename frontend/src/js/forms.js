@@ -23,7 +23,8 @@ addEventListener("pageshow", release);
 
 function sent(form, submitter) {
   form.dataset.sent = "";
-  const button = submitter || form.querySelector("[type=submit]");
+  // Enter in a field presses the form's first button, which may be one that is shown without script only.
+  const button = [submitter, ...form.querySelectorAll("[type=submit]")].find((one) => one?.checkVisibility());
   if (!button) return;
   button.setAttribute("aria-busy", "true");
   // Disabled only after the browser has read the form, or the pressed button's own value would be lost.

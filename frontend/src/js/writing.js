@@ -34,6 +34,7 @@ class Writing extends HTMLElement {
       else this.fail(error instanceof Refused ? error.message : this.dataset.lost);
     }
     this.place.removeAttribute("aria-busy");
+    if (document.activeElement === this.stop) document.querySelector("#play textarea[name=text]")?.focus(); // not lost
     this.stop.hidden = true;
     this.link();
     const said = body.messages.filter((turn) => turn.role !== "system");

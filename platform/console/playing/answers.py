@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from console.playing.subjects import Subject
 from inference.errors import BadRequest as AskedWrongly
@@ -14,6 +14,10 @@ from inference.errors import EngineError
 from kit.errors import ApiError, BadRequest, Unavailable
 
 logger = logging.getLogger(__name__)
+
+AWAY = gettext_lazy(
+    "The engine did not answer. It is our fault, it is logged, and it costs nothing. Try again in a moment."
+)
 
 Values = dict[str, Any]
 """The form's fields, as they were read."""
@@ -41,5 +45,4 @@ def outcome_of(number: int, subject: Subject, ask: Callable[[], Any]) -> Outcome
         return Outcome(number, subject, None, BadRequest(error.message))
     except EngineError:
         logger.exception("the playground got no answer from the engine")
-        said = _("The engine did not answer. It is our fault, it is logged, and it costs nothing.")
-        return Outcome(number, subject, None, Unavailable(said))
+        return Outcome(number, subject, None, Unavailable(str(AWAY)))

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from console.answering import threshold_of
 from console.code import Sample, first_call
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import Subject
 from serving import trying
+from serving.explaining import texts_at_most
 
 SHOWN = 10
 MARKED = 0.1
@@ -38,6 +40,12 @@ def ask(subject: Subject, values: Values) -> trying.Prediction:
     return trying.prediction_try(deployment=subject.deployment, texts=[values["text"]])
 
 
+def threshold(subject: Subject) -> float | None:
+    """What calls of the model go by; None where they are always answered."""
+    found = threshold_of(subject.deployment)
+    return None if found is None else round(found, 6)
+
+
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
     """The labels of one model, or of two."""
     answered = [one for one in outcomes if one.answer is not None]
@@ -45,15 +53,22 @@ def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
         return {"against": _against(*(dict(one.answer.rows[0]) for one in answered))}
     if len(answered) == 1:
         (one,) = answered
-        asked = {"deployment": one.subject.value, "text": values["text"]}
+        times = texts_at_most(one.answer.limit, values["text"])
+        asked = {
+            "deployment": one.subject.value,
+            "text": values["text"],
+            "at_most_tokens": one.answer.tokens * times,
+            "at_most_nano": one.answer.cost_nano * times,
+        }
         return {"one": _alone(one.answer.rows[0], values.get("threshold")), "asked": asked}
     return {}
 
 
 def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
     """POST /v1/classify, as it was called."""
-    text = values.get("text") or "where is my refund"
-    return first_call(server, model=subject.called, text=text)
+    text, wish = values.get("text") or "where is my refund", values.get("threshold")
+    more = {} if wish == threshold(subject) else {"x_abstain": {"threshold": wish or 0.0}}
+    return first_call(server, model=subject.called, text=text, more=more)
 
 
 def _alone(pairs: list[tuple[str, float]], threshold: float | None) -> dict[str, Any]:
@@ -62,6 +77,7 @@ def _alone(pairs: list[tuple[str, float]], threshold: float | None) -> dict[str,
         "more": max(0, len(pairs) - SHOWN),
         "best": pairs[0],
         "abstains": threshold is not None and pairs[0][1] < threshold,
+        "threshold": threshold,
     }
 
 

@@ -27,19 +27,25 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What one model says, ready for the template: `kind` is its task, and one of the others is filled."""
+    """What one model says, ready for the template: `kind` is its task, and some of the others are filled."""
 
     outcome: Outcome
     kind: str
     pieces: Sequence[Piece] = ()
     rows: Sequence[tuple[str, float, bool]] = ()
     nothing: float = 0.0
+    entities: Sequence[tuple[str, str, float]] = ()
 
 
 def ask(subject: Subject, values: Values) -> trying.Reading:
     """The model's answer to the form's one or two texts."""
     assert subject.deployment is not None  # noqa: S101 - no base has these tasks
     return trying.reading_try(deployment=subject.deployment, text=values["text"], other=values.get("other") or "")
+
+
+def threshold(subject: Subject) -> float | None:
+    """From which chance on a label holds, as the API has it."""
+    return THRESHOLD
 
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
@@ -55,13 +61,17 @@ def samples(server: str, subject: Subject, values: Values) -> list[Sample]:
         value = {"question": text, "context": other} if text and other else None
     elif subject.task == RERANK:
         value = {"query": text, "document": other} if text and other else None
-    return task_call(server, model=subject.called, task=subject.task, value=value)
+    bound = values.get("threshold")
+    more = {"threshold": bound} if subject.task == MULTI_LABEL and bound not in (None, THRESHOLD) else {}
+    return task_call(server, model=subject.called, task=subject.task, value=value, more=more)
 
 
 def _shown(outcome: Outcome, values: Values) -> Shown:
     task, found = outcome.subject.task, outcome.answer.found
     if task == TOKENS:
-        return Shown(outcome, task, pieces=pieces(values["text"], found))
+        text = values["text"]
+        rows = [(text[one.start : one.end], one.label, one.score) for one in found]
+        return Shown(outcome, task, pieces=pieces(text, found), entities=rows)
     if task == ANSWERS:
         spans, nothing = found
         rows = [(values["other"][one.start : one.end], one.score, False) for one in spans]

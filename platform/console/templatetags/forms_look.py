@@ -16,6 +16,8 @@ class Problem:
 
     text: str
     target: str
+    name: str = ""
+    """The field's label."""
 
 
 @register.filter
@@ -50,5 +52,5 @@ def problems(form: Any, more: Any = None) -> list[Problem]:
         found += [Problem(str(error), "") for error in one.non_field_errors()]
         for field in one:
             target = field.auto_id if is_choices(field) else field.id_for_label
-            found += [Problem(str(error), target) for error in field.errors]
+            found += [Problem(str(error), target, str(field.label)) for error in field.errors]
     return found

@@ -24,7 +24,7 @@ from kit.errors import NotFound
 from kit.streams import attachment
 
 FILES_SHOWN = 100
-PROBLEMS_SHOWN = 20
+PROBLEMS_SHOWN = 100
 READ = "jobs.read"
 MAKE = "inference"
 
@@ -169,7 +169,14 @@ class BatchPage(ConsoleView):
                 "left": found.total - found.ended_lines,
                 "codes": sorted(found.codes.items(), key=lambda pair: (-pair[1], pair[0])),
                 "problems": found.errors[:PROBLEMS_SHOWN],
-                "more_problems": ngettext("%(n)s more.", "%(n)s more.", more) % {"n": more} if more > 0 else "",
+                "more_problems": ngettext(
+                    "%(n)s more. GET /v1/batches/%(id)s lists it.",
+                    "%(n)s more. GET /v1/batches/%(id)s lists them.",
+                    more,
+                )
+                % {"n": more, "id": found.public_id}
+                if more > 0
+                else "",
                 "files": self._files(found),
                 "can_cancel": self.can(MAKE) and found.state in (Batch.State.VALIDATING, Batch.State.IN_PROGRESS),
                 "cancel_url": self.project_path("batch_cancel", found.public_id),
@@ -193,7 +200,9 @@ class BatchPage(ConsoleView):
         return found
 
     def _again(self, batch: Batch) -> str:
-        """The form with the same file, where it can still be read."""
+        """The form with the same file, where it can still be read and nothing is wrong with it."""
+        if self.can(MAKE) and batch.state == Batch.State.FAILED:
+            return self.project_path("batch_new")
         if not self.can(MAKE) or batch.input_file.deleted_at is not None or not batch.is_final:
             return ""
         return f"{self.project_path('batch_new')}?file={batch.input_file.public_id}"

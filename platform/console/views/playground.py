@@ -10,14 +10,20 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.answering import threshold_of
 from console.playing.answers import Outcome, outcome_of
-from console.playing.faces import Face, alike, face_of
+from console.playing.faces import Face, alike, face_of, words_of
 from console.playing.subjects import Subject, found, subjects_of
 from console.playing.writing import MOST_LETTERS
 from console.views.base import ConsoleView, Outside
 
 EMPTY = gettext_lazy("Write a text to try.")
+
+TOO_LONG = gettext_lazy("It has %(show_value)d characters; %(limit_value)d are read at most. Shorten it.")
+BETWEEN = {
+    "min_value": gettext_lazy("Write %(limit_value)s or more."),
+    "max_value": gettext_lazy("Write %(limit_value)s or less."),
+    "invalid": gettext_lazy("Write a number."),
+}
 
 UNNAMED = gettext_lazy(
     "Another version of the model answers to the model's name. Give this one an alias on the model's page to try it."
@@ -30,27 +36,36 @@ class PlayForm(forms.Form):
     model = forms.ChoiceField(label=gettext_lazy("Model"))
     against = forms.ChoiceField(label=gettext_lazy("Compare with"), required=False)
     text = forms.CharField(
-        label=gettext_lazy("Input"),
+        label=gettext_lazy("Text"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 5}),
-        error_messages={"required": EMPTY},
+        error_messages={"required": EMPTY, "max_length": TOO_LONG},
     )
     other = forms.CharField(
         label=gettext_lazy("Second text"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": EMPTY},
+        error_messages={"required": EMPTY, "max_length": TOO_LONG},
     )
-    threshold = forms.FloatField(label=gettext_lazy("Threshold"), min_value=0, max_value=1, required=False)
+    threshold = forms.FloatField(
+        label=gettext_lazy("Threshold"), min_value=0, max_value=1, required=False, error_messages=BETWEEN
+    )
     system = forms.CharField(
         label=gettext_lazy("System prompt"),
         max_length=20_000,
         required=False,
+        error_messages={"max_length": TOO_LONG},
         widget=forms.Textarea(attrs={"rows": 2}),
     )
-    temperature = forms.FloatField(label=gettext_lazy("Temperature"), min_value=0, max_value=2, required=False)
+    temperature = forms.FloatField(
+        label=gettext_lazy("Temperature"), min_value=0, max_value=2, required=False, error_messages=BETWEEN
+    )
     max_tokens = forms.IntegerField(
-        label=gettext_lazy("Tokens at most"), min_value=1, max_value=100_000, required=False
+        label=gettext_lazy("Tokens at most"),
+        min_value=1,
+        max_value=100_000,
+        required=False,
+        error_messages=BETWEEN,
     )
     history_0 = forms.CharField(max_length=MOST_LETTERS, required=False, widget=forms.HiddenInput)
     history_1 = forms.CharField(max_length=MOST_LETTERS, required=False, widget=forms.HiddenInput)
@@ -58,16 +73,21 @@ class PlayForm(forms.Form):
     def __init__(
         self, subjects: list[Subject], chosen: Subject | None, second: Subject | None, *args: Any, **options: Any
     ) -> None:
-        own = threshold_of(chosen.deployment if chosen is not None else None)
-        threshold = 0.5 if own is None else round(own, 6)
-        usual = {"threshold": threshold, "temperature": 0.7, "max_tokens": 256}
+        face = face_of(chosen) if chosen is not None else None
+        usual = {
+            "threshold": face.threshold(chosen) if face and chosen else None,
+            "temperature": 0.7,
+            "max_tokens": 256,
+        }
         options["initial"] = usual | options.get("initial", {})
         super().__init__(*args, **options)
         model, against = (cast(forms.ChoiceField, self.fields[name]) for name in ("model", "against"))
         model.choices = [(one.value, one.label) for one in subjects]
         others = alike(subjects, chosen) if chosen is not None else []
-        for name in ("text", "other"):
-            self.fields[name].required = chosen is not None and name in face_of(chosen).requires
+        for name, label in zip(("text", "other"), words_of(chosen), strict=True):
+            self.fields[name].label = str(label)
+            self.fields[name].required = face is not None and name in face.requires
+        self.fields["threshold"].help_text = str(face.threshold_hint) if face else ""
         against.choices = [("", _("nothing")), *((one.value, one.label) for one in others)]
         self.initial["model"] = chosen.value if chosen is not None else ""
         self.initial["against"] = second.value if second is not None else ""
@@ -142,7 +162,7 @@ class Playground(ConsoleView):
         """What the face's own template shows."""
         if face is None:
             return {}
-        names = {"fields_template": f"console/playground/{face.name}_fields.html"}
+        names = {"fields_template": f"console/playground/{face.name}_fields.html" if face.fields else ""}
         if not outcomes:
             return names
         return names | {"result_template": f"console/playground/{face.name}.html"} | face.context(
@@ -152,5 +172,7 @@ class Playground(ConsoleView):
     def _samples(self, form: PlayForm, face: Face | None) -> Any:
         if face is None or self.chosen is None or not self.chosen.called:
             return []
-        values = dict(form.cleaned_data if form.is_bound and form.is_valid() else form.initial)
+        values = dict(form.initial) | getattr(form, "cleaned_data", {})  # what was refused is shown as it was asked
+        if self.second is not None:
+            values["threshold"] = face.threshold(self.chosen)  # two are compared as they answer, so none is asked for
         return face.samples(settings.BASE_URL, self.chosen, values)

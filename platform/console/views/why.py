@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 from console.charts.matrix import heat
+from console.playing.answers import AWAY
 from console.views.base import ConsoleView, Outside
 from inference.errors import EngineError
 from kit.errors import ApiError, Unavailable
@@ -84,7 +85,7 @@ class PlaygroundWhy(ConsoleView):
             return error
         except EngineError:
             logger.exception("an explanation got no answer from the engine")
-            return Unavailable(_("The engine did not answer. It is our fault, it is logged, and it costs nothing."))
+            return Unavailable(str(AWAY))
 
     def _show_outcome(self, outcome: Why | ApiError) -> HttpResponseBase:
         if isinstance(outcome, ApiError):

@@ -27,7 +27,7 @@ from data.services.uploads import (
     upload_join,
     upload_part_create,
 )
-from data.services.versions import version_write
+from data.services.versions import version_draft, version_write
 
 __all__ = [
     "Stored",
@@ -53,6 +53,7 @@ __all__ = [
     "upload_part_create",
     "version_check",
     "version_create",
+    "version_draft",
     "version_for_job",
     "version_write",
 ]

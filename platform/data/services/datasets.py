@@ -119,7 +119,7 @@ def version_for_job(
 ) -> DatasetVersion:
     """The version that a job of a task on plain files trains on: an existing one of the same make, or a new dataset's
     first. WrongTask for files whose rows are something else."""
-    sources, shape, spec = _job_spec(training_file, validation_file, columns, task)
+    sources, shape, spec = job_spec(training_file, validation_file, columns, task)
     twin = DatasetVersion.objects.filter(
         project_id=project_id, spec_sha256=_digest(spec), dataset__deleted_at=None
     ).exclude(state=DatasetVersion.State.FAILED)
@@ -137,12 +137,13 @@ def version_check(
     task: str = CLASSIFICATION,
 ) -> None:
     """Refuse what `version_for_job` would refuse, and write nothing: FileNotReady, InvalidFile, InvalidColumns."""
-    _job_spec(training_file, validation_file, columns, task)
+    job_spec(training_file, validation_file, columns, task)
 
 
-def _job_spec(
+def job_spec(
     training_file: File, validation_file: File | None, columns: Mapping[str, str] | None, task: str
 ) -> tuple[list[Source], Shape, dict[str, Any]]:
+    """What a job of a task on plain files makes a version of."""
     for file in (training_file, validation_file):
         if file is not None:
             task_required(file, task, columns)

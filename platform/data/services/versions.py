@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,8 +11,11 @@ from uuid import UUID
 from django.db import transaction
 
 from data import lease, reader
+from data.columns import CLASSIFICATION
+from data.errors import InvalidFile
 from data.limits import MAX_LABELS, MAX_LENGTH, tokenizer_path
-from data.models import DatasetVersion, VersionSource
+from data.models import DatasetVersion, File
+from data.services.datasets import job_spec
 from kit import storage
 from kit.clock import now
 from kit.ids import new_id
@@ -42,7 +45,7 @@ def _build(tenant_id: UUID, version_id: UUID) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="version-") as folder:
             target = Path(folder) / "version.parquet"
-            answer = _write(version, sources, target)
+            answer = _write(version.spec, [(source.file, source.split) for source in sources], target)
             if "refused" in answer:
                 _fail(version, **answer["refused"])
             else:
@@ -55,24 +58,44 @@ def _build(tenant_id: UUID, version_id: UUID) -> None:
             _fail(version, code="internal", message="The version could not be written. Try again or write to support.")
 
 
-def _write(version: DatasetVersion, sources: Sequence[VersionSource], target: Path) -> dict[str, Any]:
+@contextlib.contextmanager
+def version_draft(
+    *, training_file: File, validation_file: File | None, columns: Mapping[str, str] | None, task: str
+) -> Iterator[Path]:
+    """The Parquet file that a job on these files would train on, for the time being: no row says that it was there.
+
+    Takes as long as writing the version. InvalidFile where there is nothing sound to write.
+    """
+    sources, _, spec = job_spec(training_file, validation_file, columns, task)
+    with tempfile.TemporaryDirectory(prefix="draft-") as folder:
+        target = Path(folder) / "draft.parquet"
+        try:
+            answer = _write(spec, [(source.file, source.split) for source in sources], target)
+        except reader.ReaderDied as died:
+            raise InvalidFile(f"The file could not be read: {died}.", param="training_file") from died
+        if "refused" in answer:
+            raise InvalidFile(answer["refused"]["message"], param="training_file")
+        yield target
+
+
+def _write(spec: dict[str, Any], sources: Sequence[tuple[File, str]], target: Path) -> dict[str, Any]:
     tokenizer = tokenizer_path()
     with contextlib.ExitStack() as stack:
         parts = [
             {
-                "path": str(stack.enter_context(storage.local_path(source.file.storage_key))),
+                "path": str(stack.enter_context(storage.local_path(file.storage_key))),
                 "columns": described["columns"],
-                "split": source.split,
+                "split": split,
             }
-            for source, described in zip(sources, version.spec["files"], strict=True)
+            for (file, split), described in zip(sources, spec["files"], strict=True)
         ]
         request = {
             "parts": parts,
             "target": str(target),
-            "task": version.task,
-            "fixes": version.spec["fixes"],
-            "seed": version.spec["seed"],
-            "fractions": version.spec["split"],
+            "task": spec.get("task", CLASSIFICATION),
+            "fixes": spec["fixes"],
+            "seed": spec["seed"],
+            "fractions": spec["split"],
             "rules": {"max_labels": MAX_LABELS, "max_length": MAX_LENGTH},
             "tokenizer": str(tokenizer) if tokenizer else None,
         }

@@ -1,8 +1,9 @@
 """`x_explain`: the words that decided and the nearest rows of the training data, in the answer's own metered call.
 
 Everything is computed by the engine that answers, and paid for as tokens read: the text, the text without each piece,
-and the text once more for its vector. All of it is reserved beforehand at its upper bound. The rows cost nothing: where
-they cannot be found or read, the answer says so and goes out without them.
+and the text once more for its vector. The answer and the first pieces are one batch; what those changed decides which
+pieces follow. As many readings as there may be are reserved beforehand at their upper bound, and what was read is
+settled. The rows cost nothing: where they cannot be found or read, the answer says so and goes out without them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from evaluation.occlusion import MAX_CHARACTERS, Span, effects, most_pieces, spans_of, without
+from evaluation.occlusion import MAX_CHARACTERS, Piece, Search, Span, effects, most_readings, without
 from gateway import database, reading
 from gateway.calls import Call
 from gateway.handlers import rows
@@ -28,26 +29,30 @@ from serving.training_rows import LOOKED_AT, NOT_KEPT, NOT_SEARCHED, UNKNOWN, Ne
 
 log = logging.getLogger(__name__)
 
-LIFE_MS = 240_000
-"""How long its reservation lives: three questions to the engine, the first of them maybe after a load, of up to 30 s
-each, and an engine that is started for it."""
+LIFE_MS = 300_000
+"""How long its reservation lives: five questions to the engine (three rounds, the vector, the rows), the first of them
+maybe after a load, of up to 30 s each, and an engine that is started for it."""
 
 
 class Word(msgspec.Struct, gc=False):
-    """A piece of the text, and how much less likely the label is without it."""
+    """A piece of the text, of so many words, and how much less likely the label is without it."""
 
     text: str
     start: int
     end: int
     effect: float
+    words: int
 
 
 class Explanation(msgspec.Struct, gc=False):
-    """Why the likeliest label is what it is. `tokens` were read for it, beside the text itself."""
+    """Why the likeliest label is what it is. `tokens` were read for it, beside the text itself. `segments` were left
+    out as a whole and then looked into; the smallest pieces are `words`."""
 
     label: str
     probability: float
     words: list[Word]
+    segments: list[Word]
+    readings: int
     nearest: list[NearRow]
     nearest_missing: str | None
     tokens: int
@@ -57,10 +62,11 @@ class Explanation(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """Probabilities of a text and of the texts that lack a piece of it, and the rows nearest to the whole one, or why
-    there are none. `lengths` are of everything that was computed."""
+    """Probabilities of a text (the first row), the likeliest label's place, and the rows nearest to it, or why there
+    are none. `lengths` are of everything that was computed."""
 
     classified: Classified
+    best: int
     nearest: Neighbours | None
     missing: str | None
     lengths: list[int]
@@ -89,22 +95,21 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
         )
     began = time.perf_counter()
     call.note.explained = True
-    spans = spans_of(text, most_pieces(text, route.max_length))
+    search = Search(text, most_readings(text, route.max_length))
     kept = NEIGHBOURS in route.place.names
-    texts = [text, *(without(text, span) for span in spans)]
-    tokens = route.tokens_at_most([*texts, text] if kept else texts)  # the text once more for its vector
-    found = await call.metered(kind, route.model, tokens, _computed(call, route, texts, kept), life_ms=LIFE_MS)
+    tokens = search.most_texts(vector=kept) * route.tokens_at_most([text])
+    found = await call.metered(kind, route.model, tokens, _computed(call, route, search, kept), life_ms=LIFE_MS)
     call.note.items = 1
-    table = rows.probabilities(found.classified)
-    best = max(range(len(table[0])), key=table[0].__getitem__)
     near: list[NearRow] = []
     missing = found.missing
     if found.nearest is not None:
         near, missing = await _shown(call, route, found.nearest)
     return found.classified, Explanation(
-        label=route.labels[best],
-        probability=round(table[0][best], rows.DIGITS),
-        words=_words(text, spans, table[0][best], [row[best] for row in table[1:]]),
+        label=route.labels[found.best],
+        probability=round(rows.probabilities(found.classified)[0][found.best], rows.DIGITS),
+        words=_words(text, search.pieces),
+        segments=_words(text, search.segments),
+        readings=search.readings,
         nearest=near,
         nearest_missing=missing,
         tokens=rows.used_tokens(found.lengths[1:], found.limit),
@@ -112,24 +117,48 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
     )
 
 
-async def _computed(call: Call, route: Route, texts: list[str], kept: bool) -> _Computed:
+async def _computed(call: Call, route: Route, search: Search, kept: bool) -> _Computed:
     """Ask the engine for all of it; for the nearest rows only of a model that keeps any."""
+    text = search.text
     tenant, model, weight, trace = call.key.tenant, route.version, call.key.weight, call.trace.traceparent
-    classified: Classified = await call.resident(
-        route, lambda engine: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight, trace=trace)
-    )
-    lengths, compute_us = classified.lengths, classified.compute_us
+
+    async def judged(texts: list[str]) -> Classified:
+        found: Classified = await call.resident(
+            route, lambda engine: engine.classify(tenant=tenant, model=model, texts=texts, weight=weight, trace=trace)
+        )
+        return found
+
+    def lacking(spans: list[Span]) -> list[str]:
+        return [without(text, span) for span in spans]
+
+    classified = await judged([text, *lacking(search.ask())])
+    whole, *left = rows.probabilities(classified)
+    best = max(range(len(whole)), key=whole.__getitem__)
+    search.tell(effects(whole[best], [row[best] for row in left]))
+    lengths, compute_us = list(classified.lengths), classified.compute_us
+    while spans := search.ask():
+        more = await judged(lacking(spans))
+        search.tell(effects(whole[best], [row[best] for row in rows.probabilities(more)]))
+        lengths, compute_us = lengths + more.lengths, compute_us + more.compute_us
     nearest: Neighbours | None = None
     missing: str | None = NOT_KEPT
     if kept:
         embedded = await call.resident(
-            route, lambda engine: engine.embed(tenant=tenant, model=model, texts=texts[:1], weight=weight, trace=trace)
+            route, lambda engine: engine.embed(tenant=tenant, model=model, texts=[text], weight=weight, trace=trace)
         )
         lengths, compute_us = lengths + embedded.lengths, compute_us + embedded.compute_us
         nearest = await _nearest(call, route, embedded.vectors)
         missing = None if nearest is not None else NOT_SEARCHED
     return _Computed(
-        classified, nearest, missing, lengths, classified.limit, compute_us, classified.queue_us, classified.batch_rows
+        classified,
+        best,
+        nearest,
+        missing,
+        lengths,
+        classified.limit,
+        compute_us,
+        classified.queue_us,
+        classified.batch_rows,
     )
 
 
@@ -168,8 +197,14 @@ async def _shown(call: Call, route: Route, found: Neighbours) -> tuple[list[Near
     return training_rows.near_rows(route.labels, found, shown)
 
 
-def _words(text: str, spans: list[Span], whole: float, left: list[float]) -> list[Word]:
+def _words(text: str, pieces: list[Piece]) -> list[Word]:
     return [
-        Word(text[span.start : span.end], span.start, span.end, round(effect, rows.DIGITS))
-        for span, effect in zip(spans, effects(whole, left), strict=True)
+        Word(
+            text[one.span.start : one.span.end],
+            one.span.start,
+            one.span.end,
+            round(one.effect, rows.DIGITS),
+            one.words,
+        )
+        for one in pieces
     ]

@@ -17,9 +17,10 @@ import numpy as np
 
 from inference.architecture import TEXT_GENERATION
 from inference.chat import read_voice
+from inference.neighbours import MAX_ROWS
 from training.lab.config import CLASSIFICATION, Auto
 from training.lab.data import SPLITS, Dataset, auto_max_length, encode, read_dataset, read_tokenizer
-from training.lab.dialogues import LONGEST, encode_dialogues, read_dialogues
+from training.lab.dialogues import CHAT, LONGEST, SHAPES, encode_dialogues, read_dialogues
 from training.lab.errors import BadData
 from training.lab.plan import auto_epochs
 from training.lab.shape import as_bad_data, read_shape
@@ -71,6 +72,8 @@ class Workload:
     max_length: int
     cut_rows: int = 0
     task: str = CLASSIFICATION
+    margin: float = 0.0
+    """The share by which the tokens may be off; nothing where they were counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +104,11 @@ def estimate(
     fewest = min(passes, 1 + patience) if patience else passes
     paid = (1, 1) if work.method == "head" else (fewest, passes)  # a head's encoder reads each row once
     low = _seconds(work, fewest, speed, lanes)
-    high = _seconds(work, passes, speed, lanes) * _SLACK
+    high = _seconds(work, passes, speed, lanes) * _SLACK * (1 + work.margin)
     return Estimate(
         epochs=passes,
-        tokens_low=work.tokens["train"] * paid[0],
-        tokens_high=work.tokens["train"] * paid[1],
+        tokens_low=math.floor(work.tokens["train"] * max(0.0, 1 - work.margin)) * paid[0],
+        tokens_high=math.ceil(work.tokens["train"] * (1 + work.margin)) * paid[1],
         seconds_low=max(1, math.floor(low)),
         seconds_high=math.ceil(high),
         flop=_flop(work, passes),
@@ -179,6 +182,22 @@ def pays(tokens: Sequence[int], device: str) -> bool:
     return len(tokens) > 1 and sum(tokens) <= limit * len(tokens)
 
 
+def lengths_of(rows: Sequence[tuple[str | None, ...]], base: str | Path, *, kind: str, limit: int) -> np.ndarray:
+    """Tokens of each row, cut to `limit`; `rows` are as a version of this kind (`SHAPES`, or labelled text) holds them.
+    Raises BadData."""
+    tokenizer = read_tokenizer(base)
+    if kind not in SHAPES:
+        return np.minimum(encode(tokenizer, [row[0] or "" for row in rows], lambda: None).lengths, limit)
+    with as_bad_data():
+        voice = read_voice(Path(base))
+    found = np.zeros(len(rows), dtype=np.int64)
+    pairs = [(row[0] or "", row[1]) for row in rows]
+    ids, chat = range(1, len(rows) + 1), SHAPES[kind] is CHAT
+    marked = encode_dialogues(tokenizer, voice, pairs, row_ids=ids, chat=chat, limit=limit, check=lambda: None)
+    found[marked.kept] = marked.lengths
+    return found
+
+
 def _lengths(dataset: Dataset, split: str, tokenizer: object) -> np.ndarray:
     texts = getattr(dataset, split).texts
     step = max(1, -(-len(texts) // SAMPLE_ROWS))
@@ -203,4 +222,12 @@ def _seconds(work: Workload, epochs: int, speed: Throughput, lanes: int) -> floa
         return fixed + reading * sum(work.tokens.values()) + _HEAD_ROW_SECONDS * work.rows["train"] * epochs
     training = _flop(work, epochs) / (speed.of(work.method) * lanes)
     validation = reading * work.tokens["validation"] * (epochs + 1)
-    return fixed + training + validation + reading * work.tokens["test"]
+    return fixed + training + validation + reading * (work.tokens["test"] + _kept_tokens(work))
+
+
+def _kept_tokens(work: Workload) -> float:
+    """Training tokens that are read once more at the end, for the vectors of the rows that an artefact keeps. A head's
+    encoder has read them already, and a model that writes keeps none."""
+    if work.task != CLASSIFICATION:
+        return 0.0
+    return work.tokens["train"] * min(1.0, MAX_ROWS / max(1, work.rows["train"]))

@@ -88,7 +88,7 @@ def check_usable(sources: dict[str, UUID | None], columns: dict[str, str], task:
 
 def look(job: Job) -> Seen | None:
     """The findings of a job's files, in the tenant's scope; None while one is being read."""
-    files = _files(job)
+    files = files_of(job)
     if any(file.status == File.Status.UPLOADED for file in files):
         return None
     counts = {level: sum(int(file.levels.get(level, 0)) for file in files) for level in LEVELS}
@@ -149,7 +149,7 @@ def prepare(job: Job) -> Ready | None:
             sha256=version.content_sha256,
             rows=version.rows,
             labels=len(version.labels),
-            warnings=_findings(_files(job), "warning"),
+            warnings=_findings(files_of(job), "warning"),
         )
 
 
@@ -167,7 +167,7 @@ def _version(job: Job) -> DatasetVersion | None:
         if job.dataset_version_id is not None:
             chosen: DatasetVersion = DatasetVersion.objects.get(pk=job.dataset_version_id)
             return chosen
-        files = _files(job)
+        files = files_of(job)
         if any(file.status == File.Status.UPLOADED for file in files):
             return None
         try:
@@ -186,7 +186,7 @@ def _version(job: Job) -> DatasetVersion | None:
             raise FileUnusable(error.message, param="training_file") from error
 
 
-def _files(job: Job) -> list[File]:
+def files_of(job: Job) -> list[File]:
     """The job's files, training first; FileUnusable when one was deleted."""
     files: list[File] = []
     for param, file_id in (("training_file", job.training_file_id), ("validation_file", job.validation_file_id)):

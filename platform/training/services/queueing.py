@@ -25,7 +25,7 @@ from training.methods import LORA, RANK
 from training.models import Job
 from training.models.jobs import SPEC_VERSION
 from training.selectors.queue import wait_seconds
-from training.services import intake, money
+from training.services import intake, money, sizing
 from training.services.announcing import job_announce
 from training.services.endings import WORK
 from training.services.events import News, events_append, fail, warn
@@ -169,9 +169,9 @@ def looked_at(draft: Job) -> intake.Seen:
 
 
 def work_of(draft: Job, seen: intake.Seen) -> Workload:
-    """What a run of a draft would read: counted where its version is written, taken from the file's profile else."""
+    """What a run of a draft would read: counted where its version is written, from its files else."""
     if draft.dataset_version_id is None:
-        return forecast.workload_profile(draft, seen.profile)
+        return sizing.workload_of(draft, seen)
     return forecast.workload(draft, intake.written_key(draft.dataset_version_id))
 
 
