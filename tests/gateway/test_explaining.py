@@ -24,6 +24,7 @@ from data.selectors import version_rows
 from data.services import dataset_create, dataset_delete, dataset_restore
 from data.services.datasets import Source
 from data.services.versions import version_write
+from evaluation.occlusion import most_readings
 from inference.client import BlockingClient
 from kit import storage
 from kit.ids import new_id, parse_id
@@ -233,12 +234,32 @@ def test_a_decision_is_explained_through_the_official_client(gateway: GatewayPro
     assert differences(body_schema("POST", "/v1/decisions", "application/json"), body) == []
 
 
-def test_a_long_text_is_left_out_in_at_most_64_pieces(gateway: GatewayProcess, ready: Ready) -> None:
-    text = " ".join(f"w{i}" for i in range(150)) + " zebra"
-    found = explanation(gateway, ready, text)
-    assert len(found["words"]) == 64
+def test_of_a_long_text_the_segment_that_decides_is_looked_into_and_each_effect_can_be_repeated(
+    gateway: GatewayProcess, ready: Ready
+) -> None:
+    text = " ".join([*FILLER[:3], "zebra", *(FILLER[i % 14] for i in range(116))])
+    status, headers, answer = classify(gateway, ready, input=text, x_explain=True)
+    assert status == 200, answer
+    found = answer["data"][0]["x_explain"]
+    assert ready.row.max_length is not None
+    most = most_readings(text, ready.row.max_length)
+    assert most // 2 < found["readings"] <= most < 120
     assert " ".join(one["text"] for one in found["words"]) == text
-    assert {len(one["text"].split()) for one in found["words"]} == {2, 3}
+    assert sum(one["words"] for one in found["words"]) == 120
+    best = max(found["words"], key=lambda one: one["effect"])
+    assert "zebra" in best["text"].split() and best["words"] < 4
+    whole = [one for one in found["segments"] if "zebra" in one["text"].split()]
+    sizes = [one["words"] for one in (*whole, best)]
+    assert len(sizes) > 1 and sizes == sorted(sizes, reverse=True), "each is a part of the one before"
+    for one in (best, *whole):
+        rest = (text[: one["start"]] + text[one["end"] :]).replace("  ", " ").strip()
+        alone = classify(gateway, ready, input=rest)[2]["data"][0]["probabilities"]
+        left = next(row["probability"] for row in alone if row["label"] == found["label"])
+        assert one["effect"] == pytest.approx(found["probability"] - left, abs=2e-3)
+    assert float(headers["x-cost-usd"]) == pytest.approx(answer["usage"]["input_tokens"] * PRICE * 1e-9)
+    event = _settled(ready.person, headers)
+    read_once = classify(gateway, ready, input=text)[2]["usage"]["input_tokens"]
+    assert event.input_tokens == answer["usage"]["input_tokens"] <= (found["readings"] + 2) * read_once
 
 
 @pytest.mark.parametrize("text", ["!?", "zebra", "斑马和锤子", "🙂 ok"])

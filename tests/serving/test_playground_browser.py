@@ -47,6 +47,7 @@ def page(chromium: Any, request: Any) -> Iterator[Any]:
     size = {"width": width, "height": 900}
     context = audited(chromium, reduced_motion="reduce", color_scheme=theme, viewport=size)
     opened = context.new_page()
+    opened.set_default_timeout(10_000)
     opened.complaints = []
     opened.on("console", lambda m: opened.complaints.append(m.text) if m.type in {"error", "warning"} else None)
     opened.on("pageerror", lambda e: opened.complaints.append(str(e)))
