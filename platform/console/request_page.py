@@ -145,6 +145,8 @@ def _name(part: Any, by: str, names: Names) -> str:
         return names.key(part, None) if part is not None else _t("without a key")
     if isinstance(part, dt.datetime):
         return f"{part:%Y-%m-%d}"
+    if by == "arm":
+        return str(part or _t("no rollout"))
     return str(part or "–")
 
 
