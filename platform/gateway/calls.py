@@ -15,7 +15,7 @@ from uuid import UUID
 from billing.errors import CallRefused
 from billing.metering import SpoolError
 from billing.quotas.store import DEFAULT_LIFE_MS
-from gateway import metrics
+from gateway import agreement, metrics
 from gateway.errors import EngineAway, EnginesHalted, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
@@ -26,6 +26,7 @@ from inference.announcement import SHARED
 from inference.client import EngineClient
 from inference.errors import Draining, EngineError, NotResident, Unreachable
 from inference.fleet import Want
+from inference.tasks import EMBEDDINGS
 from inference.tracing import UNTRACED, Untraced
 from kit.errors import Unavailable
 from kit.money import NANO
@@ -118,8 +119,11 @@ class Call:
         self.headers.append((ROLLOUT_ARM, arm.encode()))
         return chosen
 
-    async def classify(self, route: Route, texts: list[str], kind: str) -> engine_wire.Classified:
-        """Probabilities of a deployed model, metered as `kind`."""
+    async def classify(
+        self, route: Route, texts: list[str], kind: str, threshold: float = agreement.THRESHOLD
+    ) -> engine_wire.Classified:
+        """Probabilities of a deployed model, metered as `kind`. The threshold is only a shadow's: from which chance on
+        the caller takes a label of several for given."""
         tenant, weight = self.key.tenant, self.key.weight
 
         def ask(engine: EngineClient) -> Awaitable[engine_wire.Classified]:
@@ -127,8 +131,7 @@ class Call:
             return engine.classify(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         result = await self.metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
-        if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
-            self.process.shadows.offer(self.shadow, self.key, self.note.kind, texts, route.labels, result)
+        self._shadowed(route, result, lambda most: agreement.Texts(texts[:most], threshold))
         return result
 
     async def embed(
@@ -143,7 +146,10 @@ class Call:
                 weight=weight, dimensions=dimensions, trace=self.trace.traceparent,
             )  # fmt: skip
 
-        return await self.metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
+        result = await self.metered(kind, route.model, route.tokens_at_most(texts), self.resident(route, ask))
+        if route.task == EMBEDDINGS:  # a model for labels is compared by its labels
+            self._shadowed(route, result, lambda most: agreement.Vectors(texts[:most], dimensions))
+        return result
 
     async def rank(self, route: Route, query: str, texts: list[str]) -> engine_wire.Classified:
         """A cross-encoder's number for each text, metered as "rerank"."""
@@ -156,7 +162,9 @@ class Call:
             )  # fmt: skip
 
         tokens = bounds.of_ranked(query, texts, route.max_length)
-        return await self.metered("rerank", route.model, tokens, self.resident(route, ask))
+        result = await self.metered("rerank", route.model, tokens, self.resident(route, ask))
+        self._shadowed(route, result, lambda most: agreement.Documents(query, texts[:most]))
+        return result
 
     async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:
         """Entities of texts that are read whole, metered as `kind`."""
@@ -167,7 +175,9 @@ class Call:
             return engine.tag(tenant=tenant, model=route.version, texts=texts, weight=weight, trace=trace)
 
         tokens = bounds.of_whole(texts)
-        return await self.metered(kind, route.model, tokens, self.resident(route, ask))
+        result = await self.metered(kind, route.model, tokens, self.resident(route, ask))
+        self._shadowed(route, result, lambda most: agreement.Tagging(texts[:most]))
+        return result
 
     async def ask(self, route: Route, pairs: list[tuple[str, str]], answers: int, kind: str) -> engine_wire.Asked:
         """Answers to questions from contexts that are read whole, metered as `kind`."""
@@ -180,7 +190,15 @@ class Call:
             )
 
         tokens = bounds.of_pairs(pairs)
-        return await self.metered(kind, route.model, tokens, self.resident(route, ask))
+        result = await self.metered(kind, route.model, tokens, self.resident(route, ask))
+        self._shadowed(route, result, lambda most: agreement.Questions(pairs[:most]))
+        return result
+
+    def _shadowed(self, route: Route, said: Computed, asked: Callable[[int], agreement.Asked]) -> None:
+        """Have the candidate of a shadow asked the same, behind the answer."""
+        if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
+            question = asked(agreement.MOST_ITEMS)
+            self.process.shadows.offer(self.shadow, self.key, self.note.kind, route, question, said)
 
     async def metered(
         self, kind: str, model: str, tokens: int, work: Awaitable[Read], *, life_ms: int = DEFAULT_LIFE_MS

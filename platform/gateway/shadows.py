@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from gateway import database
+from gateway.agreement import Asked
 from gateway.keys import OpenKey
-from inference import wire
 from inference.announcement import SHARED
 from inference.background import BACKGROUND
 from inference.client import EngineClient
@@ -28,6 +27,7 @@ from serving.shadows import ShadowTally, shadows_count
 from serving.splits import SHADOW, Split
 
 if TYPE_CHECKING:
+    from gateway.calls import Computed
     from gateway.process import Process
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,6 @@ MOST = 16
 """Shadow calls of a process at a time."""
 MOST_OF_ONE = 2
 """Of one tenant."""
-MOST_TEXTS = 32
-"""Texts of a call that are compared; of more, the first."""
 BEHIND_SECONDS = 0.005
 """The answer leaves first."""
 COUNT_SECONDS = 1.0
@@ -51,23 +49,19 @@ class Shadows:
         self._running: dict[asyncio.Task[None], str] = {}
         self._tallies: dict[tuple[UUID, UUID], ShadowTally] = {}
 
-    def offer(
-        self, split: Split, key: OpenKey, kind: str, texts: list[str], labels: tuple[str, ...], said: wire.Classified
-    ) -> None:
+    def offer(self, split: Split, key: OpenKey, kind: str, route: Route, asked: Asked, said: Computed) -> None:
         """Ask the candidate too, once the answer is on its way; or drop it."""
         tenants, want = list(self._running.values()), split.candidate.want(key.tenant)
         asleep = want.pool != SHARED and not self._process.fleet.present(want)  # nobody wakes engines for a shadow
         if asleep or len(tenants) >= MOST or tenants.count(key.tenant) >= MOST_OF_ONE:
             self._tally(key, split).dropped += 1
             return
-        shown = texts[:MOST_TEXTS]
-        best = _best(said, labels, len(shown))
         note = RequestNote(
             id=new_id(), tenant_id=key.record.tenant_id, project_id=key.record.project_id, key_id=key.key_id,
             at_ms=wall_ms(), kind=kind, model=split.alias, version_id=UUID(hex=split.candidate.version), arm=SHADOW,
-            items=len(shown),
+            items=asked.items,
         )  # fmt: skip
-        task = asyncio.get_running_loop().create_task(self._ask(split, key, shown, best, note))
+        task = asyncio.get_running_loop().create_task(self._ask(split, key, route, asked, said, note))
         self._running[task] = key.tenant
         task.add_done_callback(lambda ended: self._running.pop(ended, None))
 
@@ -83,12 +77,18 @@ class Shadows:
             task.cancel()
         await self._count()
 
-    async def _ask(self, split: Split, key: OpenKey, texts: list[str], best: list[str], note: RequestNote) -> None:
+    async def _ask(
+        self, split: Split, key: OpenKey, stable: Route, asked: Asked, said: Computed, note: RequestNote
+    ) -> None:
         route = split.candidate
         await asyncio.sleep(BEHIND_SECONDS)
         started = time.perf_counter()
         try:
-            found = await self._classified(route, key, texts)
+            found = await self._answer(route, key, asked)
+            tally = ShadowTally()
+            for _ in asked.compare(tally, (stable, route), (said, found)):
+                await asyncio.sleep(0)
+            self._tally(key, split).join(tally)  # at once: what was counted in the meantime is another object
         except EngineError as error:
             if error.untouched or isinstance(error, Unavailable):  # no fault of the candidate's
                 self._tally(key, split).dropped += 1
@@ -99,25 +99,20 @@ class Shadows:
             log.exception("a shadow call broke")
             note.status, note.code = 500, "shadow_failed"
         else:
-            answers = _best(found, route.labels, len(texts))
-            tally = self._tally(key, split)
-            tally.compared += len(texts)
-            tally.agreed += sum(mine == theirs for mine, theirs in zip(best, answers, strict=True))
             note.input_tokens = sum(min(length, found.limit) for length in found.lengths)
             note.engine_ms = -(-found.compute_us // 1000)
         note.duration_ms = round((time.perf_counter() - started) * 1000)
         self._process.log.note(note)
 
-    async def _classified(self, route: Route, key: OpenKey, texts: list[str]) -> wire.Classified:
-        async def ask(engine: EngineClient) -> wire.Classified:
+    async def _answer(self, route: Route, key: OpenKey, asked: Asked) -> Computed:
+        async def ask(engine: EngineClient) -> Computed:
             tenant, model = key.tenant, route.version
-            wanted: dict[str, Any] = {"tenant": tenant, "model": model, "texts": texts, "weight": BACKGROUND}
             try:
-                found: wire.Classified = await engine.classify(**wanted)
+                found: Computed = await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
             except NotResident:
                 source = await asyncio.to_thread(route.place.source)
                 await engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
-                found = await engine.classify(**wanted)
+                found = await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
             return found
 
         return await self._process.fleet.ask(route.want(key.tenant), ask)
@@ -133,14 +128,3 @@ class Shadows:
             await database.ask(lambda: shadows_count(tallies))
         except Exception:  # they are figures, not money: a database that is away costs a second of them
             log.warning("shadow calls could not be counted", exc_info=True)
-
-
-def _best(said: wire.Classified, labels: tuple[str, ...], rows: int) -> list[str]:
-    """The likeliest label of each of the first rows."""
-    width = said.width
-    values = array("f", said.probabilities[: rows * width * 4])
-    found = []
-    for start in range(0, rows * width, width):
-        row = values[start : start + width]
-        found.append(labels[max(range(width), key=row.__getitem__)])
-    return found

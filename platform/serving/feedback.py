@@ -9,6 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
+from serving.models.counts import WritingTransaction
 from serving.errors import RequestUnknown
 from serving.models import Feedback, RequestRecord
 from serving.splits import SHADOW
@@ -36,7 +37,7 @@ def feedback_give(
     """Say whether a request's answer was right. Saying it again changes what was said. Raises RequestUnknown for a
     request that is not in the project's log, BadRequest for one that got no answer."""
     request = _request(project, request_id)
-    row, made = Feedback.objects.get_or_create(
+    row, made = Feedback.objects.select_for_update().get_or_create(
         tenant_id=project.tenant_id,
         request_id=request.pk,
         defaults={
@@ -51,8 +52,8 @@ def feedback_give(
         },
     )
     if not made and (row.correct, row.label) != (correct, label):
-        row.correct, row.label, row.changed_at = correct, label, now()
-        row.save(update_fields=["correct", "label", "changed_at"])
+        row.correct, row.label, row.changed_at, row.written = correct, label, now(), WritingTransaction()
+        row.save(update_fields=["correct", "label", "changed_at", "written"])
     found: Feedback = row
     return found
 

@@ -1,30 +1,34 @@
 """What the arms of a rollout did, counted from the request log and from feedback. Read inside the tenant's scope.
 
 A call counts once it was answered, or failed by our fault (5xx). What the caller got wrong, was refused by a limit or
-left is no version's doing, and neither is a queue that is full or an engine that is being started (`NOBODYS`).
+left is no version's doing, and neither is a queue that is full or an engine that is being started (`rounds.NOBODYS`).
 
 Batches' lines count as calls like any other, but nobody times them: they wait by design. Nor are calls timed that had
 the model brought into memory, or that came with their reasons, which takes many readings of the text.
 """
 
-import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from django.db.models import Aggregate, Count, FloatField, Q, QuerySet
+from django.db.models import Aggregate, FloatField
 
-from billing.prices.rating import BATCH
+from inference.tasks import EMBEDDINGS, REGRESSION
+from serving import rounds
+from serving.models.counts import ShadowCount
 from serving.errors import SpanTooLarge
 from serving.figures import MANY
-from serving.models import Feedback, RequestRecord, Rollout, ShadowCount
+from serving.models import Rollout
 from serving.patience import PATIENCE_MS, bounded
-from serving.splits import CANDIDATE, SHADOW, STABLE
+from serving.splits import CANDIDATE, STABLE
 from serving.verdict import Arm, Guards
 
-NOBODYS = ("slow_down", "model_cold")
-"""Codes of failures that say nothing of a version."""
-TIMED = Q(explained=False) & ~Q(kind__startswith=BATCH) & ~Q(model_state__startswith="loaded")
-"""The calls whose time is the version's own."""
+MEASURED = (REGRESSION, EMBEDDINGS)
+"""Tasks whose answers are more or less alike, and never the same."""
+NEWEST = 50_000
+"""Of more timed calls of an arm, the percentiles are those of the newest."""
+TIMES_MS = 2_000
+"""For the percentiles of an arm, which are left out where that is too short."""
 
 
 class Percentile(Aggregate):
@@ -53,6 +57,11 @@ class Figures:
     wrong: int = 0
 
     @classmethod
+    def of(cls, arm: Arm, p50_ms: float | None = None, p95_ms: float | None = None) -> Self:
+        """Of what was counted."""
+        return cls(**arm.kept(), p50_ms=p50_ms, p95_ms=p95_ms)
+
+    @classmethod
     def read(cls, stored: dict[str, Any]) -> Self:
         """Those that were kept."""
         return cls(**stored)
@@ -67,10 +76,6 @@ class Figures:
         """Of the answers that somebody judged."""
         return 1 - self.wrong / self.judged if self.judged else None
 
-    def arm(self) -> Arm:
-        """As the verdict wants them."""
-        return Arm(self.calls, self.errors, self.slow, self.timed, self.judged, self.wrong)
-
     def stored(self) -> dict[str, Any]:
         """To be kept."""
         return asdict(self)
@@ -84,20 +89,15 @@ def guards_of(rollout: Rollout) -> Guards:
     )
 
 
-def figures_of(rollout: Rollout, *, patience_ms: int = PATIENCE_MS) -> dict[str, Figures]:
-    """Both arms' figures by arm: of a rollout that ended those at its end, else those since its start. Where there are
-    too many calls for their percentiles it does without; SpanTooLarge where even counting takes too long."""
+def figures_of(
+    rollout: Rollout, counted: Sequence[rounds.Round] = (), *, patience_ms: int = PATIENCE_MS
+) -> dict[str, Figures]:
+    """Both arms' figures by arm: of a rollout that ended those at its end, else those since its start, which are
+    counted here where nobody has. SpanTooLarge where what came since the last tick cannot be counted in time."""
     if rollout.figures:
         return {arm: Figures.read(found) for arm, found in rollout.figures.items()}
-    try:
-        return _both(rollout, rollout.created_at, patience_ms, times=True)
-    except SpanTooLarge:
-        return counts_of(rollout, since=rollout.created_at, patience_ms=patience_ms)
-
-
-def counts_of(rollout: Rollout, *, since: dt.datetime, patience_ms: int = PATIENCE_MS) -> dict[str, Figures]:
-    """Both arms' figures since a moment, without percentiles, which need every call's time. May raise SpanTooLarge."""
-    return _both(rollout, since, patience_ms, times=False)
+    found = counted or rounds.rounds_of(rollout, patience_ms=patience_ms)
+    return {arm: Figures.of(rounds.total(found, arm), *_times(rollout, arm)) for arm in (STABLE, CANDIDATE)}
 
 
 def shadow_of(rollout: Rollout) -> ShadowCount:
@@ -105,46 +105,27 @@ def shadow_of(rollout: Rollout) -> ShadowCount:
     return ShadowCount.objects.filter(rollout=rollout).first() or ShadowCount(rollout=rollout)
 
 
-def records_of(rollout: Rollout, arm: str, since: dt.datetime) -> "QuerySet[RequestRecord]":
-    """The calls of an arm that count."""
-    deployment = rollout.stable if arm == STABLE else rollout.candidate
-    found: QuerySet[RequestRecord] = RequestRecord.objects.filter(
-        Q(status__lt=400) | Q(status__gte=500),
-        project_id=rollout.project_id,
-        version_id=deployment.version_id,
-        model=rollout.alias,
-        arm=arm,
-        at__gte=since,
-    ).exclude(code__in=NOBODYS)
-    return found
+def shadow_wire(rollout: Rollout) -> dict[str, Any]:
+    """A shadow's count on the wire: what its task can say of two answers, null for the rest."""
+    count, task = shadow_of(rollout), rollout.stable.model.task
+    mean = count.measured / count.compared if count.compared else None
+    return {
+        "compared": count.compared,
+        "agreed": None if task in MEASURED else count.agreed,
+        "overlap": count.parts_agreed / count.parts if count.parts else None,
+        "difference": mean if task == REGRESSION else None,
+        "cosine": mean if task == EMBEDDINGS else None,
+        "dropped": count.dropped,
+    }
 
 
-def _both(rollout: Rollout, since: dt.datetime, patience_ms: int, *, times: bool) -> dict[str, Figures]:
-    candidate = SHADOW if rollout.mode == Rollout.Mode.SHADOW else CANDIDATE
-    with bounded(MANY, milliseconds=patience_ms):
-        return {
-            STABLE: _figures(rollout, STABLE, since, times=times),
-            CANDIDATE: _figures(rollout, candidate, since, times=times),
-        }
-
-
-def _figures(rollout: Rollout, arm: str, since: dt.datetime, *, times: bool) -> Figures:
-    limit = rollout.guards["latency_ms"]
+def _times(rollout: Rollout, arm: str) -> tuple[float | None, float | None]:
+    """Median and 95th percentile; None without calls, or where it takes too long."""
     took = "engine_ms" if rollout.mode == Rollout.Mode.SHADOW else "duration_ms"
-    percentiles = {f"p{n}_ms": Percentile(took, n / 100, filter=TIMED) for n in (50, 95)} if times else {}
-    counted = records_of(rollout, arm, since).aggregate(
-        calls=Count("pk"),
-        errors=Count("pk", filter=Q(status__gte=500)),
-        timed=Count("pk", filter=TIMED),
-        slow=Count("pk", filter=TIMED & Q(duration_ms__gt=limit) if limit is not None else Q(pk=None)),
-        **percentiles,
-    )
-    deployment = rollout.stable if arm == STABLE else rollout.candidate
-    said = Feedback.objects.filter(
-        project_id=rollout.project_id,
-        version_id=deployment.version_id,
-        model=rollout.alias,
-        arm=arm,
-        requested_at__gte=since,
-    ).aggregate(judged=Count("pk"), wrong=Count("pk", filter=Q(correct=False)))
-    return Figures(**counted, **said)
+    lines = rounds.records_of(rollout, arm, rollout.created_at).filter(rounds.TIMED).order_by("-at")[:NEWEST]
+    try:
+        with bounded(MANY, milliseconds=TIMES_MS):
+            found = lines.aggregate(p50=Percentile(took, 0.5), p95=Percentile(took, 0.95))
+    except SpanTooLarge:
+        return None, None
+    return found["p50"], found["p95"]

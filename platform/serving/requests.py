@@ -53,12 +53,12 @@ INSERT = """
     ORDER BY id, (status < 400) DESC, at_ms DESC
     ON CONFLICT (id) DO UPDATE SET (
         at, version_id, arm, status, code, duration_ms, first_token_ms, queue_ms, engine_ms, items, batch_rows,
-        input_tokens, output_tokens, cached_tokens, cost_nano, explained, model_state, trace_id
+        input_tokens, output_tokens, cached_tokens, cost_nano, explained, model_state, trace_id, written
     ) = (
         excluded.at, excluded.version_id, excluded.arm, excluded.status, excluded.code, excluded.duration_ms,
         excluded.first_token_ms, excluded.queue_ms, excluded.engine_ms, excluded.items, excluded.batch_rows,
         excluded.input_tokens, excluded.output_tokens, excluded.cached_tokens, excluded.cost_nano,
-        excluded.explained, excluded.model_state, excluded.trace_id
+        excluded.explained, excluded.model_state, excluded.trace_id, excluded.written
     ) WHERE serving_requestrecord.status >= 400"""
 """A batch's line keeps its id when it is asked again: what it came to in the end is its row."""
 

@@ -10,12 +10,12 @@ from django.db.models import Q
 
 from kit.clock import now
 from registry.models import Alias
-from serving import outcomes, rollouts, selectors, services
+from serving import outcomes, rollouts, rounds, selectors, services
 from serving.errors import SpanTooLarge
 from serving.models import Rollout
-from serving.outcomes import Figures
+from serving.rounds import Round
 from serving.splits import CANDIDATE, STABLE, WHOLE
-from serving.verdict import SLOW_SHARE, Verdict, judge
+from serving.verdict import SLOW_SHARE, Arm, Finding, Verdict, judge
 from tenants.scope import ops_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ LEAST_DRAIN = dt.timedelta(seconds=30)
 """Gateways that missed the news re-read their routes within ten seconds; nothing old is stopped before."""
 
 COUNT_MS = 5_000
-"""For counting the calls of a round, each time."""
+"""For counting what is new, each time."""
 
 
 def rollouts_tick() -> int:
@@ -51,12 +51,13 @@ def rollouts_tick() -> int:
 
 def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
     """Decide about one rollout; what was done. Safe to run twice at once."""
+    rounds.settle(tenant_id=tenant_id, rollout_id=rollout_id)
     with tenant_scope(tenant_id):
         running = Rollout.objects.select_related("stable", "candidate").filter(state=Rollout.State.RUNNING)
         found = running.filter(pk=rollout_id).first()
         if found is None:
             return "ended"
-        figures = _round_figures(found) if _watched(found) else None  # nobody's lock waits for the counting
+        counted = _rounds(found) if _watched(found) else None  # nobody's lock waits for the counting
         row = rollouts.locked(found)
         if row.state != Rollout.State.RUNNING:
             return "ended"
@@ -65,20 +66,15 @@ def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
             return "moved"
         if row.mode == Rollout.Mode.SHADOW:
             return "shadow"
-        if figures is None or row.round != found.round:
+        if counted is None or row.round != found.round:
             return "waiting"
         if row.guards["auto_rollback"]:
-            verdict = judge(
-                stable=figures[STABLE].arm(),
-                candidate=figures[CANDIDATE].arm(),
-                guards=outcomes.guards_of(row),
-                round=row.round,
-            )
+            verdict = judge(rounds.compared(counted), outcomes.guards_of(row))
             if verdict.why:
-                reason = _sentence(verdict, figures, row)
-                rollouts.rollout_end(row, reason=reason, automatic=True, numbers=_numbers(verdict, figures))
+                reason = _sentence(verdict, counted, row)
+                rollouts.rollout_end(row, reason=reason, automatic=True, numbers=_numbers(verdict, counted))
                 return verdict.why
-        return _step(row, figures[CANDIDATE])
+        return _step(row, counted[-1].arms[CANDIDATE])
 
 
 def old_stop(*, tenant_id: UUID, rollout_id: UUID) -> bool:
@@ -105,20 +101,16 @@ def _watched(row: Rollout) -> bool:
     return row.mode != Rollout.Mode.SHADOW and bool(row.guards["auto_rollback"] or row.steps)
 
 
-def _round_figures(row: Rollout) -> dict[str, Figures] | None:
-    """Of this round. With the whole share the stable version gets no calls, so it is judged by all it has had. None
-    where there are more calls than can be counted in a few seconds."""
+def _rounds(row: Rollout) -> list[Round] | None:
+    """What its rounds came to; None where more is new than can be counted in a few seconds, so the next tick looks."""
     try:
-        figures = outcomes.counts_of(row, since=row.round_at, patience_ms=COUNT_MS)
-        if row.share == WHOLE:
-            figures[STABLE] = outcomes.counts_of(row, since=row.created_at, patience_ms=COUNT_MS)[STABLE]
+        return rounds.rounds_of(row, patience_ms=COUNT_MS)
     except SpanTooLarge:
-        logger.warning("rollout %s has too many calls in its round to be counted", row.public_id)
+        logger.warning("rollout %s has too much that is new to be counted", row.public_id)
         return None
-    return figures
 
 
-def _step(row: Rollout, candidate: Figures) -> str:
+def _step(row: Rollout, candidate: Arm) -> str:
     """The next step once this one has had its time, its calls and its feedback."""
     here = next((step for step in row.steps if step["share"] == row.share), None)
     if here is None:
@@ -139,8 +131,16 @@ def _step(row: Rollout, candidate: Figures) -> str:
     return "promoted"
 
 
-def _sentence(verdict: Verdict, figures: dict[str, Figures], row: Rollout) -> str:
-    stable, candidate = figures[STABLE], figures[CANDIDATE]
+def _sentence(verdict: Verdict, counted: list[Round], row: Rollout) -> str:
+    decided = _decided(verdict)
+    stable, candidate = rounds.compared(counted)[decided.round - 1]
+    said = _words(verdict, stable, candidate, row)
+    if len(counted) == 1:
+        return said
+    return f"{said} That was while it had {rollouts.percent(counted[decided.round - 1].share)} of the callers."
+
+
+def _words(verdict: Verdict, stable: Arm, candidate: Arm, row: Rollout) -> str:
     if verdict.why == "errors":
         return (
             f"The candidate failed {candidate.errors:,} of {candidate.calls:,} calls "
@@ -163,12 +163,19 @@ def _rate(events: int, calls: int) -> str:
     return f"{100 * events / calls:.1f}%" if calls else "–"
 
 
-def _numbers(verdict: Verdict, figures: dict[str, Figures]) -> dict[str, Any]:
-    decided = next(finding for finding in verdict.findings if finding.why == verdict.why)
+def _decided(verdict: Verdict) -> Finding:
+    return next(finding for finding in verdict.findings if finding.why == verdict.why)
+
+
+def _numbers(verdict: Verdict, counted: list[Round]) -> dict[str, Any]:
+    decided = _decided(verdict)
+    stable, candidate = rounds.compared(counted)[decided.round - 1]
     return {
         "why": verdict.why,
         "evidence": float(f"{decided.evidence:.4g}"),
         "enough": decided.enough,
-        STABLE: figures[STABLE].stored(),
-        CANDIDATE: figures[CANDIDATE].stored(),
+        "round": decided.round,
+        "share": counted[decided.round - 1].share / 100,
+        STABLE: stable.kept(),
+        CANDIDATE: candidate.kept(),
     }

@@ -12,16 +12,18 @@ from django.db.models import QuerySet
 
 from hooks.catalogue import ROLLOUT_PROMOTED, ROLLOUT_ROLLED_BACK
 from hooks.services import event_publish
+from inference.architecture import TEXT_GENERATION
+from inference.tasks import EMBEDDINGS, REGRESSION
 from kit.clock import now
 from kit.errors import BadRequest
 from registry import names
 from registry import selectors as registry
-from registry.bases import TEXT_CLASSIFICATION
 from registry.models import Alias, Model
 from registry.services import alias_set
-from serving import outcomes, routes, selectors, telling
+from serving import outcomes, rounds, routes, selectors, telling
+from serving.models.counts import ShadowCount
 from serving.errors import AliasMoved, NotComparable, NotLive, RolloutEnded, RolloutRunning, SpanTooLarge
-from serving.models import Deployment, Rollout, RolloutEvent, ShadowCount
+from serving.models import Deployment, Rollout, RolloutEvent
 from serving.splits import WHOLE
 from tenants import audit
 from tenants.models import Project
@@ -81,6 +83,7 @@ def rollout_create(
         raise RolloutRunning(
             f"A rollout{where} runs on '{alias}' already. Promote it or roll it back first.", param="alias"
         ) from error
+    rounds.begin(made)
     if mode == Rollout.Mode.SHADOW:
         ShadowCount.objects.create(rollout=made)
     note(made, "started", f"Began with {percent(share)} of the callers{' as a shadow' if mode == 'shadow' else ''}.")
@@ -115,6 +118,7 @@ def share_set(row: Rollout, share: int, why: str) -> None:
         return
     before, row.share, row.round, row.round_at = row.share, share, row.round + 1, now()
     row.save(update_fields=["share", "round", "round_at"])
+    rounds.begin_round(row)
     note(row, "share", f"The candidate's share went from {percent(before)} to {percent(share)}, {why}.")
     routes.announce(row.project_id)
 
@@ -136,10 +140,11 @@ def rollout_promote(*, rollout: Rollout, automatic: bool = False) -> Rollout:
     return row
 
 
-def rollout_rollback(*, rollout: Rollout, reason: str = "Rolled back by hand.") -> Rollout:
+def rollout_rollback(*, rollout: Rollout, reason: str = "") -> Rollout:
     """All callers get the stable version again. Of a promoted one the alias moves back, while the old version is
     live."""
     row = locked(rollout)
+    reason = reason or ("Stopped by hand." if row.mode == Rollout.Mode.SHADOW else "Rolled back by hand.")
     if row.state == Rollout.State.PROMOTED:
         return _undo(row, reason)
     if row.state == Rollout.State.RUNNING:
@@ -285,10 +290,32 @@ def _check(stable: Deployment, candidate: Deployment, mode: str) -> None:
             "version's back.",
             param="candidate",
         )
-    if mode == Rollout.Mode.SHADOW and stable.model.task != TEXT_CLASSIFICATION:
+    if mode == Rollout.Mode.SHADOW:
+        _check_shadow(stable, candidate)
+
+
+def _check_shadow(stable: Deployment, candidate: Deployment) -> None:
+    """NotComparable for what no number could honestly say how alike it is."""
+    task = stable.model.task
+    if task == TEXT_GENERATION:
         raise NotComparable(
-            f"A shadow compares which label each version says, and {stable.model.task} says none. Use a canary "
-            "or an A/B test.",
+            "A shadow is not offered for models that write text: two right replies seldom have the same words, so "
+            "counting equal ones would say nothing. Use a canary or an A/B test, and judge replies with "
+            "POST /v1/feedback.",
+            param="mode",
+        )
+    if task == EMBEDDINGS and stable.model.base != candidate.model.base:
+        raise NotComparable(
+            f"The stable version's vectors are those of {stable.model.base}, the candidate's of "
+            f"{candidate.model.base}: vectors of two bases have no direction in common, so a shadow could not compare "
+            "them. Use a canary or an A/B test.",
+            param="mode",
+        )
+    if task == REGRESSION and set(stable.version.labels) != set(candidate.version.labels):
+        mine, theirs = (", ".join(one.version.labels) for one in (stable, candidate))
+        raise NotComparable(
+            f"The stable version measures {mine}, the candidate {theirs}: a shadow compares the same quantities. Use a "
+            "canary or an A/B test.",
             param="mode",
         )
 

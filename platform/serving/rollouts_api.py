@@ -140,8 +140,8 @@ class RolloutRollbackView(TenantAPIView):
         live. Twice answers the same.
         """
         found, body = selectors.rollout_by_id(self.caller.project_id, rollout), self.read(RolloutBack)
-        reason = body.get("reason") or "Rolled back by hand."
-        return Response(selectors.rollout_wire(rollouts.rollout_rollback(rollout=found, reason=reason)))
+        back = rollouts.rollout_rollback(rollout=found, reason=body.get("reason", ""))
+        return Response(selectors.rollout_wire(back))
 
 
 class FeedbackView(TenantAPIView):
@@ -189,7 +189,7 @@ class FeedbackView(TenantAPIView):
 
 def whole(rollout: Rollout) -> dict[str, Any]:
     """A rollout with figures and history."""
-    figures, shadow = outcomes.figures_of(rollout), outcomes.shadow_of(rollout)
+    figures = outcomes.figures_of(rollout)
     arms = {
         arm: {
             "calls": found.calls,
@@ -201,10 +201,9 @@ def whole(rollout: Rollout) -> dict[str, Any]:
         }
         for arm, found in figures.items()
     }
-    compared = {"compared": shadow.compared, "agreed": shadow.agreed, "dropped": shadow.dropped}
     return selectors.rollout_wire(rollout) | {
         "figures": {STABLE: arms[STABLE], CANDIDATE: arms[CANDIDATE]},
-        "shadow": compared if rollout.mode == Rollout.Mode.SHADOW else None,
+        "shadow": outcomes.shadow_wire(rollout) if rollout.mode == Rollout.Mode.SHADOW else None,
         "events": [
             {
                 "kind": event.kind,

@@ -126,8 +126,8 @@ _FIGURES = thing(
     {
         "calls": whole("Calls that were answered, or failed by our fault."),
         "errors": whole("Of those the ones that failed (5xx)."),
-        "p50_ms": number("Half of them took no longer; null without calls.", null=True),
-        "p95_ms": number("95 of 100 took no longer; null without calls.", null=True),
+        "p50_ms": number("Half of the newest 50,000 took no longer; null without calls.", null=True),
+        "p95_ms": number("95 of 100 of the newest 50,000 took no longer; null without calls.", null=True),
         "judged": whole("Answers with feedback."),
         "wrong": whole("Of those the wrong ones."),
     },
@@ -142,8 +142,21 @@ ROLLOUT_WHOLE = component(
             "shadow": thing(
                 "Of a shadow what became of its calls; null otherwise.",
                 {
-                    "compared": whole("Texts answered by both versions."),
-                    "agreed": whole("Of those the ones with the same label."),
+                    "compared": whole("Texts, questions or queries answered by both versions."),
+                    "agreed": whole(
+                        "Of those the ones with the same answer: label, set of labels, entities, words, or first "
+                        "document. Null for quantities and vectors.",
+                        null=True,
+                    ),
+                    "overlap": number(
+                        "Twice the labels or entities that both name, of all that either names; of documents the share "
+                        "of pairs in the same order. Null for other tasks, and while there is nothing.",
+                        null=True,
+                    ),
+                    "difference": number(
+                        "How far the quantities of a regression are apart, on average; null for other tasks.", null=True
+                    ),
+                    "cosine": number("The mean cosine of both vectors; null for other tasks.", null=True),
                     "dropped": whole("Calls that were not copied, because there was too much to do."),
                 },
                 null=True,

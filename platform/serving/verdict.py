@@ -14,13 +14,21 @@ martingale that begins at 1, and the supremum only makes E smaller. It needs cou
 
 What it takes for granted: calls are alike and independent of each other within a round. Arms are drawn by a hash, so an
 outage or a rush hits both; but one round's shares differ from the next one's, so counts of two rounds are never added
-up: each change of the share begins a round, and round j may spend alpha / (j (j + 1)), which adds up to alpha.
+up: each change of the share begins a round with an e-process of its own. What convinces is their weighted mean,
+
+    sum of E_j / (j (j + 1))  over all rounds j = 1, 2, …,
+
+whose weights add up to 1, the rounds to come standing at 1 (left out here, which only makes it smaller). A mean of
+e-processes is one, whatever they have to do with each other and in whatever order they grow. So a word that comes late
+counts in the round of its call, and evidence of several rounds adds up. At the same bound it convinces no later than
+one test for each round at alpha / (j (j + 1)) would.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import exp, lgamma, log, log1p
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple, dataclass
+from math import exp, inf, lgamma, log, log1p
 from typing import Literal
 
 TESTS = 3
@@ -45,6 +53,14 @@ class Arm:
     judged: int = 0
     wrong: int = 0
 
+    def __add__(self, other: Arm) -> Arm:
+        """Both together: rows of one arm and one round."""
+        return Arm(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def kept(self) -> dict[str, int]:
+        """To be kept."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Guards:
@@ -63,6 +79,8 @@ class Finding:
     why: Why
     evidence: float
     enough: float
+    round: int
+    """The round, from 1, that has most of it."""
 
     @property
     def proven(self) -> bool:
@@ -78,43 +96,61 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def judge(*, stable: Arm, candidate: Arm, guards: Guards, round: int = 1) -> Verdict:
-    """The verdict on a candidate from the counts of this round; the first question that is proven decides."""
-    findings = (
-        compared("errors", (candidate.errors, candidate.calls), (stable.errors, stable.calls), guards, round),
-        *([limited(candidate, guards, round)] if guards.limits_latency else []),
-        compared("quality", (candidate.wrong, candidate.judged), (stable.wrong, stable.judged), guards, round),
-    )
+def judge(rounds: Sequence[tuple[Arm, Arm]], guards: Guards) -> Verdict:
+    """The verdict on a candidate from the counts of each round, stable and candidate; the first question that is proven
+    decides."""
+
+    def errors(stable: Arm, candidate: Arm) -> float:
+        counts = (candidate.errors, candidate.calls), (stable.errors, stable.calls)
+        return log_evidence(*counts, guards.error_margin)
+
+    def slowness(stable: Arm, candidate: Arm) -> float:
+        return log_excess(candidate.slow, candidate.timed)
+
+    def quality(stable: Arm, candidate: Arm) -> float:
+        counts = (candidate.wrong, candidate.judged), (stable.wrong, stable.judged)
+        return log_evidence(*counts, guards.quality_margin)
+
+    asked: list[tuple[Why, Callable[[Arm, Arm], float]]] = [("errors", errors)]
+    if guards.limits_latency:
+        asked.append(("latency", slowness))
+    asked.append(("quality", quality))
+    findings = tuple(_finding(why, [evidence(*arms) for arms in rounds], guards.alpha) for why, evidence in asked)
     return Verdict(next((finding.why for finding in findings if finding.proven), ""), findings)
 
 
-def compared(
-    why: Literal["errors", "quality"], candidate: tuple[int, int], stable: tuple[int, int], guards: Guards, round: int
-) -> Finding:
-    """Whether the candidate has more events per call than the stable version, by more than the margin."""
-    margin = guards.error_margin if why == "errors" else guards.quality_margin
-    return Finding(why, _number(log_evidence(candidate, stable, margin)), enough(guards.alpha, round))
+def mean_evidence(logarithms: Sequence[float]) -> float:
+    """The weighted mean of the rounds' e-processes, given by their logarithms."""
+    return sum(_shares(logarithms))
 
 
-def limited(candidate: Arm, guards: Guards, round: int) -> Finding:
-    """Whether more than `SLOW_SHARE` of the candidate's calls are over the limit."""
-    slow, calls = candidate.slow, candidate.timed
+def enough(alpha: float) -> float:
+    """The evidence that convinces. Over all rounds and tests the false alarms add up to alpha."""
+    return TESTS / alpha
+
+
+def log_excess(slow: int, calls: int) -> float:
+    """The logarithm of the e-process for more than `SLOW_SHARE` of calls being over the limit."""
     best = slow / calls if calls else 0.0
-    excess = _mixture(slow, calls) - _likelihood(slow, calls, min(best, SLOW_SHARE))
-    return Finding("latency", _number(excess), enough(guards.alpha, round))
+    return _mixture(slow, calls) - _likelihood(slow, calls, min(best, SLOW_SHARE))
 
 
-def enough(alpha: float, round: int) -> float:
-    """The evidence that convinces in a round. Over all rounds and tests the false alarms add up to alpha."""
-    return TESTS * round * (round + 1) / alpha
+def _finding(why: Why, logarithms: Sequence[float], alpha: float) -> Finding:
+    shares = _shares(logarithms)
+    most = max(range(len(shares)), key=shares.__getitem__, default=0)
+    return Finding(why, sum(shares), enough(alpha), most + 1)
+
+
+def _shares(logarithms: Sequence[float]) -> list[float]:
+    return [_number(one) / (number * (number + 1)) for number, one in enumerate(logarithms, 1)]
 
 
 def log_evidence(worse: tuple[int, int], than: tuple[int, int], margin: float = 0.0) -> float:
     """The e-process's logarithm for (events, calls) of two arms: large where the first has more events per call than
-    the second, by more than `margin`."""
+    the second, by more than `margin`. Nothing, -inf, while one of them has no calls: its rate may be anything."""
     (s1, n1), (s0, n0) = worse, than
     if not n1 or not n0:
-        return 0.0  # the other arm's rate may be anything
+        return -inf
     return _mixture(s1, n1) + _mixture(s0, n0) - _most_likely_no_worse(s1, n1, s0, n0, margin)
 
 
@@ -142,7 +178,7 @@ def _on_border(s1: int, n1: int, s0: int, n0: int, p0: float, margin: float) -> 
 def _likelihood(events: int, calls: int, rate: float) -> float:
     """The logarithm; -inf for what a rate makes impossible."""
     if (events and rate <= 0) or (events < calls and rate >= 1):
-        return float("-inf")
+        return -inf
     found = events * log(rate) if events else 0.0
     return found + ((calls - events) * log1p(-rate) if events < calls else 0.0)
 

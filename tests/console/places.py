@@ -13,7 +13,7 @@ from registry.models import Model
 from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
-from tests.console import things
+from tests.console import rolling, things
 from tests.isolation.batches import a_batch
 from tests.serving.logged import log_request
 from tests.training import searching
@@ -80,6 +80,13 @@ def _deleted_model(person: Person) -> str:
     with tenant_scope(person.tenant.id):
         model_delete(model=model)
     return model.public_id
+
+
+def _unanswered(person: Person) -> str:
+    fault = {"status": 503, "code": "slow_down", "duration_ms": 25_011, "cost_nano": 0, "queue_ms": 0, "engine_ms": 0}
+    return str(
+        log_request(person, model=f"ft:all-MiniLM-L6-v2:ada-works:{LONG_SWEEP}:0190aa11bb22cc33", **fault).public_id
+    )
 
 
 def _batch(person: Person) -> str:
@@ -157,7 +164,9 @@ PLACES: list[Place] = [
     project("deployments/"),
     project("rollouts/"),
     project("rollouts/new"),
-    _made("rollout", lambda p: things.made_rollout(p, calls=200).public_id, "rollouts/{}/"),
+    _made("rollout", lambda p: rolling.made_rollout(p, calls=200).public_id, "rollouts/{}/"),
+    _made("shadow", lambda p: rolling.made_shadow(p).public_id, "rollouts/{}/"),
+    _made("ended", lambda p: rolling.made_rolled_back(p).public_id, "rollouts/{}/"),
     _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
     project("batches/"),
     project("batches/new"),
@@ -172,7 +181,10 @@ PLACES: list[Place] = [
     project("requests/"),
     project("requests/figures?span=7d"),
     project("requests/texts"),
+    project("requests/?model=nobody"),
+    project("requests/figures?span=1h&by=arm&model=nobody"),
     _made("request", lambda person: log_request(person).public_id, "requests/{}/"),
+    _made("unanswered", _unanswered, "requests/{}/"),
     organisation("usage/"),
     Place(lambda person: f"{person.home}/usage/refused", lambda person: things.refused_calls(person)),
     organisation("usage/refused?layer=model"),

@@ -11,7 +11,7 @@ import numpy as np
 from billing.models import ModelLimits
 from billing.quotas.trace import Refusal
 from billing.services.decisions import decisions_record
-from billing.services.entitlements import override_set, plan_grant
+from billing.services.entitlements import override_set
 from billing.services.limits import member_limits_set, model_limits_set
 from data.models import DatasetVersion, File
 from data.services import dataset_create, version_write
@@ -25,9 +25,8 @@ from hooks.services import endpoint_create, event_publish
 from kit.clock import now
 from kit.ids import new_id, public_id
 from registry.models import ModelVersion
-from registry.services import alias_set, summary
-from serving.models import Deployment, RequestRecord, Rollout
-from serving.rollouts import rollout_create
+from registry.services import summary
+from serving.models import Deployment
 from serving.services import deployment_create
 from tenants.models import Member
 from tenants.scope import tenant_scope
@@ -275,32 +274,6 @@ def made_deployment(person: Person, *, state: str = "live") -> Deployment:
         made = deployment_create(project=person.project, model=version.model.name, created_by="Ada")
         parity = {"passed": True, "texts": 32, "worst": 0.0004, "mean": 0.0001, "tolerance": 0.01}
         Deployment.objects.filter(pk=made.pk).update(state=state, live_at=now(), parity=parity, max_length=128)
-    return made
-
-
-def made_rollout(person: Person, *, mode: str = "canary", calls: int = 0, **more: Any) -> Rollout:
-    """A rollout between two deployments, with so many calls of the stable version logged, a fifth of that on the
-    candidate."""
-    with tenant_scope(person.tenant.id):
-        plan_grant(plan="enterprise", reason="tests", created_by="tests")
-    stable, candidate = (made_deployment(person) for _ in range(2))
-    alias = f"triage-{stable.pk.hex[-8:]}@prod"
-    with tenant_scope(person.tenant.id):
-        alias_set(project=person.project, alias=alias, version=stable.version)
-        Deployment.objects.filter(pk=stable.pk).update(alias=alias)
-        made = rollout_create(
-            project=person.project, alias=alias, candidate=candidate, mode=mode, created_by="Ada", **more
-        )
-        other = "shadow" if mode == "shadow" else "candidate"
-        for arm, row, n in (("stable", stable, calls), (other, candidate, calls // 5)):
-            RequestRecord.objects.bulk_create(
-                RequestRecord(
-                    id=new_id(), tenant_id=person.tenant.id, project_id=person.project.id, at=now(), kind="classify",
-                    model=alias, version_id=row.version_id, arm=arm, status=503 if i % 40 == 39 else 200,
-                    duration_ms=4 + i % 9, engine_ms=2 + i % 5,
-                )
-                for i in range(n)
-            )  # fmt: skip
     return made
 
 

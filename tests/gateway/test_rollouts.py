@@ -204,7 +204,7 @@ def test_a_candidate_that_fails_is_rolled_back_and_everybody_is_told(two: Two) -
     assert found["figures"]["candidate"]["errors"] == found["figures"]["candidate"]["calls"] > 5
     assert found["figures"]["stable"]["errors"] == 0
     numbers = found["events"][-1]["numbers"]
-    assert numbers["evidence"] >= numbers["enough"] == 600
+    assert numbers["evidence"] >= numbers["enough"] == 300
     assert numbers["candidate"]["errors"] > 5
     with tenant_scope(two.person.tenant.id):
         assert Event.objects.get(type="tunesmith.rollout.rolled_back").data == {"id": rollout}

@@ -44,3 +44,20 @@ def log_many(person: Person, count: int) -> None:
     values = {"tenant": person.tenant.id, "project": person.project.pk, "key": person.key_row.pk, "count": count}
     with tenant_scope(person.tenant.id), connection.cursor() as cursor:
         cursor.execute(MANY, values)
+
+
+ARMS = """
+    INSERT INTO serving_requestrecord (
+        id, tenant_id, project_id, at, kind, model, version_id, arm, status, code, duration_ms, first_token_ms,
+        queue_ms, engine_ms, items, batch_rows, input_tokens, output_tokens, cached_tokens, cost_nano, model_state,
+        trace_id)
+    SELECT gen_random_uuid(), %(tenant)s, %(project)s, now(), 'classify', %(alias)s, %(version)s, %(arm)s,
+        CASE WHEN n %% 100 = 0 THEN 500 ELSE 200 END, '', n %% 100, 0, 0, 5, 1, 1, 20, 0, 0, 400, 'hot', ''
+    FROM generate_series(1, %(count)s) AS n"""
+
+
+def log_arm(person: Person, count: int, *, alias: str, version: Any, arm: str) -> None:
+    """So many calls of one side of a rollout, each hundredth failed."""
+    values = {"tenant": person.tenant.id, "project": person.project.pk, "count": count}
+    with tenant_scope(person.tenant.id), connection.cursor() as cursor:
+        cursor.execute(ARMS, values | {"alias": alias, "version": version, "arm": arm})

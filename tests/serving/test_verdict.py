@@ -2,12 +2,13 @@
 
 import random
 from math import inf, isnan, log
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.verdict import Arm, Guards, enough, judge, log_evidence
+from serving.verdict import Arm, Guards, enough, judge, log_evidence, mean_evidence
 
 counts = st.integers(0, 5_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -65,7 +66,7 @@ def test_the_naive_test_does_raise_false_alarms_here() -> None:
     ],
 )
 def test_a_candidate_that_fails_much_more_is_rolled_back(stable: Arm, candidate: Arm) -> None:
-    assert judge(stable=stable, candidate=candidate, guards=Guards()).why == "errors"
+    assert judge([(stable, candidate)], Guards()).why == "errors"
 
 
 def test_a_better_or_equal_candidate_is_left_alone() -> None:
@@ -75,27 +76,101 @@ def test_a_better_or_equal_candidate_is_left_alone() -> None:
         (Arm(), Arm(calls=100, errors=100)),
         (Arm(calls=100), Arm()),
     ]:
-        assert judge(stable=stable, candidate=candidate, guards=Guards()).why == ""
+        assert judge([(stable, candidate)], Guards()).why == ""
 
 
 def test_wrong_answers_count_like_errors_and_only_where_somebody_judged() -> None:
     stable, candidate = Arm(calls=500, judged=60, wrong=6), Arm(calls=500, judged=60, wrong=40)
-    assert judge(stable=stable, candidate=candidate, guards=Guards()).why == "quality"
-    assert judge(stable=stable, candidate=candidate, guards=Guards(quality_margin=0.5)).why == ""
-    assert judge(stable=stable, candidate=Arm(calls=500), guards=Guards()).why == ""
+    assert judge([(stable, candidate)], Guards()).why == "quality"
+    assert judge([(stable, candidate)], Guards(quality_margin=0.5)).why == ""
+    assert judge([(stable, Arm(calls=500))], Guards()).why == ""
 
 
 def test_slow_calls_count_only_against_a_limit() -> None:
     slow = Arm(calls=200, slow=60, timed=200)
-    assert judge(stable=Arm(calls=200), candidate=slow, guards=Guards(limits_latency=True)).why == "latency"
-    assert judge(stable=Arm(calls=200), candidate=slow, guards=Guards()).why == ""
+    assert judge([(Arm(calls=200), slow)], Guards(limits_latency=True)).why == "latency"
+    assert judge([(Arm(calls=200), slow)], Guards()).why == ""
     few = Arm(calls=200, slow=10, timed=200)
-    assert judge(stable=Arm(calls=200), candidate=few, guards=Guards(limits_latency=True)).why == ""
+    assert judge([(Arm(calls=200), few)], Guards(limits_latency=True)).why == ""
 
 
 def test_all_rounds_and_tests_together_spend_alpha() -> None:
-    spent = sum(3 / enough(0.01, round) for round in range(1, 10_000))
-    assert 0.0099 < spent <= 0.01
+    """The most that a mean of e-processes can be while each of them stands at 1."""
+    assert 0.999 < mean_evidence([0.0] * 10_000) <= 1
+    assert enough(0.01) == 300
+
+
+def delayed(*, runs: int, calls: int, early: float, late: float, seed: int, rates: tuple[float, float, float]) -> Any:
+    """Words about equal arms over three rounds whose shares grow, in the order they arrive, as counts by round: the
+    rate of wrong answers differs by round, a word takes up to two rounds to come, and a complaint takes longer."""
+    drawn = random.Random(seed)
+    for _ in range(runs):
+        words = []
+        for call in range(calls):
+            round = 3 * call // calls
+            arm = int(drawn.random() < (0.05, 0.5, 0.9)[round])
+            wrong = drawn.random() < rates[round]
+            words.append((call + drawn.random() * calls * (late if wrong else early), round, arm, wrong))
+        counts = [[[0, 0], [0, 0]] for _ in range(3)]
+        looks = []
+        for number, (_, round, arm, wrong) in enumerate(sorted(words)):
+            counts[round][arm][0] += wrong
+            counts[round][arm][1] += 1
+            if number % 5 == 0:
+                looks.append([[tuple(arm) for arm in one] for one in counts])
+        yield looks
+
+
+SHAPES = [
+    {"early": 0.0, "late": 0.0, "rates": (0.05, 0.05, 0.05)},
+    {"early": 0.3, "late": 0.7, "rates": (0.1, 0.3, 0.6)},
+    {"early": 0.7, "late": 0.7, "rates": (0.6, 0.2, 0.05)},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_late_words_in_rounds_of_their_own_raise_few_false_alarms(shape: Any) -> None:
+    """With alpha 0.1 a right test stays under 0.1, however late words come and however often it looks."""
+    alarms = sum(
+        any(mean_evidence([log_evidence(new, old) for old, new in look]) >= 1 / 0.1 for look in looks)
+        for looks in delayed(runs=200, calls=600, seed=7, **shape)
+    )
+    assert alarms / 200 <= 0.1
+
+
+def test_words_of_all_rounds_thrown_together_would_raise_many() -> None:
+    """The simulation is able to find a test that is wrong: later rounds are worse for both, and larger for one."""
+    alarms = 0
+    for looks in delayed(runs=200, calls=600, seed=7, **SHAPES[1]):
+        alarms += any(log_evidence(_sum(look, 1), _sum(look, 0)) >= log(1 / 0.1) for look in looks)
+    assert alarms / 200 > 0.5
+
+
+def _sum(look: Any, arm: int) -> tuple[int, int]:
+    return sum(one[arm][0] for one in look), sum(one[arm][1] for one in look)
+
+
+def test_words_that_come_late_convict_in_the_round_of_their_calls() -> None:
+    before = (Arm(calls=400, judged=10), Arm(calls=100, judged=8))
+    late = (Arm(calls=400, judged=80, wrong=4), Arm(calls=100, judged=60, wrong=30))
+    now = (Arm(calls=50), Arm(calls=50))
+    assert judge([before, now], Guards()).why == ""
+    verdict = judge([late, now], Guards())
+    assert (verdict.why, verdict.findings[-1].round) == ("quality", 1)
+
+
+def test_evidence_of_rounds_adds_up() -> None:
+    """Neither round would do by itself."""
+    one = (Arm(calls=100, errors=1), Arm(calls=50, errors=12))
+    assert judge([one], Guards()).why == ""
+    assert judge([(Arm(), Arm()), one], Guards()).why == ""
+    assert judge([one, one], Guards()).why == "errors"
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=20))
+def test_the_mean_convinces_no_later_than_a_test_for_each_round(logarithms: list[float]) -> None:
+    alone = any(one >= log(enough(0.01) * n * (n + 1)) for n, one in enumerate(logarithms, 1))
+    assert not alone or mean_evidence(logarithms) >= enough(0.01) * (1 - 1e-9)
 
 
 @given(counts, counts, st.floats(0, 0.5))

@@ -8,13 +8,15 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from console import rollout_page
 from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView
 from console.views.names import short_name
 from registry import selectors as registry
-from serving import outcomes, rollouts, selectors
+from serving import outcomes, rollouts, rounds, selectors
 from serving.errors import SpanTooLarge
 from serving.models import Deployment, Rollout
+from serving.patience import PATIENCE_MS
 from serving.splits import CANDIDATE, STABLE, WHOLE
 
 MODES = (
@@ -86,6 +88,10 @@ class RolloutForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Nobody would ever call a candidate that shall climb from nothing."""
         clean: dict[str, Any] = super().clean() or self.cleaned_data
+        if clean.get("mode") in (Rollout.Mode.AB, Rollout.Mode.SHADOW):
+            for name in ("minutes", "calls", "latency_ms"):  # not shown then, so what stands in them is no fault
+                self.errors.pop(name, None)
+                clean[name] = self.fields[name].initial
         if clean.get("climb") and clean.get("mode") == Rollout.Mode.CANARY and clean.get("share") == 0:
             self.add_error("share", _("A canary that is raised by itself begins above 0%."))
         return clean
@@ -222,11 +228,13 @@ class RolloutPage(RolloutsView):
     def _show(self, row: Rollout, form: ShareForm, *, status: int = 200) -> HttpResponseBase:
         running, may = row.state == Rollout.State.RUNNING, self.can("deployments.write")
         shadow, uncounted = row.mode == Rollout.Mode.SHADOW, ""
+        counted = []
         try:
-            figures = outcomes.figures_of(row)
+            counted = rounds.rounds_of(row, patience_ms=PATIENCE_MS) if running else []
+            figures = outcomes.figures_of(row, counted)
         except SpanTooLarge:
             figures = {STABLE: outcomes.Figures(), CANDIDATE: outcomes.Figures()}
-            uncounted = _("There are too many calls to be counted while you wait.")
+            uncounted = _("There is more new than can be counted while you wait. Reload in a minute.")
         arms = [
             {
                 "title": title,
@@ -241,7 +249,6 @@ class RolloutPage(RolloutsView):
                 (_("Candidate"), CANDIDATE, row.candidate, rollouts.percent(row.share)),
             )
         ]
-        count = outcomes.shadow_of(row) if shadow else None
         undo = row.state == Rollout.State.PROMOTED and row.stable.state == Deployment.State.LIVE
         again = row.state == Rollout.State.ROLLED_BACK and row.candidate.state == Deployment.State.LIVE
         wanted = f"?alias={row.alias}&candidate={row.candidate.public_id}&mode={row.mode}"
@@ -253,9 +260,10 @@ class RolloutPage(RolloutsView):
                 "is_shadow": shadow,
                 "arms": arms,
                 "uncounted": uncounted,
-                "count": count,
-                "agreement": count.agreed / count.compared if count and count.compared else None,
+                "likeness": rollout_page.likeness(row) if shadow else None,
+                "evidence": rollout_page.evidence(row, counted) if counted else "",
                 "steps": self._steps(row),
+                "waits_for": rollout_page.waits_for(row, counted) if counted else "",
                 "guards": row.guards,
                 "events": selectors.rollout_events(row),
                 "form": form,
@@ -276,6 +284,7 @@ class RolloutPage(RolloutsView):
                 "share": rollouts.percent(step["share"]),
                 "minutes": step["seconds"] / 60,
                 "calls": step["calls"],
+                "feedback": step["feedback"],
                 "here": step["share"] == row.share and row.state == Rollout.State.RUNNING,
                 "over": step["share"] < row.share,
             }
@@ -304,8 +313,10 @@ class RolloutRollback(RolloutsView):
 
 
 def badge_of(row: Rollout) -> str:
-    """Its state as `console.states` names it."""
-    return "rolling" if row.state == Rollout.State.RUNNING else row.state
+    """Its state as `console.states` names it. Nobody was on a shadow, so none is rolled back from it."""
+    if row.state == Rollout.State.RUNNING:
+        return "rolling"
+    return "stopped" if row.mode == Rollout.Mode.SHADOW and row.state == Rollout.State.ROLLED_BACK else row.state
 
 
 def named(deployment: Deployment) -> str:

@@ -46,7 +46,7 @@ async def handle(call: Call) -> bytes:
     texts = _inputs(body.input)
     route = await call.route(body.model, body)
     route.require_task(MULTI_LABEL)
-    result = await call.classify(route, texts, KIND)
+    result = await call.classify(route, texts, KIND, body.x_threshold)
     types = dict.fromkeys(route.labels, TEXT_ONLY)
     results = []
     for index, row in enumerate(rows.probabilities(result)):

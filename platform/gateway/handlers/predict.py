@@ -181,8 +181,8 @@ async def _label(call: Call, route: Route, body: Predict) -> Result:
 
 
 async def _several(call: Call, route: Route, body: Predict) -> Result:
-    result = await call.classify(route, texts_of(body.input), KIND)
     threshold = THRESHOLD if body.threshold is None else body.threshold
+    result = await call.classify(route, texts_of(body.input), KIND, threshold)
     data = []
     for index, row in enumerate(rows.probabilities(result)):
         order = sorted(range(len(row)), key=row.__getitem__, reverse=True)

@@ -1,5 +1,6 @@
 """Deployments, their engines, the log of requests, rollouts, and what people said of answers."""
 
+from serving.models.counts import RolloutCount, ShadowCount
 from serving.models.deployments import (
     Deployment,
     DeploymentEvent,
@@ -9,7 +10,6 @@ from serving.models.deployments import (
     RequestText,
     Rollout,
     RolloutEvent,
-    ShadowCount,
     TextKeeping,
 )
 from serving.models.engines import Dedicated, Replica
@@ -24,6 +24,7 @@ __all__ = [
     "RequestRecord",
     "RequestText",
     "Rollout",
+    "RolloutCount",
     "RolloutEvent",
     "ShadowCount",
     "TextKeeping",

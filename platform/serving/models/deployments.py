@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from kit.clock import now
 from registry.models import Model, ModelVersion
+from serving.models.counts import FAILED, OF_ROLLOUTS, WritingTransaction
 from tenants.models.base import ProjectModel, TenantModel
 
 
@@ -124,12 +125,16 @@ class RequestRecord(TenantModel):
     model_state = models.CharField(max_length=32, blank=True)
     """As in the header `x-model-state`: hot, or loaded and how long that took."""
     trace_id = models.CharField(max_length=32, blank=True)
+    written = models.BigIntegerField(db_default=WritingTransaction(), editable=False)
+    """The transaction that wrote the row last: `serving.rounds` counts each row once by it."""
 
     class Meta:
         indexes = [
             models.Index(fields=["tenant", "project_id", "-at"], name="serving_request_project"),
             models.Index(fields=["tenant", "version_id", "-at"], name="serving_request_version"),
             models.Index(fields=["at"], name="serving_request_old"),
+            models.Index(fields=["tenant", "version_id", "written"], condition=OF_ROLLOUTS, name="serving_request_arm"),
+            models.Index(fields=["tenant", "version_id", "at"], condition=FAILED, name="serving_request_arm_failed"),
         ]
 
     def __str__(self) -> str:
@@ -225,23 +230,6 @@ class RolloutEvent(TenantModel):
         return self.message
 
 
-class ShadowCount(TenantModel):
-    """What became of a rollout's shadow calls; one row a rollout, added to behind the answers."""
-
-    prefix = "shadowcount_"
-
-    rollout = models.OneToOneField(Rollout, on_delete=models.CASCADE, related_name="shadow")
-    compared = models.PositiveBigIntegerField(default=0)
-    """Texts whose answers of both versions could be compared."""
-    agreed = models.PositiveBigIntegerField(default=0)
-    """Of those the texts for which both say the same label."""
-    dropped = models.PositiveBigIntegerField(default=0)
-    """Calls that were not copied: there was too much to do."""
-
-    def __str__(self) -> str:
-        return f"{self.agreed} of {self.compared}"
-
-
 class Feedback(ProjectModel):
     """Whether an answer was right, said by the project afterwards; one for each request, the latest word counts."""
 
@@ -260,10 +248,17 @@ class Feedback(ProjectModel):
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=now, editable=False)
     changed_at = models.DateTimeField(default=now)
+    written = models.BigIntegerField(db_default=WritingTransaction(), editable=False)
+    """The transaction that said it last."""
+    counted = models.BooleanField(null=True, editable=False)
+    """As what it is in the sums of its rollout; null while it is in none."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "request_id"], name="serving_feedback_request_once")]
         indexes = [
+            models.Index(
+                fields=["tenant", "version_id", "written"], condition=OF_ROLLOUTS, name="serving_feedback_arm"
+            ),
             models.Index(fields=["tenant", "project", "-created_at"], name="serving_feedback_project"),
             models.Index(fields=["tenant", "version_id", "requested_at"], name="serving_feedback_version"),
         ]
