@@ -49,7 +49,10 @@ class FilterForm(forms.Form):
     arm = forms.ChoiceField(label=_("Rollout"), required=False, choices=[ALL, *((one, one) for one in ARMS)])
 
     def __init__(self, query: Any, *, keys: list[tuple[str, str]], default: str = "24h") -> None:
-        super().__init__(query if query.get("span") in SPANS else query.copy() | {"span": default})
+        if query.get("span") not in SPANS:
+            query = query.copy()
+            query["span"] = default  # a union would make lists of the other values
+        super().__init__(query)
         field: Any = self.fields["key"]
         field.choices = [ALL, *((public_id("key_", UUID(hex=one)), name) for one, name in keys),
                          (WITHOUT_KEY, _("without a key"))]  # fmt: skip

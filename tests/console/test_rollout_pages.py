@@ -59,7 +59,7 @@ def test_a_canary_is_begun_watched_and_seen_going_back_by_itself(site: str, chro
             )  # fmt: skip
     page.fill("[name=share]", "12")
     page.clock.fast_forward(16_000)
-    page.wait_for_function("document.querySelector('#rollout').innerText.includes('30 (100.0%)')")
+    page.wait_for_selector("#rollout >> text=30 (100.0%)")
     assert page.input_value("[name=share]") == "12", "what is being typed stays"
     assert rollout_look(tenant_id=ada.tenant.id, rollout_id=row.pk) == "errors"
     page.clock.fast_forward(16_000)

@@ -99,6 +99,13 @@ def test_every_kind_that_the_gateway_logs_can_be_asked_for(ada: Person) -> None:
         assert f'<option value="{kind}" selected' in page
 
 
+def test_a_link_to_the_page_need_not_name_the_time(ada: Person) -> None:
+    wanted, other = log_request(ada, model="triage@prod"), log_request(ada, model="other@prod")
+    page = ada.browser.get(f"{ada.workspace}/requests/?model=triage@prod").content.decode()
+    assert 'value="triage@prod"' in page
+    assert wanted.public_id in page and other.public_id not in page
+
+
 def test_a_list_that_takes_too_long_is_broken_off_with_a_word_about_it(
     ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
