@@ -9,9 +9,9 @@ from django.db.models import Count, Q, QuerySet
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
-from serving.models.counts import WritingTransaction
 from serving.errors import RequestUnknown
 from serving.models import Feedback, RequestRecord
+from serving.models.counts import WritingTransaction
 from serving.splits import SHADOW
 from tenants.models import Project
 

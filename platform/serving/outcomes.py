@@ -15,10 +15,10 @@ from django.db.models import Aggregate, FloatField
 
 from inference.tasks import EMBEDDINGS, REGRESSION
 from serving import rounds
-from serving.models.counts import ShadowCount
 from serving.errors import SpanTooLarge
 from serving.figures import MANY
 from serving.models import Rollout
+from serving.models.counts import ShadowCount
 from serving.patience import PATIENCE_MS, bounded
 from serving.splits import CANDIDATE, STABLE
 from serving.verdict import Arm, Guards

@@ -21,9 +21,9 @@ from registry import selectors as registry
 from registry.models import Alias, Model
 from registry.services import alias_set
 from serving import outcomes, rounds, routes, selectors, telling
-from serving.models.counts import ShadowCount
 from serving.errors import AliasMoved, NotComparable, NotLive, RolloutEnded, RolloutRunning, SpanTooLarge
 from serving.models import Deployment, Rollout, RolloutEvent
+from serving.models.counts import ShadowCount
 from serving.splits import WHOLE
 from tenants import audit
 from tenants.models import Project

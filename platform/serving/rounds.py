@@ -26,10 +26,10 @@ from django.db.models import Case, Count, IntegerField, Q, QuerySet, Value, When
 
 from billing.prices.rating import BATCH
 from kit.clock import now
-from serving.models.counts import OF_ROLLOUTS, RolloutCount, WritingTransaction
 from serving.errors import SpanTooLarge
 from serving.figures import MANY
 from serving.models import Feedback, RequestRecord, Rollout
+from serving.models.counts import OF_ROLLOUTS, RolloutCount, WritingTransaction
 from serving.patience import bounded
 from serving.splits import CANDIDATE, SHADOW, STABLE, WHOLE
 from serving.verdict import Arm

@@ -7,8 +7,8 @@ from kit.clock import now
 from kit.ids import new_id
 from registry.models import Model
 from registry.services import alias_set
-from serving.models.counts import ShadowCount
 from serving.models import Deployment, RequestRecord, Rollout
+from serving.models.counts import ShadowCount
 from serving.rollouts import locked, rollout_change, rollout_create, rollout_end
 from tenants.scope import tenant_scope
 from tests.conftest import Person

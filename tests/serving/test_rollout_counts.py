@@ -13,8 +13,8 @@ from django.db.models import Q
 from billing.services.gate import sink_dsn
 from kit.ids import new_id, parse_id
 from serving import rounds
-from serving.models.counts import RolloutCount
 from serving.models import RequestRecord, Rollout
+from serving.models.counts import RolloutCount
 from serving.requests import RequestLog, RequestNote, wall_ms
 from serving.rollout_tick import rollout_look
 from tenants.scope import tenant_scope

@@ -4,7 +4,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 import kit.ids
-import serving.counts
+import serving.models.counts
 from tenants.isolation import IsolateTable
 
 COUNT_WHAT_RUNS = """
@@ -56,12 +56,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "feedback",
             "written",
-            models.BigIntegerField(db_default=serving.counts.WritingTransaction(), editable=False),
+            models.BigIntegerField(db_default=serving.models.counts.WritingTransaction(), editable=False),
         ),
         migrations.AddField(
             "requestrecord",
             "written",
-            models.BigIntegerField(db_default=serving.counts.WritingTransaction(), editable=False),
+            models.BigIntegerField(db_default=serving.models.counts.WritingTransaction(), editable=False),
         ),
         migrations.AddIndex(
             "feedback",
