@@ -8,6 +8,7 @@ fails over can refuse too much for a while but can never admit more than was lea
 - `gate.QuotaGate`        the gateway's door: admit, settle, release, with metering
 - `store.QuotaStore`      the same verbs, blocking, for workers, the sweeper and lease keeping
 - `compile.limits_for`    from plan, overrides, project and key limits to `CompiledLimits`
+- `recount`               tells a quota server that lost what it knew the calls that run
 - `trace`                 why calls were refused: noted beside the answer, written behind it
 - jobs (training) hold money in Postgres instead: `billing.services.jobs`
 """

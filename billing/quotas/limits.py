@@ -4,7 +4,8 @@ Kinds:
 
 - `requests`, `tokens`, `input_tokens`, `output_tokens`: token bucket of `cap` per `window_ms`; starts full (empty on a
   server that lost what it knew); refills every millisecond; exact integers. `tokens` counts input and output together.
-- `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts.
+- `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts. A server that lost
+  what it knew admits none for `scripts.HOLD_MS`, until those who run calls have told it of them (`recount`).
 - `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced.
 
 What it does not promise: a bucket of `cap` admits up to twice its cap within the first window (a full bucket plus its

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("reserve", "extend", "settle", "grant", "drain", "inspect")
+NAMES = ("reserve", "extend", "settle", "grant", "drain", "inspect", "declare")
+HOLD_MS = 3_000
+"""How long a server that lost what it knew admits nothing under a limit of calls at once: longer than a process needs
+to notice the loss and to have heard what became of a reserve it had sent before (`recount`)."""
 _FOLDER = Path(__file__).parent / "lua"
 _PRELUDE = (_FOLDER / "prelude.lua").read_text()
 _BODIES = {name: (_FOLDER / f"{name}.lua").read_text() for name in NAMES}
@@ -17,7 +20,7 @@ _BODIES = {name: (_FOLDER / f"{name}.lua").read_text() for name in NAMES}
 
 def script_text(name: str, run_id: str) -> str:
     """Source of a script for the server life `run_id`."""
-    return _PRELUDE.replace("@BOOT@", run_id) + _BODIES[name]
+    return _PRELUDE.replace("@BOOT@", run_id).replace("@HOLD@", str(HOLD_MS)) + _BODIES[name]
 
 
 def run_id_of(info: bytes) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import functools
 import threading
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -136,6 +137,8 @@ class QuotaStore:
     def __init__(self, url: str, timeout: float = 2.0) -> None:
         self._url, self._timeout = url, timeout
         self._local = threading.local()
+        self.running: dict[str, Decision] = {}
+        """What was reserved here and has not ended, for `recount`."""
 
     @property
     def line(self) -> SyncLine:
@@ -158,7 +161,11 @@ class QuotaStore:
     ) -> Decision:
         """Check all limits and hold the amounts, or hold nothing. Repeating an id charges once."""
         tail = reserve_tail(reservation_id.encode(), life_ms, requests, tokens, output_tokens, nano, fewer)
-        return parse_reserve(limits, reservation_id, self.line.run("reserve", limits.packed, tail, RESERVE_PARTS))
+        answer = self.line.run("reserve", limits.packed, tail, RESERVE_PARTS)
+        decision = parse_reserve(limits, reservation_id, answer)
+        if decision.allowed:
+            self.running[reservation_id] = decision
+        return decision
 
     def peek(self, limits: CompiledLimits) -> list[int]:
         """What each limit has left now (of money -1 where it is not known); nothing is held."""
@@ -186,18 +193,40 @@ class QuotaStore:
         self, tenant: UUID | str, reservation_id: str, *, tokens: int, output_tokens: int = 0, nano: int
     ) -> Settled:
         """Charge the actual amounts and give the rest back. Money beyond what was reserved is not charged."""
+        self.running.pop(reservation_id, None)
         return self._finish(tenant, settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano))
 
     def release(self, tenant: UUID | str, reservation_id: str) -> Settled:
         """Give everything back, the request count included."""
+        self.running.pop(reservation_id, None)
         return self._finish(tenant, settle_tail(b"release", reservation_id.encode()))
 
     def expire(self, tenant: UUID | str, reservation_id: str) -> Settled:
         """Settle at the reserved amounts if the deadline has passed; otherwise nothing."""
+        self.running.pop(reservation_id, None)
         return self._finish(tenant, settle_tail(b"expire", reservation_id.encode()))
 
     def _finish(self, tenant: UUID | str, tail: bytes) -> Settled:
         return parse_settle(self.line.run("settle", _tenant_keys(tenant).packed, tail, SETTLE_PARTS))
+
+    def life(self) -> bytes:
+        """The server's present life; one begins here where it knows of none."""
+        answer = self.line.run("declare", _number(0), _number(0), 2)
+        return bytes(answer[1])
+
+    def declare(self, calls: Iterable[Decision], life_ms: int = DEFAULT_LIFE_MS) -> list[Decision]:
+        """Have calls of one tenant, which run, counted as calls at once again; those that the server did not know. It
+        holds nothing else for these, and a settle or release ends them as any other."""
+        known = {call.reservation_id: call for call in calls}
+        if not known:
+            return []
+        keys = next(iter(known.values())).limits.keys
+        tail = [_number(life_ms)]
+        for rid, call in known.items():
+            tail += bulk(rid.encode()), bulk(call.limits.blob)
+        head = _keys(keys.deadlines, keys.records)
+        answer = self.line.run("declare", head, b"".join(tail), 3 + len(tail))
+        return [known[rid.decode()] for rid in answer[2:]]
 
     def begin(self) -> None:
         """Say that nothing was ever admitted, so that buckets begin full. A server that lost what it knew begins with
@@ -273,6 +302,8 @@ class AsyncQuotaStore:
 
     def __init__(self, url: str, timeout: float = 0.5) -> None:
         self.line = AsyncLine(url, timeout)
+        self.running: dict[str, Decision] = {}
+        """What was reserved here and has not ended, for `recount`."""
         self._owed: list[tuple[bytes, bytes]] = []
 
     async def reserve(
@@ -297,7 +328,10 @@ class AsyncQuotaStore:
             raise
         if self._owed:
             self._pay_owed()
-        return parse_reserve(limits, reservation_id, answer)
+        decision = parse_reserve(limits, reservation_id, answer)
+        if decision.allowed:
+            self.running[reservation_id] = decision
+        return decision
 
     async def extend(
         self,
@@ -318,10 +352,12 @@ class AsyncQuotaStore:
         self, limits: CompiledLimits, reservation_id: str, *, tokens: int, output_tokens: int = 0, nano: int
     ) -> None:
         """Queue a settle; kept for later when the line is down, or breaks before the answer."""
+        self.running.pop(reservation_id, None)
         self._end(limits.keys.packed, settle_tail(b"settle", reservation_id.encode(), tokens, output_tokens, nano))
 
     def release(self, limits: CompiledLimits, reservation_id: str) -> None:
         """Queue a release; kept for later in the same way."""
+        self.running.pop(reservation_id, None)
         self._end(limits.keys.packed, settle_tail(b"release", reservation_id.encode()))
 
     def close(self) -> None:

@@ -4,8 +4,8 @@
     ticket = await opened.gate.admit(...)
     await opened.close()          # ships what is left
 
-Behind it: the usage file and its shipper thread, which writes down why calls were refused as well, and a keeper thread
-that fetches lease blocks when the gate asks.
+Behind it: the usage file and its shipper thread, which writes down why calls were refused as well, a keeper thread that
+fetches lease blocks when the gate asks, and one that tells a quota server which lost what it knew the calls that run.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from django.db import close_old_connections, connections
 from billing.metering import PostgresSink, Shipper, SpoolWriter
 from billing.prices import price_books
 from billing.quotas import Limit, QuotaGate, QuotaStore
+from billing.quotas.recount import Recount
 from billing.quotas.trace import TraceBuffer
 from billing.services.decisions import decisions_flush
 from billing.services.leases import EVERYTHING, lease_refill, lease_return
@@ -160,6 +161,7 @@ class OpenGate:
     gate: QuotaGate
     shipper: Shipper
     keeper: LeaseKeeper
+    recount: Recount
     spool: SpoolWriter
     refused: TraceBuffer
 
@@ -169,6 +171,7 @@ class OpenGate:
         self.gate.close()
         await asyncio.to_thread(self.shipper.stop)
         await asyncio.to_thread(decisions_flush, self.refused, everything=True)
+        await asyncio.to_thread(self.recount.close)
         await asyncio.to_thread(self.keeper.close)
         self.spool.close()
 
@@ -187,5 +190,6 @@ def open_gate() -> OpenGate:
     gate = QuotaGate(
         settings.REDIS_URL, spool=spool, prices=price_books(), on_lease_wanted=keeper.want, on_refused=refused.note
     )
+    recount = Recount(QuotaStore(settings.REDIS_URL), gate.store.running).start()
     shipper.start()
-    return OpenGate(gate, shipper, keeper, spool, refused)
+    return OpenGate(gate, shipper, keeper, recount, spool, refused)

@@ -8,6 +8,7 @@ from django.conf import settings
 
 from billing.models import UsageEvent
 from billing.quotas import QuotaStore
+from billing.quotas.recount import Recount
 from tenants.scope import ops_scope
 
 
@@ -15,6 +16,14 @@ from tenants.scope import ops_scope
 def quota_store() -> QuotaStore:
     """One blocking store per process (a line per thread)."""
     return QuotaStore(settings.REDIS_URL)
+
+
+@functools.cache
+def calling_store() -> QuotaStore:
+    """The same store, for a process that runs calls: a server that loses what it knew is told of them."""
+    store = quota_store()
+    Recount(store, store.running).start()
+    return store
 
 
 def store_begin(store: QuotaStore) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from billing.metering.spool import SpoolError, SpoolWriter, read_events
 from billing.prices import price_books
 from billing.quotas import CompiledLimits, Limit, LimitSet, QuotaGate, QuotaStore, Ticket, limits_for
+from billing.quotas.scripts import HOLD_MS
 from tests.billing.quota_server import QuotaServer, quota_server
 
 FAR_MS = 4_000_000_000_000
@@ -199,7 +200,7 @@ def test_the_line_comes_back_after_a_restart_and_what_was_in_doubt_is_released(t
             await asyncio.sleep(0.25)
             again = await admit(gate, limits, "req_3")
             assert again.denial is not None and again.denial.status == 429, "nobody knows what was admitted before"
-            await asyncio.sleep(1.3)
+            await asyncio.sleep(HOLD_MS / 1000 + 0.2)
             assert (await admit(gate, limits, "req_4")).denial is None
             gate.close()
 

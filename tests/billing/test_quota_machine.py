@@ -23,6 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from billing.quotas.decision import Decision
 from billing.quotas.limits import CompiledLimits, Kind, Limit, Scope
 from billing.quotas.store import Fewer, QuotaStore
 from tests.billing.quota_server import QuotaServer, quota_server
@@ -33,8 +34,9 @@ LONG_MS = 10**10
 DAY_MS = 86_400_000
 SCOPES: tuple[Scope, ...] = ("tenant", "project", "member", "key", "model")
 COUNTED: tuple[Kind, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
-CONCURRENT = 1000
-HAPPENED = ("reserved", "clamped", "extended", "extended by less", "settled", "expired")
+CONCURRENT = 3
+"""Calls at once of the organisation; a project may run one more, and so on."""
+HAPPENED = ("reserved", "clamped", "extended", "extended by less", "settled", "expired", "told", "too many at once")
 """What every run must have come to, or it has shown nothing."""
 
 
@@ -90,7 +92,8 @@ class QuotaMachine(RuleBasedStateMachine):
         for scope, cap, rate in zip(SCOPES, caps, rates, strict=True):
             sizes = {"requests": 10_000, "tokens": rate, "input_tokens": rate * 2 // 3, "output_tokens": rate // 2}
             found += [Limit(scope, scope[0], kind, sizes[kind], LONG_MS) for kind in COUNTED]
-            found += [Limit(scope, scope[0], "concurrency", CONCURRENT), Limit(scope, scope[0], "spend", cap)]
+            at_once = CONCURRENT + SCOPES.index(scope)
+            found += [Limit(scope, scope[0], "concurrency", at_once), Limit(scope, scope[0], "spend", cap)]
         self.limits = CompiledLimits(self.tenant, found)
         places = self.limits.indices("spend")
         self.leases = {
@@ -98,6 +101,8 @@ class QuotaMachine(RuleBasedStateMachine):
         }
         self.number = 0
         self.held: dict[str, Held] = {}
+        self.running: dict[str, Decision] = {}  # that have not ended and whose lives are long
+        self.forgotten: set[str] = set()  # of these, those whose amounts a server forgot
         self.counted = dict.fromkeys(COUNTED, 0)  # settled, since the server last forgot
         self.admitted = 0  # nano admitted and not given back, over all epochs
         self.ready = True
@@ -172,7 +177,7 @@ class QuotaMachine(RuleBasedStateMachine):
             after = self.store.peek(self.limits)
             assert all(then <= now <= then + 1 for then, now in zip(before, after, strict=True)), "it burned something"
             assert decision.limit is not None
-            self.done["denied"] += 1
+            self.done["too many at once" if decision.reason == "concurrency" else "denied"] += 1
             return multiple()
         granted = decision.output_tokens
         assert granted == output or (fewer is not None and fewer.least <= granted < output)
@@ -180,13 +185,18 @@ class QuotaMachine(RuleBasedStateMachine):
         self.done["clamped" if granted < output else "reserved"] += 1
         epochs = {scope: lease.epoch for scope, lease in self.leases.items()}
         self.held[rid] = Held(1, tokens, granted, nano, epochs)
+        if life_ms:
+            self.running[rid] = decision
         self.admitted += nano
         return rid
 
     @rule(rid=reservations, nano=st.integers(0, 50), tokens=st.integers(0, 50), output=st.integers(0, 50))
     def extend(self, rid: str, nano: int, tokens: int, output: int) -> None:
         extended = self.store.extend(self.tenant, rid, nano=nano, tokens=tokens, output_tokens=output, life_ms=0)
-        if extended.allowed:
+        if extended.allowed and rid in self.forgotten:
+            assert not nano, "no lease of this life carries it"
+            self._took(0, tokens, output)
+        elif extended.allowed:
             held = self.held[rid]
             held.nano, held.tokens, held.output = held.nano + nano, held.tokens + tokens, held.output + output
             self.admitted += nano
@@ -197,7 +207,10 @@ class QuotaMachine(RuleBasedStateMachine):
         extended = self.store.extend(
             self.tenant, rid, nano=output * price, output_tokens=output, life_ms=0, fewer=Fewer(1, price)
         )
-        if extended.allowed:
+        if extended.allowed and rid in self.forgotten:
+            assert not price, "no lease of this life carries it"
+            self._took(0, 0, extended.output_tokens)
+        elif extended.allowed:
             held, granted = self.held[rid], extended.output_tokens
             assert 1 <= granted <= output
             held.nano, held.output = held.nano + granted * price, held.output + granted
@@ -206,6 +219,11 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @rule(rid=consumes(reservations), read=st.integers(0, 100), written=st.integers(0, 100), paid=st.integers(0, 150))
     def settle(self, rid: str, read: int, written: int, paid: int) -> None:
+        self.running.pop(rid, None)
+        if rid in self.forgotten:
+            assert self.store.settle(self.tenant, rid, tokens=read, output_tokens=written, nano=paid).nano == 0
+            self.forgotten.remove(rid)
+            return
         held = self.held.get(rid, Held(1, 100, 100, 100, {}))
         tokens, output = held.tokens * read // 100, held.output * written // 100
         settled = self.store.settle(self.tenant, rid, tokens=tokens, output_tokens=output, nano=held.nano * paid // 100)
@@ -218,7 +236,11 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @rule(rid=consumes(reservations))
     def release(self, rid: str) -> None:
-        if self.store.release(self.tenant, rid).known:
+        self.running.pop(rid, None)
+        known = self.store.release(self.tenant, rid).known
+        if rid in self.forgotten:
+            self.forgotten.remove(rid)
+        elif known:
             self._close(rid, Held(0, 0, 0, 0, {}))
 
     @rule(nano=st.integers(0, 200), tokens=st.integers(0, 100), output=st.integers(0, 100))
@@ -243,7 +265,13 @@ class QuotaMachine(RuleBasedStateMachine):
         left = self.store.peek(self.limits)
         counted = [left[i] for i, limit in enumerate(self.limits.limits) if limit.kind in COUNTED]
         assert max(counted) <= 1, "a bucket nobody knows anything of is empty"
-        self.store.begin()  # so that the machine has something to play with
+        at_once = [left[i] for i in self.limits.indices("concurrency")]
+        assert max(at_once) == 0, "and nobody knows what runs"
+        told = self.store.declare(self.running.values())
+        assert {call.reservation_id for call in told} == set(self.running)
+        self.done["told"] += len(told)
+        self.forgotten = set(self.running)
+        self.store.begin()  # so that the machine has something to play with, now and not when the hold is over
         self.held.clear()
         self.counted = dict.fromkeys(COUNTED, 0)
         for lease in self.leases.values():
@@ -252,6 +280,15 @@ class QuotaMachine(RuleBasedStateMachine):
     @rule()
     def server_forgets_its_scripts(self) -> None:
         self.server.command("SCRIPT", "FLUSH")
+
+    @rule()
+    def the_living_say_what_runs(self) -> None:
+        assert self.store.declare(self.running.values()) == [], "the server knew"
+
+    def _took(self, requests: int, tokens: int, output: int) -> None:
+        """What a call of an earlier life took from this life's buckets, for good."""
+        for kind in COUNTED:
+            self.counted[kind] += Held(requests, tokens, output, 0, {}).of(kind)
 
     def _close(self, rid: str, actual: Held) -> None:
         held = self.held.pop(rid)
@@ -269,6 +306,16 @@ class QuotaMachine(RuleBasedStateMachine):
         for lease in self.leases.values() if self.ready else ():
             assert lease.leased <= lease.cap
             assert self.admitted <= lease.cap, "admitted beyond the cap"
+
+    @invariant()
+    def calls_at_once_are_those_that_run(self) -> None:
+        if not self.ready:
+            return
+        left = self.store.peek(self.limits)
+        for place in self.limits.indices("concurrency"):
+            cap = self.limits.limits[place].cap
+            assert len(self.running) <= cap, "more run than may"
+            assert left[place] == cap - len(self.running)
 
     @invariant()
     def buckets_are_used_and_held_and_free_exactly(self) -> None:
@@ -297,7 +344,7 @@ class QuotaMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.ready:
             return
-        for rid in list(self.held):
+        for rid in {*self.held, *self.forgotten}:
             self.store.release(self.tenant, rid)
         for name in ("records", "deadlines", *(f"deadlines:{limit.name}" for limit in self.limits.limits)):
             assert not self.server.command("EXISTS", f"q:{{{self.tenant}}}:{name}"), f"{name} leaked"

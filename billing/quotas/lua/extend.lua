@@ -55,7 +55,7 @@ if nb > 0 then keep_levels(KEYS[1], spec[2], levels, life, now, spec[6]) end
 for i = 1, #concs / 2 do
   local key = KEYS[3] .. ':' .. concs[2 * i - 1]
   redis.call('ZADD', key, deadline, rid)
-  redis.call('PEXPIREAT', key, deadline + 60000)
+  redis.call('PEXPIREAT', key, deadline + KEEP)
 end
 if more[3] > 0 then
   for _, l in ipairs(leases) do

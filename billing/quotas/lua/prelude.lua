@@ -6,6 +6,10 @@
 -- BOOT is the run id of the very server process this text was loaded into: a restarted or
 -- failed-over server has another one, so a lease that came back from an old snapshot is recognised and closed.
 local BOOT = '@BOOT@'
+-- For so long a new life admits no call under a limit of calls at once: by then all processes have told what they run.
+local HOLD = @HOLD@
+-- A set of running calls stays so long after the deadline that was written last: earlier calls may have later ones.
+local KEEP = 300000
 local floor, ceil, pack_state, unpack_state = math.floor, math.ceil, struct.pack, struct.unpack
 
 local function now_ms()

@@ -62,11 +62,18 @@ if nb > 0 then
   end
 end
 
--- 2. concurrency: members past their deadline no longer count, so a crash heals by itself
+-- 2. concurrency: members past their deadline no longer count, so a crash heals by itself; a life that has just begun
+-- does not know yet what runs, and admits nothing
 local nc = nb + #concs / 2
+local unsure = #concs > 0 and began(life or this_life(now)) + HOLD - now or 0
 for i = 1, #concs / 2 do
-  local free = concs[2 * i] - redis.call('ZCOUNT', KEYS[3] .. ':' .. concs[2 * i - 1], '(' .. now, '+inf')
-  if free < 1 then deny(nb + i, 0) end
+  local free = 0
+  if unsure > 0 then
+    deny(nb + i, unsure)
+  else
+    free = concs[2 * i] - redis.call('ZCOUNT', KEYS[3] .. ':' .. concs[2 * i - 1], '(' .. now, '+inf')
+    if free < 1 then deny(nb + i, 0) end
+  end
   remaining[nb + i] = math.max(0, free)
 end
 
@@ -105,7 +112,7 @@ for i = 1, #concs / 2 do
   local key = KEYS[3] .. ':' .. concs[2 * i - 1]
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   redis.call('ZADD', key, deadline, rid)
-  redis.call('PEXPIREAT', key, deadline + 60000)
+  redis.call('PEXPIREAT', key, deadline + KEEP)
   remaining[nb + i] = remaining[nb + i] - 1
 end
 for i, l in ipairs(leases) do
