@@ -39,6 +39,21 @@ KINDS = {
     "output_tokens": "output_tokens_per_minute",
     "concurrency": "concurrency",
     "spend": "monthly_spend",
+    "queued_jobs": "queued_jobs",
+    "open_sweeps": "open_sweeps",
+    "parallel_jobs": "parallel_jobs",
+    "train_rows": "train_rows",
+    "plan": "plan",
+}
+"""Words for what is limited, on the wire; the last five are of jobs."""
+_UNITS = {
+    "spend": "nano_usd",
+    "concurrency": "calls",
+    "queued_jobs": "jobs",
+    "parallel_jobs": "jobs",
+    "open_sweeps": "sweeps",
+    "train_rows": "rows",
+    "plan": "jobs",
 }
 _LAYERS = {word: layer for layer, word in SCOPES.items()}
 _DECISION_FIELDS = [
@@ -49,7 +64,11 @@ _DECISION_FIELDS = [
     query("api_key_id", str, "Only of calls with this key."),
     query("model", str, "Only of calls of this model."),
     query("scope", str, "Only by limits of this scope.", choices=tuple(SCOPES[layer] for layer in LAYERS)),
-    query("request_id", str, "Only the call with this id, which every answer has as `x-request-id`."),
+    query(
+        "request_id",
+        str,
+        "Only the call with this id, which every answer has as `x-request-id`; or the job with this id.",
+    ),
 ]
 
 
@@ -102,15 +121,15 @@ def _limit(use: LimitUse) -> dict[str, Any]:
 
 
 class DecisionsView(TenantAPIView):
-    """Why calls were refused."""
+    """Why calls and jobs were refused."""
 
     required_scopes: ClassVar[dict[str, str]] = {"GET": "usage.read"}
 
     @describe(name="limits_decisions_list", answers=schema.DECISIONS, fields=_DECISION_FIELDS)
     def get(self, request: Request) -> Response:
-        """List refused calls
+        """List refused calls and jobs
 
-        Each call that a limit refused, with the limit, what the call asked for and what was left; newest first, of the
+        Each call or job that a limit refused, with the limit, what it asked for and what was left; newest first, of the
         last 30 days. Refusals of one caller by one limit within a second are one entry. Of the whole organisation,
         whichever project the key is for. An entry shows within seconds of the refusal.
         """
@@ -162,7 +181,7 @@ def decision_object(row: QuotaDecision) -> dict[str, Any]:
         "limit": {
             "kind": KINDS[row.limit_kind],
             "value": row.cap,
-            "unit": "nano_usd" if money else "calls" if row.limit_kind == "concurrency" else row.limit_kind,
+            "unit": _UNITS.get(row.limit_kind, row.limit_kind),
         },
         "asked": row.asked,
         "remaining": row.remaining,

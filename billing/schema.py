@@ -47,6 +47,8 @@ USAGE_KIND = {
 """The one word in which the routes of usage differ."""
 
 
+JOB_LIMIT_KINDS = ["queued_jobs", "open_sweeps", "parallel_jobs", "train_rows", "plan"]
+JOB_UNITS = ["jobs", "sweeps", "rows"]
 LIMIT_KINDS = [
     "requests_per_minute",
     "tokens_per_minute",
@@ -156,13 +158,15 @@ DECISIONS = page_of(
     component(
         "LimitDecision",
         thing(
-            "A call that a limit refused, or several alike of one second.",
+            "A call or a job that a limit refused, or several alike of one second.",
             {
                 "id": string("Its id."),
                 "object": one_of("Always `organization.limit.decision`.", ["organization.limit.decision"]),
                 "created_at": moment("When the first was refused."),
                 "refused": whole("How many calls it stands for."),
-                "request_ids": many("Ids of the first of them.", string("As the answer's `x-request-id`.")),
+                "request_ids": many(
+                    "Ids of the first of them.", string("As the answer's `x-request-id`; the id of a job that had one.")
+                ),
                 "status": whole(
                     "What they were answered with: 429 for rates, 402 for money, 503 where nobody counted; 200 where a "
                     "text that was being written ended early."
@@ -170,13 +174,15 @@ DECISIONS = page_of(
                 "reason": one_of(
                     "`rate`: too much in a minute. `concurrency`: too many at once. `too_large`: more than the limit "
                     "itself. `spend` and `lease`: the month's money is used up. `away`: the quota service did not "
-                    "answer, and calls that cost money wait for it.",
-                    ["rate", "concurrency", "too_large", "spend", "lease", "away"],
+                    "answer, and calls that cost money wait for it. `plan`: the plan does not include it.",
+                    ["rate", "concurrency", "too_large", "spend", "lease", "away", "plan"],
                 ),
                 "project_id": string("The project that called."),
                 "api_key_id": string("The key; null for the playground.", null=True),
                 "model": string("The model that was called."),
-                "kind": string("What was called: `classify`, `decisions`, `embeddings`, `chat`, `completions`."),
+                "kind": string(
+                    "What was called: `classify`, `decisions`, `embeddings`, `chat`, `completions`; `training`: jobs."
+                ),
                 "scope": one_of(
                     "Whose limit said no; `platform` when no limit did.",
                     ["organization", "project", "member", "api_key", "model", "platform"],
@@ -184,11 +190,11 @@ DECISIONS = page_of(
                 "limit": thing(
                     "The limit.",
                     {
-                        "kind": one_of("What it limits.", LIMIT_KINDS),
+                        "kind": one_of("What it limits.", [*LIMIT_KINDS, *JOB_LIMIT_KINDS]),
                         "value": whole("The most there may be."),
                         "unit": one_of(
                             "What `value`, `asked` and `remaining` count.",
-                            ["requests", "tokens", "input_tokens", "output_tokens", "calls", "nano_usd"],
+                            ["requests", "tokens", "input_tokens", "output_tokens", "calls", "nano_usd", *JOB_UNITS],
                         ),
                     },
                 ),

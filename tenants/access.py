@@ -101,6 +101,8 @@ class KeyRecord:
     limits: dict[str, int]
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
+    member_id: UUID | None = None
+    """Of a pass: the user who opened the page. A key's maker is read with its limits."""
 
     def opens_at(self, moment: dt.datetime) -> bool:
         """Neither revoked nor expired."""

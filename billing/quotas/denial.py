@@ -40,8 +40,10 @@ _LARGER = "Take a larger plan under Billing"
 _NO_RETRY = (b"x-should-retry", b"false")
 
 
-def whose_limit(limit: Limit, model: str) -> str:
-    """Whose limit it is, in words."""
+def whose_limit(limit: Limit, model: str, *, keyless: bool = False) -> str:
+    """Whose limit it is, in words. A call without a key is a member's own."""
+    if limit.scope == "member" and keyless:
+        return "your membership"
     if limit.scope == "member":
         return "the member who made this API key"
     if limit.scope == "model":
@@ -49,12 +51,12 @@ def whose_limit(limit: Limit, model: str) -> str:
     return _WHOSE[limit.scope]
 
 
-def denial(decision: Decision, model: str = "") -> Denial:
-    """The refusal of a call of `model`. ValueError for a decision that admits it."""
+def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Denial:
+    """The refusal of a call of `model`, with a key or without. ValueError for a decision that admits it."""
     limit = decision.limit
     if limit is None:
         raise ValueError("the decision admits the call: there is nothing to refuse")
-    whose = whose_limit(limit, model)
+    whose = whose_limit(limit, model, keyless=keyless)
     headers = rate_headers(decision)
     if decision.reason in ("spend", "lease"):
         message = (
@@ -62,6 +64,12 @@ def denial(decision: Decision, model: str = "") -> Denial:
             f"{_RAISE[limit.scope]}, or wait for the next billing period."
         )
         return Denial(402, "insufficient_quota", "budget_exceeded", message, (*headers, _NO_RETRY))
+    if decision.reason == "concurrency" and decision.wait_ms:
+        message = (
+            f"The calls that {whose} has running, of {limit.cap} at once, are being counted anew. "
+            f"Retry in {duration(decision.wait_ms)}."
+        )
+        return Denial(429, "requests", "rate_limit_exceeded", message, (*headers, *_retry(decision.wait_ms)))
     if decision.reason == "concurrency":
         retry = _retry(1000)
         message = (

@@ -317,7 +317,7 @@ class QuotaGate:
         )
 
     def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
-        ticket.denial = denial(decision, ticket.model)
+        ticket.denial = denial(decision, ticket.model, keyless=ticket.key_id is None)
         self._trace(refusal_of(decision, asked, ticket.caller, status=ticket.denial.status))
 
     def _trace(self, refusal: Refusal | None) -> None:

@@ -20,7 +20,8 @@ from billing.quotas.store import Extended, Fewer
 from kit.metrics import Counter
 
 Layer = Literal["platform", "tenant", "project", "member", "key", "model"]
-Why = Reason | Literal["away"]
+Why = Reason | Literal["away", "plan"]
+"""`plan` is what the plan does not include, of jobs."""
 
 MOST = 5_000
 """Entries that wait to be written; more are dropped."""
@@ -129,7 +130,7 @@ def refusal_of(decision: Decision, asked: Asked, caller: Caller, *, status: int)
         window_ms=limit.window_ms if limit.kind not in ("concurrency", "spend") else 0,
         asked=asked.of(limit),
         remaining=left if left >= 0 else None,
-        wait_ms=decision.wait_ms if decision.reason == "rate" else None,
+        wait_ms=decision.wait_ms if decision.reason == "rate" else decision.wait_ms or None,
         reason=decision.reason or "rate",
         status=status,
     )

@@ -16,6 +16,8 @@ from kit.ids import parse_id
 LAYERS = ("tenant", "project", "member", "key", "model", "platform")
 NEAR = dt.timedelta(minutes=5)
 """A request's id tells when it was made; the quota server's clock and its wait for money differ by less than this."""
+JOB, JOB_NEAR = "ftjob-", dt.timedelta(days=30)
+"""A job is refused once its data are read, or when it is resumed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,9 +39,10 @@ def decisions(wanted: DecisionFilter) -> QuerySet[Any]:
     if wanted.request_id:
         # The ids are in an array, which no index of a table behind row-level security can be asked about, so the time
         # inside the id leads to the few rows that can hold it.
+        job = wanted.request_id.startswith(JOB)
         try:
-            moment = moment_of(parse_id("req_", wanted.request_id))
-            since, until = moment - NEAR, moment + NEAR
+            moment = moment_of(parse_id(JOB if job else "req_", wanted.request_id))
+            since, until = moment - NEAR, moment + (JOB_NEAR if job else NEAR)
         except (NotFound, ValueError, OverflowError):  # no id of ours
             return rows.none()
         rows = rows.filter(at__gte=since, at__lte=until, request_ids__contains=[wanted.request_id])

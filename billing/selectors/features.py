@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.plans import Plan
+from billing.quotas.jobs import Reached, naming
 from billing.selectors.subscriptions import entitlement_for, plans_offered
 from kit.errors import PermissionDenied
 from tenants.scope import current_tenant_id
@@ -39,7 +40,8 @@ def feature_needed(feature: str) -> None:
     """PermissionDenied, naming the plan to take, unless the scope's tenant has it."""
     if not feature_granted(feature):
         words = {"feature": FEATURES[feature], "plan": feature_plan(feature).name}
-        raise PermissionDenied(
+        refused = PermissionDenied(
             _("%(feature)s comes with the %(plan)s plan and larger ones. Take one under Billing.") % words,
             code="not_in_plan",
         )
+        raise naming(refused, Reached("plan", 0, 1, 0, "plan"))

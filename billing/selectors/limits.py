@@ -67,7 +67,7 @@ def caller_limits(
     member_id: uuid.UUID | None = None,
     tenant: LimitSet | None = None,
 ) -> CallerLimits:
-    """The limits of who calls with a key, or without one (the playground; a batch from the console, of the member
+    """The limits of who calls with a key, or without one (the playground, a batch from the console: of the member
     `member_id`). `tenant` spares reading them again."""
     key = ApiKey.objects.filter(pk=key_id).only("limits", "created_by_id").first() if key_id is not None else None
     member_id = key.created_by_id if key is not None else member_id

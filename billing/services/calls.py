@@ -4,8 +4,8 @@
         result = engine…
         meter.note(input_tokens=…, machine_ms=…)
 
-It has no key, so the limits of tenant, project and model apply. Between reading the limits and writing the usage event
-no transaction is open: the work may take as long as a slow engine does.
+It has no key, so the limits of tenant, project, model and of the member who asks apply. Between reading the limits and
+writing the usage event no transaction is open: the work may take as long as a slow engine does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from billing.selectors.limits import caller_limits
 from billing.services.decisions import decisions_record
 from billing.services.leases import lease_refill
 from billing.services.metering import usage_record
-from billing.services.stores import quota_store
+from billing.services.stores import calling_store
 from kit.clock import now
 from kit.ids import new_id, public_id
 from tenants.scope import tenant_scope
@@ -56,18 +56,27 @@ class Meter:
 
 @contextlib.contextmanager
 def call_metered(
-    *, tenant_id: uuid.UUID, project_id: uuid.UUID, kind: str, model: str, tokens: int, store: QuotaStore | None = None
+    *,
+    tenant_id: uuid.UUID,
+    project_id: uuid.UUID,
+    kind: str,
+    model: str,
+    tokens: int,
+    member_id: uuid.UUID | None = None,
+    request_id: str = "",
+    store: QuotaStore | None = None,
 ) -> Iterator[Meter]:
     """Hold the price of `tokens` at most, let the caller work, charge what it noted. Outside any scope.
 
-    CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing, costs nothing.
+    `member_id` is the user's. CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing,
+    costs nothing.
     """
-    store = store or quota_store()
-    request_id = public_id("req_", new_id())
+    store = store or calling_store()
+    request_id = request_id or public_id("req_", new_id())
     price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
     nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
-        limits = caller_limits(project_id=project_id).compiled(model)
+        limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
     decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano))
     if not decision.allowed:
         raise _refused(decision, Asked(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
@@ -86,17 +95,19 @@ def call_metered(
                 )
             meter.event = event  # committed: from here on it is charged
     finally:
-        with contextlib.suppress(QuotaUnavailable):  # the sweeper finds the event, or the reservation's end
-            if meter.event is None:
-                store.release(tenant_id, request_id)
-            else:
-                spent = meter.event.cost_nano
-                store.settle(tenant_id, request_id, tokens=meter.used.input_tokens, nano=spent)
+        for _ in range(2):  # a line that broke meanwhile is opened again by the second
+            with contextlib.suppress(QuotaUnavailable):  # the sweeper finds the event, or the reservation's end
+                if meter.event is None:
+                    store.release(tenant_id, request_id)
+                else:
+                    spent = meter.event.cost_nano
+                    store.settle(tenant_id, request_id, tokens=meter.used.input_tokens, nano=spent)
+                break
 
 
 def _refused(decision: Decision, asked: Asked, caller: Caller) -> CallRefused:
     """The error for a refused call, with its reason kept."""
-    said = denial(decision, caller.model)
+    said = denial(decision, caller.model, keyless=True)
     refusal = refusal_of(decision, asked, caller, status=said.status)
     if refusal is not None:
         decisions_record([refusal])

@@ -1,25 +1,37 @@
-"""Keeping why calls were refused: from the processes that refused them into a table, and out of it after a month."""
+"""Keeping why calls and jobs were refused: from the processes that refused them into a table, and out of it after a
+month.
+
+A refused job ends its transaction, so what is kept of it is written behind that by a thread (`job_refusals`), as the
+gateway writes what it refused.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import itertools
 import logging
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 
 from django.db import DatabaseError, DataError, IntegrityError, OperationalError, close_old_connections, connections
 
 from billing.models import QuotaDecision
 from billing.periods import from_ms
-from billing.quotas.trace import DROPPED, Refusal, TraceBuffer
+from billing.quotas.jobs import refusal_of_job
+from billing.quotas.trace import DROPPED, Caller, Refusal, TraceBuffer
 from kit.clock import now
-from tenants.scope import ops_scope, tenant_scope
+from kit.errors import ApiError
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
 
 KEPT = dt.timedelta(days=30)
 PARCEL = 5_000
 """Rows one statement deletes."""
+BEHIND_SECONDS = 0.5
 
 
 def decisions_record(refusals: Sequence[Refusal]) -> int:
@@ -65,6 +77,34 @@ def _row(refusal: Refusal) -> QuotaDecision:
         reason=refusal.reason,
         status=refusal.status,
     )
+
+
+@contextlib.contextmanager
+def job_refusals(caller: Caller) -> Iterator[None]:
+    """Keep why a job that is asked for inside is refused, where a limit did; the error goes on. In a tenant's scope."""
+    try:
+        yield
+    except ApiError as error:
+        found = refusal_of_job(
+            error, caller, tenant_id=current_tenant_id(), at_ms=int(now().timestamp() * 1000)
+        )  # fmt: skip
+        if found is not None:
+            _behind().note(found)
+        raise
+
+
+@functools.cache
+def _behind() -> TraceBuffer:
+    """What this process refused and has not written yet, with the thread that does."""
+    buffer = TraceBuffer()
+
+    def work() -> None:
+        while True:
+            time.sleep(BEHIND_SECONDS)
+            decisions_flush(buffer)
+
+    threading.Thread(target=work, name="job-refusals", daemon=True).start()
+    return buffer
 
 
 def decisions_flush(buffer: TraceBuffer, *, everything: bool = False) -> int:

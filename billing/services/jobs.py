@@ -23,6 +23,7 @@ from billing.models import Budget, JobHold, UsageEvent
 from billing.periods import bounds, month_of
 from billing.prices import Usage, price_books, rate
 from billing.quotas import QuotaStore, QuotaUnavailable
+from billing.quotas.jobs import Reached, naming
 from billing.quotas.limits import Limit
 from billing.selectors.budgets import cap_nano, promised_nano
 from billing.services.leases import lease_return
@@ -193,10 +194,11 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
     free += taken_back(budget, nano - free, period, store)
     if free < nano:
         whose = _WHOSE.get(budget.scope, "your API key")
-        raise BudgetExceeded(
+        refused = BudgetExceeded(
             f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of the monthly spend limit of {whose} "
             f"({usd(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
         )
+        raise naming(refused, Reached("spend", cap, nano, max(free, 0), "spend", budget.scope, budget.scope_id))
 
 
 def taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:

@@ -174,6 +174,8 @@ class Gateway:
     async def _answer(self, handler: Handler, scope: Scope, call: Call) -> bytes | None:
         """Read and handle."""
         try:
+            if call.key.passed:
+                call.key.admit()
             call.body = await read_body(scope, call.receive)
             return await handler(call)
         except ApiError:

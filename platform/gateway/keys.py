@@ -59,6 +59,8 @@ class OpenKey:
     used: float
     expires: float
     headers: Headers = field(default_factory=list)  # rate-limit headers of its last admitted call
+    passed: bool = False
+    """Whether it stands for the pass of a page."""
     keyless: bool = False
     """Whether it stands for a member without a key, who made a batch in the console."""
     batch: bool = False
@@ -116,18 +118,17 @@ class KeyBook:
         return key
 
     async def _open_pass(self, header: bytes) -> OpenKey:
-        """A pass is good for one run of a page, so nothing of it is kept. One that is forged takes nobody's place."""
-        tenant_id, project_id = pass_read(header)
+        """A pass is good for one run of a page, so nothing of it is kept. One that is forged takes nobody's place.
+        Whoever serves the call admits it, so that the request log has its refusal."""
+        said = pass_read(header)
         if self._passing >= MAX_COLD:
             raise SlowDown("Too many new keys at once. Try again in a moment.", 1.0)
         self._passing += 1
         try:
-            key = await database.ask(lambda: _opened(pass_open(tenant_id, project_id)))
+            return await database.ask(lambda: _opened(pass_open(said)))
         finally:
             self._passing -= 1
             LOOKUPS.labels("pass").inc()
-        key.admit()
-        return key
 
     def forget(self, lookup: str) -> None:
         """News: this key changed."""
@@ -261,6 +262,7 @@ def _opened(record: KeyRecord, lookup: str = "", secret_hash: str = "") -> OpenK
         limits_read=time.monotonic(),
         used=time.monotonic(),
         expires=0.0,
+        passed=record.member_id is not None,
     )
     key.take(record)
     return key

@@ -36,7 +36,9 @@ def limits_of(record: KeyRecord) -> Allowance:
     """What a key may do now. Runs on a database thread."""
     with tenant_scope(record.tenant_id):
         tenant, weight = tenant_allowance()
-        caller = caller_limits(project_id=record.project_id, key_id=record.id, tenant=tenant)
+        caller = caller_limits(
+            project_id=record.project_id, key_id=record.id, member_id=record.member_id, tenant=tenant
+        )
     return Allowance(caller, caller.compiled(), weight)
 
 

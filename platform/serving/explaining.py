@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from dataclasses import dataclass
+from uuid import UUID
 
 from billing.selectors.limits import tenant_allowance
 from evaluation.occlusion import MAX_CHARACTERS, Search, Span, effects, most_readings, without
@@ -62,8 +63,8 @@ def texts_at_most(limit: int, text: str) -> int:
     return Search(text, most_readings(text, limit)).most_texts(vector=True)
 
 
-def explanation_try(*, deployment: Deployment, text: str) -> Why:
-    """Explain one text's answer: limited, metered, billed and logged as a call without a key.
+def explanation_try(*, deployment: Deployment, text: str, user_id: UUID | None = None) -> Why:
+    """Explain one text's answer: limited, metered, billed and logged as a call without a key, of the member `user_id`.
 
     Outside any scope, for the engine may take its time. Raises CallRefused before anything runs, and EngineError, which
     costs nothing; BadRequest for a text that is too long.
@@ -76,7 +77,8 @@ def explanation_try(*, deployment: Deployment, text: str) -> Why:
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
     search = Search(text, most_readings(text, route.max_length))
     kept = NEIGHBOURS in route.place.names
-    asked = call_of(deployment, route, "classify", search.most_texts(vector=kept) * route.tokens_at_most([text]))
+    most = search.most_texts(vector=kept) * route.tokens_at_most([text])
+    asked = call_of(deployment, route, "classify", most, user_id)
     heard, record = metered(
         asked, lambda engine: _ask(engine, deployment.tenant_id.hex, route, search, weight), items=1, timeout=30
     )

@@ -1,11 +1,12 @@
 """Calls from the console's own pages: limited, metered, billed and logged as a call without a key.
 
 They run outside any scope, for the engine may take its time. They raise CallRefused before anything runs, and
-EngineError, which costs nothing.
+EngineError, which costs nothing; the request log has either. `user_id` is the member's who asks.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from array import array
@@ -19,11 +20,14 @@ import msgspec
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
+from inference.errors import BadRequest as AskedWrongly
+from inference.errors import EngineError
 from inference.fleet import Want
 from inference.tasks import ANSWERS, RERANK, TOKENS
 from inference.wire import Classified, Embedded
 from kit.clock import now
-from kit.ids import parse_id
+from kit.errors import ApiError, BadRequest, Unavailable
+from kit.ids import new_id, public_id
 from registry.bases import catalogue
 from serving import bounds, pools, routes
 from serving.models import Deployment, RequestRecord
@@ -102,15 +106,16 @@ class ConsoleCall:
     tokens: int
     want: Want
     """Which engine is asked."""
+    user_id: UUID | None = None
 
 
-def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
+def prediction_try(*, deployment: Deployment, texts: list[str], user_id: UUID | None = None) -> Prediction:
     """Classify a few texts."""
     tenant_id = deployment.tenant_id
     with tenant_scope(tenant_id):
         route, weight = routes.route_of(deployment), tenant_allowance()[1]
     tenant, tokens = tenant_id.hex, route.tokens_at_most(texts)
-    asked = call_of(deployment, route, "classify", tokens)
+    asked = call_of(deployment, route, "classify", tokens, user_id)
 
     def ask(engine: BlockingClient) -> Classified:
         engine.load(tenant=tenant, model=route.version, sha256=route.sha256, **route.place.source())
@@ -126,7 +131,9 @@ def prediction_try(*, deployment: Deployment, texts: list[str]) -> Prediction:
     return Prediction(ordered, record.input_tokens, record.cost_nano, record.public_id, result.limit)
 
 
-def reading_try(*, deployment: Deployment, text: str, other: str, answers: int = 3) -> Reading:
+def reading_try(
+    *, deployment: Deployment, text: str, other: str, answers: int = 3, user_id: UUID | None = None
+) -> Reading:
     """Entities of a text, answers to a question from the `other` text, a document's score, chances or quantities."""
     tenant_id = deployment.tenant_id
     with tenant_scope(tenant_id):
@@ -140,7 +147,7 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
         tokens = bounds.of_ranked(text, [other], route.max_length)
     else:
         tokens = route.tokens_at_most([text])
-    asked = call_of(deployment, route, kind, tokens)
+    asked = call_of(deployment, route, kind, tokens, user_id)
     whose: dict[str, Any] = {"tenant": tenant_id.hex, "model": route.version, "weight": weight}
 
     def ask(engine: BlockingClient) -> Any:
@@ -167,7 +174,9 @@ def reading_try(*, deployment: Deployment, text: str, other: str, answers: int =
     return Reading(found, record.input_tokens, record.cost_nano, record.public_id)
 
 
-def likeness_try(*, project: Project, base: str, texts: list[str], deployment: Deployment | None = None) -> Likeness:
+def likeness_try(
+    *, project: Project, base: str, texts: list[str], deployment: Deployment | None = None, user_id: UUID | None = None
+) -> Likeness:
     """Embed two texts with a base, or with a deployed model on it, and hold their vectors against each other."""
     tenant_id, longest = project.tenant_id, catalogue()[base].max_length
     with tenant_scope(tenant_id):
@@ -176,7 +185,7 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
     tokens = bounds.of_texts(texts, longest)
     called, version = (route.model, route.version) if route is not None else (base, "")
     want = Want(base) if route is None else route.want(tenant_id.hex)
-    asked = ConsoleCall(tenant_id, project.pk, "embeddings", called, version, tokens, want)
+    asked = ConsoleCall(tenant_id, project.pk, "embeddings", called, version, tokens, want, user_id)
 
     def ask(engine: BlockingClient) -> Embedded:
         if route is not None:
@@ -194,9 +203,9 @@ def likeness_try(*, project: Project, base: str, texts: list[str], deployment: D
     return Likeness(cosine, width, record.input_tokens, record.cost_nano, record.public_id)
 
 
-def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int) -> ConsoleCall:
+def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int, user_id: UUID | None) -> ConsoleCall:
     tenant_id, want = deployment.tenant_id, route.want(deployment.tenant_id.hex)
-    return ConsoleCall(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want)
+    return ConsoleCall(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want, user_id)
 
 
 def metered(
@@ -207,28 +216,26 @@ def metered(
     `timeout` is in seconds, for each question. Raises `ModelCold` where an engine of the deployment's own is not ready
     in time.
     """
-    at, began = now(), time.perf_counter()
-    with call_metered(
-        tenant_id=asked.tenant_id,
-        project_id=asked.project_id,
-        kind=asked.kind,
-        model=asked.model,
-        tokens=asked.tokens,
-    ) as meter:
-        with pools.awake(asked.want, timeout=timeout) as engine:
-            result = ask(engine)
-        used = sum(min(length, result.limit) for length in result.lengths)
-        meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
-    record = RequestRecord(
-        id=parse_id(RequestRecord.prefix, meter.request_id),
-        tenant_id=asked.tenant_id,
-        project_id=asked.project_id,
-        at=at,
-        kind=asked.kind,
-        model=asked.model,
+    at, began, identity = now(), time.perf_counter(), new_id()
+    try:
+        with call_metered(
+            tenant_id=asked.tenant_id, project_id=asked.project_id, kind=asked.kind, model=asked.model,
+            tokens=asked.tokens, member_id=asked.user_id, request_id=public_id(RequestRecord.prefix, identity),
+        ) as meter:  # fmt: skip
+            with pools.awake(asked.want, timeout=timeout) as engine:
+                result = ask(engine)
+            used = sum(min(length, result.limit) for length in result.lengths)
+            meter.note(input_tokens=used, machine_ms=-(-result.compute_us // 1000))
+    except (ApiError, EngineError) as error:
+        _logged(asked, identity, at, began, *_said(error))
+        raise
+    record = _logged(
+        asked,
+        identity,
+        at,
+        began,
+        200,
         version_id=UUID(hex=asked.version) if asked.version else None,
-        status=200,
-        duration_ms=round((time.perf_counter() - began) * 1000),
         queue_ms=round(result.queue_us / 1000),
         engine_ms=-(-result.compute_us // 1000),
         items=items or len(result.lengths),
@@ -236,6 +243,39 @@ def metered(
         input_tokens=used,
         cost_nano=meter.event.cost_nano if meter.event is not None else 0,
     )
+    return result, record
+
+
+def refused(*, tenant_id: UUID, project_id: UUID, kind: str, model: str, error: ApiError) -> None:
+    """Log a call that a page refused before it asked for anything. Outside any scope."""
+    asked = ConsoleCall(tenant_id, project_id, kind, model[:200], "", 0, Want(""))
+    _logged(asked, new_id(), now(), time.perf_counter(), *_said(error))
+
+
+def _said(error: ApiError | EngineError) -> tuple[int, str]:
+    """The status and the code of an error, as the API would give them."""
+    if isinstance(error, AskedWrongly):
+        return BadRequest.status, BadRequest.type
+    if isinstance(error, EngineError):
+        return Unavailable.status, Unavailable.default_code
+    return error.status, (error.code or error.type)[:64]
+
+
+def _logged(
+    asked: ConsoleCall, identity: UUID, at: dt.datetime, began: float, status: int, code: str = "", **more: Any
+) -> RequestRecord:
+    record = RequestRecord(
+        id=identity,
+        tenant_id=asked.tenant_id,
+        project_id=asked.project_id,
+        at=at,
+        kind=asked.kind,
+        model=asked.model,
+        status=status,
+        code=code,
+        duration_ms=round((time.perf_counter() - began) * 1000),
+        **more,
+    )
     with tenant_scope(asked.tenant_id):
         record.save(force_insert=True)
-    return result, record
+    return record

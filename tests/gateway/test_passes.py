@@ -13,14 +13,16 @@ import uvicorn
 from django.core import signing
 from django.test import override_settings
 
-from billing.services.limits import spend_limit_set
+from billing.models import QuotaDecision
+from billing.services.limits import member_limits_set, spend_limit_set
 from config.edge import Edge
 from config.handler import Handler
 from gateway.app import in_front_of
 from serving.models import RequestRecord
+from tenants.models import Member, Tenant
 from tenants.passes import LIFE, PREFIX, pass_make
-from tenants.scope import tenant_scope
-from tests.conftest import Api, Person
+from tenants.scope import ops_scope, tenant_scope
+from tests.conftest import Api, Person, make_person
 from tests.console.pages import signed_in
 from tests.gateway.test_request_log import record_of
 from tests.gateway.writing_engine import CHAT, WRITER, Wired, event_of, on_plan, only, says, until
@@ -50,7 +52,7 @@ def pages(writing: Wired, tmp_path: Any) -> Iterator[str]:
 def test_a_pass_opens_the_gateway_and_the_call_is_metered_without_a_key(writing: Wired, ada: Person) -> None:
     word = writing.word()
     writing.engine.plan(word, "one", " two")
-    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word)}, pass_make(ada.project))
+    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word)}, pass_make(ada.project, ada.user.pk))
     assert raw.status_code == 200, raw.content
     event = event_of(writing, ada, raw.headers["x-request-id"])
     assert (event.key_id, event.project_id, event.output_tokens) == (None, ada.project.id, 2)
@@ -62,20 +64,72 @@ def test_the_limits_of_the_organisation_hold_for_passes(writing: Wired, ada: Per
     with tenant_scope(ada.tenant.id):
         spend_limit_set(monthly_nano=0)
     word = writing.word()
-    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word)}, pass_make(ada.project))
+    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word)}, pass_make(ada.project, ada.user.pk))
     assert raw.status_code == 402 and not writing.engine.of(word)
+
+
+def test_the_limits_of_the_member_hold_for_his_passes_and_the_trace_names_him(writing: Wired, ada: Person) -> None:
+    with tenant_scope(ada.tenant.id):
+        seat = Member.objects.get(user=ada.user)
+        member_limits_set(member=seat, limits={"requests_per_minute": 1})
+    body = {"model": WRITER, "messages": says(writing.word())}
+    assert writing.post(CHAT, body, pass_make(ada.project, ada.user.pk)).status_code == 200
+    raw = writing.post(CHAT, body, pass_make(ada.project, ada.user.pk))
+    assert (raw.status_code, raw.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert "Rate limit of your membership reached: 1 requests per 1m0s." in raw.json()["error"]["message"]
+    row = record_of(ada, raw.headers["x-request-id"])
+    assert (row.status, row.code, row.key_id) == (429, "rate_limit_exceeded", None)
+
+    def why() -> QuotaDecision | None:
+        with tenant_scope(ada.tenant.id):
+            return QuotaDecision.objects.filter(request_ids__contains=[raw.headers["x-request-id"]]).first()
+
+    until(lambda: why() is not None)
+    found = why()
+    assert found is not None and (found.layer, found.scope_id, found.key_id) == ("member", ada.user.pk.hex, None)
+
+
+def test_a_pass_ends_with_its_members_seat_and_what_it_is_refused_is_logged(writing: Wired, ada: Person) -> None:
+    held = pass_make(ada.project, ada.user.pk)
+    body = {"model": WRITER, "messages": says(writing.word())}
+
+    def status(role: str) -> int:
+        with tenant_scope(ada.tenant.id):
+            Member.objects.filter(user=ada.user).update(role=role)
+        return int(writing.post(CHAT, body, held).status_code)
+
+    assert [status(role) for role in ("viewer", "developer")] == [401, 200]
+    wrong = writing.post(CHAT, {"model": WRITER, "messages": []}, held)
+    assert wrong.status_code == 400 and record_of(ada, wrong.headers["x-request-id"]).status == 400
+    with ops_scope("suspend"):
+        Tenant.ops.filter(pk=ada.tenant.id).update(status="suspended")
+    raw = writing.post(CHAT, body, held)
+    assert (raw.status_code, raw.json()["error"]["code"]) == (403, "organization_suspended")
+    row = record_of(ada, raw.headers["x-request-id"])
+    assert (row.status, row.code, row.kind) == (403, "organization_suspended", "chat")
 
 
 def test_forged_old_and_homeless_passes_are_refused_alike_and_none_opens_another_door(
     writing: Wired, ada: Person
 ) -> None:
     body = {"model": WRITER, "messages": says(writing.word())}
-    good = pass_make(ada.project)
+    good = pass_make(ada.project, ada.user.pk)
     with mock.patch("django.core.signing.time.time", return_value=time.time() - LIFE.total_seconds() - 1):
-        old = pass_make(ada.project)
-    ghost = PREFIX + signing.dumps(["0" * 32, ada.project.pk.hex], salt="tenants.passes")
+        old = pass_make(ada.project, ada.user.pk)
+    ghost = PREFIX + signing.dumps(["0" * 32, ada.project.pk.hex, ada.user.pk.hex], salt="tenants.passes")
+    before = PREFIX + signing.dumps([ada.tenant.id.hex, ada.project.pk.hex], salt="tenants.passes")
+    stranger = pass_make(ada.project, make_person("eve").user.pk)
     odd = PREFIX + signing.dumps({"tenant": 1}, salt="tenants.passes")
-    for bad in (good[:-1] + ("A" if good[-1] != "A" else "B"), old, ghost, odd, PREFIX, PREFIX + "x:y:z"):
+    for bad in (
+        good[:-1] + ("A" if good[-1] != "A" else "B"),
+        old,
+        ghost,
+        before,
+        stranger,
+        odd,
+        PREFIX,
+        PREFIX + "x:y:z",
+    ):
         raw = writing.post(CHAT, body, bad)
         assert (raw.status_code, raw.json()["error"]["code"]) == (401, "invalid_api_key"), bad
     assert writing.post(CHAT, body, good).status_code == 200

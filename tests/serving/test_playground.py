@@ -14,15 +14,17 @@ from django.conf import settings
 from django.db import connections
 from django.test import override_settings
 
-from billing.models import UsageEvent
+from billing.models import QuotaDecision, UsageEvent
 from billing.selectors.invariants import findings
-from billing.services.limits import project_limits_set, spend_limit_set
+from billing.services.limits import member_limits_set, project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from billing.services.stores import quota_store
 from config import embedded
+from kit.ids import parse_id
 from registry.bases import catalogue
-from serving.models import Deployment
-from tenants.scope import tenant_scope
+from serving.models import Deployment, RequestRecord
+from tenants.models import Member, Tenant
+from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person, make_person
 from tests.serving.made import deployed, trained
 
@@ -81,6 +83,41 @@ def test_over_a_limit_the_playground_says_what_the_api_says(ready: tuple[Person,
     status, page = run(person, row)
     assert status == 429 and "Rate limit of your project reached: 1 requests per 1m0s." in page
     assert len(events(person)) == 1
+    with tenant_scope(person.tenant.id):
+        project_limits_set(project=person.project, limits={})
+        member_limits_set(member=Member.objects.get(user=person.user), limits={"requests_per_minute": 0})
+    status, page = run(person, row)
+    assert status == 429 and "of your membership" in page
+    with tenant_scope(person.tenant.id):
+        entry = QuotaDecision.objects.get(layer="member")
+        asked = RequestRecord.objects.get(pk=parse_id("req_", entry.request_ids[0]))
+    assert (entry.scope_id, asked.code) == (person.user.pk.hex, "rate_limit_exceeded"), "the log has the same call"
+    assert run(person, row, hx_request="true")[0] == 200
+    paid, slow = (402, "budget_exceeded"), (429, "rate_limit_exceeded")
+    assert logged(person) == [paid, paid, (200, ""), slow, slow, slow]
+
+
+def logged(person: Person) -> list[tuple[int, str]]:
+    with tenant_scope(person.tenant.id):
+        return list(RequestRecord.objects.order_by("at").values_list("status", "code"))
+
+
+def test_what_a_page_refuses_is_in_the_request_log(ready: tuple[Person, Deployment]) -> None:
+    person, row = ready
+    empty = {"model": row.public_id, "text": "", "threshold": "0.5"}
+    assert person.browser.post(f"{person.workspace}/playground/", empty).status_code == 422
+    with override_settings(ENGINE_ADDRESS="unix:///nobody.sock"):
+        assert run(person, row)[0] == 503
+    with ops_scope("suspend"):
+        Tenant.ops.filter(pk=person.tenant.id).update(status="suspended")
+    assert run(person, row)[0] == 403
+    wrong, down, shut = logged(person)
+    assert wrong == (400, "invalid_request_error")
+    assert down == (503, "server_is_overloaded")
+    assert shut == (403, "organization_suspended")
+    with tenant_scope(person.tenant.id):
+        rows = set(RequestRecord.objects.values_list("kind", "cost_nano", "input_tokens"))
+        assert rows == {("classify", 0, 0)} and len(set(RequestRecord.objects.values_list("model"))) == 1
 
 
 def test_no_transaction_waits_for_the_engine(ready: tuple[Person, Deployment], tmp_path: Any) -> None:

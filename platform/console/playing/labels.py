@@ -37,7 +37,7 @@ class Difference:
 def ask(subject: Subject, values: Values) -> trying.Prediction:
     """The probabilities of the text's labels."""
     assert subject.deployment is not None  # noqa: S101 - bases know no labels
-    return trying.prediction_try(deployment=subject.deployment, texts=[values["text"]])
+    return trying.prediction_try(deployment=subject.deployment, texts=[values["text"]], user_id=subject.user_id)
 
 
 def threshold(subject: Subject) -> float | None:

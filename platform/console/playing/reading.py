@@ -40,7 +40,8 @@ class Shown:
 def ask(subject: Subject, values: Values) -> trying.Reading:
     """The model's answer to the form's one or two texts."""
     assert subject.deployment is not None  # noqa: S101 - no base has these tasks
-    return trying.reading_try(deployment=subject.deployment, text=values["text"], other=values.get("other") or "")
+    text, other = values["text"], values.get("other") or ""
+    return trying.reading_try(deployment=subject.deployment, text=text, other=other, user_id=subject.user_id)
 
 
 def threshold(subject: Subject) -> float | None:

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 from console.views.names import short_name
+from inference.tasks import RERANK
 from registry import selectors as registry
 from serving import selectors
 from serving.models import Deployment
 from tenants.models import Project
 
 MOST = 200
+GENERATION = "text-generation"
 VECTORS = "embeddings"
 """What a base does that reads: it has no task of its own yet."""
+KINDS = {GENERATION: "chat", VECTORS: VECTORS, RERANK: "rerank"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,22 @@ class Subject:
     task: str
     base: str
     project: Project
+    user_id: UUID
+    """Whose calls these are."""
     deployment: Deployment | None = None
 
+    @property
+    def kind(self) -> str:
+        """What the request log calls a call of it."""
+        return KINDS.get(self.task, "classify")
 
-def subjects_of(project: Project) -> list[Subject]:
-    """Everything callable now, the tenant's own first."""
+
+def subjects_of(project: Project, user_id: UUID) -> list[Subject]:
+    """Everything that a member can call now, the tenant's own first."""
     live = list(selectors.deployments(project.pk).filter(state=Deployment.State.LIVE)[:MOST])
     called = selectors.names_called(project.pk, live)
-    return [_deployed(project, one, called[one.pk]) for one in live] + [_base(project, one) for one in registry.bases()]
+    own = [_deployed(project, user_id, one, called[one.pk]) for one in live]
+    return own + [_base(project, user_id, one) for one in registry.bases()]
 
 
 def found(subjects: list[Subject], value: str | None) -> Subject | None:
@@ -44,14 +56,13 @@ def found(subjects: list[Subject], value: str | None) -> Subject | None:
     return next((subjects[names.index(value)] for names in ranked if value and value in names), None)
 
 
-def _deployed(project: Project, one: Deployment, called: str) -> Subject:
+def _deployed(project: Project, user_id: UUID, one: Deployment, called: str) -> Subject:
     label = f"{short_name(one.model)} v{one.version.number}" + (f" ({one.alias})" if one.alias else "")
-    return Subject(one.public_id, one.model.name, called, label, one.model.task, one.model.base, project, one)
+    return Subject(one.public_id, one.model.name, called, label, one.model.task, one.model.base, project, user_id, one)
 
 
-def _base(project: Project, base: Any) -> Subject:
+def _base(project: Project, user_id: UUID, base: Any) -> Subject:
     writes = "text-generation" in base.tasks
-    task = "text-generation" if writes else VECTORS
-    return Subject(
-        base.name, base.name, base.name, _("%(name)s, untuned") % {"name": base.name}, task, base.name, project
-    )
+    task = GENERATION if writes else VECTORS
+    label = _("%(name)s, untuned") % {"name": base.name}
+    return Subject(base.name, base.name, base.name, label, task, base.name, project, user_id)

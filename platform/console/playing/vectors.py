@@ -13,8 +13,9 @@ EXAMPLES = ("where is my refund", "I want my money back")
 def ask(subject: Subject, values: Values) -> trying.Likeness:
     """The cosine between the two texts."""
     return trying.likeness_try(
-        project=subject.project, base=subject.base, texts=_texts(values), deployment=subject.deployment
-    )
+        project=subject.project, base=subject.base, texts=_texts(values), deployment=subject.deployment,
+        user_id=subject.user_id,
+    )  # fmt: skip
 
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _talk(number: int, subject: Subject, values: Values) -> dict[str, Any]:
         "subject": subject,
         "said": said,
         "call": json.dumps(body),
-        "pass": pass_make(subject.project),
+        "pass": pass_make(subject.project, subject.user_id),
     }
 
 

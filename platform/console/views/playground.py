@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Any, cast
+from uuid import UUID
 
 from django import forms
 from django.conf import settings
@@ -15,6 +16,9 @@ from console.playing.faces import Face, alike, face_of, words_of
 from console.playing.subjects import Subject, found, subjects_of
 from console.playing.writing import MOST_LETTERS
 from console.views.base import ConsoleView, Outside
+from kit.errors import ApiError, BadRequest
+from serving import trying
+from tenants.errors import TenantSuspended
 
 EMPTY = gettext_lazy("Write a text to try.")
 
@@ -99,6 +103,27 @@ class Playground(ConsoleView):
     section = "playground"
     required_scopes = {"GET": "deployments.read", "POST": "inference"}
     template_name = "console/playground.html"
+    refused: ApiError | None = None
+    """Why a run was refused before anything was asked; the request log has it."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Log what was refused, outside the scope that a refusal rolls back."""
+        answer = super().dispatch(request, *args, **kwargs)
+        if self.refused is not None:
+            model = self.chosen.called or self.chosen.name if self.chosen is not None else ""
+            trying.refused(
+                tenant_id=self.tenant.pk, project_id=self.project.pk, model=model, error=self.refused,
+                kind=self.chosen.kind if self.chosen is not None else "classify",
+            )  # fmt: skip
+        return answer
+
+    def _check_scope(self, method: str) -> None:
+        try:
+            super()._check_scope(method)
+        except TenantSuspended as error:
+            self._choose(self.request.POST.get("model"), None)
+            self.refused = error
+            raise
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The form, for the models the address names."""
@@ -112,6 +137,7 @@ class Playground(ConsoleView):
         form = PlayForm(self.subjects, self.chosen, self.second, request.POST)
         face = face_of(self.chosen) if self.chosen is not None else None
         if not form.is_valid() or face is None:
+            self.refused = BadRequest("The form was not filled in.")
             return self._show(form, status=422)
         asked = [one for one in (self.chosen, self.second) if one is not None]
         if face.ask is None:
@@ -126,7 +152,7 @@ class Playground(ConsoleView):
         )
 
     def _choose(self, model: str | None, against: str | None) -> None:
-        self.subjects = subjects_of(self.project)
+        self.subjects = subjects_of(self.project, cast(UUID, self.request.user.pk))
         self.chosen = found(self.subjects, model) or next(iter(self.subjects), None)
         others = alike(self.subjects, self.chosen) if self.chosen is not None else []
         self.second = found(others, against)

@@ -1,4 +1,5 @@
-"""Why was I blocked? Every call that a limit refused: whose limit, what it asked for, what was left, what helps."""
+"""Why was I blocked? Every call and job that a limit refused: whose limit, what it asked for, what was left, what
+helps."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import QuotaDecision
+from billing.prices import TRAINING
 from billing.selectors.decisions import DecisionFilter, decisions
 from billing.selectors.limits import model_limits_row
 from console import usage_page
@@ -38,6 +40,7 @@ REASONS = {
     "spend": _("the month's money is used up"),
     "lease": _("the month's money is used up"),
     "away": _("the quota service did not answer"),
+    "plan": _("the plan does not include it"),
 }
 LIMITS: dict[str, Any] = {
     "requests": _("%(cap)s requests a minute"),
@@ -46,13 +49,18 @@ LIMITS: dict[str, Any] = {
     "output_tokens": _("%(cap)s output tokens a minute"),
     "concurrency": _("%(cap)s calls at once"),
     "spend": _("%(cap)s a month"),
+    "queued_jobs": _("%(cap)s jobs that wait"),
+    "open_sweeps": _("%(cap)s open sweeps"),
+    "parallel_jobs": _("%(cap)s jobs at once"),
+    "train_rows": _("%(cap)s rows to train on"),
+    "plan": _("the plan"),
 }
 
 
 class FilterForm(forms.Form):
     """What to show."""
 
-    request = forms.CharField(label=_("Request id"), required=False, max_length=80)
+    request = forms.CharField(label=_("Request or job id"), required=False, max_length=80)
     layer = forms.ChoiceField(label=_("Whose limit"), required=False, choices=[("", _("all")), *LAYERS.items()])
     key = forms.ChoiceField(label=_("Key"), required=False)
     model = forms.CharField(label=_("Model"), required=False, max_length=200)
@@ -98,6 +106,7 @@ class Row:
     left: str
     reason: Any
     wait: str
+    job: bool
     more: int
     """Calls it stands for beside the one whose id is shown."""
     change: str
@@ -138,6 +147,7 @@ class Refused(ConsoleView):
             left="" if one.remaining is None else amount(one.remaining),
             reason=REASONS.get(one.reason, one.reason),
             wait="" if one.wait_ms is None else duration(max(1, -(-one.wait_ms // 1000))),
+            job=one.kind in TRAINING,
             more=one.refused - 1,
             change=change,
         )

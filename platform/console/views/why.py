@@ -80,7 +80,7 @@ class PlaygroundWhy(ConsoleView):
 
     def _ask(self, deployment: Deployment, text: str) -> Why | ApiError:
         try:
-            return explanation_try(deployment=deployment, text=text)
+            return explanation_try(deployment=deployment, text=text, user_id=self.request.user.pk)
         except ApiError as error:
             return error
         except EngineError:

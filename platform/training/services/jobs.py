@@ -1,5 +1,6 @@
 """What a person or a key asks of jobs."""
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +8,18 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from billing.quotas.jobs import Reached, naming
+from billing.quotas.trace import Caller
 from billing.selectors.features import PREEMPTIBLE_LANE, PRIORITY_LANE, feature_needed
+from billing.services.decisions import job_refusals
 from data.models import DatasetVersion, File
 from data.roles import task_required
 from inference.architecture import TEXT_GENERATION
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
-from kit.ids import new_id
+from kit.ids import new_id, public_id
+from kit.logs import request_id
 from registry.bases import METHODS, Base
 from registry.names import model_name
 from registry.selectors import base_by_name
@@ -54,12 +59,13 @@ def job_create(
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
     task = task_of(wanted, base)
     wanted = wanted | {"x_task": task}
-    lane = lane_of(wanted)
-    width = width_of(wanted)
     knobs = knobs_of(wanted)
-    sources = sources_of(project, wanted)
-    intake.check_usable(sources, wanted.get("x_columns") or {}, task)
-    queueing.check_room()
+    with contextlib.nullcontext() if trial else job_refusals(asking(project, wanted, key_id)):  # trials are tried again
+        lane = lane_of(wanted)
+        width = width_of(wanted)
+        sources = sources_of(project, wanted)
+        intake.check_usable(sources, wanted.get("x_columns") or {}, task)
+        queueing.check_room()
     job_id = new_id()
     suffix = wanted.get("suffix") or ""
     seed = wanted.get("seed")
@@ -94,6 +100,12 @@ def job_create(
     events_append(job=job, news=news)
     outbox.ring(VALIDATE, str(job.tenant_id), str(job.pk), queue="ingest")
     return job
+
+
+def asking(project: Project, wanted: dict[str, Any], key_id: UUID | None) -> Caller:
+    """Who asks for a job or a sweep, for the trace of what was refused: by the request's id, before the job has one."""
+    kind = money.KINDS[wanted.get("x_lane", STANDARD)]
+    return Caller(request_id.get() or public_id("req_", new_id()), kind, wanted["model"], project.pk, key_id)
 
 
 def task_of(wanted: dict[str, Any], base: Base) -> str:
@@ -161,11 +173,13 @@ def width_of(wanted: dict[str, Any], *, methods: Sequence[str] = ()) -> int:
     if HEAD in (methods or [wanted.get("x_method", DEFAULT_METHOD)]):
         raise BadRequest("The method 'head' trains in moments on one place. Leave x_gpus out.", param="x_gpus")
     if width > allowed.parallel_jobs:
-        raise BadRequest(
+        refused = BadRequest(
             f"Each GPU counts as a parallel job, and your plan runs {allowed.parallel_jobs} at once. "
             "Ask for at most as many, or take a larger plan.",
             param="x_gpus",
         )
+        most = allowed.parallel_jobs
+        raise naming(refused, Reached("parallel_jobs", most, width, most, "too_large"))
     largest = places_together(allowed.gpu_class)
     if width > largest:
         raise BadRequest(

@@ -1,6 +1,7 @@
 """Holding, charging and freeing the price of a job, through billing. All inside the job's own transactions."""
 
 from billing.prices import Price, Usage, price_books, rate
+from billing.quotas.trace import Caller
 from billing.services.jobs import job_extend, job_release, job_reserve, job_settle, job_shrink
 from kit.clock import now
 from training.models import Job
@@ -8,6 +9,11 @@ from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 
 KINDS = {STANDARD: "training", PREEMPTIBLE: "training_preemptible", PRIORITY: "training_priority"}
 """What a job of each lane is metered and priced as."""
+
+
+def asking(job: Job) -> Caller:
+    """Whose job it is, for the trace of what was refused."""
+    return Caller(job.public_id, KINDS[job.lane], job.base, job.project_id, job.key_id)
 
 
 def price_version() -> str:

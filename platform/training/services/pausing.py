@@ -2,6 +2,7 @@
 
 from django.db.models.functions import Now
 
+from billing.services.decisions import job_refusals
 from kit import outbox
 from kit.errors import Conflict
 from kit.money import usd_at_most
@@ -56,11 +57,12 @@ def job_resume(*, job: Job, ceiling_nano: int | None = None) -> Job:
         raise Conflict("Our staff hold this job. Write to support; nothing of it is lost.")
     if row.blocked_by == states.SUSPENDED:
         raise Conflict("The organisation was suspended. The job goes on by itself within seconds of its reopening.")
-    check_room(stopped=False)
-    if row.blocked_by == states.BUDGET or ceiling_nano is not None:
-        _raise_ceiling(row, ceiling_nano)
-    elif row.blocked_by == states.QUOTA:
-        money.extend(row, nano=row.ceiling_nano)
+    with job_refusals(money.asking(row)):
+        check_room(stopped=False)
+        if row.blocked_by == states.BUDGET or ceiling_nano is not None:
+            _raise_ceiling(row, ceiling_nano)
+        elif row.blocked_by == states.QUOTA:
+            money.extend(row, nano=row.ceiling_nano)
     Job.objects.filter(pk=row.pk).update(state=states.QUEUED, blocked_by="", queued_at=Now(), not_before=None)
     outbox.ring(WORK, queue="train")
     return _changed(row, "job.resumed", states.BLOCKED, News("Resumed: the job is in the queue.", code="requeued"))

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db.models.functions import Now
 
+from billing.quotas.jobs import Reached, naming
+from billing.services.decisions import job_refusals
 from kit import outbox
 from kit.errors import ApiError, BadRequest
 from kit.fields import AUTO
@@ -43,7 +45,7 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
         if ready is None:
             return states.VALIDATING
         planned = forecast.forecast(job, ready.parquet_key, price=money.price_per_million(job))
-        with tenant_scope(tenant_id):
+        with tenant_scope(tenant_id), job_refusals(money.asking(job)):
             return _queue(job_id, ready, planned)
     except ApiError as error:
         with tenant_scope(tenant_id):
@@ -58,19 +60,21 @@ def check_room(*, stopped: bool = True) -> None:
     limit = plans.allowance().queued_jobs
     waiting = Job.objects.filter(state__in=states.WAITING).count()
     if waiting >= limit:
-        raise QueueFull(
+        refused = QueueFull(
             f"{waiting} jobs are waiting already, and your plan allows {limit}. "
             "Cancel one, wait until one starts, or take a larger plan.",
             headers={"Retry-After": "60"},
         )
+        raise naming(refused, Reached("queued_jobs", limit, 1, 0, "concurrency"))
     own = Job.objects.filter(state=states.BLOCKED, blocked_by__in=states.OWN)
     still = own.count() if stopped else 0
     if still >= limit:
-        raise QueueFull(
+        refused = QueueFull(
             f"{still} jobs are paused or stopped at their price ceiling, and your plan allows {limit}. "
             "Resume or cancel one, or take a larger plan.",
             headers={"Retry-After": "60"},
         )
+        raise naming(refused, Reached("queued_jobs", limit, 1, 0, "concurrency"))
 
 
 def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str:
@@ -179,11 +183,12 @@ def check_rows(ready: intake.Ready) -> None:
     """BadRequest for more rows than the plan trains on."""
     limit = plans.allowance().train_rows
     if ready.rows > limit:
-        raise BadRequest(
+        refused = BadRequest(
             f"The data has {ready.rows:,} rows; your plan trains on {limit:,} at most. Use a larger plan.",
             code="too_many_rows",
             param="training_file",
         )
+        raise naming(refused, Reached("train_rows", limit, ready.rows, limit, "too_large"))
 
 
 def ceiling_of(job: Job, planned: forecast.Forecast) -> int:

@@ -4,6 +4,8 @@ import secrets
 from typing import Any
 from uuid import UUID
 
+from billing.quotas.jobs import Reached, naming
+from billing.services.decisions import job_refusals
 from kit.errors import BadRequest
 from kit.ids import new_id
 from kit.money import number
@@ -21,7 +23,7 @@ from training.selectors.sweeps import trials_of
 from training.serializers import SEEDS
 from training.services import intake, queueing
 from training.services.announcing import sweep_ring
-from training.services.jobs import job_cancel, lane_of, maker_of, sources_of, width_of
+from training.services.jobs import asking, job_cancel, lane_of, maker_of, sources_of, width_of
 from training.services.sweep_pricing import Priced, check_budget, draft_of, priced
 from training.states import FINAL
 
@@ -41,7 +43,9 @@ def sweep_create(
     `user_id` is whoever hears of its end by e-mail. CeilingTooLow where the files are read already and the budget does
     not carry the first trial.
     """
-    draft = _draft(project, wanted)
+    who = asking(project, wanted, key_id)
+    with job_refusals(who):
+        draft = _draft(project, wanted)
     intake.check_usable(
         {name: getattr(draft, name) for name in ("dataset_version_id", "training_file_id", "validation_file_id")},
         draft.columns,
@@ -49,7 +53,8 @@ def sweep_create(
     )
     if draft.max_price_nano is not None:
         _check_budget(draft)
-    _check_room()
+    with job_refusals(who):
+        _check_room()
     draft.created_by, draft.key_id = by[:254], key_id
     draft.mail_to = user_id or maker_of(key_id, wanted)
     draft.save(force_insert=True)
@@ -113,11 +118,12 @@ def _check_room() -> None:
     limit = plans.allowance().queued_jobs
     there = Sweep.objects.filter(state__in=OPEN).count()
     if there >= limit:
-        raise QueueFull(
+        refused = QueueFull(
             f"{there} sweeps are open already, and your plan allows {limit}. Cancel one, wait until one ends, or take "
             "a larger plan.",
             headers={"Retry-After": "60"},
         )
+        raise naming(refused, Reached("open_sweeps", limit, 1, 0, "concurrency"))
 
 
 def sweep_estimate(*, project: Project, wanted: dict[str, Any]) -> dict[str, Any]:
