@@ -7,6 +7,7 @@ SDK's own variables (sampler, headers, delays, service name) hold as they are do
     with trace.span("quota"): …
     engine.classify(…, trace=trace.traceparent)                   # goes with the message
     tracing.record("queue", message.trace, began_ns, ended_ns)    # the engine, afterwards
+    trace = tracing.begin("data.read", header, task=True)         # a worker, for a task that a traced request rang
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ class Untraced:
     trace_id = ""
     traceparent = ""
 
+    def rename(self, name: str) -> None:
+        """What it is called, once that is known."""
+
     def span(self, name: str) -> Untraced:
         """A part of it."""
         return self
@@ -75,8 +79,8 @@ class Untraced:
     def event(self, name: str) -> None:
         """A moment in it."""
 
-    def end(self, **attributes: Any) -> None:
-        """It is over."""
+    def end(self, *, failed: bool = False, **attributes: Any) -> None:
+        """It is over; `failed` through our fault."""
 
     def __enter__(self) -> Untraced:
         return self
@@ -88,8 +92,9 @@ class Untraced:
 class Trace(Untraced):
     """A request and its parts. `traceparent` is that of the part in which the engine is asked, once there is one."""
 
-    def __init__(self, name: str, parent: str) -> None:
-        self._root = _tracer.start_span(name, context=_context(parent), kind=_api.SpanKind.SERVER)
+    def __init__(self, name: str, parent: str, *, task: bool = False) -> None:
+        kind = _api.SpanKind.CONSUMER if task else _api.SpanKind.SERVER
+        self._root = _tracer.start_span(name, context=_context(parent), kind=kind)
         self._within = _api.set_span_in_context(self._root)
         self._engine: Any = None
         self.trace_id = f"{self._root.get_span_context().trace_id:032x}"
@@ -98,6 +103,10 @@ class Trace(Untraced):
     def traceparent(self) -> str:  # type: ignore[override]
         """For what is asked of others."""
         return _traceparent(self._engine or self._root)
+
+    def rename(self, name: str) -> None:
+        """What it is called, once that is known."""
+        self._root.update_name(name)
 
     @contextlib.contextmanager
     def span(self, name: str) -> Iterator[Any]:  # type: ignore[override]
@@ -118,19 +127,21 @@ class Trace(Untraced):
         """A moment in the engine's part, or in the whole."""
         (self._engine or self._root).add_event(name)
 
-    def end(self, **attributes: Any) -> None:
+    def end(self, *, failed: bool = False, **attributes: Any) -> None:
         """It is over."""
         for key, value in attributes.items():
             self._root.set_attribute(f"tunesmith.{key}", value)
+        if failed:
+            self._root.set_status(_api.StatusCode.ERROR)
         self._root.end()
 
 
 UNTRACED = Untraced()
 
 
-def begin(name: str, parent: str = "") -> Untraced:
-    """A request that came with that traceparent, or with none."""
-    return UNTRACED if _tracer is None else Trace(name, parent)
+def begin(name: str, parent: str = "", *, task: bool = False) -> Untraced:
+    """A request, or a task, that came with that traceparent, or with none."""
+    return UNTRACED if _tracer is None else Trace(name, parent, task=task)
 
 
 def record(

@@ -12,6 +12,9 @@ django.setup(set_prefix=False)
 
 from config.edge import Edge  # noqa: E402 - after the set-up
 from config.handler import Handler  # noqa: E402
+from inference import tracing  # noqa: E402
+
+tracing.start("tunesmith-web", settings.OTEL_EXPORTER_OTLP_ENDPOINT)
 
 application: Any = Edge(Handler())
 

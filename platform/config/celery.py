@@ -84,3 +84,4 @@ def _beat_alive(**_: object) -> None:
 
 
 from config import tasks_seen as _tasks_seen  # noqa: E402, F401 - connects its signals
+from config import traced as _traced  # noqa: E402, F401 - likewise

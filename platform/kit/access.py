@@ -31,7 +31,7 @@ class Access(Around):
     def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Count, and say so in the log."""
         seconds = time.perf_counter() - request.started  # type: ignore[attr-defined]
-        route = _route(request)
+        route = route_of(request)
         method = request.method if request.method in METHODS else "other"
         REQUESTS.labels(method, route, str(response.status_code)).inc()
         SECONDS_TAKEN.labels(route).observe(seconds)
@@ -41,7 +41,7 @@ class Access(Around):
         return response
 
 
-def _route(request: HttpRequest) -> str:
+def route_of(request: HttpRequest) -> str:
     """The pattern that matched; a stranger's random paths are one."""
     if request.resolver_match is not None:
         return request.resolver_match.route

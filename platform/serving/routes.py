@@ -29,7 +29,7 @@ NEWS = "news:routes"
 WAYS = {
     CLASSIFICATION: "classifies texts. Call it with POST /v1/classify, /v1/decisions or /v1/predict",
     MULTI_LABEL: "gives each label a chance of its own. Call it with POST /v1/predict, /v1/classify or /v1/moderations",
-    REGRESSION: "gives quantities and no labels. Call it with POST /v1/predict",
+    REGRESSION: "gives quantities and no labels. Call it with POST /v1/predict, or ask /v1/decisions for a score",
     TOKENS: "finds entities in texts. Call it with POST /v1/predict",
     ANSWERS: "answers questions from a context. Call it with POST /v1/predict",
     RERANK: "scores documents for a query. Call it with POST /v1/rerank or /v1/predict",

@@ -99,6 +99,43 @@ def test_quantities_come_with_their_names(ready: Ready) -> None:
     assert one["values"][0]["name"] == "stars"
 
 
+def test_a_decision_gets_its_score_from_a_model_for_regression(ready: Ready) -> None:
+    name, person = ready.models["regression"][0], ready.person
+    value = ready.predict("regression", TEXTS[0])["data"][0]["value"]
+    decision = ready.gateway.client(person).decisions.create(
+        model=name,
+        input=TEXTS[0],
+        questions=[
+            {"type": "score", "instructions": "How many?"},
+            {"type": "score", "instructions": "", "name": "stars"},
+            {"type": "score", "instructions": "", "name": "mine"},
+        ],
+    )
+    scores = [one for one in decision.answers if one.type == "score"]
+    assert [one.name for one in scores] == [None, "stars", "mine"]
+    assert [one.score for one in scores] == [pytest.approx(value, abs=1e-3)] * 3
+    assert all(one.probabilities == [] and one.confidence == 0 for one in scores)
+    assert decision.usage.input_tokens > 2 and decision.usage.output_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "more", "param", "words"),
+    [
+        ({"type": "choice", "instructions": "?"}, {}, "questions[0].type", "Ask it for a 'score'"),
+        ({"type": "predicate", "instructions": "?", "name": "stars"}, {}, "questions[0].type", "Ask it for a 'score'"),
+        ({"type": "score", "levels": [{"label": "1"}, {"label": "2"}]}, {}, "questions[0].levels", "knows no levels"),
+        ({"type": "score"}, {"x_abstain": {"threshold": 0.5}}, "x_abstain", "gives quantities"),
+        ({"type": "score"}, {"x_explain": True}, "x_explain", "gives quantities"),
+    ],
+)
+def test_what_a_quantity_cannot_decide_is_refused(
+    ready: Ready, question: dict[str, Any], more: dict[str, Any], param: str, words: str
+) -> None:
+    body = {"model": ready.models["regression"][0], "input": "a", "questions": [question], **more}
+    status, answer = ready.post("/v1/decisions", body)
+    assert status == 400 and answer["error"]["param"] == param and words in answer["error"]["message"], answer
+
+
 def test_entities_are_quoted_from_the_text(ready: Ready) -> None:
     answer = ready.predict("token-classification", [*TEXTS, LONG[1]])
     found = [entity for one in answer["data"] for entity in one["entities"]]

@@ -1,4 +1,4 @@
-"""POST /v1/decisions: questions about one input, answered by the project's own trained head.
+"""POST /v1/decisions: questions about one input, answered by the project's own trained head: labels or quantities.
 
 The input is computed once, whatever the number of questions; `gateway.handlers.questions` says what each one asks.
 """
@@ -13,7 +13,9 @@ from gateway.handlers import abstaining, rows
 from gateway.handlers.explanation import explain
 from gateway.handlers.questions import answer, joined, plan
 from gateway.wire import encode
+from inference.tasks import REGRESSION
 from kit.errors import BadRequest
+from serving.routes import Route
 
 
 async def handle(call: Call) -> bytes:
@@ -21,8 +23,11 @@ async def handle(call: Call) -> bytes:
     body = bodies.read(call.body, bodies.Decisions)
     text = _text(body.input)
     route = await call.route(body.model, body)
-    route.require_labels()
+    if route.task != REGRESSION:
+        route.require_labels()
     plans = [plan(question, route, f"questions[{index}]") for index, question in enumerate(body.questions)]
+    if route.task == REGRESSION:
+        _check_wishes(body, route)
     rule = abstaining.rule_of(body.x_abstain, route)
     explanation = None
     if body.x_explain:
@@ -39,6 +44,16 @@ async def handle(call: Call) -> bytes:
     if explanation is not None:
         whole["x_explain"] = explanation
     return encode(whole)
+
+
+def _check_wishes(body: bodies.Decisions, route: Route) -> None:
+    """Refuse by name what speaks of probabilities, which a model for regression does not give."""
+    for name, wish in (("x_abstain", body.x_abstain), ("x_explain", body.x_explain)):
+        if wish:
+            raise BadRequest(
+                f"'{name}' goes by the probabilities of labels; '{route.model}' gives quantities. Leave it out.",
+                param=name,
+            )
 
 
 def _usage(length: int, limit: int, extra: int = 0) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A choice without `choices` ranges over all labels; with a subset the probabilities are renormalised over it. A predicate
 is the probability of one label. A score is the expected value over ordered levels, which are labels of the model too:
-where every level is a whole number those are the values, and else they count from 1.
+where every level is a whole number those are the values, and else they count from 1. A model for regression has no
+labels but quantities: its score is the number itself, of no levels, and how sure it is nobody knows.
 
 Under a rule of abstention a choice or a score is refused unless the likeliest of all labels is among those it may take
 and reaches the threshold. A predicate says how sure it is by itself.
@@ -17,6 +18,7 @@ import msgspec
 
 from gateway import bodies
 from gateway.handlers import abstaining, rows
+from inference.tasks import REGRESSION
 from kit.errors import BadRequest
 from serving.abstaining import Rule
 from serving.routes import Route
@@ -63,7 +65,8 @@ class LevelProbability(msgspec.Struct, gc=False):
 
 
 class ScoreAnswer(msgspec.Struct, gc=False):
-    """The mean of the levels' values, weighted by their probabilities; `confidence` is that of the likeliest level."""
+    """The mean of the levels' values, weighted by their probabilities; `confidence` is that of the likeliest level.
+    Or a quantity, without levels and with confidence 0: the official client wants a number there."""
 
     name: str | None
     score: float
@@ -108,12 +111,21 @@ class ScorePlan(msgspec.Struct):
     values: list[int]
 
 
-Plan = ChoicePlan | PredicatePlan | ScorePlan
+class QuantityPlan(msgspec.Struct):
+    """The place of a quantity."""
+
+    name: str | None
+    place: int
+
+
+Plan = ChoicePlan | PredicatePlan | ScorePlan | QuantityPlan
 
 
 def plan(question: bodies.Question, route: Route, path: str) -> Plan:
     """A question of a body, ready to be answered. BadRequest names what of it the model cannot answer."""
     joined_instructions = _instructions(question.instructions, path)
+    if route.task == REGRESSION:
+        return _quantity_plan(question, joined_instructions, route, path)
     if isinstance(question, bodies.Score):
         return _score_plan(question, route, path)
     if isinstance(question, bodies.Predicate):
@@ -130,7 +142,9 @@ def plan(question: bodies.Question, route: Route, path: str) -> Plan:
 
 
 def answer(asked: Plan, row: list[float], rule: Rule | None) -> Answer:
-    """The answer of a row of probabilities over all labels."""
+    """The answer of a row of probabilities over all labels, or of quantities."""
+    if isinstance(asked, QuantityPlan):
+        return ScoreAnswer(asked.name, row[asked.place], 0.0, [])
     if isinstance(asked, PredicatePlan):
         return PredicateAnswer(asked.name, round(row[asked.place], rows.DIGITS))
     sure = max(row)
@@ -194,6 +208,30 @@ def _score_plan(question: bodies.Score, route: Route, path: str) -> ScorePlan:
         if any(low >= high for low, high in pairwise(values)):
             raise BadRequest(f"{path}.levels must rise: the lowest level comes first.", param=f"{path}.levels")
     return ScorePlan(question.name, places, labels, values)
+
+
+def _quantity_plan(question: bodies.Question, instructions: str, route: Route, path: str) -> QuantityPlan:
+    """A score of a model for regression: of its one quantity, or of the one that the question names."""
+    if not isinstance(question, bodies.Score):
+        raise BadRequest(
+            f"{path}: '{route.model}' gives quantities and has no labels to choose among. Ask it for a 'score'.",
+            param=f"{path}.type",
+        )
+    if question.levels is not None:
+        raise BadRequest(
+            f"{path}.levels: '{route.model}' gives the number itself and knows no levels. Leave them out.",
+            param=f"{path}.levels",
+        )
+    for words in (question.name, instructions):
+        if words is not None and words in route.places:
+            return QuantityPlan(question.name, route.places[words])
+    if len(route.labels) == 1:
+        return QuantityPlan(question.name, 0)
+    raise BadRequest(
+        f"{path}: '{route.model}' gives {len(route.labels)} quantities; set 'name' to the one the score is of: "
+        f"{', '.join(route.labels[:SHOWN_LABELS])}.",
+        param=f"{path}.name",
+    )
 
 
 def _place(value: str | bool, route: Route, path: str) -> int:

@@ -23,7 +23,7 @@ _QUESTION = thing(
     "A question.",
     {
         "type": one_of(
-            "`choice` asks which label, `predicate` how likely one label is, `score` where on ordered levels.",
+            "`choice` asks which label, `predicate` how likely one label is, `score` where on levels, or how much.",
             ["choice", "predicate", "score"],
         ),
         "instructions": _INSTRUCTIONS,
@@ -76,9 +76,12 @@ _DECISION = thing(
         "choice": {**_VALUE, "description": "A choice's: the likeliest value."},
         "score": number(
             "A score's: the mean of the levels' values, weighted by their probabilities; from the lowest level's value "
-            "to the highest's."
+            "to the highest's. Of a model for regression the number itself."
         ),
-        "confidence": probability("A choice's or score's: how likely that value, or the likeliest level, is."),
+        "confidence": probability(
+            "A choice's or score's: how likely that value, or the likeliest level, is. Of a model for regression 0: it "
+            "does not say."
+        ),
         "probabilities": many(
             "A choice's values, the likeliest first, or a score's levels, the lowest first.",
             thing(
@@ -101,7 +104,8 @@ DECISIONS = path(
     "Decide",
     "Questions about one input, answered by the project's own trained head. A choice without `choices` ranges over "
     "all labels of the model; with some of them the probabilities are renormalised. A predicate named after a label "
-    "is that label's probability. A score is the expected value over ordered labels.",
+    "is that label's probability. A score is the expected value over ordered labels, or the number of a model for "
+    "regression.",
     thing(
         "What to decide.",
         {

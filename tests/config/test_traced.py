@@ -1,0 +1,119 @@
+"""Django's requests and the tasks they ring are one trace, at a collector on a socket."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from inference import tracing
+from tests import doorbells
+from tests.conftest import Cast
+from tests.gateway.test_traces import CALLER, Collector
+from tests.gateway.writing_engine import until
+from tests.training.making import BASE, empty_queue, intents
+
+pytestmark = pytest.mark.slow  # starts a worker
+pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+PARENT = "00f067aa0ba902b7"
+HEADER = f"00-{CALLER}-{PARENT}-01"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Takes this process's traces and those of the processes it starts."""
+    made = Collector()
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    with monkeypatch.context() as named:
+        named.setenv("OTEL_SERVICE_NAME", "web")
+        tracing.start("web", made.url)
+    yield made
+    tracing._tracer = None
+    made.server.shutdown()
+
+
+@pytest.fixture
+def worker(collector: Collector, settings: Any) -> Iterator[None]:
+    """One worker for every queue, in a process of its own."""
+    empty_queue()
+    doorbells.forget("train", "ingest", "default")
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "TUNESMITH_HOME": str(settings.HOME),
+        "PYTHONPATH": f"{settings.ROOT}:{settings.ROOT / 'platform'}",
+        "WORKER_QUEUE": "train",
+        "TRAINING_HEARTBEAT_SECONDS": "1",
+        tracing.ENDPOINT: collector.url,
+    }
+    environment.pop("OTEL_SERVICE_NAME", None)
+    command = [sys.executable, "-m", "config.background", "--quiet", "worker", "--pool", "solo"]
+    command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
+    yield
+    process.terminate()
+    try:
+        process.wait(40)
+    finally:
+        process.kill()
+
+
+def attributes(span: Any) -> dict[str, str | int]:
+    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+
+
+def test_a_request_of_django_goes_on_from_its_caller_under_the_name_of_its_route(
+    collector: Collector, cast: Cast
+) -> None:
+    ada = cast.owner
+    answer = ada.api.get("/v1/files/file-of-nobody", traceparent=HEADER)
+    until(lambda: bool(collector.of(CALLER)))
+    ((name, (who, span)),) = collector.of(CALLER).items()
+    assert (who, name) == ("web", "GET /v1/files/<str:file_id>")
+    assert span.parent_span_id.hex() == PARENT
+    told = attributes(span)
+    assert told == {"tunesmith.status": 404, "tunesmith.request_id": answer.headers["x-request-id"]}
+    ada.browser.get(f"{ada.workspace}/playground/")
+    ada.browser.get("/healthz")
+    until(lambda: any("playground" in one.name for _, one in collector.spans))
+    names = [one.name for _, one in collector.spans]
+    assert not any(ada.tenant.slug in one or "healthz" in one for one in names), "a path names people, a route nobody"
+
+
+def test_an_upload_and_its_reading_a_job_and_its_training_are_one_trace_each(
+    collector: Collector, worker: None, cast: Cast
+) -> None:
+    ada = cast.owner
+    form = {"purpose": "fine-tune", "file": SimpleUploadedFile("intents.csv", intents(60))}
+    headers = {"Authorization": f"Bearer {ada.key}", "traceparent": HEADER}
+    file = ada.api.client.post("/v1/files", data=form, headers=headers).json()
+    until(lambda: len(collector.of(CALLER)) >= 2, 90)
+    upload = collector.of(CALLER)["POST /v1/files"][1]
+    ((task, (who, reading)),) = [item for item in collector.of(CALLER).items() if item[0] != "POST /v1/files"]
+    assert who == "tunesmith-worker" and task.startswith("data.") and reading.parent_span_id == upload.span_id
+    assert attributes(reading)["tunesmith.state"] == "SUCCESS"
+    assert attributes(reading)["tunesmith.request_id"] == attributes(upload)["tunesmith.request_id"]
+
+    wanted = {"model": BASE, "training_file": file["id"], "x_method": "head"}
+    job = ada.api.post("/v1/fine_tuning/jobs", wanted, traceparent=HEADER.replace(CALLER, CALLER[::-1])).json()
+    assert "id" in job, job
+    names = {"POST /v1/fine_tuning/jobs", "training.validate", "training.work"}
+    until(lambda: names <= set(collector.of(CALLER[::-1])), 120)
+    spans = {name: span for name, (_, span) in collector.of(CALLER[::-1]).items()}
+    assert spans["training.validate"].parent_span_id == spans["POST /v1/fine_tuning/jobs"].span_id
+    assert spans["training.work"].parent_span_id == spans["training.validate"].span_id
+
+
+def test_where_nobody_collects_nothing_is_begun_and_nothing_carried(cast: Cast) -> None:
+    from config import traced
+
+    assert not tracing.on()
+    headers: dict[str, Any] = {}
+    traced._carry_trace(headers=headers)
+    cast.owner.api.get("/v1/files", traceparent=HEADER)
+    assert headers == {} and traced._current.get() is tracing.UNTRACED
