@@ -97,32 +97,52 @@ class PlayForm(forms.Form):
         self.initial["against"] = second.value if second is not None else ""
 
 
-class Playground(ConsoleView):
-    """Calls like any other, limited, metered and billed, without a key."""
+class PlayView(ConsoleView):
+    """A page whose posts are calls. What it refuses before anything is asked is in the request log as well."""
 
-    section = "playground"
-    required_scopes = {"GET": "deployments.read", "POST": "inference"}
-    template_name = "console/playground.html"
     refused: ApiError | None = None
-    """Why a run was refused before anything was asked; the request log has it."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Log what was refused, outside the scope that a refusal rolls back."""
         answer = super().dispatch(request, *args, **kwargs)
         if self.refused is not None:
-            model = self.chosen.called or self.chosen.name if self.chosen is not None else ""
+            kind, model = self.asked()
             trying.refused(
-                tenant_id=self.tenant.pk, project_id=self.project.pk, model=model, error=self.refused,
-                kind=self.chosen.kind if self.chosen is not None else "classify",
-            )  # fmt: skip
+                tenant_id=self.tenant.pk, project_id=self.project.pk, kind=kind, model=model, error=self.refused
+            )
         return answer
+
+    def asked(self) -> tuple[str, str]:
+        """What was called, as the request log names it, and the model; empty where that is not known yet."""
+        return "classify", ""
 
     def _check_scope(self, method: str) -> None:
         try:
             super()._check_scope(method)
         except TenantSuspended as error:
-            self._choose(self.request.POST.get("model"), None)
             self.refused = error
+            raise
+
+
+class Playground(PlayView):
+    """Calls like any other, limited, metered and billed, without a key."""
+
+    section = "playground"
+    required_scopes = {"GET": "deployments.read", "POST": "inference"}
+    template_name = "console/playground.html"
+    chosen: Subject | None = None
+
+    def asked(self) -> tuple[str, str]:
+        """The model that the form names."""
+        return (
+            (self.chosen.kind, self.chosen.called or self.chosen.name) if self.chosen is not None else super().asked()
+        )
+
+    def _check_scope(self, method: str) -> None:
+        try:
+            super()._check_scope(method)
+        except TenantSuspended:
+            self._choose(self.request.POST.get("model"), None)
             raise
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
@@ -137,7 +157,7 @@ class Playground(ConsoleView):
         form = PlayForm(self.subjects, self.chosen, self.second, request.POST)
         face = face_of(self.chosen) if self.chosen is not None else None
         if not form.is_valid() or face is None:
-            self.refused = BadRequest("The form was not filled in.")
+            self.refused = BadRequest("The form was not filled in as it must be.")
             return self._show(form, status=422)
         asked = [one for one in (self.chosen, self.second) if one is not None]
         if face.ask is None:

@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 
 from console.charts.matrix import heat
 from console.playing.answers import AWAY
-from console.views.base import ConsoleView, Outside
+from console.views.base import Outside
+from console.views.playground import PlayView
 from inference.errors import EngineError
-from kit.errors import ApiError, Unavailable
+from kit.errors import ApiError, BadRequest, Unavailable
 from serving import selectors
 from serving.explaining import Piece, Why, explanation_try
 from serving.models import Deployment
@@ -60,7 +61,7 @@ def tinted(pieces: list[Piece]) -> list[Tinted]:
     ]
 
 
-class PlaygroundWhy(ConsoleView):
+class PlaygroundWhy(PlayView):
     """Explain one answer of the playground: a call like any other, limited, metered and billed, without a key."""
 
     section = "playground"
@@ -71,6 +72,7 @@ class PlaygroundWhy(ConsoleView):
         """Ask the model again, without each word."""
         form = WhyForm(request.POST)
         if not form.is_valid():
+            self.refused = BadRequest("The form was not filled in as it must be.")
             return self._show(problem=_("Write a text to explain, and choose a model."), status=422)
         found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
         if found.state != Deployment.State.LIVE:
