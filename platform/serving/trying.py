@@ -257,7 +257,7 @@ def _said(error: ApiError | EngineError) -> tuple[int, str]:
     if isinstance(error, AskedWrongly):
         return BadRequest.status, BadRequest.type
     if isinstance(error, EngineError):
-        return Unavailable.status, Unavailable.default_code
+        return Unavailable.status, Unavailable.default_code or Unavailable.type
     return error.status, (error.code or error.type)[:64]
 
 

@@ -134,9 +134,9 @@ class Playground(PlayView):
 
     def asked(self) -> tuple[str, str]:
         """The model that the form names."""
-        return (
-            (self.chosen.kind, self.chosen.called or self.chosen.name) if self.chosen is not None else super().asked()
-        )
+        if self.chosen is None:
+            return super().asked()
+        return self.chosen.kind, self.chosen.called or self.chosen.name
 
     def _check_scope(self, method: str) -> None:
         try:
