@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from billing.quotas.trace import Caller, Layer, Refusal, Why
@@ -22,7 +22,7 @@ class Reached:
     asked: int
     remaining: int
     reason: Why
-    layer: Layer = "tenant"
+    layer: str = "tenant"
     scope_id: str = ""
 
 
@@ -51,7 +51,7 @@ def refusal_of_job(error: ApiError, caller: Caller, *, tenant_id: UUID, at_ms: i
         request_ids=[caller.request_id],
         kind=caller.kind,
         model=caller.model,
-        layer=reached.layer,
+        layer=cast("Layer", reached.layer),
         scope_id=reached.scope_id or tenant_id.hex,
         limit_kind=reached.limit_kind,
         cap=reached.cap,
