@@ -46,12 +46,13 @@ from billing.metering.events import UsageEvent, event_id
 from billing.metering.spool import SpoolError, SpoolWriter
 from billing.prices import PriceBooks, PriceVersion, Usage, rate
 from billing.prices.rating import Price
+from billing.quotas.answers import Extended
 from billing.quotas.decision import Decision, rate_headers
 from billing.quotas.denial import AWAY, Denial, denial
 from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
-from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Extended, Fewer
+from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Fewer
 from billing.quotas.trace import Asked, Caller, Refusal, away, ended_early, refusal_of
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]

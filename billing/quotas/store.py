@@ -18,6 +18,7 @@ from uuid import UUID
 
 import hiredis
 
+from billing.quotas.answers import Due, Extended, LeaseState, Settled, parse_extend, parse_settle
 from billing.quotas.decision import Decision, parse_reserve
 from billing.quotas.errors import QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, TenantKeys
@@ -27,53 +28,6 @@ from billing.quotas.wire import AsyncLine, SyncLine, bulk
 DEFAULT_LIFE_MS = 120_000
 OWED_MOST = 10_000
 """Ends of reservations that a process remembers while the quota server is away."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settled:
-    """What a settle did. `known` is False when there was nothing to settle: done before, or the state was lost."""
-
-    known: bool
-    now_ms: int
-    tokens: int = 0
-    nano: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Extended:
-    """What an extend did. `known` is False when the reservation is gone; `place` is that of the limit that blocked, in
-    the limits it was made with."""
-
-    allowed: bool
-    known: bool
-    now_ms: int
-    place: int | None = None
-    wait_ms: int = 0
-    output_tokens: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Due:
-    """A reservation past its deadline."""
-
-    reservation_id: str
-    tokens: int
-    nano: int
-    reserved_at_ms: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LeaseState:
-    """What the server holds of a lease. `alive` is False for one of an earlier server life or a past period."""
-
-    epoch: int
-    alive: bool
-    granted: int
-    available: int
-    used: int
-    held: int
-    ends_ms: int
-    block: int
 
 
 @functools.lru_cache(8192)
@@ -385,20 +339,6 @@ class AsyncQuotaStore:
         owed, self._owed = self._owed, []
         for verbs, tail in owed:
             self._end(verbs, tail)
-
-
-def parse_extend(answer: list[int]) -> Extended:
-    """From the answer of `extend.lua`."""
-    if answer[0] == 0:
-        return Extended(False, True, answer[1], answer[2] - 1, answer[3])
-    if answer[0] == 1:
-        return Extended(True, True, answer[1], output_tokens=answer[2])
-    return Extended(False, False, answer[1])
-
-
-def parse_settle(answer: list[int]) -> Settled:
-    """From the answer of `settle.lua`."""
-    return Settled(True, answer[1], answer[2], answer[3]) if answer[0] == 1 else Settled(False, answer[1])
 
 
 def _tenant_keys(tenant: UUID | str) -> TenantKeys:

@@ -14,9 +14,10 @@ import time
 from typing import Literal
 from uuid import UUID
 
+from billing.quotas.answers import Extended
 from billing.quotas.decision import Decision, Reason
 from billing.quotas.limits import CompiledLimits, Limit
-from billing.quotas.store import Extended, Fewer
+from billing.quotas.store import Fewer
 from kit.metrics import Counter
 
 Layer = Literal["platform", "tenant", "project", "member", "key", "model"]

@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from billing.models import Budget, BudgetLease
 from billing.periods import bounds, from_ms, month_of, to_ms
 from billing.quotas import QuotaStore
-from billing.quotas.store import LeaseState
+from billing.quotas.answers import LeaseState
 from billing.selectors.budgets import budget_name, cap_nano, promised_nano, spent_nano
 from billing.services.sweeps import for_each
 from kit.clock import now

@@ -14,7 +14,7 @@ import uuid
 from billing.models import UsageDispute, UsageEvent
 from billing.periods import from_ms
 from billing.quotas import QuotaStore
-from billing.quotas.store import Due
+from billing.quotas.answers import Due
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.metrics import Counter
