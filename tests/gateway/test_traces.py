@@ -148,7 +148,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     collector = Collector()
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "here")
-    monkeypatch.setattr(tracing, "_tracer", None)  # `writing` comes first, and may have found the other collector
+    tracing._tracer = None  # `writing` comes first, and may have found the other collector
     tracing.start("here", collector.url)
     yield collector
     tracing._tracer = None
