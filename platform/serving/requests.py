@@ -59,7 +59,7 @@ INSERT = """
         excluded.first_token_ms, excluded.queue_ms, excluded.engine_ms, excluded.items, excluded.batch_rows,
         excluded.input_tokens, excluded.output_tokens, excluded.cached_tokens, excluded.cost_nano,
         excluded.explained, excluded.model_state, excluded.trace_id, excluded.written
-    ) WHERE serving_requestrecord.status >= 400"""
+    ) WHERE serving_requestrecord.status >= 400 AND serving_requestrecord.kind LIKE 'batch%%'"""
 """A batch's line keeps its id when it is asked again: what it came to in the end is its row."""
 
 

@@ -96,7 +96,7 @@ def begin(rollout: Rollout) -> None:
 def begin_round(rollout: Rollout) -> None:
     """Another round from `round_at` on, with the share of now. The rollout is locked."""
     row = _locked(rollout)
-    row.rounds = [*row.rounds, Round(rollout.share, rollout.round_at).kept()]
+    row.rounds = [one.kept() for one in _read(row, rollout)]
     row.save(update_fields=["rounds"])
 
 
@@ -112,7 +112,7 @@ def settle(*, tenant_id: UUID, rollout_id: UUID) -> bool:
         except SpanTooLarge:
             if stride == 1:
                 return False
-            stride = max(1, stride // 8)
+            stride = max(1, stride // 256)  # each failed one has cost a second of the few there are
         if time.monotonic() > until:
             return False
 
@@ -121,7 +121,7 @@ def rounds_of(rollout: Rollout, *, patience_ms: int) -> list[Round]:
     """All rounds with everything that can be seen now, oldest first. SpanTooLarge where too much is new since the last
     tick."""
     row = RolloutCount.objects.filter(rollout=rollout).first() or RolloutCount(**_unbegun(rollout))
-    rounds = [Round.read(kept) for kept in row.rounds]
+    rounds = _read(row, rollout)
     with bounded(MANY, milliseconds=patience_ms):
         for arm in (STABLE, CANDIDATE):
             lines = records_of(rollout, arm, _since(rounds)).filter(OF_ROLLOUTS)
@@ -163,7 +163,7 @@ def records_of(rollout: Rollout, arm: str, since: dt.datetime) -> QuerySet[Reque
 def _settle(rollout_id: UUID, stride: int) -> bool:
     rollout = Rollout.objects.select_related("stable", "candidate").get(pk=rollout_id)
     row = _locked(rollout)
-    rounds = [Round.read(kept) for kept in row.rounds]
+    rounds = _read(row, rollout)
     final, following = _snapshot()
     if row.counted_to > following:  # these numbers are another cluster's: the rows came here in a dump
         for one in rounds:
@@ -184,6 +184,14 @@ def _settle(rollout_id: UUID, stride: int) -> bool:
     row.rounds, row.counted_to = [one.kept() for one in rounds], until
     row.save(update_fields=["rounds", "counted_to"])
     return until == final
+
+
+def _read(row: RolloutCount, rollout: Rollout) -> list[Round]:
+    """The rounds, with the one of now: in the middle of an update a server of an earlier version may have begun it."""
+    rounds = [Round.read(kept) for kept in row.rounds]
+    if rounds[-1].began_at < rollout.round_at:
+        rounds.append(Round(rollout.share, rollout.round_at))
+    return rounds
 
 
 def _locked(rollout: Rollout) -> RolloutCount:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from django.db import connection, connections
 from django.db.models import Q
 
 from billing.services.gate import sink_dsn
+from kit.clock import now
 from kit.ids import new_id, parse_id
 from serving import rounds
 from serving.models import RequestRecord, Rollout
@@ -54,16 +55,14 @@ def test_a_million_calls_are_counted_once(ada: Person) -> None:
         "calls": 500_000, "errors": 5_000, "slow": 0, "timed": 0, "judged": 0, "wrong": 0
     }  # fmt: skip
     logged(ada, candidate, arm="candidate", status=500)
-    began = time.perf_counter()
     assert look(ada, made) == "waiting"
-    assert time.perf_counter() - began < 0.5
     assert figures(ada, made) == (500_001, 5_001, 0, 0)
     with tenant_scope(ada.tenant.id):
         connection.cursor().execute("SET LOCAL enable_seqscan = off")
         row, rollout = RolloutCount.objects.get(), Rollout.objects.select_related("stable", "candidate").get()
         new = rounds.records_of(rollout, "candidate", rollout.created_at)
         plan = new.filter(~Q(arm=""), written__gte=row.counted_to).explain()
-    assert "serving_request_arm" in plan, plan
+    assert re.search(r"serving_request_arm\b", plan), plan
     assert ada.browser.get(f"{ada.workspace}/rollouts/{made['id']}/").status_code == 200
     assert ada.api.post(f"/v1/rollouts/{made['id']}/rollback").json()["state"] == "rolled_back"
     assert figures(ada, made)[0] == 500_001, "kept as it ended"
@@ -220,3 +219,21 @@ def test_a_rollout_that_a_server_of_an_earlier_version_began_is_counted(ada: Per
     assert figures(ada, made)[0] == 1
     assert look(ada, made) == "waiting"
     assert (figures(ada, made)[0], sums(ada)[0]["calls"]) == (1, 1)
+
+
+def test_a_share_that_an_older_server_set_has_a_round_of_its_own(ada: Person) -> None:
+    """It knows of no sums: it writes the rollout alone."""
+    live(ada, ALIAS)
+    candidate = live(ada)
+    made = begun(ada, candidate, share=5)
+    logged(ada, candidate, arm="candidate")
+    assert look(ada, made) == "waiting"
+    with tenant_scope(ada.tenant.id):
+        Rollout.objects.update(share=50, round=2, round_at=now())
+    logged(ada, candidate, arm="candidate", status=500)
+    assert look(ada, made) == "waiting"
+    with tenant_scope(ada.tenant.id):
+        found = RolloutCount.objects.get().rounds
+    assert [(one["share"], one["candidate"]["calls"], one["candidate"]["errors"]) for one in found] == [
+        (5, 1, 0), (50, 1, 1)
+    ]  # fmt: skip

@@ -63,26 +63,6 @@ class Migration(migrations.Migration):
             "written",
             models.BigIntegerField(db_default=serving.models.counts.WritingTransaction(), editable=False),
         ),
-        migrations.AddIndex(
-            "feedback",
-            models.Index(
-                condition=~models.Q(arm=""), fields=["tenant", "version_id", "written"], name="serving_feedback_arm"
-            ),
-        ),
-        migrations.AddIndex(
-            "requestrecord",
-            models.Index(
-                condition=~models.Q(arm=""), fields=["tenant", "version_id", "written"], name="serving_request_arm"
-            ),
-        ),
-        migrations.AddIndex(
-            "requestrecord",
-            models.Index(
-                condition=~models.Q(arm="") & models.Q(status__gte=500),
-                fields=["tenant", "version_id", "at"],
-                name="serving_request_arm_failed",
-            ),
-        ),
         migrations.AddField("shadowcount", "parts", models.PositiveBigIntegerField(default=0)),
         migrations.AddField("shadowcount", "parts_agreed", models.PositiveBigIntegerField(default=0)),
         migrations.AddField("shadowcount", "measured", models.FloatField(default=0.0)),
