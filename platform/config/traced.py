@@ -8,6 +8,7 @@ comparison. What nobody's request rang (ticks, what the outbox rings again) is i
 from contextvars import ContextVar
 from typing import Any
 
+from celery import current_task
 from celery.signals import before_task_publish, task_postrun, task_prerun
 from django.conf import settings
 from django.http import HttpRequest
@@ -46,7 +47,9 @@ class Traced(Around):
 
 
 @before_task_publish.connect
-def _carry_trace(headers: dict[str, Any] | None = None, **_: object) -> None:
+def _carry_trace(sender: str = "", headers: dict[str, Any] | None = None, **_: object) -> None:
+    if current_task and current_task.name == sender:
+        return  # a task that rings itself makes room for whoever is next, which is another's trace
     trace = _current.get()
     if headers is not None and trace is not UNTRACED:
         headers[HEADER] = trace.traceparent

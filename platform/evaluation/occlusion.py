@@ -22,7 +22,8 @@ MOST_READINGS = 24
 """Readings without a piece that one explanation takes at most."""
 FEWEST_READINGS = 8
 MAX_TOKENS = 3072
-"""About what they may take together, so that a long text does not keep its caller waiting: the longer, the fewer."""
+"""About what they may take together, so that a long text does not keep its caller waiting: the longer, the fewer,
+down to `FEWEST_READINGS`."""
 ROUNDS = 3
 """Rounds at most; those of one round are read together."""
 PARTS = 4

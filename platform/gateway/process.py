@@ -28,8 +28,8 @@ from tenants.services.organisations import KEY_NEWS
 log = logging.getLogger(__name__)
 
 RENDERED = 64 << 10
-"""Bytes of one organisation's prompts that the engine turns into tokens at the same time: that is before any quota. Two
-long prompts, or all the short ones that anybody sends at once."""
+"""Bytes of one organisation's prompts that the engine turns into tokens at the same time: that is before any quota. A
+larger one goes alone."""
 
 
 class Process:

@@ -78,5 +78,5 @@ class _Turn:
     def _leave(self) -> None:
         line = self._line
         line.call()
-        if not line.held and not line.waiting:
-            self._lines.pop(self._name, None)
+        if not line.held and not line.waiting and self._lines.get(self._name) is line:
+            del self._lines[self._name]  # unless it is gone, and another has begun under the name

@@ -38,7 +38,7 @@ def loads(raw: bytes, *, most: int = MAX_VALUES) -> Any:
 def _surely_bounded(raw: bytes, most: int) -> bool:
     """Whether the bytes alone show what `_bounded` looks for, as those of nearly every body do: only an escape makes
     half a character or a NUL, and few brackets, or bytes, hold neither depth nor many values."""
-    return b"\\u" not in raw and raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH and len(raw) <= most
+    return b"\\u" not in raw and raw.count(b"[") + raw.count(b"{") < MAX_DEPTH and len(raw) <= most
 
 
 def _constant(name: str) -> Any:

@@ -43,12 +43,19 @@ def test_one_name_does_not_wait_for_another() -> None:
 
 def test_who_gives_up_holds_nothing_and_stops_nobody() -> None:
     async def run() -> None:
-        turns, dice = Turns(8), random.Random(5)
+        turns, dice, running = Turns(8), random.Random(5), 0
         done: list[int] = []
 
         async def work(number: int) -> None:
-            async with turns.turn("a", dice.randint(1, 12)):
-                await asyncio.sleep(dice.random() / 500)
+            nonlocal running
+            size = dice.randint(1, 12)
+            async with turns.turn("a", size):
+                running += size
+                try:
+                    assert running <= 8 or running == size
+                    await asyncio.sleep(dice.random() / 500)
+                finally:
+                    running -= size
                 done.append(number)
 
         tasks = [asyncio.create_task(work(number)) for number in range(300)]
@@ -81,6 +88,36 @@ def test_who_is_called_and_gives_up_in_the_same_moment_passes_the_turn_on() -> N
         second.cancel()
         assert await asyncio.wait_for(third, 1) == "done"
         assert second.cancelled()
+        assert not turns._lines
+
+    asyncio.run(run())
+
+
+def test_who_gives_up_late_takes_no_turn_from_who_came_since() -> None:
+    """The waiter is cancelled, the holder leaves and another comes, all before the waiter wakes."""
+
+    async def run() -> None:
+        turns = Turns(1)
+        holder = turns.turn("a")
+        await holder.__aenter__()
+
+        async def work() -> None:
+            async with turns.turn("a"):
+                pass
+
+        waiter = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await holder.__aexit__()
+        newcomer = turns.turn("a")
+        await newcomer.__aenter__()
+        await asyncio.sleep(0)
+        late = asyncio.create_task(work())
+        await asyncio.sleep(0.01)
+        assert waiter.cancelled()
+        assert not late.done(), "two at once"
+        await newcomer.__aexit__()
+        await late
         assert not turns._lines
 
     asyncio.run(run())

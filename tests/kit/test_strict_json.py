@@ -19,6 +19,8 @@ from kit.errors import BadRequest
         (b'{"a": "\\u0000"}', "NUL"),
         (b"[" * 100_000, "nested deeper"),
         (b"[" * 70 + b"]" * 70, "nested deeper"),
+        (b"[" * 64 + b"1" + b"]" * 64, "nested deeper"),
+        (b"[" * 64 + b'"\\u0061"' + b"]" * 64, "nested deeper"),
         (b"\xff\xfe{\x00}\x00", "not UTF-8"),
         (b"{'a': 1}", "not JSON"),
     ],

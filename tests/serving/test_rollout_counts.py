@@ -229,11 +229,11 @@ def test_a_share_that_an_older_server_set_has_a_round_of_its_own(ada: Person) ->
     logged(ada, candidate, arm="candidate")
     assert look(ada, made) == "waiting"
     with tenant_scope(ada.tenant.id):
-        Rollout.objects.update(share=50, round=2, round_at=now())
+        Rollout.objects.update(share=5000, round=2, round_at=now())
     logged(ada, candidate, arm="candidate", status=500)
     assert look(ada, made) == "waiting"
     with tenant_scope(ada.tenant.id):
         found = RolloutCount.objects.get().rounds
     assert [(one["share"], one["candidate"]["calls"], one["candidate"]["errors"]) for one in found] == [
-        (5, 1, 0), (50, 1, 1)
+        (500, 1, 0), (5000, 1, 1)
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from console.views.base import ConsoleView, Outside
 from kit.errors import ApiError, BadRequest
 from serving import trying
 from tenants.errors import TenantSuspended
+from tenants.visiting import Visitor
 
 EMPTY = gettext_lazy("Write a text to try.")
 
@@ -105,7 +106,7 @@ class PlayView(ConsoleView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Log what was refused, outside the scope that a refusal rolls back."""
         answer = super().dispatch(request, *args, **kwargs)
-        if self.refused is not None:
+        if self.refused is not None and not isinstance(self.seat, Visitor) and self.can("inference"):
             kind, model = self.asked()
             trying.refused(
                 tenant_id=self.tenant.pk, project_id=self.project.pk, kind=kind, model=model, error=self.refused

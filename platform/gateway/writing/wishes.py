@@ -160,7 +160,7 @@ def _regex(body: bodies.Common) -> Grammar | None:
 
 def _rule(body: bodies.Chat) -> Grammar | None:
     """One rule for the output at most: a regular expression, a format, or the form of a call that must be made."""
-    if body.x_regex is None and body.response_format is None and body.tool_choice is None:
+    if body.x_regex is None and body.response_format is None and body.tool_choice is None and not body.tools:
         return None  # most calls
     found = {
         "x_regex": _regex(body),
