@@ -134,7 +134,7 @@ def picture(form: FilterForm, wanted: RequestFilter, by: str, names: Names) -> P
     lines = [Line(_name(one.part, by, names), one) for one in parts]
     if by == "day":
         lines.sort(key=lambda line: line.name, reverse=True)
-    return Picture(total, lines, _calls(moments, found, step, total), _times(moments, found, step, end, total))
+    return Picture(total, lines, _calls(moments, found, step, total), _times(moments, found, step, total))
 
 
 def _moments(since: dt.datetime, end: dt.datetime, step: dt.timedelta) -> list[dt.datetime]:
@@ -154,17 +154,20 @@ def _name(part: Any, by: str, names: Names) -> str:
 
 
 def _calls(moments: list[dt.datetime], found: dict[dt.datetime, Figures], step: str, total: Figures) -> charts.Bars:
-    shape = "%H:%M" if step != "day" else "%-d %b"
     columns = []
     for moment in moments:
         one = found.get(moment)
         parts = [one.errors, one.requests - one.errors] if one is not None else [0, 0]
-        columns.append(charts.Column(moment.strftime(shape), parts))
+        columns.append(charts.Column(_moment(moment, step), parts))
     finding = ngettext("%(n)s request", "%(n)s requests", total.requests) % {"n": total.requests}
     return charts.bar_chart(
         id="calls", title=_STEP_TITLES[step], finding=finding, keys=[_t("errors"), _t("answered")], columns=columns,
         xlabel=_t("From (UTC)"),
     )  # fmt: skip
+
+
+def _moment(moment: dt.datetime, step: str) -> str:
+    return moment.strftime("%-d %b" if step == "day" else "%H:%M")
 
 
 _STEP_TITLES: dict[str, Any] = {
@@ -174,16 +177,11 @@ _STEP_TITLES: dict[str, Any] = {
 }
 
 
-def _times(
-    moments: list[dt.datetime], found: dict[dt.datetime, Figures], step: str, end: dt.datetime, total: Figures
-) -> Any:
-    unit = {"minute": 60, "hour": 3600, "day": 86_400}[step]
-    words = {"minute": _t("minutes from now"), "hour": _t("hours from now"), "day": _t("days from now")}[step]
-
+def _times(moments: list[dt.datetime], found: dict[dt.datetime, Figures], step: str, total: Figures) -> Any:
     def line(key: str, name: str, tone: int) -> charts.Series:
         points = [
-            ((moment - end).total_seconds() / unit, getattr(found[moment], key) if moment in found else None)
-            for moment in moments
+            (float(place), getattr(found[moment], key) if moment in found else None)
+            for place, moment in enumerate(moments)
         ]
         return charts.Series(key, name, points, tone)
 
@@ -191,6 +189,7 @@ def _times(
         _t("Half the answers took %(ms)s ms or less.") % {"ms": round(total.p50)} if total.p50 else _t("No answer.")
     )
     return charts.line_chart(
-        id="times", title=_t("Time to answer, ms"), finding=finding, xlabel=words, zero=True, note=words,
+        id="times", title=_t("Time to answer, ms"), finding=finding, xlabel=_t("From (UTC)"), zero=True,
+        names=[_moment(moment, step) for moment in moments],
         series=[line("p50", "p50", 2), line("p95", "p95", 1), line("p99", "p99", 4)],
     )  # fmt: skip

@@ -40,7 +40,9 @@ class LineChart:
     svg: str
     data: dict[str, Any]
     note: str = ""
-    rows: list[tuple[float, list[float | None]]] = field(default_factory=list)
+    rows: list[tuple[float | str, list[float | None]]] = field(default_factory=list)
+    named: bool = False
+    """Whether the places have names instead of numbers."""
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
@@ -71,8 +73,10 @@ def line_chart(
     zero: bool = False,
     top: float | None = None,
     note: str = "",
+    names: Sequence[str] = (),
 ) -> LineChart:
-    """Draw lines over a shared numeric x. Missing values are gaps; `zero` starts y at 0, `top` fixes its end."""
+    """Draw lines over a shared numeric x. Missing values are gaps; `zero` starts y at 0, `top` fixes its end. With
+    `names` x counts them, 0, 1, 2, …, and they stand below the axis: hours and days, say."""
     lines = [Series(s.key, s.name, thin(s.points), s.tone, s.sparse) for s in series]
     xs = sorted({x for s in lines for x, _ in s.points})
     return LineChart(
@@ -81,10 +85,11 @@ def line_chart(
         finding=finding,
         xlabel=xlabel,
         series=lines,
-        svg=_draw(lines, xs, zero, top) if xs else _blank(finding),
+        svg=_draw(lines, xs, zero, top, names) if xs else _blank(finding),
         data=_data(lines, xs, xlabel, zero, top),
         note=note,
-        rows=_rows(lines, xs),
+        rows=_rows(lines, xs, names),
+        named=bool(names),
     )
 
 
@@ -104,12 +109,15 @@ def _data(lines: list[Series], xs: list[float], xlabel: str, zero: bool, top: fl
     return {"x": xs, "xlabel": xlabel, "series": out, "zero": zero, "top": top}
 
 
-def _rows(lines: list[Series], xs: list[float], most: int = 200) -> list[tuple[float, list[float | None]]]:
+def _rows(
+    lines: list[Series], xs: list[float], names: Sequence[str], most: int = 200
+) -> list[tuple[float | str, list[float | None]]]:
     """Rows of the table view, evenly thinned."""
     known = [dict(s.points) for s in lines]
     step = max(1, math.ceil(len(xs) / most))
     sparse = {x for s in lines if s.sparse for x, _ in s.points}
-    return [(x, [k.get(x) for k in known]) for i, x in enumerate(xs) if i % step == 0 or x in sparse]
+    shown = [x for i, x in enumerate(xs) if i % step == 0 or x in sparse]
+    return [(names[int(x)] if names else x, [k.get(x) for k in known]) for x in shown]
 
 
 def _blank(words: str) -> str:
@@ -121,7 +129,7 @@ def _blank(words: str) -> str:
     )
 
 
-def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None) -> str:
+def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None, names: Sequence[str]) -> str:
     low, high = extent(y for s in lines for _, y in s.points)
     ys = ticks(0.0 if zero else low, top if top is not None else high)
     x_low, x_high = (xs[0], xs[-1]) if xs else (0.0, 1.0)
@@ -130,12 +138,10 @@ def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None) -
         y = percent(1 - place(tick, ys[0], ys[-1]))
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="-8" y="{y}" dy="4" text-anchor="end">{escape(label(tick))}</text>')
-    for tick in ticks(x_low, x_high, 5) if x_high > x_low else [x_low]:
+    for tick, words in _below(x_low, x_high, names):
         share = place(tick, x_low, x_high)
         if xs and -0.001 <= share <= 1.001:
-            parts.append(
-                f'<text x="{percent(share)}" y="100%" dy="18" text-anchor="middle">{escape(label(tick))}</text>'
-            )
+            parts.append(f'<text x="{percent(share)}" y="100%" dy="18" text-anchor="middle">{escape(words)}</text>')
     parts.append('<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" width="100%" height="100%">')
     parts.extend(f'<path class="s{s.tone}" d="{_path(s, x_low, x_high, ys)}"/>' for s in lines)
     parts.append("</svg>")
@@ -144,6 +150,14 @@ def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None) -
             parts.extend(_dots(s, x_low, x_high, ys))
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _below(low: float, high: float, names: Sequence[str]) -> list[tuple[float, str]]:
+    """Where something stands below the axis, and what: round numbers, or at most five of the names."""
+    if names:
+        step = max(1, math.ceil(len(names) / 5))
+        return [(float(place), names[place]) for place in range(0, len(names), step)]
+    return [(tick, label(tick)) for tick in (ticks(low, high, 5) if high > low else [low])]
 
 
 def _path(series: Series, x_low: float, x_high: float, ys: list[float]) -> str:
