@@ -176,6 +176,22 @@ def test_a_call_that_was_told_again_counts_until_it_ends_and_costs_nothing_twice
         store.close()
 
 
+def test_a_call_that_was_told_again_is_given_no_more_money_and_no_limit_is_blamed(tenant: str) -> None:
+    with quota_server() as own:
+        store = QuotaStore(own.url)
+        limits = CompiledLimits(
+            tenant, [Limit("project", "p", "concurrency", CAP), Limit("tenant", tenant, "spend", 10**12)]
+        )
+        call = store.reserve(limits, "long")
+        own.command("FLUSHALL")
+        assert store.declare([call]) == [call]
+        asked = store.extend(tenant, "long", output_tokens=5, nano=50)
+        assert (asked.allowed, asked.known, asked.place) == (False, False, None)
+        assert store.extend(tenant, "long", output_tokens=5).allowed, "what costs nothing goes on"
+        assert store.settle(tenant, "long", tokens=0, nano=0).known
+        store.close()
+
+
 def test_a_call_that_ends_while_it_is_told_is_not_counted_for_ever(tenant: str) -> None:
     with quota_server() as own:
         store, limits = QuotaStore(own.url), limited(tenant)

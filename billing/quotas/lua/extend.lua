@@ -9,6 +9,8 @@ local packed = redis.call('HGET', KEYS[4], rid)
 if not packed then return {2, now} end
 local record, spec = cmsgpack.unpack(packed)
 local input, output, nano = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Told again after a loss (DECLARE): its money was held in another life, and no lease here carries more of it.
+if nano > 0 and #spec[4] > 0 and record[6] == -1 then return {2, now} end
 local deadline = math.max(record[4], now + tonumber(ARGV[2]))
 local buckets, concs, leases = spec[1], spec[3], spec[4]
 local nb, levels, life, money = #spec[2], {}, nil, {}
