@@ -135,6 +135,8 @@ class OwnEngines:
     form: EnginesForm
     price: EnginePrice
     refused: NoEngines | None
+    active: bool
+    """Whether the deployment has not ended."""
     state: str = ""
     starting: int = 0
     seconds: int = 0
@@ -149,14 +151,15 @@ def own_engines(deployment: Deployment, form: EnginesForm | None = None) -> OwnE
     seconds, cost = metering.month_of_engines(deployment)
     if form is None:
         form = EnginesForm(initial=_initial(row))
-    price = price_in(form, deployment.model.name)
+    price, active = price_in(form, deployment.model.name), deployment.state in pools.ACTIVE
     if row is None:
-        return OwnEngines(None, form, price, no_engines(room), seconds=seconds, cost=cost)
+        return OwnEngines(None, form, price, no_engines(room) if active else None, active, seconds=seconds, cost=cost)
     return OwnEngines(
         row,
         form,
         price,
         None,
+        active,
         state=engines_state(row),
         starting=max(0, row.wanted - row.ready),
         seconds=seconds,

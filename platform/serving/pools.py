@@ -218,7 +218,7 @@ def _keep(row: Dedicated, wanted: int, scaling: dict[str, Any]) -> None:
         told: dict[str, Any] = {"wanted": wanted, "scaling": scaling}
         if bool(wanted) != bool(row.wanted):
             told["cold_since"] = now() if wanted else None
-        Dedicated.ops.filter(pk=row.pk).update(**told)
+        Dedicated.ops.filter(pk=row.pk, deployment__state__in=ACTIVE).update(**told)
         row.wanted, row.scaling = wanted, scaling
 
 
@@ -267,8 +267,16 @@ class State(StrEnum):
     """None, for something stands against it."""
 
 
+def ended(deployment: Deployment) -> None:
+    """Its deployment has ended: none is wanted, and nothing is said of them any more. In the transaction that ends it;
+    what they still cost is handed out by the meter."""
+    Dedicated.objects.filter(deployment=deployment).update(wanted=0, ready=0, scaling={}, cold_since=None, halted="")
+
+
 def state_of(row: Dedicated) -> State:
-    """How they are, as a tick last saw them."""
+    """How they are, as a tick last saw them; of a deployment that has ended there are none."""
+    if row.deployment.state not in ACTIVE:
+        return State.COLD
     if row.halted:
         return State.HALTED
     if row.ready and row.wanted:
@@ -278,13 +286,14 @@ def state_of(row: Dedicated) -> State:
 
 def wire(row: Dedicated) -> dict[str, Any]:
     """A deployment's own engines on the wire."""
+    active = row.deployment.state in ACTIVE
     return {
         "replicas_min": row.replicas_min,
         "replicas_max": row.replicas_max,
         "idle_seconds": row.idle_seconds,
-        "replicas_wanted": row.wanted,
-        "replicas_ready": row.ready,
+        "replicas_wanted": row.wanted if active else 0,
+        "replicas_ready": row.ready if active else 0,
         "state": state_of(row).value,
-        "halted": row.halted or None,
+        "halted": (row.halted or None) if active else None,
         "cold_start_ms": row.cold_start_ms,
     }

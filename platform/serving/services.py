@@ -153,6 +153,7 @@ def deployment_stop(*, deployment: Deployment, reason: str = "Stopped on request
     before = row.state
     row.state, row.reason, row.ended_at = Deployment.State.STOPPED, reason, now()
     row.save(update_fields=["state", "reason", "ended_at"])
+    pools.ended(row)
     note(row, row.state, reason)
     ended = Rollout.objects.select_for_update().filter(state=Rollout.State.RUNNING)
     for rollout in ended.filter(Q(stable=row) | Q(candidate=row)):
@@ -285,6 +286,7 @@ def _failed(tenant_id: UUID, deployment_id: UUID, reason: str, parity: dict[str,
             return "nothing to do"
         row.state, row.ended_at, row.reason, row.parity = Deployment.State.FAILED, now(), reason[:500], parity or {}
         row.save(update_fields=["state", "ended_at", "reason", "parity"])
+        pools.ended(row)
         note(row, row.state, reason)
         audit.record(action="deployment.failed", target=row, after={"reason": reason[:500]})
         event_publish(project_id=row.project_id, type=DEPLOYMENT_FAILED, data={"id": row.public_id})

@@ -28,7 +28,7 @@ from serving.metering import engines_meter, month_of_engines
 from serving.models import Dedicated, Deployment, DeploymentEvent
 from serving.pools import scale
 from serving.routes import routes_of
-from serving.services import deployment_stop
+from serving.services import deployment_stop, deployments_sweep
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_set_status
@@ -198,6 +198,33 @@ def test_what_is_left_of_a_minute_is_charged_once_the_deployment_ended(ada: Pers
     for seconds in (40, 45, 500):
         engines_meter(at=later(begun, seconds))
     assert charged(ada) == [(31, 31 * SECOND)]
+
+
+@pytest.mark.parametrize("how", ["stopped", "failed", "stopped by an older server"])
+def test_of_a_deployment_that_ended_no_engines_run_or_start_or_are_halted(
+    ada: Person, settings: Any, how: str
+) -> None:
+    row = made(ada, wanted=2, replicas_max=2)
+    with tenant_scope(ada.tenant.id):
+        found = Dedicated.objects.filter(deployment=row)
+        found.update(ready=1, cold_since=now(), halted="spend_limit", scaling={"up_since": 1.0})
+        if how == "stopped":
+            deployment_stop(deployment=row)
+        elif how == "failed":
+            Deployment.objects.filter(pk=row.pk).update(state="loading", created_at=now() - dt.timedelta(hours=1))
+        else:
+            Deployment.objects.filter(pk=row.pk).update(state="stopped", ended_at=now())
+    if how == "failed":
+        deployments_sweep()
+    told = wire(ada, row)
+    assert (told["state"], told["replicas_wanted"], told["replicas_ready"], told["halted"]) == ("cold", 0, 0, None)
+    page = ada.browser.get(f"{ada.workspace}/deployments/{row.public_id}/").content.decode()
+    for gone in ("Being started", "A spend limit no longer", "The shared engines serve"):
+        assert gone not in page
+    assert "Engine time this month" in page
+    if how != "stopped by an older server":
+        left = own(row)
+        assert (left.wanted, left.ready, left.scaling, left.cold_since, left.halted) == (0, 0, {}, None, "")
 
 
 @pytest.mark.parametrize(
