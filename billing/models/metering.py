@@ -39,7 +39,10 @@ class UsageEvent(LastingModel):
             ),
             models.Index(fields=["occurred_at"], name="billing_usage_measured", condition=models.Q(kind="storage")),
             models.Index(
-                fields=["tenant", "occurred_at"], name="billing_usage_engines", condition=models.Q(kind="dedicated")
+                fields=["tenant", "occurred_at"],
+                include=["project_id", "key_id", "cost_nano"],
+                name="billing_usage_engines",
+                condition=models.Q(kind="dedicated"),
             ),
         ]
         constraints = [
