@@ -82,8 +82,10 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     holds = _holds(budget.scope, budget.scope_id).filter(period=period)
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
-    start, end = bounds(period)
-    taken = sum(spent_nano(budget.scope, budget.scope_id, start, end, kind=kind) for kind in (STORAGE, ENGINES))
+    taken = 0
+    if budget.scope in ("tenant", "project"):  # storage and engines are no key's, no member's and no model's
+        start, end = bounds(period)
+        taken = sum(spent_nano(budget.scope, budget.scope_id, start, end, kind=kind) for kind in (STORAGE, ENGINES))
     return int(unknown + known + held + spent) + taken
 
 
