@@ -21,8 +21,8 @@ def deployment_dedicated_set(*, deployment: Deployment, wish: Wish | None) -> De
     before = selectors.wish_of(row) if own is not None else None
     if row.state not in selectors.ACTIVE or wish == before:
         return selectors.deployments(row.project_id).get(pk=row.pk)
-    if wish is not None:
-        pools.check_room(wish, besides=row)
+    if wish is not None and (before is None or wish.replicas_max > before.replicas_max):
+        pools.check_room(wish, besides=row)  # what is over a plan that shrank can be lowered, and stay
     if own is None and wish is not None:
         loading = row.state == Deployment.State.LOADING
         Dedicated.objects.create(deployment=row, serves=loading, **asdict(wish))

@@ -366,6 +366,14 @@ def test_where_there_are_none_it_says_why(ada: Person, settings: Any) -> None:
     path = f"/v1/deployments/{row.public_id}"
     assert ada.api.post(path, {"dedicated": {"replicas_max": 1}}).status_code == 200, "its own are its own room"
     assert ada.api.post(path, {"dedicated": {"replicas_max": 3}}).json()["error"]["code"] == "dedicated_full"
+    over = made(ada, replicas_max=1)
+    with tenant_scope(ada.tenant.id):
+        Dedicated.objects.filter(deployment=over).update(replicas_max=4)
+        override_set(limits={"own_engines": 0}, reason="a plan that shrank", created_by="tests")
+    path = f"/v1/deployments/{over.public_id}"
+    for most, status in ((5, 409), (3, 200), (3, 200), (4, 409)):
+        answer = ada.api.post(path, {"dedicated": {"replicas_min": 1, "replicas_max": most}})
+        assert answer.status_code == status, "over its plan it can only have fewer"
     with tenant_scope(free.tenant.id):
         override_set(limits={"own_engines": 1}, reason="a trial", created_by="tests")
     assert asked(free)[0] == 200
