@@ -1,3 +1,4 @@
+import django.db.models.functions.datetime
 import kit.clock
 from django.db import migrations, models
 
@@ -27,12 +28,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='dedicated',
             name='handed_to',
-            field=models.DateTimeField(default=kit.clock.now),
+            field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=kit.clock.now),
         ),
         migrations.AddField(
             model_name='dedicated',
             name='looked_at',
-            field=models.DateTimeField(default=kit.clock.now),
+            field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=kit.clock.now),
         ),
         migrations.AddField(
             model_name='dedicated',

@@ -2,6 +2,7 @@
 
 import msgspec
 from django.db import models
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from inference.announcement import Heartbeat
@@ -65,9 +66,9 @@ class Dedicated(TenantModel):
     """Whether calls go to them; of a deployment that was live before it had them, once the first is ready."""
     ready = models.PositiveSmallIntegerField(default=0, db_default=0)
     """How many could be asked at `looked_at`."""
-    looked_at = models.DateTimeField(default=now)
+    looked_at = models.DateTimeField(default=now, db_default=Now())
     """Until then their time is counted (`serving.engine_time.Meter`); whole seconds."""
-    handed_to = models.DateTimeField(default=now)
+    handed_to = models.DateTimeField(default=now, db_default=Now())
     """Until then it is in usage events."""
     open_seconds = models.PositiveBigIntegerField(default=0, db_default=0)
     """Engine-seconds between the two."""
