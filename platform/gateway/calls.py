@@ -16,7 +16,7 @@ from billing.errors import CallRefused
 from billing.metering import SpoolError
 from billing.quotas.store import DEFAULT_LIFE_MS
 from gateway import agreement, metrics
-from gateway.errors import EngineAway, EnginesHalted, from_engine
+from gateway.errors import EngineAway, from_engine
 from gateway.keys import OpenKey
 from gateway.process import Process
 from gateway.sticky import caller_of
@@ -31,7 +31,7 @@ from inference.tracing import UNTRACED, Untraced
 from kit.errors import Unavailable
 from kit.money import NANO
 from serving import bounds, pools
-from serving.errors import ModelCold
+from serving.errors import EnginesHalted, ModelCold
 from serving.requests import RequestNote
 from serving.routes import Route
 from serving.splits import CANDIDATE, STABLE, Split

@@ -1,7 +1,7 @@
 """What the gateway refuses, in the words of the wire."""
 
 from inference import errors as engine
-from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, PaymentRequired, Unavailable
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
 
 
 class SlowDown(Unavailable):
@@ -18,16 +18,6 @@ class EngineAway(Unavailable):
 
     def __init__(self, message: str = "The inference engine does not answer. Try again in a moment.") -> None:
         super().__init__(message, headers={"retry-after": "1"})
-
-
-class EnginesHalted(PaymentRequired):
-    """No spend limit carries the deployment's own engines any more."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The engines of this deployment's own were stopped, because a monthly spend limit no longer carries them. "
-            "Raise the limit under Billing, go back to the shared engines, or wait for the next billing period."
-        )
 
 
 class ModelStopped(Unavailable):

@@ -1,6 +1,6 @@
 """What serving refuses."""
 
-from kit.errors import BadRequest, Conflict, NotFound, Unavailable
+from kit.errors import BadRequest, Conflict, NotFound, PaymentRequired, Unavailable
 
 
 class AlreadyDeployed(Conflict):
@@ -49,6 +49,16 @@ class ModelCold(Unavailable):
             f"The deployment had no engine, because nobody called it for a while. One is being started and was not "
             f"ready within {seconds:.0f} seconds. Try again in a moment, or deploy with replicas_min 1.",
             headers={"retry-after": "5", "x-model-state": "cold"},
+        )
+
+
+class EnginesHalted(PaymentRequired):
+    """No spend limit carries the deployment's own engines any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The engines of this deployment's own were stopped, because a monthly spend limit no longer carries them. "
+            "Raise the limit under Billing, go back to the shared engines, or wait for the next billing period."
         )
 
 

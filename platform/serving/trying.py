@@ -30,6 +30,7 @@ from kit.errors import ApiError, BadRequest, Unavailable
 from kit.ids import new_id, public_id
 from registry.bases import catalogue
 from serving import bounds, pools, routes
+from serving.errors import EnginesHalted
 from serving.models import Deployment, RequestRecord
 from serving.texts import text_note
 from tenants.models import Project
@@ -107,6 +108,8 @@ class ConsoleCall:
     want: Want
     """Which engine is asked."""
     user_id: UUID | None = None
+    halted: bool = False
+    """Whether those engines are kept from running."""
 
 
 def prediction_try(*, deployment: Deployment, texts: list[str], user_id: UUID | None = None) -> Prediction:
@@ -185,7 +188,8 @@ def likeness_try(
     tokens = bounds.of_texts(texts, longest)
     called, version = (route.model, route.version) if route is not None else (base, "")
     want = Want(base) if route is None else route.want(tenant_id.hex)
-    asked = ConsoleCall(tenant_id, project.pk, "embeddings", called, version, tokens, want, user_id)
+    halted = route is not None and route.halted
+    asked = ConsoleCall(tenant_id, project.pk, "embeddings", called, version, tokens, want, user_id, halted)
 
     def ask(engine: BlockingClient) -> Embedded:
         if route is not None:
@@ -205,7 +209,9 @@ def likeness_try(
 
 def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int, user_id: UUID | None) -> ConsoleCall:
     tenant_id, want = deployment.tenant_id, route.want(deployment.tenant_id.hex)
-    return ConsoleCall(tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want, user_id)
+    return ConsoleCall(
+        tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want, user_id, route.halted
+    )
 
 
 def metered(
@@ -214,10 +220,12 @@ def metered(
     """Ask the engine inside a metered call, and log it: with so many `items`, as many as were read unless told.
 
     `timeout` is in seconds, for each question. Raises `ModelCold` where an engine of the deployment's own is not ready
-    in time.
+    in time, and `EnginesHalted` at once where a spend limit keeps them from running.
     """
     at, began, identity = now(), time.perf_counter(), new_id()
     try:
+        if asked.halted:
+            raise EnginesHalted
         with call_metered(
             tenant_id=asked.tenant_id, project_id=asked.project_id, kind=asked.kind, model=asked.model,
             tokens=asked.tokens, member_id=asked.user_id, request_id=public_id(RequestRecord.prefix, identity),

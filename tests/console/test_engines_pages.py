@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from billing.services.entitlements import plan_grant
 from billing.services.metering import usage_rollup
 from kit.clock import now
 from serving.metering import usage_name
-from serving.models import Dedicated, Deployment
+from serving.models import Dedicated, Deployment, RequestRecord
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
@@ -110,6 +111,21 @@ def test_the_page_says_how_they_are_and_what_they_cost_this_month(ada: Person) -
         Dedicated.objects.filter(deployment=row).update(halted="spend_limit", wanted=0, ready=0)
     page = shown(ada, f"deployments/{row.public_id}/")
     assert "A spend limit no longer carries them" in page and "Open billing" in page
+
+
+def test_a_page_that_asks_engines_which_a_spend_limit_stopped_is_refused_at_once(ada: Person) -> None:
+    row = made_deployment(ada)
+    with tenant_scope(ada.tenant.id):
+        Deployment.objects.filter(pk=row.pk).update(state="live", max_length=128)
+        Dedicated.objects.create(deployment=row, halted="spend_limit")
+    began = time.monotonic()
+    asked = {"playground/": {"model": row.public_id}, "playground/why": {"deployment": row.public_id}}
+    for path, form in asked.items():
+        status, page = send(ada, path, text="where is my parcel", threshold="0.5", **form)
+        assert status == 402 and "a monthly spend limit no longer carries them" in page
+    assert time.monotonic() - began < 10, "nobody waits for an engine that is not started"
+    with tenant_scope(ada.tenant.id):
+        assert list(RequestRecord.objects.values_list("status", "code")) == [(402, "budget_exceeded")] * 2
 
 
 def test_where_there_are_none_the_page_says_why_in_plain_words(ada: Person, settings: Any) -> None:
