@@ -97,7 +97,7 @@ def price_of(model: str, least: object, most: object) -> EnginePrice:
 
 def _number(value: object, usual: int) -> int:
     text = str(value if value is not None else "").strip()
-    return min(int(text), MOST_REPLICAS) if text.isascii() and text.isdecimal() else usual
+    return min(int(text), MOST_REPLICAS) if len(text) <= 4 and text.isascii() and text.isdecimal() else usual
 
 
 def price_in(form: EnginesForm, model: str) -> EnginePrice:

@@ -62,7 +62,14 @@ def test_the_form_says_the_price_and_deploys_with_engines_of_its_own(ada: Person
 
 @pytest.mark.parametrize(
     ("asked", "month"),
-    [("least=0&most=1", "$0.00"), ("least=2&most=4", "$525.60"), ("least=&most=x", "$0.00"), ("least=-1", "$0.00")],
+    [
+        ("least=0&most=1", "$0.00"),
+        ("least=2&most=4", "$525.60"),
+        ("least=&most=x", "$0.00"),
+        ("least=-1", "$0.00"),
+        (f"least={'9' * 5_000}", "$0.00"),
+    ],
+    ids=["the usual", "two", "no number", "below none", "no number that fits"],
 )
 def test_the_month_at_the_least_is_said_while_the_form_is_filled_in(ada: Person, asked: str, month: str) -> None:
     page = shown(ada, f"deployments/engines-price?{asked}&model=ft:nobody:knows")
