@@ -19,10 +19,12 @@ from billing.quotas.denial import AWAY, Denial, denial
 from billing.quotas.errors import LimitError, QuotaProtocolError, QuotaUnavailable
 from billing.quotas.gate import QuotaGate, Ticket
 from billing.quotas.limits import CompiledLimits, Limit
-from billing.quotas.store import AsyncQuotaStore, QuotaStore
+from billing.quotas.store import DEFAULT_LIFE_MS, LONGEST_LIFE_MS, AsyncQuotaStore, QuotaStore
 
 __all__ = [
     "AWAY",
+    "DEFAULT_LIFE_MS",
+    "LONGEST_LIFE_MS",
     "AsyncQuotaStore",
     "CompiledLimits",
     "Decision",

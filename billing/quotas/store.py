@@ -26,6 +26,9 @@ from billing.quotas.scripts import run_id_of
 from billing.quotas.wire import AsyncLine, SyncLine, bulk
 
 DEFAULT_LIFE_MS = 120_000
+LONGEST_LIFE_MS = 300_000
+"""Of any reservation. An explanation's: five questions to the engine (three rounds, the vector, the rows), the first of
+them maybe after a load, of up to 30 s each, and an engine that is started for it."""
 OWED_MOST = 10_000
 """Ends of reservations that a process remembers while the quota server is away."""
 
@@ -168,9 +171,10 @@ class QuotaStore:
         answer = self.line.run("declare", _number(0), _number(0), 2)
         return bytes(answer[1])
 
-    def declare(self, calls: Iterable[Decision], life_ms: int = DEFAULT_LIFE_MS) -> list[Decision]:
+    def declare(self, calls: Iterable[Decision], life_ms: int = LONGEST_LIFE_MS) -> list[Decision]:
         """Have calls of one tenant, which run, counted as calls at once again; those that the server did not know. It
-        holds nothing else for these, and a settle or release ends them as any other."""
+        holds nothing else for these, and a settle or release ends them as any other. How long each has left nobody
+        knows, so they are given the longest life that there is."""
         known = {call.reservation_id: call for call in calls}
         if not known:
             return []

@@ -22,7 +22,7 @@ from billing.errors import CallRefused
 from billing.models import UsageEvent
 from billing.periods import from_ms
 from billing.prices import Usage, price_books
-from billing.quotas import AWAY, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
+from billing.quotas import AWAY, DEFAULT_LIFE_MS, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
 from billing.quotas.limits import Limit
 from billing.quotas.trace import Asked, Caller, refusal_of
 from billing.selectors.limits import caller_limits
@@ -65,11 +65,12 @@ def call_metered(
     member_id: uuid.UUID | None = None,
     request_id: str = "",
     store: QuotaStore | None = None,
+    life_ms: int = DEFAULT_LIFE_MS,
 ) -> Iterator[Meter]:
     """Hold the price of `tokens` at most, let the caller work, charge what it noted. Outside any scope.
 
     `member_id` is the user's. CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing,
-    costs nothing.
+    costs nothing. It is over within `life_ms`: after that it no longer counts as a call at once.
     """
     store = store or calling_store()
     request_id = request_id or public_id("req_", new_id())
@@ -77,7 +78,7 @@ def call_metered(
     nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
         limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
-    decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano))
+    decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano), life_ms)
     if not decision.allowed:
         raise _refused(decision, Asked(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
     meter = Meter(request_id, Usage(kind, model))
@@ -114,10 +115,10 @@ def _refused(decision: Decision, asked: Asked, caller: Caller) -> CallRefused:
     return CallRefused(said)
 
 
-def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, asked: Asked) -> Decision:
+def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int) -> Decision:
     for _ in range(TRIES):
         try:
-            decision = store.reserve(limits, request_id, tokens=asked.tokens, nano=asked.nano)
+            decision = store.reserve(limits, request_id, tokens=asked.tokens, nano=asked.nano, life_ms=life_ms)
         except QuotaUnavailable as error:
             raise CallRefused(AWAY) from error
         if decision.allowed:

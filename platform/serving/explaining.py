@@ -7,6 +7,7 @@ from array import array
 from dataclasses import dataclass
 from uuid import UUID
 
+from billing.quotas import LONGEST_LIFE_MS
 from billing.selectors.limits import tenant_allowance
 from evaluation.occlusion import MAX_CHARACTERS, Search, Span, effects, most_readings, without
 from evaluation.occlusion import Piece as LeftOut
@@ -80,7 +81,11 @@ def explanation_try(*, deployment: Deployment, text: str, user_id: UUID | None =
     most = search.most_texts(vector=kept) * route.tokens_at_most([text])
     asked = call_of(deployment, route, "classify", most, user_id)
     heard, record = metered(
-        asked, lambda engine: _ask(engine, deployment.tenant_id.hex, route, search, weight), items=1, timeout=30
+        asked,
+        lambda engine: _ask(engine, deployment.tenant_id.hex, route, search, weight),
+        items=1,
+        timeout=30,
+        life_ms=LONGEST_LIFE_MS,
     )
     near: list[NearRow] = []
     missing: str | None = NOT_KEPT

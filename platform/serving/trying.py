@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.quotas import DEFAULT_LIFE_MS
 from billing.selectors.limits import tenant_allowance
 from billing.services.calls import call_metered
 from inference.client import BlockingClient
@@ -215,12 +216,13 @@ def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int,
 
 
 def metered(
-    asked: ConsoleCall, ask: Callable[[BlockingClient], Result], *, items: int = 0, timeout: float = 10
-) -> tuple[Result, RequestRecord]:
+    asked: ConsoleCall, ask: Callable[[BlockingClient], Result], *, items: int = 0, timeout: float = 10,
+    life_ms: int = DEFAULT_LIFE_MS,
+) -> tuple[Result, RequestRecord]:  # fmt: skip
     """Ask the engine inside a metered call, and log it: with so many `items`, as many as were read unless told.
 
-    `timeout` is in seconds, for each question. Raises `ModelCold` where an engine of the deployment's own is not ready
-    in time, and `EnginesHalted` at once where a spend limit keeps them from running.
+    `timeout` is in seconds, for each question, and `life_ms` for all of them. Raises `ModelCold` where an engine of the
+    deployment's own is not ready in time, and `EnginesHalted` at once where they are kept from running.
     """
     at, began, identity = now(), time.perf_counter(), new_id()
     try:
@@ -229,6 +231,7 @@ def metered(
         with call_metered(
             tenant_id=asked.tenant_id, project_id=asked.project_id, kind=asked.kind, model=asked.model,
             tokens=asked.tokens, member_id=asked.user_id, request_id=public_id(RequestRecord.prefix, identity),
+            life_ms=life_ms,
         ) as meter:  # fmt: skip
             with pools.awake(asked.want, timeout=timeout) as engine:
                 result = ask(engine)

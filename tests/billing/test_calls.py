@@ -51,6 +51,15 @@ def test_a_call_costs_what_it_took_and_leaves_nothing_held(store: QuotaStore, ca
     assert state is not None and (state.used, state.held) == (40 * PRICE, 0)
 
 
+def test_a_call_that_takes_long_counts_for_as_long_as_it_was_given(store: QuotaStore, cast: Cast) -> None:
+    ada = cast.owner
+    mine = {"tenant_id": ada.tenant.id, "project_id": ada.project.id, "request_id": "long"}
+    with call_metered(**mine, kind="classify", model="m", tokens=1, store=store, life_ms=300_000):
+        now_ms = store.lease_state(ada.tenant.id, "t:s")[1]
+        ends = store.line.command("ZSCORE", f"q:{{{ada.tenant.id.hex}}}:deadlines", "long")
+        assert 290_000 < float(ends) - now_ms <= 300_000
+
+
 def test_work_that_fails_costs_nothing(store: QuotaStore, cast: Cast) -> None:
     ada = cast.owner
     entitle(ada.tenant.id, spend_nano=10**6)

@@ -56,6 +56,13 @@ class Running:
                 self.now -= 1
 
 
+def deadline(own: QuotaServer, tenant: str, call: str) -> float:
+    """When a call stops to count, in ms of the server's clock."""
+    score = own.command("ZSCORE", f"q:{{{tenant}}}:deadlines", call)
+    assert isinstance(score, bytes)
+    return float(score)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["emptied", "killed", "back from an old copy"])
 def test_no_more_calls_run_at_once_than_the_limit_whatever_the_server_forgets(tenant: str, how: str) -> None:
@@ -168,6 +175,8 @@ def test_a_call_that_was_told_again_counts_until_it_ends_and_costs_nothing_twice
         store.begin()
         here = store.reserve(limits, "here")
         assert (here.remaining[1], store.declare([here])) == (CAP - 2, [])
+        ends = [deadline(own, tenant, call) for call in ("before", "here")]
+        assert 170_000 < ends[0] - ends[1] < 180_001, "it has the longest life that there is; the other the usual one"
         requests = store.peek(limits)[0]
         assert store.settle(tenant, "before", tokens=3, nano=9).nano == 0
         assert store.peek(limits) == [requests, CAP - 1]

@@ -201,9 +201,7 @@ def test_what_is_left_of_a_minute_is_charged_once_the_deployment_ended(ada: Pers
 
 
 @pytest.mark.parametrize("how", ["stopped", "failed", "stopped by an older server"])
-def test_of_a_deployment_that_ended_no_engines_run_or_start_or_are_halted(
-    ada: Person, settings: Any, how: str
-) -> None:
+def test_of_a_deployment_that_ended_no_engines_run_or_start_or_are_halted(ada: Person, settings: Any, how: str) -> None:
     row = made(ada, wanted=2, replicas_max=2)
     with tenant_scope(ada.tenant.id):
         found = Dedicated.objects.filter(deployment=row)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from billing.quotas import LONGEST_LIFE_MS
 from evaluation.occlusion import MAX_CHARACTERS, Piece, Search, Span, effects, most_readings, without
 from gateway import database, reading
 from gateway.calls import Call
@@ -28,10 +29,6 @@ from serving.routes import Route
 from serving.training_rows import LOOKED_AT, NOT_KEPT, NOT_SEARCHED, UNKNOWN, NearRow
 
 log = logging.getLogger(__name__)
-
-LIFE_MS = 300_000
-"""How long its reservation lives: five questions to the engine (three rounds, the vector, the rows), the first of them
-maybe after a load, of up to 30 s each, and an engine that is started for it."""
 
 
 class Word(msgspec.Struct, gc=False):
@@ -98,7 +95,7 @@ async def explain(call: Call, route: Route, text: str, kind: str) -> tuple[Class
     search = Search(text, most_readings(text, route.max_length))
     kept = NEIGHBOURS in route.place.names
     tokens = search.most_texts(vector=kept) * route.tokens_at_most([text])
-    found = await call.metered(kind, route.model, tokens, _computed(call, route, search, kept), life_ms=LIFE_MS)
+    found = await call.metered(kind, route.model, tokens, _computed(call, route, search, kept), life_ms=LONGEST_LIFE_MS)
     call.note.items = 1
     near: list[NearRow] = []
     missing = found.missing
