@@ -83,15 +83,17 @@ def _count(row: Dedicated, ready: dict[str, float], moment: dt.datetime) -> None
         since = {name: math.ceil(max(begun, live)) for name, begun in asked_for}
     meter, pieces = engine_time.look(_meter(row), int(moment.timestamp()), since)
     _keep(row, meter, pieces)
-    row.ready = len(ready)
-    if ready and row.cold_since is not None:
+    row.ready, changed = len(ready), ["ready"]
+    if ready and row.cold_since is not None:  # only then: a tick of `pools.scale` writes it too, without our lock
         took = min(ready.values()) - row.cold_since.timestamp()
         row.cold_start_ms, row.cold_since = max(0, round(took * 1000)), None
+        changed += ["cold_start_ms", "cold_since"]
     if since and not row.serves:
         row.serves = True
+        changed.append("serves")
         services.note(deployment, deployment.state, "Calls go to its own engines from now on.")
         routes.announce(deployment.project_id)
-    row.save(update_fields=["ready", "cold_start_ms", "cold_since", "serves"])
+    row.save(update_fields=changed)
     _obey_limits(row, charged=bool(pieces))
 
 
