@@ -81,7 +81,8 @@ def _count(row: Dedicated, ready: dict[str, float], moment: dt.datetime) -> None
         live = deployment.live_at.timestamp()
         asked_for = sorted(ready.items(), key=lambda one: one[1])[: row.wanted]  # nobody pays for one too many
         since = {name: math.ceil(max(begun, live)) for name, begun in asked_for}
-    meter, pieces = engine_time.look(_meter(row), int(moment.timestamp()), since)
+    before = _meter(row)
+    meter, pieces = engine_time.look(before, int(moment.timestamp()), since)
     _keep(row, meter, pieces)
     row.ready, changed = len(ready), ["ready"]
     if ready and row.cold_since is not None:  # only then: a tick of `pools.scale` writes it too, without our lock
@@ -94,7 +95,7 @@ def _count(row: Dedicated, ready: dict[str, float], moment: dt.datetime) -> None
         services.note(deployment, deployment.state, "Calls go to its own engines from now on.")
         routes.announce(deployment.project_id)
     row.save(update_fields=changed)
-    _obey_limits(row, charged=bool(pieces))
+    _obey_limits(row, charged=bool(pieces), minute=meter.handed != before.handed)
 
 
 def hand_out(row: Dedicated) -> None:
@@ -119,12 +120,15 @@ def _keep(row: Dedicated, meter: Meter, pieces: list[Piece]) -> None:
     row.save(update_fields=["looked_at", "handed_to", "open_seconds"])
 
 
-def _obey_limits(row: Dedicated, *, charged: bool) -> None:
-    """Halt what the limits do not carry for another minute; let go on what they carry for an hour."""
+def _obey_limits(row: Dedicated, *, charged: bool, minute: bool) -> None:
+    """Halt what the limits do not carry for another minute; let go on what they carry for an hour.
+
+    `minute`: another one is over. Only then are limits asked while they are halted: it takes back what calls may spend.
+    """
     halted = row.halted
     if tenant_current().status != Tenant.Status.ACTIVE:
         halted = Dedicated.Halt.SUSPENDED
-    elif halted or charged:
+    elif charged or halted == Dedicated.Halt.SUSPENDED or (halted and minute):
         wanted = HOUR * max(1, row.replicas_min) if halted else MINUTE * max(1, row.ready)
         model = row.deployment.model.name
         carried = engines_carried(project_id=row.deployment.project_id, model=model, seconds=wanted)

@@ -267,11 +267,13 @@ def test_a_spend_limit_stops_them_says_so_and_lets_them_go_on(ada: Person, setti
     silence()
     with tenant_scope(ada.tenant.id):
         spend_limit_set(monthly_nano=3_700 * SECOND)
-    engines_meter(at=later(begun, 230))
+    engines_meter(at=later(begun, 283))
     assert wire(ada, row)["halted"] == "spend_limit", "less than an hour of them is left"
     with tenant_scope(ada.tenant.id):
         spend_limit_set(monthly_nano=4_000 * SECOND)
-    engines_meter(at=later(begun, 240))
+    engines_meter(at=later(begun, 338))
+    assert wire(ada, row)["halted"] == "spend_limit", "limits are asked once a minute, for asking takes from calls"
+    engines_meter(at=later(begun, 343))
     scale()
     assert (wire(ada, row)["state"], wire(ada, row)["halted"]) == ("starting", None)
     with tenant_scope(ada.tenant.id):
