@@ -289,7 +289,7 @@ def test_every_call_of_an_engine_goes_through_the_gate() -> None:
                 name.endswith(("gate.admit", "call.metered")) or name in ("call_metered", "metered") for name in metered
             )
     assert {"platform/gateway/calls.py", "platform/serving/trying.py"} <= set(asked)
-    del asked["platform/gateway/shadows.py"]  # what a rollout's shadow is asked is free: docs/decisions/0034
+    del asked["platform/gateway/agreement.py"]  # what a rollout's shadow is asked is free: docs/decisions/0034
     assert all(asked.values()), f"an engine works without a reservation: {asked}"
 
 
