@@ -56,7 +56,8 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running(command: list[str], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     paths = f"{ROOT}:{ROOT / 'platform'}:{ROOT / 'benchmarks'}"
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths} | environment, cwd=ROOT)
+    environ = os.environ | {"PYTHONPATH": paths} | environment
+    process = subprocess.Popen(command, env=environ, cwd=ROOT, start_new_session=True)
     try:
         yield process
     finally:
@@ -65,6 +66,8 @@ def running(command: list[str], **environment: str) -> Iterator[subprocess.Popen
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+        with contextlib.suppress(ProcessLookupError):  # a peer's workers may outlive it, and burn the next one's time
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def until_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 180) -> None:
