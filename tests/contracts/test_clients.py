@@ -26,7 +26,7 @@ from tenants.services.keys import key_create
 from tests.chaos.doors import engine_socket
 from tests.console.things import made_deployment
 from tests.gateway.conftest import ROOT, free_port, until_answers
-from tests.gateway.writing_engine import WRITER, key_with, on_plan
+from tests.gateway.writing_engine import WRITER, key_with, on_plan, until
 from tests.inference.artefacts import BASE
 
 pytestmark = pytest.mark.slow  # starts real processes, and may make an environment
@@ -72,7 +72,7 @@ def told(django_db_setup: None) -> Iterator[dict[str, str]]:
     processes = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in (engine, web)]
     try:
         until_answers(f"http://127.0.0.1:{port}/healthz", processes[1])
-        assert socket.exists()
+        until(socket.exists, 60)
         yield {"BASE_URL": f"http://127.0.0.1:{port}/v1", "WRITER": WRITER, "READER": BASE.name}
     finally:
         for process in processes:

@@ -2,8 +2,10 @@
 
 import http.server
 import io
+import os
 import re
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from storages.backends.s3 import S3Storage
 
 from config import handler
 from data.models import File
-from kit import storage
+from kit import incoming, storage
 from tenants.scope import tenant_scope
 from tests.config.test_edge import bearer, chunk, head, hear, port
 from tests.conftest import Cast, Person, make_person
@@ -130,14 +132,14 @@ def test_a_form_of_another_site_is_refused_and_its_file_is_not_kept(cast: Cast) 
 
 def test_a_full_disk_is_said_and_leaves_nothing(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     ada = cast.owner
-    made = storage.tempfile.mkstemp
+    made = tempfile.mkstemp
 
     def full(dir: Path) -> tuple[int, str]:
         handle, name = made(dir=dir)
-        storage.os.close(handle)
-        return storage.os.open("/dev/full", storage.os.O_WRONLY), name
+        os.close(handle)
+        return os.open("/dev/full", os.O_WRONLY), name
 
-    monkeypatch.setattr(storage.tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     answer = ada.api.upload("/v1/files", {"file": io.BytesIO(ROWS), "purpose": "fine-tune"})
     assert answer.status_code == 507 and answer.json()["error"]["code"] == "storage_unavailable"
     page = ada.browser.post(f"{ada.workspace}/datasets/new", {"file": io.BytesIO(ROWS)})
@@ -151,7 +153,7 @@ def test_a_half_written_object_of_a_killed_process_is_swept_a_day_later(cast: Ca
     old, young = folder / "old", folder / "young"
     for path in (old, young):
         path.write_bytes(b"half")
-    storage.os.utime(old, (0, 0))
+    os.utime(old, (0, 0))
     try:
         assert storage.incoming_sweep() == 1 and not old.exists() and young.exists()
     finally:
@@ -228,7 +230,8 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         region_name="x",
         client_config=None,
     )
-    monkeypatch.setattr(storage, "default_storage", store)
+    for module in (storage, incoming):
+        monkeypatch.setattr(module, "default_storage", store)
     storage._failures.cache_clear()
     yield server
     storage._failures.cache_clear()
@@ -236,13 +239,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_an_object_store_gets_parts_and_shows_nothing_before_the_end(bucket: Any) -> None:
-    incoming = storage.Incoming("t/x/files/y")
+    coming = storage.Incoming("t/x/files/y")
     piece = bytes(range(256)) * 8192
     for _ in range(9):  # 18 MiB: two parts and a rest
-        incoming.write(piece)
+        coming.write(piece)
     assert bucket.objects == {} and len(bucket.pending["/b/t/x/files/y"]) == 2
-    incoming.keep()
-    incoming.drop()
+    coming.keep()
+    coming.drop()
     assert bucket.objects == {"/b/t/x/files/y": piece * 9} and bucket.pending == {}
     with pytest.raises(FileExistsError):
         storage.Incoming("t/x/files/y")

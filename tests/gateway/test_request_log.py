@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from billing.prices import batch_kind
 from billing.services.gate import sink_dsn
 from kit.clock import now
 from kit.ids import new_id, parse_id
@@ -141,7 +142,7 @@ def test_a_line_that_is_asked_again_is_logged_as_it_ended(log: RequestLog, toget
     again = new_id()
     for moment, status, code in ((1, 503, "slow_down"), (2, 200, ""), (3, 503, "slow_down")):
         note = note_of(ada, at_ms=moment, status=status, code=code, cost_nano=7 if status == 200 else 0)
-        note.id = again
+        note.id, note.kind = again, batch_kind(note.kind)
         log.note(note)
         texts.note(
             TextNote(id=again, tenant_id=ada.tenant.id, project_id=ada.project.id, at_ms=moment, status=status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -75,13 +76,13 @@ def test_a_call_that_fits_with_fewer_tokens_is_no_refusal(writing: Wired, eve: P
     assert [(one.layer, one.reason, one.refused) for one in refusals(eve)] == [("member", "too_large", 1)]
 
 
-def test_one_organisation_has_two_prompts_rendered_at_a_time_and_nobody_waits_for_it(
+def test_one_organisation_has_two_long_bodies_rendered_at_a_time_and_nobody_waits_for_it(
     writing: Wired, eve: Person
 ) -> None:
     """Rendering is before the quota: nothing else holds it back."""
     word, other = writing.word(), on_plan("adam")
     writing.engine.plan(word, "a", render_s=0.1)
-    body = {"model": WRITER, "messages": says(word)}
+    body = json.dumps({"model": WRITER, "messages": says(word)}).encode() + b" " * 30_000  # two of them are 64 KiB
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(writing.post, CHAT, body, eve.key) for _ in range(8)]
         until(lambda: writing.engine.rendering == 2)

@@ -7,6 +7,7 @@ import pytest
 from django.db import connections
 from django.test import Client
 
+from billing.services.entitlements import plan_grant
 from kit.clock import now
 from ops.models import StaffAction
 from tenants.models import AuditEvent, Member, Visit
@@ -39,8 +40,11 @@ def guest() -> Person:
 
 @pytest.fixture(scope="module")
 def host() -> Person:
-    """Whose console is looked at."""
-    return make_person("host")
+    """Whose console is looked at, with room for what every page shows."""
+    person = make_person("host")
+    with tenant_scope(person.tenant.id):
+        plan_grant(plan="enterprise", reason="tests", created_by="tests")
+    return person
 
 
 def go(guest: Person, host: Person) -> Any:

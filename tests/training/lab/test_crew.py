@@ -57,7 +57,7 @@ def test_two_devices_train_what_one_trains(
     assert done.code == 0 and len(done.named("done")) == 1
     steps = [event["step"] for event in done.named("step")]
     assert steps == sorted(set(steps)), "one of them speaks"
-    assert largest_gap(one, two) < 1e-5
+    assert largest_gap(one, two) < 5e-5  # sums in another order
     alone, shared = report_of(one), report_of(two)
     for name, figure in alone["test"].items():
         if isinstance(figure, dict) and "value" in figure:  # sums of two halves round otherwise in the sixth digit
