@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from gateway.turns import Turns
 
 
@@ -33,10 +35,15 @@ def test_small_work_goes_side_by_side_and_large_work_alone() -> None:
 
 def test_one_name_does_not_wait_for_another() -> None:
     async def run() -> None:
-        turns = Turns(1)
+        turns, inside = Turns(1), []
         async with turns.turn("a"):
             async with asyncio.timeout(1), turns.turn("b"):
-                pass
+                inside.append("b")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), turns.turn("a"):
+                    inside.append("a")
+        assert inside == ["b"]
+        assert not turns._lines
 
     asyncio.run(run())
 
