@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +9,11 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from inference import tracing
-from tests import doorbells
 from tests.conftest import Cast
 from tests.gateway.test_traces import CALLER, Collector
 from tests.gateway.writing_engine import until
-from tests.training.making import BASE, empty_queue, intents
+from tests.training.background import worker_of_all
+from tests.training.making import BASE, intents
 
 pytestmark = pytest.mark.slow  # starts a worker
 pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
@@ -40,28 +37,11 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 
 @pytest.fixture
-def worker(collector: Collector, settings: Any) -> Iterator[None]:
+def worker(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One worker for every queue, in a process of its own."""
-    empty_queue()
-    doorbells.forget("train", "ingest", "default")
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "TUNESMITH_HOME": str(settings.HOME),
-        "PYTHONPATH": f"{settings.ROOT}:{settings.ROOT / 'platform'}",
-        "WORKER_QUEUE": "train",
-        "TRAINING_HEARTBEAT_SECONDS": "1",
-        tracing.ENDPOINT: collector.url,
-    }
-    environment.pop("OTEL_SERVICE_NAME", None)
-    command = [sys.executable, "-m", "config.background", "--quiet", "worker", "--pool", "solo"]
-    command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-    process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
-    yield
-    process.terminate()
-    try:
-        process.wait(40)
-    finally:
-        process.kill()
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    with worker_of_all(**{tracing.ENDPOINT: collector.url}):
+        yield
 
 
 def attributes(span: Any) -> dict[str, str | int]:

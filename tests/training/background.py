@@ -1,13 +1,20 @@
 """A worker beside the test, and words to wait for what it does."""
 
+import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings as configured
 from django.db import connections
 
 from tenants.scope import ops_scope
+from tests import doorbells
 from tests.conftest import Person
 from tests.training.making import empty_queue, reload
 from training import states
@@ -25,6 +32,31 @@ def rehearse(settings: Any, monkeypatch: Any, *, slots: int = 1) -> None:
     settings.TRAINING_SLOTS = slots
     empty_queue()
     duty.draining.clear()
+
+
+@contextlib.contextmanager
+def worker_of_all(**environment: str) -> Iterator[None]:
+    """One worker for every queue, in a process of its own; no job and no doorbell of another test in its way."""
+    empty_queue()
+    doorbells.forget("train", "ingest", "default")
+    environ = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "TUNESMITH_HOME": str(configured.HOME),
+        "PYTHONPATH": f"{configured.ROOT}:{configured.ROOT / 'platform'}",
+        "WORKER_QUEUE": "train",
+        "TRAINING_HEARTBEAT_SECONDS": "1",
+    }
+    command = [sys.executable, "-m", "config.background", "--quiet", "worker", "--pool", "solo"]
+    command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+    process = subprocess.Popen(command, env=environ | environment, cwd=configured.ROOT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(40)
+        finally:
+            process.kill()
 
 
 class Background:

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +10,14 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from kit import storage
 from registry.selectors import version_of_job
 from tenants.scope import tenant_scope
-from tests import doorbells
 from tests.conftest import Cast
 from tests.training import searching
-from tests.training.background import Background, has_checkpoint, trainer_pid, until
+from tests.training.background import Background, has_checkpoint, trainer_pid, until, worker_of_all
 from tests.training.making import BASE, empty_queue, intents, queued, read, reload
 from training.models import JobEvent
 from training.worker import duty
@@ -32,24 +28,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def worker(request: pytest.FixtureRequest) -> Iterator[None]:
     """One worker for every queue, in a process of its own."""
-    empty_queue()
-    doorbells.forget("train", "ingest", "default")
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "TUNESMITH_HOME": str(settings.HOME),
-        "PYTHONPATH": f"{settings.ROOT}:{settings.ROOT / 'platform'}",
-        "WORKER_QUEUE": "train",
-        "TRAINING_HEARTBEAT_SECONDS": "1",
-    }
-    command = [sys.executable, "-m", "config.background", "--quiet", "worker", "--pool", "solo"]
-    command += ["--queues", "train,ingest,default", "--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-    process = subprocess.Popen(command, env=environment, cwd=settings.ROOT)
-    yield
-    process.terminate()
-    try:
-        process.wait(40)
-    finally:
-        process.kill()
+    with worker_of_all():
+        yield
 
 
 def client_of(key: str) -> Any:
