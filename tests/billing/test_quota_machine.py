@@ -359,13 +359,15 @@ def test_no_order_of_events_admits_too_much_or_leaks() -> None:
     with quota_server() as server:
         QuotaMachine.server = server
         QuotaMachine.done.clear()
-        for _round in range(5):  # one round may, seldom, never come to one of them
+        for _round in range(6):  # one of fifteen never comes to one of them
             run_state_machine_as_test(
                 QuotaMachine,
                 settings=settings(
                     max_examples=80,
                     stateful_step_count=40,
                     deadline=None,
+                    derandomize=False,  # which it is wherever CI is set: every round would be the first one again
+                    database=None,
                     suppress_health_check=list(HealthCheck),
                 ),
             )

@@ -1,5 +1,6 @@
 """The generated isolation test: every route, method and door, tried with a foreign tenant's ids."""
 
+import re
 from typing import Any
 
 import pytest
@@ -145,7 +146,8 @@ def body_of(response: Any) -> str:
 
 
 def without(text: str, ids: Ids) -> str:
-    """The text without the ids it repeats."""
+    """The text without the ids it repeats and the seconds it names: two answers may stand in two of them."""
+    text = re.sub(r'("\w+_(?:time|at)":)\d+', r"\1·", text)
     for value in sorted((str(value) for value in ids.values()), key=len, reverse=True):
         text = text.replace(value, "·")
     return text
