@@ -30,7 +30,7 @@ up: install ## start everything and keep it running until Ctrl-C
 # What does harm to the engines gets one as well, and a home of its own: nobody else's engines are killed. It waits more
 # than it computes, so the two run side by side; each is printed when it has ended.
 test: install ## the whole test suite
-	@$(PY) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos"
+	@$(PY) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos and not long"
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-browser test-cut
 
 test-browser: install
@@ -42,9 +42,12 @@ test-cut: install
 chaos: install ## kill, freeze, cut off and fill up a fleet of real workers and its engines (CHAOS_SEED=… repeats a run)
 	@TEST_HOME=chaos $(PY) -m pytest -v --tb=short --show-capture=stdout -m chaos tests
 
+realdata: install ## hold what is trained against published figures (needs the data sets; ten minutes)
+	@TEST_HOME=realdata $(PY) -m pytest -v --tb=short -m realdata
+
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos"
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos and not long"
 
 bench: install ## what serving costs and carries here: gateway, engine, adapters, fairness, quota, writing (twenty minutes)
 	@for table in "gateway.py --rounds 2 --seconds 4" "serving.py --rounds 2 --seconds 4" "adapters.py --rounds 2" \
@@ -75,4 +78,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test test-browser test-cut chaos quick bench simulate lint types format assets check clean
+.PHONY: help install demo up test test-browser test-cut chaos realdata quick bench simulate lint types format assets check clean

@@ -1,8 +1,8 @@
 """The gateway as the metering tests start it: a base that writes in its catalogue, short lives of reservations, and a
-moment to die at.
+moment to die at. Import it in no test: it changes what it imports.
 
-`CHAOS` in the environment is a JSON object: `life`, milliseconds of a reservation's life, `dies`, one of `BORDERS`, and
-`at`, how many times that border is passed alive.
+`CHAOS` in the environment is a JSON object: `life`, milliseconds of a reservation's life, `dies`, one of
+`borders.BORDERS`, and `at`, how many times that border is passed alive.
 """
 
 import itertools
@@ -17,16 +17,13 @@ import django
 
 django.setup()
 
-from billing.metering import sink  # noqa: E402 - after the set-up
-from billing.metering.shipper import Shipper  # noqa: E402
-from billing.metering.spool import SpoolWriter  # noqa: E402
-from billing.quotas import QuotaGate, QuotaStore  # noqa: E402
-from billing.services import leases  # noqa: E402
-from gateway import app  # noqa: E402
+from billing.metering.spool import SpoolWriter  # noqa: E402 - after the set-up
+from billing.quotas import QuotaGate  # noqa: E402
 from gateway.asgi import application  # noqa: E402
 from gateway.calls import Call  # noqa: E402
 from gateway.writing import metered  # noqa: E402
 from registry.bases import Base, catalogue  # noqa: E402
+from tests.chaos.borders import BORDERS  # noqa: E402
 from tests.gateway.writing_engine import CONTEXT, WRITER  # noqa: E402
 
 changes = json.loads(os.environ.get("CHAOS", "{}"))
@@ -37,24 +34,6 @@ if "life" in changes:
     metered.LIFE_MS, metered.RENEW_SECONDS = changes["life"], changes["life"] / 3000
     for reserves in (QuotaGate.admit, Call.metered):
         (reserves.__kwdefaults__ or {})["life_ms"] = changes["life"]
-
-BORDERS: dict[str, tuple[Any, str, bool]] = {
-    "reserved": (QuotaGate, "admit", True),
-    "extended": (QuotaGate, "extend_by", True),
-    "computed": (QuotaGate, "settle", False),
-    "written in half": (SpoolWriter, "append", False),
-    "written": (SpoolWriter, "append", True),
-    "settled": (QuotaGate, "settle", True),
-    "answered": (app, "answer", True),
-    "to be shipped": (Shipper, "_send", False),
-    "in the database": (sink.PostgresSink, "__call__", True),
-    "shipped": (Shipper, "_send", True),
-    "file to be removed": (Path, "unlink", False),
-    "block debited": (QuotaStore, "grant", False),
-    "block granted": (QuotaStore, "grant", True),
-    "block noted": (leases, "_sent", True),
-}
-"""Where a gateway can be made to die: before or after something it does for a call."""
 
 
 def die() -> None:

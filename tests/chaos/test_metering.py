@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.borders import BORDERS
 from tests.chaos.conftest import SEED
 from tests.chaos.doors import BROKEN, FULL, LEFT, Doors, wrong
-from tests.chaos.gateway import BORDERS
 from tests.chaos.installation import Installation
 from tests.chaos.proxy import NONE, Fault
 

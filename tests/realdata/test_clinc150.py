@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import clinc150
-from tests.late import late
-
-device, torch = late("training.lab.device"), late("torch")
 
 
 @pytest.fixture
@@ -25,10 +22,8 @@ def test_the_published_split_is_read_whole(source: Path) -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.slow
+@pytest.mark.long
 def test_full_tuning_reaches_the_published_figure_minus_one_and_a_half_points(source: Path, tmp_path: Path) -> None:
-    if not device.has_bf16(torch.device("cpu")):
-        pytest.skip("without bf16 this takes several minutes: python benchmarks/clinc150.py --epochs 1")
     data = clinc150.write_parquet(source, tmp_path / "clinc150.parquet")
     report = clinc150.train(data, tmp_path / "out", epochs=1, patience=0)
     accuracy = report["test"]["accuracy"]
