@@ -9,8 +9,8 @@ from typing import cast
 
 from django.db.models import Q, QuerySet, Sum
 
-from billing.models import Budget, BudgetLease, JobHold, UsageEvent
-from billing.periods import bounds, from_ms, month_of
+from billing.models import Budget, BudgetLease, DirtyHour, JobHold, RatedLine, UsageEvent
+from billing.periods import bounds, from_ms, month_of, start_of
 from billing.prices import ENGINES, NOT_CALLS, STORAGE
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
@@ -84,9 +84,28 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
     taken = 0
     if budget.scope in ("tenant", "project"):  # storage and engines are no key's, no member's and no model's
-        start, end = bounds(period)
-        taken = sum(spent_nano(budget.scope, budget.scope_id, start, end, kind=kind) for kind in (STORAGE, ENGINES))
+        taken = sum(_taken_nano(budget, period, kind) for kind in (STORAGE, ENGINES))
     return int(unknown + known + held + spent) + taken
+
+
+def _taken_nano(budget: Budget, period: dt.date, kind: str) -> int:
+    """What a month's events of one kind cost under a tenant's or a project's budget: days whose sums are up to date by
+    their rated lines, the others event by event, so that it does not grow with the month.
+
+    Marks are read before lines. An event and its mark are one transaction, and so are new sums and the end of the mark;
+    so a day without one had all its events in its lines, and what comes meanwhile is a later event.
+    """
+    start, end = bounds(period)
+    marks = DirtyHour.objects.filter(hour__gte=start, hour__lt=end).values_list("hour", flat=True)
+    anew = sorted({hour.astimezone(dt.UTC).date() for hour in marks})
+    lines = RatedLine.objects.filter(
+        _of(budget.scope, budget.scope_id), kind=kind, day__gte=start.date(), day__lt=end.date()
+    ).exclude(day__in=anew)
+    summed = int(lines.aggregate(total=Sum("amount_nano"))["total"] or 0)
+    day = dt.timedelta(days=1)
+    return summed + sum(
+        spent_nano(budget.scope, budget.scope_id, first, first + day, kind=kind) for first in map(start_of, anew)
+    )
 
 
 def spent_nano(
