@@ -258,8 +258,10 @@ def metered(
 
 
 def refused(*, tenant_id: UUID, project_id: UUID, kind: str, model: str, error: ApiError) -> None:
-    """Log a call that a page refused before it asked for anything. Outside any scope."""
-    asked = ConsoleCall(tenant_id, project_id, kind, model[:200], "", 0, Want(""))
+    """Log a call that a page refused before it asked for anything; `model` may be whatever was sent. Outside any
+    scope."""
+    name = model.replace("\x00", "")[:200]  # which PostgreSQL cannot hold
+    asked = ConsoleCall(tenant_id, project_id, kind, name, "", 0, Want(""))
     _logged(asked, new_id(), now(), time.perf_counter(), *_said(error))
 
 

@@ -39,7 +39,12 @@ class Subject:
     @property
     def kind(self) -> str:
         """What the request log calls a call of it."""
-        return KINDS.get(self.task, "classify")
+        return kind_of(self.task)
+
+
+def kind_of(task: str) -> str:
+    """What the request log calls a call of a model of that task, known or not."""
+    return KINDS.get(task, "classify")
 
 
 def subjects_of(project: Project, user_id: UUID) -> list[Subject]:

@@ -1,7 +1,7 @@
 """The playground: try whatever is live, or two models side by side, on the same input."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django import forms
@@ -13,11 +13,12 @@ from django.utils.translation import gettext_lazy
 
 from console.playing.answers import Outcome, outcome_of
 from console.playing.faces import Face, alike, face_of, words_of
-from console.playing.subjects import Subject, found, subjects_of
+from console.playing.subjects import Subject, found, kind_of, subjects_of
 from console.playing.writing import MOST_LETTERS
 from console.views.base import ConsoleView, Outside
-from kit.errors import ApiError, BadRequest
-from serving import trying
+from kit.errors import ApiError, BadRequest, NotFound
+from registry.errors import ModelNotFound
+from serving import selectors, trying
 from tenants.errors import TenantSuspended
 from tenants.visiting import Visitor
 
@@ -30,6 +31,7 @@ BETWEEN = {
     "invalid": gettext_lazy("Write a number."),
 }
 
+WRONG = BadRequest("The form was not filled in as it must be.")
 UNNAMED = gettext_lazy(
     "Another version of the model answers to the model's name. Give this one an alias on the model's page to try it."
 )
@@ -101,27 +103,41 @@ class PlayForm(forms.Form):
 class PlayView(ConsoleView):
     """A page whose posts are calls. What it refuses before anything is asked is in the request log as well."""
 
-    refused: ApiError | None = None
+    model_field: ClassVar[str] = ""
+    """The form's field that says which model is asked."""
+    refused: tuple[ApiError, str, str] | None = None
+    """Why, what was called, as the request log names it, and the model."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Log what was refused, outside the scope that a refusal rolls back."""
-        answer = super().dispatch(request, *args, **kwargs)
-        if self.refused is not None and not isinstance(self.seat, Visitor) and self.can("inference"):
-            kind, model = self.asked()
-            trying.refused(
-                tenant_id=self.tenant.pk, project_id=self.project.pk, kind=kind, model=model, error=self.refused
-            )
-        return answer
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            if self.refused is not None and not isinstance(self.seat, Visitor) and self.can("inference"):
+                error, kind, model = self.refused
+                trying.refused(
+                    tenant_id=self.tenant.pk, project_id=self.project.pk, kind=kind, model=model, error=error
+                )
 
-    def asked(self) -> tuple[str, str]:
-        """What was called, as the request log names it, and the model; empty where that is not known yet."""
-        return "classify", ""
+    def refuse(self, error: ApiError | None = None, *, field: str = "") -> None:
+        """Have a refusal logged with the model that the form names in `field`; without an error, that there is no such
+        model, as the API says of one that is not deployed."""
+        kind, name = self._called(self.request.POST.get(field or self.model_field) or "")
+        self.refused = error or ModelNotFound.named(name), kind, name
+
+    def _called(self, value: str) -> tuple[str, str]:
+        """What a call of it is, and its name: that of a deployment here, else as it was written."""
+        try:
+            row = selectors.deployment_by_id(self.project.pk, value)
+        except NotFound:
+            return kind_of(""), value
+        return kind_of(row.model.task), row.model.name
 
     def _check_scope(self, method: str) -> None:
         try:
             super()._check_scope(method)
         except TenantSuspended as error:
-            self.refused = error
+            self.refuse(error)
             raise
 
 
@@ -131,20 +147,8 @@ class Playground(PlayView):
     section = "playground"
     required_scopes = {"GET": "deployments.read", "POST": "inference"}
     template_name = "console/playground.html"
+    model_field = "model"
     chosen: Subject | None = None
-
-    def asked(self) -> tuple[str, str]:
-        """The model that the form names."""
-        if self.chosen is None:
-            return super().asked()
-        return self.chosen.kind, self.chosen.called or self.chosen.name
-
-    def _check_scope(self, method: str) -> None:
-        try:
-            super()._check_scope(method)
-        except TenantSuspended:
-            self._choose(self.request.POST.get("model"), None)
-            raise
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The form, for the models the address names."""
@@ -158,12 +162,15 @@ class Playground(PlayView):
         form = PlayForm(self.subjects, self.chosen, self.second, request.POST)
         face = face_of(self.chosen) if self.chosen is not None else None
         if not form.is_valid() or face is None:
-            self.refused = BadRequest("The form was not filled in as it must be.")
+            unknown = next((name for name in ("model", "against") if name in form.errors), "")
+            self.refuse(None if unknown else WRONG, field=unknown)
             return self._show(form, status=422)
         asked = [one for one in (self.chosen, self.second) if one is not None]
         if face.ask is None:
-            if not all(one.called for one in asked):
+            unnamed = next((one for one in asked if not one.called), None)
+            if unnamed is not None:
                 form.add_error("model", UNNAMED)
+                self.refused = BadRequest(str(UNNAMED)), unnamed.kind, unnamed.name
                 return self._show(form, status=422)
             return self._show(form, [Outcome(number, one) for number, one in enumerate(asked)])
         ask, values = face.ask, form.cleaned_data
@@ -171,6 +178,10 @@ class Playground(PlayView):
             lambda: [outcome_of(number, one, partial(ask, one, values)) for number, one in enumerate(asked)],
             lambda outcomes: self._show(form, outcomes),
         )
+
+    def _called(self, value: str) -> tuple[str, str]:
+        one = found(subjects_of(self.project, cast(UUID, self.request.user.pk)), value)
+        return super()._called(value) if one is None else (one.kind, one.called or one.name)
 
     def _choose(self, model: str | None, against: str | None) -> None:
         self.subjects = subjects_of(self.project, cast(UUID, self.request.user.pk))

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from console.charts.matrix import heat
 from console.playing.answers import AWAY
 from console.views.base import Outside
-from console.views.playground import PlayView
+from console.views.playground import WRONG, PlayView
 from inference.errors import EngineError
-from kit.errors import ApiError, BadRequest, Unavailable
+from kit.errors import ApiError, NotFound, Unavailable
 from serving import selectors
 from serving.explaining import Piece, Why, explanation_try
 from serving.models import Deployment
@@ -67,15 +67,21 @@ class PlaygroundWhy(PlayView):
     section = "playground"
     required_scopes = {"POST": "inference"}
     template_name = "console/playground_why.html"
+    model_field = "deployment"
 
     def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Ask the model again, without each word."""
         form = WhyForm(request.POST)
         if not form.is_valid():
-            self.refused = BadRequest("The form was not filled in as it must be.")
+            self.refuse(WRONG)
             return self._show(problem=_("Write a text to explain, and choose a model."), status=422)
-        found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
+        try:
+            found = selectors.deployment_by_id(self.project.pk, form.cleaned_data["deployment"])
+        except NotFound:
+            self.refuse()
+            raise
         if found.state != Deployment.State.LIVE:
+            self.refuse()
             return self._show(problem=_("This model is not live."), status=409)
         text = form.cleaned_data["text"]
         return Outside(lambda: self._ask(found, text), self._show_outcome)
