@@ -27,6 +27,7 @@ class Decision:
     reason: Reason | None = None
     wait_ms: int = 0
     local: bool = False  # admitted by the local bucket because the quota server did not answer
+    told: bool = False  # a quota server may have been told that it runs (`recount`)
     output_tokens: int = 0  # of answer that are held: all that were asked for, or fewer where fewer would do
     replayed: bool = False  # this id had been reserved before; nothing was charged again
 

@@ -219,7 +219,9 @@ class QuotaGate:
                 ticket.done = False
                 self.release(ticket)
                 raise
-        if decision.allowed and not decision.local:
+        if decision.local:
+            self._end_local(decision)
+        elif decision.allowed:
             self.store.settle(
                 decision.limits, ticket.request_id, tokens=input_tokens, output_tokens=output_tokens, nano=cost
             )
@@ -231,7 +233,9 @@ class QuotaGate:
         if decision is None or ticket.done:
             return
         ticket.done = True
-        if decision.allowed and not decision.local:
+        if decision.local:
+            self._end_local(decision)
+        elif decision.allowed:
             self.store.release(decision.limits, ticket.request_id)
 
     def close(self) -> None:
@@ -354,13 +358,23 @@ class QuotaGate:
         blocked, wait_ms, remaining = self._local.take(
             limits, requests=asked.requests, tokens=asked.tokens, output_tokens=asked.output_tokens
         )
-        decision = Decision(blocked is None, ticket.request_id, _wall_ms(), limits, remaining, local=True)
+        # Under the call's own id a release is owed, for the reserve that got no answer: it is told under another.
+        known_as = f"{ticket.request_id}:local"
+        decision = Decision(blocked is None, known_as, _wall_ms(), limits, remaining, local=True)
         ticket.decision = decision
         if blocked is not None:
             decision.limit, decision.reason, decision.wait_ms = blocked, "rate", wait_ms
             self._refuse(ticket, decision, asked)
+        else:
+            self.store.running[known_as] = decision
         ticket.output_tokens = asked.output_tokens
         return ticket
+
+    def _end_local(self, decision: Decision) -> None:
+        """A call that no server admitted ends: one that was told of it lets it go. It was charged nothing there."""
+        self.store.running.pop(decision.reservation_id, None)
+        if decision.told:
+            self.store.release(decision.limits, decision.reservation_id)
 
 
 def _wall_ms() -> int:

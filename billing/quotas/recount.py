@@ -4,6 +4,8 @@ A server whose life has just begun admits no call under a limit of calls at once
 calls looks every `TICK_SECONDS` which life it is; in a new one it tells the calls it has under way, and again until the
 hold is over, because the answer to a reserve of the former life may still be on its way. So when the server opens, it
 knows every call that runs.
+
+Calls that a gateway admitted by itself while the server was away are told as soon as it is back, in whichever life.
 """
 
 from __future__ import annotations
@@ -48,19 +50,22 @@ class Recount:
         self._thread.join(timeout=5)
 
     def look(self) -> None:
-        """One look, and what it leads to. QuotaUnavailable when the server does not answer."""
+        """One look, and what it leads to. QuotaUnavailable when the server does not answer; then all is told again."""
+        known, self._life = self._life, b""
         life = self._store.life()
-        if life != self._life:
-            self._until, self._life = time.monotonic() + HOLD_MS / 1000, life
-        if time.monotonic() < self._until:
-            self._tell()
+        if life != known:
+            self._until = time.monotonic() + HOLD_MS / 1000
+        self._tell(everything=time.monotonic() < self._until)
+        self._life = life
 
-    def _tell(self) -> None:
+    def _tell(self, *, everything: bool) -> None:
         calls: dict[str, list[Decision]] = collections.defaultdict(list)
         for call in self._running.copy().values():
-            if call.limits.indices("concurrency"):
+            if (everything or (call.local and not call.told)) and call.limits.indices("concurrency"):
                 calls[call.limits.tenant].append(call)
         for tenant, its in calls.items():
+            for call in its:
+                call.told = True  # before it is: its end may come between
             for call in self._store.declare(its):
                 if call.reservation_id not in self._running:  # it ended, and its end may have come before
                     self._store.release(tenant, call.reservation_id)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from billing.prices import price_books
-from billing.quotas import CompiledLimits, Limit, QuotaGate, QuotaStore, QuotaUnavailable, denial
+from billing.quotas import CompiledLimits, Limit, QuotaGate, QuotaStore, QuotaUnavailable, Ticket, denial
 from billing.quotas.recount import Recount
 from billing.quotas.scripts import HOLD_MS
 from tests.billing.quota_server import QuotaServer, quota_server
@@ -246,4 +246,82 @@ def test_without_a_loss_nothing_is_told_twice_and_nothing_waits(tenant: str) -> 
         store.release(tenant, "at once")
         assert store.running == {}
         assert not store.reserve(limited(tenant, 0), "no").allowed and store.running == {}
+        store.close()
+
+
+def gate_of(own: QuotaServer) -> QuotaGate:
+    return QuotaGate(own.url, spool=None, prices=price_books(), timeout=0.2)
+
+
+async def admitted(gate: QuotaGate, limits: CompiledLimits, name: str) -> Ticket:
+    ticket = await gate.admit(
+        limits, name, kind="classify", model="m", project_id=uuid.uuid4(), key_id=None, tokens=1
+    )
+    assert ticket.denial is None
+    return ticket
+
+
+@pytest.mark.parametrize("how", ["cut off", "killed"])
+def test_calls_admitted_while_the_server_was_away_count_as_soon_as_it_is_back(tenant: str, how: str) -> None:
+    limits = limited(tenant)
+
+    async def scene(own: QuotaServer, store: QuotaStore) -> None:
+        gate = gate_of(own)
+        recount = Recount(QuotaStore(own.url, 0.2), gate.store.running)
+        recount.look()
+        here = await admitted(gate, limits, "here")
+        own.stop() if how == "killed" else own.command("CLIENT", "PAUSE", 1_500, "ALL")
+        away = [await admitted(gate, limits, name) for name in ("away", "over soon")]
+        assert [one.decision is not None and one.decision.local for one in away] == [True, True]
+        with pytest.raises(QuotaUnavailable):
+            recount.look()
+        gate.settle(away.pop(), input_tokens=1)
+        if how == "killed":
+            own.start()
+        await asyncio.sleep(0.1 if how == "killed" else 1.6)
+        recount.look()
+        if how == "killed":
+            store.begin()  # which ends the hold
+        assert store.peek(limits)[1] == CAP - 2, "the one from before, and the one that still runs"
+        for number in range(50):
+            later = await admitted(gate, limits, f"later-{number}")
+            if later.decision is not None and not later.decision.local:
+                break
+            gate.release(later)  # its line is not open again yet
+            await asyncio.sleep(0.1)
+        # now what is owed for the reserves without an answer has been sent
+        await asyncio.sleep(0.1)
+        assert store.peek(limits)[1] == CAP - 3
+        recount.look()
+        for ticket in (here, later, *away):
+            gate.settle(ticket, input_tokens=1)
+        await asyncio.sleep(0.1)
+        assert store.peek(limits)[1] == CAP
+        assert gate.store.running == {} and not own.command("KEYS", f"q:{{{tenant}}}:*:*:c")
+        gate.close()
+
+    with quota_server() as own:
+        store = QuotaStore(own.url)
+        asyncio.run(scene(own, store))
+        store.close()
+
+
+def test_a_call_that_was_over_before_the_server_was_back_is_told_to_nobody(tenant: str) -> None:
+    limits = limited(tenant)
+
+    async def scene(own: QuotaServer, store: QuotaStore) -> None:
+        gate = gate_of(own)
+        own.stop()
+        calls = [await admitted(gate, limits, name) for name in ("settled", "released")]
+        gate.settle(calls[0], input_tokens=1)
+        gate.release(calls[1])
+        own.start()
+        Recount(store, gate.store.running).look()
+        store.begin()
+        assert store.peek(limits)[1] == CAP
+        gate.close()
+
+    with quota_server() as own:
+        store = QuotaStore(own.url)
+        asyncio.run(scene(own, store))
         store.close()
