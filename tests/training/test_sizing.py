@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data.models import File
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.data.making import checked_file
@@ -119,6 +120,25 @@ def test_a_base_with_a_tokenizer_of_its_own_is_counted_with_that(cast: Cast, mon
     job = draft(cast.owner, examples("support_intents.csv"), "intents.csv", BASE)
     found, truth = sized(cast.owner, job), written(job)
     assert 0 < found.margin < 0.2
+    assert abs(found.tokens["train"] - truth.tokens["train"]) <= found.margin * truth.tokens["train"]
+
+
+@pytest.mark.usefixtures("writing_base")
+def test_a_sample_is_spread_over_the_rows_that_the_jobs_own_columns_make_usable(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was checked with another column for its texts, which few rows fill."""
+    monkeypatch.setattr(sizing, "COUNTED_BYTES", 0)
+    monkeypatch.setattr(sizing, "_same_tokenizer", lambda base: False)
+    monkeypatch.setattr(sizing, "SAMPLED_ROWS", 150)
+    lines = skewed(600).decode().splitlines()[1:]
+    content = ["text,body,label", *(f"{'a note' if n < 30 else ''},{line}" for n, line in enumerate(lines))]
+    job = draft(cast.owner, "\n".join(content).encode(), "noted.csv", BASE)
+    with tenant_scope(cast.owner.tenant.id):
+        file = File.objects.get(pk=job.training_file_id)
+    assert file.roles["text"] == "text" and file.profile["usable_rows"] == 30
+    job.columns = {"text": "body", "label": "label"}
+    found, truth = sized(cast.owner, job), written(job)
     assert abs(found.tokens["train"] - truth.tokens["train"]) <= found.margin * truth.tokens["train"]
 
 

@@ -153,16 +153,18 @@ def _tokens(draft: Job, base: Base, profile: dict[str, Any], file: File) -> tupl
         return float(known["total"]), int(known["percentiles"]["p99"]), 0.0
     columns = tuple(sorted(draft.columns.items()))
     ratio, longest, off = _ratio(
-        _Key((file.pk, str(file.roles)), base.name, base.fingerprint, draft.task, columns, (file,))
+        _Key((file.pk, str(file.roles)), base.name, base.fingerprint, draft.task, columns, (file,)),
+        int(profile["usable_rows"]),
     )
     return ratio * int(profile["lengths"]["words"]["total"]), longest, off
 
 
 @functools.lru_cache(maxsize=256)
-def _ratio(key: _Key) -> tuple[float, int, float]:
-    """Tokens a word in a sample, by the base's tokenizer; its longest rows; three standard errors as a share."""
+def _ratio(key: _Key, usable: int) -> tuple[float, int, float]:
+    """Tokens a word in a sample, by the base's tokenizer; its longest rows; three standard errors as a share. `usable`:
+    the rows that these columns make usable, over which the sample is spread."""
     (file,), base = key.files, base_by_name(key.base)
-    step = max(1, min(int(file.profile.get("usable_rows") or 1), LOOKED_AT_ROWS) // SAMPLED_ROWS)
+    step = max(1, min(usable, LOOKED_AT_ROWS) // SAMPLED_ROWS)
     kind = task_wanted(file, dict(key.columns))
     found = file_values(file, kind, columns=dict(key.columns), step=step, most=SAMPLED_ROWS)
     if not found:
@@ -182,8 +184,8 @@ def _chance(lengths: dict[str, Any], usable: int, share: float) -> float:
     """How far the tokens of the training rows may be from their share, because chance picks the rows. Their deviation
     is at most what lengths between these ends with this mean can have (Bhatia and Davis, 2000)."""
     known = lengths.get("tokens") or lengths["words"]
-    mean = float(known["mean"])
-    if not known.get("n") or mean <= 0:
+    mean = float(known["mean"]) if known.get("n") else 0.0
+    if mean <= 0:
         return 0.0
     deviation = math.sqrt(max(0.0, (known["max"] - mean) * (mean - known["min"]))) / mean
     return DEVIATIONS * deviation * math.sqrt((1 - share) / (share * usable))
