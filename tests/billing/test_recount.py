@@ -254,9 +254,7 @@ def gate_of(own: QuotaServer) -> QuotaGate:
 
 
 async def admitted(gate: QuotaGate, limits: CompiledLimits, name: str) -> Ticket:
-    ticket = await gate.admit(
-        limits, name, kind="classify", model="m", project_id=uuid.uuid4(), key_id=None, tokens=1
-    )
+    ticket = await gate.admit(limits, name, kind="classify", model="m", project_id=uuid.uuid4(), key_id=None, tokens=1)
     assert ticket.denial is None
     return ticket
 
