@@ -32,6 +32,7 @@ ASKED: dict[str, tuple[str, str]] = {
     "multi-label-classification": ("I will find you", ""),
     "embeddings": ("where is my refund", "I want my money back"),
 }
+SEEDS = {"a": 1, "b": 7}
 NAMES = {
     "question-answering": ("Question", "Text that may hold the answer"),
     "rerank": ("Query", "Document to score"),
@@ -104,6 +105,25 @@ def test_the_labels_of_a_classifier_are_drawn_explained_and_reached_by_keys_alon
     page.get_by_label("Threshold").press("Enter")
     page.locator("#result").get_by_text("is below the threshold of 1.000").wait_for()
     code.get_by_text('"x_abstain": {"threshold": 1.0}').first.wait_for()
+    check(page)
+
+
+def test_what_two_models_differ_by_is_seen_without_scrolling(
+    site: str, page: Any, engine: None, tmp_path: Path
+) -> None:
+    person = roomy("ada")
+    signed_in(page.context, site, person)
+    rows = [deployed(person, trained(person, tmp_path / name, "head", seed=seed)[0]) for name, seed in SEEDS.items()]
+    page.goto(f"{site}{person.workspace}/playground/?model={rows[0].public_id}&against={rows[1].public_id}")
+    page.fill("[name=text]", "where is my parcel")
+    page.get_by_role("button", name="Run").click()
+    page.locator("#result table").wait_for()
+    region = page.locator("#result .scroll")
+    assert region.evaluate("r => r.scrollWidth <= r.clientWidth"), "nothing of the table is out of view"
+    ends = [one.bounding_box() for one in region.locator("tr > :last-child").all()]
+    assert len({round(box["x"] + box["width"]) for box in ends}) == 1, "head and figures stand under each other"
+    assert page.get_by_role("columnheader", name="Difference").is_visible()
+    assert page.get_by_role("row").count() == page.locator("#result tr").count(), "it is still a table to a reader"
     check(page)
 
 
