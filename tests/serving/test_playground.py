@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
-from django.test import override_settings
+from django.test import Client, override_settings
 
-from billing.models import QuotaDecision, UsageEvent
+from billing.models import QuotaDecision, UsageDispute, UsageEvent
 from billing.selectors.invariants import findings
 from billing.services.limits import member_limits_set, project_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
+from billing.services.reservations import disputes_close, reservations_sweep
 from billing.services.stores import quota_store
 from config import embedded
 from kit.ids import parse_id
 from registry.bases import catalogue
+from serving import explaining
 from serving.models import Deployment, RequestRecord
 from tenants.models import Member, Tenant
 from tenants.scope import ops_scope, tenant_scope
@@ -147,6 +152,84 @@ def test_no_transaction_waits_for_the_engine(ready: tuple[Person, Deployment], t
     server.close()
     assert status == 503 and "it costs nothing" in page
     assert waiting == [0]
+
+
+@contextlib.contextmanager
+def late_engine(folder: Path, meanwhile: Callable[[], None]) -> Iterator[None]:
+    """The engine, which answers whoever asks first only after `meanwhile`."""
+    real, path = settings.ENGINE_ADDRESS.removeprefix("unix://"), str(folder / "late.sock")
+    server, first = socket.socket(socket.AF_UNIX), threading.Event()
+    server.bind(path)
+    server.listen()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while block := source.recv(65_536):
+                target.sendall(block)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve(peer: socket.socket) -> None:
+        if not first.is_set():
+            first.set()
+            meanwhile()
+            connections.close_all()
+        with socket.socket(socket.AF_UNIX) as engine, peer:
+            engine.connect(real)
+            back = threading.Thread(target=pump, args=(engine, peer), daemon=True)
+            back.start()
+            pump(peer, engine)
+            back.join(10)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with override_settings(ENGINE_ADDRESS=f"unix://{path}"):
+        yield
+    server.close()
+
+
+@pytest.mark.parametrize("life", ["usual", "over"])
+def test_an_explanation_is_a_call_at_once_for_five_minutes_and_is_shown_however_late_it_comes(
+    ready: tuple[Person, Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, life: str
+) -> None:
+    """A reservation's life is the quota server's to count, so one that is over is begun with a millisecond."""
+    person, row = ready
+    if life == "over":
+        monkeypatch.setattr(explaining, "LONGEST_LIFE_MS", 1)
+    with tenant_scope(person.tenant.id):
+        project_limits_set(project=person.project, limits={"concurrency": 1})
+    left_ms, others = list[float](), list[int]()
+    other = Client()
+    other.cookies = person.browser.cookies
+
+    def meanwhile() -> None:
+        store, (tenant, seconds, rest) = quota_store(), (person.tenant.id.hex, *quota_store().line.command("TIME"))
+        ends = store.line.command("ZRANGE", f"q:{{{tenant}}}:deadlines", 0, -1, "WITHSCORES")
+        left_ms.append(float(ends[1]) - int(seconds) * 1000 - int(rest) / 1000)
+        body = {"model": row.public_id, "text": TEXT, "threshold": "0.5"}
+        others.append(other.post(f"{person.workspace}/playground/", body).status_code)
+        reservations_sweep(store=store)
+
+    with late_engine(tmp_path, meanwhile):
+        answer = person.browser.post(f"{person.workspace}/playground/why", {"deployment": row.public_id, "text": TEXT})
+    page = " ".join(answer.content.decode().split())
+    assert answer.status_code == 200 and "What made it say" in page and "times without a piece of it" in page
+    if life == "usual":
+        assert 290_000 < left_ms[0] <= 300_000 and others == [429]
+    else:
+        assert left_ms[0] <= 0 and others == [200], "it no longer counts as a call at once"
+    disputes_close()
+    with tenant_scope(person.tenant.id):
+        most = max(one.input_tokens for one in UsageEvent.objects.all())
+        record = RequestRecord.objects.get(status=200, input_tokens=most)
+        states = list(UsageDispute.objects.values_list("request_id", "state"))
+    assert f"{record.input_tokens} tokens" in page and record.cost_nano == 20 * record.input_tokens
+    assert states == ([(record.public_id, "disproved")] if life == "over" else [])
+    assert len(events(person)) == 1 + others.count(200)
+    assert not quota_store().due(person.tenant.id) and list(findings([person.tenant.id])) == []
 
 
 def test_a_fault_of_the_engine_costs_nothing(ready: tuple[Person, Deployment]) -> None:
