@@ -20,6 +20,8 @@ from django.test import override_settings
 
 from inference import tracing
 from inference.tracing import UNTRACED
+from kit.ids import encode
+from tenants.passes import pass_make
 from tests.conftest import make_person
 from tests.gateway.conftest import ROOT, GatewayProcess, free_port, until_answers
 from tests.gateway.test_request_log import record_of
@@ -170,6 +172,23 @@ def test_a_text_in_the_making_shows_its_first_token_and_each_time_more_was_reser
     assert asked.message.trace.startswith(f"00-{found}-{engine.span_id.hex()}-"), "the engine goes on from there"
     extend = here.of(found)["extend"][1]
     assert engine.start_time_unix_nano <= extend.start_time_unix_nano <= engine.end_time_unix_nano
+
+
+def test_a_call_of_the_playground_names_nobody_in_its_trace(here: Collector, writing: Wired) -> None:
+    """A collector may be anybody's: a request id leads to whose call it was in the product, and only there."""
+    ada, word = on_plan("ada"), writing.word()
+    writing.engine.plan(word, " once")
+    held = pass_make(ada.project, ada.user.pk)
+    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word), "max_tokens": 5}, held)
+    found = record_of(ada, raw.headers["x-request-id"]).trace_id
+    until(lambda: {f"POST {CHAT}", "engine", "settle"} <= set(here.of(found)))
+    spans = here.of(found)
+    told = {one.key: one.value.string_value or one.value.int_value for one in spans[f"POST {CHAT}"][1].attributes}
+    assert told == {"tunesmith.status": 200, "tunesmith.request_id": raw.headers["x-request-id"]}
+    said = "".join(str(span) for _, span in spans.values())
+    for row in (ada.user, ada.tenant, ada.project):
+        assert not [name for name in (row.pk.hex, str(row.pk), encode(row.pk)) if name in said]
+    assert ada.user.email not in said and held not in said and word not in said
 
 
 def test_who_collects_nothing_pays_nothing() -> None:
