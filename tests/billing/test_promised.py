@@ -66,7 +66,7 @@ def test_it_is_the_plain_sum_whatever_came_late_or_twice_and_whenever_it_was_rol
             for hour, project, kind, times in step:
                 number += 1
                 at, mine = START + dt.timedelta(hours=hour, minutes=number % 60), projects[project]
-                made.append(call(tenant_id, number, cost=20 * times, at=at, kind=kind, project_id=mine))  # type: ignore[arg-type]
+                made.append(call(tenant_id, number, cost=20 * times, at=at, kind=kind, project_id=mine))
             sink(made)
             sent += made
         with tenant_scope(tenant_id):
