@@ -1,6 +1,8 @@
 """What is asked of a shadow, and what two versions' answers to it have in common: a way for each task.
 
-Each class is one question to an engine. `ask` puts it, `compare` adds to a tally what both answers came to.
+Each class is one question to an engine. `ask` puts it, `read` takes one version's answer apart, and `compare` adds to a
+tally what two parts of both came to. An answer that makes no sense is its own version's doing, so each is read by
+itself.
 """
 
 from __future__ import annotations
@@ -37,9 +39,12 @@ class Asked(Protocol):
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[Any]:
         """Put it to an engine: `tenant`, `model` and `weight` are the caller's."""
 
-    def compare(self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[Any, Any]) -> Iterator[None]:
-        """Add what the stable version's answer and the candidate's have in common, item by item: whoever iterates lets
-        calls go first in between."""
+    def read(self, route: Route, said: Any) -> Iterator[Any]:
+        """What a version said, item by item, as `compare` takes it: as many for every version. Whoever iterates lets
+        calls go first in between. Raises for what cannot be read, such as what is no number."""
+
+    def compare(self, tally: ShadowTally, mine: Any, theirs: Any) -> None:
+        """Add what both versions' answers to one item have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +61,23 @@ class Texts:
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[wire.Classified]:
         return engine.classify(texts=self.texts, **who)
 
-    def compare(
-        self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[wire.Classified, wire.Classified]
-    ) -> Iterator[None]:
-        here, there = (_rows(one.probabilities, one.width, self.items) for one in said)
-        labels, others = (route.labels for route in routes)
-        for mine, theirs in zip(here, there, strict=True):
-            if routes[0].task == REGRESSION:
-                gaps = [abs(mine[labels.index(name)] - theirs[others.index(name)]) for name in labels]
-                tally.measure(sum(gaps) / len(gaps))
-            elif routes[0].task == MULTI_LABEL:
-                tally.share(self._held(mine, labels), self._held(theirs, others))
+    def read(self, route: Route, said: wire.Classified) -> Iterator[dict[str, float] | set[str] | str]:
+        for row in _rows(said.probabilities, said.width, self.items):
+            named = dict(zip(route.labels, row, strict=True))
+            if route.task == REGRESSION:
+                yield named
+            elif route.task == MULTI_LABEL:
+                yield {label for label, chance in named.items() if chance >= self.threshold}
             else:
-                tally.add(labels[_best(mine)] == others[_best(theirs)])
-            yield
+                yield max(named, key=named.__getitem__)
 
-    def _held(self, row: array[float], labels: tuple[str, ...]) -> set[str]:
-        return {label for label, chance in zip(labels, row, strict=True) if chance >= self.threshold}
+    def compare(self, tally: ShadowTally, mine: Any, theirs: Any) -> None:
+        if isinstance(mine, dict):
+            tally.measure(sum(abs(value - theirs[name]) for name, value in mine.items()) / len(mine))
+        elif isinstance(mine, set):
+            tally.share(mine, theirs)
+        else:
+            tally.add(mine == theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,12 @@ class Tagging:
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[wire.Tagged]:
         return engine.tag(texts=self.texts, **who)
 
-    def compare(
-        self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[wire.Tagged, wire.Tagged]
-    ) -> Iterator[None]:
-        for mine, theirs in zip(said[0].entities[: self.items], said[1].entities, strict=True):
-            here, there = ({(one.label, one.start, one.end) for one in found} for found in (mine, theirs))
-            tally.share(here, there)
-            yield
+    def read(self, route: Route, said: wire.Tagged) -> Iterator[set[tuple[str, int, int]]]:
+        for place in range(self.items):
+            yield {(one.label, one.start, one.end) for one in said.entities[place]}
+
+    def compare(self, tally: ShadowTally, mine: set[Any], theirs: set[Any]) -> None:
+        tally.share(mine, theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,12 @@ class Questions:
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[wire.Asked]:
         return engine.ask(pairs=self.pairs, answers=1, **who)
 
-    def compare(
-        self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[wire.Asked, wire.Asked]
-    ) -> Iterator[None]:
+    def read(self, route: Route, said: wire.Asked) -> Iterator[str | None]:
         for place in range(self.items):
-            mine, theirs = (self._answer(one, place) for one in said)
-            tally.add(mine == theirs)
-            yield
+            yield self._answer(said, place)
+
+    def compare(self, tally: ShadowTally, mine: str | None, theirs: str | None) -> None:
+        tally.add(mine == theirs)
 
     def _answer(self, said: wire.Asked, place: int) -> str | None:
         """The likeliest answer's text; None where it is likelier that there is none."""
@@ -128,7 +131,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The order of documents for a query."""
+    """The order of documents for a query: of two or more."""
 
     query: str
     texts: list[str]
@@ -140,19 +143,16 @@ class Documents:
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[wire.Classified]:
         return engine.rank(query=self.query, texts=self.texts, **who)
 
-    def compare(
-        self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[wire.Classified, wire.Classified]
-    ) -> Iterator[None]:
-        if self.items < 2:
-            return  # one document has no order
-        mine, theirs = ([row[0] for row in _rows(one.probabilities, one.width, self.items)] for one in said)
+    def read(self, route: Route, said: wire.Classified) -> Iterator[list[float]]:
+        yield [row[0] for row in _rows(said.probabilities, said.width, self.items)]
+
+    def compare(self, tally: ShadowTally, mine: list[float], theirs: list[float]) -> None:
         tally.add(_best(mine) == _best(theirs))
         for one, other in combinations(range(self.items), 2):
             here, there = mine[one] - mine[other], theirs[one] - theirs[other]
             if here and there:  # what one version holds to be alike, the other cannot have turned round
                 tally.parts += 1
                 tally.parts_agreed += (here > 0) == (there > 0)
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,22 +169,20 @@ class Vectors:
     def ask(self, engine: EngineClient, **who: Any) -> Awaitable[wire.Embedded]:
         return engine.embed(texts=self.texts, dimensions=self.dimensions, **who)
 
-    def compare(
-        self, tally: ShadowTally, routes: tuple[Route, Route], said: tuple[wire.Embedded, wire.Embedded]
-    ) -> Iterator[None]:
-        if said[0].width != said[1].width:
-            raise ValueError(f"vectors of {said[0].width} and of {said[1].width} numbers cannot be compared")
-        here, there = (_rows(one.vectors, one.width, self.items) for one in said)
-        for mine, theirs in zip(here, there, strict=True):
-            tally.measure(sum(map(mul, mine, theirs)))  # both are of length one
-            yield
+    def read(self, route: Route, said: wire.Embedded) -> Iterator[array[float]]:
+        yield from _rows(said.vectors, said.width, self.items)
+
+    def compare(self, tally: ShadowTally, mine: array[float], theirs: array[float]) -> None:
+        if len(mine) != len(theirs):
+            raise ValueError(f"vectors of {len(mine)} and of {len(theirs)} numbers cannot be compared")
+        tally.measure(sum(map(mul, mine, theirs)))  # both are of length one
 
 
 def _rows(packed: bytes, width: int, count: int) -> Iterator[array[float]]:
-    """The first rows of packed float32. ValueError for what is no number: it says nothing that could be compared."""
+    """The first rows of packed float32. ValueError for what is no number, or not there."""
     for start in range(0, count * width * 4, width * 4):
         row = array("f", packed[start : start + width * 4])
-        if not isfinite(sum(row)):
+        if len(row) != width or not isfinite(sum(row)):
             raise ValueError("an engine answered with something that is no number")
         yield row
 

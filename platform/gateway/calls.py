@@ -163,7 +163,8 @@ class Call:
 
         tokens = bounds.of_ranked(query, texts, route.max_length)
         result = await self.metered("rerank", route.model, tokens, self.resident(route, ask))
-        self._shadowed(route, result, lambda most: agreement.Documents(query, texts[:most]))
+        if len(texts) > 1:  # one document has no order that could be compared
+            self._shadowed(route, result, lambda most: agreement.Documents(query, texts[:most]))
         return result
 
     async def tag(self, route: Route, texts: list[str], kind: str) -> engine_wire.Tagged:

@@ -2,7 +2,8 @@
 
 Nobody waits for one, nobody sees its answer, and nobody pays for it: it is in the request log with the arm `shadow` and
 no cost, and in no usage. It is computed while nothing else can be. What cannot be asked at once is dropped, not queued,
-and so is what no engine took up: that says nothing of the candidate.
+and so is what no engine took up, or what the stable version answered with something that cannot be compared: that says
+nothing of the candidate.
 """
 
 from __future__ import annotations
@@ -82,11 +83,21 @@ class Shadows:
     ) -> None:
         route = split.candidate
         await asyncio.sleep(BEHIND_SECONDS)
+        wanted = []
+        try:
+            for mine in asked.read(stable, said):
+                wanted.append(mine)
+                await asyncio.sleep(0)
+        except Exception as error:  # the candidate is not asked what nothing could be compared with
+            log.info("the stable version's answer cannot be compared: %s", error)
+            self._tally(key, split).dropped += 1
+            return
         started = time.perf_counter()
         try:
             found = await self._answer(route, key, asked)
             tally = ShadowTally()
-            for _ in asked.compare(tally, (stable, route), (said, found)):
+            for mine, theirs in zip(wanted, asked.read(route, found), strict=True):
+                asked.compare(tally, mine, theirs)
                 await asyncio.sleep(0)
             self._tally(key, split).join(tally)  # at once: what was counted in the meantime is another object
         except EngineError as error:

@@ -20,7 +20,8 @@ from django.conf import settings
 from kit.clock import now
 from kit.metrics import Counter
 from kit.rows import TenantRows
-from serving.models import RequestRecord
+from serving import rounds
+from serving.models import RequestRecord, Rollout
 from tenants.scope import ops_scope
 
 logger = logging.getLogger(__name__)
@@ -176,9 +177,14 @@ def wall_ms() -> int:
 
 
 def requests_prune() -> int:
-    """Delete what is older than `REQUEST_LOG_DAYS`; how many rows."""
+    """Delete what is older than `REQUEST_LOG_DAYS`; how many rows. What a rollout counts from its rows is kept: a batch
+    is open for a day at most, and a row is not deleted before, so its failed lines are as they ended."""
     deleted, until = 0, now() - dt.timedelta(days=settings.REQUEST_LOG_DAYS)
     with ops_scope("forget old requests"):
+        counted = list(Rollout.ops.filter(figures={}, created_at__lt=until).values_list("tenant_id", "pk"))
+        for tenant_id, pk in counted:
+            while gone := rounds.forget(tenant_id=tenant_id, rollout_id=pk, before=until):
+                deleted += gone
         while True:
             old = RequestRecord.ops.filter(at__lt=until).values("pk")[:PARCEL]
             gone, _ = RequestRecord.ops.filter(pk__in=list(old.values_list("pk", flat=True))).delete()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q
 
 from kit.clock import now
@@ -23,12 +24,14 @@ logger = logging.getLogger(__name__)
 LEAST_DRAIN = dt.timedelta(seconds=30)
 """Gateways that missed the news re-read their routes within ten seconds; nothing old is stopped before."""
 
+ENDED = (Rollout.State.PROMOTED, Rollout.State.ROLLED_BACK)
 COUNT_MS = 5_000
 """For counting what is new, each time."""
 
 
 def rollouts_tick() -> int:
-    """Look at every rollout that runs, and at those whose old version drains; how many."""
+    """Look at every rollout that runs, at those whose old version drains, and at those whose figures could not be
+    counted when they ended; how many."""
     with ops_scope("find rollouts to be looked at"):
         running = list(Rollout.ops.filter(state=Rollout.State.RUNNING).values_list("tenant_id", "pk"))
         draining = list(
@@ -39,14 +42,18 @@ def rollouts_tick() -> int:
                 ended_at__lt=now() - LEAST_DRAIN,
             ).values_list("tenant_id", "pk")
         )
+        logged = now() - dt.timedelta(days=settings.REQUEST_LOG_DAYS)
+        ended = Rollout.ops.filter(figures={}, state__in=ENDED, ended_at__gt=logged)
+        uncounted = list(ended.values_list("tenant_id", "pk"))
     looks: list[tuple[Callable[..., object], UUID, UUID]] = [(rollout_look, *one) for one in running]
     looks += [(old_stop, *one) for one in draining]
+    looks += [(figures_keep, *one) for one in uncounted]
     for look, tenant_id, pk in looks:
         try:
             look(tenant_id=tenant_id, rollout_id=pk)
         except Exception:  # one tenant's trouble is no reason to leave the others' candidates in place
             logger.exception("rollout %s could not be looked at", pk)
-    return len(running) + len(draining)
+    return len(looks)
 
 
 def rollout_look(*, tenant_id: UUID, rollout_id: UUID) -> str:
@@ -94,6 +101,20 @@ def old_stop(*, tenant_id: UUID, rollout_id: UUID) -> bool:
         services.deployment_stop(deployment=old, reason=f"Replaced by the rollout {row.public_id}.")
         rollouts.note(row, "old_stopped", "The old version was stopped.")
         return True
+
+
+def figures_keep(*, tenant_id: UUID, rollout_id: UUID) -> bool:
+    """Keep what a rollout came to that could not be counted when it ended; whether that is done."""
+    if not rounds.settle(tenant_id=tenant_id, rollout_id=rollout_id):
+        return False
+    with tenant_scope(tenant_id):
+        row = Rollout.objects.select_related("stable", "candidate").get(pk=rollout_id)
+        try:
+            found = outcomes.figures_of(row, patience_ms=COUNT_MS)
+        except SpanTooLarge:
+            return False
+        kept = {arm: figures.stored() for arm, figures in found.items()}
+        return bool(Rollout.objects.filter(pk=rollout_id, figures={}, state__in=ENDED).update(figures=kept))
 
 
 def _watched(row: Rollout) -> bool:

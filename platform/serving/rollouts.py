@@ -205,12 +205,12 @@ def _move(row: Rollout, source: Deployment, target: Deployment) -> None:
 
 
 def _end(row: Rollout, kind: str, message: str, numbers: dict[str, Any] | None = None) -> None:
+    row.ended_at = now()
     try:
         found = outcomes.figures_of(row, patience_ms=END_MS)
-    except SpanTooLarge:  # what ends it is worth more than what it came to
+    except SpanTooLarge:  # what ends it is worth more than what it came to, which a tick counts later
         found = {}
     row.figures = {arm: figures.stored() for arm, figures in found.items()}
-    row.ended_at = now()
     row.save(update_fields=["state", "automatic", "reason", "figures", "ended_at"])
     note(row, kind, message, numbers)
     routes.announce(row.project_id)

@@ -6,10 +6,12 @@ number can come any more, however late its writer was. A tick adds that part to 
 What lies above the mark is looked at anew each time, so that nobody waits for a transaction that takes long.
 
 Two kinds of row change after they were written. A failed line of a batch may be asked again and then becomes what it
-came to in the end: failed lines are never added up, but looked at each time, through an index of failures alone. And
-feedback is given anew: its row says as what it was counted, and the sums get the difference.
+came to in the end: failed lines are looked at each time, through an index of failures alone, and added up when the log
+forgets them (`forget`). And feedback is given anew: its row says as what it was counted, and the sums get the
+difference.
 
-A row belongs to the round in which its *call* came, by the gateway's clock, whenever the row arrives.
+A row belongs to the round in which its *call* came, by the gateway's clock, whenever the row arrives. What came after
+the rollout had ended belongs to none.
 """
 
 from __future__ import annotations
@@ -49,6 +51,10 @@ LEAST_MS = 60_000
 """For a single transaction, which cannot be parted."""
 SETTLE_SECONDS = 5.0
 """For all stretches of a tick; the next tick goes on."""
+TRIES = 5
+"""To count while nobody moves the sums."""
+PARCEL = 5_000
+"""Failed lines that are forgotten at a time."""
 
 JUDGED = """
     WITH slice AS (
@@ -57,6 +63,7 @@ JUDGED = """
         FROM serving_feedback
         WHERE project_id = %(project)s AND version_id = %(version)s AND model = %(alias)s AND arm = %(arm)s
             AND arm <> '' AND requested_at >= %(since)s AND written >= %(mark)s AND written < %(until)s
+            AND created_at < coalesce(%(ended)s::timestamptz, 'infinity')
         FOR UPDATE),
     noted AS (UPDATE serving_feedback AS said SET counted = slice.correct FROM slice WHERE said.id = slice.id)
     SELECT round, count(*) FILTER (WHERE counted IS NULL),
@@ -117,18 +124,35 @@ def settle(*, tenant_id: UUID, rollout_id: UUID) -> bool:
             return False
 
 
+def forget(*, tenant_id: UUID, rollout_id: UUID, before: dt.datetime) -> int:
+    """Delete some of its failed lines of batches that came earlier, and add them to the sums; how many. Nobody asks
+    them again where no batch that had them is still open."""
+    with tenant_scope(tenant_id):
+        rollout = Rollout.objects.select_related("stable", "candidate").get(pk=rollout_id)
+        row, gone = _locked(rollout), 0
+        rounds = _read(row, rollout)
+        for arm in (STABLE, CANDIDATE):
+            lines = records_of(rollout, arm, _since(rounds)).filter(OF_ROLLOUTS, UNSURE, at__lt=before)
+            keys = list(lines.select_for_update().values_list("pk", flat=True)[:PARCEL])
+            old = RequestRecord.objects.filter(pk__in=keys)
+            _add(rounds, arm, _calls(rollout, rounds, old))
+            gone += old.delete()[0]
+        row.rounds = [one.kept() for one in rounds]
+        row.save(update_fields=["rounds"])
+    return gone
+
+
 def rounds_of(rollout: Rollout, *, patience_ms: int) -> list[Round]:
     """All rounds with everything that can be seen now, oldest first. SpanTooLarge where too much is new since the last
     tick."""
-    row = RolloutCount.objects.filter(rollout=rollout).first() or RolloutCount(**_unbegun(rollout))
-    rounds = _read(row, rollout)
     with bounded(MANY, milliseconds=patience_ms):
-        for arm in (STABLE, CANDIDATE):
-            lines = records_of(rollout, arm, _since(rounds)).filter(OF_ROLLOUTS)
-            _add(rounds, arm, _calls(rollout, rounds, lines.filter(written__gte=row.counted_to).exclude(UNSURE)))
-            _add(rounds, arm, _calls(rollout, rounds, lines.filter(UNSURE)))
-            _add(rounds, arm, _judged(rollout, arm, rounds, row.counted_to))
-    return rounds
+        row = _seen(rollout)
+        for _ in range(TRIES):
+            found = _above(row, rollout)
+            before, row = row, _seen(rollout)
+            if (row.counted_to, row.rounds) == (before.counted_to, before.rounds):
+                return found
+    raise SpanTooLarge(MANY)  # a tick adds up all the time: what it moved meanwhile was counted twice, or not at all
 
 
 def compared(rounds: Sequence[Round]) -> list[tuple[Arm, Arm]]:
@@ -147,7 +171,7 @@ def total(rounds: Sequence[Round], arm: str) -> Arm:
 
 
 def records_of(rollout: Rollout, arm: str, since: dt.datetime) -> QuerySet[RequestRecord]:
-    """The calls of an arm that count."""
+    """The calls of an arm that count. Gateways that had not heard of its end yet are none of a rollout's."""
     seen = SHADOW if arm == CANDIDATE and rollout.mode == Rollout.Mode.SHADOW else arm
     found: QuerySet[RequestRecord] = RequestRecord.objects.filter(
         Q(status__lt=400) | Q(status__gte=500),
@@ -157,7 +181,7 @@ def records_of(rollout: Rollout, arm: str, since: dt.datetime) -> QuerySet[Reque
         arm=seen,
         at__gte=since,
     ).exclude(code__in=NOBODYS)
-    return found
+    return found if rollout.ended_at is None else found.filter(at__lt=rollout.ended_at)
 
 
 def _settle(rollout_id: UUID, stride: int) -> bool:
@@ -184,6 +208,21 @@ def _settle(rollout_id: UUID, stride: int) -> bool:
     row.rounds, row.counted_to = [one.kept() for one in rounds], until
     row.save(update_fields=["rounds", "counted_to"])
     return until == final
+
+
+def _seen(rollout: Rollout) -> RolloutCount:
+    return RolloutCount.objects.filter(rollout=rollout).first() or RolloutCount(**_unbegun(rollout))
+
+
+def _above(row: RolloutCount, rollout: Rollout) -> list[Round]:
+    """The sums with what lies above the mark."""
+    rounds = _read(row, rollout)
+    for arm in (STABLE, CANDIDATE):
+        lines = records_of(rollout, arm, _since(rounds)).filter(OF_ROLLOUTS)
+        new = lines.filter(written__gte=row.counted_to).exclude(UNSURE)
+        _add(rounds, arm, _calls(rollout, rounds, new, lines.filter(UNSURE)))
+        _add(rounds, arm, _judged(rollout, arm, rounds, row.counted_to))
+    return rounds
 
 
 def _read(row: RolloutCount, rollout: Rollout) -> list[Round]:
@@ -237,6 +276,7 @@ def _said(rollout: Rollout, arm: str, rounds: Sequence[Round]) -> dict[str, Any]
         "arm": arm,
         "since": _since(rounds),
         "began": [one.began_at for one in rounds],
+        "ended": rollout.ended_at,
     }
 
 
@@ -246,15 +286,23 @@ def _place(column: str, rounds: Sequence[Round]) -> Case:
     return Case(*reversed(whens), output_field=IntegerField())
 
 
-def _calls(rollout: Rollout, rounds: Sequence[Round], lines: QuerySet[RequestRecord]) -> dict[int, Arm]:
-    limit = rollout.guards["latency_ms"]
-    found: Any = lines.values(place=_place("at", rounds)).annotate(
-        calls=Count("pk"),
-        errors=Count("pk", filter=Q(status__gte=500)),
-        timed=Count("pk", filter=TIMED),
-        slow=Count("pk", filter=TIMED & Q(duration_ms__gt=limit) if limit is not None else Q(pk=None)),
-    )
-    return {one.pop("place"): Arm(**one) for one in found}
+def _calls(rollout: Rollout, rounds: Sequence[Round], *lines: QuerySet[RequestRecord]) -> dict[int, Arm]:
+    """What calls add, by round. In one statement: a line may be in one set of rows now and in another later."""
+    limit, found = rollout.guards["latency_ms"], dict[int, Arm]()
+    first, *rest = [
+        one.values(place=_place("at", rounds)).annotate(
+            calls=Count("pk"),
+            errors=Count("pk", filter=Q(status__gte=500)),
+            timed=Count("pk", filter=TIMED),
+            slow=Count("pk", filter=TIMED & Q(duration_ms__gt=limit) if limit is not None else Q(pk=None)),
+        )
+        for one in lines
+    ]
+    sums: Any = first.union(*rest, all=True) if rest else first
+    for one in sums:
+        place = one.pop("place")
+        found[place] = found.get(place, Arm()) + Arm(**one)
+    return found
 
 
 def _judged(rollout: Rollout, arm: str, rounds: Sequence[Round], mark: int) -> dict[int, Arm]:
@@ -262,6 +310,7 @@ def _judged(rollout: Rollout, arm: str, rounds: Sequence[Round], mark: int) -> d
     said = _said(rollout, arm, rounds)
     found = (
         Feedback.objects.filter(
+            Q() if rollout.ended_at is None else Q(created_at__lt=rollout.ended_at),
             OF_ROLLOUTS,
             project_id=said["project"],
             version_id=said["version"],

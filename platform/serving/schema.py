@@ -126,8 +126,10 @@ _FIGURES = thing(
     {
         "calls": whole("Calls that were answered, or failed by our fault."),
         "errors": whole("Of those the ones that failed (5xx)."),
-        "p50_ms": number("Half of the newest 50,000 took no longer; null without calls.", null=True),
-        "p95_ms": number("95 of 100 of the newest 50,000 took no longer; null without calls.", null=True),
+        "p50_ms": number("Half of its newest 50,000 timed calls took no longer; null without calls.", null=True),
+        "p95_ms": number(
+            "95 of 100 of its newest 50,000 timed calls took no longer; null without calls.", null=True
+        ),
         "judged": whole("Answers with feedback."),
         "wrong": whole("Of those the wrong ones."),
     },
@@ -157,7 +159,10 @@ ROLLOUT_WHOLE = component(
                         "How far the quantities of a regression are apart, on average; null for other tasks.", null=True
                     ),
                     "cosine": number("The mean cosine of both vectors; null for other tasks.", null=True),
-                    "dropped": whole("Calls that were not copied, because there was too much to do."),
+                    "dropped": whole(
+                        "Calls that were not compared, because there was too much to do, or because the stable version "
+                        "answered with something that cannot be."
+                    ),
                 },
                 null=True,
             ),

@@ -11,6 +11,7 @@ import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,12 +35,13 @@ LABELS = [f"label {i}" for i in range(5)]
 
 
 class ReadingEngine:
-    """`says`, `fails` and `takes` are by the engine's name of a model; `asked` counts texts. `nearest`: the rows that
-    it says are nearest to any text; none, and it fails."""
+    """`says`, `fails`, `raves` (answers with no numbers) and `takes` are by the engine's name of a model; `asked` counts
+    texts. `nearest`: the rows that it says are nearest to any text; none, and it fails."""
 
     def __init__(self) -> None:
         self.says: dict[str, int] = {}
         self.fails: set[str] = set()
+        self.raves: set[str] = set()
         self.takes: dict[str, float] = {}
         self.asked: Counter[str] = Counter()
         self.nearest: list[int] = []
@@ -82,6 +84,8 @@ class ReadingEngine:
         if model in self.fails:
             return wire.Failed(number, "internal", "A fault of the engine.")
         row = [float(place == self.says.get(model, 0)) for place in range(len(LABELS))]
+        if model in self.raves:
+            row = [nan] * len(LABELS)
         return wire.Classified(
             number, len(LABELS), array.array("f", row * len(texts)).tobytes(), [4] * len(texts), 256, 1000
         )

@@ -315,6 +315,25 @@ def test_a_broken_and_a_slow_shadow_harm_nobody(two: Two) -> None:
     assert two.show(rollout)["state"] == "running"
 
 
+def test_a_stable_answer_that_is_no_number_is_no_fault_of_the_shadow(two: Two) -> None:
+    rollout, engine = two.begin("shadow"), two.door.engine
+    stable, candidate = two.stable.version_id.hex, two.candidate.version_id.hex
+    until(lambda: two.show(rollout)["shadow"]["compared"] > 0)
+    before, asked = two.show(rollout)["shadow"], engine.asked[candidate]
+    engine.raves.add(stable)
+    for i in range(6):
+        two.ask(f"user {i}")
+        until(lambda i=i: two.show(rollout)["shadow"]["dropped"] == before["dropped"] + i + 1)
+    assert engine.asked[candidate] == asked, "there is nothing to compare with"
+    engine.raves = {candidate}
+    two.ask("user")
+    until(lambda: two.logged(arm="shadow", status=500, code="shadow_failed") == 1)
+    engine.raves.clear()
+    two.ask("user")
+    until(lambda: two.show(rollout)["shadow"]["compared"] == before["compared"] + 1)
+    assert two.show(rollout)["figures"]["candidate"]["errors"] == 1, "its own"
+
+
 def test_two_versions_of_one_model_share_an_alias_and_the_name_stays(door: Reading, artefact: Made) -> None:
     person = on_plan("ada")
     name = f"ft:all-MiniLM-L6-v2:{person.tenant.slug}:triage:{new_id().hex[:8]}"

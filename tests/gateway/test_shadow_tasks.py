@@ -185,3 +185,31 @@ def test_a_model_for_labels_is_not_compared_by_its_vectors(
         found = ada.api.get(f"/v1/rollouts/{made['id']}").json()["shadow"]
     assert (found["compared"], found["dropped"]) == (1, 0)
     until(lambda: {("classify",)} == shadows(ada, rows[1], "kind"))
+
+
+def test_a_single_document_has_no_order_and_is_not_copied(
+    gateway: GatewayProcess, ada: Person, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alias = "single@prod"
+    rows = [
+        deployed(ada, publish(ada, made_for("rerank", tmp_path_factory.mktemp("s") / "a", seed=seed)), named)
+        for seed, named in ((51, alias), (52, ""))
+    ]
+    made = ada.api.post("/v1/rollouts", {"alias": alias, "candidate": rows[1].public_id, "mode": "shadow"}).json()
+
+    def ask(documents: Rows) -> dict[str, str]:
+        status, headers, answer = gateway.post(
+            PREDICT, json.dumps({"model": alias, "input": documents}).encode(), ada.key
+        )
+        assert status == 200, answer
+        return headers
+
+    until(lambda: "x-rollout-arm" in ask(DOCUMENTED[:1]))
+    for _ in range(3):
+        ask(DOCUMENTED[:1])
+    ask(DOCUMENTED)
+    place = f"/v1/rollouts/{made['id']}"
+    until(lambda: ada.api.get(place).json()["shadow"]["compared"] > 0)
+    shadow = ada.api.get(place).json()["shadow"]
+    assert (shadow["compared"], shadow["dropped"]) == (1, 0)
+    until(lambda: {(len(DOCUMENTS),)} == shadows(ada, rows[1], "items"))

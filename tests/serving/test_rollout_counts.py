@@ -44,6 +44,19 @@ def figures(person: Person, made: dict[str, Any]) -> tuple[int, int, int, int]:
     return found["calls"], found["errors"], found["judged"], found["wrong"]
 
 
+def too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls take longer to be counted than anybody waits."""
+    counted = rounds._calls
+
+    def slow(*given: Any, **more: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(1)")
+        return counted(*given, **more)
+
+    monkeypatch.setattr(rounds, "_calls", slow)
+
+
 def test_a_million_calls_are_counted_once(ada: Person) -> None:
     """What a look costs depends on what is new, not on what there is: a second look reads a handful of rows."""
     stable, candidate = live(ada, ALIAS), live(ada)
@@ -192,15 +205,7 @@ def test_a_rollout_with_too_much_that_is_new_can_be_seen_and_ended(
 ) -> None:
     live(ada, ALIAS)
     made = begun(ada, live(ada))
-    counted = rounds._calls
-
-    def slow(*given: Any, **more: Any) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 1")
-            cursor.execute("SELECT pg_sleep(1)")
-        return counted(*given, **more)
-
-    monkeypatch.setattr(rounds, "_calls", slow)
+    too_slow(monkeypatch)
     page = ada.browser.get(f"{ada.workspace}/rollouts/{made['id']}/")
     assert page.status_code == 200 and "than can be counted while you wait" in page.content.decode()
     refused = ada.api.get(f"/v1/rollouts/{made['id']}")

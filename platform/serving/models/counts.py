@@ -49,7 +49,7 @@ class ShadowCount(TenantModel):
     measured = models.FloatField(default=0.0)
     """The sum over all compared of how far their quantities are apart, or of their vectors' cosine."""
     dropped = models.PositiveBigIntegerField(default=0)
-    """Calls that were not copied: there was too much to do."""
+    """Calls that were not compared: there was too much to do, or the stable version's answer cannot be."""
 
     def __str__(self) -> str:
         return f"{self.agreed} of {self.compared}"
