@@ -127,9 +127,7 @@ _FIGURES = thing(
         "calls": whole("Calls that were answered, or failed by our fault."),
         "errors": whole("Of those the ones that failed (5xx)."),
         "p50_ms": number("Half of its newest 50,000 timed calls took no longer; null without calls.", null=True),
-        "p95_ms": number(
-            "95 of 100 of its newest 50,000 timed calls took no longer; null without calls.", null=True
-        ),
+        "p95_ms": number("95 of 100 of its newest 50,000 timed calls took no longer; null without calls.", null=True),
         "judged": whole("Answers with feedback."),
         "wrong": whole("Of those the wrong ones."),
     },

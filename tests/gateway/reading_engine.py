@@ -35,8 +35,8 @@ LABELS = [f"label {i}" for i in range(5)]
 
 
 class ReadingEngine:
-    """`says`, `fails`, `raves` (answers with no numbers) and `takes` are by the engine's name of a model; `asked` counts
-    texts. `nearest`: the rows that it says are nearest to any text; none, and it fails."""
+    """`says`, `fails`, `raves` (answers what is no number) and `takes` are by the engine's name of a model; `asked`
+    counts texts. `nearest`: the rows that it says are nearest to any text; none, and it fails."""
 
     def __init__(self) -> None:
         self.says: dict[str, int] = {}
