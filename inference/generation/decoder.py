@@ -52,7 +52,6 @@ class Decoder:
             weights={name: tuple(value.shape) for name, value in hub.weights_of(model).items()},
             linears={name: (linear.in_features, linear.out_features) for name, linear in linears.items()},
         )
-        self.bytes = sum(value.numel() * (2 if dtype == torch.bfloat16 else 4) for value in model.parameters())
         self.lanes = Lanes(dtype, device, limit=lanes)
         shapes = [(int(module.config.num_key_value_heads), int(module.head_dim)) for module in _attentions(model)]
         model.set_attn_implementation(attention.NAME)
@@ -62,6 +61,7 @@ class Decoder:
         self._model: Any = model
         self._prove(shapes, expected, positions)
         self._model = model.to(device, dtype).requires_grad_(False)
+        self._lay_out()
         block_bytes = sum(2 * heads * size for heads, size in shapes) * BLOCK * dtype.itemsize
         self.blocks = max(cache_bytes // block_bytes, -(-positions // BLOCK))
         self.cache = Cache(self.blocks, shapes, dtype, device)
@@ -105,6 +105,11 @@ class Decoder:
         """A cache of its own for a text that is not served."""
         shapes = [(keys.shape[2], keys.shape[3]) for keys in self.cache.keys]
         return Cache(-(-tokens // BLOCK), shapes, self.dtype, self.device)
+
+    def _lay_out(self) -> None:
+        head = self._model.get_output_embeddings()
+        for packed in self.lanes.lay_out(*([head] if type(head) is nn.Linear else [])):
+            self._model.set_output_embeddings(packed)
 
     def _score(self, tokens: list[int], start: int, cache: Cache) -> Tensor:
         count = len(tokens)

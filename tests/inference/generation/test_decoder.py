@@ -18,6 +18,7 @@ from tests.training.lab.causal_bases import tiny_llama
 pytestmark = pytest.mark.slow  # torch and transformers
 torch = late("torch")
 attention, decoding = late("inference.generation.attention"), late("inference.generation.decoder")
+lanes = late("inference.generation.lanes")
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("base"))
 
 
-@pytest.fixture(scope="module")
-def decoder(base: Path) -> Any:
+@pytest.fixture(scope="module", params=[False, True], ids=["plain weights", "laid out weights"])
+def decoder(base: Path, request: pytest.FixtureRequest) -> Any:
+    """One that found that laying weights out pays, or does not."""
     attention.register()
-    return decoding.Decoder(
-        base, device=torch.device("cpu"), dtype=torch.float32, cache_bytes=1 << 20, positions=256, lanes=128
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "pays", lambda weights: request.param)
+        return decoding.Decoder(
+            base, device=torch.device("cpu"), dtype=torch.float32, cache_bytes=1 << 20, positions=256, lanes=128
+        )
 
 
 def written(decoder: Any, wanted: list[tuple[Adapter | None, list[int]]], count: int, **limits: Any) -> list[list[int]]:
