@@ -10,7 +10,7 @@ import pytest
 
 from inference.adapters import Adapter, lanes_of
 from inference.generation.paging import Blocks
-from inference.generation.turns import Limits, Request, Sequence, Step, Turns
+from inference.generation.turns import Limits, Part, Request, Sequence, Step, Turns
 from tests.inference.generation.made import adapter, greedy, merged
 from tests.late import late
 from tests.training.lab.causal_bases import tiny_llama
@@ -130,3 +130,24 @@ def test_scores_are_the_librarys(base: Path, decoder: Any) -> None:
         logits = merged(base, one)(torch.tensor([tokens])).logits[0]
     wanted = torch.log_softmax(logits[9:-1], dim=-1)
     assert torch.allclose(decoder.score(tokens, 10, one), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("ranks", [[8] * 12, [8, None, 40, 16]], ids=["in groups", "all together"])
+def test_in_bf16_a_mixed_step_says_what_each_says_alone(base: Path, ranks: list[int | None]) -> None:
+    attention.register()
+    decoder = decoding.Decoder(
+        base, device=torch.device("cpu"), dtype=torch.bfloat16, cache_bytes=1 << 20, positions=256, lanes=128
+    )
+    reference = merged(base, None)
+    adapters = [adapter(reference, rank=rank, seed=i) if rank else None for i, rank in enumerate(ranks)]
+    parts = []
+    for place in range(len(adapters)):
+        sequence = Sequence(Request(str(place), "", None, 9), 0, prompt(12, place), 12, 9)
+        parts.append(Part(sequence, 0, 12, [place]))
+    together = decoder.step(Step(False, parts), adapters)
+    for part, one, found in zip(parts, adapters, together, strict=True):
+        with torch.inference_mode():
+            wanted = merged(base, one)(torch.tensor([part.sequence.tokens])).logits[0, -1]
+        assert torch.allclose(found, decoder.step(Step(False, [part]), [one])[0], atol=0.1)
+        assert torch.allclose(found, wanted, atol=0.3)
+    assert len({tuple(found.tolist()) for found in together}) == len(adapters)

@@ -22,7 +22,9 @@ def test_a_laid_out_layer_says_what_the_plain_one_says(precision: str, bias: boo
         x = torch.randn(1, rows, 72).to(getattr(torch, precision))
         found, wanted = packed(x), plain(x)
         assert found.shape == (1, rows, 200) and found.dtype == wanted.dtype
-        assert torch.allclose(found, wanted, rtol=1e-2 if bias else 1e-5, atol=1e-2 if precision == "bfloat16" else 1e-5)
+        assert torch.allclose(
+            found, wanted, rtol=1e-2 if bias else 1e-5, atol=1e-2 if precision == "bfloat16" else 1e-5
+        )
 
 
 @pytest.mark.parametrize(
