@@ -5,13 +5,14 @@
 
 The base is a random Llama of 124.6 million parameters (30 layers, hidden 576, vocabulary 32,000) in bf16 where the
 processor has it; speed only. Prompts of 32 tokens, greedy, every request a different text. Contenders are pressed in
-turn, so that a busy neighbour hits them alike; read the ratios. `generate` is the library's own static batch in a
-process of its own. `serve` is `transformers serve --continuous-batching`, left out unless `--serve` names a folder with
-its dependencies (`pip install --target PATH fastapi rich accelerate psutil`), which must not be installed into this
-project's environment. `vllm` is a vLLM server with all adapters, left out unless `--vllm` names its program in an
-environment of its own; `peft` is PEFT's `generate` with an adapter a row, left out unless `--peft` names a folder
-(`pip install --target PATH --no-deps peft accelerate psutil`). Everybody who is named is in memory at once; vLLM keeps
-the cores it is bound to busy, so name it alone with ours where there are few.
+turn, so that a busy neighbour hits them alike; read the ratios. `the machine` is what its speed of products and of
+reading memory, measured beside the others, would allow (`machine.py`). `generate` is the library's own static batch in
+a process of its own. `serve` is `transformers serve --continuous-batching`, left out unless `--serve` names a folder
+with its dependencies (`pip install --target PATH fastapi rich accelerate psutil`), which must not be installed into
+this project's environment. `vllm` is a vLLM server with all adapters, left out unless `--vllm` names its program in an
+environment of its own; `peft` is PEFT's `generate` with an adapter a row, left out unless `--peft` names a folder (`pip
+install --target PATH --no-deps peft accelerate psutil`). Everybody who is named is in memory at once; vLLM keeps the
+cores it is bound to busy, so name it alone with ours where there are few.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from pathlib import Path
 from typing import Any
 
 from generation_peers import Peft, as_peft, press_vllm, vllm
+from machine import Machine
 from product import free_port, running
 
 TOKEN = "generation"
 PROMPT = 32
 ADAPTERS = (0, 1, 8, 32)
 VOCABULARY = 32_000
+PARAMETERS = 124_643_520
+"""Of the base; all are multiplied with for each token, the tied embedding as the head."""
 WORDS = ["".join(random.Random(number).choices("abcdefghijklmnopqrstuvwxyz", k=5)) for number in range(2000)]
 """Each is one token of the benchmark's tokenizer."""
 
@@ -221,6 +225,7 @@ class Peers:
     """Who is measured beside ours; what was not named is empty."""
 
     plain: Generate
+    machine: Machine
     serve: str = ""
     vllm: str = ""
     peft: Peft | None = None
@@ -242,6 +247,8 @@ async def measure(options: argparse.Namespace, base: Path, ours: Ours, peers: Pe
                     speed = await asyncio.to_thread(peers.peft.press, level, adapters)
                     found.setdefault(f"peft, {name}", []).append(speed)
             found.setdefault("generate", []).append(await asyncio.to_thread(peers.plain.press, level))
+            limit = (await asyncio.to_thread(peers.machine.measure)).writing(PARAMETERS, level, PROMPT, options.new)
+            found.setdefault("the machine", []).append(limit)
             if peers.serve:
                 found.setdefault("serve", []).append(await press_serve(peers.serve, base, level, options.new))
         mine = statistics.median(found["ours, 0 adapters"])
@@ -281,8 +288,9 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             stack.enter_context(running(command, TUNESMITH_ENGINE_TOKEN=TOKEN, OMP_NUM_THREADS=str(options.threads)))
             url = stack.enter_context(serve(base, options.serve, options.threads)) if options.serve else ""
-            peers = Peers(Generate(base, options.new, options.threads), url)
+            peers = Peers(Generate(base, options.new, options.threads), Machine(options.threads), url)
             stack.callback(peers.plain.close)
+            stack.callback(peers.machine.close)
             folders = as_peft(made, Path(home) / "peft") if options.vllm or options.peft else []
             if options.vllm:
                 peers.vllm = stack.enter_context(vllm(options.vllm, base, folders, options.threads))

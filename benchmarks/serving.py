@@ -6,7 +6,8 @@ One text of about 33 tokens a request, 77 labels, all answered; concurrency 1, 8
 same time and are pressed in turn, so that a busy neighbour hits them alike; read the ratios. `ours to it` is our
 requests a second divided by theirs; `per cpu` is the same per second of processor time of all processes of a server
 (gateway, engine and Redis for ours), which a busy machine disturbs least. Peers are measured where their environment
-is named (`peers/README.md`), as shipped and tuned to bf16.
+is named (`peers/README.md`), as shipped and tuned to bf16. The last line says what all cores could do if they did
+nothing but the encoder's products (`machine.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from machine import Machine, encoder_flops
 from product import Server, family_seconds, free_port, ours, running, texts, until_answers, uvicorn
 
 LABELS = 77
@@ -111,6 +113,23 @@ async def measure(
     return table
 
 
+def limit() -> float:
+    """Texts a second that the processor's products allow."""
+    from tokenizers import Tokenizer
+
+    from inference.catalogue import DEFAULT_BASE, bases
+
+    folder = str(bases()[DEFAULT_BASE].folder)
+    tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    tokenizer.no_padding()
+    lengths = [len(one.ids) for one in tokenizer.encode_batch(texts(500))]
+    machine = Machine(os.cpu_count() or 1)
+    try:
+        return machine.measure().flops / encoder_flops(folder, lengths)
+    finally:
+        machine.close()
+
+
 def show(table: dict[str, dict[int, dict[str, float]]], levels: list[int]) -> None:
     print(
         f"{'server':<15}{'c':>4}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}{'failed':>8}"
@@ -125,6 +144,7 @@ def show(table: dict[str, dict[int, dict[str, float]]], levels: list[int]) -> No
                 f"{name:<15}{level:>4}{row['rps']:>9.0f}{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}"
                 f"{row['cpu_us']:>12.0f}{row['failed']:>8.0f}{ratio:>11.2f}x{per_cpu:>8.2f}x"
             )
+    print(f"the machine's limit: {limit():.0f} texts/s of nothing but the encoder's products")
     print(f"load average at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
