@@ -57,19 +57,19 @@ def too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "_calls", slow)
 
 
-def test_a_million_calls_are_counted_once(ada: Person) -> None:
+def test_a_hundred_thousand_calls_are_counted_once(ada: Person) -> None:
     """What a look costs depends on what is new, not on what there is: a second look reads a handful of rows."""
     stable, candidate = live(ada, ALIAS), live(ada)
     made = begun(ada, candidate, share=50)
     for arm, row in (("stable", stable), ("candidate", candidate)):
-        log_arm(ada, 500_000, alias=ALIAS, version=row.version_id, arm=arm)
+        log_arm(ada, 50_000, alias=ALIAS, version=row.version_id, arm=arm)
     assert look(ada, made) == "waiting"
     assert sums(ada)[0] | {"timed": 0} == {
-        "calls": 500_000, "errors": 5_000, "slow": 0, "timed": 0, "judged": 0, "wrong": 0
+        "calls": 50_000, "errors": 500, "slow": 0, "timed": 0, "judged": 0, "wrong": 0
     }  # fmt: skip
     logged(ada, candidate, arm="candidate", status=500)
     assert look(ada, made) == "waiting"
-    assert figures(ada, made) == (500_001, 5_001, 0, 0)
+    assert figures(ada, made) == (50_001, 501, 0, 0)
     with tenant_scope(ada.tenant.id):
         connection.cursor().execute("SET LOCAL enable_seqscan = off")
         row, rollout = RolloutCount.objects.get(), Rollout.objects.select_related("stable", "candidate").get()
@@ -78,7 +78,7 @@ def test_a_million_calls_are_counted_once(ada: Person) -> None:
     assert re.search(r"serving_request_arm\b", plan), plan
     assert ada.browser.get(f"{ada.workspace}/rollouts/{made['id']}/").status_code == 200
     assert ada.api.post(f"/v1/rollouts/{made['id']}/rollback").json()["state"] == "rolled_back"
-    assert figures(ada, made)[0] == 500_001, "kept as it ended"
+    assert figures(ada, made)[0] == 50_001, "kept as it ended"
 
 
 def test_a_writer_that_is_late_is_counted_when_it_comes_and_once(ada: Person) -> None:
