@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import openai
+
 from hooks.models import Delivery, Endpoint
 from kit.clock import now
 from kit.ids import parse_id
@@ -151,3 +153,8 @@ def nothing_waits() -> None:
     """No delivery of another test is due: a run asks every tenant there is."""
     with ops_scope("start a test with nothing to deliver"):
         Delivery.ops.filter(state=Delivery.State.PENDING).update(state=Delivery.State.FAILED, next_at=None)
+
+
+def unwrap(taken: Taken, secret: str) -> Any:
+    """What the official client makes of a delivery."""
+    return openai.OpenAI(api_key="none", webhook_secret=secret).webhooks.unwrap(taken.body, taken.headers)

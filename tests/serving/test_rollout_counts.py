@@ -21,7 +21,7 @@ from serving.rollout_tick import rollout_look
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.serving.logged import log_arm
-from tests.serving.test_rollouts import ALIAS, begun, live, logged
+from tests.serving.rolling import ALIAS, begun, live, logged
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from serving.rollout_tick import rollouts_tick
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.serving.logged import log_arm
+from tests.serving.rolling import ALIAS, begun, live, logged
 from tests.serving.test_rollout_counts import figures, judged, look, sums, too_slow
-from tests.serving.test_rollouts import ALIAS, begun, live, logged
 
 
 @pytest.fixture

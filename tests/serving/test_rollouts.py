@@ -1,4 +1,4 @@
-"""Rollouts, feedback and the idle rule over the API and the console, without calls."""
+"""Rollouts over the API and the console, without calls."""
 
 from __future__ import annotations
 
@@ -7,61 +7,27 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.core import mail
 
 from billing.services.entitlements import override_set, plan_grant
-from hooks.models import Event
 from kit.clock import now
-from kit.ids import new_id, parse_id, public_id
+from kit.ids import parse_id
 from registry.models import Alias, Model, ModelVersion
 from registry.services import alias_set
-from serving.idling import deployments_idle
-from serving.models import Dedicated, Deployment, DeploymentEvent, Feedback, RequestRecord, Rollout
+from serving.models import Dedicated, Deployment, Rollout
 from serving.rollout_tick import old_stop, rollout_look, rollouts_tick
 from serving.services import deployment_create, deployment_stop
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.registry.making import make_model
+from tests.serving.rolling import ALIAS, begun, live, logged
 
-ALIAS = "triage@prod"
 HELD_OUT = {
     "confidence": 0.95, "method": "clopper-pearson", "n": 500,
     "points": [
         {"threshold": 0.6, "n": 400, "right": 390, "precision": 0.975, "at_least": 0.95, "coverage": 0.8},
     ],
 }  # fmt: skip
-
-
-def live(person: Person, alias: str = "", version: Any = None) -> Deployment:
-    """A deployment that is live, with no engine behind it."""
-    version = version or make_model(person)
-    with tenant_scope(person.tenant.id):
-        made = deployment_create(project=person.project, model=version.model.name, version=version.number, alias=alias)
-        Deployment.objects.filter(pk=made.pk).update(state="live", live_at=now())
-        if alias:
-            alias_set(project=person.project, alias=alias, version=version)
-        found: Deployment = Deployment.objects.get(pk=made.pk)
-    return found
-
-
-def logged(person: Person, deployment: Deployment | None = None, **fields: Any) -> str:
-    """A request in the log; its id."""
-    values = {"at": now(), "kind": "classify", "status": 200, "duration_ms": 1, "model": ALIAS} | fields
-    if deployment is not None:
-        values |= {"version_id": deployment.version_id}
-    with tenant_scope(person.tenant.id):
-        row = RequestRecord.objects.create(id=new_id(), project_id=person.project.id, **values)
-    return public_id("req_", row.pk)
-
-
-def begun(person: Person, candidate: Deployment, **more: Any) -> dict[str, Any]:
-    answer = person.api.post(
-        "/v1/rollouts", {"alias": ALIAS, "candidate": candidate.public_id, "mode": "canary"} | more
-    )
-    assert answer.status_code == 200, answer.content
-    found: dict[str, Any] = answer.json()
-    return found
 
 
 @pytest.fixture
@@ -185,90 +151,6 @@ def test_promoting_twice_at_once_or_after_the_alias_was_moved_is_refused(ada: Pe
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "alias_moved")
     with tenant_scope(ada.tenant.id):
         assert Alias.objects.get().version_id == third.pk
-
-
-def test_feedback_is_given_once_for_a_request_and_can_be_changed(ada: Person) -> None:
-    row = live(ada, ALIAS)
-    request = logged(ada, row, arm="stable")
-    first = ada.api.post("/v1/feedback", {"request_id": request, "correct": True}).json()
-    same = ada.api.post("/v1/feedback", {"request_id": request, "correct": True}).json()
-    assert first == same
-    changed = ada.api.post("/v1/feedback", {"request_id": request, "correct": False, "label": "refund"}).json()
-    assert (changed["id"], changed["correct"], changed["label"]) == (first["id"], False, "refund")
-    assert (changed["request_id"], changed["model"], changed["arm"]) == (request, ALIAS, "stable")
-    assert ada.api.get("/v1/feedback").json()["data"] == [changed]
-    with tenant_scope(ada.tenant.id):
-        assert Feedback.objects.get().version_id == row.version_id
-
-
-def test_feedback_needs_an_answered_request_of_the_own_project(ada: Person) -> None:
-    stranger = make_person("ben")
-    theirs, failed, shadow = logged(stranger), logged(ada, status=503), logged(ada, arm="shadow")
-    unknown = []
-    for request in (theirs, public_id("req_", new_id()), shadow, "req_nonsense"):
-        answer = ada.api.post("/v1/feedback", {"request_id": request, "correct": True})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "request_not_found")
-        unknown.append(answer.content.decode().replace(request, ""))
-    assert len(set(unknown)) == 1
-    answer = ada.api.post("/v1/feedback", {"request_id": failed, "correct": True})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "request_id")
-    for body in ({"request_id": failed}, {"request_id": failed, "correct": "yes"}, {"correct": True}):
-        assert ada.api.post("/v1/feedback", body).status_code == 400
-
-
-def aged(person: Person, deployment: Deployment, days: float) -> None:
-    with tenant_scope(person.tenant.id):
-        Deployment.objects.filter(pk=deployment.pk).update(live_at=now() - dt.timedelta(days=days))
-
-
-def rule(person: Person, action: str, days: int) -> int:
-    path = f"{person.workspace}/deployments/idle"
-    return int(person.browser.post(path, {"action": action, "days": days}).status_code)
-
-
-def test_what_nobody_calls_is_told_of_once_or_stopped_as_the_project_wants(ada: Person) -> None:
-    called, idle = live(ada, ALIAS), live(ada)
-    for row in (called, idle):
-        aged(ada, row, 10)
-    logged(ada, called, at=now() - dt.timedelta(days=1))
-    deployments_idle()
-    with tenant_scope(ada.tenant.id):
-        assert Deployment.objects.get(pk=called.pk).last_called_at is not None
-        assert not Event.objects.exists(), "without a rule nothing happens"
-    assert rule(ada, "warn", 7) == 302
-    mail.outbox.clear()
-    for _ in range(2):
-        deployments_idle()
-    with tenant_scope(ada.tenant.id):
-        assert [event.data for event in Event.objects.all()] == [{"id": idle.public_id}]
-        assert Deployment.objects.get(pk=idle.pk).state == "live"
-        said = DeploymentEvent.objects.filter(deployment=idle).latest("pk").message
-    assert said == "Nobody has called it for 7 days."
-    assert [one for one in mail.outbox if "for 7 days" in one.subject]
-    aged(ada, idle, 20)
-    with tenant_scope(ada.tenant.id):
-        Deployment.objects.filter(pk=idle.pk).update(idle_told_at=None)
-    rule(ada, "stop", 14)
-    deployments_idle()
-    with tenant_scope(ada.tenant.id):
-        stopped = Deployment.objects.get(pk=idle.pk)
-        assert (stopped.state, stopped.reason) == ("stopped", "Nobody has called it for 14 days.")
-        assert Deployment.objects.get(pk=called.pk).state == "live"
-    again = ada.browser.post(f"{ada.workspace}/deployments/{idle.public_id}/again")
-    assert again.status_code == 302
-    with tenant_scope(ada.tenant.id):
-        assert Deployment.objects.filter(version_id=idle.version_id, state="loading").count() == 1
-
-
-def test_a_rollouts_candidate_is_not_stopped_for_being_idle(ada: Person) -> None:
-    stable, candidate = live(ada, ALIAS), live(ada)
-    begun(ada, candidate, share=0)
-    rule(ada, "stop", 1)
-    for row in (stable, candidate):
-        aged(ada, row, 3)
-    deployments_idle()
-    with tenant_scope(ada.tenant.id):
-        assert Deployment.objects.filter(state="live").count() == 2
 
 
 def test_the_console_begins_changes_promotes_and_undoes(ada: Person) -> None:
@@ -431,20 +313,6 @@ def test_of_two_versions_each_page_shows_the_name_that_gets_it(ada: Person) -> N
     for text in (page(second), ada.browser.get(tried).content.decode()):
         assert "/v1/classify" in text and ALIAS in text
     assert ada.browser.post(f"{pages[second.pk]}stop").status_code == 302
-
-
-def test_calls_during_a_long_outage_keep_a_deployment(ada: Person) -> None:
-    row = live(ada, ALIAS)
-    aged(ada, row, 30)
-    rule(ada, "stop", 7)
-    with tenant_scope(ada.tenant.id):
-        Deployment.objects.filter(pk=row.pk).update(last_called_at=now() - dt.timedelta(days=10))
-    logged(ada, row, at=now() - dt.timedelta(hours=3))
-    deployments_idle()
-    with tenant_scope(ada.tenant.id):
-        found = Deployment.objects.get(pk=row.pk)
-        assert found.state == "live"
-        assert found.last_called_at is not None and now() - found.last_called_at < dt.timedelta(hours=4)
 
 
 def test_a_second_version_of_a_model_can_be_deployed_beside_the_first(ada: Person) -> None:

@@ -6,58 +6,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError
 from django.db.models import F
 
 from billing.models import JobHold, UsageEvent
 from billing.services.entitlements import override_set
-from billing.services.limits import spend_limit_set
 from kit import processes, storage
 from registry.models import Model
 from registry.selectors import version_of_job
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.training import fake_lab
-from tests.training.background import Background, has_checkpoint, trainer_pid, until
-from tests.training.making import empty_queue, no_losses, queued, read, reload
+from tests.training.background import Background, has_checkpoint, rehearse, trainer_pid, until
+from tests.training.making import no_losses, queued, read, reload
 from training import selectors
-from training.models import Attempt, Checkpoint, Job, JobEvent, Slot, TenantShare
+from training.models import Attempt, Job, JobEvent, Slot, TenantShare
 from training.services.claiming import claim, slots_keep, worker_name
 from training.services.endings import job_give_back
-from training.services.events import News, events_append, warn
-from training.services.leases import Lease
-from training.services.limiting import limits_obey
-from training.services.money import cost_so_far
 from training.services.sweeping import leases_sweep
-from training.worker import away, duty, idle, running, supervisor, trainer
-from training.worker.spent import spent_seconds
+from training.worker import duty, idle, trainer
 
 JOBS = "/v1/fine_tuning/jobs"
-
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
 def _a_quiet_room(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The fake lab, short times, no job of another test in the queue, and a worker that is not leaving."""
-    monkeypatch.setattr(trainer, "MODULE", "tests.training.fake_lab")
-    monkeypatch.setattr(trainer, "CODE", ("tests",))
-    settings.TRAINING_HEARTBEAT_SECONDS = 1
+    """The fake lab, short times, two places, no job of another test in the queue, and no loss that counts."""
+    rehearse(settings, monkeypatch, slots=2)
     settings.TRAINING_LEASE_GRACE_SECONDS = 0
-    settings.TRAINING_RETRY_SECONDS = 0
     settings.TRAINING_RESTART_BRAKE_SECONDS = 0
-    settings.TRAINING_SLOTS = 2
-    empty_queue()
     no_losses()
-    duty.draining.clear()
     yield
     duty.draining.clear()
 
@@ -209,48 +194,6 @@ def test_a_worker_that_leaves_gives_its_job_back_with_a_checkpoint_and_no_retry_
         assert Attempt.objects.get(job=job).outcome == "drained"
 
 
-@pytest.mark.parametrize(
-    ("outcome", "state"), [("drained", "failed"), ("preempted", "failed"), ("paused", "failed"), ("lost", "queued")]
-)
-def test_a_time_limit_counts_what_earlier_attempts_took_unless_a_fault_of_ours_ended_them(
-    cast: Cast, outcome: str, state: str
-) -> None:
-    job = queued(cast.owner, seed=fake_lab.SLOW)
-    duty.draining.set()
-    take_and_leave(cast.owner, job)
-    with tenant_scope(cast.owner.tenant.id):
-        limit_ms = 1000 * job.max_runtime_seconds
-        Attempt.objects.filter(job=job).update(outcome=outcome, machine_ms=limit_ms)
-    worker = Background()
-    until(lambda: (row := reload(cast.owner, job.public_id)).is_final or row.step > 20)
-    duty.draining.set()
-    worker.join()
-    back = reload(cast.owner, job.public_id)
-    assert (back.state, back.error_code) == (state, "timeout" if state == "failed" else "")
-
-
-def test_time_in_a_process_with_others_counts_as_the_share_it_was(cast: Cast) -> None:
-    job = queued(cast.owner, seed=fake_lab.SLOW)
-    duty.draining.set()
-    lease = take_and_leave(cast.owner, job)
-    with tenant_scope(cast.owner.tenant.id):
-        Attempt.objects.filter(job=job).update(machine_ms=9_000)
-        told = [News("-", code="shared", data={"others": 2}), warn("-", code="shared")]
-        events_append(job=reload(cast.owner, job.public_id), news=told)
-    assert spent_seconds(replace(lease, attempt=2)) == 3.0
-
-
-def take_and_leave(person: Person, job: Job) -> Lease:
-    """An attempt that is over as soon as it has begun, by a worker that leaves."""
-    slots_keep(host=duty.host_name(), count=2, kind="cpu-fp32", gpu_class="cpu")
-    lease = claim(host=duty.host_name(), worker=worker_name(duty.host_name()))
-    assert lease is not None and lease.job_id == job.pk
-    running.run([lease], duty.draining)
-    duty.draining.clear()
-    assert reload(person, job.public_id).state == "queued"
-    return lease
-
-
 def test_a_worker_that_nobody_rings_finds_its_job_and_leaves_only_after_giving_it_back(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,70 +268,6 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(cast: Cast) -> None:
         assert JobEvent.objects.get(job=job, code="resumed").data["step"] == before.step
 
 
-def test_a_database_that_is_away_while_a_run_is_made_ready_costs_it_no_attempt(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(away, "AGAIN_SECONDS", 0.1)
-    job, fetch, tries = queued(cast.owner, seed=fake_lab.WELL), running.checkpoint_fetch, []
-
-    def failing(**wish: Any) -> Any:
-        tries.append(1)
-        if len(tries) < 3:
-            raise OperationalError("the server closed the connection")
-        return fetch(**wish)
-
-    monkeypatch.setattr(running, "checkpoint_fetch", failing)
-    assert duty.work_once()
-    done = reload(cast.owner, job.public_id)
-    assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 3)
-
-
-def test_a_database_that_is_away_when_the_trainer_first_speaks_costs_it_no_result(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job, advance, tries = queued(cast.owner, seed=fake_lab.WELL), supervisor.lease_advance, []
-
-    def failing(**wish: Any) -> Any:
-        tries.append(1)
-        if len(tries) == 1:
-            raise OperationalError("the server closed the connection")
-        return advance(**wish)
-
-    monkeypatch.setattr(supervisor, "lease_advance", failing)
-    assert duty.work_once()
-    done = reload(cast.owner, job.public_id)
-    assert (done.state, done.attempt, len(tries)) == ("succeeded", 1, 2)
-
-
-@pytest.mark.parametrize("lost", [False, True], ids=["it was not done", "only its answer was lost"])
-def test_a_checkpoint_that_the_database_did_not_take_at_once_is_recorded_with_the_next_try(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch, lost: bool
-) -> None:
-    job, record, seen = queued(cast.owner, seed=fake_lab.SLOW), supervisor.checkpoint_record, set()
-
-    def failing(**wish: Any) -> Any:
-        first = wish["uploaded"].step not in seen
-        seen.add(wish["uploaded"].step)
-        if lost or not first:
-            answer = record(**wish)
-        if first:
-            raise OperationalError("the server closed the connection")
-        return answer
-
-    monkeypatch.setattr(supervisor, "checkpoint_record", failing)
-    worker = Background()
-    until(lambda: reload(cast.owner, job.public_id).step > 2)
-    duty.draining.set()
-    worker.join()
-    back = reload(cast.owner, job.public_id)
-    assert (back.state, back.checkpoint_step) == ("queued", max(seen))
-    with tenant_scope(cast.owner.tenant.id):
-        newest = Checkpoint.objects.get(pk=back.checkpoint_id)
-        told = JobEvent.objects.filter(job=job, code="checkpoint", data__step=max(seen))
-        assert told.count() == 1
-    assert all(storage.is_there(f"{newest.storage_prefix}/{name}") for name in newest.files)
-
-
 def test_a_worker_that_never_heard_of_the_job_it_took_gives_it_back_at_once(cast: Cast) -> None:
     job = queued(cast.owner, seed=fake_lab.WELL)
     slots_keep(host=duty.host_name(), count=2, kind="cpu-fp32", gpu_class="cpu")
@@ -405,52 +284,3 @@ def test_what_a_model_was_made_from_is_on_record(cast: Cast) -> None:
         version = version_of_job(job.pk)
         assert version is not None and version.dataset_version_id == job.dataset_version_id
         assert len(version.dataset_sha256) == 64
-
-
-def stopped(person: Person, job: Job, worker: Background, *, by: str) -> Job:
-    """The job once its worker has left it, blocked for this reason and with a checkpoint to go on from."""
-    worker.join()
-    row = reload(person, job.public_id)
-    assert (row.state, row.blocked_by) == ("blocked", by) and row.checkpoint_step > 0
-    return row
-
-
-def goes_on(person: Person, row: Job) -> None:
-    """A worker takes it up where it was."""
-    worker = Background()
-    until(lambda: reload(person, row.public_id).step > row.step)
-    duty.draining.set()
-    worker.join()
-    with tenant_scope(person.tenant.id):
-        resumed = JobEvent.objects.get(job=row, code="resumed")
-    assert resumed.data["step"] == row.checkpoint_step
-
-
-def test_a_run_that_reaches_its_price_ceiling_is_paused_with_a_checkpoint_and_goes_on_with_a_higher_one(
-    cast: Cast,
-) -> None:
-    job = queued(cast.owner, seed=fake_lab.SLOW)
-    with tenant_scope(cast.owner.tenant.id):
-        Job.objects.filter(pk=job.pk).update(ceiling_nano=cost_so_far(job, 60))
-    row = stopped(cast.owner, job, Background(), by="budget")
-    assert row.price_nano == 0, "nothing is charged before it has made something"
-    higher = {"x_max_price_usd": job.ceiling_nano / 1e9 * 3}
-    answer = cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/resume", higher)
-    assert answer.status_code == 200, answer.content
-    goes_on(cast.owner, row)
-
-
-def test_a_run_that_a_spend_limit_no_longer_carries_is_paused_with_a_checkpoint_and_goes_on_without_it(
-    cast: Cast,
-) -> None:
-    job = queued(cast.owner, seed=fake_lab.SLOW)
-    worker = Background()
-    until(lambda: reload(cast.owner, job.public_id).step > 12)
-    with tenant_scope(cast.owner.tenant.id):
-        spend_limit_set(monthly_nano=1)
-    limits_obey()
-    row = stopped(cast.owner, job, worker, by="quota")
-    with tenant_scope(cast.owner.tenant.id):
-        spend_limit_set(monthly_nano=None)
-    assert cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/resume", {}).status_code == 200
-    goes_on(cast.owner, row)

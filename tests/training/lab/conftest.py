@@ -17,6 +17,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from tests.late import late
+from tests.training.lab.grouped import Cast
 from tests.training.lab.runs import ROOT, Outcome
 
 torch, safetensors = late("torch"), late("safetensors.torch")
@@ -156,3 +157,9 @@ def run_lab(start_lab: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ou
         return Outcome.of(process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture
+def cast(tmp_path: Path, settings_for: Callable[..., dict[str, Any]]) -> Cast:
+    """Runs of a group; none yet."""
+    return Cast(tmp_path, settings_for)

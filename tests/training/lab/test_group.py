@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import os
 import random
@@ -17,9 +15,10 @@ import pytest
 
 from tests.late import late
 from tests.training.lab.conftest import FILLER, TOPICS, topic_rows, write_rows
+from tests.training.lab.grouped import EXACT, LOGITS, Cast, Settings
 from tests.training.lab.other_bases import distilbert
-from tests.training.lab.runs import Outcome, StopAfter, artefact_tensors, report_of, train_here
-from training.lab.errors import BadData, Diverged, Stopped
+from tests.training.lab.runs import Outcome, artefact_tensors, report_of, train_here
+from training.lab.errors import BadData, Stopped
 from training.lab.events import Emitter
 
 torch = late("torch")
@@ -27,88 +26,6 @@ group, together = late("training.lab.group"), late("training.lab.together")
 checkpoint = late("training.lab.checkpoint")
 
 pytestmark = pytest.mark.slow  # trains models
-
-Settings = Callable[..., dict[str, Any]]
-EXACT = 1e-5
-LOGITS = "training.lab.together.logits_of"
-OF_THE_CLOCK = ("seconds", "wall_seconds", "samples_per_second")
-
-
-class Cast:
-    """Runs by name, each trained alone and once more beside the others."""
-
-    def __init__(self, folder: Path, settings_for: Settings) -> None:
-        self._folder, self._settings_for = folder, settings_for
-        self.alone: dict[str, dict[str, Any]] = {}
-        self.grouped: dict[str, dict[str, Any]] = {}
-        self.events: dict[str, list[dict[str, Any]]] = {}
-
-    def add(self, name: str, **changes: Any) -> None:
-        """One more run."""
-        config = self._settings_for(method="lora", learning_rate=1e-2) | changes
-        self.alone[name] = config | {"output": str(self._folder / name / "alone")}
-        self.grouped[name] = config | {"output": str(self._folder / name / "group")}
-
-    def run_together(self, *, looks: int = 10**9) -> None:
-        """All of them in one process; each one's events without `job`."""
-        paths, out = [], io.StringIO()
-        for name, config in self.grouped.items():
-            path = self._folder / f"{name}.json"
-            path.write_text(json.dumps(config))
-            paths.append(str(path))
-        try:
-            group.run(paths, Emitter(out), StopAfter(looks))
-        finally:
-            torch.set_flush_denormal(False)
-        names = list(self.grouped)
-        self.events = {name: [] for name in names}
-        for line in out.getvalue().splitlines():
-            event = json.loads(line)
-            self.events[names[event.pop("job")]].append(event)
-
-    def status(self, name: str) -> int:
-        """How a run of the group ended."""
-        assert [event["event"] for event in self.events[name]].count("end") == 1
-        last = self.events[name][-1]
-        assert last["event"] == "end"
-        return int(last["status"])
-
-    def assert_same(self, name: str) -> None:
-        """Weights to 1e-5, the same report but for the clock, the same story."""
-        told = train_here(self.alone[name])
-        expected, got = artefact_tensors(self.alone[name]), artefact_tensors(self.grouped[name])
-        assert expected.keys() == got.keys()
-        for key, tensor in expected.items():
-            assert (tensor - got[key]).abs().max() <= EXACT, (name, key)
-        reports = [report_of(self.alone[name]), report_of(self.grouped[name])]
-        for report in reports:
-            for key in OF_THE_CLOCK:
-                del report["training"][key]
-        assert same(*reports)
-        assert self.status(name) == 0
-        assert same(without_clock(told), without_clock(self.events[name][:-1]))
-
-
-def without_clock(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was said, without what differs between any two runs."""
-    drop = {"samples_per_second", "path", "manifest_sha256", "artefact", "report"}
-    return [{key: value for key, value in event.items() if key not in drop} for event in events]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal, floats to 1e-5."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, float) and isinstance(other, float):
-        return one == pytest.approx(other, abs=EXACT, rel=EXACT)
-    return bool(one == other)
-
-
-@pytest.fixture
-def cast(tmp_path: Path, settings_for: Settings) -> Cast:
-    return Cast(tmp_path, settings_for)
 
 
 @pytest.fixture(scope="session")
@@ -170,112 +87,6 @@ def test_one_that_stops_early_leaves_the_others_at_it(cast: Cast) -> None:
     for name in cast.alone:
         cast.assert_same(name)
     assert report_of(cast.grouped["early"])["training"]["epochs_run"] < 60
-
-
-def test_whoever_fails_fails_alone_and_in_the_same_words(cast: Cast, tmp_path: Path) -> None:
-    cast.add("good", epochs=4)
-    cast.add("diverging", learning_rate=1e6, epochs=30, patience=0, warmup=0.0)
-    cast.add("bad", data=str(tmp_path / "nowhere.parquet"))
-    cast.add("misspelt", patiense=3)
-    cast.add("other", epochs=5, seed=3)
-    cast.run_together()
-    for name in ("good", "other"):
-        cast.assert_same(name)
-    for name, error, status in (("diverging", Diverged, 3), ("bad", BadData, 2), ("misspelt", BadData, 2)):
-        assert cast.status(name) == status
-        with pytest.raises(error) as alone:
-            train_here(cast.alone[name])
-        assert cast.events[name][-2] == {"event": "error", "code": error.code, "message": str(alone.value)}
-
-
-def test_numbers_that_are_not_numbers_stay_in_their_own_rows(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run whose weights have turned to NaN, and one whose gradient is infinite though its loss is not."""
-    real, passes = together.logits_of, 0
-
-    def poisoned(parts: list[Any]) -> list[Any]:
-        nonlocal passes
-        passes += 1
-        if passes == 3:
-            with torch.no_grad():
-                next(iter(parts[1].learner.parameters.values())).fill_(float("nan"))
-        logits: list[Any] = real(parts)
-        if passes == 6:  # its root has an endless slope where it is nought
-            logits[1] = logits[1] + (logits[1] - logits[1]).sqrt()
-        return logits
-
-    monkeypatch.setattr(LOGITS, poisoned)
-    cast.add("good", epochs=3)
-    cast.add("of-nan", epochs=3)
-    cast.add("endless", epochs=3, seed=9)
-    cast.add("other", epochs=3, seed=4)
-    cast.run_together()
-    monkeypatch.undo()
-    assert {name: cast.status(name) for name in cast.alone} == {"good": 0, "of-nan": 3, "endless": 3, "other": 0}
-    assert "a loss that is not a number" in cast.events["of-nan"][-2]["message"]
-    assert "a gradient that is not a number" in cast.events["endless"][-2]["message"]
-    for name in ("good", "other"):
-        cast.assert_same(name)
-
-
-def test_a_pass_that_does_not_fit_is_made_one_after_another(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, passes = together.logits_of, 0
-
-    def small_machine(parts: list[Any]) -> list[Any]:
-        nonlocal passes
-        passes += 1
-        logits: list[Any] = real(parts)  # everything was drawn by then
-        if passes > 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return logits
-
-    monkeypatch.setattr(LOGITS, small_machine)
-    cast.add("one")
-    cast.add("two", seed=2)
-    cast.run_together()
-    assert passes == 3  # and not tried at every step again
-    for name in cast.alone:
-        cast.assert_same(name)
-
-
-def test_one_that_runs_out_of_memory_ends_and_the_rest_go_on_together(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, passes = together.logits_of, []
-
-    def greedy(parts: list[Any]) -> list[Any]:
-        passes.append(len(parts))
-        if len(passes) == 2:
-            glutton = parts[1].learner
-            monkeypatch.setattr(glutton, "logits", lambda rows: torch.empty(2**50), raising=False)
-            raise RuntimeError("can't allocate memory")
-        logits: list[Any] = real(parts)
-        return logits
-
-    monkeypatch.setattr(LOGITS, greedy)
-    for number in range(3):
-        cast.add(f"run-{number}", seed=number)
-    cast.run_together()
-    assert [cast.status(f"run-{number}") for number in range(3)] == [0, 4, 0]
-    assert passes[:3] == [3, 3, 2]
-    for name in ("run-0", "run-2"):
-        cast.assert_same(name)
-
-
-def test_a_disk_that_is_full_for_one_is_its_own_trouble(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
-    cast.add("good", epochs=3)
-    cast.add("stuck", checkpoint_seconds=0.0)
-    real, output = checkpoint.write_tensors, Path(cast.grouped["stuck"]["output"])
-
-    def full(path: Path, tensors: dict[str, Any]) -> None:
-        if path.is_relative_to(output):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, tensors)
-
-    monkeypatch.setattr("training.lab.checkpoint.write_tensors", full)
-    cast.run_together()
-    cast.assert_same("good")
-    assert cast.status("stuck") == 5
-    assert cast.events["stuck"][-2]["code"] == "scratch"
 
 
 def test_a_run_told_to_stop_goes_on_later_alone_and_the_others_at_once(cast: Cast, tmp_path: Path) -> None:
