@@ -17,9 +17,9 @@ from console.usage_page import Names
 from kit.clock import now
 from kit.ids import parse_id, public_id
 from registry.models import ModelVersion
-from serving.asked import ARMS, CLASSES, KINDS, RequestFilter
 from serving.figures import Figures, figures
 from serving.models import RequestRecord
+from serving.requests_read import ARMS, CLASSES, KINDS, RequestFilter
 
 SPANS = {
     "1h": (_("last hour"), dt.timedelta(hours=1), "minute"),

@@ -10,9 +10,9 @@ import dataclasses
 import datetime as dt
 from typing import Any
 
-from serving.asked import RequestFilter, requests
 from serving.errors import SpanTooLarge
 from serving.patience import bounded
+from serving.requests_read import RequestFilter, requests
 
 MOST_DAYS = 31
 MANY = "There are more requests in this span than can be added up in time. Choose a shorter one."

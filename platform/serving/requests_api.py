@@ -17,9 +17,9 @@ from kit.ids import parse_id, public_id
 from kit.money import number
 from kit.pages import read_limit
 from kit.schema import describe, paging, query
-from serving import asked, requests_schema
-from serving.asked import RequestFilter
+from serving import requests_read, requests_schema
 from serving.figures import MOST_DAYS, PARTS, Figures, figures
+from serving.requests_read import RequestFilter
 from serving.texts import text_of
 from tenants.api import TenantAPIView
 
@@ -32,11 +32,11 @@ _FILTERS = [
     query("end_time", int, "Only before this moment, Unix seconds.", example=1_795_898_464),
     query("model", str, "Only calls that named this model."),
     query("api_key_id", str, "Only calls with this key; `none` for those without one: of the console."),
-    query("kind", str, "Only calls of this kind.", choices=asked.KINDS),
+    query("kind", str, "Only calls of this kind.", choices=requests_read.KINDS),
     query("status", str, "Only answers of this class, or with this very status.", example="5xx"),
     query("code", str, "Only answers with this error code.", example="rate_limit_exceeded"),
     query("min_duration_ms", int, "Only calls that took so long or longer.", example=500),
-    query("arm", str, "Only calls of this side of a rollout; shadows only if asked for.", choices=asked.ARMS),
+    query("arm", str, "Only calls of this side of a rollout; shadows only if asked for.", choices=requests_read.ARMS),
 ]
 _LIST_FIELDS = [*paging(default=20, maximum=100, order=False), *_FILTERS]
 _FIGURE_FIELDS = [*_FILTERS, query("group_by", str, "Split by this as well.", choices=GROUPS)]
@@ -58,10 +58,10 @@ class RequestsView(TenantAPIView):
         after = request.query_params.get("after", "")
         wanted = read_filter(request.query_params, self.caller.project_id)
         try:
-            found, more = asked.requests_after(wanted, after, limit=limit)
+            found, more = requests_read.requests_after(wanted, after, limit=limit)
         except NotFound as error:
             raise BadRequest(f"'after' is not an id of this list: '{after[:100]}'.", param="after") from error
-        data = [asked.wire(row) for row in found]
+        data = [requests_read.wire(row) for row in found]
         return Response(
             {
                 "object": "list",
@@ -85,10 +85,10 @@ class RequestView(TenantAPIView):
         By the id that its answer had as `x-request-id`. It is written half a second behind the answer. Texts are there
         only where the project's owners have asked for it, and for keys that may read datasets.
         """
-        found = asked.request_by_id(self.caller.project_id, request_id)
+        found = requests_read.request_by_id(self.caller.project_id, request_id)
         kept = text_of(found) if TEXTS in self.caller.scopes else None
         texts = {"input": kept.input if kept else None, "output": kept.output if kept else None}
-        return Response(asked.wire(found) | texts)
+        return Response(requests_read.wire(found) | texts)
 
 
 class RequestFiguresView(TenantAPIView):
@@ -124,16 +124,20 @@ class RequestFiguresView(TenantAPIView):
 
 def read_filter(raw: QueryDict, project_id: UUID) -> RequestFilter:
     """From a query; BadRequest says which field is wrong."""
-    since, until = read_moment(raw, "start_time") or asked.since_default(), read_moment(raw, "end_time")
+    since, until = read_moment(raw, "start_time") or requests_read.since_default(), read_moment(raw, "end_time")
     if until is not None and until <= since:
         raise BadRequest("'end_time' must be after 'start_time'.", param="end_time")
     status, key = raw.get("status", ""), raw.get("api_key_id", "")
-    if status and status not in asked.CLASSES and not (status.isascii() and status.isdigit() and len(status) == 3):
+    if (
+        status
+        and status not in requests_read.CLASSES
+        and not (status.isascii() and status.isdigit() and len(status) == 3)
+    ):
         raise BadRequest("'status' must be 2xx, 4xx, 5xx or one status, such as 429.", param="status")
     for name in ("model", "code"):
         if "\x00" in raw.get(name, ""):
             raise BadRequest(f"'{name}' holds a character that no name has.", param=name)
-    for name, known in (("kind", asked.KINDS), ("arm", asked.ARMS)):
+    for name, known in (("kind", requests_read.KINDS), ("arm", requests_read.ARMS)):
         if raw.get(name) and raw.get(name) not in known:
             raise BadRequest(f"'{name}' must be one of {', '.join(known)}.", param=name)
     return RequestFilter(

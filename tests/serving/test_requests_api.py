@@ -11,9 +11,9 @@ from django.db import connection
 
 from gateway import app as gateway
 from kit.clock import now
-from serving import asked, patience
-from serving.asked import RequestFilter
+from serving import patience, requests_read
 from serving.figures import figures, statement
+from serving.requests_read import RequestFilter
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.serving.logged import log_many, log_request
@@ -91,7 +91,7 @@ def test_a_page_goes_on_from_a_row_that_has_grown_older_than_the_span(ada: Perso
 
 
 def test_every_kind_that_the_gateway_logs_can_be_asked_for(ada: Person) -> None:
-    assert set(asked.CALLED) == set(gateway.KINDS.values())
+    assert set(requests_read.CALLED) == set(gateway.KINDS.values())
     for kind in ("moderations", "predict", "batch_chat"):
         log_request(ada, kind=kind)
         assert [one["kind"] for one in listed(ada, f"kind={kind}")["data"]] == [kind]
@@ -165,11 +165,11 @@ def test_a_log_of_200000_requests_is_read_along_its_index(ada: Person) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'serving_requestrecord'")
     with tenant_scope(ada.tenant.id), connection.cursor() as cursor:
-        for rows in (asked.requests(wanted)[:51], asked.requests(recent)[:51]):
+        for rows in (requests_read.requests(wanted)[:51], requests_read.requests(recent)[:51]):
             assert "serving_request_project" in plan_of(cursor, *rows.query.sql_with_params())
         assert "serving_request_project" in plan_of(cursor, *statement(recent, by="model"))
         whole, parts = figures(wanted, by="model")
-        page, more = asked.requests_after(wanted, "", limit=50)
+        page, more = requests_read.requests_after(wanted, "", limit=50)
     assert whole.requests == 200_000 == sum(one.requests for one in parts) and len(parts) == 7
     assert whole.refused == 4_000 and whole.faults == 200_000 // 211 - 200_000 // (211 * 50)
     assert len(page) == 50 and more

@@ -19,7 +19,7 @@ from console.views.base import ConsoleView, Download
 from kit.clock import now
 from kit.errors import NotFound
 from kit.money import NANO
-from serving import asked
+from serving import requests_read
 from serving.errors import SpanTooLarge
 from serving.models import RequestRecord, TextKeeping
 from serving.texts import keeping_of, text_of, texts_forget, texts_keep
@@ -74,14 +74,15 @@ class Requests(RequestsView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """One page of it, or the request whose id was asked for."""
         wanted = request.GET.get("request", "").strip()
-        if wanted and (found := asked.request_of_scope(wanted)) is not None and found.project_id == self.project.pk:
+        found = requests_read.request_of_scope(wanted) if wanted else None
+        if found is not None and found.project_id == self.project.pk:
             return redirect(self.project_path("request", found.public_id))
         form = self.asked()
         asked_for = form.wanted(self.project.pk)
         try:
-            shown, more = asked.requests_after(asked_for, request.GET.get("after", ""), limit=SIZE)
+            shown, more = requests_read.requests_after(asked_for, request.GET.get("after", ""), limit=SIZE)
         except NotFound:
-            shown, more = asked.requests_after(asked_for, "", limit=SIZE)
+            shown, more = requests_read.requests_after(asked_for, "", limit=SIZE)
         return self.page(
             {
                 **self.context(form, "requests"),
@@ -104,7 +105,7 @@ class RequestPage(RequestsView):
 
     def get(self, request: HttpRequest, request_id: str) -> HttpResponseBase:
         """Show it."""
-        found = asked.request_by_id(self.project.pk, request_id)
+        found = requests_read.request_by_id(self.project.pk, request_id)
         version = request_page.version_of(found)
         return self.page(
             {
@@ -195,7 +196,7 @@ class RequestsCsv(RequestsView, Download):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
         form = self.asked()
-        rows = asked.requests_newest(form.wanted(self.project.pk), limit=MOST_LINES)
+        rows = requests_read.requests_newest(form.wanted(self.project.pk), limit=MOST_LINES)
         return csv_response(f"requests-{now():%Y-%m-%d}.csv", HEAD, [self._line(row) for row in rows])
 
     def _line(self, row: RequestRecord) -> list[Any]:
