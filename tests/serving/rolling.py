@@ -1,13 +1,19 @@
-"""Live deployments, rollouts on a name, and lines of the request log, for tests without calls."""
+"""Live deployments, rollouts on a name, lines of the request log, and what was counted of them: tests without calls."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from django.db import connection
+
 from kit.clock import now
-from kit.ids import new_id, public_id
+from kit.ids import new_id, parse_id, public_id
 from registry.services import alias_set
+from serving import rounds
 from serving.models import Deployment, RequestRecord
+from serving.models.counts import RolloutCount
+from serving.rollout_tick import rollout_look
 from serving.services import deployment_create
 from tenants.scope import tenant_scope
 from tests.conftest import Person
@@ -46,3 +52,39 @@ def begun(person: Person, candidate: Deployment, **more: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.content
     found: dict[str, Any] = answer.json()
     return found
+
+
+def look(person: Person, made: dict[str, Any]) -> str:
+    """What a tick does about a rollout."""
+    return rollout_look(tenant_id=person.tenant.id, rollout_id=parse_id("rollout_", made["id"]))
+
+
+def sums(person: Person) -> list[dict[str, Any]]:
+    """What the candidate's rounds came to so far, as it is kept."""
+    with tenant_scope(person.tenant.id):
+        return [one["candidate"] for one in RolloutCount.objects.get().rounds]
+
+
+def figures(person: Person, made: dict[str, Any]) -> tuple[int, int, int, int]:
+    """The candidate's calls, errors, judged and wrong answers, as the API gives them."""
+    found = person.api.get(f"/v1/rollouts/{made['id']}").json()["figures"]["candidate"]
+    return found["calls"], found["errors"], found["judged"], found["wrong"]
+
+
+def too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls take longer to be counted than anybody waits."""
+    counted = rounds._calls
+
+    def slow(*given: Any, **more: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(1)")
+        return counted(*given, **more)
+
+    monkeypatch.setattr(rounds, "_calls", slow)
+
+
+def judged(person: Person, requests: list[str], *, correct: bool) -> None:
+    for request in requests:
+        answer = person.api.post("/v1/feedback", {"request_id": request, "correct": correct})
+        assert answer.status_code == 200, answer.content

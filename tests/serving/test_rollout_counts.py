@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Any
 
 import pytest
 from django.db import connection, connections
@@ -12,49 +11,20 @@ from django.db.models import Q
 
 from billing.services.gate import sink_dsn
 from kit.clock import now
-from kit.ids import new_id, parse_id
+from kit.ids import new_id
 from serving import rounds
 from serving.models import RequestRecord, Rollout
 from serving.models.counts import RolloutCount
 from serving.requests import RequestLog, RequestNote, wall_ms
-from serving.rollout_tick import rollout_look
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.serving.logged import log_arm
-from tests.serving.rolling import ALIAS, begun, live, logged
+from tests.serving.rolling import ALIAS, begun, figures, judged, live, logged, look, sums, too_slow
 
 
 @pytest.fixture
 def ada() -> Person:
     return make_person("ada")
-
-
-def look(person: Person, made: dict[str, Any]) -> str:
-    return rollout_look(tenant_id=person.tenant.id, rollout_id=parse_id("rollout_", made["id"]))
-
-
-def sums(person: Person) -> list[dict[str, Any]]:
-    """What the candidate's rounds came to so far, as it is kept."""
-    with tenant_scope(person.tenant.id):
-        return [one["candidate"] for one in RolloutCount.objects.get().rounds]
-
-
-def figures(person: Person, made: dict[str, Any]) -> tuple[int, int, int, int]:
-    found = person.api.get(f"/v1/rollouts/{made['id']}").json()["figures"]["candidate"]
-    return found["calls"], found["errors"], found["judged"], found["wrong"]
-
-
-def too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls take longer to be counted than anybody waits."""
-    counted = rounds._calls
-
-    def slow(*given: Any, **more: Any) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 1")
-            cursor.execute("SELECT pg_sleep(1)")
-        return counted(*given, **more)
-
-    monkeypatch.setattr(rounds, "_calls", slow)
 
 
 def test_a_hundred_thousand_calls_are_counted_once(ada: Person) -> None:
@@ -127,12 +97,6 @@ def test_a_line_that_failed_and_was_asked_again_is_counted_as_it_ended(ada: Pers
         assert figures(ada, made)[:2] == (1, errors)
     log.stop()
     assert (sums(ada)[0]["calls"], sums(ada)[0]["errors"]) == (1, 0)
-
-
-def judged(person: Person, requests: list[str], *, correct: bool) -> None:
-    for request in requests:
-        answer = person.api.post("/v1/feedback", {"request_id": request, "correct": correct})
-        assert answer.status_code == 200, answer.content
 
 
 def test_feedback_counts_once_and_as_it_was_said_last(ada: Person) -> None:
