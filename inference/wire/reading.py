@@ -4,12 +4,34 @@ Numbers travel as raw little-endian float32, row after row, because a list of fl
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from inference.wire.base import Message
 
 UNCUT = 2**31 - 1
 """The limit of an answer to texts that are read whole, however long they are."""
+
+
+class Computed(Protocol):
+    """What an engine computed of texts that it read, whatever that is. `lengths` are in tokens, and count up to `limit`
+    each."""
+
+    @property
+    def lengths(self) -> list[int]: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def compute_us(self) -> int: ...
+
+    @property
+    def queue_us(self) -> int: ...
+
+    @property
+    def batch_rows(self) -> int: ...
 
 
 class Classify(Message, tag="classify", frozen=True, gc=False):

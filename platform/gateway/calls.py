@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from billing.errors import CallRefused
@@ -47,26 +47,7 @@ WATCH_AFTER_SECONDS = 0.25
 T = TypeVar("T")
 
 
-class Computed(Protocol):
-    """What an engine computed, whatever it is: `lengths` in tokens of all that was read, each up to `limit`."""
-
-    @property
-    def lengths(self) -> list[int]: ...
-
-    @property
-    def limit(self) -> int: ...
-
-    @property
-    def compute_us(self) -> int: ...
-
-    @property
-    def queue_us(self) -> int: ...
-
-    @property
-    def batch_rows(self) -> int: ...
-
-
-Read = TypeVar("Read", bound=Computed)
+Read = TypeVar("Read", bound=engine_wire.Computed)
 
 
 @dataclass(slots=True)
@@ -195,7 +176,7 @@ class Call:
         self._shadowed(route, result, lambda most: agreement.Questions(pairs[:most]))
         return result
 
-    def _shadowed(self, route: Route, said: Computed, asked: Callable[[int], agreement.Asked]) -> None:
+    def _shadowed(self, route: Route, said: engine_wire.Computed, asked: Callable[[int], agreement.Asked]) -> None:
         """Have the candidate of a shadow asked the same, behind the answer."""
         if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
             question = asked(agreement.MOST_ITEMS)

@@ -21,6 +21,7 @@ from inference.announcement import SHARED
 from inference.background import BACKGROUND
 from inference.client import EngineClient
 from inference.errors import EngineError, NotResident, Unavailable
+from inference.wire import Computed
 from kit.ids import new_id
 from serving.requests import RequestNote, wall_ms
 from serving.routes import Route
@@ -28,7 +29,6 @@ from serving.shadows import ShadowTally, shadows_count
 from serving.splits import SHADOW, Split
 
 if TYPE_CHECKING:
-    from gateway.calls import Computed
     from gateway.process import Process
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,7 +25,7 @@ from inference.errors import BadRequest as AskedWrongly
 from inference.errors import EngineError
 from inference.fleet import Want
 from inference.tasks import ANSWERS, RERANK, TOKENS
-from inference.wire import Classified, Embedded
+from inference.wire import Classified, Computed, Embedded
 from kit.clock import now
 from kit.errors import ApiError, BadRequest, Unavailable
 from kit.ids import new_id, public_id
@@ -36,26 +36,6 @@ from serving.models import Deployment, RequestRecord
 from serving.texts import text_note
 from tenants.models import Project
 from tenants.scope import tenant_scope
-
-
-class Computed(Protocol):
-    """What an engine computed, whatever it is. `lengths` are in tokens, of everything that was read."""
-
-    @property
-    def lengths(self) -> list[int]: ...
-
-    @property
-    def limit(self) -> int: ...
-
-    @property
-    def compute_us(self) -> int: ...
-
-    @property
-    def queue_us(self) -> int: ...
-
-    @property
-    def batch_rows(self) -> int: ...
-
 
 Result = TypeVar("Result", bound=Computed)
 
@@ -209,6 +189,7 @@ def likeness_try(
 
 
 def call_of(deployment: Deployment, route: routes.Route, kind: str, tokens: int, user_id: UUID | None) -> ConsoleCall:
+    """A call of a deployment that reads at most so many tokens."""
     tenant_id, want = deployment.tenant_id, route.want(deployment.tenant_id.hex)
     return ConsoleCall(
         tenant_id, deployment.project_id, kind, route.model, route.version, tokens, want, user_id, route.halted
