@@ -21,7 +21,7 @@ import numpy as np
 from inference.errors import BadArtefact
 from inference.geometry import Geometry, Sizes, adapter_shapes
 from inference.recorded import AnyRecorded, read_recorded
-from inference.tasks import DENSE, ENDS, LABELS, MAX_LABELS
+from inference.tasks import ANSWERS, DENSE, EMBEDDINGS, ENDS, LABELS, MAX_LABELS
 from inference.tensors import Array, read_tensors
 
 T = TypeVar("T")
@@ -143,11 +143,11 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
     fewest, most = LABELS[manifest.task]
     if not fewest <= len(manifest.labels) <= most:
         raise BadArtefact(f"{MANIFEST} holds {len(manifest.labels)} labels, which does not fit {manifest.task!r}.")
-    if manifest.task == "question-answering" and manifest.labels != ENDS:
+    if manifest.task == ANSWERS and manifest.labels != ENDS:
         raise BadArtefact(f"The labels in {MANIFEST} must be {ENDS} where questions are answered.")
     if manifest.dense and manifest.task not in DENSE:
         raise BadArtefact(f"{MANIFEST} describes a layer before the labels, which {manifest.task!r} does not have.")
-    if manifest.task == "embeddings" and manifest.method == "head":
+    if manifest.task == EMBEDDINGS and manifest.method == "head":
         raise BadArtefact(f"{MANIFEST} describes an embedding model with a head alone, which would be its base.")
     if not math.isfinite(manifest.temperature):
         raise BadArtefact(f"The temperature in {MANIFEST} is not a finite number.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from inference.tasks import CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK
 from inference.tensors import Array
 
 TOLERANCE = {"bf16": 0.05, "fp32": 0.002}
@@ -16,12 +17,12 @@ def compare(task: str, found: Array, expected: Array, tolerance: float) -> tuple
     """(worst, mean, flips) of [texts, width] answers: differences, and how many answers changed for good."""
     difference = np.abs(found - expected)
     flips = 0
-    if task == "regression":
+    if task == REGRESSION:
         difference = difference / np.maximum(np.abs(expected), 1)
-    elif task in ("multi-label-classification", "rerank"):
+    elif task in (MULTI_LABEL, RERANK):
         clear = np.abs(expected - 0.5) > tolerance
         flips = int((((found > 0.5) != (expected > 0.5)) & clear).any(axis=1).sum())
-    elif task == "text-classification":
+    elif task == CLASSIFICATION:
         top_two = np.sort(expected, axis=1)[:, -2:]
         clear = top_two[:, 1] - top_two[:, 0] > tolerance  # a near tie may fall either way without meaning anything
         flips = int(((found.argmax(1) != expected.argmax(1)) & clear).sum())

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from inference.errors import BadArtefact
+from inference.tasks import ANSWERS, RERANK, TOKENS
 from inference.tensors import Array
 
 T = TypeVar("T")
@@ -55,9 +56,9 @@ class RecordedAnswers(msgspec.Struct, frozen=True):
 AnyRecorded = Recorded | RecordedPairs | RecordedTokens | RecordedAnswers
 
 KINDS: dict[str, type[AnyRecorded]] = {
-    "rerank": RecordedPairs,
-    "token-classification": RecordedTokens,
-    "question-answering": RecordedAnswers,
+    RERANK: RecordedPairs,
+    TOKENS: RecordedTokens,
+    ANSWERS: RecordedAnswers,
 }
 """By task; all others are `Recorded`."""
 

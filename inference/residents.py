@@ -19,7 +19,7 @@ from inference.adapters import Adapter
 from inference.encoder import Encoder
 from inference.errors import NoRoom
 from inference.recorded import AnyRecorded
-from inference.tasks import BY_TOKEN, PAIRED
+from inference.tasks import BY_TOKEN, CLASSIFICATION, PAIRED
 from inference.tensors import Array
 
 COPY = "merged"
@@ -36,13 +36,8 @@ class Head:
 
     weight: Array
     bias: Array
-    task: str = "text-classification"
+    task: str = CLASSIFICATION
     dense: tuple[Array, Array] | None = None
-
-    @property
-    def by_token(self) -> bool:
-        """Whether it judges every token."""
-        return self.task in BY_TOKEN
 
     def logits(self, vectors: Array) -> Array:
         """[n, hidden] -> [n, labels]."""
@@ -69,7 +64,7 @@ class Resident:
     head: Head | None
     recorded: AnyRecorded | None
     bytes: int
-    task: str = "text-classification"
+    task: str = CLASSIFICATION
     pooling: str = "mean"
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from inference import scheduler as scheduling
-from inference import tracing
+from inference import tasks, tracing
 from inference.adapters import Stacker
 from inference.encoder import Encoder, mean
 from inference.errors import EngineError, Internal
@@ -317,7 +317,7 @@ def _mark(states: Array, jobs: list[Job], batch: list[Row]) -> None:
             continue
         sheet = job.sheets[row.index]
         own = states[position, sheet.begin : sheet.begin + sheet.count]
-        if job.head.task == "question-answering":
+        if job.head.task == tasks.ANSWERS:
             job.marks[row.index] = job.head.logits(np.concatenate([states[position, :1], own]))
         elif sheet.count:
             chances = _softmax(job.head.logits(own))
@@ -364,9 +364,9 @@ def _sigmoid(logits: Array) -> Array:
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "text-classification": _softmax,
-    "multi-label-classification": _sigmoid,
-    "regression": lambda values: values,
-    "rerank": _sigmoid,
+    tasks.CLASSIFICATION: _softmax,
+    tasks.MULTI_LABEL: _sigmoid,
+    tasks.REGRESSION: lambda values: values,
+    tasks.RERANK: _sigmoid,
 }
 """What turns the head's numbers into the answer of its task."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inference.tasks import CLASSIFICATION
 from inference.wire.base import Message
 
 
@@ -47,7 +48,7 @@ class Described(Message, tag="described", frozen=True, gc=False):
     labels: list[str]
     max_length: int
     bytes: int
-    task: str = "text-classification"
+    task: str = CLASSIFICATION
     pinned: bool = False
     cold_ms: int = 0
 

@@ -10,9 +10,9 @@ from django.utils.translation import gettext_lazy
 from console.code import Sample
 from console.playing import labels, reading, vectors, writing
 from console.playing.answers import Outcome, Values
-from console.playing.subjects import VECTORS, Subject
+from console.playing.subjects import Subject
 from inference.architecture import TEXT_GENERATION
-from inference.tasks import ANSWERS, MULTI_LABEL, PAIRED, REGRESSION, RERANK, TOKENS
+from inference.tasks import ANSWERS, EMBEDDINGS, MULTI_LABEL, PAIRED, REGRESSION, RERANK, TOKENS
 from registry.bases import TEXT_CLASSIFICATION
 
 
@@ -59,7 +59,7 @@ FACES: dict[str, Face] = {
         )
         for task in (MULTI_LABEL, REGRESSION, TOKENS, ANSWERS, RERANK)
     },
-    VECTORS: Face("vectors", vectors.context, vectors.samples, vectors.ask, ("text", "other"), fields=False),
+    EMBEDDINGS: Face("vectors", vectors.context, vectors.samples, vectors.ask, ("text", "other"), fields=False),
 }
 
 

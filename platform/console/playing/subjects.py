@@ -7,17 +7,15 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from console.views.names import short_name
-from inference.tasks import RERANK
+from inference.architecture import TEXT_GENERATION
+from inference.tasks import EMBEDDINGS, RERANK
 from registry import selectors as registry
 from serving import selectors
 from serving.models import Deployment
 from tenants.models import Project
 
 MOST = 200
-GENERATION = "text-generation"
-VECTORS = "embeddings"
-"""What a base does that reads: it has no task of its own yet."""
-KINDS = {GENERATION: "chat", VECTORS: VECTORS, RERANK: "rerank"}
+KINDS = {TEXT_GENERATION: "chat", EMBEDDINGS: "embeddings", RERANK: "rerank"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ def _deployed(project: Project, user_id: UUID, one: Deployment, called: str) -> 
 
 
 def _base(project: Project, user_id: UUID, base: Any) -> Subject:
-    writes = "text-generation" in base.tasks
-    task = GENERATION if writes else VECTORS
+    task = TEXT_GENERATION if TEXT_GENERATION in base.tasks else EMBEDDINGS  # what reads has no task of its own yet
     label = _("%(name)s, untuned") % {"name": base.name}
     return Subject(base.name, base.name, base.name, label, task, base.name, project, user_id)
