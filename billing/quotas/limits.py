@@ -116,7 +116,6 @@ class CompiledLimits:
         self._by_kind = {
             kind: tuple(i for i, limit in enumerate(self.limits) if limit.kind == kind) for kind in MAX_CAP
         }
-
         self.project_tokens: int | None = next(
             (i for i in self._by_kind["tokens"] if self.limits[i].scope == "project"), None
         )

@@ -13,7 +13,6 @@ from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, allowance_of, plan_book
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
-from kit.money import CENT
 from tenants.scope import current_tenant_id
 
 
@@ -41,16 +40,6 @@ class InvoicePreview:
     def usage_lines(self) -> list[BillLine]:
         """The lines without the allowance."""
         return [line for line in self.lines if line.key != ALLOWANCE]
-
-    @property
-    def subscription_nano(self) -> int:
-        """The plan's price."""
-        return self.subscription_cents * CENT
-
-    @property
-    def total_nano(self) -> int:
-        """Subscription and usage, exact, before tax."""
-        return self.subscription_nano + self.net_nano
 
     @property
     def total_cents(self) -> int:

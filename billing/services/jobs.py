@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from billing.errors import BudgetExceeded
 from billing.models import Budget, JobHold, UsageEvent
 from billing.periods import bounds, month_of
-from billing.prices import Usage, price_books, rate
+from billing.prices import Usage
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.quotas.jobs import Reached, naming
 from billing.quotas.limits import Limit
@@ -36,11 +36,6 @@ from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
 LAST_MOMENT = dt.timedelta(milliseconds=1)
-
-
-def job_price(*, usage: Usage) -> int:
-    """Price of a training usage under today's book, in nano-USD; for estimates and ceilings."""
-    return rate(usage, price_books().current(int(now().timestamp() * 1000)))
 
 
 def job_reserve(

@@ -6,7 +6,6 @@ server's lifespan, or with the first call where a server has none.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -124,8 +123,6 @@ class Gateway:
             status, code, body = error.status, error.code or error.type, error_body(error)
             names = {name for name, _ in headers}
             headers += [pair for pair in error_headers(error) if pair[0] not in names]
-        except asyncio.CancelledError:
-            raise
         except Exception:
             log.exception("unhandled error on %s", scope["path"])
             status, code, body = 500, InternalError.type, error_body(InternalError())

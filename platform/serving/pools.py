@@ -41,8 +41,9 @@ CALLED_SECONDS = 120
 SILENT, SILENT_SECONDS = "silent_since", LASTS_S + CALLED_SECONDS
 """Engines that are wanted and not heard start, or Redis was emptied: so long nothing is concluded from it."""
 PAGE_SECONDS = 20.0
-"""How long a page waits for an engine that is being started for it; LOOK_SECONDS between two looks."""
+"""How long a page waits for an engine that is being started for it."""
 LOOK_SECONDS = 0.25
+"""Between two looks whether it is there."""
 
 
 @dataclass(frozen=True, slots=True)

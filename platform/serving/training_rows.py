@@ -76,11 +76,6 @@ def _cut(text: str | None) -> str | None:
     return text[: MAX_SHOWN - 1] + "…"
 
 
-def rows_shown(*, tenant_id: UUID, project_id: UUID, version_id: UUID | None, rows: list[int]) -> Shown:
-    """The texts of some rows of a dataset version. Opens the tenant's scope itself, and reads the file outside it."""
-    return texts_shown(version_shown(tenant_id=tenant_id, project_id=project_id, version_id=version_id), rows)
-
-
 def version_shown(*, tenant_id: UUID, project_id: UUID, version_id: UUID | None) -> DatasetVersion | None:
     """Whose rows are shown; None where there is no such version any more. Opens the tenant's scope itself."""
     with tenant_scope(tenant_id):

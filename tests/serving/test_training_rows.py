@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from data.selectors import version_rows
@@ -10,12 +12,17 @@ from data.services.datasets import Source
 from data.services.versions import version_write
 from kit import storage
 from kit.ids import new_id
-from serving.training_rows import AWAY, GONE, LEFT_OUT, rows_shown
+from serving.training_rows import AWAY, GONE, LEFT_OUT, Shown, texts_shown, version_shown
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.data.making import checked_file, ready_dataset, sample
 
 COPY = b"the very same text,refund\n"
+
+
+def rows_shown(*, tenant_id: UUID, project_id: UUID, version_id: UUID | None, rows: list[int]) -> Shown:
+    """What a page or an answer shows of some rows."""
+    return texts_shown(version_shown(tenant_id=tenant_id, project_id=project_id, version_id=version_id), rows)
 
 
 def test_texts_are_those_of_the_version(cast: Cast) -> None:

@@ -22,7 +22,6 @@ from kit.errors import BadRequest
 from tenants import audit
 
 MAX_FILES = 20
-SIDES = ("train", "validation", "test")
 WHOLE_SET_CODES = frozenset(("too_few_rows", "single_class", "one_row_classes"))
 """Findings that only count for the file trained on: a validation file may well be small."""
 

@@ -45,7 +45,6 @@ class Row:
     preemptions: int = 0
     asked_at: float | None = None
     """When it was asked to make room."""
-    cancel_asked: bool = False
     retries: int = 0
     finished_at: float | None = None
     first_start: float | None = None
