@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -38,7 +37,8 @@ from billing.services.metering import usage_rollup_all
 from billing.services.reservations import reservations_sweep
 from config import embedded
 from tenants.scope import tenant_scope
-from tests.chaos.fleet import Host, chaos
+from tests.chaos.fleet import chaos
+from tests.chaos.host import Host
 from tests.chaos.installation import Installation
 from tests.chaos.proxy import NONE
 from tests.conftest import Person
@@ -84,7 +84,7 @@ class Gateway(Host):
     replicas on one volume do: who lives ships what the dead have left."""
 
     def __init__(self, home: Path, name: str, *, seed: int) -> None:
-        super().__init__(SimpleNamespace(home=home), name, seed=seed)  # type: ignore[arg-type]
+        super().__init__(home, name, seed=seed)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.spool = home / "chaos" / "usage"
@@ -131,7 +131,7 @@ class Engine(Host):
     """The writing engine as a process."""
 
     def __init__(self, home: Path) -> None:
-        super().__init__(SimpleNamespace(home=home), "writer", seed=0)  # type: ignore[arg-type]
+        super().__init__(home, "writer", seed=0)
 
     def open(self) -> None:
         """Until it listens."""

@@ -10,8 +10,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,12 +21,10 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 
 from billing.services.entitlements import override_set
-from config import embedded
 from kit import outbox
-from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
+from tests.chaos.host import SECONDS, Host, processes_in
 from tests.chaos.installation import Installation
-from tests.chaos.proxy import NONE, Proxy
 from tests.conftest import Person, make_person
 from tests.training import fake_lab
 from tests.training.background import until
@@ -40,14 +36,6 @@ from training.services.queueing import job_validate
 from training.services.sweeping import leases_sweep
 
 AWAY = (OperationalError, InterfaceError)
-LEASE, HEARTBEAT, GRACE, BRAKE = 3, 1, 1, 5
-SECONDS = {
-    "TRAINING_LEASE_SECONDS": LEASE,
-    "TRAINING_HEARTBEAT_SECONDS": HEARTBEAT,
-    "TRAINING_LEASE_GRACE_SECONDS": GRACE,
-    "TRAINING_RESTART_BRAKE_SECONDS": BRAKE,
-    "TRAINING_RETRY_SECONDS": 1,
-}
 TICK = 0.4
 JOBS = "/v1/fine_tuning/jobs"
 LONGEST_ANSWER = 30.0
@@ -68,114 +56,6 @@ class Answer:
     what: str
     status: int
     seconds: float
-
-
-class Host:
-    """One machine with a `train` worker, as far as the ledger can tell; `run` starts something else on it."""
-
-    def __init__(self, fleet: "Fleet", name: str, *, seed: int) -> None:
-        self.fleet, self.name, self.home = fleet, name, fleet.home
-        self.doors = embedded.run_dir(self.home) / name
-        sockets = embedded.run_dir(self.home)
-        self.postgres = Proxy(str(self.doors / ".s.PGSQL.5432"), str(sockets / "pg" / ".s.PGSQL.5432"), seed=seed)
-        self.redis = Proxy(str(self.doors / "redis.sock"), str(sockets / "redis.sock"), seed=seed)
-        self.work = self.home / "work" / name
-        self.log = self.home / "chaos" / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
-        self.changed: dict[str, str] = {}
-        self.started = now()
-
-    def environment(self) -> dict[str, str]:
-        """What its worker is told: the doors are the proxies'."""
-        urls = {
-            name: f"postgresql://{embedded.ROLES[alias]}@/{embedded.DATABASE}?host={self.doors}"
-            for name, alias in (
-                ("DATABASE_URL", "default"),
-                ("OPS_DATABASE_URL", "ops"),
-                ("OWNER_DATABASE_URL", "owner"),
-            )
-        }
-        return {
-            **os.environ,
-            **urls,
-            **{name: str(seconds) for name, seconds in SECONDS.items()},
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "PYTHONPATH": f"{settings.ROOT}{os.pathsep}{settings.ROOT / 'platform'}",
-            "REDIS_URL": f"unix://{self.doors / 'redis.sock'}?db=0",
-            "TRAINING_HOST": self.name,
-            "TRAINING_SLOTS": "2",  # a worker has one process at a time: the second is for a job that shares it
-            "TRAINING_THREADS": "1",
-            "WORK_DIR": str(self.work),
-            "WORKER_QUEUE": "train",
-        } | self.changed
-
-    def start(self, *, pool: tuple[str, ...] = ("--pool", "solo"), **changed: str) -> None:
-        """A worker here. `changed` are further words of its environment, until it is started again without."""
-        command = ["celery", "--app", "tests.chaos.worker", "--quiet", "worker", *pool, "--loglevel", "WARNING"]
-        command += ["--queues", "train", "--hostname", f"{self.name}@%h", "--without-gossip", "--without-mingle"]
-        self.run(*command, **changed)
-
-    def run(self, module: str, *words: str, **changed: str) -> None:
-        """A Python module in a process of its own here."""
-        self.changed, self.started = changed, now()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
-                env=self.environment(),
-                cwd=settings.ROOT,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Of the worker's first process."""
-        return self.process.pid if self.process is not None else 0
-
-    @property
-    def runs(self) -> bool:
-        """Whether there is a worker here."""
-        return self.process is not None and self.process.poll() is None
-
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """To the worker, or to it and its children (a trainer has a group of its own)."""
-        with contextlib.suppress(ProcessLookupError):
-            (os.killpg if group else os.kill)(self.pid, number)
-
-    def kill(self) -> None:
-        """As when the machine loses its power: all of the worker's own processes, at once."""
-        self.signal(signal.SIGKILL, group=True)
-        self.wait()
-
-    def wait(self, seconds: float = 30.0) -> int:
-        """Until it has ended; its exit status."""
-        return self.process.wait(seconds) if self.process is not None else 0
-
-    def heal(self) -> None:
-        """No fault on its lines, and a worker of the usual kind."""
-        for proxy in (self.postgres, self.redis):
-            if proxy.fault is not NONE:
-                proxy.fault = NONE
-        self.signal(signal.SIGCONT, group=True)
-        if self.runs and self.changed:
-            self.kill()
-        if not self.runs:
-            self.start()
-
-    def leave(self) -> None:
-        """Stop and close."""
-        self.signal(signal.SIGCONT, group=True)
-        self.kill()
-        self.postgres.close()
-        self.redis.close()
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-25:])
-        return ""
 
 
 class Ticker:
@@ -251,7 +131,7 @@ class Fleet:
                 sharing_set(tenant=person.tenant, allowed=True)
             fleet.people.append(person)
             fleet.files[person.key] = checked_file(person).public_id
-        fleet.hosts = [Host(fleet, f"host{number}", seed=seed + number) for number in range(hosts)]
+        fleet.hosts = [Host(fleet.home, f"host{number}", seed=seed + number) for number in range(hosts)]
         fleet.heal()
         fleet.ticker = Ticker()
         fleet.ready(seconds=90)
@@ -388,26 +268,6 @@ class Fleet:
                 words = "\n".join(f"--- {host.name}\n{host.last_words()}" for host in self.hosts)
                 raise AssertionError(f"these never ended: {waits}\n{words}")
             time.sleep(0.2)
-
-
-def processes_in(folder: Path, *, words: bytes = b"") -> dict[int, bytes]:
-    """Processes that stand in a folder or below it: trainers, and what they left behind."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            where = os.readlink(entry / "cwd").removesuffix(" (deleted)")
-            line = (entry / "cmdline").read_bytes()
-            if Path(where).is_relative_to(folder) and line and words in line:
-                found[int(entry.name)] = line
-    return found
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, though its parent may not have looked yet."""
-    try:
-        return not Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return True
 
 
 @contextlib.contextmanager

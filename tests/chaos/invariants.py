@@ -22,7 +22,8 @@ from django.db import connections
 
 from kit import storage
 from tenants.scope import OPS, ops_scope, tenant_scope
-from tests.chaos.fleet import LONGEST_ANSWER, Fleet, processes_in
+from tests.chaos.fleet import LONGEST_ANSWER, Fleet
+from tests.chaos.host import processes_in
 from tests.training import fake_lab
 from training import states
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.fleet import SECONDS, Fleet, Host
+from tests.chaos.fleet import Fleet
+from tests.chaos.host import SECONDS, Host
 from tests.chaos.invariants import check
 from tests.training import fake_lab
 from tests.training.background import until
@@ -27,7 +28,7 @@ def silence(fleet: Fleet) -> Iterator[None]:
 @pytest.fixture
 def beats(fleet: Fleet, silence: None) -> Iterator[list[Host]]:
     """Two real ones, and a real worker for what they ring for."""
-    made = [Host(fleet, name, seed=fleet.seed) for name in ("beat0", "beat1", "rung")]
+    made = [Host(fleet.home, name, seed=fleet.seed) for name in ("beat0", "beat1", "rung")]
     for beat in made[:2]:
         schedule = str(fleet.home / "chaos" / beat.name)
         beat.run("config.background", "--quiet", "beat", "--loglevel", "WARNING", "--schedule", schedule, "--pidfile=")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tenants.scope import ops_scope
-from tests.chaos.fleet import Fleet, processes_in
+from tests.chaos.fleet import Fleet
+from tests.chaos.host import processes_in
 from tests.chaos.invariants import check
 from tests.chaos.proxy import NONE, Fault
 from training import states

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from tests.chaos.fleet import GRACE, HEARTBEAT, LEASE, TICK, Fleet, gone, meanwhile
+from tests.chaos.fleet import TICK, Fleet, meanwhile
+from tests.chaos.host import GRACE, HEARTBEAT, LEASE, gone
 from tests.chaos.invariants import check
 from tests.training import fake_lab
 from tests.training.background import trainer_pid, until

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tests.chaos.fleet import Fleet, gone
+from tests.chaos.fleet import Fleet
+from tests.chaos.host import gone
 from tests.chaos.invariants import check
 from tests.chaos.proxy import NONE, Fault
 from tests.training import fake_lab

@@ -5,7 +5,8 @@ import time
 import pytest
 from django.db import connections
 
-from tests.chaos.fleet import BRAKE, HEARTBEAT, LEASE, Fleet, meanwhile
+from tests.chaos.fleet import Fleet, meanwhile
+from tests.chaos.host import BRAKE, HEARTBEAT, LEASE
 from tests.chaos.invariants import check
 from tests.chaos.proxy import Fault
 from tests.training import fake_lab

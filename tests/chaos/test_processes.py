@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from tenants.scope import tenant_scope
-from tests.chaos.fleet import Fleet, chaos, gone, processes_in
+from tests.chaos.fleet import Fleet, chaos
+from tests.chaos.host import gone, processes_in
 from tests.training import fake_lab
 from tests.training.background import trainer_pid, until
 from training import states

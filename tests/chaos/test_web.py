@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.fleet import JOBS, Accepted, Fleet, Host
+from tests.chaos.fleet import JOBS, Accepted, Fleet
+from tests.chaos.host import Host
 from tests.chaos.invariants import check
 from tests.chaos.proxy import NONE, Fault
 from tests.conftest import Person
@@ -32,7 +33,8 @@ class Web(Host):
     """A web process behind lines of its own."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(fleet, "web", seed=fleet.seed)
+        super().__init__(fleet.home, "web", seed=fleet.seed)
+        self.fleet = fleet
         self.port = free_ports(1)
         self.statuses: list[int] = []
         """Of every call; 0 where none came."""
