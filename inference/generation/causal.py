@@ -16,6 +16,7 @@ from torch import Tensor
 from inference import wire
 from inference.adapters import Adapter, lanes_of
 from inference.artefact import Text
+from inference.background import standing
 from inference.catalogue import Base
 from inference.errors import BadRequest, NoRoom
 from inference.generation import attention
@@ -98,11 +99,11 @@ class Causal:
     async def generate(
         self, message: wire.Generate, model: WritingModel | None, answer: Callable[[Event], None]
     ) -> Queued:
-        """Queue a text; compiling a grammar may take a while, so that happens in a thread."""
+        """Queue a text; compiling a grammar may take a while, and happens on threads of its own."""
         adapter, limit = (None, self.limit) if model is None else (model.adapter, model.max_length)
         grammar, start = message.sampling.grammar, None
         if grammar is not None:
-            start = await asyncio.to_thread(self.speech.grammars.compile, grammar)
+            start = await self.speech.grammars.begin(standing(message.tenant, message.weight).line, grammar)
         return Queued(self.writer, self.writer.submit(message, adapter, limit, answer, start))
 
     async def parity(self, message: wire.Parity, model: WritingModel) -> wire.ParityReport:

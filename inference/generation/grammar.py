@@ -6,10 +6,12 @@ microseconds. A grammar is compiled once and copied for each choice.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections import OrderedDict
+from functools import partial
 
 import llguidance
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from inference.errors import BadArtefact, BadGrammar
+from inference.generation.fair_threads import FairThreads
 from inference.wire import Grammar
 
 KEPT = 256
@@ -24,7 +27,12 @@ MAX_GRAMMAR = 256 * 1024  # characters
 SLOW_SECONDS = 0.25
 """What one token of a grammar may cost. Usual ones take less than a millisecond."""
 COSTLY = "takes too long to check at every token. Make it smaller: fewer alternatives, less recursion."
-LIMITS = llguidance.LLParserLimits(max_items_in_row=1000, step_max_items=20_000, step_lexer_fuel=100_000)
+LIMITS = llguidance.LLParserLimits(
+    max_items_in_row=1000, step_max_items=20_000, step_lexer_fuel=100_000, initial_lexer_fuel=200_000
+)
+"""A list of 64 KiB needs a quarter of the initial fuel or so; `(a{1000}){1000}` would burn seconds of more."""
+THREADS = FairThreads(2, "compile")
+"""Apart from those that read prompts: whoever sends no grammar never waits for one."""
 
 
 class Matcher:
@@ -84,6 +92,10 @@ class Grammars:
     def bytes_of(self, token: int) -> bytes:
         """What a token adds to the text."""
         return bytes(self._tokenizer.decode_bytes([token]))
+
+    async def begin(self, line: str, grammar: Grammar) -> Matcher:
+        """`compile`, when it is that organisation's turn."""
+        return await asyncio.wrap_future(THREADS.submit(line, partial(self.compile, grammar)))
 
     def compile(self, grammar: Grammar) -> Matcher:
         """The start of a grammar; takes up to some seconds for large ones. Raises `BadGrammar` saying what is wrong."""

@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from inference.generation.base import Speech
 from inference.generation.choosing import Chooser, Chosen, choose
 from inference.generation.counters import Counters
 from inference.generation.decoder import Decoder
+from inference.generation.fair_threads import FairThreads
 from inference.generation.grammar import Matcher
 from inference.generation.paging import Blocks
 from inference.generation.seam import HELD_TOKENS, PAUSE_SECONDS, Event, check
@@ -80,7 +80,7 @@ class Writer:
         self._held = 0  # texts whose grammar is being asked
         self._work = threading.Condition()
         self._stopping = False
-        self._grammars = ThreadPoolExecutor(2, thread_name_prefix="grammar")
+        self._grammars = FairThreads(2, "grammar")
         self._thread = threading.Thread(target=self._loop, name="write", daemon=True)
 
     def start(self) -> None:
@@ -94,7 +94,7 @@ class Writer:
             self._work.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        self._grammars.shutdown(wait=False, cancel_futures=True)
+        self._grammars.stop()
 
     @property
     def busy(self) -> int:
@@ -286,7 +286,7 @@ class Writer:
                 self._work.notify_all()
             self._hand_out(told)
 
-        self._grammars.submit(work)
+        self._grammars.submit(sequence.request.tenant, work)
 
     def _end(self, sequence: Sequence, finish: str) -> list[Told]:
         self.turns.end(sequence, finish)

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from inference import wire
 from inference.artefact import Text
+from inference.background import standing
 from inference.catalogue import Base
 from inference.errors import BadArtefact, BadRequest, EngineError, NoRoom, NotReady
 from inference.generation.base import Speech
@@ -109,7 +110,7 @@ class Causal:
         check(message, self.limit if model is None else model.max_length, self.vocabulary)
         grammar, start = message.sampling.grammar, None
         if grammar is not None:
-            start = await asyncio.to_thread(self.speech.grammars.compile, grammar)
+            start = await self.speech.grammars.begin(standing(message.tenant, message.weight).line, grammar)
         if not self.ready:
             raise self._away()
         writing = Writing(self._means, message, model, answer, start, self._salt_of(message))

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from inference.background import standing
 from inference.errors import EngineError, Internal, Unavailable
 from inference.generation.base import Speech
 from inference.generation.counters import Counters
-from inference.generation.grammar import Matcher
+from inference.generation.grammar import THREADS, Matcher
 from inference.generation.seam import HELD_TOKENS, PAUSE_SECONDS, Event, WritingModel
 from inference.generation.text import TextStream
 from inference.generation.vllm import segments
@@ -103,7 +104,7 @@ class Writing:
     async def _write(self, choice: Choice) -> None:
         try:
             while not choice.finish:
-                if choice.matcher is not None and await asyncio.to_thread(_complete, choice, choice.matcher):
+                if choice.matcher is not None and await self._complete(choice, choice.matcher):
                     self._end(choice, "stop")
                 elif await self._allowance(choice):
                     await self._segment(choice)
@@ -120,6 +121,11 @@ class Writing:
                 choice.begun = True
                 self._means.places.began(self._standing.line)
             self._means.flush()
+
+    async def _complete(self, choice: Choice, matcher: Matcher) -> bool:
+        """Whether nothing more may follow by a text's grammar."""
+        work = partial(_complete, choice, matcher)
+        return await asyncio.wrap_future(THREADS.submit(self._standing.line, work))
 
     async def _allowance(self, choice: Choice) -> bool:
         """Take tokens for the next segment, if need be wait for them; false where there will be none."""

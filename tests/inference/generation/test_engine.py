@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,29 @@ def test_a_caller_that_leaves_stops_the_writing(engine: EngineProcess) -> None:
 def test_what_cannot_be_written_is_refused_in_words(engine: EngineProcess, message: dict[str, Any], says: str) -> None:
     with pytest.raises(BadRequest, match=says):
         talk(engine, lambda client: write(client, **message))
+
+
+def test_a_strangers_costly_grammars_hold_up_nobody_else(engine: EngineProcess) -> None:
+    def costly(number: int) -> wire.Grammar:
+        return wire.Grammar("json_schema", json.dumps({"enum": [f"{number}" + "x" * 60_000]}))
+
+    async def work(client: EngineClient) -> None:
+        many = [
+            asyncio.create_task(write(client, [5], tenant="stranger", max_tokens=3, grammar=costly(number)))
+            for number in range(40)
+        ]
+        await asyncio.sleep(0.2)
+        for grammar in (None, wire.Grammar("regex", "(yes|no)")):
+            begun = time.monotonic()
+            await client.render(tenant="t", base="tiny", prompts=["cdefg"])
+            await write(client, [5, 6], max_tokens=4, grammar=grammar)
+            assert time.monotonic() - begun < 3.0
+            assert sum(task.done() for task in many) < 20, "it did not wait for them"
+        for task in many:
+            task.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+    talk(engine, work)
 
 
 def test_readers_do_not_write_and_writers_do_not_read(engine: EngineProcess, base: Path, tmp_path: Path) -> None:
