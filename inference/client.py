@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from inference import wire
 from inference.address import Address
 from inference.connection import Connection, Generation, broken_off, expire
-from inference.errors import Draining, Internal, Unavailable, Unreachable, from_code
+from inference.errors import Draining, Internal, Late, Unavailable, Unreachable, from_code
 
 __all__ = ["BlockingClient", "EngineClient", "Generation"]
 
@@ -193,7 +193,7 @@ class EngineClient(_Calls):
             answer = await future
         except TimeoutError:
             self._give_up(connection, message.id)
-            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+            raise Late("The engine did not answer in time.", retry_after=1.0) from None
         except asyncio.CancelledError:
             self._give_up(connection, message.id)
             raise

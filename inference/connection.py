@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 
 from inference import wire
-from inference.errors import EngineError, TooLarge, Unavailable, from_code
+from inference.errors import EngineError, Late, TooLarge, Unavailable, from_code
 
 
 class Connection(asyncio.Protocol):
@@ -160,7 +160,7 @@ class Generation:
             await arrival
         except TimeoutError:
             self.close()
-            raise Unavailable("The engine did not answer in time.", retry_after=1.0) from None
+            raise Late("The engine did not answer in time.", retry_after=1.0) from None
         finally:
             expiry.cancel()
             self._arrival = None

@@ -102,6 +102,10 @@ class Unavailable(EngineError):
     code = "unavailable"
 
 
+class Late(Unavailable):
+    """It was there, and took longer than the caller waits: for what was asked, perhaps, whoever asks."""
+
+
 class Unreachable(Unavailable):
     """No connection could be opened, so nothing was asked."""
 

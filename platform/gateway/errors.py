@@ -59,8 +59,9 @@ class ContextTooLong(BadRequest):
         )
 
 
-def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiError:
-    """The engine's answer in the words of the API; `param` is what a bad request is about."""
+def from_engine(error: engine.EngineError, param: str | None = "input", *, rule: str | None = None) -> ApiError:
+    """The engine's answer in the words of the API; `param` is what a bad request is about, `rule` the field with the rule
+    for the output."""
     if isinstance(error, engine.Overloaded):
         return SlowDown(error.message, error.retry_after or 1.0)
     if isinstance(error, engine.TooLarge):
@@ -68,9 +69,7 @@ def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiEr
     if isinstance(error, engine.BadDimensions):
         return BadRequest(error.message, param="dimensions")
     if isinstance(error, engine.BadGrammar):
-        return BadRequest(
-            error.message, param="x_regex" if "regular expression" in error.message else "response_format"
-        )
+        return BadRequest(error.message, param=rule or param)
     if isinstance(error, engine.BadBias):
         return BadRequest(error.message, param="logit_bias")
     if isinstance(error, engine.BadRequest):
@@ -81,4 +80,9 @@ def from_engine(error: engine.EngineError, param: str | None = "input") -> ApiEr
         return EngineAway(error.message)
     if isinstance(error, engine.BadArtefact):
         return EngineAway("The model's files cannot be loaded. Deploy the model again, or write to support.")
+    if isinstance(error, engine.Late):
+        return EngineAway(
+            "The inference engine did not finish in time. Send fewer or shorter texts in one request, or try again in a "
+            "moment."
+        )
     return EngineAway()

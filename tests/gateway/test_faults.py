@@ -81,6 +81,7 @@ def test_every_refusal_of_the_engine_has_its_status_and_says_whether_to_come_bac
     cases = [
         (engine_errors.Overloaded("busy", retry_after=3.2), 503, "slow_down", "3"),
         (engine_errors.Unavailable("gone"), 503, "server_is_overloaded", "1"),
+        (engine_errors.Late("slow"), 503, "server_is_overloaded", "1"),
         (engine_errors.NoRoom("full", retry_after=30), 503, "server_is_overloaded", "1"),
         (engine_errors.BadArtefact("broken"), 503, "server_is_overloaded", "1"),
         (engine_errors.Internal("bug"), 503, "server_is_overloaded", "1"),
@@ -90,6 +91,7 @@ def test_every_refusal_of_the_engine_has_its_status_and_says_whether_to_come_bac
     for error, status, code, retry_after in cases:
         refused = from_engine(error)
         assert (refused.status, refused.code, refused.headers.get("retry-after")) == (status, code, retry_after)
+    assert "Send fewer or shorter texts" in from_engine(engine_errors.Late("slow")).message
 
 
 def test_a_quota_refusal_keeps_its_words_status_and_headers() -> None:

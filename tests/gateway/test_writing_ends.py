@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -173,6 +174,27 @@ def test_a_model_that_is_stopped_mid_stream_finishes_or_says_so(writing: Wired, 
     assert "no longer served" in last["error"]["message"]
     assert event_of(writing, ada, first.headers["x-request-id"]).output_tokens == 2
     assert event_of(writing, ada, second.headers["x-request-id"]).output_tokens == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ({"x_regex": "(a{1000}){1000}"}, "x_regex"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [{"type": "function", "function": {"name": "look"}}], "tool_choice": "required"}, "tool_choice"),
+    ],
+)
+def test_a_rule_that_the_engine_cannot_keep_to_is_refused_by_the_field_that_holds_it(
+    writing: Wired, ada: Person, rule: dict[str, Any], field: str, stream: bool
+) -> None:
+    word = writing.word()
+    writing.engine.plan(word, fail_after=0, error=("bad_grammar", "The output's schema or expression is too much."))
+    before = len(writing.events(ada))
+    raw = writing.post(CHAT, {"model": WRITER, "messages": says(word), "stream": stream} | rule, ada.key)
+    assert (raw.status_code, raw.json()["error"]["param"]) == (400, field), raw.content
+    until(lambda: alive(ada) == 0)
+    assert len(writing.events(ada)) == before
 
 
 def test_an_engine_that_fails_before_the_first_token_costs_nothing(writing: Wired, ada: Person) -> None:

@@ -15,7 +15,7 @@ from inference.address import Address
 from inference.client import BlockingClient, EngineClient
 from inference.connection import Connection, Generation
 from inference.engine import Engine
-from inference.errors import BadArtefact, NoRoom, NotResident, Unauthorised, Unavailable
+from inference.errors import BadArtefact, Late, NoRoom, NotResident, Unauthorised, Unavailable
 from inference.server import Server
 from inference.settings import Settings
 from tests.inference.artefacts import BASE, make
@@ -133,6 +133,17 @@ def test_a_cancelled_call_is_cancelled_in_the_engine(engine):
         return health.cancelled - before
 
     assert asyncio.run(run()) >= 1
+
+
+def test_what_takes_longer_than_the_caller_waits_is_told_apart_from_an_engine_that_is_gone(engine):
+    async def run():
+        client = EngineClient(engine.address, TOKEN, timeout=0.1)
+        with pytest.raises(Late):
+            await client.embed(tenant="t", base=BASE.name, texts=["long text " * 200] * 200)
+        await client.embed(tenant="u", base=BASE.name, texts=["short"], timeout=20)
+        await client.close()
+
+    asyncio.run(run())
 
 
 def test_the_client_opens_a_new_connection_after_a_restart(tmp_path):

@@ -254,7 +254,7 @@ class MeteredCall:
         except NotResident as error:
             raise (ModelStopped() if share.used else EngineAway()) from error
         except EngineError as error:
-            raise from_engine(error, None) from error
+            raise from_engine(error, None, rule=self._wish.rule) from error
         self._spare += share.granted - share.used
         share.granted = share.used
 

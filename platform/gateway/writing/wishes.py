@@ -32,6 +32,8 @@ class Wish:
     choices: int
     stream: bool
     usage: bool
+    rule: str | None = None
+    """The field that says what the output must be."""
 
     def within(self, room: int) -> Sampling:
         """The sampling where the context leaves `room` tokens for each text."""
@@ -52,7 +54,7 @@ def of_chat(body: bodies.Chat) -> Wish:
     wish = _common(body, limits.pop() if limits else None, reported)
     if body.parallel_tool_calls is False and offered(body.tools, body.tool_choice):
         wish.sampling.stop.append(CLOSE)  # nobody pays for calls that would be dropped
-    return _ruled(wish, _rule(body))
+    return _ruled(wish, *_rule(body))
 
 
 def of_completions(body: bodies.Completions, prompts: int) -> Wish:
@@ -73,11 +75,13 @@ def of_completions(body: bodies.Completions, prompts: int) -> Wish:
             param="prompt" if prompts > bodies.MAX_CHOICES else "n",
         )
     wish = _common(body, body.max_tokens, body.logprobs)
-    return _ruled(wish, _regex(body))
+    return _ruled(wish, "x_regex", _regex(body))
 
 
-def _ruled(wish: Wish, rule: Grammar | None) -> Wish:
-    return wish if rule is None else replace(wish, sampling=structs.replace(wish.sampling, grammar=rule))
+def _ruled(wish: Wish, name: str | None, rule: Grammar | None) -> Wish:
+    if rule is None:
+        return wish
+    return replace(wish, sampling=structs.replace(wish.sampling, grammar=rule), rule=name)
 
 
 def _common(body: bodies.Common, tokens: int | None, reported: int | None) -> Wish:
@@ -158,10 +162,11 @@ def _regex(body: bodies.Common) -> Grammar | None:
     return Grammar("regex", body.x_regex) if body.x_regex else None
 
 
-def _rule(body: bodies.Chat) -> Grammar | None:
-    """One rule for the output at most: a regular expression, a format, or the form of a call that must be made."""
+def _rule(body: bodies.Chat) -> tuple[str | None, Grammar | None]:
+    """One rule for the output at most, and its field: a regular expression, a format, or the form of a call that must
+    be made."""
     if body.x_regex is None and body.response_format is None and body.tool_choice is None and not body.tools:
-        return None  # most calls
+        return None, None  # most calls
     found = {
         "x_regex": _regex(body),
         "response_format": _response_format(body),
@@ -177,7 +182,7 @@ def _rule(body: bodies.Chat) -> Grammar | None:
             f"With '{name}' the model has no way to call a tool. Leave it out, or set 'tool_choice' to 'none'.",
             param=name,
         )
-    return next(iter(rules.values()), None)
+    return next(iter(rules.items()), (None, None))
 
 
 def _response_format(body: bodies.Chat) -> Grammar | None:
