@@ -10,6 +10,7 @@
 | `lanes` | low-rank adapters side by side, joined and left without moving the others (torch) |
 | `choosing` | logits to tokens: temperature, top-p, penalties, grammars, log-probabilities (torch) |
 | `grammar` | JSON schemas and regular expressions as masks over the vocabulary |
+| `fair_threads` | threads for what grammars cost, shared out between organisations |
 | `text` | tokens to text: whole characters, stops held back |
 | `base` | the tokenizer of a causal base, and the way from a chat to tokens |
 | `causal` | all of it for one base: loading adapters, comparing serving with training |

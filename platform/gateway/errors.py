@@ -60,8 +60,8 @@ class ContextTooLong(BadRequest):
 
 
 def from_engine(error: engine.EngineError, param: str | None = "input", *, rule: str | None = None) -> ApiError:
-    """The engine's answer in the words of the API; `param` is what a bad request is about, `rule` the field with the rule
-    for the output."""
+    """The engine's answer in the words of the API; `param` is what a bad request is about, `rule` the field that says
+    what the output must be."""
     if isinstance(error, engine.Overloaded):
         return SlowDown(error.message, error.retry_after or 1.0)
     if isinstance(error, engine.TooLarge):
@@ -82,7 +82,7 @@ def from_engine(error: engine.EngineError, param: str | None = "input", *, rule:
         return EngineAway("The model's files cannot be loaded. Deploy the model again, or write to support.")
     if isinstance(error, engine.Late):
         return EngineAway(
-            "The inference engine did not finish in time. Send fewer or shorter texts in one request, or try again in a "
-            "moment."
+            "The inference engine did not finish in time. Send fewer or shorter texts in one request, or try again in "
+            "a moment."
         )
     return EngineAway()
