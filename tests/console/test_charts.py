@@ -50,6 +50,23 @@ def test_a_missing_value_is_a_gap_and_never_zero() -> None:
     assert chart.data["series"][0]["y"] == [1.0, None, 0.5]
 
 
+def test_a_value_between_two_gaps_is_a_point() -> None:
+    points = [(0, 1.0), (1, None), (2, 0.5), (3, 0.6), (4, math.nan), (5, 0.7)]
+    chart = charts.line_chart(id="c", title="p95", finding="", series=[charts.Series("a", "a", points)])
+    dots = ET.fromstring(chart.svg).findall("circle")
+    assert [dot.get("cx") for dot in dots] == ["0%", "100%"]
+
+
+def test_small_amounts_of_money_are_written_out() -> None:
+    chart = charts.bar_chart(
+        id="b", title="", finding="", keys=["m"], columns=[charts.Column("1 Nov", [2.2e-5])], unit="$"
+    )
+    drawn = ET.fromstring(chart.svg)
+    texts = [text.text for text in drawn.findall("text")]
+    assert "$0.00001" in texts and not [text for text in texts if text and "e-" in text]
+    assert [title.text for title in drawn.iter("title")] == ["1 Nov: $0.000022"]
+
+
 def test_a_series_without_points_still_draws() -> None:
     chart = charts.line_chart(id="c", title="Loss", finding="", series=[charts.Series("a", "a", [])])
     ET.fromstring(chart.svg)

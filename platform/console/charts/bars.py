@@ -60,9 +60,11 @@ def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | Non
     parts = ['<svg class="drawing" focusable="false" aria-hidden="true">']
     for tick in ys:
         y = percent(1 - place(tick, 0.0, ys[-1]))
-        text = f"{unit}{label(tick)}" if unit == "$" else label(tick)
+        text = _words(tick, unit)
+        # What is too long for the margin stands on its line, inside.
+        where = 'x="-8" dy="4" text-anchor="end"' if len(text) < 7 else 'x="2" dy="-4"'
         parts.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="-8" y="{y}" dy="4" text-anchor="end">{escape(text)}</text>')
+        parts.append(f'<text y="{y}" {where}>{escape(text)}</text>')
     width = 1 / max(1, len(columns))
     every = max(1, -(-len(columns) // 5))
     for i, column in enumerate(columns):
@@ -74,7 +76,7 @@ def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | Non
             parts.append(
                 f'<rect class="bar f{min(tone, 6)}" x="{percent((i + 0.14) * width)}" y="{percent(1 - top)}" '
                 f'width="{percent(width * 0.72)}" height="{percent(part / ys[-1])}">'
-                f"<title>{escape(column.name)}: {escape(label(part))}</title></rect>"
+                f"<title>{escape(column.name)}: {escape(_words(part, unit))}</title></rect>"
             )
             below += part
         if i % every == 0:
@@ -87,3 +89,10 @@ def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | Non
         parts.append(f'<line class="limit" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
     parts.append("</svg>")
     return "".join(parts)
+
+
+def _words(value: float, unit: str) -> str:
+    """A number as it stands beside the axis. Money is written out: nobody reads $1e-05 on a bill."""
+    if unit != "$":
+        return label(value)
+    return f"${value:.9f}".rstrip("0").rstrip(".") if 0 < value < 0.001 else f"${label(value)}"

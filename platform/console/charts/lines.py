@@ -146,8 +146,7 @@ def _draw(lines: list[Series], xs: list[float], zero: bool, top: float | None, n
     parts.extend(f'<path class="s{s.tone}" d="{_path(s, x_low, x_high, ys)}"/>' for s in lines)
     parts.append("</svg>")
     for s in lines:
-        if s.sparse or len(s.points) == 1:
-            parts.extend(_dots(s, x_low, x_high, ys))
+        parts.extend(_dots(s, s.points if s.sparse else _alone(s.points), x_low, x_high, ys))
     parts.append("</svg>")
     return "".join(parts)
 
@@ -173,10 +172,20 @@ def _path(series: Series, x_low: float, x_high: float, ys: list[float]) -> str:
     return "".join(commands)
 
 
-def _dots(series: Series, x_low: float, x_high: float, ys: list[float]) -> list[str]:
+def _alone(points: Sequence[Point]) -> list[Point]:
+    """Those with a gap or an end on either side: no line shows them."""
+    there = [y is not None and math.isfinite(y) for _, y in points]
+    return [
+        point
+        for at, point in enumerate(points)
+        if not (at and there[at - 1]) and not (at + 1 < len(points) and there[at + 1])
+    ]
+
+
+def _dots(series: Series, points: Sequence[Point], x_low: float, x_high: float, ys: list[float]) -> list[str]:
     return [
         f'<circle class="s{series.tone}" r="2.5" cx="{percent(place(x, x_low, x_high))}" '
         f'cy="{percent(1 - place(y, ys[0], ys[-1]))}"/>'
-        for x, y in series.points
+        for x, y in points
         if y is not None and math.isfinite(y)
     ]
