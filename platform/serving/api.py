@@ -96,12 +96,14 @@ class DeploymentView(TenantAPIView):
         refuses={
             400: "The model's held-out rows do not support the precision; the message says what they do. Or this "
             "installation offers no engines of one's own.",
-            409: "The plan has no engines of its own, or none are free.",
+            409: "The plan has no engines of its own, or none are free. Or an alias was sent for what has ended.",
         },
         example={"precision": 0.95},
     )
     def post(self, request: Request, deployment: str) -> Response:
         """Change a deployment
+
+        `alias`: a second name for calls stands for its version from now on, wherever it stood before.
 
         `precision`: it answers only where at least a share of its answers is right, as measured on rows that had no
         part in training; below, it abstains. A call's own `x_abstain` goes before it.
@@ -114,6 +116,8 @@ class DeploymentView(TenantAPIView):
         if "dedicated" in body:
             wish = pools.Wish(**body["dedicated"]) if body["dedicated"] is not None else None
             found = dedicated.deployment_dedicated_set(deployment=found, wish=wish)
+        if "alias" in body:
+            services.deployment_alias_set(deployment=found, alias=body["alias"])
         if "precision" in body:
             services.deployment_precision_set(deployment=found, precision=body["precision"])
         return Response(selectors.wire(selectors.deployment_by_id(self.caller.project_id, deployment)))

@@ -69,7 +69,7 @@ class BaseNeedsNoDeployment(BadRequest):
 
 
 class NotLive(Conflict):
-    """A version that a rollout needs is not live."""
+    """What a rollout or an alias needs live is not."""
 
     default_code = "not_live"
 

@@ -64,6 +64,12 @@ class DeploymentCreate(StrictSerializer):
 class DeploymentChange(StrictSerializer):
     """POST /v1/deployments/{id}."""
 
+    alias = Text(
+        longest=100,
+        required=False,
+        help_text="A second name for calls, `name@stage`, such as `triage@prod`. It moves here from where it pointed, "
+        "and aliases that point here already stay.",
+    )
     precision = Number(
         above=0,
         high=1,
@@ -81,7 +87,7 @@ class DeploymentChange(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Something must change."""
         if not attrs:
-            raise serializers.ValidationError("Send 'precision' or 'dedicated': there is nothing to change.")
+            raise serializers.ValidationError("Send 'alias', 'precision' or 'dedicated': there is nothing to change.")
         return attrs
 
 

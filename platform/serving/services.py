@@ -25,7 +25,7 @@ from registry.models import Model, ModelVersion
 from registry.services import alias_set, model_serving_set
 from serving import engines, pools, rollouts, routes, selectors
 from serving.abstaining import held_out_of, rule_for
-from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable
+from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable, NotLive
 from serving.models import Dedicated, Deployment, DeploymentEvent, Replica, Rollout
 from serving.pools import Wish
 from tenants import audit
@@ -80,8 +80,7 @@ def deployment_create(
         active = selectors.deployment_of_version(found.pk)
         where = f" as {active.public_id} ({active.state})" if active else ""
         raise AlreadyDeployed(
-            f"Version {found.number} of the model '{found.model.name}' is deployed already{where}. Stop it first to "
-            "deploy it anew.",
+            f"Version {found.number} of the model '{found.model.name}' is deployed already{where}. {_instead(active, alias)}",
             param="model",
         ) from error
     note(made, Deployment.State.LOADING, "Deployment requested.")
@@ -94,6 +93,13 @@ def deployment_create(
     _tell_registry(made)
     outbox.ring(LOAD, str(made.tenant_id), str(made.id))
     return made
+
+
+def _instead(active: Deployment | None, alias: str) -> str:
+    """What helps who wanted it deployed anew."""
+    if active and alias:
+        return f'To give it the alias: POST /v1/deployments/{active.public_id} with {{"alias": "{alias}"}}.'
+    return "Stop it first to deploy it anew."
 
 
 def _check(model: Model, labels: list[str]) -> None:
@@ -181,6 +187,26 @@ def deployment_precision_set(*, deployment: Deployment, precision: float | None)
         audit.record(
             action="deployment.precision", target=row, before={"precision": before}, after={"precision": precision}
         )
+        routes.announce(row.project_id)
+    return row
+
+
+def deployment_alias_set(*, deployment: Deployment, alias: str) -> Deployment:
+    """Let an alias stand for the deployment's version, wherever it stood before; calls follow within seconds. Of one
+    that is loading it moves once that is live; for what has ended, NotLive.
+    """
+    if names.split_alias(alias) is None:
+        raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
+    tenant_turn()
+    row: Deployment = Deployment.objects.select_for_update().select_related("model", "version").get(pk=deployment.pk)
+    if row.state not in selectors.ACTIVE:
+        raise NotLive(f"{row.public_id} is {row.state}. Deploy the model again, with the alias.", param="alias")
+    row.alias = alias
+    row.save(update_fields=["alias"])
+    if row.state == Deployment.State.LIVE:
+        others = Deployment.objects.filter(project_id=row.project_id, alias=alias, state__in=selectors.ACTIVE)
+        others.exclude(pk=row.pk).update(alias="")
+        alias_set(project=row.project, alias=alias, version=row.version)
         routes.announce(row.project_id)
     return row
 

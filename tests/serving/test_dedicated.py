@@ -342,7 +342,7 @@ def test_a_live_deployment_moves_to_its_own_engines_once_one_is_ready_and_back(a
     with tenant_scope(ada.tenant.id):
         told_of = AuditEvent.objects.filter(action="deployment.dedicated").count()
     assert told_of == 3
-    assert ada.api.post(path, {}).json()["error"]["message"].startswith("Send 'precision' or 'dedicated'")
+    assert ada.api.post(path, {}).json()["error"]["message"].startswith("Send 'alias', 'precision' or 'ded")
 
 
 def test_where_there_are_none_it_says_why(ada: Person, settings: Any) -> None:

@@ -99,6 +99,28 @@ def test_a_second_deployment_of_the_same_model_is_a_conflict_not_worth_retrying(
     assert body(first)["id"] in error["message"]
 
 
+def test_a_deployment_is_given_an_alias_later_which_leaves_the_one_that_had_it(
+    cast: Cast, engine: None, tmp_path
+) -> None:
+    owner = cast.owner
+    old = deployed(owner, trained(owner, tmp_path / "a")[0], alias="triage@prod")
+    version, _ = trained(owner, tmp_path / "b", seed=2)
+    new = deployed(owner, version)
+    again = owner.api.post("/v1/deployments", {"model": version.model.name, "alias": "triage@prod"})
+    assert again.status_code == 409
+    assert f'POST /v1/deployments/{new.public_id} with {{"alias": "triage@prod"}}' in body(again)["error"]["message"]
+    path = f"/v1/deployments/{new.public_id}"
+    assert body(owner.api.post(path, {"alias": "Triage"}))["error"]["param"] == "alias"
+    assert body(owner.api.post(path, {"alias": "triage@prod"}))["alias"] == "triage@prod"
+    assert body(owner.api.get(f"/v1/deployments/{old.public_id}"))["alias"] is None
+    live = routes.routes_of(tenant_id=owner.tenant.id, project_id=owner.project.id)
+    assert live["triage@prod"].model == version.model.name
+    assert cast.stranger.api.post(path, {"alias": "mine@prod"}).status_code == 404
+    owner.api.delete(path)
+    ended = owner.api.post(path, {"alias": "triage@prod"})
+    assert (ended.status_code, body(ended)["error"]["code"]) == (409, "not_live")
+
+
 def test_a_model_that_is_deleted_at_this_moment_is_not_deployed(cast: Cast) -> None:
     version = make_model(cast.owner)
 
