@@ -80,7 +80,8 @@ def deployment_create(
         active = selectors.deployment_of_version(found.pk)
         where = f" as {active.public_id} ({active.state})" if active else ""
         raise AlreadyDeployed(
-            f"Version {found.number} of the model '{found.model.name}' is deployed already{where}. {_instead(active, alias)}",
+            f"Version {found.number} of the model '{found.model.name}' is deployed already{where}. "
+            f"{_instead(active, alias)}",
             param="model",
         ) from error
     note(made, Deployment.State.LOADING, "Deployment requested.")
