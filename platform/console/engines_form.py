@@ -33,7 +33,7 @@ class EnginesForm(forms.Form):
         label=gettext_lazy("At most"), min_value=1, max_value=MOST_REPLICAS, initial=USUAL.replicas_max
     )
     idle_minutes = forms.IntegerField(
-        label=gettext_lazy("Only the least after, minutes without a call"),
+        label=gettext_lazy("Minutes without a call until only the least stay"),
         min_value=1,
         max_value=DAY // MINUTE,
         initial=USUAL.idle_seconds // MINUTE,

@@ -92,6 +92,10 @@ def evidence(row: Rollout, counted: Sequence[Round]) -> str:
         return ""
     findings = judge(compared(counted), outcomes.guards_of(row)).findings
     most: Finding = max(findings, key=lambda finding: finding.evidence)
+    if most.evidence < 1:
+        return _t("Evidence against the candidate: none yet; it is rolled back at %(enough)s.") % {
+            "enough": count(int(most.enough))
+        }
     return _t("Evidence against the candidate: %(now)s of the %(enough)s that roll it back (%(why)s).") % {
         "now": number(most.evidence, 1) if most.evidence < most.enough else count(int(most.enough)),
         "enough": count(int(most.enough)),

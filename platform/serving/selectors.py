@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from inference.wire import HealthReport
 from kit.errors import NotFound
@@ -109,6 +109,13 @@ def rollout_by_id(project_id: UUID, public_id: str) -> Rollout:
     found = rollouts(project_id).filter(pk=parse_id(Rollout.prefix, public_id)).first()
     if found is None:
         raise NotFound.of(public_id)
+    return found
+
+
+def rollout_with(deployment: Deployment) -> Rollout | None:
+    """The running rollout that a deployment is a side of; the newest where there are several."""
+    running = rollouts(deployment.project_id).filter(state=Rollout.State.RUNNING)
+    found: Rollout | None = running.filter(Q(stable=deployment) | Q(candidate=deployment)).first()
     return found
 
 

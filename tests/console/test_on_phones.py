@@ -34,7 +34,7 @@ def test_the_button_of_the_deploy_dialog_stays_in_view_however_much_of_the_form_
         page.get_by_role("button", name="Deploy a model").first.click()
         dialog = page.locator("dialog#deploy")
         dialog.locator("summary").click()
-        last = dialog.get_by_label("Only the least after")
+        last = dialog.get_by_label("Minutes without a call")
         button = dialog.get_by_role("button", name="Deploy", exact=True)
         for part in ("the beginning", "the end"):
             assert seen(page, button), part

@@ -46,6 +46,11 @@ def test_a_canary_is_begun_watched_and_seen_going_back_by_itself(site: str, chro
     page.wait_for_selector("text=Promote candidate")
     assert "Evidence against the candidate: " in page.inner_text("#rollout")
     assert "Before 25%: 100 more calls, 30 more minutes." in page.inner_text("#rollout")
+    assert "none yet; it is rolled back at 300." in page.inner_text("#rollout")
+    other = opened(chromium, site, ada, f"deployments/{candidate}/")
+    other.click("text=candidate")
+    other.wait_for_url(page.url)
+    other.context.close()
     with tenant_scope(ada.tenant.id):
         row = Rollout.objects.select_related("stable", "candidate").get(state="running")
         for arm, status in (("stable", 200), ("candidate", 503)):

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from console.code import first_call
-from console.templatetags.look import durations
+from console.templatetags.look import durations, model_short
 
 TEXTS = [
     "where is my refund",
@@ -48,3 +48,17 @@ def test_a_model_that_writes_is_called_with_messages(text: str) -> None:
 )
 def test_a_range_of_time_says_its_unit_once(low: int, high: int, text: str) -> None:
     assert durations(low, high).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ft:all-MiniLM-L6-v2:acme:support:01k9", "support:01k9"),
+        ("ft:all-MiniLM-L6-v2:acme::01k9", "all-MiniLM-L6-v2:01k9"),
+        ("support@prod", "support@prod"),
+        ("x" * 90, "x" * 47 + "…"),
+        ("", ""),
+    ],
+)
+def test_narrow_cells_show_the_part_of_a_name_that_tells_models_apart(name: str, shown: str) -> None:
+    assert model_short(name) == shown

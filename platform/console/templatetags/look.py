@@ -200,6 +200,15 @@ def clip(text: Any, length: int = 200) -> str:
 
 
 @register.filter
+def model_short(name: Any) -> str:
+    """A model's name in a narrow cell, `support:01k9` of `ft:all-MiniLM-L6-v2:acme:support:01k9`: what tells models
+    apart stands at the end. Bases and aliases stay as they are."""
+    parts = clip(name, 400).split(":")
+    whole = len(parts) == 5 and parts[0] == "ft"
+    return clip(f"{parts[3] or parts[1]}:{parts[4]}" if whole else str(name or ""), 48)
+
+
+@register.filter
 def state(value: Any) -> State:
     """Word, icon and tone of a state code."""
     return STATES.get(str(value), State(str(value).replace("_", " ").capitalize(), "circle", "muted"))

@@ -174,11 +174,14 @@ class DeploymentPage(ConsoleView):
     ) -> HttpResponseBase:
         """The page, with a form that was filled in wrongly."""
         name = selectors.names_called(self.project.pk, [found])[found.pk]
+        rollout = selectors.rollout_with(found)
         return self.page(
             {
                 "deployment": found,
                 "name": short_name(found.model),
                 "events": selectors.deployment_events(found),
+                "rollout": rollout,
+                "rollout_url": self.project_path("rollout", rollout.public_id) if rollout else "",
                 "calls": calls_last_hour(found),
                 "samples": task_call(settings.BASE_URL, model=name, task=found.model.task) if name else [],
                 "writes": found.model.task in UNLABELLED,
