@@ -13,10 +13,11 @@ from django.utils.translation import ngettext
 
 from billing.selectors.decisions import DecisionFilter, decisions
 from console import charts
+from console.templatetags.look import model_short
 from console.usage_page import Names
 from kit.clock import now
 from kit.ids import parse_id, public_id
-from registry.models import ModelVersion
+from registry.models import Model, ModelVersion
 from serving.figures import Figures, figures
 from serving.models import RequestRecord
 from serving.requests_read import ARMS, CLASSES, KINDS, RequestFilter
@@ -65,7 +66,7 @@ class FilterForm(forms.Form):
         return RequestFilter(
             project_id=project_id,
             since=now() - SPANS[self.chosen_span][1],
-            model=values.get("model", ""),
+            model=_whole_name(project_id, values.get("model", "")),
             key_id=parse_id("key_", key) if key and key != WITHOUT_KEY else None,
             without_key=key == WITHOUT_KEY,
             kind=values.get("kind", ""),
@@ -79,6 +80,14 @@ class FilterForm(forms.Form):
     def chosen_span(self) -> str:
         """The span's name."""
         return str(self.data["span"])
+
+
+def _whole_name(project_id: UUID, typed: str) -> str:
+    """The name of the model that a table shows so; what is no short name of one stays as it is."""
+    if typed.count(":") != 1:
+        return typed
+    models = Model.objects.filter(project_id=project_id, name__endswith=f":{typed.split(':')[1]}")
+    return next((name for name in models.values_list("name", flat=True) if model_short(name) == typed), typed)
 
 
 @dataclass(frozen=True, slots=True)

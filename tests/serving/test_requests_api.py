@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from console.templatetags.look import model_short
 from gateway import app as gateway
 from kit.clock import now
 from serving import patience, requests_read
@@ -16,6 +17,7 @@ from serving.figures import figures, statement
 from serving.requests_read import RequestFilter
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
+from tests.registry.making import make_model
 from tests.serving.logged import log_many, log_request
 
 DAYS = 20
@@ -97,6 +99,13 @@ def test_every_kind_that_the_gateway_logs_can_be_asked_for(ada: Person) -> None:
         assert [one["kind"] for one in listed(ada, f"kind={kind}")["data"]] == [kind]
         page = ada.browser.get(f"{ada.workspace}/requests/?kind={kind}").content.decode()
         assert f'<option value="{kind}" selected' in page
+
+
+def test_a_model_is_filtered_by_the_short_name_that_the_table_shows(ada: Person) -> None:
+    name = make_model(ada).model.name
+    row, other = log_request(ada, model=name), log_request(ada, model="triage@prod")
+    page = ada.browser.get(f"{ada.workspace}/requests/?model={model_short(name)}").content.decode()
+    assert model_short(name) != name and row.public_id in page and other.public_id not in page
 
 
 def test_a_link_to_the_page_need_not_name_the_time(ada: Person) -> None:

@@ -101,6 +101,8 @@ class Row:
     decision: QuotaDecision
     key: str
     whose: str
+    layer: Any
+    """Which kind of thing that is."""
     limit: str
     asked: str
     left: str
@@ -142,6 +144,7 @@ class Refused(ConsoleView):
             decision=one,
             key=self.names.key(one.key_id, one.kind),
             whose=whose,
+            layer=LAYERS.get(one.layer, ""),
             limit=str(LIMITS[one.limit_kind]) % {"cap": amount(one.cap)} if one.layer != "platform" else "",
             asked=amount(one.asked),
             left="" if one.remaining is None else amount(one.remaining),
