@@ -1,14 +1,21 @@
 """Reading batches of the scope's tenant."""
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet, Sum
 
+from batches.endpoints import endpoints
 from batches.models import CALLING, OPEN, Batch, Segment
-from kit.errors import NotFound
+from data.models import File
+from kit import storage
+from kit.errors import ApiError, NotFound
 from kit.ids import parse_id
+
+FIRST_LINE = 64 * 1024
+"""Bytes of a file in which its first line is looked for, to say what it calls."""
 
 
 def batches(project_id: UUID) -> "QuerySet[Batch]":
@@ -25,6 +32,17 @@ def batch_get(project_id: UUID, public_id: object) -> Batch:
     if found is None:
         raise NotFound.of(public_id)
     return found
+
+
+def endpoint_in(file: File) -> str:
+    """The path that a file's first line calls; empty where that cannot be read or no batch may call it."""
+    try:
+        start = next(storage.read_chunks(file.storage_key, FIRST_LINE), b"")
+        line = json.loads(start.partition(b"\n")[0])
+    except (OSError, ValueError, RecursionError, ApiError):
+        return ""
+    url = line.get("url") if isinstance(line, dict) else None
+    return url if isinstance(url, str) and url in endpoints() else ""
 
 
 def any_reads(file_ids: Sequence[UUID]) -> bool:

@@ -7,6 +7,7 @@ server's lifespan, or with the first call where a server has none.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -58,6 +59,9 @@ HANDLERS: dict[str, Handler] = {
 
 KINDS = {path: path.removeprefix("/v1/").partition("/")[0] for path in HANDLERS}
 """What the request log calls each path: its first word."""
+
+
+TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.{0,100}")
 
 
 class Gateway:
@@ -164,7 +168,7 @@ class Gateway:
         record = key.record
         note = RequestNote(
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
-            kind=key.kind(KINDS[scope["path"]]), trace_id=trace.trace_id,
+            kind=key.kind(KINDS[scope["path"]]), trace_id=trace.trace_id or _named(scope),
         )  # fmt: skip
         return Call(process, key, request_id, receive, b"", headers, send, started, note, scope, trace)
 
@@ -200,6 +204,13 @@ def _traced(scope: Scope) -> Untraced:
         return UNTRACED
     parent = header(scope, b"traceparent") or b""
     return tracing.begin(f"{scope['method']} {scope['path']}", parent.decode("latin-1"))
+
+
+def _named(scope: Scope) -> str:
+    """The trace that the caller names; where none are collected here, it is of use to the caller all the same."""
+    found = header(scope, b"traceparent")
+    named = TRACEPARENT.fullmatch(found) if found else None
+    return named[1].decode() if named else ""
 
 
 def in_front_of(application: Any) -> Gateway:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -36,6 +37,22 @@ def test_who_has_none_is_told_what_one_is(ada: Person) -> None:
     shown = page(ada, "")
     assert "No batches yet." in shown and "half the price" in shown
     assert "Drop a JSONL file of calls" in page(ada, "new")
+
+
+@pytest.mark.parametrize(
+    ("line", "chosen"),
+    [
+        (b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {}}\n', "/v1/embeddings"),
+        (b'{"url": "/v1/images"}\n', ""),
+        (b'{"url": ["/v1/embeddings"]}\n', ""),
+        (b"[" * 60_000 + b"\n", ""),
+        (b"\xff\n", ""),
+    ],
+)
+def test_the_form_names_the_path_that_the_file_calls(ada: Person, line: bytes, chosen: str) -> None:
+    answer = ada.browser.post(f"{ada.workspace}/batches/upload", {"file": upload(line)}, follow=True)
+    found = re.findall(r'<option value="(/v1/[^"]+)" selected', answer.content.decode())
+    assert found == ([chosen] if chosen else [])
 
 
 def test_an_upload_leads_to_the_form_and_the_form_to_the_batch(ada: Person) -> None:

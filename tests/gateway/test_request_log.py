@@ -56,6 +56,21 @@ def test_what_was_read_is_logged_with_its_figures(gateway: GatewayProcess, tmp_p
     assert (row.project_id, row.key_id) == (ada.project.id, ada.key_row.id)
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_a_caller_finds_its_trace_where_none_are_collected(gateway: GatewayProcess, sent: str, kept: str) -> None:
+    ada = make_person("ada")
+    client = gateway.client(ada).with_options(default_headers={"traceparent": sent})
+    raw = client.embeddings.with_raw_response.create(model="all-MiniLM-L6-v2", input="hm")
+    assert record_of(ada, raw.headers["x-request-id"]).trace_id == kept
+
+
 def test_what_failed_is_logged_with_its_code(gateway: GatewayProcess) -> None:
     ada = make_person("ada")
     for body, status, code in [

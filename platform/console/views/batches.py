@@ -45,7 +45,9 @@ class BatchForm(forms.Form):
 
     def __init__(self, files: list[File], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["file"].choices = [(file.public_id, file.filename) for file in files]  # type: ignore[attr-defined]
+        self.fields["file"].choices = [
+            (file.public_id, f"{file.filename}, {file.created_at:%-d %b %H:%M} UTC") for file in files
+        ]  # type: ignore[attr-defined]
         self.fields["endpoint"].choices = [(path, path) for path in endpoints()]  # type: ignore[attr-defined]
 
 
@@ -87,7 +89,12 @@ class BatchNew(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The form, on the file that was named or the newest."""
-        return self._form(BatchForm(self._files(), initial={"file": request.GET.get("file", "")}))
+        files = self._files()
+        chosen = next(
+            (file for file in files if file.public_id == request.GET.get("file")), files[0] if files else None
+        )
+        initial = {"file": chosen.public_id, "endpoint": selectors.endpoint_in(chosen)} if chosen else {}
+        return self._form(BatchForm(files, initial=initial))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make it and go there."""
