@@ -45,9 +45,9 @@ class BatchForm(forms.Form):
 
     def __init__(self, files: list[File], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["file"].choices = [
+        self.fields["file"].choices = [  # type: ignore[attr-defined]
             (file.public_id, f"{file.filename}, {file.created_at:%-d %b %H:%M} UTC") for file in files
-        ]  # type: ignore[attr-defined]
+        ]
         self.fields["endpoint"].choices = [(path, path) for path in endpoints()]  # type: ignore[attr-defined]
 
 
@@ -90,9 +90,8 @@ class BatchNew(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The form, on the file that was named or the newest."""
         files = self._files()
-        chosen = next(
-            (file for file in files if file.public_id == request.GET.get("file")), files[0] if files else None
-        )
+        named = [file for file in files if file.public_id == request.GET.get("file")]
+        chosen = next(iter(named or files), None)
         initial = {"file": chosen.public_id, "endpoint": selectors.endpoint_in(chosen)} if chosen else {}
         return self._form(BatchForm(files, initial=initial))
 
