@@ -2,7 +2,9 @@
 
 Up to four compiled graphs stand for one base: the plain one, and one whose linear layers also take the stacked low-rank
 terms of `inference.adapters` as inputs; and each again with every token's vector as its result, for pairs and token
-heads. All but the first are compiled when something asks for them.
+heads. All but the first are compiled when something asks for them. Where a lane has one thread, a base has them once for
+each lane: a graph for one stream and one thread is computed in the thread that asks, while streams of one graph are
+threads of the library's own, which wait for a core once more at every batch and know nothing of lanes.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": str(threads),
             "ENABLE_CPU_PINNING": "NO",  # a stranger on one core must not hold up the lane that is pinned to it
         }
+        self.apart = threads == self.lanes
 
     def encoder(
         self, weights: Mapping[str, Array], geometry: Geometry, *, adapters: bool, tokens: bool = False
@@ -60,9 +63,10 @@ class OpenVinoBackend:
         """See `inference.encoder.Backend`."""
         return OpenVinoEncoder(self, weights, geometry, adapters=adapters, tokens=tokens)
 
-    def compile(self, model: ov.Model) -> Any:
-        """The model for this CPU; each thread makes an infer request of its own."""
-        return self._core.compile_model(model, "CPU", self._options)
+    def compile(self, model: ov.Model, *, apart: bool) -> Any:
+        """The model for this CPU, for one lane if it is to stand `apart`; each thread makes an infer request."""
+        lane = {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": "1"} if apart else {}
+        return self._core.compile_model(model, "CPU", self._options | lane)
 
 
 class _Requests(threading.local):
@@ -85,7 +89,10 @@ class OpenVinoEncoder:
         self._backend = backend
         self._weights = weights if adapters else None
         self._first = tokens and not adapters  # whether the one graph gives tokens
-        self._graphs = {(False, self._first): backend.compile(_build(weights, geometry, tokens=self._first))}
+        self._apart = backend.apart and adapters  # a tenant's own weights are not worth a second copy
+        model = _build(weights, geometry, tokens=self._first)
+        copies = backend.lanes if self._apart else 1
+        self._graphs = {(False, self._first): [backend.compile(model, apart=self._apart) for _ in range(copies)]}
         self._compiling = threading.Lock()
         self._requests = _Requests()
 
@@ -116,13 +123,15 @@ class OpenVinoEncoder:
         return result
 
     def _graph(self, key: tuple[bool, bool]) -> Any:
+        """The graph for one more thread: one that nobody has yet, where they stand apart."""
         with self._compiling:
-            if key not in self._graphs:
+            graphs = self._graphs.setdefault(key, [])
+            if not graphs:
                 assert self._weights is not None, "this encoder was made for one way of computing"
                 adapters, tokens = key
                 model = _build(self._weights, self.geometry, adapters=adapters, tokens=tokens)
-                self._graphs[key] = self._backend.compile(model)
-            return self._graphs[key]
+                graphs.append(self._backend.compile(model, apart=self._apart))
+            return graphs.pop() if self._apart else graphs[0]
 
     @staticmethod
     def _bind(request: Any, stack: Stack) -> None:
