@@ -2,8 +2,8 @@
 
 Up to four compiled graphs stand for one base: the plain one, and one whose linear layers also take the stacked low-rank
 terms of `inference.adapters` as inputs; and each again with every token's vector as its result, for pairs and token
-heads. All but the first are compiled when something asks for them. Where a lane has one thread, a base has them once for
-each lane: a graph for one stream and one thread is computed in the thread that asks, while streams of one graph are
+heads. All but the first are compiled when something asks for them. Where a lane has one thread, a base has them once
+for each lane: a graph for one stream and one thread is computed in the thread that asks, while streams of one graph are
 threads of the library's own, which wait for a core once more at every batch and know nothing of lanes.
 """
 
