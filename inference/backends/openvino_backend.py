@@ -10,7 +10,7 @@ threads of the library's own, which wait for a core once more at every batch and
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from inference.geometry import TARGETS, Geometry
 from inference.tensors import Array
 
 Node = Any  # openvino's node types carry no useful annotations
+KEPT_SHAPES = 256
+"""Shapes of batches that a compiled graph meets. The library keeps most of a megabyte of each for good, and none of its
+settings bounds that: texts of all lengths would fill the memory. A graph that is compiled anew begins without."""
 MASKED = np.float32(-1e4)  # added to the score of padding; far below any real score, and exact enough in bf16
 
 
@@ -69,11 +72,30 @@ class OpenVinoBackend:
         return self._core.compile_model(model, "CPU", self._options | lane)
 
 
+class _Compiled:
+    """A graph in the library's memory, made anew when it has met too many shapes. Thread-safe."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._now = make, make()
+        self._shapes: set[tuple[int, ...]] = set()
+        self._meeting = threading.Lock()
+
+    def meet(self, shape: tuple[int, ...]) -> Any:
+        """The graph to compute a batch of that shape with."""
+        with self._meeting:
+            if shape not in self._shapes and len(self._shapes) >= KEPT_SHAPES:
+                self._shapes.clear()
+                self._now = self._make()
+            self._shapes.add(shape)
+            return self._now
+
+
 class _Requests(threading.local):
-    """What one thread computes with: its infer request of each graph, and the stack that is bound to it."""
+    """What one thread computes with: its graphs, its infer request of each, and the stack that is bound to it."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[bool, bool], Any] = {}
+        self.graphs: dict[tuple[bool, bool], _Compiled] = {}
+        self.made: dict[tuple[bool, bool], tuple[Any, Any]] = {}
         self.bound: dict[tuple[bool, bool], Stack] = {}
 
 
@@ -92,7 +114,7 @@ class OpenVinoEncoder:
         self._apart = backend.apart and adapters  # a tenant's own weights are not worth a second copy
         model = _build(weights, geometry, tokens=self._first)
         copies = backend.lanes if self._apart else 1
-        self._graphs = {(False, self._first): [backend.compile(model, apart=self._apart) for _ in range(copies)]}
+        self._graphs = {(False, self._first): [self._compiled(model) for _ in range(copies)]}
         self._compiling = threading.Lock()
         self._requests = _Requests()
 
@@ -110,9 +132,14 @@ class OpenVinoEncoder:
 
     def _compute(self, inputs: dict[str, Any], plan: Plan | None, *, tokens: bool) -> Array:
         mine, key = self._requests, (plan is not None, tokens)
-        request = mine.made.get(key)
-        if request is None:
-            request = mine.made[key] = self._graph(key).create_infer_request()
+        if key not in mine.graphs:
+            mine.graphs[key] = self._graph(key)
+        graph = mine.graphs[key].meet((*inputs["ids"].shape, plan.stack.width if plan is not None else 0))
+        known, request = mine.made.get(key, (None, None))
+        if known is not graph:
+            request = graph.create_infer_request()
+            mine.made[key] = graph, request
+            mine.bound.pop(key, None)
         if plan is not None:
             inputs["ranks"] = plan.mask
             if mine.bound.get(key) is not plan.stack:
@@ -122,7 +149,10 @@ class OpenVinoEncoder:
         result: Array = request.get_output_tensor(0).data.copy()
         return result
 
-    def _graph(self, key: tuple[bool, bool]) -> Any:
+    def _compiled(self, model: ov.Model) -> _Compiled:
+        return _Compiled(lambda: self._backend.compile(model, apart=self._apart))
+
+    def _graph(self, key: tuple[bool, bool]) -> _Compiled:
         """The graph for one more thread: one that nobody has yet, where they stand apart."""
         with self._compiling:
             graphs = self._graphs.setdefault(key, [])
@@ -130,7 +160,7 @@ class OpenVinoEncoder:
                 assert self._weights is not None, "this encoder was made for one way of computing"
                 adapters, tokens = key
                 model = _build(self._weights, self.geometry, adapters=adapters, tokens=tokens)
-                graphs.append(self._backend.compile(model, apart=self._apart))
+                graphs.append(self._compiled(model))
             return graphs.pop() if self._apart else graphs[0]
 
     @staticmethod

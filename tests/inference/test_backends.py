@@ -102,3 +102,31 @@ def test_lanes_compute_at_once_without_mixing_their_adapters(name: str, precisio
         thread.join()
     for place in range(2):
         assert max(apart(rows, alone[place]) for rows in found[place]) < trial.TOLERANCE["fp32"]
+
+
+def test_whatever_shapes_come_a_graph_keeps_a_few_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("inference.backends.openvino_backend")
+    monkeypatch.setattr(openvino, "KEPT_SHAPES", 3)
+    backend = backends.choose("openvino", device="cpu", precision="fp32")
+    compiled: list[object] = []
+    compile_one = backend.compile
+
+    def counted(model: object, *, apart: bool) -> object:
+        compiled.append(model)
+        return compile_one(model, apart=apart)
+
+    monkeypatch.setattr(backend, "compile", counted)
+    encoder = backend.encoder(base_weights(), GEOMETRY, adapters=True)
+    one = adapter(1, TARGETS)
+    begun = len(compiled)
+    for tokens in range(4, 14):
+        ids, mask = trial.batch(3, tokens, GEOMETRY)
+        for _ in range(2):  # what it has met costs nothing
+            assert apart(encoder.encode(ids, mask, None), reference.encode(base_weights(), GEOMETRY, ids, mask)) < 0.002
+    assert len(compiled) - begun == 3, "ten shapes, three at a time"
+    with_it = merged(base_weights(), one, GEOMETRY)
+    for tokens in range(4, 9):
+        ids, mask = trial.batch(2, tokens, GEOMETRY)
+        found = encoder.encode(ids, mask, Stacker(GEOMETRY).plan([one, one]))
+        assert apart(found, reference.encode(with_it, GEOMETRY, ids, mask)) < 0.002
+    assert len(compiled) - begun == 5, "the graph with adapters, and once anew"
