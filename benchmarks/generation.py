@@ -42,8 +42,9 @@ TOKEN = "generation"
 PROMPT = 32
 ADAPTERS = (0, 1, 8, 32)
 VOCABULARY = 32_000
-PARAMETERS = 124_643_520
-"""Of the base; all are multiplied with for each token, the tied embedding as the head."""
+HEAD = VOCABULARY * 576
+BODY = 30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536)
+"""Weights that a token is multiplied with: in the layers, and the tied embedding where one is chosen after it."""
 WORDS = ["".join(random.Random(number).choices("abcdefghijklmnopqrstuvwxyz", k=5)) for number in range(2000)]
 """Each is one token of the benchmark's tokenizer."""
 
@@ -241,14 +242,14 @@ async def measure(options: argparse.Namespace, base: Path, ours: Ours, peers: Pe
                 name = f"{adapters} adapters"
                 found.setdefault(f"ours, {name}", []).append(await ours.press(level, adapters, options.new))
                 if peers.vllm:
-                    speed = await press_vllm(peers.vllm, level, adapters, options.new)
-                    found.setdefault(f"vllm, {name}", []).append(speed)
+                    rate = await press_vllm(peers.vllm, level, adapters, options.new)
+                    found.setdefault(f"vllm, {name}", []).append(rate)
                 if peers.peft is not None and adapters:
-                    speed = await asyncio.to_thread(peers.peft.press, level, adapters)
-                    found.setdefault(f"peft, {name}", []).append(speed)
+                    rate = await asyncio.to_thread(peers.peft.press, level, adapters)
+                    found.setdefault(f"peft, {name}", []).append(rate)
             found.setdefault("generate", []).append(await asyncio.to_thread(peers.plain.press, level))
-            limit = (await asyncio.to_thread(peers.machine.measure)).writing(PARAMETERS, level, PROMPT, options.new)
-            found.setdefault("the machine", []).append(limit)
+            speed = await asyncio.to_thread(peers.machine.measure)
+            found.setdefault("the machine", []).append(speed.writing(BODY, HEAD, level, PROMPT, options.new))
             if peers.serve:
                 found.setdefault("serve", []).append(await press_serve(peers.serve, base, level, options.new))
         mine = statistics.median(found["ours, 0 adapters"])

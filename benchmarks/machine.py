@@ -38,11 +38,13 @@ class Speed:
     flops: float
     read: float
 
-    def writing(self, parameters: int, texts: int, prompt: int, new: int) -> float:
-        """Tokens a second of a base in bf16 that does nothing but its products: prompts as one, then a token for each
-        text at a time, for which all weights are read once. The first token comes with the prompt."""
-        step = max(2 * parameters / self.read, 2 * parameters * texts / self.flops)
-        return texts * new / (2 * parameters * texts * prompt / self.flops + (new - 1) * step)
+    def writing(self, body: int, head: int, texts: int, prompt: int, new: int) -> float:
+        """Tokens a second of a base in bf16 that does nothing but its products: prompts as one, with the head after
+        their last tokens, then a token for each text at a time, for which all weights are read once."""
+        whole = body + head
+        read = 2 * texts * (body * prompt + head) / self.flops
+        step = max(2 * whole / self.read, 2 * whole * texts / self.flops)
+        return texts * new / (read + (new - 1) * step)
 
 
 class Machine:

@@ -1,9 +1,9 @@
 """Weights of linear layers, laid out once in the order in which the processor multiplies with them.
 
-A product with few rows takes as long as its weights take to be read. oneDNN reads its own blocks of them in a stream,
+In a product with few rows most of the time goes into reading weights. oneDNN reads its own blocks of them in a stream,
 and a plain matrix in jumps; torch gives it its blocks in compiled graphs only, through the two operators used here.
-The sums are the same to the last bit. What it saves depends on processor, precision and shapes, so a base's own weights
-are tried before any are laid out.
+In bf16 the sums were the same to the last bit. What it saves depends on processor, precision and shapes, so a base's
+own weights are tried before any are laid out.
 """
 
 from __future__ import annotations
