@@ -29,7 +29,7 @@ from kit.errors import Unauthenticated
 from tenants import keys as key_format
 from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
 from tenants.errors import KeyRefused, TenantSuspended
-from tenants.passes import is_pass, pass_open, pass_read
+from tenants.passes import Pass, is_pass, pass_open, pass_read
 from tenants.services.keys import keys_touch
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,10 @@ class OpenKey:
     """Whether it stands for a member without a key, who made a batch in the console."""
     batch: bool = False
     """Whether its calls are lines of a batch."""
+    kept: bool = False
+    """Whether the book keeps it, and re-reads it."""
+    looked: float = 0.0
+    """When it was looked at again since it is not kept."""
 
     @property
     def key_id(self) -> UUID | None:
@@ -130,14 +134,33 @@ class KeyBook:
             self._passing -= 1
             LOOKUPS.labels("pass").inc()
 
+    async def standing(self, key: OpenKey) -> None:
+        """Whether a key that opened still does, for a call that takes long; what is kept of it tells, or the database
+        where it changed. Raises KeyRefused or TenantSuspended. Batches look after their lines themselves."""
+        if key.batch:
+            return
+        now = time.monotonic()
+        if not key.kept and now - key.looked > REFRESH_SECONDS:
+            key.looked = now
+            try:
+                key.take(await database.ask(partial(_record_now, key)))
+            except Unauthenticated:
+                raise
+            except Exception:  # the database is away; nobody can have revoked a key there meanwhile
+                log.warning("a key could not be re-read", exc_info=True)
+        key.admit()
+
     def forget(self, lookup: str) -> None:
         """News: this key changed."""
         self._unknown.pop(lookup, None)
         for digest in self._digests.pop(lookup, ()):
-            self._open.pop(digest, None)
+            if (key := self._open.pop(digest, None)) is not None:
+                key.kept = False
 
     def forget_all(self) -> None:
         """News may have been missed."""
+        for key in self._open.values():
+            key.kept = False
         self._open.clear()
         self._digests.clear()
         self._unknown.clear()
@@ -218,6 +241,7 @@ class KeyBook:
         if len(digests) < MAX_SPELLINGS:
             digests.add(digest)
             self._open[digest] = key
+            key.kept = True
         return key
 
 
@@ -236,6 +260,17 @@ def read_keys(lookups: list[str]) -> dict[str, KeyRecord]:
     with connection.cursor() as cursor:
         cursor.execute(KEYS_QUERY, [lookups])
         return {_id(record): record for record in map(key_record, cursor.fetchall())}
+
+
+def _record_now(key: OpenKey) -> KeyRecord:
+    """On a thread: what a key or a pass opens now. KeyRefused for a key that is gone, and as `pass_open`."""
+    was = key.record
+    if was.member_id is not None:
+        return pass_open(Pass(was.tenant_id, was.project_id, was.member_id))
+    found = read_keys([key.lookup]).get(_id(was))
+    if found is None or found.secret_hash != key.secret_hash:
+        raise KeyRefused
+    return found
 
 
 def _id(record: KeyRecord) -> str:

@@ -97,7 +97,7 @@ SHARE = "Percent of the callers, to a hundredth."
 class RolloutStep(StrictSerializer):
     """One step of a canary."""
 
-    share = Number(high=100, above=0, help_text=SHARE)
+    share = Number(high=100, low=0.01, help_text=SHARE)
     seconds = Whole(low=0, high=90 * DAY, required=False, help_text="How long it lasts at least; 600 if left out.")
     calls = Whole(
         low=0, high=10_000_000, required=False, help_text="Calls the candidate must have had in it; 100 if left out."

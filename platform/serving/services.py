@@ -199,7 +199,7 @@ def deployment_alias_set(*, deployment: Deployment, alias: str) -> Deployment:
     if names.split_alias(alias) is None:
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
     tenant_turn()
-    row: Deployment = Deployment.objects.select_for_update().select_related("model", "version").get(pk=deployment.pk)
+    row = _among_all(deployment)
     if row.state not in selectors.ACTIVE:
         raise NotLive(f"{row.public_id} is {row.state}. Deploy the model again, with the alias.", param="alias")
     row.alias = alias
@@ -210,6 +210,15 @@ def deployment_alias_set(*, deployment: Deployment, alias: str) -> Deployment:
         alias_set(project=row.project, alias=alias, version=row.version)
         routes.announce(row.project_id)
     return row
+
+
+def _among_all(deployment: Deployment) -> Deployment:
+    """Its row, locked together with every other that could have the alias now or in a moment, in the order in which a
+    rollout locks its two: who took its own first and then the other's would wait for a rollout that waits for it."""
+    rows = Deployment.objects.select_related("model", "version", "project").select_for_update(of=("self",))
+    active = Q(project_id=deployment.project_id, state__in=selectors.ACTIVE)
+    held: dict[UUID, Deployment] = {one.pk: one for one in rows.filter(active | Q(pk=deployment.pk)).order_by("pk")}
+    return held[deployment.pk]
 
 
 def deployment_load(*, tenant_id: UUID, deployment_id: UUID) -> str:

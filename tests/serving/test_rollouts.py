@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.registry.making import make_model
 from tests.serving.rolling import ALIAS, begun, live, logged
+from tests.training.test_races import at_once
 
 HELD_OUT = {
     "confidence": 0.95, "method": "clopper-pearson", "n": 500,
@@ -153,6 +155,27 @@ def test_promoting_twice_at_once_or_after_the_alias_was_moved_is_refused(ada: Pe
         assert Alias.objects.get().version_id == third.pk
 
 
+@pytest.mark.slow
+def test_an_alias_given_by_hand_and_a_rollout_that_moves_it_wait_for_each_other(ada: Person) -> None:
+    stable, candidate = live(ada, ALIAS), live(ada)
+    for _ in range(12):
+        ada.api.post(f"/v1/deployments/{stable.public_id}", {"alias": ALIAS})
+        path = f"/v1/rollouts/{begun(ada, candidate)['id']}"
+        calls = (
+            (f"{path}/promote", None),
+            (f"{path}/rollback", None),
+            (f"/v1/deployments/{stable.public_id}", {"alias": ALIAS}),
+            (f"/v1/deployments/{candidate.public_id}", {"alias": ALIAS}),
+        )
+        answers = at_once(*(partial(ada.api.post, *call) for call in calls))
+        assert {answer.status_code for answer in answers} <= {200, 409}, [answer.content for answer in answers]
+        ada.api.post(f"{path}/rollback")
+        with tenant_scope(ada.tenant.id):
+            stands = Alias.objects.get(name="triage", stage="prod").version_id
+            shown = Deployment.objects.filter(state="live", alias=ALIAS).values_list("version_id", flat=True)
+            assert set(shown) <= {stands}
+
+
 def test_the_console_begins_changes_promotes_and_undoes(ada: Person) -> None:
     stable, candidate = live(ada, ALIAS), live(ada)
     work = f"{ada.workspace}/"
@@ -180,6 +203,16 @@ def test_the_console_begins_changes_promotes_and_undoes(ada: Person) -> None:
         assert Alias.objects.get().version_id == stable.version_id
     again = ada.browser.post(f"{work}rollouts/new", form | {"minutes": "x"})
     assert again.status_code == 422
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 1e-9, 100.5])
+def test_a_step_has_a_share_of_callers(ada: Person, share: float) -> None:
+    live(ada, ALIAS)
+    body = {"alias": ALIAS, "candidate": live(ada).public_id, "mode": "canary", "steps": [{"share": share}]}
+    answer = ada.api.post("/v1/rollouts", body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "steps[0].share")
+    assert "from 0.01 to 100" in error["message"]
 
 
 def test_what_is_not_a_versions_own_doing_counts_for_neither(ada: Person) -> None:

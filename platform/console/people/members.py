@@ -3,10 +3,12 @@
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext as _tn
 
 from billing.selectors.limits import members_limits
 from billing.services.room import seat_offer
@@ -16,6 +18,7 @@ from console.views.base import ConsoleView, Outside
 from kit.clock import now
 from kit.ids import parse_id
 from tenants import selectors
+from tenants.access import PERMISSIONS
 from tenants.models import Invitation, Member, Role, User
 from tenants.services.invitations import invitation_of, invitation_renew, invitation_revoke
 from tenants.services.organisations import member_change_role, member_of, member_remove
@@ -49,6 +52,12 @@ class InviteForm(forms.Form):
 def role_choices(may_own: bool) -> list[tuple[str, str]]:
     """Roles the caller may give, with what they mean."""
     return [(role.value, f"{role.label}: {ROLE_HINTS[role]}") for role in Role if may_own or role != Role.OWNER]
+
+
+def keys_in_use(member: Member) -> int:
+    """API keys that a member made, in every project, and that work: they belong to the project, and stay."""
+    alive = selectors.keys_open().filter(created_by=member.user_id, project__in=selectors.projects())
+    return alive.filter(Q(expires_at=None) | Q(expires_at__gt=now())).count()
 
 
 class _Members(ConsoleView):
@@ -140,6 +149,9 @@ class ChangeRole(_Members):
         """Change it."""
         row = member_change_role(member=self.member(member), role=request.POST.get("role", ""), by=self.auth)
         said = _t("%(name)s is now %(role)s.") % {"name": row.user.get_full_name(), "role": Role(row.role).label}
+        if "inference" not in PERMISSIONS[row.role] and (keys := keys_in_use(row)):
+            words = _tn("%(n)s API key they made goes on working.", "%(n)s API keys they made go on working.", keys)
+            said = f"{said} {words % {'n': keys}}"
         return self.done(self.org_path("members"), said)
 
 
@@ -152,10 +164,7 @@ class RemoveMember(_Members):
     def get(self, request: HttpRequest, member: str) -> HttpResponseBase:
         """Ask."""
         row = self.member(member)
-        keys = selectors.keys(self.project).none()
-        for project in selectors.projects():
-            keys = keys | selectors.keys(project).filter(created_by=row.user, revoked_at=None)
-        return self.page({"member": row, "keys": keys.count()})
+        return self.page({"member": row, "keys": keys_in_use(row)})
 
     def post(self, request: HttpRequest, member: str) -> HttpResponseBase:
         """Do it."""

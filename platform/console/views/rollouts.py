@@ -92,8 +92,10 @@ class RolloutForm(forms.Form):
             for name in ("minutes", "calls", "latency_ms"):  # not shown then, so what stands in them is no fault
                 self.errors.pop(name, None)
                 clean[name] = self.fields[name].initial
-        if clean.get("climb") and clean.get("mode") == Rollout.Mode.CANARY and clean.get("share") == 0:
-            self.add_error("share", _("A canary that is raised by itself begins above 0%."))
+        share = clean.get("share")
+        nobody = share is not None and round(share * 100) == 0
+        if clean.get("climb") and clean.get("mode") == Rollout.Mode.CANARY and nobody:
+            self.add_error("share", _("A canary that is raised by itself begins at 0.01% or more."))
         return clean
 
     def wanted(self) -> dict[str, Any]:

@@ -16,9 +16,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from billing.errors import CallRefused
 from billing.metering import SpoolError
@@ -32,8 +33,9 @@ from gateway.writing.wishes import Wish
 from inference.client import EngineClient, Generation
 from inference.errors import EngineError, NotResident
 from inference.wire import Piece, Rendered, Sampling
-from kit.errors import BadRequest, Unavailable
+from kit.errors import ApiError, BadRequest, Unavailable
 from serving.routes import Route
+from tenants.errors import KeyRefused
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ UNTOLD = 8
 LIFE_MS = 120_000
 RENEW_SECONDS = 40.0
 """A reservation ends after its life; a call that runs says so this often that it still does."""
+STANDING_SECONDS = 2.0
+"""How often a call that writes looks whether its key still opens; the book of keys reads as often."""
 BUFFER = 64
 """Pieces of several prompts that may wait for a slow client."""
 
@@ -121,6 +125,8 @@ class MeteredCall:
         self._spare = 0  # reserved for answers that ended before they used it
         self._tasks: list[asyncio.Task[None]] = []
         self._renewal: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._refused: ApiError | None = None  # the key was closed while it wrote
         self._engine = contextlib.ExitStack()  # the engine's part of the trace
 
     @property
@@ -150,6 +156,7 @@ class MeteredCall:
             share.granted = min(even, share.most)
             self._spare += even - share.granted
         self._renew_later()
+        self._look_later()
         return self
 
     async def __aexit__(
@@ -157,8 +164,9 @@ class MeteredCall:
     ) -> None:
         """Nothing here waits, so that nothing can come between."""
         self._engine.close()
-        if self._renewal is not None:
-            self._renewal.cancel()
+        for timer in (self._renewal, self._look):
+            if timer is not None:
+                timer.cancel()
         for task in self._tasks:
             task.cancel()
         for share in self.shares:
@@ -247,6 +255,8 @@ class MeteredCall:
             self._call.trace.event("first token")
             self._call.note.first_token_ms = self._call.note.first_token_ms or round(first * 1000)
             while piece is not None:
+                if self._refused is not None:
+                    raise self._refused
                 while share.low:  # what was to spare may not be enough: the engine would wait, and hold back why
                     await self._extend(share)
                 yield piece
@@ -311,9 +321,31 @@ class MeteredCall:
         self._renewal = loop.call_later(RENEW_SECONDS, self._renew)
 
     def _renew(self) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(asyncio.get_running_loop().create_task(self._live_on()))
+        self._beside(self._live_on())
         self._renew_later()
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(STANDING_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._beside(self._stand())
+        self._look_later()
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside the writing, and ended with it."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.get_running_loop().create_task(work))
+
+    async def _stand(self) -> None:
+        """Whoever was shut out while a text is written gets no more of it."""
+        try:
+            await self._call.process.keys.standing(self._call.key)
+        except KeyRefused:
+            self._refused = KeyRefused(
+                "The answer ends here: its API key was revoked or has expired, or its member may call models no more."
+            )
+        except ApiError as error:
+            self._refused = error
 
     async def _live_on(self) -> None:
         assert self._ticket is not None  # noqa: S101 - renewed after it was admitted

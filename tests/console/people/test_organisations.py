@@ -11,8 +11,9 @@ from django.test import Client
 
 from billing.services.entitlements import override_revoke, override_set
 from kit.clock import now
-from tenants.models import AuditEvent, Invitation, Member, Project, Tenant
+from tenants.models import ApiKey, AuditEvent, Invitation, Member, Project, Tenant
 from tenants.scope import ops_scope, tenant_scope
+from tenants.services.keys import key_create
 from tests.conftest import Cast, Person, make_person, make_user
 from tests.console.things import made_deployment, made_job
 
@@ -171,6 +172,20 @@ def test_an_admin_can_neither_make_nor_touch_owners(cast: Cast) -> None:
     assert role_of(bob, cast.owner.tenant) == "viewer"
     assert admin.browser.post(f"{base}/{mate}/remove").status_code == 302
     assert cast.teammate.browser.get(cast.owner.workspace + "/").status_code == 404
+
+
+def test_whoever_loses_a_role_or_a_seat_is_told_of_with_the_keys_that_stay(cast: Cast) -> None:
+    ada, mate = cast.owner, cast.teammate
+    with tenant_scope(ada.tenant.pk):
+        seat = Member.objects.get(user=mate.user)
+        expired, _ = key_create(project=ada.project, name="old", created_by=mate.user)
+        ApiKey.objects.filter(pk=expired.pk).update(expires_at=now())
+    page = f"{ada.home}/members"
+    assert "1 API key they made goes on working" in ada.browser.get(f"{page}/{seat.public_id}/remove").content.decode()
+    for role, told in (("admin", False), ("viewer", True)):
+        ada.browser.post(f"{page}/{seat.public_id}/role", {"role": role})
+        assert ("1 API key they made goes on working." in ada.browser.get(page).content.decode()) is told
+    assert mate.api.get("/v1/models").status_code == 200
 
 
 DENIED: dict[str, list[tuple[str, str, dict[str, str]]]] = {
