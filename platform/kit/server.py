@@ -104,6 +104,12 @@ class PatientHttp(HttpToolsProtocol):
         if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._end(HeadTooLarge())
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. What comes behind a body is none, whatever it is called: nothing here reads trailers,
+        and one that counted would pass whoever checks heads in front of us."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """A head is in; one of too many fields goes to the refusal instead of the application."""
         self._in_head, self._window_bytes, self._since = False, 0, self.loop.time()
@@ -128,8 +134,11 @@ class PatientHttp(HttpToolsProtocol):
     def _end(self, error: ApiError) -> None:
         """Answer on the bare connection, where no request stands yet or none can, and close it."""
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # an answer to an earlier request is on its way: nothing may stand inside it
-            return
+            if self._in_head or self.pipeline or self.cycle.response_started:
+                self.transport.close()  # an answer to an earlier request is on its way: nothing may stand inside it
+                return
+            self.cycle.disconnected = True  # it is this request's body that is none: whoever waits for it is let go
+            self.cycle.message_event.set()
         kind, body = _body(error, self.url.decode("latin-1"))
         lines = [
             STATUS_LINE[error.status].removesuffix(b"\r\n"),

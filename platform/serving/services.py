@@ -31,7 +31,7 @@ from serving.pools import Wish
 from tenants import audit
 from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
-from tenants.services.organisations import tenant_turn
+from tenants.services.organisations import project_open, tenant_turn
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def deployment_create(
     if alias and names.split_alias(alias) is None:
         raise BadRequest(f"An alias is {names.ALIAS_RULE}.", param="alias")
     tenant_turn()
+    project_open(project.pk)
     found = registry.model_version_by_name(project.id, model)
     if version is not None and version != found.number:
         found = registry.version_by_number(found.model, version)

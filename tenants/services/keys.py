@@ -19,7 +19,7 @@ from tenants.access import KEY_SCOPES
 from tenants.models import ApiKey, Project, User
 from tenants.scope import ops_scope
 from tenants.services.organisations import KEY_NEWS as NEWS
-from tenants.services.organisations import clean_name
+from tenants.services.organisations import clean_name, project_open, tenant_turn
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ def key_create(
     wanted = list(KEY_SCOPES) if scopes is None else _scopes(scopes)
     if expires_at is not None and expires_at <= now():
         raise BadRequest("The expiry lies in the past.", param="expires_at")
+    tenant_turn()
+    project_open(project.pk)
     plaintext, parts = keys.generate()
     key: ApiKey = ApiKey.objects.create(
         project=project,
@@ -72,9 +74,12 @@ def key_create(
 
 
 def key_rotate(*, key: ApiKey, overlap: dt.timedelta, by: User | None = None) -> tuple[ApiKey, str]:
-    """A successor with the same rights; the old key goes on working for the overlap, then expires."""
+    """A successor with the same rights; the old key goes on working for the overlap, then expires. BadRequest for a
+    closed key: none comes back that way."""
+    tenant_turn()
     # Locked: rights that are taken away at this moment are not handed on.
     key = ApiKey.objects.select_for_update(of=("self",)).select_related("project").get(pk=key.pk)
+    _check_open(key)
     if not dt.timedelta(0) <= overlap <= MAX_OVERLAP:
         raise BadRequest("The overlap must be between 0 and 7 days.", param="overlap")
     fresh, plaintext = key_create(

@@ -71,6 +71,13 @@ def tenant_turn() -> None:
     Tenant.objects.select_for_update(no_key=True).get(pk=current_tenant_id())
 
 
+def project_open(project_id: UUID) -> None:
+    """For whoever begins something that ends with its project, after `tenant_turn`: NotFound where the project was
+    archived before the turn came, so that nothing works on in a project that nobody sees any more."""
+    if not Project.objects.filter(pk=project_id, archived_at=None).exists():
+        raise NotFound("The project is archived. Work in another one.")
+
+
 def tenant_rename(*, tenant: Tenant, name: str) -> Tenant:
     """Change the display name; the slug, and with it every URL, stays."""
     before, tenant.name = tenant.name, clean_name(name)
@@ -141,6 +148,7 @@ def project_rename(*, project: Project, name: str) -> Project:
 
 def project_archive(*, project: Project) -> Project:
     """Close a workspace: it leaves every list. Its keys must be revoked by the caller (`keys_revoke_all`)."""
+    tenant_turn()  # who begins something there now is done before, or finds it archived (`project_open`)
     # Not against those who write rows that point to a project: they may hold what its closing waits for.
     alive = set(Project.objects.select_for_update(no_key=True).filter(archived_at=None).values_list("pk", flat=True))
     if alive <= {project.pk}:

@@ -276,6 +276,36 @@ def test_what_is_no_http_is_a_bad_request(port: int) -> None:
             assert "not a valid HTTP request" in answer.error()["message"]
 
 
+@pytest.mark.parametrize("path", ["/v1/feedback", "/v1/classify"])
+@pytest.mark.parametrize(
+    "chunks", [b"-5\r\n", b"F" * 17 + b"\r\n", b"zz\r\n", b"2\n{}\n0\n\n", b"2\r\n{}x"], ids=repr
+)  # fmt: skip
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_body_in_chunks_that_are_none_is_a_bad_request(
+    port: int, ada: Person, path: str, chunks: bytes, pause: float
+) -> None:
+    sent = head("POST", path, bearer(ada), "Content-Type: application/json", "Transfer-Encoding: chunked")
+    pieces = (sent, chunks) if pause else (sent + chunks,)
+    answer = talk(port, *pieces, pause=pause)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert answer.error()["message"] == "This is not a valid HTTP request."
+
+
+def test_a_second_request_that_is_none_is_no_answer_to_the_first(port: int) -> None:
+    first = head("GET", "/pricing")
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as peer:
+        peer.sendall(first + b"nonsense\r\n\r\n")
+        assert hear(peer).status in (0, 200)
+
+
+@pytest.mark.parametrize("path", ["/v1/feedback", "/v1/classify"])
+def test_what_follows_a_body_is_no_part_of_the_head(port: int, ada: Person, path: str) -> None:
+    sent = head("POST", path, bearer(ada), "Content-Type: application/json", "Transfer-Encoding: chunked")
+    trailers = b"0\r\nAuthorization: Bearer x\r\nHost: example.com\r\nContent-Type: text/plain\r\n\r\n"
+    answer = talk(port, sent + chunk(b"{}") + trailers)
+    assert (answer.status, answer.error()["param"]) == (400, "request_id" if path == "/v1/feedback" else "model")
+
+
 def test_a_connection_serves_request_after_request(port: int, ada: Person) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
         for _ in range(5):

@@ -16,7 +16,7 @@ from kit import outbox
 from kit.clock import now
 from tenants import audit
 from tenants.models import Project
-from tenants.services.organisations import tenant_turn
+from tenants.services.organisations import project_open, tenant_turn
 
 WORK = "batches.work"
 QUEUE = "batch"
@@ -48,6 +48,7 @@ def batch_create(
             param="input_file_id",
         )
     tenant_turn()
+    project_open(project.pk)
     if open_count() >= OPEN_BATCHES:
         raise TooManyOpen(f"{OPEN_BATCHES} batches are open, the most at a time. Wait for one to end, or cancel one.")
     File.objects.select_for_update(no_key=True).get(pk=file.pk)  # nobody erases it before this one is seen to read it

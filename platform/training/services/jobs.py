@@ -26,6 +26,7 @@ from registry.selectors import base_by_name
 from tenants import audit
 from tenants.models import ApiKey, Project
 from tenants.selectors import tenant_current
+from tenants.services.organisations import project_open
 from training import plans, states
 from training.errors import JobFinished
 from training.methods import DEFAULT_METHOD, HEAD
@@ -66,6 +67,7 @@ def job_create(
         sources = sources_of(project, wanted)
         intake.check_usable(sources, wanted.get("x_columns") or {}, task)
         queueing.check_room()
+        project_open(project.pk)
     job_id = new_id()
     suffix = wanted.get("suffix") or ""
     seed = wanted.get("seed")

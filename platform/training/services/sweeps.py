@@ -12,7 +12,7 @@ from kit.money import number
 from registry.selectors import base_by_name
 from tenants import audit
 from tenants.models import Project
-from tenants.services.organisations import tenant_turn
+from tenants.services.organisations import project_open, tenant_turn
 from training import plans
 from training.errors import FileNotReady, JobFinished, QueueFull, SweepFinished
 from training.models import Job, Sweep
@@ -55,6 +55,7 @@ def sweep_create(
         _check_budget(draft)
     with job_refusals(who):
         _check_room()
+    project_open(project.pk)
     draft.created_by, draft.key_id = by[:254], key_id
     draft.mail_to = user_id or maker_of(key_id, wanted)
     draft.save(force_insert=True)
