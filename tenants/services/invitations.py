@@ -15,7 +15,7 @@ from tenants import audit
 from tenants.access import AuthContext
 from tenants.models import AuditEvent, Invitation, Member, Tenant, User
 from tenants.scope import tenant_scope
-from tenants.services.organisations import check_role
+from tenants.services.organisations import check_role, may_offer
 
 LIFE = dt.timedelta(days=7)
 PER_HOUR = 30
@@ -52,12 +52,14 @@ def invitation_of(invitation_id: UUID) -> Invitation:
 
 
 def invitation_renew(*, invitation: Invitation, by: AuthContext) -> str:
-    """A fresh token and a fresh week; the former link stops working. Returns the plaintext token for the mail."""
+    """A fresh token and a fresh week, of who renews it; the former link stops working. Returns the plaintext token
+    for the mail."""
     check_role(invitation.role, by)
     _check_rate()
     token = secrets.token_urlsafe(32)
     invitation.token_hash, invitation.expires_at = _hash(token), now() + LIFE
-    invitation.save(update_fields=["token_hash", "expires_at"])
+    invitation.invited_by_id = UUID(by.actor_id)
+    invitation.save(update_fields=["token_hash", "expires_at", "invited_by"])
     audit.record(action="member.invitation_renewed", target=invitation, after={"email": invitation.email})
     return token
 
@@ -94,6 +96,9 @@ def invitation_accept(*, token: str, user: User) -> UUID:
         _check_open()
         invitation = Invitation.objects.select_for_update().get(pk=invitation_id)
         if invitation.accepted_at or invitation.revoked_at or invitation.expires_at <= now():
+            raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
+        giver = Member.objects.filter(user=invitation.invited_by_id).values_list("role", flat=True).first()
+        if not may_offer(giver, invitation.role):  # invited while the role was being taken away
             raise NotFound("This invitation has been used, withdrawn, or has expired. Ask for a new one.")
         if invitation.email.lower() != user.email.lower():
             raise PermissionDenied(f"This invitation is for {invitation.email}. Sign in with that address.")

@@ -13,9 +13,9 @@ from kit.clock import now
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.ids import new_id
 from tenants import audit
-from tenants.access import AuthContext
+from tenants.access import PERMISSIONS, AuthContext
 from tenants.errors import LastOwner, LastProject
-from tenants.models import ApiKey, Member, Project, Role, Tenant, User
+from tenants.models import ApiKey, Invitation, Member, Project, Role, Tenant, User
 from tenants.scope import current_tenant_id, tenant_scope
 
 KEY_NEWS = "news:keys"
@@ -188,6 +188,7 @@ def member_change_role(*, member: Member, role: str, by: AuthContext) -> Member:
     _keep_an_owner(member, leaving=role != Role.OWNER)
     before, member.role = member.role, role
     member.save(update_fields=["role"])
+    _withdraw_offers(member.user_id, role)
     audit.record(action="member.role_changed", target=member, before={"role": before}, after={"role": role})
     return member
 
@@ -197,6 +198,7 @@ def member_remove(*, member: Member, by: AuthContext) -> None:
     check_role(member.role, by)
     _keep_an_owner(member, leaving=True)
     audit.record(action="member.removed", target=member, before={"email": member.user.email, "role": member.role})
+    _withdraw_offers(member.user_id, None)
     member.delete()
 
 
@@ -204,7 +206,23 @@ def member_leave(*, member: Member) -> None:
     """Give up one's own seat; the last owner cannot."""
     _keep_an_owner(member, leaving=True)
     audit.record(action="member.left", target=member, before={"email": member.user.email, "role": member.role})
+    _withdraw_offers(member.user_id, None)
     member.delete()
+
+
+def may_offer(giver: str | None, role: str) -> bool:
+    """Whether a member of a role, or none, may give somebody that seat."""
+    scopes = PERMISSIONS[giver] if giver is not None else frozenset()
+    return "members.write" in scopes and (role != Role.OWNER or "tenant.own" in scopes)
+
+
+def _withdraw_offers(user_id: UUID, role: str | None) -> None:
+    """Take back the seats somebody offered and may offer no more: through one they could come back themselves."""
+    for offer in Invitation.objects.filter(invited_by=user_id, accepted_at=None, revoked_at=None):
+        if not may_offer(role, offer.role):
+            offer.revoked_at = now()
+            offer.save(update_fields=["revoked_at"])
+            audit.record(action="member.invitation_revoked", target=offer, before={"email": offer.email})
 
 
 def _keep_an_owner(member: Member, *, leaving: bool) -> None:

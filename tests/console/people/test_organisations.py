@@ -174,6 +174,30 @@ def test_an_admin_can_neither_make_nor_touch_owners(cast: Cast) -> None:
     assert cast.teammate.browser.get(cast.owner.workspace + "/").status_code == 404
 
 
+@pytest.mark.parametrize("loss", ["lowered", "removed", "left", "while it was being sent"])
+def test_an_invitation_ends_with_the_role_of_who_sent_it(cast: Cast, loss: str) -> None:
+    ada, root, friend = cast.owner, make_person("root", beside=cast.owner, role="admin"), make_user("friend")
+    link, hers = invite(root, friend.email, "admin"), invite(ada, "other@example.com", "viewer")
+    with tenant_scope(ada.tenant.pk):
+        seat = Member.objects.get(user=root.user)
+    if loss == "lowered":
+        ada.browser.post(f"{ada.home}/members/{seat.public_id}/role", {"role": "developer"})
+    elif loss == "removed":
+        ada.browser.post(f"{ada.home}/members/{seat.public_id}/remove")
+    elif loss == "left":
+        root.browser.post(f"{root.home}/settings/leave")
+    else:
+        with tenant_scope(ada.tenant.pk):
+            Member.objects.filter(pk=seat.pk).update(role="viewer")
+    browser = Client()
+    browser.force_login(friend, backend=configured.AUTHENTICATION_BACKENDS[0])
+    assert browser.post(link).status_code == 404
+    assert role_of(friend, ada.tenant) is None
+    listed = ada.browser.get(f"{ada.home}/members").content.decode()
+    assert (friend.email in listed) is (loss == "while it was being sent") and "other@example.com" in listed
+    assert browser.get(hers).status_code == 200
+
+
 def test_whoever_loses_a_role_or_a_seat_is_told_of_with_the_keys_that_stay(cast: Cast) -> None:
     ada, mate = cast.owner, cast.teammate
     with tenant_scope(ada.tenant.pk):
