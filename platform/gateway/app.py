@@ -33,7 +33,7 @@ from gateway.wire import (
 from inference import tracing
 from inference.tracing import UNTRACED, Untraced
 from kit.api import InternalError
-from kit.errors import ApiError, MethodNotAllowed, PermissionDenied
+from kit.errors import ApiError, MethodNotAllowed
 from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
 from serving.requests import RequestNote, wall_ms
@@ -45,7 +45,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Call], Awaitable[bytes | None]]
 """The body of an answer; None where the handler has sent a stream itself."""
 
-SCOPE = "inference"
 HANDLERS: dict[str, Handler] = {
     "/v1/decisions": decisions.handle,
     "/v1/classify": classify.handle,
@@ -163,8 +162,7 @@ class Gateway:
             else:
                 key = await process.keys.open(authorization)
         headers.append((b"openai-organization", key.record.tenant_slug.encode()))
-        if SCOPE not in key.record.scopes:
-            raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
+        key.may_call()
         record = key.record
         note = RequestNote(
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),

@@ -25,7 +25,7 @@ from gateway.limits import Allowance, limits_of
 from gateway.metrics import LOOKUPS
 from gateway.wire import Headers
 from kit import clock
-from kit.errors import Unauthenticated
+from kit.errors import PermissionDenied, Unauthenticated
 from tenants import keys as key_format
 from tenants.access import KEY_QUERY, KeyRecord, bearer, check_key, key_record
 from tenants.errors import KeyRefused, TenantSuspended
@@ -34,6 +34,8 @@ from tenants.services.keys import keys_touch
 
 log = logging.getLogger(__name__)
 
+SCOPE = "inference"
+"""What a key must be allowed to call models."""
 REFRESH_SECONDS = 2.0
 IDLE_SECONDS = 600.0  # a key unused for so long is forgotten
 LIMITS_SECONDS = 30.0  # plans are re-read this often, news or not
@@ -91,6 +93,11 @@ class OpenKey:
         if self.record.tenant_status != "active":
             raise TenantSuspended
 
+    def may_call(self) -> None:
+        """Raises PermissionDenied unless it may call models."""
+        if SCOPE not in self.record.scopes:
+            raise PermissionDenied(f"This key lacks the scope '{SCOPE}'. Ask an admin of the organisation to grant it.")
+
     def take(self, record: KeyRecord) -> None:
         """What the database says now."""
         self.record = record
@@ -136,7 +143,8 @@ class KeyBook:
 
     async def standing(self, key: OpenKey) -> None:
         """Whether a key that opened still does, for a call that takes long; what is kept of it tells, or the database
-        where it changed. Raises KeyRefused or TenantSuspended. Batches look after their lines themselves."""
+        where it changed. Batches look after their lines themselves. Raises KeyRefused, TenantSuspended or
+        PermissionDenied."""
         if key.batch:
             return
         now = time.monotonic()
@@ -149,6 +157,7 @@ class KeyBook:
             except Exception:  # the database is away; nobody can have revoked a key there meanwhile
                 log.warning("a key could not be re-read", exc_info=True)
         key.admit()
+        key.may_call()
 
     def forget(self, lookup: str) -> None:
         """News: this key changed."""

@@ -15,7 +15,7 @@ from kit.clock import now
 from tenants.models import ApiKey, Member, Tenant
 from tenants.passes import pass_make
 from tenants.scope import tenant_scope
-from tenants.services.keys import key_change, key_create, key_revoke
+from tenants.services.keys import key_change, key_create, key_revoke, key_scopes_set
 from tenants.services.organisations import tenant_set_status
 from tests.conftest import Person, make_person
 from tests.gateway.writing_engine import CHAT, WRITER, Wired, alive, event_of, lines_of, on_plan, only, says, streaming
@@ -95,6 +95,17 @@ def test_a_member_who_may_call_no_more_ends_what_a_page_of_his_has_written(writi
 
     error = until_cut(writing, ada, lower, pass_make(ada.project, bob.user.pk))
     assert error["code"] == "invalid_api_key"
+
+
+def test_a_key_that_may_call_no_more_ends_its_stream(writing: Wired) -> None:
+    ada = on_plan("ada")
+    row, key = key_of(ada)
+
+    def narrow() -> None:
+        with tenant_scope(ada.tenant.id):
+            key_scopes_set(key=row, scopes=["models.read"])
+
+    assert until_cut(writing, ada, narrow, key)["code"] == "insufficient_permissions"
 
 
 def test_an_answer_in_one_is_refused_and_costs_nothing(writing: Wired) -> None:
