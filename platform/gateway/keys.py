@@ -156,6 +156,7 @@ class KeyBook:
                 raise
             except Exception:  # the database is away; nobody can have revoked a key there meanwhile
                 log.warning("a key could not be re-read", exc_info=True)
+                return
         key.admit()
         key.may_call()
 

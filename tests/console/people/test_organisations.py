@@ -177,6 +177,8 @@ def test_an_admin_can_neither_make_nor_touch_owners(cast: Cast) -> None:
 @pytest.mark.parametrize("loss", ["lowered", "removed", "left", "while it was being sent"])
 def test_an_invitation_ends_with_the_role_of_who_sent_it(cast: Cast, loss: str) -> None:
     ada, root, friend = cast.owner, make_person("root", beside=cast.owner, role="admin"), make_user("friend")
+    with tenant_scope(ada.tenant.pk):
+        override_set(limits={"members": 9}, reason="many seats", created_by="tests")
     link, hers = invite(root, friend.email, "admin"), invite(ada, "other@example.com", "viewer")
     with tenant_scope(ada.tenant.pk):
         seat = Member.objects.get(user=root.user)
