@@ -20,6 +20,7 @@ from inference.background import standing
 from inference.catalogue import Base, bases
 from inference.errors import BadDimensions, BadRequest, EngineError, NotResident, TooLarge
 from inference.geometry import Geometry
+from inference.handover import Handover
 from inference.hot import Merging
 from inference.loading import LoadedBase, Loader
 from inference.residents import Head, Held, Resident, Residents
@@ -56,6 +57,7 @@ class Engine:
             # The tokenizer's threads are shared by all lanes: a flood's long texts would be cut before anybody else's.
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._loop = asyncio.get_running_loop()
+        self._handover = Handover(self._loop)
         self.on_delivered: Callable[[], None] = lambda: None
         self.causal = {name: self._open_causal(base) for name, base in known.items() if base.architecture.causal}
         self.residents = Residents(settings.resident_bytes, settings.floor_bytes)
@@ -81,6 +83,7 @@ class Engine:
         await asyncio.to_thread(self.runner.stop)
         for causal in self.causal.values():
             await causal.stop()
+        self._handover.close()
         self.loader.close()
 
     def classify(self, message: wire.Classify, answer: Answer) -> Job:
@@ -251,7 +254,7 @@ class Engine:
 
     def _deliver(self, done: list[Job], error: EngineError | None) -> None:
         """On the compute thread: bring finished jobs to the event loop, one hop for the whole batch."""
-        self._loop.call_soon_threadsafe(self._answer, done, error)
+        self._handover.put(lambda: self._answer(done, error))
 
     def _answer(self, done: list[Job], error: EngineError | None) -> None:
         for job in done:

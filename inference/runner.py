@@ -19,6 +19,7 @@ from inference import tasks, tracing
 from inference.adapters import Stacker
 from inference.encoder import Encoder, mean
 from inference.errors import EngineError, Internal
+from inference.preemption import LONGEST_S, take_slice
 from inference.residents import Head, Resident
 from inference.scheduler import Row, Scheduler
 from inference.sheets import Sheet
@@ -27,6 +28,7 @@ from inference.tensors import Array
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 0.1  # a lane that was closed to what waits may have opened, and nobody says so
+LONG_BATCH_S = 0.01  # a batch that holds its core for longer gives way to whoever wakes up there
 LENGTH_STEP = 8  # batches are padded to a multiple, so that the backend meets few different shapes
 
 
@@ -162,6 +164,9 @@ class Runner:
         lane = threading.Condition(self._work)
         while batch := self._next_batch(lane):
             started = time.perf_counter()
+            long = sum(row.cost for row in batch) > LONG_BATCH_S * self.scheduler.speed > 0
+            if long:
+                take_slice(LONGEST_S)
             try:
                 tokens, padded = self._compute(batch)
             except Exception as error:  # a batch may fail; the engine may not
@@ -171,6 +176,8 @@ class Runner:
                 if tracing.on():
                     _trace_batch(batch, started, tokens, padded)
                 self._settle(batch, started, tokens, padded, None)
+            if long:
+                take_slice(0)
 
     def _compute(self, batch: list[Row]) -> tuple[int, int]:
         """Run one batch and write each row's result into its job. Returns the number of tokens, real and padded."""
