@@ -58,6 +58,7 @@ class Writing(Request):
 
     message: wire.Generate = field(kw_only=True)
     answer: Callable[[Event], None] = field(kw_only=True)
+    seed: int = field(kw_only=True)
     choices: list[Choice] = field(default_factory=list)
     open: int = 0
     compute_s: float = 0.0
@@ -114,6 +115,7 @@ class Writer:
         check(message, limit, self.decoder.vocabulary)
         sampling = message.sampling
         line, weight, background = standing(message.tenant, message.weight)
+        seed = sampling.seed if sampling.seed is not None else secrets.randbits(63)
         writing = Writing(
             tenant=line,
             owner=f"{message.tenant}/{message.model or message.base}",
@@ -124,9 +126,9 @@ class Writer:
             background=background,
             message=message,
             answer=answer,
+            seed=seed,
             open=message.choices,
         )
-        seed = sampling.seed if sampling.seed is not None else secrets.randbits(63)
         for number in range(message.choices):
             chooser = Chooser(sampling, random.Random(f"{seed}/{number}"))
             matcher = grammar.copy() if grammar is not None else None
@@ -306,7 +308,7 @@ class Writer:
                 writing,
                 wire.Generated(
                     writing.message.id, len(writing.message.prompt), writing.cached, writing.used,
-                    round(writing.compute_s * 1e6), round(queued * 1e6),
+                    round(writing.compute_s * 1e6), round(queued * 1e6), writing.seed,
                 ),
             ))  # fmt: skip
         return told

@@ -113,7 +113,10 @@ class Piece(Message, tag="piece", frozen=True, gc=False):
 
 
 class Generated(Message, tag="generated", frozen=True, gc=False):
-    """All choices have ended. `cached_tokens` of the prompt were found in the cache; `output_tokens` is over all."""
+    """All choices have ended. `cached_tokens` of the prompt were found in the cache; `output_tokens` is over all.
+
+    `seed`: what would have the same tokens drawn again; None where what computes the base does not say.
+    """
 
     id: int
     prompt_tokens: int
@@ -121,3 +124,4 @@ class Generated(Message, tag="generated", frozen=True, gc=False):
     output_tokens: int
     compute_us: int
     queue_us: int
+    seed: int | None = None

@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 
 from console.numbers import number
 from console.templatetags.look import count
+from inference.architecture import TEXT_GENERATION
 from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, REGRESSION, RERANK, TOKENS
 from kit.clock import now
 from serving import outcomes, rollouts
@@ -58,6 +59,15 @@ MEASURES = {
         overlap=_("Pairs in the same order"),
         hint=_("Queries with two documents or more, of each the first 32 documents."),
     ),
+    TEXT_GENERATION: Measure(
+        compared=_("Calls compared"),
+        agreed=_("Same answer"),
+        overlap=_("Words in common (F1)"),
+        hint=_(
+            "The same text or JSON, and the same calls of tools. Two good answers may well differ: look at the words "
+            "in common, the endings and the lengths as well. Of each call the first answer."
+        ),
+    ),
 }
 
 
@@ -83,6 +93,10 @@ def likeness(row: Rollout) -> Likeness:
         mean = said["difference"] if said["difference"] is not None else said["cosine"]
         if measure.mean and mean is not None:
             rows.append((measure.mean, number(mean, 4)))
+        if said["endings_agreed"] is not None:
+            rows.append((_t("Ended for the same reason"), _share(said["endings_agreed"] / said["compared"])))
+            rows.append((_t("Tokens of an answer, stable version"), number(said["stable_tokens"], 1)))
+            rows.append((_t("Tokens of an answer, candidate"), number(said["candidate_tokens"], 1)))
     return Likeness(rows, measure.hint, said["dropped"])
 
 

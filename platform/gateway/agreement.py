@@ -2,7 +2,7 @@
 
 Each class is one question to an engine. `ask` puts it, `read` takes one version's answer apart, and `compare` adds to a
 tally what two parts of both came to. An answer that makes no sense is its own version's doing, so each is read by
-itself.
+itself. Of models that write, `gateway.writing.agreement` has the question.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from inference import wire
 from inference.client import EngineClient
 from inference.tasks import MULTI_LABEL, REGRESSION
+from serving.requests import RequestNote
 from serving.shadows import ShadowTally
 
 if TYPE_CHECKING:
@@ -46,9 +47,27 @@ class Asked(Protocol):
     def compare(self, tally: ShadowTally, mine: Any, theirs: Any) -> None:
         """Add what both versions' answers to one item have in common."""
 
+    def note(self, note: RequestNote, said: Any) -> None:
+        """Write down what an answer took."""
+
+
+class Unaskable(Exception):
+    """What cannot be put to a candidate at all, such as a prompt that does not fit it."""
+
+
+class Reads:
+    """What is alike in all questions to models that read."""
+
+    __slots__ = ()
+
+    def note(self, note: RequestNote, said: wire.Computed) -> None:
+        """Write down what an answer took."""
+        note.input_tokens = sum(min(length, said.limit) for length in said.lengths)
+        note.engine_ms = -(-said.compute_us // 1000)
+
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(Reads):
     """Labels or quantities of texts."""
 
     texts: list[str]
@@ -81,7 +100,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
-class Tagging:
+class Tagging(Reads):
     """Entities of texts."""
 
     texts: list[str]
@@ -102,7 +121,7 @@ class Tagging:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class Questions(Reads):
     """Answers to questions from contexts."""
 
     pairs: list[tuple[str, str]]
@@ -130,7 +149,7 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
+class Documents(Reads):
     """The order of documents for a query: of two or more."""
 
     query: str
@@ -156,7 +175,7 @@ class Documents:
 
 
 @dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(Reads):
     """Vectors of texts."""
 
     texts: list[str]

@@ -2,8 +2,8 @@
 
 Nobody waits for one, nobody sees its answer, and nobody pays for it: it is in the request log with the arm `shadow` and
 no cost, and in no usage. It is computed while nothing else can be. What cannot be asked at once is dropped, not queued,
-and so is what no engine took up, or what the stable version answered with something that cannot be compared: that says
-nothing of the candidate.
+and so is what no engine took up or ended in time, or what the stable version answered with something that cannot be
+compared: that says nothing of the candidate.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from gateway import database
-from gateway.agreement import Asked
+from gateway.agreement import Asked, Unaskable
 from gateway.keys import OpenKey
 from inference.announcement import SHARED
 from inference.background import BACKGROUND
 from inference.client import EngineClient
 from inference.errors import EngineError, NotResident, Unavailable
-from inference.wire import Computed
 from kit.ids import new_id
 from serving.requests import RequestNote, wall_ms
 from serving.routes import Route
@@ -37,6 +36,8 @@ MOST = 16
 """Shadow calls of a process at a time."""
 MOST_OF_ONE = 2
 """Of one tenant."""
+PATIENCE_SECONDS = 120.0
+"""For one, from the first look for an engine to its end."""
 BEHIND_SECONDS = 0.005
 """The answer leaves first."""
 COUNT_SECONDS = 1.0
@@ -50,12 +51,12 @@ class Shadows:
         self._running: dict[asyncio.Task[None], str] = {}
         self._tallies: dict[tuple[UUID, UUID], ShadowTally] = {}
 
-    def offer(self, split: Split, key: OpenKey, kind: str, route: Route, asked: Asked, said: Computed) -> None:
+    def offer(self, split: Split, key: OpenKey, kind: str, route: Route, asked: Asked, said: Any) -> None:
         """Ask the candidate too, once the answer is on its way; or drop it."""
         tenants, want = list(self._running.values()), split.candidate.want(key.tenant)
         asleep = want.pool != SHARED and not self._process.fleet.present(want)  # nobody wakes engines for a shadow
         if asleep or len(tenants) >= MOST or tenants.count(key.tenant) >= MOST_OF_ONE:
-            self._tally(key, split).dropped += 1
+            self.drop(split, key)
             return
         note = RequestNote(
             id=new_id(), tenant_id=key.record.tenant_id, project_id=key.record.project_id, key_id=key.key_id,
@@ -66,6 +67,10 @@ class Shadows:
         self._running[task] = key.tenant
         task.add_done_callback(lambda ended: self._running.pop(ended, None))
 
+    def drop(self, split: Split, key: OpenKey) -> None:
+        """Count a call that is not compared."""
+        self._tally(key, split).dropped += 1
+
     async def count_for_ever(self) -> None:
         """Add up in the database, where every gateway's counts come together."""
         while True:
@@ -74,13 +79,13 @@ class Shadows:
 
     async def close(self) -> None:
         """Drop what runs, count what was compared."""
-        for task in list(self._running):
+        running = list(self._running)
+        for task in running:
             task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._count()
 
-    async def _ask(
-        self, split: Split, key: OpenKey, stable: Route, asked: Asked, said: Computed, note: RequestNote
-    ) -> None:
+    async def _ask(self, split: Split, key: OpenKey, stable: Route, asked: Asked, said: Any, note: RequestNote) -> None:
         route = split.candidate
         await asyncio.sleep(BEHIND_SECONDS)
         wanted = []
@@ -90,19 +95,23 @@ class Shadows:
                 await asyncio.sleep(0)
         except Exception as error:  # the candidate is not asked what nothing could be compared with
             log.info("the stable version's answer cannot be compared: %s", error)
-            self._tally(key, split).dropped += 1
+            self.drop(split, key)
             return
         started = time.perf_counter()
         try:
-            found = await self._answer(route, key, asked)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                found = await self._answer(route, key, asked)
             tally = ShadowTally()
             for mine, theirs in zip(wanted, asked.read(route, found), strict=True):
                 asked.compare(tally, mine, theirs)
                 await asyncio.sleep(0)
             self._tally(key, split).join(tally)  # at once: what was counted in the meantime is another object
+        except (Unaskable, TimeoutError):
+            self.drop(split, key)
+            return
         except EngineError as error:
             if error.untouched or isinstance(error, Unavailable):  # no fault of the candidate's
-                self._tally(key, split).dropped += 1
+                self.drop(split, key)
                 return
             log.info("a shadow call failed: %s", error)
             note.status, note.code = 500, "shadow_failed"
@@ -110,21 +119,19 @@ class Shadows:
             log.exception("a shadow call broke")
             note.status, note.code = 500, "shadow_failed"
         else:
-            note.input_tokens = sum(min(length, found.limit) for length in found.lengths)
-            note.engine_ms = -(-found.compute_us // 1000)
+            asked.note(note, found)
         note.duration_ms = round((time.perf_counter() - started) * 1000)
         self._process.log.note(note)
 
-    async def _answer(self, route: Route, key: OpenKey, asked: Asked) -> Computed:
-        async def ask(engine: EngineClient) -> Computed:
+    async def _answer(self, route: Route, key: OpenKey, asked: Asked) -> Any:
+        async def ask(engine: EngineClient) -> Any:
             tenant, model = key.tenant, route.version
             try:
-                found: Computed = await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
+                return await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
             except NotResident:
                 source = await asyncio.to_thread(route.place.source)
                 await engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
-                found = await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
-            return found
+                return await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
 
         return await self._process.fleet.ask(route.want(key.tenant), ask)
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from django.db.models import Aggregate, FloatField
 
+from inference.architecture import TEXT_GENERATION
 from inference.tasks import EMBEDDINGS, REGRESSION
 from serving import rounds
 from serving.errors import SpanTooLarge
@@ -109,12 +110,16 @@ def shadow_wire(rollout: Rollout) -> dict[str, Any]:
     """A shadow's count on the wire: what its task can say of two answers, null for the rest."""
     count, task = shadow_of(rollout), rollout.stable.model.task
     mean = count.measured / count.compared if count.compared else None
+    wrote = task == TEXT_GENERATION and count.compared > 0
     return {
         "compared": count.compared,
         "agreed": None if task in MEASURED else count.agreed,
         "overlap": count.parts_agreed / count.parts if count.parts else None,
         "difference": mean if task == REGRESSION else None,
         "cosine": mean if task == EMBEDDINGS else None,
+        "endings_agreed": count.endings_agreed if task == TEXT_GENERATION else None,
+        "stable_tokens": count.stable_tokens / count.compared if wrote else None,
+        "candidate_tokens": count.candidate_tokens / count.compared if wrote else None,
         "dropped": count.dropped,
     }
 

@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 
 from hooks.catalogue import ROLLOUT_PROMOTED, ROLLOUT_ROLLED_BACK
 from hooks.services import event_publish
-from inference.architecture import TEXT_GENERATION
 from inference.tasks import EMBEDDINGS, REGRESSION
 from kit.clock import now
 from kit.errors import BadRequest
@@ -297,13 +296,6 @@ def _check(stable: Deployment, candidate: Deployment, mode: str) -> None:
 def _check_shadow(stable: Deployment, candidate: Deployment) -> None:
     """NotComparable for what no number could honestly say how alike it is."""
     task = stable.model.task
-    if task == TEXT_GENERATION:
-        raise NotComparable(
-            "A shadow is not offered for models that write text: two right replies seldom have the same words, so "
-            "counting equal ones would say nothing. Use a canary or an A/B test, and judge replies with "
-            "POST /v1/feedback.",
-            param="mode",
-        )
     if task == EMBEDDINGS and stable.model.base != candidate.model.base:
         raise NotComparable(
             f"The stable version's vectors are those of {stable.model.base}, the candidate's of "

@@ -142,24 +142,36 @@ ROLLOUT_WHOLE = component(
             "shadow": thing(
                 "Of a shadow what became of its calls; null otherwise.",
                 {
-                    "compared": whole("Texts, questions or queries answered by both versions."),
+                    "compared": whole("Texts, questions, queries or calls answered by both versions."),
                     "agreed": whole(
                         "Of those the ones with the same answer: label, set of labels, entities, words, or first "
-                        "document. Null for quantities and vectors.",
+                        "document; of what was written the same text or JSON, and the same calls of tools. Null for "
+                        "quantities and vectors.",
                         null=True,
                     ),
                     "overlap": number(
-                        "Twice the labels or entities that both name, of all that either names; of documents the share "
-                        "of pairs in the same order. Null for other tasks, and while there is nothing.",
+                        "Twice the labels, entities or written words that both have, of all that each has; of "
+                        "documents the share of pairs in the same order. Null for other tasks, and while there is "
+                        "nothing.",
                         null=True,
                     ),
                     "difference": number(
                         "How far the quantities of a regression are apart, on average; null for other tasks.", null=True
                     ),
                     "cosine": number("The mean cosine of both vectors; null for other tasks.", null=True),
+                    "endings_agreed": whole(
+                        "Written answers that ended for the same reason, of those compared; null for other tasks.",
+                        null=True,
+                    ),
+                    "stable_tokens": number(
+                        "Tokens of the stable version's written answers, on average; null for other tasks.", null=True
+                    ),
+                    "candidate_tokens": number(
+                        "Of the candidate's, which may be twice as many and 64 more; null for other tasks.", null=True
+                    ),
                     "dropped": whole(
-                        "Calls that were not compared, because there was too much to do, or because the stable version "
-                        "answered with something that cannot be."
+                        "Calls that were not compared: there was too much to do, the call was too large, or the stable "
+                        "version answered with something that cannot be."
                     ),
                 },
                 null=True,

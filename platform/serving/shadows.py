@@ -22,6 +22,9 @@ class ShadowTally:
     parts: int = 0
     parts_agreed: int = 0
     measured: float = 0.0
+    endings_agreed: int = 0
+    stable_tokens: int = 0
+    candidate_tokens: int = 0
     dropped: int = 0
 
     def join(self, other: ShadowTally) -> None:

@@ -166,6 +166,7 @@ PLACES: list[Place] = [
     project("rollouts/new"),
     _made("rollout", lambda p: rolling.made_rollout(p, calls=200).public_id, "rollouts/{}/"),
     _made("shadow", lambda p: rolling.made_shadow(p).public_id, "rollouts/{}/"),
+    _made("shadow-writing", lambda p: rolling.made_writing_shadow(p).public_id, "rollouts/{}/"),
     _made("ended", lambda p: rolling.made_rolled_back(p).public_id, "rollouts/{}/"),
     _made("deployment", lambda p: things.made_deployment(p).public_id, "deployments/{}/"),
     project("batches/"),

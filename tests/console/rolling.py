@@ -41,15 +41,21 @@ def made_rollout(person: Person, *, mode: str = "canary", calls: int = 0, **more
     return made
 
 
-def made_shadow(person: Person) -> Rollout:
-    """A shadow of models that find entities, with answers compared."""
+def made_shadow(person: Person, task: str = "token-classification", **said: int) -> Rollout:
+    """A shadow of models that find entities, or of another task, with answers compared."""
     made = made_rollout(person, mode="shadow", calls=40)
     with tenant_scope(person.tenant.id):
         pair = (made.stable.model_id, made.candidate.model_id)
-        Model.objects.filter(pk__in=pair).update(task="token-classification")
-        said = {"compared": 2_310, "agreed": 1_204, "parts": 9_000, "parts_agreed": 8_100, "dropped": 12}
+        Model.objects.filter(pk__in=pair).update(task=task)
+        said = {"compared": 2_310, "agreed": 1_204, "parts": 9_000, "parts_agreed": 8_100, "dropped": 12} | said
         ShadowCount.objects.filter(rollout=made).update(**said)
     return made
+
+
+def made_writing_shadow(person: Person) -> Rollout:
+    """A shadow of models that write."""
+    lengths = {"endings_agreed": 2_190, "stable_tokens": 184_800, "candidate_tokens": 231_000}
+    return made_shadow(person, "text-generation", **lengths)
 
 
 def made_rolled_back(person: Person) -> Rollout:

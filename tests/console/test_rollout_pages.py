@@ -105,3 +105,20 @@ def test_a_promotion_is_undone_with_a_click(site: str, chromium: Any, ada: Perso
     with tenant_scope(ada.tenant.id):
         assert Rollout.objects.get(pk=parse_id("rollout_", made.public_id)).state == "rolled_back"
     page.context.close()
+
+
+def test_a_shadow_that_writes_says_what_its_answers_have_in_common(site: str, chromium: Any, ada: Person) -> None:
+    made = rolling.made_writing_shadow(ada)
+    page = opened(chromium, site, ada, f"rollouts/{made.public_id}/")
+    said = page.inner_text("#rollout")
+    for label, value in (
+        ("Calls compared", "2,310"),
+        ("Same answer", "52.1%"),
+        ("Words in common (F1)", "90.0%"),
+        ("Ended for the same reason", "94.8%"),
+        ("Tokens of an answer, stable version", "80.0"),
+        ("Tokens of an answer, candidate", "100.0"),
+        ("Calls not compared", "12"),
+    ):
+        assert f"{label}\n{value}" in said
+    page.context.close()

@@ -37,6 +37,8 @@ from tests.conftest import Person, make_person
 
 WRITER = "tiny-writer"
 CONTEXT = 4096
+DRAWN = 77
+"""The seed that a text was written with whose caller named none."""
 CHAT = "/v1/chat/completions"
 
 
@@ -90,6 +92,10 @@ class WritingEngine:
 
     def __init__(self) -> None:
         self.plans: dict[str, Plan] = {}
+        self.models: dict[str, Plan] = {}
+        """What a model writes whatever its prompt says."""
+        self.contexts: dict[str, int] = {}
+        """The context of models that read less than the others."""
         self.asked: list[Asked] = []
         self.rendered: list[wire.Render] = []
         self.loaded: list[wire.Load] = []
@@ -118,7 +124,8 @@ class WritingEngine:
             while data := await reader.read(1 << 16):
                 for body in frames.feed(data):
                     self._take(wire.read_request(body), writer, running)
-        for task, _ in running.values():
+        for task, asked in running.values():
+            asked.cancelled = not asked.ended
             task.cancel()
         writer.close()
 
@@ -179,7 +186,8 @@ class WritingEngine:
             prompts = ["".join(f"<{one['role']}>{one['content']}\n" for one in message.chat["messages"])]
             if "template refuses" in prompts[0]:
                 return wire.Failed(message.id, "bad_request", "The chat template refuses these roles.")
-        return wire.Rendered(message.id, [list(prompt.encode()) for prompt in prompts], CONTEXT)
+        context = self.contexts.get(message.model, CONTEXT)
+        return wire.Rendered(message.id, [list(prompt.encode()) for prompt in prompts], context)
 
     async def _write(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
         self.at_once += 1
@@ -192,7 +200,7 @@ class WritingEngine:
 
     async def _written(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
         message = asked.message
-        plan = self._plan_of(asked.prompt)
+        plan = self.models.get(message.model) or self._plan_of(asked.prompt)
         wrong = [token for token in message.sampling.bias if token > 255]
         if wrong:
             send(wire.Failed(message.id, "bad_request", f"The model has no token {wrong[0]}."))
@@ -220,7 +228,8 @@ class WritingEngine:
                 self._step(asked, plan, row, open_rows, send)
                 await asyncio.sleep(plan.each_s)
         asked.ended = True
-        send(wire.Generated(message.id, len(message.prompt), 0, asked.made, 1000, 0))
+        seed = DRAWN if message.sampling.seed is None else message.sampling.seed
+        send(wire.Generated(message.id, len(message.prompt), 0, asked.made, 1000, 0, seed))
 
     def _step(
         self, asked: Asked, plan: Plan, row: int, rows: dict[int, int], send: Callable[[wire.Message], None]
@@ -358,6 +367,7 @@ def alive(person: Person) -> int:
 @contextlib.contextmanager
 def door(address: str, base: Base, beside: Callable[[], Awaitable[asyncio.Server]] | None = None) -> Iterator[Door]:
     """The gateway before the engine at an address, which writes with a base; `beside` is served on the same loop."""
+    known = catalogue().get(base.name)
     catalogue()[base.name] = base
     with tempfile.TemporaryDirectory(prefix="tw") as folder:
         spool = Path(folder) / "usage"
@@ -373,7 +383,10 @@ def door(address: str, base: Base, beside: Callable[[], Awaitable[asyncio.Server
         finally:
             server.should_exit = True
             thread.join(30)
-            del catalogue()[base.name]
+            if known is None:
+                del catalogue()[base.name]
+            else:
+                catalogue()[base.name] = known  # of a door around this one
 
 
 @contextlib.contextmanager

@@ -284,7 +284,7 @@ class Writing:
         self._answer(
             wire.Generated(
                 message.id, len(message.prompt), self._cached, self._used, round(self._compute_s * 1e6),
-                round(queued * 1e6),
+                round(queued * 1e6), message.sampling.seed,
             )
         )  # fmt: skip
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from gateway import bodies as gateway_bodies
 from gateway.calls import Call
 from gateway.writing import bodies, messages, tools, wishes
+from gateway.writing.agreement import Written, shadowed
 from gateway.writing.metered import MeteredCall
 from gateway.writing.rendering import rendered
 from gateway.writing.shapes import answered, frame, logprob, writer
-from gateway.writing.strict import Strict
 from inference.wire import Piece, TokenChance, TokenReport
 from serving.routes import Route
 
@@ -23,13 +24,18 @@ async def handle(call: Call) -> bytes | None:
     wish = wishes.of_chat(body)
     offered = tools.offered(body.tools, body.tool_choice)
     strict = tools.promised(body.tools, body.tool_choice)
+    reader = partial(tools.Reader, offered, several=body.parallel_tool_calls is not False, strict=strict)
     chat: dict[str, Any] = {"messages": messages.plain(body.messages), "tools": offered}
     route = await writer(call, body)
 
     async def work() -> bytes | None:
         found = await rendered(call, route, chat=chat, param="messages")
         writing = MeteredCall(call, route, "chat", wish, found, "messages")
-        return await answered(call, writing, wish, _Answers(call, route, body, offered, strict))
+        answers = _Answers(call, route, body, reader)
+        answer = await answered(call, writing, wish, answers)
+        if call.shadow is not None:
+            shadowed(call, route, writing, answers.first(), chat=chat, reader=reader)
+        return answer
 
     return await call.while_connected(work())
 
@@ -41,6 +47,7 @@ class _Choice:
         self.reader = reader
         self.begun = False
         self.text = ""
+        self.tokens = 0
         self.finish = ""
         self.calls: list[dict[str, Any]] = []
         self.logprobs: list[dict[str, Any]] = []
@@ -53,6 +60,7 @@ class _Choice:
             rest, more = self.reader.end()
             text, called = text + rest, called + more
         self.text += text
+        self.tokens += piece.tokens
         fresh = [
             {"id": f"call_{secrets.token_hex(12)}", "type": "function",
              "function": {"name": one.name, "arguments": one.arguments}}
@@ -70,18 +78,10 @@ class _Choice:
 class _Answers:
     """The answer, or its chunks."""
 
-    def __init__(
-        self,
-        call: Call,
-        route: Route,
-        body: bodies.Chat,
-        offered: list[dict[str, Any]] | None,
-        strict: dict[str, Strict],
-    ) -> None:
+    def __init__(self, call: Call, route: Route, body: bodies.Chat, reader: Callable[[], tools.Reader]) -> None:
         self._with_logprobs = bool(body.logprobs)
         self._metadata = body.metadata
-        several = body.parallel_tool_calls is not False
-        self._choices = [_Choice(tools.Reader(offered, several=several, strict=strict)) for _ in range(body.n or 1)]
+        self._choices = [_Choice(reader()) for _ in range(body.n or 1)]
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         self._frame = frame(call, "chatcmpl-", kind, route) | {"service_tier": "default"}
 
@@ -112,6 +112,11 @@ class _Answers:
     def last(self, usage: dict[str, Any]) -> Any:
         """The chunk that holds the usage."""
         return self._frame | {"choices": [], "usage": usage}
+
+    def first(self) -> Written:
+        """The first answer, for a shadow's to be compared with."""
+        choice = self._choices[0]
+        return Written(choice.text, tuple(choice.reader.calls), choice.finish, choice.tokens)
 
     def _whole(self, index: int, choice: _Choice) -> dict[str, Any]:
         message: dict[str, Any] = {

@@ -8,6 +8,7 @@ from typing import Any
 from gateway import bodies as gateway_bodies
 from gateway.calls import Call
 from gateway.writing import bodies, wishes
+from gateway.writing.agreement import Written, shadowed
 from gateway.writing.metered import MeteredCall
 from gateway.writing.rendering import rendered
 from gateway.writing.shapes import answered, frame, logprob, writer
@@ -26,7 +27,11 @@ async def handle(call: Call) -> bytes | None:
     async def work() -> bytes | None:
         found = await rendered(call, route, prompts=prompts, param="prompt")
         writing = MeteredCall(call, route, "completions", wish, found, "prompt")
-        return await answered(call, writing, wish, _Answers(call, route, body, prompts))
+        answers = _Answers(call, route, body, prompts)
+        answer = await answered(call, writing, wish, answers)
+        if call.shadow is not None:
+            shadowed(call, route, writing, answers.first(), prompt=prompts[0])
+        return answer
 
     return await call.while_connected(work())
 
@@ -52,7 +57,9 @@ class _Choice:
 
     def __init__(self, echoed: str) -> None:
         self.echoed = echoed
+        self.before = len(echoed)
         self.text = echoed
+        self.tokens = 0
         self.finish = ""
         self.reports: list[tuple[int, TokenReport]] = []  # each with the place of its token in the text
         self.unsent: list[tuple[int, TokenReport]] = []
@@ -66,6 +73,7 @@ class _Choice:
             self._place += len(report.chosen.token)
         text, self.echoed = self.echoed + piece.text, ""
         self.text += piece.text
+        self.tokens += piece.tokens
         self.finish = piece.finish or self.finish
         return text
 
@@ -101,6 +109,11 @@ class _Answers:
     def last(self, usage: dict[str, Any]) -> Any:
         """The chunk that holds the usage."""
         return self._frame | {"choices": [], "usage": usage}
+
+    def first(self) -> Written:
+        """The first text, without its prompt, for a shadow's to be compared with."""
+        choice = self._choices[0]
+        return Written(choice.text[choice.before :], (), choice.finish, choice.tokens)
 
     def _choice(
         self, index: int, text: str, finish: str | None, reports: list[tuple[int, TokenReport]]

@@ -61,6 +61,7 @@ class Share:
         self.prompt, self.sampling, self._choices = prompt, sampling, choices
         self.most = sampling.max_tokens * choices
         self.granted = self.used = self.cached = self.compute_us = self.queue_us = 0
+        self.seed = sampling.seed
         self.closed = False  # nothing more will be granted
         self.generation: Generation | None = None
 
@@ -94,6 +95,7 @@ class Share:
             if result is not None:
                 self.used = min(max(self.used, result.output_tokens), self.granted)
                 self.cached, self.compute_us, self.queue_us = result.cached_tokens, result.compute_us, result.queue_us
+                self.seed = result.seed if self.seed is None else self.seed
             return None
         self.used = min(self.used + piece.tokens, self.granted)
         return piece

@@ -39,17 +39,25 @@ class ShadowCount(TenantModel):
 
     rollout = models.OneToOneField("serving.Rollout", on_delete=models.CASCADE, related_name="shadow")
     compared = models.PositiveBigIntegerField(default=0)
-    """Texts, questions or queries whose answers of both versions could be compared."""
+    """Texts, questions, queries or calls whose answers of both versions could be compared."""
     agreed = models.PositiveBigIntegerField(default=0)
-    """Of those the ones with the same answer: label, set of labels, entities, words, first document."""
+    """Of those the ones with the same answer: label, set of labels, entities, words, first document; of what was
+    written the same text or JSON, and the same calls of tools."""
     parts = models.PositiveBigIntegerField(default=0)
-    """Labels or entities that either version named, or pairs of documents that both put in an order."""
+    """Labels, entities or words that each version named, added up, or pairs of documents that both put in an order."""
     parts_agreed = models.PositiveBigIntegerField(default=0)
     """Of those the ones that both named, or put in the same order."""
     measured = models.FloatField(default=0.0)
     """The sum over all compared of how far their quantities are apart, or of their vectors' cosine."""
+    endings_agreed = models.PositiveBigIntegerField(default=0)
+    """Of what was written and compared, the answers that ended for the same reason."""
+    stable_tokens = models.PositiveBigIntegerField(default=0)
+    """That the stable version wrote in answers that were compared."""
+    candidate_tokens = models.PositiveBigIntegerField(default=0)
+    """That the candidate wrote in them."""
     dropped = models.PositiveBigIntegerField(default=0)
-    """Calls that were not compared: there was too much to do, or the stable version's answer cannot be."""
+    """Calls that were not compared: there was too much to do, the call was too large, or the stable version's answer
+    cannot be."""
 
     def __str__(self) -> str:
         return f"{self.agreed} of {self.compared}"

@@ -72,6 +72,20 @@ async def write(client: EngineClient, prompt: list[int], *, model: str = "", ten
     return Written([piece async for piece in generation], generation.result)
 
 
+def test_the_seed_of_an_unseeded_text_has_it_written_again(engine: EngineProcess) -> None:
+    async def work(client: EngineClient) -> tuple[Written, Written, Written]:
+        (prompt,) = (await client.render(tenant="t", base="tiny", prompts=["Lily saw a"])).prompts
+        drawn = {"temperature": 1.0, "max_tokens": 24}
+        first = await write(client, prompt, **drawn)
+        assert first.result is not None
+        again = await write(client, prompt, **drawn, seed=first.result.seed)
+        return first, again, await write(client, prompt, **drawn)
+
+    first, again, other = talk(engine, work)
+    assert first.texts == again.texts != other.texts
+    assert first.result.seed == again.result.seed != other.result.seed
+
+
 def test_a_stream_and_a_whole_answer_are_the_same_text_and_that_of_the_library(
     engine: EngineProcess, base: Path
 ) -> None:

@@ -100,6 +100,20 @@ def test_a_call_takes_the_place_of_what_may_wait_and_never_the_other_way_round()
     drained(turns)
 
 
+def test_what_may_wait_does_not_take_the_place_of_a_call_that_pauses() -> None:
+    turns = Turns(Blocks(400), Limits(rows=1))
+    call = asked(turns, "a", 10, most=30, allowed=1)
+    step = turns.next_step()
+    assert step is not None
+    run(turns, step)
+    assert not call.left, "it waits for an allowance, in the only row"
+    waits = asked(turns, "b/background", 10, most=30, background=True)
+    assert turns.next_step() is None and not turns.preempted
+    call.allowed = 30
+    drained(turns)
+    assert call.sequences[0].finish == waits.sequences[0].finish == "length" and not turns.preempted
+
+
 def test_what_may_wait_is_not_held_up_by_a_call_that_waits_for_an_allowance() -> None:
     turns = Turns(Blocks(400))
     asked(turns, "a", 10, most=30, allowed=0)

@@ -97,6 +97,22 @@ def test_a_story_is_the_one_that_our_own_decoder_writes(engine: EngineProcess) -
         assert mine.chosen.raw == theirs.chosen.raw and abs(mine.chosen.logprob - theirs.chosen.logprob) < 0.01
 
 
+def test_what_may_wait_is_written_as_well_and_a_seed_is_told_where_one_was_named(engine: EngineProcess) -> None:
+    async def waits(client: EngineClient, seed: int | None) -> Written:
+        (prompt,) = (await client.render(tenant="t", base=FAR, prompts=["Once upon a time"])).prompts
+        generation = await client.generate(
+            tenant="t", base=FAR, prompt=prompt, sampling=wire.Sampling(12, seed=seed), allowed=12, weight=0
+        )
+        return Written([piece async for piece in generation], generation.result)
+
+    async def work(client: EngineClient) -> list[Written]:
+        return [await waits(client, 5), await waits(client, 5), await waits(client, None)]
+
+    first, again, unnamed = talk(engine, work)
+    assert first.texts == again.texts and first.result is not None and unnamed.result is not None
+    assert (first.result.seed, unnamed.result.seed) == (5, None)
+
+
 def test_tenants_adapters_write_what_they_write_at_our_own_decoder(
     engine: EngineProcess, base: Path, tmp_path: Path
 ) -> None:
