@@ -319,9 +319,9 @@ class Turns:
         return queue.sequences[0].request.background, self._received.get(queue.tenant, 0.0)
 
     def _room_for(self, sequence: Sequence, taken: list[Part]) -> bool:
-        """Whether a sequence can begin now: a row, blocks for all of its prompt, lanes for its adapter. Who waits for an
-        allowance gives its place; so does the newest of a tenant that would still have more than this one's. What may
-        wait takes places of its kind only."""
+        """Whether a sequence can begin now: a row, blocks for all of its prompt, lanes for its adapter. Who waits for
+        an allowance gives its place; so does the newest of a tenant that would still have more than this one's. What
+        may wait takes places of its kind only."""
         while self.running and not (len(self.running) < self.limits.rows and self._fits(sequence)):
             busy, low = {part.sequence for part in taken}, sequence.request.background
             able = [s for s in reversed(self.running) if s not in busy and s.request.background >= low]
