@@ -8,7 +8,7 @@ from tests.conftest import Person, make_person
 from tests.console.places import PLACES
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def owner() -> Person:
     """Somebody with one of everything."""
     person = make_person("ada")

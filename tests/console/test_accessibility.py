@@ -7,7 +7,8 @@ import pytest
 from tests.browser import AXE
 from tests.conftest import make_person
 from tests.console import things
-from tests.console.pages import paths, sideways, signed_in, tour, visit
+from tests.console.audit import AUDIT, RULES, audited, look_at_all
+from tests.console.pages import signed_in, visit
 
 pytestmark = [
     pytest.mark.browser,
@@ -15,27 +16,6 @@ pytestmark = [
     # WhiteNoise hands files out synchronously; under ASGI Django remarks on it, and the files are small.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
 ]
-
-RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
-AUDIT = """async (runOnly) => {
-  const result = await axe.run(document, {runOnly});
-  const where = (nodes) => nodes.slice(0, 3).map(n => n.target.join(" ")).join(" | ");
-  return result.violations.map(v => `${v.id}: ${v.help} → ${where(v.nodes)}`);
-}"""
-SHIFTS = """window.moved = 0;
-new PerformanceObserver((list) => list.getEntries().forEach((entry) => { moved += entry.value; }))
-  .observe({type: "layout-shift", buffered: true});"""
-
-
-def audited(chromium: Any, **options: Any) -> Any:
-    """A browser context whose pages know how far they moved, and axe where it is installed."""
-    context = chromium.new_context(**options)
-    context.add_init_script(SHIFTS)
-    if AXE.exists():
-        # The browser's own tool runs the script outside the page's policy, as a tester's extension would.
-        context.add_init_script(path=AXE)
-    return context
-
 
 def test_the_measures_see_a_page_that_moves_and_a_picture_without_words(chromium: Any) -> None:
     context = audited(chromium)
@@ -49,31 +29,11 @@ def test_the_measures_see_a_page_that_moves_and_a_picture_without_words(chromium
     context.close()
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
-def test_axe_finds_nothing_the_policy_holds_nothing_moves_and_nothing_scrolls_sideways(
-    site: str, chromium: Any, owner: Any, width: int, theme: str
+@pytest.mark.slow
+def test_every_wide_page_in_the_light_is_for_everybody_and_stays_where_it_is(
+    site: str, chromium: Any, owner: Any
 ) -> None:
-    """The look's budget for layout shift is 0.02; script that arrives late must not show or hide anything."""
-    size = {"width": width, "height": 900}
-    context = audited(chromium, reduced_motion="reduce", color_scheme=theme, viewport=size)
-    signed_in(context, site, owner)
-    problems, places = [], paths(owner)
-    for path, seen in zip(places, tour(context, [site + path for path in places]), strict=True):
-        seen.page.wait_for_timeout(100)
-        if (moved := seen.page.evaluate("moved")) > 0.02:
-            problems.append(f"{path} moves by {moved:.3f}")
-        if AXE.exists():
-            problems += [f"{path}: {p}" for p in seen.page.evaluate(AUDIT, RULES)]
-        for narrower in (390, 320) if width == 390 else (width,):
-            seen.page.set_viewport_size({"width": narrower, "height": 900})
-            if extra := sideways(seen.page):
-                problems.append(f"{path} scrolls sideways by {extra} px at {narrower}")
-        problems += [f"{path}: {p}" for p in seen.complaints]
-        seen.page.set_viewport_size(size)
-    context.close()
-    assert not problems, "\n".join(problems)
-    if not AXE.exists():
-        pytest.skip("the rest holds, but axe-core is not installed (cd frontend && npm ci)")
+    look_at_all(site, chromium, owner, width=1440, theme="light")
 
 
 def test_the_keyboard_reaches_everything_and_sees_where_it_is(site: str, chromium: Any, owner: Any) -> None:

@@ -14,6 +14,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_every_page_says_its_content_without_script(site: str, chromium: Any, owner: Any) -> None:
     context = chromium.new_context(viewport={"width": 1440, "height": 900}, java_script_enabled=False)
     signed_in(context, site, owner)

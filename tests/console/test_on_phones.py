@@ -1,4 +1,4 @@
-"""What a phone shows without scrolling: the button of a long dialog."""
+"""Every page on a phone, and what it shows there without scrolling: the button of a long dialog."""
 
 from typing import Any
 
@@ -8,14 +8,23 @@ from django.test import override_settings
 from billing.services.entitlements import plan_grant
 from tenants.scope import tenant_scope
 from tests.conftest import make_person
+from tests.console.audit import look_at_all
 from tests.console.pages import sideways, signed_in
 from tests.console.things import made_model
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.usefixtures("style_guide"),
     # WhiteNoise hands files out synchronously; under ASGI Django remarks on it, and the files are small.
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
 ]
+
+
+@pytest.mark.slow
+def test_every_narrow_page_in_the_dark_is_for_everybody_and_stays_where_it_is(
+    site: str, chromium: Any, owner: Any
+) -> None:
+    look_at_all(site, chromium, owner, width=390, theme="dark")
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 700), (320, 568), (1440, 700)])

@@ -13,7 +13,7 @@ from serving.models import Replica
 from tests.browser import AXE
 from tests.conftest import Person
 from tests.console.pages import sideways, signed_in, visit
-from tests.console.test_accessibility import AUDIT, RULES, audited
+from tests.console.audit import AUDIT, RULES, audited
 
 pytestmark = [
     pytest.mark.browser,
