@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from evaluation.curves import Scored
 
@@ -63,6 +62,8 @@ def candidates(scores: NDArray[np.float64], steps: int = STEPS) -> list[float]:
 
 def lower_bound(right: int, n: int, error: float) -> float:
     """What the share behind `right` of `n` is at least, wrong with a chance of at most `error` (Clopper–Pearson)."""
+    from scipy.special import betaincinv  # a quarter of a second that a run need not wait before it has trained
+
     return float(betaincinv(right, n - right + 1, error)) if right else 0.0
 
 

@@ -12,10 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.svm import LinearSVC
 
 NAME = "tf-idf + linear"
 MAX_ROWS = 40_000
@@ -31,6 +27,12 @@ class Floor:
 
 def fit_floor(texts: Sequence[str], targets: NDArray[np.int64], test_texts: Sequence[str], *, seed: int) -> Floor:
     """Train on the training rows (at most MAX_ROWS of them, drawn with the seed), predict the test rows."""
+    # Imported only now: half a second that a bad config, and the others of a crew, need not wait.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import FeatureUnion, make_pipeline
+    from sklearn.svm import LinearSVC
+
     rows = np.arange(len(texts))
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:MAX_ROWS])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 LOWEST, HIGHEST = 0.2, 5.0
 TINY = 1e-300  # log of it is finite
@@ -35,6 +34,8 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) ->
     A handful of rows that are all right would ask for certainty. So the target is not 1 but what n right ones in n
     let one expect of the next, (n + 1) / (n + 2) (Platt 1999, against overfitting); the other labels share the rest.
     """
+    from scipy.optimize import minimize_scalar  # not before a run has come this far
+
     known = targets >= 0
     if not known.any():
         return 1.0
