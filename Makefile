@@ -33,8 +33,10 @@ test: install ## the whole test suite
 	@$(PY) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m "not browser and not chaos and not long"
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-browser test-cut
 
+# The modules that have some: to collect the others as well is ten seconds of both workers.
 test-browser: install
-	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser
+	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m browser \
+	  $$(grep -rl --include='test_*.py' 'mark\.browser' tests | sort)
 
 test-cut: install
 	@TEST_HOME=chaos $(PY) -m pytest -q -m "chaos and cut" tests/chaos
