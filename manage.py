@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """The command line of Tunesmith: `python manage.py help` lists every verb."""
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ def main() -> None:
     if sys.argv[1:2] == ["up"]:  # from here on: its imports and engines take longer than some people's patience
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
+    gc.disable()  # until all is loaded (`config.apps`): there is nothing to collect, and it would read all of it often
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

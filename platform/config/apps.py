@@ -1,5 +1,6 @@
 """Django's registration of the top floor, for its commands."""
 
+import gc
 import importlib
 
 from django.apps import AppConfig
@@ -16,3 +17,5 @@ class ConfigConfig(AppConfig):
         checks."""
         importlib.import_module("config.celery")
         importlib.import_module("config.checks")
+        gc.freeze()  # what is loaded now stays to the end: no collection has to read it again
+        gc.enable()

@@ -1,13 +1,17 @@
 """The ASGI application: Django behind its edge, with the gateway before both unless it runs by itself."""
 
+import gc
 import os
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
+from django.apps import apps
 from django.conf import settings
 
+if not apps.ready:  # until all is loaded (`config.apps`) there is nothing to collect, and it would all be read often
+    gc.disable()
 django.setup(set_prefix=False)
 
 from config.edge import Edge  # noqa: E402 - after the set-up

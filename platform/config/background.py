@@ -7,6 +7,7 @@ is still starting should have to take it for a crash.
 Whoever starts this may hold SIGTERM back (`config.runner`): then not even the interpreter's own start is a gap.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ def main() -> None:
     """Be ready to leave, then hand over to Celery."""
     signal.signal(signal.SIGTERM, _leave)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    gc.disable()  # until all is loaded (`config.apps`): there is nothing to collect, and it would read all of it often
     from celery.__main__ import main as celery  # not before: this import is most of the start
 
     # Celery starts a worker again on SIGHUP, with these words: they must lead here, and not to a file of this name.

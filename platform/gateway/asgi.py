@@ -1,12 +1,16 @@
 """The gateway as a process of its own: `uvicorn gateway.asgi:application`. Only the hot paths and /healthz answer."""
 
+import gc
 import hmac
 import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 import django
+from django.apps import apps
 
+if not apps.ready:  # until all is loaded (`config.apps`) there is nothing to collect, and it would all be read often
+    gc.disable()
 django.setup()
 
 from django.conf import settings  # noqa: E402 - after the set-up
