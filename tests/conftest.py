@@ -41,6 +41,12 @@ hypothesis.settings.load_profile("tunesmith")
 gc.disable()  # while everything is imported: nothing of that can go, and the collector would read it again and again
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Whoever deals the tests out to workers has nothing to do meanwhile."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        schema.begin()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long modules first (`make` tells xdist to keep the order): no worker sits idle beside another's last journey."""
     for mark in ("slow", "realdata"):
@@ -49,8 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """From here on the collector works again, and leaves alone what was imported."""
+    """From here on the collector works again, leaves alone what was imported, and comes seldom.
+
+    As often as it comes by default it was a tenth of the tests' own time.
+    """
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 

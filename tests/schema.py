@@ -3,16 +3,24 @@
 To migrate an empty database takes a quarter of a minute, nearly all of it Django's, and a run of the whole suite needs
 half a dozen: one for each worker, the journeys' and the chaos suite's. The first migrates and writes down what has come
 of it, the others read that in a second. `tests/config/test_up.py` migrates as a user's first start does.
+
+A parallel run begins with it while its workers read the tests (`begin`): otherwise all of them would wait for one.
 """
 
 import fcntl
 import hashlib
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import django
 from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
 
 from config import embedded
 from config.engines import Postgres, make_roles
@@ -59,6 +67,31 @@ def read_into(postgres: Postgres) -> bool:
     return True
 
 
+def begin() -> None:
+    """Have the schema made by a process beside this one, unless somebody has written it down."""
+    if not _written().exists():
+        roots = os.pathsep.join([str(ROOT), str(ROOT / "platform")])
+        environment = os.environ | {"TEST_HOME": "schema", "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        subprocess.Popen([sys.executable, "-m", "tests.schema"], cwd=ROOT, env=environment | {"PYTHONPATH": roots})
+
+
+def make() -> None:
+    """Migrate a database of no other use, and write down what has come of it."""
+    with one_at_a_time():
+        if _written().exists():
+            return
+        postgres = Postgres(settings.HOME, durable=False)
+        postgres.start()
+        try:
+            make_roles(embedded.superuser_url(postgres.home), embedded.DATABASE)
+            call_command("migrate", database="owner", verbosity=0)
+            write_down(postgres)
+        finally:
+            postgres.stop()
+            for folder in (postgres.home, Path("/var/tmp") / embedded.run_dir(postgres.home).name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def prepare(home: Path) -> None:
     """An installation's home whose database is migrated already, and stopped."""
     postgres = Postgres(home, durable=False)
@@ -75,3 +108,8 @@ def _run(postgres: Postgres, tool: str, *arguments: str) -> None:
     command = [str(postgres.binaries / "bin" / tool), "--dbname", url, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{tool} failed:\n{done.stderr}"
+
+
+if __name__ == "__main__":
+    django.setup()
+    make()
