@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
 ]
 
+
 def test_the_measures_see_a_page_that_moves_and_a_picture_without_words(chromium: Any) -> None:
     context = audited(chromium)
     page = context.new_page()

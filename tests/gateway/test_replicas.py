@@ -23,7 +23,7 @@ from redis import Redis
 from billing.services.entitlements import override_set
 from inference.announcement import EVERY_S, NAMES, Heartbeat, key_of, signed
 from tenants.scope import tenant_scope
-from tests.conftest import Cast
+from tests.conftest import Cast, Person, make_person
 from tests.gateway.conftest import ROOT, GatewayProcess, free_port, until_answers
 from tests.inference.artefacts import BASE
 from tests.serving.announced import Announced, announced, engine_announced, until
@@ -52,6 +52,14 @@ def gateway_alone() -> Iterator[GatewayProcess]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+@dataclass
+class Kept:
+    """A gateway and the engines that it has found."""
+
+    door: GatewayProcess
+    two: tuple[Announced, Announced]
 
 
 @dataclass
@@ -97,24 +105,49 @@ class Hammer:
         until(lambda: self.done >= before + count, seconds)
 
 
-@pytest.fixture
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Announced, Announced]]:
-    folder = tmp_path_factory.mktemp("e")
+@contextlib.contextmanager
+def two_engines(folder: Path) -> Iterator[tuple[Announced, Announced]]:
     with engine_announced(folder, "a") as one, engine_announced(folder, "b") as other:
         yield one, other
     until(lambda: not announced(), PATIENCE)
     time.sleep(2 * EVERY_S)  # other tests' gateways look as often, and ask their own engine once nobody announces
 
 
-@pytest.fixture
-def door(two: tuple[Announced, Announced], cast: Cast) -> Iterator[GatewayProcess]:
-    with tenant_scope(cast.owner.tenant.id):  # more calls than a free plan allows in a minute
-        many = {"requests_per_minute": 1_000_000, "tokens_per_minute": 100_000_000, "concurrency": 64}
-        override_set(limits=many, reason="a test", created_by="test")
+@contextlib.contextmanager
+def gateway_of(person: Person) -> Iterator[GatewayProcess]:
+    """A gateway that has found an engine."""
     with gateway_alone() as running:
         body = json.dumps({"model": BASE.name, "input": "hello"}).encode()
-        until(lambda: running.post("/v1/embeddings", body, cast.owner.key)[0] == 200, PATIENCE)
+        until(lambda: running.post("/v1/embeddings", body, person.key)[0] == 200, PATIENCE)
         yield running
+
+
+@pytest.fixture
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Announced, Announced]]:
+    """Engines to be harmed."""
+    with two_engines(tmp_path_factory.mktemp("e")) as both:
+        yield both
+
+
+@pytest.fixture
+def door(two: tuple[Announced, Announced], cast: Cast) -> Iterator[GatewayProcess]:
+    often(cast.owner)
+    with gateway_of(cast.owner) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Kept]:
+    """For the tests that leave them as they are; these come last, for while they run there are no others."""
+    with two_engines(tmp_path_factory.mktemp("k")) as both, gateway_of(make_person("ada")) as running:
+        yield Kept(running, both)
+
+
+def often(person: Person) -> None:
+    """More calls than a free plan allows in a minute."""
+    with tenant_scope(person.tenant.id):
+        many = {"requests_per_minute": 1_000_000, "tokens_per_minute": 100_000_000, "concurrency": 64}
+        override_set(limits=many, reason="a test", created_by="test")
 
 
 def test_an_engine_leaves_under_load_and_no_call_fails(
@@ -167,9 +200,8 @@ def test_an_engine_that_hangs_is_set_aside_within_seconds(
     assert set(hammer.statuses) == {200}, "what waited is answered when it goes on"
 
 
-def test_an_emptied_redis_does_not_lose_the_engines(
-    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast
-) -> None:
+def test_an_emptied_redis_does_not_lose_the_engines(kept: Kept, cast: Cast) -> None:
+    door, two = kept.door, kept.two
     body = json.dumps({"model": BASE.name, "input": "hello"}).encode()
     redis = Redis.from_url(settings.REDIS_URL)
     for engine in two:
@@ -182,9 +214,26 @@ def test_an_emptied_redis_does_not_lose_the_engines(
     until(lambda: len(announced()) == 2, PATIENCE)
 
 
-def test_an_address_without_our_signature_is_sent_nothing(
-    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast, tmp_path: Path
+def test_a_model_is_brought_into_one_engine_and_asked_there(
+    kept: Kept, cast: Cast, tmp_path: Path, settings: object
 ) -> None:
+    door, two = kept.door, kept.two
+    often(cast.owner)
+    settings.ENGINE_ADDRESS = two[0].address.replace("unix:", "unix://")  # type: ignore[attr-defined]
+    version, _ = trained(cast.owner, tmp_path / "artefact")
+    deployment = deployed(cast.owner, version)
+    assert deployment.state == "live", deployment.reason
+    hammer = Hammer(door, cast.owner.key, version.model.name)
+    with hammer.going(2):
+        hammer.more(40)
+    assert set(hammer.statuses) == {200}, hammer.wrong[:3]
+    held = [sum(one.tenant == cast.owner.tenant.id.hex for one in engine.health().residents) for engine in two]
+    assert sorted(held) == [0, 1], "a model that is not hot stands in one engine's memory"
+
+
+def test_an_address_without_our_signature_is_sent_nothing(kept: Kept, cast: Cast, tmp_path: Path) -> None:
+    door = kept.door
+    often(cast.owner)
     with socket.socket(socket.AF_UNIX) as trap:
         trap.bind(str(tmp_path / "trap"))
         trap.listen()
@@ -205,18 +254,3 @@ def test_an_address_without_our_signature_is_sent_nothing(
         finally:
             redis.delete(key_of("trap"))
             redis.srem(NAMES, "trap")
-
-
-def test_a_model_is_brought_into_one_engine_and_asked_there(
-    door: GatewayProcess, two: tuple[Announced, Announced], cast: Cast, tmp_path: Path, settings: object
-) -> None:
-    settings.ENGINE_ADDRESS = two[0].address.replace("unix:", "unix://")  # type: ignore[attr-defined]
-    version, _ = trained(cast.owner, tmp_path / "artefact")
-    deployment = deployed(cast.owner, version)
-    assert deployment.state == "live", deployment.reason
-    hammer = Hammer(door, cast.owner.key, version.model.name)
-    with hammer.going(2):
-        hammer.more(40)
-    assert set(hammer.statuses) == {200}, hammer.wrong[:3]
-    held = [sum(one.tenant == cast.owner.tenant.id.hex for one in engine.health().residents) for engine in two]
-    assert sorted(held) == [0, 1], "a model that is not hot stands in one engine's memory"

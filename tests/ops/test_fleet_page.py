@@ -12,8 +12,8 @@ from ops import door
 from serving.models import Replica
 from tests.browser import AXE
 from tests.conftest import Person
-from tests.console.pages import sideways, signed_in, visit
 from tests.console.audit import AUDIT, RULES, audited
+from tests.console.pages import sideways, signed_in, visit
 
 pytestmark = [
     pytest.mark.browser,

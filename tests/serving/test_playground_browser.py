@@ -13,8 +13,8 @@ from billing.services.limits import spend_limit_set
 from tenants.scope import tenant_scope
 from tests.browser import AXE
 from tests.conftest import Person
-from tests.console.pages import sideways, signed_in
 from tests.console.audit import AUDIT, RULES, audited
+from tests.console.pages import sideways, signed_in
 from tests.inference.test_token_heads import DOCUMENTS, PAIRS, QUERY, TEXTS
 from tests.serving.heads import made_for, roomy
 from tests.serving.made import deployed, publish, trained
