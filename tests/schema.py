@@ -88,7 +88,8 @@ def make() -> None:
             write_down(postgres)
         finally:
             postgres.stop()
-            for folder in (postgres.home, Path("/var/tmp") / embedded.run_dir(postgres.home).name):
+            sockets = embedded.run_dir(postgres.home)
+            for folder in (postgres.home, sockets, Path("/var/tmp") / sockets.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
