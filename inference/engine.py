@@ -276,6 +276,7 @@ class Engine:
         job = Job(
             tenant=line,
             group=id(resident.encoder),
+            base=resident.base,
             costs=costs,
             weight=weight,
             background=background,

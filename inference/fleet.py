@@ -30,6 +30,7 @@ from inference.errors import (
     Draining,
     EngineError,
     Internal,
+    Late,
     NotReady,
     NotResident,
     Overloaded,
@@ -49,6 +50,8 @@ FAILURES = 3
 STALL_S = 2.0
 """An engine that says nothing for so long while calls wait is asked whether it is there."""
 PROBE_S = 2.0
+WORKS_S = 10.0
+"""An engine that computed something within so long is at work: a call that takes longer than we wait is large."""
 ASIDE_S, ASIDE_MOST_S = 0.5, 15.0
 LOOK_S = 0.25
 TELL_S = 30.0
@@ -84,6 +87,10 @@ class Replica:
     """When it is asked for its health next; 0 for one that is in use."""
     aside_s: float = ASIDE_S
     heard: tuple[int, float] = (0, 0.0)
+    batches: int = 0
+    """That it had computed when it was last asked for its health."""
+    worked: float = 0.0
+    """When it was last seen to get on."""
     probing: asyncio.Task[None] | None = None
 
     @property
@@ -290,6 +297,8 @@ class Fleet:
             self._refused(replica)
         if isinstance(error, (Unreachable, Draining, Unauthorised)):
             self._set_aside(replica)
+        elif isinstance(error, Late) and time.monotonic() - replica.worked < WORKS_S:
+            return
         elif isinstance(error, (Unavailable, Internal)) and not isinstance(error, NotReady):
             replica.failures += 1
             if replica.failures >= FAILURES:
@@ -325,18 +334,24 @@ class Fleet:
         if replica.aside_until:
             return now >= replica.aside_until
         if not client.in_flight or client.heard != replica.heard[0]:
+            if client.in_flight:
+                replica.worked = now
             replica.heard = client.heard, now
             return False
         return now - replica.heard[1] >= STALL_S
 
     async def _probe(self, replica: Replica) -> None:
         try:
-            await replica.client.health(timeout=PROBE_S)
+            report = await replica.client.health(timeout=PROBE_S)
         except EngineError as error:
             if isinstance(error, Unauthorised):
                 self._refused(replica)
             self._set_aside(replica, again=True)
         else:
+            now = time.monotonic()
+            if report.batches != replica.batches:
+                replica.batches, replica.worked = report.batches, now
+            replica.heard = replica.client.heard, now  # its being there is no sign of getting on
             replica.failures = 0
             if replica.aside_until:
                 replica.aside_until, replica.aside_s = 0.0, ASIDE_S

@@ -210,16 +210,16 @@ class Runner:
         seconds = time.perf_counter() - started
         counters, share = self.counters, seconds / len(batch)
         done: list[Job] = []
+        hopeless: list[tuple[Job, EngineError]] = []
         with self._work:
             counters.batches += 1
             counters.rows += len(batch)
             counters.tokens += tokens
             counters.padded_tokens += padded
-            self.scheduler.finish(batch, time.monotonic())
-            cost = sum(row.cost for row in batch)
-            measured = cost / max(seconds, 1e-6)
-            speed = self.scheduler.speed
-            self.scheduler.speed = measured if not speed else 0.9 * speed + 0.1 * measured
+            moment = time.monotonic()
+            self.scheduler.finish(batch, moment)
+            if error is None:
+                self.scheduler.measured(batch, seconds, moment)
             for row in batch:
                 job: Job = row.request  # type: ignore[assignment]
                 job.compute_s += share
@@ -231,12 +231,18 @@ class Runner:
                     done.append(job)
                 elif not job.pending and not job.cancelled:
                     done.append(job)
+            for job in {row.request: None for row in batch}:  # type: ignore[assignment]
+                if job.queued and (why := self.scheduler.hopeless(job, job.queued_cost, moment)) is not None:
+                    self.scheduler.cancel(job)
+                    hopeless.append((job, why))
             now = time.perf_counter()
             for job in done:
                 counters.requests += 1
                 counters.latencies.append(now - job.started)
         if done:
             self._deliver(done, error)
+        for job, reason in hopeless:
+            self._deliver([job], reason)
 
 
 def _trace_batch(batch: list[Row], started: float, tokens: int, padded: int) -> None:

@@ -17,16 +17,21 @@ A batch that runs cannot be interrupted, so what a flood may do to others is bou
   that is more. So a tenant that calls seldom, or with only one lane, waits at most that long for a stranger's batch.
 - What may wait (`Request.background`) is taken only while nothing else waits, in batches of that size always, and never
   on the last free lane while anybody else was here a moment ago.
+
+A request that all lanes together could not compute in `Limits.longest_s`, by the latest measurements of its base
+(`inference.pace`), is refused, or ended once they are known: nobody would wait for its answer.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from inference.errors import Overloaded
+from inference.errors import Overloaded, TooLarge
+from inference.pace import Pace
 
 LENGTH_CLASSES = (16, 32, 64, 128, 256, 512)  # tokens
 SMALL_BATCH = 16  # rows; below this, larger is faster even with padding
@@ -43,6 +48,7 @@ class Limits:
     batch_rows: int = 64
     batch_tokens: int = 8192  # rows times the top of their length class
     wait_s: float = 20.0  # refuse what would wait longer than this
+    longest_s: float = 25.0  # refuse what would take longer than this by itself; the gateway waits for 30 s
     shared_s: float = 0.025  # the longest batch while several tenants are about, by the measured speed
     about_s: float = 30.0  # how long a tenant counts as about after its last request
     keep_s: float = 1.0  # how long the last lane is kept for a tenant after its last request
@@ -59,11 +65,13 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """What the scheduler knows of a request. `group` names the encoder; rows of two groups never share a batch."""
+    """What the scheduler knows of a request. `group` names the encoder; rows of two groups never share a batch. `base`
+    names what is computed at one speed."""
 
     tenant: str
     group: Hashable
     costs: list[int]
+    base: str = ""
     weight: int = 1
     background: bool = False  # computed only while nothing else waits; `tenant` is then a line of its own
     cancelled: bool = False
@@ -99,7 +107,8 @@ class Scheduler:
         self.rows = 0
         self.cost = 0
         self.refused = 0
-        self.speed = 0.0  # cost per second of one lane, as the caller measures it; 0 while unknown
+        self.speed = 0.0  # cost per second of one lane in batches of any size; 0 while unknown
+        self.pace = Pace()
         self._queues: dict[str, _Queue] = {}
         self._received: dict[str, float] = {}
         self._floor = 0.0
@@ -118,7 +127,10 @@ class Scheduler:
         return self.cost / (self.speed * self.lanes) if self.speed else 0.0
 
     def submit(self, request: Request, now: float = 0.0) -> None:
-        """Queue every row of a request, or none. Raises `Overloaded` at the door."""
+        """Queue every row of a request, or none. Raises `Overloaded` or `TooLarge` at the door."""
+        if (hopeless := self.hopeless(request, sum(request.costs), now)) is not None:
+            self.refused += 1
+            raise hopeless
         self._admit(request)
         self._see(request.tenant, now)
         queue = self._queues.get(request.tenant)
@@ -179,6 +191,26 @@ class Scheduler:
         self._running.remove(tenants)
         for tenant in tenants:
             self._see(tenant, now)
+
+    def measured(self, batch: list[Row], seconds: float, now: float = 0.0) -> None:
+        """A batch was computed in so long."""
+        cost = sum(row.cost for row in batch)
+        speed = cost / max(seconds, 1e-6)
+        self.speed = speed if not self.speed else 0.9 * self.speed + 0.1 * speed
+        if any(row.request.queued for row in batch):  # it took all that it could, and not all that there was
+            self.pace.note(batch[0].request.base, cost, seconds, now)
+
+    def hopeless(self, request: Request, cost: int, now: float = 0.0) -> TooLarge | None:
+        """Why so much of a request cannot be computed in time even by all lanes; None where it can, or who knows."""
+        seconds = cost / (speed * self.lanes) if (speed := self.pace.of(request.base, now)) else 0.0
+        if seconds <= self.limits.longest_s:
+            return None
+        parts = math.ceil(seconds / self.limits.longest_s)
+        return TooLarge(
+            f"This request would take about {seconds:.0f} seconds to compute, and one may take "
+            f"{self.limits.longest_s:g}. Divide its texts into {parts} requests or more, or into as many lines of a "
+            "batch (POST /v1/batches)."
+        )
 
     def _eligible(self, now: float) -> list[_Queue]:
         """The tenants whose rows the next batch may take, the one that received least first."""

@@ -87,6 +87,7 @@ class Settings:
         add("--writing-rows", type=int, default=64, help="texts that a base writes at the same time")
         add("--vllm", default=os.environ.get(VLLM_VARIABLE) or "vllm", help="the program `vllm`, where a base names it")
         add("--max-wait", type=float, default=20.0, help="refuse requests that would wait longer, in seconds")
+        add("--longest", type=float, default=25.0, help="refuse requests that would compute longer, in seconds")
         add("--drain-seconds", type=float, default=10.0, help="after SIGTERM, finish what was taken for so long")
         add("--advertise", default="", help="address to announce, if callers cannot use the one of --listen")
         add("--pool", default=SHARED, help="whom to serve: shared, warm, or the name of a deployment's pool")
@@ -113,7 +114,7 @@ class Settings:
                 writing_rows=found.writing_rows,
                 vllm=found.vllm,
                 vllm_key=os.environ.get(VLLM_KEY_VARIABLE, ""),
-                limits=Limits(wait_s=found.max_wait),
+                limits=Limits(wait_s=found.max_wait, longest_s=found.longest),
                 metrics=Address.parse(found.metrics) if found.metrics else None,
                 drain_s=found.drain_seconds,
                 announce=os.environ.get(ANNOUNCE_VARIABLE, ""),

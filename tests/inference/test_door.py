@@ -15,7 +15,7 @@ from inference.address import Address
 from inference.client import BlockingClient, EngineClient
 from inference.connection import Connection, Generation
 from inference.engine import Engine
-from inference.errors import BadArtefact, Late, NoRoom, NotResident, Unauthorised, Unavailable
+from inference.errors import BadArtefact, Late, NoRoom, NotResident, TooLarge, Unauthorised, Unavailable
 from inference.server import Server
 from inference.settings import Settings
 from tests.inference.artefacts import BASE, make
@@ -144,6 +144,20 @@ def test_what_takes_longer_than_the_caller_waits_is_told_apart_from_an_engine_th
         await client.close()
 
     asyncio.run(run())
+
+
+def test_a_call_that_could_not_be_answered_in_time_is_ended_as_soon_as_that_is_known_and_then_refused():
+    long, little = ["long text " * 200] * 2048, ["long text " * 200] * 8
+    with running("--precision", "fp32", "--longest", "1") as engine, engine.client() as client:
+        with pytest.raises(TooLarge, match=r"and one may take 1\. Divide its texts into"):
+            client.embed(tenant="t", base=BASE.name, texts=long)
+        before = client.health()
+        with pytest.raises(TooLarge, match="Divide"):
+            client.embed(tenant="t", base=BASE.name, texts=long)
+        after = client.health()
+        assert (after.rows, after.queued_rows) == (before.rows, 0), "nothing was computed for the second"
+        assert before.rows < 2048, "nor all of the first"
+        assert len(client.embed(tenant="t", base=BASE.name, texts=little).lengths) == 8
 
 
 def test_the_client_opens_a_new_connection_after_a_restart(tmp_path):

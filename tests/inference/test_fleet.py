@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from inference.announcement import SHARED, Heartbeat, digest, opened, signed
-from inference.errors import Draining, Internal, NotReady, Overloaded, Unauthorised, Unavailable, Unreachable
-from inference.fleet import FAILURES, SPREAD_AT, Fleet, Want, home
+from inference.errors import Draining, Internal, Late, NotReady, Overloaded, Unauthorised, Unavailable, Unreachable
+from inference.fleet import FAILURES, SPREAD_AT, STALL_S, WORKS_S, Fleet, Want, home
 
 TOKEN = "a token for tests"
 
@@ -22,10 +23,14 @@ class Line:
 
     def __init__(self, address: str, token: str) -> None:
         self.address, self.in_flight, self.heard, self.connected, self.well = address, 0, 0, True, True
+        self.batches, self.works = 0, False
 
-    async def health(self, *, timeout: float) -> None:
+    async def health(self, *, timeout: float) -> SimpleNamespace:
         if not self.well:
             raise Unreachable("nobody")
+        self.heard += 1
+        self.batches += self.works
+        return SimpleNamespace(batches=self.batches)
 
     async def close(self) -> None: ...
 
@@ -239,6 +244,33 @@ def test_an_engine_that_says_nothing_while_calls_wait_is_set_aside():
                 await asyncio.sleep(0.05)
         assert events == {"ejected": 1} and not fleet.replicas["unix:/b"].aside_until
         watching.cancel()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_calls_that_end_too_late_speak_against_an_engine_only_where_it_does_not_get_on(works):
+    async def work() -> None:
+        fleet, events = fleet_of(beat("a", load=1), beat("b", load=2))
+        one = line(fleet, "a")
+        one.works, one.in_flight = works, 1  # one large call: nothing is answered meanwhile
+        fleet.replicas["unix:/a"].worked = time.monotonic() - 2 * WORKS_S
+        fleet.replicas["unix:/a"].heard = 0, time.monotonic() - STALL_S
+        watching = asyncio.create_task(fleet.watch())
+        async with asyncio.timeout(5):
+            while not one.heard:  # it was asked whether it is there, and it is
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
+        watching.cancel()
+
+        async def late(_: Any) -> None:
+            raise Late("30 s are over")
+
+        one.in_flight = 0
+        for _ in range(FAILURES):
+            with pytest.raises(Late):
+                await fleet.ask(Want("base"), late)
+        assert events == ({} if works else {"ejected": 1})
 
     asyncio.run(work())
 

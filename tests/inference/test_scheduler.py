@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import Overloaded
+from inference.errors import Overloaded, TooLarge
 from inference.scheduler import LIGHT, Limits, Request, Scheduler, length_class
 
 
@@ -27,8 +27,10 @@ class FakeModel:
         return Counter(tenant for batch in self.batches for tenant, _ in batch)
 
 
-def request(tenant: str, rows: int = 1, cost: int = 10, weight: int = 1, group: str = "base") -> Request:
-    return Request(tenant=tenant, group=group, costs=[cost] * rows, weight=weight)
+def request(
+    tenant: str, rows: int = 1, cost: int = 10, weight: int = 1, group: str = "base", base: str = "base"
+) -> Request:
+    return Request(tenant=tenant, group=group, costs=[cost] * rows, weight=weight, base=base)
 
 
 def test_a_batch_takes_what_waits_from_every_tenant():
@@ -134,6 +136,42 @@ def test_the_door_refuses_whoever_would_wait_too_long_in_fair_turns():
     scheduler.submit(request("little", rows=2, cost=10))
     FakeModel(scheduler).run()
     scheduler.submit(request("second", rows=30, cost=10))
+
+
+def computed(scheduler: Scheduler, seconds: float, now: float) -> None:
+    """Sixteen full batches of a large request, each in so long; the rest of it is given up."""
+    large = request("t", rows=2000, cost=16)
+    scheduler.submit(large, now)
+    for _ in range(16):
+        batch = scheduler.next_batch(now)
+        scheduler.finish(batch, now)
+        scheduler.measured(batch, seconds, now)
+    scheduler.cancel(large)
+
+
+def test_the_door_refuses_what_could_not_be_computed_while_anybody_waits_for_it():
+    scheduler = Scheduler(Limits(longest_s=10), lanes=2)
+    computed(scheduler, seconds=1.0, now=0.0)  # 64 texts of 16 tokens a second and lane
+    scheduler.submit(request("t", rows=1000, cost=16), now=1.0)  # 7.8 s
+    with pytest.raises(TooLarge, match=r"about 31 seconds .* one may take 10\. .* into 4 requests") as refused:
+        scheduler.submit(request("u", rows=4000, cost=16), now=1.0)
+    assert "POST /v1/batches" in refused.value.message and refused.value.retry_after is None
+    scheduler.speed = 0.0  # that is about what waits before it
+    scheduler.submit(request("u", rows=4000, cost=16, group="other", base="other"), now=1.0)  # not known to be slow
+    assert scheduler.refused == 1
+
+
+def test_an_old_measurement_and_small_batches_close_the_door_to_nobody():
+    scheduler = Scheduler(Limits(longest_s=10))
+    computed(scheduler, seconds=10.0, now=0.0)
+    for _ in range(100):
+        little = request("t", rows=1, cost=500)
+        scheduler.submit(little, now=100.0)
+        batch = scheduler.next_batch(100.0)
+        scheduler.finish(batch, 100.0)
+        scheduler.measured(batch, 10.0, 100.0)
+    scheduler.speed = 0.0  # that is about what waits before it
+    scheduler.submit(request("t", rows=4000, cost=16), now=100.0)
 
 
 def test_a_full_engine_still_takes_what_is_within_a_tenants_share_of_it():

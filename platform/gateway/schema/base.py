@@ -46,7 +46,7 @@ _WORDS = {
     "402": "A budget is used up; `x-should-retry: false`.",
     "403": "The key lacks the scope, or the organisation is suspended.",
     "404": "No such model for this key's project: misspelt, not deployed, or somebody else's.",
-    "413": "The body is larger than 8 MiB.",
+    "413": "The body is larger than 8 MiB, or its texts would take longer to compute than a call may wait.",
     "415": "The body's type is not JSON.",
     "429": "A rate limit is reached; `Retry-After` says when to come back.",
     "503": "The engine is overloaded or away; `Retry-After` says when to come back.",
