@@ -1,8 +1,8 @@
 """What staff must hear of without looking: jobs wait too long, workers are lost, runs fail through faults of ours,
 places were taken out of service, nobody trains, no engine answers.
 
-`alerts_look` runs on a tick. An alert opens when its condition begins to hold, which is mailed to ALERT_MAIL, and ends
-by itself when it no longer does. It says what to do next.
+`alerts_look` runs on a tick. An alert opens when its condition has held for as long as its rule asks, which is mailed
+to ALERT_MAIL, and ends by itself when it no longer does. It says what to do next.
 """
 
 import datetime as dt
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.mail import send_mail
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -34,6 +34,8 @@ OWN_REASONS = ("tenant_limit", "not_before")
 LOST_WITHIN, FAILED_WITHIN = dt.timedelta(minutes=15), dt.timedelta(hours=1)
 A_RESTART = dt.timedelta(minutes=2)
 """How long workers may be away while they are replaced."""
+A_SECOND_LOOK = dt.timedelta(seconds=20)
+"""Shorter than the time between two looks: an engine that is replaced misses one."""
 FAULTS = ("lost", "crashed", "unfit", "unready")
 """Ends of attempts that are our fault, or may be."""
 
@@ -49,6 +51,8 @@ class Rule:
     """The page of the staff console to look at."""
     look: Callable[[], float]
     most: Callable[[], float]
+    after: dt.timedelta = dt.timedelta()
+    """How long it must hold before anybody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ RULES: dict[str, Rule] = {
         "admin:fleet",
         _no_engine,
         lambda: 0,
+        A_SECOND_LOOK,
     ),
     "lease_losses": Rule(
         _("Workers stop answering"),
@@ -173,25 +178,40 @@ def alerts_look() -> int:
     """Open and end alerts; how many are open now. Safe to repeat, and from several processes."""
     with ops_scope("look for what staff must hear of"):
         figures = {kind: round(rule.look(), 1) for kind, rule in RULES.items()}
-    fresh = []
     for kind, figure in figures.items():
         rows = Alert.objects.filter(kind=kind, ended_at=None)
         if figure <= RULES[kind].most():
+            rows.filter(told_at=None).delete()
             rows.update(ended_at=now())
         elif not rows.update(figure=figure):
-            made, new = Alert.objects.get_or_create(kind=kind, ended_at=None, defaults={"figure": figure})
-            fresh += [made] if new else []
-    for alert in fresh:
-        notice = Notice(alert, RULES[alert.kind])
-        logger.error("alert %s: %s", alert.kind, notice.words)
-        _mail(notice)
-    return Alert.objects.filter(ended_at=None).count()
+            Alert.objects.get_or_create(kind=kind, ended_at=None, defaults={"figure": figure})
+    for kind, rule in RULES.items():
+        late = Alert.objects.filter(kind=kind, ended_at=None, told_at=None, began_at__lte=now() - rule.after)
+        if late.update(told_at=now()):  # one of several processes tells
+            _tell(kind)
+    return _told().count()
 
 
 def open_alerts() -> list[Notice]:
     """What holds now, the latest first."""
-    rows = Alert.objects.filter(ended_at=None, kind__in=RULES).order_by("-began_at")
-    return [Notice(alert, RULES[alert.kind]) for alert in rows]
+    return [Notice(alert, RULES[alert.kind]) for alert in _told().order_by("-began_at")]
+
+
+def doubted_since(kind: str) -> dt.datetime | None:
+    """Since when something seems to be wrong of which nobody was told yet."""
+    rows = Alert.objects.filter(kind=kind, ended_at=None, told_at=None)
+    return rows.values_list("began_at", flat=True).first()
+
+
+def _told() -> QuerySet[Alert]:
+    return Alert.objects.filter(ended_at=None, kind__in=RULES).exclude(told_at=None)
+
+
+def _tell(kind: str) -> None:
+    for alert in _told().filter(kind=kind):
+        notice = Notice(alert, RULES[kind])
+        logger.error("alert %s: %s", kind, notice.words)
+        _mail(notice)
 
 
 def _mail(notice: Notice) -> None:

@@ -16,11 +16,12 @@ from django.utils.functional import Promise
 from redis import Redis
 from redis.exceptions import RedisError
 
+from inference.announcement import SHARED
 from inference.errors import EngineError
 from inference.wire import MERGED
 from kit import heartbeat
 from kit.clock import now
-from ops.alerts import open_alerts
+from ops.alerts import doubted_since, open_alerts
 from ops.queue import REASONS
 from ops.temperature import temperature
 from registry.models import ModelVersion
@@ -37,6 +38,8 @@ SILENT = dt.timedelta(seconds=90)
 One that holds a job is never called so: the job's own lease says sooner and surer whether somebody is there."""
 QUIET = dt.timedelta(seconds=30)
 """An engine that was not heard of for so long is unwell, or nobody listens: Redis or the tick is away."""
+A_RESTART_S = 60.0
+"""An engine that was heard of so lately may be starting again."""
 MOST = 100
 NEXT = 20
 """Of the waiting jobs, how many are shown."""
@@ -100,6 +103,8 @@ class Engine:
 
     report: Any = None
     problem: str = ""
+    silent_s: float | None = None
+    """Of one that may be starting again: seconds since it was heard of. None where it has been away for longer."""
     residents: list[Resident] = field(default_factory=list)
     trial: list[Tried] = field(default_factory=list)
 
@@ -191,7 +196,7 @@ def engine() -> Engine:
     try:
         report = engine_health()
     except EngineError as error:
-        return Engine(problem=error.message)
+        return Engine(problem=error.message, silent_s=_silent_s())
     tenants = _named(Tenant.ops.all(), [one.tenant for one in report.residents])
     held = [one.model.removesuffix(MERGED) for one in report.residents]
     models = _named(ModelVersion.ops.select_related("model"), held)
@@ -211,6 +216,15 @@ def engine() -> Engine:
             for one in report.trial
         ],
     )
+
+
+def _silent_s() -> float | None:
+    if any(notice.alert.kind == "no_engine" for notice in open_alerts()):
+        return None
+    heard = [row.seen_at for row in serving_replicas() if row.pool == SHARED]
+    since = max(heard, default=None) or doubted_since("no_engine") or now()
+    silent = (now() - since).total_seconds()
+    return max(silent, 0.0) if silent < A_RESTART_S else None
 
 
 def _named(rows: "QuerySet[Any]", names: list[str]) -> dict[str, str]:

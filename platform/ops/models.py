@@ -41,6 +41,8 @@ class Alert(models.Model):
     figure = models.FloatField()
     """What was measured last while it held, in the rule's unit."""
     began_at = models.DateTimeField(default=now, editable=False)
+    told_at = models.DateTimeField(null=True, blank=True)
+    """Since when it is on pages; None until it has held for as long as its rule asks."""
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -9,7 +9,7 @@ from django.db.models import F
 
 from inference.errors import Unreachable
 from kit.clock import now
-from ops import alerts
+from ops import alerts, fleet
 from ops.alerts import alerts_look, open_alerts
 from ops.models import Alert
 from tenants.scope import ops_scope, tenant_scope
@@ -124,11 +124,29 @@ def test_a_mail_server_that_refuses_hides_no_alert(monkeypatch: pytest.MonkeyPat
     assert kinds() == ["parked"]
 
 
-def test_it_is_told_that_no_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
-        raise Unreachable("nobody is there")
+def away() -> None:
+    raise Unreachable("nobody is there")
 
+
+def test_it_is_told_that_no_engine_answers_once_two_looks_found_none(
+    monkeypatch: pytest.MonkeyPatch, ada: Person
+) -> None:
     monkeypatch.setattr(alerts, "engine_health", away)
-    assert kinds() == ["no_engine"]
+    monkeypatch.setattr(fleet, "engine_health", away)
+    assert kinds() == [] and not mail.outbox, "it may be starting again"
+    Alert.objects.update(began_at=now() - dt.timedelta(seconds=5))
+    page = ada.browser.get("/staff/fleet/").content.decode()
+    assert "Not heard from for 5" in page and "The engine does not answer" not in page
+    Alert.objects.update(began_at=now() - dt.timedelta(seconds=30))
+    assert kinds() == ["no_engine"] and kinds() == ["no_engine"] and len(mail.outbox) == 1
+    page = ada.browser.get("/staff/fleet/").content.decode()
+    assert "No engine answers" in page and "The engine does not answer" in page and "Not heard from" not in page
     monkeypatch.setattr(alerts, "engine_health", lambda: None)
     assert kinds() == []
+
+
+def test_an_engine_that_missed_one_look_leaves_no_alert_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "engine_health", away)
+    assert kinds() == []
+    monkeypatch.setattr(alerts, "engine_health", lambda: None)
+    assert kinds() == [] and not Alert.objects.exists()
