@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from kit import strict_json
 from kit.errors import BadRequest
@@ -93,8 +95,12 @@ Part = Text | OutputText | Image | Json | Refusal
 
 
 class Item(Body, frozen=True):
-    """A message of the input. Calls of tools are known, so that they can be refused in words."""
+    """A message of the input. Calls of tools, and what belongs to them, are known, so that they can be refused in
+    words."""
 
+    REFUSED: ClassVar[frozenset[str]] = frozenset(
+        {"id", "call_id", "name", "namespace", "arguments", "input", "output", "status"}
+    )
     content: str | list[Part] | None = None
     role: Literal["user", "system", "developer", "assistant"] | None = None
     type: Literal[
@@ -183,6 +189,9 @@ _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 
 
+_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
+
+
 def read(raw: bytes, kind: type[T]) -> T:
     """The body as `kind`. BadRequest names the field and what was expected there."""
     value = strict_json.loads(raw)
@@ -191,10 +200,10 @@ def read(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _bad_request(str(error), kind) from error
+        raise _bad_request(str(error), kind, value) from error
 
 
-def _bad_request(text: str, kind: type[Any]) -> BadRequest:
+def _bad_request(text: str, kind: type[Any], value: Any) -> BadRequest:
     """msgspec's sentence as ours: `Expected `str`, got `int` - at `$.questions[0].name``."""
     found = _PATH.search(text)
     path = found["path"].removeprefix(".") if found else ""
@@ -202,13 +211,59 @@ def _bad_request(text: str, kind: type[Any]) -> BadRequest:
     for pattern, words in ((_UNKNOWN, "Unknown field"), (_MISSING, "Missing field")):
         named = pattern.search(reason)
         if named:
-            read = sorted(set(kind.__struct_fields__) - getattr(kind, "REFUSED", frozenset()))
-            known = "" if path else f" This route reads {', '.join(read)}."
+            known = _known(kind, value, f".{path}" if path else "")
+            listed = f" {'It takes' if path else 'This route reads'} {', '.join(known)}." if known else ""
             path = f"{path}.{named['name']}".strip(".")
-            return BadRequest(f"{words} '{path[:200]}'.{known}", param=path[:200])
+            return BadRequest(f"{words} '{path[:200]}'.{listed}", param=path[:200])
     reason = _TYPE.sub(lambda found: " or ".join(_TYPES.get(one, one) for one in found[1].split(" | ")), reason)
     shown = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}…"  # it may quote what was sent
     return BadRequest(f"{path[:200] or 'The body'}: {shown}.", param=path[:200] or None)
+
+
+def _known(kind: type[Any], value: Any, path: str) -> list[str]:
+    """The fields of the object at a path of msgspec's; none where the path leads through names of the client's own."""
+    found: Any = _struct(inspect.type_info(kind), value)
+    steps = list(_STEP.finditer(path))
+    if "".join(step[0] for step in steps) != path:
+        return []
+    for step in steps:
+        if step["key"]:
+            if not isinstance(found, inspect.StructType):
+                return []
+            fields = {field.encode_name: field.type for field in found.fields}
+            found, value = fields.get(step["key"]), value[step["key"]]
+        else:
+            found, value = _list(found), value[int(step["index"])]
+        found = _struct(found, value) or found
+    if not isinstance(found, inspect.StructType):
+        return []
+    names = {field.encode_name for field in found.fields} - getattr(found.cls, "REFUSED", frozenset())
+    return sorted(names | ({found.tag_field} if found.tag_field else set()))
+
+
+def _options(kind: Any) -> Iterator[Any]:
+    """What a type may be, without what surrounds it."""
+    if isinstance(kind, inspect.Metadata):
+        yield from _options(kind.type)
+    elif isinstance(kind, inspect.UnionType):
+        for one in kind.types:
+            yield from _options(one)
+    else:
+        yield kind
+
+
+def _struct(kind: Any, value: Any) -> inspect.StructType | None:
+    """The kind of object that a value is to be, by its tag where there are several."""
+    structs = [one for one in _options(kind) if isinstance(one, inspect.StructType)]
+    for one in structs:
+        if len(structs) == 1 or (isinstance(value, dict) and value.get(one.tag_field) == one.tag):
+            return one
+    return None
+
+
+def _list(kind: Any) -> Any:
+    """What a list holds; nothing where the type is none."""
+    return next((one.item_type for one in _options(kind) if isinstance(one, inspect.ListType)), None)
 
 
 def texts_of(value: str | list[str]) -> list[str]:

@@ -96,7 +96,12 @@ def test_a_subset_of_choices_is_renormalised_and_predicates_read_one_label(
         ({"type": "score", "instructions": "x", "levels": [{"label": "a"}, {"label": "b"}]},
          "questions[0].levels[0].label", "knows no label 'a'"),
         ({"type": "magic"}, "questions[0].type", "magic"),
-        ({"type": "choice", "instructions": "x", "colour": "red"}, "questions[0].colour", "Unknown field"),
+        ({"type": "choice", "instructions": "x", "colour": "red"}, "questions[0].colour",
+         "Unknown field 'questions[0].colour'. It takes choices, instructions, name, type."),
+        ({"type": "choice", "instructions": "x", "choices": [{"value": True}, {"valu": True}]},
+         "questions[0].choices[1].valu", "It takes description, value."),
+        ({"type": "predicate", "instructions": [{"type": "input_text", "txt": "x"}]},
+         "questions[0].instructions[0].txt", "It takes prompt_cache_breakpoint, text, type."),
     ],
 )  # fmt: skip
 def test_questions_that_cannot_be_answered_are_refused_with_their_place(
@@ -291,6 +296,10 @@ def test_a_wrong_type_is_named_in_words_and_an_unknown_field_with_those_there_ar
         (
             {"input": "a", "stream": True},
             "Unknown field 'stream'. This route reads input, model, top_k, user, x_abstain, x_explain.",
+        ),
+        (
+            {"input": "a", "x_abstain": {"treshold": 0.9}},
+            "Unknown field 'x_abstain.treshold'. It takes precision, threshold.",
         ),
     ):
         status, _, answer = post(gateway, ready, "/v1/classify", {"model": ready.model, **body})

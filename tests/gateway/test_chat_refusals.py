@@ -111,6 +111,12 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"moderation": {}}, "moderation", "moderated"),
     ({"user": "u" * 300}, "user", "256"),
     ({"colour": "red"}, "colour", "Unknown field"),
+    ({"stream_options": {"usage": True}}, "stream_options.usage", "It takes include_obfuscation, include_usage."),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "txt": "x"}]}]}, "messages[0].content[0].txt",
+     "It takes text, type."),
+    ({"messages": [{"role": "user", "contents": "x"}]}, "messages[0].contents", "It takes annotations, content, name,"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "shema": {}}}},
+     "response_format.json_schema.shema", "It takes description, name, schema, strict."),
     ({"model": 7}, "model", "a string"),
 ]  # fmt: skip
 

@@ -93,7 +93,7 @@ def _said(item: bodies.Item, path: str) -> str:
     if item.content is None or item.role is None:
         name = "content" if item.content is None else "role"
         raise BadRequest(f"Missing field '{path}.{name}'.", param=f"{path}.{name}")
-    for name in ("id", "call_id", "name", "namespace", "arguments", "input", "output", "status"):
+    for name in sorted(item.REFUSED):
         if getattr(item, name) is not None:
             raise BadRequest(f"Unknown field '{path}.{name}': a message has none.", param=f"{path}.{name}")
     return item.content if isinstance(item.content, str) else joined(item.content, f"{path}.content")

@@ -75,6 +75,7 @@ class ToolCall(Body, frozen=True):
 class Message(Body, frozen=True):
     """One message; which fields go with which role is judged in `messages`."""
 
+    REFUSED: ClassVar[frozenset[str]] = frozenset({"audio", "function_call"})
     role: Literal["developer", "system", "user", "assistant", "tool", "function"]
     content: str | Annotated[list[Part], msgspec.Meta(max_length=MAX_PARTS)] | None = None
     name: Short | None = None
