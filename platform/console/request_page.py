@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 
 from billing.selectors.decisions import DecisionFilter, decisions
 from console import charts
+from console.states import call_word
 from console.templatetags.look import model_short
 from console.usage_page import Names
 from kit.clock import now
@@ -40,7 +41,7 @@ class FilterForm(forms.Form):
     span = forms.ChoiceField(label=_("Time"), required=False, choices=[(k, v[0]) for k, v in SPANS.items()])
     model = forms.CharField(label=_("Model"), required=False, max_length=200)
     key = forms.ChoiceField(label=_("Key"), required=False)
-    kind = forms.ChoiceField(label=_("Kind"), required=False, choices=[ALL, *((one, one) for one in KINDS)])
+    kind = forms.ChoiceField(label=_("Kind"), required=False)
     status = forms.ChoiceField(label=_("Status"), required=False, choices=[ALL, *((one, one) for one in CLASSES)])
     code = forms.CharField(label=_("Error code"), required=False, max_length=64)
     slower = forms.IntegerField(
@@ -57,6 +58,8 @@ class FilterForm(forms.Form):
         field: Any = self.fields["key"]
         field.choices = [ALL, *((public_id("key_", UUID(hex=one)), name) for one, name in keys),
                          (WITHOUT_KEY, _("without a key"))]  # fmt: skip
+        field = self.fields["kind"]
+        field.choices = [ALL, *((one, call_word(one)) for one in KINDS)]
 
     def wanted(self, project_id: UUID) -> RequestFilter:
         """For the selectors."""
@@ -157,6 +160,8 @@ def _name(part: Any, by: str, names: Names) -> str:
         return names.key(part, None) if part is not None else _t("without a key")
     if isinstance(part, dt.datetime):
         return f"{part:%Y-%m-%d}"
+    if by == "kind":
+        return call_word(str(part))
     if by == "arm":
         return str(part or _t("no rollout"))
     return str(part or "–")

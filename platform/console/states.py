@@ -1,9 +1,12 @@
-"""One table of states: the word, the icon and the tone that every page shows for a state code."""
+"""What pages say for codes: the word, the icon and the tone of each state, and what was called."""
 
 from dataclasses import dataclass
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from billing.prices import batch_kind, is_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +96,21 @@ STATES: dict[str, State] = {
     "closed": State(_("Closed"), "square", "muted"),
     "erased": State(_("Erased"), "square", "muted"),
 }
+
+CALLS: dict[str, Promise] = {
+    "chat": _("Chat"),
+    "classify": _("Classification"),
+    "completions": _("Completion"),
+    "decisions": _("Decision"),
+    "embeddings": _("Embedding"),
+    "moderations": _("Moderation"),
+    "predict": _("Prediction"),
+    "rerank": _("Reranking"),
+}
+
+
+def call_word(kind: str) -> str:
+    """What a call is called, by its kind in the request log; a kind without a word stays as it is."""
+    plain = kind.removeprefix(batch_kind(""))
+    word = str(CALLS.get(plain, plain))
+    return gettext("%(call)s, in a batch") % {"call": word} if is_batch(kind) else word

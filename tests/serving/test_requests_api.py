@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from console.states import call_word
 from console.templatetags.look import model_short
 from gateway import app as gateway
 from kit.clock import now
@@ -92,13 +93,23 @@ def test_a_page_goes_on_from_a_row_that_has_grown_older_than_the_span(ada: Perso
     assert ada.api.get(f"/v1/requests?after={other.public_id}").status_code == 400
 
 
+SAID = {"moderations": "Moderation", "predict": "Prediction", "batch_chat": "Chat, in a batch"}
+
+
 def test_every_kind_that_the_gateway_logs_can_be_asked_for(ada: Person) -> None:
     assert set(requests_read.CALLED) == set(gateway.KINDS.values())
     for kind in ("moderations", "predict", "batch_chat"):
         log_request(ada, kind=kind)
         assert [one["kind"] for one in listed(ada, f"kind={kind}")["data"]] == [kind]
         page = ada.browser.get(f"{ada.workspace}/requests/?kind={kind}").content.decode()
-        assert f'<option value="{kind}" selected' in page
+        assert f'<option value="{kind}" selected>{SAID[kind]}</option>' in page
+        assert f'<td class="fit">{SAID[kind]}</td>' in page, "the table says it in the same words"
+
+
+def test_every_kind_has_a_word(ada: Person) -> None:
+    page = ada.browser.get(f"{ada.workspace}/requests/").content.decode()
+    for kind in requests_read.KINDS:
+        assert call_word(kind) not in (kind, kind.replace("_", " ")) and f">{call_word(kind)}</option>" in page
 
 
 def test_a_model_is_filtered_by_the_short_name_that_the_table_shows(ada: Person) -> None:

@@ -19,7 +19,7 @@ from console import charts
 from console.code import highlighted
 from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
-from console.states import STATES, State
+from console.states import STATES, State, call_word
 from kit.money import CENT
 from kit.money import usd as format_usd
 from kit.money import usd_at_most as format_usd_at_most
@@ -212,6 +212,12 @@ def model_short(name: Any) -> str:
 def state(value: Any) -> State:
     """Word, icon and tone of a state code."""
     return STATES.get(str(value), State(str(value).replace("_", " ").capitalize(), "circle", "muted"))
+
+
+@register.filter
+def called(kind: Any) -> str:
+    """What was called, in words: Classification; Chat, in a batch."""
+    return call_word(str(kind))
 
 
 @register.filter
