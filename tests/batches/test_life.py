@@ -42,7 +42,7 @@ def test_a_batch_is_checked_answered_and_read_back(server: LiveServer, writing: 
     assert done.request_counts is not None and done.request_counts.to_dict() == {
         "total": 5, "completed": 5, "failed": 0,
     }  # fmt: skip
-    answers = read(official, done.output_file_id)
+    answers, costs = read(official, done.output_file_id), []
     for i, word in enumerate(words):
         line = answers[f"id-{i}"]
         assert line["error"] is None and line["id"].startswith("batch_req_")
@@ -50,7 +50,10 @@ def test_a_batch_is_checked_answered_and_read_back(server: LiveServer, writing: 
         answer = line["response"]["body"]
         assert answer["choices"][0]["message"]["content"] == f"yes {word}"
         assert answer["usage"] | {"prompt_tokens": prompt_of(word), "completion_tokens": 2} == answer["usage"]
-        assert line["response"]["x_cost_usd"] == f"0.{prompt_of(word) * READ + 2 * WRITTEN:09d}"
+        cost = prompt_of(word) * READ + 2 * WRITTEN
+        assert line["response"]["x_cost_usd"] == cost / 1e9, "a number, as in the batch itself"
+        costs.append(cost)
+    assert done.to_dict()["x_cost_usd"] == sum(costs) / 1e9
     files = official.files.list(purpose="batch_output").data
     assert [file.id for file in files] == [done.output_file_id]
     assert done.usage is not None and done.usage.output_tokens == 10

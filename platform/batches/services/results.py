@@ -17,7 +17,7 @@ from batches.credential import line_id, request_id_of
 from batches.lines import Line
 from batches.models import OPEN, Batch, Segment
 from batches.services.turns import Turn, fenced_update
-from kit import storage
+from kit import money, storage
 from kit.ids import new_id
 from kit.money import NANO
 from tenants.scope import tenant_scope
@@ -73,12 +73,13 @@ class Outcome:
 
 def answered(turn: Turn, line: Line, status: int, body: bytes, cost: str) -> Outcome:
     """The outcome of a call; ValueError for a body that is no JSON object. `cost` is what `x-cost-usd` said."""
+    nano = nano_of(cost)
     read = msgspec.json.decode(body, type=_Body)  # a msgspec.DecodeError is a ValueError
     response = {
         "status_code": status,
         "request_id": request_id_of(turn.batch_id, line.number),
         "body": msgspec.Raw(body),
-        "x_cost_usd": cost or "0.000000000",
+        "x_cost_usd": money.number(nano),
     }
     failed = status != 200
     code = (read.error and (read.error.code or read.error.type)) or f"status_{status}"
@@ -89,7 +90,7 @@ def answered(turn: Turn, line: Line, status: int, body: bytes, cost: str) -> Out
         read.usage.input_tokens or read.usage.prompt_tokens,
         details.cached_tokens if (details := read.usage.prompt_tokens_details) is not None else 0,
         read.usage.output_tokens or read.usage.completion_tokens,
-        nano_of(cost),
+        nano,
     )
 
 
