@@ -36,6 +36,7 @@ def upload(content: bytes, name: str = "calls.jsonl") -> io.BytesIO:
 def test_who_has_none_is_told_what_one_is(ada: Person) -> None:
     shown = page(ada, "")
     assert "No batches yet." in shown and "half the price" in shown
+    assert shown.count("New batch") == 1, "one way to make the first"
     assert "Drop a JSONL file of calls" in page(ada, "new")
 
 
