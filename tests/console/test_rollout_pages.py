@@ -96,6 +96,19 @@ def test_what_a_canary_needs_is_asked_for_a_canary_alone(site: str, chromium: An
     page.context.close()
 
 
+def test_another_alias_offers_other_candidates(site: str, chromium: Any, ada: Person) -> None:
+    made = [rolling.made_rollout(ada) for _ in range(2)]
+    with tenant_scope(ada.tenant.id):
+        stables = {row.alias: row.stable.public_id for row in made}
+    page = opened(chromium, site, ada, "rollouts/new")
+    for alias in (*stables, *stables):
+        page.select_option("[name=alias]", alias)
+        page.wait_for_selector(f"[name=candidate]:not(:has([value={stables[alias]}]))")
+        offered = page.locator("[name=candidate] option").evaluate_all("all => all.map(one => one.value)")
+        assert len(offered) == 3 and stables[alias] not in offered
+    page.context.close()
+
+
 def test_a_promotion_is_undone_with_a_click(site: str, chromium: Any, ada: Person) -> None:
     made = rolling.made_rollout(ada, calls=100)
     page = opened(chromium, site, ada, f"rollouts/{made.public_id}/")

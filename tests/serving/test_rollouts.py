@@ -213,6 +213,22 @@ def test_a_step_has_a_share_of_callers(ada: Person, share: float) -> None:
     assert "from 0.01 to 100" in error["message"]
 
 
+def test_the_form_offers_and_takes_only_versions_that_the_alias_does_not_stand_for(ada: Person) -> None:
+    stable, candidate, new = live(ada, ALIAS), live(ada), f"{ada.workspace}/rollouts/new"
+    shown = ada.browser.get(new).content.decode()
+    assert candidate.public_id in shown and stable.public_id not in shown
+    form = {"alias": ALIAS, "candidate": stable.public_id, "mode": "ab", "minutes": 5, "calls": 9}
+    refused = ada.browser.post(new, form)
+    assert refused.status_code == 422
+    assert "Choose another version that is live" in refused.content.decode()
+    other = live(ada, "other@prod")
+    assert other.public_id in ada.browser.get(f"{new}?alias={ALIAS}").content.decode()
+    shown = ada.browser.get(f"{new}?alias=other@prod").content.decode()
+    assert stable.public_id in shown and other.public_id not in shown
+    made = ada.browser.post(new, form | {"alias": "other@prod"})
+    assert made.status_code == 302, "what another alias stands for may be a candidate"
+
+
 def test_what_is_not_a_versions_own_doing_counts_for_neither(ada: Person) -> None:
     live(ada, ALIAS)
     candidate = live(ada)

@@ -39,7 +39,11 @@ class RolloutForm(forms.Form):
         label=gettext_lazy("Alias"), help_text=gettext_lazy("What it stands for now is the stable version.")
     )
     candidate = forms.ChoiceField(
-        label=gettext_lazy("Candidate"), help_text=gettext_lazy("A deployment that is live: deploy a version first.")
+        label=gettext_lazy("Candidate"),
+        help_text=gettext_lazy("A deployment that is live: deploy a version first."),
+        error_messages={
+            "invalid_choice": gettext_lazy("Choose another version that is live; the alias stands for this one.")
+        },
     )
     mode = forms.ChoiceField(
         label=gettext_lazy("How"), choices=MODES, widget=forms.RadioSelect, initial=Rollout.Mode.CANARY
@@ -76,14 +80,17 @@ class RolloutForm(forms.Form):
         super().__init__(*args, **kwargs)
         live = list(selectors.deployments(view.project.pk).filter(state=Deployment.State.LIVE)[:200])
         versions = {one.version_id for one in live}
-        named = [str(one) for one in registry.aliases(view.project.pk) if one.version_id in versions]
+        named = {str(one): one.version_id for one in registry.aliases(view.project.pk) if one.version_id in versions}
+        chosen = str(self.data.get("alias") or self.initial.get("alias") or "")
+        stable = named[chosen] if chosen in named else next(iter(named.values()), None)
         fields: Any = self.fields
         fields["alias"].choices = [(name, name) for name in named]
         fields["candidate"].choices = [
             (one.public_id, f"{short_name(one.model)} v{one.version.number}" + (f" ({one.alias})" if one.alias else ""))
             for one in live
+            if one.version_id != stable
         ]
-        self.possible = bool(named) and len(live) > 1
+        self.possible = bool(named) and len(versions) > 1
 
     def clean(self) -> dict[str, Any]:
         """Nobody would ever call a candidate that shall climb from nothing."""
@@ -201,6 +208,7 @@ class RolloutNew(RolloutsView):
                 "form": form,
                 "crumbs": self.crumbs({"label": _("Rollouts"), "href": back}),
                 "back_url": back,
+                "new_url": self.project_path("rollout_new"),
                 "deployments_url": self.project_path("deployments"),
             },
             status=status,
