@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from inference.errors import BadArtefact
 
-TEXT_GENERATION: Final = "text-generation"
-"""The task of what is tuned on a causal base."""
 _NAMES = {
     "vocabulary": ("vocab_size",),
     "hidden": ("hidden_size", "dim", "d_model", "n_embd"),

@@ -19,7 +19,6 @@ from tokenizers import Tokenizer
 
 from inference import neighbours, wire
 from inference.adapters import Adapter
-from inference.architecture import TEXT_GENERATION
 from inference.artefact import (
     NEIGHBOURS,
     Artefact,
@@ -38,7 +37,7 @@ from inference.geometry import Sizes
 from inference.hot import merged
 from inference.residents import Head, Held, Resident, Residents
 from inference.settings import Settings
-from inference.tasks import BY_TOKEN, PAIRED
+from inference.tasks import BY_TOKEN, PAIRED, TEXT_GENERATION
 from inference.tensors import Array
 
 if TYPE_CHECKING:

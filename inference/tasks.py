@@ -9,6 +9,8 @@ EMBEDDINGS = "embeddings"
 TOKENS = "token-classification"
 ANSWERS = "question-answering"
 RERANK = "rerank"
+TEXT_GENERATION = "text-generation"
+"""The one task of bases that write."""
 
 MAX_LABELS = 10_000
 LABELS: dict[str, tuple[int, int]] = {

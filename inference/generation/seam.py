@@ -12,10 +12,10 @@ from typing import Protocol
 
 from inference import wire
 from inference.adapters import Adapter
-from inference.architecture import TEXT_GENERATION
 from inference.artefact import RecordedTexts, read_writing_artefact
 from inference.errors import BadArtefact, BadBias, BadRequest, EngineError
 from inference.geometry import Sizes
+from inference.tasks import TEXT_GENERATION
 
 PAUSE_SECONDS = 60.0
 """How long a text waits for an allowance before it is ended where it stands."""

@@ -14,7 +14,7 @@ from data import selectors as data
 from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
 from data.roles import TRAINS_ON
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
 from registry import names

@@ -11,7 +11,7 @@ from console import charts
 from console.numbers import interval, number
 from console.report_curves import CurveView, curve_of
 from console.report_tables import Threshold, thresholds_of
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 
 FEW_ROWS = 50
 WEAK = 0.7

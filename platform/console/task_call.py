@@ -5,8 +5,7 @@ import shlex
 from typing import Any
 
 from console.code import Sample, first_call, samples
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, RERANK, TOKENS
+from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, RERANK, TEXT_GENERATION, TOKENS
 
 TEXT = "where is my refund"
 INPUTS: dict[str, Any] = {

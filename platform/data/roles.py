@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from data.columns import ALLOWED, CHAT, CLASSIFICATION, NEEDED, PAIRS, task_of
 from data.errors import InvalidColumns, WrongTask
 from data.models import DatasetVersion, File
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 
 WORDS = {
     CLASSIFICATION: "rows with a text and a label",

@@ -14,8 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import LABELS
+from inference.tasks import LABELS, TEXT_GENERATION
 from kit import strict_json, untrusted
 from kit.errors import BadRequest
 

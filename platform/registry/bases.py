@@ -27,9 +27,10 @@ from typing import Any
 
 from django.conf import settings
 
-from inference.architecture import TEXT_GENERATION, Architecture, read_architecture
+from inference.architecture import Architecture, read_architecture
 from inference.chat import OPTIONAL_FILES
 from inference.errors import BadArtefact
+from inference.tasks import TEXT_GENERATION
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 TEXT_CLASSIFICATION = "text-classification"

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Max, Q
 
 from data.kept import restorable_since
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from kit import storage
 from kit.clock import now
 from kit.errors import BadRequest

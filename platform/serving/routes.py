@@ -12,9 +12,17 @@ from uuid import UUID
 from django.db import transaction
 
 from inference.announcement import SHARED
-from inference.architecture import TEXT_GENERATION
 from inference.fleet import Want
-from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, REGRESSION, RERANK, TOKENS
+from inference.tasks import (
+    ANSWERS,
+    CLASSIFICATION,
+    EMBEDDINGS,
+    MULTI_LABEL,
+    REGRESSION,
+    RERANK,
+    TEXT_GENERATION,
+    TOKENS,
+)
 from kit import redis
 from kit.errors import BadRequest
 from registry import selectors as registry

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from kit import storage
 from kit.errors import BadRequest
 from registry.bases import Base

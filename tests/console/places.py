@@ -6,9 +6,8 @@ from functools import partial
 
 from billing.services.entitlements import override_set
 from data.services import file_delete
-from inference.architecture import TEXT_GENERATION
 from inference.catalogue import DEFAULT_BASE
-from inference.tasks import ANSWERS, CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK, TOKENS
+from inference.tasks import ANSWERS, CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK, TEXT_GENERATION, TOKENS
 from registry.models import Model
 from registry.services import model_delete
 from tenants.scope import tenant_scope

@@ -11,8 +11,7 @@ from console.code import Sample
 from console.playing import labels, reading, vectors, writing
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import Subject
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import ANSWERS, EMBEDDINGS, MULTI_LABEL, PAIRED, REGRESSION, RERANK, TOKENS
+from inference.tasks import ANSWERS, EMBEDDINGS, MULTI_LABEL, PAIRED, REGRESSION, RERANK, TEXT_GENERATION, TOKENS
 from registry.bases import TEXT_CLASSIFICATION
 
 

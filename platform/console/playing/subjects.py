@@ -7,8 +7,7 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from console.views.names import short_name
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import EMBEDDINGS, RERANK
+from inference.tasks import EMBEDDINGS, RERANK, TEXT_GENERATION
 from registry import selectors as registry
 from serving import selectors
 from serving.models import Deployment

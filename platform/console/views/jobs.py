@@ -18,7 +18,7 @@ from console.sweep_page import sweep_row
 from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data import selectors as data
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states

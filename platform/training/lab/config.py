@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from training.lab.errors import BadData
 
 Method = Literal["full", "lora", "head"]

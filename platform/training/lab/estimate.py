@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.architecture import TEXT_GENERATION
 from inference.chat import read_voice
 from inference.neighbours import MAX_ROWS
+from inference.tasks import TEXT_GENERATION
 from training.lab.config import CLASSIFICATION, Auto
 from training.lab.data import SPLITS, Dataset, auto_max_length, encode, read_dataset, read_tokenizer
 from training.lab.dialogues import CHAT, LONGEST, SHAPES, encode_dialogues, read_dialogues

@@ -20,7 +20,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from training.lab.config import CLASSIFICATION, Config
 
 _LEARNING_RATE = {"full": 2e-4, "lora": 2e-3, "head": 3e-3}

@@ -14,7 +14,7 @@ from billing.selectors.features import PREEMPTIBLE_LANE, PRIORITY_LANE, feature_
 from billing.services.decisions import job_refusals
 from data.models import DatasetVersion, File
 from data.roles import task_required
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest

@@ -23,7 +23,7 @@ from data.models import File
 from data.roles import task_wanted
 from data.selectors import file_values
 from data.services import version_draft
-from inference.architecture import TEXT_GENERATION
+from inference.tasks import TEXT_GENERATION
 from registry.bases import Base
 from registry.selectors import base_by_name
 from training import forecast
