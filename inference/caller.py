@@ -19,7 +19,7 @@ from inference.errors import BadRequest, Draining, EngineError, Internal, TooLar
 from inference.runner import Job
 
 if TYPE_CHECKING:
-    from inference.generation.seam import Asked, Event
+    from inference.generation.seam import Event, WritingRequest
     from inference.server import Server
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._welcome = False
         self._jobs: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._writings: dict[int, Asked] = {}
+        self._writings: dict[int, WritingRequest] = {}
         self._answers: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._hello_timer: asyncio.TimerHandle | None = None

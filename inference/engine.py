@@ -32,7 +32,7 @@ from inference.tasks import RERANK
 from inference.tensors import Array
 
 if TYPE_CHECKING:
-    from inference.generation.seam import Asked, CausalBase, Event, WritingModel
+    from inference.generation.seam import CausalBase, Event, WritingModel, WritingRequest
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class Engine:
         causal, model = self._writes(message.tenant, message.model, message.base)
         return await causal.render(message, model)
 
-    async def generate(self, message: wire.Generate, answer: Callable[[Event], None]) -> Asked:
+    async def generate(self, message: wire.Generate, answer: Callable[[Event], None]) -> WritingRequest:
         """Queue a text. Raises as `classify`."""
         causal, model = self._writes(message.tenant, message.model, message.base)
         return await causal.generate(message, model, answer)

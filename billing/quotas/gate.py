@@ -53,7 +53,7 @@ from billing.quotas.errors import QuotaProtocolError, QuotaUnavailable
 from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.local import LocalBuckets
 from billing.quotas.store import DEFAULT_LIFE_MS, AsyncQuotaStore, Fewer
-from billing.quotas.trace import Asked, Caller, Refusal, away, ended_early, refusal_of
+from billing.quotas.trace import Amounts, Caller, Refusal, away, ended_early, refusal_of
 
 LeaseWanted = Callable[[str, Limit, int], "asyncio.Future[bool] | None"]
 OnRefused = Callable[[Refusal], None]
@@ -151,7 +151,7 @@ class QuotaGate:
         price = self._price(kind, model)
         nano = tokens * price.input_token + output_tokens * price.output_token + requests * price.request
         ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, self._book, price, nano)
-        asked = Asked(requests, tokens, output_tokens, nano)
+        asked = Amounts(requests, tokens, output_tokens, nano)
         fewer = None if at_least is None else Fewer(min(at_least, output_tokens), price.output_token)
         try:
             decision = await self._reserve(limits, request_id, asked, life_ms, fewer)
@@ -169,7 +169,7 @@ class QuotaGate:
 
     async def extend(self, ticket: Ticket, *, tokens: int = 0, output_tokens: int = 0, life_ms: int) -> bool:
         """Hold more for a running call and move its deadline; False: end the call, its limits cannot carry more."""
-        asked = Asked(0, tokens, output_tokens, self._cost(ticket, tokens, output_tokens))
+        asked = Amounts(0, tokens, output_tokens, self._cost(ticket, tokens, output_tokens))
         extended = await self._extended(ticket, asked, life_ms)
         return tokens + output_tokens == 0 if extended is None else extended.allowed
 
@@ -179,7 +179,7 @@ class QuotaGate:
         Lease blocks are fetched where even the fewest need them.
         """
         fewer = Fewer(min(at_least, output_tokens), ticket.price.output_token)
-        asked = Asked(0, 0, output_tokens, self._cost(ticket, 0, output_tokens))
+        asked = Amounts(0, 0, output_tokens, self._cost(ticket, 0, output_tokens))
         extended = await self._extended(ticket, asked, life_ms, fewer)
         return 0 if extended is None else extended.output_tokens
 
@@ -248,7 +248,7 @@ class QuotaGate:
         return tokens * ticket.price.input_token + output_tokens * ticket.price.output_token
 
     async def _extended(
-        self, ticket: Ticket, asked: Asked, life_ms: int, fewer: Fewer | None = None
+        self, ticket: Ticket, asked: Amounts, life_ms: int, fewer: Fewer | None = None
     ) -> Extended | None:
         """Ask for more, once more where lease blocks come for it; a denial is traced. None for a call that no server
         counts."""
@@ -265,7 +265,7 @@ class QuotaGate:
         return extended
 
     async def _extend(
-        self, ticket: Ticket, decision: Decision, asked: Asked, life_ms: int, fewer: Fewer | None
+        self, ticket: Ticket, decision: Decision, asked: Amounts, life_ms: int, fewer: Fewer | None
     ) -> Extended:
         extended = await self.store.extend(
             decision.limits,
@@ -308,7 +308,7 @@ class QuotaGate:
         return price
 
     def _reserve(
-        self, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int, fewer: Fewer | None
+        self, limits: CompiledLimits, request_id: str, asked: Amounts, life_ms: int, fewer: Fewer | None
     ) -> Coroutine[None, None, Decision]:
         return self.store.reserve(
             limits,
@@ -321,7 +321,7 @@ class QuotaGate:
             fewer=fewer,
         )
 
-    def _refuse(self, ticket: Ticket, decision: Decision, asked: Asked) -> None:
+    def _refuse(self, ticket: Ticket, decision: Decision, asked: Amounts) -> None:
         ticket.denial = denial(decision, ticket.model, keyless=ticket.key_id is None)
         self._trace(refusal_of(decision, asked, ticket.caller, status=ticket.denial.status))
 
@@ -331,7 +331,7 @@ class QuotaGate:
             self._on_refused(refusal)
 
     async def _refill(
-        self, decision: Decision, limits: CompiledLimits, asked: Asked, life_ms: int, fewer: Fewer | None
+        self, decision: Decision, limits: CompiledLimits, asked: Amounts, life_ms: int, fewer: Fewer | None
     ) -> Decision:
         """Ask for lease blocks. A call denied for want of one waits and tries again, for as long as blocks come:
         in a burst others may have taken the first."""
@@ -350,7 +350,7 @@ class QuotaGate:
             if decision.allowed or not all(future.result() for future in done):
                 return decision
 
-    def _without_server(self, ticket: Ticket, limits: CompiledLimits, asked: Asked) -> Ticket:
+    def _without_server(self, ticket: Ticket, limits: CompiledLimits, asked: Amounts) -> Ticket:
         if ticket.reserved_nano > 0 and limits.indices("spend"):
             ticket.denial = AWAY
             self._trace(away(limits, asked, ticket.caller, at_ms=_wall_ms(), status=AWAY.status))

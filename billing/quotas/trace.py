@@ -71,7 +71,7 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class Amounts:
     """What a call asked for."""
 
     requests: int = 0
@@ -79,12 +79,12 @@ class Asked:
     output_tokens: int = 0
     nano: int = 0
 
-    def with_fewer(self, fewer: Fewer | None) -> Asked:
+    def with_fewer(self, fewer: Fewer | None) -> Amounts:
         """The same with as few output tokens as would have done."""
         if fewer is None:
             return self
         less = self.output_tokens - fewer.least
-        return Asked(self.requests, self.tokens, fewer.least, self.nano - less * fewer.price)
+        return Amounts(self.requests, self.tokens, fewer.least, self.nano - less * fewer.price)
 
     def of(self, limit: Limit) -> int:
         """The part a limit counts."""
@@ -109,7 +109,7 @@ class Caller:
     key_id: UUID | None
 
 
-def refusal_of(decision: Decision, asked: Asked, caller: Caller, *, status: int) -> Refusal | None:
+def refusal_of(decision: Decision, asked: Amounts, caller: Caller, *, status: int) -> Refusal | None:
     """What to keep of a decision that refused a call; None for one that admitted it."""
     limit = decision.limit
     if limit is None:
@@ -137,7 +137,7 @@ def refusal_of(decision: Decision, asked: Asked, caller: Caller, *, status: int)
     )
 
 
-def ended_early(decision: Decision, extended: Extended, asked: Asked, caller: Caller) -> Refusal | None:
+def ended_early(decision: Decision, extended: Extended, asked: Amounts, caller: Caller) -> Refusal | None:
     """What to keep of a running call that ends early, for one of the limits it was reserved under."""
     if extended.place is None:
         return None
@@ -147,7 +147,7 @@ def ended_early(decision: Decision, extended: Extended, asked: Asked, caller: Ca
     return refusal_of(blocked, asked, caller, status=ENDED_EARLY)
 
 
-def away(limits: CompiledLimits, asked: Asked, caller: Caller, *, at_ms: int, status: int) -> Refusal:
+def away(limits: CompiledLimits, asked: Amounts, caller: Caller, *, at_ms: int, status: int) -> Refusal:
     """No limit said no: the server that counts them did not answer."""
     return Refusal(
         at_ms=at_ms,

@@ -24,7 +24,7 @@ from billing.periods import from_ms
 from billing.prices import Usage, price_books
 from billing.quotas import AWAY, DEFAULT_LIFE_MS, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
 from billing.quotas.limits import Limit
-from billing.quotas.trace import Asked, Caller, refusal_of
+from billing.quotas.trace import Amounts, Caller, refusal_of
 from billing.selectors.limits import caller_limits
 from billing.services.decisions import decisions_record
 from billing.services.leases import lease_refill
@@ -78,9 +78,9 @@ def call_metered(
     nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
         limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
-    decision = _admit(store, limits, request_id, Asked(1, tokens, 0, nano), life_ms)
+    decision = _admit(store, limits, request_id, Amounts(1, tokens, 0, nano), life_ms)
     if not decision.allowed:
-        raise _refused(decision, Asked(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
+        raise _refused(decision, Amounts(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))
     meter = Meter(request_id, Usage(kind, model))
     try:
         yield meter
@@ -106,7 +106,7 @@ def call_metered(
                 break
 
 
-def _refused(decision: Decision, asked: Asked, caller: Caller) -> CallRefused:
+def _refused(decision: Decision, asked: Amounts, caller: Caller) -> CallRefused:
     """The error for a refused call, with its reason kept."""
     said = denial(decision, caller.model, keyless=True)
     refusal = refusal_of(decision, asked, caller, status=said.status)
@@ -115,7 +115,7 @@ def _refused(decision: Decision, asked: Asked, caller: Caller) -> CallRefused:
     return CallRefused(said)
 
 
-def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, asked: Asked, life_ms: int) -> Decision:
+def _admit(store: QuotaStore, limits: CompiledLimits, request_id: str, asked: Amounts, life_ms: int) -> Decision:
     for _ in range(TRIES):
         try:
             decision = store.reserve(limits, request_id, tokens=asked.tokens, nano=asked.nano, life_ms=life_ms)

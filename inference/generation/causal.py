@@ -39,11 +39,11 @@ class Queued:
     writing: Writing
 
     def allow(self, tokens: int, *, last: bool) -> None:
-        """See `seam.Asked`."""
+        """See `seam.WritingRequest`."""
         self.writer.allow(self.writing, tokens, last=last)
 
     def cancel(self) -> None:
-        """See `seam.Asked`."""
+        """See `seam.WritingRequest`."""
         self.writer.cancel(self.writing)
 
 

@@ -51,7 +51,7 @@ class WritingModel:
         return TEXT_GENERATION
 
 
-class Asked(Protocol):
+class WritingRequest(Protocol):
     """A request that is being written."""
 
     def allow(self, tokens: int, *, last: bool) -> None:
@@ -89,7 +89,7 @@ class CausalBase(Protocol):
 
     async def generate(
         self, message: wire.Generate, model: WritingModel | None, answer: Callable[[Event], None]
-    ) -> Asked:
+    ) -> WritingRequest:
         """Queue a text; `answer` is called on the event loop for each event in order. Raises of the `EngineError`s."""
         ...
 

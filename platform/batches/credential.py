@@ -31,7 +31,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class Credential:
     """One line of one caller."""
 
     caller: Caller
@@ -61,7 +61,7 @@ def sign(caller: Caller, identity: UUID) -> str:
     return PREFIX + signing.dumps([one.hex for one in ids], salt=SALT)
 
 
-def read(text: str) -> Asking | None:
+def read(text: str) -> Credential | None:
     """What a credential says; None for one that we did not make, or made too long ago."""
     if not text.startswith(PREFIX):
         return None
@@ -71,4 +71,4 @@ def read(text: str) -> Asking | None:
         return None
     tenant_id, project_id, key_id, user_id, identity = (UUID(hex=one) for one in ids)
     caller = Caller(tenant_id, project_id, key_id if key_id != NOBODY else None, user_id if user_id != NOBODY else None)
-    return Asking(caller, identity)
+    return Credential(caller, identity)

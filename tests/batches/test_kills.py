@@ -58,7 +58,7 @@ def process(writing: Wired) -> Iterator[subprocess.Popen[bytes]]:
 
 def checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the file of the waiting batch here: the base that writes is known to this process alone."""
-    monkeypatch.setattr(asking.Asking, "run", lambda self: asking.Pause())
+    monkeypatch.setattr(asking.Asker, "run", lambda self: asking.Pause())
     turn = turn_claim()
     assert turn is not None
     duty.serve(turn)

@@ -73,7 +73,7 @@ class Plan:
 
 
 @dataclass
-class Asked:
+class Making:
     """One text in the making, for a test to look at."""
 
     message: wire.Generate
@@ -96,7 +96,7 @@ class WritingEngine:
         """What a model writes whatever its prompt says."""
         self.contexts: dict[str, int] = {}
         """The context of models that read less than the others."""
-        self.asked: list[Asked] = []
+        self.asked: list[Making] = []
         self.rendered: list[wire.Render] = []
         self.loaded: list[wire.Load] = []
         self.missing: set[str] = set()
@@ -113,13 +113,13 @@ class WritingEngine:
         made = self.plans[word] = Plan(list(texts) or None, **more)
         return made
 
-    def of(self, word: str) -> list[Asked]:
+    def of(self, word: str) -> list[Making]:
         """What was asked with that word in the prompt."""
         return [one for one in self.asked if word in one.prompt]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
-        frames, running = wire.Frames(), dict[int, tuple[asyncio.Task[None], Asked]]()
+        frames, running = wire.Frames(), dict[int, tuple[asyncio.Task[None], Making]]()
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(1 << 16):
                 for body in frames.feed(data):
@@ -152,7 +152,7 @@ class WritingEngine:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             case wire.Generate():
-                asked = Asked(message, message.allowed, prompt=bytes(message.prompt).decode())
+                asked = Making(message, message.allowed, prompt=bytes(message.prompt).decode())
                 self.asked.append(asked)
                 running[message.id] = (asyncio.create_task(self._write(asked, send)), asked)
             case wire.Allow():
@@ -189,7 +189,7 @@ class WritingEngine:
         context = self.contexts.get(message.model, CONTEXT)
         return wire.Rendered(message.id, [list(prompt.encode()) for prompt in prompts], context)
 
-    async def _write(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
+    async def _write(self, asked: Making, send: Callable[[wire.Message], None]) -> None:
         self.at_once += 1
         self.most_at_once = max(self.at_once, self.most_at_once)
         try:
@@ -198,7 +198,7 @@ class WritingEngine:
             self.at_once -= 1
             asked.ended = True
 
-    async def _written(self, asked: Asked, send: Callable[[wire.Message], None]) -> None:
+    async def _written(self, asked: Making, send: Callable[[wire.Message], None]) -> None:
         message = asked.message
         plan = self.models.get(message.model) or self._plan_of(asked.prompt)
         wrong = [token for token in message.sampling.bias if token > 255]
@@ -232,7 +232,7 @@ class WritingEngine:
         send(wire.Generated(message.id, len(message.prompt), 0, asked.made, 1000, 0, seed))
 
     def _step(
-        self, asked: Asked, plan: Plan, row: int, rows: dict[int, int], send: Callable[[wire.Message], None]
+        self, asked: Making, plan: Plan, row: int, rows: dict[int, int], send: Callable[[wire.Message], None]
     ) -> None:
         message, place = asked.message, rows[row]
         text = plan.text(place)
@@ -353,7 +353,7 @@ def streaming(writing: Wired, person: Person, body: dict[str, Any], key: str | N
             yield raw
 
 
-def only(writing: Wired, word: str) -> Asked:
+def only(writing: Wired, word: str) -> Making:
     until(lambda: writing.engine.of(word))
     (asked,) = writing.engine.of(word)
     return asked

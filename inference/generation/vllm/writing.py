@@ -89,13 +89,13 @@ class Writing:
         self.tasks = [asyncio.get_running_loop().create_task(self._write(choice)) for choice in self._choices]
 
     def allow(self, tokens: int, *, last: bool) -> None:
-        """See `seam.Asked`."""
+        """See `seam.WritingRequest`."""
         self._allowed = max(self._allowed, tokens)
         self._last = self._last or last
         self._tell_change()
 
     def cancel(self) -> None:
-        """See `seam.Asked`. Closing a segment's connection makes the server stop."""
+        """See `seam.WritingRequest`. Closing a segment's connection makes the server stop."""
         if not self._over:
             self._over = True
             self._means.counters.cancelled += 1

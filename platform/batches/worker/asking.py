@@ -63,7 +63,7 @@ class _Try:
 
 
 @dataclass
-class Asking:
+class Asker:
     """One turn at the lines of a batch."""
 
     turn: Turn

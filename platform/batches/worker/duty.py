@@ -13,7 +13,7 @@ from batches.models import Batch
 from batches.services.endings import batch_fail, batch_finish, batch_stop, lines_left
 from batches.services.turns import Turn, turn_claim, turn_end, turn_keep
 from batches.services.validating import batch_accept, file_check
-from batches.worker.asking import Asking, Pause
+from batches.worker.asking import Asker, Pause
 from batches.worker.door import Door
 from batches.worker.watch import Stopped, Watch, draining
 from kit.storage import StorageAway
@@ -90,7 +90,7 @@ def _go_on(turn: Turn, watch: Watch) -> Pause | None:
             return None
     door = Door(settings.GATEWAY_URL)
     try:
-        pause = Asking(turn, watch, lines_left(turn, watch.look), door).run()
+        pause = Asker(turn, watch, lines_left(turn, watch.look), door).run()
     finally:
         door.close()
     if pause is None:
