@@ -4,6 +4,7 @@
 |---|---|
 | `writer` | the thread of one base: what is asked becomes steps, steps become pieces |
 | `turns` | who is read and who writes next; pure Python |
+| `steps` | requests, their sequences, and the steps they are computed in; pure Python |
 | `paging` | which blocks of the cache hold which tokens; pure Python |
 | `decoder` | the base in memory, computed by transformers' own modules over our cache (torch) |
 | `attention` | attention over the blocks of a mixed batch (torch) |

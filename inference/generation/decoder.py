@@ -23,7 +23,7 @@ from inference.generation import attention
 from inference.generation.attention import Cache, Group, Layout, Span
 from inference.generation.lanes import Lanes
 from inference.generation.paging import BLOCK
-from inference.generation.turns import Part, Step
+from inference.generation.steps import Part, Step
 from inference.geometry import HubGeometry
 
 log = logging.getLogger(__name__)

@@ -29,8 +29,9 @@ from inference.generation.fair_threads import FairThreads
 from inference.generation.grammar import Matcher
 from inference.generation.paging import Blocks
 from inference.generation.seam import HELD_TOKENS, PAUSE_SECONDS, Event, check
+from inference.generation.steps import Request, Sequence, Step
 from inference.generation.text import TextStream
-from inference.generation.turns import Limits, Request, Sequence, Step, Turns
+from inference.generation.turns import Limits, Turns
 
 log = logging.getLogger(__name__)
 

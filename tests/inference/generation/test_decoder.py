@@ -10,7 +10,8 @@ import pytest
 
 from inference.adapters import Adapter, lanes_of
 from inference.generation.paging import Blocks
-from inference.generation.turns import Limits, Part, Request, Sequence, Step, Turns
+from inference.generation.steps import Part, Request, Sequence, Step
+from inference.generation.turns import Limits, Turns
 from tests.inference.generation.made import adapter, greedy, merged
 from tests.late import late
 from tests.training.lab.causal_bases import tiny_llama

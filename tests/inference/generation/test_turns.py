@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from inference.errors import Overloaded, TooLarge
 from inference.generation.paging import BLOCK, Blocks
-from inference.generation.turns import SHARE, Limits, Request, Sequence, Step, Turns
+from inference.generation.steps import Request, Sequence, Step
+from inference.generation.turns import SHARE, Limits, Turns
 
 
 def asked(
