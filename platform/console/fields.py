@@ -1,4 +1,4 @@
-"""Form fields the console needs and Django lacks."""
+"""Form fields the console needs and Django lacks, and those that several forms share."""
 
 import re
 from typing import Any
@@ -7,6 +7,8 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from kit.money import NANO, parse_usd
+from registry import names
+from training.serializers import LONGEST_SUFFIX, MOST_GPUS
 
 AMOUNT = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?", re.ASCII)
 """Commas stand between thousands and nowhere else: 12,50 may mean 12.50, and must not become 1250."""
@@ -43,3 +45,39 @@ class UsdField(forms.CharField):
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         """A keyboard with a decimal point."""
         return {**super().widget_attrs(widget), "inputmode": "decimal", "autocomplete": "off"}
+
+
+def name_field(hint: Any, *, longest: int = LONGEST_SUFFIX) -> forms.RegexField:
+    """What a model's name may hold between colons."""
+    return forms.RegexField(
+        label=_("Name"),
+        regex=rf"^{names.SUFFIX.pattern}\Z",
+        help_text=hint,
+        max_length=longest,
+        required=False,
+        error_messages={"invalid": _("Use letters, digits and dashes, for example refunds-v4.")},
+    )
+
+
+def price_field(label: Any, hint: Any = "", *, required: bool = False) -> forms.DecimalField:
+    """Dollars that are not to be passed."""
+    return forms.DecimalField(
+        label=label,
+        help_text=hint,
+        min_value=0,
+        max_value=1_000_000,
+        decimal_places=6,
+        required=required,
+        error_messages={"invalid": _("Use a number of dollars, for example 4.20.")},
+    )
+
+
+def places_field(label: Any) -> forms.IntegerField:
+    """Places to train."""
+    return forms.IntegerField(
+        label=label,
+        help_text=_("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
+        min_value=1,
+        max_value=MOST_GPUS,
+        required=False,
+    )

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.selectors.subscriptions import entitlement_for
 from console.columns_form import column_choices, once
+from console.fields import name_field, places_field, price_field
 from data import selectors as data
 from data.columns import CHAT, CLASSIFICATION
 from data.models import DatasetVersion, File
@@ -17,13 +18,12 @@ from data.roles import TRAINS_ON
 from inference.tasks import TEXT_GENERATION
 from kit.errors import ApiError, NotFound
 from kit.money import NANO, parse_usd
-from registry import names
 from registry.bases import catalogue
 from registry.selectors import bases
 from tenants.models import Project
 from training import services
 from training.models import Job
-from training.serializers import KNOBS, LONGEST_SUFFIX, MOST_BATCH, MOST_EPOCHS, MOST_GPUS, MOST_RANK, MOST_RATE, SEEDS
+from training.serializers import KNOBS, MOST_BATCH, MOST_EPOCHS, MOST_RANK, MOST_RATE, SEEDS
 from training.services.jobs import LANE_FEATURES
 
 MOST_CHOICES = 200
@@ -103,42 +103,6 @@ def source_chosen(project: Project, public: object) -> File | DatasetVersion | N
     except NotFound:
         return None
     return None
-
-
-def name_field(hint: Any, *, longest: int = LONGEST_SUFFIX) -> forms.RegexField:
-    """What a model's name may hold between colons."""
-    return forms.RegexField(
-        label=gettext_lazy("Name"),
-        regex=rf"^{names.SUFFIX.pattern}\Z",
-        help_text=hint,
-        max_length=longest,
-        required=False,
-        error_messages={"invalid": gettext_lazy("Use letters, digits and dashes, for example refunds-v4.")},
-    )
-
-
-def price_field(label: Any, hint: Any = "", *, required: bool = False) -> forms.DecimalField:
-    """Dollars that are not to be passed."""
-    return forms.DecimalField(
-        label=label,
-        help_text=hint,
-        min_value=0,
-        max_value=1_000_000,
-        decimal_places=6,
-        required=required,
-        error_messages={"invalid": gettext_lazy("Use a number of dollars, for example 4.20.")},
-    )
-
-
-def places_field(label: Any) -> forms.IntegerField:
-    """Places to train."""
-    return forms.IntegerField(
-        label=label,
-        help_text=gettext_lazy("Of one machine, each of them one of your plan's parallel jobs. Empty: one."),
-        min_value=1,
-        max_value=MOST_GPUS,
-        required=False,
-    )
 
 
 class ResumeForm(forms.Form):

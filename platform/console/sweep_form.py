@@ -9,7 +9,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.job_form import METHODS, PARAMS, JobForm, name_field, places_field, price_field
+from console.fields import name_field, places_field, price_field
+from console.job_form import METHODS, PARAMS, JobForm
 from data.models import File
 from kit.errors import ApiError, BadRequest, NotFound
 from kit.money import parse_usd, usd

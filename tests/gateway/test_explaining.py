@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,94 +19,32 @@ from billing.selectors.invariants import findings
 from billing.services.limits import project_limits_set
 from data.models import DatasetVersion
 from data.selectors import version_rows
-from data.services import dataset_create, dataset_delete, dataset_restore
-from data.services.datasets import Source
-from data.services.versions import version_write
+from data.services import dataset_delete, dataset_restore
 from evaluation.occlusion import most_readings
 from inference.client import BlockingClient
-from kit import storage
-from kit.ids import new_id, parse_id
-from registry.bases import catalogue
-from registry.names import model_name
-from registry.services import artefact_store, model_publish
-from serving.models import Deployment, RequestRecord, RequestText
+from kit.ids import parse_id
+from serving.models import RequestRecord, RequestText
 from serving.texts import text_of, texts_keep
-from tenants.models import Project
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Person, make_person
 from tests.contracts.conformance import answer_schema, body_schema, differences
-from tests.data.making import checked_file
 from tests.gateway.conftest import GatewayProcess
+from tests.gateway.planted import FILLER, Ready, planted, trained_live
 from tests.gateway.test_request_log import record_of
 from tests.inference.artefacts import BASE, make, record_parity
 from tests.inference.reference import probabilities
 from tests.serving.made import deployed, publish
-from tests.training.lab.runs import report_of, train_here
 
 pytestmark = pytest.mark.slow  # trains a model and starts real processes
 
-ANIMALS = ["zebra", "giraffe", "elephant", "tiger", "monkey"]
-TOOLS = ["hammer", "screwdriver", "wrench", "chisel", "pliers"]
-FILLER = ["we", "saw", "that", "yesterday", "and", "wrote", "a", "long", "note", "about", "it", "for", "the", "others"]
 PRICE = 20
 """Nano-dollars a token."""
 TEXT = "yesterday we wrote about the zebra for the others"
 
 
-def planted(rows: int = 700, *, seed: int = 4) -> bytes:
-    """A CSV where one word of each text says its label, among words that say nothing."""
-    rng, lines = random.Random(seed), ["text,label"]
-    for number in range(rows):
-        label, words = [("animal", ANIMALS), ("tool", TOOLS)][number % 2]
-        text = [*rng.sample(FILLER, 6), rng.choice(words)]
-        rng.shuffle(text)
-        lines.append(f"{' '.join(text)} {number},{label}")
-    return "\n".join(lines).encode()
-
-
-@dataclass
-class Ready:
-    """An owner with a live model, trained on a dataset version of theirs."""
-
-    person: Person
-    model: str
-    row: Deployment
-    version: DatasetVersion
-    report: dict[str, Any]
-
-
 @pytest.fixture(scope="module", params=["head", "lora"])
 def ready(gateway: GatewayProcess, tmp_path_factory: pytest.TempPathFactory, request: Any) -> Ready:
-    person, folder = make_person("ada"), tmp_path_factory.mktemp("run")
-    with tenant_scope(person.tenant.id):
-        file = checked_file(person, planted())
-        version = dataset_create(project_id=person.project.id, name="Planted", sources=[Source(file)])
-    version_write(tenant_id=person.tenant.id, version_id=version.id)
-    with tenant_scope(person.tenant.id):
-        version = DatasetVersion.objects.select_related("dataset").get(pk=version.pk)
-    config: dict[str, Any] = {"task": "text-classification", "base": str(BASE.folder), "base_name": BASE.name}
-    config |= {"method": request.param, "output": str(folder / "out"), "bootstrap": 100, "threads": 1}
-    config |= {"epochs": 30, "batch_size": 32} if request.param == "head" else {"epochs": 1, "batch_size": 16}
-    with storage.local_path(version.storage_key) as path:
-        train_here(config | {"data": str(path), "learning_rate": 1e-2 if request.param == "head" else 5e-4})
-    report = report_of(config)
-    stored = artefact_store(tenant_id=person.tenant.id, folder=folder / "out" / "artefact")
-    job = new_id()
-    with tenant_scope(person.tenant.id):
-        made = model_publish(
-            project=Project.objects.get(pk=person.project.id),
-            base=next(iter(catalogue().values())),
-            task="text-classification",
-            suffix="planted",
-            name=model_name(base=BASE.name, tenant_slug=person.tenant.slug, suffix="planted", job_id=job),
-            stored=stored,
-            report=report,
-            job_id=job,
-            dataset_version_id=version.id,
-        )
-    row = deployed(person, made, alias="planted@prod")
-    assert row.state == "live", row.reason
-    return Ready(person, made.model.name, row, version, report)
+    return trained_live(make_person("ada"), request.param, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
