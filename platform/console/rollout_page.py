@@ -11,8 +11,16 @@ from django.utils.translation import ngettext
 
 from console.numbers import number
 from console.templatetags.look import count
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import ANSWERS, CLASSIFICATION, EMBEDDINGS, MULTI_LABEL, REGRESSION, RERANK, TOKENS
+from inference.tasks import (
+    ANSWERS,
+    CLASSIFICATION,
+    EMBEDDINGS,
+    MULTI_LABEL,
+    REGRESSION,
+    RERANK,
+    TEXT_GENERATION,
+    TOKENS,
+)
 from kit.clock import now
 from serving import outcomes, rollouts
 from serving.models import Rollout

@@ -13,8 +13,7 @@ from typing import Any, Self
 
 from django.db.models import Aggregate, FloatField
 
-from inference.architecture import TEXT_GENERATION
-from inference.tasks import EMBEDDINGS, REGRESSION
+from inference.tasks import EMBEDDINGS, REGRESSION, TEXT_GENERATION
 from serving import rounds
 from serving.errors import SpanTooLarge
 from serving.figures import MANY
