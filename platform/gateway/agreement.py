@@ -30,7 +30,7 @@ THRESHOLD = 0.5
 """From which chance on a label holds, where the call does not say."""
 
 
-class Asked(Protocol):
+class Comparable(Protocol):
     """Something that both versions can be asked."""
 
     @property

@@ -176,7 +176,7 @@ class Call:
         self._shadowed(route, result, lambda most: agreement.Questions(pairs[:most]))
         return result
 
-    def _shadowed(self, route: Route, said: engine_wire.Computed, asked: Callable[[int], agreement.Asked]) -> None:
+    def _shadowed(self, route: Route, said: engine_wire.Computed, asked: Callable[[int], agreement.Comparable]) -> None:
         """Have the candidate of a shadow asked the same, behind the answer."""
         if self.shadow is not None and not self.key.batch:  # a batch may be all the calls there are for hours
             question = asked(agreement.MOST_ITEMS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from gateway import database
-from gateway.agreement import Asked, Unaskable
+from gateway.agreement import Comparable, Unaskable
 from gateway.keys import OpenKey
 from inference.announcement import SHARED
 from inference.background import BACKGROUND
@@ -51,7 +51,7 @@ class Shadows:
         self._running: dict[asyncio.Task[None], str] = {}
         self._tallies: dict[tuple[UUID, UUID], ShadowTally] = {}
 
-    def offer(self, split: Split, key: OpenKey, kind: str, route: Route, asked: Asked, said: Any) -> None:
+    def offer(self, split: Split, key: OpenKey, kind: str, route: Route, asked: Comparable, said: Any) -> None:
         """Ask the candidate too, once the answer is on its way; or drop it."""
         tenants, want = list(self._running.values()), split.candidate.want(key.tenant)
         asleep = want.pool != SHARED and not self._process.fleet.present(want)  # nobody wakes engines for a shadow
@@ -85,7 +85,9 @@ class Shadows:
         await asyncio.gather(*running, return_exceptions=True)
         await self._count()
 
-    async def _ask(self, split: Split, key: OpenKey, stable: Route, asked: Asked, said: Any, note: RequestNote) -> None:
+    async def _ask(
+        self, split: Split, key: OpenKey, stable: Route, asked: Comparable, said: Any, note: RequestNote
+    ) -> None:
         route = split.candidate
         await asyncio.sleep(BEHIND_SECONDS)
         wanted = []
@@ -123,7 +125,7 @@ class Shadows:
         note.duration_ms = round((time.perf_counter() - started) * 1000)
         self._process.log.note(note)
 
-    async def _answer(self, route: Route, key: OpenKey, asked: Asked) -> Any:
+    async def _answer(self, route: Route, key: OpenKey, asked: Comparable) -> Any:
         async def ask(engine: EngineClient) -> Any:
             tenant, model = key.tenant, route.version
             try:

@@ -21,7 +21,7 @@ from tests.gateway.writing_engine import (
     CHAT,
     CONTEXT,
     DRAWN,
-    Asked,
+    Making,
     Plan,
     Wired,
     alive,
@@ -92,7 +92,7 @@ class Pair:
         until(lambda: self.shadow["dropped"] >= count)
         assert (self.shadow["compared"], self.shadow["dropped"]) == (0, count)
 
-    def asked(self, row: Deployment) -> list[Asked]:
+    def asked(self, row: Deployment) -> list[Making]:
         """What the engine was asked of a version."""
         return [one for one in self.writing.engine.asked if one.message.model == row.version_id.hex]
 
