@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -22,13 +23,16 @@ from redis.exceptions import RedisError
 
 from config.processes import engine_command, engine_environment
 from config.runner import die_with_parent
+from inference.address import Address
 from inference.announcement import SHARED, Heartbeat
+from inference.announcing import advertised
 from inference.client import BlockingClient
 from inference.errors import EngineError
 from serving import engines, pools
 
 logger = logging.getLogger(__name__)
 
+EVERYWHERE = "0.0.0.0"
 STOP_SECONDS = 20.0
 DEPOTS = "depots-own"
 """In the home folder: a depot for each engine that is started here."""
@@ -69,7 +73,7 @@ class LocalEngines:
     def start(self, pool: str) -> None:
         """One more engine of this pool."""
         number = secrets.token_hex(4)
-        address = f"unix:{engine_socket(number)}"
+        address = engine_address(number)
         process = subprocess.Popen(
             engine_command(address, pool=pool, depot=f"{DEPOTS}/{number}"),
             cwd=settings.ROOT,
@@ -119,7 +123,10 @@ class LocalEngines:
             self.stop(name)
         for pool in found.start:
             if pool != SHARED:
-                self.start(pool)
+                try:
+                    self.start(pool)
+                except OSError as error:
+                    logger.warning("no engine can be started for %s: %s", pool, error)
 
     def _hear(self, beats: dict[str, Heartbeat]) -> None:
         """What the engines started here say of themselves; since when one of them says nothing."""
@@ -148,9 +155,15 @@ class LocalEngines:
         shutil.rmtree(self.children.pop(address).depot, ignore_errors=True)
 
 
-def engine_socket(number: str) -> str:
-    """Beside the configured engine's socket, where paths are short enough; else in the home folder."""
-    address = settings.ENGINE_ADDRESS
+def engine_address(number: str) -> str:
+    """Where one more engine listens, as it will announce itself: a socket where Redis, and so whoever calls, is on this
+    machine; else a free port of the address by which this host reaches Redis. Raises `OSError` while that cannot be
+    known."""
+    address, redis_url = settings.ENGINE_ADDRESS, settings.REDIS_URL
     if address.startswith("unix://"):
-        return f"{address.removeprefix('unix://')}.{number}"
-    return str(settings.HOME / f"engine.{number}")
+        return f"unix:{address.removeprefix('unix://')}.{number}"  # beside it, where paths are short enough
+    if redis_url.startswith("unix://"):
+        return f"unix:{settings.HOME / f'engine.{number}'}"
+    host = advertised(Address(host=EVERYWHERE), redis_url).rpartition(":")[0]
+    with socket.create_server((host, 0)) as free:
+        return f"{host}:{free.getsockname()[1]}"

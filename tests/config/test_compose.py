@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from django.core.management import get_commands
 
 from config import env
+from gateway.app import HANDLERS
 from inference.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,3 +107,13 @@ def test_some_trainer_takes_the_jobs_of_every_plan() -> None:
     trainers = [name for name in OURS if SERVICES[name]["environment"].get("WORKER_QUEUE") == "train"]
     assert [name for name in trainers if "deploy" not in SERVICES[name]] == ["trainer-cpu"]
     assert SERVICES["trainer-cpu"]["environment"]["TRAINING_DEVICE"] == "cpu"
+
+
+def test_the_proxy_brings_every_hot_path_to_the_gateway_and_only_those() -> None:
+    (line,) = re.findall(r"^\s*@hot path (.*)$", (ROOT / "docs" / "Caddyfile").read_text(), re.MULTILINE)
+    assert sorted(line.split()) == sorted(HANDLERS)
+
+
+def test_deployments_with_engines_of_their_own_have_somebody_who_starts_them() -> None:
+    words = SERVICES["keeper"]["command"].split()
+    assert words == ["python", "manage.py", "engines"] and "engines" in get_commands()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from config import keeper
 from config.keeper import Child, LocalEngines
+from inference.address import Address
 from inference.announcement import Heartbeat
 from serving import engines, pools
 
@@ -78,3 +80,31 @@ def test_while_redis_is_away_nobody_is_taken_to_hang(kept: LocalEngines, monkeyp
     say(monkeypatch)
     kept.look()
     assert kept.children[ADDRESS].process.poll() is None
+
+
+def test_engines_of_this_machine_listen_where_those_who_call_can_reach_them(settings: Any) -> None:
+    settings.ENGINE_ADDRESS = "unix:///somewhere/engine.sock"
+    assert keeper.engine_address("7") == "unix:/somewhere/engine.sock.7"
+    settings.ENGINE_ADDRESS = "tcp://engine:7070"  # another container
+    settings.REDIS_URL = "unix:///somewhere/redis.sock"
+    assert keeper.engine_address("7") == f"unix:{settings.HOME}/engine.7"
+    with socket.create_server(("127.0.0.1", 0)) as redis:
+        settings.REDIS_URL = f"redis://127.0.0.1:{redis.getsockname()[1]}/0"
+        given = keeper.engine_address("7")
+    host, _, port = given.rpartition(":")
+    assert host == "127.0.0.1" and str(Address.parse(given)) == given, "as its heartbeat will say it"
+    with socket.create_server((host, int(port))):
+        pass
+
+
+def test_while_redis_cannot_be_reached_no_engine_is_started_and_the_keeper_goes_on(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    settings.ENGINE_ADDRESS, settings.REDIS_URL = "tcp://engine:7070", f"redis://127.0.0.1:{port}/0"
+    monkeypatch.setattr(pools, "desired", lambda: {"dep_1": 1})
+    say(monkeypatch)
+    made = LocalEngines()
+    made.look()
+    assert made.children == {}

@@ -6,10 +6,12 @@ import threading
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import OperationalError, close_old_connections
 
 from config.keeper import LocalEngines
+from kit import metrics
 from serving import pools
 
 EVERY_SECONDS = 1.0
@@ -33,6 +35,8 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
+        if settings.METRICS_PORT:
+            metrics.serve(settings.METRICS_PORT)
         keeper = LocalEngines()
         try:
             while not stopping.wait(EVERY_SECONDS):
