@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import redis
+from django.db import connections
 
 from config import embedded
 from config.engines import Postgres, Redis
@@ -24,6 +25,7 @@ class Installation:
         self.postgres, self.redis = Postgres(home), Redis(home)
         Postgres(home, durable=False).stop()  # a test's own, which may forget its last commits
         Redis(home).stop()
+        connections.close_all()  # those of tests that ran before
         self.postgres.start()
         self.redis.start()
 
@@ -41,6 +43,7 @@ class Installation:
         """Give back the engines as other tests expect them."""
         self.heal()
         self.postgres.stop()
+        connections.close_all()
         Postgres(self.home, durable=False).start()
 
     # ── PostgreSQL ──
