@@ -9,8 +9,8 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console import charts
-from console.charts.lines import LineChart, Series
+from kit import charts
+from kit.charts.lines import LineChart, Series
 from registry.bases import TEXT_CLASSIFICATION
 from serving.abstaining import HeldOut, Point, default_rule, held_out_of
 from serving.models import Deployment

@@ -7,11 +7,11 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from console import charts
 from data import selectors
 from data.checks.codes import BLOCKING
 from data.findings_text import title_of, words_of
 from data.models import DatasetVersion, File
+from kit import charts
 
 FIX_VERBS = {
     "trim": gettext_lazy("Trim spaces"),

@@ -8,9 +8,9 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console import charts
 from console.numbers import number
 from console.templatetags.look import duration, eta, usd
+from kit import charts
 from training.services import money
 
 SHOWN_EVENTS = 100

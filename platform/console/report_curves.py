@@ -7,9 +7,9 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from console import charts
-from console.charts.scale import number_between
 from console.numbers import interval, number
+from kit import charts
+from kit.charts.scale import number_between
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from console import charts
+from console.calibration import calibration_chart
 from console.numbers import interval, number
 from console.report_curves import CurveView, curve_of
 from console.report_tables import Threshold, thresholds_of
+from evaluation.calibration import Bin
 from inference.tasks import TEXT_GENERATION
+from kit import charts
 
 FEW_ROWS = 50
 WEAK = 0.7
@@ -61,7 +63,7 @@ class Report:
     figures: list[Figure]
     matrix: charts.Matrix
     calibration: str
-    bins: list[charts.Bin]
+    bins: list[Bin]
     calibration_text: str
     classes: list[ClassRow]
     errors: list[dict[str, Any]]
@@ -85,7 +87,7 @@ def report_of(data: dict[str, Any], *, sort: str = "f1", shown: str = "", whole:
     """
     labels = [str(label) for label in data.get("labels", [])]
     bins = [
-        charts.Bin(b["low"], b["high"], b["n"], b["confidence"], b["accuracy"])
+        Bin(b["low"], b["high"], b["n"], b["confidence"], b["accuracy"])
         for b in data.get("calibration", {}).get("bins", [])
     ]
     classes = _with_curves(class_rows(data.get("per_class", []), sort), data)
@@ -98,7 +100,7 @@ def report_of(data: dict[str, Any], *, sort: str = "f1", shown: str = "", whole:
         reasons=[_words(r) for r in data.get("gate", {}).get("reasons", [])],
         figures=figures_of(data),
         matrix=_matrix(labels, data.get("confusion", []), whole),
-        calibration=charts.calibration_chart(bins),
+        calibration=calibration_chart(bins),
         bins=bins,
         calibration_text=_calibration_text(data),
         classes=classes,

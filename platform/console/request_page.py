@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from billing.selectors.decisions import DecisionFilter, decisions
-from console import charts
 from console.states import call_word
 from console.templatetags.look import model_short
 from console.usage_page import Names
+from kit import charts
 from kit.clock import now
 from kit.ids import parse_id, public_id
 from registry.models import Model, ModelVersion

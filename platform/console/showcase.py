@@ -12,10 +12,12 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext as _
 
-from console import charts
+from console.calibration import calibration_chart
 from console.code import first_call
 from console.paging import Page
 from console.reports import report_of
+from evaluation.calibration import Bin
+from kit import charts
 from kit.clock import now
 from kit.money import NANO
 
@@ -97,10 +99,10 @@ def usage_bars() -> charts.Bars:
     )
 
 
-def bins() -> list[charts.Bin]:
+def bins() -> list[Bin]:
     """A made-up reliability table."""
     return [
-        charts.Bin(i / 10, (i + 1) / 10, n, i / 10 + 0.05, min(1.0, max(0.0, i / 10 + 0.05 + d)))
+        Bin(i / 10, (i + 1) / 10, n, i / 10 + 0.05, min(1.0, max(0.0, i / 10 + 0.05 + d)))
         for i, (n, d) in enumerate(
             zip(
                 [0, 4, 9, 12, 20, 31, 44, 82, 160, 298],
@@ -152,7 +154,7 @@ def context() -> dict[str, Any]:
         "bars": usage_bars(),
         "matrix": charts.confusion_matrix(LABELS, COUNTS),
         "big_matrix": charts.confusion_matrix(many, spread),
-        "calibration": charts.calibration_chart(bins()),
+        "calibration": calibration_chart(bins()),
         "bins": bins(),
         "samples": first_call("https://api.example.com"),
         "states": SHOWN_STATES,

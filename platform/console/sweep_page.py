@@ -8,8 +8,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console import charts, job_page
+from console import job_page
 from console.numbers import number
+from kit import charts
 from training import states
 from training.methods import DEFAULT_METHOD, LORA, RANK
 from training.models import Job, Sweep

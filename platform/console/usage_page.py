@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.prices import ENGINES, STORAGE, TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
-from console import charts
+from kit import charts
 from kit.money import NANO, usd
 from tenants import selectors as tenants
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import charts
-from console.charts.scale import label
+from console.calibration import calibration_chart
+from evaluation.calibration import Bin
+from kit import charts
+from kit.charts.scale import label
 
 finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False, allow_subnormal=False)
 
@@ -100,5 +102,5 @@ def test_a_row_without_any_count_divides_by_nothing() -> None:
 
 
 def test_calibration_leaves_empty_bins_out() -> None:
-    drawn = charts.calibration_chart([charts.Bin(0, 0.5, 0, 0.0, 0.0), charts.Bin(0.5, 1, 10, 0.8, 0.7)])
+    drawn = calibration_chart([Bin(0, 0.5, 0, 0.0, 0.0), Bin(0.5, 1, 10, 0.8, 0.7)])
     assert drawn.count("<circle") == 1

@@ -11,11 +11,11 @@ import pytest
 from django.conf import settings
 
 from billing.services.metering import usage_rollup
-from console.csvs import safe
 from console.dataset_page import left_out
 from console.showcase import EXAMPLE
 from data.models import Dataset, DatasetVersion, File
 from kit.clock import now
+from kit.spreadsheets import safe
 from registry.services import alias_set
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
-from console import charts
+from kit import charts
 from registry.services import alias_set
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person

@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from console import charts
 from console.code import highlighted
 from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State, call_word
+from kit import charts
 from kit.money import CENT
 from kit.money import usd as format_usd
 from kit.money import usd_at_most as format_usd_at_most
@@ -237,7 +237,7 @@ def ticked(text: Any) -> SafeString:
 
 @register.filter
 def svg(text: str) -> SafeString:
-    """A drawing made by `console.charts`, which escapes every text it is given."""
+    """A drawing made by `kit.charts`, which escapes every text it is given."""
     return mark_safe(text)
 
 

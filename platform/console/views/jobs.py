@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console import job_page
-from console.csvs import csv_response
 from console.job_form import JobForm, ResumeForm, choices_of_data, estimate_view
 from console.paging import page_number, page_of, page_with, whole
 from console.reports import class_rows, verdict_of
@@ -19,6 +18,7 @@ from console.views.base import ConsoleView, Download
 from console.views.names import job_name
 from data import selectors as data
 from inference.tasks import TEXT_GENERATION
+from kit.csvs import csv_response
 from kit.errors import NotFound
 from registry.selectors import version_of_job
 from training import selectors, services, states

@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy
 from billing.selectors.features import WEIGHTS, feature_granted, feature_needed
 from billing.selectors.subscriptions import entitlement_for
 from console import reports
-from console.csvs import csv_response
 from console.paging import page_number, page_of, page_with, whole
 from console.playing.faces import FACES
 from console.report_tables import TABLES
@@ -21,6 +20,7 @@ from console.views.base import ConsoleView, Download
 from console.views.names import short_name
 from data import selectors as data
 from kit import storage
+from kit.csvs import csv_response
 from kit.ids import parse_id, public_id
 from kit.streams import attachment
 from registry import selectors, services

@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy
 
 from billing.selectors.usage import usage_of_request
 from console import request_page
-from console.csvs import csv_response
 from console.request_page import FilterForm
 from console.usage_page import Names
 from console.views.base import ConsoleView, Download
 from kit.clock import now
+from kit.csvs import csv_response
 from kit.errors import NotFound
 from kit.money import NANO
 from serving import requests_read

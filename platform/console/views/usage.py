@@ -7,11 +7,11 @@ from django.http.response import HttpResponseBase
 
 from billing.selectors import bills
 from console import usage_page
-from console.csvs import csv_response
 from console.pricing import HOURS_OF_MONTH, current_book
 from console.views.base import ConsoleView, Download
 from data.limits import room_for
 from kit.clock import now
+from kit.csvs import csv_response
 
 
 class Usage(ConsoleView):

@@ -11,11 +11,11 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from console.charts.matrix import heat
 from console.playing.answers import AWAY
 from console.views.base import Outside
 from console.views.playground import WRONG, PlayView
 from inference.errors import EngineError
+from kit.charts.matrix import heat
 from kit.errors import ApiError, NotFound, Unavailable
 from serving import selectors
 from serving.explaining import Piece, Why, explanation_try

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from console.charts.scale import place
+from kit.charts.scale import place
 
 
 def spark_line(values: Sequence[float | None]) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from console.charts.scale import percent, unit_axes
 from evaluation.calibration import Bin
+from kit.charts.scale import percent, unit_axes
 
 
 def calibration_chart(bins: Sequence[Bin]) -> str:

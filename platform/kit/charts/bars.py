@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from console.charts.scale import label, percent, place, ticks
+from kit.charts.scale import label, percent, place, ticks
 
 
 @dataclass(frozen=True, slots=True)

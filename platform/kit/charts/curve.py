@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from console.charts.scale import number_between, percent, unit_axes
+from kit.charts.scale import number_between, percent, unit_axes
 
 Points = Sequence[tuple[float, float, float]]
 """(threshold, precision, recall), the highest threshold first."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from console.charts.scale import extent, label, percent, place, ticks
+from kit.charts.scale import extent, label, percent, place, ticks
 
 ROOM = 0.06
 """Share of the width left free beside the first and last point."""

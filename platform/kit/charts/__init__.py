@@ -4,27 +4,23 @@ The plotted shapes live in a nested, stretched `<svg>`; texts and points are pla
 chart fills any width and its labels keep their size, on paper and without script as well.
 """
 
-from console.charts.bars import Bars, Column, bar_chart
-from console.charts.calibration import calibration_chart
-from console.charts.curve import curve_chart
-from console.charts.lines import LineChart, Series, line_chart, thin
-from console.charts.matrix import MOST_CLASSES, Matrix, confusion_matrix
-from console.charts.scale import ticks
-from console.charts.scatter import Dot, scatter_chart
-from console.charts.spark import spark_line
-from evaluation.calibration import Bin
+from kit.charts.bars import Bars, Column, bar_chart
+from kit.charts.curve import curve_chart
+from kit.charts.lines import LineChart, Series, line_chart, thin
+from kit.charts.matrix import MOST_CLASSES, Matrix, confusion_matrix
+from kit.charts.scale import ticks
+from kit.charts.scatter import Dot, scatter_chart
+from kit.charts.spark import spark_line
 
 __all__ = [
     "MOST_CLASSES",
     "Bars",
-    "Bin",
     "Column",
     "Dot",
     "LineChart",
     "Matrix",
     "Series",
     "bar_chart",
-    "calibration_chart",
     "confusion_matrix",
     "curve_chart",
     "line_chart",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
 
-from console.charts.scale import extent, label, percent, place, ticks
+from kit.charts.scale import extent, label, percent, place, ticks
 
 MOST_POINTS = 2_000
 Point = tuple[float, float | None]
