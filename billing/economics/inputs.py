@@ -1,7 +1,7 @@
-"""What a plan is made of: sixteen numbers and perhaps a budget, each with its unit and its bounds.
+"""What a plan is made of: fourteen numbers and perhaps a budget, each with its unit and its bounds.
 
-Numbers are fractions inside: sums and products of decimals stay exact however many digits they grow, and so does the one
-division there is, at the break-even point.
+Numbers are fractions inside: sums and products of decimals stay exact however many digits they grow, and so does the
+one division there is, at the break-even point.
 """
 
 import re

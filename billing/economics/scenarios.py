@@ -37,9 +37,7 @@ def compare(plans: Sequence[tuple[str, Inputs]]) -> list[Compared]:
             name=name,
             inputs=inputs,
             outcome=(own := outcome(inputs)),
-            changed=frozenset(
-                one for one in (*FIELDS, "budget") if getattr(inputs, one) != getattr(first, one)
-            ),
+            changed=frozenset(one for one in (*FIELDS, "budget") if getattr(inputs, one) != getattr(first, one)),
             differences=tuple(
                 Line(a.phase, a.cost - b.cost, a.revenue - b.revenue)
                 for a, b in zip(own.lines, base.lines, strict=True)

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import LedgerEntry, StripeEvent
 from ops import jobs, organisations, services, webhooks
 from ops.deeds import Deed, DeedTable
-from ops.models import StaffAction
+from ops.models import Scenario, StaffAction
 from ops.site import staff
 from ops.tables import ReadOnly, generic, register_all
 from serving.models import Replica
@@ -87,11 +87,30 @@ class StripeEventTable(DeedTable):
     )
 
 
+class ScenarioTable(DeedTable):
+    """Plans that staff keep."""
+
+    list_display = ("name", "created_by", "created_at")
+    search_fields = ("name", "created_by")
+    ordering = ("-created_at",)
+    deeds = (
+        Deed(
+            name="remove",
+            title=_("Remove"),
+            text=_("The scenario is gone from the planner and from comparisons; its inputs stay in the staff log."),
+            icon="delete",
+            work=lambda by, row, form: services.scenario_remove(scenario_id=row.pk, by=by),
+            leads_to=lambda request, row, made: redirect("admin:scenarios"),
+        ),
+    )
+
+
 OWN: dict[type[models.Model], type[ReadOnly]] = {
     **organisations.TABLES,
     **jobs.TABLES,
     **webhooks.TABLES,
     Replica: ReplicaTable,
+    Scenario: ScenarioTable,
     StripeEvent: StripeEventTable,
     User: generic(
         User,

@@ -1,6 +1,7 @@
-"""The staff's own log, append-only in the database for every role, and what they must hear of."""
+"""The staff's own log, append-only in the database for every role, what they must hear of, and plans they keep."""
 
 from django.db import models
+from django.db.models.functions import Lower
 
 from kit.clock import now
 from kit.ids import new_id
@@ -52,3 +53,20 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class Scenario(models.Model):
+    """A plan of the unit-economics planner under a name. It never changes: another plan is another scenario."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=80)
+    inputs = models.JSONField()
+    """Decimal texts by input, as `billing.economics.Inputs.of` reads them."""
+    created_by = models.CharField(max_length=254)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("name"), name="ops_scenario_name_once")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,5 +1,5 @@
-"""What staff may do to a tenant. Each takes a reason, acts through the owning room's service, and is logged twice:
-in the tenant's own audit log and in the staff's log."""
+"""What staff may do to a tenant, and to what is their own. Each takes a reason, acts through the owning room's service,
+and is logged twice: in the tenant's own audit log, where it concerns one, and in the staff's log."""
 
 import contextlib
 import datetime as dt
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
+from billing.economics import Inputs
 from billing.models import StripeEvent
 from billing.services.entitlements import override_revoke, override_set
 from billing.services.webhooks import event_replay
@@ -17,7 +18,7 @@ from hooks import services as hooks
 from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.logs import request_id
-from ops.models import StaffAction
+from ops.models import Scenario, StaffAction
 from serving import services as serving
 from tenants import audit
 from tenants.access import AuthContext
@@ -30,6 +31,7 @@ from training.services import parking, requeueing
 from training.services.requeueing import job_requeue as training_requeue
 
 SHORTEST_REASON = 8
+MOST_SCENARIOS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,34 @@ def deliveries_replay(*, tenant_id: UUID, endpoint_id: UUID, since: dt.datetime,
         detail = {"since": since.isoformat(), "count": made.count, "left": made.left}
         record(action="endpoint.replay_failed", target=endpoint, by=by, tenant_id=tenant_id, detail=detail)
         return made
+
+
+def scenario_save(*, name: str, inputs: Inputs, by: Staff) -> Scenario:
+    """Keep a plan under a name. Conflict where the name is taken or MOST_SCENARIOS are kept; kept ones never change."""
+    by.check()
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 80 or not name.isprintable():
+        raise BadRequest("Give it a name of at most 80 characters.", param="name")
+    if Scenario.objects.count() >= MOST_SCENARIOS:
+        raise Conflict(f"{MOST_SCENARIOS} scenarios are kept already. Remove one that nobody needs first.")
+    try:
+        with transaction.atomic():
+            row = Scenario.objects.create(name=name, inputs=inputs.texts(), created_by=by.user.email)
+            record(action="scenario.save", target=row, by=by, tenant_id=None, detail={"inputs": row.inputs})
+    except IntegrityError:
+        raise Conflict(f"A scenario is called {name} already. Choose another name.", param="name") from None
+    return row
+
+
+def scenario_remove(*, scenario_id: UUID, by: Staff) -> None:
+    """Remove a kept plan; its inputs stay in the staff's log."""
+    by.check()
+    with transaction.atomic():
+        row = Scenario.objects.select_for_update().filter(pk=scenario_id).first()
+        if row is None:
+            raise NotFound.of(scenario_id)
+        record(action="scenario.remove", target=row, by=by, tenant_id=None, detail={"inputs": row.inputs})
+        row.delete()
 
 
 def staff_make(*, email: str, by: str = "shell", reason: str) -> User:

@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import dashboard, door, fleet, queue
+from ops import dashboard, door, fleet, planner, queue
 from tenants.scope import ops_scope
 
 
@@ -121,6 +121,9 @@ class StaffSite(UnfoldAdminSite):
         ours = [
             path("fleet/", self.admin_view(self.fleet), name="fleet"),
             path("queue/", self.admin_view(self.queue_page), name="queue"),
+            path("planner/", self.admin_view(planner.page), name="planner"),
+            path("planner/csv/", self.admin_view(planner.download), name="planner_csv"),
+            path("planner/scenarios/", self.admin_view(planner.scenarios), name="scenarios"),
         ]
         return [*ours, *super().get_urls()]
 

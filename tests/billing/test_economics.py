@@ -37,7 +37,9 @@ def numbers(kind: str) -> st.SearchStrategy[Fraction]:
     )
 
 
-PLANS = st.fixed_dictionaries({name: numbers(field.kind) for name, field in FIELDS.items()}).map(lambda found: Inputs(**found))
+PLANS = st.fixed_dictionaries({name: numbers(field.kind) for name, field in FIELDS.items()}).map(
+    lambda found: Inputs(**found)
+)
 NAMES = st.sampled_from(list(FIELDS))
 
 

@@ -11,6 +11,7 @@ from kit.charts.matrix import MOST_CLASSES, Matrix, confusion_matrix
 from kit.charts.scale import ticks
 from kit.charts.scatter import Dot, scatter_chart
 from kit.charts.spark import spark_line
+from kit.charts.swing import swing_bar
 
 __all__ = [
     "MOST_CLASSES",
@@ -26,6 +27,7 @@ __all__ = [
     "line_chart",
     "scatter_chart",
     "spark_line",
+    "swing_bar",
     "thin",
     "ticks",
 ]
