@@ -51,7 +51,7 @@ class Field:
         """The number of a text such as `1,000`, `0.25` or `$2`; ValueError says what to enter instead."""
         words = words.strip().removeprefix("$")
         if words.startswith(("-", "\u2212")):
-            raise ValueError("Enter 0 or more; nothing here can be negative.")
+            raise ValueError("Enter 0 or more; it cannot be negative.")
         if len(words) > LONGEST or _NUMBER.fullmatch(words) is None:
             raise ValueError(f"Enter a number, for example {EXAMPLE.get(self.name) or '1000.50'}.")
         if len(words.partition(".")[2].rstrip("0")) > PLACES:
@@ -59,7 +59,7 @@ class Field:
         value = Fraction(words.replace(",", ""))
         if value > self.high:
             if self.kind == "share":
-                raise ValueError("Enter a share from 0 to 1, for example 0.2 for 20 %.")
+                raise ValueError("Enter a share from 0 to 1, for example 0.2 for 20%.")
             raise ValueError(f"Enter at most {MOST:,}.")
         if self.kind == "units" and value.denominator != 1:
             raise ValueError("Enter a whole number.")

@@ -35,6 +35,6 @@ def sensitivity(inputs: Inputs, share: Fraction) -> list[Swing]:
         value: Fraction = getattr(inputs, field.name)
         low, wanted = value * (1 - share), value * (1 + share)
         high = min(wanted, field.high)
-        profits = (outcome(inputs.having(field.name, one)).profit for one in (low, high))
-        swings.append(Swing(field.name, low, high, *profits, cut=high < wanted))
+        low_profit, high_profit = (outcome(inputs.having(field.name, one)).profit for one in (low, high))
+        swings.append(Swing(field.name, low, high, low_profit, high_profit, cut=high < wanted))
     return sorted(swings, key=lambda swing: -swing.size)

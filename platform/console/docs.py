@@ -79,7 +79,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("organisation", _("People, plan and invoices")),
         ],
     ),
-    (_("Operators"), [Chapter("operating", _("Run it yourself"))]),
+    (_("Operators"), [Chapter("operating", _("Run it yourself")), Chapter("economics", _("Plan unit economics"))]),
 ]
 CHAPTERS = {chapter.slug: chapter for _name, chapters in TREE for chapter in chapters}
 _markdown = MarkdownIt("commonmark", {"html": False, "typographer": False}).enable("table")

@@ -71,8 +71,8 @@ def _answer(
         "example": known and not kept and not live and form.inputs == Inputs.of(EXAMPLE),
     }
     if known and form.inputs is not None:
-        context |= planner_page.context(form.inputs, form.share)
-        context["address"] = _address({**form.inputs.texts(), "share": text(form.share)})
+        context |= planner_page.context(form.inputs, form.moved)
+        context["address"] = _address({**form.inputs.texts(), "share": text(form.moved)})
     return TemplateResponse(
         request,
         "ops/planner.html",
@@ -109,7 +109,7 @@ def download(request: HttpRequest) -> HttpResponseBase:
     form = PlanForm(_data(request.GET, kept, {}))
     if not form.is_valid() or form.inputs is None:
         return _answer(request, form, SaveForm())
-    return csv_response("unit-economics.csv", HEAD, _figures(form.inputs, form.share))
+    return csv_response("unit-economics.csv", HEAD, _figures(form.inputs, form.moved))
 
 
 def _figures(inputs: Inputs, share: Fraction) -> Iterator[tuple[str, str, str, Any]]:

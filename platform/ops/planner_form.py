@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from billing.economics import FIELDS, PHASES, Inputs
+from billing.economics import EXAMPLE, FIELDS, PHASES, Inputs
 from billing.economics.inputs import BUDGET, LONGEST, InputProblems
 from ops.services import SHORTEST_REASON
 
@@ -16,15 +16,15 @@ WORDS: dict[str, tuple[Any, Any]] = {
     "market_size": (_("Market size"), _("Units: customers, sites, whatever is sold to.")),
     "fixed_cost": (_("Fixed cost"), _("Dollars, once, whatever the market's size. Empty: 0.")),
     "budget": (_("Budget"), _("The most dollars that may be spent. Empty: no limit.")),
-    "data_cost": (_("Data collection"), _("Dollars for each unit.")),
-    "training_cost": (_("Training"), _("Dollars for each day.")),
+    "data_cost": (_("Cost of data"), _("Dollars for each unit.")),
+    "training_cost": (_("Cost of training"), _("Dollars for each day.")),
     "training_days": (_("Training days"), _("Days.")),
-    "promotion_cost": (_("Promotion"), _("Dollars for each unit.")),
+    "promotion_cost": (_("Cost of promotion"), _("Dollars for each unit.")),
     "promotion_effect": (_("Effect of promotion"), _("Dollars earned for each dollar of promotion.")),
-    "adaptation_cost": (_("Adaptation"), _("Dollars for each unit.")),
+    "adaptation_cost": (_("Cost of adaptation"), _("Dollars for each unit.")),
     "retention": (_("Retention"), _("Share of the units that stay, 0 to 1.")),
     "consumption": (_("Consumption"), _("Dollars that one who stays spends for each dollar of adaptation.")),
-    "transactions": (_("Transactions"), _("Of each unit. Empty: 1.")),
+    "transactions": (_("Transactions of a unit"), _("How many each makes. Empty: 1.")),
     "transaction_cost": (_("Cost of a transaction"), _("Dollars, of each one, paid or not.")),
     "transaction_revenue": (_("Revenue of a transaction"), _("Dollars, of each one that is paid.")),
     "conversion": (_("Conversion"), _("Share of the transactions that are paid, 0 to 1.")),
@@ -50,8 +50,9 @@ PHASE_WORDS: dict[str, Any] = dict(
         strict=True,
     )
 )
-SHARES = (("0.05", "5 %"), ("0.1", "10 %"), ("0.2", "20 %"), ("0.5", "50 %"))
+SHARES = (("0.05", "5%"), ("0.1", "10%"), ("0.2", "20%"), ("0.5", "50%"))
 USUAL_SHARE = "0.1"
+MISSING = "Enter a number, for example %s."
 
 
 def label(name: str) -> Any:
@@ -59,8 +60,13 @@ def label(name: str) -> Any:
     return WORDS[name][0]
 
 
+def said(name: str, words: str) -> str:
+    """A problem with the name of its input, because the summary on top shows it far from the field."""
+    return f"{label(name)}: {words[:1].lower()}{words[1:]}"
+
+
 class PlanForm(forms.Form):
-    """A plan. After `is_valid`, `inputs` and `share` hold what was read."""
+    """A plan. After `is_valid`, `inputs` and `moved` (the share of the sensitivity) hold what was read."""
 
     share = forms.ChoiceField(
         label=_("Sensitivity"),
@@ -72,7 +78,7 @@ class PlanForm(forms.Form):
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data)
         self.inputs: Inputs | None = None
-        self.share = Fraction(USUAL_SHARE)
+        self.moved = Fraction(USUAL_SHARE)
         for field in (*FIELDS.values(), BUDGET):
             self.fields[field.name] = forms.CharField(
                 label=label(field.name),
@@ -83,7 +89,7 @@ class PlanForm(forms.Form):
             )
             # The pure module says what is missing; the page marks only what may be left out.
             self.fields[field.name].required = field.default is None and field is not BUDGET
-            self.fields[field.name].error_messages["required"] = _("Enter a number.")
+            self.fields[field.name].error_messages["required"] = said(field.name, MISSING % EXAMPLE.get(field.name, ""))
 
     def clean(self) -> dict[str, Any]:
         """Read the inputs; problems stand at their fields."""
@@ -94,8 +100,8 @@ class PlanForm(forms.Form):
         except InputProblems as problems:
             for name, words in problems.problems.items():
                 if name not in self.errors:
-                    self.add_error(name, words)
-        self.share = Fraction(data.get("share") or USUAL_SHARE)
+                    self.add_error(name, said(name, words))
+        self.moved = Fraction(data.get("share") or USUAL_SHARE)
         return data
 
     def groups(self) -> list[tuple[Any, list[Any]]]:

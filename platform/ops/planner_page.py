@@ -1,5 +1,6 @@
 """What the planner's pages show of a plan: figures in words, tables and drawings."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,16 +40,15 @@ def dollars(value: Fraction) -> str:
 
 
 def amount(name: str, value: Fraction) -> str:
-    """The value of an input with what says its unit."""
-    if name not in FIELDS or FIELDS[name].kind == "money":
-        return dollars(value)
+    """The value of an input, all of its digits."""
     whole, point, rest = text(value).partition(".")
-    return f"{int(whole):,}{point}{rest}"
+    dollar = "$" if name not in FIELDS or FIELDS[name].kind == "money" else ""
+    return f"{dollar}{int(whole):,}{point}{rest}"
 
 
 def share(value: Fraction | None) -> str:
     """A share in percent with one digit."""
-    return NOTHING if value is None else f"{text(value * 100, 1)} %"
+    return NOTHING if value is None else f"{text(value * 100, 1)}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def context(inputs: Inputs, moved: Fraction) -> dict[str, Any]:
         ],
         "swings": _tornado(swings, result.profit),
         "still": [label(name) for name in FIELDS if name not in {swing.name for swing in swings}],
-        "moved": f"{text(moved * 100)} %",
+        "moved": f"{text(moved * 100)}%",
         "budget": _budget(inputs),
         "curve": _curve(inputs, points["market_size"]),
         "stack": _stack(inputs, result),
@@ -98,13 +98,21 @@ def context(inputs: Inputs, moved: Fraction) -> dict[str, Any]:
 def turn_words(point: BreakEven) -> str:
     """A break-even point in a word or two."""
     if point.value is not None:
-        value = amount(point.name, point.value)
-        return (_("at least %s") if point.turn == "at_least" else _("at most %s")) % value
+        return (_("at least %s") if point.turn == "at_least" else _("at most %s")) % turn_value(point)
     return {
         "always": _("no loss at any value"),
         "never": _("a loss at every value"),
         "no_effect": _("no effect on the profit"),
     }[point.turn]
+
+
+def turn_value(point: BreakEven) -> str:
+    """Where the profit turns; from a dollar up in whole cents, rounded so that nothing is lost there either."""
+    value = point.value or Fraction(0)
+    if FIELDS[point.name].kind == "money" and value >= 1:
+        rounded = math.ceil if point.turn == "at_least" else math.floor
+        value = Fraction(rounded(value * 100), 100)
+    return amount(point.name, value)
 
 
 def _tornado(swings: Sequence[Any], base: Fraction) -> list[SwingRow]:
@@ -165,7 +173,7 @@ def _curve(inputs: Inputs, point: BreakEven) -> charts.LineChart:
             if point.turn == "at_least"
             else _("Revenue covers the cost up to %s units.")
         )
-        finding = said % amount(point.name, point.value)
+        finding = said % turn_value(point)
     elif all(found.profit >= 0 for _size, found in drawn):
         finding = _("At no size drawn the plan loses money.")
     return charts.line_chart(

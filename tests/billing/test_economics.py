@@ -222,7 +222,7 @@ def test_numbers_are_read_as_people_write_them() -> None:
     ("name", "words", "said"),
     [
         ("market_size", "", "Enter a number, for example 1000"),
-        ("market_size", "-1", "nothing here can be negative"),
+        ("market_size", "-1", "cannot be negative"),
         ("market_size", "1.5", "whole number"),
         ("market_size", "1000000000001", "at most 1,000,000,000,000"),
         ("market_size", "٣", "Enter a number"),

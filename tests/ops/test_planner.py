@@ -74,7 +74,12 @@ def test_what_cannot_be_is_refused_at_its_field_and_nothing_typed_is_lost(ada: P
     answer = ada.browser.get(asked(retention="1.2", market_size="many", training_days=""))
     text, said = answer.content.decode(), words(answer)
     assert answer.status_code == 422 and "<title>Error: " in text
-    assert "There is a problem" in said and "share from 0 to 1" in said and "for example 1000" in said
+    assert (
+        "There is a problem" in said
+        and "share from 0 to 1" in said
+        and "Market size: enter a number, for example 1000." in said
+    )
+    assert "Training days: enter a number, for example 30." in said
     assert 'value="many"' in text and 'value="1.2"' in text and "$825,017,990" not in said
     for bad in ("-1", "1e400", "9" * 5000, "<script>alert(1)</script>", "\u0664", "NaN"):
         answer = ada.browser.get(asked(data_cost=bad))
