@@ -104,3 +104,13 @@ def test_a_row_without_any_count_divides_by_nothing() -> None:
 def test_calibration_leaves_empty_bins_out() -> None:
     drawn = calibration_chart([Bin(0, 0.5, 0, 0.0, 0.0), Bin(0.5, 1, 10, 0.8, 0.7)])
     assert drawn.count("<circle") == 1
+
+
+def test_a_swing_goes_from_where_the_figure_stands_to_both_sides() -> None:
+    drawn = charts.swing_bar(base=50, lower=25, higher=100, least=0, most=100)
+    root = ET.fromstring(drawn)
+    bars = [(bar.get("class"), bar.get("x"), bar.get("width")) for bar in root.iter("rect")]
+    assert bars == [("f1", "25%", "25%"), ("f2", "50%", "50%")]
+    assert [line.get("x1") for line in root.iter("line")] == ["50%"]
+    still = charts.swing_bar(base=5, lower=5, higher=5, least=5, most=5)
+    assert "rect" not in still, "what does not move has no bar, and a scale without extent is no error"
