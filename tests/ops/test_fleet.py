@@ -1,5 +1,6 @@
 """The fleet page: what is shown of workers, places, jobs, queues and the engine, and draining a place."""
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ from inference.errors import Unavailable
 from kit import heartbeat, redis
 from kit.clock import now
 from ops import fleet, queue
-from ops.models import StaffAction
+from ops.models import Alert, StaffAction
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.console import things
@@ -154,7 +155,12 @@ def test_an_absent_engine_is_a_fact_and_no_fault(ada: Person, monkeypatch: pytes
         raise Unavailable("The engine cannot be reached.")
 
     monkeypatch.setattr(fleet, "engine_health", away)
+    monkeypatch.setattr(fleet, "serving_replicas", list)
+    assert "The engine starts again, or is away." in ada.browser.get("/staff/fleet/").content.decode()
+    Alert.objects.filter(kind="no_engine").delete()
+    Alert.objects.create(kind="no_engine", figure=1.0, began_at=now() - dt.timedelta(minutes=2))
     assert "The engine does not answer." in ada.browser.get("/staff/fleet/").content.decode()
+    Alert.objects.filter(kind="no_engine").delete()
 
 
 def test_a_page_that_refreshes_itself_does_not_keep_the_session_alive(ada: Person) -> None:
