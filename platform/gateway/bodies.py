@@ -20,6 +20,8 @@ MAX_REASON = 300
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Short = Annotated[str, msgspec.Meta(max_length=256)]
+Breakpoint = dict[str, Any]
+"""Where a cache may end: a hint, which changes no answer. The page `errors` of the docs names all such fields."""
 Dimensions = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 TopK = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
@@ -60,7 +62,7 @@ class Text(Body, frozen=True, tag_field="type", tag="input_text"):
     """A text part."""
 
     text: str
-    prompt_cache_breakpoint: Any = None
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class OutputText(Body, frozen=True, tag_field="type", tag="output_text"):
@@ -99,14 +101,13 @@ class Item(Body, frozen=True):
     words."""
 
     REFUSED: ClassVar[frozenset[str]] = frozenset(
-        {"id", "call_id", "name", "namespace", "arguments", "input", "output", "status"}
+        {"id", "call_id", "name", "namespace", "arguments", "input", "output", "status", "phase"}
     )
     content: str | list[Part] | None = None
     role: Literal["user", "system", "developer", "assistant"] | None = None
     type: Literal[
         "message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"
     ] = "message"  # fmt: skip
-    phase: Any = None
     id: Any = None
     call_id: Any = None
     name: Any = None
@@ -115,6 +116,7 @@ class Item(Body, frozen=True):
     input: Any = None
     output: Any = None
     status: Any = None
+    phase: Any = None
 
 
 class Choice(Body, frozen=True):

@@ -32,6 +32,12 @@ class ModelStopped(Unavailable):
         )
 
 
+class Unsupported(BadRequest):
+    """A field, or a kind of input, that the wire knows and nothing here could honour."""
+
+    default_code = "unsupported_parameter"
+
+
 class ModelUnknown(NotFound):
     """One wording for a model that is misspelt, not deployed, or somebody else's."""
 

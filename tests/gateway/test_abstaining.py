@@ -129,6 +129,7 @@ def test_scores_that_cannot_be_given_are_refused_with_their_place(
         ({"role": "user", "content": [{"type": "input_json", "data": {}}]}, "input[0].content[0].type"),
         ({"role": "tool", "content": "x"}, "input[0].role"),
         ({"role": "user", "content": "x", "colour": 1}, "input[0].colour"),
+        ({"role": "assistant", "content": "x", "phase": "commentary"}, "input[0].phase"),
     ],
 )
 def test_what_is_no_text_is_refused_by_name(
@@ -137,6 +138,27 @@ def test_what_is_no_text_is_refused_by_name(
     status, answer = post(gateway, ready, "/v1/decisions", input=[item], questions=[{"type": "choice"}])
     assert status == 400, answer
     assert answer["error"]["param"] == param
+    unsupported = param.endswith((".type", ".phase"))
+    assert answer["error"]["code"] == ("unsupported_parameter" if unsupported else None)
+
+
+def test_hints_for_a_cache_are_taken_and_change_nothing(gateway: GatewayProcess, ready: Ready) -> None:
+    hint = {"mode": "explicit", "ttl": "30m"}
+    text = {"type": "input_text", "text": TEXTS[0]}
+    question = {"type": "choice", "instructions": [{"type": "input_text", "text": "Which?"}]}
+    plain = {"input": [{"role": "user", "content": [text]}], "questions": [question]}
+    hinted = {
+        "input": [{"role": "user", "content": [text | {"prompt_cache_breakpoint": hint}]}],
+        "questions": [
+            {"type": "choice", "instructions": [
+                {"type": "input_text", "text": "Which?", "prompt_cache_breakpoint": hint}]},
+        ],
+        "prompt_cache_options": hint,
+    }  # fmt: skip
+    body = {"model": ready.model, **hinted}
+    assert differences(body_schema("POST", "/v1/decisions", "application/json"), body) == []
+    without, with_hints = (post(gateway, ready, "/v1/decisions", **body) for body in (plain, hinted))
+    assert without[0] == 200 and without == with_hints
 
 
 def test_classify_abstains_below_the_threshold_that_a_precision_needs(gateway: GatewayProcess, ready: Ready) -> None:

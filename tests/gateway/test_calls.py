@@ -195,6 +195,10 @@ def test_bad_embedding_requests_name_the_field(
     assert status == 400, answer
     assert answer["error"]["param"] == param
     assert set(answer["error"]) == {"message", "type", "param", "code"}
+    tokens = "token numbers" in answer["error"]["message"]
+    assert tokens == (changes.get("input") in ([1, 2, 3], [[1, 2], [3]]))
+    if tokens:
+        assert answer["error"]["code"] == "unsupported_parameter"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import openai
 import pydantic
@@ -80,6 +81,27 @@ def test_the_asynchronous_client_streams_many_at_once(writing: Wired, ada: Perso
             return await asyncio.gather(*(one() for _ in range(5)))
 
     assert asyncio.run(main()) == ["abcdef"] * 5
+
+
+def test_hints_for_a_cache_and_notes_of_an_earlier_answer_are_taken_and_change_nothing(
+    writing: Wired, ada: Person
+) -> None:
+    word = writing.word()
+    writing.engine.plan(word, "a", "b")
+    client = writing.client(ada)
+    plain: list[Any] = [{"role": "assistant", "content": "x"}, {"role": "user", "content": word}]
+    part = {"type": "text", "text": word, "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}}
+    noted: list[Any] = [
+        {"role": "assistant", "content": "x", "annotations": [{"type": "url_citation"}]},
+        {"role": "user", "content": [part]},
+    ]
+    options: Any = {"mode": "explicit", "ttl": "30m"}
+    client.chat.completions.create(model=WRITER, messages=plain, seed=1)
+    client.chat.completions.create(
+        model=WRITER, messages=noted, seed=1, prompt_cache_options=options, prompt_cache_retention="24h"
+    )
+    without, hinted = writing.engine.of(word)
+    assert (without.message.prompt, without.message.sampling) == (hinted.message.prompt, hinted.message.sampling)
 
 
 def test_every_wish_reaches_the_engine(writing: Wired, ada: Person) -> None:

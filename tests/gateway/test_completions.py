@@ -63,6 +63,9 @@ def test_a_stream_of_several_prompts_ends_each(writing: Wired, ada: Person) -> N
     assert usage is not None and usage.completion_tokens == 120
 
 
+UNSUPPORTED = ("token numbers", "suffix", "'n'")
+
+
 @pytest.mark.parametrize(
     ("changes", "param", "words"),
     [
@@ -90,5 +93,8 @@ def test_what_cannot_be_honoured_is_refused_by_name(
 ) -> None:
     answer = writing.post("/v1/completions", {"model": WRITER, "prompt": "hi"} | changes, ada.key)
     assert answer.status_code == 400, answer.text
-    assert answer.json()["error"]["param"] == param
-    assert words in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert error["param"] == param
+    assert words in error["message"]
+    codes = {"5,000 tokens": "context_length_exceeded", **dict.fromkeys(UNSUPPORTED, "unsupported_parameter")}
+    assert error["code"] == codes.get(words)

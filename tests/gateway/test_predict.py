@@ -208,7 +208,7 @@ def test_moderation_refuses_what_it_cannot_do_by_name(ready: Ready) -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     with pytest.raises(openai.BadRequestError, match="images cannot be moderated") as refused:
         client.moderations.create(model=model, input=[{"type": "text", "text": "a"}, image])  # type: ignore[list-item]
-    assert refused.value.param == "input[1]"
+    assert (refused.value.param, refused.value.code) == ("input[1]", "unsupported_parameter")
     with pytest.raises(openai.BadRequestError, match="Missing field 'model'"):
         client.moderations.create(input="a")
     with pytest.raises(openai.BadRequestError, match="classifies texts") as wrong:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway import bodies as gateway_bodies
 from gateway.calls import Call
+from gateway.errors import Unsupported
 from gateway.writing import bodies, wishes
 from gateway.writing.agreement import Written, shadowed
 from gateway.writing.metered import MeteredCall
@@ -44,7 +45,7 @@ def _prompts(value: Any) -> list[str]:
     for index, prompt in enumerate(prompts):
         param = "prompt" if isinstance(value, str) else f"prompt[{index}]"
         if isinstance(prompt, (int, list)) and not isinstance(prompt, bool):
-            raise BadRequest("'prompt' holds token numbers. Send text: this model has its own tokens.", param="prompt")
+            raise Unsupported("'prompt' holds token numbers. Send text: this model has its own tokens.", param="prompt")
         if not isinstance(prompt, str):
             raise BadRequest(f"'{param}' must be a text.", param=param)
         if not prompt:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway import bodies
 from gateway.calls import Call
+from gateway.errors import Unsupported
 from gateway.handlers import abstaining, rows
 from gateway.handlers.explanation import explain
 from gateway.handlers.questions import answer, joined, plan
@@ -85,7 +86,7 @@ def _text(value: str | list[bodies.Item]) -> str:
 def _said(item: bodies.Item, path: str) -> str:
     """One message's text."""
     if item.type != "message":
-        raise BadRequest(
+        raise Unsupported(
             f"{path}: this model reads text only; calls of tools and their outputs cannot be sent to it. Send what "
             "they say as a message.",
             param=f"{path}.type",
@@ -93,6 +94,11 @@ def _said(item: bodies.Item, path: str) -> str:
     if item.content is None or item.role is None:
         name = "content" if item.content is None else "role"
         raise BadRequest(f"Missing field '{path}.{name}'.", param=f"{path}.{name}")
+    if item.phase is not None:
+        raise Unsupported(
+            f"'{path}.phase': models here do not tell the phases of an answer apart. Leave it out.",
+            param=f"{path}.phase",
+        )
     for name in sorted(item.REFUSED):
         if getattr(item, name) is not None:
             raise BadRequest(f"Unknown field '{path}.{name}': a message has none.", param=f"{path}.{name}")

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway import bodies
 from gateway.calls import Call
+from gateway.errors import Unsupported
 from gateway.handlers import rows
 from gateway.wire import encode
 from inference.wire import Embedded
@@ -60,7 +61,7 @@ def _texts(value: Any) -> str | list[str]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             if isinstance(item, (int, list)) and not isinstance(item, bool):
-                raise BadRequest(
+                raise Unsupported(
                     "'input' holds token numbers. Send text: this model has its own tokens.", param="input"
                 )
             if not isinstance(item, str):

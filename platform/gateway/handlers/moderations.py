@@ -12,6 +12,7 @@ import msgspec
 
 from gateway import bodies
 from gateway.calls import Call
+from gateway.errors import Unsupported
 from gateway.handlers import rows
 from gateway.handlers.predict import KIND, THRESHOLD, texts_of
 from gateway.wire import encode
@@ -76,7 +77,8 @@ def _inputs(value: Any) -> list[str]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind != "text":
             what = f"a part of type '{str(kind)[:40]}'" if isinstance(part, dict) else "no part"
-            raise BadRequest(
+            refusal = Unsupported if kind == "image_url" else BadRequest
+            raise refusal(
                 f"'input[{index}]' is {what}: your model reads text only, so images cannot be moderated here.",
                 param=f"input[{index}]",
             )

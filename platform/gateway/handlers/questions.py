@@ -17,6 +17,7 @@ from itertools import pairwise
 import msgspec
 
 from gateway import bodies
+from gateway.errors import Unsupported
 from gateway.handlers import abstaining, rows
 from inference.tasks import REGRESSION
 from kit.errors import BadRequest
@@ -171,7 +172,7 @@ def joined(parts: list[bodies.Part], path: str) -> str:
     texts = []
     for index, part in enumerate(parts):
         if not isinstance(part, (bodies.Text, bodies.OutputText)):
-            raise BadRequest(
+            raise Unsupported(
                 f"{path}[{index}]: this model reads text only; images, JSON parts and refusals cannot be sent to it.",
                 param=f"{path}[{index}].type",
             )

@@ -10,7 +10,15 @@ from kit.schema import either, many, mapping, number, one_of, string, thing, who
 _VALUE = either("A label of the model, or a boolean that stands for one.", {"type": "string"}, {"type": "boolean"})
 _PARTS = many(
     "Parts of text.",
-    thing("A part.", {"type": one_of("Its kind.", ["input_text", "output_text"]), "text": string("Its text.")}),
+    thing(
+        "A part.",
+        {
+            "type": one_of("Its kind.", ["input_text", "output_text"]),
+            "text": string("Its text."),
+            "prompt_cache_breakpoint": mapping("Of an `input_text`: a hint for a cache; changes nothing.", null=True),
+        },
+        optional=("prompt_cache_breakpoint",),
+    ),
 )
 _INSTRUCTIONS = either(
     "What to decide, for people who read the call; a trained head has learned it from its data. A predicate may quote "
@@ -128,7 +136,7 @@ DECISIONS = path(
                 null=True,
                 maxLength=256,
             ),
-            "prompt_cache_options": mapping("Taken and not used.", null=True),
+            "prompt_cache_options": mapping("A hint for a cache: taken, changes nothing.", null=True),
             "safety_identifier": string("Stands for `user` where that is not sent.", null=True, maxLength=128),
             **WISHES,
         },

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.bodies import Body, Name, Short
+from gateway.bodies import Body, Breakpoint, Name, Short
 
 MAX_MESSAGES = 2048
 MAX_PARTS = 256
@@ -28,6 +28,7 @@ class Text(Body, frozen=True, tag_field="type", tag="text"):
     """A part of text."""
 
     text: str
+    prompt_cache_breakpoint: Breakpoint | None = None
 
 
 class Refusal(Body, frozen=True, tag_field="type", tag="refusal"):
@@ -40,18 +41,21 @@ class ImageUrl(Body, frozen=True, tag_field="type", tag="image_url"):
     """Known, so that it can be refused in words."""
 
     image_url: Any = None
+    prompt_cache_breakpoint: Any = None
 
 
 class InputAudio(Body, frozen=True, tag_field="type", tag="input_audio"):
     """Known, so that it can be refused in words."""
 
     input_audio: Any = None
+    prompt_cache_breakpoint: Any = None
 
 
 class File(Body, frozen=True, tag_field="type", tag="file"):
     """Known, so that it can be refused in words."""
 
     file: Any = None
+    prompt_cache_breakpoint: Any = None
 
 
 Part = Text | Refusal | ImageUrl | InputAudio | File
@@ -82,7 +86,7 @@ class Message(Body, frozen=True):
     tool_calls: Annotated[list[ToolCall], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_call_id: Name | None = None
     refusal: str | None = None
-    annotations: Any = None
+    annotations: list[dict[str, Any]] | None = None
     audio: Any = None
     function_call: Any = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.errors import Unsupported
 from gateway.writing import bodies
 from kit.errors import BadRequest
 
@@ -40,9 +41,9 @@ def _check(message: bodies.Message, at: str) -> None:
             if getattr(message, name) is not None:
                 raise BadRequest(f"'{at}.{name}' goes with the role assistant only.", param=f"{at}.{name}")
     if message.audio is not None:
-        raise BadRequest(f"'{at}.audio': this model reads text only. Send the text.", param=f"{at}.audio")
+        raise Unsupported(f"'{at}.audio': this model reads text only. Send the text.", param=f"{at}.audio")
     if message.function_call is not None:
-        raise BadRequest(f"'{at}.function_call' is the old form. Send 'tool_calls'.", param=f"{at}.function_call")
+        raise Unsupported(f"'{at}.function_call' is the old form. Send 'tool_calls'.", param=f"{at}.function_call")
     if message.role == "tool" and message.tool_call_id is None:
         raise BadRequest(
             f"'{at}.tool_call_id' is missing: say which call this is the result of.", param=f"{at}.tool_call_id"
@@ -67,4 +68,4 @@ def _part(part: bodies.Part, at: str) -> str:
         return part.text
     if isinstance(part, bodies.Refusal):
         return part.refusal
-    raise BadRequest(f"'{at}': this model reads text only; images, audio and files cannot be sent to it.", param=at)
+    raise Unsupported(f"'{at}': this model reads text only; images, audio and files cannot be sent to it.", param=at)

@@ -60,9 +60,10 @@ _PART = thing(
     {
         "type": one_of("Its kind.", ["text", "refusal"]),
         "text": string("A text part's text."),
+        "prompt_cache_breakpoint": mapping("A hint for a cache: taken, changes nothing.", null=True),
         "refusal": string("A refusal part's text."),
     },
-    optional=("text", "refusal"),
+    optional=("text", "refusal", "prompt_cache_breakpoint"),
 )
 _FUNCTION_CALL = thing(
     "The function.", {"name": string("Its name."), "arguments": string("Its arguments, as JSON the model wrote.")}
@@ -86,8 +87,9 @@ _MESSAGE = thing(
         "tool_calls": many("An assistant's calls.", _TOOL_CALL, null=True),
         "tool_call_id": string("Of role tool: which call this answers.", null=True),
         "refusal": string("An assistant's refusal.", null=True),
+        "annotations": many("Of an earlier answer: taken, changes nothing.", {"type": "object"}, null=True),
     },
-    optional=("content", "name", "tool_calls", "tool_call_id", "refusal"),
+    optional=("content", "name", "tool_calls", "tool_call_id", "refusal", "annotations"),
 )
 _TOOL = thing(
     "A tool.",
@@ -159,8 +161,8 @@ _CHAT_FIELDS: dict[str, Schema] = {
     "prompt_cache_key": string(
         "Stands for `user` where neither that nor `safety_identifier` is sent.", null=True, maxLength=256
     ),
-    "prompt_cache_options": mapping("Taken and not used.", null=True),
-    "prompt_cache_retention": string("Taken and not used.", null=True),
+    "prompt_cache_options": mapping("A hint for a cache: taken, changes nothing.", null=True),
+    "prompt_cache_retention": string("A hint for a cache: taken, changes nothing.", null=True, maxLength=256),
 }
 CHAT_BODY = thing(
     "What to answer.", _CHAT_FIELDS, optional=[name for name in _CHAT_FIELDS if name not in ("model", "messages")]

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
+from gateway.errors import Unsupported
 from gateway.writing import bodies
 from gateway.writing.strict import text_of
 from gateway.writing.tools import CLOSE, forced, offered
@@ -60,9 +61,9 @@ def of_chat(body: bodies.Chat) -> Wish:
 def of_completions(body: bodies.Completions, prompts: int) -> Wish:
     """The wish of completions of that many prompts. BadRequest names the field that cannot be honoured."""
     if body.suffix:
-        raise BadRequest("Text before a suffix cannot be written here. Leave 'suffix' out.", param="suffix")
+        raise Unsupported("Text before a suffix cannot be written here. Leave 'suffix' out.", param="suffix")
     if body.best_of not in (None, body.n or 1):
-        raise BadRequest(
+        raise Unsupported(
             "'best_of' is not offered: every text that is written is answered and paid for. Send 'n' instead.",
             param="best_of",
         )
@@ -89,7 +90,7 @@ def _common(body: bodies.Common, tokens: int | None, reported: int | None) -> Wi
     if options is not None and not body.stream:
         raise BadRequest("'stream_options' goes with 'stream': true.", param="stream_options")
     if options is not None and options.include_obfuscation:
-        raise BadRequest(
+        raise Unsupported(
             "Streams are not obfuscated here. Leave 'include_obfuscation' out.",
             param="stream_options.include_obfuscation",
         )
@@ -138,13 +139,15 @@ def _refuse_unsupported(body: bodies.Chat) -> None:
     if _unsupported(body) != _NONE:
         for name, words in bodies.REFUSED.items():
             if getattr(body, name) is not None:
-                raise BadRequest(words, param=name, code="unsupported_parameter")
+                raise Unsupported(words, param=name)
     if body.store:
-        raise BadRequest("Completions are not stored here. Leave 'store' out, or send false.", param="store")
+        raise Unsupported("Completions are not stored here. Leave 'store' out, or send false.", param="store")
     if body.modalities not in (None, ["text"]):
-        raise BadRequest("This model writes text only. Send [\"text\"], or leave 'modalities' out.", param="modalities")
+        raise Unsupported(
+            "This model writes text only. Send [\"text\"], or leave 'modalities' out.", param="modalities"
+        )
     if body.service_tier not in (None, *_TIERS):
-        raise BadRequest(
+        raise Unsupported(
             "There is one tier of service. Send 'auto' or 'default', or leave it out.", param="service_tier"
         )
     pairs = body.metadata or {}
