@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.bodies import MAX_INPUTS
 from gateway.handlers.predict import MAX_ANSWERS, TASKS
-from gateway.honest_schema import ABSTENTION, REASON
+from gateway.honest_schema import ABSTENTION, REASON, WISHES
 from kit.schema import Schema, either, many, mapping, number, one_of, string, thing, truth, whole
 
 _MODEL = string("A deployed model or an alias of one.", example="ft:all-MiniLM-L6-v2:acme:support:dw7z90zk")
@@ -69,8 +69,11 @@ PREDICT_BODY = thing(
             null=True,
             maxLength=256,
         ),
+        "x_abstain": WISHES["x_abstain"] | {
+            "description": f"Of text-classification only. {WISHES['x_abstain']['description']}"
+        },
     },
-    optional=("top_k", "threshold", "user"),
+    optional=("top_k", "threshold", "user", "x_abstain"),
 )  # fmt: skip
 _LABELLED = thing(
     "`text-classification`: one label of several.",

@@ -188,7 +188,11 @@ def test_the_precision_takes_the_threshold_that_answers_most(gateway: GatewayPro
 def test_a_precision_that_the_rows_do_not_support_is_refused_with_the_best(
     gateway: GatewayProcess, ready: Ready
 ) -> None:
-    for path, more in (("/v1/classify", {}), ("/v1/decisions", {"questions": [{"type": "choice"}]})):
+    for path, more in (
+        ("/v1/classify", {}),
+        ("/v1/predict", {}),
+        ("/v1/decisions", {"questions": [{"type": "choice"}]}),
+    ):
         status, answer = post(gateway, ready, path, x_abstain={"precision": 0.941}, **more)
         assert status == 400, answer
         assert answer["error"]["code"] == "precision_unsupported"
@@ -215,12 +219,25 @@ def test_a_precision_that_the_rows_do_not_support_is_refused_with_the_best(
         ([0.9], "x_abstain"),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/classify", "/v1/decisions"])
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/decisions", "/v1/predict"])
 def test_bad_wishes_name_their_field(gateway: GatewayProcess, ready: Ready, path: str, wish: Any, param: str) -> None:
     more = {"questions": [{"type": "choice"}]} if path == "/v1/decisions" else {}
     status, answer = post(gateway, ready, path, x_abstain=wish, **more)
     assert status == 400, answer
     assert answer["error"]["param"] == param, answer
+
+
+def test_predict_abstains_as_classify_does(gateway: GatewayProcess, ready: Ready) -> None:
+    for wish in ({"precision": 0.85}, {"threshold": 1}, False, None):
+        status, classified = post(gateway, ready, "/v1/classify", input=TEXTS, x_abstain=wish)
+        assert status == 200, classified
+        body = {"model": ready.model, "input": TEXTS, "x_abstain": wish}
+        assert differences(body_schema("POST", "/v1/predict", "application/json"), body) == []
+        status, predicted = post(gateway, ready, "/v1/predict", input=TEXTS, x_abstain=wish)
+        assert status == 200 and predicted["data"] == classified["data"]
+        assert predicted.get("x_abstain") == classified.get("x_abstain")
+        assert ("x_abstain" in predicted) == bool(wish)
+        assert differences(answer_schema("POST", "/v1/predict", 200), predicted) == []
 
 
 def test_a_bare_threshold_works_and_promises_nothing(gateway: GatewayProcess, ready: Ready) -> None:
@@ -273,8 +290,9 @@ def test_the_deployments_own_precision_holds_for_calls_that_say_nothing(gateway:
         assert status == 200 and predicted["x_abstain"] == answer["x_abstain"]
         assert predicted["data"] == answer["data"] and predicted["data"][0]["x_reason"] == "below_threshold"
         assert differences(answer_schema("POST", "/v1/predict", 200), predicted) == []
-        _, off = post(gateway, ready, "/v1/classify", x_abstain=False)
-        assert "x_abstain" not in off and off["data"][0]["label"] is not None
+        for door in ("/v1/classify", "/v1/predict"):
+            _, off = post(gateway, ready, door, x_abstain=False)
+            assert "x_abstain" not in off and off["data"][0]["label"] is not None
         _, same = post(gateway, ready, "/v1/classify", x_abstain=True)
         assert same["x_abstain"] == answer["x_abstain"]
         _, own = post(gateway, ready, "/v1/classify", x_abstain={"precision": 0.65})

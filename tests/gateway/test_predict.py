@@ -250,6 +250,11 @@ def test_moderation_refuses_what_it_cannot_do_by_name(ready: Ready) -> None:
         ("rerank", {"question": "a", "context": "b"}, {}, "input.query"),
         ("rerank", [{"query": "a", "document": "b"}, {"query": "c", "document": "d"}], {}, "input"),
         ("text-classification", "a", {"temperature": 1}, "temperature"),
+        ("multi-label-classification", "a", {"x_abstain": {"threshold": 0.5}}, "x_abstain"),
+        ("regression", "a", {"x_abstain": True}, "x_abstain"),
+        ("token-classification", "a", {"x_abstain": {"precision": 0.9}}, "x_abstain"),
+        ("question-answering", {"question": "a", "context": "b"}, {"x_abstain": {}}, "x_abstain"),
+        ("rerank", {"query": "a", "document": "b"}, {"x_abstain": {"threshold": 0.5}}, "x_abstain"),
     ],
 )
 def test_what_a_task_does_not_take_is_refused_by_its_place(

@@ -33,6 +33,7 @@ class Predict(bodies.Body, frozen=True):
     top_k: bodies.TopK | None = None
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     user: bodies.Short | None = None
+    x_abstain: bodies.Abstain | bool | None = None
 
 
 class Chance(msgspec.Struct, gc=False):
@@ -146,11 +147,12 @@ async def handle(call: Call) -> bytes:
     route = await call.route(body.model, body)
     route.require_task(*TASKS)
     _check_wishes(body, route)
+    rule = abstaining.rule_of(body.x_abstain, route) if route.task == CLASSIFICATION else None
     data, lengths, limit = await TASKS[route.task](call, route, body)
     tokens = rows.used_tokens(lengths, limit)
     answer = Answer(route.model, route.task, data, Usage(tokens, tokens, rows.cut(lengths, limit)))
-    if route.rule is not None and route.task == CLASSIFICATION:
-        answer.x_abstain = abstaining.applied(route.rule)
+    if rule is not None:
+        answer.x_abstain = abstaining.applied(rule)
     return encode(answer)
 
 
@@ -160,6 +162,12 @@ def _check_wishes(body: Predict, route: Route) -> None:
         raise BadRequest(
             f"'threshold' decides which of several labels hold; '{route.model}' is for {route.task}. Leave it out.",
             param="threshold",
+        )
+    if body.x_abstain and route.task != CLASSIFICATION:
+        raise BadRequest(
+            f"'x_abstain' goes by the probability of the one label that is answered; '{route.model}' is for "
+            f"{route.task}. Leave it out.",
+            param="x_abstain",
         )
     if body.top_k is None:
         return
@@ -172,9 +180,10 @@ def _check_wishes(body: Predict, route: Route) -> None:
 
 
 async def _label(call: Call, route: Route, body: Predict) -> Result:
+    rule = abstaining.rule_of(body.x_abstain, route)
     result = await call.classify(route, texts_of(body.input), KIND)
     data = [
-        prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, route.rule)
+        prediction(index, row, route.labels, body.top_k, result.lengths[index] - result.limit, rule)
         for index, row in enumerate(rows.probabilities(result))
     ]
     return data, result.lengths, result.limit
