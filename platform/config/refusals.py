@@ -39,6 +39,12 @@ NOT_OFFERED = [
             "with POST /v1/decisions or POST /v1/classify.",
         ),
         (
+            r"chat/completions/.+",
+            "Completions are not stored here, so none can be read, changed or deleted. Keep the answer to POST "
+            "/v1/chat/completions; a project that keeps texts shows them under Requests.",
+        ),
+        (r"systemone(/.*)?", "This API is not offered. Ask the same questions with POST /v1/decisions."),
+        (
             r"(audio|images|videos)(/.*)?",
             "No model here makes speech or pictures. Models that write text are called with POST /v1/chat/completions.",
         ),

@@ -75,14 +75,18 @@ def test_a_head_is_a_get_without_its_body(cast: Cast) -> None:
     [
         ("/v1/fine_tuning/checkpoints/x/permissions", "Checkpoints"),
         ("/v1/responses", "not offered. Models that write text are called with POST /v1/chat/completions"),
+        ("/v1/chat/completions/chatcmpl-1", "not stored"),
+        ("/v1/chat/completions/chatcmpl-1/messages", "not stored"),
+        ("/v1/systemone", "POST /v1/decisions"),
         ("/v1/audio/speech", "speech"),
         ("/v1/organization/projects", "console"),
     ],
 )
 def test_what_other_services_have_is_refused_by_name(path: str, words: str, cast: Cast) -> None:
-    answer = cast.owner.api.post(path)
-    assert words in refused(answer, 404)
-    assert json.loads(answer.content)["error"]["code"] == "not_offered"
+    for method in ("get", "post", "delete"):
+        answer = cast.owner.api.request(method, path)
+        assert words in refused(answer, 404)
+        assert json.loads(answer.content)["error"]["code"] == "not_offered"
 
 
 def test_a_line_break_in_a_path_is_answered_like_any_unknown_path(cast: Cast) -> None:
