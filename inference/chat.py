@@ -38,11 +38,12 @@ PLAIN = (
 @dataclass(frozen=True, slots=True)
 class Voice:
     """How a base is spoken to. `special` maps the names of `SPECIAL` to their text; `ends` are the ids at which what
-    it writes is over, the one it is to write first."""
+    it writes is over, the one it is to write first; `tools` says whether its template writes tools down."""
 
     template: str | None
     special: dict[str, str]
     ends: tuple[int, ...]
+    tools: bool = True
 
 
 def render(
@@ -84,7 +85,18 @@ def read_voice(folder: Path) -> Voice:
     template = _template(folder, words)
     if template is None and ids:
         special |= _end(folder, ids[0])
-    return Voice(template, special, tuple(ids))
+    return Voice(template, special, tuple(ids), template is None or _reads_tools(template))
+
+
+def _reads_tools(template: str) -> bool:
+    """Whether a template reads the tools it is given: one that does not would drop them without a word. One that is no
+    template is refused when it is rendered, in its own words."""
+    try:
+        environment = _library()._compile_jinja_template(template).environment
+        found: set[str] = importlib.import_module("jinja2.meta").find_undeclared_variables(environment.parse(template))
+    except Exception:  # a template can fail in as many ways as a program
+        return True
+    return "tools" in found
 
 
 def _end(folder: Path, token: int) -> dict[str, str]:

@@ -50,6 +50,12 @@ class BadBias(BadRequest):
     code = "bad_bias"
 
 
+class BadTools(BadRequest):
+    """Tools for a model whose chat template has no place for them."""
+
+    code = "bad_tools"
+
+
 class NotResident(EngineError):
     """This tenant has no such model in memory: send `load`, then ask again."""
 
@@ -127,7 +133,7 @@ class Internal(EngineError):
 
 
 _FAMILY: tuple[type[EngineError], ...] = (
-    BadRequest, BadDimensions, BadGrammar, BadBias, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded,
+    BadRequest, BadDimensions, BadGrammar, BadBias, BadTools, TooLarge, NotResident, BadArtefact, NoRoom, Overloaded,
     Draining, Unauthorised, Cancelled, Unavailable, Unreachable, NotReady, Internal,
 )  # fmt: skip
 _BY_CODE = {error.code: error for error in _FAMILY}

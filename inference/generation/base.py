@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from inference import wire
 from inference.chat import Voice, read_voice, render
-from inference.errors import BadRequest, TooLarge
+from inference.errors import BadRequest, BadTools, TooLarge
 from inference.generation.grammar import Grammars
 
 MAX_CHARACTERS = 4_000_000  # in all prompts of one request
@@ -68,6 +68,11 @@ class Speech:
         messages, tools = chat.get("messages"), chat.get("tools")
         if not isinstance(messages, list) or not messages:
             raise BadRequest("A chat needs at least one message.")
+        if tools and not self.voice.tools:
+            raise BadTools(
+                "This model's template has no tools: the model would never see them. Leave 'tools' out, or take a "
+                "model whose base was trained to call some."
+            )
         text = render(
             messages, template=self.voice.template, tools=tools, add_generation_prompt=True, special=self.voice.special
         )

@@ -78,6 +78,8 @@ def from_engine(error: engine.EngineError, param: str | None = "input", *, rule:
         return BadRequest(error.message, param=rule or param)
     if isinstance(error, engine.BadBias):
         return BadRequest(error.message, param="logit_bias")
+    if isinstance(error, engine.BadTools):
+        return Unsupported(error.message, param="tools")
     if isinstance(error, engine.BadRequest):
         return BadRequest(error.message, param=param)
     if isinstance(error, engine.NoRoom):

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -25,7 +27,19 @@ from tests.gateway.writing_engine import Door, door, on_plan, until
 pytestmark = [pytest.mark.slow, pytest.mark.realdata]
 
 NAME = "stories260k"
+TOOLLESS = "stories260k-plain"
+"""The same weights with a chat template that writes no tools down."""
 CONTEXT = 256
+LOOK: Any = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "parameters": {
+            "type": "object", "properties": {"deep": {"type": "boolean"}}, "required": ["deep"],
+            "additionalProperties": False,
+        },
+    },
+}  # fmt: skip
 
 
 def weights() -> Path:
@@ -41,7 +55,16 @@ def weights() -> Path:
 def stories(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("stories")
     catalogue = folder / "bases.json"
-    catalogue.write_text(json.dumps({"bases": {NAME: {"folder": str(weights()), "max_length": CONTEXT}}}))
+    plain = folder / "plain"
+    plain.mkdir()
+    for file in weights().iterdir():
+        (plain / file.name).symlink_to(file)
+    (plain / "chat_template.jinja").write_text(
+        "{% for one in messages %}{{ one.role + ': ' + one.content }}{% endfor %}"
+    )
+    folders = {NAME: str(weights()), TOOLLESS: str(plain)}
+    entries = {name: {"folder": place, "max_length": CONTEXT} for name, place in folders.items()}
+    catalogue.write_text(json.dumps({"bases": entries}))
     address = f"unix://{folder}/engine.sock"
     command = [sys.executable, "-m", "inference", "--listen", address, "--catalogue", str(catalogue)]
     environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)}
@@ -58,7 +81,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> 
     try:
         until(answers, seconds=120)
         base = Base(NAME, weights(), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
-        with door(address, base) as made:
+        with door(address, replace(base, name=TOOLLESS)), door(address, base) as made:
             yield made
     finally:
         engine.send_signal(signal.SIGTERM)
@@ -110,18 +133,8 @@ def test_the_form_of_the_output_is_held(stories: Door, ada: Person) -> None:
             model=NAME, prompt="Yes or no?", max_tokens=20, extra_body={"x_regex": "(yes|no)"}
         )
         assert answer.choices[0].text in ("yes", "no")
-    tool = {
-        "type": "function",
-        "function": {
-            "name": "look",
-            "parameters": {
-                "type": "object", "properties": {"deep": {"type": "boolean"}}, "required": ["deep"],
-                "additionalProperties": False,
-            },
-        },
-    }  # fmt: skip
     called = client.chat.completions.create(
-        model=NAME, messages=[{"role": "user", "content": "Look."}], tools=[tool], tool_choice="required",
+        model=NAME, messages=[{"role": "user", "content": "Look."}], tools=[LOOK], tool_choice="required",
         max_tokens=60,
     )  # fmt: skip
     assert called.choices[0].finish_reason == "tool_calls"
@@ -137,6 +150,21 @@ def test_the_form_of_the_output_is_held(stories: Door, ada: Person) -> None:
             response_format={"type": "json_schema", "json_schema": {"name": "loop", "schema": {"$ref": "#"}}},
         )  # fmt: skip
     assert refused.value.param == "response_format"
+
+
+def test_tools_are_refused_where_the_chat_template_would_drop_them(stories: Door, ada: Person) -> None:
+    client, before = stories.client(ada), len(stories.events(ada))
+    asked: Any = {"messages": [{"role": "user", "content": "Look."}], "max_tokens": 40}
+    for choice in ("auto", "required", {"type": "function", "function": {"name": "look"}}):
+        with pytest.raises(openai.BadRequestError, match="template has no tools") as refused:
+            client.chat.completions.create(model=TOOLLESS, tools=[LOOK], tool_choice=choice, **asked)
+        assert (refused.value.param, refused.value.code) == ("tools", "unsupported_parameter")
+    assert len(stories.events(ada)) == before, "what is refused costs nothing"
+    without = client.chat.completions.create(model=TOOLLESS, **asked)
+    kept_back = client.chat.completions.create(model=TOOLLESS, tools=[LOOK], tool_choice="none", **asked)
+    assert without.usage and kept_back.usage and without.usage.prompt_tokens == kept_back.usage.prompt_tokens
+    written = [client.chat.completions.create(model=NAME, **asked, **more).usage for more in ({}, {"tools": [LOOK]})]
+    assert written[0] and written[1] and written[0].prompt_tokens < written[1].prompt_tokens
 
 
 def test_limits_of_the_model_are_told(stories: Door, ada: Person) -> None:

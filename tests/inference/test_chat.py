@@ -49,6 +49,28 @@ def test_a_template_that_refuses_says_why_and_one_that_reaches_out_gets_nowhere(
             said(TALK, evil)
 
 
+@pytest.mark.parametrize(
+    ("template", "reads"),
+    [
+        (None, True),
+        ("{% if tools %}{{ tools | tojson }}{% endif %}", True),
+        ("{% if not tools is defined %}{% set tools = none %}{% endif %}{{ messages[0].content }}", True),
+        ("{% for one in messages %}{{ one.content }}{% endfor %}", False),
+        ("{# tools #}{{ 'tools' }}", False),
+        ("{% macro told(tools) %}{{ tools }}{% endmacro %}{{ told(messages) }}", False),
+        ("{% generation %}{{ tools }}{% endgeneration %}", True),
+        ("{% for", True),  # refused in its own words where it is rendered
+    ],
+)
+def test_whether_a_template_writes_tools_down_is_known_from_its_folder(
+    tmp_path: Path, template: str | None, reads: bool
+) -> None:
+    (tmp_path / "config.json").write_text('{"eos_token_id": 2}')
+    if template is not None:
+        (tmp_path / "chat_template.jinja").write_text(template)
+    assert read_voice(tmp_path).tools is reads
+
+
 def test_what_a_base_says_of_its_template_and_special_tokens_is_read_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"eos_token_id": 2}')
     assert (read_voice(tmp_path).template, read_voice(tmp_path).ends) == (None, (2,))

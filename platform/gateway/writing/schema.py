@@ -150,7 +150,12 @@ _CHAT_FIELDS: dict[str, Schema] = {
     "logprobs": truth("Report how likely each token was.", null=True),
     "top_logprobs": whole("And so many others that were likely, 0 to 20.", null=True, minimum=0, maximum=20),
     "response_format": _FORMAT,
-    "tools": many(f"Functions the model may call, at most {MAX_TOOLS}.", _TOOL, null=True, maxItems=MAX_TOOLS),
+    "tools": many(
+        f"Functions the model may call, at most {MAX_TOOLS}. Refused where its chat template has none.",
+        _TOOL,
+        null=True,
+        maxItems=MAX_TOOLS,
+    ),
     "tool_choice": _CHOICE,
     "parallel_tool_calls": truth("False keeps the first call of an answer only.", null=True),
     "metadata": mapping(f"Up to {METADATA_PAIRS} pairs; comes back with the answer.", {"type": "string"}, null=True),
