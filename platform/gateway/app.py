@@ -60,6 +60,7 @@ KINDS = {path: path.removeprefix("/v1/").partition("/")[0] for path in HANDLERS}
 """What the request log calls each path: its first word."""
 
 
+MOST_RETRIES, MOST_DIGITS = 32_767, 9
 TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.{0,100}")
 
 
@@ -167,6 +168,7 @@ class Gateway:
         note = RequestNote(
             id=identity, tenant_id=record.tenant_id, project_id=record.project_id, key_id=key.key_id, at_ms=wall_ms(),
             kind=key.kind(KINDS[scope["path"]]), trace_id=trace.trace_id or _named(scope),
+            retries=_retries(scope),
         )  # fmt: skip
         return Call(process, key, request_id, receive, b"", headers, send, started, note, scope, trace)
 
@@ -209,6 +211,12 @@ def _named(scope: Scope) -> str:
     found = header(scope, b"traceparent")
     named = TRACEPARENT.fullmatch(found) if found else None
     return named[1].decode() if named else ""
+
+
+def _retries(scope: Scope) -> int:
+    """How often the client says that it has sent this before; 0 from one that says nothing that can be read."""
+    found = header(scope, b"x-stainless-retry-count") or b""
+    return min(int(found), MOST_RETRIES) if found.isdigit() and len(found) <= MOST_DIGITS else 0
 
 
 def in_front_of(application: Any) -> Gateway:

@@ -41,25 +41,26 @@ INSERT = """
     INSERT INTO serving_requestrecord (
         id, tenant_id, project_id, key_id, at, kind, model, version_id, arm, status, code, duration_ms,
         first_token_ms, queue_ms, engine_ms, items, batch_rows, input_tokens, output_tokens, cached_tokens, cost_nano,
-        explained, model_state, trace_id)
+        explained, model_state, trace_id, retries)
     SELECT DISTINCT ON (id) id, tenant_id, project_id, key_id,
         timestamptz 'epoch' + at_ms * interval '1 millisecond', kind, model, version_id, arm, status, code, duration_ms,
         first_token_ms, queue_ms, engine_ms, items, batch_rows, input_tokens, output_tokens, cached_tokens, cost_nano,
-        explained, model_state, trace_id
+        explained, model_state, trace_id, retries
     FROM json_to_recordset(%s) AS note (
         id uuid, tenant_id uuid, project_id uuid, key_id uuid, at_ms bigint, kind text, model text, version_id uuid,
         arm text, status int, code text, duration_ms int, first_token_ms int, queue_ms int, engine_ms int, items int,
         batch_rows int, input_tokens int, output_tokens int, cached_tokens int, cost_nano bigint, explained boolean,
-        model_state text, trace_id text)
+        model_state text, trace_id text, retries int)
     ORDER BY id, (status < 400) DESC, at_ms DESC
     ON CONFLICT (id) DO UPDATE SET (
         at, version_id, arm, status, code, duration_ms, first_token_ms, queue_ms, engine_ms, items, batch_rows,
-        input_tokens, output_tokens, cached_tokens, cost_nano, explained, model_state, trace_id, written
+        input_tokens, output_tokens, cached_tokens, cost_nano, explained, model_state, trace_id, retries,
+        written
     ) = (
         excluded.at, excluded.version_id, excluded.arm, excluded.status, excluded.code, excluded.duration_ms,
         excluded.first_token_ms, excluded.queue_ms, excluded.engine_ms, excluded.items, excluded.batch_rows,
         excluded.input_tokens, excluded.output_tokens, excluded.cached_tokens, excluded.cost_nano,
-        excluded.explained, excluded.model_state, excluded.trace_id, excluded.written
+        excluded.explained, excluded.model_state, excluded.trace_id, excluded.retries, excluded.written
     ) WHERE serving_requestrecord.status >= 400 AND serving_requestrecord.kind LIKE 'batch%%'"""
 """A batch's line keeps its id when it is asked again: what it came to in the end is its row."""
 
@@ -91,6 +92,7 @@ class RequestNote(msgspec.Struct, kw_only=True, gc=False):
     explained: bool = False
     model_state: str = ""
     trace_id: str = ""
+    retries: int = 0
 
 
 class Note(Protocol):

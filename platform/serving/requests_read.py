@@ -155,4 +155,5 @@ def wire(row: RequestRecord) -> dict[str, Any]:
         "cost_usd": number(row.cost_nano),
         "model_state": row.model_state or None,
         "trace_id": row.trace_id or None,
+        "retries": row.retries,
     }

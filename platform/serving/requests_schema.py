@@ -27,6 +27,7 @@ _FIELDS = {
     "model_state": string("`hot`, or `loaded` and how long that took; null where it got not so far.",
                           null=True),
     "trace_id": string("The trace it belongs to, where traces are collected.", null=True),
+    "retries": whole("How often the client had sent it before, as the official clients tell in a header."),
 }  # fmt: skip
 REQUEST = component("Request", thing("One call, and what became of it.", _FIELDS))
 REQUEST_WHOLE = component(

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from django.db import connection
 
@@ -69,6 +70,39 @@ def test_a_caller_finds_its_trace_where_none_are_collected(gateway: GatewayProce
     client = gateway.client(ada).with_options(default_headers={"traceparent": sent})
     raw = client.embeddings.with_raw_response.create(model="all-MiniLM-L6-v2", input="hm")
     assert record_of(ada, raw.headers["x-request-id"]).trace_id == kept
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("2", 2), ("0", 0), ("99999", 32_767), ("9" * 4000, 0), ("-1", 0), ("²", 0), ("two", 0), ("", 0)]
+)
+def test_how_often_the_client_had_sent_a_request_is_kept(gateway: GatewayProcess, sent: str, kept: int) -> None:
+    ada = make_person("ada")
+    body = b'{"model": "all-MiniLM-L6-v2", "input": "hm"}'
+    status, headers, _ = gateway.post("/v1/embeddings", body, ada.key, **{"X-Stainless-Retry-Count": sent})
+    row = record_of(ada, headers["x-request-id"])
+    assert (status, row.retries) == (200, kept)
+    assert ada.api.get(f"/v1/requests/{row.public_id}").json()["retries"] == kept
+
+
+def test_a_retry_of_the_official_client_can_be_told_from_the_call_before(writing: Wired) -> None:
+    ada = on_plan("ada")
+    word = writing.word()
+    writing.engine.plan(word, fail_after=0, error=("internal", "A fault of the engine."))
+    client = writing.client(ada).with_options(max_retries=1)
+    with pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(model=WRITER, messages=says(word))
+
+    def logged() -> list[RequestRecord]:
+        with tenant_scope(ada.tenant.id):
+            return list(RequestRecord.objects.order_by("at"))
+
+    until(lambda: len(logged()) == 2)
+    first, second = logged()
+    assert (first.retries, second.retries) == (0, 1)
+    pages = [ada.browser.get(f"{ada.workspace}/requests/{row.public_id}/").content.decode() for row in (first, second)]
+    assert ["first retry" in page for page in pages] == [False, True]
+    head, *lines = ada.browser.get(f"{ada.workspace}/requests/csv").content.decode().splitlines()
+    assert head.endswith(",retries") and [line.rsplit(",", 1)[1] for line in lines] == ["1", "0"]
 
 
 def test_what_failed_is_logged_with_its_code(gateway: GatewayProcess) -> None:

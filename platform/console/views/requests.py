@@ -30,7 +30,7 @@ TABS = {"requests": gettext_lazy("Log"), "request_figures": gettext_lazy("Figure
 HEAD = [
     "id", "at", "kind", "model", "key", "status", "code", "duration_ms", "first_token_ms", "queue_ms", "engine_ms",
     "inputs", "batch_rows", "input_tokens", "output_tokens", "cached_tokens", "cost_usd", "arm", "model_state",
-    "trace_id",
+    "trace_id", "retries",
 ]  # fmt: skip
 
 
@@ -204,5 +204,5 @@ class RequestsCsv(RequestsView, Download):
             row.public_id, row.at.isoformat(), row.kind, row.model, self.names.key(row.key_id, row.kind), row.status,
             row.code, row.duration_ms, row.first_token_ms or "", row.queue_ms, row.engine_ms, row.items,
             row.batch_rows or "", row.input_tokens, row.output_tokens, row.cached_tokens,
-            str(Decimal(row.cost_nano) / NANO), row.arm, row.model_state, row.trace_id,
+            str(Decimal(row.cost_nano) / NANO), row.arm, row.model_state, row.trace_id, row.retries,
         ]  # fmt: skip

@@ -125,6 +125,8 @@ class RequestRecord(TenantModel):
     model_state = models.CharField(max_length=32, blank=True)
     """As in the header `x-model-state`: hot, or loaded and how long that took."""
     trace_id = models.CharField(max_length=32, blank=True)
+    retries = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """How often the client had sent it before, as the official client tells."""
     written = models.BigIntegerField(db_default=WritingTransaction(), editable=False)
     """The transaction that wrote the row last: `serving.rounds` counts each row once by it."""
 
