@@ -4,6 +4,8 @@ With an `Idempotency-Key` header: the first answer is kept 24 hours in the same 
 another body under the same key is refused. Without one: a create that the official client says it is retrying
 (`X-Stainless-Retry-Count` above 0) is matched with the same caller's same body of the last five minutes, because that
 client sends no key and would otherwise create twice after a lost answer.
+
+The gateway's calls are no creates: of a key it checks the form alone (docs/decisions/0054).
 """
 
 import datetime as dt
@@ -21,13 +23,18 @@ KEEP = dt.timedelta(hours=24)
 RETRY_WINDOW = dt.timedelta(minutes=5)
 
 
+def check_form(given: str) -> None:
+    """BadRequest for an `Idempotency-Key` that no route takes."""
+    if not 1 <= len(given) <= 255 or not given.isprintable():
+        raise BadRequest("Idempotency-Key must be 1 to 255 printable characters.", param="Idempotency-Key")
+
+
 def key_for(headers: Any, *, path: str, body: bytes) -> tuple[str, str, bool]:
     """(key, body sha256, whether a stored answer may be replayed) of a create."""
     digest = hashlib.sha256(path.encode() + b"\n" + body).hexdigest()
     given = headers.get("Idempotency-Key")
     if given is not None:
-        if not 1 <= len(given) <= 255 or not given.isprintable():
-            raise BadRequest("Idempotency-Key must be 1 to 255 printable characters.", param="Idempotency-Key")
+        check_form(given)
         return given, digest, True
     try:
         retrying = int(headers.get("X-Stainless-Retry-Count", "0")) > 0

@@ -38,6 +38,7 @@ from kit.ids import new_id, public_id
 from kit.logs import request_id as logged_request_id
 from serving.requests import RequestNote, wall_ms
 from serving.texts import TextNote, clean, without_training_rows
+from tenants.idempotency import check_form
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,9 @@ class Gateway:
         try:
             if call.key.passed:
                 call.key.admit()
+            named = header(scope, b"idempotency-key")
+            if named is not None:
+                check_form(named.decode("latin-1"))
             call.body = await read_body(scope, call.receive)
             return await handler(call)
         except ApiError:

@@ -41,6 +41,24 @@ def test_keys_that_are_missing_malformed_or_unknown_are_refused(gateway: Gateway
     assert call(gateway, cast.owner.key) == 200
 
 
+@pytest.mark.parametrize("name", ["", "k" * 256, "a\tb"])
+def test_an_idempotency_key_in_a_wrong_form_is_refused(gateway: GatewayProcess, cast: Cast, name: str) -> None:
+    for path in ("/v1/embeddings", "/v1/chat/completions"):
+        status, _, body = gateway.post(path, BODY, cast.owner.key, **{"Idempotency-Key": name})
+        error = json.loads(body)["error"]
+        assert (status, error["param"]) == (400, "Idempotency-Key"), body
+        assert "1 to 255 printable" in error["message"]
+
+
+def test_a_call_that_is_sent_again_is_computed_and_charged_again_as_the_docs_say(
+    gateway: GatewayProcess, cast: Cast
+) -> None:
+    tries = [gateway.post("/v1/embeddings", BODY, cast.owner.key, **{"Idempotency-Key": "k" * 255}) for _ in range(2)]
+    assert [status for status, _, _ in tries] == [200, 200]
+    assert tries[0][1]["x-request-id"] != tries[1][1]["x-request-id"]
+    assert all(float(headers["x-cost-usd"]) > 0 for _, headers, _ in tries)
+
+
 def test_the_use_of_a_key_is_noted(gateway: GatewayProcess, cast: Cast) -> None:
     assert call(gateway, cast.owner.key) == 200
     deadline = time.monotonic() + 15
