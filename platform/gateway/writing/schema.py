@@ -87,7 +87,7 @@ _MESSAGE = thing(
         "tool_calls": many("An assistant's calls.", _TOOL_CALL, null=True),
         "tool_call_id": string("Of role tool: which call this answers.", null=True),
         "refusal": string("An assistant's refusal.", null=True),
-        "annotations": many("Of an earlier answer: taken, changes nothing.", {"type": "object"}, null=True),
+        "annotations": many("Of an earlier answer: taken, changes nothing.", mapping("A note."), null=True),
     },
     optional=("content", "name", "tool_calls", "tool_call_id", "refusal", "annotations"),
 )
