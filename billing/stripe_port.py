@@ -8,7 +8,6 @@ idempotency key where a retry could do harm. In development its address is the l
 import contextlib
 import datetime as dt
 import functools
-import json
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from billing.errors import CardRefused, PaymentsAway, PaymentsClosed, SignatureWrong, StripeMissing, StripeRefused
+from billing.event_body import event_of
 
 if TYPE_CHECKING:
     import stripe
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 8.0
 """Seconds; a page waits no longer for the provider."""
 RETRIES = 2
-LATEST = 253_402_300_800
-"""Unix seconds of the year 10000, which no event reaches."""
 TOLERANCE = 300
 """Seconds a webhook's signature stays good."""
 PAGE = 100
@@ -244,12 +242,17 @@ class StripePort:
         idempotency_key: str,
         subscription_id: str = "",
     ) -> str:
-        """One line for the customer's next invoice; its id. The key makes a retry harmless for a day."""
+        """One line for the customer's next invoice; its id. The key makes a retry harmless for a day.
+
+        No coupon takes anything off it: coupons are for plans, and what a plan includes of usage is a line of its own,
+        which a discount on the usage alone would turn into a gift.
+        """
         params: Any = {
             "customer": customer_id,
             "amount": amount_cents,
             "currency": currency,
             "description": description,
+            "discountable": False,
             "period": {"start": int(period[0].timestamp()), "end": int(period[1].timestamp())},
             "metadata": metadata,
         }
@@ -277,6 +280,56 @@ class StripePort:
         with _border():
             found = self._v1.invoice_items.list({"customer": customer_id, "limit": PAGE})
             return [_plain(item) for item in found.auto_paging_iter()]
+
+    # What goes back
+
+    def charges(self, customer_id: str) -> list[Json]:
+        """All charges of a customer; they say whether something was refunded or disputed."""
+        with _border():
+            found = self._v1.charges.list({"customer": customer_id, "limit": PAGE})
+            return [_plain(charge) for charge in found.auto_paging_iter()]
+
+    def refund_fetch(self, refund_id: str) -> Json | None:
+        """A refund with its charge, or None when Stripe has none of this id."""
+        try:
+            with _border():
+                return _plain(self._v1.refunds.retrieve(refund_id, {"expand": ["charge"]}))
+        except StripeMissing:
+            return None
+
+    def refund_ids(self, charge_id: str) -> list[str]:
+        """All refunds of a charge."""
+        with _border():
+            found = self._v1.refunds.list({"charge": charge_id, "limit": PAGE})
+            return [refund.id for refund in found.auto_paging_iter()]
+
+    def dispute_fetch(self, dispute_id: str) -> Json | None:
+        """A dispute with its charge, or None when Stripe has none of this id."""
+        try:
+            with _border():
+                return _plain(self._v1.disputes.retrieve(dispute_id, {"expand": ["charge"]}))
+        except StripeMissing:
+            return None
+
+    def dispute_ids(self, charge_id: str) -> list[str]:
+        """All disputes of a charge."""
+        with _border():
+            found = self._v1.disputes.list({"charge": charge_id, "limit": PAGE})
+            return [dispute.id for dispute in found.auto_paging_iter()]
+
+    def credit_note_fetch(self, note_id: str) -> Json | None:
+        """A credit note, or None when Stripe has none of this id."""
+        try:
+            with _border():
+                return _plain(self._v1.credit_notes.retrieve(note_id))
+        except StripeMissing:
+            return None
+
+    def credit_note_ids(self, invoice_id: str) -> list[str]:
+        """All credit notes of an invoice, void ones included."""
+        with _border():
+            found = self._v1.credit_notes.list({"invoice": invoice_id, "limit": PAGE})
+            return [note.id for note in found.auto_paging_iter()]
 
     # Catalogue
 
@@ -330,34 +383,8 @@ class StripePort:
 
         try:
             stripe.WebhookSignature.verify_header(body.decode("utf-8"), signature or "", secret, TOLERANCE)
-            # PostgreSQL's JSON holds no NUL; none of Stripe's fields means anything by one.
-            event = json.loads(body.replace(b"\\u0000", b""), parse_constant=_refuse_constant)
+            return event_of(body)
         except (stripe.SignatureVerificationError, UnicodeDecodeError, ValueError, IndexError) as error:
             raise SignatureWrong(
                 "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
             ) from error
-        if not _is_event(event) or not _is_whole(event):
-            raise SignatureWrong("The body is no Stripe event.")
-        return event
-
-
-def _is_whole(event: Json) -> bool:
-    """Whether every string in it is Unicode: half a character (a lone surrogate) can be stored nowhere."""
-    try:
-        json.dumps(event, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _is_event(event: Any) -> bool:
-    """Whether a signed body has the shape that the inbox stores: an id, a time, and an object where there is one."""
-    if not isinstance(event, dict) or not isinstance(event.get("id"), str) or not event["id"]:
-        return False
-    data, created = event.get("data", {}), event.get("created", 0)
-    timed = isinstance(created, int) and 0 <= created < LATEST
-    return timed and isinstance(data, dict) and isinstance(data.get("object") or {}, dict)

@@ -61,8 +61,25 @@ class IsolateTable(Operation):
         return f"Isolate tenants in {self.table}"
 
 
+TAKE_RIGHTS = f"""
+DO $$
+DECLARE kept regclass;
+BEGIN
+  FOR kept IN
+    SELECT tgrelid::regclass FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE proname = 'refuse_change'
+  LOOP
+    EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %s FROM {APP_ROLE}, {OPS_ROLE}', kept);
+  END LOOP;
+END $$
+"""
+"""Take from both serving roles the right to change what is append-only, wherever its trigger stands. Rights given to
+all tables at once (`config.engines.make_roles`) are given to these as well, so this comes after. PostgreSQL gives no
+row lock without the right to UPDATE, so nobody may ask for `select_for_update` on these tables; none has to, because
+their rows never change."""
+
+
 class AppendOnly(Operation):
-    """Refuse UPDATE, DELETE and TRUNCATE on a table by trigger, for every role."""
+    """Refuse UPDATE, DELETE and TRUNCATE on a table: by right to the serving roles, by trigger to every role."""
 
     reduces_to_sql = True
     reversible = False
@@ -92,6 +109,7 @@ class AppendOnly(Operation):
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
             params=None,
         )
+        schema_editor.execute(TAKE_RIGHTS, params=None)
 
     def describe(self) -> str:
         """For `migrate --plan`."""

@@ -13,6 +13,7 @@ from billing.models.catalogue import CatalogueEntry
 from billing.models.decisions import QuotaDecision
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
+from billing.models.reversals import CreditNote, PaymentDispute, Refund
 from billing.models.subscriptions import (
     AllowanceChange,
     BillingCustomer,
@@ -31,6 +32,7 @@ __all__ = [
     "Budget",
     "BudgetLease",
     "CatalogueEntry",
+    "CreditNote",
     "DirtyHour",
     "EntitlementOverride",
     "Invoice",
@@ -40,10 +42,12 @@ __all__ = [
     "LedgerTransaction",
     "MemberLimits",
     "ModelLimits",
+    "PaymentDispute",
     "PeriodClose",
     "ProjectLimits",
     "QuotaDecision",
     "RatedLine",
+    "Refund",
     "SpendLimit",
     "StripeEvent",
     "Subscription",

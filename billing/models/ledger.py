@@ -14,15 +14,29 @@ class Account(models.TextChoices):
     RECEIVABLE = "receivable"
     """On an invoice, not yet paid."""
     CASH = "cash"
-    """Paid."""
+    """Paid through Stripe, its fees not taken off."""
+    BANK = "bank"
+    """Paid past Stripe: by bank transfer or cheque."""
     USAGE_REVENUE = "usage_revenue"
     SUBSCRIPTION_REVENUE = "subscription_revenue"
     ALLOWANCE = "allowance"
     """Usage the plan includes: taken off the invoice."""
     ROUNDING = "rounding"
     """Parts of a cent between exact prices and invoices in cents."""
+    TAX = "tax"
+    """Collected for the state, not ours."""
+    DISCOUNT = "discount"
+    """Coupons and promotions: taken off revenue."""
     CREDIT = "credit"
-    """Refunds and goodwill."""
+    """Revenue taken back by credit notes, void invoices and goodwill."""
+    REFUND = "refund"
+    """Money given back that no credit note explains."""
+    CUSTOMER_BALANCE = "customer_balance"
+    """What the customer has with Stripe for its next invoices."""
+    DISPUTE = "dispute"
+    """Held by a bank while a payment is disputed."""
+    BAD_DEBT = "bad_debt"
+    """Invoices given up, and disputes lost."""
 
 
 class LedgerTransaction(LastingModel):
@@ -82,3 +96,15 @@ class PeriodClose(LastingModel):
 
     def __str__(self) -> str:
         return f"{self.period:%Y-%m}"
+
+
+class Booked(LastingModel):
+    """A mirror of something at Stripe that moves money. Whoever writes new facts into it empties `booked_at`."""
+
+    booked_at = models.DateTimeField(null=True)
+    """When the ledger was brought up to it; empty while that is still to do."""
+    problem = models.CharField(max_length=300, blank=True, db_default="", default="")
+    """Why nothing of it can be booked; staff are told."""
+
+    class Meta:
+        abstract = True

@@ -6,6 +6,7 @@ fetched. `TenantEntitlement` is the one place that says what a tenant may do.
 
 from django.db import models
 
+from billing.models.ledger import Booked
 from kit.clock import now
 from tenants.models import LastingModel
 
@@ -60,7 +61,7 @@ class Subscription(LastingModel):
         return f"{self.stripe_id} {self.status}"
 
 
-class Invoice(LastingModel):
+class Invoice(Booked):
     """One invoice as Stripe last told it. Amounts are cents of its currency."""
 
     prefix = "inv_"
@@ -90,7 +91,10 @@ class Invoice(LastingModel):
     fetched_at = models.DateTimeField(default=now)
 
     class Meta:
-        indexes = [models.Index(fields=["tenant", "-issued_at"], name="billing_invoice_recent")]
+        indexes = [
+            models.Index(fields=["tenant", "-issued_at"], name="billing_invoice_recent"),
+            models.Index(fields=["tenant"], name="billing_invoice_to_book", condition=models.Q(booked_at__isnull=True)),
+        ]
 
     def __str__(self) -> str:
         return self.number or self.stripe_id

@@ -29,6 +29,7 @@ from billing.models import (
 )
 from billing.periods import bounds, from_ms
 from billing.prices import Usage, price_books, rate
+from billing.selectors import invariants_stripe
 from billing.selectors.budgets import spent_nano
 from kit.money import CENT
 from tenants.models import Tenant
@@ -175,6 +176,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     bills_add_up,
     invoices_say_the_bill,
     leases_cover_calls,
+    *invariants_stripe.CHECKS,
 )
 
 

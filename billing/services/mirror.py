@@ -6,7 +6,8 @@ What an event says about an object is never used: it says only which object to f
 import datetime as dt
 from typing import Any
 
-from billing.models import BillingCustomer, Invoice, Subscription
+from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
+from billing.models.ledger import Booked
 from billing.selectors.subscriptions import plan_of_price
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
@@ -90,6 +91,10 @@ def invoice_mirror(customer: BillingCustomer, invoice_id: str) -> Invoice | None
     row = row or Invoice(tenant_id=customer.tenant_id, stripe_id=invoice_id)
     _invoice_columns(row, found)
     row.save()
+    notes = set(CreditNote.objects.filter(invoice_id=invoice_id).values_list("stripe_id", flat=True))
+    if notes or found.get("pre_payment_credit_notes_amount") or found.get("post_payment_credit_notes_amount"):
+        for note_id in notes.union(stripe_port().credit_note_ids(invoice_id)):
+            _note_mirror(customer, note_id)
     return row
 
 
@@ -108,8 +113,74 @@ def _invoice_columns(row: Invoice, found: Json) -> None:
     row.due_at, row.paid_at = _moment(found.get("due_date")), _moment(moves.get("paid_at"))
     row.hosted_url, row.pdf_url = found.get("hosted_invoice_url") or "", found.get("invoice_pdf") or ""
     row.lines = [line_view(line) for line in found["lines"]["data"]]
-    row.raw = found
-    row.fetched_at = now()
+    _news(row, found)
+
+
+def _news(row: Booked, found: Json) -> None:
+    """Keep the object whole; where it says anything new the ledger has to be brought up to it."""
+    if row.raw != found:
+        row.booked_at = None
+    row.raw, row.fetched_at = found, now()
+
+
+def credit_note_mirror(customer: BillingCustomer, note_id: str) -> None:
+    """Fetch a credit note and its invoice, which says less because of it, and write what they say."""
+    note = _note_mirror(customer, note_id)
+    if note is not None:
+        invoice_mirror(customer, note.invoice_id)
+
+
+def _note_mirror(customer: BillingCustomer, note_id: str) -> CreditNote | None:
+    found = stripe_port().credit_note_fetch(note_id)
+    if found is None or _id(found["customer"]) != customer.stripe_id:
+        return None
+    row = CreditNote.objects.filter(stripe_id=note_id).first()
+    row = row or CreditNote(tenant_id=customer.tenant_id, stripe_id=note_id)
+    row.invoice_id, row.number = _id(found["invoice"]), found.get("number") or ""
+    row.amount = found["total"]
+    _reversal_columns(row, found)
+    if row.booked_at is None:  # what a void invoice takes back depends on its notes
+        Invoice.objects.filter(stripe_id=row.invoice_id).update(booked_at=None)
+    return row
+
+
+def refund_mirror(customer: BillingCustomer, refund_id: str) -> None:
+    """Fetch a refund and write what it says."""
+    _charged_mirror(Refund, customer, stripe_port().refund_fetch(refund_id))
+
+
+def dispute_mirror(customer: BillingCustomer, dispute_id: str) -> None:
+    """Fetch a dispute and write what it says."""
+    _charged_mirror(PaymentDispute, customer, stripe_port().dispute_fetch(dispute_id))
+
+
+def _charged_mirror(model: type[Refund] | type[PaymentDispute], customer: BillingCustomer, found: Json | None) -> None:
+    if found is None or payer_of(found) != customer.stripe_id:
+        return
+    row = model.objects.filter(stripe_id=found["id"]).first()
+    row = row or model(tenant_id=customer.tenant_id, stripe_id=found["id"])
+    row.charge_id, row.amount = _id(found.get("charge")), found["amount"]
+    # The charge that came along is another object, with a life of its own.
+    _reversal_columns(row, {**found, "charge": row.charge_id})
+
+
+def _reversal_columns(row: Refund | CreditNote | PaymentDispute, found: Json) -> None:
+    row.status, row.currency = found.get("status") or "", found["currency"]
+    row.reason = (found.get("reason") or "")[:60]
+    row.created_at = _moment(found["created"]) or now()
+    _news(row, found)
+    row.save()
+
+
+def payer_of(found: Json) -> str:
+    """The customer a refund or a dispute belongs to, from itself or from its charge; empty when neither says."""
+    charge = found.get("charge")
+    return _id(found.get("customer")) or (_id(charge.get("customer")) if isinstance(charge, dict) else "")
+
+
+def _id(found: Any) -> str:
+    """The id of an object that may have come whole."""
+    return str((found.get("id") if isinstance(found, dict) else found) or "")
 
 
 def line_view(line: Json) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Invoices into the ledger: what they ask for, what was paid, what was given up.
+"""Stripe's objects into the ledger: what invoices ask for, what was paid, given up, given back, disputed.
 
-Derived from the mirror of Stripe's invoices by a tick, not by hooks in the webhook's path: an invoice that was missed,
-doubled or came out of order is booked once, by its id, when its mirror says so.
+Derived from the mirrors by a tick, not by hooks in the webhook's path. For each object the accounts' position is worked
+out from its present state (`ledger.stripe_books`) and compared with what is booked because of it; the difference is one
+more transaction. So an object that was missed, doubled or came out of order is booked once, and one that changes its
+mind (a given-up invoice that is paid, a refund that fails, a dispute that is won) is put right without touching a row.
 
 Usage on an invoice was booked as receivable, exactly, when its month closed; the invoice says it in cents. The parts of
 a cent between the two stand in the rounding account, whose balance is what the next invoices carry.
@@ -9,91 +11,84 @@ a cent between the two stand in the rounding account, whose balance is what the 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import QuerySet
 
-from billing.models import Account, Invoice, InvoiceLinePush, LedgerTransaction, PeriodClose
+from billing.ledger import stripe_books
+from billing.models import Invoice
+from billing.selectors.bookings import KINDS, MIRRORS, Mirror, booked_for, wanted_of
 from billing.services.ledger import ledger_post
+from billing.services.locks import money_lock
 from billing.services.sweeps import for_each
-from kit.money import CENT
-from tenants.scope import ops_scope, tenant_scope
+from kit.clock import now
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
-ISSUED = ("open", "paid", "uncollectible", "void")
-LOST = {"void": "voided", "uncollectible": "given up"}
+logger = logging.getLogger(__name__)
 
-
-def invoice_book(*, invoice: Invoice) -> None:
-    """Book one mirrored invoice in the caller's scope, as far as it has come. Safe to repeat."""
-    if invoice.status not in ISSUED:
-        return
-    asked = invoice.total * CENT
-    cents_nano, exact_nano = _usage_of(invoice)
-    if asked:
-        ledger_post(
-            kind="invoice",
-            key=invoice.stripe_id,
-            entries={
-                Account.RECEIVABLE: asked - exact_nano,
-                Account.SUBSCRIPTION_REVENUE: -(asked - cents_nano),
-                Account.ROUNDING: exact_nano - cents_nano,
-            },
-            memo=f"Invoice {invoice.number or invoice.stripe_id}",
-        )
-    if invoice.status == "paid" and invoice.amount_paid:
-        ledger_post(
-            kind="payment",
-            key=invoice.stripe_id,
-            entries={Account.CASH: invoice.amount_paid * CENT, Account.RECEIVABLE: -invoice.amount_paid * CENT},
-            memo=f"Invoice {invoice.number or invoice.stripe_id} paid",
-        )
-    elif invoice.status in LOST and invoice.total > invoice.amount_paid:
-        unpaid = (invoice.total - invoice.amount_paid) * CENT
-        ledger_post(
-            kind="loss",
-            key=invoice.stripe_id,
-            entries={Account.CREDIT: unpaid, Account.RECEIVABLE: -unpaid},
-            memo=f"Invoice {invoice.number or invoice.stripe_id} {LOST[invoice.status]}",
-        )
+MEMOS = {
+    "invoice": "Invoice {}",
+    "payment": "Invoice {} paid",
+    "loss": "Invoice {} given up",
+    "credit_note": "Credit note {}",
+    "refund": "Refund {}",
+    "dispute": "Dispute {}",
+}
 
 
-def invoices_book_all() -> int:
-    """Book every mirrored invoice whose booking is behind; how many."""
-    with ops_scope("find invoices to book"):
-        mine = LedgerTransaction.ops.filter(tenant_id=OuterRef("tenant_id"), key=OuterRef("stripe_id"))
+def mirror_book(*, row: Mirror) -> int:
+    """Bring the ledger up to one mirrored object in the caller's scope; how many transactions it took. Safe to repeat.
+
+    Transactions are keyed by the object: the first by its id, the n-th by `id/n`. One that cannot be booked is marked
+    with the reason, and what an earlier reading of it booked is taken back.
+    """
+    money_lock(current_tenant_id())  # nobody writes the mirror meanwhile, and nobody else books
+    row.refresh_from_db()
+    wanted, problem = wanted_of(row)
+    posted = 0
+    for kind in KINDS[type(row)]:
+        booked, before = booked_for(kind, row.stripe_id)
+        entries = stripe_books.difference(wanted.get(kind, {}), booked)
+        if entries:
+            name = getattr(row, "number", "") or row.stripe_id
+            ledger_post(
+                kind=kind,
+                key=row.stripe_id if not before else f"{row.stripe_id}/{before + 1}",
+                entries=entries,
+                memo=MEMOS[kind].format(name)[:300],
+                detail={"status": row.status},
+            )
+            posted += 1
+    if problem and problem != row.problem:
+        logger.error("cannot book %s %s: %s", type(row).__name__, row.stripe_id, problem)
+    row.booked_at, row.problem = now(), problem
+    row.save(update_fields=["booked_at", "problem"])
+    return posted
+
+
+def mirrors_book_all() -> int:
+    """Book every mirrored object whose booking is behind; how many."""
+    with ops_scope("find what to book"):
         behind = [
-            *Invoice.ops.filter(status__in=ISSUED).exclude(total=0).exclude(Exists(mine.filter(kind="invoice"))),
-            *Invoice.ops.filter(status="paid", amount_paid__gt=0).exclude(Exists(mine.filter(kind="payment"))),
-            *Invoice.ops.filter(status__in=LOST, total__gt=F("amount_paid")).exclude(Exists(mine.filter(kind="loss"))),
+            (tenant_id, model, pk)
+            for model in MIRRORS
+            for tenant_id, pk in _behind(model).order_by("tenant_id", "pk").values_list("tenant_id", "pk")
         ]
-    found = {(invoice.tenant_id, invoice.pk) for invoice in behind}
-    return for_each("invoice_book", sorted(found), _book)
+    return for_each("mirror_book", behind, _book)
 
 
-def _book(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
-    tenant_id, pk = entry
+def _behind(model: type[Mirror]) -> QuerySet[Any]:
+    rows: QuerySet[Any] = model.ops.filter(booked_at=None)
+    return rows.filter(status__in=stripe_books.ISSUED) if model is Invoice else rows
+
+
+def _book(entry: tuple[uuid.UUID, type[Mirror], uuid.UUID]) -> int:
+    tenant_id, model, pk = entry
     with tenant_scope(tenant_id):
-        invoice = Invoice.objects.filter(pk=pk).first()
-        if invoice is None:
+        row = model.objects.filter(pk=pk).first()
+        if row is None:
             return 0
-        invoice_book(invoice=invoice)
+        mirror_book(row=row)
         return 1
-
-
-def _usage_of(invoice: Invoice) -> tuple[int, int]:
-    """Usage on an invoice: (nano-USD of its whole cents, exact nano-USD as its month was closed)."""
-    items = [item for line in invoice.raw.get("lines", {}).get("data", []) if (item := _item_of(line))]
-    pushes = list(InvoiceLinePush.objects.filter(stripe_item_id__in=items)) if items else []
-    closes = {close.period: close for close in PeriodClose.objects.filter(period__in={p.period for p in pushes})}
-    exact = 0
-    for push in pushes:
-        lines = closes[push.period].lines if push.period in closes else []
-        exact += sum(line["amount_nano"] for line in lines if line["key"] == push.line_key)
-    return sum(push.amount_cents for push in pushes) * CENT, exact
-
-
-def _item_of(line: dict[str, Any]) -> str:
-    details = (line.get("parent") or {}).get("invoice_item_details") or {}
-    item = details.get("invoice_item") or ""
-    return str(item["id"] if isinstance(item, dict) else item)

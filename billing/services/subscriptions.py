@@ -15,7 +15,14 @@ from billing.selectors.subscriptions import customer_current, entitlement_now, p
 from billing.services.catalogue import price_ensure
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
-from billing.services.mirror import customer_mirror, invoice_mirror, line_view, subscription_mirror
+from billing.services.mirror import (
+    customer_mirror,
+    dispute_mirror,
+    invoice_mirror,
+    line_view,
+    refund_mirror,
+    subscription_mirror,
+)
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.errors import NotFound
@@ -111,6 +118,11 @@ def customer_sync(*, customer: BillingCustomer) -> None:
         subscription_mirror(customer, subscription_id)
     for invoice_id in stripe_port().invoice_ids(customer.stripe_id):
         invoice_mirror(customer, invoice_id)
+    for charge in stripe_port().charges(customer.stripe_id):
+        for refund_id in stripe_port().refund_ids(charge["id"]) if charge.get("amount_refunded") else []:
+            refund_mirror(customer, refund_id)
+        for dispute_id in stripe_port().dispute_ids(charge["id"]) if charge.get("disputed") else []:
+            dispute_mirror(customer, dispute_id)
     entitlement_refresh()
 
 

@@ -14,10 +14,20 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from billing.errors import StripeMissing
-from billing.models import BillingCustomer, Invoice, StripeEvent, Subscription
+from billing.ledger.stripe_books import RUNNING
+from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
-from billing.services.mirror import customer_mirror, invoice_mirror, subscription_mirror, subscription_of
+from billing.services.mirror import (
+    credit_note_mirror,
+    customer_mirror,
+    dispute_mirror,
+    invoice_mirror,
+    payer_of,
+    refund_mirror,
+    subscription_mirror,
+    subscription_of,
+)
 from billing.services.subscriptions import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
@@ -92,6 +102,7 @@ def _note(event: StripeEvent, state: str, error: str) -> None:
 
 
 def _work(event: StripeEvent) -> str:
+    _payer_find(event)
     look = _look(event)
     if look is None:
         return State.IGNORED
@@ -113,8 +124,21 @@ def _look(event: StripeEvent) -> Callable[[BillingCustomer, str], None] | None:
         "subscription": _look_subscription,
         "invoice": _look_invoice,
         "checkout.session": _look_checkout,
+        "credit_note": credit_note_mirror,
+        "refund": refund_mirror,
+        "dispute": dispute_mirror,
     }
     return by_kind.get(event.object_kind) if event.customer_id else None
+
+
+def _payer_find(event: StripeEvent) -> None:
+    """Refunds and disputes do not say whose they are; their charge does."""
+    if event.customer_id or event.object_kind not in ("refund", "dispute"):
+        return
+    port = stripe_port()
+    found = (port.refund_fetch if event.object_kind == "refund" else port.dispute_fetch)(event.object_id)
+    event.customer_id = payer_of(found)[:255] if found is not None else ""
+    StripeEvent.objects.filter(pk=event.pk).update(customer_id=event.customer_id)
 
 
 def _look_subscription(customer: BillingCustomer, subscription_id: str) -> None:
@@ -191,10 +215,12 @@ def _look_again(tenant_id: UUID) -> str:
 
 
 def _unsettled() -> list[Any]:
-    """Tenants with a live subscription or an open invoice."""
+    """Tenants with a live subscription, an open invoice, a refund on its way or a dispute that runs."""
     with ops_scope("subscriptions and invoices that are not final"):
         subs = Subscription.ops.exclude(status__in=("canceled", "incomplete_expired")).values_list(
             "tenant_id", flat=True
         )
         open_ones = Invoice.ops.filter(Q(status="open") | Q(status="draft")).values_list("tenant_id", flat=True)
-        return sorted(set(subs) | set(open_ones), key=str)
+        refunds = Refund.ops.filter(status__in=("pending", "requires_action")).values_list("tenant_id", flat=True)
+        disputes = PaymentDispute.ops.filter(status__in=RUNNING).values_list("tenant_id", flat=True)
+        return sorted({*subs, *open_ones, *refunds, *disputes}, key=str)

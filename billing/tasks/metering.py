@@ -20,8 +20,8 @@ def usage_rollup() -> int:
 
 @shared_task(name="billing.usage_post")
 def usage_post() -> int:
-    """Bring the ledger up to the rated lines and to the invoices."""
-    return ledger.lines_post_all() + receivables.invoices_book_all()
+    """Bring the ledger up to the rated lines and to what Stripe says."""
+    return ledger.lines_post_all() + receivables.mirrors_book_all()
 
 
 @shared_task(name="billing.reservations_sweep")

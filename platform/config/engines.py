@@ -22,6 +22,7 @@ import redis
 from psycopg import sql
 
 from config import embedded
+from tenants.isolation import TAKE_RIGHTS
 
 SYSTEM_USER = "tunesmith-pg"
 READY_SECONDS = 60.0
@@ -237,7 +238,8 @@ class Redis:
 def make_roles(admin_url: str, database: str, *, template: str | None = None) -> None:
     """Make the three roles and a database they may use; running it again changes nothing.
 
-    owner migrates; app serves and is bound by row-level security; ops is not, and is for staff and sweepers.
+    owner migrates; app serves and is bound by row-level security; ops is not, and is for staff and sweepers. Neither
+    of them may change what is append-only.
     """
     owner, app, ops = (embedded.ROLES[alias] for alias in ("owner", "default", "ops"))
     with psycopg.connect(admin_url, autocommit=True) as admin:
@@ -262,6 +264,7 @@ def make_roles(admin_url: str, database: str, *, template: str | None = None) ->
                 )
                 admin.execute(sql.SQL(default).format(**name))
                 admin.execute(sql.SQL(f"GRANT {rights} ON ALL {kind} IN SCHEMA public TO {{role}}").format(**name))
+        admin.execute(sql.SQL(TAKE_RIGHTS))
         admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
         admin.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(ops)))
 

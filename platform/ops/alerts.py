@@ -1,5 +1,5 @@
 """What staff must hear of without looking: jobs wait too long, workers are lost, runs fail through faults of ours,
-places were taken out of service, nobody trains, no engine answers.
+places were taken out of service, nobody trains, no engine answers, something paid is not in the books.
 
 `alerts_look` runs on a tick. An alert opens when its condition has held for as long as its rule asks, which is mailed
 to ALERT_MAIL, and ends by itself when it no longer does. It says what to do next.
@@ -16,6 +16,7 @@ from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from billing.selectors.bookings import not_bookable
 from inference.errors import EngineError
 from kit.clock import now
 from ops.models import Alert
@@ -169,6 +170,14 @@ RULES: dict[str, Rule] = {
         _("The fleet page says why each was parked. Mend the machine, then give the place back."),
         "admin:fleet",
         _parked,
+        lambda: 0,
+    ),
+    "not_bookable": Rule(
+        _("Something at Stripe is not in the books"),
+        _("Invoices, credit notes, refunds and disputes"),
+        _("Nothing of them was booked. `manage.py billing_check` names each and says why, another currency for example."),
+        "admin:billing_invoice_changelist",
+        lambda: float(not_bookable()),
         lambda: 0,
     ),
 }

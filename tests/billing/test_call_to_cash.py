@@ -12,7 +12,7 @@ from billing.services.invoicing import invoice_lines_push
 from billing.services.ledger import period_close
 from billing.services.metering import usage_rollup
 from billing.services.mirror import invoice_mirror
-from billing.services.receivables import invoices_book_all
+from billing.services.receivables import mirrors_book_all
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
@@ -26,7 +26,7 @@ MID_OCTOBER = dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
 
 def book(cast: Cast) -> dict[str, int]:
     """Book what is mirrored, and read the balances."""
-    invoices_book_all()
+    mirrors_book_all()
     with tenant_scope(cast.owner.tenant.id):
         return {account: amount for account, amount in balances().items() if amount}
 

@@ -10,7 +10,7 @@ from billing.models import Invoice, InvoiceLinePush, LedgerTransaction
 from billing.selectors.bills import balances
 from billing.services.ledger import period_close
 from billing.services.metering import usage_rollup
-from billing.services.receivables import invoices_book_all
+from billing.services.receivables import mirrors_book_all
 from kit.clock import now
 from kit.money import CENT
 from tenants.scope import tenant_scope
@@ -37,7 +37,7 @@ def invoice(tenant_id: uuid.UUID, *, total: int, status: str = "open", items: tu
 
 
 def booked(tenant_id: uuid.UUID) -> dict[str, int]:
-    invoices_book_all()
+    mirrors_book_all()
     with tenant_scope(tenant_id):
         return {account: amount for account, amount in balances().items() if amount}
 

@@ -50,10 +50,10 @@ def test_a_reference_across_tenants_is_refused(cast: Cast) -> None:
 
 
 def test_the_audit_log_cannot_be_changed_by_any_role(cast: Cast) -> None:
-    with pytest.raises(DatabaseError, match="append-only"), tenant_scope(cast.owner.tenant.id):
+    with pytest.raises(DatabaseError, match="permission denied"), tenant_scope(cast.owner.tenant.id):
         with connection.cursor() as cursor:
             cursor.execute("UPDATE tenants_auditevent SET actor_label = 'nobody'")
-    with pytest.raises(DatabaseError, match="append-only"), connections["ops"].cursor() as cursor:
+    with pytest.raises(DatabaseError, match="permission denied"), connections["ops"].cursor() as cursor:
         cursor.execute("DELETE FROM tenants_auditevent")
 
 

@@ -13,7 +13,10 @@ from billing.selectors.invariants import CHECKS, findings
 class Command(BaseCommand):
     """Nightly: exits 1 when one nano-USD is not where it must be."""
 
-    help = "Checks events against prices, sums against events, the ledger against sums, bills against the ledger."
+    help = (
+        "Checks events against prices, sums against events, the ledger against sums, bills against the ledger, "
+        "the ledger against what Stripe says of invoices, credit notes, refunds and disputes."
+    )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """`--tenant` may be given several times."""
@@ -28,4 +31,6 @@ class Command(BaseCommand):
         if count:
             self.stderr.write(f"{count} findings: the books are wrong.")
             sys.exit(1)
+        for check in CHECKS:
+            self.stdout.write(f"ok  {check.__name__}: {(check.__doc__ or '').partition(chr(10))[0]}")
         self.stdout.write(f"The books are right: {len(CHECKS)} checks, no finding.")
