@@ -105,6 +105,8 @@ class Booked(LastingModel):
     """When the ledger was brought up to it; empty while that is still to do."""
     problem = models.CharField(max_length=300, blank=True, db_default="", default="")
     """Why nothing of it can be booked; staff are told."""
+    raw = models.JSONField(default=dict)
+    fetched_at = models.DateTimeField(default=now)
 
     class Meta:
         abstract = True

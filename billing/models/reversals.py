@@ -3,7 +3,6 @@
 from django.db import models
 
 from billing.models.ledger import Booked
-from kit.clock import now
 
 
 class Refund(Booked):
@@ -19,8 +18,6 @@ class Refund(Booked):
     """Stripe's id of the charge it goes back from."""
     reason = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
-    raw = models.JSONField(default=dict)
-    fetched_at = models.DateTimeField(default=now)
 
     class Meta:
         indexes = [
@@ -46,8 +43,6 @@ class CreditNote(Booked):
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
-    raw = models.JSONField(default=dict)
-    fetched_at = models.DateTimeField(default=now)
 
     class Meta:
         indexes = [
@@ -72,8 +67,6 @@ class PaymentDispute(Booked):
     """Stripe's id of the charge that is disputed."""
     reason = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
-    raw = models.JSONField(default=dict)
-    fetched_at = models.DateTimeField(default=now)
 
     class Meta:
         indexes = [

@@ -87,8 +87,6 @@ class Invoice(Booked):
     pdf_url = models.URLField(max_length=2000, blank=True)
     lines = models.JSONField(default=list)
     """[{"description", "amount", "quantity", "period_start", "period_end"}]: cents, and seconds since 1970."""
-    raw = models.JSONField(default=dict)
-    fetched_at = models.DateTimeField(default=now)
 
     class Meta:
         indexes = [

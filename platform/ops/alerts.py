@@ -175,7 +175,7 @@ RULES: dict[str, Rule] = {
     "not_bookable": Rule(
         _("Something at Stripe is not in the books"),
         _("Invoices, credit notes, refunds and disputes"),
-        _("Nothing of them was booked. `manage.py billing_check` names each and says why, another currency for example."),
+        _("Nothing of them was booked. Run manage.py billing_check: it names each and says why."),
         "admin:billing_invoice_changelist",
         lambda: float(not_bookable()),
         lambda: 0,

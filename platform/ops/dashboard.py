@@ -17,6 +17,8 @@ from training.models import Job
 MOST = 10
 """Rows of a table on this page; the page says how many more there are and leads to them."""
 REVENUE = ("usage_revenue", "subscription_revenue")
+TAKEN_OFF = ("allowance", "discount", "credit", "refund")
+"""Accounts of what is taken off revenue: included in plans, coupons, credit notes, refunds."""
 
 
 def context() -> dict[str, Any]:
@@ -52,12 +54,15 @@ def _counts(rows: Any) -> dict[str, int]:
 
 
 def revenue_this_month() -> dict[str, int]:
-    """Nano-USD by revenue account since the first of the month (UTC), from the ledger; credits count as positive."""
+    """Nano-USD by revenue account since the first of the month (UTC), from the ledger; credits count as positive. What
+    is taken off them is one negative figure, `taken_off`; `total` is what remains."""
     first = now().astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = (
-        LedgerEntry.ops.filter(account__in=REVENUE, transaction__at__gte=first)
+        LedgerEntry.ops.filter(account__in=(*REVENUE, *TAKEN_OFF), transaction__at__gte=first)
         .values_list("account")
         .annotate(n=Sum("amount_nano"))
     )
     found = {account: -int(amount) for account, amount in rows}
-    return {**dict.fromkeys(REVENUE, 0), **found, "total": sum(found.values())}
+    taken_off = sum(found.pop(account, 0) for account in TAKEN_OFF)
+    total = sum(found.values()) + taken_off
+    return {**dict.fromkeys(REVENUE, 0), **found, "taken_off": taken_off, "total": total}

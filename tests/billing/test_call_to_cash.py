@@ -6,18 +6,20 @@ import datetime as dt
 
 from django.core.management import call_command
 
-from billing.models import AllowanceChange, BillingCustomer, Invoice, Subscription
+from billing.models import AllowanceChange, BillingCustomer, Invoice, Refund, Subscription
 from billing.selectors.bills import balances
 from billing.services.invoicing import invoice_lines_push
 from billing.services.ledger import period_close
 from billing.services.metering import usage_rollup
 from billing.services.mirror import invoice_mirror
 from billing.services.receivables import mirrors_book_all
+from billing.services.subscriptions import customer_sync
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.money import call, store_events
 from tests.billing.test_subscriptions import buy
+from tests.billing.test_webhooks import deliver
 from tests.conftest import Cast
 
 OCTOBER = dt.date(2026, 10, 1)
@@ -73,4 +75,23 @@ def test_a_month_from_calls_to_cash_adds_up_to_the_nano(cast: Cast, stripe_house
         "rounding": 456_780,
     }
     assert sum(found.values()) == 0
+    call_command("billing_check", tenant=[tenant_id])
+
+
+def test_a_refund_comes_by_its_event_and_by_the_sweep(cast: Cast, stripe_house: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, stripe_house)
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+    charge = stripe_house.v1.charges.list({"customer": customer}).data[0]
+    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 900})
+    told = [event for event in stripe_house.events() if event.type == "refund.created"][-1]
+    assert deliver(told.to_dict(for_json=True)) == "done"
+    plan = -2_900 * CENT
+    assert book(cast) == {"cash": 2_000 * CENT, "refund": 900 * CENT, "subscription_revenue": plan}
+    stripe_house.v1.refunds.create({"charge": charge.id})  # nobody tells of this one
+    with tenant_scope(tenant_id):
+        customer_sync(customer=BillingCustomer.objects.get())
+        assert Refund.objects.count() == 2
+    assert book(cast) == {"refund": 2_900 * CENT, "subscription_revenue": plan}
     call_command("billing_check", tenant=[tenant_id])

@@ -5,7 +5,7 @@ import datetime as dt
 
 import pytest
 
-from billing.models import BillingCustomer, InvoiceLinePush, PeriodClose
+from billing.models import BillingCustomer, InvoiceLinePush, PeriodClose, Subscription
 from billing.services import invoicing
 from billing.services.invoicing import invoice_lines_push, periods_push_all, upcoming_fetch
 from billing.services.mirror import invoice_mirror
@@ -130,3 +130,18 @@ def test_the_tick_pushes_closed_months_once(cast: Cast, stripe_house: Emulator) 
     periods_push_all()
     assert items(stripe_house, cast) == [(300, "d (2026-10)")]
     assert dt.timedelta(days=31) < invoicing.LOOK_BACK
+
+
+def test_a_coupon_takes_nothing_off_usage_and_gives_no_allowance_away(cast: Cast, stripe_house: Emulator) -> None:
+    buy(cast.owner, stripe_house)
+    tenant_id = cast.owner.tenant.id
+    coupon = stripe_house.v1.coupons.create({"percent_off": 100, "duration": "forever"})
+    with tenant_scope(tenant_id):
+        subscription = Subscription.objects.get().stripe_id
+    stripe_house.v1.subscriptions.update(subscription, {"discounts": [{"coupon": coupon.id}]})
+    lines = [Line("classify:a", 2_500 * CENT), Line("allowance", -2_000 * CENT, "Included in your plan")]
+    invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=lines)
+    with tenant_scope(tenant_id):
+        upcoming = upcoming_fetch()
+    assert upcoming is not None
+    assert upcoming["total"] == 500, "the plan is free, what was used beyond it is not"

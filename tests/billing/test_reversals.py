@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connections
 from django.test import override_settings
 
 from billing.models import CreditNote, Invoice, LedgerTransaction, Refund, StripeEvent
 from billing.selectors.bills import balances
 from billing.selectors.invariants import findings
+from billing.services.ledger import ledger_post
 from billing.services.receivables import mirrors_book_all
 from billing.stripe_port import stripe_port
 from kit.money import CENT
+from ops.dashboard import revenue_this_month
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.emulated import KEY, SECRET
 from tests.billing.stripe_world import Account, World
@@ -187,6 +191,49 @@ def test_an_invoice_that_does_not_add_up_is_not_booked(world: World) -> None:
     world.deliver(world.events[0])
     mirrors_book_all()
     assert {f.check for f in findings([world.person.tenant.id])} == {"objects_can_be_booked"}
+
+
+def test_what_an_earlier_reading_booked_wrongly_is_put_right_by_one_more_transaction(world: World) -> None:
+    invoice = world.invoice(2_900, on_top=551)
+    world.give_up(invoice)
+    with tenant_scope(world.person.tenant.id):  # tax as revenue, and a loss as goodwill: as it was once done
+        owed = 3_451 * CENT
+        ledger_post(kind="invoice", key=invoice["id"], entries={"receivable": owed, "subscription_revenue": -owed})
+        ledger_post(kind="loss", key=invoice["id"], entries={"credit": owed, "receivable": -owed})
+    assert books(world) == {"bad_debt": 3_451, "subscription_revenue": -2_900, "tax": -551}
+    assert [key for _, key in transactions(world)] == [invoice["id"]] * 2 + [f"{invoice['id']}/2"] * 2
+
+
+def test_two_workers_book_an_invoice_once(world: World) -> None:
+    invoice = world.invoice(2_900)
+    world.pay(invoice, 2_900)
+    for event in world.events:
+        world.deliver(event)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: in_a_thread(mirrors_book_all), range(4)))
+    assert books(world) == {"cash": 2_900, "subscription_revenue": -2_900}
+    assert len(transactions(world)) == 2
+
+
+def in_a_thread(work: Callable[[], int]) -> None:
+    """With connections of its own, closed after."""
+    try:
+        work()
+    finally:
+        connections.close_all()
+
+
+def test_staff_see_revenue_less_what_was_taken_off_it(world: World) -> None:
+    with ops_scope("read revenue"):
+        before = revenue_this_month()
+    invoice = world.invoice(2_900, coupon=400, on_top=475)
+    world.pay(invoice, invoice["amount_remaining"])
+    world.refund(500)
+    books(world)
+    with ops_scope("read revenue"):
+        after = revenue_this_month()
+    grown = {name: (after[name] - before[name]) // CENT for name in after}
+    assert grown == {"usage_revenue": 0, "subscription_revenue": 2_900, "taken_off": -900, "total": 2_000}
 
 
 def test_a_refund_of_a_stranger_is_parked_and_of_nobody_ignored(account: Account, world: World) -> None:

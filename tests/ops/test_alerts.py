@@ -7,6 +7,8 @@ import pytest
 from django.core import mail
 from django.db.models import F
 
+from billing.models import Invoice
+from billing.services.receivables import mirrors_book_all
 from inference.errors import Unreachable
 from kit.clock import now
 from ops import alerts, fleet
@@ -35,6 +37,7 @@ def _a_quiet_day(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
     with ops_scope("a quiet day"):
         Attempt.ops.update(ended_at=F("ended_at") - dt.timedelta(days=1))
+        Invoice.ops.update(problem="")
     Alert.objects.all().delete()
     mail.outbox.clear()
 
@@ -150,3 +153,18 @@ def test_an_engine_that_missed_one_look_leaves_no_alert_behind(monkeypatch: pyte
     assert kinds() == []
     monkeypatch.setattr(alerts, "engine_health", lambda: None)
     assert kinds() == [] and not Alert.objects.exists()
+
+
+def test_an_invoice_that_cannot_be_booked_calls_staff_and_is_quiet_when_put_right(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        amounts = {"total": 2_900, "amount_due": 2_900, "amount_paid": 0}
+        row = Invoice.objects.create(stripe_id="in_euro", status="open", currency="eur", issued_at=now(), **amounts)
+    mirrors_book_all()
+    assert kinds() == ["not_bookable"]
+    assert "not in the books" in mail.outbox[0].subject + mail.outbox[0].body
+    with tenant_scope(cast.owner.tenant.id):
+        row.refresh_from_db()
+        row.currency, row.booked_at = "usd", None
+        row.save()
+    mirrors_book_all()
+    assert kinds() == []
