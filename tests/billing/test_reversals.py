@@ -22,6 +22,7 @@ from ops.dashboard import revenue_this_month
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.emulated import KEY, SECRET
 from tests.billing.stripe_world import Account, World
+from tests.billing.test_billing_check import tamper
 from tests.conftest import Cast
 
 
@@ -255,3 +256,30 @@ def test_mirrors_belong_to_their_tenant(world: World, cast: Cast) -> None:
         assert not Refund.objects.exists() and not CreditNote.objects.exists()
     with ops_scope("look at both"):
         assert Refund.ops.get(stripe_id=world.made("refund")[0]["id"]).tenant_id == world.person.tenant.id
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "check"),
+    [
+        ("billing_ledgerentry", "amount_nano = amount_nano + 1", "bookings_are_what_stripe_says"),
+        ("billing_ledgerentry", "amount_nano = amount_nano + 1", "transactions_balance"),
+        ("billing_ledgerentry", "account = 'cash' WHERE account = 'bank'", "cash_is_what_stripe_took"),
+        ("billing_ledgerentry", "account = 'credit' WHERE account = 'tax'", "tax_is_what_was_asked"),
+        ("billing_invoice", "amount_paid = amount_paid - 1", "bookings_are_what_stripe_says"),
+        ("billing_invoice", "raw = jsonb_set(raw, '{amount_remaining}', '1001')", "receivable_is_what_is_open"),
+        ("billing_creditnote", "raw = jsonb_set(raw, '{total_taxes}', '[]')", "tax_is_what_was_asked"),
+        ("billing_refund", "amount = amount + 1", "cash_is_what_stripe_took"),
+        ("billing_paymentdispute", "status = 'won'", "cash_is_what_stripe_took"),
+        ("billing_refund", "booked_at = NULL, fetched_at = now() - interval '2 hours'", "objects_are_booked_soon"),
+    ],
+)
+def test_what_is_not_as_stripe_says_is_found(world: World, table: str, change: str, check: str) -> None:
+    invoice = world.invoice(2_900, on_top=551)
+    world.pay(invoice, 1_000)
+    world.pay(invoice, 451, outside=True)
+    world.credit(invoice, 500)
+    world.refund(200)
+    world.dispute(300)
+    books(world)
+    tamper(world.person.tenant.id, table, change)
+    assert check in {finding.check for finding in findings([world.person.tenant.id])}
