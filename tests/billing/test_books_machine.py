@@ -21,6 +21,7 @@ from billing.services.ledger import period_close
 from billing.services.metering import usage_rollup
 from billing.services.receivables import mirrors_book_all
 from billing.stripe_port import stripe_port
+from kit.clock import now
 from kit.money import CENT
 from tenants.scope import tenant_scope
 from tests.billing.emulated import KEY, SECRET
@@ -156,6 +157,7 @@ def usage(world: World, random: randoms.Random) -> list[Json] | None:
                 amount_nano=line.amount_nano,
                 amount_cents=cents,
                 remainder_nano=left,
+                sent_at=now(),  # or another test's tick would send it to a Stripe that does not know the customer
             )
             lines.append(
                 {
