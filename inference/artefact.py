@@ -29,6 +29,7 @@ T = TypeVar("T")
 MANIFEST = "artefact.json"
 NEIGHBOURS = "neighbours.safetensors"
 """Vectors of the rows a model was trained on; no part of serving, see `inference.neighbours`."""
+MAX_SIZES = 64
 MAX_MANIFEST = 8 * 1024 * 1024
 MAX_FILE = 8 * 1024**3
 MAX_TARGETS = 4096  # module paths, where the base is not our own BERT
@@ -60,7 +61,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
     `labels` are what the numbers of an answer stand for: one of the labels, each by itself, or the quantities of a
     regression. A model for embeddings has none, and no head; one that answers questions has `ENDS`; one that ranks has
-    one. `pooling`: the mean of a text's tokens, or its first. `dense`: a layer of the same width before the labels,
+    one. `pooling`: the mean of a text's tokens, or its first. `dimensions`: the only sizes to which a vector may be
+    cut; any where there are none. `dense`: a layer of the same width before the labels,
     with that activation.
     """
 
@@ -75,6 +77,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, FileEntry]
     lora: LoraSpec | None = None
     dense: Literal["", "tanh"] = ""
+    dimensions: Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=MAX_SIZES)] = []
 
 
 class Heading(msgspec.Struct, frozen=True):
@@ -149,6 +152,8 @@ def read_manifest(folder: Path, sha256: str) -> Manifest:
         raise BadArtefact(f"{MANIFEST} describes a layer before the labels, which {manifest.task!r} does not have.")
     if manifest.task == EMBEDDINGS and manifest.method == "head":
         raise BadArtefact(f"{MANIFEST} describes an embedding model with a head alone, which would be its base.")
+    if manifest.dimensions and manifest.task != EMBEDDINGS:
+        raise BadArtefact(f"{MANIFEST} lists sizes of vectors, which {manifest.task!r} does not answer with.")
     if not math.isfinite(manifest.temperature):
         raise BadArtefact(f"The temperature in {MANIFEST} is not a finite number.")
     if (manifest.lora is not None) != (manifest.method == "lora"):
@@ -160,6 +165,8 @@ def read_artefact(folder: Path, sha256: str, geometry: Sizes) -> Artefact:
     """Read everything that serving needs. Raises `BadArtefact` with the file and the reason."""
     manifest = read_manifest(folder, sha256)
     head = dense = adapter = encoder = None
+    if max(manifest.dimensions, default=0) > geometry.hidden:
+        raise BadArtefact(f"{MANIFEST} lists a vector of {max(manifest.dimensions)}; the base has {geometry.hidden}.")
     if labels := len(manifest.labels):
         wide = geometry.hidden
         name, shapes = "head.safetensors", {"weight": (labels, wide), "bias": (labels,)}

@@ -123,6 +123,10 @@ class Engine:
         width = resident.encoder.geometry.hidden
         if not 0 <= message.dimensions <= width:
             raise BadDimensions(f"This model's vectors have {width} numbers: 'dimensions' must be from 1 to {width}.")
+        sizes = {*resident.dimensions, width}
+        if message.dimensions and resident.dimensions and message.dimensions not in sizes:
+            said = ", ".join(map(str, sorted(sizes)))
+            raise BadDimensions(f"This model is for vectors of {said} numbers: 'dimensions' must be one of them.")
         return self._submit(
             message.tenant, message.weight, message.texts, resident, None, answer, message.dimensions,
             trace=message.trace,

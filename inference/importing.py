@@ -1,9 +1,10 @@
-"""A head that was trained elsewhere as an artefact of ours: `python -m inference.importing SOURCE TARGET --base NAME`.
+"""A model that was trained elsewhere as an artefact of ours: `python -m inference.importing SOURCE TARGET --base NAME`.
 
 SOURCE is a folder as transformers saves a `BertForSequenceClassification`, `BertForTokenClassification` or
-`BertForQuestionAnswering`: `config.json`, `model.safetensors`, `tokenizer.json`. Its encoder must have the sizes of a
-base of this installation and its tokenizer must make the same tokens, because texts are turned into tokens once, by the
-base. Weights that are the base's own are left out (method `head`); else they come along whole (`full`).
+`BertForQuestionAnswering`: `config.json`, `model.safetensors`, `tokenizer.json`; or a `BertModel` for embeddings, with
+what sentence-transformers says of it (`inference.sentences`). Its encoder must have the sizes of a base of this
+installation and its tokenizer must make the same tokens, because texts are turned into tokens once, by the base.
+Weights that are the base's own are left out (method `head`); else they come along whole (`full`).
 
 What the plain forward of transformers answers in fp32 to a few texts is written to `parity.json`, so that nothing goes
 live that serving does not reproduce. Only safetensors and JSON are read; a folder with a pickle or code is refused.
@@ -16,7 +17,7 @@ import argparse
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,23 @@ from inference.artefact import MANIFEST, encoder_weights, read_base
 from inference.catalogue import Base, bases
 from inference.errors import BadArtefact, EngineError
 from inference.geometry import Geometry
+from inference.sentences import POOLINGS, Sentences, matryoshka, read_sentences
 from inference.tensors import Array, read_tensors
 
 SEQUENCES = "BertForSequenceClassification"
-PARTS = {SEQUENCES: "classifier", "BertForTokenClassification": "classifier", "BertForQuestionAnswering": "qa_outputs"}
-"""The classes that are taken, and what their linear layer is called."""
-HEADS = {"BertForTokenClassification": (tasks.TOKENS,), "BertForQuestionAnswering": (tasks.ANSWERS,)}
+VECTORS = "BertModel"
+PARTS = {
+    SEQUENCES: "classifier",
+    "BertForTokenClassification": "classifier",
+    "BertForQuestionAnswering": "qa_outputs",
+    VECTORS: "",
+}
+"""The classes that are taken, and what their linear layer is called, if they have one."""
+HEADS = {
+    "BertForTokenClassification": (tasks.TOKENS,),
+    "BertForQuestionAnswering": (tasks.ANSWERS,),
+    VECTORS: (tasks.EMBEDDINGS,),
+}
 """What a class is for, where it says so."""
 MANY = (tasks.CLASSIFICATION, tasks.MULTI_LABEL, tasks.REGRESSION)
 """What a `BertForSequenceClassification` of several labels can be for."""
@@ -67,12 +79,16 @@ PAIRS = [
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder that was read: its class, its settings and its numbers."""
+    """A folder that was read: its class, its settings and its numbers. `pooling` is that of a model for embeddings;
+    `longest` in tokens, 0 where its tokenizer alone says it."""
 
     folder: Path
     kind: str
     config: dict[str, Any]
     tensors: dict[str, Array]
+    pooling: str = "cls"
+    longest: int = 0
+    dimensions: list[int] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -85,17 +101,13 @@ class Source:
         return [str(found.get(str(place), f"LABEL_{place}")) for place in range(count)]
 
 
-def read(folder: Path) -> Source:
-    """Raises `BadArtefact` for anything that is not such a folder."""
-    if not folder.is_dir():
-        raise BadArtefact(f"{folder} is not a folder.")
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in UNSAFE:
-            raise BadArtefact(
-                f"{path.name} can run code when it is read. Remove it: only safetensors and JSON are taken."
-            )
-        if path.is_symlink():
-            raise BadArtefact(f"{path.name} is a link. Copy the file itself into the folder.")
+def read(folder: Path, pooling: str = "") -> Source:
+    """Raises `BadArtefact` for anything that is not such a folder. `pooling` of a `BertModel` that does not say it."""
+    _check_safe(folder)
+    said = read_sentences(folder)
+    if said is not None and said.encoder != folder:
+        _check_safe(said.encoder)
+        folder = said.encoder
     missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
         raise BadArtefact(f"The folder lacks {', '.join(missing)}.")
@@ -105,7 +117,31 @@ def read(folder: Path) -> Source:
     if kind not in PARTS:
         raise BadArtefact(f"The folder holds a {kind!r}; what can be taken: {', '.join(PARTS)}.")
     tensors = read_tensors((folder / "model.safetensors").read_bytes(), "model.safetensors", skip_buffers=True)
-    return Source(folder, str(kind), config, tensors)
+    if kind != VECTORS:
+        if pooling:
+            raise BadArtefact(f"A {kind} is not for embeddings: leave --pooling out.")
+        return Source(folder, str(kind), config, tensors)
+    said = said or Sentences(folder)
+    if not (said.pooling or pooling):
+        raise BadArtefact(
+            f"A {kind} does not say how its tokens become one vector. Name it with --pooling {' or '.join(POOLINGS)}."
+        )
+    if said.pooling and pooling not in ("", said.pooling):
+        raise BadArtefact(f"The folder's pooling is {said.pooling!r}, not {pooling!r}.")
+    sizes = matryoshka(config, Geometry.read(folder / "config.json").hidden)
+    return Source(folder, kind, config, tensors, said.pooling or pooling, said.longest, sizes)
+
+
+def _check_safe(folder: Path) -> None:
+    if not folder.is_dir():
+        raise BadArtefact(f"{folder} is not a folder.")
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in UNSAFE:
+            raise BadArtefact(
+                f"{path.name} can run code when it is read. Remove it: only safetensors and JSON are taken."
+            )
+        if path.is_symlink():
+            raise BadArtefact(f"{path.name} is a link. Copy the file itself into the folder.")
 
 
 def task_of(source: Source, wanted: str = "") -> str:
@@ -133,19 +169,24 @@ def convert(source: Source, target: Path, base: Base, task: str, max_length: int
     target.mkdir(parents=True, exist_ok=True)
     encoder = encoder_weights(source.tensors, geometry, "model.safetensors")
     own = any(not np.array_equal(encoder[name], weights[name]) for name in encoder)
-    if own:
+    vectors = source.kind == VECTORS
+    if vectors and not own and source.pooling == "mean":  # what the base itself answers
+        raise BadArtefact(f"These are the weights of {base.name} itself: call {base.name} at /v1/embeddings.")
+    whole = own or vectors
+    if whole:
         save_file(encoder, target / "encoder.safetensors")
     dense = source.kind == SEQUENCES
-    head = _head(source, geometry, dense=dense)
-    save_file(head, target / "head.safetensors")
+    if not vectors:
+        save_file(_head(source, geometry, dense=dense), target / "head.safetensors")
     limit = max_length or _reads(source, base, geometry)
     if not 8 <= limit <= min(base.max_length, geometry.positions):
         raise BadArtefact(f"{base.name} reads 8 to {min(base.max_length, geometry.positions)} tokens, not {limit}.")
     (target / "parity.json").write_text(json.dumps(_answers(source, task, limit)))
     labels = {tasks.ANSWERS: tasks.ENDS, tasks.RERANK: ["relevance"]}.get(task, source.names)
     manifest = {
-        "format": 1, "task": task, "base": base.name, "method": "full" if own else "head", "labels": labels,
-        "max_length": limit, "pooling": "cls", "temperature": 1.0, "lora": None, "dense": "tanh" if dense else "",
+        "format": 1, "task": task, "base": base.name, "method": "full" if whole else "head", "labels": labels,
+        "max_length": limit, "pooling": source.pooling, "temperature": 1.0, "lora": None,
+        "dense": "tanh" if dense else "", "dimensions": source.dimensions,
         "files": {path.name: _entry(path) for path in sorted(target.iterdir())},
     }  # fmt: skip
     (target / MANIFEST).write_text(json.dumps(manifest))
@@ -188,8 +229,8 @@ def _head(source: Source, geometry: Geometry, *, dense: bool) -> dict[str, Array
 
 
 def _reads(source: Source, base: Base, geometry: Geometry) -> int:
-    """Tokens: what its tokenizer was saved with, within what the base reads."""
-    most = min(base.max_length, geometry.positions)
+    """Tokens: what its settings and its tokenizer were saved with, within what the base reads."""
+    most = min(base.max_length, geometry.positions, source.longest or geometry.positions)
     try:
         said = json.loads((source.folder / "tokenizer_config.json").read_text())["model_max_length"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -222,7 +263,7 @@ def _answers(source: Source, task: str, limit: int) -> dict[str, Any]:
         if batch["input_ids"].shape[1] > limit:
             continue
         with torch.inference_mode():
-            rows.append(_row(task, model(**batch), batch.sequence_ids(0)))
+            rows.append(_row(task, model(**batch), batch.sequence_ids(0), source.pooling))
         kept.append(text)
     if not kept:
         raise BadArtefact(f"A model that reads {limit} tokens reads none of the texts it would be compared with.")
@@ -232,11 +273,15 @@ def _answers(source: Source, task: str, limit: int) -> dict[str, Any]:
 _KEYS = {tasks.TOKENS: "tokens", tasks.ANSWERS: "logits"}
 
 
-def _row(task: str, out: Any, sequences: list[int | None]) -> Any:
+def _row(task: str, out: Any, sequences: list[int | None], pooling: str) -> Any:
     """What one text's answer is compared with (`inference.recorded`)."""
     if task == tasks.ANSWERS:
         own = [0, *(place for place, one in enumerate(sequences) if one == 1)]
         return [[float(out.start_logits[0, i]), float(out.end_logits[0, i])] for i in own]
+    if task == tasks.EMBEDDINGS:
+        states = out.last_hidden_state[0]
+        vector = states.mean(0) if pooling == "mean" else states[0]
+        return (vector / vector.norm()).tolist()
     logits = out.logits[0]
     if task == tasks.TOKENS:
         return logits.softmax(-1)[[place for place, one in enumerate(sequences) if one == 0]].tolist()
@@ -259,12 +304,13 @@ def main() -> int:
     parser.add_argument("--catalogue", type=Path, default=None, help="the installation's BASES_FILE")
     parser.add_argument("--task", default="", choices=["", *tasks.LABELS])
     parser.add_argument("--max-length", type=int, default=0)
+    parser.add_argument("--pooling", default="", choices=["", *POOLINGS])
     asked = parser.parse_args()
     try:
         known = bases(asked.catalogue)
         if asked.base not in known:
             raise BadArtefact(f"There is no base {asked.base!r} here; there are: {', '.join(sorted(known))}.")
-        source = read(asked.source)
+        source = read(asked.source, asked.pooling)
         task = task_of(source, asked.task)
         convert(source, asked.target, known[asked.base], task, asked.max_length)
     except EngineError as error:

@@ -215,4 +215,5 @@ class Loader:
             bytes=size,
             task=manifest.task,
             pooling=manifest.pooling,
+            dimensions=tuple(manifest.dimensions),
         )

@@ -66,6 +66,8 @@ class Resident:
     bytes: int
     task: str = CLASSIFICATION
     pooling: str = "mean"
+    dimensions: tuple[int, ...] = ()
+    """The only sizes to which its vectors may be cut; any where there are none."""
 
     @property
     def tokens(self) -> bool:

@@ -33,8 +33,9 @@ SECONDS = 900
 
 
 def model_import(
-    *, project: Project, folder: Path, base: str = "", task: str = "", suffix: str = "imported", max_length: int = 0
-) -> ModelVersion:
+    *, project: Project, folder: Path, base: str = "", task: str = "", suffix: str = "imported", max_length: int = 0,
+    pooling: str = "",
+) -> ModelVersion:  # fmt: skip
     """Take a folder in as a model of the project. Slow; outside any scope. Raises BadArtefact, BadRequest and
     ModelNotFound (for the base)."""
     if not names.SUFFIX.fullmatch(suffix):
@@ -44,7 +45,8 @@ def model_import(
             ready = folder
         else:
             ready = Path(made) / "artefact"
-            _convert(folder, ready, base_by_name(base or "all-MiniLM-L6-v2", param="base"), task, max_length)
+            named = base_by_name(base or "all-MiniLM-L6-v2", param="base")
+            _convert(folder, ready, named, {"task": task, "max-length": max_length, "pooling": pooling})
         stored = artefact_store(tenant_id=project.tenant_id, folder=ready)
     try:
         return _publish(project, stored, suffix, said=(base, task))
@@ -82,14 +84,13 @@ def _check_served(base: Base, task: str) -> None:
     raise BadArtefact(f"The base {base.name} cannot be used for {task}.")
 
 
-def _convert(folder: Path, target: Path, base: Base, task: str, max_length: int) -> None:
+def _convert(folder: Path, target: Path, base: Base, options: dict[str, str | int]) -> None:
     command = [sys.executable, "-m", "inference.importing", str(folder.resolve()), str(target), "--base", base.name]
     if settings.BASES_FILE:
         command += ["--catalogue", str(settings.BASES_FILE)]
-    if task:
-        command += ["--task", task]
-    if max_length:
-        command += ["--max-length", str(max_length)]
+    for name, value in options.items():
+        if value:
+            command += [f"--{name}", str(value)]
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False,
