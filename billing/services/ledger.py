@@ -17,7 +17,7 @@ from billing.ledger.lines import BillLine, bill_lines
 from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors import bills
-from billing.services.alerts import budget_alert
+from billing.services.alerts import budgets_alert
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.ids import new_id
@@ -72,7 +72,7 @@ def lines_post(*, tenant_id: uuid.UUID) -> int:
 
 
 def lines_post_all() -> int:
-    """Post every tenant's lines, and tell those whose spend limit fills up; the nano-USD posted."""
+    """Post every tenant's lines, and tell those whose spend limits fill up; the nano-USD posted."""
     with ops_scope("find tenants with usage to post"):
         tenants = list(
             RatedLine.ops.exclude(amount_nano=F("posted_nano"))
@@ -83,7 +83,7 @@ def lines_post_all() -> int:
 
     def post(tenant_id: uuid.UUID) -> int:
         posted = lines_post(tenant_id=tenant_id)
-        budget_alert(tenant_id=tenant_id)
+        budgets_alert(tenant_id=tenant_id)
         return posted
 
     return for_each("lines_post", tenants, post)
