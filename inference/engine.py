@@ -18,7 +18,7 @@ from inference import backends, judging, tracing, trial, wire
 from inference.backends import choose
 from inference.background import standing
 from inference.catalogue import Base, bases
-from inference.errors import BadDimensions, BadRequest, EngineError, NotResident, TooLarge
+from inference.errors import BadDimensions, BadRequest, EngineError, NoRoom, NotResident, TooLarge
 from inference.geometry import Geometry
 from inference.handover import Handover
 from inference.hot import Merging
@@ -160,7 +160,10 @@ class Engine:
             resident = await asyncio.shield(future)
             cold_ms = max(round((time.perf_counter() - started) * 1000), 1)
         if message.pin is not None:
-            self.residents.pin(message.tenant, message.model, message.pin)
+            try:
+                self.residents.pin(message.tenant, message.model, message.pin)
+            except NoRoom as error:  # it serves all the same; the answer says that it is not kept
+                log.warning("%s is not pinned: %s", message.model, error.message)
         return self._described(message.id, resident, cold_ms)
 
     def unload(self, message: wire.Unload) -> wire.Done:
@@ -248,7 +251,10 @@ class Engine:
             resident_bytes=residents.used,
             resident_budget=residents.budget,
             evictions=residents.evictions,
-            residents=[wire.ResidentReport(r.model, r.tenant, r.method, r.bytes) for r in residents.all()],
+            residents=[
+                wire.ResidentReport(r.model, r.tenant, r.method, r.bytes, pinned=residents.pinned(r.tenant, r.model))
+                for r in residents.all()
+            ],
             latency_p50_ms=p50,
             latency_p95_ms=p95,
             latency_p99_ms=p99,

@@ -20,6 +20,7 @@ class ResidentReport(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     kind: str
     bytes: int
+    pinned: bool = False
 
 
 class WriterReport(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ class Load(Message, tag="load", frozen=True, gc=False):
     """Bring an artefact into memory. `sha256` vouches for its `artefact.json`, which vouches for the other files.
 
     The files lie in `folder` on the engine's machine, or else behind `urls`: file name to signed address. `pin`: keep
-    it whatever else is loaded (true), no longer (false), or leave that as it is (None).
+    it whatever else is loaded (true), no longer (false), or leave that as it is (None). Where pins take all that they
+    may, it is loaded all the same, and the answer says that it is not pinned.
     """
 
     id: int

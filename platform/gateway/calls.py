@@ -239,8 +239,8 @@ class Call:
                 # Signing addresses is work for a thread: the store's client is made at its first use.
                 source = await asyncio.to_thread(route.place.source)
                 described = await engine.load(
-                    tenant=self.key.tenant, model=route.version, sha256=route.sha256, **source
-                )  # fmt: skip
+                    tenant=self.key.tenant, model=route.version, sha256=route.sha256, pin=route.pinned, **source
+                )
             self._tell_state(b"loaded; ms=%d" % (self.cold_ms + described.cold_ms))
             try:
                 return await ask(engine)

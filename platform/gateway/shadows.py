@@ -132,7 +132,7 @@ class Shadows:
                 return await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
             except NotResident:
                 source = await asyncio.to_thread(route.place.source)
-                await engine.load(tenant=tenant, model=model, sha256=route.sha256, **source)
+                await engine.load(tenant=tenant, model=model, sha256=route.sha256, pin=route.pinned, **source)
                 return await asked.ask(engine, tenant=tenant, model=model, weight=BACKGROUND)
 
         return await self._process.fleet.ask(route.want(key.tenant), ask)

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import LedgerEntry, StripeEvent
-from ops import jobs, organisations, services, webhooks
+from ops import deployments, jobs, organisations, services, webhooks
 from ops.deeds import Deed, DeedTable
 from ops.models import Scenario, StaffAction
 from ops.site import staff
@@ -108,6 +108,7 @@ class ScenarioTable(DeedTable):
 OWN: dict[type[models.Model], type[ReadOnly]] = {
     **organisations.TABLES,
     **jobs.TABLES,
+    **deployments.TABLES,
     **webhooks.TABLES,
     Replica: ReplicaTable,
     Scenario: ScenarioTable,

@@ -79,6 +79,7 @@ class Resident:
     model: str
     kind: str
     bytes: int
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,7 @@ def engine() -> Engine:
                 model=models.get(one.model.removesuffix(MERGED), ""),
                 kind=one.kind,
                 bytes=one.bytes,
+                pinned=one.pinned,
             )
             for one in reversed(report.residents)
         ],

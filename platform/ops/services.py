@@ -19,6 +19,7 @@ from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.logs import request_id
 from ops.models import Scenario, StaffAction
+from serving import pins
 from serving import services as serving
 from tenants import audit
 from tenants.access import AuthContext
@@ -200,6 +201,15 @@ def replica_leave(*, name: str, by: Staff) -> None:
     """Let an engine finish what it has and leave."""
     by.check()
     record(action="replica.leave", target=serving.replica_leave(name=name), by=by, tenant_id=None)
+
+
+def deployment_pin(*, tenant_id: UUID, deployment_id: UUID, pinned: bool, by: Staff) -> str:
+    """Keep a live deployment's model in the engines' memory, or no longer; why it is not so yet, empty when it is."""
+    with acting_in(tenant_id, by):
+        row = pins.deployment_pin_set(deployment_id=deployment_id, pinned=pinned, reason=by.reason.strip())
+        action = "deployment.pin" if pinned else "deployment.unpin"
+        record(action=action, target=row, by=by, tenant_id=tenant_id)
+    return pins.pin_tell(tenant_id=tenant_id, deployment_id=deployment_id)
 
 
 def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:

@@ -68,6 +68,8 @@ class ModelVersion(TenantModel):
     """The job that made it. Training stands above this room, so it is an id and no reference."""
     dataset_version_id = models.UUIDField(null=True, blank=True)
     dataset_sha256 = models.CharField(max_length=64, blank=True)
+    pinned = models.BooleanField(default=False, db_default=False)
+    """Whether staff keep it in the engines' memory while it is live; it ends when its deployment is stopped."""
     created_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:

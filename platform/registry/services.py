@@ -157,6 +157,12 @@ def model_serving_set(*, model: Model, state: str) -> None:
     Model.objects.filter(pk=model.pk).update(serving=Model.Serving(state))
 
 
+def version_pin_set(*, version: ModelVersion, pinned: bool) -> None:
+    """Serving tells that a version is kept in the engines' memory, or no longer."""
+    version.pinned = pinned
+    version.save(update_fields=["pinned"])
+
+
 def model_delete(*, model: Model, at: dt.datetime | None = None) -> None:
     """Take a model out of the lists: its name answers 404 from now on, and its aliases are gone. `model_restore` brings
     it back, without them, for thirty days. ModelInUse while it is served. Models deleted together have one `at`."""

@@ -80,10 +80,14 @@ def connected(
     raise failure
 
 
+def everywhere() -> list[str]:
+    """Every engine of every pool, leaving or not; the configured one where none has announced itself."""
+    return sorted({str(Address.parse(beat.address)) for beat in known()} or {settings.ENGINE_ADDRESS})
+
+
 def unload_everywhere(*, tenant: str, model: str) -> None:
     """Free the memory that a model takes, wherever. An engine that does not answer lets it age out."""
-    everywhere = {str(Address.parse(beat.address)) for beat in known()} or {settings.ENGINE_ADDRESS}
-    for address in sorted(everywhere):
+    for address in everywhere():
         try:
             with BlockingClient(address, settings.ENGINE_TOKEN, connect_timeout=2) as client:
                 client.unload(tenant=tenant, model=model)

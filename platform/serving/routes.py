@@ -78,6 +78,8 @@ class Route:
     """Of which engines it is asked."""
     halted: bool = False
     """Whether those are kept from running."""
+    pinned: bool = False
+    """Whether engines are to keep it in memory."""
     places: dict[str, int] = field(init=False)
     said: bytes = field(init=False)
     """The model and its version as `x-model-version` has them."""
@@ -200,6 +202,7 @@ def route_of(deployment: Deployment) -> Route:
         dataset_version=version.dataset_version_id,
         pool=own.pool if own is not None and own.serves else SHARED,
         halted=bool(own is not None and own.serves and own.halted),
+        pinned=version.pinned,
     )
 
 

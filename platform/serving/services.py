@@ -22,7 +22,7 @@ from registry import selectors as registry
 from registry.artefacts import UNLABELLED
 from registry.bases import TEXT_CLASSIFICATION, catalogue
 from registry.models import Model, ModelVersion
-from registry.services import alias_set, model_serving_set
+from registry.services import alias_set, model_serving_set, version_pin_set
 from serving import engines, pools, rollouts, routes, selectors
 from serving.abstaining import held_out_of, rule_for
 from serving.errors import AlreadyDeployed, BaseNeedsNoDeployment, DeploymentsFull, NotDeployable, NotLive
@@ -162,6 +162,8 @@ def deployment_stop(*, deployment: Deployment, reason: str = "Stopped on request
     row.state, row.reason, row.ended_at = Deployment.State.STOPPED, reason, now()
     row.save(update_fields=["state", "reason", "ended_at"])
     pools.ended(row)
+    if row.version.pinned:
+        version_pin_set(version=row.version, pinned=False)  # unloading lets go of it
     note(row, row.state, reason)
     ended = Rollout.objects.select_for_update().filter(state=Rollout.State.RUNNING)
     for rollout in ended.filter(Q(stable=row) | Q(candidate=row)):

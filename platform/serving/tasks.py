@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from serving import after_training, engines, idling, metering, pools, requests, rollout_tick, services, texts
+from serving import after_training, engines, idling, metering, pins, pools, requests, rollout_tick, services, texts
 
 SCHEDULE = {
     "serving.deployments_sweep": 15,
@@ -15,6 +15,7 @@ SCHEDULE = {
     "serving.texts_prune": 3_600,
     "serving.rollouts_tick": 5,
     "serving.deployments_idle": 600,
+    "serving.pins_settle": 60,
 }
 
 
@@ -82,3 +83,9 @@ def pools_scale() -> int:
 def engines_meter() -> int:
     """Count how long deployments' own engines were ready."""
     return metering.engines_meter()
+
+
+@shared_task(name="serving.pins_settle")
+def pins_settle() -> int:
+    """Let engines keep in memory what staff want kept, and nothing else."""
+    return pins.pins_settle()
