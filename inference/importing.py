@@ -104,7 +104,8 @@ class Source:
 def read(folder: Path, pooling: str = "") -> Source:
     """Raises `BadArtefact` for anything that is not such a folder. `pooling` of a `BertModel` that does not say it."""
     _check_safe(folder)
-    said = read_sentences(folder)
+    headed = (folder / "config.json").is_file() and _kind(read_config(folder)) not in (VECTORS, None)
+    said = None if headed else read_sentences(folder)  # a cross-encoder may come with modules too; its head is its own
     if said is not None and said.encoder != folder:
         _check_safe(said.encoder)
         folder = said.encoder
@@ -112,15 +113,14 @@ def read(folder: Path, pooling: str = "") -> Source:
     if missing:
         raise BadArtefact(f"The folder lacks {', '.join(missing)}.")
     config = read_config(folder)
-    named = config.get("architectures")
-    kind = named[0] if isinstance(named, list) and named else None
-    if kind not in PARTS:
+    kind = _kind(config)
+    if kind is None or kind not in PARTS:
         raise BadArtefact(f"The folder holds a {kind!r}; what can be taken: {', '.join(PARTS)}.")
     tensors = read_tensors((folder / "model.safetensors").read_bytes(), "model.safetensors", skip_buffers=True)
     if kind != VECTORS:
         if pooling:
             raise BadArtefact(f"A {kind} is not for embeddings: leave --pooling out.")
-        return Source(folder, str(kind), config, tensors)
+        return Source(folder, kind, config, tensors)
     said = said or Sentences(folder)
     if not (said.pooling or pooling):
         raise BadArtefact(
@@ -130,6 +130,11 @@ def read(folder: Path, pooling: str = "") -> Source:
         raise BadArtefact(f"The folder's pooling is {said.pooling!r}, not {pooling!r}.")
     sizes = matryoshka(config, Geometry.read(folder / "config.json").hidden)
     return Source(folder, kind, config, tensors, said.pooling or pooling, said.longest, sizes)
+
+
+def _kind(config: dict[str, Any]) -> str | None:
+    named = config.get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else None
 
 
 def _check_safe(folder: Path) -> None:

@@ -14,6 +14,7 @@ from inference import importing
 from inference.errors import BadArtefact
 from tests.inference.artefacts import BASE
 from tests.registry.sentences import change, plain, saved, write
+from tests.registry.test_importing import saved as head_saved
 
 pytestmark = pytest.mark.slow  # transformers answers what is recorded
 
@@ -50,6 +51,14 @@ def test_the_base_itself_is_no_model_of_a_project(tmp_path: Path) -> None:
     with pytest.raises(BadArtefact, match=f"weights of {BASE.name} itself"):
         taken(theirs, tmp_path / "ours", "mean")
     assert taken(theirs, tmp_path / "first", "cls")["pooling"] == "cls"
+
+
+def test_a_cross_encoder_is_one_whatever_modules_it_names(tmp_path: Path) -> None:
+    theirs = head_saved(tmp_path, "rerank", "head")
+    write(theirs / "modules.json", [{"path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"}])
+    assert importing.task_of(importing.read(theirs), "rerank") == "rerank"
+    with pytest.raises(BadArtefact, match="leave --pooling out"):
+        importing.read(theirs, "cls")
 
 
 def _module(place: int, **changes: Any) -> Callable[[Path], Any]:
