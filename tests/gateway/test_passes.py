@@ -25,7 +25,8 @@ from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Api, Person, make_person
 from tests.console.pages import signed_in
 from tests.gateway.test_request_log import record_of
-from tests.gateway.writing_engine import CHAT, WRITER, Wired, event_of, on_plan, only, says, until
+from tests.gateway.writing_calls import event_of, only
+from tests.gateway.writing_engine import CHAT, WRITER, Wired, on_plan, says, until
 
 pytestmark = pytest.mark.slow  # starts real servers
 

@@ -21,7 +21,8 @@ from serving.texts import TextNote, texts_keep
 from tenants.scope import tenant_scope
 from tests.conftest import Person, make_person
 from tests.gateway.conftest import GatewayProcess
-from tests.gateway.writing_engine import WRITER, Wired, on_plan, says, streaming, until
+from tests.gateway.writing_calls import streaming
+from tests.gateway.writing_engine import WRITER, Wired, on_plan, says, until
 from tests.serving.made import deployed, trained
 
 pytestmark = pytest.mark.slow  # starts real processes

@@ -18,7 +18,8 @@ from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.conftest import Cast, Person
 from tests.gateway.test_request_log import record_of
-from tests.gateway.writing_engine import CHAT, WRITER, Wired, on_plan, says, streaming, until
+from tests.gateway.writing_calls import streaming
+from tests.gateway.writing_engine import CHAT, WRITER, Wired, on_plan, says, until
 from tests.serving.logged import log_request
 
 pytestmark = pytest.mark.slow  # starts real servers

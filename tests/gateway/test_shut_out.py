@@ -18,7 +18,8 @@ from tenants.scope import tenant_scope
 from tenants.services.keys import key_change, key_create, key_revoke, key_scopes_set
 from tenants.services.organisations import tenant_set_status
 from tests.conftest import Person, make_person
-from tests.gateway.writing_engine import CHAT, WRITER, Wired, alive, event_of, lines_of, on_plan, only, says, streaming
+from tests.gateway.writing_calls import event_of, lines_of, only, streaming
+from tests.gateway.writing_engine import CHAT, WRITER, Wired, alive, on_plan, says
 from tests.gateway.writing_engine import until as wait_until
 
 pytestmark = pytest.mark.slow  # starts a server

@@ -21,19 +21,8 @@ from serving.services import deployment_stop
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console.things import made_deployment
-from tests.gateway.writing_engine import (
-    CHAT,
-    WRITER,
-    Wired,
-    alive,
-    event_of,
-    lines_of,
-    on_plan,
-    only,
-    says,
-    streaming,
-    until,
-)
+from tests.gateway.writing_calls import event_of, lines_of, only, streaming
+from tests.gateway.writing_engine import CHAT, WRITER, Wired, alive, on_plan, says, until
 
 pytestmark = pytest.mark.slow  # starts a server
 

@@ -19,7 +19,8 @@ from kit.metrics import REGISTRY
 from tenants.models import Member
 from tenants.scope import tenant_scope
 from tests.conftest import Person
-from tests.gateway.writing_engine import CHAT, CONTEXT, WRITER, Wired, key_with, on_plan, only, prompt_of, says, until
+from tests.gateway.writing_calls import only
+from tests.gateway.writing_engine import CHAT, CONTEXT, WRITER, Wired, key_with, on_plan, prompt_of, says, until
 
 pytestmark = pytest.mark.slow  # starts a server
 

@@ -20,21 +20,8 @@ from gateway.writing import metered
 from kit import redis
 from tenants.scope import tenant_scope
 from tests.conftest import Person
-from tests.gateway.writing_engine import (
-    CHAT,
-    WRITER,
-    Wired,
-    alive,
-    event_of,
-    key_with,
-    lines_of,
-    on_plan,
-    only,
-    prompt_of,
-    says,
-    streaming,
-    until,
-)
+from tests.gateway.writing_calls import event_of, lines_of, only, streaming
+from tests.gateway.writing_engine import CHAT, WRITER, Wired, alive, key_with, on_plan, prompt_of, says, until
 
 pytestmark = pytest.mark.slow  # starts a server
 

@@ -327,38 +327,6 @@ def prompt_of(word: str) -> int:
     return len(f"<user>{word}\n")
 
 
-def event_of(writing: Wired, person: Person, request_id: str) -> UsageEvent:
-    found: list[UsageEvent] = []
-
-    def there() -> bool:
-        found[:] = [event for event in writing.events(person) if event.request_id == request_id]
-        return bool(found)
-
-    until(there)
-    (event,) = found
-    return event
-
-
-def lines_of(raw: httpx2.Response) -> Any:
-    return (line for line in raw.iter_lines() if line)
-
-
-@contextlib.contextmanager
-def streaming(writing: Wired, person: Person, body: dict[str, Any], key: str | None = None) -> Any:
-    """A stream whose connection is the test's to leave."""
-    headers = {"authorization": f"Bearer {key or person.key}"}
-    with httpx2.Client(timeout=30) as client:
-        whole = {"model": WRITER, "stream": True} | body
-        with client.stream("POST", writing.url + CHAT, json=whole, headers=headers) as raw:
-            yield raw
-
-
-def only(writing: Wired, word: str) -> Making:
-    until(lambda: writing.engine.of(word))
-    (asked,) = writing.engine.of(word)
-    return asked
-
-
 def alive(person: Person) -> int:
     """Reservations that a tenant holds."""
     return int(redis.client().hlen(f"q:{{{person.tenant.id.hex}}}:records"))
