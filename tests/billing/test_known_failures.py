@@ -19,6 +19,7 @@ from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.store import Fewer
 from billing.services.leases import lease_refill, lease_refill_all
 from billing.services.reservations import reservations_sweep
+from inference.wire.base import Message
 from tenants.scope import tenant_scope
 from tests.billing.money import entitle
 from tests.billing.quota_server import QuotaServer, quota_server
@@ -273,9 +274,11 @@ def test_a_call_refused_for_what_runs_already_burns_no_request(store: QuotaStore
 
 
 def test_every_call_of_an_engine_goes_through_the_gate() -> None:
-    """Elsewhere: budgets were checked route by route, and some routes were forgotten. Here the gateway asks an engine
-    for work in modules that reserve first, and limits are chosen inside the gate, so a route can leave out neither."""
-    work = {"classify", "embed", "generate"}
+    """Elsewhere: budgets were checked route by route, and some routes were forgotten. Here an engine is asked for work
+    in modules that reserve first, and limits are chosen inside the gate, so a route can leave out neither. This reads
+    the modules, so that a new one is seen; `tests/contracts/test_spent_calls.py` calls every path of the gateway."""
+    work = {kind.__name__.lower() for kind in Message.__subclasses__() if "weight" in kind.__struct_fields__}
+    assert {"classify", "embed", "rank", "tag", "ask", "generate"} <= work
     asked: dict[str, bool] = {}
     for path in sorted((ROOT / "platform").rglob("*.py")):
         if "lab" in path.parts:
@@ -288,8 +291,10 @@ def test_every_call_of_an_engine_goes_through_the_gate() -> None:
             asked[str(path.relative_to(ROOT))] = any(
                 name.endswith(("gate.admit", "call.metered")) or name in ("call_metered", "metered") for name in metered
             )
-    assert {"platform/gateway/calls.py", "platform/serving/trying.py"} <= set(asked)
-    del asked["platform/gateway/agreement.py"]  # what a rollout's shadow is asked is free: docs/decisions/0034
+    paths = ("gateway/calls.py", "gateway/writing/metered.py", "serving/trying.py")
+    assert {f"platform/{path}" for path in paths} <= set(asked)
+    for shadow in ("agreement.py", "writing/agreement.py"):  # what a shadow is asked is free: docs/decisions/0034, 0050
+        del asked[f"platform/gateway/{shadow}"]
     assert all(asked.values()), f"an engine works without a reservation: {asked}"
 
 

@@ -1,7 +1,7 @@
 """Whatever a client sends to a hot path is answered: in the wire's shape, never with a 500, and nothing is left held.
 
 Every path of the gateway's HANDLERS is tried. Its usual body is made from the reference's schema, so a new path joins
-by being there; one whose usual body cannot be guessed is named in `USUAL`.
+by being there; one whose usual body cannot be guessed is named in `tests/contracts/usual.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from gateway.app import HANDLERS
 from inference.tasks import MULTI_LABEL
 from kit import server as patience
 from registry.models import Model
@@ -26,17 +25,12 @@ from tests.conftest import Person
 from tests.console.things import made_deployment
 from tests.contracts.conformance import body_schema, differences, followed
 from tests.contracts.test_hostile_input import BODIES, KEYS, VALUES, spoiled
+from tests.contracts.usual import PATHS, least
 from tests.gateway.universal_engine import UniversalEngine
 from tests.gateway.writing_engine import WRITER, Plan, Wired, alive, on_plan, until, wired
 from tests.inference.artefacts import BASE
 
 pytestmark = pytest.mark.slow  # very many cases
-PATHS = sorted(HANDLERS)
-USUAL: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "a text"}]},
-    "/v1/decisions": {"input": "a text", "questions": [{"type": "choice"}]},
-}
-"""Usual bodies of paths, without the model, where the schema's least is none."""
 MANY = 100_000
 THINGS: tuple[Any, ...] = ("x", "", 5, [], {}, {"type": "text", "text": "x"})
 PATIENCE = 5.0
@@ -87,31 +81,12 @@ def door(django_db_setup: None) -> Iterator[Door]:
 
 def usual(door: Door, path: str, names: tuple[str, ...]) -> dict[str, Any]:
     """A body that is answered, with the first model that does it."""
-    least = USUAL.get(path) or least_of(body_schema("POST", path, "application/json"))
+    plain = least(path)
     for name in names:
-        body = least | {"model": name}
+        body = plain | {"model": name}
         if door.ask(path, json.dumps(body).encode()).status == 200:
             return body
-    raise AssertionError(f"no model answers {path} with {least}: name its usual body in USUAL")
-
-
-def least_of(schema: dict[str, Any]) -> Any:
-    """The least value that a schema allows."""
-    schema = followed(schema)
-    if "oneOf" in schema:
-        return least_of(schema["oneOf"][0])
-    if "enum" in schema:
-        return schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            return {name: least_of(schema["properties"][name]) for name in schema.get("required", [])}
-        case "array":
-            return [least_of(schema["items"])]
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case "boolean":
-            return False
-    return "a text"
+    raise AssertionError(f"no model answers {path} with {plain}: name its usual body in USUAL")
 
 
 def takes_many(schema: dict[str, Any]) -> bool:
