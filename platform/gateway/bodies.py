@@ -17,6 +17,8 @@ T = TypeVar("T")
 MAX_INPUTS = 2048
 MAX_QUESTIONS = 400
 MAX_REASON = 300
+LARGE = 64 << 10
+"""Bytes of a body that is counted before it is read."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Short = Annotated[str, msgspec.Meta(max_length=256)]
@@ -196,6 +198,8 @@ _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 
 def read(raw: bytes, kind: type[T]) -> T:
     """The body as `kind`. BadRequest names the field and what was expected there."""
+    if len(raw) > LARGE:
+        _count(raw, kind)
     value = strict_json.loads(raw)
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object.")
@@ -203,6 +207,19 @@ def read(raw: bytes, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise _bad_request(str(error), kind, value) from error
+
+
+def _count(raw: bytes, kind: type[Any]) -> None:
+    """Refuse more of anything than a field takes, before each is looked at: of a hundred thousand items msgspec says so
+    in a tenth of the time that strict reading takes, in which nobody else is served. Whatever else is wrong is said
+    there."""
+    try:
+        msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        if " of length <= " in str(error):
+            raise _bad_request(str(error), kind, None) from error
+    except (ValueError, RecursionError):
+        pass
 
 
 def _bad_request(text: str, kind: type[Any], value: Any) -> BadRequest:

@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from kit import strict_json
 from tests.conftest import Person
 from tests.gateway.writing_engine import CONTEXT, WRITER, Wired, on_plan, says
 
@@ -70,7 +71,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"logit_bias": {"²": 1}}, "logit_bias.²", "token numbers"),
     ({"logit_bias": {"65": 101}}, "logit_bias.65", "-100 to 100"),
     ({"logit_bias": {"65": True}}, "logit_bias.65", "-100 to 100"),
-    ({"logit_bias": {str(i): 1 for i in range(MANY)}}, "logit_bias", "at most 1024"),
+    ({"logit_bias": {str(i): 1 for i in range(MANY)}}, "logit_bias", "length <= 1024"),
+    ({"logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias", "length <= 1024"),
     ({"logit_bias": {"999": 1}}, None, "no token 999"),
     ({"top_logprobs": 3}, "top_logprobs", "'logprobs': true"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
@@ -138,7 +140,7 @@ UNSUPPORTED = {
 def test_what_cannot_be_honoured_is_refused_by_name(
     writing: Wired, ada: Person, changes: dict[str, Any], param: str | None, words: str
 ) -> None:
-    before = len(writing.events(ada))
+    before, asked = len(writing.events(ada)), len(writing.engine.asked)
     answer = writing.post("/v1/chat/completions", {"model": WRITER, "messages": says("hi")} | changes, ada.key)
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]
@@ -146,6 +148,35 @@ def test_what_cannot_be_honoured_is_refused_by_name(
     assert words in error["message"]
     assert error["code"] == ("unsupported_parameter" if param in UNSUPPORTED else None)
     assert len(writing.events(ada)) == before, "what is refused costs nothing"
+    by_engine = param is None  # only an engine knows its tokens
+    assert len(writing.engine.asked) == asked + by_engine, "an engine was asked for what cannot be honoured"
+
+
+NUMBERS = {str(number): 1 for number in range(MANY)}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "many"),
+    [
+        ("/v1/chat/completions", "logit_bias", NUMBERS),
+        ("/v1/completions", "logit_bias", NUMBERS),
+        ("/v1/chat/completions", "messages", says("x") * MANY),
+        ("/v1/chat/completions", "tools", [{"type": "function", "function": {"name": "a"}}] * MANY),
+        ("/v1/completions", "stop", ["x"] * MANY),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_too_many_of_anything_are_refused_by_their_number_before_each_is_read(
+    writing: Wired, ada: Person, monkeypatch: pytest.MonkeyPatch, path: str, field: str, many: Any
+) -> None:
+    """A hundred thousand keys held the gateway's only thread for 150 ms while each was read."""
+    monkeypatch.setattr(strict_json, "loads", lambda raw: pytest.fail("it was read"))
+    before = len(writing.engine.asked), len(writing.engine.rendered)
+    plain = {"prompt": "hi"} if path == "/v1/completions" else {"messages": says("hi")}
+    answer = writing.post(path, {"model": WRITER} | plain | {field: many}, ada.key)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == field, answer.text
+    assert "length <= " in answer.json()["error"]["message"]
+    assert before == (len(writing.engine.asked), len(writing.engine.rendered)), "no engine heard of it"
 
 
 @pytest.mark.parametrize(

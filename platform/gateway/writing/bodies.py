@@ -12,6 +12,7 @@ MAX_MESSAGES = 2048
 MAX_PARTS = 256
 MAX_TOOLS = 128
 MAX_STOPS = 4
+MAX_BIASES = 1024
 MAX_STOP_CHARACTERS = 256
 MAX_CHOICES = 64
 """Texts that one request may ask for: `n` times the number of prompts."""
@@ -162,7 +163,7 @@ class Common(Body, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, Any] | None = None
+    logit_bias: Annotated[dict[str, Any], msgspec.Meta(max_length=MAX_BIASES)] | None = None
     user: Short | None = None
     x_regex: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATTERN)] | None = None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.writing.bodies import MAX_CHOICES, MAX_MESSAGES, MAX_OUTPUT, MAX_PATTERN, MAX_STOPS, MAX_TOOLS
-from gateway.writing.wishes import DEFAULT_OUTPUT, MAX_BIASES, METADATA_PAIRS
+from gateway.writing.bodies import MAX_BIASES, MAX_CHOICES, MAX_MESSAGES, MAX_OUTPUT, MAX_PATTERN, MAX_STOPS, MAX_TOOLS
+from gateway.writing.wishes import DEFAULT_OUTPUT, METADATA_PAIRS
 from kit.schema import Schema, either, many, mapping, moment, number, one_of, string, thing, truth, whole
 
 FINISH = ("stop", "length", "tool_calls", "budget")
@@ -45,6 +45,7 @@ _COMMON: dict[str, Schema] = {
         f"Token numbers of this model, each with -100 to 100; at most {MAX_BIASES:,}.",
         {"type": "number", "minimum": -100, "maximum": 100},
         null=True,
+        maxProperties=MAX_BIASES,
     ),
     "user": string(
         "A name of your own for your user: while a rollout runs, the same user stays on the same side of it.",

@@ -17,7 +17,6 @@ from kit.errors import BadRequest
 
 DEFAULT_OUTPUT = 4096
 """Tokens written at most where the client names no limit and the context leaves room for more."""
-MAX_BIASES = 1024
 MAX_TOKEN_ID = 2**31 - 1
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 _TIERS = ("auto", "default")
@@ -121,8 +120,6 @@ def _stops(value: str | list[str] | None) -> list[str]:
 
 
 def _bias(value: dict[str, Any]) -> dict[int, float]:
-    if len(value) > MAX_BIASES:
-        raise BadRequest(f"'logit_bias' names {len(value)} tokens; at most {MAX_BIASES}.", param="logit_bias")
     found: dict[int, float] = {}
     for token, bias in value.items():
         param = f"logit_bias.{token[:40]}"

@@ -233,12 +233,23 @@ def test_a_caller_that_leaves_stops_the_writing(engine: EngineProcess) -> None:
         ({"prompt": [5], "grammar": wire.Grammar("regex", "((")}, "regular expression"),
         ({"prompt": [5], "grammar": wire.Grammar("json_schema", "[1]")}, "JSON schema"),
         ({"prompt": [5], "grammar": wire.Grammar("json_schema", '{"$ref": "#"}')}, "Nothing can be written"),
-        ({"prompt": [5], "grammar": wire.Grammar("regex", "(cdefg|hijkl)a{100000000}")}, "schema or expression"),
     ],
 )
 def test_what_cannot_be_written_is_refused_in_words(engine: EngineProcess, message: dict[str, Any], says: str) -> None:
-    with pytest.raises(BadRequest, match=says):
-        talk(engine, lambda client: write(client, **message))
+    async def work(client: EngineClient) -> tuple[wire.WriterReport, wire.WriterReport]:
+        before = (await client.health()).writers[0]
+        with pytest.raises(BadRequest, match=says):
+            await write(client, **message)
+        return before, (await client.health()).writers[0]
+
+    before, after = talk(engine, work)
+    assert (after.read_tokens, after.written_tokens) == (before.read_tokens, before.written_tokens), "nothing was run"
+    assert after.running + after.waiting == 0
+
+
+def test_an_expression_that_grows_only_as_it_is_written_is_refused_there(engine: EngineProcess) -> None:
+    with pytest.raises(BadRequest, match="schema or expression"):
+        talk(engine, lambda client: write(client, [5], grammar=wire.Grammar("regex", "(cdefg|hijkl)a{100000000}")))
 
 
 def test_a_strangers_costly_grammars_hold_up_nobody_else(engine: EngineProcess) -> None:
