@@ -14,19 +14,24 @@ import sys
 import time
 import venv
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 
+from batches.worker import asking, duty, watch
 from billing.services.entitlements import override_set
+from inference.tasks import MULTI_LABEL
+from registry.bases import catalogue
+from registry.models import Model
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create
 from tests.chaos.doors import engine_socket
 from tests.console.things import made_deployment
 from tests.gateway.conftest import ROOT, free_port, until_answers
-from tests.gateway.writing_engine import WRITER, key_with, on_plan, until
+from tests.gateway.writing_engine import WRITER, WRITES, key_with, on_plan, until
 from tests.inference.artefacts import BASE
 
 pytestmark = pytest.mark.slow  # starts real processes, and may make an environment
@@ -94,12 +99,15 @@ def run(python: str, program: str, told: dict[str, str]) -> Any:
 def somebody() -> dict[str, str]:
     """A customer with a classifier, and the keys that the programs ask for."""
     person = on_plan("client")
+    moderator = made_deployment(person).model
     with tenant_scope(person.tenant.id):
+        Model.objects.filter(pk=moderator.pk).update(task=MULTI_LABEL)
         override_set(limits={"requests_per_minute": 10_000}, reason="a test", created_by="test")
         blind = key_create(project=person.project, name="reads only", scopes=["files.read"])[1]
     return {
         "KEY": person.key,
         "CLASSIFIER": made_deployment(person).model.name,
+        "MODERATOR": moderator.name,
         "KEY_WITHOUT_SCOPE": blind,
         "KEY_WITHOUT_MONEY": key_with(person, monthly_spend_nano=1),
         "KEY_OF_FEW": key_with(person, requests_per_minute=30),
@@ -107,14 +115,27 @@ def somebody() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("major", [2, 3])
-def test_the_official_client_of_two_major_versions(told: dict[str, str], major: int) -> None:
+def test_the_official_client_of_two_major_versions(
+    told: dict[str, str], major: int, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import openai
+
+    settings.GATEWAY_URL = told["BASE_URL"].removesuffix("/v1")
+    monkeypatch.setitem(catalogue(), WRITER, WRITES)
+    monkeypatch.setattr(asking, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.2)
 
     ours = int(openai.__version__.split(".")[0])
     python = sys.executable if major == ours else interpreter(f"openai-{major}")
     begun = time.monotonic()
-    said = run(python, "official", told | somebody())
-    assert said["openai"].startswith(f"{major}.") and said["steps"] == 7
+    with ThreadPoolExecutor(1) as beside:
+        program = beside.submit(run, python, "official", told | somebody())
+        while not program.done():
+            duty.work()  # the worker of its batches
+            time.sleep(0.1)
+    said = program.result()
+    assert said["openai"].startswith(f"{major}.") and said["steps"] == 9
+    assert said["decides"] == (major > 2), "the client learnt to ask for decisions in its third version"
     assert time.monotonic() - begun < 90
 
 

@@ -37,6 +37,8 @@ from tests.conftest import Person, make_person
 
 WRITER = "tiny-writer"
 CONTEXT = 4096
+WRITES = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
+"""What the catalogue says of it."""
 DRAWN = 77
 """The seed that a text was written with whose caller named none."""
 CHAT = "/v1/chat/completions"
@@ -361,10 +363,9 @@ def door(address: str, base: Base, beside: Callable[[], Awaitable[asyncio.Server
 def wired(engine: WritingEngine | None = None) -> Iterator[Wired]:
     """The gateway, an engine of this module's kind, and a base that writes."""
     engine = engine or WritingEngine()
-    base = Base(WRITER, Path("/nonexistent"), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
     with tempfile.TemporaryDirectory(prefix="tw") as folder:
         path = f"{folder}/engine.sock"
-        with door(f"unix://{path}", base, lambda: asyncio.start_unix_server(engine.serve, path)) as made:
+        with door(f"unix://{path}", WRITES, lambda: asyncio.start_unix_server(engine.serve, path)) as made:
             yield Wired(made, engine, f"unix://{path}")
 
 

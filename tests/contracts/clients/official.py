@@ -10,9 +10,21 @@ import openai
 
 URL, KEY = os.environ["BASE_URL"], os.environ["KEY"]
 WRITER, READER, CLASSIFIER = os.environ["WRITER"], os.environ["READER"], os.environ["CLASSIFIER"]
-MODERATOR = os.environ.get("MODERATOR", "")
+MODERATOR = os.environ["MODERATOR"]
 TALK = [{"role": "user", "content": "Where is my refund?"}]
 CSV = b"text,label\n" + b"".join(b"a text of row %d,label %d\n" % (row, row % 3) for row in range(60))
+DECIDES = hasattr(openai.OpenAI, "decisions")
+QUESTIONS = [{"type": "choice", "instructions": "Which of them?", "name": "intent"}]
+CALLS = [
+    {
+        "custom_id": str(number),
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": WRITER, "messages": TALK, "max_tokens": 3} | ({"temperature": 9} if number == 3 else {}),
+    }
+    for number in range(4)
+]
+"""Of a batch; the last is refused."""
 STEPS = []
 
 
@@ -61,8 +73,15 @@ def reads():
     assert [one.embedding for one in plain.data] == [[0.5] * 4] * 2 and plain.usage.total_tokens == 6
     floats = client().embeddings.create(model=READER, input="one", encoding_format="float")
     assert floats.data[0].embedding == [0.5] * 4
-    if MODERATOR:
-        assert client().moderations.create(model=MODERATOR, input="a text").results
+
+
+@step
+def judges():
+    """Moderations of one text and of several, and decisions, where this version of the client has them."""
+    flagged(client().moderations.create(model=MODERATOR, input="a text"), 1)
+    flagged(client().moderations.create(model=MODERATOR, input=["one", "two"]), 2)
+    if DECIDES:
+        decided(client().decisions.create(model=CLASSIFIER, input="a text", questions=QUESTIONS))
 
 
 @step
@@ -76,6 +95,56 @@ def lists():
     assert client().files.content(file.id).read() == CSV
     assert client().files.delete(file.id).deleted
     assert list(client().fine_tuning.jobs.list(limit=1)) == []
+
+
+@step
+def waits_for_a_batch():
+    """A file of calls, asked by the worker: its answers, its errors, and its place in the list. Another is given up."""
+    one = client()
+    batch = one.batches.create(input_file_id=one.files.create(**calls()).id, **ORDER)
+    assert batch.id in {found.id for found in one.batches.list(limit=1)}
+    while (batch := one.batches.retrieve(batch.id)).status not in OVER:
+        time.sleep(0.1)
+    assert batch.status == "completed", batch
+    answered(batch, one.files.content(batch.output_file_id).text, one.files.content(batch.error_file_id).text)
+    other = one.batches.create(input_file_id=one.files.create(**calls()).id, **ORDER)
+    assert one.batches.cancel(other.id).status in ("cancelling", "cancelled")
+
+
+OVER = ("completed", "failed", "expired", "cancelled")
+ORDER = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+def calls():
+    """The file of a batch."""
+    return {"file": ("calls.jsonl", "\n".join(map(json.dumps, CALLS)).encode()), "purpose": "batch"}
+
+
+def answered(batch, output, errors):
+    """What became of it."""
+    assert (batch.request_counts.completed, batch.request_counts.failed, batch.request_counts.total) == (3, 1, 4)
+    lines = {line["custom_id"]: line["response"] for line in map(json.loads, output.splitlines())}
+    texts = {name: one["body"]["choices"][0]["message"]["content"] for name, one in lines.items()}
+    assert texts == dict.fromkeys("012", " w0 w1 w2")
+    (wrong,) = map(json.loads, errors.splitlines())
+    assert wrong["custom_id"] == "3" and wrong["response"]["status_code"] == 400
+
+
+def flagged(answer, count):
+    """Moderations of so many texts, each of the first category."""
+    assert len(answer.results) == count and answer.id.startswith("modr-") and answer.model == MODERATOR
+    for result in answer.results:
+        categories = result.categories.to_dict()
+        assert result.flagged and list(categories.values()) == [True, *[False] * (len(categories) - 1)]
+        assert set(result.category_scores.to_dict()) == set(categories)
+
+
+def decided(decision):
+    """A choice for the first label."""
+    (answer,) = decision.answers
+    assert (answer.type, answer.name) == ("choice", "intent") and abs(answer.confidence - 0.7) < 0.001
+    assert answer.choice == max(answer.probabilities, key=lambda one: one.probability).value
+    assert decision.usage.input_tokens == decision.usage.total_tokens > 0
 
 
 def refusal(kind, status, work):
@@ -135,8 +204,22 @@ def does_all_at_once():
         pieces = await one.chat.completions.create(model=WRITER, messages=TALK, max_tokens=20, stream=True)
         return sum([1 async for chunk in pieces if chunk.choices and chunk.choices[0].delta.content])
 
+    async def batch(one):
+        file = await one.files.create(**calls())
+        batch = await one.batches.create(input_file_id=file.id, **ORDER)
+        while (batch := await one.batches.retrieve(batch.id)).status not in OVER:
+            await asyncio.sleep(0.1)
+        assert batch.status == "completed", batch
+        assert batch.id in {found.id async for found in one.batches.list()}
+        output, errors = [await one.files.content(name) for name in (batch.output_file_id, batch.error_file_id)]
+        answered(batch, output.text, errors.text)
+
     async def main():
         async with openai.AsyncOpenAI(base_url=URL, api_key=KEY, max_retries=0) as one:
+            flagged(await one.moderations.create(model=MODERATOR, input=["one", "two"]), 2)
+            if DECIDES:
+                decided(await one.decisions.create(model=CLASSIFIER, input="a text", questions=QUESTIONS))
+            await batch(one)
             streams = asyncio.gather(*(stream(one) for _ in range(8)))
             reads = asyncio.gather(*(one.embeddings.create(model=READER, input=["a"] * 9) for _ in range(8)))
             assert await streams == [20] * 8 and [len(answer.data) for answer in await reads] == [9] * 8
@@ -154,4 +237,4 @@ def does_all_at_once():
 if __name__ == "__main__":
     for work in STEPS:
         work()
-    print(json.dumps({"openai": openai.__version__, "steps": len(STEPS)}))  # noqa: T201 - the test reads it
+    print(json.dumps({"openai": openai.__version__, "steps": len(STEPS), "decides": DECIDES}))  # noqa: T201 - the test reads it
