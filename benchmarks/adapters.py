@@ -1,8 +1,9 @@
 """One model against many tenants' models mixed in the same batches, on one engine process and one base.
 
-    python benchmarks/adapters.py [--rounds 3] [--seconds 3] [--callers 32] [--many 32,256]
+    python benchmarks/adapters.py [--rounds 3] [--seconds 3] [--callers 32] [--many 32,256] [--ranks 8]
 
-For heads and for LoRA of rank 8 with heads of different label counts: texts a second with one model and with each
+For heads and for LoRA with heads of different label counts, with several ranks (`--ranks 8,16,32`) one after the other
+among the models, so that they meet in batches: texts a second with one model and with each
 number of models, callers picking among them at random, in turns; and what a further tenant's model takes: the engine's
 own count of bytes, and the process's resident memory over the number of models. `merged` says whether the engine
 had a copy of the base with the one adapter merged into it (`inference.hot`), which no mixture can have.
@@ -75,11 +76,19 @@ async def press(client: EngineClient, method: str, models: int, callers: int, se
 
 async def measure(address: str, pid: int, home: Path, arguments: argparse.Namespace) -> None:
     many = [int(count) for count in arguments.many.split(",")]
+    ranks = [int(rank) for rank in arguments.ranks.split(",")]
     client = EngineClient(address, TOKEN, timeout=120)
     print(f"{'method':<8}{'models':>8}{'texts/s':>10}{'kept':>8}{'merged':>8}{'bytes/model':>13}{'memory/model':>14}")
     for method in METHODS:
         folders = [
-            make(home / f"{method}{place}", method, labels=2 + place % 60, seed=place, rank=8, max_length=256).folder
+            make(
+                home / f"{method}{place}",
+                method,
+                labels=2 + place % 60,
+                seed=place,
+                rank=ranks[place % len(ranks)],
+                max_length=256,
+            ).folder
             for place in range(max(many))
         ]
         await load(client, folders, method, 0, 1)
@@ -110,7 +119,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--callers", type=int, default=32)
-    parser.add_argument("--many", default="32,256")
+    parser.add_argument("--many", default="32,256", help="numbers of models")
+    parser.add_argument("--ranks", default="8", help="of the adapters, in turn")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as home, running() as started:
         asyncio.run(measure(started.address, started.process.pid, Path(home), arguments))

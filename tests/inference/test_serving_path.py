@@ -54,6 +54,7 @@ def test_each_method_answers_as_a_plain_fp32_forward_does(engine, tmp_path, meth
 
 def test_a_batch_of_many_tenants_answers_as_each_alone(engine, tmp_path):
     plans = [("head", 4, 8), ("lora", 7, 8), ("lora", 3, 16), ("head", 9, 8), ("full", 5, 8), ("lora", 2, 4)]
+    plans.append(("lora", 6, 32))
     made = [
         make(tmp_path / str(i), method, labels=labels, rank=rank, seed=i)
         for i, (method, labels, rank) in enumerate(plans)
