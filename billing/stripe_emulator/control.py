@@ -8,6 +8,7 @@ from typing import Any
 
 from billing.stripe_emulator.deliveries import MODES
 from billing.stripe_emulator.errors import StripeError
+from billing.stripe_emulator.nouns.authentication import authenticate, intent_get
 from billing.stripe_emulator.nouns.payments import refusal_plan
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -27,6 +28,8 @@ def control(world: World, method: str, path: str, given: Obj) -> Obj:
         with world.store.transaction():
             refusal_plan(world, str(given.get("decline_code", "generic_decline")), count)
         return _state(world)
+    if method == "POST" and len(parts) == 2 and parts[0] == "authentications":
+        return _authenticate(world, parts[1], given.get("outcome"))
     if method == "POST" and parts == ["deliveries"]:
         return _mode(world, given)
     if method == "POST" and parts == ["deliveries", "release"]:
@@ -70,6 +73,14 @@ def _clock(world: World, given: Obj) -> Obj:
     )
     woken = world.advance_to(target)
     return {**_state(world), "woken": woken}
+
+
+def _authenticate(world: World, intent_id: str, outcome: Any) -> Obj:
+    if outcome not in ("complete", "fail"):
+        raise StripeError("outcome must be complete or fail", param="outcome")
+    with world.transaction():
+        authenticate(world, intent_get(world, intent_id), passed=outcome == "complete")
+    return _state(world)
 
 
 def _mode(world: World, given: Obj) -> Obj:

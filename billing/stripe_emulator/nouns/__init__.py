@@ -1,6 +1,7 @@
 """The objects of the API, one module per family. Importing this package registers them all."""
 
 from billing.stripe_emulator.nouns import (  # noqa: F401
+    authentication,
     catalogue,
     checkout,
     coupons,
@@ -11,7 +12,9 @@ from billing.stripe_emulator.nouns import (  # noqa: F401
     invoice_items,
     payment_methods,
     payments,
+    pending_updates,
     portal,
+    refunds,
     renewals,
     subscription_calls,
 )

@@ -21,18 +21,25 @@ REFUSALS: dict[str, tuple[str, str]] = {
         "processing_error",
         "An error occurred while processing your card. Try again in a little bit.",
     ),
+    "authentication_required": (
+        "authentication_required",
+        "Your card was declined. This transaction requires authentication.",
+    ),
 }
+# When a card wants its owner to say that it is he (3-D Secure).
+ALWAYS, WITH_OWNER, UNTIL_SET_UP = "always", "with_owner", "until_set_up"
 
 
 @dataclass(frozen=True)
 class TestCard:
     """One documented test number. `refuses` names the refusal; `later` means that it is
-    taken when saved and refused when charged."""
+    taken when saved and refused when charged; `asks` says when it wants authentication."""
 
     number: str
     brand: str = "visa"
     refuses: str | None = None
     later: bool = False
+    asks: str | None = None
 
 
 CARDS = {
@@ -52,6 +59,13 @@ CARDS = {
         TestCard("4000000000000127", refuses="incorrect_cvc"),
         TestCard("4000000000000119", refuses="processing_error"),
         TestCard("4000000000000341", refuses="generic_decline", later=True),
+        TestCard("4000000000003055"),
+        TestCard("4000000000003220", asks=ALWAYS),
+        TestCard("4000002760003184", asks=ALWAYS),
+        TestCard("4000002500003155", asks=UNTIL_SET_UP),
+        TestCard("4000003800000446", asks=WITH_OWNER),
+        TestCard("4000008260003178", refuses="insufficient_funds", later=True, asks=ALWAYS),
+        TestCard("4000008400001629", refuses="generic_decline", later=True, asks=ALWAYS),
     )
 }
 
@@ -70,6 +84,13 @@ NAMED = {
     "chargeDeclinedIncorrectCvc": "4000000000000127",
     "chargeDeclinedProcessingError": "4000000000000119",
     "chargeCustomerFail": "4000000000000341",
+    "threeDSecureOptional": "4000000000003055",
+    "threeDSecure2Required": "4000000000003220",
+    "threeDSecureRequiredChargeDeclined": "4000008400001629",
+    "authenticationRequired": "4000002760003184",
+    "authenticationRequiredOnSetup": "4000002500003155",
+    "authenticationRequiredSetupForOffSession": "4000003800000446",
+    "authenticationRequiredChargeDeclinedInsufficientFunds": "4000008260003178",
 }
 
 
@@ -100,4 +121,5 @@ def _luhn(digits: str) -> bool:
 def refusal(name: str, **extra: object) -> StripeError:
     """The card error of a refusal's name."""
     code, message = REFUSALS[name]
-    return card_error(message, code=code, decline_code=name if code == "card_declined" else None, **extra)
+    said = name if code in ("card_declined", "authentication_required") else None
+    return card_error(message, code=code, decline_code=said, **extra)

@@ -9,11 +9,7 @@ from billing.stripe_emulator.answers import assign, listing, page, slice_of
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.catalogue import amount_of, price_for
 from billing.stripe_emulator.nouns.coupons import discount_amounts, discounts_make
-from billing.stripe_emulator.nouns.customers import customer_alive, customer_make
-from billing.stripe_emulator.nouns.invoice_items import item_make
-from billing.stripe_emulator.nouns.payment_methods import method_attach, method_from_card
-from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
-from billing.stripe_emulator.nouns.subscriptions import subscription_make
+from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.registry import extra, route, timer
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World, new_id
@@ -157,116 +153,6 @@ def _sum(world: World, session: Obj, params: Obj) -> None:
 def _trial(params: Obj) -> bool:
     data = params.get("subscription_data", {})
     return bool(data.get("trial_period_days") or data.get("trial_end"))
-
-
-def session_pay(world: World, session: Obj, card: Obj, email: str, name: str) -> str:
-    """The buyer pressed Pay: card in, customer, subscription or payment out. Returns where to send him.
-
-    A refusal (402) leaves nothing behind; the session stays open for another card.
-    """
-    must_be_open(session)
-    customer = _customer(world, session, email, name)
-    try:
-        method = method_from_card(world, card, {"email": email or None, "name": name or None})
-        if session["mode"] == "subscription":
-            _subscribe(world, session, customer, method)
-        else:
-            _charge(world, session, customer, method)
-    except StripeError as error:
-        error.keep = False
-        raise
-    session.update(status="complete", url=None)
-    session["customer_details"] = {
-        "address": None,
-        "business_name": None,
-        "email": email or None,
-        "individual_name": None,
-        "name": name or None,
-        "phone": None,
-        "tax_exempt": "none",
-        "tax_ids": [],
-    }
-    world.save(session)
-    world.emit("checkout.session.completed", session)
-    return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
-
-
-def must_be_open(session: Obj) -> None:
-    """Raise unless the session can still be paid."""
-    if session["status"] != "open":
-        raise wrong_state(f"This Checkout Session is {session['status']}.")
-
-
-def _customer(world: World, session: Obj, email: str, name: str) -> Obj | None:
-    if session["customer"]:
-        customer = customer_alive(world, session["customer"])
-        if not customer["email"] and email:
-            customer["email"] = email
-            world.save(customer, "customer.updated")
-        return customer
-    if session["mode"] == "payment" and session["customer_creation"] != "always":
-        return None
-    customer = customer_make(world, {"email": email, **({"name": name} if name else {})})
-    session["customer"] = customer["id"]
-    return customer
-
-
-def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj) -> None:
-    if customer is None:
-        raise wrong_state("A subscription needs a customer.")
-    data = session["_subscription_data"]
-    method_attach(world, method, customer)
-    once = [line for line in session["_lines"] if line["price"]["type"] == "one_time"]
-    for line in once:
-        _one_time_item(world, customer, line)
-    kept = {name: data[name] for name in ("metadata", "description", "trial_period_days", "trial_end") if name in data}
-    subscription = subscription_make(
-        world,
-        customer,
-        {
-            **kept,
-            "items": [
-                {"price": line["price"]["id"], "quantity": line["quantity"]}
-                for line in session["_lines"]
-                if line["price"]["type"] == "recurring"
-            ],
-            "default_payment_method": method["id"],
-            "payment_behavior": "error_if_incomplete",
-            "discounts": session["_coupons"],
-        },
-    )
-    session["subscription"] = subscription["id"]
-    session["invoice"] = subscription["latest_invoice"]
-    free = subscription["status"] == "trialing" or session["amount_total"] == 0
-    session["payment_status"] = "no_payment_required" if free else "paid"
-
-
-def _one_time_item(world: World, customer: Obj, line: Obj) -> None:
-    item = item_make(
-        world,
-        customer,
-        {"pricing": {"price": line["price"]["id"]}, "quantity": line["quantity"], "description": line["description"]},
-    )
-    world.save(item, "invoiceitem.created")
-
-
-def _charge(world: World, session: Obj, customer: Obj | None, method: Obj) -> None:
-    if session["amount_total"] == 0:
-        session["payment_status"] = "no_payment_required"
-        return
-    data = session["_payment_intent_data"]
-    intent = intent_make(
-        world,
-        amount=session["amount_total"],
-        currency=session["currency"],
-        customer=customer["id"] if customer else None,
-    )
-    assign(intent, data, "description", "metadata", "receipt_email", "setup_future_usage")
-    session["payment_intent"] = intent["id"]
-    intent_pay(world, intent, method)
-    if intent["setup_future_usage"] and customer is not None:
-        method_attach(world, method, customer)
-    session["payment_status"] = "paid"
 
 
 @timer("checkout.session", lambda session: session["expires_at"] if session["status"] == "open" else None)

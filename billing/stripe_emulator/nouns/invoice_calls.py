@@ -141,7 +141,7 @@ def invoice_finalize_call(world: World, params: Obj, invoice_id: str) -> Obj:
 def invoice_pay_call(world: World, params: Obj, invoice_id: str) -> Obj:
     invoice = world.get("invoice", invoice_id)
     if invoice["status"] == "paid":
-        raise StripeError("Invoice is already paid", code="invoice_payment_intent_requires_action")
+        raise StripeError("Invoice is already paid")
     if invoice["status"] == "draft":
         invoice_finalize(world, invoice)
     if invoice["status"] == "paid":
@@ -151,7 +151,7 @@ def invoice_pay_call(world: World, params: Obj, invoice_id: str) -> Obj:
         invoice_settle(world, invoice, paid=invoice["amount_due"], out_of_band=True)
         return invoice
     method = method_resolve(world, params["payment_method"]) if "payment_method" in params else None
-    invoice_attempt(world, invoice, method)
+    invoice_attempt(world, invoice, method, off_session=params.get("off_session", True))
     return invoice
 
 

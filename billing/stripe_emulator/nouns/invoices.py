@@ -13,13 +13,14 @@ from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
 from billing.stripe_emulator.nouns.coupons import discount_amounts
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
-from billing.stripe_emulator.registry import extra
+from billing.stripe_emulator.registry import extra, listens
 from billing.stripe_emulator.store import Obj
-from billing.stripe_emulator.world import World
+from billing.stripe_emulator.world import World, public
 
 DAY = 86400
 FINALIZE_AFTER = 3600
 RETRY_AFTER_DAYS = (3, 5, 7)
+ACTION_NEEDED = "invoice_payment_intent_requires_action"
 
 
 def invoice_draft(world: World, customer: Obj, *, currency: str, reason: str, **fields: Any) -> Obj:
@@ -207,6 +208,8 @@ def _payment_open(world: World, invoice: Obj) -> None:
         currency=invoice["currency"],
         customer=invoice["customer"],
         description=invoice["description"] or f"Invoice {invoice['number']}",
+        setup_future_usage="off_session" if subscription_of(invoice) else None,
+        _invoice=invoice["id"],
     )
     payment = world.new(
         "invoice_payment",
@@ -223,8 +226,9 @@ def _payment_open(world: World, invoice: Obj) -> None:
     world.save(invoice)
 
 
-def invoice_attempt(world: World, invoice: Obj, method: Obj | None = None) -> None:
-    """Charge an open invoice. Raises the card error (402) after noting the failed try."""
+def invoice_attempt(world: World, invoice: Obj, method: Obj | None = None, *, off_session: bool = True) -> None:
+    """Charge an open invoice. Raises the card error (402) after noting the failed try, also when the card wants its
+    owner's authentication: then the invoice's payment intent waits with `requires_action`."""
     must_be(invoice, "open", doing="pay")
     subscription = world.maybe(subscription_of(invoice))
     method = method or default_method(
@@ -242,15 +246,37 @@ def invoice_attempt(world: World, invoice: Obj, method: Obj | None = None) -> No
                 code="missing",
                 decline_code=None,
             )
-        payment = world.fetch(invoice["_payment"])
-        intent_pay(world, world.fetch(payment["payment"]["payment_intent"]), method)
-    except StripeError:
-        _attempt_failed(world, invoice)
+        intent = intent_of(world, invoice)
+        intent_pay(world, intent, method, off_session=off_session)
+        if intent["status"] == "requires_action":
+            raise card_error(
+                "This payment requires additional user action before it can be completed successfully. Payment can be "
+                "completed using the PaymentIntent associated with the invoice.",
+                code=ACTION_NEEDED,
+                decline_code=None,
+                payment_intent=public(intent),
+            )
+    except StripeError as error:
+        attempt_failed(world, invoice)
+        if error.code == ACTION_NEEDED:
+            world.emit("invoice.payment_action_required", invoice)
         raise
-    invoice_settle(world, invoice, paid=invoice["amount_due"])
 
 
-def _attempt_failed(world: World, invoice: Obj) -> None:
+def intent_of(world: World, invoice: Obj) -> Obj:
+    """The payment intent of an invoice that was finalised with something due."""
+    return world.fetch(world.fetch(invoice["_payment"])["payment"]["payment_intent"])
+
+
+@listens("payment_intent.succeeded")
+def on_intent_paid(world: World, intent: Obj) -> None:
+    """Whoever paid the intent of an invoice, from wherever, paid the invoice."""
+    invoice = world.maybe(intent.get("_invoice"))
+    if invoice is not None and invoice["status"] in ("open", "uncollectible"):
+        invoice_settle(world, invoice, paid=invoice["amount_due"])
+
+
+def attempt_failed(world: World, invoice: Obj) -> None:
     tries = invoice["attempt_count"] - 1
     again = invoice["auto_advance"] and invoice["billing_reason"] != "subscription_create"
     more = again and tries < len(RETRY_AFTER_DAYS)
@@ -305,7 +331,7 @@ def _intent_cancel(world: World, invoice: Obj) -> None:
     world.save(payment)
     intent = world.fetch(payment["payment"]["payment_intent"])
     if intent["status"] not in ("succeeded", "canceled"):
-        intent.update(status="canceled", canceled_at=world.now, cancellation_reason="void_invoice")
+        intent.update(status="canceled", next_action=None, canceled_at=world.now, cancellation_reason="void_invoice")
         world.save(intent, "payment_intent.canceled")
 
 

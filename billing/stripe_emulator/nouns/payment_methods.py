@@ -6,7 +6,7 @@ import time
 
 from billing.stripe_emulator.answers import assign, page, unset
 from billing.stripe_emulator.errors import StripeError, card_error, missing
-from billing.stripe_emulator.nouns.cards import CARDS, NAMED, TestCard, card_of, refusal
+from billing.stripe_emulator.nouns.cards import ALWAYS, CARDS, NAMED, UNTIL_SET_UP, TestCard, card_of, refusal
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
@@ -49,6 +49,7 @@ def method_make(world: World, card: TestCard, exp_month: int, exp_year: int, bil
     for name in [name for name in method if name not in _KEPT]:
         del method[name]
     method["_refuses"], method["_later"] = card.refuses, card.later
+    method["_asks"], method["_set_up"] = card.asks, False
     return world.save(method)
 
 
@@ -73,6 +74,13 @@ def method_from_card(world: World, card: Obj, billing: Obj | None = None) -> Obj
             "Your card's expiration year is invalid.", code="invalid_expiry_year", decline_code=None, param="exp_year"
         )
     return method_make(world, found, month, year, billing)
+
+
+def asks_owner(method: Obj, *, off_session: bool) -> bool:
+    """Whether a charge (or a set-up) needs its owner's authentication first."""
+    if off_session:
+        return method["_asks"] == ALWAYS or (method["_asks"] == UNTIL_SET_UP and not method["_set_up"])
+    return method["_asks"] is not None
 
 
 def method_resolve(world: World, method_id: str, param: str = "payment_method") -> Obj:

@@ -1,16 +1,16 @@
-"""Payment intents, charges and refunds.
+"""Payment intents and charges.
 
-Intent: requires_payment_method -> requires_confirmation -> succeeded | requires_payment_method;
-anything not final -> canceled.
+Intent: requires_payment_method -> requires_confirmation -> succeeded | requires_action | requires_payment_method;
+requires_action (3-D Secure) -> succeeded | requires_payment_method; anything not final -> canceled.
 """
 
 from __future__ import annotations
 
 from billing.stripe_emulator.answers import assign, page
-from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.errors import StripeError, wrong_state
 from billing.stripe_emulator.nouns.cards import REFUSALS, refusal
 from billing.stripe_emulator.nouns.customers import customer_alive
-from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
+from billing.stripe_emulator.nouns.payment_methods import asks_owner, method_attach, method_resolve
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World, new_id, public
@@ -69,30 +69,63 @@ def intent_make(world: World, *, amount: int, currency: str, customer: str | Non
     return world.save(intent, "payment_intent.created")
 
 
-def intent_pay(world: World, intent: Obj, method: Obj) -> None:
-    """Charge the card. Raises the card error (402) after noting the failed try on the intent."""
+def intent_pay(
+    world: World,
+    intent: Obj,
+    method: Obj,
+    *,
+    off_session: bool = False,
+    waits: bool = True,
+    authenticated: bool = False,
+    return_url: str | None = None,
+) -> None:
+    """Charge the card, or stop at `requires_action` when it wants its owner's authentication first.
+
+    `waits=False` makes that a refusal. Raises the card error (402) after noting the failed try on the intent.
+    """
     if intent["status"] in ("succeeded", "canceled"):
         raise wrong_state(
             f"This PaymentIntent's status is {intent['status']}, so it cannot be confirmed.",
             code="payment_intent_unexpected_state",
         )
-    intent["payment_method"] = method["id"]
-    refused = _refusal_now(world, method)
+    intent.update(payment_method=method["id"], next_action=None)
+    refused = None
+    if not authenticated and asks_owner(method, off_session=off_session):
+        if waits:
+            intent.update(status="requires_action", next_action=action_for(world, intent, return_url))
+            world.save(intent, "payment_intent.requires_action")
+            return
+        refused = "authentication_required"
+    refused = refused or _refusal_now(world, method)
     charge = _charge(world, intent, method, refused)
     intent["latest_charge"] = charge["id"]
     if refused is not None:
-        intent["status"] = "requires_payment_method"
-        intent["payment_method"] = None
-        shown = public(method)
-        error = refusal(refused, charge=charge["id"], payment_method=shown)
-        intent["last_payment_error"] = error.body()["error"]
-        world.save(intent, "payment_intent.payment_failed")
         world.save(charge, "charge.failed")
-        error.extra["payment_intent"] = public(intent)
-        raise error
+        raise intent_refuse(world, intent, refusal(refused, charge=charge["id"], payment_method=public(method)))
+    if authenticated and intent["setup_future_usage"] == "off_session":
+        method["_set_up"] = True
+        world.save(method)
     intent.update(status="succeeded", amount_received=intent["amount"], last_payment_error=None)
     world.save(charge, "charge.succeeded")
     world.save(intent, "payment_intent.succeeded")
+
+
+def action_for(world: World, intent: Obj, return_url: str | None) -> Obj:
+    """The `next_action` of an intent that waits for its card's owner: the address of the page that asks him."""
+    url = f"{world.public_url}/a/{intent['id']}/{intent['client_secret'].rpartition('_')[2]}"
+    intent["_action"] = {"url": url, "return_url": return_url}
+    if return_url:
+        return {"type": "redirect_to_url", "redirect_to_url": {"return_url": return_url, "url": url}}
+    return {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": url}}
+
+
+def intent_refuse(world: World, intent: Obj, error: StripeError) -> StripeError:
+    """Back to `requires_payment_method`, with the reason; the error to raise."""
+    intent.update(status="requires_payment_method", payment_method=None, next_action=None)
+    intent["last_payment_error"] = error.body()["error"]
+    world.save(intent, "payment_intent.payment_failed")
+    error.extra["payment_intent"] = public(intent)
+    return error
 
 
 def _charge(world: World, intent: Obj, method: Obj, refused: str | None) -> Obj:
@@ -135,7 +168,12 @@ def intent_create(world: World, params: Obj) -> Obj:
     if "payment_method" in params:
         _give_method(world, intent, params["payment_method"])
     world.save(intent)
-    return intent_confirm(world, {}, intent["id"]) if params.get("confirm") else intent
+    if not params.get("confirm"):
+        for name in ("off_session", "error_on_requires_action", "return_url"):
+            if name in params:
+                raise StripeError(f"You can only pass {name} together with confirm=true.", param=name)
+        return intent
+    return intent_confirm(world, {k: v for k, v in params.items() if k != "payment_method"}, intent["id"])
 
 
 def _give_method(world: World, intent: Obj, method_id: str) -> None:
@@ -178,7 +216,9 @@ def intent_confirm(world: World, params: Obj, intent_id: str) -> Obj:
             "You cannot confirm this PaymentIntent because it's missing a payment method.",
             code="payment_intent_unexpected_state",
         )
-    intent_pay(world, intent, method or {})
+    off_session = bool(params.get("off_session"))
+    waits = not off_session and not params.get("error_on_requires_action")
+    intent_pay(world, intent, method or {}, off_session=off_session, waits=waits, return_url=params.get("return_url"))
     if intent["setup_future_usage"] and intent["customer"] and method and method["customer"] is None:
         method_attach(world, method, world.fetch(intent["customer"]))
     return intent
@@ -192,7 +232,12 @@ def intent_cancel(world: World, params: Obj, intent_id: str) -> Obj:
             f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}.",
             code="payment_intent_unexpected_state",
         )
-    intent.update(status="canceled", canceled_at=world.now, cancellation_reason=params.get("cancellation_reason"))
+    intent.update(
+        status="canceled",
+        next_action=None,
+        canceled_at=world.now,
+        cancellation_reason=params.get("cancellation_reason"),
+    )
     return world.save(intent, "payment_intent.canceled")
 
 
@@ -210,49 +255,3 @@ def charge_retrieve(world: World, params: Obj, charge_id: str) -> Obj:
 def charge_list(world: World, params: Obj) -> Obj:
     where = {"customer": params.get("customer"), "payment_intent": params.get("payment_intent")}
     return page(world, "charge", params, "/v1/charges", where)
-
-
-@route("POST", "/v1/refunds")
-def refund_create(world: World, params: Obj) -> Obj:
-    charge_id = params.get("charge")
-    if charge_id is None and "payment_intent" in params:
-        charge_id = world.get("payment_intent", params["payment_intent"], "payment_intent")["latest_charge"]
-    if charge_id is None:
-        raise missing("charge")
-    charge = world.get("charge", charge_id, "charge")
-    left = charge["amount_captured"] - charge["amount_refunded"]
-    amount = params.get("amount", left)
-    if left <= 0:
-        raise StripeError(f"Charge {charge_id} has already been refunded.", code="charge_already_refunded")
-    if not 0 < amount <= left:
-        raise StripeError(
-            f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).", param="amount"
-        )
-    refund = world.new(
-        "refund",
-        "re",
-        amount=amount,
-        currency=charge["currency"],
-        charge=charge_id,
-        metadata={},
-        payment_intent=charge["payment_intent"],
-        status="succeeded",
-        reason=params.get("reason"),
-    )
-    assign(refund, params, "metadata")
-    world.save(refund, "refund.created")
-    charge["amount_refunded"] += amount
-    charge["refunded"] = charge["amount_refunded"] == charge["amount"]
-    world.save(charge, "charge.refunded")
-    return refund
-
-
-@route("GET", "/v1/refunds/{refund}")
-def refund_retrieve(world: World, params: Obj, refund_id: str) -> Obj:
-    return world.get("refund", refund_id)
-
-
-@route("GET", "/v1/refunds")
-def refund_list(world: World, params: Obj) -> Obj:
-    where = {"charge": params.get("charge"), "payment_intent": params.get("payment_intent")}
-    return page(world, "refund", params, "/v1/refunds", where)

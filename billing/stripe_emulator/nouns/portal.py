@@ -129,7 +129,7 @@ def portal_card(world: World, session: Obj, card: Obj) -> None:
 
 def portal_pay(world: World, session: Obj, invoice_id: str) -> None:
     """Pay an open invoice with the card on file."""
-    invoice_attempt(world, _own(world, session, "invoice", invoice_id))
+    invoice_attempt(world, _own(world, session, "invoice", invoice_id), off_session=False)
 
 
 def _own(world: World, session: Obj, kind: str, object_id: str) -> Obj:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billing.stripe_emulator.nouns.invoices import FINALIZE_AFTER, invoice_close
+from billing.stripe_emulator.nouns.pending_updates import pending_expire
 from billing.stripe_emulator.nouns.proration import period_next, renewal_draft
 from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end
 from billing.stripe_emulator.registry import timer
@@ -21,6 +22,8 @@ def subscription_due(subscription: Obj) -> int | None:
     moments = [item["current_period_end"] for item in items_of(subscription)]
     if subscription["cancel_at"]:
         moments.append(subscription["cancel_at"])
+    if subscription["pending_update"]:
+        moments.append(subscription["pending_update"]["expires_at"])
     return int(min(moments))
 
 
@@ -32,6 +35,9 @@ def subscription_wake(world: World, subscription: Obj) -> None:
         if invoice is not None and invoice["status"] == "open":
             invoice_close(world, invoice, "void")
         status_move(world, subscription, "incomplete_expired")
+        return
+    if subscription["pending_update"] and subscription["pending_update"]["expires_at"] <= world.now:
+        pending_expire(world, subscription)
         return
     ends = subscription["cancel_at_period_end"] or (subscription["cancel_at"] or world.now + 1) <= world.now
     if ends:

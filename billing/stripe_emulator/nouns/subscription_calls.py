@@ -8,8 +8,16 @@ from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
+from billing.stripe_emulator.nouns.pending_updates import PENDING_ALLOWED, pending_discard, pending_hold
 from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart
-from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, subscription_end, subscription_make
+from billing.stripe_emulator.nouns.subscriptions import (
+    ENDED,
+    items_of,
+    status_move,
+    subscription_end,
+    subscription_make,
+    undone,
+)
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -34,6 +42,13 @@ def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] in ENDED and set(params) - {"metadata", "cancellation_details", "expand"}:
         raise wrong_state("A canceled subscription can only update its cancellation_details and metadata.")
+    behavior = params.get("payment_behavior", "allow_incomplete")
+    if behavior == "pending_if_incomplete" and (wrong := sorted(set(params) - PENDING_ALLOWED)):
+        raise StripeError(
+            f"When `payment_behavior` is `pending_if_incomplete`, you can only pass "
+            f"{', '.join(sorted(PENDING_ALLOWED))}. Update {', '.join(wrong)} in a call of its own.",
+            param=wrong[0],
+        )
     assign(subscription, params, *_UPDATE)
     if "default_payment_method" in params:
         method = method_resolve(world, params["default_payment_method"], "default_payment_method")
@@ -49,7 +64,8 @@ def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
         for item in items_of(subscription):
             item["current_period_end"] = world.now
     if "items" in params:
-        _change(world, subscription, params)
+        pending_discard(world, subscription)
+        _change(world, subscription, params, behavior)
     return world.save(subscription, "customer.subscription.updated")
 
 
@@ -70,13 +86,14 @@ def _cancel_terms(world: World, subscription: Obj, params: Obj) -> None:
         subscription["cancellation_details"][name] = value or None
 
 
-def _change(world: World, subscription: Obj, params: Obj) -> None:
-    behavior = params.get("proration_behavior", "create_prorations")
+def _change(world: World, subscription: Obj, params: Obj, behavior: str) -> None:
+    prorating = params.get("proration_behavior", "create_prorations")
     moment = params.get("proration_date", world.now)
-    restart = items_change(world, subscription, params["items"], behavior, moment)
+    before, anchor = [dict(item) for item in items_of(subscription)], subscription["billing_cycle_anchor"]
+    restart = items_change(world, subscription, params["items"], prorating, moment)
     if restart and subscription["status"] != "trialing":
         period_restart(world, subscription, world.now)
-    elif behavior != "always_invoice":
+    elif prorating != "always_invoice":
         return
     if subscription["status"] == "trialing":
         return
@@ -84,16 +101,23 @@ def _change(world: World, subscription: Obj, params: Obj) -> None:
     if not invoice["lines"]["data"]:
         return
     subscription["latest_invoice"] = invoice["id"]
-    world.save(subscription, "customer.subscription.updated")
+    pending = behavior == "pending_if_incomplete"
+    subscription["_pending"] = {"invoice": invoice["id"]} if pending else None
+    world.save(subscription, None if pending else "customer.subscription.updated")
     world.save(invoice, "invoice.created")
     invoice_finalize(world, invoice)
-    if invoice["status"] == "open" and invoice["collection_method"] == "charge_automatically":
-        try:
-            invoice_attempt(world, invoice)
-        except StripeError as error:
-            if params.get("payment_behavior") == "error_if_incomplete":
-                error.keep = False
-                raise
+    if invoice["status"] != "open" or invoice["collection_method"] != "charge_automatically":
+        return
+    if behavior == "default_incomplete":
+        status_move(world, subscription, "past_due")
+        return
+    try:
+        invoice_attempt(world, invoice, off_session=bool(params.get("off_session")))
+    except StripeError as error:
+        if behavior == "error_if_incomplete":
+            raise undone(error) from error
+        if pending:
+            pending_hold(world, subscription, invoice, before, anchor)
 
 
 @route("DELETE", "/v1/subscriptions/{subscription_exposed_id}")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from billing.stripe_emulator.answers import assign, listing
-from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.errors import StripeError, card_error, missing, wrong_state
 from billing.stripe_emulator.nouns.catalogue import amount_of, plan_of, price_for
 from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.invoices import (
+    ACTION_NEEDED,
     invoice_attempt,
     invoice_close,
     invoice_draft,
@@ -110,7 +111,10 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
         raise missing("items")
     behavior = params.get("payment_behavior", "allow_incomplete")
     if behavior == "pending_if_incomplete":
-        raise StripeError("The local emulator does not know pending_if_incomplete.", param="payment_behavior")
+        raise StripeError(
+            "You can only use `payment_behavior=pending_if_incomplete` when you update a subscription.",
+            param="payment_behavior",
+        )
     subscription = _blank(world, customer, params)
     trial_end = _trial_end(world, params)
     start = world.now
@@ -126,7 +130,7 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
     _redeem(world, subscription, params)
     world.save(subscription, "customer.subscription.created")
     invoice = first_invoice(world, subscription)
-    _first_payment(world, subscription, invoice, behavior)
+    _first_payment(world, subscription, invoice, behavior, off_session=bool(params.get("off_session")))
     return subscription
 
 
@@ -277,7 +281,7 @@ def first_invoice(world: World, subscription: Obj) -> Obj:
     return invoice
 
 
-def _first_payment(world: World, subscription: Obj, invoice: Obj, behavior: str) -> None:
+def _first_payment(world: World, subscription: Obj, invoice: Obj, behavior: str, *, off_session: bool) -> None:
     invoice_finalize(world, invoice)
     if subscription["collection_method"] == "send_invoice":
         if subscription["status"] == "incomplete":
@@ -287,13 +291,25 @@ def _first_payment(world: World, subscription: Obj, invoice: Obj, behavior: str)
     if invoice["status"] != "open" or behavior == "default_incomplete":
         return
     try:
-        invoice_attempt(world, invoice)
+        invoice_attempt(world, invoice, off_session=off_session)
     except StripeError as error:
         if behavior == "error_if_incomplete":
-            error.keep = False
-            raise
+            raise undone(error) from error
         subscription["latest_invoice"] = invoice["id"]
         world.save(subscription)
+
+
+def undone(error: StripeError) -> StripeError:
+    """The refusal as `error_if_incomplete` gives it: nothing of the call stays."""
+    if error.code == ACTION_NEEDED:
+        error = card_error(
+            "Payment for this subscription requires additional user action before it can be completed successfully. "
+            "Pass payment_behavior=allow_incomplete to keep it, and let the customer authenticate.",
+            code="subscription_payment_intent_requires_action",
+            decline_code=None,
+        )
+    error.keep = False
+    return error
 
 
 @listens("invoice.paid")
@@ -314,6 +330,8 @@ def on_failed(world: World, invoice: Obj) -> None:
     """A refused renewal makes it past due; the end of the retries ends it."""
     subscription = world.maybe(subscription_of(invoice))
     if subscription is None or subscription["status"] in (*ENDED, "incomplete"):
+        return
+    if (subscription.get("_pending") or {}).get("invoice") == invoice["id"]:
         return
     if subscription["status"] in ("active", "trialing"):
         status_move(world, subscription, "past_due")
