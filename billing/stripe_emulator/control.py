@@ -9,11 +9,13 @@ from typing import Any
 from billing.stripe_emulator.deliveries import MODES
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.authentication import authenticate, intent_get
+from billing.stripe_emulator.nouns.disputes import dispute_close, dispute_open
 from billing.stripe_emulator.nouns.payments import refusal_plan
 from billing.stripe_emulator.store import Obj
-from billing.stripe_emulator.world import World
+from billing.stripe_emulator.world import World, public
 
 MAX_ADVANCE = 10 * 366 * 86400
+MAX_AMOUNT = 10**12
 
 
 def control(world: World, method: str, path: str, given: Obj) -> Obj:
@@ -30,6 +32,8 @@ def control(world: World, method: str, path: str, given: Obj) -> Obj:
         return _state(world)
     if method == "POST" and len(parts) == 2 and parts[0] == "authentications":
         return _authenticate(world, parts[1], given.get("outcome"))
+    if method == "POST" and parts[:1] == ["disputes"]:
+        return _dispute(world, parts[1:], given)
     if method == "POST" and parts == ["deliveries"]:
         return _mode(world, given)
     if method == "POST" and parts == ["deliveries", "release"]:
@@ -81,6 +85,20 @@ def _authenticate(world: World, intent_id: str, outcome: Any) -> Obj:
     with world.transaction():
         authenticate(world, intent_get(world, intent_id), passed=outcome == "complete")
     return _state(world)
+
+
+def _dispute(world: World, parts: list[str], given: Obj) -> Obj:
+    """Open a dispute of a charge, or close one: the answer is the dispute."""
+    with world.transaction():
+        if not parts:
+            amount = _whole(given["amount"], "amount", MAX_AMOUNT) if "amount" in given else None
+            charge = world.get("charge", given.get("charge"), "charge")
+            return public(dispute_open(world, charge, amount=amount, reason=str(given.get("reason", "fraudulent"))))
+        if len(parts) == 2 and parts[1] == "close":
+            dispute = world.get("dispute", parts[0])
+            dispute_close(world, dispute, str(given.get("status")))
+            return public(dispute)
+    raise StripeError("Use /_ctl/disputes or /_ctl/disputes/{id}/close.", status=404)
 
 
 def _mode(world: World, given: Obj) -> Obj:

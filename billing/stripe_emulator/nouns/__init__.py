@@ -2,10 +2,13 @@
 
 from billing.stripe_emulator.nouns import (  # noqa: F401
     authentication,
+    balance,
     catalogue,
     checkout,
     coupons,
+    credit_notes,
     customer_calls,
+    disputes,
     dunning,
     endpoints,
     invoice_calls,

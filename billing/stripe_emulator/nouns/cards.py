@@ -33,13 +33,15 @@ ALWAYS, WITH_OWNER, UNTIL_SET_UP = "always", "with_owner", "until_set_up"
 @dataclass(frozen=True)
 class TestCard:
     """One documented test number. `refuses` names the refusal; `later` means that it is
-    taken when saved and refused when charged; `asks` says when it wants authentication."""
+    taken when saved and refused when charged; `asks` says when it wants authentication;
+    `disputes` is the reason why its charges are taken back at once."""
 
     number: str
     brand: str = "visa"
     refuses: str | None = None
     later: bool = False
     asks: str | None = None
+    disputes: str | None = None
 
 
 CARDS = {
@@ -59,6 +61,8 @@ CARDS = {
         TestCard("4000000000000127", refuses="incorrect_cvc"),
         TestCard("4000000000000119", refuses="processing_error"),
         TestCard("4000000000000341", refuses="generic_decline", later=True),
+        TestCard("4000000000000259", disputes="fraudulent"),
+        TestCard("4000000000002685", disputes="product_not_received"),
         TestCard("4000000000003055"),
         TestCard("4000000000003220", asks=ALWAYS),
         TestCard("4000002760003184", asks=ALWAYS),
@@ -84,6 +88,8 @@ NAMED = {
     "chargeDeclinedIncorrectCvc": "4000000000000127",
     "chargeDeclinedProcessingError": "4000000000000119",
     "chargeCustomerFail": "4000000000000341",
+    "createDispute": "4000000000000259",
+    "createDisputeProductNotReceived": "4000000000002685",
     "threeDSecureOptional": "4000000000003055",
     "threeDSecure2Required": "4000000000003220",
     "threeDSecureRequiredChargeDeclined": "4000008400001629",

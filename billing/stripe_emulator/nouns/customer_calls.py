@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billing.stripe_emulator.answers import page
+from billing.stripe_emulator.nouns.balance import balance_move
 from billing.stripe_emulator.nouns.customers import customer_alive, customer_make, customer_take
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.registry import listens, route
@@ -13,6 +14,9 @@ from billing.stripe_emulator.world import World
 @route("POST", "/v1/customers")
 def customer_create(world: World, params: Obj) -> Obj:
     customer = customer_make(world, params)
+    if params.get("balance"):
+        balance_move(world, customer, params["balance"], "adjustment")
+        world.save(customer, "customer.updated")
     if "payment_method" in params:
         method_attach(world, method_resolve(world, params["payment_method"]), customer)
     return customer
@@ -30,6 +34,8 @@ def customer_retrieve(world: World, params: Obj, customer_id: str) -> Obj:
 def customer_update(world: World, params: Obj, customer_id: str) -> Obj:
     customer = customer_alive(world, customer_id)
     customer_take(world, customer, params)
+    if "balance" in params and params["balance"] != customer["balance"]:
+        balance_move(world, customer, params["balance"] - customer["balance"], "adjustment")
     return world.save(customer, "customer.updated")
 
 

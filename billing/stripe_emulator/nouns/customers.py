@@ -10,7 +10,6 @@ from billing.stripe_emulator.world import World
 
 _PLAIN = (
     "address",
-    "balance",
     "business_name",
     "description",
     "email",

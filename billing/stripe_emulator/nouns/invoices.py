@@ -10,6 +10,7 @@ from typing import Any
 
 from billing.stripe_emulator.answers import listing
 from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
+from billing.stripe_emulator.nouns.balance import balance_move
 from billing.stripe_emulator.nouns.coupons import discount_amounts
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
@@ -179,7 +180,15 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
     ending = balance + total if total < 0 or balance + total < 0 else 0
     sequence = customer["next_invoice_sequence"]
     customer["next_invoice_sequence"] = sequence + 1
-    customer["balance"] = ending
+    if ending != balance:
+        balance_move(
+            world,
+            customer,
+            ending - balance,
+            "applied_to_invoice",
+            currency=invoice["currency"],
+            invoice=invoice["id"],
+        )
     world.save(customer, "customer.updated" if ending != balance else None)
     invoice.update(
         status="open",
@@ -300,7 +309,7 @@ def invoice_settle(world: World, invoice: Obj, *, paid: int, out_of_band: bool =
     payment = world.maybe(invoice.get("_payment"))
     world.save(invoice)
     if out_of_band:
-        _intent_cancel(world, invoice)
+        intent_cancel(world, invoice)
     elif payment is not None:
         payment.update(status="paid", amount_paid=paid)
         payment["status_transitions"]["paid_at"] = world.now
@@ -317,12 +326,31 @@ def invoice_close(world: World, invoice: Obj, status: str) -> None:
     invoice.update(status=status, auto_advance=False, next_payment_attempt=None)
     if status == "void":
         invoice.update(amount_remaining=0)
-        _intent_cancel(world, invoice)
+        intent_cancel(world, invoice)
+        _balance_back(world, invoice)
     invoice["status_transitions"][moment] = world.now
     world.save(invoice, "invoice.voided" if status == "void" else "invoice.marked_uncollectible")
 
 
-def _intent_cancel(world: World, invoice: Obj) -> None:
+def _balance_back(world: World, invoice: Obj) -> None:
+    """Credit that a voided invoice used is the customer's again."""
+    used = (invoice["ending_balance"] or 0) - invoice["starting_balance"]
+    if not used:
+        return
+    customer = world.fetch(invoice["customer"])
+    balance_move(
+        world,
+        customer,
+        -used,
+        "unapplied_from_invoice",
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+    )
+    world.save(customer, "customer.updated")
+
+
+def intent_cancel(world: World, invoice: Obj) -> None:
+    """Give the payment of an invoice up."""
     payment = world.maybe(invoice.get("_payment"))
     if payment is None:
         return

@@ -50,6 +50,7 @@ def method_make(world: World, card: TestCard, exp_month: int, exp_year: int, bil
         del method[name]
     method["_refuses"], method["_later"] = card.refuses, card.later
     method["_asks"], method["_set_up"] = card.asks, False
+    method["_disputes"] = card.disputes
     return world.save(method)
 
 
