@@ -81,13 +81,19 @@ def _expand(world: World, node: Any, parts: list[str], path: str) -> None:
     if special is not None and value is None:
         node[name] = special(world, world.fetch(node["id"]))
     elif isinstance(value, str):
-        found = world.maybe(value)
-        if found is None:
-            raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
-        node[name] = public(found)
+        node[name] = _object(world, value, path)
+    elif isinstance(value, list) and any(isinstance(item, str) for item in value):
+        node[name] = [_object(world, item, path) if isinstance(item, str) else item for item in value]
     elif name not in node:
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
     _expand(world, node[name], rest, path)
+
+
+def _object(world: World, object_id: str, path: str) -> Obj:
+    found = world.maybe(object_id)
+    if found is None:
+        raise StripeError(f"This property cannot be expanded ({path}).", param="expand")
+    return public(found)
 
 
 def assign(obj: Obj, params: Obj, *names: str) -> None:

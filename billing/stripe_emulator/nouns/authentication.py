@@ -8,15 +8,14 @@ from billing.stripe_emulator.errors import StripeError, wrong_state
 from billing.stripe_emulator.nouns.checkout_pay import session_complete
 from billing.stripe_emulator.nouns.invoices import attempt_failed
 from billing.stripe_emulator.nouns.payments import intent_pay, intent_refuse
+from billing.stripe_emulator.nouns.setup_intents import setup_confirm, setup_refuse
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-FAILED = "payment_intent_authentication_failure"
-
 
 def intent_get(world: World, intent_id: str) -> Obj:
-    """The intent of an id."""
-    return world.get("payment_intent", intent_id)
+    """The payment or setup intent of an id."""
+    return world.get("setup_intent" if intent_id.startswith("seti_") else "payment_intent", intent_id)
 
 
 def asked(world: World, intent_id: str, secret: str) -> Obj:
@@ -35,28 +34,30 @@ def authenticate(world: World, intent: Obj, *, passed: bool) -> str:
     if intent["status"] != "requires_action":
         raise wrong_state(
             f"This payment does not wait for authentication: its status is {intent['status']}.",
-            code="payment_intent_unexpected_state",
+            code=f"{intent['object']}_unexpected_state",
         )
     action = intent["_action"]
     method = world.fetch(intent["payment_method"])
     try:
         if not passed:
-            raise intent_refuse(
-                world,
-                intent,
-                StripeError(
-                    "We are unable to authenticate your payment method. Please choose a different payment method and "
-                    "try again.",
-                    status=402,
-                    code=FAILED,
-                ),
-            )
-        intent_pay(world, intent, method, authenticated=True, return_url=action["return_url"])
+            raise _unconfirmed(world, intent)
+        do = setup_confirm if intent["object"] == "setup_intent" else intent_pay
+        do(world, intent, method, authenticated=True)
     except StripeError as error:
         if error.status != 402:
             raise
         _failed(world, intent)
     return _way_back(world, intent, action["return_url"])
+
+
+def _unconfirmed(world: World, intent: Obj) -> StripeError:
+    kind = intent["object"]
+    error = StripeError(
+        "We are unable to authenticate your payment method. Please choose a different payment method and try again.",
+        status=402,
+        code=f"{kind}_authentication_failure",
+    )
+    return (setup_refuse if kind == "setup_intent" else intent_refuse)(world, intent, error)
 
 
 def _failed(world: World, intent: Obj) -> None:
@@ -72,8 +73,8 @@ def _way_back(world: World, intent: Obj, return_url: str | None) -> str:
         return session_complete(world, session) if done else f"/c/pay/{session['id']}"
     if return_url:
         more = {
-            "payment_intent": intent["id"],
-            "payment_intent_client_secret": intent["client_secret"],
+            intent["object"]: intent["id"],
+            f"{intent['object']}_client_secret": intent["client_secret"],
             "redirect_status": "succeeded" if done else "failed",
         }
         return f"{return_url}{'&' if '?' in return_url else '?'}{urlencode(more)}"

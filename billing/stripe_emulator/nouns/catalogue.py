@@ -96,6 +96,12 @@ def price_make(world: World, params: Obj) -> Obj:
         tiers_mode=params.get("tiers_mode"),
     )
     _amount(price, params)
+    if "transform_quantity" in params:
+        if "tiers" in params:
+            raise StripeError("transform_quantity cannot be combined with tiers.", param="transform_quantity")
+        if params["transform_quantity"]["divide_by"] < 1:
+            raise StripeError("Invalid divide_by: must be at least 1", param="transform_quantity[divide_by]")
+        price["transform_quantity"] = dict(params["transform_quantity"])
     if "recurring" in params:
         price["recurring"] = {
             "interval": params["recurring"]["interval"],
@@ -200,8 +206,17 @@ def amount_of(price: Obj, quantity: int) -> int:
     """What a quantity costs, in the currency's smallest unit; halves round up as Stripe does."""
     if price["billing_scheme"] == "tiered":
         return _tiered(price, quantity)
-    exact = Decimal(price["unit_amount_decimal"]) * quantity
+    exact = Decimal(price["unit_amount_decimal"]) * packages(price, quantity)
     return int(exact.quantize(Decimal(1), "ROUND_HALF_UP"))
+
+
+def packages(price: Obj, quantity: int) -> int:
+    """How many times the unit amount is charged for a quantity: by packages, where the price sells those."""
+    rule = price["transform_quantity"]
+    if rule is None:
+        return quantity
+    rest = rule["divide_by"] - 1 if rule["round"] == "up" else 0
+    return int((quantity + rest) // rule["divide_by"])
 
 
 def _tiered(price: Obj, quantity: int) -> int:
@@ -242,7 +257,7 @@ def plan_of(price: Obj) -> Obj:
         "nickname": price["nickname"],
         "product": price["product"],
         "tiers_mode": price["tiers_mode"],
-        "transform_usage": None,
+        "transform_usage": price["transform_quantity"],
         "trial_period_days": recurring.get("trial_period_days"),
         "usage_type": recurring.get("usage_type", "licensed"),
     }

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from billing.stripe_emulator.answers import assign, listing, page, slice_of
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
-from billing.stripe_emulator.nouns.catalogue import amount_of, price_for
-from billing.stripe_emulator.nouns.coupons import discount_amounts, discounts_make
+from billing.stripe_emulator.nouns.checkout_sum import session_lines, session_sum
 from billing.stripe_emulator.nouns.customers import customer_alive
+from billing.stripe_emulator.nouns.setup_intents import setup_make
+from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax
 from billing.stripe_emulator.registry import extra, route, timer
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World, new_id
@@ -26,6 +27,12 @@ _PLAIN = (
     "submit_type",
     "success_url",
 )
+# What the other modes may not be told.
+_ONLY = {
+    "subscription": {"payment_intent_data", "setup_intent_data"},
+    "payment": {"subscription_data", "setup_intent_data"},
+    "setup": {"subscription_data", "payment_intent_data", "line_items", "discounts", "allow_promotion_codes"},
+}
 
 
 def web_url(text: str, param: str) -> str:
@@ -71,10 +78,15 @@ def session_create(world: World, params: Obj) -> Obj:
             )
         session["customer"] = customer_alive(world, params["customer"], "customer")["id"]
     session["customer_creation"] = None if session["customer"] else params.get("customer_creation", "if_required")
-    session["_lines"] = _lines(world, params, session["mode"])
-    _sum(world, session, params)
-    for name in ("subscription_data", "payment_intent_data"):
+    for name in ("subscription_data", "payment_intent_data", "setup_intent_data"):
         session[f"_{name}"] = params.get(name, {})
+    session["_coupons"] = params.get("discounts") or []
+    _tax_ids(session, params)
+    session_lines(world, session, params)
+    if mode == "setup":
+        _setup(world, session, params)
+    else:
+        session_sum(world, session)
     session["url"] = f"{world.public_url}/c/pay/{session['id']}"
     return world.save(session)
 
@@ -82,8 +94,6 @@ def session_create(world: World, params: Obj) -> Obj:
 def _ways(params: Obj, mode: Any) -> None:
     if mode is None:
         raise missing("mode")
-    if mode == "setup":
-        raise StripeError("The local emulator knows the modes payment and subscription.", param="mode")
     if params.get("ui_mode", "hosted_page") != "hosted_page":
         raise StripeError("The local emulator hosts the page itself: use ui_mode=hosted_page.", param="ui_mode")
     if "success_url" not in params:
@@ -91,68 +101,38 @@ def _ways(params: Obj, mode: Any) -> None:
     for name in ("success_url", "cancel_url"):
         if name in params:
             web_url(params[name], name)
-    if not params.get("line_items"):
+    if mode != "setup" and not params.get("line_items"):
         raise missing("line_items")
-    wrong = {"subscription": "payment_intent_data", "payment": "subscription_data"}[mode]
-    if wrong in params:
-        raise StripeError(f"You can not pass `{wrong}` in `{mode}` mode.", param=wrong)
-
-
-def _lines(world: World, params: Obj, mode: str) -> list[Obj]:
-    lines = []
-    for index, entry in enumerate(params["line_items"]):
-        param = f"line_items[{index}]"
-        price = price_for(world, entry, param, recurring=False if mode == "payment" else None)
-        quantity = entry.get("quantity", 1)
-        if quantity < 1:
-            raise StripeError("Invalid quantity: must be at least 1", param=f"{param}[quantity]")
-        product = world.fetch(price["product"])
-        amount = amount_of(price, quantity)
-        line = world.new(
-            "item",
-            "li",
-            currency=price["currency"],
-            description=product["name"],
-            price=price,
-            quantity=quantity,
-            amount_subtotal=amount,
-            amount_total=amount,
-            discounts=[],
-            taxes=[],
-        )
-        lines.append(line)
-    if mode == "subscription" and not any(line["price"]["type"] == "recurring" for line in lines):
+    for name in sorted(_ONLY[mode] & set(params)):
+        raise StripeError(f"You can not pass `{name}` in `{mode}` mode.", param=name)
+    no_automatic_tax(params)
+    if params.get("allow_promotion_codes") and params.get("discounts"):
         raise StripeError(
-            "You must provide at least one recurring price in `subscription` mode when using prices.",
-            param="line_items",
+            "You may only specify one of these parameters: allow_promotion_codes, discounts.",
+            param="allow_promotion_codes",
         )
-    if len({line["currency"] for line in lines}) > 1:
-        raise StripeError("All prices must have the same currency.", param="line_items")
-    return lines
 
 
-def _sum(world: World, session: Obj, params: Obj) -> None:
-    subtotal = sum(line["amount_subtotal"] for line in session["_lines"])
-    session["currency"] = session["_lines"][0]["currency"]
-    session["_coupons"] = params.get("discounts") or []
-    off = 0
-    if session["_coupons"]:
-        # Only counted here; the coupon is redeemed when the session is paid.
-        redeemed = discounts_make(world, session["_coupons"], checkout_session=session["id"])
-        off = sum(entry["amount"] for entry in discount_amounts(world, redeemed, subtotal, first=True))
-        for discount_id in redeemed:
-            coupon = world.fetch(world.fetch(discount_id)["source"]["coupon"])
-            coupon["times_redeemed"] -= 1
-            world.save(coupon)
-            world.drop(world.fetch(discount_id))
-    session["amount_subtotal"] = subtotal
-    session["amount_total"] = 0 if _trial(params) else subtotal - off
-    session["total_details"]["amount_discount"] = off
+def _tax_ids(session: Obj, params: Obj) -> None:
+    given = params.get("tax_id_collection")
+    if given is None:
+        return
+    if given["enabled"] and session["customer"] and params.get("customer_update", {}).get("name") != "auto":
+        raise StripeError(
+            "Tax ID collection requires updating business name on the customer. To enable tax ID collection for an "
+            "existing customer, please set `customer_update[name]` to `auto`.",
+            param="tax_id_collection",
+        )
+    session["tax_id_collection"] = {"enabled": given["enabled"], "required": given.get("required", "never")}
 
 
-def _trial(params: Obj) -> bool:
-    data = params.get("subscription_data", {})
-    return bool(data.get("trial_period_days") or data.get("trial_end"))
+def _setup(world: World, session: Obj, params: Obj) -> None:
+    data = session["_setup_intent_data"]
+    intent = setup_make(world, customer=session["customer"])
+    assign(intent, data, "description", "metadata")
+    intent["_session"] = session["id"]
+    world.save(intent)
+    session.update(setup_intent=intent["id"], currency=params.get("currency"), payment_status="no_payment_required")
 
 
 @timer("checkout.session", lambda session: session["expires_at"] if session["status"] == "open" else None)
@@ -194,7 +174,7 @@ def session_list(world: World, params: Obj) -> Obj:
 
 
 @route("GET", "/v1/checkout/sessions/{session}/line_items")
-def session_lines(world: World, params: Obj, session_id: str) -> Obj:
+def session_lines_call(world: World, params: Obj, session_id: str) -> Obj:
     session = world.get("checkout.session", session_id)
     return slice_of(session["_lines"], params, f"/v1/checkout/sessions/{session_id}/line_items")
 

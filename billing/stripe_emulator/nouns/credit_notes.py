@@ -9,6 +9,7 @@ from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.balance import balance_move
 from billing.stripe_emulator.nouns.invoices import intent_cancel, intent_of, invoice_settle
 from billing.stripe_emulator.nouns.refunds import refund_make
+from billing.stripe_emulator.nouns.tax_rates import exclusive, taxes_sum
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import DryRun, World
@@ -156,8 +157,8 @@ def _invoice_line(world: World, invoice: Obj, entry: Obj, index: int, before: li
 
 def _sum(note: Obj, lines: list[Obj]) -> None:
     taxes = [tax for line in lines for tax in line["taxes"]]
-    on_top = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "exclusive")
-    inside = sum(tax["amount"] for tax in taxes if tax["tax_behavior"] == "inclusive")
+    on_top = exclusive(taxes)
+    inside = sum(tax["amount"] for tax in taxes) - on_top
     subtotal = sum(line["amount"] for line in lines)
     off: dict[str, int] = {}
     for entry in (entry for line in lines for entry in line["discount_amounts"]):
@@ -171,7 +172,7 @@ def _sum(note: Obj, lines: list[Obj]) -> None:
         subtotal_excluding_tax=subtotal - inside,
         total=total,
         total_excluding_tax=total - on_top - inside,
-        total_taxes=taxes,
+        total_taxes=taxes_sum([line["taxes"] for line in lines]),
     )
 
 
@@ -235,7 +236,8 @@ def _refund(world: World, invoice: Obj, entry: Obj, index: int) -> Obj:
     refund = world.get("refund", entry["refund"], f"{param}[refund]")
     if refund["charge"] != _charge(world, invoice)["id"]:
         raise StripeError("The refund is not of this invoice's charge.", param=f"{param}[refund]")
-    if not 0 < int(entry.get("amount_refunded", refund["amount"])) <= refund["amount"]:
+    part = int(entry["amount_refunded"] if "amount_refunded" in entry else refund["amount"])
+    if not 0 < part <= refund["amount"]:
         raise StripeError(f"The refund is of {refund['amount']}.", param=f"{param}[amount_refunded]")
     return refund
 

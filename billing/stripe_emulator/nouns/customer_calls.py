@@ -6,6 +6,7 @@ from billing.stripe_emulator.answers import page
 from billing.stripe_emulator.nouns.balance import balance_move
 from billing.stripe_emulator.nouns.customers import customer_alive, customer_make, customer_take
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
+from billing.stripe_emulator.nouns.tax_ids import tax_id_make
 from billing.stripe_emulator.registry import listens, route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -17,6 +18,8 @@ def customer_create(world: World, params: Obj) -> Obj:
     if params.get("balance"):
         balance_move(world, customer, params["balance"], "adjustment")
         world.save(customer, "customer.updated")
+    for entry in params.get("tax_id_data") or []:
+        tax_id_make(world, customer, entry["type"], entry["value"])
     if "payment_method" in params:
         method_attach(world, method_resolve(world, params["payment_method"]), customer)
     return customer

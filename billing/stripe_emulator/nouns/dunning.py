@@ -6,6 +6,7 @@ import contextlib
 
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
+from billing.stripe_emulator.nouns.pausing import collection_paused, invoice_rest
 from billing.stripe_emulator.registry import timer
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -26,6 +27,9 @@ def invoice_due(invoice: Obj) -> int | None:
 def invoice_wake(world: World, invoice: Obj) -> None:
     """Finalise a draft (and charge it at once), or try an open one again. A refusal is an outcome, not an error."""
     if invoice["status"] == "draft":
+        if behavior := collection_paused(world, invoice):
+            invoice_rest(world, invoice, behavior)
+            return
         invoice_finalize(world, invoice, next_attempt=world.now)
         if invoice["collection_method"] == "send_invoice" and invoice["status"] == "open":
             world.emit("invoice.sent", invoice)

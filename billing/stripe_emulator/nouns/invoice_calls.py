@@ -6,6 +6,7 @@ from billing.stripe_emulator.answers import assign, page, render, slice_of
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.customers import customer_alive
+from billing.stripe_emulator.nouns.invoice_lines import invoice_total, pending_take
 from billing.stripe_emulator.nouns.invoices import (
     FINALIZE_AFTER,
     invoice_attempt,
@@ -13,13 +14,12 @@ from billing.stripe_emulator.nouns.invoices import (
     invoice_draft,
     invoice_finalize,
     invoice_settle,
-    invoice_total,
     must_be,
-    pending_take,
     subscription_of,
 )
 from billing.stripe_emulator.nouns.payment_methods import method_resolve
 from billing.stripe_emulator.nouns.proration import preview_draft
+from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import DryRun, World
@@ -59,13 +59,30 @@ def invoice_create(world: World, params: Obj) -> Obj:
             "quote_details": None,
             "subscription_details": {"metadata": {}, "subscription": subscription["id"]},
         }
-    invoice["discounts"] = discounts_make(world, params.get("discounts"), invoice=invoice["id"])
+    no_automatic_tax(params)
+    invoice["default_tax_rates"] = rates_given(world, params, "default_tax_rates")
+    if subscription is not None and "default_tax_rates" not in params:
+        invoice["default_tax_rates"] = subscription["default_tax_rates"]
     if invoice["auto_advance"]:
         invoice["automatically_finalizes_at"] = world.now + FINALIZE_AFTER
     if subscription is not None or params.get("pending_invoice_items_behavior") == "include":
         pending_take(world, invoice, subscription["id"] if subscription else None)
+    invoice["discounts"] = _discounts(world, invoice, params)
+    if subscription is not None and "discounts" not in params:
+        invoice["discounts"] = list(subscription["discounts"])
     invoice_total(world, invoice)
     return world.save(invoice, "invoice.created")
+
+
+def _discounts(world: World, invoice: Obj, params: Obj) -> list[str]:
+    return discounts_make(
+        world,
+        params.get("discounts"),
+        buyer=invoice["customer"],
+        amount=sum(line["amount"] for line in invoice["lines"]["data"]),
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+    )
 
 
 @route("POST", "/v1/invoices/create_preview")
@@ -92,7 +109,11 @@ def invoice_update(world: World, params: Obj, invoice_id: str) -> Obj:
     if "days_until_due" in params:
         invoice["_days_until_due"] = params["days_until_due"]
     if "discounts" in params:
-        invoice["discounts"] = discounts_make(world, params["discounts"], invoice=invoice_id)
+        invoice["discounts"] = _discounts(world, invoice, params)
+    no_automatic_tax(params)
+    if "default_tax_rates" in params:
+        invoice["default_tax_rates"] = rates_given(world, params, "default_tax_rates")
+    if {"discounts", "default_tax_rates"} & set(params):
         invoice_total(world, invoice)
     if invoice["status"] == "draft":
         later = world.now + FINALIZE_AFTER if invoice["auto_advance"] else None

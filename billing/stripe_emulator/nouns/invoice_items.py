@@ -7,9 +7,11 @@ from typing import Any
 
 from billing.stripe_emulator.answers import assign, page
 from billing.stripe_emulator.errors import StripeError, missing
-from billing.stripe_emulator.nouns.catalogue import price_for
+from billing.stripe_emulator.nouns.catalogue import amount_of, price_for
 from billing.stripe_emulator.nouns.customers import customer_alive
-from billing.stripe_emulator.nouns.invoices import invoice_total, item_line, must_be
+from billing.stripe_emulator.nouns.invoice_lines import invoice_total, item_line
+from billing.stripe_emulator.nouns.invoices import must_be
+from billing.stripe_emulator.nouns.tax_rates import rates_given
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -62,7 +64,7 @@ def item_make(world: World, customer: Obj, params: Obj, **fields: Any) -> Obj:
         quantity_decimal=str(quantity),
         metadata={},
         discounts=[],
-        tax_rates=[],
+        tax_rates=rates_given(world, params, "tax_rates"),
         **fields,
     )
     if "period" in params:
@@ -79,9 +81,13 @@ def _item_amount(world: World, item: Obj, params: Obj) -> None:
     given = {**params.get("pricing", {}), **{k: params[k] for k in ("price_data",) if k in params}}
     if given:
         price = price_for(world, given, "pricing", recurring=False)
+        if price["billing_scheme"] == "tiered":
+            raise StripeError("An invoice item takes no tiered price.", param="pricing[price]")
         unit, item["currency"] = price["unit_amount_decimal"], price["currency"]
         details = {"price": price["id"], "product": price["product"]}
         item["pricing"] = {"price_details": details, "type": "price_details", "unit_amount_decimal": unit}
+        item["amount"] = amount_of(price, item["quantity"])
+        return
     else:
         if "amount" not in params and "unit_amount_decimal" not in params:
             raise missing("amount")
@@ -108,6 +114,8 @@ def item_update(world: World, params: Obj, item_id: str) -> Obj:
     if invoice is not None:
         must_be(invoice, "draft", doing="change")
     assign(item, params, "amount", "description", "discountable", "metadata")
+    if "tax_rates" in params:
+        item["tax_rates"] = rates_given(world, params, "tax_rates")
     item["net_amount"] = item["amount"]
     world.save(item)
     if invoice is not None:

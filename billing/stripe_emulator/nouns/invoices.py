@@ -11,7 +11,8 @@ from typing import Any
 from billing.stripe_emulator.answers import listing
 from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
 from billing.stripe_emulator.nouns.balance import balance_move
-from billing.stripe_emulator.nouns.coupons import discount_amounts
+from billing.stripe_emulator.nouns.coupons import discounts_spend
+from billing.stripe_emulator.nouns.invoice_lines import invoice_total
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
 from billing.stripe_emulator.registry import extra, listens
@@ -36,7 +37,7 @@ def invoice_draft(world: World, customer: Obj, *, currency: str, reason: str, **
         customer_address=customer["address"],
         customer_shipping=customer["shipping"],
         customer_tax_exempt=customer["tax_exempt"],
-        customer_tax_ids=[],
+        customer_tax_ids=tax_ids_shown(world, customer["id"]),
         account_country="US",
         account_name="Local emulator",
         currency=currency,
@@ -57,107 +58,16 @@ def invoice_draft(world: World, customer: Obj, *, currency: str, reason: str, **
     return invoice
 
 
+def tax_ids_shown(world: World, customer_id: str) -> list[Obj]:
+    """The customer's tax ids as an invoice has them."""
+    return [{"type": one["type"], "value": one["value"]} for one in world.find("tax_id", customer=customer_id)]
+
+
 def subscription_of(invoice: Obj) -> str | None:
     """The id of the subscription an invoice is for."""
     parent = invoice["parent"] or {}
     details = parent.get("subscription_details") or {}
     return details.get("subscription")
-
-
-def line_add(
-    world: World,
-    invoice: Obj,
-    *,
-    amount: int,
-    description: str | None,
-    period: tuple[int, int],
-    parent: Obj,
-    price: Obj | None = None,
-    quantity: int = 1,
-    metadata: Obj | None = None,
-    discountable: bool = True,
-) -> Obj:
-    """Append a line."""
-    line = world.new(
-        "line_item",
-        "il",
-        amount=amount,
-        subtotal=amount,
-        currency=invoice["currency"],
-        description=description,
-        period={"start": period[0], "end": period[1]},
-        parent=parent,
-        quantity=quantity,
-        quantity_decimal=str(quantity),
-        invoice=invoice["id"],
-        discountable=discountable,
-        discount_amounts=[],
-        taxes=[],
-        metadata=metadata or {},
-    )
-    if price is not None:
-        line["pricing"] = {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        }
-    invoice["lines"]["data"].append(line)
-    return line
-
-
-def item_line(world: World, invoice: Obj, item: Obj) -> None:
-    """Take one invoice item onto a draft."""
-    item["invoice"] = invoice["id"]
-    world.save(item)
-    line = line_add(
-        world,
-        invoice,
-        amount=item["amount"],
-        description=item["description"],
-        period=(item["period"]["start"], item["period"]["end"]),
-        quantity=item["quantity"],
-        metadata=item["metadata"],
-        discountable=item["discountable"],
-        parent={
-            "type": "invoice_item_details",
-            "subscription_item_details": None,
-            "invoice_item_details": {
-                "invoice_item": item["id"],
-                "proration": item["proration"],
-                "proration_details": {"credited_items": None},
-                "subscription": item.get("_subscription"),
-            },
-        },
-    )
-    line["pricing"] = item["pricing"]
-
-
-def pending_take(world: World, invoice: Obj, subscription: str | None) -> None:
-    """Move the customer's waiting items of this subscription, and of none, onto a draft."""
-    for item in reversed(world.find("invoiceitem", customer=invoice["customer"])):
-        mine = item.get("_subscription") in (None, subscription)
-        if item["invoice"] is None and mine and item["currency"] == invoice["currency"]:
-            item_line(world, invoice, item)
-
-
-def invoice_total(world: World, invoice: Obj) -> None:
-    """Sum lines, discounts and the customer's balance into the amounts."""
-    subtotal = sum(line["amount"] for line in invoice["lines"]["data"])
-    base = sum(line["amount"] for line in invoice["lines"]["data"] if line["discountable"])
-    first = invoice["billing_reason"] in ("subscription_create", "manual")
-    off = discount_amounts(world, invoice["discounts"], base, first=first)
-    total = subtotal - sum(entry["amount"] for entry in off)
-    balance = invoice["starting_balance"]
-    due = max(0, total + balance) if total >= 0 else 0
-    invoice.update(
-        subtotal=subtotal,
-        subtotal_excluding_tax=subtotal,
-        total_discount_amounts=off,
-        total=total,
-        total_excluding_tax=total,
-        amount_due=due,
-        amount_remaining=due - invoice["amount_paid"],
-    )
 
 
 def must_be(invoice: Obj, *states: str, doing: str) -> None:
@@ -174,6 +84,7 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
     must_be(invoice, "draft", doing="finalize")
     customer = world.fetch(invoice["customer"])
     invoice["starting_balance"] = customer["balance"]
+    invoice.update(customer_tax_exempt=customer["tax_exempt"], customer_tax_ids=tax_ids_shown(world, customer["id"]))
     invoice_total(world, invoice)
     # Without rounding in play the balance after is what the invoice did not use up.
     total, balance = invoice["total"], customer["balance"]
@@ -203,6 +114,7 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
     invoice["status_transitions"]["finalized_at"] = world.now
     if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
         invoice["due_date"] = world.now + DAY * invoice.get("_days_until_due", 30)
+    discounts_spend(world, invoice)
     world.save(invoice, "invoice.finalized")
     if invoice["amount_due"] == 0:
         invoice_settle(world, invoice, paid=0)

@@ -7,9 +7,11 @@ from typing import Any
 
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.catalogue import amount_of
+from billing.stripe_emulator.nouns.coupons import running, take_off
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoice_items import item_make as waiting_make
-from billing.stripe_emulator.nouns.invoices import invoice_draft, invoice_total, pending_take
+from billing.stripe_emulator.nouns.invoice_lines import invoice_total, pending_take
+from billing.stripe_emulator.nouns.invoices import invoice_draft
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
@@ -75,6 +77,8 @@ def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
         source = entry if "price" in entry or "price_data" in entry else {**entry, "price": old["price"]["id"]}
         fresh = item_make(world, subscription, {"quantity": old["quantity"], **source}, param)
         notes = {**old["metadata"], **(entry.get("metadata") or {})}
+        if "tax_rates" not in entry:
+            fresh["tax_rates"] = old["tax_rates"]
         fresh.update(id=old["id"], created=old["created"], metadata=notes)
         items[old["id"]] = fresh
     return list(items.values())
@@ -100,12 +104,21 @@ def _prorate(
         if same and not credits_only:
             continue
         if old:
-            amount = -round(amount_of(old["price"], old["quantity"]) * part)
+            amount = -round(_net(world, subscription, old) * part)
             _waiting(world, subscription, old, amount, f"Unused time on {_name(world, old)} after {day}", moment, end)
         if new and not credits_only:
-            amount = round(amount_of(new["price"], new["quantity"]) * part)
+            amount = round(_net(world, subscription, new) * part)
             text = f"Remaining time on {_name(world, new)} after {day}"
             _waiting(world, subscription, new, amount, text, moment, end)
+
+
+def _net(world: World, subscription: Obj, item: Obj) -> int:
+    """What a whole period of an item costs, after the percentages that go on. (Fixed sums are not prorated.)"""
+    amount = amount_of(item["price"], item["quantity"])
+    for _, coupon in running(world, subscription["discounts"]):
+        if coupon["percent_off"] is not None and coupon["duration"] != "once":
+            amount -= take_off(coupon, [amount], [item["price"]["product"]], subscription["currency"])[0]
+    return amount
 
 
 def _name(world: World, item: Obj) -> str:
@@ -133,7 +146,7 @@ def _waiting(world: World, subscription: Obj, item: Obj, amount: int, text: str,
         quantity_decimal=str(item["quantity"]),
         metadata={},
         discounts=[],
-        tax_rates=[],
+        tax_rates=item["tax_rates"],
         pricing={
             "type": "price_details",
             "unit_amount_decimal": price["unit_amount_decimal"],

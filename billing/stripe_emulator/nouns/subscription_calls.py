@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from billing.stripe_emulator.answers import assign, page, slice_of
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
-from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
+from billing.stripe_emulator.nouns.pausing import collection_pause
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.nouns.pending_updates import PENDING_ALLOWED, pending_discard, pending_hold
 from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
+    TRIAL_SETTINGS,
+    discounts_redeem,
     items_of,
     status_move,
     subscription_end,
     subscription_make,
     undone,
 )
+from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -55,9 +58,14 @@ def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
         customer = world.fetch(subscription["customer"])
         subscription["default_payment_method"] = method_attach(world, method, customer)["id"]
     if "discounts" in params:
-        subscription["discounts"] = discounts_make(
-            world, params["discounts"], subscription=subscription_id, customer=subscription["customer"]
-        )
+        discounts_redeem(world, subscription, params)
+    no_automatic_tax(params)
+    if "default_tax_rates" in params:
+        subscription["default_tax_rates"] = rates_given(world, params, "default_tax_rates")
+    if "pause_collection" in params:
+        collection_pause(world, subscription, params["pause_collection"])
+    if "trial_settings" in params:
+        subscription["trial_settings"] = params["trial_settings"] or TRIAL_SETTINGS
     _cancel_terms(world, subscription, params)
     if params.get("trial_end") == "now" and subscription["status"] == "trialing":
         subscription["trial_end"] = world.now
@@ -120,6 +128,18 @@ def _change(world: World, subscription: Obj, params: Obj, behavior: str) -> None
             pending_hold(world, subscription, invoice, before, anchor)
 
 
+@route("DELETE", "/v1/subscriptions/{subscription_exposed_id}/discount")
+def discount_delete(world: World, params: Obj, subscription_id: str) -> Obj:
+    subscription = world.get("subscription", subscription_id)
+    if not subscription["discounts"]:
+        raise StripeError("This subscription has no discount.", status=404, code="resource_missing")
+    discount = world.fetch(subscription["discounts"][-1])
+    subscription["discounts"] = []
+    world.emit("customer.discount.deleted", discount)
+    world.save(subscription, "customer.subscription.updated")
+    return {**discount, "deleted": True}
+
+
 @route("DELETE", "/v1/subscriptions/{subscription_exposed_id}")
 def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
     subscription = world.get("subscription", subscription_id)
@@ -149,7 +169,11 @@ def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
 @route("GET", "/v1/subscriptions")
 def subscription_list(world: World, params: Obj) -> Obj:
     status = params.get("status")
-    wanted = {"all": None, "ended": list(ENDED), None: ["incomplete", "trialing", "active", "past_due", "unpaid"]}
+    wanted = {
+        "all": None,
+        "ended": list(ENDED),
+        None: ["incomplete", "trialing", "active", "past_due", "unpaid", "paused"],
+    }
     where = {
         "customer": params.get("customer"),
         "collection_method": params.get("collection_method"),

@@ -1,8 +1,9 @@
 """Subscriptions: their states, items and first invoice.
 
 incomplete -> active | trialing | incomplete_expired | canceled
-trialing -> active | past_due | canceled
+trialing -> active | past_due | canceled | paused
 active <-> past_due -> canceled | unpaid
+active | past_due <-> paused -> canceled
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from billing.stripe_emulator.answers import assign, listing
 from billing.stripe_emulator.errors import StripeError, card_error, missing, wrong_state
 from billing.stripe_emulator.nouns.catalogue import amount_of, plan_of, price_for
 from billing.stripe_emulator.nouns.coupons import discounts_make
+from billing.stripe_emulator.nouns.invoice_lines import invoice_total, line_add, pending_take
 from billing.stripe_emulator.nouns.invoices import (
     ACTION_NEEDED,
     invoice_attempt,
     invoice_close,
     invoice_draft,
     invoice_finalize,
-    invoice_total,
-    line_add,
-    pending_take,
     subscription_of,
 )
-from billing.stripe_emulator.nouns.payment_methods import default_method, method_attach, method_resolve
+from billing.stripe_emulator.nouns.payment_methods import asks_owner, default_method, method_attach, method_resolve
 from billing.stripe_emulator.nouns.periods import period_end
+from billing.stripe_emulator.nouns.setup_intents import setup_confirm, setup_make
+from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import listens
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -33,13 +34,15 @@ from billing.stripe_emulator.world import World
 DAY = 86400
 MOVES = {
     "incomplete": {"active", "trialing", "incomplete_expired", "canceled"},
-    "trialing": {"active", "past_due", "canceled"},
-    "active": {"past_due", "canceled", "unpaid"},
-    "past_due": {"active", "canceled", "unpaid"},
+    "trialing": {"active", "past_due", "canceled", "paused"},
+    "active": {"past_due", "canceled", "unpaid", "paused"},
+    "past_due": {"active", "canceled", "unpaid", "paused"},
     "unpaid": {"active", "canceled"},
+    "paused": {"active", "canceled"},
     "canceled": set(),
     "incomplete_expired": set(),
 }
+TRIAL_SETTINGS = {"end_behavior": {"missing_payment_method": "create_invoice"}}
 ENDED = ("canceled", "incomplete_expired")
 _PLAIN = ("description", "days_until_due", "collection_method", "metadata", "cancel_at_period_end")
 
@@ -73,7 +76,7 @@ def item_make(world: World, subscription: Obj, given: Obj, param: str) -> Obj:
         plan=plan_of(price),
         quantity=given.get("quantity", 1),
         metadata=given.get("metadata") or {},
-        tax_rates=[],
+        tax_rates=rates_given(world, given, "tax_rates", f"{param}[tax_rates]"),
     )
     if item["quantity"] < 0:
         raise StripeError("Invalid quantity: must not be negative", param=f"{param}[quantity]")
@@ -109,6 +112,7 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
     """
     if not params.get("items"):
         raise missing("items")
+    no_automatic_tax(params)
     behavior = params.get("payment_behavior", "allow_incomplete")
     if behavior == "pending_if_incomplete":
         raise StripeError(
@@ -123,14 +127,16 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
     period_set(subscription, start, end)
     if trial_end:
         subscription.update(status="trialing", trial_start=start, trial_end=trial_end)
-        subscription["trial_settings"] = {"end_behavior": {"missing_payment_method": "create_invoice"}}
+        subscription["trial_settings"] = params.get("trial_settings") or TRIAL_SETTINGS
     by_mail = subscription["collection_method"] == "send_invoice"
     if not trial_end and not by_mail and behavior != "default_incomplete":
         _needs_card(world, customer, subscription)
-    _redeem(world, subscription, params)
+    discounts_redeem(world, subscription, params)
     world.save(subscription, "customer.subscription.created")
     invoice = first_invoice(world, subscription)
     _first_payment(world, subscription, invoice, behavior, off_session=bool(params.get("off_session")))
+    if trial_end:
+        _set_up_later(world, subscription)
     return subscription
 
 
@@ -142,7 +148,7 @@ def _blank(world: World, customer: Obj, params: Obj) -> Obj:
         status="incomplete",
         metadata={},
         start_date=world.now,
-        default_tax_rates=[],
+        default_tax_rates=rates_given(world, params, "default_tax_rates"),
     )
     subscription["billing_mode"] = {
         "type": "flexible",
@@ -201,9 +207,16 @@ def _needs_card(world: World, customer: Obj, subscription: Obj) -> None:
         )
 
 
-def _redeem(world: World, subscription: Obj, params: Obj) -> None:
+def discounts_redeem(world: World, subscription: Obj, params: Obj) -> None:
+    """Set the discounts that a call names."""
     subscription["discounts"] = discounts_make(
-        world, params.get("discounts"), customer=subscription["customer"], subscription=subscription["id"]
+        world,
+        params.get("discounts"),
+        buyer=subscription["customer"],
+        amount=sum(amount_of(item["price"], item["quantity"]) for item in items_of(subscription)),
+        currency=subscription["currency"],
+        customer=subscription["customer"],
+        subscription=subscription["id"],
     )
 
 
@@ -220,6 +233,7 @@ def invoice_for(world: World, subscription: Obj, reason: str, **fields: Any) -> 
         "subscription_details": {"metadata": subscription["metadata"], "subscription": subscription["id"]},
     }
     invoice["discounts"] = list(subscription["discounts"])
+    invoice["default_tax_rates"] = list(subscription["default_tax_rates"])
     return invoice
 
 
@@ -242,6 +256,7 @@ def period_lines(world: World, invoice: Obj, subscription: Obj, start: int, end:
             price=price,
             quantity=quantity,
             metadata=item["metadata"],
+            rates=item["tax_rates"],
             parent=item_parent(subscription, item, proration=False),
         )
 
@@ -299,6 +314,17 @@ def _first_payment(world: World, subscription: Obj, invoice: Obj, behavior: str,
         world.save(subscription)
 
 
+def _set_up_later(world: World, subscription: Obj) -> None:
+    """A card that will want its owner at the end of the trial is set up now, while he is here."""
+    method = default_method(world, subscription["customer"], subscription["default_payment_method"])
+    if method is None or not asks_owner(method, off_session=True):
+        return
+    intent = setup_make(world, customer=subscription["customer"], _subscription=subscription["id"])
+    subscription["pending_setup_intent"] = intent["id"]
+    setup_confirm(world, intent, method)
+    world.save(subscription, "customer.subscription.updated")
+
+
 def undone(error: StripeError) -> StripeError:
     """The refusal as `error_if_incomplete` gives it: nothing of the call stays."""
     if error.code == ACTION_NEEDED:
@@ -316,7 +342,7 @@ def undone(error: StripeError) -> StripeError:
 def on_paid(world: World, invoice: Obj) -> None:
     """A paid invoice starts a subscription, or brings it back."""
     subscription = world.maybe(subscription_of(invoice))
-    if subscription is None or subscription["status"] in (*ENDED, "trialing"):
+    if subscription is None or subscription["status"] in (*ENDED, "trialing", "paused"):
         return
     if subscription["status"] == "incomplete" and invoice["billing_reason"] != "subscription_create":
         return
@@ -329,7 +355,7 @@ def on_paid(world: World, invoice: Obj) -> None:
 def on_failed(world: World, invoice: Obj) -> None:
     """A refused renewal makes it past due; the end of the retries ends it."""
     subscription = world.maybe(subscription_of(invoice))
-    if subscription is None or subscription["status"] in (*ENDED, "incomplete"):
+    if subscription is None or subscription["status"] in (*ENDED, "incomplete", "paused"):
         return
     if (subscription.get("_pending") or {}).get("invoice") == invoice["id"]:
         return

@@ -13,7 +13,7 @@ from billing.stripe_emulator.pages.invoice import invoice
 from billing.stripe_emulator.pages.portal import portal
 from billing.stripe_emulator.world import World
 
-_CHECKOUT = re.compile(r"^/c/pay/(cs_test_[A-Za-z0-9]+)$")
+_CHECKOUT = re.compile(r"^/c/pay/(cs_test_[A-Za-z0-9]+)(?:/(promotion))?$")
 _PORTAL = re.compile(r"^/p/session/(bps_[A-Za-z0-9]+)/(emu_[A-Za-z0-9]+)(?:/(cancel|resume|card|pay))?$")
 _INVOICE = re.compile(r"^/i/(in_[A-Za-z0-9]+)$")
 _AUTHENTICATION = re.compile(r"^/a/((?:pi|seti)_[A-Za-z0-9]+)/([A-Za-z0-9]+)(?:/(complete|fail))?$")
@@ -25,7 +25,7 @@ def hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page |
         if path == "/" and method == "GET":
             return _home(world)
         if hit := _CHECKOUT.match(path):
-            return checkout(world, method, hit[1], form)
+            return checkout(world, method, hit[1], hit[2], form)
         if hit := _PORTAL.match(path):
             return portal(world, method, hit[1], hit[2], hit[3], form)
         if hit := _INVOICE.match(path):

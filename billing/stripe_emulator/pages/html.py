@@ -76,9 +76,9 @@ def error_box(error: StripeError | None) -> str:
     return f'<p class="error" role="alert" id="error">{esc(error.message)}{after}</p>'
 
 
-def card_fields() -> str:
+def card_fields(*, optional: bool = False) -> str:
     """Inputs for a card. Nothing typed here is ever sent back to the page or kept."""
-    return (
+    fields = (
         '<label for="number">Card number</label>'
         '<input id="number" name="number" inputmode="numeric" autocomplete="cc-number" required maxlength="24" '
         'placeholder="4242 4242 4242 4242" aria-describedby="cards">'
@@ -88,6 +88,8 @@ def card_fields() -> str:
         '<input id="cvc" name="cvc" inputmode="numeric" autocomplete="cc-csc" required maxlength="4" placeholder="123">'
         "</div></div>"
         '<p class="note" id="cards">Test cards: <code>4242 4242 4242 4242</code> is taken, '
-        "<code>4000 0000 0000 0002</code> is declined, <code>4000 0000 0000 9995</code> has no funds. "
+        "<code>4000 0000 0000 0002</code> is declined, <code>4000 0000 0000 9995</code> has no funds, "
+        "<code>4000 0027 6000 3184</code> wants you to confirm. "
         "Any future date, any security code.</p>"
     )
+    return fields.replace(" required", "") if optional else fields

@@ -104,6 +104,8 @@ def test_a_payment_without_a_subscription(emulator: Emulator) -> None:
     "params",
     [
         {"mode": "setup"},
+        {"automatic_tax": {"enabled": True}},
+        {"tax_id_collection": {"enabled": True}, "customer": "cus_nobody"},
         {"line_items": []},
         {"success_url": "javascript:alert(1)"},
         {"expires_at": 5},
