@@ -96,8 +96,12 @@ class Server:
         return web.json_response(answer)
 
     def _page(self, request: web.Request, body: bytes) -> web.Response:
+        # The buttons ask for no key, so only this server's own pages may press them.
+        if request.method == "POST" and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            return web.json_response(StripeError("Press the button on this server's own page.").body(), status=403)
         try:
-            form = {k: v for k, v in form_decode(body.decode("utf-8")).items() if isinstance(v, str)}
+            text = request.query_string if request.method == "GET" else body.decode("utf-8")
+            form = {k: v for k, v in form_decode(text).items() if isinstance(v, str)}
         except (StripeError, UnicodeDecodeError):
             form = {}
         page = hosted(self.world, request.method, request.path, form)

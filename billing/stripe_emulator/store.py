@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, endpoint TEXT NOT NULL, state TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, answer TEXT);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due);
+CREATE INDEX IF NOT EXISTS deliveries_event ON deliveries (event);
+CREATE INDEX IF NOT EXISTS objects_subject ON objects (kind, json_extract(body, '$.data.object.id'));
 CREATE TABLE IF NOT EXISTS idempotency (
     name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -165,6 +167,11 @@ class Store:
             (state, until if until is not None else 1e18),
         )
         return [Delivery(*row) for row in rows]
+
+    def deliveries_of(self, event: str) -> list[tuple[str, int, str]]:
+        """(state, tries, last answer) of an event's deliveries, oldest first."""
+        rows = self._db.execute("SELECT state, attempt, answer FROM deliveries WHERE event = ? ORDER BY id", (event,))
+        return [(state, attempt, answer or "") for state, attempt, answer in rows]
 
     def delivery_move(self, delivery_id: int, state: str, *, attempt: int, due: float, answer: str = "") -> None:
         """Note the outcome of a try."""

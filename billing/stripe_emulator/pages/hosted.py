@@ -7,12 +7,17 @@ import re
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.pages.authentication import authentication
 from billing.stripe_emulator.pages.checkout import checkout
+from billing.stripe_emulator.pages.controls import DEEDS, press, switches
 from billing.stripe_emulator.pages.forms import plain
-from billing.stripe_emulator.pages.html import Page, day, document, esc
+from billing.stripe_emulator.pages.html import Page, document, esc, moment
 from billing.stripe_emulator.pages.invoice import invoice
+from billing.stripe_emulator.pages.objects import kinds, objects, one
 from billing.stripe_emulator.pages.portal import portal
+from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
+_OBJECTS = re.compile(r"^/objects/([a-z_.]+)(?:/([A-Za-z0-9_.-]+))?$")
+_CONTROL = re.compile(r"^/control/([a-z]+)$")
 _CHECKOUT = re.compile(r"^/c/pay/(cs_test_[A-Za-z0-9]+)(?:/(promotion))?$")
 _PORTAL = re.compile(r"^/p/session/(bps_[A-Za-z0-9]+)/(emu_[A-Za-z0-9]+)(?:/(cancel|resume|card|pay))?$")
 _INVOICE = re.compile(r"^/i/(in_[A-Za-z0-9]+)$")
@@ -24,6 +29,10 @@ def hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page |
     try:
         if path == "/" and method == "GET":
             return _home(world)
+        if (hit := _OBJECTS.match(path)) and method == "GET":
+            return one(world, hit[1], hit[2]) if hit[2] else objects(world, hit[1], form)
+        if (hit := _CONTROL.match(path)) and method == "POST" and hit[1] in DEEDS:
+            return press(world, hit[1], form)
         if hit := _CHECKOUT.match(path):
             return checkout(world, method, hit[1], hit[2], form)
         if hit := _PORTAL.match(path):
@@ -41,15 +50,23 @@ def _home(world: World) -> Page:
     with world.transaction():
         events = [world.fetch(event_id) for event_id in world.store.ids("event", limit=40)]
         rows = "".join(
-            f"<tr><td><code>{esc(event['type'])}</code></td>"
-            f"<td><code>{esc(event['data']['object'].get('id', ''))}</code></td><td>{day(event['created'])}</td></tr>"
+            f'<tr><td><a href="/objects/event/{esc(event["id"])}">{esc(event["type"])}</a></td>'
+            f"<td>{_subject(world, event['data']['object'])}</td><td>{moment(event['created'])}</td></tr>"
             for event in events
         )
-        today = day(world.now)
-    body = (
-        "<h1>Local Stripe emulator</h1><section><p>This server answers the official <code>stripe</code> client. "
-        f"Its clock shows {today}. Controls are under <code>/_ctl</code>.</p></section>"
-        "<h2>Newest events</h2><section><table><thead><tr><th>Event</th><th>Object</th><th>Day</th></tr></thead>"
-        f"<tbody>{rows or '<tr><td colspan=3>Nothing happened yet.</td></tr>'}</tbody></table></section>"
-    )
+        body = (
+            "<h1>Local Stripe emulator</h1><section><p>This server answers the official <code>stripe</code> client. "
+            f"Its switches are below, and under <code>/_ctl</code> for programs.</p></section>{switches(world)}"
+            "<h2>Newest events</h2><section class=table><table><thead><tr><th>Event</th><th>Object</th><th>When</th>"
+            f"</tr></thead><tbody>{rows or '<tr><td colspan=3>Nothing happened yet.</td></tr>'}</tbody></table>"
+            "</section>"
+            f"{kinds(world)}"
+        )
     return Page(document("Local Stripe emulator", body, wide=True))
+
+
+def _subject(world: World, obj: Obj) -> str:
+    found = world.maybe(obj.get("id"))
+    if found is None:
+        return f"<code>{esc(obj.get('id', ''))}</code>"
+    return f'<a href="/objects/{esc(found["object"])}/{esc(found["id"])}"><code>{esc(found["id"])}</code></a>'

@@ -57,6 +57,11 @@ def day(moment: int | None) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%d %b %Y}" if moment else "not set"
 
 
+def moment(at: int | None) -> str:
+    """A date with its time, UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%d %b %Y %H:%M:%S}" if at else ""
+
+
 def document(title: str, body: str, *, wide: bool = False) -> str:
     """A whole document around a body."""
     return (
