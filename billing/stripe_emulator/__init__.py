@@ -8,9 +8,15 @@ can be run and tested without an account.
   annotations of the installed `stripe` package. Nothing is vendored.
 * `world`: one store, one clock, one log of events.
 * `nouns`: one module per family of objects, each a small state machine.
-* `pages`: the hosted pages (Checkout, portal, invoice), plain HTML, no script.
+* `pages`: the hosted pages (Checkout, portal, invoice, 3-D Secure), and pages of
+  what it holds with its switches as buttons. Plain HTML, no script.
 * `deliveries`: signed webhooks with retries, and switches to duplicate, reorder
   and drop them.
+
+Its front page says how many of the client's calls it answers; an unknown one is
+answered 404 and says so. An invoice's `invoice_pdf` is an HTML page. What it
+refuses on purpose, in words: automatic tax (pass tax rates), subscription
+schedules, tiered prices on invoice items, bills for time already used at a pause.
 
 It encodes our reading of Stripe, not Stripe itself.
 """

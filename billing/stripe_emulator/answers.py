@@ -112,6 +112,12 @@ def unset(given: Obj) -> Obj:
     return {name: None if value == "" else value for name, value in given.items()}
 
 
+def by_currency(given: Any, name: str) -> Obj:
+    """One amount per currency of a `currency_options` parameter; a currency that is unset (empty) is left out."""
+    options = given if isinstance(given, dict) else {}
+    return {code.lower(): option[name] for code, option in options.items() if option and name in option}
+
+
 def merged_metadata(old: dict[str, str], given: Any) -> dict[str, str]:
     """Stripe's rule: empty clears all, an empty value unsets its key. Raises over its limits."""
     if given == "":

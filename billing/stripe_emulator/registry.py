@@ -70,6 +70,16 @@ def extra(kind: str, field: str) -> Callable[[Any], Any]:
     return note
 
 
+def coverage() -> dict[str, tuple[int, int]]:
+    """How many calls of each family (the first part of their path) are answered, and how many the SDK has."""
+    out: dict[str, tuple[int, int]] = {}
+    for method, path in contract_routes():
+        family = path.split("/")[2]
+        answered, known = out.get(family, (0, 0))
+        out[family] = (answered + ((method, path) in HANDLERS), known + 1)
+    return dict(sorted(out.items()))
+
+
 class Router:
     """Finds the contract's route of a request path."""
 

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from billing.stripe_emulator.errors import StripeError, wrong_state
 from billing.stripe_emulator.nouns.checkout_pay import session_complete
-from billing.stripe_emulator.nouns.invoices import attempt_failed
+from billing.stripe_emulator.nouns.invoices import attempt_failed, invoice_of
 from billing.stripe_emulator.nouns.payments import intent_pay, intent_refuse
 from billing.stripe_emulator.nouns.setup_intents import setup_confirm, setup_refuse
 from billing.stripe_emulator.store import Obj
@@ -61,7 +61,7 @@ def _unconfirmed(world: World, intent: Obj) -> StripeError:
 
 
 def _failed(world: World, intent: Obj) -> None:
-    invoice = world.maybe(intent.get("_invoice"))
+    invoice = invoice_of(world, intent) if intent["object"] == "payment_intent" else None
     if invoice is not None and invoice["status"] == "open":
         attempt_failed(world, invoice)
 

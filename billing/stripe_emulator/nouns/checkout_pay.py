@@ -130,7 +130,10 @@ def _subscribe(world: World, session: Obj, customer: Obj | None, method: Obj | N
 
 def _subscription(world: World, session: Obj, customer: Obj, method: Obj | None) -> Obj:
     data = session["_subscription_data"]
-    rates = {line: [rate["id"] for rate in found] for line, found in session["_rates"].items()}
+    # A session from before there were taxes has no rates.
+    rates = {
+        line["id"]: [rate["id"] for rate in session.get("_rates", {}).get(line["id"], [])] for line in session["_lines"]
+    }
     for line in session["_lines"]:
         if line["price"]["type"] == "one_time":
             _one_time_item(world, customer, line, rates[line["id"]])

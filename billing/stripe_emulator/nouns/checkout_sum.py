@@ -75,7 +75,7 @@ def session_sum(world: World, session: Obj) -> None:
     exempt = (world.maybe(session["customer"]) or {}).get("tax_exempt")
     taxes = []
     for line, net in zip(lines, left, strict=True):
-        mine = taxes_of(session["_rates"][line["id"]], net, exempt)
+        mine = taxes_of(session["_rates"].get(line["id"], []), net, exempt)
         taxes.append(mine)
         line["amount_discount"] = line["amount_subtotal"] - net
         line["amount_tax"] = sum(tax["amount"] for tax in mine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from billing.stripe_emulator.answers import assign, page
+from billing.stripe_emulator.answers import assign, by_currency, page
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.periods import step
 from billing.stripe_emulator.nouns.promotion_codes import code_redeem
@@ -39,9 +39,7 @@ def coupon_create(world: World, params: Obj) -> Obj:
     for product in (params.get("applies_to") or {}).get("products", []):
         world.get("product", product, "applies_to[products]")
         coupon.setdefault("_products", []).append(product)
-    coupon["_currencies"] = {
-        name.lower(): option["amount_off"] for name, option in (params.get("currency_options") or {}).items()
-    }
+    coupon["_currencies"] = by_currency(params.get("currency_options"), "amount_off")
     return world.save(coupon, "coupon.created")
 
 

@@ -136,8 +136,9 @@ def dispute_update(world: World, params: Obj, dispute_id: str) -> Obj:
     evidence = params.get("evidence") or {}
     if (evidence or params.get("submit")) and dispute["status"] != "needs_response":
         raise wrong_state(f"This dispute takes no evidence any more: it is {dispute['status'].replace('_', ' ')}.")
-    if "enhanced_evidence" in evidence:
-        raise StripeError("The local emulator takes no enhanced evidence.", param="evidence[enhanced_evidence]")
+    for name in ("appeal", "enhanced_evidence"):
+        if name in evidence:
+            raise StripeError(f"The local emulator takes no {name} as evidence.", param=f"evidence[{name}]")
     dispute["evidence"].update({name: value or None for name, value in evidence.items()})
     if evidence:
         dispute["evidence_details"]["has_evidence"] = True

@@ -189,10 +189,19 @@ def intent_of(world: World, invoice: Obj) -> Obj:
     return world.fetch(world.fetch(invoice["_payment"])["payment"]["payment_intent"])
 
 
+def invoice_of(world: World, intent: Obj) -> Obj | None:
+    """The invoice that an intent pays, if it is of one."""
+    if "_invoice" in intent:
+        return world.maybe(intent["_invoice"])
+    # It was made before intents noted that.
+    payments = world.find("invoice_payment", payment__payment_intent=intent["id"])
+    return world.maybe(payments[0]["invoice"]) if payments else None
+
+
 @listens("payment_intent.succeeded")
 def on_intent_paid(world: World, intent: Obj) -> None:
     """Whoever paid the intent of an invoice, from wherever, paid the invoice."""
-    invoice = world.maybe(intent.get("_invoice"))
+    invoice = invoice_of(world, intent)
     if invoice is not None and invoice["status"] in ("open", "uncollectible"):
         invoice_settle(world, invoice, paid=invoice["amount_due"])
 

@@ -79,9 +79,10 @@ def method_from_card(world: World, card: Obj, billing: Obj | None = None) -> Obj
 
 def asks_owner(method: Obj, *, off_session: bool) -> bool:
     """Whether a charge (or a set-up) needs its owner's authentication first."""
+    asks = method.get("_asks")
     if off_session:
-        return method["_asks"] == ALWAYS or (method["_asks"] == UNTIL_SET_UP and not method["_set_up"])
-    return method["_asks"] is not None
+        return asks == ALWAYS or (asks == UNTIL_SET_UP and not method["_set_up"])
+    return asks is not None
 
 
 def method_resolve(world: World, method_id: str, param: str = "payment_method") -> Obj:

@@ -63,7 +63,7 @@ def intent_make(world: World, *, amount: int, currency: str, customer: str | Non
                 "request_three_d_secure": "automatic",
             }
         },
-        **fields,
+        **{"_invoice": None, **fields},
     )
     intent["client_secret"] = new_id(f"{intent['id']}_secret")
     return world.save(intent, "payment_intent.created")

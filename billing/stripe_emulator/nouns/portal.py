@@ -66,6 +66,8 @@ def configuration_create(world: World, params: Obj, *, default: bool = False) ->
         )
     for name, given in params.get("features", {}).items():
         features[name].update(_deeper(features[name], given))
+    for option in (features["subscription_pause"].get("duration") or {}).get("interval_options") or []:
+        option.setdefault("interval_count", 1)
     configuration["business_profile"].update(params.get("business_profile") or {})
     assign(configuration, params, "default_return_url", "metadata", "name")
     return world.save(configuration)

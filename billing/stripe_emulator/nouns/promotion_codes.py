@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 
-from billing.stripe_emulator.answers import assign, page
+from billing.stripe_emulator.answers import assign, by_currency, page
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.registry import route
@@ -56,9 +56,7 @@ def _restrict(code: Obj, given: Obj) -> None:
         if name in given:
             code["restrictions"][name] = given[name]
     if "currency_options" in given:
-        code["_currencies"] = {
-            name.lower(): one.get("minimum_amount") for name, one in given["currency_options"].items()
-        }
+        code["_currencies"] = by_currency(given["currency_options"], "minimum_amount")
 
 
 @route("GET", "/v1/promotion_codes/{promotion_code}")

@@ -13,6 +13,7 @@ from billing.stripe_emulator.pages.html import Page, document, esc, moment
 from billing.stripe_emulator.pages.invoice import invoice
 from billing.stripe_emulator.pages.objects import kinds, objects, one
 from billing.stripe_emulator.pages.portal import portal
+from billing.stripe_emulator.registry import coverage
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
@@ -47,6 +48,7 @@ def hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page |
 
 
 def _home(world: World) -> Page:
+    calls = coverage().values()
     with world.transaction():
         events = [world.fetch(event_id) for event_id in world.store.ids("event", limit=40)]
         rows = "".join(
@@ -55,7 +57,8 @@ def _home(world: World) -> Page:
             for event in events
         )
         body = (
-            "<h1>Local Stripe emulator</h1><section><p>This server answers the official <code>stripe</code> client. "
+            "<h1>Local Stripe emulator</h1><section><p>This server answers the official <code>stripe</code> client: "
+            f"{sum(served for served, _ in calls)} of its {sum(known for _, known in calls)} calls. "
             f"Its switches are below, and under <code>/_ctl</code> for programs.</p></section>{switches(world)}"
             "<h2>Newest events</h2><section class=table><table><thead><tr><th>Event</th><th>Object</th><th>When</th>"
             f"</tr></thead><tbody>{rows or '<tr><td colspan=3>Nothing happened yet.</td></tr>'}</tbody></table>"
