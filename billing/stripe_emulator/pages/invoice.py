@@ -5,6 +5,7 @@ from __future__ import annotations
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.invoices import ACTION_NEEDED, intent_of, invoice_attempt
 from billing.stripe_emulator.nouns.payment_methods import method_from_card
+from billing.stripe_emulator.nouns.tax_rates import exclusive
 from billing.stripe_emulator.pages.forms import attempt, card_from, plain
 from billing.stripe_emulator.pages.html import Page, card_fields, day, document, error_box, esc, money
 from billing.stripe_emulator.store import Obj
@@ -39,6 +40,15 @@ def _page(world: World, invoice: Obj, refused: StripeError | None) -> Page:
         f"<tr><td>{esc(line['description'] or '')}<br><span class=note>{day(line['period']['start'])} to "
         f"{day(line['period']['end'])}</span></td><td class=num>{money(line['amount'], currency)}</td></tr>"
         for line in invoice["lines"]["data"]
+    )
+    extra = {
+        "Discount": -sum(entry["amount"] for entry in invoice["total_discount_amounts"]),
+        "Tax": exclusive(invoice["total_taxes"]),
+    }
+    rows += "".join(
+        f"<tr><td>{name}</td><td class=num>{money(amount, currency)}</td></tr>"
+        for name, amount in extra.items()
+        if amount
     )
     who = invoice["customer_name"] or invoice["customer_email"] or invoice["customer"]
     body = (

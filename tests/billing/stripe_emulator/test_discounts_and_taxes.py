@@ -274,6 +274,8 @@ def test_tax_comes_on_top_after_the_discount(emulator: Emulator) -> None:
     assert (invoice.subtotal, invoice.total_excluding_tax, invoice.total) == (4000, 2000, 2380)
     assert [(tax.amount, tax.taxable_amount) for tax in invoice.total_taxes or []] == [(380, 2000)]
     assert emulator.v1.invoices.create_preview({"subscription": made.id}).total == 2380
+    text = emulator.page(str(invoice.hosted_invoice_url))[1]
+    assert all(amount in text for amount in ("−$20.00", "$3.80", "$23.80"))
 
 
 def test_tax_inside_a_price_leaves_its_total(emulator: Emulator) -> None:
