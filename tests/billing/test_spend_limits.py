@@ -20,11 +20,12 @@ from billing.quotas import CompiledLimits, LimitSet, QuotaStore, denial, limits_
 from billing.selectors.budgets import budget_month, budget_name
 from billing.selectors.invariants import findings
 from billing.selectors.limits import plan_limit_set, project_limit_set, spend_limit, tenant_limit_set
-from billing.services.alerts import budget_alert
+from billing.services.alerts import budgets_alert
 from billing.services.entitlements import override_revoke, override_set
 from billing.services.jobs import job_reserve
 from billing.services.leases import lease_reconcile, lease_refill
 from billing.services.limits import project_limits_set, spend_limit_set
+from billing.services.metering import usage_rollup
 from billing.services.stores import quota_store
 from kit.clock import now
 from kit.errors import BadRequest
@@ -216,11 +217,13 @@ def test_a_changed_limit_is_announced_anew(cast: Cast) -> None:
     entitle(tenant_id, spend_nano=PLAN)
     mail.outbox = []
     store_events([call(tenant_id, 1, cost=85_000, at=now())])
+    usage_rollup(tenant_id=tenant_id)
     told = []
     for limit in (None, 100_000, 100_000, 85_000, 500_000, 100_000):
         own(cast.owner, limit)
-        told.append(budget_alert(tenant_id=tenant_id))
-    assert told == [0, 80, 0, 100, 0, 80]
+        told.append(budgets_alert(tenant_id=tenant_id))
+    assert told == [0, 1, 0, 1, 0, 1]
+    assert [letter.subject.split()[0] for letter in mail.outbox] == ["80", "100", "80"]
     assert f"/o/{cast.owner.tenant.slug}/billing/" in mail.outbox[0].body
     with tenant_scope(tenant_id):
         assert SpendLimit.objects.count() == 1
