@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 
 from inference.client import BlockingClient
-from serving import pins
+from serving import pins, services
 from tenants.scope import tenant_scope
 from tests.conftest import Cast
 from tests.gateway.conftest import GatewayProcess
@@ -32,3 +32,5 @@ def test_a_call_brings_a_pinned_model_in_for_good(gateway: GatewayProcess, cast:
         assert status == 200 and headers["x-model-state"].startswith("loaded")
         assert engine.describe(tenant=tenant, model=version.id.hex).pinned
         engine.unload(tenant=tenant, model=version.id.hex)
+    with tenant_scope(owner.tenant.id):
+        services.deployment_stop(deployment=row)  # nobody else's engines are to keep it
