@@ -172,6 +172,7 @@ def test_an_old_measurement_and_small_batches_close_the_door_to_nobody():
         scheduler.measured(batch, 10.0, 100.0)
     scheduler.speed = 0.0  # that is about what waits before it
     scheduler.submit(request("t", rows=4000, cost=16), now=100.0)
+    assert (scheduler.refused, scheduler.rows) == (0, 4000)
 
 
 def test_a_full_engine_still_takes_what_is_within_a_tenants_share_of_it():
