@@ -17,7 +17,6 @@ import pytest
 from django.conf import settings
 
 from inference.client import BlockingClient
-from inference.errors import Unavailable
 from inference.wire import WriterReport
 from kit.ids import new_id
 from registry.bases import Base
@@ -27,6 +26,7 @@ from tenants.models import Project
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.gateway.conftest import ROOT
+from tests.gateway.real_engine import until_ready
 from tests.gateway.writing_engine import CHAT, Door, door, on_plan, says, until
 from tests.inference.generation.made import adapter, artefact, merged
 from tests.serving.rolling import live
@@ -82,16 +82,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> I
     environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, cwd=ROOT)
 
-    def answers() -> bool:
-        assert process.poll() is None, "the engine ended before it was ready"
-        try:
-            with BlockingClient(address, settings.ENGINE_TOKEN) as client:
-                return bool(client.health())
-        except Unavailable:
-            return False
-
     try:
-        until(answers, seconds=180)
+        until_ready(process, address, seconds=180)
         base = Base(NAME, folders["base"], CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
         with door(address, base) as made:
             yield Engine(made, address, folders)

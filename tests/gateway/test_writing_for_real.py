@@ -17,12 +17,11 @@ import openai
 import pytest
 from django.conf import settings
 
-from inference.client import BlockingClient
-from inference.errors import Unavailable
 from registry.bases import Base
 from tests.conftest import Person
 from tests.gateway.conftest import ROOT
-from tests.gateway.writing_engine import Door, door, on_plan, until
+from tests.gateway.real_engine import until_ready
+from tests.gateway.writing_engine import Door, door, on_plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.realdata]
 
@@ -70,16 +69,8 @@ def stories(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> 
     environment = os.environ | {"TUNESMITH_ENGINE_TOKEN": settings.ENGINE_TOKEN, "PYTHONPATH": str(ROOT)}
     engine = subprocess.Popen([*command, "--precision", "fp32", "--threads", "1"], env=environment, cwd=ROOT)
 
-    def answers() -> bool:
-        assert engine.poll() is None, "the engine ended before it was ready"
-        try:
-            with BlockingClient(address, settings.ENGINE_TOKEN) as client:
-                return bool(client.health())
-        except Unavailable:
-            return False
-
     try:
-        until(answers, seconds=120)
+        until_ready(engine, address, seconds=120)
         base = Base(NAME, weights(), CONTEXT, {"model.safetensors": "0" * 64}, tasks=("text-generation",))
         with door(address, replace(base, name=TOOLLESS)), door(address, base) as made:
             yield made
