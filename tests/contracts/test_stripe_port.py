@@ -146,7 +146,7 @@ def test_only_the_port_and_the_emulator_import_stripe() -> None:
         for file in room.rglob("*.py")
         if "stripe_emulator" not in file.parts and _imports_stripe(file)
     }
-    assert importers == {"billing/stripe_port.py"}
+    assert importers == {"billing/stripe_port/border.py"}
 
 
 def _imports_stripe(file: Path) -> bool:

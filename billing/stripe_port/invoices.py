@@ -1,0 +1,103 @@
+"""Invoices, the lines that wait for one, and what one would say."""
+
+import datetime as dt
+from typing import Any
+
+from billing.errors import StripeMissing
+from billing.stripe_port.border import PAGE, Face, Json, border, plain
+
+
+class Invoices(Face):
+    """What is asked for. Amounts are cents."""
+
+    def invoice_fetch(self, invoice_id: str) -> Json | None:
+        """An invoice with all its lines, or None when Stripe has none of this id."""
+        try:
+            with border():
+                invoice = plain(self.v1.invoices.retrieve(invoice_id))
+                if invoice["lines"]["has_more"]:  # only the first ten come along
+                    lines = self.v1.invoices.line_items.list(invoice_id, {"limit": PAGE})
+                    invoice["lines"]["data"] = [plain(line) for line in lines.auto_paging_iter()]
+        except StripeMissing:
+            return None
+        return invoice
+
+    def invoice_ids(self, customer_id: str) -> list[str]:
+        """All invoices of a customer."""
+        with border():
+            found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
+            return [invoice.id for invoice in found.auto_paging_iter()]
+
+    def change_preview(self, subscription_id: str, *, item_id: str, price_id: str) -> Json:
+        """What moving to another price would charge now."""
+        with border():
+            return plain(
+                self.v1.invoices.create_preview(
+                    {
+                        "subscription": subscription_id,
+                        "subscription_details": {
+                            "items": [{"id": item_id, "price": price_id}],
+                            "proration_behavior": "always_invoice",
+                        },
+                    }
+                )
+            )
+
+    def upcoming_fetch(self, subscription_id: str) -> Json | None:
+        """The next invoice as it would be now, or None when none will come."""
+        try:
+            with border():
+                return plain(self.v1.invoices.create_preview({"subscription": subscription_id}))
+        except StripeMissing:
+            return None
+
+    def invoice_item_add(
+        self,
+        *,
+        customer_id: str,
+        amount_cents: int,
+        currency: str,
+        description: str,
+        period: tuple[dt.datetime, dt.datetime],
+        metadata: dict[str, str],
+        idempotency_key: str,
+        subscription_id: str = "",
+    ) -> str:
+        """One line for the customer's next invoice; its id. The key makes a retry harmless for a day.
+
+        No coupon takes anything off it: coupons are for plans, and what a plan includes of usage is a line of its own,
+        which a discount on the usage alone would turn into a gift.
+        """
+        params: Any = {
+            "customer": customer_id,
+            "amount": amount_cents,
+            "currency": currency,
+            "description": description,
+            "discountable": False,
+            "period": {"start": int(period[0].timestamp()), "end": int(period[1].timestamp())},
+            "metadata": metadata,
+        }
+        if subscription_id:
+            params["subscription"] = subscription_id
+        with border():
+            return self.v1.invoice_items.create(params, {"idempotency_key": idempotency_key}).id
+
+    def invoice_create(self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], idempotency_key: str) -> str:
+        """An invoice of the lines that wait, charged to the card or sent with 30 days to pay; its id."""
+        params: Any = {
+            "customer": customer_id,
+            "auto_advance": True,
+            "pending_invoice_items_behavior": "include",
+            "collection_method": "send_invoice" if by_mail else "charge_automatically",
+            "metadata": metadata,
+        }
+        if by_mail:
+            params["days_until_due"] = 30
+        with border():
+            return self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
+
+    def invoice_items(self, customer_id: str) -> list[Json]:
+        """All of the customer's invoice items, waiting or invoiced, newest first."""
+        with border():
+            found = self.v1.invoice_items.list({"customer": customer_id, "limit": PAGE})
+            return [plain(item) for item in found.auto_paging_iter()]
