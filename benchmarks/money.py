@@ -28,7 +28,8 @@ from product import ROOT  # noqa: F401  # puts the import roots in order
 
 SQL_TENANTS = """
 INSERT INTO tenants_tenant (id, name, slug, status, created_at)
-SELECT gen_random_uuid(), 'T' || n, 't-' || n, 'active', now() - interval '60 days' FROM generate_series(1, {tenants}) n;
+SELECT gen_random_uuid(), 'T' || n, 't-' || n, 'active', now() - interval '60 days'
+FROM generate_series(1, {tenants}) n;
 INSERT INTO tenants_project (id, tenant_id, name, slug, created_at)
 SELECT gen_random_uuid(), id, 'Default', 'default', created_at FROM tenants_tenant WHERE slug LIKE 't-%';
 CREATE TABLE benchmark_place AS
@@ -159,9 +160,8 @@ def measure(url: str, events: int, tenants: int, ingest: int) -> Figures:
         places = connection.execute("SELECT tenant_id, project_id FROM benchmark_place ORDER BY n").fetchall()
         seed(connection, events, start, hours=int((end - start).total_seconds()) // 3600, person=person, places=places)
         connection.execute("VACUUM ANALYZE")
-        size = connection.execute("SELECT pg_total_relation_size('billing_usageevent')").fetchone()
-    assert size is not None
-    figures.note("size of the events with their indexes", size[0] / 1e9, "GB")
+        [[size]] = connection.execute("SELECT pg_total_relation_size('billing_usageevent')").fetchall()
+    figures.note("size of the events with their indexes", size / 1e9, "GB")
     rate = ingested(ingest, start, person, places)
     figures.note("from the write-ahead file into the table", rate, "events/s")
     with figures.timed("all hours and days summed afresh"):
@@ -174,10 +174,11 @@ def measure(url: str, events: int, tenants: int, ingest: int) -> Figures:
         closed = periods_close_all()
     figures.note("months closed", closed, "months")
     with figures.timed("closing once more"):
-        assert periods_close_all() == 0
+        again = periods_close_all()
     with figures.timed("the nightly look at the books"):
         wrong = list(findings(None))
-    assert not wrong, wrong[:3]
+    if again or wrong:
+        raise SystemExit(f"{again} months were closed twice; wrong in the books: {wrong[:3]}")
     connections.close_all()
     return figures
 
@@ -188,9 +189,9 @@ def seed(connection: Any, events: int, start: Any, *, hours: int, person: Any, p
     for first in range(1, events + 1, AT_ONCE):
         connection.execute(
             SQL_EVENTS.format(
-                model=MODEL, version=book, per_token=price.input_token, per_request=price.request, start=start.isoformat(),
-                hours=hours, first=first, last=min(first + AT_ONCE - 1, events), large=person.tenant.pk,
-                project=person.project.pk, tenants=len(places),
+                model=MODEL, version=book, per_token=price.input_token, per_request=price.request,
+                start=start.isoformat(), hours=hours, first=first, last=min(first + AT_ONCE - 1, events),
+                large=person.tenant.pk, project=person.project.pk, tenants=len(places),
             )
         )  # fmt: skip
 
@@ -234,7 +235,8 @@ def ingested(count: int, start: Any, person: Any, places: list[Any]) -> float:
         shipped = shipper.ship()
         seconds = time.perf_counter() - begun
         sink.close()
-    assert shipped == count
+    if shipped != count:
+        raise SystemExit(f"{shipped} of {count} events arrived")
     return count / seconds
 
 
@@ -246,7 +248,8 @@ def page(figures: Figures, person: Any, asked: int = 40) -> None:
         begun = time.perf_counter()
         answer = person.browser.get(address)
         times.append((time.perf_counter() - begun) * 1000)
-        assert answer.status_code == 200, answer.status_code
+        if answer.status_code != 200:
+            raise SystemExit(f"{address} answered {answer.status_code}")
     cuts = statistics.quantiles(times[3:], n=20)
     figures.note("usage page of the large organisation, p50", cuts[9], "ms")
     figures.note("usage page of the large organisation, p95", cuts[18], "ms")
