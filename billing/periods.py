@@ -25,11 +25,15 @@ def bounds(period: dt.date) -> tuple[dt.datetime, dt.datetime]:
     return start_of(period), start_of(next_month(period))
 
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MS = dt.timedelta(milliseconds=1)
+
+
 def to_ms(moment: dt.datetime) -> int:
-    """Ms since 1970."""
-    return int(moment.timestamp() * 1000)
+    """Ms since 1970, rounded down; exact for any year."""
+    return (moment - _EPOCH) // _MS
 
 
 def from_ms(ms: int) -> dt.datetime:
     """UTC time of ms since 1970, exact."""
-    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=ms)
+    return _EPOCH + ms * _MS
