@@ -43,17 +43,19 @@ WRITE = frozenset(
 KEY_SCOPES = tuple(sorted(READ | WRITE))
 """What an API key can be given."""
 
+SUPPORT = frozenset({"support.read", "support.write"})
+"""To write with our staff: every member may, whatever their role."""
 MONEY = frozenset({"billing.read", "billing.write"})
 PEOPLE = frozenset(
     {"members.read", "members.write", "keys.read", "keys.write", "keys.grant", "audit.read", "tenant.write"}
 )
 
 PERMISSIONS: dict[str, frozenset[str]] = {
-    Role.OWNER: READ | WRITE | MONEY | PEOPLE | {"tenant.own"},
-    Role.ADMIN: READ | WRITE | MONEY | PEOPLE,
-    Role.BILLING: frozenset({"usage.read", "members.read"}) | MONEY,
-    Role.DEVELOPER: READ | WRITE | {"keys.read", "keys.write", "members.read"},
-    Role.VIEWER: READ | {"members.read"},
+    Role.OWNER: SUPPORT | READ | WRITE | MONEY | PEOPLE | {"tenant.own"},
+    Role.ADMIN: SUPPORT | READ | WRITE | MONEY | PEOPLE,
+    Role.BILLING: SUPPORT | frozenset({"usage.read", "members.read"}) | MONEY,
+    Role.DEVELOPER: SUPPORT | READ | WRITE | {"keys.read", "keys.write", "members.read"},
+    Role.VIEWER: SUPPORT | READ | {"members.read"},
 }
 
 

@@ -10,6 +10,8 @@ from django.db.migrations.operations.base import Operation
 
 APP_ROLE = "tunesmith_app"
 OPS_ROLE = "tunesmith_ops"
+STAFF_ONLY = "staff_only"
+"""Name of the policy by which a table is known to be for staff alone."""
 OWNER = "owner"
 """Database alias of the role that migrates."""
 CURRENT = "(SELECT nullif(current_setting('app.tenant_id', true), '')::uuid)"
@@ -70,10 +72,16 @@ BEGIN
   LOOP
     EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %s FROM {APP_ROLE}, {OPS_ROLE}', kept);
   END LOOP;
+  FOR kept IN
+    SELECT polrelid::regclass FROM pg_policy WHERE polname = '{STAFF_ONLY}'
+  LOOP
+    EXECUTE format('REVOKE ALL ON %s FROM {APP_ROLE}', kept);
+  END LOOP;
 END $$
 """
-"""Take from both serving roles the right to change what is append-only, wherever its trigger stands. Rights given to
-all tables at once (`config.engines.make_roles`) are given to these as well, so this comes after. PostgreSQL gives no
+"""Take from both serving roles the right to change what is append-only, wherever its trigger stands, and from the one
+that serves tenants every right to what is for staff, wherever its policy stands. Rights given to all tables at once
+(`config.engines.make_roles`) are given to these as well, so this comes after. PostgreSQL gives no
 row lock without the right to UPDATE, so nobody may ask for `select_for_update` on these tables; none has to, because
 their rows never change."""
 
@@ -114,6 +122,36 @@ class AppendOnly(Operation):
     def describe(self) -> str:
         """For `migrate --plan`."""
         return f"Make {self.table} append-only"
+
+
+class StaffOnly(Operation):
+    """Keep a table from the role that serves tenants: no right to it, and a policy under which it holds nothing."""
+
+    reduces_to_sql = True
+    reversible = False
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Nothing in the model state."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        """The policy restricts what any other policy permits, should a right ever come back."""
+        if schema_editor.connection.alias != OWNER:
+            return
+        schema_editor.execute(f'ALTER TABLE "{self.table}" ENABLE ROW LEVEL SECURITY', params=None)
+        schema_editor.execute(f'ALTER TABLE "{self.table}" FORCE ROW LEVEL SECURITY', params=None)
+        schema_editor.execute(
+            f'CREATE POLICY "{STAFF_ONLY}" ON "{self.table}" AS RESTRICTIVE TO {APP_ROLE} '
+            "USING (false) WITH CHECK (false)",
+            params=None,
+        )
+        schema_editor.execute(TAKE_RIGHTS, params=None)
+
+    def describe(self) -> str:
+        """For `migrate --plan`."""
+        return f"Keep {self.table} for staff"
 
 
 class DoorFunction(Operation):

@@ -18,7 +18,7 @@ from tenants.access import READ, AuthContext, Membership, memberships_of
 COOKIE = "visit"
 SALT = "tenants.visit"
 LASTS = dt.timedelta(minutes=30)
-SCOPES = READ | {"billing.read", "members.read", "keys.read", "audit.read"}
+SCOPES = READ | {"billing.read", "members.read", "keys.read", "audit.read", "support.read"}
 """To look at everything and change nothing."""
 
 

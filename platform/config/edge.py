@@ -27,13 +27,14 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
+from customers.limits import ATTACHMENT_BYTES
 from data.limits import PART_BYTES, room_for
 from data.receiving import FORM_OVERHEAD, too_large
 from kit import threads
 from kit.bodies import ARRIVING
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
-from tenants.access import PERMISSIONS, AuthContext, membership, resolve_key
+from tenants.access import PERMISSIONS, AuthContext, Membership, membership, resolve_key
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +78,25 @@ def room_of_part(request: HttpRequest, **_: str) -> Sender:
 
 def room_of_member(request: HttpRequest, org: str) -> Sender:
     """The largest file the organisation can store now, for a signed-in member who may upload."""
+    seat = _seat(request, org, "files.write")
+    return Sender(seat.tenant_id, room_for(seat.tenant_id).next_bytes)
+
+
+def room_of_letter(request: HttpRequest, org: str) -> Sender:
+    """A file that comes with a message to support."""
+    return Sender(_seat(request, org, "support.write").tenant_id, ATTACHMENT_BYTES, "attachment")
+
+
+def _seat(request: HttpRequest, org: str, scope: str) -> Membership:
+    """The signed-in member's seat, with a right to what they send."""
     request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     user = get_user(request)
     if not user.is_authenticated:
         raise Unauthenticated("Sign in to upload a file.")
     seat = membership(user.pk, org)
-    if "files.write" not in PERMISSIONS[seat.role]:
-        raise PermissionDenied(f"Your role, {seat.role}, does not include 'files.write'.")
-    return Sender(seat.tenant_id, room_for(seat.tenant_id).next_bytes)
+    if scope not in PERMISSIONS[seat.role]:
+        raise PermissionDenied(f"Your role, {seat.role}, does not include '{scope}'.")
+    return seat
 
 
 def _caller(request: HttpRequest) -> AuthContext:
@@ -97,6 +109,7 @@ DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/v1/files"), room_of_key),
     (re.compile(r"/v1/uploads/[^/]+/parts"), room_of_part),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/(?:datasets/new|batches/upload)"), room_of_member),
+    (re.compile(r"/o/(?P<org>[-\w]+)/support/(?:new|[^/]+/reply)"), room_of_letter),
 )
 """Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""
 

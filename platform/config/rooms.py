@@ -17,6 +17,7 @@ ROOMS = [
         "evaluation",
         "serving",
         "batches",
+        "customers",
         "gateway",
         "console",
         "ops",

@@ -273,6 +273,10 @@ ALERT_QUEUE_MINUTES = env.integer("ALERT_QUEUE_MINUTES", 60, low=1, high=100_000
 ALERT_LOST_LEASES = env.integer("ALERT_LOST_LEASES", 2, high=100_000)
 ALERT_FAULT_PERCENT = env.integer("ALERT_FAULT_PERCENT", 20, high=100)
 
+# ── Support ──────────────────────────────────────────────────────────────────
+# Who hears by e-mail when a customer writes; the staff console shows it to everybody.
+SUPPORT_MAIL = env.words("SUPPORT_MAIL")
+
 # ── API ──────────────────────────────────────────────────────────────────────
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

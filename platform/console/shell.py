@@ -31,6 +31,7 @@ class Entry:
     icon: str
     current: bool
     go: str = ""
+    section: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ ORG_PAGES: tuple[tuple[str, Any, str, str, str, str], ...] = (
     # section, label, url name, icon, key after g, scope
     ("usage", _("Usage"), "console:usage", "chart-column", "u", "usage.read"),
     ("billing", _("Billing"), "console:billing", "credit-card", "", "billing.read"),
+    ("support", _("Support"), "console:support", "mail", "", "support.read"),
     ("members", _("Members"), "console:members", "users", "", "members.read"),
     ("audit", _("Audit log"), "console:audit", "scroll-text", "", "audit.read"),
     ("settings", _("Settings"), "console:settings", "settings", "", ""),
@@ -82,7 +84,7 @@ def navigation(*, org: str, project: str, scopes: frozenset[str], section: str) 
         if key not in ASKED or ASKED[key] in scopes
     ]
     organisation = [
-        Entry(label, reverse(name, args=[org]), icon, key == section, go)
+        Entry(label, reverse(name, args=[org]), icon, key == section, go, key)
         for key, label, name, icon, go, scope in ORG_PAGES
         if not scope or scope in scopes
     ]

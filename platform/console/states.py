@@ -45,6 +45,11 @@ STATES: dict[str, State] = {
     "in_progress": State(_("Running"), "live", "accent"),
     "finalizing": State(_("Finishing"), "live", "accent"),
     "completed": State(_("Completed"), "check", "ok"),
+    # support
+    "thread_open": State(_("Open"), "clock", "muted"),
+    "thread_waiting": State(_("Answered"), "mail", "accent"),
+    "thread_solved": State(_("Solved"), "check", "ok"),
+    "thread_reopened": State(_("Reopened"), "rotate-ccw", "warn"),
     # places to train
     "idle": State(_("Idle"), "circle", "muted"),
     "busy": State(_("Busy"), "dot", "accent"),

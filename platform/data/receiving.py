@@ -87,11 +87,14 @@ class Intake(FileUploadHandler):
 
 
 def too_large(limit: int, field: str = "file") -> PayloadTooLarge:
-    """The one wording for a body over its limit, which is the plan's for a file and the house's for a part of one."""
+    """The one wording for a body over its limit, which is the plan's for a file, and the house's for a part of one or one
+    that comes with a message."""
     if field == "file":
         more = "and that is all that fits now. Split the file, delete others, or change the plan."
-    else:
+    elif field == "data":
         more = "the most one part may have. Send the upload in smaller parts."
+    else:
+        more = "the most a file here may have. Send a smaller one."
     return PayloadTooLarge(f"More than {limit:,} bytes arrived, {more}", code="file_too_large", param=field)
 
 

@@ -30,6 +30,8 @@ PAGES: tuple[tuple[Any, tuple[tuple[Any, str, str], ...]], ...] = (
     (
         _("Customers"),
         (
+            (_("Customers"), "handshake", "customers"),
+            (_("Support"), "support_agent", "support"),
             (_("Tenants"), "apartment", "tenants_tenant_changelist"),
             (_("People"), "group", "tenants_user_changelist"),
             (_("Overrides"), "tune", "billing_entitlementoverride_changelist"),

@@ -129,7 +129,7 @@ class TenantTable(DeedTable):
 
     @admin.display(description=_("More"))
     def more(self, row: Tenant) -> str:
-        """Its rows in the tables staff look at next."""
+        """Its page for those who look after it, and its rows in the tables staff look at next."""
         places = (
             (_("Jobs"), "training_job"),
             (_("Deployments"), "serving_deployment"),
@@ -141,8 +141,9 @@ class TenantTable(DeedTable):
             (_("Usage"), "billing_usagehour"),
             (_("Audit log"), "tenants_auditevent"),
         )
-        links = ((reverse(f"admin:{name}_changelist"), row.slug, label) for label, name in places)
-        return format_html_join(" · ", '<a href="{}?q={}" class="text-primary-600 dark:text-primary-400">{}</a>', links)
+        links = [(reverse("admin:customer", args=[row.pk]), _("Customer"))]
+        links += [(f"{reverse(f'admin:{name}_changelist')}?q={row.slug}", label) for label, name in places]
+        return format_html_join(" · ", '<a href="{}" class="text-primary-600 dark:text-primary-400">{}</a>', links)
 
 
 class OverrideTable(DeedTable):

@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import dashboard, door, fleet, planner, queue
+from ops import customers, dashboard, door, fleet, planner, queue, support
 from tenants.scope import ops_scope
 
 
@@ -121,6 +121,11 @@ class StaffSite(UnfoldAdminSite):
         ours = [
             path("fleet/", self.admin_view(self.fleet), name="fleet"),
             path("queue/", self.admin_view(self.queue_page), name="queue"),
+            path("customers/", self.admin_view(customers.page), name="customers"),
+            path("customers/<uuid:tenant>/", self.admin_view(customers.customer), name="customer"),
+            path("support/", self.admin_view(support.desk), name="support"),
+            path("support/<uuid:thread>/", self.admin_view(support.thread), name="support_thread"),
+            path("support/<uuid:thread>/files/<uuid:file>/", self.admin_view(support.file), name="support_file"),
             path("planner/", self.admin_view(planner.page), name="planner"),
             path("planner/csv/", self.admin_view(planner.download), name="planner_csv"),
             path("planner/scenarios/", self.admin_view(planner.scenarios), name="scenarios"),

@@ -1,7 +1,7 @@
 """The room's tables."""
 
 from tenants.models.audit import AuditEvent
-from tenants.models.base import LastingModel, OpsManager, ProjectModel, TenantManager, TenantModel
+from tenants.models.base import LastingModel, OpsManager, ProjectModel, StaffModel, TenantManager, TenantModel
 from tenants.models.idempotency import IdempotentRequest
 from tenants.models.keys import ApiKey
 from tenants.models.organisations import Invitation, Member, Project, Role, Tenant
@@ -19,6 +19,7 @@ __all__ = [
     "Project",
     "ProjectModel",
     "Role",
+    "StaffModel",
     "Tenant",
     "TenantManager",
     "TenantModel",

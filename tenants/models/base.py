@@ -58,6 +58,16 @@ class LastingModel(TenantModel):
         abstract = True
 
 
+class StaffModel(TenantModel):
+    """A row about a tenant that is for staff alone. It is reached through the ops role, by either manager; the role
+    that serves tenants has no right to its table. Its migration must say `StaffOnly`; a guard test checks."""
+
+    objects = OpsManager()
+
+    class Meta:
+        abstract = True
+
+
 class ProjectModel(TenantModel):
     """A row that belongs to one project of a tenant."""
 

@@ -28,6 +28,7 @@ CLOSED = {
     f"{PROJECT}/files/<str:file>/rows",
     "o/<slug:org>/usage/csv",
     "o/<slug:org>/audit.csv",
+    "o/<slug:org>/support/<str:thread>/files/<str:file>",
 }
 """Files, which a visitor does not take along."""
 

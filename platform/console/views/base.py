@@ -22,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.generic import View
 
+from console.around import Around
 from console.shell import Shell, shell_of
 from kit.errors import ApiError, NotFound, PermissionDenied
 from kit.http import client_ip
@@ -59,6 +60,8 @@ class ConsoleView(View):
     required_scopes: ClassVar[dict[str, str]] = {}
     """Method → scope, for example {"GET": "datasets.read", "POST": "datasets.write"}; HEAD and OPTIONS follow GET."""
     template_name: ClassVar[str] = ""
+    works_suspended: ClassVar[bool] = False
+    """Whether members of a suspended organisation may change something here."""
     open_to_visits: ClassVar[bool] = True
     """Whether staff on a visit may open it."""
 
@@ -150,7 +153,7 @@ class ConsoleView(View):
         return found or projects[0]
 
     def _check_scope(self, method: str) -> None:
-        if self.tenant.status != "active" and method not in LOOKING:
+        if self.tenant.status != "active" and method not in LOOKING and not self.works_suspended:
             raise TenantSuspended
         scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)
         if isinstance(self.seat, Visitor) and not self._is_looking(method, scope):
@@ -179,6 +182,7 @@ class ConsoleView(View):
             "project": self.project,
             "scopes": self.auth.scopes,
             "role": self.auth.role,
+            "around": Around(self.tenant.pk, self.request.user.pk),
             **(context or {}),
         }
         return TemplateResponse(self.request, template or self.template_name, full, status=status)

@@ -1,0 +1,79 @@
+"""What `customers.health` asks of many customers at once, read in the ops scope with one query to a fact."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Max, Min, Q, Sum
+
+from billing.models import TenantEntitlement, UsageHour
+from billing.prices import NOT_CALLS
+from customers.health import Facts
+from customers.models import Thread
+from customers.states import FOR_STAFF
+from kit.clock import now
+from serving.models import Deployment
+from tenants.models import Tenant
+from training import states
+from training.models import Job
+
+SPAN = dt.timedelta(days=28)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A customer's facts, and when they called last."""
+
+    facts: Facts
+    called_at: dt.datetime | None
+
+
+def facts_of(tenants: Iterable[Tenant]) -> dict[UUID, Known]:
+    """The facts of each."""
+    rows = list(tenants)
+    ids = [row.pk for row in rows]
+    moment = now()
+    since, before = moment - SPAN, moment - 2 * SPAN
+    hours = UsageHour.ops.filter(tenant__in=ids, requests__gt=0).exclude(kind__in=NOT_CALLS)
+    called: dict[UUID, Any] = dict(_by(hours, at=Max("hour")))
+    recent = _by(hours.filter(hour__gte=before), n=Sum("requests", filter=Q(hour__gte=since)))
+    earlier = _by(hours.filter(hour__gte=before, hour__lt=since), n=Sum("requests"))
+    live = _by(Deployment.ops.filter(tenant__in=ids, state=Deployment.State.LIVE), n=Count("pk"))
+    ended = Job.ops.filter(tenant__in=ids, finished_at__gte=since).exclude(state=states.CANCELLED)
+    jobs, failed = _by(ended, n=Count("pk")), _by(ended.filter(state=states.FAILED), n=Count("pk"))
+    standing = dict(TenantEntitlement.ops.filter(tenant__in=ids).values_list("tenant_id", "standing"))
+    waiting = _by(Thread.ops.filter(tenant__in=ids, state__in=FOR_STAFF), at=Min("moved_at"))
+    satisfied = satisfaction(ids)
+
+    def known(row: Tenant) -> Known:
+        at, asked = called.get(row.pk), waiting.get(row.pk)
+        facts = Facts(
+            age_days=(moment - row.created_at).days,
+            days_since_call=None if at is None else max(0, (moment - at).days),
+            calls=int(recent.get(row.pk) or 0),
+            calls_before=int(earlier.get(row.pk) or 0),
+            live_deployments=live.get(row.pk, 0),
+            jobs_ended=jobs.get(row.pk, 0),
+            jobs_failed=failed.get(row.pk, 0),
+            standing=standing.get(row.pk, "good"),
+            waiting_days=None if asked is None else (moment - asked).days,
+            satisfaction=satisfied.get(row.pk),
+        )
+        return Known(facts, at)
+
+    return {row.pk: known(row) for row in rows}
+
+
+def _by(rows: Any, **value: Any) -> dict[UUID, Any]:
+    """One aggregate by tenant."""
+    return dict(rows.order_by().values_list("tenant_id").annotate(**value))
+
+
+def satisfaction(ids: Iterable[UUID]) -> dict[UUID, Fraction]:
+    """The mean of what members answered last, by tenant; nobody is asked yet."""
+    given: dict[UUID, list[int]] = defaultdict(list)
+    return {tenant: Fraction(sum(scores), len(scores)) for tenant, scores in given.items()}

@@ -1,0 +1,1 @@
+"""Customers: notes for staff alone, support threads, health."""

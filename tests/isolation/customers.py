@@ -1,0 +1,34 @@
+"""Support threads on the console's pages."""
+
+from tests.conftest import Person
+from tests.isolation.routes import Ids, Policy
+
+PAGES = "o/<slug:org>/support/"
+PAGE = f"{PAGES}<str:thread>/"
+
+
+def _thread(person: Person) -> Ids:
+    from tests.customers.asking import asked
+
+    return {"thread": asked(person).public_id}
+
+
+def _file(person: Person) -> Ids:
+    from tests.customers.asking import asked_with_file
+
+    thread, file = asked_with_file(person)
+    return {"thread": thread.public_id, "file": file.public_id}
+
+
+POLICIES: dict[str, Policy] = {
+    PAGES: Policy("page", success={"GET": 200}),
+    f"{PAGES}new": Policy(
+        "page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"subject": "Help", "text": "Please"}}
+    ),
+    PAGE: Policy("page", make=_thread, success={"GET": 200}),
+    f"{PAGE}reply": Policy(
+        "page", make=_thread, success={"GET": 302, "POST": 302}, bodies={"POST": lambda ids: {"text": "And this"}}
+    ),
+    f"{PAGE}solve": Policy("page", make=_thread, success={"POST": 302}),
+    f"{PAGE}files/<str:file>": Policy("page", make=_file, success={"GET": 200}),
+}
