@@ -5,6 +5,7 @@ from functools import cached_property
 from uuid import UUID
 
 from customers.selectors import threads
+from customers.selectors.announcements import Notice, notices
 from tenants.scope import reading
 
 
@@ -20,3 +21,9 @@ class Around:
         """Support threads with an answer that the member has not seen."""
         with reading(self.tenant_id):
             return threads.unread_count(user_id=self.user_id)
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """What staff announce to this organisation and the member has not dismissed."""
+        with reading(self.tenant_id):
+            return notices(user_id=self.user_id)

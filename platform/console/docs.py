@@ -77,6 +77,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("errors", _("Errors and retries")),
             Chapter("security", _("Keys, roles and isolation")),
             Chapter("organisation", _("People, plan and invoices")),
+            Chapter("support", _("Support and mail")),
         ],
     ),
     (_("Operators"), [Chapter("operating", _("Run it yourself")), Chapter("economics", _("Plan unit economics"))]),

@@ -17,9 +17,9 @@ WEIGHTS = {
     "satisfaction": 10,
 }
 """recency: days since the last call, whole at 2, none from 30 on. trend: calls of 28 days against the 28 before, whole
-where they do not fall. serving: whether a model is deployed. payment: whole, or half while one is late, or none. jobs: of
-those that ended in 28 days, how many did not fail. support: days that a question waits for us, whole up to 1, none from 7
-on. satisfaction: their members' last answers, of 10."""
+where they do not fall. serving: whether a model is deployed. payment: whole, or half while one is late, or none. jobs:
+of those that ended in 28 days, how many did not fail. support: days that a question waits for us, whole up to 1, none
+from 7 on. satisfaction: their members' last answers, of 10."""
 NEW_DAYS = 14
 FRESH_DAYS, STALE_DAYS = 2, 30
 PATIENT_DAYS, SORE_DAYS = 1, 7

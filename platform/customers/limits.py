@@ -14,6 +14,11 @@ MESSAGES_PER_HOUR = 60
 ATTACHMENT_BYTES = 10_000_000
 ATTACHMENTS = 20
 """Of one thread; a message brings one at most."""
+COMMENT = 2_000
+"""Characters beside a satisfaction score."""
+TITLE = 120
+ANNOUNCEMENT = 1_000
+ANNOUNCEMENTS_SHOWN = 3
 NOTES = 1_000
 TAGS = 20
 """Of one organisation."""

@@ -1,7 +1,7 @@
 """Who is to write next in a thread. Pure.
 
-A thread waits for staff (open, reopened), for the customer (waiting), or for nobody (solved). Whoever writes hands it to
-the other side, and a customer who writes in a solved one reopens it.
+A thread waits for staff (open, reopened), for the customer (waiting), or for nobody (solved). Whoever writes hands it
+to the other side, and a customer who writes in a solved one reopens it.
 """
 
 from typing import Literal

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from customers.services.fares import health_compute
 from customers.services.mailing import MAIL, message_mail
+from customers.services.sequences import sequences_send
 
 
 @shared_task(name=MAIL, autoretry_for=(OSError,), retry_backoff=30, max_retries=6)
@@ -20,4 +21,10 @@ def health() -> int:
     return health_compute()
 
 
-SCHEDULE = {"customers.health": 3600}
+@shared_task(name="customers.sequences")
+def sequences() -> int:
+    """Send the hints that are due."""
+    return sequences_send()
+
+
+SCHEDULE = {"customers.health": 3600, "customers.sequences": 300}

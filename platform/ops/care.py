@@ -2,10 +2,11 @@
 
 The words of notes and tags stay out of both logs: they are for staff alone, and the staff's log has no such wall."""
 
+from typing import Any
 from uuid import UUID
 
 from customers.models import Message, Thread
-from customers.services import notes, threads
+from customers.services import announcements, notes, threads
 from ops.services import Staff, acting_in, record
 from tenants.models import Tenant
 
@@ -51,3 +52,15 @@ def thread_solve(*, thread: Thread, by: Staff) -> None:
     with acting_in(thread.tenant_id, by):
         threads.thread_solve(thread_id=thread.pk)
         record(action="support.solve", target=thread, by=by, tenant_id=thread.tenant_id)
+
+
+def announce(*, values: dict[str, Any], by: Staff) -> None:
+    """Announce something in the console."""
+    row = announcements.announcement_make(**values, by=by.user.email)
+    record(action="announcement.make", target=row, by=by, tenant_id=None)
+
+
+def withdraw(*, announcement_id: UUID, by: Staff) -> None:
+    """Take an announcement from every page."""
+    row = announcements.announcement_withdraw(announcement_id=announcement_id)
+    record(action="announcement.withdraw", target=row, by=by, tenant_id=None)

@@ -32,6 +32,8 @@ PAGES: tuple[tuple[Any, tuple[tuple[Any, str, str], ...]], ...] = (
         (
             (_("Customers"), "handshake", "customers"),
             (_("Support"), "support_agent", "support"),
+            (_("Announcements"), "campaign", "announcements"),
+            (_("Satisfaction"), "sentiment_satisfied", "satisfaction"),
             (_("Tenants"), "apartment", "tenants_tenant_changelist"),
             (_("People"), "group", "tenants_user_changelist"),
             (_("Overrides"), "tune", "billing_entitlementoverride_changelist"),

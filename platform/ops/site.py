@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import customers, dashboard, door, fleet, planner, queue, support
+from ops import announcements, customers, dashboard, door, fleet, planner, queue, satisfaction, support
 from tenants.scope import ops_scope
 
 
@@ -126,6 +126,8 @@ class StaffSite(UnfoldAdminSite):
             path("support/", self.admin_view(support.desk), name="support"),
             path("support/<uuid:thread>/", self.admin_view(support.thread), name="support_thread"),
             path("support/<uuid:thread>/files/<uuid:file>/", self.admin_view(support.file), name="support_file"),
+            path("announcements/", self.admin_view(announcements.page), name="announcements"),
+            path("satisfaction/", self.admin_view(satisfaction.page), name="satisfaction"),
             path("planner/", self.admin_view(planner.page), name="planner"),
             path("planner/csv/", self.admin_view(planner.download), name="planner_csv"),
             path("planner/scenarios/", self.admin_view(planner.scenarios), name="scenarios"),

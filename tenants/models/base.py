@@ -62,7 +62,7 @@ class StaffModel(TenantModel):
     """A row about a tenant that is for staff alone. It is reached through the ops role, by either manager; the role
     that serves tenants has no right to its table. Its migration must say `StaffOnly`; a guard test checks."""
 
-    objects = OpsManager()
+    objects: ClassVar[OpsManager] = OpsManager()  # type: ignore[assignment]
 
     class Meta:
         abstract = True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from billing.services.entitlements import override_set
+from customers.services.threads import thread_answer
 from data.services import file_delete
 from inference.catalogue import DEFAULT_BASE
 from inference.tasks import ANSWERS, CLASSIFICATION, MULTI_LABEL, REGRESSION, RERANK, TEXT_GENERATION, TOKENS
@@ -13,6 +14,7 @@ from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
 from tests.console import rolling, things
+from tests.customers.asking import asked_with_file
 from tests.isolation.batches import a_batch
 from tests.serving.logged import log_request
 from tests.training import searching
@@ -101,6 +103,14 @@ def _refused_batch(person: Person) -> str:
         for n in range(1, 30)
     ]
     return str(a_batch(person, state="failed", errors=problems).public_id)
+
+
+def _answered(person: Person) -> str:
+    """A thread with a file, and with an answer of a member of staff."""
+    thread, _file = asked_with_file(person, name=LONG_NAME)
+    with tenant_scope(person.tenant.pk):
+        thread_answer(thread_id=thread.pk, text="It answers again.\n\n" + "a-long-word" * 40, by=person.user)
+    return thread.public_id
 
 
 PLAYED = (CLASSIFICATION, TEXT_GENERATION, MULTI_LABEL, REGRESSION, TOKENS, ANSWERS, RERANK)
@@ -192,6 +202,12 @@ PLACES: list[Place] = [
     Place(lambda person: f"{person.workspace}/limits/{things.LIMITED}"),
     Place(lambda person: f"{person.home}/members/{things.seat_of(person).public_id}/limits"),
     organisation("billing/"),
+    organisation("support/"),
+    organisation("support/new"),
+    Place(
+        lambda person: f"{person.home}/support/{MADE[person.tenant.slug, 'support']}/",
+        lambda person: MADE.update({(person.tenant.slug, "support"): _answered(person)}),
+    ),
     project("keys"),
     project("keys/new"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}"),

@@ -20,7 +20,22 @@ def _file(person: Person) -> Ids:
     return {"thread": thread.public_id, "file": file.public_id}
 
 
+def _announced(person: Person) -> Ids:
+    """Something for this organisation alone."""
+    from customers.services.announcements import announcement_make
+    from customers.services.notes import tag_add
+    from tenants.scope import ops_scope
+
+    tag = f"only-{person.tenant.pk.hex[-10:]}"
+    with ops_scope("test"):
+        tag_add(tenant_id=person.tenant.pk, name=tag, by="t")
+        return {"news": announcement_make(title="Maintenance on Sunday", tags=[tag], by="t").pk}
+
+
 POLICIES: dict[str, Policy] = {
+    "mail/unsubscribe/<str:token>": Policy("public", success={}),  # its parameter is a signature; tested there
+    "o/<slug:org>/news/<uuid:news>/dismiss": Policy("page", make=_announced, success={"POST": 302}),
+    "o/<slug:org>/satisfaction": Policy("page", success={"POST": 422}),
     PAGES: Policy("page", success={"GET": 200}),
     f"{PAGES}new": Policy(
         "page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"subject": "Help", "text": "Please"}}

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 
+from customers.services.contacts import news_set, news_wanted
 from kit.errors import ApiError
 from tenants.access import memberships_of
 from tenants.models import User
@@ -32,6 +33,11 @@ class ProfileForm(forms.Form):
         help_text=_("When a job I started here has succeeded or failed, or has stopped and needs me."),
         required=False,
     )
+    news_mail = forms.BooleanField(
+        label=_("E-mail me hints for getting started and about my plan"),
+        help_text=_("A few, each once. Mail about your account, jobs, limits, invoices and support comes anyway."),
+        required=False,
+    )
 
 
 class ProfilePage(LoginRequiredMixin, View):
@@ -40,14 +46,17 @@ class ProfilePage(LoginRequiredMixin, View):
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show it."""
         user = self._user()
-        return self._page(ProfileForm(initial={"name": user.name, "job_mail": user.job_mail}))
+        wanted = {"name": user.name, "job_mail": user.job_mail, "news_mail": news_wanted(user_id=user.pk)}
+        return self._page(ProfileForm(initial=wanted))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Save it."""
         form = ProfileForm(request.POST)
         if form.is_valid():
             try:
+                news = form.cleaned_data.pop("news_mail")
                 user_change(user=self._user(), **form.cleaned_data)
+                news_set(user_id=self._user().pk, wanted=news)
             except ApiError as error:
                 form.add_error("name", error.message)
             else:

@@ -10,9 +10,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from console import overview, searching
 from console.views.base import ConsoleView
+from console.views.letters import AnswerForm
+from customers.services.surveys import survey_ask
 from tenants.models import User
 from tenants.services.visits import visit_end
-from tenants.visiting import COOKIE, visitor_of
+from tenants.visiting import COOKIE, Visitor, visitor_of
 
 
 class Organisation(ConsoleView):
@@ -32,7 +34,14 @@ class Overview(ConsoleView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Show it."""
-        return self.page(overview.context(self))
+        return self.page({**overview.context(self), "survey": self._survey()})
+
+    def _survey(self) -> AnswerForm | None:
+        """The one question that is asked here now and then, of members and not of staff who look."""
+        user = self.request.user
+        if isinstance(self.seat, Visitor) or self.tenant.status != "active" or not isinstance(user, User):
+            return None
+        return AnswerForm() if self.request.method == "GET" and survey_ask(user=user) else None
 
 
 @require_safe

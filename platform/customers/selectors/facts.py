@@ -13,7 +13,7 @@ from django.db.models import Count, Max, Min, Q, Sum
 from billing.models import TenantEntitlement, UsageHour
 from billing.prices import NOT_CALLS
 from customers.health import Facts
-from customers.models import Thread
+from customers.models import Answer, Thread
 from customers.states import FOR_STAFF
 from kit.clock import now
 from serving.models import Deployment
@@ -22,6 +22,8 @@ from training import states
 from training.models import Job
 
 SPAN = dt.timedelta(days=28)
+REMEMBERED = dt.timedelta(days=182)
+"""How long an answer about satisfaction counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,10 @@ def _by(rows: Any, **value: Any) -> dict[UUID, Any]:
 
 
 def satisfaction(ids: Iterable[UUID]) -> dict[UUID, Fraction]:
-    """The mean of what members answered last, by tenant; nobody is asked yet."""
+    """The mean of what members answered last, in the last half year, by tenant."""
     given: dict[UUID, list[int]] = defaultdict(list)
+    answers = Answer.ops.filter(tenant__in=ids, created_at__gte=now() - REMEMBERED)
+    latest = answers.order_by("tenant_id", "user_id", "-created_at").distinct("tenant_id", "user_id")
+    for tenant_id, score in latest.values_list("tenant_id", "score"):
+        given[tenant_id].append(score)
     return {tenant: Fraction(sum(scores), len(scores)) for tenant, scores in given.items()}
