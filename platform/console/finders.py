@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from batches import selectors as batches
 from console.results import Result, matches
 from console.views.names import job_name, short_name
+from customers.selectors.threads import threads
 from data import selectors as data
 from hooks import selectors as hooks
 from registry import selectors as registry
@@ -76,10 +77,21 @@ def find_webhooks(project: Project, query: str, seat: Membership) -> Iterator[Re
             yield Result(row.name, _("webhook"), "waypoints", _place(seat, project, "webhook", row.public_id))
 
 
+def find_threads(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Support threads by subject or id; they are the organisation's, not a project's."""
+    if "support.read" not in seat.scopes:
+        return
+    for row in threads(user_id=seat.member_id)[:MOST_LOOKED_AT]:
+        if matches(query, row.subject, row.public_id):
+            href = reverse("console:support_thread", args=[seat.tenant_slug, row.public_id])
+            yield Result(row.subject, _("support"), "mail", href)
+
+
 FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [
     find_datasets,
     find_jobs,
     find_models,
     find_batches,
     find_webhooks,
+    find_threads,
 ]

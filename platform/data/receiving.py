@@ -87,8 +87,8 @@ class Intake(FileUploadHandler):
 
 
 def too_large(limit: int, field: str = "file") -> PayloadTooLarge:
-    """The one wording for a body over its limit, which is the plan's for a file, and the house's for a part of one or one
-    that comes with a message."""
+    """The one wording for a body over its limit, which is the plan's for a file, and the house's for a part of one or
+    for one that comes with a message."""
     if field == "file":
         more = "and that is all that fits now. Split the file, delete others, or change the plan."
     elif field == "data":

@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.subscriptions import plans_offered
@@ -184,9 +185,9 @@ def _shown(row: Tenant) -> dict[str, Any]:
         "calls": calls,
         "bars": charts.bar_chart(
             id="calls",
-            title=_("Calls a day, 28 days"),
-            finding=_("%(n)s calls in 28 days.") % {"n": f"{calls:,}"},
-            keys=[_("calls")],
+            title=gettext("Calls a day, 28 days"),
+            finding=gettext("%(n)s calls in 28 days.") % {"n": f"{calls:,}"},
+            keys=[gettext("calls")],
             columns=[charts.Column(f"{day:%-d %b}", [float(n)]) for day, n in glance.calls_by_day],
         ),
         "tags_known": [name for name, _n in selectors.tags_known()],

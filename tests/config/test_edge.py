@@ -194,6 +194,25 @@ def test_a_console_upload_needs_a_member_before_it_is_taken_in(port: int, cast: 
     assert small.status == 403  # Django is asked, and misses the token of a page of ours
 
 
+def test_a_file_comes_with_a_message_to_support_up_to_its_limit(port: int, cast: Cast) -> None:
+    path, token = f"{cast.owner.home}/support/new", "a" * 32
+    kind = f"Content-Type: {FORM}"
+
+    def cookie(person: Person) -> str:
+        return f"Cookie: sessionid={person.browser.cookies['sessionid'].value}; csrftoken={token}"
+
+    assert talk(port, head("POST", path, cookie(cast.stranger), "Content-Length: 5000000", kind)).status == 404
+    too_large = talk(port, head("POST", path, cookie(cast.owner), "Content-Length: 50000000", kind))
+    assert too_large.status == 413 and b"10,000,000" in too_large.body and b"Send a smaller one." in too_large.body
+    fields = {"csrfmiddlewaretoken": token, "subject": "A log", "text": "It is long."}
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    given = 'form-data; name="attachment"; filename="a.log"'
+    form = ("\r\n".join(parts) + f"\r\n--x\r\nContent-Disposition: {given}\r\n\r\n").encode()
+    form += b"line\n" * 600_000 + b"\r\n--x--\r\n"
+    answer = talk(port, head("POST", path, cookie(cast.owner), f"Content-Length: {len(form)}", kind), form)
+    assert answer.status == 302 and "/support/sup_" in answer.headers["location"]
+
+
 @pytest.mark.parametrize(
     "lines",
     [[f"X-{n}: a" for n in range(150)], [f"Cookie: {'a' * 40_000}", f"X-B: {'b' * 40_000}"]],

@@ -266,6 +266,14 @@ def test_staff_on_a_visit_read_threads_write_nothing_and_mark_nothing_as_read(ca
     assert "New answer" in ada.browser.get(f"{ada.home}/support/").content.decode()
 
 
+def test_search_finds_a_thread_and_no_stranger_does() -> None:
+    ada, eve = make_person("ada"), make_person("eve")
+    thread = asked(ada, subject="Zebra crossing")
+    for person, found in ((ada, True), (eve, False)):
+        page = person.browser.get("/search", {"q": "zebra", "in": f"{person.tenant.slug}/{person.project.slug}"})
+        assert (thread.public_id in page.content.decode()) is found
+
+
 def test_a_form_of_another_site_is_refused() -> None:
     from django.test import Client
 

@@ -182,7 +182,7 @@ class ConsoleView(View):
             "project": self.project,
             "scopes": self.auth.scopes,
             "role": self.auth.role,
-            "around": Around(self.tenant.pk, self.request.user.pk),
+            "around": Around(self.tenant.pk, UUID(self.auth.actor_id)),
             **(context or {}),
         }
         return TemplateResponse(self.request, template or self.template_name, full, status=status)

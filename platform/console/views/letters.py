@@ -82,8 +82,10 @@ class Satisfaction(_OfOnePerson):
                 survey_dismiss(user=self.user())
             return self.done(self.project_path("overview"))
         form = AnswerForm(request.POST)
-        if form.is_valid() and self.attempt(form, lambda: survey_answer(user=self.user(), **form.cleaned_data)):
-            return self.done(self.project_path("overview"), _("Thank you. Our staff read every answer."))
+        if form.is_valid():
+            made = self.attempt(form, lambda: survey_answer(user=self.user(), **form.cleaned_data))
+            if made is not None:
+                return self.done(self.project_path("overview"), _("Thank you. Our staff read every answer."))
         return self.page({"form": form}, status=422)
 
 
