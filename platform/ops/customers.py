@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.subscriptions import plans_offered
+from customers.health import Facts
 from customers.limits import NOTE, TAG
 from customers.models import HealthScore
 from customers.selectors import customers as selectors
@@ -174,14 +175,36 @@ def _uuid(text: str) -> UUID:
         raise NotFound("This note is not there any more.") from error
 
 
+def _ago(days: int | None) -> str:
+    if days is None:
+        return gettext("none in 56 days")
+    return gettext("%(n)s days ago") % {"n": days} if days else gettext("today")
+
+
+def _said(facts: Facts) -> dict[str, Any]:
+    """What stands behind each part of the score."""
+    waits, given = facts.waiting_days, facts.satisfaction
+    return {
+        "recency": _ago(facts.days_since_call),
+        "trend": gettext("%(now)s against %(before)s")
+        % {"now": f"{facts.calls:,}", "before": f"{facts.calls_before:,}"},
+        "serving": gettext("%(n)s deployed") % {"n": facts.live_deployments},
+        "payment": facts.standing,
+        "jobs": gettext("%(failed)s of %(ended)s failed") % {"failed": facts.jobs_failed, "ended": facts.jobs_ended},
+        "support": gettext("none waits") if waits is None else gettext("waits %(n)s days") % {"n": waits},
+        "satisfaction": "" if given is None else gettext("%(n)s of 10") % {"n": f"{float(given):.1f}"},
+    }
+
+
 def _shown(row: Tenant) -> dict[str, Any]:
     glance = selectors.glance(row)
+    said = _said(glance.facts)
     calls = sum(n for _day, n in glance.calls_by_day)
     return {
         "tenant": row,
         "band_label": dict(HealthScore.Band.choices)[glance.health.band],
         "glance": glance,
-        "parts": [(PARTS[part.name], part) for part in glance.health.parts],
+        "parts": [(PARTS[part.name], said[part.name], part) for part in glance.health.parts],
         "calls": calls,
         "bars": charts.bar_chart(
             id="calls",

@@ -12,10 +12,9 @@ from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
 
 from billing.models import TenantEntitlement, UsageHour
 from billing.plans import plan_book
-from billing.prices import NOT_CALLS
-from customers.health import Health, health
+from customers.health import Facts, Health, health
 from customers.models import HealthScore, Note, Tag, Thread
-from customers.selectors.facts import Known, facts_of
+from customers.selectors.facts import calls_of, facts_of
 from customers.states import FOR_STAFF
 from kit.clock import now
 from kit.errors import NotFound
@@ -71,7 +70,8 @@ class Glance:
 
     line: Line
     health: Health
-    known: Known
+    facts: Facts
+    called_at: dt.datetime | None
     calls_by_day: list[tuple[dt.date, int]]
     members: list[Seat]
     members_n: int
@@ -182,15 +182,16 @@ def customer_by_id(tenant_id: UUID) -> Tenant:
 def glance(tenant: Tenant) -> Glance:
     """Everything that a customer's page shows."""
     pk = tenant.pk
-    known = facts_of([tenant])[pk]
+    facts = facts_of([tenant])[pk]
     seats = Member.ops.filter(tenant=pk).select_related("user")
     notes = Note.ops.filter(tenant=pk, removed_at=None).order_by("-created_at")
     threads = Thread.ops.filter(tenant=pk).order_by("-moved_at")
     alive = Q(expires_at=None) | Q(expires_at__gt=now())
     return Glance(
         line=lines([tenant])[0],
-        health=health(known.facts),
-        known=known,
+        health=health(facts),
+        facts=facts,
+        called_at=calls_of([pk]).aggregate(at=Max("hour"))["at"],
         calls_by_day=calls_by_day(pk),
         members=_seats(list(seats.order_by("created_at")[:MOST])),
         members_n=seats.count(),
@@ -217,7 +218,7 @@ def calls_by_day(tenant_id: UUID) -> list[tuple[dt.date, int]]:
     today = now().astimezone(dt.UTC).date()
     first = today - dt.timedelta(days=DAYS - 1)
     start = dt.datetime.combine(first, dt.time(), dt.UTC)
-    hours = UsageHour.ops.filter(tenant=tenant_id, hour__gte=start).exclude(kind__in=NOT_CALLS)
+    hours = calls_of([tenant_id]).filter(hour__gte=start)
     by_day: dict[dt.date, int] = defaultdict(int)
     for hour, n in hours.order_by().values_list("hour").annotate(n=Sum("requests")):
         by_day[hour.astimezone(dt.UTC).date()] += int(n or 0)

@@ -23,7 +23,7 @@ def health_compute() -> int:
 
 def _keep(tenants: list[Tenant]) -> int:
     moment = now()
-    scores = {pk: health(known.facts) for pk, known in facts_of(tenants).items()}
+    scores = {pk: health(facts) for pk, facts in facts_of(tenants).items()}
     HealthScore.ops.bulk_create(
         [
             HealthScore(tenant_id=pk, score=found.score, band=found.band, computed_at=moment)

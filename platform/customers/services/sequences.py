@@ -71,7 +71,8 @@ def _facts(tenants: list[Tenant]) -> dict[UUID, Facts]:
     free = plan_book().free
     models = dict(Model.ops.filter(tenant__in=ids).order_by().values_list("tenant_id").annotate(n=Count("pk")))
     hours = UsageHour.ops.filter(tenant__in=ids).order_by()
-    calls = dict(hours.exclude(kind__in=NOT_CALLS).values_list("tenant_id").annotate(n=Sum("requests")))
+    made = hours.filter(hour__gte=now() - sequences.LATEST).exclude(kind__in=NOT_CALLS)
+    calls = dict(made.values_list("tenant_id").annotate(n=Sum("requests")))
     used = dict(hours.filter(hour__gte=_month()).values_list("tenant_id").annotate(n=Sum("cost_nano")))
     plans = {row.tenant_id: row for row in TenantEntitlement.ops.filter(tenant__in=ids)}
     trials = Subscription.ops.filter(tenant__in=ids, status="trialing", trial_end__gt=now())
