@@ -181,9 +181,15 @@ def _ago(days: int | None) -> str:
     return gettext("%(n)s days ago") % {"n": days} if days else gettext("today")
 
 
+def _waits(days: int | None) -> str:
+    if days is None:
+        return gettext("none waits")
+    return gettext("the first waits %(n)s days") % {"n": days} if days else gettext("the first waits less than a day")
+
+
 def _said(facts: Facts) -> dict[str, Any]:
     """What stands behind each part of the score."""
-    waits, given = facts.waiting_days, facts.satisfaction
+    given = facts.satisfaction
     return {
         "recency": _ago(facts.days_since_call),
         "trend": gettext("%(now)s against %(before)s")
@@ -191,7 +197,7 @@ def _said(facts: Facts) -> dict[str, Any]:
         "serving": gettext("%(n)s deployed") % {"n": facts.live_deployments},
         "payment": facts.standing,
         "jobs": gettext("%(failed)s of %(ended)s failed") % {"failed": facts.jobs_failed, "ended": facts.jobs_ended},
-        "support": gettext("none waits") if waits is None else gettext("waits %(n)s days") % {"n": waits},
+        "support": _waits(facts.waiting_days),
         "satisfaction": "" if given is None else gettext("%(n)s of 10") % {"n": f"{float(given):.1f}"},
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import Count, Sum
 
 from billing.models import LedgerEntry, StripeEvent, TenantEntitlement, UsageHour
+from customers.selectors.threads import desk
 from kit.clock import now
 from kit.models import OutboxEntry
 from ops import alerts, fleet
@@ -31,6 +32,7 @@ def context() -> dict[str, Any]:
         "alerts": alerts.open_alerts(),
         "tenants": _counts(Tenant.ops.values_list("status").annotate(n=Count("pk"))),
         "tenants_new": Tenant.ops.filter(created_at__gte=week).count(),
+        "threads_waiting": desk(state="staff").count(),
         "plans": _counts(TenantEntitlement.ops.values_list("plan").annotate(n=Count("pk"))),
         "jobs": _counts(Job.ops.values_list("state").annotate(n=Count("pk"))),
         "jobs_failed": list(failed.select_related("tenant").order_by("-finished_at")[:MOST]),

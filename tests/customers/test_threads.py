@@ -56,6 +56,7 @@ def test_a_thread_goes_from_question_to_answer_to_solved_and_is_reopened(carer: 
     assert thread.state == "open"
     desk_page = carer.browser.get("/staff/support/").content.decode()
     assert SUBJECT in desk_page and ada.tenant.name in desk_page
+    assert "questions that wait for us" in carer.browser.get("/staff/").content.decode()
     assert "Today it says 503." in carer.browser.get(desk(thread)).content.decode()
     assert carer.browser.post(desk(thread), {"text": ANSWER}).status_code == 302
     assert again(thread).state == "waiting"
