@@ -92,7 +92,8 @@ def test_a_customers_page_says_everything_at_a_glance(carer: Person) -> None:
     calls(ada, 40, dt.timedelta(hours=1), cost=1_500_000_000)
     calls(ada, 2, dt.timedelta(days=40))
     page = carer.browser.get(f"{LIST}{ada.tenant.pk}/").content.decode()
-    for words in (SUBJECT, "free", "Billing", ada.user.email, "failed", "Last call", "View as customer…", "40 calls", "40 against 2", "1 of 1 failed"):
+    words_shown = (SUBJECT, "free", "Billing", ada.user.email, "failed", "Last call", "View as customer…", "40 calls")
+    for words in (*words_shown, "40 against 2", "1 of 1 failed"):
         assert words in page, words
     assert f"/staff/tenants/tenant/{ada.tenant.pk}/view" in page
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections
 
 from customers import limits, states
 from customers.models import Attachment, Letter, Message, Thread
@@ -120,6 +122,24 @@ def test_each_side_hears_by_mail_once_however_often_the_bell_rings(carer: Person
     with tenant_scope(ada.tenant.pk):
         assert Letter.objects.count() == 6
         assert not Letter.objects.filter(key__contains="@").exists()
+
+
+def test_four_workers_at_once_send_one_mail(settings: Any) -> None:
+    settings.SUPPORT_MAIL = ["desk@example.com"]
+    thread = asked(make_person("ada"))
+    with ops_scope("test"):
+        row = Message.ops.get(thread=thread)
+
+    def work(_n: int) -> int:
+        try:
+            return message_mail(tenant_id=row.tenant_id, message_id=row.pk)
+        finally:
+            connections.close_all()
+
+    mail.outbox.clear()
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(work, range(8))) == 1
+    assert len(mail.outbox) == 1
 
 
 def test_a_mail_that_the_server_refuses_goes_later_and_only_to_who_has_not_got_it(
