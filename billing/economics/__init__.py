@@ -7,32 +7,61 @@ sensitivity(inputs, Fraction(1, 10))             # the profit with each input 10
 allowed(inputs)                                  # what the budget pays for
 
 The formulas and why they read as they do: docs/decisions/0052-unit-economics.md.
+
+Beside the planner stands what is counted of the real market, from rows that selectors read:
+
+told = months_told(month_ends(changes, last))    # MRR and its movements, month by month
+cohorts(ends)                                    # who stayed of those that began together
 """
 
 from billing.economics.break_even import BreakEven, break_even, curve
 from billing.economics.budget import Allowed, allowed
 from billing.economics.inputs import EXAMPLE, FIELDS, Field, InputProblems, Inputs, text
 from billing.economics.outcome import PHASES, Line, Outcome, outcome
+from billing.economics.recurring import (
+    COUNTED,
+    KINDS,
+    Change,
+    Cohort,
+    Month,
+    Moves,
+    cohorts,
+    month_ends,
+    monthly_nano,
+    months_told,
+    moves,
+)
 from billing.economics.scenarios import Compared, compare
 from billing.economics.sensitivity import Swing, sensitivity
 
 __all__ = [
+    "COUNTED",
     "EXAMPLE",
     "FIELDS",
+    "KINDS",
     "PHASES",
     "Allowed",
     "BreakEven",
+    "Change",
+    "Cohort",
     "Compared",
     "Field",
     "InputProblems",
     "Inputs",
     "Line",
+    "Month",
+    "Moves",
     "Outcome",
     "Swing",
     "allowed",
     "break_even",
+    "cohorts",
     "compare",
     "curve",
+    "month_ends",
+    "monthly_nano",
+    "months_told",
+    "moves",
     "outcome",
     "sensitivity",
     "text",

@@ -11,6 +11,7 @@ from billing.models.budgets import (
 )
 from billing.models.catalogue import CatalogueEntry
 from billing.models.decisions import QuotaDecision
+from billing.models.economics import SubscriptionChange, SubscriptionMonth
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
@@ -51,6 +52,8 @@ __all__ = [
     "SpendLimit",
     "StripeEvent",
     "Subscription",
+    "SubscriptionChange",
+    "SubscriptionMonth",
     "TenantEntitlement",
     "UsageDispute",
     "UsageEvent",

@@ -9,6 +9,7 @@ from typing import Any
 from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
 from billing.models.ledger import Booked
 from billing.selectors.subscriptions import plan_of_price
+from billing.services.changes import change_note
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 
@@ -46,10 +47,12 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
         if row is not None and row.status not in ENDED:
             row.status, row.ended_at, row.fetched_at = "canceled", now(), now()
             row.save()
+            change_note(row)
         return row
     row = row or Subscription(tenant_id=customer.tenant_id, stripe_id=subscription_id)
     _subscription_columns(row, found)
     row.save()
+    change_note(row)
     method = found.get("default_payment_method")
     if isinstance(method, dict) and row.status not in ENDED:
         card = card_of(method)

@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import announcements, customers, dashboard, door, fleet, planner, queue, satisfaction, support
+from ops import announcements, customers, dashboard, door, economics, fleet, planner, queue, satisfaction, support
 from tenants.scope import ops_scope
 
 
@@ -131,6 +131,7 @@ class StaffSite(UnfoldAdminSite):
             path("planner/", self.admin_view(planner.page), name="planner"),
             path("planner/csv/", self.admin_view(planner.download), name="planner_csv"),
             path("planner/scenarios/", self.admin_view(planner.scenarios), name="scenarios"),
+            *(path(way, self.admin_view(view), name=name) for way, view, name in economics.ROUTES),
         ]
         return [*ours, *super().get_urls()]
 

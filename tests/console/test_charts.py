@@ -114,3 +114,18 @@ def test_a_swing_goes_from_where_the_figure_stands_to_both_sides() -> None:
     assert [line.get("x1") for line in root.iter("line")] == ["50%"]
     still = charts.swing_bar(base=5, lower=5, higher=5, least=5, most=5)
     assert "rect" not in still, "what does not move has no bar, and a scale without extent is no error"
+
+
+def test_bars_below_zero_hang_from_it_and_those_above_stand_on_it() -> None:
+    drawn = charts.bar_chart(
+        id="moves",
+        title="",
+        finding="",
+        keys=["came", "went"],
+        columns=[charts.Column("Jan", [3.0, -1.0]), charts.Column("Feb", [0.0, -1.0])],
+        unit="$",
+    ).svg
+    bars = [(bar.get("y"), bar.get("height")) for bar in ET.fromstring(drawn).findall("rect")]
+    assert ">-$1<" in drawn and "Jan: -$1" in drawn
+    assert bars == [("0%", "75%"), ("75%", "25%"), ("75%", "25%")]
+    assert charts.Column("x", [3.0, -1.0, -2.0]).depth == -3.0

@@ -1,0 +1,64 @@
+"""What staff count by: how subscriptions changed, and what each tenant's plans were worth at the end of each month."""
+
+from django.db import models
+
+from kit.clock import now
+from tenants.models import LastingModel
+
+
+class SubscriptionChange(LastingModel):
+    """What a subscription became, and when; the mirror keeps only what it is. Only ever added to."""
+
+    prefix = "subchg_"
+
+    subscription = models.CharField(max_length=255)
+    """Stripe's id."""
+    at = models.DateTimeField()
+    """By Stripe where it dates the change (begin, end of a trial, end), else when we saw it. Later than the change
+    before."""
+    status = models.CharField(max_length=30)
+    """Stripe's, and `paused` also while the collection of an active one is paused."""
+    plan = models.CharField(max_length=40, blank=True)
+    plan_version = models.PositiveIntegerField(default=0)
+    interval = models.CharField(max_length=10)
+    seats = models.PositiveIntegerField(default=1)
+    recorded_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "subscription", "at"], name="billing_subscription_change_once")
+        ]
+        indexes = [models.Index(fields=["at"], name="billing_subscription_changed")]
+
+    def __str__(self) -> str:
+        return f"{self.subscription} {self.status} {self.plan}"
+
+
+class SubscriptionMonth(LastingModel):
+    """What a tenant's plans were worth at the end of a month, at their published prices. Written once, when Stripe can
+    have nothing more to say of the month; of everybody who ever had a subscription, so a month is there or is not."""
+
+    prefix = "submon_"
+
+    month = models.DateField()
+    """First day, UTC."""
+    mrr_nano = models.BigIntegerField()
+    plan = models.CharField(max_length=40, blank=True)
+    """Of the subscription that is worth most; with status, interval and seats of the same one."""
+    plan_version = models.PositiveIntegerField(default=0)
+    status = models.CharField(max_length=30)
+    interval = models.CharField(max_length=10)
+    seats = models.PositiveIntegerField(default=1)
+    unpriced = models.BooleanField(default=False)
+    """It counts and has no published price (a contract's, or somebody else's): nothing of it is in the sum."""
+    taken_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "month"], name="billing_subscription_month_once"),
+            models.CheckConstraint(condition=models.Q(mrr_nano__gte=0), name="billing_subscription_month_positive"),
+        ]
+        indexes = [models.Index(fields=["month"], name="billing_subscription_months")]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.plan}"

@@ -1,0 +1,163 @@
+"""Reading what plans are worth, across tenants, for staff: inside `ops_scope`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Sum
+from django.db.models.functions import TruncMonth
+
+from billing.economics import COUNTED, Change, Month, month_ends, monthly_nano, months_told
+from billing.models import Account, LedgerEntry, SubscriptionChange, SubscriptionMonth
+from billing.periods import bounds, month_of
+from billing.plans import plan_book
+
+CURRENCY = "usd"
+"""Plans in another currency have no place in the sum."""
+
+
+def worth_nano(change: SubscriptionChange) -> int | None:
+    """Nano-USD a month of a subscription as a change left it: 0 while it does not count, None where it counts and its
+    plan has no published price."""
+    if change.status not in COUNTED:
+        return 0
+    plan = plan_book().plans.get((change.plan, change.plan_version))
+    if plan is None or plan.price_cents is None or plan.currency != CURRENCY:
+        return None
+    return monthly_nano(plan.price_cents, plan.interval, change.seats)
+
+
+def month_taken(month: dt.date) -> bool:
+    """Whether a month is kept."""
+    return bool(SubscriptionMonth.ops.filter(month=month).exists())
+
+
+def standing_at(month: dt.date) -> list[SubscriptionMonth]:
+    """One unsaved row for every tenant that ever had a subscription, as things stood at the month's end."""
+    last = SubscriptionChange.ops.filter(at__lt=bounds(month)[1]).order_by("subscription", "-at")
+    own: dict[UUID, list[SubscriptionChange]] = defaultdict(list)
+    for change in last.distinct("subscription"):
+        own[change.tenant_id].append(change)
+    rows = []
+    for tenant_id, changes in sorted(own.items()):
+        worth = {change.pk: worth_nano(change) for change in changes}
+        top = max(changes, key=lambda change: (worth[change.pk] or 0, change.status in COUNTED, change.at))
+        rows.append(
+            SubscriptionMonth(
+                tenant_id=tenant_id,
+                month=month,
+                mrr_nano=sum(nano or 0 for nano in worth.values()),
+                unpriced=any(nano is None for nano in worth.values()),
+                **{name: getattr(top, name) for name in ("plan", "plan_version", "status", "interval", "seats")},
+            )
+        )
+    return rows
+
+
+def paid_by_month(last: dt.date) -> dict[dt.date, dict[UUID, int]]:
+    """What each tenant paid a month at each month's end, from the first subscription's to `last`: as kept, and by the
+    changes so far where a month is not kept yet."""
+    changes = SubscriptionChange.ops.filter(at__lt=bounds(last)[1]).order_by("at", "pk")
+    told = [
+        Change(change.tenant_id, change.subscription, change.at, worth_nano(change) or 0)
+        for change in changes.iterator(chunk_size=5000)
+    ]
+    found: dict[dt.date, dict[UUID, int]] = month_ends(told, last)
+    kept = SubscriptionMonth.ops.filter(month__lte=last)
+    found |= {month: {} for month in kept.order_by().values_list("month", flat=True).distinct()}
+    for month, tenant_id, nano in kept.filter(mrr_nano__gt=0).values_list("month", "tenant_id", "mrr_nano"):
+        found[month][tenant_id] = nano
+    return dict(sorted(found.items()))
+
+
+def first_month() -> dt.date | None:
+    """The month of the first subscription; None before there was one."""
+    at = SubscriptionChange.ops.order_by("at").values_list("at", flat=True).first()
+    return None if at is None else month_of(at.astimezone(dt.UTC))
+
+
+def months(last: dt.date) -> list[Month]:
+    """Every month's movements up to `last`."""
+    return months_told(paid_by_month(last))
+
+
+def month_rows(month: dt.date) -> list[SubscriptionMonth]:
+    """A month's rows as kept, or as things stand."""
+    return list(SubscriptionMonth.ops.filter(month=month)) or standing_at(month)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """A plan's share of a month's MRR."""
+
+    plan: str
+    tenants: int
+    nano: int
+
+
+def by_plan(rows: list[SubscriptionMonth]) -> tuple[list[PlanLine], int]:
+    """What each plan brought, the most first, and how many tenants count without a published price."""
+    sums: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.mrr_nano:
+            sums[row.plan].append(row.mrr_nano)
+    lines = [PlanLine(plan, len(found), sum(found)) for plan, found in sums.items()]
+    return sorted(lines, key=lambda line: (-line.nano, line.plan)), sum(row.unpriced for row in rows)
+
+
+USAGE = (Account.USAGE_REVENUE, Account.ALLOWANCE)
+PLANS = (Account.SUBSCRIPTION_REVENUE,)
+TAKEN_OFF = (Account.DISCOUNT, Account.CREDIT, Account.REFUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Revenue:
+    """What the ledger booked in a month, nano-USD: usage less what plans include, plans, and what is taken off both
+    (negative)."""
+
+    usage: int = 0
+    plans: int = 0
+    taken_off: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.usage + self.plans + self.taken_off
+
+
+def revenue_by_month(first: dt.date, last: dt.date) -> dict[dt.date, Revenue]:
+    """From the ledger, by the month of booking; months without bookings are absent."""
+    rows = (
+        _booked(first, last)
+        .annotate(month=TruncMonth("transaction__at", tzinfo=dt.UTC))
+        .values_list("month", "account")
+        .annotate(nano=Sum("amount_nano"))
+        .order_by()
+    )
+    sums: dict[dt.date, dict[str, int]] = defaultdict(dict)
+    for month, account, nano in rows:
+        sums[month.date()][account] = -int(nano)
+    return {month: _revenue(found) for month, found in sorted(sums.items())}
+
+
+def revenue_by_tenant(first: dt.date, last: dt.date) -> dict[UUID, Revenue]:
+    """From the ledger, of each tenant, over the months `first` to `last`."""
+    rows = _booked(first, last).values_list("tenant_id", "account").annotate(nano=Sum("amount_nano")).order_by()
+    sums: dict[UUID, dict[str, int]] = defaultdict(dict)
+    for tenant_id, account, nano in rows:
+        sums[tenant_id][account] = -int(nano)
+    return {tenant_id: _revenue(found) for tenant_id, found in sums.items()}
+
+
+def _booked(first: dt.date, last: dt.date) -> Any:
+    since, until = bounds(first)[0], bounds(last)[1]
+    accounts = (*USAGE, *PLANS, *TAKEN_OFF)
+    return LedgerEntry.ops.filter(account__in=accounts, transaction__at__gte=since, transaction__at__lt=until)
+
+
+def _revenue(found: dict[str, int]) -> Revenue:
+    return Revenue(*(sum(found.get(account, 0) for account in group) for group in (USAGE, PLANS, TAKEN_OFF)))
