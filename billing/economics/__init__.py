@@ -12,11 +12,15 @@ Beside the planner stands what is counted of the real market, from rows that sel
 
 told = months_told(month_ends(changes, last))    # MRR and its movements, month by month
 cohorts(ends)                                    # who stayed of those that began together
+funnel(journeys)                                 # from signing up to paying
+lifetime(told, usage=…, cost=…, spend=…)         # what one is worth, and what it cost to win
 """
 
 from billing.economics.break_even import BreakEven, break_even, curve
 from billing.economics.budget import Allowed, allowed
+from billing.economics.funnel import STEPS, Arrivals, Journey, funnel, together
 from billing.economics.inputs import EXAMPLE, FIELDS, Field, InputProblems, Inputs, text
+from billing.economics.lifetime import Lifetime, lifetime
 from billing.economics.outcome import PHASES, Line, Outcome, outcome
 from billing.economics.recurring import (
     COUNTED,
@@ -40,7 +44,9 @@ __all__ = [
     "FIELDS",
     "KINDS",
     "PHASES",
+    "STEPS",
     "Allowed",
+    "Arrivals",
     "BreakEven",
     "Change",
     "Cohort",
@@ -48,6 +54,8 @@ __all__ = [
     "Field",
     "InputProblems",
     "Inputs",
+    "Journey",
+    "Lifetime",
     "Line",
     "Month",
     "Moves",
@@ -58,6 +66,8 @@ __all__ = [
     "cohorts",
     "compare",
     "curve",
+    "funnel",
+    "lifetime",
     "month_ends",
     "monthly_nano",
     "months_told",
@@ -65,4 +75,5 @@ __all__ = [
     "outcome",
     "sensitivity",
     "text",
+    "together",
 ]

@@ -1,8 +1,9 @@
-"""What staff count by: how subscriptions changed, and what each tenant's plans were worth at the end of each month."""
+"""What staff count by: how subscriptions changed, what they were worth each month, what was spent to win them."""
 
 from django.db import models
 
 from kit.clock import now
+from kit.ids import new_id
 from tenants.models import LastingModel
 
 
@@ -62,3 +63,23 @@ class SubscriptionMonth(LastingModel):
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m} {self.plan}"
+
+
+class AcquisitionSpend(models.Model):
+    """What was spent to win customers, as staff entered it. Only ever added to: a mistake is taken back by an entry of
+    the negative amount. Belongs to no tenant."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    month = models.DateField()
+    """First day."""
+    channel = models.CharField(max_length=40)
+    amount_nano = models.BigIntegerField()
+    entered_by = models.CharField(max_length=254)
+    entered_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["month"], name="billing_spend_month")]
+        constraints = [models.CheckConstraint(condition=~models.Q(amount_nano=0), name="billing_spend_not_zero")]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.month:%Y-%m}"

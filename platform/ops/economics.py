@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -17,10 +19,17 @@ from billing.periods import month_of, next_month
 from billing.selectors.recurring import first_month
 from kit.clock import now
 from kit.csvs import csv_response
-from ops import economics_page, retention_page
+from kit.errors import ApiError
+from kit.http import client_ip
+from kit.money import usd
+from ops import acquisition_page, economics_page, funnel_page, retention_page, services
+from ops.acquisition_page import SpendForm
+from tenants.models import User
 
-Context = Callable[[dt.date], dict[str, Any]]
-Rows = Callable[[dt.date], tuple[tuple[str, ...], list[tuple[Any, ...]]]]
+Given = Mapping[str, str]
+"""The rest of the address."""
+Context = Callable[[dt.date, Given], dict[str, Any]]
+Rows = Callable[[dt.date, Given], tuple[tuple[str, ...], list[tuple[Any, ...]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,20 @@ PAGES: dict[str, Page] = {
             retention_page.context,
             retention_page.rows,
         ),
+        Page(
+            "funnel",
+            gettext_lazy("Funnel"),
+            "ops/economics/funnel.html",
+            funnel_page.context,
+            funnel_page.rows,
+        ),
+        Page(
+            "acquisition",
+            gettext_lazy("Lifetime value"),
+            "ops/economics/acquisition.html",
+            acquisition_page.context,
+            acquisition_page.rows,
+        ),
     )
 }
 
@@ -68,7 +91,7 @@ def page(request: HttpRequest, name: str, more: Mapping[str, Any] | None = None,
         "running": month == known[0],
         "unknown": month is None,
         "csv": f"{reverse('admin:economics_csv', args=[name])}?month={month or known[0]:%Y-%m}",
-        **shown.context(month or known[0]),
+        **shown.context(month or known[0], request.GET),
         **(more or {}),
     }
     return TemplateResponse(
@@ -80,6 +103,32 @@ def page(request: HttpRequest, name: str, more: Mapping[str, Any] | None = None,
     )
 
 
+def acquisition(request: HttpRequest) -> HttpResponseBase:
+    """Lifetime value and acquisition cost; a POST enters what was spent."""
+    form = SpendForm(initial={"month": f"{now():%Y-%m}"})
+    if request.method != "POST":
+        return page(request, "acquisition", {"form": form})
+    form = SpendForm(request.POST)
+    user = request.user
+    assert isinstance(user, User)  # noqa: S101 - the site's door
+    if form.is_valid():
+        by = services.Staff(user=user, reason=form.cleaned_data["reason"], ip=client_ip(request))
+        try:
+            row = services.spend_enter(
+                month=form.cleaned_data["month"],
+                channel=form.cleaned_data["channel"],
+                nano=form.cleaned_data["amount"],
+                by=by,
+            )
+        except ApiError as error:
+            form.add_error(error.param if error.param in form.fields else None, error.message)
+        else:
+            facts = {"channel": row.channel, "amount": usd(row.amount_nano), "month": f"{row.month:%B %Y}"}
+            messages.success(request, _("Entered: %(amount)s for %(channel)s in %(month)s.") % facts)
+            return redirect(f"{reverse('admin:acquisition')}?month={row.month:%Y-%m}")
+    return page(request, "acquisition", {"form": form}, status=422)
+
+
 def download(request: HttpRequest, name: str) -> HttpResponseBase:
     """What a page shows, exact: dollars with all nine digits."""
     if name not in PAGES:
@@ -87,7 +136,7 @@ def download(request: HttpRequest, name: str) -> HttpResponseBase:
     month = asked(request, months_known())
     if month is None:
         return page(request, name)
-    head, rows = PAGES[name].rows(month)
+    head, rows = PAGES[name].rows(month, request.GET)
     return csv_response(f"{name}-{month:%Y-%m}.csv", head, rows)
 
 
@@ -120,8 +169,13 @@ def _view(name: str) -> Callable[[HttpRequest], HttpResponseBase]:
     return lambda request: page(request, name)
 
 
+OWN = {"acquisition": acquisition}
+"""Pages that do more than show."""
 ROUTES: list[tuple[str, Callable[..., HttpResponseBase], str]] = [
-    *((f"economics/{'' if name == 'economics' else f'{name}/'}", _view(name), name) for name in PAGES),
+    *(
+        (f"economics/{'' if name == 'economics' else f'{name}/'}", OWN.get(name) or _view(name), name)
+        for name in PAGES
+    ),
     ("economics/csv/<str:name>/", download, "economics_csv"),
 ]
 """Address, view and name of each, for the staff's site."""

@@ -1,7 +1,7 @@
 """What the page of recurring revenue shows: MRR, how it moved, by plan, and beside it what the ledger booked."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -40,7 +40,7 @@ def signed(nano: int) -> str:
 
 def share(value: Fraction | None) -> str:
     """A share in percent with one digit; a dash where there is nothing to take a share of."""
-    return NOTHING if value is None else f"{text(value * 100, 1)}%"
+    return NOTHING if value is None else f"{Decimal(text(value * 100, 1)):,}%"
 
 
 def name_of(month: dt.date) -> str:
@@ -53,7 +53,7 @@ def shown(month: dt.date) -> list[Month]:
     return recurring.months(month)[-SHOWN:]
 
 
-def context(month: dt.date) -> dict[str, Any]:
+def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     """Everything the page shows."""
     told = shown(month)
     revenue = recurring.revenue_by_month(told[0].month if told else month, month)
@@ -117,9 +117,7 @@ def _line(told: Sequence[Month]) -> charts.LineChart:
         id="mrr",
         title=_("MRR at each month's end, $"),
         finding=_("MRR is %(last)s; it was %(first)s at the end of %(month)s.") % facts,
-        series=[
-            charts.Series("mrr", _("MRR"), [(place, float(one.moves.end) / NANO) for place, one in enumerate(told)], 2)
-        ],
+        series=[charts.Series("mrr", _("MRR"), [(place, one.moves.end / NANO) for place, one in enumerate(told)])],
         xlabel=_("Month"),
         names=[name_of(one.month) for one in told],
         zero=True,
@@ -166,7 +164,7 @@ def _ledger_bars(revenue: dict[dt.date, Revenue]) -> charts.Bars:
     )
 
 
-def rows(month: dt.date) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Head and rows of the CSV, the oldest month first: all months, not only those on the page."""
     told = recurring.months(month)
     head = (

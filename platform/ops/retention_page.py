@@ -1,7 +1,7 @@
 """What the page of retention shows: who stayed, of each month's and of each cohort's."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +17,7 @@ from ops.economics_page import SHOWN, dollars, name_of, share
 RATES = ("net_retention", "gross_retention", "revenue_churn", "logo_churn")
 
 
-def context(month: dt.date) -> dict[str, Any]:
+def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     """Everything the page shows."""
     ends = recurring.paid_by_month(month)
     told = months_told(ends)[-SHOWN:]
@@ -82,10 +82,10 @@ def _cell(cohort: Cohort, place: int, *, revenue: bool) -> tuple[str, str, str]:
     """Its words, its heat (all of what it began with is the top), and what stands behind it."""
     value = cohort.share(place, revenue=revenue)
     facts = usd(cohort.nano[place]) if revenue else f"{cohort.tenants[place]}/{cohort.tenants[0]}"
-    return f"{text(value * 100, 0)}%", heat(float(min(value, Fraction(1)))), facts
+    return f"{round(value * 100):,}%", heat(float(min(value, Fraction(1)))), facts
 
 
-def rows(month: dt.date) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Head and rows of the CSV: the rates of every month, then every cohort's months."""
     ends = recurring.paid_by_month(month)
     head = ("part", "month", "after_months", "figure", "value")

@@ -11,7 +11,8 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
-from billing.models import StripeEvent
+from billing.models import AcquisitionSpend, StripeEvent
+from billing.services.acquisition import spend_add
 from billing.services.entitlements import override_revoke, override_set
 from billing.services.webhooks import event_replay
 from hooks import services as hooks
@@ -272,6 +273,16 @@ def scenario_remove(*, scenario_id: UUID, by: Staff) -> None:
             raise NotFound.of(scenario_id)
         record(action="scenario.remove", target=row, by=by, tenant_id=None, detail={"inputs": row.inputs})
         row.delete()
+
+
+def spend_enter(*, month: dt.date, channel: str, nano: int, by: Staff) -> AcquisitionSpend:
+    """Enter what a channel cost in a month, or take back (a negative amount) what was entered by mistake."""
+    by.check()
+    with transaction.atomic():
+        row = spend_add(month=month, channel=channel, nano=nano, entered_by=by.user.email)
+        detail = {"month": f"{month:%Y-%m}", "channel": row.channel, "amount_nano": nano}
+        record(action="acquisition.spend", target=row, by=by, tenant_id=None, detail=detail)
+    return row
 
 
 def staff_make(*, email: str, by: str = "shell", reason: str) -> User:

@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
+from billing.models import AcquisitionSpend
 from billing.periods import start_of
+from data.models import File
+from ops.models import StaffAction
+from registry.models import Model
+from tenants.models import Tenant
+from tenants.scope import ops_scope, tenant_scope
 from tests.billing.subscribed import YEARS, changed
 from tests.conftest import Cast, Person, make_person
+from tests.console.things import made_file, made_model
 from tests.ops.test_planner import words
 
 HOME = "/staff/economics/"
-PATHS = (HOME, f"{HOME}retention/")
-NAMES = ("economics", "retention")
+NAMES = ("economics", "retention", "funnel", "acquisition")
+PATHS = (HOME, *(f"{HOME}{name}/" for name in NAMES[1:]))
+WHY = "the bill of the agency"
 
 
 def table(answer: Any) -> list[dict[str, str]]:
@@ -91,6 +99,77 @@ def test_retention_and_cohorts(ada: Person) -> None:
     assert [Decimal(cohort[str(place), "mrr"]) for place in range(4)] == [58, 29, 199, 228]
     page = ada.browser.get(f"{HOME}retention/?month={year}-04").content.decode()
     assert 'title="1/2">50%' in page and 'title="$228.00">393%' in page
+
+
+def test_the_funnel_counts_each_step_of_those_who_signed_up_in_a_month(ada: Person) -> None:
+    year = next(YEARS)
+    people = [make_person(f"way{number}") for number in range(4)]
+    signed_up = start_of(dt.date(year, 1, 10))
+    with ops_scope("test"):
+        Tenant.ops.filter(pk__in=[person.tenant.pk for person in people]).update(created_at=signed_up)
+    made_file(people[0])
+    made_file(people[1])
+    made_model(people[0])
+    with tenant_scope(people[0].tenant.id):
+        File.objects.update(created_at=signed_up + dt.timedelta(days=2))
+        Model.objects.update(created_at=signed_up + dt.timedelta(hours=1))
+    with tenant_scope(people[1].tenant.id):
+        File.objects.update(created_at=signed_up + dt.timedelta(days=5))
+    changed(people[2], signed_up + dt.timedelta(days=9), status="trialing")
+    changed(people[2], signed_up + dt.timedelta(days=23))
+    changed(people[3], signed_up + dt.timedelta(days=9), plan="free", plan_version=2)
+    rows = table(ada.browser.get(f"{HOME}csv/funnel/?month={year}-02"))
+    row = next(row for row in rows if row["month"] == f"{year}-01")
+    assert [row[name] for name in ("signed_up", "file", "model", "call", "paying")] == ["4", "2", "1", "0", "1"]
+    assert Decimal(row["file_median_days"]) == Decimal("3.5") and Decimal(row["paying_median_days"]) == 23
+    said = words(ada.browser.get(f"{HOME}funnel/?month={year}-02"))
+    assert f"Jan {year} 4 2 50.0% · 3.5 d 1 25.0% · 60 min 0 0.0% 1 25.0% · 23.0 d" in said
+
+
+def test_spending_is_entered_with_a_reason_and_tells_what_one_cost_to_win(ada: Person) -> None:
+    asked = {"channel": "Fairs", "month": "2003-01", "amount": "$1,000.50", "reason": WHY}
+    answer = ada.browser.post(f"{HOME}acquisition/", asked)
+    assert answer.status_code == 302 and answer["Location"].endswith("?month=2003-01")
+    people = [make_person("won0"), make_person("won1")]
+    for person in people:
+        changed(person, start_of(dt.date(2003, 1, 3)))
+        changed(person, start_of(dt.date(2003, 3, 3)), status="canceled")
+    for month, span in (("2003-01", "3"), ("2003-03", "3")):
+        assert ada.browser.get(f"{HOME}acquisition/", {"month": month, "span": span}).status_code == 200
+    rows = table(ada.browser.get(f"{HOME}csv/acquisition/?month=2003-03&span=3"))
+    found = {(row["part"], row["channel"], row["figure"]): row["value"] for row in rows}
+    assert Decimal(found["spend", "Fairs", "amount"]) == Decimal("1000.5") and found["sum", "", "won"] == "2"
+    assert Decimal(found["figure", "", "acquisition"]) == Decimal("500.25")
+    assert found["sum", "", "cost"] == "" and int(found["sum", "", "left"]) >= 2
+    action = StaffAction.objects.filter(action="acquisition.spend").latest("at")
+    assert (action.reason, action.detail["amount_nano"]) == (WHY, 1_000_500_000_000)
+    said = words(ada.browser.get(f"{HOME}acquisition/?month=2003-03&span=3"))
+    assert "Cost to win one $500.25" in said and "before that cost" in said and "Fairs $1,000.50 – – $1,000.50" in said
+
+
+@pytest.mark.parametrize(
+    ("changed_", "said"),
+    [
+        ({"amount": "0"}, "Enter an amount other than 0"),
+        ({"amount": "1e400"}, "Amount: enter dollars"),
+        ({"amount": "NaN"}, "Amount: enter dollars"),
+        ({"amount": "0.001"}, "Amount: enter whole cents"),
+        ({"amount": "-5"}, "take back at most that"),
+        ({"month": "2999-01"}, "Choose a month that has begun"),
+        ({"month": "soon"}, "Month: enter it as year and month"),
+        ({"channel": "\u202e"}, "Give the channel a name"),
+        ({"reason": "so"}, "at least 8 characters"),
+    ],
+)
+def test_spending_that_cannot_be_is_refused_and_nothing_typed_is_lost(
+    ada: Person, changed_: dict[str, str], said: str
+) -> None:
+    asked = {"channel": "Leaflets", "month": "2002-01", "amount": "5", "reason": WHY, **changed_}
+    before = AcquisitionSpend.objects.count()
+    answer = ada.browser.post(f"{HOME}acquisition/", asked)
+    assert answer.status_code == 422 and said in words(answer) and b"<title>Error: " in answer.content
+    assert f'value="{asked["amount"]}"' in answer.content.decode()
+    assert AcquisitionSpend.objects.count() == before
 
 
 @pytest.mark.parametrize("given", ["2026-13", "1066-10", "now", "'", "9999-12", "2026-11-30", "\u0662"])
