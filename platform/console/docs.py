@@ -80,7 +80,14 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("support", _("Support and mail")),
         ],
     ),
-    (_("Operators"), [Chapter("operating", _("Run it yourself")), Chapter("economics", _("Plan unit economics"))]),
+    (
+        _("Operators"),
+        [
+            Chapter("operating", _("Run it yourself")),
+            Chapter("metrics", _("Read the economics pages")),
+            Chapter("economics", _("Plan unit economics")),
+        ],
+    ),
 ]
 CHAPTERS = {chapter.slug: chapter for _name, chapters in TREE for chapter in chapters}
 _markdown = MarkdownIt("commonmark", {"html": False, "typographer": False}).enable("table")

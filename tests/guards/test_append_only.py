@@ -10,6 +10,9 @@ from config import embedded
 from config.engines import make_roles
 
 KEPT = {
+    "billing_acquisitionspend",
+    "billing_subscriptionchange",
+    "billing_subscriptionmonth",
     "billing_usageevent",
     "billing_ledgertransaction",
     "billing_ledgerentry",
