@@ -13,12 +13,14 @@ Beside the planner stands what is counted of the real market, from rows that sel
 told = months_told(month_ends(changes, last))    # MRR and its movements, month by month
 cohorts(ends)                                    # who stayed of those that began together
 funnel(journeys)                                 # from signing up to paying
+lay(cost, capacity_ms, uses)                     # what machines cost, on those who used them
 lifetime(told, usage=…, cost=…, spend=…)         # what one is worth, and what it cost to win
 """
 
 from billing.economics.break_even import BreakEven, break_even, curve
 from billing.economics.budget import Allowed, allowed
 from billing.economics.funnel import STEPS, Arrivals, Journey, funnel, together
+from billing.economics.idle import Laid, Share, apportion, lay
 from billing.economics.inputs import EXAMPLE, FIELDS, Field, InputProblems, Inputs, text
 from billing.economics.lifetime import Lifetime, lifetime
 from billing.economics.outcome import PHASES, Line, Outcome, outcome
@@ -55,18 +57,22 @@ __all__ = [
     "InputProblems",
     "Inputs",
     "Journey",
+    "Laid",
     "Lifetime",
     "Line",
     "Month",
     "Moves",
     "Outcome",
+    "Share",
     "Swing",
     "allowed",
+    "apportion",
     "break_even",
     "cohorts",
     "compare",
     "curve",
     "funnel",
+    "lay",
     "lifetime",
     "month_ends",
     "monthly_nano",

@@ -11,7 +11,7 @@ from billing.models.budgets import (
 )
 from billing.models.catalogue import CatalogueEntry
 from billing.models.decisions import QuotaDecision
-from billing.models.economics import AcquisitionSpend, SubscriptionChange, SubscriptionMonth
+from billing.models.economics import AcquisitionSpend, MachineHour, SubscriptionChange, SubscriptionMonth
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
@@ -42,6 +42,7 @@ __all__ = [
     "JobHold",
     "LedgerEntry",
     "LedgerTransaction",
+    "MachineHour",
     "MemberLimits",
     "ModelLimits",
     "PaymentDispute",

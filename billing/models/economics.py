@@ -83,3 +83,33 @@ class AcquisitionSpend(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} {self.month:%Y-%m}"
+
+
+class MachineHour(models.Model):
+    """A machine in one hour: how long it was there, how long at work, and what that cost us. Belongs to no tenant."""
+
+    machine = models.CharField(max_length=160)
+    """A place to train (`host/number`) or an engine's name."""
+    machine_class = models.CharField(max_length=20)
+    hour = models.DateTimeField()
+    capacity_ms = models.BigIntegerField(default=0)
+    busy_ms = models.BigIntegerField(default=0)
+    """Of that, the time before each look that found it at work: a sample."""
+    cost_nano = models.BigIntegerField(default=0)
+    """Of all of its time, at the list of machine prices in force when the hour began."""
+    price_version = models.CharField(max_length=40)
+    looked_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["machine", "hour"], name="billing_machine_hour_once"),
+            models.CheckConstraint(
+                condition=models.Q(capacity_ms__gte=0, capacity_ms__lte=3_600_000, busy_ms__gte=0, cost_nano__gte=0)
+                & models.Q(busy_ms__lte=models.F("capacity_ms")),
+                name="billing_machine_hour_bounds",
+            ),
+        ]
+        indexes = [models.Index(fields=["hour", "machine_class"], name="billing_machine_hours")]
+
+    def __str__(self) -> str:
+        return f"{self.machine} {self.hour:%Y-%m-%dT%H}"

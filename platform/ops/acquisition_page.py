@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from billing.economics import Lifetime, lifetime, text
 from billing.selectors import recurring
 from billing.selectors.acquisition import spend_by_channel, spend_entries
+from billing.selectors.machines import cost_by_month
 from kit.money import LIMIT, NANO, usd
 from ops.economics_page import NOTHING, dollars, name_of, share
 from ops.services import SHORTEST_REASON
@@ -83,10 +84,11 @@ def figures(month: dt.date, span: int) -> tuple[list[dt.date], Lifetime, dict[st
     taken = [one.month for one in told] or [month]
     booked = recurring.revenue_by_month(first, month)
     spent = spend_by_channel(first, month)
+    costs = cost_by_month(first, month)
     found = lifetime(
         told,
         usage=sum(one.usage for one in booked.values()),
-        cost=None,
+        cost=sum(costs.values()) if told and all(one.month in costs for one in told) else None,
         spend=sum(sum(one.values()) for one in spent.values()),
     )
     return taken, found, spent

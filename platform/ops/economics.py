@@ -22,7 +22,7 @@ from kit.csvs import csv_response
 from kit.errors import ApiError
 from kit.http import client_ip
 from kit.money import usd
-from ops import acquisition_page, economics_page, funnel_page, retention_page, services
+from ops import acquisition_page, economics_page, funnel_page, margin_page, retention_page, services
 from ops.acquisition_page import SpendForm
 from tenants.models import User
 
@@ -73,6 +73,13 @@ PAGES: dict[str, Page] = {
             "ops/economics/acquisition.html",
             acquisition_page.context,
             acquisition_page.rows,
+        ),
+        Page(
+            "margin",
+            gettext_lazy("Margin"),
+            "ops/economics/margin.html",
+            margin_page.context,
+            margin_page.rows,
         ),
     )
 }

@@ -11,12 +11,14 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from billing.services.machines import Look, machines_seen
 from inference.address import Address
 from inference.announcement import NAMES, SHARED, Heartbeat, believed, digest, key_of
 from inference.client import BlockingClient
 from inference.errors import EngineError, Unreachable
 from inference.fleet import Want, home
 from kit import redis
+from kit.clock import now
 from kit.errors import NotFound, Unavailable
 from serving.models import Replica
 
@@ -110,6 +112,20 @@ def replicas_write_down() -> int:
         Replica.write(beat)
     Replica.objects.exclude(name__in=[beat.name for beat in beats]).delete()
     return len(beats)
+
+
+def engines_seen() -> int:
+    """Count the time of every engine that announces itself as what machines cost us; how many there are. Nothing with
+    Redis away: the next look makes up for it."""
+    try:
+        beats = announced()
+    except RedisError as error:
+        logger.warning("the time of engines waits: %s", error)
+        return 0
+    looks = [
+        Look(f"engine:{beat.name}", "engine" if beat.pool == SHARED else "engine_own", beat.load > 0) for beat in beats
+    ]
+    return machines_seen(looks, at=now())
 
 
 def replica_leave(*, name: str) -> Replica:

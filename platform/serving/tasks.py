@@ -11,6 +11,7 @@ SCHEDULE = {
     "serving.replicas_write_down": 5,
     "serving.pools_scale": 5,
     "serving.engines_meter": 5,
+    "serving.machines_seen": 60,
     "serving.requests_prune": 3_600,
     "serving.texts_prune": 3_600,
     "serving.rollouts_tick": 5,
@@ -41,6 +42,12 @@ def deploy_when_gate_passes(tenant_id: str, version_id: str) -> str:
 def deployments_sweep() -> int:
     """Ring again for what still loads."""
     return services.deployments_sweep()
+
+
+@shared_task(name="serving.machines_seen")
+def machines_seen() -> int:
+    """Count the time of the engines that are there."""
+    return engines.engines_seen()
 
 
 @shared_task(name="serving.requests_prune")

@@ -20,6 +20,7 @@ from training.services.jobs import VALIDATE
 from training.services.limiting import limits_obey
 from training.services.mailing import MAIL, SWEEP_MAIL, job_mail, sweep_mail
 from training.services.queueing import job_validate
+from training.services.seeing import places_seen
 from training.services.shares import shares_reread
 from training.services.sweeping import leases_sweep
 from training.services.sweeps import OPEN
@@ -106,7 +107,14 @@ def leftovers() -> int:
     return leftovers_sweep()
 
 
+@shared_task(name="training.machines_seen")
+def machines_seen() -> int:
+    """Count the time of the places that are there."""
+    return places_seen()
+
+
 SCHEDULE = {
+    "training.machines_seen": 60,
     "training.tick": 2,
     "training.leases": 5,
     "training.limits": 10,

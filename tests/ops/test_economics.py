@@ -22,7 +22,7 @@ from tests.console.things import made_file, made_model
 from tests.ops.test_planner import words
 
 HOME = "/staff/economics/"
-NAMES = ("economics", "retention", "funnel", "acquisition")
+NAMES = ("economics", "retention", "funnel", "acquisition", "margin")
 PATHS = (HOME, *(f"{HOME}{name}/" for name in NAMES[1:]))
 WHY = "the bill of the agency"
 

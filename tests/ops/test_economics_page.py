@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
 ]
-PATHS = ("economics/", "economics/retention/", "economics/funnel/", "economics/acquisition/")
+PATHS = ("economics/", *(f"economics/{name}/" for name in ("retention", "funnel", "acquisition", "margin")))
 
 
 def two_years(year: int) -> None:
