@@ -9,10 +9,12 @@ from django.db.models import Count, Sum
 from django.utils.translation import gettext as _
 
 from billing.economics import FIELDS
-from billing.models import Subscription, UsageHour
+from billing.models import MachineHour, Subscription, UsageHour
+from billing.periods import bounds, month_of
 from billing.prices import ENGINES, NOT_CALLS, price_books
+from billing.selectors.acquisition import spend_by_channel
 from kit.clock import now
-from kit.money import NANO
+from kit.money import NANO, usd
 from tenants.models import Tenant
 from training.models import Attempt
 
@@ -38,10 +40,11 @@ def live_figures() -> dict[str, Live]:
     second = _engine_second(moment)
     return {
         **{name: Live(None, _unknown(name)) for name in FIELDS},
-        "training_cost": _training(moment, second),
+        "training_cost": _machines_trained(moment) or _training(moment, second),
+        "promotion_cost": _promotion(moment),
         "retention": _retention(moment),
         "transactions": _calls_each(calls),
-        "transaction_cost": _cost(calls, second),
+        "transaction_cost": _machines_called(moment) or _cost(calls, second),
         "transaction_revenue": _revenue(calls),
         "conversion": _conversion(moment),
     }
@@ -50,15 +53,16 @@ def live_figures() -> dict[str, Live]:
 def _unknown(name: str) -> str:
     if name == "market_size":
         return _("No table knows how large a market is.")
-    if name in ("promotion_cost", "promotion_effect"):
-        return _("What promotion costs and brings is in no table.")
+    if name == "promotion_effect":
+        return _("What promotion brings is in no table.")
     if name in ("adaptation_cost", "consumption"):
         return _("What adapting a product for a customer costs and brings is in no table.")
     return _("It is in no table.")
 
 
-def _calls(moment: dt.datetime) -> dict[str, int]:
-    hours = UsageHour.ops.filter(hour__gte=moment - WINDOW, hour__lt=moment).exclude(kind__in=NOT_CALLS)
+def _calls(moment: dt.datetime, since: dt.datetime | None = None) -> dict[str, int]:
+    begun = since or moment - WINDOW
+    hours = UsageHour.ops.filter(hour__gte=begun, hour__lt=moment).exclude(kind__in=NOT_CALLS)
     sums = hours.aggregate(
         requests=Sum("requests"), nano=Sum("cost_nano"), ms=Sum("gpu_ms"), tenants=Count("tenant_id", distinct=True)
     )
@@ -97,11 +101,53 @@ def _cost(calls: dict[str, int], second: Fraction) -> Live:
         return Live(None, _("The price book has no price for the time of an engine."))
     each = Fraction(calls["ms"], calls["requests"])
     words = _(
-        "%(ms)s ms of an engine for each call, at the list price of %(price)s an hour: our own cost is in no table."
+        "%(ms)s ms of an engine for each call, at the list price of %(price)s an hour: our own cost is not counted yet."
     )
     return Live(
         _rounded(each / 1000 * second), words % {"ms": f"{float(each):,.2f}", "price": f"${float(second * 3600):,.2f}"}
     )
+
+
+def _seen(moment: dt.datetime, classes: tuple[str, ...]) -> tuple[dt.datetime, int]:
+    """Since when machines of these classes are counted, within the window, and what they cost since."""
+    hours = MachineHour.objects.filter(hour__gte=moment - WINDOW, hour__lt=moment, machine_class__in=classes)
+    first = hours.order_by("hour").values_list("hour", flat=True).first()
+    return first or moment, int(hours.aggregate(nano=Sum("cost_nano"))["nano"] or 0)
+
+
+def _machines_called(moment: dt.datetime) -> Live | None:
+    """Engines at our own cost, what stood idle included; None where none was counted or nobody called."""
+    since, nano = _seen(moment, ("engine", "engine_own"))
+    calls = _calls(moment, since)
+    if not nano or not calls["requests"]:
+        return None
+    words = _("%(calls)s calls since %(since)s, in which engines cost %(cost)s, idle time included.")
+    facts = {"calls": f"{calls['requests']:,}", "since": f"{since:%Y-%m-%d}", "cost": usd(nano)}
+    return Live(_rounded(Fraction(nano, calls["requests"] * NANO)), words % facts)
+
+
+def _machines_trained(moment: dt.datetime) -> Live | None:
+    """Places to train at our own cost, a day; None where none was counted."""
+    since, nano = _seen(moment, ("trainer_cpu", "trainer_gpu"))
+    days = Fraction(int((moment - since).total_seconds()), 86_400)
+    if not nano or days < 1:
+        return None
+    words = _("Places to train cost %(cost)s since %(since)s, idle time included.")
+    value = _rounded(Fraction(nano, NANO) / days)
+    return Live(value, words % {"cost": usd(nano), "since": f"{since:%Y-%m-%d}"})
+
+
+def _promotion(moment: dt.datetime) -> Live:
+    """What was spent to win customers in this month and the two before, for each organisation that signed up in them."""
+    last = month_of(moment.astimezone(dt.UTC))
+    first = month_of(month_of(last - dt.timedelta(days=1)) - dt.timedelta(days=1))
+    spent = sum(sum(months.values()) for months in spend_by_channel(first, last).values())
+    signed_up = Tenant.ops.filter(created_at__gte=bounds(first)[0], created_at__lt=moment).count()
+    if not spent or not signed_up:
+        return Live(None, _("No spending is entered for the last three months, or nobody signed up in them."))
+    words = _("%(spent)s entered since %(since)s, for %(all)s organisations that signed up.")
+    facts = {"spent": usd(spent), "since": f"{first:%B %Y}", "all": f"{signed_up:,}"}
+    return Live(_rounded(Fraction(spent, signed_up * NANO)), words % facts)
 
 
 def _training(moment: dt.datetime, second: Fraction) -> Live:
@@ -112,7 +158,7 @@ def _training(moment: dt.datetime, second: Fraction) -> Live:
     if not second:
         return Live(None, _("The price book has no price for the time of an engine."))
     words = _(
-        "%(hours)s hours of machines in the last 30 days, at the list price of an engine: our own cost is in no table."
+        "%(hours)s hours of machines in the last 30 days, at the list price of an engine: our own cost is not counted yet."
     )
     return Live(_rounded(Fraction(ms, 1000) * second / WINDOW.days), words % {"hours": f"{ms / 3_600_000:,.1f}"})
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from billing.economics import EXAMPLE
-from billing.models import UsageHour
+from billing.models import MachineHour, UsageHour
 from kit.clock import now
 from ops.live_figures import live_figures
 from ops.models import Scenario, StaffAction
@@ -232,6 +232,28 @@ def test_live_figures_are_measured_where_they_can_be_and_the_rest_is_left(ada: P
     assert answer.status_code == 200 and "Taken from live figures" in said and "1 of 2" not in said
     assert 'value="12.34"' in text and 'name="retention" value="0.5"' in text
     assert "Not measured. No table knows how large a market is." in said
+    no_usage()
+
+
+def test_live_costs_are_our_own_where_machines_are_counted(ada: Person, cast: Cast) -> None:
+    no_usage()
+    day, nano = dt.timedelta(days=1), 10**9
+    began = now().replace(minute=0, second=0, microsecond=0) - 10 * day
+    kept = [
+        MachineHour.objects.create(
+            machine=f"live-{kind}", machine_class=kind, hour=began, capacity_ms=5, cost_nano=cost,
+            price_version="2026-11-30", looked_at=began,
+        )
+        for kind, cost in (("engine", 3 * nano), ("engine_own", nano), ("trainer_gpu", 20 * nano))
+    ]  # fmt: skip
+    hour_of(cast.owner.tenant.id, ago=2 * day, requests=800, gpu_ms=1500, cost_nano=600_000)
+    hour_of(cast.owner.tenant.id, ago=20 * day, requests=1000, gpu_ms=1500, cost_nano=600_000)
+    with ops_scope("look"):
+        found = live_figures()
+    assert found["transaction_cost"].value == Decimal("0.005"), "calls before the first look have no cost"
+    daily = found["training_cost"].value
+    assert daily is not None and Decimal("1.98") < daily <= 2 and "idle time included" in found["training_cost"].words
+    MachineHour.objects.filter(pk__in=[row.pk for row in kept]).delete()
     no_usage()
 
 
