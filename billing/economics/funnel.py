@@ -57,9 +57,7 @@ def together(months: Iterable[Arrivals]) -> tuple[int, dict[str, int]]:
 def _arrivals(month: dt.date, journeys: list[Journey]) -> Arrivals:
     took = {
         step: sorted(
-            max(0, int((one.reached[step] - one.signed_up).total_seconds()))
-            for one in journeys
-            if step in one.reached
+            max(0, int((one.reached[step] - one.signed_up).total_seconds())) for one in journeys if step in one.reached
         )
         for step in STEPS
     }

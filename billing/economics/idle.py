@@ -1,7 +1,7 @@
 """What machines cost, laid on those who used them. Exact: what is laid on all, and what stays, is the cost to the nano.
 
-Each gets its own use at cost. What nobody used is idle; it is told apart, and laid on the users by their use (pro rata) or
-left with the house. Why a month is one pot: docs/decisions/0061-idle-by-the-month.md.
+Each gets its own use at cost. What nobody used is idle; it is told apart, and laid on the users by their use (pro rata)
+or left with the house. Why a month is one pot: docs/decisions/0061-idle-by-the-month.md.
 """
 
 from collections.abc import Hashable, Mapping
@@ -53,8 +53,8 @@ class Laid(Generic[Who]):
 
 
 def lay(cost: int, capacity_ms: int, uses: Mapping[Who, int]) -> Laid[Who]:
-    """Lay the cost of so many machine-milliseconds on uses in the same unit. Where more was used than was seen, all of the
-    cost is use; where nobody used anything, the house carries it."""
+    """Lay the cost of so many machine-milliseconds on uses in the same unit. Where more was used than was seen, all of
+    the cost is use; where nobody used anything, the house carries it."""
     used = {who: ms for who, ms in uses.items() if ms > 0}
     total = sum(used.values())
     own = apportion(cost, {"": max(0, capacity_ms - total), **{(who,): ms for who, ms in used.items()}})

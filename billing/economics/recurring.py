@@ -192,8 +192,7 @@ def cohorts(ends: Mapping[dt.date, Paid]) -> list[Cohort]:
     found = []
     for month, members in begun.items():
         rows = [
-            [nano for tenant, nano in ends[later].items() if tenant in members]
-            for later in order[order.index(month) :]
+            [nano for tenant, nano in ends[later].items() if tenant in members] for later in order[order.index(month) :]
         ]
         found.append(Cohort(month, tuple(map(len, rows)), tuple(map(sum, rows))))
     return found

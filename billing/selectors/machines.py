@@ -79,8 +79,8 @@ class Used:
 
 
 def used(since: dt.datetime, until: dt.datetime) -> list[Used]:
-    """By tenant, model and purpose. Calls of a model that had engines of its own in the span are carried by those: their
-    price stands with the purpose OWN, their time nowhere, because those engines are counted whole."""
+    """By tenant, model and purpose. Calls of a model that had engines of its own in the span are carried by those:
+    their price stands with the purpose OWN, their time nowhere, because those engines are counted whole."""
     rows = (
         UsageHour.ops.filter(hour__gte=since, hour__lt=until)
         .exclude(kind=STORAGE)

@@ -179,10 +179,7 @@ def _view(name: str) -> Callable[[HttpRequest], HttpResponseBase]:
 OWN = {"acquisition": acquisition}
 """Pages that do more than show."""
 ROUTES: list[tuple[str, Callable[..., HttpResponseBase], str]] = [
-    *(
-        (f"economics/{'' if name == 'economics' else f'{name}/'}", OWN.get(name) or _view(name), name)
-        for name in PAGES
-    ),
+    *((f"economics/{'' if name == 'economics' else f'{name}/'}", OWN.get(name) or _view(name), name) for name in PAGES),
     ("economics/csv/<str:name>/", download, "economics_csv"),
 ]
 """Address, view and name of each, for the staff's site."""

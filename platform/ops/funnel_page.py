@@ -53,9 +53,7 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     return {
         "steps": [STEP_WORDS[step] for step in STEPS],
         "signed_up": signed_up,
-        "reached": [
-            (STEP_WORDS[step], reached[step], share(Fraction(reached[step], signed_up))) for step in STEPS
-        ],
+        "reached": [(STEP_WORDS[step], reached[step], share(Fraction(reached[step], signed_up))) for step in STEPS],
         "by_month": [
             (
                 name_of(one.month),

@@ -101,7 +101,7 @@ def _cost(calls: dict[str, int], second: Fraction) -> Live:
         return Live(None, _("The price book has no price for the time of an engine."))
     each = Fraction(calls["ms"], calls["requests"])
     words = _(
-        "%(ms)s ms of an engine for each call, at the list price of %(price)s an hour: our own cost is not counted yet."
+        "%(ms)s ms of an engine for each call, at the list price of %(price)s an hour: our own is not counted yet."
     )
     return Live(
         _rounded(each / 1000 * second), words % {"ms": f"{float(each):,.2f}", "price": f"${float(second * 3600):,.2f}"}
@@ -138,7 +138,7 @@ def _machines_trained(moment: dt.datetime) -> Live | None:
 
 
 def _promotion(moment: dt.datetime) -> Live:
-    """What was spent to win customers in this month and the two before, for each organisation that signed up in them."""
+    """What was spent to win customers in this month and the two before, for each organisation that signed up."""
     last = month_of(moment.astimezone(dt.UTC))
     first = month_of(month_of(last - dt.timedelta(days=1)) - dt.timedelta(days=1))
     spent = sum(sum(months.values()) for months in spend_by_channel(first, last).values())
@@ -158,7 +158,7 @@ def _training(moment: dt.datetime, second: Fraction) -> Live:
     if not second:
         return Live(None, _("The price book has no price for the time of an engine."))
     words = _(
-        "%(hours)s hours of machines in the last 30 days, at the list price of an engine: our own cost is not counted yet."
+        "%(hours)s hours of machines in the last 30 days, at the list price of an engine: our own is not counted yet."
     )
     return Live(_rounded(Fraction(ms, 1000) * second / WINDOW.days), words % {"hours": f"{ms / 3_600_000:,.1f}"})
 

@@ -21,6 +21,13 @@ CLASS_WORDS = {
     "engine": gettext_lazy("Engines for everybody"),
     "engine_own": gettext_lazy("Engines of single deployments"),
 }
+SHORT = {
+    "trainer_cpu": gettext_lazy("CPU places"),
+    "trainer_gpu": gettext_lazy("GPU places"),
+    "engine": gettext_lazy("Engines"),
+    "engine_own": gettext_lazy("Own engines"),
+}
+"""The same below the bars of a phone."""
 PURPOSE_WORDS = {
     CALLS: gettext_lazy("calls"),
     OWN: gettext_lazy("engines of its own"),
@@ -51,7 +58,9 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
         "tables": [
             _table(_("By organisation"), _("Booked revenue of plans and usage, least margin first"), found.tenants),
             _table(_("By model"), _("Usage at the price book's prices, before allowances"), found.models, model=True),
-            _table(_("By job"), _("What each is charged, all of it, against its time in this month"), found.jobs, job=True),
+            _table(
+                _("By job"), _("What each is charged, all of it, against its time in this month"), found.jobs, job=True
+            ),
         ],
     }
 
@@ -84,19 +93,17 @@ def _bars(found: Margins) -> charts.Bars:
         keys=[_("Used"), _("Idle")],
         columns=[
             charts.Column(
-                str(CLASS_WORDS[name]),
+                str(SHORT[name]),
                 [(pot.cost_nano - found.laid[name].idle) / NANO, found.laid[name].idle / NANO],
             )
-            for name, pot in found.pots.items()
+            for name, pot in sorted(found.pots.items())
         ],
         unit="$",
         xlabel=_("Machines"),
     )
 
 
-def _table(
-    title: str, hint: str, lines: Sequence[Line], *, model: bool = False, job: bool = False
-) -> dict[str, Any]:
+def _table(title: str, hint: str, lines: Sequence[Line], *, model: bool = False, job: bool = False) -> dict[str, Any]:
     return {
         "title": title,
         "hint": hint,
@@ -104,7 +111,9 @@ def _table(
         "job": job,
         "rows": [
             {
-                "tenant": line.tenant,
+                "tenant_id": line.tenant_id,
+                "tenant": line.tenant or str(line.tenant_id),
+                "job_id": line.job_id,
                 "name": line.name,
                 "purpose": PURPOSE_WORDS.get(line.purpose, line.purpose),
                 "hours": _hours(line.share.ms),
@@ -132,14 +141,20 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
     out: list[tuple[Any, ...]] = []
     for name, pot in sorted(found.pots.items()):
         laid = found.laid[name]
-        out.append(
-            ("machines", "", name, "", pot.capacity_ms / 3_600_000, None, dollars(pot.cost_nano - laid.idle), dollars(laid.idle), None, None)
-        )  # fmt: skip
+        used, idle = dollars(pot.cost_nano - laid.idle), dollars(laid.idle)
+        out.append(("machines", "", name, "", pot.capacity_ms / 3_600_000, None, used, idle, None, None))
     out.append(("house", "", "", "", None, None, None, dollars(found.house), None, None))
     for part, lines in (("organisation", found.tenants), ("model", found.models), ("job", found.jobs)):
         for line in lines:
             money = (line.revenue, line.share.own, line.share.idle, line.margin_own, line.margin)
             out.append(
-                (part, line.tenant, line.name, line.purpose, line.share.ms / 3_600_000, *(dollars(one) for one in money))
+                (
+                    part,
+                    line.tenant,
+                    line.name,
+                    line.purpose,
+                    line.share.ms / 3_600_000,
+                    *(dollars(one) for one in money),
+                )
             )
     return head, out

@@ -27,12 +27,14 @@ UNSEEN = "trainer_cpu"
 class Line:
     """One tenant, model or job: what it used and costs, and what it pays, nano-USD."""
 
+    tenant_id: UUID
     tenant: str
     name: str = ""
     purpose: str = ""
     share: Share = field(default_factory=Share)
     revenue: int = 0
     requests: int = 0
+    job_id: UUID | None = None
 
     @property
     def margin_own(self) -> int:
@@ -77,13 +79,15 @@ def margins(month: dt.date) -> Margins:
     pots = machines.pots(since, until)
     used = machines.used(since, until)
     attempts = _trained(since, until)
-    uses: dict[str, dict[Hashable, int]] = defaultdict(dict)
+    uses: dict[str, dict[Any, int]] = defaultdict(dict)
     for machine_class, of_models in machines.by_class(used).items():
         uses[machine_class].update(of_models)
     for machine_class, of_jobs in attempts.items():
         uses[machine_class].update(of_jobs)
     laid = {
-        name: lay(pots[name].cost_nano if name in pots else 0, pots[name].capacity_ms if name in pots else 0, uses[name])
+        name: lay(
+            pots[name].cost_nano if name in pots else 0, pots[name].capacity_ms if name in pots else 0, uses[name]
+        )
         for name in sorted({*pots, *uses})
     }
     jobs = {job.pk: job for job in _jobs({job_id for of_jobs in attempts.values() for job_id in of_jobs})}
@@ -138,22 +142,20 @@ def _by_tenant(
 ) -> list[Line]:
     lines: dict[UUID, Line] = {}
     for (tenant_id, _model, _purpose), share in _shares(laid, jobs).items():
-        line = lines.setdefault(tenant_id, Line(names.get(tenant_id, "")))
+        line = lines.setdefault(tenant_id, Line(tenant_id, names.get(tenant_id, "")))
         line.share += share
     for tenant_id, booked in recurring.revenue_by_tenant(month, month).items():
-        lines.setdefault(tenant_id, Line(names.get(tenant_id, ""))).revenue = booked.total
+        lines.setdefault(tenant_id, Line(tenant_id, names.get(tenant_id, ""))).revenue = booked.total
     return _sorted(lines.values())
 
 
 def _by_model(
     laid: Mapping[str, Laid[Any]], jobs: Mapping[UUID, Job], names: Mapping[UUID, str], used: list[machines.Used]
 ) -> list[Line]:
-    lines = {
-        key: Line(names.get(key[0], ""), key[1], key[2], share) for key, share in _shares(laid, jobs).items()
-    }
+    lines = {key: Line(key[0], names.get(key[0], ""), *key[1:], share) for key, share in _shares(laid, jobs).items()}
     for row in used:
         key = (row.tenant_id, row.model, row.purpose)
-        line = lines.setdefault(key, Line(names.get(row.tenant_id, ""), row.model, row.purpose))
+        line = lines.setdefault(key, Line(row.tenant_id, names.get(row.tenant_id, ""), row.model, row.purpose))
         line.revenue, line.requests = row.nano, row.requests
     return _sorted(lines.values())
 
@@ -163,9 +165,9 @@ def _by_job(laid: Mapping[str, Laid[Any]], jobs: Mapping[UUID, Job], names: Mapp
     for one in laid.values():
         for key, share in one.shares.items():
             if isinstance(key, UUID) and (job := jobs.get(key)) is not None:
-                line = lines.setdefault(
-                    key, Line(names.get(job.tenant_id, ""), job.public_id, job.base, revenue=job.price_nano)
-                )
+                fresh = Line(job.tenant_id, names.get(job.tenant_id, ""), job.public_id, job.base, job_id=key)
+                line = lines.setdefault(key, fresh)
+                line.revenue = job.price_nano
                 line.share += share
     return _sorted(lines.values())
 

@@ -94,7 +94,9 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
         for suffix, moves in (("", one.moves), ("_12_months", one.year)):
             for rate in RATES:
                 value = getattr(moves, rate) if moves else None
-                lines.append(("rate", f"{one.month:%Y-%m}", "", f"{rate}{suffix}", None if value is None else text(value)))
+                lines.append(
+                    ("rate", f"{one.month:%Y-%m}", "", f"{rate}{suffix}", None if value is None else text(value))
+                )
     for cohort in cohorts(ends):
         for place, (tenants, nano) in enumerate(zip(cohort.tenants, cohort.nano, strict=True)):
             lines.append(("cohort", f"{cohort.month:%Y-%m}", place, "organisations", tenants))

@@ -1,6 +1,7 @@
 """Recurring revenue: whatever subscriptions do, the movements add up to the change, and nobody is counted twice."""
 
 import datetime as dt
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -28,9 +29,9 @@ PAID = st.dictionaries(TENANTS, st.integers(1, 10**15))
 FIRST = dt.date(2023, 11, 1)
 """A leap day lies within the year after it."""
 MOMENTS = st.integers(0, 500 * 86_400).map(lambda seconds: start_of(FIRST) + dt.timedelta(seconds=seconds))
-CHANGES = st.lists(
-    st.builds(Change, TENANTS, st.sampled_from(["sub_1", "sub_2"]), MOMENTS, AMOUNTS), max_size=30
-).map(lambda found: sorted(found, key=lambda change: change.at))
+CHANGES = st.lists(st.builds(Change, TENANTS, st.sampled_from(["sub_1", "sub_2"]), MOMENTS, AMOUNTS), max_size=30).map(
+    lambda found: sorted(found, key=lambda change: change.at)
+)
 LAST = dt.date(2025, 4, 1)
 
 
@@ -86,7 +87,7 @@ def test_every_month_begins_where_the_one_before_ended(changes: list[Change]) ->
         assert month.moves.end == total and month.annual == 12 * total
     if changes:
         assert [month.month for month in told][-1] == LAST
-        assert all(next_month(a.month) == b.month for a, b in zip(told, told[1:], strict=False))
+        assert all(next_month(a.month) == b.month for a, b in itertools.pairwise(told))
     for before, month in zip(told, told[12:], strict=False):
         assert month.year is not None and month.year.start == before.moves.end and month.year.end == month.moves.end
 
@@ -110,7 +111,9 @@ def test_everybody_who_ever_paid_at_a_months_end_is_in_one_cohort(changes: list[
     found = cohorts(ends)
     assert sum(cohort.tenants[0] for cohort in found) == len({tenant for paid in ends.values() for tenant in paid})
     for month, paid in ends.items():
-        places = [(cohort, (month.year - cohort.month.year) * 12 + month.month - cohort.month.month) for cohort in found]
+        places = [
+            (cohort, (month.year - cohort.month.year) * 12 + month.month - cohort.month.month) for cohort in found
+        ]
         seen = [(cohort, place) for cohort, place in places if place >= 0]
         assert sum(cohort.tenants[place] for cohort, place in seen) == len(paid)
         assert sum(cohort.nano[place] for cohort, place in seen) == sum(paid.values())
@@ -127,7 +130,9 @@ def test_new_tenants_of_all_months_are_those_that_ever_paid(changes: list[Change
 
 def test_who_leaves_and_comes_back_is_reactivated_not_new() -> None:
     at = [start_of(dt.date(2026, month, 15)) for month in (1, 3, 5)]
-    ends = month_ends([Change("a", "s1", at[0], 5), Change("a", "s1", at[1], 0), Change("a", "s2", at[2], 7)], LAST.replace(2026, 6))
+    ends = month_ends(
+        [Change("a", "s1", at[0], 5), Change("a", "s1", at[1], 0), Change("a", "s2", at[2], 7)], LAST.replace(2026, 6)
+    )
     assert [(m.moves.nano[NEW], m.moves.nano[CHURN], m.moves.nano[REACTIVATION]) for m in months_told(ends)] == [
         (5, 0, 0), (0, 0, 0), (0, -5, 0), (0, 0, 0), (0, 0, 7), (0, 0, 0),
     ]  # fmt: skip
@@ -136,5 +141,8 @@ def test_who_leaves_and_comes_back_is_reactivated_not_new() -> None:
 def test_a_change_at_the_stroke_of_midnight_belongs_to_the_new_month() -> None:
     ends = month_ends([Change("a", "s", start_of(dt.date(2026, 2, 1)), 5)], dt.date(2026, 2, 1))
     assert ends == {dt.date(2026, 2, 1): {"a": 5}}
-    paid = month_ends([Change("a", "s", start_of(dt.date(2026, 1, 5)), 5), Change("a", "s", start_of(dt.date(2026, 2, 1)), 0)], dt.date(2026, 2, 1))
+    paid = month_ends(
+        [Change("a", "s", start_of(dt.date(2026, 1, 5)), 5), Change("a", "s", start_of(dt.date(2026, 2, 1)), 0)],
+        dt.date(2026, 2, 1),
+    )
     assert paid == {dt.date(2026, 1, 1): {"a": 5}, dt.date(2026, 2, 1): {}}

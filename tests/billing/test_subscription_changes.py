@@ -67,7 +67,11 @@ def test_a_trial_that_is_paid_for_counts_from_its_end(cast: Cast) -> None:
     began, ended = now() - dt.timedelta(days=14), now() - dt.timedelta(hours=5)
     with tenant_scope(cast.owner.tenant.id):
         row = Subscription.objects.create(
-            stripe_id=f"sub_{cast.owner.tenant.id.hex}", status="trialing", plan="team", started_at=began, trial_end=ended
+            stripe_id=f"sub_{cast.owner.tenant.id.hex}",
+            status="trialing",
+            plan="team",
+            started_at=began,
+            trial_end=ended,
         )
         first = change_note(row)
         row.status = "active"

@@ -1,4 +1,4 @@
-"""Cost and margin of machines: places and engines are counted by their looks, laid on those who used them, to the nano."""
+"""Cost and margin of machines: what looks count is laid on those who used it, to the nano."""
 
 import csv
 import datetime as dt
@@ -74,7 +74,10 @@ def test_looks_a_minute_apart_make_hours_and_their_cost() -> None:
     machines_seen([Look("looked/0", "trainer_cpu", True)], at=start), "late is never"
     machines_seen([Look("looked/0", "trainer_cpu", True)], at=start + dt.timedelta(minutes=20))
     rows = MachineHour.objects.filter(machine="looked/0").order_by("hour")
-    assert [(row.hour.hour, row.capacity_ms, row.busy_ms) for row in rows] == [(10, 120_000, 60_000), (11, 120_000, 60_000)]
+    assert [(row.hour.hour, row.capacity_ms, row.busy_ms) for row in rows] == [
+        (10, 120_000, 60_000),
+        (11, 120_000, 60_000),
+    ]
     assert [row.cost_nano for row in rows] == [120_000 * 30] * 2 and rows[0].price_version == "2026-11-30"
 
 
@@ -112,7 +115,9 @@ def test_cost_is_laid_on_users_to_the_nano_under_both_rules(ada: Person, cast: C
     said = words(ada.browser.get(f"/staff/economics/margin/?month={month:%Y-%m}"))
     assert "Places to train, with GPU 2 2.0 50.0%" in said and job.public_id in said and "both rules" in said
     rows = list(
-        csv.DictReader(io.StringIO(ada.browser.get(f"/staff/economics/csv/margin/?month={month:%Y-%m}").content.decode()))
+        csv.DictReader(
+            io.StringIO(ada.browser.get(f"/staff/economics/csv/margin/?month={month:%Y-%m}").content.decode())
+        )
     )
     for part in ("organisation", "model"):
         parts = [row for row in rows if row["part"] in (part, "house")]
