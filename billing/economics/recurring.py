@@ -182,17 +182,16 @@ class Cohort:
 def cohorts(ends: Mapping[dt.date, Paid]) -> list[Cohort]:
     """Tenants by the month at whose end they first paid; the oldest first. Months in which nobody began have none."""
     order = sorted(ends)
-    begun: dict[dt.date, set[Any]] = {}
-    ever: set[Any] = set()
-    for month in order:
-        fresh = set(ends[month]) - ever
-        if fresh:
-            begun[month] = fresh
-            ever |= fresh
-    found = []
-    for month, members in begun.items():
-        rows = [
-            [nano for tenant, nano in ends[later].items() if tenant in members] for later in order[order.index(month) :]
-        ]
-        found.append(Cohort(month, tuple(map(len, rows)), tuple(map(sum, rows))))
-    return found
+    begun: dict[Any, int] = {}
+    size = len(order)
+    tenants, nano = ([[0] * size for _ in order] for _ in range(2))
+    for place, month in enumerate(order):
+        for tenant, paid in ends[month].items():
+            first = begun.setdefault(tenant, place)
+            tenants[first][place] += 1
+            nano[first][place] += paid
+    return [
+        Cohort(month, tuple(tenants[place][place:]), tuple(nano[place][place:]))
+        for place, month in enumerate(order)
+        if tenants[place][place]
+    ]

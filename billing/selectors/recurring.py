@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +21,20 @@ CURRENCY = "usd"
 """Plans in another currency have no place in the sum."""
 
 
-def worth_nano(change: SubscriptionChange) -> int | None:
-    """Nano-USD a month of a subscription as a change left it: 0 while it does not count, None where it counts and its
-    plan has no published price."""
-    if change.status not in COUNTED:
+FACTS = ("status", "plan", "plan_version", "seats")
+"""What the worth of a subscription depends on."""
+
+
+@functools.lru_cache(maxsize=4096)
+def worth_nano(status: str, plan: str, plan_version: int, seats: int) -> int | None:
+    """Nano-USD a month of a subscription: 0 while it does not count, None where it counts and its plan has no published
+    price."""
+    if status not in COUNTED:
         return 0
-    plan = plan_book().plans.get((change.plan, change.plan_version))
-    if plan is None or plan.price_cents is None or plan.currency != CURRENCY:
+    found = plan_book().plans.get((plan, plan_version))
+    if found is None or found.price_cents is None or found.currency != CURRENCY:
         return None
-    return monthly_nano(plan.price_cents, plan.interval, change.seats)
+    return monthly_nano(found.price_cents, found.interval, seats)
 
 
 def month_taken(month: dt.date) -> bool:
@@ -38,21 +44,22 @@ def month_taken(month: dt.date) -> bool:
 
 def standing_at(month: dt.date) -> list[SubscriptionMonth]:
     """One unsaved row for every tenant that ever had a subscription, as things stood at the month's end."""
+    names = (*FACTS, "interval", "at")
     last = SubscriptionChange.ops.filter(at__lt=bounds(month)[1]).order_by("subscription", "-at")
-    own: dict[UUID, list[SubscriptionChange]] = defaultdict(list)
-    for change in last.distinct("subscription"):
-        own[change.tenant_id].append(change)
+    own: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for tenant_id, *facts in last.distinct("subscription").values_list("tenant_id", *names):
+        change = dict(zip(names, facts, strict=True))
+        own[tenant_id].append({**change, "worth": worth_nano(*facts[: len(FACTS)])})
     rows = []
     for tenant_id, changes in sorted(own.items()):
-        worth = {change.pk: worth_nano(change) for change in changes}
-        top = max(changes, key=lambda change: (worth[change.pk] or 0, change.status in COUNTED, change.at))
+        top = max(changes, key=lambda change: (change["worth"] or 0, change["status"] in COUNTED, change["at"]))
         rows.append(
             SubscriptionMonth(
                 tenant_id=tenant_id,
                 month=month,
-                mrr_nano=sum(nano or 0 for nano in worth.values()),
-                unpriced=any(nano is None for nano in worth.values()),
-                **{name: getattr(top, name) for name in ("plan", "plan_version", "status", "interval", "seats")},
+                mrr_nano=sum(change["worth"] or 0 for change in changes),
+                unpriced=any(change["worth"] is None for change in changes),
+                **{name: top[name] for name in (*FACTS, "interval")},
             )
         )
     return rows
@@ -62,10 +69,8 @@ def paid_by_month(last: dt.date) -> dict[dt.date, dict[UUID, int]]:
     """What each tenant paid a month at each month's end, from the first subscription's to `last`: as kept, and by the
     changes so far where a month is not kept yet."""
     changes = SubscriptionChange.ops.filter(at__lt=bounds(last)[1]).order_by("at", "pk")
-    told = [
-        Change(change.tenant_id, change.subscription, change.at, worth_nano(change) or 0)
-        for change in changes.iterator(chunk_size=5000)
-    ]
+    rows = changes.values_list("tenant_id", "subscription", "at", *FACTS)
+    told = (Change(tenant, name, at, worth_nano(*facts) or 0) for tenant, name, at, *facts in rows.iterator(5000))
     found: dict[dt.date, dict[UUID, int]] = month_ends(told, last)
     kept = SubscriptionMonth.ops.filter(month__lte=last)
     found |= {month: {} for month in kept.order_by().values_list("month", flat=True).distinct()}
