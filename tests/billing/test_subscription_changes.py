@@ -9,6 +9,7 @@ from billing.models import BillingCustomer, Subscription, SubscriptionChange, Su
 from billing.periods import bounds, month_of, next_month, start_of
 from billing.plans import plan_book
 from billing.selectors.recurring import by_plan, month_rows, months, paid_by_month, revenue_by_month, standing_at
+from billing.services.catalogue import catalogue_push
 from billing.services.changes import change_note, month_take, months_due
 from billing.services.receivables import mirrors_book_all
 from billing.services.subscriptions import customer_sync, plan_change
@@ -36,6 +37,7 @@ def history(person: Person) -> list[tuple[str, str]]:
 
 def test_buying_changing_and_leaving_a_plan_are_kept_once_each(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
+    catalogue_push()
     buy(ada, stripe_house)
     sync(ada)
     assert history(ada) == [("active", "developer")]
