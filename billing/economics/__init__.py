@@ -14,7 +14,7 @@ told = months_told(month_ends(changes, last))    # MRR and its movements, month 
 cohorts(ends)                                    # who stayed of those that began together
 funnel(journeys)                                 # from signing up to paying
 lay(cost, capacity_ms, uses)                     # what machines cost, on those who used them
-lifetime(told, usage=…, cost=…, spend=…)         # what one is worth, and what it cost to win
+lifetime(told, booked=…, cost=…, spend=…)        # what one is worth, and what it cost to win
 """
 
 from billing.economics.break_even import BreakEven, break_even, curve

@@ -13,7 +13,7 @@ class Lifetime:
     divide by: a figure that cannot be told."""
 
     revenue: int
-    """Of plans at their prices, and of usage beyond allowances as booked."""
+    """Of plans at their prices, and as booked: usage beyond allowances, less coupons and what was given back."""
     cost: int | None
     """Of machines; None where it is not known."""
     spend: int
@@ -75,11 +75,11 @@ class Lifetime:
         return self.acquisition / self.kept_each
 
 
-def lifetime(months: Sequence[Month], *, usage: int, cost: int | None, spend: int) -> Lifetime:
-    """Of a span of months; `usage`, `cost` and `spend` are theirs together."""
+def lifetime(months: Sequence[Month], *, booked: int, cost: int | None, spend: int) -> Lifetime:
+    """Of a span of months; `booked` (beside plans), `cost` and `spend` are theirs together."""
     moves = [month.moves for month in months]
     return Lifetime(
-        revenue=sum(one.end for one in moves) + usage,
+        revenue=sum(one.end for one in moves) + booked,
         cost=cost,
         spend=spend,
         paying_months=sum(one.end_tenants for one in moves),

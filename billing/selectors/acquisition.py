@@ -27,6 +27,11 @@ def spend_by_channel(first: dt.date, last: dt.date) -> dict[str, dict[dt.date, i
     return dict(sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0])))
 
 
+def first_spend() -> dt.date | None:
+    """The earliest month with spending; None before any was entered."""
+    return AcquisitionSpend.objects.order_by("month").values_list("month", flat=True).first()
+
+
 def spend_entries(most: int) -> list[AcquisitionSpend]:
     """What was entered last, the newest first."""
     return list(AcquisitionSpend.objects.order_by("-entered_at", "-pk")[:most])

@@ -87,7 +87,7 @@ def figures(month: dt.date, span: int) -> tuple[list[dt.date], Lifetime, dict[st
     costs = cost_by_month(first, month)
     found = lifetime(
         told,
-        usage=sum(one.usage for one in booked.values()),
+        booked=sum(one.usage + one.taken_off for one in booked.values()),
         cost=sum(costs.values()) if told and all(one.month in costs for one in told) else None,
         spend=sum(sum(one.values()) for one in spent.values()),
     )
@@ -105,7 +105,7 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
         "until": name_of(taken[-1]),
         "found": _words(found),
         "facts": [
-            (_("Revenue of plans and of usage beyond allowances"), usd(found.revenue)),
+            (_("Revenue of plans and of usage, less what was taken off"), usd(found.revenue)),
             (_("Cost of machines"), NOTHING if found.cost is None else usd(found.cost)),
             (_("Paying organisations at each month's end, added up"), f"{found.paying_months:,}"),
             (_("Paying organisations at each month's start, added up"), f"{found.at_risk:,}"),

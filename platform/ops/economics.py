@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.periods import month_of, next_month
+from billing.selectors.acquisition import first_spend
 from billing.selectors.recurring import first_month
 from kit.clock import now
 from kit.csvs import csv_response
@@ -24,7 +25,7 @@ from kit.http import client_ip
 from kit.money import usd
 from ops import acquisition_page, economics_page, funnel_page, margin_page, retention_page, services
 from ops.acquisition_page import SpendForm
-from tenants.models import User
+from tenants.models import Tenant, User
 
 Given = Mapping[str, str]
 """The rest of the address."""
@@ -148,9 +149,12 @@ def download(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 def months_known() -> list[dt.date]:
-    """The months there is something to say of, from the current one back to the first subscription's."""
+    """The months there may be something to say of, from the current one back to the first that anybody signed up,
+    subscribed or spent in."""
     last = month_of(now().astimezone(dt.UTC))
-    month, found = min(first_month() or last, last), []
+    signed_up = Tenant.ops.order_by("created_at").values_list("created_at", flat=True).first()
+    begun = (first_month(), first_spend(), signed_up and month_of(signed_up.astimezone(dt.UTC)), last)
+    month, found = min(one for one in begun if one), []
     while month <= last:
         found.append(month)
         month = next_month(month)

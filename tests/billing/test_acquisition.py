@@ -44,10 +44,10 @@ MONEY = st.integers(0, 10**15)
 
 @given(CHANGES, MONEY, st.one_of(st.none(), MONEY), MONEY)
 def test_lifetime_value_is_revenue_after_cost_over_churn(
-    changes: list[Change], usage: int, cost: int | None, spend: int
+    changes: list[Change], booked: int, cost: int | None, spend: int
 ) -> None:
     told = months_told(month_ends(changes, LAST))
-    found = lifetime(told, usage=usage, cost=cost, spend=spend)
+    found = lifetime(told, booked=booked, cost=cost, spend=spend)
     if found.value is not None:
         left = found.revenue - (cost or 0) if found.revenue else 0
         assert found.value * found.left * found.paying_months == left * found.at_risk
@@ -66,7 +66,7 @@ def test_a_case_by_hand() -> None:
     at = [start_of(dt.date(2026, month, 10)) for month in (1, 2, 3)]
     changes = [Change("a", "s1", at[0], 100 * NANO), Change("b", "s2", at[0], 100 * NANO), Change("a", "s1", at[2], 0)]
     told = months_told(month_ends(changes, dt.date(2026, 3, 1)))
-    found = lifetime(told, usage=50 * NANO, cost=110 * NANO, spend=300 * NANO)
+    found = lifetime(told, booked=50 * NANO, cost=110 * NANO, spend=300 * NANO)
     assert (found.revenue, found.paying_months, found.at_risk, found.left, found.won) == (550 * NANO, 5, 4, 1, 2)
     assert found.revenue_each == 110 * NANO and found.margin == Fraction(4, 5) and found.churn == Fraction(1, 4)
     assert found.value == 352 * NANO and found.acquisition == 150 * NANO

@@ -3,15 +3,19 @@
 import csv
 import datetime as dt
 import io
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from billing.models import LedgerEntry, LedgerTransaction, MachineHour, UsageHour
 from billing.periods import start_of
 from billing.prices.machines_file import machine_prices
 from billing.services.machines import Look, machines_seen
+from inference.announcement import NAMES, SHARED, Heartbeat, key_of, signed
+from kit import redis
 from kit.clock import now
 from ops.margins import margins
 from serving.engines import engines_seen
@@ -84,10 +88,18 @@ def test_looks_a_minute_apart_make_hours_and_their_cost() -> None:
 def test_places_and_engines_that_are_there_are_counted() -> None:
     Slot.objects.create(host="seen", number=0, kind="gpu", heartbeat_at=now())
     Slot.objects.create(host="seen", number=1, heartbeat_at=now() - dt.timedelta(hours=1))
-    assert places_seen() >= 1 and engines_seen() >= 0
+    assert places_seen() >= 1
     assert MachineHour.objects.get(machine="seen/0").machine_class == "trainer_gpu"
     assert not MachineHour.objects.filter(machine="seen/1").exists()
     Slot.objects.filter(host="seen").delete()
+    for name, pool in (("seen-a", SHARED), ("seen-b", "dedicated_x")):
+        beat = Heartbeat(name=name, address="127.0.0.1:1", at=time.time(), pool=pool)
+        redis.client().set(key_of(name), signed(beat, settings.ENGINE_TOKEN), ex=5)
+        redis.client().sadd(NAMES, name)
+    assert engines_seen() >= 2
+    redis.client().srem(NAMES, "seen-a", "seen-b")
+    rows = MachineHour.objects.filter(machine__in=["engine:seen-a", "engine:seen-b"]).order_by("machine")
+    assert [row.machine_class for row in rows] == ["engine", "engine_own"]
 
 
 def test_cost_is_laid_on_users_to_the_nano_under_both_rules(ada: Person, cast: Cast) -> None:
