@@ -48,7 +48,7 @@ def test_axe_finds_nothing_on_the_economics_pages_and_nothing_scrolls_sideways(
     signed_in(context, site, ada, door.COOKIE)
     problems: list[str] = []
     for path in PATHS:
-        for month in (f"{year + 1}-04", f"{year}-01", "1066-10"):
+        for month in (f"{year + 1}-04", f"{year}-01", "1066-10") if path == PATHS[0] else (f"{year + 1}-04",):
             seen = visit(context, f"{site}/staff/{path}?month={month}")
             problems += seen.complaints if month != "1066-10" else []
             if AXE.exists():
