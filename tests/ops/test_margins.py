@@ -86,11 +86,12 @@ def test_looks_a_minute_apart_make_hours_and_their_cost() -> None:
 
 
 def test_places_and_engines_that_are_there_are_counted() -> None:
-    Slot.objects.create(host="seen", number=0, kind="gpu", heartbeat_at=now())
-    Slot.objects.create(host="seen", number=1, heartbeat_at=now() - dt.timedelta(hours=1))
-    assert places_seen() >= 1
-    assert MachineHour.objects.get(machine="seen/0").machine_class == "trainer_gpu"
-    assert not MachineHour.objects.filter(machine="seen/1").exists()
+    for number, (kind, ago) in enumerate([("cuda-bf16", 0), ("cpu-bf16", 0), ("cpu-fp32", 3600)]):
+        heard = now() - dt.timedelta(seconds=ago)
+        Slot.objects.create(host="seen", number=number, kind=kind, heartbeat_at=heard)
+    assert places_seen() >= 2
+    places = MachineHour.objects.filter(machine__startswith="seen/").order_by("machine")
+    assert [place.machine_class for place in places] == ["trainer_gpu", "trainer_cpu"], "the third is silent"
     Slot.objects.filter(host="seen").delete()
     for name, pool in (("seen-a", SHARED), ("seen-b", "dedicated_x")):
         beat = Heartbeat(name=name, address="127.0.0.1:1", at=time.time(), pool=pool)

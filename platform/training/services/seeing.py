@@ -11,7 +11,7 @@ def places_seen() -> int:
     moment = now()
     slots = Slot.objects.filter(heartbeat_at__gt=moment - STALE)
     looks = [
-        Look(str(slot), "trainer_cpu" if slot.kind == "cpu" else "trainer_gpu", slot.job_id is not None)
+        Look(str(slot), "trainer_gpu" if slot.kind.startswith("cuda") else "trainer_cpu", slot.job_id is not None)
         for slot in slots
     ]
     return machines_seen(looks, at=moment)
