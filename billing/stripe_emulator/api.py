@@ -19,6 +19,7 @@ from billing.stripe_emulator.contract.routes import Route
 from billing.stripe_emulator.contract.shapes import shape_problems
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.forms import form_decode
+from billing.stripe_emulator.nouns.test_clocks import clocks_ready, clocks_run
 from billing.stripe_emulator.registry import HANDLERS, Router
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import API_VERSION, DryRun, Request, World, new_id
@@ -55,6 +56,8 @@ class Api:
             log.exception("%s %s failed", method, path)
             message = f"The local emulator failed on {method} {path}; its log has the reason."
             answer = Answer(500, {"error": {"message": message, "type": "api_error"}})
+        if method != "GET":
+            clocks_run(self.world)
         return Answer(
             answer.status, answer.body, {"Request-Id": request_id, "Stripe-Version": API_VERSION, **answer.headers}
         )
@@ -122,8 +125,11 @@ class Api:
 
     def _run(self, route: Route, ids: tuple[str, ...], params: Obj, request: Request, keep: _Keeper | None) -> Obj:
         expand = params.pop("expand", None)
+        about = [*ids, *_texts(params)]
+        if route.method != "GET":
+            clocks_ready(self.world, about)
         try:
-            with self.world.transaction(request):
+            with self.world.in_time_of(about), self.world.transaction(request):
                 try:
                     made = HANDLERS[(route.method, route.path)](self.world, params, *ids)
                     answer = self._checked(render(self.world, made, expand))
@@ -142,6 +148,15 @@ class Api:
         if problems:
             raise AssertionError(f"the answer does not fit the SDK's types: {problems[:8]}")
         return answer
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text in some parameters that may be an id."""
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in _texts(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [value] if isinstance(value, str) and "_" in value and len(value) < 128 else []
 
 
 class _Keeper:

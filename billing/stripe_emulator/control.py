@@ -20,6 +20,12 @@ MAX_AMOUNT = 10**12
 
 def control(world: World, method: str, path: str, given: Obj) -> Obj:
     """Answer one control call. Raises StripeError for nonsense."""
+    about = [text for text in (*path.split("/"), *given.values()) if isinstance(text, str) and "_" in text]
+    with world.in_time_of(about):
+        return _control(world, method, path, given)
+
+
+def _control(world: World, method: str, path: str, given: Obj) -> Obj:
     parts = path.strip("/").split("/")[1:]
     if method == "GET" and not parts:
         return _state(world)

@@ -18,6 +18,7 @@ from billing.stripe_emulator.deliveries import Courier
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.forms import form_decode
 from billing.stripe_emulator.nouns.endpoints import LOOPBACK, endpoint_make
+from billing.stripe_emulator.nouns.test_clocks import clocks_run
 from billing.stripe_emulator.pages.hosted import hosted
 from billing.stripe_emulator.world import World
 
@@ -54,6 +55,7 @@ class Server:
     async def _tick(self) -> None:
         while True:
             try:
+                clocks_run(self.world)
                 if self.world.wake_due():
                     self.courier.ring()
             except Exception:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 Obj = dict[str, Any]
+CLOCK = "test_helpers.test_clock"
+ABSENT = object()
+"""In a `where`: the field is null."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, due INTEGER,
-    body TEXT NOT NULL);
+    body TEXT NOT NULL, clock TEXT);
 CREATE INDEX IF NOT EXISTS objects_kind ON objects (kind, seq);
 CREATE INDEX IF NOT EXISTS objects_customer ON objects (kind, json_extract(body, '$.customer'));
 CREATE INDEX IF NOT EXISTS objects_due ON objects (due) WHERE due IS NOT NULL;
@@ -55,6 +58,9 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
+        if "clock" not in {row[1] for row in self._db.execute("PRAGMA table_info(objects)")}:
+            # A file from before there were test clocks.
+            self._db.execute("ALTER TABLE objects ADD COLUMN clock TEXT")
 
     def close(self) -> None:
         """Close the file."""
@@ -78,12 +84,12 @@ class Store:
         row = self._db.execute("SELECT body FROM objects WHERE id = ?", (object_id,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def put(self, obj: Obj, due: int | None) -> None:
-        """Insert or replace; the order of first insertion stays."""
+    def put(self, obj: Obj, due: int | None, clock: str | None = None) -> None:
+        """Insert or replace; the order of first insertion stays. `clock` is the test clock in whose time it lives."""
         self._db.execute(
-            "INSERT INTO objects (id, kind, due, body) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET due = excluded.due, body = excluded.body",
-            (obj["id"], obj["object"], due, json.dumps(obj)),
+            "INSERT INTO objects (id, kind, due, body, clock) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET due = excluded.due, body = excluded.body, clock = excluded.clock",
+            (obj["id"], obj["object"], due, json.dumps(obj), clock),
         )
 
     def drop(self, object_id: str) -> None:
@@ -117,11 +123,24 @@ class Store:
         found = [row[0] for row in self._db.execute(" ".join(sql), args)]
         return found[::-1] if before is not None else found
 
-    def next_due(self, until: int) -> tuple[str, int] | None:
-        """The id and moment of the object that must move first, at `until` or before."""
+    def next_due(self, until: int, clock: str | None = None) -> tuple[str, int] | None:
+        """The id and moment of the object of this clock that must move first, at `until` or before."""
         return self._db.execute(
-            "SELECT id, due FROM objects WHERE due <= ? ORDER BY due, seq LIMIT 1", (until,)
+            "SELECT id, due FROM objects WHERE due <= ? AND clock IS ? ORDER BY due, seq LIMIT 1", (until, clock)
         ).fetchone()
+
+    def clocks_of(self, ids: list[str]) -> set[str]:
+        """The test clocks in whose time objects of these ids live; a clock lives in its own."""
+        if not ids or self._db.execute("SELECT 1 FROM objects WHERE kind = ? LIMIT 1", (CLOCK,)).fetchone() is None:
+            return set()
+        found: set[str] = set()
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            rows = self._db.execute(
+                f"SELECT id, kind, clock FROM objects WHERE id IN ({', '.join('?' * len(some))})", some
+            )
+            found |= {object_id if kind == CLOCK else clock for object_id, kind, clock in rows} - {None}
+        return found
 
     def undue(self, object_id: str) -> None:
         """Let an object wait for nothing any more."""
@@ -189,6 +208,8 @@ class Store:
 
 def _clause(path: str, value: Any) -> tuple[str, list[Any]]:
     field = f"json_extract(body, '$.{path}')"
+    if value is ABSENT:
+        return f"AND {field} IS NULL", []
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return " ".join(f"AND {field} {sign} ?" for sign, _ in value), [bound for _, bound in value]
     if isinstance(value, list):

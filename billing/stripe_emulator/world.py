@@ -54,6 +54,8 @@ class World:
         self._live: dict[str, Obj] = {}
         self._saved: dict[str, Obj] = {}
         self._moment: int | None = None
+        # The test clock in whose time the present call, page or timer is.
+        self._clock: str | None = None
         # Small writes that must survive when the transaction is undone.
         self.on_abort: list[Callable[[], None]] = []
 
@@ -93,9 +95,12 @@ class World:
 
     @property
     def now(self) -> int:
-        """Seconds since the epoch by the emulator's clock."""
+        """Seconds since the epoch: by the test clock of whom this is about, else by the emulator's clock."""
         if self._moment is not None:
             return self._moment
+        clock = self.store.get(self._clock) if self._clock else None
+        if clock is not None:
+            return int(clock["frozen_time"])
         return int(time.time()) + int(self.store.setting("clock_offset", 0))
 
     def advance_to(self, target: int) -> int:
@@ -107,16 +112,28 @@ class World:
             self._set_clock(target)
         return woken
 
-    def wake_due(self, until: int | None = None) -> int:
-        """Wake every object whose moment has come. Each is a transaction of its own."""
+    @contextlib.contextmanager
+    def in_time_of(self, ids: list[str]) -> Iterator[None]:
+        """Live in the time of the test clock that these objects belong to, if they do. Raises when they have two."""
+        clocks = self.store.clocks_of(ids)
+        if len(clocks) > 1:
+            raise StripeError(f"These objects belong to different test clocks: {', '.join(sorted(clocks))}.")
+        before, self._clock = self._clock, next(iter(clocks), None)
+        try:
+            yield
+        finally:
+            self._clock = before
+
+    def wake_due(self, until: int | None = None, clock: str | None = None) -> int:
+        """Wake every object of a test clock, or of none, whose moment has come. Each is a transaction of its own."""
         limit, woken = (self.now if until is None else until), 0
-        while (found := self.store.next_due(limit)) is not None:
+        while (found := self.store.next_due(limit, clock)) is not None:
             object_id, due = found
             woken += 1
             if woken > MAX_WAKES:
                 raise RuntimeError(f"{object_id} keeps waking; its timer does not move on")
             try:
-                self._wake(object_id, due, move_clock=until is not None)
+                self._wake(object_id, due, clock, move_clock=until is not None and clock is None)
             except Exception:
                 # It would be first in line for ever: take it out, so that the others move on.
                 with self.store.transaction():
@@ -124,16 +141,16 @@ class World:
                 raise
         return woken
 
-    def _wake(self, object_id: str, due: int, *, move_clock: bool) -> None:
+    def _wake(self, object_id: str, due: int, clock: str | None, *, move_clock: bool) -> None:
         with self.transaction():
             if move_clock and due > self.now:
                 self._set_clock(due)
-            self._moment = due
+            self._moment, self._clock = due, clock
             try:
                 obj = self.fetch(object_id)
                 TIMERS[obj["object"]][1](self, obj)
             finally:
-                self._moment = None
+                self._moment = self._clock = None
 
     def _set_clock(self, moment: int) -> None:
         self.store.setting_put("clock_offset", moment - int(time.time()))
@@ -155,6 +172,8 @@ class World:
         obj["id"] = new_id(prefix)
         if "created" in obj:
             obj["created"] = self.now
+        if "test_clock" in obj:
+            obj["test_clock"] = self._clock
         unknown = [name for name in fields if not name.startswith("_") and name not in obj]
         if unknown:
             raise KeyError(f"{kind} has no field {unknown}")
@@ -201,7 +220,7 @@ class World:
         before = self._saved.get(obj["id"])
         kind = obj["object"]
         due = TIMERS[kind][0](obj) if kind in TIMERS else None
-        self.store.put(obj, due)
+        self.store.put(obj, due, self._clock_of(obj))
         self._live[obj["id"]] = obj
         self._saved[obj["id"]] = copy.deepcopy(obj)
         if event is not None:
@@ -209,6 +228,14 @@ class World:
             if not event.endswith(".updated") or changes:
                 self.emit(event, obj, changes if event.endswith(".updated") else None)
         return obj
+
+    def _clock_of(self, obj: Obj) -> str | None:
+        """The test clock of an object: its own note of it, or its customer's."""
+        if "test_clock" in obj:
+            clock: str | None = obj["test_clock"]
+            return clock
+        customer = self.maybe(obj.get("customer")) if obj["object"] not in ("event", "promotion_code") else None
+        return customer.get("test_clock") if customer else None
 
     def drop(self, obj: Obj, event: str | None = None) -> None:
         """Delete an object."""

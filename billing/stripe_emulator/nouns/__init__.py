@@ -25,4 +25,5 @@ from billing.stripe_emulator.nouns import (  # noqa: F401
     subscription_calls,
     tax_ids,
     tax_rates,
+    test_clocks,
 )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from billing.stripe_emulator.answers import page
+from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.balance import balance_move
-from billing.stripe_emulator.nouns.customers import customer_alive, customer_make, customer_take
+from billing.stripe_emulator.nouns.customers import customer_alive, customer_drop, customer_make, customer_take
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.nouns.tax_ids import tax_id_make
 from billing.stripe_emulator.registry import listens, route
-from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.store import ABSENT, CLOCK, Obj
 from billing.stripe_emulator.world import World
+
+CLOCK_CUSTOMERS = 3
 
 
 @route("POST", "/v1/customers")
 def customer_create(world: World, params: Obj) -> Obj:
+    _clock_check(world, params)
     customer = customer_make(world, params)
     if params.get("balance"):
         balance_move(world, customer, params["balance"], "adjustment")
@@ -23,6 +27,16 @@ def customer_create(world: World, params: Obj) -> Obj:
     if "payment_method" in params:
         method_attach(world, method_resolve(world, params["payment_method"]), customer)
     return customer
+
+
+def _clock_check(world: World, params: Obj) -> None:
+    if "test_clock" not in params:
+        return
+    clock = world.get(CLOCK, params["test_clock"], "test_clock")
+    if len(world.find("customer", test_clock=clock["id"])) >= CLOCK_CUSTOMERS:
+        raise StripeError(
+            f"A test clock can have at most {CLOCK_CUSTOMERS} customers.", param="test_clock"
+        )
 
 
 @route("GET", "/v1/customers/{customer}")
@@ -45,14 +59,14 @@ def customer_update(world: World, params: Obj, customer_id: str) -> Obj:
 @route("DELETE", "/v1/customers/{customer}")
 def customer_delete(world: World, params: Obj, customer_id: str) -> Obj:
     customer = customer_alive(world, customer_id)
-    customer["_deleted"] = True
-    world.save(customer, "customer.deleted")
+    customer_drop(world, customer)
     return {"id": customer_id, "object": "customer", "deleted": True}
 
 
 @route("GET", "/v1/customers")
 def customer_list(world: World, params: Obj) -> Obj:
-    found = page(world, "customer", params, "/v1/customers", {"email": params.get("email")})
+    where = {"email": params.get("email"), "test_clock": params.get("test_clock", ABSENT)}
+    found = page(world, "customer", params, "/v1/customers", where)
     found["data"] = [c for c in found["data"] if not c.get("_deleted")]
     return found
 

@@ -62,6 +62,12 @@ def customer_take(world: World, customer: Obj, params: Obj) -> None:
         customer["invoice_settings"]["footer"] = settings["footer"]
 
 
+def customer_drop(world: World, customer: Obj) -> None:
+    """Delete a customer: he is still answered, as deleted."""
+    customer["_deleted"] = True
+    world.save(customer, "customer.deleted")
+
+
 def customer_alive(world: World, customer_id: str, param: str | None = None) -> Obj:
     """The customer, unless deleted."""
     customer = world.get("customer", customer_id, param)

@@ -22,7 +22,7 @@ from billing.stripe_emulator.nouns.subscriptions import (
 )
 from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
-from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.store import ABSENT, Obj
 from billing.stripe_emulator.world import World
 
 _UPDATE = ("description", "days_until_due", "collection_method", "metadata")
@@ -179,6 +179,7 @@ def subscription_list(world: World, params: Obj) -> Obj:
         "collection_method": params.get("collection_method"),
         "status": wanted.get(status, status),
         "items.data[0].price.id": params.get("price"),
+        "test_clock": params.get("test_clock", None if "customer" in params else ABSENT),
     }
     return page(world, "subscription", params, "/v1/subscriptions", where)
 

@@ -28,22 +28,27 @@ _AUTHENTICATION = re.compile(r"^/a/((?:pi|seti)_[A-Za-z0-9]+)/([A-Za-z0-9]+)(?:/
 def hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page | None:
     """The page of an address, or None when it is no page's."""
     try:
-        if path == "/" and method == "GET":
-            return _home(world)
-        if (hit := _OBJECTS.match(path)) and method == "GET":
-            return one(world, hit[1], hit[2]) if hit[2] else objects(world, hit[1], form)
-        if (hit := _CONTROL.match(path)) and method == "POST" and hit[1] in DEEDS:
-            return press(world, hit[1], form)
-        if hit := _CHECKOUT.match(path):
-            return checkout(world, method, hit[1], hit[2], form)
-        if hit := _PORTAL.match(path):
-            return portal(world, method, hit[1], hit[2], hit[3], form)
-        if hit := _INVOICE.match(path):
-            return invoice(world, method, hit[1], form)
-        if hit := _AUTHENTICATION.match(path):
-            return authentication(world, method, hit[1], hit[2], hit[3])
+        with world.in_time_of(re.findall(r"[a-z]+_[A-Za-z0-9_]+", path)):
+            return _hosted(world, method, path, form)
     except StripeError as error:
         return plain("This page is not there", error.message, error.status)
+
+
+def _hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page | None:
+    if path == "/" and method == "GET":
+        return _home(world)
+    if (hit := _OBJECTS.match(path)) and method == "GET":
+        return one(world, hit[1], hit[2]) if hit[2] else objects(world, hit[1], form)
+    if (hit := _CONTROL.match(path)) and method == "POST" and hit[1] in DEEDS:
+        return press(world, hit[1], form)
+    if hit := _CHECKOUT.match(path):
+        return checkout(world, method, hit[1], hit[2], form)
+    if hit := _PORTAL.match(path):
+        return portal(world, method, hit[1], hit[2], hit[3], form)
+    if hit := _INVOICE.match(path):
+        return invoice(world, method, hit[1], form)
+    if hit := _AUTHENTICATION.match(path):
+        return authentication(world, method, hit[1], hit[2], hit[3])
     return None
 
 
