@@ -61,7 +61,7 @@ def slice_of(items: list[Obj], params: Obj, url: str) -> Obj:
 def render(world: World, obj: Obj, expand: list[str] | None) -> Obj:
     """The answer: private notes gone, and the named fields replaced by their objects."""
     answer = public(obj)
-    if answer.get("object") == "list":
+    if answer.get("object") in ("list", "search_result"):
         answer["data"] = [public(item) for item in obj["data"]]
     for path in expand or []:
         _expand(world, answer, path.split("."), path)

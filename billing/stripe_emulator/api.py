@@ -18,7 +18,8 @@ from billing.stripe_emulator.contract.params import params_check
 from billing.stripe_emulator.contract.routes import Route
 from billing.stripe_emulator.contract.shapes import shape_problems
 from billing.stripe_emulator.errors import StripeError
-from billing.stripe_emulator.forms import form_decode
+from billing.stripe_emulator.forms import form_decode, json_decode
+from billing.stripe_emulator.nouns.meter_streams import STREAM, session_key
 from billing.stripe_emulator.nouns.test_clocks import clocks_ready, clocks_run
 from billing.stripe_emulator.registry import HANDLERS, Router
 from billing.stripe_emulator.store import Obj
@@ -35,6 +36,7 @@ class Answer:
     status: int
     body: Obj
     headers: dict[str, str] = field(default_factory=dict)
+    file: bytes | None = None
 
 
 class Api:
@@ -59,13 +61,16 @@ class Api:
         if method != "GET":
             clocks_run(self.world)
         return Answer(
-            answer.status, answer.body, {"Request-Id": request_id, "Stripe-Version": API_VERSION, **answer.headers}
+            answer.status,
+            answer.body,
+            {"Request-Id": request_id, "Stripe-Version": API_VERSION, **answer.headers},
+            answer.file,
         )
 
     def _call(
         self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str], request_id: str
     ) -> Answer:
-        key = key_of(headers)
+        key = session_key(self.world, headers) if path == STREAM else key_of(headers)
         found = self._router.match(method, path)
         if found is None:
             raise StripeError(
@@ -78,17 +83,20 @@ class Api:
             raise StripeError(
                 f"The local emulator does not know {method} {route.path} yet.", status=404, code="emulator_unsupported"
             )
-        params = params_check(route.params, self._params(method, query, body, headers))
+        params = params_check(route.params, self._params(method, path.split("/")[1], query, body, headers))
         again = headers.get("Idempotency-Key") if method == "POST" else None
         if again is None:
-            return Answer(200, self._run(route, ids, params, Request(request_id), None))
+            made = self._run(route, ids, params, Request(request_id), None)
+            return Answer(200, {}, file=made["_file"]) if "_file" in made else Answer(200, made)
         return self._once(route, ids, params, Request(request_id, again), f"{_hash(key)}:{again}")
 
     @staticmethod
-    def _params(method: str, query: str, body: bytes, headers: Mapping[str, str]) -> Obj:
+    def _params(method: str, version: str, query: str, body: bytes, headers: Mapping[str, str]) -> Obj:
         given = form_decode(query)
         if method == "POST" and body:
             kind = headers.get("Content-Type", "").split(";")[0].strip()
+            if kind == "application/json" and version == "v2":
+                return json_decode(body)
             if kind != "application/x-www-form-urlencoded":
                 raise StripeError(
                     f"Invalid request (check that your POST content type is "
@@ -132,6 +140,8 @@ class Api:
             with self.world.in_time_of(about), self.world.transaction(request):
                 try:
                     made = HANDLERS[(route.method, route.path)](self.world, params, *ids)
+                    if "_file" in made:
+                        return made
                     answer = self._checked(render(self.world, made, expand))
                 except StripeError as error:
                     if keep is not None and error.keep:
@@ -144,7 +154,7 @@ class Api:
             return self._checked(preview.answer)
 
     def _checked(self, answer: Obj) -> Obj:
-        problems = shape_problems(answer) if self.strict else []
+        problems = shape_problems(answer) if self.strict and answer else []
         if problems:
             raise AssertionError(f"the answer does not fit the SDK's types: {problems[:8]}")
         return answer

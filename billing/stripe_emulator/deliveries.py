@@ -78,11 +78,11 @@ class Courier:
         body = json.dumps(public(event), indent=2).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature(endpoint["secret"], body, int(time.time())),
+            "Stripe-Signature": signature(endpoint.get("_secret") or endpoint["secret"], body, int(time.time())),
             "User-Agent": "Stripe/1.0 (local emulator)",
         }
         try:
-            async with session.post(endpoint["url"], data=body, headers=headers, allow_redirects=False) as response:
+            async with session.post(endpoint.get("_url") or endpoint["url"], data=body, headers=headers, allow_redirects=False) as response:
                 text = (await response.content.read(200)).decode("utf-8", "replace")
                 return f"{response.status} {text}", 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -5,6 +5,7 @@ Every leaf is a string: types are the contract's matter.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from urllib.parse import parse_qsl
@@ -30,6 +31,29 @@ def form_decode(text: str) -> dict[str, Any]:
     for name, value in pairs:
         _place(out, _path(name), value, name)
     return out
+
+
+def json_decode(body: bytes) -> dict[str, Any]:
+    """A JSON object in the same form: lists are numbered, and every leaf is a string. Raises StripeError for others."""
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise StripeError("Invalid request body: not JSON.") from error
+    if not isinstance(given, dict):
+        raise StripeError("Invalid request body: send a JSON object.")
+    return {name: _leaf(value, 0) for name, value in given.items()}
+
+
+def _leaf(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise StripeError("Parameter nested too deeply.")
+    if isinstance(value, dict):
+        return {name: _leaf(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list):
+        return {str(index): _leaf(inner, depth + 1) for index, inner in enumerate(value)}
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _path(name: str) -> list[str]:

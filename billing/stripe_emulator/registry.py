@@ -74,7 +74,8 @@ def coverage() -> dict[str, tuple[int, int]]:
     """How many calls of each family (the first part of their path) are answered, and how many the SDK has."""
     out: dict[str, tuple[int, int]] = {}
     for method, path in contract_routes():
-        family = path.split("/")[2]
+        version, family = path.split("/")[1:3]
+        family = family if version == "v1" else f"{version} {family}"
         answered, known = out.get(family, (0, 0))
         out[family] = (answered + ((method, path) in HANDLERS), known + 1)
     return dict(sorted(out.items()))

@@ -69,11 +69,15 @@ class Server:
             return web.json_response(StripeError("Unknown host.").body(), status=421)
         path = request.path
         body = await request.read()
-        if path.startswith("/v1/"):
+        if path.startswith(("/v1/", "/v2/")):
             answer = self.api.call(
                 request.method, request.rel_url.raw_path, request.query_string, body, request.headers
             )
             self.courier.ring()
+            if answer.file is not None:
+                return web.Response(
+                    body=answer.file, content_type="application/pdf", status=answer.status, headers=answer.headers
+                )
             return web.json_response(answer.body, status=answer.status, headers=answer.headers)
         if path == "/_ctl" or path.startswith("/_ctl/"):
             return self._control(request, body)

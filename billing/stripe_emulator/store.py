@@ -32,6 +32,11 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due);
 CREATE INDEX IF NOT EXISTS deliveries_event ON deliveries (event);
 CREATE INDEX IF NOT EXISTS objects_subject ON objects (kind, json_extract(body, '$.data.object.id'));
+CREATE INDEX IF NOT EXISTS objects_readings ON objects (
+    json_extract(body, '$._meter'), json_extract(body, '$._customer'), json_extract(body, '$.timestamp'))
+    WHERE kind = 'billing.meter_event';
+CREATE INDEX IF NOT EXISTS objects_identifier ON objects (json_extract(body, '$.identifier'))
+    WHERE kind = 'billing.meter_event';
 CREATE TABLE IF NOT EXISTS idempotency (
     name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -145,6 +150,15 @@ class Store:
     def undue(self, object_id: str) -> None:
         """Let an object wait for nothing any more."""
         self._db.execute("UPDATE objects SET due = NULL WHERE id = ?", (object_id,))
+
+    def readings(self, meter: str, customer: str, start: int, end: int) -> list[tuple[int, int]]:
+        """(moment, value) of a meter's events for a customer in [start, end), by moment, then as they came."""
+        return self._db.execute(
+            "SELECT json_extract(body, '$.timestamp') AS at, json_extract(body, '$._value') FROM objects "
+            "WHERE kind = 'billing.meter_event' AND json_extract(body, '$._meter') = ? "
+            "AND json_extract(body, '$._customer') = ? AND at >= ? AND at < ? ORDER BY at, seq",
+            (meter, customer, start, end),
+        ).fetchall()
 
     # Settings
 

@@ -26,6 +26,8 @@ API_VERSION = _ApiVersion.CURRENT
 _ALPHABET = string.ascii_letters + string.digits
 MAX_WAKES = 20_000
 LINES_INLINE = 10
+NAMELESS = ("billing.meter_event", "billing.meter_event_adjustment", "v2.billing.meter_event")
+"""Kinds that have no id in an answer."""
 
 
 class DryRun(Exception):
@@ -280,6 +282,13 @@ def public(obj: Obj) -> Obj:
     """A copy without the emulator's own notes (names that start with an underscore); of an invoice's lines, the first
     ten, as Stripe gives them."""
     shown = copy.deepcopy({name: value for name, value in obj.items() if not name.startswith("_")})
+    if shown.get("object") in ("subscription", "subscription_item"):
+        for item in shown["items"]["data"] if shown["object"] == "subscription" else [shown]:
+            # What is metered has no quantity.
+            if item.get("price") and item["price"]["recurring"]["usage_type"] == "metered":
+                item.pop("quantity", None)
+    if shown.get("object") in NAMELESS:
+        shown.pop("id", None)
     lines = shown.get("lines", {}).get("data", []) if shown.get("object") == "invoice" else []
     if len(lines) > LINES_INLINE:
         shown["lines"] = {**shown["lines"], "data": lines[:LINES_INLINE], "has_more": True}

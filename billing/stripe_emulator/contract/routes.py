@@ -12,7 +12,16 @@ from typing import Any
 import stripe
 
 # The families we may emulate; the others would only cost start-up time.
-FAMILIES = (".", "checkout", "billing", "billing_portal", "test_helpers")
+FAMILIES = (
+    "_*_service.py",
+    "checkout/_*_service.py",
+    "billing/_*_service.py",
+    "billing_portal/_*_service.py",
+    "test_helpers/_*_service.py",
+    "v2/billing/_meter_*_service.py",
+    "v2/core/_event*_service.py",
+)
+_SENDS = ("_request", "_request_stream")
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,11 @@ class Route:
 
 @functools.cache
 def routes() -> dict[tuple[str, str], Route]:
-    """All v1 routes of the families above, by method and path template (names as in the SDK)."""
+    """All routes of the families above, by method and path template (names as in the SDK)."""
     root = Path(stripe.__file__).parent
     found: dict[tuple[str, str], Route] = {}
     for family in FAMILIES:
-        for file in sorted((root / family).glob("_*_service.py")):
+        for file in sorted(root.glob(family)):
             for route in _routes_of(ast.parse(file.read_text("utf-8"))):
                 found.setdefault((route.method, route.path), route)
     return found
@@ -48,7 +57,7 @@ def _routes_of(tree: ast.Module) -> list[Route]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             call = _request_of(node)
-            if call is not None and call[1].startswith("/v1/"):
+            if call is not None and call[1].startswith(("/v1/", "/v2/")):
                 name = _params_of(node)
                 where = f"{modules[name]}:{name}" if name and name in modules else None
                 found.append(Route(call[0], call[1], where, _text(node.returns)))
@@ -57,7 +66,7 @@ def _routes_of(tree: ast.Module) -> list[Route]:
 
 def _request_of(function: ast.FunctionDef) -> tuple[str, str] | None:
     for node in ast.walk(function):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_request":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SENDS:
             method, path = node.args[0], node.args[1]
             if isinstance(path, ast.Call) and isinstance(path.func, ast.Attribute):
                 path = path.func.value

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, ForwardRef, Literal, Union
 
 from stripe import StripeObject
-from stripe._object_classes import OBJECT_CLASSES
+from stripe._object_classes import OBJECT_CLASSES, V2_OBJECT_CLASSES
 
 _INTERNAL = {"OBJECT_NAME", "_inner_class_types", "_inner_class_dicts", "_field_remappings", "_field_encodings"}
 
@@ -18,7 +18,7 @@ _INTERNAL = {"OBJECT_NAME", "_inner_class_types", "_inner_class_dicts", "_field_
 @functools.cache
 def resource_class(kind: str) -> Any:
     """The SDK class of one `object` name, such as `checkout.session`."""
-    module, name = OBJECT_CLASSES[kind]
+    module, name = (V2_OBJECT_CLASSES if kind.startswith("v2.") else OBJECT_CLASSES)[kind]
     return getattr(importlib.import_module(module), name)
 
 
@@ -74,9 +74,12 @@ def shape_problems(body: Any, kind: str | None = None) -> list[str]:
     name = kind or body.get("object")
     if body.get("deleted"):
         return []
-    if name == "list":
+    if name in ("list", "search_result"):
         return [p for item in body["data"] for p in shape_problems(item)]
-    if name not in OBJECT_CLASSES:
+    if name == "v2.core.event":
+        # Its data and related object are typed by the classes of single events.
+        body = {field: value for field, value in body.items() if field not in ("data", "related_object")}
+    if name not in OBJECT_CLASSES and name not in V2_OBJECT_CLASSES:
         return [f"unknown object {name!r}"]
     return _object_problems(resource_class(name), body, str(name))
 

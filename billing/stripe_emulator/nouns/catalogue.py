@@ -103,6 +103,7 @@ def price_make(world: World, params: Obj) -> Obj:
             raise StripeError("Invalid divide_by: must be at least 1", param="transform_quantity[divide_by]")
         price["transform_quantity"] = dict(params["transform_quantity"])
     if "recurring" in params:
+        _meter_check(world, params["recurring"])
         price["recurring"] = {
             "interval": params["recurring"]["interval"],
             "interval_count": params["recurring"].get("interval_count", 1),
@@ -113,6 +114,16 @@ def price_make(world: World, params: Obj) -> Obj:
     assign(price, params, "metadata", "nickname")
     _lookup_key(world, price, params)
     return world.save(price, "price.created")
+
+
+def _meter_check(world: World, recurring: Obj) -> None:
+    counted = recurring.get("usage_type") == "metered"
+    if counted and "meter" not in recurring:
+        raise StripeError("A metered price needs the meter that counts for it.", param="recurring[meter]")
+    if not counted and "meter" in recurring:
+        raise StripeError("A meter goes with usage_type=metered, and only with it.", param="recurring[usage_type]")
+    if counted:
+        world.get("billing.meter", recurring["meter"], "recurring[meter]")
 
 
 def _currency(text: str) -> str:

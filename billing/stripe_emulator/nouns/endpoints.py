@@ -14,17 +14,22 @@ from billing.stripe_emulator.world import World
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def endpoint_make(world: World, url: str, events: list[str], secret: str | None = None) -> Obj:
-    """An endpoint with a secret of its own. It must be on this machine: nothing leaves it."""
+def local_url(url: str, param: str = "url") -> None:
+    """Raise unless an address is on this machine."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise StripeError(
-            "Invalid URL: an explicit scheme (such as https) must be provided.", code="url_invalid", param="url"
+            "Invalid URL: an explicit scheme (such as https) must be provided.", code="url_invalid", param=param
         )
     if parts.hostname not in LOOPBACK:
         raise StripeError(
-            "The local emulator delivers to this machine only (127.0.0.1, localhost).", code="url_invalid", param="url"
+            "The local emulator delivers to this machine only (127.0.0.1, localhost).", code="url_invalid", param=param
         )
+
+
+def endpoint_make(world: World, url: str, events: list[str], secret: str | None = None) -> Obj:
+    """An endpoint with a secret of its own. It must be on this machine: nothing leaves it."""
+    local_url(url)
     return world.new(
         "webhook_endpoint",
         "we",

@@ -119,7 +119,7 @@ def item_update(world: World, params: Obj, item_id: str) -> Obj:
     item["net_amount"] = item["amount"]
     world.save(item)
     if invoice is not None:
-        _lines_without(invoice, item_id)
+        lines_without(invoice, item_id)
         item_line(world, invoice, item)
         invoice_total(world, invoice)
         world.save(invoice, "invoice.updated")
@@ -132,14 +132,15 @@ def item_delete(world: World, params: Obj, item_id: str) -> Obj:
     invoice = world.maybe(item["invoice"])
     if invoice is not None:
         must_be(invoice, "draft", doing="change")
-        _lines_without(invoice, item_id)
+        lines_without(invoice, item_id)
         invoice_total(world, invoice)
         world.save(invoice, "invoice.updated")
     world.drop(item, "invoiceitem.deleted")
     return {"id": item_id, "object": "invoiceitem", "deleted": True}
 
 
-def _lines_without(invoice: Obj, item_id: str) -> None:
+def lines_without(invoice: Obj, item_id: str) -> None:
+    """Take the line of an item off a draft."""
     invoice["lines"]["data"] = [
         line
         for line in invoice["lines"]["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billing.stripe_emulator.nouns.coupons import running, take_off
+from billing.stripe_emulator.nouns.credits import credit_of, credits_shown
 from billing.stripe_emulator.nouns.tax_rates import exclusive, taxes_of, taxes_sum
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -94,20 +95,21 @@ def invoice_total(world: World, invoice: Obj) -> None:
     _discount(world, invoice, lines)
     rates = invoice.get("_rates", {})
     for line in lines:
-        net = line["amount"] - sum(entry["amount"] for entry in line["discount_amounts"])
+        net = line["amount"] - sum(entry["amount"] for entry in line["discount_amounts"]) - credit_of(line)
         mine = rates.get(line["id"]) or invoice["default_tax_rates"]
         line["taxes"] = taxes_of(mine, net, invoice["customer_tax_exempt"])
     subtotal = sum(line["amount"] for line in lines)
     off = sum(entry["amount"] for entry in invoice["total_discount_amounts"])
     taxes = taxes_sum([line["taxes"] for line in lines])
     on_top, whole = exclusive(taxes), sum(tax["amount"] for tax in taxes)
-    total = subtotal - off + on_top
+    total = subtotal - off - sum(credit_of(line) for line in lines) + on_top
     balance = invoice["starting_balance"]
     due = max(0, total + balance) if total >= 0 else 0
     invoice.update(
         subtotal=subtotal,
         subtotal_excluding_tax=subtotal - (whole - on_top),
         total_taxes=taxes,
+        total_pretax_credit_amounts=credits_shown(lines),
         total=total,
         total_excluding_tax=total - whole,
         amount_due=due,

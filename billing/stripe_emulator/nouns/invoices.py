@@ -12,7 +12,9 @@ from billing.stripe_emulator.answers import listing
 from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
 from billing.stripe_emulator.nouns.balance import balance_move
 from billing.stripe_emulator.nouns.coupons import discounts_spend
+from billing.stripe_emulator.nouns.credits import credits_apply
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total
+from billing.stripe_emulator.nouns.metering import usage_refresh
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.payments import intent_make, intent_pay
 from billing.stripe_emulator.registry import extra, listens
@@ -85,6 +87,9 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
     customer = world.fetch(invoice["customer"])
     invoice["starting_balance"] = customer["balance"]
     invoice.update(customer_tax_exempt=customer["tax_exempt"], customer_tax_ids=tax_ids_shown(world, customer["id"]))
+    usage_refresh(world, invoice)
+    invoice_total(world, invoice)
+    credits_apply(world, invoice)
     invoice_total(world, invoice)
     # Without rounding in play the balance after is what the invoice did not use up.
     total, balance = invoice["total"], customer["balance"]

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from billing.stripe_emulator.errors import StripeError, missing
-from billing.stripe_emulator.nouns.catalogue import amount_of
 from billing.stripe_emulator.nouns.coupons import running, take_off
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoice_items import item_make as waiting_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, pending_take
 from billing.stripe_emulator.nouns.invoices import invoice_draft
+from billing.stripe_emulator.nouns.metering import item_cost, metered
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
@@ -23,6 +23,7 @@ from billing.stripe_emulator.nouns.subscriptions import (
     period_set,
     rhythm,
     subscription_make,
+    usage_lines,
 )
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -51,7 +52,7 @@ def items_change(world: World, subscription: Obj, given: list[Obj], behavior: st
 
 
 def _cost(items: list[Obj]) -> int:
-    return sum(amount_of(item["price"], item["quantity"]) for item in items)
+    return sum(item_cost(item) for item in items)
 
 
 def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
@@ -75,13 +76,19 @@ def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
             continue
         old = items[entry["id"]]
         source = entry if "price" in entry or "price_data" in entry else {**entry, "price": old["price"]["id"]}
-        fresh = item_make(world, subscription, {"quantity": old["quantity"], **source}, param)
+        kept = {} if metered(old["price"]) or _metered_next(world, source) else {"quantity": old["quantity"]}
+        fresh = item_make(world, subscription, {**kept, **source}, param)
         notes = {**old["metadata"], **(entry.get("metadata") or {})}
         if "tax_rates" not in entry:
             fresh["tax_rates"] = old["tax_rates"]
         fresh.update(id=old["id"], created=old["created"], metadata=notes)
         items[old["id"]] = fresh
     return list(items.values())
+
+
+def _metered_next(world: World, entry: Obj) -> bool:
+    price = world.maybe(entry.get("price"))
+    return price is not None and price["object"] == "price" and metered(price)
 
 
 def _prorate(
@@ -114,7 +121,7 @@ def _prorate(
 
 def _net(world: World, subscription: Obj, item: Obj) -> int:
     """What a whole period of an item costs, after the percentages that go on. (Fixed sums are not prorated.)"""
-    amount = amount_of(item["price"], item["quantity"])
+    amount = item_cost(item)
     for _, coupon in running(world, subscription["discounts"]):
         if coupon["percent_off"] is not None and coupon["duration"] != "once":
             amount -= take_off(coupon, [amount], [item["price"]["product"]], subscription["currency"])[0]
@@ -178,10 +185,13 @@ def change_invoice(world: World, subscription: Obj, *, restart: bool) -> Obj:
     return invoice
 
 
-def renewal_draft(world: World, subscription: Obj, **fields: Any) -> Obj:
-    """The draft for the period that the items already show, waiting items included."""
+def renewal_draft(world: World, subscription: Obj, used: tuple[int, int] | None = None, **fields: Any) -> Obj:
+    """The draft for the period that the items already show, waiting items included, and for what was `used` (start,
+    end) by meters."""
     item = items_of(subscription)[0]
     invoice = invoice_for(world, subscription, "subscription_cycle", **fields)
+    if used is not None:
+        usage_lines(world, invoice, subscription, *used)
     period_lines(world, invoice, subscription, item["current_period_start"], item["current_period_end"])
     pending_take(world, invoice, subscription["id"])
     invoice_total(world, invoice)
@@ -236,7 +246,8 @@ def _preview_of(world: World, subscription: Obj, details: Obj) -> Obj:
             period_restart(world, subscription, moment)
         if restart or behavior == "always_invoice":
             return change_invoice(world, subscription, restart=restart)
-    end = items_of(subscription)[0]["current_period_end"]
-    with world.at(end):
+    item = items_of(subscription)[0]
+    used = None if subscription["status"] == "trialing" else (item["current_period_start"], item["current_period_end"])
+    with world.at(item["current_period_end"]):
         period_next(subscription)
-        return renewal_draft(world, subscription)
+        return renewal_draft(world, subscription, used)

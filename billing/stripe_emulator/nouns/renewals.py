@@ -7,7 +7,7 @@ from billing.stripe_emulator.nouns.pausing import collection_paused, collection_
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.pending_updates import pending_expire
 from billing.stripe_emulator.nouns.proration import period_next, renewal_draft
-from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end
+from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end, usage_bill
 from billing.stripe_emulator.registry import timer
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -52,15 +52,20 @@ def subscription_wake(world: World, subscription: Obj) -> None:
         return
     ends = subscription["cancel_at_period_end"] or (subscription["cancel_at"] or world.now + 1) <= world.now
     if ends:
+        if subscription["status"] != "trialing":
+            usage_bill(world, subscription)
         subscription_end(world, subscription, reason="cancellation_requested")
         return
     was_trial = subscription["status"] == "trialing"
     if was_trial and _without_card(world, subscription):
         return
+    item = items_of(subscription)[0]
+    # What is used in a trial is free.
+    used = None if was_trial else (item["current_period_start"], item["current_period_end"])
     period_next(subscription)
     if was_trial:
         subscription["billing_cycle_anchor"] = world.now
-    invoice = renewal_draft(world, subscription)
+    invoice = renewal_draft(world, subscription, used)
     if collection_paused(world, invoice) == "keep_as_draft":
         invoice["auto_advance"] = False
     else:

@@ -1,8 +1,8 @@
-"""The calls on subscriptions and their items."""
+"""The calls on subscriptions."""
 
 from __future__ import annotations
 
-from billing.stripe_emulator.answers import assign, page, slice_of
+from billing.stripe_emulator.answers import assign, page
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
@@ -19,6 +19,7 @@ from billing.stripe_emulator.nouns.subscriptions import (
     subscription_end,
     subscription_make,
     undone,
+    usage_lines,
 )
 from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
@@ -153,6 +154,7 @@ def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
         subscription["items"]["data"] = before
     if params.get("invoice_now"):
         invoice = change_invoice(world, subscription, restart=False)
+        usage_lines(world, invoice, subscription, items_of(subscription)[0]["current_period_start"], world.now)
         if invoice["lines"]["data"]:
             world.save(invoice, "invoice.created")
             invoice_finalize(world, invoice, next_attempt=world.now)
@@ -182,18 +184,3 @@ def subscription_list(world: World, params: Obj) -> Obj:
         "test_clock": params.get("test_clock", None if "customer" in params else ABSENT),
     }
     return page(world, "subscription", params, "/v1/subscriptions", where)
-
-
-@route("GET", "/v1/subscription_items")
-def item_list(world: World, params: Obj) -> Obj:
-    subscription = world.get("subscription", params["subscription"], "subscription")
-    return slice_of(items_of(subscription), params, subscription["items"]["url"])
-
-
-@route("GET", "/v1/subscription_items/{item}")
-def item_retrieve(world: World, params: Obj, item_id: str) -> Obj:
-    for subscription_id in world.store.ids("subscription"):
-        for item in items_of(world.fetch(subscription_id)):
-            if item["id"] == item_id:
-                return item
-    return world.get("subscription_item", item_id)

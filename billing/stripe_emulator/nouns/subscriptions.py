@@ -17,12 +17,14 @@ from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, line_add, pending_take
 from billing.stripe_emulator.nouns.invoices import (
     ACTION_NEEDED,
+    FINALIZE_AFTER,
     invoice_attempt,
     invoice_close,
     invoice_draft,
     invoice_finalize,
     subscription_of,
 )
+from billing.stripe_emulator.nouns.metering import item_cost, metered, usage_line
 from billing.stripe_emulator.nouns.payment_methods import asks_owner, default_method, method_attach, method_resolve
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.setup_intents import setup_confirm, setup_make
@@ -68,13 +70,16 @@ def status_move(world: World, subscription: Obj, status: str) -> None:
 def item_make(world: World, subscription: Obj, given: Obj, param: str) -> Obj:
     """A subscription item from one entry of `items`."""
     price = price_for(world, given, param, recurring=True)
+    counted = metered(price)
+    if counted and "quantity" in given:
+        raise StripeError(f"You cannot set the quantity of a metered price ({price['id']}).", param=f"{param}[quantity]")
     item = world.new(
         "subscription_item",
         "si",
         subscription=subscription["id"],
         price=price,
         plan=plan_of(price),
-        quantity=given.get("quantity", 1),
+        quantity=0 if counted else given.get("quantity", 1),
         metadata=given.get("metadata") or {},
         tax_rates=rates_given(world, given, "tax_rates", f"{param}[tax_rates]"),
     )
@@ -197,7 +202,7 @@ def _trial_end(world: World, params: Obj) -> int | None:
 
 
 def _needs_card(world: World, customer: Obj, subscription: Obj) -> None:
-    costs = any(amount_of(i["price"], i["quantity"]) for i in items_of(subscription))
+    costs = any(item_cost(item) for item in items_of(subscription))
     if costs and default_method(world, customer["id"], subscription["default_payment_method"]) is None:
         raise StripeError(
             "This customer has no attached payment source or default payment method. Please consider adding a default "
@@ -213,7 +218,7 @@ def discounts_redeem(world: World, subscription: Obj, params: Obj) -> None:
         world,
         params.get("discounts"),
         buyer=subscription["customer"],
-        amount=sum(amount_of(item["price"], item["quantity"]) for item in items_of(subscription)),
+        amount=sum(item_cost(item) for item in items_of(subscription)),
         currency=subscription["currency"],
         customer=subscription["customer"],
         subscription=subscription["id"],
@@ -241,7 +246,7 @@ def period_lines(world: World, invoice: Obj, subscription: Obj, start: int, end:
     """One line per item for a period; `free` during a trial."""
     for item in items_of(subscription):
         price, quantity = item["price"], item["quantity"]
-        if price["recurring"]["usage_type"] == "metered":
+        if metered(price):
             continue
         product = world.maybe(price["product"])
         name = product["name"] if product else price["id"]
@@ -259,6 +264,26 @@ def period_lines(world: World, invoice: Obj, subscription: Obj, start: int, end:
             rates=item["tax_rates"],
             parent=item_parent(subscription, item, proration=False),
         )
+
+
+def usage_lines(world: World, invoice: Obj, subscription: Obj, start: int, end: int) -> None:
+    """One line per metered item, for what was used from start to end."""
+    for item in items_of(subscription):
+        if metered(item["price"]):
+            usage_line(world, invoice, item, item_parent(subscription, item, proration=False), start, end)
+
+
+def usage_bill(world: World, subscription: Obj) -> None:
+    """A subscription ends: what its meters counted in this period is billed, an hour from now."""
+    if not any(metered(item["price"]) for item in items_of(subscription)):
+        return
+    invoice = invoice_for(world, subscription, "subscription_cycle")
+    usage_lines(world, invoice, subscription, items_of(subscription)[0]["current_period_start"], world.now)
+    invoice_total(world, invoice)
+    invoice["automatically_finalizes_at"] = world.now + FINALIZE_AFTER
+    subscription["latest_invoice"] = invoice["id"]
+    world.save(invoice, "invoice.created")
+    world.save(subscription)
 
 
 def item_parent(subscription: Obj, item: Obj, *, proration: bool) -> Obj:

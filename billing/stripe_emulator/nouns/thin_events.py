@@ -1,0 +1,97 @@
+"""Thin events of the v2 API, and the destinations that want them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+
+from billing.stripe_emulator.answers import assign
+from billing.stripe_emulator.errors import StripeError, missing
+from billing.stripe_emulator.nouns.endpoints import local_url
+from billing.stripe_emulator.registry import route
+from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.world import World, new_id
+
+EVENT = "v2.core.event"
+DESTINATION = "v2.core.event_destination"
+LOCAL_ENDPOINT = "we_local"
+_PATH = "/v2/core/event_destinations"
+
+
+def iso(moment: int) -> str:
+    """A moment as the v2 API writes it."""
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
+
+
+def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> None:
+    """Log a thin event and send it to the destinations of its type, and to the endpoint of the command line."""
+    event: Obj = {
+        "id": new_id("evt_test"),
+        "object": EVENT,
+        "changes": None,
+        "context": None,
+        "created": iso(world.now),
+        "data": data,
+        "livemode": False,
+        "reason": None,
+        "related_object": related,
+        "snapshot_event": None,
+        "type": event_type,
+    }
+    world.save(event)
+    wanting = [one for one in world.find(DESTINATION) if event_type in one["enabled_events"] or "*" in one["enabled_events"]]
+    local = world.maybe(LOCAL_ENDPOINT)
+    state = "held" if world.store.setting("deliveries_mode", "normal") == "hold" else "pending"
+    for target in [*wanting, *([local] if local else [])]:
+        world.store.delivery_add(event["id"], target["id"], state, time.time())
+
+
+@route("GET", "/v2/core/events/{id}")
+def event_retrieve(world: World, params: Obj, event_id: str) -> Obj:
+    return world.get(EVENT, event_id)
+
+
+@route("POST", _PATH)
+def destination_create(world: World, params: Obj) -> Obj:
+    if params["type"] != "webhook_endpoint" or params["event_payload"] != "thin":
+        raise StripeError(
+            "The local emulator has thin destinations that are webhook endpoints; snapshots go to webhook_endpoints.",
+            param="type",
+        )
+    url = (params.get("webhook_endpoint") or {}).get("url")
+    if url is None:
+        raise missing("webhook_endpoint[url]")
+    local_url(url, "webhook_endpoint[url]")
+    made = world.new(
+        DESTINATION,
+        "ed_test",
+        name=params["name"],
+        description=params.get("description", ""),
+        enabled_events=params["enabled_events"],
+        event_payload="thin",
+        events_from=["@self"],
+        type="webhook_endpoint",
+        status="enabled",
+        metadata={},
+        created=iso(world.now),
+        updated=iso(world.now),
+    )
+    assign(made, params, "metadata")
+    made.update(_url=url, _secret="whsec_" + secrets.token_hex(24))
+    world.save(made)
+    shown: Obj = {"signing_secret": made["_secret"], "url": url}
+    included = [name.partition(".")[2] for name in params.get("include", [])]
+    point = {"signing_secret": None, "url": None, **{name: shown[name] for name in included if name in shown}}
+    return {**made, "webhook_endpoint": point}
+
+
+@route("GET", _PATH + "/{id}")
+def destination_retrieve(world: World, params: Obj, destination_id: str) -> Obj:
+    return world.get(DESTINATION, destination_id)
+
+
+@route("DELETE", _PATH + "/{id}")
+def destination_delete(world: World, params: Obj, destination_id: str) -> Obj:
+    world.drop(world.get(DESTINATION, destination_id))
+    return {"id": destination_id, "object": DESTINATION, "deleted": True}
