@@ -39,6 +39,14 @@ def skeleton(kind: str) -> dict[str, Any]:
     return {**out, "object": kind, "livemode": False} if "livemode" in out else {**out, "object": kind}
 
 
+def empty(kind: str, *inner: str) -> dict[str, Any]:
+    """The emptiest value of a part of a kind, by the SDK's names of its classes (`Phase`, `Item`)."""
+    cls = resource_class(kind)
+    for name in inner:
+        cls = getattr(cls, name)
+    return _empty_of(cls)
+
+
 def _empty_of(cls: Any) -> dict[str, Any]:
     return {name: _empty(hint) for name, hint in _hints(cls).items()}
 

@@ -27,6 +27,7 @@ from billing.stripe_emulator.nouns import (  # noqa: F401
     promotion_codes,
     refunds,
     renewals,
+    schedules,
     search,
     setup_intents,
     subscription_calls,

@@ -207,7 +207,7 @@ def period_next(subscription: Obj) -> None:
 def preview_draft(world: World, params: Obj) -> Obj:
     """What the next invoice would be. Changes the world: the caller undoes it."""
     if "schedule" in params or "schedule_details" in params:
-        raise StripeError("The local emulator has no subscription schedules.", param="schedule")
+        raise StripeError("The local emulator previews no subscription schedules.", param="schedule")
     subscription = None
     if "subscription" in params:
         subscription = world.get("subscription", params["subscription"], "subscription")

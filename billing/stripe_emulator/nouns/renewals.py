@@ -7,6 +7,7 @@ from billing.stripe_emulator.nouns.pausing import collection_paused, collection_
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.pending_updates import pending_expire
 from billing.stripe_emulator.nouns.proration import period_next, renewal_draft
+from billing.stripe_emulator.nouns.schedules import schedule_due, schedule_wake
 from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end, usage_bill
 from billing.stripe_emulator.registry import timer
 from billing.stripe_emulator.store import Obj
@@ -39,6 +40,11 @@ def subscription_due(subscription: Obj) -> int | None:
 @timer("subscription", subscription_due)
 def subscription_wake(world: World, subscription: Obj) -> None:
     """Lapse, end, or renew."""
+    schedule = world.maybe(subscription["schedule"])
+    if schedule is not None and (schedule_due(schedule) or world.now + 1) <= world.now:
+        # The next phase's items are those of the next period.
+        schedule_wake(world, schedule)
+        return
     if subscription["status"] == "incomplete":
         invoice = world.maybe(subscription["latest_invoice"])
         if invoice is not None and invoice["status"] == "open":
