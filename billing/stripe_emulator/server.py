@@ -124,6 +124,8 @@ class Server:
         }
         if page.redirect is not None:
             return web.Response(status=303, headers={**headers, "Location": page.redirect})
+        if page.file is not None:
+            return web.Response(body=page.file, content_type="application/pdf", headers=headers)
         return web.Response(text=page.text, status=page.status, content_type="text/html", headers=headers)
 
 

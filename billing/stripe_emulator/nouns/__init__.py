@@ -25,6 +25,7 @@ from billing.stripe_emulator.nouns import (  # noqa: F401
     pending_updates,
     portal,
     promotion_codes,
+    quotes,
     refunds,
     renewals,
     schedules,

@@ -113,7 +113,7 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
         effective_at=world.now,
         automatically_finalizes_at=None,
         hosted_invoice_url=f"{world.public_url}/i/{invoice['id']}",
-        invoice_pdf=f"{world.public_url}/i/{invoice['id']}?plain=1",
+        invoice_pdf=f"{world.public_url}/i/{invoice['id']}/pdf",
         next_payment_attempt=next_attempt if invoice["auto_advance"] else None,
     )
     invoice["status_transitions"]["finalized_at"] = world.now

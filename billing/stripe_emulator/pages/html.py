@@ -20,6 +20,8 @@ class Page:
     status: int = 200
     targets: tuple[str, ...] = field(default=())
     redirect: str | None = None
+    file: bytes | None = None
+    """A PDF in place of the text."""
 
     @property
     def policy(self) -> str:

@@ -8,6 +8,7 @@ from billing.stripe_emulator.nouns.payment_methods import method_from_card
 from billing.stripe_emulator.nouns.tax_rates import exclusive
 from billing.stripe_emulator.pages.forms import attempt, card_from, plain
 from billing.stripe_emulator.pages.html import Page, card_fields, day, document, error_box, esc, money
+from billing.stripe_emulator.pages.pdf import pdf, row
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
@@ -28,6 +29,36 @@ def invoice(world: World, method: str, invoice_id: str, form: dict[str, str]) ->
         return _page(world, found, refused)
 
 
+def invoice_file(world: World, invoice_id: str) -> Page:
+    """The invoice as PDF."""
+    with world.transaction():
+        found = world.get("invoice", invoice_id)
+        if found["status"] == "draft":
+            return plain("Invoice", "This invoice is still a draft.", 404)
+        currency = found["currency"]
+        lines = [
+            f"For {found['customer_name'] or found['customer_email'] or found['customer']}",
+            f"{day(found['created'])}, state: {found['status']}",
+            *(f"{field['name']}: {field['value']}" for field in found["custom_fields"] or []),
+            "",
+            *(row(line["description"] or "", money(line["amount"], currency)) for line in found["lines"]["data"]),
+            "",
+            *(row(name, money(amount, currency)) for name, amount in _extra(found).items() if amount),
+            row("Total", money(found["total"], currency)),
+            row("Due", money(found["amount_remaining"], currency)),
+        ]
+    return Page("", file=pdf(f"Invoice {found['number']}", lines))
+
+
+def _extra(invoice: Obj) -> dict[str, int]:
+    """What comes between the lines and the total."""
+    return {
+        "Discount": -sum(entry["amount"] for entry in invoice["total_discount_amounts"]),
+        "Credit": -sum(entry["amount"] for entry in invoice["total_pretax_credit_amounts"]),
+        "Tax": exclusive(invoice["total_taxes"]),
+    }
+
+
 def _pay(world: World, invoice_id: str, form: dict[str, str]) -> None:
     found = world.get("invoice", invoice_id)
     billing = {"email": found["customer_email"], "name": found["customer_name"]}
@@ -41,13 +72,9 @@ def _page(world: World, invoice: Obj, refused: StripeError | None) -> Page:
         f"{day(line['period']['end'])}</span></td><td class=num>{money(line['amount'], currency)}</td></tr>"
         for line in invoice["lines"]["data"]
     )
-    extra = {
-        "Discount": -sum(entry["amount"] for entry in invoice["total_discount_amounts"]),
-        "Tax": exclusive(invoice["total_taxes"]),
-    }
     rows += "".join(
         f"<tr><td>{name}</td><td class=num>{money(amount, currency)}</td></tr>"
-        for name, amount in extra.items()
+        for name, amount in _extra(invoice).items()
         if amount
     )
     who = invoice["customer_name"] or invoice["customer_email"] or invoice["customer"]
