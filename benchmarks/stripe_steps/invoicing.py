@@ -13,7 +13,13 @@ def item_create(t: Tour) -> None:
     method = t.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
     t.v1.customers.update(customer.id, {"invoice_settings": {"default_payment_method": method.id}})
     made = t.v1.invoice_items.create(
-        {"customer": customer.id, "amount": 1000, "currency": "usd", "description": "Setup", "tax_rates": [t.memory.rate]}
+        {
+            "customer": customer.id,
+            "amount": 1000,
+            "currency": "usd",
+            "description": "Setup",
+            "tax_rates": [t.memory.rate],
+        }
     )
     t.memory.waiting_item = made.id
     same((made.amount, made.invoice), (1000, None))
@@ -103,7 +109,9 @@ def invoice_search(t: Tour) -> None:
 def invoice_void(t: Tour) -> None:
     """An open invoice can be void, a paid one cannot; a draft is deleted instead."""
     refused(lambda: t.v1.invoices.void_invoice(t.memory.invoice), status=400)
-    made = t.v1.invoices.create({"customer": t.memory.billed, "collection_method": "send_invoice", "days_until_due": 30})
+    made = t.v1.invoices.create(
+        {"customer": t.memory.billed, "collection_method": "send_invoice", "days_until_due": 30}
+    )
     t.v1.invoice_items.create({"customer": t.memory.billed, "invoice": made.id, "amount": 700, "currency": "usd"})
     made = t.v1.invoices.finalize_invoice(made.id)
     t.memory.due = made.due_date
@@ -121,7 +129,9 @@ def invoice_delete(t: Tour) -> None:
 @step("invoices", "invoices.pay")
 def invoice_elsewhere(t: Tour) -> None:
     """An invoice paid out of band is paid without a charge."""
-    made = t.v1.invoices.create({"customer": t.memory.billed, "collection_method": "send_invoice", "days_until_due": 30})
+    made = t.v1.invoices.create(
+        {"customer": t.memory.billed, "collection_method": "send_invoice", "days_until_due": 30}
+    )
     t.v1.invoice_items.create({"customer": t.memory.billed, "invoice": made.id, "amount": 700, "currency": "usd"})
     made = t.v1.invoices.pay(made.id, {"paid_out_of_band": True})
     same((made.status, made.amount_paid), ("paid", 700))

@@ -181,7 +181,10 @@ def balance(t: Tour) -> None:
 def transactions(t: Tour) -> None:
     """A grant begins with a credit transaction."""
     found = t.v1.billing.credit_balance_transactions.list({"customer": t.memory.metered}).data
-    same([(one.type, one.credit.type, one.credit.amount.monetary.value) for one in found], [("credit", "credits_granted", 700)])
+    same(
+        [(one.type, one.credit.type, one.credit.amount.monetary.value) for one in found],
+        [("credit", "credits_granted", 700)],
+    )
 
 
 @step("test clocks", "test_helpers.test_clocks.advance")

@@ -43,9 +43,7 @@ def intent_owner(t: Tour) -> None:
 def intent_cancel(t: Tour) -> None:
     """An intent that is not paid can be canceled, a paid one cannot."""
     same(t.v1.payment_intents.cancel(t.memory.waiting).status, "canceled")
-    refused(
-        lambda: t.v1.payment_intents.cancel(t.memory.intent), status=400, code="payment_intent_unexpected_state"
-    )
+    refused(lambda: t.v1.payment_intents.cancel(t.memory.intent), status=400, code="payment_intent_unexpected_state")
 
 
 @step("payments", "charges.retrieve")
@@ -136,9 +134,7 @@ def portal_create(t: Tour) -> None:
 @step("webhooks", "webhook_endpoints.create")
 def endpoint_create(t: Tour) -> None:
     """The secret of an endpoint is in the answer to its creation, and in no later one."""
-    made = t.v1.webhook_endpoints.create(
-        {"url": f"{t.hook}-{t.tail}", "enabled_events": ["invoice.paid"]}
-    )
+    made = t.v1.webhook_endpoints.create({"url": f"{t.hook}-{t.tail}", "enabled_events": ["invoice.paid"]})
     t.memory.endpoint = made.id
     assert made.secret.startswith("whsec_"), "no secret"
     same(t.v1.webhook_endpoints.retrieve(made.id).to_dict().get("secret"), None)

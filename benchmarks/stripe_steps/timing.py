@@ -35,7 +35,10 @@ def _end(subscription: Any) -> int:
 def renewal(t: Tour) -> None:
     """A renewal is an invoice of its own, final and paid an hour after the period began."""
     found = t.v1.invoices.list({"subscription": t.memory.monthly}).data
-    same([(one.billing_reason, one.status) for one in found], [("subscription_cycle", "paid"), ("subscription_create", "paid")])
+    same(
+        [(one.billing_reason, one.status) for one in found],
+        [("subscription_cycle", "paid"), ("subscription_create", "paid")],
+    )
 
 
 @step("test clocks", "subscriptions.create")

@@ -82,7 +82,9 @@ class Courier:
             "User-Agent": "Stripe/1.0 (local emulator)",
         }
         try:
-            async with session.post(endpoint.get("_url") or endpoint["url"], data=body, headers=headers, allow_redirects=False) as response:
+            async with session.post(
+                endpoint.get("_url") or endpoint["url"], data=body, headers=headers, allow_redirects=False
+            ) as response:
                 text = (await response.content.read(200)).decode("utf-8", "replace")
                 return f"{response.status} {text}", 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -89,6 +89,16 @@ class World:
         if refusal is not None:
             raise refusal
 
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of a transaction that goes when it raises. What was fetched before must be fetched again then."""
+        try:
+            with self.store.savepoint():
+                yield
+        except BaseException:
+            self._forget()
+            raise
+
     def _forget(self) -> None:
         self._live.clear()
         self._saved.clear()

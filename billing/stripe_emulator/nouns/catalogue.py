@@ -282,7 +282,8 @@ def price_for(world: World, item: Obj, param: str, *, recurring: bool | None = N
         price = price_make(world, item["price_data"])
     else:
         raise missing(f"{param}[price]")
-    if not price["active"]:
+    # A price that was agreed on stays, whether it is still sold or not.
+    if not price["active"] and not item.get("_agreed"):
         raise StripeError(
             f"The price specified is inactive. This field only accepts active prices. (price: {price['id']})",
             param=f"{param}[price]",

@@ -35,8 +35,7 @@ def grant_create(world: World, params: Obj) -> Obj:
     effective = params.get("effective_at", world.now)
     if (params.get("expires_at") or effective + 1) <= max(effective, world.now):
         raise StripeError("expires_at must be in the future, and after effective_at.", param="expires_at")
-    running = [one for one in grants_of(world, customer["id"], now=False)]
-    if len(running) >= MOST_GRANTS:
+    if len(grants_of(world, customer["id"], now=False)) >= MOST_GRANTS:
         raise StripeError(f"A customer can have at most {MOST_GRANTS} unused credit grants.", param="customer")
     grant = world.new(
         GRANT,

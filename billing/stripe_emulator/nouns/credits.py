@@ -22,7 +22,9 @@ def grants_of(world: World, customer: str, *, now: bool = True) -> list[Obj]:
         for grant in world.find(GRANT, customer=customer)
         if grant["_left"] > 0 and grant["voided_at"] is None and (not now or grant["effective_at"] <= world.now)
     ]
-    return sorted(reversed(found), key=_order)
+    # They come newest first; of two made in one second the older one is used first.
+    found.reverse()
+    return sorted(found, key=_order)
 
 
 def _order(grant: Obj) -> tuple[int, float, bool, int, int]:
@@ -99,6 +101,4 @@ def credits_back(world: World, invoice: Obj) -> None:
             details = {
                 "credits_application_invoice_voided": {"invoice": invoice["id"], "invoice_line_item": line["id"]}
             }
-            transaction_make(
-                world, grant, "credit", "credits_application_invoice_voided", entry["amount"], **details
-            )
+            transaction_make(world, grant, "credit", "credits_application_invoice_voided", entry["amount"], **details)

@@ -34,9 +34,7 @@ def _clock_check(world: World, params: Obj) -> None:
         return
     clock = world.get(CLOCK, params["test_clock"], "test_clock")
     if len(world.find("customer", test_clock=clock["id"])) >= CLOCK_CUSTOMERS:
-        raise StripeError(
-            f"A test clock can have at most {CLOCK_CUSTOMERS} customers.", param="test_clock"
-        )
+        raise StripeError(f"A test clock can have at most {CLOCK_CUSTOMERS} customers.", param="test_clock")
 
 
 @route("GET", "/v1/customers/{customer}")

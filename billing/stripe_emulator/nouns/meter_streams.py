@@ -57,14 +57,16 @@ def event_create(world: World, params: Obj) -> Obj:
 def adjustment_create(world: World, params: Obj) -> Obj:
     cancel = params["cancel"]
     adjust(world, params["event_name"], cancel["identifier"])
-    made = world.new("v2.billing.meter_event_adjustment", "mtr_evt_adj", **{"created": iso(world.now)})
+    made = world.new("v2.billing.meter_event_adjustment", "mtr_evt_adj", created=iso(world.now))
     made.update(cancel=dict(cancel), event_name=params["event_name"], type="cancel", status="complete")
     return world.save(made)
 
 
 @route("POST", "/v2/billing/meter_event_session")
 def session_create(world: World, params: Obj) -> Obj:
-    made = world.new(SESSION, "mes_test", authentication_token=new_id("mes_token", 48), expires_at=iso(world.now + LIFE))
+    made = world.new(
+        SESSION, "mes_test", authentication_token=new_id("mes_token", 48), expires_at=iso(world.now + LIFE)
+    )
     made["created"] = iso(world.now)
     made["_until"] = world.now + LIFE
     return world.save(made)

@@ -40,8 +40,7 @@ def meter_create(world: World, params: Obj) -> Obj:
         event_name=params["event_name"],
         default_aggregation=dict(params["default_aggregation"]),
         event_time_window=params.get("event_time_window"),
-        customer_mapping=params.get("customer_mapping")
-        or {"event_payload_key": "stripe_customer_id", "type": "by_id"},
+        customer_mapping=params.get("customer_mapping") or {"event_payload_key": "stripe_customer_id", "type": "by_id"},
         value_settings=params.get("value_settings") or {"event_payload_key": "value"},
         status="active",
         status_transitions={"deactivated_at": None},
@@ -106,7 +105,7 @@ def summaries(world: World, params: Obj, meter_id: str) -> Obj:
         raise StripeError("Invalid limit: must be between 1 and 100", param="limit")
     if "starting_after" in params or "ending_before" in params:
         # A summary's id holds its beginning.
-        edge = params.get("starting_after", params.get("ending_before", "")).rpartition("_")[2]
+        edge = str(params.get("starting_after") or params.get("ending_before")).rpartition("_")[2]
         at = int(edge) if edge.isdigit() else 0
         spans = [one for one in spans if (one < at if "starting_after" in params else one > at)]
     made = [_summary(world, meter, customer, one, one + span if window else end) for one in spans[:limit]]

@@ -128,6 +128,7 @@ def _entry(item: Obj) -> Obj:
     quantity = {} if item["quantity"] is None else {"quantity": item["quantity"]}
     return {
         "price": item["price"],
+        "_agreed": True,
         "metadata": item["metadata"],
         "tax_rates": [rate["id"] for rate in item["tax_rates"] or []],
         **quantity,

@@ -10,20 +10,20 @@ from billing.stripe_emulator.nouns.coupons import running, take_off
 from billing.stripe_emulator.nouns.customers import customer_alive
 from billing.stripe_emulator.nouns.invoice_items import item_make as waiting_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, pending_take
-from billing.stripe_emulator.nouns.invoices import invoice_draft
-from billing.stripe_emulator.nouns.metering import item_cost, metered
+from billing.stripe_emulator.nouns.invoices import FINALIZE_AFTER, invoice_draft
+from billing.stripe_emulator.nouns.metering import item_cost, metered, usage_line
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
     first_invoice,
     invoice_for,
     item_make,
+    item_parent,
     items_of,
     period_lines,
     period_set,
     rhythm,
     subscription_make,
-    usage_lines,
 )
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
@@ -75,7 +75,9 @@ def _merged(world: World, subscription: Obj, given: list[Obj]) -> list[Obj]:
             del items[entry["id"]]
             continue
         old = items[entry["id"]]
-        source = entry if "price" in entry or "price_data" in entry else {**entry, "price": old["price"]["id"]}
+        source = entry
+        if "price" not in entry and "price_data" not in entry:
+            source = {**entry, "price": old["price"]["id"], "_agreed": True}
         kept = {} if metered(old["price"]) or _metered_next(world, source) else {"quantity": old["quantity"]}
         fresh = item_make(world, subscription, {**kept, **source}, param)
         notes = {**old["metadata"], **(entry.get("metadata") or {})}
@@ -196,6 +198,26 @@ def renewal_draft(world: World, subscription: Obj, used: tuple[int, int] | None 
     pending_take(world, invoice, subscription["id"])
     invoice_total(world, invoice)
     return invoice
+
+
+def usage_lines(world: World, invoice: Obj, subscription: Obj, start: int, end: int) -> None:
+    """One line per metered item, for what was used from start to end."""
+    for item in items_of(subscription):
+        if metered(item["price"]):
+            usage_line(world, invoice, item, item_parent(subscription, item, proration=False), start, end)
+
+
+def usage_bill(world: World, subscription: Obj) -> None:
+    """A subscription ends: what its meters counted in this period is billed, an hour from now."""
+    if not any(metered(item["price"]) for item in items_of(subscription)):
+        return
+    invoice = invoice_for(world, subscription, "subscription_cycle")
+    usage_lines(world, invoice, subscription, items_of(subscription)[0]["current_period_start"], world.now)
+    invoice_total(world, invoice)
+    invoice["automatically_finalizes_at"] = world.now + FINALIZE_AFTER
+    subscription["latest_invoice"] = invoice["id"]
+    world.save(invoice, "invoice.created")
+    world.save(subscription)
 
 
 def period_next(subscription: Obj) -> None:

@@ -290,7 +290,10 @@ def quote_pdf(world: World, params: Obj, quote_id: str) -> Obj:
         f"Valid until {day(quote['expires_at'])}",
         *([quote["header"]] if quote["header"] else []),
         "",
-        *(row(f"{line['quantity'] or ''} {line['description']}", money(line["amount_total"], currency)) for line in quote["_lines"]),
+        *(
+            row(f"{line['quantity'] or ''} {line['description']}", money(line["amount_total"], currency))
+            for line in quote["_lines"]
+        ),
         "",
         row("Total now", money(quote["amount_total"], currency)),
     ]

@@ -6,9 +6,9 @@ from billing.stripe_emulator.nouns.invoices import FINALIZE_AFTER, invoice_close
 from billing.stripe_emulator.nouns.pausing import collection_paused, collection_resume, pause
 from billing.stripe_emulator.nouns.payment_methods import default_method
 from billing.stripe_emulator.nouns.pending_updates import pending_expire
-from billing.stripe_emulator.nouns.proration import period_next, renewal_draft
+from billing.stripe_emulator.nouns.proration import period_next, renewal_draft, usage_bill
 from billing.stripe_emulator.nouns.schedules import schedule_due, schedule_wake
-from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end, usage_bill
+from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, status_move, subscription_end
 from billing.stripe_emulator.registry import timer
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World

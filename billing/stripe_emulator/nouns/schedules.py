@@ -136,7 +136,21 @@ def schedule_due(schedule: Obj) -> int | None:
 
 @timer(KIND, schedule_due)
 def schedule_wake(world: World, schedule: Obj) -> None:
-    """Begin, go on to the next phase, or end."""
+    """Begin, go on to the next phase, or end. What cannot be done any more (a coupon is over) ends the schedule."""
+    try:
+        with world.savepoint():
+            _move(world, schedule)
+    except StripeError:
+        schedule = world.get(KIND, schedule["id"])
+        subscription = world.maybe(schedule["subscription"])
+        if subscription is not None:
+            subscription["schedule"] = None
+            world.save(subscription, "customer.subscription.updated")
+        schedule.update(status="canceled", canceled_at=world.now, current_phase=None)
+        world.save(schedule, "subscription_schedule.aborted")
+
+
+def _move(world: World, schedule: Obj) -> None:
     if schedule["status"] == "not_started":
         _begin(world, schedule)
         return

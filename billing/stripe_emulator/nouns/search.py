@@ -1,7 +1,7 @@
 """Search: Stripe's query language over the fields that it names for each kind.
 
-`field:"text"`, `field~"part"`, `field>5`, `metadata["key"]:"value"`, `field:null`, `-` before a clause, AND or OR between
-them but never both. Stripe finds a new object within a minute; here it is found at once.
+`field:"text"`, `field~"part"`, `field>5`, `metadata["key"]:"value"`, `field:null`, `-` before a clause, AND or OR
+between them but never both. Stripe finds a new object within a minute; here it is found at once.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _clause(kind: str, hit: re.Match[str]) -> Clause:
     numeric = known[field] == NUMBER
     if numeric and value is not None and not re.fullmatch(r"-?\d{1,15}(?:\.\d+)?", value):
         raise _wrong(f"Field `{field}` is numeric; it cannot be compared with {text[:40]}.")
-    if op == "~" and (known[field] != TEXT or field == "metadata" and not value or len(value or "") < SHORTEST_PART):
+    if op == "~" and (known[field] != TEXT or len(value or "") < SHORTEST_PART):
         raise _wrong(f"`~` takes a string field and at least {SHORTEST_PART} characters ({field}).")
     if op in (">", "<", ">=", "<=") and (not numeric or value is None):
         raise _wrong(f"`{op}` takes a numeric field and a number ({field}).")

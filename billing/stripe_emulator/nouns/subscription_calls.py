@@ -9,17 +9,16 @@ from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_fina
 from billing.stripe_emulator.nouns.pausing import collection_pause
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.nouns.pending_updates import PENDING_ALLOWED, pending_discard, pending_hold
-from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart
+from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart, usage_lines
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
-    TRIAL_SETTINGS,
     discounts_redeem,
     items_of,
     status_move,
     subscription_end,
     subscription_make,
+    trial_terms,
     undone,
-    usage_lines,
 )
 from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
@@ -66,7 +65,7 @@ def subscription_update(world: World, params: Obj, subscription_id: str) -> Obj:
     if "pause_collection" in params:
         collection_pause(world, subscription, params["pause_collection"])
     if "trial_settings" in params:
-        subscription["trial_settings"] = params["trial_settings"] or TRIAL_SETTINGS
+        subscription["trial_settings"] = trial_terms(params)
     _cancel_terms(world, subscription, params)
     if params.get("trial_end") == "now" and subscription["status"] == "trialing":
         subscription["trial_end"] = world.now

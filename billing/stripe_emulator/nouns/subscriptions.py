@@ -17,14 +17,13 @@ from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, line_add, pending_take
 from billing.stripe_emulator.nouns.invoices import (
     ACTION_NEEDED,
-    FINALIZE_AFTER,
     invoice_attempt,
     invoice_close,
     invoice_draft,
     invoice_finalize,
     subscription_of,
 )
-from billing.stripe_emulator.nouns.metering import item_cost, metered, usage_line
+from billing.stripe_emulator.nouns.metering import item_cost, metered
 from billing.stripe_emulator.nouns.payment_methods import asks_owner, default_method, method_attach, method_resolve
 from billing.stripe_emulator.nouns.periods import period_end
 from billing.stripe_emulator.nouns.setup_intents import setup_confirm, setup_make
@@ -44,9 +43,16 @@ MOVES = {
     "canceled": set(),
     "incomplete_expired": set(),
 }
-TRIAL_SETTINGS = {"end_behavior": {"missing_payment_method": "create_invoice"}}
 ENDED = ("canceled", "incomplete_expired")
 _PLAIN = ("description", "days_until_due", "collection_method", "metadata", "cancel_at_period_end")
+
+
+def trial_terms(params: Obj) -> Obj:
+    """How a trial ends: what a call says of it, and Stripe's defaults."""
+    given = (params.get("trial_settings") or {}).get("end_behavior") or {}
+    if given.get("billing_cycle_anchor") == "unchanged":
+        raise StripeError("The local emulator begins a period when a trial ends.", param="trial_settings[end_behavior]")
+    return {"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice", **given}}
 
 
 def status_move(world: World, subscription: Obj, status: str) -> None:
@@ -72,7 +78,9 @@ def item_make(world: World, subscription: Obj, given: Obj, param: str) -> Obj:
     price = price_for(world, given, param, recurring=True)
     counted = metered(price)
     if counted and "quantity" in given:
-        raise StripeError(f"You cannot set the quantity of a metered price ({price['id']}).", param=f"{param}[quantity]")
+        raise StripeError(
+            f"You cannot set the quantity of a metered price ({price['id']}).", param=f"{param}[quantity]"
+        )
     item = world.new(
         "subscription_item",
         "si",
@@ -132,7 +140,7 @@ def subscription_make(world: World, customer: Obj, params: Obj) -> Obj:
     period_set(subscription, start, end)
     if trial_end:
         subscription.update(status="trialing", trial_start=start, trial_end=trial_end)
-        subscription["trial_settings"] = params.get("trial_settings") or TRIAL_SETTINGS
+        subscription["trial_settings"] = trial_terms(params)
     by_mail = subscription["collection_method"] == "send_invoice"
     if not trial_end and not by_mail and behavior != "default_incomplete":
         _needs_card(world, customer, subscription)
@@ -264,26 +272,6 @@ def period_lines(world: World, invoice: Obj, subscription: Obj, start: int, end:
             rates=item["tax_rates"],
             parent=item_parent(subscription, item, proration=False),
         )
-
-
-def usage_lines(world: World, invoice: Obj, subscription: Obj, start: int, end: int) -> None:
-    """One line per metered item, for what was used from start to end."""
-    for item in items_of(subscription):
-        if metered(item["price"]):
-            usage_line(world, invoice, item, item_parent(subscription, item, proration=False), start, end)
-
-
-def usage_bill(world: World, subscription: Obj) -> None:
-    """A subscription ends: what its meters counted in this period is billed, an hour from now."""
-    if not any(metered(item["price"]) for item in items_of(subscription)):
-        return
-    invoice = invoice_for(world, subscription, "subscription_cycle")
-    usage_lines(world, invoice, subscription, items_of(subscription)[0]["current_period_start"], world.now)
-    invoice_total(world, invoice)
-    invoice["automatically_finalizes_at"] = world.now + FINALIZE_AFTER
-    subscription["latest_invoice"] = invoice["id"]
-    world.save(invoice, "invoice.created")
-    world.save(subscription)
 
 
 def item_parent(subscription: Obj, item: Obj, *, proration: bool) -> Obj:

@@ -40,7 +40,9 @@ def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> 
         "type": event_type,
     }
     world.save(event)
-    wanting = [one for one in world.find(DESTINATION) if event_type in one["enabled_events"] or "*" in one["enabled_events"]]
+    wanting = [
+        one for one in world.find(DESTINATION) if event_type in one["enabled_events"] or "*" in one["enabled_events"]
+    ]
     local = world.maybe(LOCAL_ENDPOINT)
     state = "held" if world.store.setting("deliveries_mode", "normal") == "hold" else "pending"
     for target in [*wanting, *([local] if local else [])]:

@@ -1,5 +1,6 @@
 """Whatever is sent, the answer is never a 500, and every answer fits the SDK's types."""
 
+import json
 import os
 import random
 import re
@@ -23,6 +24,9 @@ from billing.stripe_emulator.world import World
 
 HEADERS = {"Authorization": "Bearer sk_test_fuzz", "Content-Type": "application/x-www-form-urlencoded"}
 KINDS = {
+    "test_clock": "test_helpers.test_clock",
+    "schedule": "subscription_schedule",
+    "meter": "billing.meter",
     "subscription_exposed_id": "subscription",
     "intent": "payment_intent",
     "id": "credit_note",
@@ -50,17 +54,24 @@ class Fuzzer:
     def call(self, method: str, path: str, form: dict[str, str]) -> dict[str, Any]:
         body = urlencode(form)
         post = method == "POST"
-        answer = self.api.call(method, path, "" if post else body, body.encode() if post else b"", HEADERS)
+        headers = HEADERS
+        if post and path.startswith("/v2/"):
+            body, headers = json.dumps(form), {**HEADERS, "Content-Type": "application/json"}
+        answer = self.api.call(method, path, "" if post else body, body.encode() if post else b"", headers)
         self.statuses[answer.status] += 1
         if answer.status == 500:
             self.failures.append((method, path, form))
-        elif answer.status == 200 and "id" in answer.body:
+        elif answer.status == 200 and "id" in answer.body and "object" in answer.body:
             self.ids[answer.body["object"]].append(answer.body["id"])
         return answer.body
 
     def people(self) -> None:
-        """A customer with a card, a subscription, an invoice, a checkout."""
-        customer = self.call("POST", "/v1/customers", {"email": "a@b.c"})["id"]
+        """A customer with a card, a subscription, an invoice, a checkout. Every other one has a clock."""
+        clocked = {}
+        if self.random.random() < 0.5:
+            clock = self.call("POST", "/v1/test_helpers/test_clocks", {"frozen_time": "1790000000"})["id"]
+            clocked = {"test_clock": clock}
+        customer = self.call("POST", "/v1/customers", {"email": "a@b.c", **clocked})["id"]
         card = self.call("POST", "/v1/payment_methods/pm_card_visa/attach", {"customer": customer})["id"]
         self.call("POST", f"/v1/customers/{customer}", {"invoice_settings[default_payment_method]": card})
         price = {"currency": "usd", "unit_amount": "900", "product_data[name]": "x"}
@@ -70,6 +81,11 @@ class Fuzzer:
         subscribed = {"customer": customer, "items[0][price]": monthly, "default_tax_rates[0]": rate["id"]}
         subscription = self.call("POST", "/v1/subscriptions", subscribed)
         self.call("POST", "/v1/invoices", {"customer": customer})
+        self.metered(customer)
+        offered = {"customer": customer, "line_items[0][price]": monthly}
+        self.call("POST", f"/v1/quotes/{self.call('POST', '/v1/quotes', offered)['id']}/finalize", {})
+        phase = {"phases[0][items][0][price]": monthly, "phases[1][items][0][price]": monthly}
+        self.call("POST", "/v1/subscription_schedules", {"customer": customer, "start_date": "now", **phase})
         coupon = self.call("POST", "/v1/coupons", {"percent_off": "10"})["id"]
         self.call("POST", "/v1/promotion_codes", {"promotion[type]": "coupon", "promotion[coupon]": coupon})
         self.call(
@@ -84,6 +100,21 @@ class Fuzzer:
         self.call("POST", f"/v1/customers/{customer}/balance_transactions", {"amount": "-50", "currency": "usd"})
         line = {"line_items[0][price]": monthly, "line_items[0][quantity]": "1", "success_url": "http://x.y/"}
         self.call("POST", "/v1/checkout/sessions", {"mode": "subscription", "customer": customer, **line})
+
+    def metered(self, customer: str) -> None:
+        """A meter, a subscription that it counts for, an event, and credit for it."""
+        name = f"calls_{len(self.ids['billing.meter'])}"
+        counted = {"event_name": name, "display_name": name, "default_aggregation[formula]": "sum"}
+        meter = self.call("POST", "/v1/billing/meters", counted)["id"]
+        price = {"currency": "usd", "unit_amount": "3", "product_data[name]": "x", "recurring[interval]": "month"}
+        usage = {"recurring[usage_type]": "metered", "recurring[meter]": meter}
+        price_id = self.call("POST", "/v1/prices", {**price, **usage})["id"]
+        self.call("POST", "/v1/subscriptions", {"customer": customer, "items[0][price]": price_id})
+        event = {"event_name": name, "payload[stripe_customer_id]": customer, "payload[value]": "7"}
+        self.call("POST", "/v1/billing/meter_events", event)
+        money = {"amount[type]": "monetary", "amount[monetary][value]": "5", "amount[monetary][currency]": "usd"}
+        scope = {"applicability_config[scope][price_type]": "metered", "customer": customer}
+        self.call("POST", "/v1/billing/credit_grants", {**money, **scope})
 
     def once(self) -> None:
         """One call of a random kind."""
@@ -152,4 +183,5 @@ def test_nothing_that_is_sent_breaks_it(api: Api, seed: int) -> None:
         if number % 97 == 96:
             api.world.advance_to(api.world.now + fuzzer.random.choice([60, 86_400, 864_000, 2_678_400]))
     assert fuzzer.failures == []
+    assert api.world.store.ids("test_helpers.test_clock", {"status": "internal_failure"}) == []
     assert fuzzer.statuses[200] > 100
