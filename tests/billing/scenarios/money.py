@@ -1,0 +1,183 @@
+"""Usage, coupons, invoices by mail, refunds, disputes, credit notes, meters, credits, quotes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from datetime import UTC
+from typing import Any
+
+import stripe
+
+from tests.billing.scenarios.scene import Facts, Scene, step
+
+
+def _usage(scene: Scene, customer: str, cents: int, key: str, **more: Any) -> str:
+    start = dt.datetime.fromtimestamp(scene.start, UTC)
+    return scene.port.invoice_item_add(
+        customer_id=customer,
+        amount_cents=cents,
+        currency="usd",
+        description="Requests",
+        period=(start, start + dt.timedelta(days=1)),
+        metadata={"line": key},
+        idempotency_key=key,
+        **more,
+    )
+
+
+@step("usage", "a line sent twice is one line", same=True, waiting=1)
+def usage_once(scene: Scene) -> Facts:
+    scene.kept["who"], key = scene.customer(), uuid.uuid4().hex
+    scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.plan(2000))
+    first, second = (_usage(scene, scene.kept["who"], 350, key) for _ in range(2))
+    waiting = [item for item in scene.port.invoice_items(scene.kept["who"]) if item["invoice"] is None]
+    return {"same": first == second, "waiting": len(waiting)}
+
+
+@step("usage", "the renewal has it beside the plan", total=2350, lines=2)
+def usage_billed(scene: Scene) -> Facts:
+    scene.next_period(scene.kept["sub"])
+    invoice = scene.invoice(scene.kept["who"])
+    return {"total": invoice["total"], "lines": len(invoice["lines"]["data"])}
+
+
+@step("coupon", "takes from the plan, never from usage", first=0, second=350)
+def coupon(scene: Scene) -> Facts:
+    customer, price = scene.customer(), scene.plan(2000)
+    off = scene.v1.coupons.create({"percent_off": 100, "duration": "forever"})
+    made = scene.subscribe(customer, price, discounts=[{"coupon": off.id}])
+    first = scene.invoice(customer)["total"]
+    _usage(scene, customer, 350, uuid.uuid4().hex)
+    scene.next_period(made)
+    return {"first": first, "second": scene.invoice(customer)["total"]}
+
+
+@step("net 30", "an invoice of what waits is due in 30 days", status="open", total=5000, days=30)
+def by_mail(scene: Scene) -> Facts:
+    scene.kept["who"] = scene.customer(None)
+    _usage(scene, scene.kept["who"], 5000, uuid.uuid4().hex)
+    made = scene.port.invoice_create(
+        customer_id=scene.kept["who"], by_mail=True, metadata={"order": "1"}, idempotency_key=uuid.uuid4().hex
+    )
+    scene.v1.invoices.finalize_invoice(made)
+    invoice = scene.invoice(scene.kept["who"])
+    days = round((invoice["due_date"] - scene.start) / 86400)
+    return {"status": invoice["status"], "total": invoice["total"], "days": days}
+
+
+@step("net 30", "a bank transfer is noted", status="paid", charged=0)
+def transferred(scene: Scene) -> Facts:
+    scene.v1.invoices.pay(scene.invoice(scene.kept["who"])["id"], {"paid_out_of_band": True})
+    status = scene.invoice(scene.kept["who"])["status"]
+    return {"status": status, "charged": len(scene.port.charges(scene.kept["who"]))}
+
+
+@step("refund", "a part goes back", refunded=500, refunds=1, status="succeeded")
+def refund(scene: Scene) -> Facts:
+    scene.kept["who"] = scene.customer()
+    scene.subscribe(scene.kept["who"], scene.plan(2000))
+    charge = scene.kept["charge"] = scene.port.charges(scene.kept["who"])[0]["id"]
+    scene.v1.refunds.create({"charge": charge, "amount": 500})
+    found = scene.port.refund_ids(charge)
+    refund = scene.port.refund_fetch(found[0]) or {}
+    seen = scene.port.charges(scene.kept["who"])[0]["amount_refunded"]
+    return {"refunded": seen, "refunds": len(found), "status": refund["status"]}
+
+
+@step("refund", "more than was paid is refused", status=400)
+def refund_over(scene: Scene) -> Facts:
+    try:
+        scene.v1.refunds.create({"charge": scene.kept["charge"], "amount": 1600})
+    except stripe.InvalidRequestError as error:
+        return {"status": error.http_status}
+    return {"status": 200}
+
+
+@step("credit note", "credits a paid invoice and pays back", amount=700, notes=1, refunded=700)
+def credit_note(scene: Scene) -> Facts:
+    customer = scene.customer()
+    scene.subscribe(customer, scene.plan(2000))
+    invoice = scene.invoice(customer)["id"]
+    scene.v1.credit_notes.create({"invoice": invoice, "amount": 700, "refund_amount": 700})
+    found = scene.port.credit_note_ids(invoice)
+    note = scene.port.credit_note_fetch(found[0]) or {}
+    back = scene.port.charges(customer)[0]["amount_refunded"]
+    return {"amount": note["amount"], "notes": len(found), "refunded": back}
+
+
+@step("dispute", "the charge says so, and the dispute is found", disputed=True, amount=2000)
+def dispute(scene: Scene) -> Facts:
+    customer = scene.customer("pm_card_createDispute")
+    scene.subscribe(customer, scene.plan(2000))
+    charge = scene.port.charges(customer)[0]
+    found = scene.port.dispute_fetch(scene.port.dispute_ids(charge["id"])[0]) or {}
+    return {"disputed": charge["disputed"], "amount": found["amount"]}
+
+
+@step("tax", "is on top of the plan", total=2380, tax=380)
+def tax(scene: Scene) -> Facts:
+    rate = scene.v1.tax_rates.create({"display_name": "VAT", "percentage": 19, "inclusive": False})
+    customer = scene.customer()
+    scene.subscribe(customer, scene.plan(2000), default_tax_rates=[rate.id])
+    invoice = scene.invoice(customer)
+    return {"total": invoice["total"], "tax": sum(one["amount"] for one in invoice["total_taxes"])}
+
+
+@step("meter", "an event counts once, whatever is sent again", first=200, again=400)
+def meter(scene: Scene) -> Facts:
+    name = f"scene_{uuid.uuid4().hex[:12]}"
+    counted = {"display_name": name, "event_name": name, "default_aggregation": {"formula": "sum"}}
+    made = scene.kept["meter"] = scene.v1.billing.meters.create(counted).id
+    product = scene.port.product_ensure(name, name="Requests", description="A test")
+    usage = {"interval": "month", "usage_type": "metered", "meter": made}
+    price = {"product": product, "currency": "usd", "unit_amount_decimal": "0.5", "recurring": usage}
+    scene.kept["price"] = scene.v1.prices.create(price).id
+    scene.kept["who"] = scene.customer()
+    scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.kept["price"])
+    payload = {"stripe_customer_id": scene.kept["who"], "value": "4001"}
+    event = {"event_name": name, "payload": payload, "identifier": uuid.uuid4().hex, "timestamp": scene.start}
+    answers = []
+    for _ in range(2):
+        try:
+            scene.v1.billing.meter_events.create(event)
+            answers.append(200)
+        except stripe.InvalidRequestError as error:
+            answers.append(error.http_status or 0)
+    return {"first": answers[0], "again": answers[1]}
+
+
+@step("meter", "the period's end bills it, less the credit", subtotal=2001, credit=1000, total=1001, quantity=4001)
+def metered(scene: Scene) -> Facts:
+    scene.v1.billing.credit_grants.create(
+        {
+            "customer": scene.kept["who"],
+            "category": "promotional",
+            "amount": {"type": "monetary", "monetary": {"value": 1000, "currency": "usd"}},
+            "applicability_config": {"scope": {"price_type": "metered"}},
+        }
+    )
+    scene.next_period(scene.kept["sub"])
+    invoice = scene.invoice(scene.kept["who"])
+    credit = sum(one["amount"] for one in invoice["total_pretax_credit_amounts"])
+    quantity = invoice["lines"]["data"][0]["quantity"]
+    return {"subtotal": invoice["subtotal"], "credit": credit, "total": invoice["total"], "quantity": quantity}
+
+
+@step("quote", "an accepted one for a one-off sum is an invoice of it", quote="accepted", invoice="draft", total=90000)
+def quote(scene: Scene) -> Facts:
+    customer = scene.customer(None)
+    product = scene.port.product_ensure(f"scene_{uuid.uuid4().hex[:12]}", name="A model", description="A test")
+    price = scene.v1.prices.create({"product": product, "currency": "usd", "unit_amount": 90000})
+    made = scene.v1.quotes.create(
+        {
+            "customer": customer,
+            "line_items": [{"price": price.id, "quantity": 1}],
+            "collection_method": "send_invoice",
+            "invoice_settings": {"days_until_due": 30},
+        }
+    )
+    scene.v1.quotes.finalize_quote(made.id)
+    made = scene.v1.quotes.accept(made.id)
+    invoice = scene.port.invoice_fetch(str(made.invoice)) or {}
+    return {"quote": made.status, "invoice": invoice["status"], "total": invoice["total"]}
