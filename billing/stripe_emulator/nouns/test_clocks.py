@@ -120,7 +120,7 @@ def clocks_run(world: World) -> None:
         except Exception:
             log.exception("test clock %s could not advance", clock_id)
             status = "internal_failure"
-        with world.transaction():
+        with world.in_time_of([clock_id]), world.transaction():
             clock = world.get(CLOCK, clock_id)
             clock.update(frozen_time=target, status=status, status_details={"advancing": None})
             world.save(clock)

@@ -16,7 +16,7 @@ from billing.stripe_emulator.world import World
 
 DEEDS = ("clock", "decline", "mode", "release", "dunning", "replay", "dispute", "verdict", "authentication")
 SPANS = {"an hour": 3600, "a day": 86400, "3 days": 259200, "a week": 604800, "31 days": 2678400, "a year": 31622400}
-_BACK = re.compile(r"^/objects/[a-z_.]+/[A-Za-z0-9_]+$")
+_BACK = re.compile(r"^/objects/[a-z0-9_.]+/[A-Za-z0-9_]+$")
 
 
 def press(world: World, deed: str, form: dict[str, str]) -> Page:

@@ -17,7 +17,7 @@ from billing.stripe_emulator.registry import coverage
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-_OBJECTS = re.compile(r"^/objects/([a-z_.]+)(?:/([A-Za-z0-9_.-]+))?$")
+_OBJECTS = re.compile(r"^/objects/([a-z0-9_.]+)(?:/([A-Za-z0-9_.-]+))?$")
 _CONTROL = re.compile(r"^/control/([a-z]+)$")
 _CHECKOUT = re.compile(r"^/c/pay/(cs_test_[A-Za-z0-9]+)(?:/(promotion))?$")
 _PORTAL = re.compile(r"^/p/session/(bps_[A-Za-z0-9]+)/(emu_[A-Za-z0-9]+)(?:/(cancel|resume|card|pay))?$")

@@ -59,8 +59,10 @@ def day(moment: int | None) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%d %b %Y}" if moment else "not set"
 
 
-def moment(at: int | None) -> str:
-    """A date with its time, UTC."""
+def moment(at: int | str | None) -> str:
+    """A date with its time, UTC. The v2 API's own are shown as they are."""
+    if isinstance(at, str):
+        return esc(at)
     return f"{datetime.fromtimestamp(at, UTC):%d %b %Y %H:%M:%S}" if at else ""
 
 
