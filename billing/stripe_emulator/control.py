@@ -11,7 +11,8 @@ from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.authentication import authenticate, intent_get
 from billing.stripe_emulator.nouns.disputes import dispute_close, dispute_open
 from billing.stripe_emulator.nouns.payments import refusal_plan
-from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.nouns.test_clocks import clock_advance, clocks_run
+from billing.stripe_emulator.store import CLOCK, Obj
 from billing.stripe_emulator.world import World, public
 
 MAX_ADVANCE = 10 * 366 * 86400
@@ -31,6 +32,8 @@ def _control(world: World, method: str, path: str, given: Obj) -> Obj:
         return _state(world)
     if method == "POST" and parts == ["clock"]:
         return _clock(world, given)
+    if method == "POST" and len(parts) == 2 and parts[0] == "test_clocks":
+        return _test_clock(world, parts[1], given)
     if method == "POST" and parts == ["payments", "fail"]:
         count = _whole(given.get("count", 1), "count", 100)
         with world.store.transaction():
@@ -83,6 +86,16 @@ def _clock(world: World, given: Obj) -> Obj:
     )
     woken = world.advance_to(target)
     return {**_state(world), "woken": woken}
+
+
+def _test_clock(world: World, clock_id: str, given: Obj) -> Obj:
+    """Advance a test clock by some seconds; the answer is the clock."""
+    span = _whole(given.get("advance"), "advance", MAX_ADVANCE)
+    with world.transaction():
+        clock_advance(world, {"frozen_time": world.get(CLOCK, clock_id)["frozen_time"] + span}, clock_id)
+    clocks_run(world)
+    with world.transaction():
+        return public(world.get(CLOCK, clock_id))
 
 
 def _authenticate(world: World, intent_id: str, outcome: Any) -> Obj:

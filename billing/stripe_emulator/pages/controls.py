@@ -14,7 +14,18 @@ from billing.stripe_emulator.pages.html import Page, esc, moment
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
-DEEDS = ("clock", "decline", "mode", "release", "dunning", "replay", "dispute", "verdict", "authentication")
+DEEDS = (
+    "clock",
+    "decline",
+    "mode",
+    "release",
+    "dunning",
+    "replay",
+    "dispute",
+    "verdict",
+    "authentication",
+    "testclock",
+)
 SPANS = {"an hour": 3600, "a day": 86400, "3 days": 259200, "a week": 604800, "31 days": 2678400, "a year": 31622400}
 _BACK = re.compile(r"^/objects/[a-z0-9_.]+/[A-Za-z0-9_]+$")
 
@@ -34,6 +45,8 @@ def _call(deed: str, form: dict[str, str]) -> tuple[str, Obj]:
     """The control's path and body. Numbers that are none become null, which the control refuses in words."""
     if deed == "clock":
         return "clock", {"advance": _number(form.get("advance"))}
+    if deed == "testclock":
+        return f"test_clocks/{_id(form, 'clock')}", {"advance": _number(form.get("advance"))}
     if deed == "decline":
         return "payments/fail", {"decline_code": form.get("decline_code", ""), "count": _number(form.get("count"))}
     if deed == "mode":
@@ -120,6 +133,12 @@ def dispute_form(charge_id: str, back: str) -> str:
     """Let the bank take a charge back."""
     reasons = _select("reason", {name: name.replace("_", " ") for name in REASONS}, "Reason", "fraudulent")
     return _form("dispute", "Open a dispute", reasons + _hidden({"charge": charge_id, "back": back}))
+
+
+def test_clock_form(clock_id: str, back: str) -> str:
+    """Let it be later for the customers of a test clock."""
+    spans = _select("advance", {str(s): words for words, s in SPANS.items()}, "By")
+    return _form("testclock", "Advance this clock", spans + _hidden({"clock": clock_id, "back": back}))
 
 
 def authentication_form(intent_id: str, back: str) -> str:

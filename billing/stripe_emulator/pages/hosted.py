@@ -60,17 +60,18 @@ def _home(world: World) -> Page:
         events = [world.fetch(event_id) for event_id in world.store.ids("event", limit=40)]
         rows = "".join(
             f'<tr><td><a href="/objects/event/{esc(event["id"])}">{esc(event["type"])}</a></td>'
-            f"<td>{_subject(world, event['data']['object'])}</td><td>{moment(event['created'])}</td></tr>"
+            f'<td data-label="Object">{_subject(world, event["data"]["object"])}</td>'
+            f'<td data-label="When">{moment(event["created"])}</td></tr>'
             for event in events
         )
         body = (
             "<h1>Local Stripe emulator</h1><section><p>This server answers the official <code>stripe</code> client: "
             f"{sum(served for served, _ in calls)} of its {sum(known for _, known in calls)} calls. "
-            f"Its switches are below, and under <code>/_ctl</code> for programs.</p></section>{switches(world)}"
+            f"Its switches are below, and under <code>/_ctl</code> for programs.</p></section>"
+            f"{switches(world)}{kinds(world)}"
             "<h2>Newest events</h2><section class=table><table><thead><tr><th>Event</th><th>Object</th><th>When</th>"
             f"</tr></thead><tbody>{rows or '<tr><td colspan=3>Nothing happened yet.</td></tr>'}</tbody></table>"
             "</section>"
-            f"{kinds(world)}"
         )
     return Page(document("Local Stripe emulator", body, wide=True))
 

@@ -6,9 +6,15 @@ import json
 import re
 
 from billing.stripe_emulator.errors import StripeError
-from billing.stripe_emulator.pages.controls import authentication_form, button, dispute_form, replay_form
-from billing.stripe_emulator.pages.html import Page, document, esc, moment
-from billing.stripe_emulator.store import Obj
+from billing.stripe_emulator.pages.controls import (
+    authentication_form,
+    button,
+    dispute_form,
+    replay_form,
+    test_clock_form,
+)
+from billing.stripe_emulator.pages.html import Page, document, esc, moment, money
+from billing.stripe_emulator.store import CLOCK, Obj
 from billing.stripe_emulator.world import World, public
 
 PAGE = 50
@@ -16,6 +22,7 @@ EVENTS = 40
 _QUOTED = re.compile(r"&quot;([A-Za-z0-9_]{3,120})&quot;")
 _SECRETS = ("secret", "client_secret")
 # Columns that say most, where a kind has them.
+_SUMS = ("amount", "total")
 _TELLING = ("status", "customer", "name", "email", "number", "type", "code", "amount", "total", "currency")
 
 
@@ -23,13 +30,11 @@ def kinds(world: World) -> str:
     """The kinds that there are, with how many of each, as HTML."""
     counts = world.store.counts()["objects"]
     rows = "".join(
-        f'<tr><td><a href="/objects/{esc(kind)}">{esc(kind)}</a></td><td class=num>{count}</td></tr>'
+        f'<li><a href="/objects/{esc(kind)}">{esc(kind)}</a> <span class=note>{count}</span></li>'
         for kind, count in sorted(counts.items())
     )
-    return (
-        "<h2 id=objects>Objects</h2><section><table><thead><tr><th>Kind</th><th class=num>How many</th></tr></thead>"
-        f"<tbody>{rows or '<tr><td colspan=2>None yet.</td></tr>'}</tbody></table></section>"
-    )
+    held = f"<ul class=kinds>{rows}</ul>" if rows else "<p>None yet.</p>"
+    return f"<h2 id=objects>Objects</h2><section>{held}</section>"
 
 
 def objects(world: World, kind: str, form: dict[str, str]) -> Page:
@@ -43,11 +48,11 @@ def objects(world: World, kind: str, form: dict[str, str]) -> Page:
         columns = [name for name in _TELLING if any(_plain(obj.get(name)) for obj in found)][:4]
         rows = "".join(
             f'<tr><td><a href="/objects/{esc(kind)}/{esc(obj["id"])}"><code>{esc(obj["id"])}</code></a></td>'
-            + "".join(f"<td>{esc(_plain(obj.get(name)))}</td>" for name in columns)
-            + f"<td>{moment(obj.get('created') or obj.get('date'))}</td></tr>"
+            + "".join(_cell(world, obj, name) for name in columns)
+            + f'<td data-label="Made">{moment(obj.get("created") or obj.get("date"))}</td></tr>'
             for obj in found
         )
-    heads = "".join(f"<th>{esc(name.capitalize())}</th>" for name in columns)
+    heads = "".join(f"<th{' class=num' if name in _SUMS else ''}>{esc(name.capitalize())}</th>" for name in columns)
     more = f'<p><a href="/objects/{esc(kind)}?after={esc(ids[PAGE - 1])}">Older ones</a></p>' if ids[PAGE:] else ""
     body = (
         f'<p><a href="/">Front page</a></p><h1>{esc(kind)}</h1>'
@@ -55,6 +60,17 @@ def objects(world: World, kind: str, form: dict[str, str]) -> Page:
         f"<th>Made</th></tr></thead><tbody>{rows}</tbody></table></section>{more}"
     )
     return Page(document(kind, body, wide=True))
+
+
+def _cell(world: World, obj: Obj, name: str) -> str:
+    """One telling field; an amount with its currency, an id of another object as a link."""
+    value = obj.get(name)
+    shown, right = esc(_plain(value)), ""
+    if name in _SUMS and isinstance(value, int) and obj.get("currency"):
+        shown, right = esc(money(value, obj["currency"])), " class=num"
+    elif name == "customer" and isinstance(value, str) and world.maybe(value):
+        shown = f'<a href="/objects/customer/{shown}"><code>{shown}</code></a>'
+    return f'<td{right} data-label="{esc(name.capitalize())}">{shown}</td>'
 
 
 def _plain(value: object) -> str:
@@ -84,6 +100,12 @@ def _deeds(obj: Obj) -> str:
         out = "".join(button("verdict", word, {**fields, "status": word.lower()}) for word in ("Won", "Lost"))
     if kind in ("payment_intent", "setup_intent") and obj["status"] == "requires_action":
         out = authentication_form(obj["id"], _address(obj))
+    if kind == CLOCK:
+        out = test_clock_form(obj["id"], _address(obj))
+    links = {"hosted_invoice_url": "Hosted page", "invoice_pdf": "PDF", "url": "Hosted page"}
+    for name, words in links.items():
+        if kind in ("invoice", "checkout.session", "billing_portal.session") and obj.get(name):
+            out += f'<a class=deed href="{esc(obj[name])}">{words}</a> '
     return f"<section class=deeds>{out}</section>" if out else ""
 
 
@@ -108,8 +130,9 @@ def _events(world: World, obj: Obj) -> str:
     else:
         events = [world.fetch(event) for event in world.store.ids("event", {"data.object.id": obj["id"]}, limit=EVENTS)]
     rows = "".join(
-        f'<tr><td><a href="{esc(_address(event))}">{esc(event["type"])}</a></td><td>{moment(event["created"])}</td>'
-        f"<td>{_deliveries(world, event['id'])}</td></tr>"
+        f'<tr><td><a href="{esc(_address(event))}">{esc(event["type"])}</a></td>'
+        f'<td data-label="When">{moment(event["created"])}</td>'
+        f'<td data-label="Deliveries">{_deliveries(world, event["id"])}</td></tr>'
         for event in events
     )
     return (
