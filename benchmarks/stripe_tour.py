@@ -83,7 +83,9 @@ def emulator() -> Iterator[Tour]:
         try:
             url = process.stdout.readline().split()[-1] if process.stdout else ""
             bases: Any = {"api": url, "files": url, "meter_events": url}
-            yield Tour(stripe.StripeClient(KEY, base_addresses=bases, max_network_retries=0), "http://127.0.0.1:9/hook")
+            yield Tour(
+                stripe.StripeClient(KEY, base_addresses=bases, max_network_retries=0), "http://127.0.0.1:9/hook", url
+            )
         finally:
             process.terminate()
             process.wait(10)

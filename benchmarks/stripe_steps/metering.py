@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
+
+import stripe
 
 from benchmarks.stripe_steps.step import DAY, Tour, refused, same, step
 
@@ -146,6 +149,25 @@ def event_v2(t: Tour) -> None:
     same(made.object, "v2.billing.meter_event")
     bad = {**_event(t, 1), "payload": {"stripe_customer_id": "cus_nobody", "value": "1"}}
     refused(lambda: t.client.v2.billing.meter_events.create(bad), status=400)
+
+
+@step("meters", "v2.billing.meter_event_session.create")
+def session(t: Tour) -> None:
+    """A session gives a token that lives a quarter of an hour."""
+    made = t.client.v2.billing.meter_event_session.create()
+    t.memory.token = made.authentication_token
+    ends, made_at = (datetime.fromisoformat(text) for text in (made.expires_at, made.created))
+    same(round((ends - made_at).total_seconds()), 900)
+
+
+@step("meters", "v2.billing.meter_event_stream.create")
+def stream(t: Tour) -> None:
+    """A stream takes events under a session's token, not under the key."""
+    bases: Any = {"meter_events": t.streams} if t.streams else {}
+    event = {**_event(t, 0), "timestamp": datetime.fromtimestamp(t.memory.start, UTC).isoformat()}
+    stripe.StripeClient(t.memory.token, base_addresses=bases).v2.billing.meter_event_stream.create({"events": [event]})
+    wrong = stripe.StripeClient("sk_test_other", base_addresses=bases, max_network_retries=0)
+    refused(lambda: wrong.v2.billing.meter_event_stream.create({"events": [event]}), status=401)
 
 
 @step("credits", "billing.credit_grants.create")

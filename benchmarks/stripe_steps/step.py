@@ -39,6 +39,8 @@ class Tour:
     client: stripe.StripeClient
     hook: str
     """Where a webhook endpoint may be: Stripe takes no local address, the emulator no other."""
+    streams: str = ""
+    """Where streams of meter events go, if not to Stripe's own address."""
     tail: str = field(default_factory=lambda: secrets.token_hex(4))
     memory: Memory = field(default_factory=Memory)
 

@@ -1,7 +1,7 @@
 """Sends events to webhook endpoints: signed, retried, and unruly on demand.
 
 Modes: `normal`; `hold` (nothing is sent until released); `duplicate` (everything
-twice); `reverse` (each batch newest first); `drop` (never sent, only logged).
+twice); `delay` (five seconds late); `reverse` (each batch newest first); `drop` (never sent, only logged).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiohttp
 from billing.stripe_emulator.store import Delivery
 from billing.stripe_emulator.world import World, public
 
-MODES = ("normal", "hold", "duplicate", "reverse", "drop")
+MODES = ("normal", "hold", "delay", "duplicate", "reverse", "drop")
 # Seconds before each further try. Stripe's own take hours; nobody waits that long at a desk.
 RETRY_AFTER = (1, 3, 10, 30, 120, 600, 3600)
 TIMEOUT = aiohttp.ClientTimeout(total=10)

@@ -26,6 +26,8 @@ API_VERSION = _ApiVersion.CURRENT
 _ALPHABET = string.ascii_letters + string.digits
 MAX_WAKES = 20_000
 LINES_INLINE = 10
+DELAY = 5
+"""Seconds that the mode `delay` keeps an event back."""
 NAMELESS = ("billing.meter_event", "billing.meter_event_adjustment", "v2.billing.meter_event")
 """Kinds that have no id in an answer."""
 
@@ -276,11 +278,16 @@ class World:
         endpoints = [e for e in self.find("webhook_endpoint", status="enabled") if _wants(e, event_type)]
         event["pending_webhooks"] = len(endpoints)
         self.save(event)
-        state = "held" if self.store.setting("deliveries_mode", "normal") == "hold" else "pending"
         for endpoint in endpoints:
-            self.store.delivery_add(event["id"], endpoint["id"], state, time.time())
+            self.deliver(event, endpoint)
         for listener in LISTENERS[event_type]:
             listener(self, obj)
+
+    def deliver(self, event: Obj, endpoint: Obj) -> None:
+        """Queue an event for an endpoint, as the mode says: now, later, or when it is released."""
+        mode = self.store.setting("deliveries_mode", "normal")
+        due = time.time() + (DELAY if mode == "delay" else 0)
+        self.store.delivery_add(event["id"], endpoint["id"], "held" if mode == "hold" else "pending", due)
 
 
 def new_id(prefix: str, length: int = 24) -> str:

@@ -109,7 +109,7 @@ def lines_remove(world: World, params: Obj, invoice_id: str) -> Obj:
                 world.drop(item, "invoiceitem.deleted")
             else:
                 item["invoice"] = None
-                world.save(item, "invoiceitem.updated")
+                world.save(item)
         invoice["lines"]["data"].remove(line)
     return _done(world, invoice)
 

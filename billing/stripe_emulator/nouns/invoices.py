@@ -189,6 +189,19 @@ def invoice_attempt(world: World, invoice: Obj, method: Obj | None = None, *, of
         raise
 
 
+def undone(error: StripeError) -> StripeError:
+    """The refusal as `error_if_incomplete` gives it: nothing of the call stays."""
+    if error.code == ACTION_NEEDED:
+        error = card_error(
+            "Payment for this subscription requires additional user action before it can be completed successfully. "
+            "Pass payment_behavior=allow_incomplete to keep it, and let the customer authenticate.",
+            code="subscription_payment_intent_requires_action",
+            decline_code=None,
+        )
+    error.keep = False
+    return error
+
+
 def intent_of(world: World, invoice: Obj) -> Obj:
     """The payment intent of an invoice that was finalised with something due."""
     return world.fetch(world.fetch(invoice["_payment"])["payment"]["payment_intent"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from billing.stripe_emulator.answers import assign, page
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.customers import customer_alive
-from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize
+from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_finalize, undone
 from billing.stripe_emulator.nouns.pausing import collection_pause
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.nouns.pending_updates import PENDING_ALLOWED, pending_discard, pending_hold
@@ -18,7 +18,6 @@ from billing.stripe_emulator.nouns.subscriptions import (
     subscription_end,
     subscription_make,
     trial_terms,
-    undone,
 )
 from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route

@@ -11,17 +11,17 @@ from __future__ import annotations
 from typing import Any
 
 from billing.stripe_emulator.answers import assign, listing
-from billing.stripe_emulator.errors import StripeError, card_error, missing, wrong_state
+from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.catalogue import amount_of, plan_of, price_for
 from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, line_add, pending_take
 from billing.stripe_emulator.nouns.invoices import (
-    ACTION_NEEDED,
     invoice_attempt,
     invoice_close,
     invoice_draft,
     invoice_finalize,
     subscription_of,
+    undone,
 )
 from billing.stripe_emulator.nouns.metering import item_cost, metered
 from billing.stripe_emulator.nouns.payment_methods import asks_owner, default_method, method_attach, method_resolve
@@ -336,19 +336,6 @@ def _set_up_later(world: World, subscription: Obj) -> None:
     subscription["pending_setup_intent"] = intent["id"]
     setup_confirm(world, intent, method)
     world.save(subscription, "customer.subscription.updated")
-
-
-def undone(error: StripeError) -> StripeError:
-    """The refusal as `error_if_incomplete` gives it: nothing of the call stays."""
-    if error.code == ACTION_NEEDED:
-        error = card_error(
-            "Payment for this subscription requires additional user action before it can be completed successfully. "
-            "Pass payment_behavior=allow_incomplete to keep it, and let the customer authenticate.",
-            code="subscription_payment_intent_requires_action",
-            decline_code=None,
-        )
-    error.keep = False
-    return error
 
 
 @listens("invoice.paid")

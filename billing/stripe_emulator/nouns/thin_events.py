@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from datetime import UTC, datetime
 
 from billing.stripe_emulator.answers import assign
@@ -44,9 +43,8 @@ def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> 
         one for one in world.find(DESTINATION) if event_type in one["enabled_events"] or "*" in one["enabled_events"]
     ]
     local = world.maybe(LOCAL_ENDPOINT)
-    state = "held" if world.store.setting("deliveries_mode", "normal") == "hold" else "pending"
     for target in [*wanting, *([local] if local else [])]:
-        world.store.delivery_add(event["id"], target["id"], state, time.time())
+        world.deliver(event, target)
 
 
 @route("GET", "/v2/core/events/{id}")

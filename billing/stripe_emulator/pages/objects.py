@@ -125,7 +125,7 @@ def _json(world: World, obj: Obj) -> str:
 
 
 def _events(world: World, obj: Obj) -> str:
-    if obj["object"] == "event":
+    if obj["object"] in ("event", "v2.core.event"):
         events = [obj]
     else:
         events = [world.fetch(event) for event in world.store.ids("event", {"data.object.id": obj["id"]}, limit=EVENTS)]

@@ -87,6 +87,7 @@ WHOLE = [
     "events",
     "invoice_payments",
     "invoiceitems",
+    "invoices",
     "payment_methods",
     "prices",
     "promotion_codes",

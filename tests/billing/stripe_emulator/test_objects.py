@@ -4,6 +4,7 @@ import http.server
 import json
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ def test_buttons_move_the_clock_and_refuse_payments(shown: Emulator) -> None:
     press(shown, "dunning", end="canceled")
 
 
-def test_buttons_hold_release_double_and_repeat_events(shown: Emulator, hooks: tuple[str, list[str]]) -> None:
+def test_buttons_hold_release_double_delay_and_repeat_events(shown: Emulator, hooks: tuple[str, list[str]]) -> None:
     _, got = hooks
     press(shown, "mode", mode="hold")
     product = shown.v1.products.create({"name": "Held"})
@@ -125,6 +126,12 @@ def test_buttons_hold_release_double_and_repeat_events(shown: Emulator, hooks: t
     got.clear()
     shown.v1.products.update(product.id, {"name": "Twice"})
     wait_for(lambda: got.count("product.updated") == 2)
+    press(shown, "mode", mode="delay")
+    got.clear()
+    shown.v1.products.update(product.id, {"name": "Late"})
+    start = time.monotonic()
+    wait_for(lambda: "product.updated" in got)
+    assert time.monotonic() - start > 4
     press(shown, "mode", mode="normal")
     event = shown.v1.events.list({"type": "product.created"}).data[0]
     got.clear()
@@ -149,10 +156,62 @@ def test_buttons_dispute_and_confirm(shown: Emulator) -> None:
     assert shown.v1.disputes.retrieve(dispute.id).status == "won"
 
 
+def test_a_button_advances_a_test_clock(shown: Emulator) -> None:
+    clock = shown.v1.test_helpers.test_clocks.create({"frozen_time": 1_800_000_000})
+    path = f"/objects/test_helpers.test_clock/{clock.id}"
+    assert "Advance this clock" in see(shown, path)
+    assert press(shown, "testclock", clock=clock.id, advance="86400", back=path) == path
+    assert shown.v1.test_helpers.test_clocks.retrieve(clock.id).frozen_time == 1_800_086_400
+    assert "test_helpers.test_clock.ready" in see(shown, path)
+
+
+def test_lists_show_sums_with_their_currency_and_lead_to_the_customer(shown: Emulator) -> None:
+    subscription = shown.subscribe(123456)
+    listed = see(shown, "/objects/invoice")
+    assert "$1,234.56" in listed
+    assert f'href="/objects/customer/{subscription.customer}"' in listed
+    one = see(shown, f"/objects/invoice/{subscription.latest_invoice}")
+    assert f"/i/{subscription.latest_invoice}/pdf" in one
+
+
+def test_a_thin_event_goes_to_the_destinations_of_its_type(shown: Emulator, hooks: tuple[str, list[str]]) -> None:
+    url, got = hooks
+    kind = "v1.billing.meter.no_meter_found"
+    destination = shown.client.v2.core.event_destinations.create(
+        {
+            "name": "Meters",
+            "type": "webhook_endpoint",
+            "event_payload": "thin",
+            "enabled_events": [kind],
+            "webhook_endpoint": {"url": url},
+            "include": ["webhook_endpoint.signing_secret"],
+        }
+    )
+    assert destination.webhook_endpoint is not None
+    assert str(destination.webhook_endpoint.signing_secret).startswith("whsec_")
+    got.clear()
+    event = {"event_name": "nobodys", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
+    shown.v1.billing.meter_events.create(event)
+    # One for the destination, one for the endpoint of the command line.
+    wait_for(lambda: got.count(kind) == 2)
+    shown.client.v2.core.event_destinations.delete(destination.id)
+    got.clear()
+    shown.v1.billing.meter_events.create(event)
+    wait_for(lambda: got.count(kind) == 1)
+    assert "delivered after 1 try" in see(shown, "/objects/v2.core.event/" + newest(shown))
+
+
+def newest(shown: Emulator) -> str:
+    found = re.search(r"/objects/v2\.core\.event/(\w+)", see(shown, "/objects/v2.core.event"))
+    assert found
+    return found[1]
+
+
 @pytest.mark.parametrize(
     ("deed", "form"),
     [
         ("clock", {"advance": "soon"}),
+        ("testclock", {"clock": "clock_nobody", "advance": "60"}),
         ("clock", {"advance": "-5"}),
         ("clock", {"advance": "999999999999"}),
         ("decline", {"decline_code": "mood", "count": "1"}),
