@@ -26,6 +26,7 @@ API_VERSION = _ApiVersion.CURRENT
 _ALPHABET = string.ascii_letters + string.digits
 MAX_WAKES = 20_000
 LINES_INLINE = 10
+_OWNERS = ("customer", "charge", "invoice", "payment_intent", "subscription")
 DELAY = 5
 """Seconds that the mode `delay` keeps an event back."""
 NAMELESS = ("billing.meter_event", "billing.meter_event_adjustment", "v2.billing.meter_event")
@@ -244,12 +245,14 @@ class World:
         return obj
 
     def _clock_of(self, obj: Obj) -> str | None:
-        """The test clock of an object: its own note of it, or its customer's."""
+        """The test clock of an object: its own note of it, or that of whom or what it belongs to."""
         if "test_clock" in obj:
             clock: str | None = obj["test_clock"]
             return clock
-        customer = self.maybe(obj.get("customer")) if obj["object"] not in ("event", "promotion_code") else None
-        return customer.get("test_clock") if customer else None
+        if obj["object"] in ("event", "promotion_code"):
+            return None
+        owners = [obj[name] for name in _OWNERS if isinstance(obj.get(name), str)]
+        return next(iter(self.store.clocks_of(owners)), None)
 
     def drop(self, obj: Obj, event: str | None = None) -> None:
         """Delete an object."""

@@ -164,6 +164,57 @@ def metered(scene: Scene) -> Facts:
     return {"subtotal": invoice["subtotal"], "credit": credit, "total": invoice["total"], "quantity": quantity}
 
 
+def _top_up(scene: Scene, card: str, key: str) -> Any:
+    """What an automatic top-up sends: the customer is not there."""
+    methods = scene.v1.customers.payment_methods.list(scene.kept["who"]).data
+    given = {
+        "amount": 2500,
+        "currency": "usd",
+        "customer": scene.kept["who"],
+        "payment_method": next(one.id for one in methods if one.card.last4 == card),
+        "off_session": True,
+        "confirm": True,
+    }
+    return scene.v1.payment_intents.create(given, {"idempotency_key": key})
+
+
+@step("top-up", "is charged once, however often it is sent", status="succeeded", charges=1)
+def top_up(scene: Scene) -> Facts:
+    scene.kept["who"], key = scene.customer(), uuid.uuid4().hex
+    first, second = (_top_up(scene, "4242", key) for _ in range(2))
+    charges = len(scene.port.charges(scene.kept["who"]))
+    return {"status": first.status if first.id == second.id else "twice", "charges": charges}
+
+
+@step("top-up", "a card that wants its owner is refused while he is away", code="authentication_required", paid=1)
+def top_up_away(scene: Scene) -> Facts:
+    scene.card(scene.kept["who"], "pm_card_authenticationRequired")
+    code = None
+    try:
+        _top_up(scene, "3184", uuid.uuid4().hex)
+    except stripe.CardError as error:
+        code = error.code
+    paid = [charge for charge in scene.port.charges(scene.kept["who"]) if charge["paid"]]
+    return {"code": code, "paid": len(paid)}
+
+
+@step("promotion code", "is for a first payment only", first=1000, again=400)
+def code_once(scene: Scene) -> Facts:
+    customer, price = scene.customer(), scene.plan(2000)
+    half = scene.v1.coupons.create({"percent_off": 50, "duration": "once"})
+    promotion = {"type": "coupon", "coupon": half.id}
+    code = scene.v1.promotion_codes.create(
+        {"promotion": promotion, "restrictions": {"first_time_transaction": True}, "max_redemptions": 5}
+    )
+    scene.subscribe(customer, price, discounts=[{"promotion_code": code.id}])
+    first = scene.invoice(customer)["total"]
+    try:
+        scene.subscribe(customer, scene.plan(3000), discounts=[{"promotion_code": code.id}])
+    except stripe.InvalidRequestError as error:
+        return {"first": first, "again": error.http_status}
+    return {"first": first, "again": 200}
+
+
 @step("quote", "an accepted one for a one-off sum is an invoice of it", quote="accepted", invoice="draft", total=90000)
 def quote(scene: Scene) -> Facts:
     customer = scene.customer(None)

@@ -166,6 +166,38 @@ def back(scene: Scene) -> Facts:
     return {"status": scene.subscription(scene.kept["sub"])["status"], "invoice": invoice["status"]}
 
 
+@step("pause", "nothing is charged while it rests", status="paused", invoices=1)
+def paused(scene: Scene) -> Facts:
+    scene.kept["who"] = scene.customer()
+    made = scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.plan(2000))
+    end = scene.period(made)[1]
+    scene.v1.subscriptions.pause(made, {"type": "subscription"})
+    scene.advance(end + 7200)
+    invoices = scene.port.invoice_ids(scene.kept["who"])
+    return {"status": scene.subscription(made)["status"], "invoices": len(invoices)}
+
+
+@step("pause", "going on begins a period that is paid", status="active", invoices=2, paid=2000)
+def resumed(scene: Scene) -> Facts:
+    scene.v1.subscriptions.resume(scene.kept["sub"], {"billing_cycle_anchor": {"type": "now"}})
+    invoices = scene.port.invoice_ids(scene.kept["who"])
+    paid = scene.invoice(scene.kept["who"])["amount_paid"]
+    return {"status": scene.subscription(scene.kept["sub"])["status"], "invoices": len(invoices), "paid": paid}
+
+
+@step("seats", "one more in the middle of the period is half its price", waiting=500, next_total=3500)
+def seats(scene: Scene) -> Facts:
+    customer = scene.customer()
+    made = scene.subscribe(customer, scene.plan(1000), items=[{"price": scene.plan(1000), "quantity": 2}])
+    start, end = scene.period(made)
+    scene.advance(start + (end - start) // 2)
+    scene.v1.subscription_items.update(scene.item(made), {"quantity": 3})
+    waiting = [item for item in scene.port.invoice_items(customer) if item["invoice"] is None]
+    total = sum(item["amount"] for item in waiting)
+    scene.next_period(made)
+    return {"waiting": total, "next_total": scene.invoice(customer)["total"]}
+
+
 @step("3-D Secure", "a card that wants its owner leaves it incomplete", status="incomplete", intent="requires_action")
 def owner(scene: Scene) -> Facts:
     customer = scene.customer("pm_card_authenticationRequired")

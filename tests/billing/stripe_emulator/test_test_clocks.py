@@ -155,3 +155,36 @@ def test_a_kill_on_the_way_is_made_good_at_the_next_start(tmp_path: Path) -> Non
         assert again.v1.invoices.list({"subscription": made.id}).data[0].status == "paid"
     finally:
         again.stop()
+
+
+def test_a_file_from_before_there_were_clocks_is_taken(tmp_path: Path) -> None:
+    running = Emulator(tmp_path)
+    customer = running.customer().id
+    running.stop()
+    with sqlite3.connect(tmp_path / "emulator.sqlite3") as db:
+        db.execute("ALTER TABLE objects DROP COLUMN clock")
+    db.close()
+    again = Emulator(tmp_path)
+    try:
+        assert again.v1.customers.retrieve(customer).test_clock is None
+        assert subscribed(again, person(again, clock(again))).status == "active"
+    finally:
+        again.stop()
+
+
+def test_what_belongs_to_a_charge_lives_in_its_customers_time(emulator: Emulator) -> None:
+    mine = clock(emulator)
+    subscribed(emulator, person(emulator, mine, "pm_card_createDispute"))
+    customer = emulator.v1.customers.list({"test_clock": mine}).data[0].id
+    charge = emulator.v1.charges.list({"customer": customer}).data[0].id
+    dispute = emulator.v1.disputes.list({"charge": charge}).data[0]
+    assert dispute.created == START
+    advance(emulator, mine, START + DAY)
+    note = emulator.v1.credit_notes.create(
+        {
+            "invoice": str(emulator.v1.invoices.list({"customer": customer}).data[0].id),
+            "amount": 100,
+            "credit_amount": 100,
+        }
+    )
+    assert note.created == START + DAY
