@@ -216,11 +216,13 @@ def quote_lines(t: Tour) -> None:
 
 @step("quotes", "quotes.finalize_quote")
 def quote_finalize(t: Tour) -> None:
-    """A finalised quote is open, has a number, and can no longer be changed but for its metadata."""
+    """A finalised quote is open, has a number, and can no longer be changed but for its expiry."""
     refused(lambda: t.v1.quotes.accept(t.memory.quote), status=400)
     made = t.v1.quotes.finalize_quote(t.memory.quote)
     same(made.status, "open")
-    assert made.number, "no number"
+    assert made.number.startswith("QT-") and made.number.endswith("-0001-1"), made.number
+    later = {"expires_at": made.expires_at - DAY}
+    same(t.v1.quotes.update(t.memory.quote, later).expires_at, made.expires_at - DAY)
     items = {"line_items": [{"price": t.memory.bigger}]}
     refused(lambda: t.v1.quotes.update(t.memory.quote, items), status=400)
 

@@ -126,7 +126,8 @@ def quote_retrieve(world: World, params: Obj, quote_id: str) -> Obj:
 @route("POST", _PATH + "/{quote}")
 def quote_update(world: World, params: Obj, quote_id: str) -> Obj:
     quote = world.get("quote", quote_id)
-    if set(params) - {"metadata"} and quote["status"] != "draft":
+    allowed = {"metadata", "expires_at"} if quote["status"] == "open" else {"metadata"}
+    if set(params) - allowed and quote["status"] != "draft":
         raise wrong_state(f"Only a draft quote can be updated. This one is {quote['status']}.")
     quote_take(world, quote, params)
     return world.save(quote)
@@ -157,8 +158,10 @@ def quote_finalize(world: World, params: Obj, quote_id: str) -> Obj:
             _cancel(world, old)
     else:
         prefix = world.fetch(quote["customer"])["invoice_prefix"]
-        count = len(world.find("quote", customer=quote["customer"]))
-        quote["number"] = f"QT-{prefix}-{count:04d}-1"
+        numbers = {
+            one["number"].rpartition("-")[0] for one in world.find("quote", customer=quote["customer"]) if one["number"]
+        }
+        quote["number"] = f"QT-{prefix}-{len(numbers) + 1:04d}-1"
     quote["status"] = "open"
     quote["status_transitions"]["finalized_at"] = world.now
     return world.save(quote, "quote.finalized")

@@ -96,6 +96,8 @@ def test_a_revision_takes_the_place_of_an_open_quote(emulator: Emulator) -> None
     assert (second.amount_total, emulator.v1.quotes.retrieve(first.id).status) == (100000, "canceled")
     assert (str(first.number)[-1], str(second.number)[-1]) == ("1", "2")
     assert str(first.number)[:-1] == str(second.number)[:-1]
+    other = offered(emulator, str(first.customer), once(emulator))
+    assert str(emulator.v1.quotes.finalize_quote(other.id).number).endswith("-0002-1")
 
 
 def test_a_quote_is_over_when_its_time_is(clockwork: Emulator) -> None:
