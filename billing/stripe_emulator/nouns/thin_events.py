@@ -14,7 +14,6 @@ from billing.stripe_emulator.world import World, new_id
 
 EVENT = "v2.core.event"
 DESTINATION = "v2.core.event_destination"
-LOCAL_ENDPOINT = "we_local"
 _PATH = "/v2/core/event_destinations"
 
 
@@ -24,7 +23,7 @@ def iso(moment: int) -> str:
 
 
 def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> None:
-    """Log a thin event and send it to the destinations of its type, and to the endpoint of the command line."""
+    """Log a thin event and send it to the destinations of its type; webhook endpoints never get one, as at Stripe."""
     event: Obj = {
         "id": new_id("evt_test"),
         "object": EVENT,
@@ -42,8 +41,7 @@ def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> 
     wanting = [
         one for one in world.find(DESTINATION) if event_type in one["enabled_events"] or "*" in one["enabled_events"]
     ]
-    local = world.maybe(LOCAL_ENDPOINT)
-    for target in [*wanting, *([local] if local else [])]:
+    for target in wanting:
         world.deliver(event, target)
 
 
