@@ -17,7 +17,7 @@ from billing.stripe_emulator.nouns.invoices import (
     must_be,
     subscription_of,
 )
-from billing.stripe_emulator.nouns.payment_methods import method_resolve
+from billing.stripe_emulator.nouns.payment_methods import method_known, method_resolve
 from billing.stripe_emulator.nouns.proration import preview_draft
 from billing.stripe_emulator.nouns.tax_rates import no_automatic_tax, rates_given
 from billing.stripe_emulator.registry import route
@@ -50,6 +50,7 @@ def invoice_create(world: World, params: Obj) -> Obj:
         raise missing("days_until_due")
     currency = params.get("currency") or (subscription or customer).get("currency") or "usd"
     invoice = invoice_draft(world, customer, currency=currency, reason="manual")
+    method_known(world, params)
     assign(invoice, params, *_INVOICE)
     if "days_until_due" in params:
         invoice["_days_until_due"] = params["days_until_due"]
@@ -105,6 +106,7 @@ def invoice_update(world: World, params: Obj, invoice_id: str) -> Obj:
     invoice = world.get("invoice", invoice_id)
     if set(params) - {"metadata", "expand", "auto_advance", "default_payment_method"}:
         must_be(invoice, "draft", doing="change")
+    method_known(world, params)
     assign(invoice, params, *_INVOICE)
     if "days_until_due" in params:
         invoice["_days_until_due"] = params["days_until_due"]

@@ -185,6 +185,12 @@ def customer_method(world: World, params: Obj, customer_id: str, method_id: str)
     return method if method["customer"] == customer_id else world.get("payment_method", "")
 
 
+def method_known(world: World, params: Obj, param: str = "default_payment_method") -> None:
+    """Raise when a call names a default payment method that is none."""
+    if params.get("default_payment_method"):
+        world.get("payment_method", params["default_payment_method"], param)
+
+
 def default_method(world: World, customer_id: str, *candidates: str | None) -> Obj | None:
     """The card to charge: the first given candidate that is still attached, else the customer's default."""
     customer = world.maybe(customer_id)

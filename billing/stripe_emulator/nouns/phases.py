@@ -10,6 +10,7 @@ from billing.stripe_emulator.errors import StripeError, wrong_state
 from billing.stripe_emulator.nouns.catalogue import price_for
 from billing.stripe_emulator.nouns.invoice_items import item_make as waiting_make
 from billing.stripe_emulator.nouns.metering import metered
+from billing.stripe_emulator.nouns.payment_methods import method_known
 from billing.stripe_emulator.nouns.periods import step
 from billing.stripe_emulator.nouns.subscription_calls import subscription_update
 from billing.stripe_emulator.nouns.subscriptions import items_of
@@ -42,6 +43,7 @@ def _phase(world: World, entry: Obj, start: int, param: str) -> Obj:
         raise StripeError("The local emulator takes no phase_start anchor and no automatic tax here.", param=param)
     if "end_date" in entry and "duration" in entry:
         raise StripeError("Pass either end_date or duration.", param=f"{param}[duration]")
+    method_known(world, entry, f"{param}[default_payment_method]")
     phase = empty("subscription_schedule", "Phase")
     items = [_item(world, one, f"{param}[items][{i}]") for i, one in enumerate(entry["items"])]
     if not items:

@@ -10,6 +10,7 @@ from typing import Any
 from billing.stripe_emulator.answers import assign, page, unset
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
 from billing.stripe_emulator.nouns.customers import customer_alive
+from billing.stripe_emulator.nouns.payment_methods import method_known
 from billing.stripe_emulator.nouns.phases import params_of, phase_apply, phases_read, waiting_add
 from billing.stripe_emulator.nouns.subscriptions import ENDED, items_of, subscription_end, subscription_make
 from billing.stripe_emulator.registry import listens, route, timer
@@ -23,7 +24,7 @@ _SETTINGS = ("collection_method", "default_payment_method", "description")
 
 @route("POST", _PATH)
 def schedule_create(world: World, params: Obj) -> Obj:
-    _served(params)
+    _served(world, params)
     if "from_subscription" in params:
         return _from_subscription(world, params)
     if "customer" not in params:
@@ -49,10 +50,11 @@ def schedule_make(world: World, customer: Obj, params: Obj, start: int) -> Obj:
     return schedule
 
 
-def _served(params: Obj) -> None:
+def _served(world: World, params: Obj) -> None:
     if params.get("pause_schedules") or params.get("end_behavior") in ("none", "renew"):
         raise StripeError("The local emulator knows no pause schedules; a schedule ends by release or cancel.")
     settings = params.get("default_settings") or {}
+    method_known(world, settings, "default_settings[default_payment_method]")
     for name in sorted(set(settings) - {*_SETTINGS, "invoice_settings", "billing_cycle_anchor"}):
         raise StripeError(f"The local emulator takes no {name} here.", param=f"default_settings[{name}]")
 
@@ -215,7 +217,7 @@ def _running(world: World, schedule_id: str, doing: str) -> Obj:
 @route("POST", _PATH + "/{schedule}")
 def schedule_update(world: World, params: Obj, schedule_id: str) -> Obj:
     schedule = _running(world, schedule_id, "update")
-    _served(params)
+    _served(world, params)
     _settle(schedule, params)
     if "phases" in params:
         _phases_change(world, schedule, params)
