@@ -35,7 +35,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int
     occurred_at: int
     cached_tokens: int = 0
-    """Of the input tokens, those that the engine had computed before. They cost as the others do."""
+    """Of the input tokens, those that the engine had computed before; a price book may ask less for them."""
 
 
 def event_id(tenant_id: uuid.UUID, request_id: str, kind: str) -> uuid.UUID:

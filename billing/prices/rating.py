@@ -1,12 +1,15 @@
 """Prices of one version, and rating: exact integers, the same answer for ever.
 
 Every price is a whole number of nano-USD per smallest unit, so sums of ratings equal the rating of sums, and nothing
-is rounded before an invoice line. The one exception, storage per byte-hour, rounds down once per event.
+is rounded before an invoice line. The one exception, storage per byte-hour, rounds down once per event. A price that
+depends on a month's quantity is rated by its first unit; `adjustment` says what the month's end changes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+
+from billing.prices.scales import Scale
 
 GIGABYTE = 10**9
 TRAINING = ("training", "training_preemptible", "training_priority")
@@ -41,11 +44,15 @@ class Price:
     request: int = 0
     machine_ms: int = 0
     gigabyte_hour: int = 0
+    cached_token: int | None = None
+    """Of an input token that the engine had computed before; None: as any other."""
+    scales: tuple[tuple[str, Scale], ...] = ()
+    """By the name of a unit above, which then is the price of the first one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """Quantities of one event. For training `input_tokens` are the tokens trained on."""
+    """Quantities of one event, or of a month. For training `input_tokens` are the tokens trained on."""
 
     kind: str
     model: str
@@ -54,6 +61,10 @@ class Usage:
     requests: int = 1
     machine_ms: int = 0
     byte_hours: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens."""
+    machine: str = ""
+    """The class of machine, where it was chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +74,14 @@ class PriceVersion:
     version: str
     effective_from_ms: int
     kinds: dict[str, dict[str, Price]]
+    machines: dict[tuple[str, str], Price] = dataclasses.field(default_factory=dict)
+    """By kind and class of machine, where a class has a price of its own."""
 
-    def price(self, kind: str, model: str) -> Price:
-        """The price of `kind` for a model or its base; KeyError for a kind this book does not sell."""
+    def price(self, kind: str, model: str, machine: str = "") -> Price:
+        """The price of `kind` on a class of machine, else for a model or its base; KeyError for a kind this book does
+        not sell."""
         models = self.kinds[kind]
-        return models.get(base_of(model)) or models["default"]
+        return self.machines.get((kind, machine)) or models.get(base_of(model)) or models["default"]
 
 
 def base_of(model: str) -> str:
@@ -79,12 +93,52 @@ def base_of(model: str) -> str:
 
 def rate(usage: Usage, version: PriceVersion) -> int:
     """Cost in nano-USD of one usage under one price version."""
-    price = version.price(usage.kind, usage.model)
+    price = version.price(usage.kind, usage.model, usage.machine)
     first = price.trained_token if usage.kind in TRAINING else price.input_token
+    read = usage.input_tokens * first
+    if price.cached_token is not None:
+        read -= min(usage.cached_tokens, usage.input_tokens) * (first - price.cached_token)
     return (
-        usage.input_tokens * first
+        read
         + usage.output_tokens * price.output_token
         + usage.requests * price.request
         + usage.machine_ms * price.machine_ms
         + usage.byte_hours * price.gigabyte_hour // GIGABYTE
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What the end of a month changes in what its events cost, in nano-USD."""
+
+    tiers: int = 0
+    """Never above zero."""
+    packages: int = 0
+    """Never below zero, nor above what was held `ahead`."""
+
+
+_COUNTED = {
+    "input_token": ("input_tokens", 1),
+    "trained_token": ("input_tokens", 1),
+    "output_token": ("output_tokens", 1),
+    "request": ("requests", 1),
+    "machine_ms": ("machine_ms", 1),
+    "gigabyte_hour": ("byte_hours", GIGABYTE),
+}
+"""Which quantity a unit's price counts, and how many of it the price is for."""
+
+
+def adjustment(month: Usage, version: PriceVersion) -> Adjustment:
+    """From the sum of a month's events of one kind and base under one version. Each version counts for itself."""
+    tiers = packages = 0
+    for unit, scale in version.price(month.kind, month.model, month.machine).scales:
+        name, per = _COUNTED[unit]
+        quantity = getattr(month, name)
+        change = scale.cost(quantity, per) - quantity * scale.first // per
+        tiers, packages = tiers + min(change, 0), packages + max(change, 0)
+    return Adjustment(tiers, packages)
+
+
+def ahead(price: Price) -> int:
+    """The most that a month's end adds to what events of this price cost: it is held from the first one on."""
+    return sum(scale.ahead for _, scale in price.scales)

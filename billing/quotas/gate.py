@@ -192,7 +192,15 @@ class QuotaGate:
         if decision is None or ticket.done:
             return None
         ticket.done = True
-        usage = Usage(ticket.kind, ticket.model, input_tokens, output_tokens, requests, gpu_ms)
+        usage = Usage(
+            ticket.kind,
+            ticket.model,
+            input_tokens,
+            output_tokens,
+            requests,
+            gpu_ms,
+            cached_tokens=cached_tokens,
+        )
         cost = min(rate(usage, ticket.book), ticket.reserved_nano)
         tenant_id = decision.limits.tenant_id
         event = UsageEvent(

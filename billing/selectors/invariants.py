@@ -46,7 +46,7 @@ class Finding:
     message: str
 
 
-_QUANTITIES = ("kind", "model", "input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours")
+_QUANTITIES = ("kind", "model", "input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cached_tokens")
 
 
 def events_are_priced_right() -> Iterator[str]:
@@ -63,6 +63,7 @@ def events_are_priced_right() -> Iterator[str]:
             requests=row["requests"],
             machine_ms=row["gpu_ms"],
             byte_hours=row["byte_hours"],
+            cached_tokens=row["cached_tokens"],
         )
         ceiling = rate(usage, books.get(row["price_version"]))
         if row["least"] < 0 or row["most"] > ceiling:
