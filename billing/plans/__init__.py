@@ -13,11 +13,13 @@ from billing.plans.entitlement import (
     entitlement_derive,
 )
 from billing.plans.files_read import PlanBook, PlanError, plan_book
-from billing.plans.plan import GPU_CLASSES, Plan, PlanLimits, classes_within
+from billing.plans.plan import GPU_CLASSES, INTERVALS, Plan, PlanLimits, Rollover, Seats, Trial, classes_within
+from billing.plans.promotions import Promotion, promotions
 
 __all__ = [
     "GPU_CLASSES",
     "GRACE",
+    "INTERVALS",
     "AllowanceFrom",
     "Entitlement",
     "OverrideFacts",
@@ -25,9 +27,14 @@ __all__ = [
     "PlanBook",
     "PlanError",
     "PlanLimits",
+    "Promotion",
+    "Rollover",
+    "Seats",
     "SubscriptionFacts",
+    "Trial",
     "allowance_of",
     "classes_within",
     "entitlement_derive",
     "plan_book",
+    "promotions",
 ]

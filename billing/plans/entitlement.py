@@ -27,6 +27,8 @@ class SubscriptionFacts:
     plan: str
     plan_version: int
     past_due_since: dt.datetime | None = None
+    seats: int = 0
+    """Bought beyond what the plan includes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ def entitlement_derive(
     valid = [override for override in given if override.valid_at(at)]
     plan, standing, source = _best(facts, valid, plans, at)
     limits, features = plan.limits, set(plan.features)
+    bought = next((sub.seats for sub in facts if source and sub.stripe_id == source), 0)
+    if bought:
+        limits = limits.changed({"members": limits.members + bought})
     for override in valid:
         limits = limits.changed(override.limits)
         features.update(override.features)

@@ -74,6 +74,42 @@ def _known(changes: Mapping[str, Any]) -> list[str]:
     return list(changes)
 
 
+INTERVALS = ("month", "year")
+"""How often a plan may be paid."""
+Prices = Mapping[tuple[str, str], int]
+"""Cents by interval and currency."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seats:
+    """Members beyond those that a plan includes."""
+
+    included: int
+    prices: Prices = dataclasses.field(default_factory=dict)
+    """Of one more; empty where no more can be had."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """The first days of an organisation's first subscription, free of the plan's price."""
+
+    days: int
+    card: bool
+    """Whether a card is asked for at its start; without one the plan ends with the trial."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollover:
+    """What of a month's included usage that was not used is there in the next month."""
+
+    percent: int
+    most_nano: int
+
+    def carried(self, allowance_nano: int, used_nano: int) -> int:
+        """Nano-USD to carry into the next month; parts of a nano are dropped."""
+        return min(max(allowance_nano - used_nano, 0) * self.percent // 100, self.most_nano)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """One published version of a plan."""
@@ -85,13 +121,22 @@ class Plan:
     """Order from the smallest plan up."""
     summary: str
     price_cents: int | None
-    """Per interval; None when it is agreed by contract."""
+    """Per `interval`, in `currency`, which are what is shown first; None when it is agreed by contract."""
     currency: str
     interval: str
     allowance_nano: int
     """Usage included in each month."""
     limits: PlanLimits
     features: frozenset[str]
+    prices: Prices = dataclasses.field(default_factory=dict)
+    """Every way to pay it; empty where nothing is to be paid, or by contract."""
+    seats: Seats | None = None
+    """None where its limit of members says all there is to say."""
+    trial: Trial | None = None
+    rollover: Rollover | None = None
+    overage: bool = True
+    """Whether usage may go on beyond what is included, up to the spend limit."""
+    schema: int = 1
 
     @property
     def key(self) -> tuple[str, int]:
@@ -99,11 +144,34 @@ class Plan:
         return self.code, self.version
 
     @property
-    def lookup_key(self) -> str:
-        """The name of its price at Stripe."""
-        return f"tunesmith_{self.code}_{self.version}"
-
-    @property
     def sold_online(self) -> bool:
         """Whether Checkout sells it: it has a price, and the price is not nothing."""
         return bool(self.price_cents)
+
+    def price(self, interval: str, currency: str = "") -> int | None:
+        """Cents for an interval in a currency (its first, unless told); None where it is not sold so."""
+        return self.prices.get((interval, currency or self.currency))
+
+    @property
+    def yearly_cents(self) -> int | None:
+        """A year in its first currency; None where it is not sold so."""
+        return self.price("year")
+
+    @property
+    def currencies(self) -> list[str]:
+        """What it can be paid in, its first one first."""
+        return list(dict.fromkeys([self.currency, *(currency for _, currency in self.prices)]))
+
+    @property
+    def parts(self) -> list[tuple[str, str, str, int]]:
+        """What it has prices for at Stripe: (part, interval, currency, cents), a part being `plan` or `seat`."""
+        own = [("plan", *way, cents) for way, cents in self.prices.items() if cents]
+        more = [("seat", *way, cents) for way, cents in (self.seats.prices if self.seats else {}).items()]
+        return own + more
+
+    def lookup_key(self, part: str, interval: str, currency: str) -> str:
+        """The name of one of its prices at Stripe."""
+        name = f"tunesmith_{self.code}_{self.version}"
+        if self.schema == 1:
+            return name
+        return f"{name}_{interval}_{currency}" + ("" if part == "plan" else f"_{part}")

@@ -163,9 +163,13 @@ def _price(name: str, fields: dict[str, Any], schema: int) -> Price:
             units[unit] = _divided(key, _whole(key, value), divide)
     if "cached_token" in units:
         if any(unit == "input_token" for unit, _ in scales):
-            raise PriceError(f"{name} has tiers of its input: what is cached cannot have a price of its own beside them")
+            raise PriceError(
+                f"{name} has tiers of its input: what is cached cannot have a price of its own beside them"
+            )
         if units["cached_token"] > units.get("input_token", 0):
-            raise PriceError(f"{name}: cached input costs more than input, and a call is admitted at the price of input")
+            raise PriceError(
+                f"{name}: cached input costs more than input, and a call is admitted at the price of input"
+            )
     return Price(**units, scales=tuple(scales))
 
 

@@ -21,6 +21,7 @@ from billing.plans import (
     Plan,
     PlanLimits,
     SubscriptionFacts,
+    Trial,
     entitlement_derive,
     plan_book,
 )
@@ -81,7 +82,9 @@ def entitlement_now() -> Entitlement:
     """Derived from the mirrors and overrides of the scope's tenant, without storing it."""
     return entitlement_derive(
         [
-            SubscriptionFacts(sub.stripe_id, sub.status, sub.plan, sub.plan_version, sub.past_due_since)
+            SubscriptionFacts(
+                sub.stripe_id, sub.status, sub.plan, sub.plan_version, sub.past_due_since, seats_bought(sub)
+            )
             for sub in Subscription.objects.all()
         ],
         [
@@ -105,6 +108,36 @@ def subscription_current() -> Subscription | None:
     """The subscription that is the scope's tenant's plan; None on the free plan."""
     found: Subscription | None = Subscription.objects.filter(status__in=LIVE).order_by("-started_at", "-pk").first()
     return found
+
+
+def interval_of(subscription: Subscription) -> str:
+    """How often a subscription is paid: `month` or `year`."""
+    recurring = _items(subscription)[0]["price"].get("recurring") if _items(subscription) else None
+    return str((recurring or {}).get("interval") or "month")
+
+
+def seats_bought(subscription: Subscription) -> int:
+    """Members it has room for beyond what its plan includes."""
+    seats = [item for item in _items(subscription) if (item["price"].get("metadata") or {}).get("part") == "seat"]
+    return sum(item.get("quantity") or 0 for item in seats)
+
+
+def _items(subscription: Subscription) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (subscription.raw.get("items") or {}).get("data") or []
+    return found
+
+
+def usage_subscription() -> Subscription | None:
+    """The subscription whose next invoice takes a closed month's usage along: one that is paid by the month. None
+    where usage needs an invoice of its own: without a subscription, and with a yearly one."""
+    current = subscription_current()
+    return current if current is not None and interval_of(current) == "month" else None
+
+
+def trial_due(plan: Plan) -> Trial | None:
+    """The trial that the scope's organisation gets with a plan: once, with its first subscription."""
+    begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
+    return None if plan.trial is None or begun.exists() else plan.trial
 
 
 def customer_current() -> BillingCustomer | None:

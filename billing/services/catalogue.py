@@ -1,42 +1,79 @@
-"""Pushing the plan files to Stripe: one product per plan, one price per version, found again by lookup key."""
+"""Pushing the plan files to Stripe: one product per plan and one for its seats, one price per version and way to pay
+it, coupons and promotion codes. All found again by names of our own, so that repeating it changes nothing."""
 
 from billing.errors import PlanNotSold
 from billing.models import CatalogueEntry
-from billing.plans import Plan, plan_book
-from billing.stripe_port import stripe_port
+from billing.plans import Plan, Promotion, plan_book, promotions
+from billing.stripe_port import StripePort, stripe_port
 from kit.clock import now
 
 
 def catalogue_push() -> list[CatalogueEntry]:
-    """Make sure that every version that is sold online has its price; repeated, it changes nothing."""
-    return [price_ensure(plan=plan, ask=True) for plan in plan_book().plans.values() if plan.sold_online]
+    """Make sure that every version that is sold online has its prices; repeated, it changes nothing."""
+    return [
+        price_ensure(plan=plan, interval=interval, currency=currency, part=part, ask=True)
+        for plan in plan_book().plans.values()
+        for part, interval, currency, _ in plan.parts
+    ]
 
 
-def price_ensure(*, plan: Plan, ask: bool = False) -> CatalogueEntry:
-    """The price of one plan version, pushed now if it never was. `ask`: believe Stripe, not what we noted."""
-    if plan.price_cents is None or not plan.sold_online:
+def price_ensure(
+    *, plan: Plan, interval: str = "month", currency: str = "", part: str = "plan", ask: bool = False
+) -> CatalogueEntry:
+    """One price of a plan version (in its first currency, unless told), pushed now if it never was. `ask`: believe
+    Stripe, not what we noted."""
+    if not plan.sold_online:
         raise PlanNotSold(f"The plan {plan.name} is not sold online. Write to us for an offer.", param="plan")
-    entry = CatalogueEntry.objects.filter(plan=plan.code, version=plan.version).first()
+    way = {"interval": interval, "currency": currency or plan.currency, "part": part}
+    cents = next((cents for *found, cents in plan.parts if found == [part, interval, way["currency"]]), None)
+    if cents is None:
+        each, money = way["interval"], way["currency"].upper()
+        raise PlanNotSold(f"The plan {plan.name} is not sold by the {each[:20]} in {money[:3]}.", param="interval")
+    entry = CatalogueEntry.objects.filter(plan=plan.code, version=plan.version, **way).first()
     if entry is not None and not ask:
         return entry
     port = stripe_port()
-    product_id = port.product_ensure(f"tunesmith_{plan.code}", name=f"Tunesmith {plan.name}", description=plan.summary)
+    product_id = _product(port, plan, part)
+    lookup_key = plan.lookup_key(part, interval, way["currency"])
+    metadata = {"plan": plan.code, "plan_version": str(plan.version)} | ({} if plan.schema == 1 else {"part": part})
     price_id = port.price_ensure(
-        lookup_key=plan.lookup_key,
+        lookup_key=lookup_key,
         product_id=product_id,
-        cents=plan.price_cents,
-        currency=plan.currency,
-        interval=plan.interval,
-        metadata={"plan": plan.code, "plan_version": str(plan.version)},
+        cents=cents,
+        currency=way["currency"],
+        interval=interval,
+        metadata=metadata,
     )
-    made, _ = CatalogueEntry.objects.update_or_create(
-        plan=plan.code,
-        version=plan.version,
-        defaults={
-            "lookup_key": plan.lookup_key,
-            "product_id": product_id,
-            "price_id": price_id,
-            "pushed_at": now(),
-        },
-    )
+    noted = {"lookup_key": lookup_key, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
+    made, _ = CatalogueEntry.objects.update_or_create(plan=plan.code, version=plan.version, **way, defaults=noted)
     return made
+
+
+def _product(port: StripePort, plan: Plan, part: str) -> str:
+    if part == "seat":
+        said = f"One more member than Tunesmith {plan.name} includes."
+        return port.product_ensure(f"tunesmith_{plan.code}_seat", name=f"Seat of {plan.name}", description=said)
+    return port.product_ensure(f"tunesmith_{plan.code}", name=f"Tunesmith {plan.name}", description=plan.summary)
+
+
+def promotions_push() -> list[Promotion]:
+    """Make sure that every promotion that is not over has its coupon and code; repeated, it changes nothing. After
+    `catalogue_push`: a coupon names the products that it is for."""
+    running = [one for one in promotions() if one.runs_at(now())]
+    for one in running:
+        port = stripe_port()
+        coupon = port.coupon_ensure(
+            f"tunesmith_{one.slug}",
+            name=one.name,
+            percent_off=one.percent_off,
+            months=one.months,
+            products=[f"tunesmith_{plan}" for plan in one.plans],
+        )
+        port.promotion_code_ensure(
+            code=one.code,
+            coupon_id=coupon,
+            first_time=one.first_time,
+            most=one.most,
+            ends_at=one.ends_at,
+        )
+    return running

@@ -52,7 +52,7 @@ def test_a_new_tenant_has_the_free_plan(cast: Cast) -> None:
 def test_a_paid_checkout_gives_the_plan_at_once(cast: Cast, stripe_house: Emulator) -> None:
     buy(cast.owner, stripe_house)
     found = entitlement_for(cast.owner.tenant.id)
-    assert (found.plan, found.plan_version, found.standing) == ("developer", 4, "good")
+    assert (found.plan, found.plan_version, found.standing) == ("developer", 5, "good")
     with tenant_scope(cast.owner.tenant.id):
         current = subscription_current()
         assert current is not None
@@ -197,7 +197,12 @@ def test_the_catalogue_is_pushed_once(stripe_house: Emulator) -> None:
     first = {entry.lookup_key: entry.price_id for entry in catalogue_push()}
     CatalogueEntry.objects.all().delete()
     assert {entry.lookup_key: entry.price_id for entry in catalogue_push()} == first
-    assert set(first) == {f"tunesmith_{plan}_{version}" for plan in ("developer", "team") for version in (1, 2, 3, 4)}
+    ways = ("month_usd", "year_usd", "month_usd_seat", "year_usd_seat")
+    assert set(first) == {
+        f"tunesmith_{plan}_{version}"
+        for plan in ("developer", "team")
+        for version in (1, 2, 3, 4, *(f"5_{w}" for w in ways))
+    }
 
 
 def test_a_change_of_plan_is_told_to_every_process(cast: Cast) -> None:
