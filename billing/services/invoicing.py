@@ -15,7 +15,7 @@ from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush, PeriodClose
 from billing.periods import bounds
 from billing.selectors.bills import carried_nano
-from billing.selectors.subscriptions import customer_current, subscription_current
+from billing.selectors.subscriptions import customer_current, subscription_current, usage_subscription
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
 from billing.services.subscriptions import customer_ensure
@@ -91,7 +91,7 @@ def _send(push_id: uuid.UUID) -> None:
     push = InvoiceLinePush.objects.select_for_update().get(pk=push_id)
     if push.sent_at is not None:
         return
-    customer, subscription = customer_ensure(), subscription_current()
+    customer, subscription = customer_ensure(), usage_subscription()
     found = _sent_before(push, customer.stripe_id) if now() - push.created_at > KEY_LIFE else ""
     push.stripe_item_id = found or stripe_port().invoice_item_add(
         customer_id=customer.stripe_id,
@@ -115,8 +115,8 @@ def _sent_before(push: InvoiceLinePush, customer_id: str) -> str:
 
 
 def _invoice_alone(period: dt.date) -> None:
-    """Without a subscription no renewal would take the lines along: make an invoice of their own."""
-    if subscription_current() is None and customer_current() is not None:
+    """Where no renewal takes the lines along within a month, make an invoice of their own."""
+    if usage_subscription() is None and customer_current() is not None:
         customer = customer_ensure()
         stripe_port().invoice_create(
             customer_id=customer.stripe_id,

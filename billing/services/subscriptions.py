@@ -11,7 +11,14 @@ from collections.abc import Callable
 from billing.errors import PlanNotSold, StripeMissing, SubscriptionMissing
 from billing.models import BillingCustomer, StripeEvent, Subscription
 from billing.plans import Entitlement, Plan
-from billing.selectors.subscriptions import customer_current, entitlement_now, plan_named, subscription_current
+from billing.selectors.subscriptions import (
+    customer_current,
+    entitlement_now,
+    interval_of,
+    plan_named,
+    subscription_current,
+    trial_due,
+)
 from billing.services.catalogue import price_ensure
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
@@ -49,13 +56,14 @@ def customer_ensure() -> BillingCustomer:
     return made
 
 
-def checkout_start(*, plan: str, success_url: str, cancel_url: str) -> str:
-    """Where the buyer goes to subscribe. `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
+def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> str:
+    """Where the buyer goes to subscribe, with a trial if the plan has one and this is the organisation's first plan.
+    `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
     Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription.
     """
     wanted = plan_named(plan)
-    price = price_ensure(plan=wanted)
+    price = price_ensure(plan=wanted, interval=interval)
     customer = customer_ensure()
     current = subscription_current()
     if current is not None:
@@ -63,8 +71,11 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str) -> str:
     port = stripe_port()
     port.checkouts_expire(customer.stripe_id)
     metadata = {"tenant_id": str(current_tenant_id()), "plan": wanted.code, "plan_version": str(wanted.version)}
+    trial = trial_due(wanted)
     start = functools.partial(
         port.checkout_create,
+        trial_days=trial.days if trial else 0,
+        trial_card=trial is None or trial.card,
         customer_id=customer.stripe_id,
         success_url=success_url,
         cancel_url=cancel_url,
@@ -74,8 +85,12 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str) -> str:
         session = start(price_id=price.price_id)
     except StripeMissing:
         # The price we noted is of another Stripe account (a key was changed, the emulator was emptied).
-        session = start(price_id=price_ensure(plan=wanted, ask=True).price_id)
-    audit.record(action="checkout.started", target=customer, after={"plan": wanted.code, "session": session["id"]})
+        session = start(price_id=price_ensure(plan=wanted, interval=interval, ask=True).price_id)
+    audit.record(
+        action="checkout.started",
+        target=customer,
+        after={"plan": wanted.code, "interval": interval, "session": session["id"]},
+    )
     return str(session["url"])
 
 
@@ -131,8 +146,9 @@ def portal_start(*, return_url: str) -> str:
     return stripe_port().portal_create(customer_id=customer_ensure().stripe_id, return_url=return_url)
 
 
-def plan_change(*, plan: str) -> Entitlement:
-    """Move the running subscription to another plan now, prorated; to the free plan, at the end of the period.
+def plan_change(*, plan: str, interval: str = "month") -> Entitlement:
+    """Move the running subscription to another plan or interval now, prorated; to the free plan, at the end of the
+    period.
 
     CardRefused leaves the tenant on the plan it has.
     """
@@ -141,8 +157,8 @@ def plan_change(*, plan: str) -> Entitlement:
         if wanted.price_cents == 0:
             return subscription_cancel()
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
-    _not_the_same(current, wanted)
-    price, customer = price_ensure(plan=wanted), customer_ensure()
+    _not_the_same(current, wanted, interval)
+    price, customer = price_ensure(plan=wanted, interval=interval), customer_ensure()
     stripe_port().subscription_change(
         current.stripe_id,
         item_id=_item(current),
@@ -157,12 +173,12 @@ def plan_change(*, plan: str) -> Entitlement:
     return entitlement_now()
 
 
-def plan_preview(*, plan: str) -> Callable[[], Json]:
-    """How to ask Stripe what moving to another plan would charge now, or credit to the next invoices; no transaction
-    need wait for its answer, {"total", "credit", "currency", "lines"}, cents."""
+def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
+    """How to ask Stripe what moving to another plan or interval would charge now, or credit to the next invoices; no
+    transaction need wait for its answer, {"total", "credit", "currency", "lines"}, cents."""
     wanted, current = plan_named(plan), _current()
-    _not_the_same(current, wanted)
-    price = price_ensure(plan=wanted)
+    _not_the_same(current, wanted, interval)
+    price = price_ensure(plan=wanted, interval=interval)
     ask = functools.partial(
         stripe_port().change_preview, current.stripe_id, item_id=_item(current), price_id=price.price_id
     )
@@ -208,6 +224,6 @@ def _item(subscription: Subscription) -> str:
     return str(subscription.raw["items"]["data"][0]["id"])
 
 
-def _not_the_same(current: Subscription, wanted: Plan) -> None:
-    if (current.plan, current.plan_version) == wanted.key:
+def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:
+    if (current.plan, current.plan_version, interval_of(current)) == (*wanted.key, interval):
         raise PlanNotSold(f"This organisation already is on the plan {wanted.name}.", param="plan")

@@ -1,5 +1,7 @@
 """Stripe's own pages: where a plan is bought, and where a card is changed."""
 
+from typing import Any
+
 from billing.stripe_port.border import PAGE, Face, Json, border, plain
 
 
@@ -7,9 +9,27 @@ class Checkouts(Face):
     """Pages of Stripe's. Amounts are cents."""
 
     def checkout_create(
-        self, *, customer_id: str, price_id: str, success_url: str, cancel_url: str, metadata: dict[str, str]
+        self,
+        *,
+        customer_id: str,
+        price_id: str,
+        success_url: str,
+        cancel_url: str,
+        metadata: dict[str, str],
+        trial_days: int = 0,
+        trial_card: bool = True,
     ) -> Json:
-        """A Checkout session for a subscription; its `url` is where the buyer goes."""
+        """A Checkout session for a subscription; its `url` is where the buyer goes, and may type a promotion code.
+
+        `trial_days` come before the first payment; without `trial_card` no card is asked for, and a subscription that
+        has none at the trial's end ends with it."""
+        subscription: Any = {"metadata": metadata}
+        more: Any = {"allow_promotion_codes": True}
+        if trial_days:
+            subscription["trial_period_days"] = trial_days
+        if trial_days and not trial_card:
+            subscription["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
+            more["payment_method_collection"] = "if_required"
         with border():
             return plain(
                 self.v1.checkout.sessions.create(
@@ -21,7 +41,8 @@ class Checkouts(Face):
                         "cancel_url": cancel_url,
                         "client_reference_id": metadata["tenant_id"],
                         "metadata": metadata,
-                        "subscription_data": {"metadata": metadata},
+                        "subscription_data": subscription,
+                        **more,
                     }
                 )
             )

@@ -7,11 +7,13 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing import plans
+from billing.ledger.lines import kind_name
+from billing.plans import INTERVALS, Plan, plan_book
 from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, price_books, rate
 from billing.selectors.features import FEATURES
+from console import tiers
 from kit.clock import now
-from kit.money import usd
+from kit.money import price, usd
 
 HOURS_OF_MONTH = 730
 """What is called a month where storage is priced by the hour."""
@@ -43,6 +45,50 @@ class UnitPrice:
     """Whether the landing page shows it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A plan as it is shown: its price for an interval in a currency."""
+
+    plan: Plan
+    price: str
+    per: str
+    instead: str = ""
+    """What twelve months cost, where a year is shown."""
+
+
+def offers(every: str, currency: str) -> list[Offer]:
+    """The plans of today. One that is not sold so is shown by the month."""
+    return [offer_of(plan, every, currency) for plan in plan_book().offered()]
+
+
+def offer_of(plan: Plan, every: str, currency: str) -> Offer:
+    """A plan's price for an interval in a currency, as far as it is sold so."""
+    if not plan.price_cents:
+        return Offer(plan, _("by contract") if plan.price_cents is None else price(0, currency), "")
+    currency = currency if currency in plan.currencies else plan.currency
+    cents, month = plan.price(every, currency), plan.price("month", currency)
+    if cents is None or every == "month" or month is None:
+        return Offer(plan, price(month or plan.price_cents, currency), _("a month"))
+    return Offer(plan, price(cents, currency), _("a year"), price(12 * month, currency))
+
+
+def ways(every: str, currency: str) -> dict[str, list[dict[str, Any]]]:
+    """The links that change the interval, and the currency where there is a choice."""
+    sold = [plan for plan in plan_book().offered() if plan.sold_online]
+    names = {"month": _("By the month"), "year": _("By the year")}
+    each = [one for one in INTERVALS if any(plan.price(one) for plan in sold)]
+    money = list(dict.fromkeys(one for plan in sold for one in plan.currencies))
+
+    def link(label: str, now_every: str, now_currency: str) -> dict[str, Any]:
+        current = (now_every, now_currency) == (every, currency)
+        return {"label": label, "href": f"?every={now_every}&currency={now_currency}", "current": current}
+
+    return {
+        "intervals": [link(names[one], one, currency) for one in each] if len(each) > 1 else [],
+        "currencies": [link(one.upper(), every, one) for one in money] if len(money) > 1 else [],
+    }
+
+
 def current_book() -> PriceVersion:
     """The price book in force."""
     return price_books().current(int(now().timestamp() * 1000))
@@ -62,8 +108,16 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         read, out = (0, million) if written else (million, 0)
         return usd(rate(Usage(kind=kind, model="default", input_tokens=read, output_tokens=out, requests=0), book))
 
+    found = book.price("chat", "default").cached_token
+    said = _("Chat and completions, what of the prompt is in the cache")
+    cached = [] if found is None else [UnitPrice(said, usd(found * million), _("1 M tokens read"))]
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     hour = rate(Usage(ENGINES, "default", requests=0, machine_ms=3_600_000), book)
+    machines = [
+        UnitPrice(f"{kind_name(kind)} · {machine}", usd(own.machine_ms * 3_600_000), _("hour that it is ready"))
+        for (kind, machine), own in book.machines.items()
+        if own.machine_ms
+    ]
     return [
         UnitPrice(_("Training"), cost("training"), _("1 M tokens trained (rows × epochs)"), headline=True),
         UnitPrice(_("Training, preemptible"), cost("training_preemptible"), _("1 M tokens trained")),
@@ -73,10 +127,12 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Embeddings"), cost("embeddings"), _("1 M tokens read"), headline=True),
         UnitPrice(_("Reranking"), cost("rerank"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the prompt"), cost("chat"), _("1 M tokens read")),
+        *cached,
         UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
         UnitPrice(_("Any call as a line of a batch"), batch_share(book), _("of its price")),
         UnitPrice(_("Storage"), usd(month), _("GB and month")),
         UnitPrice(_("An engine of a deployment's own"), usd(hour), _("hour that it is ready")),
+        *machines,
         UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
     ]
 
@@ -95,13 +151,22 @@ def calculate(book: PriceVersion, values: dict[str, int]) -> dict[str, Any]:
 
 
 def context(data: dict[str, Any]) -> dict[str, Any]:
-    """The page; without input the calculator shows a usual month."""
+    """The page; without input the calculator shows a usual month, and prices are by the month."""
     book = current_book()
     form = Calculator({name: data.get(name) or default for name, default in DEFAULTS.items()})
     result = calculate(book, form.cleaned_data) if form.is_valid() else None
+    every = data["every"] if data.get("every") in INTERVALS else "month"
+    sold = [one for plan in plan_book().offered() for one in plan.currencies]
+    currency = data["currency"] if data.get("currency") in sold else sold[0]
     return {
         "here": "pricing",
-        "plans": plans.plan_book().offered(),
+        "every": every,
+        "currency": currency,
+        "ways": ways(every, currency),
+        "offers": offers(every, currency),
+        "plans": plan_book().offered(),
+        "trials": any(plan.trial for plan in plan_book().offered()),
+        "tiers": tiers.tables(book),
         "features": FEATURES,
         "prices": unit_prices(book),
         "book_version": book.version,

@@ -27,6 +27,17 @@ def usd_at_most(nano: int) -> str:
     return usd(-(-nano // step) * step)
 
 
+WITHOUT_CENTS = ("clp", "jpy", "krw", "vnd")
+"""Currencies whose smallest unit is the whole one."""
+
+
+def price(minor: int, currency: str) -> str:
+    """A price in a currency's smallest unit as text: `$29`, `$29.50`, `27 EUR`, `4,400 JPY`."""
+    places = 0 if currency in WITHOUT_CENTS else 2
+    amount = f"{Decimal(minor).scaleb(-places):,.{places}f}".removesuffix(".00")
+    return f"${amount}" if currency == "usd" else f"{amount}\u00a0{currency.upper()}"
+
+
 def parse_usd(value: object) -> int:
     """Nano-USD of a decimal number or text of dollars. ValueError on anything else, negative, or beyond LIMIT."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):

@@ -28,6 +28,7 @@ from billing.services import catalogue
 from tests.billing.emulated import Emulator
 
 BOOK = plan_book()
+TRIAL = ("[allowance]", "[trial]\ndays = 14\ncard = true\n[allowance]")
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 
 
@@ -89,13 +90,13 @@ WRONG = {
     "a whole number": ("usd = 2_900", "usd = 29.5"),
     "the limit of members": ("included = 5", "included = 6"),
     "wherever the plan has one": ("[seats.year]\nusd = 9_000\n", ""),
-    "1 to 90 days": ("days = 14", "days = 0"),
-    "nobody could be charged": ("card = true", "card = false"),
+    "1 to 90 days": ("[allowance]", TRIAL[1].replace("14", "0")),
+    "nobody could be charged": ("[allowance]", TRIAL[1].replace("true", "false")),
     "schema 3": ("schema = 2", "schema = 3"),
-    "rollover is from 1": ("[trial]", "[rollover]\npercent = 0\nmost_nano = 1\n[trial]"),
-    "without overage": ("[trial]", "[overage]\nallowed = false\n[trial]"),
-    "overage is allowed or not": ("[trial]", '[overage]\nallowed = "yes"\n[trial]'),
-    "unexpected keyword": ("[trial]", "[cake]\nslices = 1\n[trial]"),
+    "rollover is from 1": ("[allowance]", "[rollover]\npercent = 0\nmost_nano = 1\n[allowance]"),
+    "without overage": ("[allowance]", "[overage]\nallowed = false\n[allowance]"),
+    "overage is allowed or not": ("[allowance]", '[overage]\nallowed = "yes"\n[allowance]'),
+    "unexpected keyword": ("[allowance]", "[cake]\nslices = 1\n[allowance]"),
 }
 
 
@@ -113,9 +114,10 @@ def test_other_currencies_rollover_and_a_trial_without_a_card(tmp_path: Path) ->
         ("usd = 29_000", "usd = 29_000\neur = 27_000"),
         ("usd = 900\n", "usd = 900\neur = 800\n"),
         ("usd = 9_000", "usd = 9_000\neur = 8_000"),
-        ("card = true", "card = false"),
         ("monthly_spend_nano = 200_000_000_000", "monthly_spend_nano = 20_000_000_000"),
-        ("[trial]", "[overage]\nallowed = false\n[rollover]\npercent = 50\nmost_nano = 5_000_000_000\n[trial]"),
+        ("[allowance]", "[overage]\nallowed = false\n[allowance]"),
+        ("[allowance]", "[rollover]\npercent = 50\nmost_nano = 5_000_000_000\n[allowance]"),
+        ("[allowance]", TRIAL[1].replace("true", "false")),
     ).latest("developer")
     plan_book.cache_clear()
     assert (plan.currencies, plan.price("year", "eur")) == (["usd", "eur"], 27_000)

@@ -11,11 +11,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.models import Subscription
-from billing.plans import Plan, plan_book
+from billing.plans import INTERVALS, Plan, plan_book
 from billing.selectors import bills, budgets, limits, subscriptions
 from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
 from billing.services.limits import spend_limit_set
+from console import pricing
 from console.fields import UsdField
 from console.views.base import ConsoleView, Outside
 from kit.errors import Unprocessable
@@ -63,8 +64,12 @@ class Billing(ConsoleView):
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
         current = subscriptions.subscription_current()
         plan = plan_book().get(entitlement.plan, entitlement.plan_version)
+        own = subscriptions.interval_of(current) if current is not None else "month"
+        every = self.request.GET.get("every") or own
+        every = every if every in INTERVALS else own
         return {
             "plan": plan,
+            "own_price": pricing.offer_of(plan, own, plan.currency),
             "entitlement": entitlement,
             "subscription": current,
             "customer": subscriptions.customer_current(),
@@ -72,16 +77,26 @@ class Billing(ConsoleView):
             "own_limit": limits.spend_limit(),
             "preview": bills.invoice_preview(),
             "invoices": list(subscriptions.invoices()[:24]),
-            "offers": [self._offer(offer, plan, current) for offer in subscriptions.plans_offered()],
+            "every": every,
+            "ways": pricing.ways(every, plan_book().free.currency)["intervals"],
+            "offers": [self._offer(offer, plan, current, every) for offer in subscriptions.plans_offered()],
             "can_change": self.can("billing.write"),
         }
 
-    def _offer(self, offer: Plan, plan: Plan, current: Subscription | None) -> dict[str, Any]:
+    def _offer(self, offer: Plan, plan: Plan, current: Subscription | None, every: str) -> dict[str, Any]:
         """One plan with what its button does: subscribe, change, or nothing."""
+        own = subscriptions.interval_of(current) if current is not None else every
+        same = offer.code == plan.code and (every == own or not offer.price(every))
         action = ""
-        if offer.code != plan.code and offer.sold_online:
+        if not same and offer.price(every):
             action = "change" if current is not None else "subscribe"
-        return {"plan": offer, "current": offer.code == plan.code, "action": action}
+        return {
+            "plan": offer,
+            "shown": pricing.offer_of(offer, every, offer.currency),
+            "trial": subscriptions.trial_due(offer),
+            "current": same,
+            "action": action,
+        }
 
 
 class LimitForm(forms.Form):
@@ -121,6 +136,7 @@ class Checkout(ConsoleView):
         here = request.build_absolute_uri(self.org_path("billing"))
         url = services.checkout_start(
             plan=request.POST.get("plan", ""),
+            interval=request.POST.get("interval", "month"),
             success_url=f"{here}?session_id={{CHECKOUT_SESSION_ID}}",
             cancel_url=here,
         )
@@ -148,14 +164,22 @@ class PlanChange(ConsoleView):
     def get(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """What a change to a plan would charge now, as Stripe reckons it, and what changes with it."""
         wanted = subscriptions.plan_named(request.GET.get("plan", ""))
-        return Outside(services.plan_preview(plan=wanted.code), lambda charge: self._preview(wanted, charge))
+        interval = request.GET.get("interval", "month")
+        ask = services.plan_preview(plan=wanted.code, interval=interval)
+        return Outside(ask, lambda charge: self._preview(wanted, interval, charge))
 
-    def _preview(self, wanted: Plan, charge: dict[str, Any]) -> HttpResponseBase:
+    def _preview(self, wanted: Plan, interval: str, charge: dict[str, Any]) -> HttpResponseBase:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
+        current = subscriptions.subscription_current()
+        own = subscriptions.interval_of(current) if current is not None else "month"
+        plan = plan_book().get(entitlement.plan, entitlement.plan_version)
         return self.page(
             {
-                "plan": plan_book().get(entitlement.plan, entitlement.plan_version),
+                "plan": plan,
                 "wanted": wanted,
+                "interval": interval,
+                "now": pricing.offer_of(plan, own, plan.currency),
+                "then": pricing.offer_of(wanted, interval, wanted.currency),
                 "charge": charge,
                 "features": FEATURES,
                 "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
@@ -166,7 +190,9 @@ class PlanChange(ConsoleView):
         """Do it and say when it holds."""
         action = request.POST.get("action", "")
         if action == "change":
-            entitlement = services.plan_change(plan=request.POST.get("plan", ""))
+            entitlement = services.plan_change(
+                plan=request.POST.get("plan", ""), interval=request.POST.get("interval", "month")
+            )
             name = subscriptions.plan_named(entitlement.plan).name
             return self.done(self.org_path("billing"), _("The plan is now %(plan)s.") % {"plan": name})
         if action == "cancel":

@@ -1,0 +1,82 @@
+"""The public pricing page says what plan files and the price book say."""
+
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from billing.plans import plan_book
+from console import pricing, tiers
+from kit.money import price
+from tests.billing.test_plan_files import TRIAL, changed
+from tests.billing.test_price_scales import BOOK, book_of
+
+
+def text_of(client: Client, query: str = "") -> str:
+    """The page's words, spaces as one."""
+    answer = client.get(f"/pricing{query}")
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def test_plans_are_shown_by_the_month_and_by_the_year(client: Client) -> None:
+    month = text_of(client)
+    assert '$29</strong> <span class="text-muted">a month' in month and "$290" not in month
+    year = text_of(client, "?every=year")
+    assert '$290</strong> <span class="text-muted">a year' in year and "instead of $348" in year
+    assert "$1,990" in year and "instead of $2,388" in year
+    assert "Trial" not in month, "no plan has one"
+    assert 'name="every" value="year"' in year, "the calculator keeps the choice"
+
+
+@pytest.mark.parametrize("query", ["?every=week", "?every=", "?currency=eur", "?currency=%00&every=<b>"])
+def test_a_choice_that_is_not_there_shows_the_first_one(client: Client, query: str) -> None:
+    assert "$29</strong>" in text_of(client, query)
+
+
+def test_cached_prompts_have_a_price_of_their_own(client: Client) -> None:
+    assert 'in the cache</th><td class="n">$0.05</td>' in text_of(client)
+
+
+def test_there_is_a_choice_of_currency_where_plans_have_several(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Currency" not in text_of(client)
+    book = changed(
+        tmp_path,
+        ("usd = 2_900", "usd = 2_900\neur = 2_750"),
+        ("usd = 29_000", "usd = 29_000\neur = 27_000"),
+        ("usd = 900\n", "usd = 900\neur = 800\n"),
+        ("usd = 9_000", "usd = 9_000\neur = 8_000"),
+        TRIAL,
+    )
+    plan_book.cache_clear()
+    monkeypatch.setattr(pricing, "plan_book", lambda: book)
+    page = text_of(client, "?currency=eur")
+    assert '27.50 EUR</strong> <span class="text-muted">a month' in page
+    assert '14 days</span> <span class="text-muted">with a card' in page
+    assert "$199</strong>" in page, "a plan that is not sold in it keeps its own"
+    assert "270 EUR" in text_of(client, "?currency=eur&every=year")
+
+
+def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Prices by quantity" not in text_of(client), "the book in force has none"
+    book = book_of(tmp_path, BOOK)
+    monkeypatch.setattr(pricing, "current_book", lambda: book)
+    found = {table.name: table for table in tiers.tables(book)}
+    steps = [(step.first, step.last, step.price) for step in found["Embeddings"].steps]
+    assert steps == [(1, 1_000, "$0.01"), (1_001, 3_000, "$0.008000"), (3_001, None, "$0.004000")]
+    assert [(step.first, step.last) for step in found["Storage"].steps] == [(1, 10), (11, None)]
+    assert (found["Training"].steps[0].last, found["Training"].steps[0].price) == (1_000_000, "$0.40")
+    monkeypatch.setattr(pricing, "unit_prices", lambda book: [])  # this book sells fewer kinds than are listed
+    page = text_of(client)
+    assert "Prices by quantity" in page and "A package that is begun is paid" in page
+    assert "Embeddings, tokens read" in page and '<td class="n">3,001</td> <td class="n">any</td>' in page
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "said"),
+    [(2900, "usd", "$29"), (2950, "usd", "$29.50"), (270000, "eur", "2,700\u00a0EUR"), (4400, "jpy", "4,400\u00a0JPY")],
+)
+def test_a_price_is_said_in_its_currency(minor: int, currency: str, said: str) -> None:
+    assert price(minor, currency) == said
