@@ -11,7 +11,7 @@ from billing.ledger.lines import ALLOWANCE, BillLine, bill_lines, to_cents
 from billing.models import AllowanceChange, InvoiceLinePush, LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, allowance_of, plan_book
-from billing.selectors.subscriptions import entitlement_for, usage_subscription
+from billing.selectors.subscriptions import entitlement_for, paid_yearly
 from kit.clock import now
 from tenants.scope import current_tenant_id
 
@@ -86,7 +86,7 @@ def invoice_preview() -> InvoicePreview:
         # A month whose lines come to nothing is not sent; what they carried stays for the next one.
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
         # A yearly plan is on an invoice of its own, once a year.
-        subscription_cents=(plan.price_cents or 0) if entitlement.subscription and usage_subscription() else 0,
+        subscription_cents=(plan.price_cents or 0) if entitlement.subscription and not paid_yearly() else 0,
         plan=entitlement.plan,
         granted=not entitlement.subscription and bool(plan.price_cents),
     )

@@ -130,8 +130,13 @@ def _items(subscription: Subscription) -> list[dict[str, Any]]:
 def usage_subscription() -> Subscription | None:
     """The subscription whose next invoice takes a closed month's usage along: one that is paid by the month. None
     where usage needs an invoice of its own: without a subscription, and with a yearly one."""
+    return None if paid_yearly() else subscription_current()
+
+
+def paid_yearly() -> bool:
+    """Whether the scope's tenant's plan is on an invoice of its own once a year."""
     current = subscription_current()
-    return current if current is not None and interval_of(current) == "month" else None
+    return current is not None and interval_of(current) == "year"
 
 
 def trial_due(plan: Plan) -> Trial | None:

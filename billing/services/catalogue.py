@@ -63,7 +63,7 @@ def promotions_push() -> list[Promotion]:
     for one in running:
         port = stripe_port()
         coupon = port.coupon_ensure(
-            f"tunesmith_{one.slug}",
+            f"tunesmith_coupon_{one.slug}",
             name=one.name,
             percent_off=one.percent_off,
             months=one.months,

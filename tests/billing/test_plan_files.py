@@ -215,7 +215,7 @@ def test_what_is_sold_is_pushed_once_however_often(
 
     call_command("stripe_sync", stdout=(said := StringIO()))
     first = stands()
-    assert first["coupons"] == ["tunesmith_promotion-0"], "one that is over is not pushed"
+    assert first["coupons"] == ["tunesmith_coupon_promotion-0"], "one that is over is not pushed"
     assert first["codes"] == ["SPRING27"]
     assert {"tunesmith_developer", "tunesmith_developer_seat", "tunesmith_team"} <= set(first["products"])
     ways = {f"tunesmith_team_5_{each}_usd{part}" for each, part in itertools.product(("month", "year"), ("", "_seat"))}
@@ -229,7 +229,7 @@ def test_what_is_sold_is_pushed_once_however_often(
     entry = CatalogueEntry.objects.get(plan="team", version=5, interval="year", part="plan")
     price = stripe_house.v1.prices.retrieve(entry.price_id)
     assert (price.unit_amount, price.recurring and price.recurring.interval) == (199_000, "year")
-    coupon = stripe_house.v1.coupons.retrieve("tunesmith_promotion-0", {"expand": ["applies_to"]})
+    coupon = stripe_house.v1.coupons.retrieve("tunesmith_coupon_promotion-0", {"expand": ["applies_to"]})
     assert coupon.applies_to is not None
     assert sorted(coupon.applies_to.products) == ["tunesmith_developer", "tunesmith_team"]
     (code,) = stripe_house.v1.promotion_codes.list({"code": "SPRING27"}).data

@@ -63,6 +63,19 @@ def test_a_customer_is_made_once_per_tenant(port: StripePort) -> None:
     assert (found["email"], found["metadata"]) == ("ada@example.com", {"tenant_id": str(tenant_id)})
 
 
+def test_a_promotion_is_made_once(port: StripePort) -> None:
+    tail = secrets.token_hex(4)
+    product = port.product_ensure(f"contract_{tail}", name="Contract", description="A test")
+    values = {"name": "A test", "months": 3, "products": [product]}
+    coupon = port.coupon_ensure(f"contract_coupon_{tail}", percent_off=20, **values)
+    assert port.coupon_ensure(f"contract_coupon_{tail}", percent_off=20, **values) == coupon
+    with pytest.raises(StripeRefused, match="new promotion"):
+        port.coupon_ensure(f"contract_coupon_{tail}", percent_off=90, **values)
+    ends = now().replace(microsecond=0) + dt.timedelta(days=2)
+    words = {"code": f"T{tail.upper()}", "coupon_id": coupon, "first_time": True, "most": 5, "ends_at": ends}
+    assert port.promotion_code_ensure(**words) == port.promotion_code_ensure(**words)
+
+
 def test_a_checkout_opens_closes_and_is_found_again(port: StripePort) -> None:
     customer = port.customer_create(new_id())
     made = port.checkout_create(
@@ -134,7 +147,7 @@ def test_stripe_sync_pushes_and_fetches_and_can_be_repeated(emulator: Emulator) 
             said.append(out.getvalue())
     stripe_port.cache_clear()
     assert said[0].splitlines()[:-1] == said[1].splitlines()[:-1]
-    assert any(line.startswith("developer 2: price_") for line in said[0].splitlines())
+    assert any(line.startswith("developer 2 plan month usd: price_") for line in said[0].splitlines())
     assert said[1].splitlines()[-1].startswith("0 missed events")
 
 
