@@ -118,7 +118,7 @@ def _terms(data: dict[str, Any], limits: PlanLimits) -> dict[str, Any]:
         if prices[interval, other] > 12 * prices.get(("month", other), 0):
             raise ValueError(f"a year in {other} costs more than twelve months, or there is no price of a month")
     sold = bool(prices.get(("month", currency)))
-    terms = {
+    terms: dict[str, Any] = {
         "price_cents": None if by_contract else prices["month", currency],
         "currency": currency,
         "interval": "month",

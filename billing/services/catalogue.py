@@ -1,6 +1,8 @@
 """Pushing the plan files to Stripe: one product per plan and one for its seats, one price per version and way to pay
 it, coupons and promotion codes. All found again by names of our own, so that repeating it changes nothing."""
 
+from typing import Any
+
 from billing.errors import PlanNotSold
 from billing.models import CatalogueEntry
 from billing.plans import Plan, Promotion, plan_book, promotions
@@ -24,7 +26,7 @@ def price_ensure(
     Stripe, not what we noted."""
     if not plan.sold_online:
         raise PlanNotSold(f"The plan {plan.name} is not sold online. Write to us for an offer.", param="plan")
-    way = {"interval": interval, "currency": currency or plan.currency, "part": part}
+    way: dict[str, Any] = {"interval": interval, "currency": currency or plan.currency, "part": part}
     cents = next((cents for *found, cents in plan.parts if found == [part, interval, way["currency"]]), None)
     if cents is None:
         each, money = way["interval"], way["currency"].upper()

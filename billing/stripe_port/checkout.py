@@ -30,22 +30,19 @@ class Checkouts(Face):
         if trial_days and not trial_card:
             subscription["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
             more["payment_method_collection"] = "if_required"
+        params: Any = {
+            "mode": "subscription",
+            "customer": customer_id,
+            "line_items": [{"price": price_id, "quantity": 1}],
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+            "client_reference_id": metadata["tenant_id"],
+            "metadata": metadata,
+            "subscription_data": subscription,
+            **more,
+        }
         with border():
-            return plain(
-                self.v1.checkout.sessions.create(
-                    {
-                        "mode": "subscription",
-                        "customer": customer_id,
-                        "line_items": [{"price": price_id, "quantity": 1}],
-                        "success_url": success_url,
-                        "cancel_url": cancel_url,
-                        "client_reference_id": metadata["tenant_id"],
-                        "metadata": metadata,
-                        "subscription_data": subscription,
-                        **more,
-                    }
-                )
-            )
+            return plain(self.v1.checkout.sessions.create(params))
 
     def checkout_fetch(self, session_id: str) -> Json:
         """A Checkout session."""
