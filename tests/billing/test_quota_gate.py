@@ -55,6 +55,27 @@ async def admit(gate: QuotaGate, limits: CompiledLimits, rid: str, tokens: int =
     )
 
 
+def test_what_a_prompt_found_in_the_cache_costs_less_than_was_held_for_it(
+    server: QuotaServer, tenant_id: uuid.UUID, tmp_path: Path
+) -> None:
+    limits = plan_limits(tenant_id)
+    grant(server, limits, 100_000)
+    spool = SpoolWriter(tmp_path)
+
+    async def main() -> None:
+        gate = QuotaGate(server.url, spool=spool, prices=price_books())
+        ticket = await gate.admit(
+            limits, "req_1", kind="chat", model="base", project_id=PROJECT, key_id=KEY, tokens=100
+        )
+        event = gate.settle(ticket, input_tokens=100, cached_tokens=64)
+        assert event is not None
+        assert (event.price_version, event.cached_tokens) == ("2026-11-30.4", 64)
+        assert event.cost_nano == 36 * 100 + 64 * 50
+        gate.close()
+
+    asyncio.run(main())
+
+
 def test_a_call_is_admitted_metered_and_settled(server: QuotaServer, tenant_id: uuid.UUID, tmp_path: Path) -> None:
     limits = plan_limits(tenant_id)
     grant(server, limits, 10_000)
