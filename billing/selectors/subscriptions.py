@@ -139,6 +139,14 @@ def paid_yearly() -> bool:
     return current is not None and interval_of(current) == "year"
 
 
+def card_id() -> str:
+    """Stripe's id of the card that the subscription is paid with. Checkout keeps it there and not with the customer,
+    so an invoice of its own has to name it. Empty where there is none."""
+    current = subscription_current()
+    method = current.raw.get("default_payment_method") if current is not None else None
+    return str(method["id"] if isinstance(method, dict) else method or "")
+
+
 def trial_due(plan: Plan) -> Trial | None:
     """The trial that the scope's organisation gets with a plan: once, with its first subscription."""
     begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))

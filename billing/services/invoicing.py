@@ -15,7 +15,12 @@ from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush, PeriodClose
 from billing.periods import bounds
 from billing.selectors.bills import carried_nano
-from billing.selectors.subscriptions import customer_current, subscription_current, usage_subscription
+from billing.selectors.subscriptions import (
+    card_id,
+    customer_current,
+    subscription_current,
+    usage_subscription,
+)
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
 from billing.services.subscriptions import customer_ensure
@@ -121,6 +126,7 @@ def _invoice_alone(period: dt.date) -> None:
         stripe_port().invoice_create(
             customer_id=customer.stripe_id,
             by_mail=customer.card is None,
+            card_id=card_id(),
             metadata={"period": f"{period:%Y-%m}"},
             idempotency_key=f"invoice-{customer.pk}-{period:%Y-%m}",
         )

@@ -82,8 +82,11 @@ class Invoices(Face):
         with border():
             return self.v1.invoice_items.create(params, {"idempotency_key": idempotency_key}).id
 
-    def invoice_create(self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], idempotency_key: str) -> str:
-        """An invoice of the lines that wait, charged to the card or sent with 30 days to pay; its id."""
+    def invoice_create(
+        self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], idempotency_key: str, card_id: str = ""
+    ) -> str:
+        """An invoice of the lines that wait, charged to a card (the customer's, unless one is named) or sent with 30
+        days to pay; its id."""
         params: Any = {
             "customer": customer_id,
             "auto_advance": True,
@@ -93,6 +96,8 @@ class Invoices(Face):
         }
         if by_mail:
             params["days_until_due"] = 30
+        elif card_id:
+            params["default_payment_method"] = card_id
         with border():
             return self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
 

@@ -4,12 +4,13 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from billing.errors import PlanNotSold
-from billing.models import Invoice, Subscription
+from billing.models import AllowanceChange, Invoice, Subscription
 from billing.plans import Trial, plan_book, promotions
 from billing.selectors import subscriptions
-from billing.selectors.bills import invoice_preview
+from billing.selectors.bills import balances, invoice_preview
 from billing.selectors.subscriptions import (
     customer_current,
     entitlement_for,
@@ -23,6 +24,9 @@ from billing.selectors.subscriptions import (
 from billing.services import catalogue
 from billing.services.catalogue import catalogue_push, price_ensure, promotions_push
 from billing.services.invoicing import invoice_lines_push
+from billing.services.ledger import period_close
+from billing.services.metering import usage_rollup
+from billing.services.receivables import mirrors_book_all
 from billing.services.subscriptions import (
     checkout_finish,
     checkout_start,
@@ -31,10 +35,11 @@ from billing.services.subscriptions import (
     plan_preview,
     subscription_sync,
 )
-from billing.stripe_port import stripe_port
-from kit.ids import new_id
+from billing.stripe_port import StripePort, stripe_port
+from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
-from tests.billing.emulated import CANCEL, SUCCESS, Emulator
+from tests.billing.emulated import CANCEL, KEY, SUCCESS, Emulator
+from tests.billing.money import call, store_events
 from tests.billing.test_invoicing import Line
 from tests.billing.test_plan_files import PROMOTION, TRIAL, changed, published
 from tests.conftest import Cast, Person
@@ -87,18 +92,39 @@ def test_a_year_is_charged_at_once_and_once(cast: Cast, stripe_house: Emulator) 
         assert invoice_preview().subscription_cents == 0, "a month of a yearly plan asks for its usage alone"
 
 
-def test_usage_of_a_yearly_plan_is_invoiced_by_the_month(cast: Cast, stripe_house: Emulator) -> None:
+def test_usage_of_a_yearly_plan_is_invoiced_by_the_month_to_the_nano(cast: Cast, stripe_house: Emulator) -> None:
     current = buy(cast.owner, stripe_house, interval="year")
     tenant_id = cast.owner.tenant.id
     with tenant_scope(tenant_id):
         assert usage_subscription() is None
-    invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=[Line("classify", 30_000_000_000)])
+        AllowanceChange.objects.update(since=dt.datetime(2026, 9, 1, tzinfo=dt.UTC))
+    used = 50 * NANO
+    store_events([call(tenant_id, 1, cost=used, at=dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC))])
+    usage_rollup(tenant_id=tenant_id)
+    closed = period_close(tenant_id=tenant_id, period=OCTOBER)
+    for _ in range(2):
+        invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=closed.lines)
     with tenant_scope(tenant_id):
         customer = customer_current()
         assert customer is not None
         customer_sync(customer=customer)
-        usage = Invoice.objects.exclude(lines=[]).filter(subscription_id="").get()
-        assert (usage.total, usage.currency) == (3_000, "usd")
+        (usage,) = Invoice.objects.filter(subscription_id="")
+        assert (usage.total, usage.currency) == (3_000, "usd"), "$50 less the $20 that each month includes"
+    stripe_house.v1.invoices.finalize_invoice(usage.stripe_id)
+    if stripe_house.v1.invoices.retrieve(usage.stripe_id).status == "open":
+        stripe_house.v1.invoices.pay(usage.stripe_id)
+    with tenant_scope(tenant_id):
+        customer_sync(customer=customer)
+    mirrors_book_all()
+    with tenant_scope(tenant_id):
+        found = {account: amount for account, amount in balances().items() if amount}
+    assert found == {
+        "cash": (29_000 + 3_000) * CENT,
+        "subscription_revenue": -29_000 * CENT,
+        "usage_revenue": -used,
+        "allowance": 20 * NANO,
+    }
+    call_command("billing_check", tenant=[tenant_id])
     upcoming = stripe_port().upcoming_fetch(current.stripe_id)
     assert upcoming is not None
     assert upcoming["total"] == 29_000, "and none of it waits for the renewal"
@@ -167,27 +193,28 @@ def test_a_trial_charges_nothing_and_comes_once(cast: Cast, stripe_house: Emulat
         assert (again.status, sum(paid())) == ("active", 2_900), "the second time is paid from its first day"
 
 
-def test_a_trial_without_a_card_ends_the_plan_where_none_is_left(stripe_house: Emulator) -> None:
-    port = stripe_port()
-    customer = port.customer_create(new_id())
-    entry = price_ensure(plan=plan_book().latest("developer"), ask=True)
+def test_a_trial_without_a_card_ends_the_plan_where_none_is_left(tmp_path: Path) -> None:
+    running = Emulator(tmp_path)  # its clock is moved
+    port = StripePort(KEY, running.url)
+    customer = running.customer(card=None).id
     made = port.checkout_create(
         customer_id=customer,
-        price_id=entry.price_id,
+        price_id=running.price().id,
         success_url=SUCCESS,
         cancel_url=CANCEL,
         metadata={"tenant_id": "t"},
         trial_days=7,
         trial_card=False,
     )
-    assert stripe_house.page(made["url"], {"email": "buyer@example.com"})[0] == 303
+    assert running.page(made["url"], {"email": "buyer@example.com"})[0] == 303
     (subscription_id,) = port.subscription_ids(customer)
     found = port.subscription_fetch(subscription_id)
     assert found is not None
     assert found["status"] == "trialing"
     assert found["trial_settings"]["end_behavior"]["missing_payment_method"] == "cancel"
-    stripe_house.advance(days=8)
+    running.advance(days=8)
     ended = port.subscription_fetch(subscription_id)
+    running.stop()
     assert ended is not None
     assert ended["status"] == "canceled"
 
