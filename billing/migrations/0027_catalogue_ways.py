@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0011_append_only_by_right'),
+        ('billing', '0026_machine_hours'),
     ]
 
     operations = [

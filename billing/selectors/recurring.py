@@ -21,20 +21,21 @@ CURRENCY = "usd"
 """Plans in another currency have no place in the sum."""
 
 
-FACTS = ("status", "plan", "plan_version", "seats")
+FACTS = ("status", "plan", "plan_version", "interval", "seats")
 """What the worth of a subscription depends on."""
 
 
 @functools.lru_cache(maxsize=4096)
-def worth_nano(status: str, plan: str, plan_version: int, seats: int) -> int | None:
+def worth_nano(status: str, plan: str, plan_version: int, interval: str, seats: int) -> int | None:
     """Nano-USD a month of a subscription: 0 while it does not count, None where it counts and its plan has no published
-    price."""
+    price for its interval."""
     if status not in COUNTED:
         return 0
     found = plan_book().plans.get((plan, plan_version))
-    if found is None or found.price_cents is None or found.currency != CURRENCY:
-        return None
-    return monthly_nano(found.price_cents, found.interval, seats)
+    if found is not None and found.price_cents == 0:
+        return 0
+    cents = found.price(interval, CURRENCY) if found is not None else None
+    return None if cents is None else monthly_nano(cents, interval, seats)
 
 
 def month_taken(month: dt.date) -> bool:
@@ -44,7 +45,7 @@ def month_taken(month: dt.date) -> bool:
 
 def standing_at(month: dt.date) -> list[SubscriptionMonth]:
     """One unsaved row for every tenant that ever had a subscription, as things stood at the month's end."""
-    names = (*FACTS, "interval", "at")
+    names = (*FACTS, "at")
     last = SubscriptionChange.ops.filter(at__lt=bounds(month)[1]).order_by("subscription", "-at")
     own: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     for tenant_id, *facts in last.distinct("subscription").values_list("tenant_id", *names):
@@ -59,7 +60,7 @@ def standing_at(month: dt.date) -> list[SubscriptionMonth]:
                 month=month,
                 mrr_nano=sum(change["worth"] or 0 for change in changes),
                 unpriced=any(change["worth"] is None for change in changes),
-                **{name: top[name] for name in (*FACTS, "interval")},
+                **{name: top[name] for name in FACTS},
             )
         )
     return rows

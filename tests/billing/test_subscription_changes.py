@@ -8,7 +8,15 @@ from django.db import IntegrityError, InternalError, ProgrammingError, transacti
 from billing.models import BillingCustomer, Subscription, SubscriptionChange, SubscriptionMonth
 from billing.periods import bounds, month_of, next_month, start_of
 from billing.plans import plan_book
-from billing.selectors.recurring import by_plan, month_rows, months, paid_by_month, revenue_by_month, standing_at
+from billing.selectors.recurring import (
+    by_plan,
+    month_rows,
+    months,
+    paid_by_month,
+    revenue_by_month,
+    standing_at,
+    worth_nano,
+)
 from billing.services.catalogue import catalogue_push
 from billing.services.changes import change_note, month_take, months_due
 from billing.services.receivables import mirrors_book_all
@@ -46,7 +54,7 @@ def test_buying_changing_and_leaving_a_plan_are_kept_once_each(cast: Cast, strip
         first, second = SubscriptionChange.objects.order_by("at")
         row = Subscription.objects.get()
         assert first.at == row.started_at and second.at > first.at
-        assert (second.interval, second.seats, second.plan_version) == ("month", 1, 4)
+        assert (second.interval, second.seats, second.plan_version) == ("month", 1, 5)
     stripe_house.v1.subscriptions.cancel(row.stripe_id)
     sync(ada)
     sync(ada)
@@ -115,6 +123,12 @@ def test_a_months_mrr_is_what_plans_cost_at_its_end(cast: Cast) -> None:
     assert told[2].moves.nano["expansion"] == price["team"] - price["developer"]
     assert told[4].moves.nano["churn"] == -price["team"] and told[4].moves.tenants["churn"] == 1
     assert unpriced == 1 and [(line.plan, line.nano) for line in lines] == [("team", price["team"])]
+
+
+def test_a_yearly_plan_is_worth_a_twelfth_of_its_own_price_a_month() -> None:
+    assert worth_nano("active", "developer", 5, "month", 1) == 29 * NANO
+    assert worth_nano("active", "developer", 5, "year", 1) == round(290 * NANO / 12)
+    assert worth_nano("active", "developer", 4, "year", 1) is None, "that version was never sold by the year"
 
 
 def test_a_month_is_kept_once_and_late_news_move_the_next(cast: Cast) -> None:
