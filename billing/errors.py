@@ -79,6 +79,15 @@ class PlanNotSold(Conflict):
     default_code = "plan_not_available"
 
 
+class ChangePending(Conflict):
+    """A change that was asked for before is not answered yet."""
+
+    default_code = "change_pending"
+
+    def __init__(self) -> None:
+        super().__init__("A change of the plan is on its way to the payment provider. Wait until it is done.")
+
+
 class SubscriptionMissing(Conflict):
     """An act on a subscription the tenant does not have."""
 

@@ -10,6 +10,7 @@ from billing.models.budgets import (
     SpendLimit,
 )
 from billing.models.catalogue import CatalogueEntry
+from billing.models.commands import StripeCommand
 from billing.models.decisions import QuotaDecision
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
@@ -49,6 +50,7 @@ __all__ = [
     "RatedLine",
     "Refund",
     "SpendLimit",
+    "StripeCommand",
     "StripeEvent",
     "Subscription",
     "TenantEntitlement",

@@ -28,7 +28,7 @@ from billing.services.mirror import (
     subscription_mirror,
     subscription_of,
 )
-from billing.services.subscriptions import customer_sync
+from billing.services.sync import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
 from kit.clock import now

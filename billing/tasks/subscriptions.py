@@ -1,9 +1,11 @@
 """Doorbells and ticks of the subscription side."""
 
+from uuid import UUID
+
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import entitlements, invoicing, webhooks
+from billing.services import commands, entitlements, invoicing, webhooks
 
 
 @shared_task(name=webhooks.TASK)
@@ -16,6 +18,24 @@ def stripe_event(event_pk: int) -> str:
 def stripe_retry() -> int:
     """Work on events that are due again."""
     return webhooks.events_retry()
+
+
+@shared_task(name=commands.TASK)
+def stripe_command(tenant_id: str) -> int:
+    """Send what waits of a tenant; nothing without Stripe."""
+    try:
+        return commands.commands_send(UUID(tenant_id))
+    except PaymentsClosed:
+        return 0
+
+
+@shared_task(name="billing.stripe_commands")
+def stripe_commands() -> int:
+    """Send what is due again; nothing without Stripe."""
+    try:
+        return commands.commands_send_all()
+    except PaymentsClosed:
+        return 0
 
 
 @shared_task(name="billing.stripe_sweep")
@@ -44,6 +64,7 @@ def periods_push() -> int:
 
 SCHEDULE = {
     "billing.stripe_retry": 20,
+    "billing.stripe_commands": 10,
     "billing.stripe_sweep": 3600,
     "billing.entitlements_due": 60,
     "billing.periods_push": 300,
