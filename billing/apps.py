@@ -9,3 +9,7 @@ class BillingConfig(AppConfig):
     name = "billing"
     label = "billing"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """What must agree before anything starts."""
+        from billing import checks  # noqa: F401

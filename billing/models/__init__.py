@@ -12,6 +12,7 @@ from billing.models.budgets import (
 from billing.models.catalogue import CatalogueEntry
 from billing.models.commands import StripeCommand
 from billing.models.decisions import QuotaDecision
+from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
@@ -30,6 +31,7 @@ __all__ = [
     "Account",
     "AllowanceChange",
     "BillingCustomer",
+    "BillingFinding",
     "Budget",
     "BudgetLease",
     "CatalogueEntry",

@@ -181,6 +181,23 @@ def event_replay(*, event_pk: int) -> StripeEvent:
     return StripeEvent.objects.get(pk=event_pk)
 
 
+def events_replay(
+    *, since: dt.datetime | None = None, until: dt.datetime | None = None, kind: str = "", failed: bool = False
+) -> int:
+    """Work on many events again, from the start of their patience: of a span, of a type (or all that begin with it
+    where it ends in a dot), or all that failed or are parked. A tick takes them; how many. Staff do this."""
+    events = StripeEvent.objects.all()
+    if since is not None:
+        events = events.filter(received_at__gte=since)
+    if until is not None:
+        events = events.filter(received_at__lt=until)
+    if kind:
+        events = events.filter(type__startswith=kind) if kind.endswith(".") else events.filter(type=kind)
+    if failed:
+        events = events.filter(state__in=(State.FAILED, State.PARKED))
+    return events.update(state=State.RECEIVED, attempts=0, error="", handled_at=None, next_try_at=now())
+
+
 def events_retry() -> int:
     """Work on what is due again: failed and parked events, and those whose doorbell nobody heard."""
     due = StripeEvent.objects.filter(next_try_at__lte=now()).order_by("next_try_at").values_list("pk", flat=True)[:200]

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
+
 from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeMissing, StripeRefused
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Face:
 
         self._client = stripe.StripeClient(
             key,
+            stripe_version=settings.STRIPE_API_VERSION,
             base_addresses={"api": base, "files": base, "connect": base, "meter_events": base} if base else {},
             max_network_retries=RETRIES,
             http_client=stripe.RequestsClient(timeout=TIMEOUT),

@@ -1,5 +1,8 @@
 """Charges, and what goes back of them: refunds, disputes, credit notes."""
 
+import datetime as dt
+from collections.abc import Iterator
+
 from billing.errors import StripeMissing
 from billing.stripe_port.border import PAGE, Face, Json, border, plain
 
@@ -12,6 +15,13 @@ class Payments(Face):
         with border():
             found = self.v1.charges.list({"customer": customer_id, "limit": PAGE})
             return [plain(charge) for charge in found.auto_paging_iter()]
+
+    def charges_since(self, moment: dt.datetime) -> Iterator[Json]:
+        """The charges of all customers since a moment, newest first."""
+        with border():
+            found = self.v1.charges.list({"created": {"gte": int(moment.timestamp())}, "limit": PAGE})
+            for charge in found.auto_paging_iter():
+                yield plain(charge)
 
     def refund_fetch(self, refund_id: str) -> Json | None:
         """A refund with its charge, or None when Stripe has none of this id."""

@@ -1,5 +1,6 @@
 """Subscriptions: looked up, moved to another price, ended."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from billing.errors import StripeMissing
@@ -26,6 +27,12 @@ class Subscriptions(Face):
         with border():
             found = self.v1.subscriptions.list({"customer": customer_id, "status": "all", "limit": PAGE})
             return [subscription.id for subscription in found.auto_paging_iter()]
+
+    def subscriptions_running(self) -> Iterator[Json]:
+        """The subscriptions of all customers that have not ended."""
+        with border():
+            for subscription in self.v1.subscriptions.list({"limit": PAGE}).auto_paging_iter():
+                yield plain(subscription)
 
     def subscription_change(
         self,

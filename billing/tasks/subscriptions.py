@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import commands, entitlements, invoicing, webhooks
+from billing.services import commands, entitlements, findings, invoicing, reconcile, webhooks
 
 
 @shared_task(name=webhooks.TASK)
@@ -47,6 +47,22 @@ def stripe_sweep() -> dict[str, int]:
         return {}
 
 
+@shared_task(name="billing.stripe_compare")
+def stripe_compare() -> int:
+    """Compare with Stripe and look for commands that need a person; nothing without Stripe."""
+    open_ones = findings.commands_look()
+    try:
+        return open_ones + reconcile.stripe_compare()
+    except (PaymentsClosed, PaymentsAway):
+        return open_ones
+
+
+@shared_task(name="billing.commands_look")
+def commands_look() -> int:
+    """Look for commands that need a person."""
+    return findings.commands_look()
+
+
 @shared_task(name="billing.entitlements_due")
 def entitlements_due() -> int:
     """Derive again what changes by the clock."""
@@ -66,6 +82,8 @@ SCHEDULE = {
     "billing.stripe_retry": 20,
     "billing.stripe_commands": 10,
     "billing.stripe_sweep": 3600,
+    "billing.stripe_compare": 86_400,
+    "billing.commands_look": 300,
     "billing.entitlements_due": 60,
     "billing.periods_push": 300,
 }

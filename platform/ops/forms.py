@@ -46,6 +46,39 @@ class SinceForm(ReasonForm):
         return since
 
 
+class ReplayForm(ReasonForm):
+    """Which events of the inbox."""
+
+    since = forms.DateTimeField(
+        label=_("Received since (UTC)"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    until = forms.DateTimeField(
+        label=_("Received before (UTC)"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    kind = forms.RegexField(
+        r"^[a-z_.]+$",
+        label=_("Type"),
+        required=False,
+        max_length=100,
+        help_text=_("Such as invoice.paid; with a dot at its end, all that begin so: invoice."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    failed = forms.BooleanField(label=_("Only what failed or is parked"), required=False)
+    field_order = ["since", "until", "kind", "failed", "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        """Something must be chosen, and a span must not end before it begins."""
+        found: dict[str, Any] = super().clean() or {}
+        since, until = found.get("since"), found.get("until")
+        if since and until and until <= since:
+            self.add_error("until", _("The span ends before it begins."))
+        return found
+
+
 def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:
     """Every limit, with what it is now."""
     names = PlanLimits.__dataclass_fields__

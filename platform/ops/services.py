@@ -11,9 +11,11 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
-from billing.models import StripeEvent
+from billing.models import BillingFinding, StripeCommand, StripeEvent
+from billing.services.commands import command_again, command_drop
 from billing.services.entitlements import override_revoke, override_set
-from billing.services.webhooks import event_replay
+from billing.services.findings import finding_resolve
+from billing.services.webhooks import event_replay, events_replay
 from hooks import services as hooks
 from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
@@ -221,6 +223,45 @@ def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:
     with transaction.atomic():
         record(action="webhook.replay", target=event, by=by, tenant_id=None, detail={"event": event.event_id})
     return event_replay(event_pk=event_pk)
+
+
+def webhooks_replay(*, by: Staff, since: dt.datetime | None, until: dt.datetime | None, kind: str, failed: bool) -> int:
+    """Work on many events of the inbox again; how many. BadRequest for all of everything."""
+    by.check()
+    if since is None and not kind and not failed:
+        raise BadRequest("Name a span, a type, or only what failed.", param="since")
+    with transaction.atomic():
+        count = events_replay(since=since, until=until, kind=kind, failed=failed)
+        detail = {"count": count, "type": kind, "failed": failed}
+        detail |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+        record(action="webhook.replay_many", target=by.user, by=by, tenant_id=None, detail=detail)
+    return count
+
+
+def finding_settle(*, finding_id: int, by: Staff) -> BillingFinding:
+    """Settle a finding by hand, with the reason kept on it."""
+    by.check()
+    with transaction.atomic():
+        row = finding_resolve(finding_id=finding_id, by=by.user.email, reason=by.reason)
+        record(action="finding.resolve", target=row, by=by, tenant_id=row.organisation, detail={"kind": row.kind})
+    return row
+
+
+def command_send_again(*, tenant_id: UUID, command_id: UUID, by: Staff) -> StripeCommand:
+    """Send a refused or doubtful command to Stripe once more."""
+    return _command_set(tenant_id, by, "stripe_command.again", lambda: command_again(command_id=command_id))
+
+
+def command_give_up(*, tenant_id: UUID, command_id: UUID, by: Staff) -> StripeCommand:
+    """Give a refused or doubtful command up."""
+    return _command_set(tenant_id, by, "stripe_command.drop", lambda: command_drop(command_id=command_id))
+
+
+def _command_set(tenant_id: UUID, by: Staff, action: str, work: Callable[[], StripeCommand]) -> StripeCommand:
+    with acting_in(tenant_id, by):
+        row = work()
+        record(action=action, target=row, by=by, tenant_id=tenant_id, detail={"operation": row.operation})
+    return row
 
 
 def delivery_replay(*, tenant_id: UUID, delivery_id: UUID, by: Staff) -> Delivery:

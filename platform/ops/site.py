@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
+from ops import dashboard, door, fleet, planner, queue, stripe_tables
 from ops import announcements, customers, dashboard, door, fleet, planner, queue, satisfaction, support
 from tenants.scope import ops_scope
 
@@ -121,6 +122,7 @@ class StaffSite(UnfoldAdminSite):
         ours = [
             path("fleet/", self.admin_view(self.fleet), name="fleet"),
             path("queue/", self.admin_view(self.queue_page), name="queue"),
+            path("webhooks/replay/", self.admin_view(stripe_tables.replay), name="replay"),
             path("customers/", self.admin_view(customers.page), name="customers"),
             path("customers/<uuid:tenant>/", self.admin_view(customers.customer), name="customer"),
             path("support/", self.admin_view(support.desk), name="support"),
