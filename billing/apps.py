@@ -13,3 +13,7 @@ class BillingConfig(AppConfig):
     def ready(self) -> None:
         """What must agree before anything starts."""
         from billing import checks  # noqa: F401
+        from billing.selectors.dunning import api_check
+        from tenants.gates import gate_add
+
+        gate_add(api_check)

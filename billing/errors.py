@@ -51,6 +51,24 @@ class CardRefused(PaymentRequired):
     default_code = "card_declined"
 
 
+class PaymentOverdue(PaymentRequired):
+    """An invoice has been overdue for too long for this."""
+
+    default_code = "payment_overdue"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} Pay it under Billing; that lifts this at once.")
+
+
+class MoreThanPaid(Conflict):
+    """More is to be taken back than there is."""
+
+    default_code = "more_than_paid"
+
+    def __init__(self, most_cents: int) -> None:
+        super().__init__(f"At most {most_cents / 100:.2f} of this invoice can be taken back.", param="amount")
+
+
 class StripeRefused(Unprocessable):
     """Stripe does not take the request as it is."""
 

@@ -12,6 +12,7 @@ from billing.models.budgets import (
 from billing.models.catalogue import CatalogueEntry
 from billing.models.commands import StripeCommand
 from billing.models.decisions import QuotaDecision
+from billing.models.dunning import DunningHold, DunningNotice
 from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
@@ -37,6 +38,8 @@ __all__ = [
     "CatalogueEntry",
     "CreditNote",
     "DirtyHour",
+    "DunningHold",
+    "DunningNotice",
     "EntitlementOverride",
     "Invoice",
     "InvoiceLinePush",

@@ -10,9 +10,9 @@ from billing.errors import CardRefused, StripeMissing, StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent
 from billing.periods import bounds
 from billing.plans import Plan, plan_book
-from billing.selectors.subscriptions import customer_current, plan_of_price, subscription_current
+from billing.selectors.subscriptions import customer_current, plan_of_price, subscription_current, subscription_held
 from billing.services.catalogue import price_ensure
-from billing.services.sync import subscription_sync
+from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
 from tenants.models import Member, Role
@@ -106,7 +106,7 @@ def _plan(request: Json) -> Plan:
 
 
 def _checkout_build(command: StripeCommand) -> Json:
-    if subscription_current() is not None:
+    if subscription_held() is not None:
         raise NotNeeded("The organisation has a subscription by now.")
     return {**command.params, "customer_id": _customer().stripe_id, "command": str(command.pk)}
 
@@ -138,7 +138,7 @@ def _priced(request: Json, key: str, send: Callable[[str, str], Json]) -> Json:
 
 
 def _sub_build(command: StripeCommand) -> Json:
-    current = subscription_current()
+    current = subscription_held()
     if current is None or current.stripe_id != command.params["subscription"]:
         raise NotNeeded("That subscription has ended.")
     return dict(command.params)
@@ -199,7 +199,10 @@ def _pause_send(port: StripePort, request: Json, key: str) -> Json:
 
 
 def _resume_send(port: StripePort, request: Json, key: str) -> Json:
-    return {"status": port.subscription_resume(request["subscription"], key=key)["status"]}
+    found = port.subscription_resume(request["subscription"], key=key)
+    latest = found.get("latest_invoice")
+    url = latest.get("hosted_invoice_url") if found["status"] == "paused" and isinstance(latest, dict) else ""
+    return {"status": found["status"], "confirm_url": url or ""}
 
 
 def _rest_look(paused: bool) -> Callable[[StripePort, StripeCommand], Json | None]:
@@ -269,6 +272,36 @@ def _invoice_look(port: StripePort, command: StripeCommand) -> Json | None:
     return None
 
 
+def _note_build(command: StripeCommand) -> Json:
+    return {**command.params, "command": str(command.pk)}
+
+
+def _note_send(port: StripePort, request: Json, key: str) -> Json:
+    found = port.credit_note_make(
+        request["invoice"],
+        amount=request["amount"],
+        to=request["to"],
+        memo=request["memo"],
+        metadata={"command": request["command"]},
+        key=key,
+    )
+    return {"id": found["id"], "number": found.get("number") or ""}
+
+
+def _note_look(port: StripePort, command: StripeCommand) -> Json | None:
+    for note_id in port.credit_note_ids(command.params["invoice"]):
+        found = port.credit_note_fetch(note_id) or {}
+        if (found.get("metadata") or {}).get("command") == str(command.pk):
+            return {"id": found["id"], "number": found.get("number") or ""}
+    return None
+
+
+def _note_after(command: StripeCommand) -> None:
+    customer = customer_current()
+    if customer is not None:
+        customer_sync(customer=customer)
+
+
 OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
@@ -276,6 +309,7 @@ OPERATIONS: dict[str, Operation] = {
     "plan_end": Operation(_sub_build, _end_send, _end_look, after=_sub_after),
     "plan_pause": Operation(_sub_build, _pause_send, _rest_look(True), after=_sub_after, late=ASK, shown=True),
     "plan_resume": Operation(_sub_build, _resume_send, _rest_look(False), after=_sub_after, late=ASK, shown=True),
+    "credit_note_make": Operation(_note_build, _note_send, _note_look, after=_note_after, late=ASK, shown=True),
     "invoice_item": Operation(_item_build, _item_send, _item_look, _item_apply),
     "invoice_make": Operation(_invoice_build, _invoice_send, _invoice_look),
 }

@@ -13,17 +13,19 @@ from billing.errors import ChangePending, PaymentsAway, PlanNotSold, Subscriptio
 from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
 from billing.selectors.subscriptions import (
+    PAUSED,
     customer_current,
     entitlement_now,
     plan_named,
     subscription_current,
+    subscription_held,
 )
 from billing.services.catalogue import price_ensure
 from billing.services.commands import command_finish, command_write
 from billing.services.mirror import line_view
 from billing.services.sync import subscription_sync
 from billing.stripe_port import Json, stripe_port
-from kit.errors import NotFound
+from kit.errors import Conflict, NotFound
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -46,7 +48,7 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str) -> StripeCom
     wanted = plan_named(plan)
     if not wanted.sold_online:
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
-    current = subscription_current()
+    current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
     customer_write()
@@ -147,7 +149,8 @@ def _charge(found: Json) -> Json:
 
 
 def _is_proration(line: Json) -> bool:
-    details = (line.get("parent") or {}).get("subscription_item_details") or {}
+    parent = line.get("parent") or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
     return bool(details.get("proration"))
 
 
@@ -159,6 +162,25 @@ def subscription_cancel() -> StripeCommand:
 def subscription_keep() -> StripeCommand:
     """The command that takes a cancellation back while the period still runs."""
     return _set_ending(False)
+
+
+def plan_pause() -> StripeCommand:
+    """The command that lets the plan rest: nothing is charged and the free plan applies until it is resumed. What is
+    left of the paid period is credited to the next invoice. Conflict while a payment is late or the plan ends."""
+    current = _current()
+    if current.status != "active" or current.cancel_at_period_end:
+        raise Conflict("Only a plan that runs and is paid can be paused. Pay what is open, or keep the plan first.")
+    audit.record(action="subscription.paused", target=current)
+    return _write("plan_pause", current)
+
+
+def plan_resume() -> StripeCommand:
+    """The command that lets a paused plan run again, with a new period from now on, once that is paid."""
+    held = subscription_held()
+    if held is None or held.status != PAUSED:
+        raise SubscriptionMissing("This organisation has no paused plan.")
+    audit.record(action="subscription.resumed", target=held)
+    return _write("plan_resume", held)
 
 
 def _set_ending(ending: bool) -> StripeCommand:

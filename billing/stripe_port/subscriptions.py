@@ -82,6 +82,6 @@ class Subscriptions(Face):
 
     def subscription_resume(self, subscription_id: str, *, key: str) -> Json:
         """Run again, with a new period from now on, once that is paid."""
-        params: Any = {"payment_behavior": "resume_on_payment_success"}
+        params: Any = {"payment_behavior": "resume_on_payment_success", "expand": ["latest_invoice"]}
         with border():
             return plain(self.v1.subscriptions.resume(subscription_id, params, cast("Any", write(key))))

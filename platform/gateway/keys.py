@@ -18,6 +18,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from billing.errors import PaymentOverdue
 from billing.prices import batch_kind
 from gateway import database
 from gateway.errors import SlowDown
@@ -87,11 +88,13 @@ class OpenKey:
         return self.limits.weight
 
     def admit(self) -> None:
-        """Raises unless the key works at this moment."""
+        """Raises unless the key works at this moment, and its organisation pays."""
         if self.record.revoked_at is not None or self.expires <= time.time():
             raise KeyRefused
         if self.record.tenant_status != "active":
             raise TenantSuspended
+        if self.limits.overdue:
+            raise PaymentOverdue("An invoice has been overdue for two weeks, so models do not answer.")
 
     def may_call(self) -> None:
         """Raises PermissionDenied unless it may call models."""

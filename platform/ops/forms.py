@@ -1,6 +1,7 @@
 """Forms of staff actions. Every one asks why."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -8,7 +9,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing.plans import PlanLimits
+from billing.plans.ladder import STEPS
 from billing.selectors.subscriptions import plans_offered
+from billing.services.credits import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
@@ -77,6 +80,41 @@ class ReplayForm(ReasonForm):
         if since and until and until <= since:
             self.add_error("until", _("The span ends before it begins."))
         return found
+
+
+class HoldForm(ReasonForm):
+    """How far overdue invoices may bring an organisation."""
+
+    most = forms.ChoiceField(
+        label=_("No further than"),
+        required=False,
+        choices=[(step, step.replace("_", " ") or _("nothing at all")) for step in STEPS[:-1]],
+        widget=UnfoldAdminSelectWidget,
+    )
+    until = forms.DateTimeField(
+        label=_("Until (UTC), or for good"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    field_order = ["most", "until", "reason"]
+
+
+class CreditForm(ReasonForm):
+    """How much of an invoice is taken back, and where it goes."""
+
+    amount = forms.DecimalField(
+        label=_("Amount"), min_value=Decimal("0.01"), max_digits=12, decimal_places=2, widget=UnfoldAdminTextInputWidget
+    )
+    to = forms.ChoiceField(
+        label=_("Where it goes"),
+        choices=[
+            (CARD, _("back to the card")),
+            (BALANCE, _("to the balance, for the next invoices")),
+            (OPEN, _("off what is still to pay")),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    field_order = ["amount", "to", "reason"]
 
 
 def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:

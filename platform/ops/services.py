@@ -12,8 +12,10 @@ from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
 from billing.models import BillingFinding, StripeCommand, StripeEvent
-from billing.services.commands import command_again, command_drop
-from billing.services.entitlements import override_revoke, override_set
+from billing.services.commands import command_again, command_drop, command_finish
+from billing.services.credits import credit_note_write
+from billing.services.dunning import hold_revoke, hold_set
+from billing.services.entitlements import entitlement_refresh, override_revoke, override_set
 from billing.services.findings import finding_resolve
 from billing.services.webhooks import event_replay, events_replay
 from hooks import services as hooks
@@ -223,6 +225,31 @@ def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:
     with transaction.atomic():
         record(action="webhook.replay", target=event, by=by, tenant_id=None, detail={"event": event.event_id})
     return event_replay(event_pk=event_pk)
+
+
+def dunning_hold(*, tenant_id: UUID, most: str, until: dt.datetime | None, by: Staff) -> None:
+    """Let an organisation with overdue invoices go no further than a step."""
+    with acting_in(tenant_id, by):
+        row = hold_set(most=most, until=until, reason=by.reason, created_by=by.user.email)
+        entitlement_refresh()
+        record(action="dunning.hold", target=row, by=by, tenant_id=tenant_id, detail={"most": most})
+
+
+def dunning_hold_revoke(*, tenant_id: UUID, hold: Any, by: Staff) -> None:
+    """Take a hold back."""
+    with acting_in(tenant_id, by):
+        hold_revoke(hold_id=hold.pk, reason=by.reason.strip())
+        entitlement_refresh()
+        record(action="dunning.hold_revoke", target=hold, by=by, tenant_id=tenant_id)
+
+
+def invoice_credit(*, tenant_id: UUID, invoice_id: str, cents: int, to: str, by: Staff) -> StripeCommand:
+    """Take back a part of an invoice; the command, done or on its way. Raises what Stripe refused."""
+    with acting_in(tenant_id, by) as tenant:
+        command = credit_note_write(invoice_id=invoice_id, cents=cents, to=to, memo=by.reason.strip())
+        detail = {"invoice": invoice_id, "cents": cents, "to": to}
+        record(action="invoice.credit", target=tenant, by=by, tenant_id=tenant_id, detail=detail)
+    return command_finish(command)
 
 
 def webhooks_replay(*, by: Staff, since: dt.datetime | None, until: dt.datetime | None, kind: str, failed: bool) -> int:

@@ -13,12 +13,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from billing.models import BillingFinding, StripeCommand
+from billing.models import BillingFinding, DunningHold, Invoice, StripeCommand
 from kit.errors import ApiError
 from kit.http import client_ip
 from ops import door, services
 from ops.deeds import Deed, DeedTable
-from ops.forms import ReplayForm
+from ops.forms import CreditForm, ReplayForm
 from ops.services import Staff
 from ops.tables import ReadOnly
 from tenants.models import User
@@ -90,7 +90,64 @@ class FindingTable(DeedTable):
     )
 
 
-TABLES: dict[type[Model], type[ReadOnly]] = {StripeCommand: CommandTable, BillingFinding: FindingTable}
+class HoldTable(DeedTable):
+    """How far staff let overdue invoices bring an organisation."""
+
+    list_display = ("__str__", "tenant", "reason", "created_by", "until", "revoked_at")
+    search_fields = ("reason", "tenant__slug")
+    ordering = ("-created_at",)
+    list_select_related = ("tenant",)
+    deeds = (
+        Deed(
+            name="revoke",
+            title=_("Take back"),
+            text=_("The ladder goes on from the day of the oldest overdue invoice, at once."),
+            icon="undo",
+            offered=lambda row: row.revoked_at is None,
+            work=lambda by, row, form: services.dunning_hold_revoke(tenant_id=row.tenant_id, hold=row, by=by),
+        ),
+    )
+
+
+def _still_on_its_way(made: StripeCommand) -> str:
+    if made.state == StripeCommand.State.DONE:
+        return ""
+    return _now("Stripe has not answered yet. It is noted and will be done, once.")
+
+
+class InvoiceTable(DeedTable):
+    """Invoices as Stripe tells them."""
+
+    list_display = ("__str__", "tenant", "status", "total", "amount_paid", "currency", "issued_at", "due_at", "problem")
+    search_fields = ("number", "stripe_id", "tenant__slug")
+    ordering = ("-issued_at",)
+    list_select_related = ("tenant",)
+    deeds = (
+        Deed(
+            name="credit",
+            title=_("Refund or credit"),
+            text=_("A credit note takes back a part of the invoice; never more than was paid, or is open."),
+            icon="assignment_return",
+            form=CreditForm,
+            offered=lambda row: row.status in ("paid", "open"),
+            work=lambda by, row, form: services.invoice_credit(
+                tenant_id=row.tenant_id,
+                invoice_id=row.stripe_id,
+                cents=int(form.cleaned_data["amount"] * 100),
+                to=form.cleaned_data["to"],
+                by=by,
+            ),
+            problem=_still_on_its_way,
+        ),
+    )
+
+
+TABLES: dict[type[Model], type[ReadOnly]] = {
+    StripeCommand: CommandTable,
+    BillingFinding: FindingTable,
+    DunningHold: HoldTable,
+    Invoice: InvoiceTable,
+}
 
 
 def replay(request: HttpRequest) -> HttpResponseBase:

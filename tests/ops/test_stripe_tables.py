@@ -1,16 +1,34 @@
 """Stripe in the hands of staff: commands that need somebody, findings, and the replay of many events."""
 
 import datetime as dt
+from collections.abc import Iterator
 
-from billing.models import BillingFinding, StripeCommand, StripeEvent
+import pytest
+from django.test import override_settings
+
+from billing.models import BillingFinding, DunningHold, Invoice, Refund, StripeCommand, StripeEvent
+from billing.selectors.dunning import step_now
 from billing.services.findings import Seen, findings_note
+from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.ids import new_id
 from ops.models import StaffAction
+from tenants.models import AuditEvent, Tenant
 from tenants.scope import tenant_scope
+from tests.billing.emulated import KEY, Emulator
+from tests.billing.test_ladder import owe
+from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person
 
 WHY = "looked at Stripe, ticket 4711"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A local Stripe for this module."""
+    running = Emulator(tmp_path_factory.mktemp("staff"))
+    yield running
+    running.stop()
 
 
 def doubtful(person: Person) -> StripeCommand:
@@ -73,3 +91,39 @@ def test_events_of_a_span_or_a_type_or_all_that_failed_are_replayed(ada: Person)
     line = StaffAction.objects.filter(action="webhook.replay_many").latest("at")
     assert (line.detail["count"], line.reason) == (2, WHY)
     StripeEvent.objects.all().delete()
+
+
+def test_staff_hold_dunning_and_take_it_back(ada: Person, cast: Cast) -> None:
+    owe(cast.owner, 31)
+    form = {"most": "warned", "until": "", "reason": WHY}
+    assert ada.browser.post(f"/staff/tenants/tenant/{cast.owner.tenant.pk}/hold/", form).status_code == 302
+    with tenant_scope(cast.owner.tenant.id):
+        assert (step_now(), Tenant.objects.get().status) == ("warned", "active")
+        hold = DunningHold.objects.get()
+    assert ada.browser.post(f"/staff/billing/dunninghold/{hold.pk}/revoke/", {"reason": WHY}).status_code == 302
+    with tenant_scope(cast.owner.tenant.id):
+        assert (step_now(), Tenant.objects.get().status) == ("suspended", "suspended")
+    assert StaffAction.objects.filter(action="dunning.hold", organisation=cast.owner.tenant.pk).exists()
+
+
+def test_staff_refund_a_part_of_an_invoice_and_no_more_than_was_paid(
+    ada: Person, cast: Cast, emulator: Emulator
+) -> None:
+    with override_settings(STRIPE_SECRET_KEY=KEY, STRIPE_API_BASE=emulator.url):
+        stripe_port.cache_clear()
+        buy(cast.owner, emulator)
+        with tenant_scope(cast.owner.tenant.id):
+            invoice = Invoice.objects.get()
+        path = f"/staff/billing/invoice/{invoice.pk}/credit/"
+        for wrong in ("29.01", "-1", "0", "1e9", "0.001", "much"):
+            refused = ada.browser.post(path, {"amount": wrong, "to": "card", "reason": WHY})
+            assert refused.status_code == 422, wrong
+        assert (
+            "At most 29.00" in ada.browser.post(path, {"amount": "29.01", "to": "card", "reason": WHY}).content.decode()
+        )
+        assert ada.browser.post(path, {"amount": "9.50", "to": "card", "reason": WHY}).status_code == 302
+        with tenant_scope(cast.owner.tenant.id):
+            assert Refund.objects.get().amount == 950
+            seen = AuditEvent.objects.get(action="invoice.credited")
+        assert (seen.reason, seen.after) == (WHY, {"cents": 950, "to": "card"})
+    stripe_port.cache_clear()

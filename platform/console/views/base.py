@@ -22,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.generic import View
 
+from billing.selectors.dunning import overdue
 from console.around import Around
 from console.shell import Shell, shell_of
 from kit.errors import ApiError, NotFound, PermissionDenied
@@ -64,6 +65,9 @@ class ConsoleView(View):
     """Whether members of a suspended organisation may change something here."""
     open_to_visits: ClassVar[bool] = True
     """Whether staff on a visit may open it."""
+
+    open_to_suspended: ClassVar[bool] = False
+    """Whether a suspended organisation may do what it does, such as paying."""
 
     tenant: Tenant
     project: Project
@@ -112,6 +116,7 @@ class ConsoleView(View):
             scopes=self.auth.scopes,
             section=self.section,
             visit=seat if isinstance(seat, Visitor) else None,
+            overdue=overdue(),
         )
         with self._acting():
             self._check_scope(request.method or "GET")
@@ -153,6 +158,7 @@ class ConsoleView(View):
         return found or projects[0]
 
     def _check_scope(self, method: str) -> None:
+        if self.tenant.status != "active" and method not in LOOKING and not self.open_to_suspended:
         if self.tenant.status != "active" and method not in LOOKING and not self.works_suspended:
             raise TenantSuspended
         scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)

@@ -80,7 +80,7 @@ class Billing(ConsoleView):
 
     def _context(self) -> dict[str, Any]:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
-        current = subscriptions.subscription_current()
+        current = subscriptions.subscription_held()
         plan = plan_book().get(entitlement.plan, entitlement.plan_version)
         return {
             "plan": plan,
@@ -101,6 +101,8 @@ class Billing(ConsoleView):
         action = ""
         if offer.code != plan.code and offer.sold_online:
             action = "change" if current is not None else "subscribe"
+            if current is not None and current.status == subscriptions.PAUSED:
+                action = ""
         return {"plan": offer, "current": offer.code == plan.code, "action": action}
 
 
@@ -157,6 +159,7 @@ class Portal(ConsoleView):
 
     section = "billing"
     required_scopes = {"POST": "billing.write"}
+    open_to_suspended = True
 
     def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Go there."""
@@ -200,6 +203,10 @@ class PlanChange(ConsoleView):
                 said = _("The plan ends with the period that is paid.")
         elif action == "cancel":
             command, said = services.subscription_cancel(), _("The plan ends with the period that is paid.")
+        elif action == "pause":
+            command, said = services.plan_pause(), _("The plan rests. The free plan applies until you resume it.")
+        elif action == "resume":
+            command, said = services.plan_resume(), _("The plan runs again.")
         elif action == "keep":
             command, said = services.subscription_keep(), _("The plan goes on.")
         else:
