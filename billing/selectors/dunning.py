@@ -14,6 +14,7 @@ OWED = ("open", "uncollectible")
 """An invoice that is written off is owed until it is paid, void or credited."""
 UNDECIDED = ("subscription_create", "subscription_update")
 """Invoices of a start or a change that waits for its payment: Stripe voids them within a day when nobody pays."""
+SILENT = "An invoice has been overdue for two weeks, so models do not answer."
 A_DAY = dt.timedelta(days=1)
 
 
@@ -57,6 +58,12 @@ def work_check() -> None:
     """PaymentOverdue where nothing new may be started: jobs, sweeps, batches."""
     if at_least(step_now(), NO_JOBS):
         raise PaymentOverdue("An invoice is overdue, so nothing new is started.")
+
+
+def calls_check() -> None:
+    """PaymentOverdue where models do not answer any more."""
+    if reads_only():
+        raise PaymentOverdue(SILENT)
 
 
 def api_check(method: str) -> None:

@@ -20,6 +20,7 @@ from django.db import connection
 
 from billing.errors import PaymentOverdue
 from billing.prices import batch_kind
+from billing.selectors.dunning import SILENT
 from gateway import database
 from gateway.errors import SlowDown
 from gateway.limits import Allowance, limits_of
@@ -94,7 +95,7 @@ class OpenKey:
         if self.record.tenant_status != "active":
             raise TenantSuspended
         if self.limits.overdue:
-            raise PaymentOverdue("An invoice has been overdue for two weeks, so models do not answer.")
+            raise PaymentOverdue(SILENT)
 
     def may_call(self) -> None:
         """Raises PermissionDenied unless it may call models."""

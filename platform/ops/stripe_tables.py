@@ -75,7 +75,7 @@ class FindingTable(DeedTable):
     """What is not as it must be."""
 
     list_display = ("kind", "object", "expected", "found", "first_seen", "last_seen", "resolved_at")
-    list_filter = (Open, "kind")
+    list_filter = (Open,)
     search_fields = ("kind", "object", "found")
     ordering = ("-last_seen",)
     deeds = (

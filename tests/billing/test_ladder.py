@@ -14,6 +14,7 @@ from billing.plans import SubscriptionFacts, entitlement_derive, plan_book
 from billing.plans.ladder import DAYS, STEPS, Hold, Owed, Rung, at_least, ladder
 from billing.selectors.dunning import owed, step_now
 from billing.selectors.subscriptions import entitlement_for
+from billing.services.calls import call_metered
 from billing.services.dunning import hold_revoke, hold_set
 from billing.services.entitlements import entitlement_refresh, entitlements_due
 from billing.services.sync import customer_sync
@@ -24,6 +25,7 @@ from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person
+from training.sweep_api import EXAMPLE
 
 NOON = dt.datetime(2028, 2, 15, 12, tzinfo=dt.UTC)
 """Before a leap day; and of what Europe's clocks do in March, days of UTC know nothing."""
@@ -105,10 +107,20 @@ def test_after_a_week_nothing_new_is_started_and_a_payment_lifts_it(cast: Cast) 
 
 
 def started() -> dict[str, dict[str, object]]:
+    """What begins new work."""
     return {
+        "/v1/fine_tuning/sweeps": {**EXAMPLE, "training_file": "file-nobody"},
         "/v1/fine_tuning/jobs": JOB,
         "/v1/batches": {"input_file_id": "file-nobody", "endpoint": "/v1/classify", "completion_window": "24h"},
     }
+
+
+def test_after_two_weeks_the_playground_is_silent_as_well(cast: Cast) -> None:
+    ada = cast.owner
+    owe(ada, 15)
+    call = {"tenant_id": ada.tenant.id, "project_id": ada.project.id, "kind": "classify", "model": "m", "tokens": 10}
+    with pytest.raises(PaymentOverdue, match="do not answer"), call_metered(**call):
+        raise AssertionError("it must not run")
 
 
 def test_after_two_weeks_the_api_reads_and_a_payment_lifts_it(cast: Cast) -> None:
