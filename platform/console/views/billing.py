@@ -26,7 +26,7 @@ from kit.errors import Conflict, Unprocessable
 
 PIN, PIN_LIFE = "console.plan_change", 900
 """A preview's price holds for a quarter of an hour."""
-HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
+HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 
 
 def payment_hosts() -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class PlanChange(ConsoleView):
 
     def _preview(self, wanted: Plan, charge: dict[str, Any]) -> HttpResponseBase:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
-        return self.page(
+        page = self.page(
             {
                 "plan": plan_book().get(entitlement.plan, entitlement.plan_version),
                 "wanted": wanted,
@@ -191,6 +191,8 @@ class PlanChange(ConsoleView):
                 "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
             }
         )
+        page.headers["Content-Security-Policy"] = policy()  # a card's owner may have to confirm on Stripe's page
+        return page
 
     def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Do it and say when it holds."""
