@@ -23,8 +23,18 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import dashboard, door, fleet, planner, queue, stripe_tables
-from ops import announcements, customers, dashboard, door, fleet, planner, queue, satisfaction, support
+from ops import (
+    announcements,
+    customers,
+    dashboard,
+    door,
+    fleet,
+    planner,
+    queue,
+    satisfaction,
+    stripe_tables,
+    support,
+)
 from tenants.scope import ops_scope
 
 

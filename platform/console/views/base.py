@@ -66,9 +66,6 @@ class ConsoleView(View):
     open_to_visits: ClassVar[bool] = True
     """Whether staff on a visit may open it."""
 
-    open_to_suspended: ClassVar[bool] = False
-    """Whether a suspended organisation may do what it does, such as paying."""
-
     tenant: Tenant
     project: Project
     auth: AuthContext
@@ -158,7 +155,6 @@ class ConsoleView(View):
         return found or projects[0]
 
     def _check_scope(self, method: str) -> None:
-        if self.tenant.status != "active" and method not in LOOKING and not self.open_to_suspended:
         if self.tenant.status != "active" and method not in LOOKING and not self.works_suspended:
             raise TenantSuspended
         scope = self.required_scopes.get("GET" if method in ("HEAD", "OPTIONS") else method)

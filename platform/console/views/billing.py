@@ -159,7 +159,7 @@ class Portal(ConsoleView):
 
     section = "billing"
     required_scopes = {"POST": "billing.write"}
-    open_to_suspended = True
+    works_suspended = True
 
     def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Go there."""
