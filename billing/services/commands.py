@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 TASK = "billing.stripe_command"
 KEY_LIFE = dt.timedelta(hours=20)
 """Stripe remembers a key for a day at least; after this what it has is read before anything is sent."""
-CLAIM = dt.timedelta(seconds=90)
+CLAIM = dt.timedelta(seconds=180)
 """Longer than any sending takes."""
 PATIENCE = 8.0
 """Seconds; a page waits no longer, then says that it is on its way."""
@@ -39,11 +39,13 @@ COMMANDS = Counter("billing_stripe_commands_total", "Commands to Stripe by what 
 State = StripeCommand.State
 
 
-def command_write(operation: str, params: Json, *, once: str | None = None, key: str = "") -> StripeCommand:
+def command_write(
+    operation: str, params: Json, *, once: str | None = None, key: str = "", tried_at: dt.datetime | None = None
+) -> StripeCommand:
     """Note what is to be asked of Stripe, in the running transaction; it is sent after its commit.
 
     `once`: what it is for, where a second one must never go out: the first is given back, to be sent again if it was
-    refused. PaymentsClosed without a key of Stripe's.
+    refused. `tried_at`: when it may have gone out already, under this key. PaymentsClosed without a key of Stripe's.
     """
     stripe_port()
     money_lock(current_tenant_id())
@@ -56,7 +58,7 @@ def command_write(operation: str, params: Json, *, once: str | None = None, key:
         return found
     pk = new_id()
     made: StripeCommand = StripeCommand.objects.create(
-        pk=pk, operation=operation, once=once, params=params, key=key or f"command-{pk}"
+        pk=pk, operation=operation, once=once, params=params, key=key or f"command-{pk}", first_sent_at=tried_at
     )
     outbox.ring(TASK, str(made.tenant_id))
     return made

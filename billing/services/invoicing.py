@@ -13,7 +13,7 @@ from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush, PeriodClose
 from billing.selectors.bills import carried_nano
 from billing.selectors.subscriptions import subscription_current
-from billing.services.commands import command_write, commands_send
+from billing.services.commands import KEY_LIFE, command_write, commands_send
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
 from billing.services.subscriptions import customer_write
@@ -52,21 +52,24 @@ def invoice_lines_push(*, tenant_id: uuid.UUID, period: dt.date, lines: Iterable
         for line in lines:
             _note(period, line)
         waiting = InvoiceLinePush.objects.filter(period=period, sent_at=None).order_by("line_key")
-        pushes = list(waiting.values_list("pk", flat=True))
+        pushes = list(waiting)
         if pushes:
             _commands_write(period, pushes)
     if not pushes:
         return 0
     commands_send(tenant_id)
     with tenant_scope(tenant_id):
-        return InvoiceLinePush.objects.filter(pk__in=pushes, sent_at__isnull=False).count()
+        return InvoiceLinePush.objects.filter(pk__in=[push.pk for push in pushes], sent_at__isnull=False).count()
 
 
-def _commands_write(period: dt.date, pushes: list[uuid.UUID]) -> None:
+def _commands_write(period: dt.date, pushes: list[InvoiceLinePush]) -> None:
     """One command a line; without a subscription no renewal would take them along, so an invoice of their own."""
     customer_write()
-    for pk in pushes:
-        command_write("invoice_item", {"push": str(pk)}, once=str(pk), key=f"push-{pk}")
+    for push in pushes:
+        # Lines older than the outbox were sent under the same key; nobody knows which of them arrived.
+        tried_at = push.created_at if now() - push.created_at > KEY_LIFE else None
+        pk = str(push.pk)
+        command_write("invoice_item", {"push": pk}, once=pk, key=f"push-{pk}", tried_at=tried_at)
     if subscription_current() is None:
         month = f"{period:%Y-%m}"
         command_write("invoice_make", {"period": month}, once=month)

@@ -2,9 +2,11 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import override_settings
 
 from billing.errors import CardRefused, ChangePending, StripeRefused
@@ -306,3 +308,40 @@ def test_pending_changes_are_one_at_a_time(cast: Cast, stripe_house: Emulator) -
         assert start().pk != start().pk
         first = command_write("customer_create", {}, once="customer")
         assert command_write("customer_create", {}, once="customer").pk == first.pk
+
+
+def test_a_line_that_went_out_before_there_was_an_outbox_is_found_and_not_sent_again(
+    cast: Cast, stripe_house: Emulator
+) -> None:
+    buy(cast.owner, stripe_house)
+    tenant_id = cast.owner.tenant.id
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+        push = InvoiceLinePush.objects.create(
+            period=OCTOBER, line_key="classify:a", description="Usage", amount_nano=500 * CENT, amount_cents=500
+        )
+        InvoiceLinePush.objects.update(created_at=now() - dt.timedelta(days=2))
+    stripe_house.v1.invoice_items.create(
+        {"customer": customer, "amount": 500, "currency": "usd", "metadata": {"push": str(push.pk)}}
+    )
+    assert invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=[Line("classify:a", 500 * CENT)]) == 1
+    assert totals(cast.owner, stripe_house)["items"] == [500]
+
+
+def test_many_who_send_at_once_send_once(cast: Cast, stripe_house: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    with tenant_scope(tenant_id):
+        customer_write()
+        command = checkout_start(plan="developer", success_url=SUCCESS, cancel_url=CANCEL)
+
+    def send(_: int) -> str:
+        try:
+            return str((command_finish(command).answer or {})["url"])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as many:
+        urls = set(many.map(send, range(6)))
+    assert len(urls) == 1 and totals(cast.owner, stripe_house)["customers"] == 1
+    with tenant_scope(tenant_id):
+        assert set(StripeCommand.objects.values_list("attempts", flat=True)) == {1}
