@@ -9,3 +9,11 @@ class BillingConfig(AppConfig):
     name = "billing"
     label = "billing"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """What must agree before anything starts."""
+        from billing import checks  # noqa: F401
+        from billing.selectors.dunning import api_check
+        from tenants.gates import gate_add
+
+        gate_add(api_check)

@@ -51,6 +51,24 @@ class CardRefused(PaymentRequired):
     default_code = "card_declined"
 
 
+class PaymentOverdue(PaymentRequired):
+    """An invoice has been overdue for too long for this."""
+
+    default_code = "payment_overdue"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message} Pay it under Billing; that lifts this at once.")
+
+
+class MoreThanPaid(Conflict):
+    """More is to be taken back than there is."""
+
+    default_code = "more_than_paid"
+
+    def __init__(self, most_cents: int) -> None:
+        super().__init__(f"At most {most_cents / 100:.2f} of this invoice can be taken back.", param="amount")
+
+
 class StripeRefused(Unprocessable):
     """Stripe does not take the request as it is."""
 
@@ -77,6 +95,15 @@ class PlanNotSold(Conflict):
     """A plan that cannot be bought online, or is the one the tenant has."""
 
     default_code = "plan_not_available"
+
+
+class ChangePending(Conflict):
+    """A change that was asked for before is not answered yet."""
+
+    default_code = "change_pending"
+
+    def __init__(self) -> None:
+        super().__init__("A change of the plan is on its way to the payment provider. Wait until it is done.")
 
 
 class SubscriptionMissing(Conflict):

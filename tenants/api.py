@@ -14,6 +14,7 @@ from kit.http import client_ip
 from kit.schema import check_query
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key
+from tenants.gates import gates_pass
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_seen
 
@@ -42,6 +43,7 @@ class TenantAPIView(APIView):
         self._stack.enter_context(tenant_scope(self.caller.tenant_id))
         token = audit.set_actor(self.caller)
         self._stack.callback(audit.reset_actor, token)
+        gates_pass(str(request.method))
 
     def scope_needed(self, request: Request) -> str | None:
         """The scope for the request's method; a HEAD is a GET whose body stays behind. None for a foreign method."""

@@ -34,7 +34,7 @@ trial, to its end."""
 
 class Migration(migrations.Migration):
 
-    dependencies = [("billing", "0011_append_only_by_right"), ("tenants", "0004_job_mail")]
+    dependencies = [("billing", "0022_dunning"), ("tenants", "0004_job_mail")]
 
     operations = [
         migrations.CreateModel(

@@ -10,8 +10,11 @@ from billing.models.budgets import (
     SpendLimit,
 )
 from billing.models.catalogue import CatalogueEntry
+from billing.models.commands import StripeCommand
 from billing.models.decisions import QuotaDecision
+from billing.models.dunning import DunningHold, DunningNotice
 from billing.models.economics import AcquisitionSpend, MachineHour, SubscriptionChange, SubscriptionMonth
+from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
@@ -31,11 +34,14 @@ __all__ = [
     "AcquisitionSpend",
     "AllowanceChange",
     "BillingCustomer",
+    "BillingFinding",
     "Budget",
     "BudgetLease",
     "CatalogueEntry",
     "CreditNote",
     "DirtyHour",
+    "DunningHold",
+    "DunningNotice",
     "EntitlementOverride",
     "Invoice",
     "InvoiceLinePush",
@@ -52,6 +58,7 @@ __all__ = [
     "RatedLine",
     "Refund",
     "SpendLimit",
+    "StripeCommand",
     "StripeEvent",
     "Subscription",
     "SubscriptionChange",

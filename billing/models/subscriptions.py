@@ -114,6 +114,12 @@ class TenantEntitlement(LastingModel):
     """Stripe's id of the subscription it rests on; empty on the free plan."""
     until = models.DateTimeField(null=True)
     """When it must be derived again even without news (an override or the grace ends)."""
+    step = models.CharField(max_length=20, blank=True, default="", db_default="")
+    """How far overdue invoices have brought it (`plans.ladder`)."""
+    step_since = models.DateTimeField(null=True)
+    """Since when the oldest of them is overdue."""
+    step_status = models.CharField(max_length=20, blank=True, default="", db_default="")
+    """The status that the step gave the organisation, to be taken back with it; empty for none."""
     version = models.PositiveIntegerField(default=1)
     derived_at = models.DateTimeField(default=now)
 

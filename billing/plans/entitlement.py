@@ -29,6 +29,8 @@ class SubscriptionFacts:
     past_due_since: dt.datetime | None = None
     seats: int = 0
     """Bought beyond what the plan includes."""
+    collecting: bool = True
+    """Whether its invoices are collected; one whose collection rests looks active and is not paid for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def _best(
         if (sub.plan, sub.plan_version) not in plans.plans:
             continue
         plan = plans.get(sub.plan, sub.plan_version)
+        if not sub.collecting:
+            continue  # a plan that is a gift is granted, by an override with a reason
         if sub.status in ("active", "trialing"):
             candidates.append((plan.rank, 1, sub.stripe_id, plan, GOOD))
         elif sub.status == "past_due" and at < (sub.past_due_since or at) + GRACE:

@@ -32,6 +32,10 @@ LIVE = ("trialing", "active", "past_due", "unpaid")
 """States in which a subscription is the tenant's plan, paid for or owed."""
 
 
+PAUSED = "paused"
+"""It gives no plan and costs nothing until it is resumed."""
+
+
 def plans_offered() -> list[Plan]:
     """The plans of today, smallest first."""
     return plan_book().offered()
@@ -83,7 +87,13 @@ def entitlement_now() -> Entitlement:
     return entitlement_derive(
         [
             SubscriptionFacts(
-                sub.stripe_id, sub.status, sub.plan, sub.plan_version, sub.past_due_since, seats_bought(sub)
+                sub.stripe_id,
+                sub.status,
+                sub.plan,
+                sub.plan_version,
+                sub.past_due_since,
+                seats=seats_bought(sub),
+                collecting=not sub.raw.get("pause_collection"),
             )
             for sub in Subscription.objects.all()
         ],
@@ -107,6 +117,13 @@ def entitlement_now() -> Entitlement:
 def subscription_current() -> Subscription | None:
     """The subscription that is the scope's tenant's plan; None on the free plan."""
     found: Subscription | None = Subscription.objects.filter(status__in=LIVE).order_by("-started_at", "-pk").first()
+    return found
+
+
+def subscription_held() -> Subscription | None:
+    """The subscription that the scope's tenant has, running or paused: as long as there is one, no other is sold."""
+    held = (*LIVE, PAUSED)
+    found: Subscription | None = Subscription.objects.filter(status__in=held).order_by("-started_at", "-pk").first()
     return found
 
 

@@ -25,6 +25,7 @@ from billing.prices import Usage, price_books
 from billing.quotas import AWAY, DEFAULT_LIFE_MS, CompiledLimits, Decision, QuotaStore, QuotaUnavailable, denial
 from billing.quotas.limits import Limit
 from billing.quotas.trace import Amounts, Caller, refusal_of
+from billing.selectors.dunning import calls_check
 from billing.selectors.limits import caller_limits
 from billing.services.decisions import decisions_record
 from billing.services.leases import lease_refill
@@ -69,14 +70,16 @@ def call_metered(
 ) -> Iterator[Meter]:
     """Hold the price of `tokens` at most, let the caller work, charge what it noted. Outside any scope.
 
-    `member_id` is the user's. CallRefused (402, 429, 503) before anything runs; work that raises, or notes nothing,
-    costs nothing. It is over within `life_ms`: after that it no longer counts as a call at once.
+    `member_id` is the user's. CallRefused (402, 429, 503) or PaymentOverdue before anything runs; work that
+    raises, or notes nothing, costs nothing. It is over within `life_ms`: after that it no longer counts as a call at
+    once.
     """
     store = store or calling_store()
     request_id = request_id or public_id("req_", new_id())
     price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
     nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
+        calls_check()
         limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
     decision = _admit(store, limits, request_id, Amounts(1, tokens, 0, nano), life_ms)
     if not decision.allowed:

@@ -24,13 +24,8 @@ def price_ensure(
 ) -> CatalogueEntry:
     """One price of a plan version (in its first currency, unless told), pushed now if it never was. `ask`: believe
     Stripe, not what we noted."""
-    if not plan.sold_online:
-        raise PlanNotSold(f"The plan {plan.name} is not sold online. Write to us for an offer.", param="plan")
+    cents = price_sold(plan, interval, currency, part)
     way: dict[str, Any] = {"interval": interval, "currency": currency or plan.currency, "part": part}
-    cents = next((cents for *found, cents in plan.parts if found == [part, interval, way["currency"]]), None)
-    if cents is None:
-        each, money = way["interval"], way["currency"].upper()
-        raise PlanNotSold(f"The plan {plan.name} is not sold by the {each[:20]} in {money[:3]}.", param="interval")
     entry = CatalogueEntry.objects.filter(plan=plan.code, version=plan.version, **way).first()
     if entry is not None and not ask:
         return entry
@@ -49,6 +44,19 @@ def price_ensure(
     noted = {"lookup_key": lookup_key, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
     made, _ = CatalogueEntry.objects.update_or_create(plan=plan.code, version=plan.version, **way, defaults=noted)
     return made
+
+
+def price_sold(plan: Plan, interval: str, currency: str = "", part: str = "plan") -> int:
+    """Cents of one price of a plan version; PlanNotSold where it is not sold online, or not so."""
+    if not plan.sold_online:
+        raise PlanNotSold(f"The plan {plan.name} is not sold online. Write to us for an offer.", param="plan")
+    money = currency or plan.currency
+    for *found, cents in plan.parts:
+        if found == [part, interval, money]:
+            return cents
+    raise PlanNotSold(
+        f"The plan {plan.name} is not sold by the {interval[:20]} in {money[:3].upper()}.", param="interval"
+    )
 
 
 def _product(port: StripePort, plan: Plan, part: str) -> str:

@@ -14,7 +14,9 @@ from django.db import transaction
 from billing.models import AllowanceChange, EntitlementOverride, TenantEntitlement
 from billing.plans import Entitlement, plan_book
 from billing.selectors.budgets import budget_name
+from billing.selectors.dunning import rung_now
 from billing.selectors.subscriptions import entitlement_now, plan_named
+from billing.services.dunning import rung_take
 from billing.services.effects import NEWS as NEWS
 from billing.services.effects import limits_changed
 from billing.services.locks import money_lock
@@ -31,10 +33,14 @@ def entitlement_refresh() -> Entitlement:
     tenant_id = current_tenant_id()
     money_lock(tenant_id)
     derived, spends = entitlement_now(), ""
+    rung = rung_now()
     values = _columns(derived)
-    row = TenantEntitlement.objects.first()
+    values["until"] = min((at for at in (derived.until, rung.next_at) if at is not None), default=None)
+    row: TenantEntitlement | None = TenantEntitlement.objects.first()
+    if row is not None and rung_take(row, rung):
+        transaction.on_commit(partial(limits_changed, tenant_id))
     if row is None:
-        TenantEntitlement.objects.create(**values)
+        rung_take(TenantEntitlement.objects.create(**values), rung)
         spends = budget_name("tenant", tenant_id.hex)
         _note_allowance(None, derived)
     elif any(getattr(row, name) != value for name, value in values.items()):

@@ -1,8 +1,7 @@
 """From a closed month to lines on Stripe's next invoice.
 
-A line is written here, committed, and only then sent, under an idempotency key of its own; a crash in between is found
-again by reading what Stripe has. Cents are rounded once, by `to_cents`, and what is left over goes to the same line of
-the next month.
+A line is written here together with the command that sends it (`services.commands`). Cents are rounded once, by
+`to_cents`, and what is left over goes to the same line of the next month.
 """
 
 import datetime as dt
@@ -10,27 +9,19 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from billing.errors import PaymentsAway, StripeRefused
 from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush, PeriodClose
-from billing.periods import bounds
 from billing.selectors.bills import carried_nano
-from billing.selectors.subscriptions import (
-    card_id,
-    customer_current,
-    subscription_current,
-    usage_subscription,
-)
+from billing.selectors.subscriptions import subscription_current, usage_subscription
+from billing.services.commands import KEY_LIFE, command_write, commands_send
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
-from billing.services.subscriptions import customer_ensure
+from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 
-KEY_LIFE = dt.timedelta(hours=20)
-"""Stripe remembers an idempotency key for a day; older lines are looked for before they are sent."""
 LOOK_BACK = dt.timedelta(days=62)
 
 
@@ -53,26 +44,35 @@ class Line(Protocol):
 def invoice_lines_push(*, tenant_id: uuid.UUID, period: dt.date, lines: Iterable[Line]) -> int:
     """Put a closed month's lines on the tenant's next invoice; how many were sent by this call.
 
-    Once per (tenant, period, line key), however often it is called. Not inside a scope: each step commits by itself.
+    Once per (tenant, period, line key), however often it is called; what Stripe does not take now is sent later. Not
+    inside a scope: each step commits by itself.
     """
     with tenant_scope(tenant_id):
         money_lock(tenant_id)
         for line in lines:
             _note(period, line)
-        waiting = list(
-            InvoiceLinePush.objects.filter(period=period, sent_at=None)
-            .order_by("line_key")
-            .values_list("pk", flat=True)
-        )
-        if waiting:
-            customer_ensure()
-    for push_id in waiting:
-        with tenant_scope(tenant_id):
-            _send(push_id)
-    if waiting:
-        with tenant_scope(tenant_id):
-            _invoice_alone(period)
-    return len(waiting)
+        waiting = InvoiceLinePush.objects.filter(period=period, sent_at=None).order_by("line_key")
+        pushes = list(waiting)
+        if pushes:
+            _commands_write(period, pushes)
+    if not pushes:
+        return 0
+    commands_send(tenant_id)
+    with tenant_scope(tenant_id):
+        return InvoiceLinePush.objects.filter(pk__in=[push.pk for push in pushes], sent_at__isnull=False).count()
+
+
+def _commands_write(period: dt.date, pushes: list[InvoiceLinePush]) -> None:
+    """One command a line; where no renewal takes them along within a month, an invoice of their own."""
+    customer_write()
+    for push in pushes:
+        # Lines older than the outbox were sent under the same key; nobody knows which of them arrived.
+        tried_at = push.created_at if now() - push.created_at > KEY_LIFE else None
+        pk = str(push.pk)
+        command_write("invoice_item", {"push": pk}, once=pk, key=f"push-{pk}", tried_at=tried_at)
+    if usage_subscription() is None:
+        month = f"{period:%Y-%m}"
+        command_write("invoice_make", {"period": month}, once=month)
 
 
 def _note(period: dt.date, line: Line) -> None:
@@ -92,46 +92,6 @@ def _note(period: dt.date, line: Line) -> None:
     )
 
 
-def _send(push_id: uuid.UUID) -> None:
-    push = InvoiceLinePush.objects.select_for_update().get(pk=push_id)
-    if push.sent_at is not None:
-        return
-    customer, subscription = customer_ensure(), usage_subscription()
-    found = _sent_before(push, customer.stripe_id) if now() - push.created_at > KEY_LIFE else ""
-    push.stripe_item_id = found or stripe_port().invoice_item_add(
-        customer_id=customer.stripe_id,
-        amount_cents=push.amount_cents,
-        currency="usd",
-        description=push.description,
-        period=bounds(push.period),
-        metadata={"push": str(push.pk), "period": f"{push.period:%Y-%m}", "line": push.line_key[:500]},
-        idempotency_key=f"push-{push.pk}",
-        subscription_id=subscription.stripe_id if subscription is not None else "",
-    )
-    push.sent_at = now()
-    push.save(update_fields=["stripe_item_id", "sent_at"])
-
-
-def _sent_before(push: InvoiceLinePush, customer_id: str) -> str:
-    for item in stripe_port().invoice_items(customer_id):
-        if (item.get("metadata") or {}).get("push") == str(push.pk):
-            return str(item["id"])
-    return ""
-
-
-def _invoice_alone(period: dt.date) -> None:
-    """Where no renewal takes the lines along within a month, make an invoice of their own."""
-    if usage_subscription() is None and customer_current() is not None:
-        customer = customer_ensure()
-        stripe_port().invoice_create(
-            customer_id=customer.stripe_id,
-            by_mail=customer.card is None,
-            card_id=card_id(),
-            metadata={"period": f"{period:%Y-%m}"},
-            idempotency_key=f"invoice-{customer.pk}-{period:%Y-%m}",
-        )
-
-
 def periods_push_all() -> int:
     """Push the lines of every closed month that are not at Stripe yet; how many lines."""
     with ops_scope("closed months whose lines wait for an invoice"):
@@ -148,10 +108,7 @@ def periods_push_all() -> int:
 
 def _push_close(close: PeriodClose) -> int:
     lines = [_StoredLine(entry) for entry in close.lines]
-    try:
-        return invoice_lines_push(tenant_id=close.tenant_id, period=close.period, lines=lines)
-    except (PaymentsAway, StripeRefused) as error:
-        raise RuntimeError(f"the lines of {close.period:%Y-%m} could not be sent: {error}") from error
+    return invoice_lines_push(tenant_id=close.tenant_id, period=close.period, lines=lines)
 
 
 class _StoredLine:

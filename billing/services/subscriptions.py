@@ -1,97 +1,74 @@
 """Subscribing, changing and leaving a plan. Run in the tenant's scope.
 
-The tenant's plan changes only when Stripe says so: each service that moved something there fetches it again and derives
-the entitlement, and the webhook that follows finds nothing left to do.
+What is to change at Stripe is written as a command and sent after the commit (`services.commands`). The tenant's plan
+changes only when Stripe says so: what a command moved there is fetched again and the entitlement derived, and the
+webhook that follows finds nothing left to do.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
 
-from billing.errors import PlanNotSold, StripeMissing, SubscriptionMissing
-from billing.models import BillingCustomer, StripeEvent, Subscription
+from billing.errors import ChangePending, PaymentsAway, PlanNotSold, SubscriptionMissing
+from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
 from billing.selectors.subscriptions import (
+    PAUSED,
     customer_current,
     entitlement_now,
     interval_of,
     plan_named,
     subscription_current,
+    subscription_held,
     trial_due,
 )
-from billing.services.catalogue import price_ensure
-from billing.services.entitlements import entitlement_refresh
-from billing.services.locks import money_lock
-from billing.services.mirror import (
-    customer_mirror,
-    dispute_mirror,
-    invoice_mirror,
-    line_view,
-    refund_mirror,
-    subscription_mirror,
-)
+from billing.services.catalogue import price_ensure, price_sold
+from billing.services.commands import command_finish, command_write
+from billing.services.mirror import line_view
+from billing.services.sync import subscription_sync
 from billing.stripe_port import Json, stripe_port
-from kit.clock import now
-from kit.errors import NotFound
+from kit.errors import Conflict, NotFound
 from tenants import audit
-from tenants.models import Member, Role
-from tenants.scope import current_tenant_id
-from tenants.selectors import tenant_current
+from tenants.scope import current_tenant_id, tenant_scope
+
+CHANGES = ("plan_change", "plan_end", "plan_pause", "plan_resume")
 
 
-def customer_ensure() -> BillingCustomer:
-    """The tenant's customer at Stripe, made at the first need."""
-    tenant_id = current_tenant_id()
-    money_lock(tenant_id)
-    customer = customer_current()
-    if customer is not None:
-        return customer
-    port, tenant = stripe_port(), tenant_current()
-    owner = Member.objects.select_related("user").filter(role=Role.OWNER).order_by("created_at").first()
-    stripe_id, email = port.customer_create(tenant_id), owner.user.email if owner else ""
-    port.customer_describe(stripe_id, email=email, name=tenant.name)
-    made: BillingCustomer = BillingCustomer.objects.create(stripe_id=stripe_id, email=email)
-    # Events that came before we knew whose they are.
-    StripeEvent.objects.filter(customer_id=stripe_id, state=StripeEvent.State.PARKED).update(next_try_at=now())
-    return made
+def customer_write() -> StripeCommand | None:
+    """The command that makes the tenant a customer at Stripe, at the first need; None when it is one."""
+    if customer_current() is not None:
+        return None
+    return command_write("customer_create", {}, once="customer", key=f"customer-{current_tenant_id()}")
 
 
-def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> str:
-    """Where the buyer goes to subscribe, with a trial if the plan has one and this is the organisation's first plan.
-    `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
+def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> StripeCommand:
+    """The command whose answer's `url` is where the buyer goes to subscribe, with a trial if the plan has one and this
+    is the organisation's first plan. `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
     Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription.
     """
     wanted = plan_named(plan)
-    price = price_ensure(plan=wanted, interval=interval)
-    customer = customer_ensure()
-    current = subscription_current()
+    price_sold(wanted, interval)
+    current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
-    port = stripe_port()
-    port.checkouts_expire(customer.stripe_id)
-    metadata = {"tenant_id": str(current_tenant_id()), "plan": wanted.code, "plan_version": str(wanted.version)}
+    customer_write()
     trial = trial_due(wanted)
-    start = functools.partial(
-        port.checkout_create,
-        trial_days=trial.days if trial else 0,
-        trial_card=trial is None or trial.card,
-        customer_id=customer.stripe_id,
-        success_url=success_url,
-        cancel_url=cancel_url,
-        metadata=metadata,
+    command = command_write(
+        "checkout_create",
+        {
+            "tenant_id": str(current_tenant_id()),
+            "plan": wanted.code,
+            "plan_version": wanted.version,
+            "interval": interval,
+            "trial_days": trial.days if trial else 0,
+            "trial_card": trial is None or trial.card,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        },
     )
-    try:
-        session = start(price_id=price.price_id)
-    except StripeMissing:
-        # The price we noted is of another Stripe account (a key was changed, the emulator was emptied).
-        session = start(price_id=price_ensure(plan=wanted, interval=interval, ask=True).price_id)
-    audit.record(
-        action="checkout.started",
-        target=customer,
-        after={"plan": wanted.code, "interval": interval, "session": session["id"]},
-    )
-    return str(session["url"])
+    audit.record(action="checkout.started", target=command, after={"plan": wanted.code, "interval": interval})
+    return command
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,44 +90,29 @@ def checkout_finish(*, session_id: str) -> CheckoutOutcome:
     return CheckoutOutcome(status=session["status"], entitlement=entitlement_now())
 
 
-def subscription_sync(*, customer: BillingCustomer, subscription_id: str, invoice_id: str | None = None) -> None:
-    """Fetch a subscription (and an invoice) under the tenant's lock, and derive what follows."""
-    money_lock(customer.tenant_id)
-    customer.refresh_from_db()
-    row = subscription_mirror(customer, subscription_id)
-    latest = invoice_id or (row.raw.get("latest_invoice") if row is not None else None)
-    if latest:
-        invoice_mirror(customer, latest)
-    entitlement_refresh()
+def portal_start(*, return_url: str) -> Callable[[], str]:
+    """How to get the address where the customer manages card, plan and invoices; no transaction need wait for it.
+    It changes nothing, so it is no command."""
+    command, tenant_id = customer_write(), current_tenant_id()
+
+    def ask() -> str:
+        if command is not None:
+            command_finish(command)
+        with tenant_scope(tenant_id):
+            customer = customer_current()
+        if customer is None:
+            raise PaymentsAway
+        return stripe_port().portal_create(customer_id=customer.stripe_id, return_url=return_url)
+
+    return ask
 
 
-def customer_sync(*, customer: BillingCustomer) -> None:
-    """Fetch everything of a customer again: the answer to any doubt."""
-    money_lock(customer.tenant_id)
-    customer.refresh_from_db()
-    customer_mirror(customer)
-    for subscription_id in stripe_port().subscription_ids(customer.stripe_id):
-        subscription_mirror(customer, subscription_id)
-    for invoice_id in stripe_port().invoice_ids(customer.stripe_id):
-        invoice_mirror(customer, invoice_id)
-    for charge in stripe_port().charges(customer.stripe_id):
-        for refund_id in stripe_port().refund_ids(charge["id"]) if charge.get("amount_refunded") else []:
-            refund_mirror(customer, refund_id)
-        for dispute_id in stripe_port().dispute_ids(charge["id"]) if charge.get("disputed") else []:
-            dispute_mirror(customer, dispute_id)
-    entitlement_refresh()
+def plan_change(*, plan: str, interval: str = "month", at: int | None = None) -> StripeCommand:
+    """The command that moves the running subscription to another plan or interval now, prorated from `at` on (a
+    preview's second); to the free plan, at the end of the period.
 
-
-def portal_start(*, return_url: str) -> str:
-    """Where the customer manages card, plan and invoices."""
-    return stripe_port().portal_create(customer_id=customer_ensure().stripe_id, return_url=return_url)
-
-
-def plan_change(*, plan: str, interval: str = "month") -> Entitlement:
-    """Move the running subscription to another plan or interval now, prorated; to the free plan, at the end of the
-    period.
-
-    CardRefused leaves the tenant on the plan it has.
+    A refused card leaves the tenant on the plan it has. Where the card's owner has to confirm the payment, the answer's
+    `confirm_url` is where, and the plan changes once that is done.
     """
     wanted, current = plan_named(plan), _current()
     if not wanted.price_cents:
@@ -158,59 +120,80 @@ def plan_change(*, plan: str, interval: str = "month") -> Entitlement:
             return subscription_cancel()
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
     _not_the_same(current, wanted, interval)
-    price, customer = price_ensure(plan=wanted, interval=interval), customer_ensure()
-    stripe_port().subscription_change(
-        current.stripe_id,
-        item_id=_item(current),
-        price_id=price.price_id,
-        metadata={
-            "tenant_id": str(current_tenant_id()),
-            "plan": wanted.code,
-            "plan_version": str(wanted.version),
-        },
-    )
-    subscription_sync(customer=customer, subscription_id=current.stripe_id)
-    return entitlement_now()
+    ways: Json = {"plan": wanted.code, "plan_version": wanted.version, "interval": interval}
+    return _write("plan_change", current, item=_item(current), **ways, at=at)
+
+
+def _write(operation: str, current: Subscription, **more: Json | str | int | bool | None) -> StripeCommand:
+    """A command about the running subscription. One that costs money is not added to another that waits."""
+    waiting = StripeCommand.objects.filter(operation__in=CHANGES, state=StripeCommand.State.WAITING)
+    if operation != "plan_end" and waiting.exists():
+        raise ChangePending
+    params = {"tenant_id": str(current_tenant_id()), "subscription": current.stripe_id, **more}
+    return command_write(operation, params)
 
 
 def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     """How to ask Stripe what moving to another plan or interval would charge now, or credit to the next invoices; no
-    transaction need wait for its answer, {"total", "credit", "currency", "lines"}, cents."""
+    transaction need wait for its answer, {"total", "credit", "currency", "lines", "at"}, cents. With its `at`,
+    `plan_change` charges the same."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted, interval)
-    price = price_ensure(plan=wanted, interval=interval)
-    ask = functools.partial(
-        stripe_port().change_preview, current.stripe_id, item_id=_item(current), price_id=price.price_id
-    )
-    return lambda: _charge(ask())
+    ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current))
+    return lambda: _charge(ask(price_id=price_ensure(plan=wanted, interval=interval).price_id))
 
 
 def _charge(found: Json) -> Json:
+    prorated = (line for line in found["lines"]["data"] if _is_proration(line))
     return {
         "total": found["amount_due"],
         "credit": max(0, -found["total"]),
         "currency": found["currency"],
         "lines": [line_view(line) for line in found["lines"]["data"]],
-        "at": now(),
+        "at": next((line["period"]["start"] for line in prorated), None),
     }
 
 
-def subscription_cancel() -> Entitlement:
-    """End with the running period; until then everything stays."""
+def _is_proration(line: Json) -> bool:
+    parent = line.get("parent") or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration"))
+
+
+def subscription_cancel() -> StripeCommand:
+    """The command that ends the plan with the running period; until then everything stays."""
     return _set_ending(True)
 
 
-def subscription_keep() -> Entitlement:
-    """Take a cancellation back while the period still runs."""
+def subscription_keep() -> StripeCommand:
+    """The command that takes a cancellation back while the period still runs."""
     return _set_ending(False)
 
 
-def _set_ending(ending: bool) -> Entitlement:
-    current, customer = _current(), customer_ensure()
-    stripe_port().subscription_cancel(current.stripe_id, at_period_end=ending)
-    subscription_sync(customer=customer, subscription_id=current.stripe_id)
+def plan_pause() -> StripeCommand:
+    """The command that lets the plan rest: nothing is charged and the free plan applies until it is resumed. What is
+    left of the paid period is credited to the next invoice. Conflict while a payment is late or the plan ends."""
+    current = _current()
+    if current.status != "active" or current.cancel_at_period_end:
+        raise Conflict("Only a plan that runs and is paid can be paused. Pay what is open, or keep the plan first.")
+    audit.record(action="subscription.paused", target=current)
+    return _write("plan_pause", current)
+
+
+def plan_resume() -> StripeCommand:
+    """The command that lets a paused plan run again, with a new period from now on, once that is paid."""
+    held = subscription_held()
+    if held is None or held.status != PAUSED:
+        raise SubscriptionMissing("This organisation has no paused plan.")
+    audit.record(action="subscription.resumed", target=held)
+    return _write("plan_resume", held)
+
+
+def _set_ending(ending: bool) -> StripeCommand:
+    current = _current()
+    command = _write("plan_end", current, ending=ending)
     audit.record(action="subscription.ending" if ending else "subscription.kept", target=current)
-    return entitlement_now()
+    return command
 
 
 def _current() -> Subscription:
@@ -225,5 +208,6 @@ def _item(subscription: Subscription) -> str:
 
 
 def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:
+    price_sold(wanted, interval)
     if (current.plan, current.plan_version, interval_of(current)) == (*wanted.key, interval):
         raise PlanNotSold(f"This organisation already is on the plan {wanted.name}.", param="plan")

@@ -28,7 +28,7 @@ from billing.services.mirror import (
     subscription_mirror,
     subscription_of,
 )
-from billing.services.subscriptions import customer_sync
+from billing.services.sync import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
 from kit.clock import now
@@ -179,6 +179,23 @@ def event_replay(*, event_pk: int) -> StripeEvent:
     )
     event_handle(event_pk)
     return StripeEvent.objects.get(pk=event_pk)
+
+
+def events_replay(
+    *, since: dt.datetime | None = None, until: dt.datetime | None = None, kind: str = "", failed: bool = False
+) -> int:
+    """Work on many events again, from the start of their patience: of a span, of a type (or all that begin with it
+    where it ends in a dot), or all that failed or are parked. A tick takes them; how many. Staff do this."""
+    events = StripeEvent.objects.all()
+    if since is not None:
+        events = events.filter(received_at__gte=since)
+    if until is not None:
+        events = events.filter(received_at__lt=until)
+    if kind:
+        events = events.filter(type__startswith=kind) if kind.endswith(".") else events.filter(type=kind)
+    if failed:
+        events = events.filter(state__in=(State.FAILED, State.PARKED))
+    return events.update(state=State.RECEIVED, attempts=0, error="", handled_at=None, next_try_at=now())
 
 
 def events_retry() -> int:

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
+
 from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeMissing, StripeRefused
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ RETRIES = 2
 TOLERANCE = 300
 """Seconds a webhook's signature stays good."""
 PAGE = 100
+BUSY = ("idempotency_key_in_use", "lock_timeout")
+"""The same request, or another one on the same object, is being worked on: ask again later."""
 NOT_SIGNED = "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
 
 Json = dict[str, Any]
@@ -35,11 +39,17 @@ class Face:
 
         self._client = stripe.StripeClient(
             key,
+            stripe_version=settings.STRIPE_API_VERSION,
             base_addresses={"api": base, "files": base, "connect": base, "meter_events": base} if base else {},
             max_network_retries=RETRIES,
             http_client=stripe.RequestsClient(timeout=TIMEOUT),
         )
         self.v1 = self._client.v1
+
+
+def write(key: str) -> dict[str, Any]:
+    """How a write goes out: once under its key, and only once now, because the outbox tries again."""
+    return {"idempotency_key": key, "max_network_retries": 0}
 
 
 @contextlib.contextmanager
@@ -56,11 +66,16 @@ def border() -> Iterator[None]:
             code=error.code,
         ) from error
     except stripe.InvalidRequestError as error:
+        if error.code in BUSY:
+            logger.warning("stripe is still at work on this: %s", error.code)
+            raise PaymentsAway from error
         if error.code == "resource_missing" or error.http_status == 404:
             raise StripeMissing(f"The payment provider knows no such object ({error.param}).") from error
         logger.error("stripe refused a request: %s (param %s)", error.user_message, error.param)
         raise StripeRefused(f"The payment provider refused this: {error.user_message}", param=error.param) from error
     except stripe.IdempotencyError as error:
+        if error.code in BUSY:
+            raise PaymentsAway from error
         raise StripeRefused("The same payment request is already under way with other values.") from error
     except stripe.StripeError as error:
         logger.warning("stripe is away: %s", type(error).__name__)

@@ -1,8 +1,8 @@
 """Stripe's own pages: where a plan is bought, and where a card is changed."""
 
-from typing import Any
+from typing import Any, cast
 
-from billing.stripe_port.border import PAGE, Face, Json, border, plain
+from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
 
 class Checkouts(Face):
@@ -16,6 +16,7 @@ class Checkouts(Face):
         success_url: str,
         cancel_url: str,
         metadata: dict[str, str],
+        key: str,
         trial_days: int = 0,
         trial_card: bool = True,
     ) -> Json:
@@ -42,19 +43,21 @@ class Checkouts(Face):
             **more,
         }
         with border():
-            return plain(self.v1.checkout.sessions.create(params))
+            return plain(self.v1.checkout.sessions.create(params, cast("Any", write(key))))
 
     def checkout_fetch(self, session_id: str) -> Json:
         """A Checkout session."""
         with border():
             return plain(self.v1.checkout.sessions.retrieve(session_id))
 
-    def checkouts_expire(self, customer_id: str) -> None:
-        """Close the customer's open sessions, so that two of them can never both be paid."""
+    def checkouts_expire(self, customer_id: str, *, but: str) -> None:
+        """Close the customer's open sessions, so that two of them can never both be paid; not those of the command
+        `but`, which may be one that we did not hear the answer about."""
         with border():
             found = self.v1.checkout.sessions.list({"customer": customer_id, "status": "open", "limit": PAGE})
             for session in found.auto_paging_iter():
-                self.v1.checkout.sessions.expire(session.id)
+                if plain(session)["metadata"].get("command") != but:
+                    self.v1.checkout.sessions.expire(session.id)
 
     def portal_create(self, *, customer_id: str, return_url: str) -> str:
         """The address of the customer's billing portal, good for a short while."""

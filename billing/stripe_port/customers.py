@@ -1,25 +1,28 @@
 """Customers: made, described, looked up."""
 
-from uuid import UUID
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, cast
 
-from billing.stripe_port.border import Face, Json, border, plain
+from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
 
 class Customers(Face):
     """A tenant as a payer."""
 
-    def customer_create(self, tenant_id: UUID) -> str:
-        """A customer for a tenant; its id. Repeated within a day it is the same one."""
+    def customer_create(self, tenant_id: str, *, email: str, name: str, key: str) -> str:
+        """A customer for a tenant, with what to print on invoices; its id."""
+        params: Any = {"metadata": {"tenant_id": tenant_id}}
+        params |= {field: text for field, text in (("email", email), ("name", name)) if text}
         with border():
-            customer = self.v1.customers.create(
-                {"metadata": {"tenant_id": str(tenant_id)}}, {"idempotency_key": f"customer-{tenant_id}"}
-            )
-        return customer.id
+            return self.v1.customers.create(params, cast("Any", write(key))).id
 
-    def customer_describe(self, customer_id: str, *, email: str, name: str) -> None:
-        """Tell Stripe what to print on invoices."""
+    def customers_since(self, moment: dt.datetime) -> Iterator[Json]:
+        """All customers made since a moment, newest first."""
         with border():
-            self.v1.customers.update(customer_id, {"email": email, "name": name})
+            found = self.v1.customers.list({"created": {"gte": int(moment.timestamp())}, "limit": PAGE})
+            for customer in found.auto_paging_iter():
+                yield plain(customer)
 
     def customer_fetch(self, customer_id: str) -> Json | None:
         """The customer with its default card, or None when it was deleted."""

@@ -1,10 +1,11 @@
 """Invoices, the lines that wait for one, and what one would say."""
 
 import datetime as dt
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 from billing.errors import StripeMissing
-from billing.stripe_port.border import PAGE, Face, Json, border, plain
+from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
 
 class Invoices(Face):
@@ -27,6 +28,19 @@ class Invoices(Face):
         with border():
             found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
             return [invoice.id for invoice in found.auto_paging_iter()]
+
+    def invoices_since(self, moment: dt.datetime) -> Iterator[Json]:
+        """The invoices of all customers made since a moment, newest first."""
+        with border():
+            found = self.v1.invoices.list({"created": {"gte": int(moment.timestamp())}, "limit": PAGE})
+            for invoice in found.auto_paging_iter():
+                yield plain(invoice)
+
+    def customer_invoices(self, customer_id: str) -> list[Json]:
+        """All invoices of a customer, newest first."""
+        with border():
+            found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
+            return [plain(invoice) for invoice in found.auto_paging_iter()]
 
     def change_preview(self, subscription_id: str, *, item_id: str, price_id: str) -> Json:
         """What moving to another price would charge now."""
@@ -58,12 +72,12 @@ class Invoices(Face):
         amount_cents: int,
         currency: str,
         description: str,
-        period: tuple[dt.datetime, dt.datetime],
+        period: list[int],
         metadata: dict[str, str],
-        idempotency_key: str,
+        key: str,
         subscription_id: str = "",
     ) -> str:
-        """One line for the customer's next invoice; its id. The key makes a retry harmless for a day.
+        """One line for the customer's next invoice; its id. Its period is two seconds since 1970.
 
         No coupon takes anything off it: coupons are for plans, and what a plan includes of usage is a line of its own,
         which a discount on the usage alone would turn into a gift.
@@ -74,16 +88,16 @@ class Invoices(Face):
             "currency": currency,
             "description": description,
             "discountable": False,
-            "period": {"start": int(period[0].timestamp()), "end": int(period[1].timestamp())},
+            "period": {"start": period[0], "end": period[1]},
             "metadata": metadata,
         }
         if subscription_id:
             params["subscription"] = subscription_id
         with border():
-            return self.v1.invoice_items.create(params, {"idempotency_key": idempotency_key}).id
+            return self.v1.invoice_items.create(params, cast("Any", write(key))).id
 
     def invoice_create(
-        self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], idempotency_key: str, card_id: str = ""
+        self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], key: str, card_id: str = ""
     ) -> str:
         """An invoice of the lines that wait, charged to a card (the customer's, unless one is named) or sent with 30
         days to pay; its id."""
@@ -99,7 +113,7 @@ class Invoices(Face):
         elif card_id:
             params["default_payment_method"] = card_id
         with border():
-            return self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
+            return self.v1.invoices.create(params, cast("Any", write(key))).id
 
     def invoice_items(self, customer_id: str) -> list[Json]:
         """All of the customer's invoice items, waiting or invoiced, newest first."""

@@ -1,7 +1,11 @@
 """Charges, and what goes back of them: refunds, disputes, credit notes."""
 
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, cast
+
 from billing.errors import StripeMissing
-from billing.stripe_port.border import PAGE, Face, Json, border, plain
+from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
 
 class Payments(Face):
@@ -12,6 +16,13 @@ class Payments(Face):
         with border():
             found = self.v1.charges.list({"customer": customer_id, "limit": PAGE})
             return [plain(charge) for charge in found.auto_paging_iter()]
+
+    def charges_since(self, moment: dt.datetime) -> Iterator[Json]:
+        """The charges of all customers since a moment, newest first."""
+        with border():
+            found = self.v1.charges.list({"created": {"gte": int(moment.timestamp())}, "limit": PAGE})
+            for charge in found.auto_paging_iter():
+                yield plain(charge)
 
     def refund_fetch(self, refund_id: str) -> Json | None:
         """A refund with its charge, or None when Stripe has none of this id."""
@@ -48,6 +59,19 @@ class Payments(Face):
                 return plain(self.v1.credit_notes.retrieve(note_id))
         except StripeMissing:
             return None
+
+    def credit_note_make(
+        self, invoice_id: str, *, amount: int, to: str, memo: str, metadata: dict[str, str], key: str
+    ) -> Json:
+        """Take back a part of an invoice: `to` the card, to the `balance` for the next invoices, or (`open`) off what
+        is not paid yet."""
+        params: Any = {"invoice": invoice_id, "amount": amount, "memo": memo, "metadata": metadata}
+        if to == "card":
+            params["refund_amount"] = amount
+        elif to == "balance":
+            params["credit_amount"] = amount
+        with border():
+            return plain(self.v1.credit_notes.create(params, cast("Any", write(key))))
 
     def credit_note_ids(self, invoice_id: str) -> list[str]:
         """All credit notes of an invoice, void ones included."""

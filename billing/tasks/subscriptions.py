@@ -1,9 +1,11 @@
 """Doorbells and ticks of the subscription side."""
 
+from uuid import UUID
+
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import entitlements, invoicing, webhooks
+from billing.services import commands, entitlements, findings, invoicing, reconcile, webhooks
 
 
 @shared_task(name=webhooks.TASK)
@@ -18,6 +20,24 @@ def stripe_retry() -> int:
     return webhooks.events_retry()
 
 
+@shared_task(name=commands.TASK)
+def stripe_command(tenant_id: str) -> int:
+    """Send what waits of a tenant; nothing without Stripe."""
+    try:
+        return commands.commands_send(UUID(tenant_id))
+    except PaymentsClosed:
+        return 0
+
+
+@shared_task(name="billing.stripe_commands")
+def stripe_commands() -> int:
+    """Send what is due again; nothing without Stripe."""
+    try:
+        return commands.commands_send_all()
+    except PaymentsClosed:
+        return 0
+
+
 @shared_task(name="billing.stripe_sweep")
 def stripe_sweep() -> dict[str, int]:
     """Fetch what webhooks may have dropped; nothing without Stripe."""
@@ -25,6 +45,22 @@ def stripe_sweep() -> dict[str, int]:
         return webhooks.stripe_sweep()
     except (PaymentsClosed, PaymentsAway):
         return {}
+
+
+@shared_task(name="billing.stripe_compare")
+def stripe_compare() -> int:
+    """Compare with Stripe and look for commands that need a person; nothing without Stripe."""
+    open_ones = findings.commands_look()
+    try:
+        return open_ones + reconcile.stripe_compare()
+    except (PaymentsClosed, PaymentsAway):
+        return open_ones
+
+
+@shared_task(name="billing.commands_look")
+def commands_look() -> int:
+    """Look for commands that need a person."""
+    return findings.commands_look()
 
 
 @shared_task(name="billing.entitlements_due")
@@ -44,7 +80,10 @@ def periods_push() -> int:
 
 SCHEDULE = {
     "billing.stripe_retry": 20,
+    "billing.stripe_commands": 10,
     "billing.stripe_sweep": 3600,
+    "billing.stripe_compare": 86_400,
+    "billing.commands_look": 300,
     "billing.entitlements_due": 60,
     "billing.periods_push": 300,
 }

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from billing.selectors.dunning import Overdue
 from tenants.access import Membership
 from tenants.models import Project, Tenant
 from tenants.visiting import Visitor
@@ -48,6 +49,8 @@ class Shell:
     groups: list[list[Entry]] = field(default_factory=list)
     visit: Visitor | None = None
     """Staff are looking; the page says so."""
+    overdue: Overdue | None = None
+    """An invoice is not paid; every page says so."""
 
 
 PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
@@ -101,6 +104,7 @@ def shell_of(
     scopes: frozenset[str],
     section: str,
     visit: Visitor | None = None,
+    overdue: Overdue | None = None,
 ) -> Shell:
     """The surroundings of one page."""
     overview = reverse("console:overview", args=[tenant.slug, project.slug])
@@ -119,4 +123,5 @@ def shell_of(
         ],
         groups=navigation(org=tenant.slug, project=project.slug, scopes=scopes, section=section),
         visit=visit,
+        overdue=overdue,
     )

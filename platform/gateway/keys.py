@@ -18,7 +18,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
+from billing.errors import PaymentOverdue
 from billing.prices import batch_kind
+from billing.selectors.dunning import SILENT
 from gateway import database
 from gateway.errors import SlowDown
 from gateway.limits import Allowance, limits_of
@@ -87,11 +89,13 @@ class OpenKey:
         return self.limits.weight
 
     def admit(self) -> None:
-        """Raises unless the key works at this moment."""
+        """Raises unless the key works at this moment, and its organisation pays."""
         if self.record.revoked_at is not None or self.expires <= time.time():
             raise KeyRefused
         if self.record.tenant_status != "active":
             raise TenantSuspended
+        if self.limits.overdue:
+            raise PaymentOverdue(SILENT)
 
     def may_call(self) -> None:
         """Raises PermissionDenied unless it may call models."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from batches.credential import Caller
 from billing.quotas import CompiledLimits
+from billing.selectors.dunning import reads_only
 from billing.selectors.limits import CallerLimits, caller_limits, tenant_allowance
 from inference.background import BACKGROUND
 from tenants.access import KeyRecord
@@ -20,6 +21,8 @@ class Allowance:
     caller: CallerLimits
     plain: CompiledLimits
     weight: int  # share of a busy engine, by the plan
+    overdue: bool = False
+    """Whether an invoice has been overdue for so long that models do not answer."""
     _models: dict[str, CompiledLimits] = field(default_factory=dict)
 
     def of(self, model: str) -> CompiledLimits:
@@ -36,10 +39,11 @@ def limits_of(record: KeyRecord) -> Allowance:
     """What a key may do now. Runs on a database thread."""
     with tenant_scope(record.tenant_id):
         tenant, weight = tenant_allowance()
+        overdue = reads_only()
         caller = caller_limits(
             project_id=record.project_id, key_id=record.id, member_id=record.member_id, tenant=tenant
         )
-    return Allowance(caller, caller.compiled(), weight)
+    return Allowance(caller, caller.compiled(), weight, overdue)
 
 
 def limits_of_batch(caller: Caller) -> Allowance:

@@ -16,6 +16,7 @@ from django.db.models import Count, QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from billing.models import BillingFinding
 from billing.selectors.bookings import not_bookable
 from inference.errors import EngineError
 from kit.clock import now
@@ -170,6 +171,14 @@ RULES: dict[str, Rule] = {
         _("The fleet page says why each was parked. Mend the machine, then give the place back."),
         "admin:fleet",
         _parked,
+        lambda: 0,
+    ),
+    "findings": Rule(
+        _("The books or Stripe are not as they must be"),
+        _("Open findings"),
+        _("The findings page says what was expected and what was found. Settle what you have looked into."),
+        "admin:billing_billingfinding_changelist",
+        lambda: float(BillingFinding.objects.filter(resolved_at=None).count()),
         lambda: 0,
     ),
     "not_bookable": Rule(

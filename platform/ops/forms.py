@@ -1,6 +1,7 @@
 """Forms of staff actions. Every one asks why."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -8,7 +9,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from billing.plans import PlanLimits
+from billing.plans.ladder import STEPS
 from billing.selectors.subscriptions import plans_offered
+from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
@@ -44,6 +47,74 @@ class SinceForm(ReasonForm):
         if since > now():
             raise forms.ValidationError(_("Choose a moment that has been."))
         return since
+
+
+class ReplayForm(ReasonForm):
+    """Which events of the inbox."""
+
+    since = forms.DateTimeField(
+        label=_("Received since (UTC)"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    until = forms.DateTimeField(
+        label=_("Received before (UTC)"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    kind = forms.RegexField(
+        r"^[a-z_.]+$",
+        label=_("Type"),
+        required=False,
+        max_length=100,
+        help_text=_("Such as invoice.paid; with a dot at its end, all that begin so: invoice."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    failed = forms.BooleanField(label=_("Only what failed or is parked"), required=False)
+    field_order = ["since", "until", "kind", "failed", "reason"]
+
+    def clean(self) -> dict[str, Any]:
+        """Something must be chosen, and a span must not end before it begins."""
+        found: dict[str, Any] = super().clean() or {}
+        since, until = found.get("since"), found.get("until")
+        if since and until and until <= since:
+            self.add_error("until", _("The span ends before it begins."))
+        return found
+
+
+class HoldForm(ReasonForm):
+    """How far overdue invoices may bring an organisation."""
+
+    most = forms.ChoiceField(
+        label=_("No further than"),
+        required=False,
+        choices=[(step, step.replace("_", " ") or _("nothing at all")) for step in STEPS[:-1]],
+        widget=UnfoldAdminSelectWidget,
+    )
+    until = forms.DateTimeField(
+        label=_("Until (UTC), or for good"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"}),
+    )
+    field_order = ["most", "until", "reason"]
+
+
+class CreditForm(ReasonForm):
+    """How much of an invoice is taken back, and where it goes."""
+
+    amount = forms.DecimalField(
+        label=_("Amount"), min_value=Decimal("0.01"), max_digits=12, decimal_places=2, widget=UnfoldAdminTextInputWidget
+    )
+    to = forms.ChoiceField(
+        label=_("Where it goes"),
+        choices=[
+            (CARD, _("back to the card")),
+            (BALANCE, _("to the balance, for the next invoices")),
+            (OPEN, _("off what is still to pay")),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    field_order = ["amount", "to", "reason"]
 
 
 def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:

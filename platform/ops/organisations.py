@@ -16,7 +16,7 @@ from kit.clock import now
 from kit.money import usd
 from ops import services
 from ops.deeds import Deed, DeedTable
-from ops.forms import OverrideForm
+from ops.forms import HoldForm, OverrideForm
 from ops.tables import ReadOnly
 from tenants import visiting
 from tenants.models import ApiKey, Member, Tenant, Visit
@@ -76,6 +76,16 @@ class TenantTable(DeedTable):
             icon="lock_open",
             offered=lambda row: row.status not in (Tenant.Status.ACTIVE, Tenant.Status.ERASED),
             work=lambda by, row, form: services.tenant_reopen(tenant_id=row.pk, by=by),
+        ),
+        Deed(
+            name="hold",
+            title=_("Hold dunning"),
+            text=_("Overdue invoices bring it no further than this. What was taken is given back at once."),
+            icon="pan_tool",
+            form=HoldForm,
+            work=lambda by, row, form: services.dunning_hold(
+                tenant_id=row.pk, most=form.cleaned_data["most"], until=form.cleaned_data["until"], by=by
+            ),
         ),
         Deed(
             name="override",

@@ -11,10 +11,14 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
-from billing.models import AcquisitionSpend, StripeEvent
+from billing.models import AcquisitionSpend, BillingFinding, StripeCommand, StripeEvent
 from billing.services.acquisition import spend_add
-from billing.services.entitlements import override_revoke, override_set
-from billing.services.webhooks import event_replay
+from billing.services.commands import command_again, command_drop, command_finish
+from billing.services.credit_notes import credit_note_write
+from billing.services.dunning import hold_revoke, hold_set
+from billing.services.entitlements import entitlement_refresh, override_revoke, override_set
+from billing.services.findings import finding_resolve
+from billing.services.webhooks import event_replay, events_replay
 from hooks import services as hooks
 from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
@@ -222,6 +226,70 @@ def webhook_replay(*, event_pk: int, by: Staff) -> StripeEvent:
     with transaction.atomic():
         record(action="webhook.replay", target=event, by=by, tenant_id=None, detail={"event": event.event_id})
     return event_replay(event_pk=event_pk)
+
+
+def dunning_hold(*, tenant_id: UUID, most: str, until: dt.datetime | None, by: Staff) -> None:
+    """Let an organisation with overdue invoices go no further than a step."""
+    with acting_in(tenant_id, by):
+        row = hold_set(most=most, until=until, reason=by.reason, created_by=by.user.email)
+        entitlement_refresh()
+        record(action="dunning.hold", target=row, by=by, tenant_id=tenant_id, detail={"most": most})
+
+
+def dunning_hold_revoke(*, tenant_id: UUID, hold: Any, by: Staff) -> None:
+    """Take a hold back."""
+    with acting_in(tenant_id, by):
+        hold_revoke(hold_id=hold.pk, reason=by.reason.strip())
+        entitlement_refresh()
+        record(action="dunning.hold_revoke", target=hold, by=by, tenant_id=tenant_id)
+
+
+def invoice_credit(*, tenant_id: UUID, invoice_id: str, cents: int, to: str, by: Staff) -> StripeCommand:
+    """Take back a part of an invoice; the command, done or on its way. Raises what Stripe refused."""
+    with acting_in(tenant_id, by) as tenant:
+        command = credit_note_write(invoice_id=invoice_id, cents=cents, to=to, memo=by.reason.strip())
+        detail = {"invoice": invoice_id, "cents": cents, "to": to}
+        record(action="invoice.credit", target=tenant, by=by, tenant_id=tenant_id, detail=detail)
+    return command_finish(command)
+
+
+def webhooks_replay(*, by: Staff, since: dt.datetime | None, until: dt.datetime | None, kind: str, failed: bool) -> int:
+    """Work on many events of the inbox again; how many. BadRequest for all of everything."""
+    by.check()
+    if since is None and not kind and not failed:
+        raise BadRequest("Name a span, a type, or only what failed.", param="since")
+    with transaction.atomic():
+        count = events_replay(since=since, until=until, kind=kind, failed=failed)
+        detail = {"count": count, "type": kind, "failed": failed}
+        detail |= {name: at.isoformat() for name, at in (("since", since), ("until", until)) if at is not None}
+        record(action="webhook.replay_many", target=by.user, by=by, tenant_id=None, detail=detail)
+    return count
+
+
+def finding_settle(*, finding_id: int, by: Staff) -> BillingFinding:
+    """Settle a finding by hand, with the reason kept on it."""
+    by.check()
+    with transaction.atomic():
+        row = finding_resolve(finding_id=finding_id, by=by.user.email, reason=by.reason)
+        record(action="finding.resolve", target=row, by=by, tenant_id=row.organisation, detail={"kind": row.kind})
+    return row
+
+
+def command_send_again(*, tenant_id: UUID, command_id: UUID, by: Staff) -> StripeCommand:
+    """Send a refused or doubtful command to Stripe once more."""
+    return _command_set(tenant_id, by, "stripe_command.again", lambda: command_again(command_id=command_id))
+
+
+def command_give_up(*, tenant_id: UUID, command_id: UUID, by: Staff) -> StripeCommand:
+    """Give a refused or doubtful command up."""
+    return _command_set(tenant_id, by, "stripe_command.drop", lambda: command_drop(command_id=command_id))
+
+
+def _command_set(tenant_id: UUID, by: Staff, action: str, work: Callable[[], StripeCommand]) -> StripeCommand:
+    with acting_in(tenant_id, by):
+        row = work()
+        record(action=action, target=row, by=by, tenant_id=tenant_id, detail={"operation": row.operation})
+    return row
 
 
 def delivery_replay(*, tenant_id: UUID, delivery_id: UUID, by: Staff) -> Delivery:

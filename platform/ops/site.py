@@ -23,7 +23,19 @@ from django.utils.translation import gettext as _
 from unfold.sites import UnfoldAdminSite
 
 from kit.http import plain
-from ops import announcements, customers, dashboard, door, economics, fleet, planner, queue, satisfaction, support
+from ops import (
+    announcements,
+    customers,
+    dashboard,
+    door,
+    economics,
+    fleet,
+    planner,
+    queue,
+    satisfaction,
+    stripe_tables,
+    support,
+)
 from tenants.scope import ops_scope
 
 
@@ -121,6 +133,7 @@ class StaffSite(UnfoldAdminSite):
         ours = [
             path("fleet/", self.admin_view(self.fleet), name="fleet"),
             path("queue/", self.admin_view(self.queue_page), name="queue"),
+            path("webhooks/replay/", self.admin_view(stripe_tables.replay), name="replay"),
             path("customers/", self.admin_view(customers.page), name="customers"),
             path("customers/<uuid:tenant>/", self.admin_view(customers.customer), name="customer"),
             path("support/", self.admin_view(support.desk), name="support"),

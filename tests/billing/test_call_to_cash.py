@@ -13,7 +13,7 @@ from billing.services.ledger import period_close
 from billing.services.metering import usage_rollup
 from billing.services.mirror import invoice_mirror
 from billing.services.receivables import mirrors_book_all
-from billing.services.subscriptions import customer_sync
+from billing.services.sync import customer_sync
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator

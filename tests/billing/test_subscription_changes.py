@@ -20,9 +20,11 @@ from billing.selectors.recurring import (
 from billing.services.catalogue import catalogue_push
 from billing.services.changes import change_note, month_take, months_due
 from billing.services.receivables import mirrors_book_all
-from billing.services.subscriptions import customer_sync, plan_change
+from billing.services.subscriptions import plan_change
+from billing.services.sync import customer_sync
 from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
+from tests.billing.commanded import asked
 from tests.billing.emulated import Emulator
 from tests.billing.subscribed import YEARS, changed
 from tests.billing.test_subscriptions import buy
@@ -49,8 +51,8 @@ def test_buying_changing_and_leaving_a_plan_are_kept_once_each(cast: Cast, strip
     buy(ada, stripe_house)
     sync(ada)
     assert history(ada) == [("active", "developer")]
+    asked(ada.tenant.id, lambda: plan_change(plan="team"))
     with tenant_scope(ada.tenant.id):
-        plan_change(plan="team")
         first, second = SubscriptionChange.objects.order_by("at")
         row = Subscription.objects.get()
         assert first.at == row.started_at and second.at > first.at

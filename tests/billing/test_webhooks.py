@@ -16,10 +16,11 @@ from billing.selectors.subscriptions import entitlement_for
 from billing.services import webhooks
 from billing.services.catalogue import catalogue_push
 from billing.services.entitlements import entitlement_refresh
-from billing.services.subscriptions import customer_ensure, customer_sync
+from billing.services.sync import customer_sync
 from billing.stripe_emulator.deliveries import signature
 from kit.clock import now
 from tenants.scope import tenant_scope
+from tests.billing.commanded import customer_made
 from tests.billing.emulated import SECRET, Emulator
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person, make_person
@@ -155,8 +156,7 @@ def truth(person: Person) -> dict[str, Any]:
 
 
 def customer_of(person: Person) -> str:
-    with tenant_scope(person.tenant.id):
-        return str(customer_ensure().stripe_id)
+    return customer_made(person.tenant.id)
 
 
 def test_the_events_alone_give_the_plan(cast: Cast, stripe_house: Emulator) -> None:

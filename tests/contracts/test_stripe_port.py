@@ -53,14 +53,22 @@ def sold(port: StripePort) -> str:
     return price
 
 
+def made_customer(port: StripePort) -> str:
+    """A customer of a tenant of its own."""
+    tenant_id = str(new_id())
+    return port.customer_create(tenant_id, email="ada@example.com", name="Ada", key=f"contract-{tenant_id}")
+
+
 def test_a_customer_is_made_once_per_tenant(port: StripePort) -> None:
-    tenant_id = new_id()
-    first = port.customer_create(tenant_id)
-    assert port.customer_create(tenant_id) == first
-    port.customer_describe(first, email="ada@example.com", name="Ada Works")
+    tenant_id = str(new_id())
+    values = {"email": "ada@example.com", "name": "Ada Works", "key": f"contract-{tenant_id}"}
+    began = now() - dt.timedelta(minutes=5)
+    first = port.customer_create(tenant_id, **values)
+    assert port.customer_create(tenant_id, **values) == first
+    assert [c["id"] for c in port.customers_since(began) if c["metadata"].get("tenant_id") == tenant_id] == [first]
     found = port.customer_fetch(first)
     assert found is not None
-    assert (found["email"], found["metadata"]) == ("ada@example.com", {"tenant_id": str(tenant_id)})
+    assert (found["email"], found["metadata"]) == ("ada@example.com", {"tenant_id": tenant_id})
 
 
 def test_a_promotion_is_made_once(port: StripePort) -> None:
@@ -77,22 +85,25 @@ def test_a_promotion_is_made_once(port: StripePort) -> None:
 
 
 def test_a_checkout_opens_closes_and_is_found_again(port: StripePort) -> None:
-    customer = port.customer_create(new_id())
+    customer = made_customer(port)
     made = port.checkout_create(
         customer_id=customer,
         price_id=sold(port),
         success_url="https://example.com/back?session={CHECKOUT_SESSION_ID}",
         cancel_url="https://example.com/",
-        metadata={"tenant_id": "t", "plan": "contract", "plan_version": "1"},
+        metadata={"tenant_id": "t", "plan": "contract", "plan_version": "1", "command": "c1"},
+        key=f"contract-{customer}",
     )
     assert made["url"].startswith("http")
     assert port.checkout_fetch(made["id"])["status"] == "open"
-    port.checkouts_expire(customer)
+    port.checkouts_expire(customer, but="c1")
+    assert port.checkout_fetch(made["id"])["status"] == "open", "its own command's"
+    port.checkouts_expire(customer, but="c2")
     assert port.checkout_fetch(made["id"])["status"] == "expired"
 
 
 def test_lines_wait_for_an_invoice_and_are_added_once(port: StripePort) -> None:
-    customer, begin = port.customer_create(new_id()), dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
+    customer, begin = made_customer(port), int(dt.datetime(2026, 10, 1, tzinfo=dt.UTC).timestamp())
     key = f"contract-{secrets.token_hex(6)}"
     ids = [
         port.invoice_item_add(
@@ -100,15 +111,15 @@ def test_lines_wait_for_an_invoice_and_are_added_once(port: StripePort) -> None:
             amount_cents=amount,
             currency="usd",
             description="Usage",
-            period=(begin, begin + dt.timedelta(days=31)),
+            period=[begin, begin + 31 * 86_400],
             metadata={"push": "p"},
-            idempotency_key=f"{key}-{amount}",
+            key=f"{key}-{amount}",
         )
         for amount in (700, 700, -100)
     ]
     assert ids[0] == ids[1] != ids[2]
     assert sorted(item["amount"] for item in port.invoice_items(customer)) == [-100, 700]
-    values = {"customer_id": customer, "by_mail": True, "metadata": {"period": "2026-10"}, "idempotency_key": key}
+    values = {"customer_id": customer, "by_mail": True, "metadata": {"period": "2026-10"}, "key": key}
     invoice_id = port.invoice_create(**values)
     assert port.invoice_create(**values) == invoice_id
     found = port.invoice_fetch(invoice_id)
@@ -127,7 +138,7 @@ def test_what_nobody_has_is_none_or_missing(port: StripePort) -> None:
 
 
 def test_the_log_tells_of_what_just_happened(port: StripePort) -> None:
-    customer = port.customer_create(new_id())
+    customer = made_customer(port)
     recent = port.events_since(now() - dt.timedelta(minutes=10))
     assert any(event["data"]["object"]["id"] == customer for event in recent)
 

@@ -17,6 +17,7 @@ from tenants import keys as key_format
 from tenants.models import ApiKey, Tenant
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create, key_revoke, key_scopes_set
+from tests.billing.test_ladder import owe, pay
 from tests.conftest import Cast
 from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
@@ -132,6 +133,24 @@ def test_a_suspended_organisation_cannot_call(gateway: GatewayProcess, cast: Cas
     while call(gateway, cast.owner.key) != 403:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_models_do_not_answer_while_an_invoice_is_long_overdue_and_do_once_it_is_paid(
+    gateway: GatewayProcess, cast: Cast
+) -> None:
+    assert call(gateway, cast.owner.key) == 200
+    owe(cast.owner, 15)
+    for settle, status in ((lambda: None, 402), (lambda: pay(cast.owner), 200)):
+        settle()
+        deadline = time.monotonic() + 5
+        while call(gateway, cast.owner.key) != status:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        if status == 402:
+            assert (
+                json.loads(gateway.post("/v1/embeddings", BODY, cast.owner.key)[2])["error"]["code"]
+                == "payment_overdue"
+            )
 
 
 def test_a_keys_own_rate_limit_answers_429_with_a_time_to_wait(gateway: GatewayProcess, cast: Cast) -> None:

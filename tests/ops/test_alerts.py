@@ -7,7 +7,8 @@ import pytest
 from django.core import mail
 from django.db.models import F
 
-from billing.models import Invoice
+from billing.models import BillingFinding, Invoice
+from billing.services.findings import Seen, finding_resolve, findings_note
 from billing.services.receivables import mirrors_book_all
 from inference.errors import Unreachable
 from kit.clock import now
@@ -38,6 +39,7 @@ def _a_quiet_day(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with ops_scope("a quiet day"):
         Attempt.ops.update(ended_at=F("ended_at") - dt.timedelta(days=1))
         Invoice.ops.update(problem="")
+    BillingFinding.objects.all().delete()
     Alert.objects.all().delete()
     mail.outbox.clear()
 
@@ -167,4 +169,12 @@ def test_an_invoice_that_cannot_be_booked_calls_staff_and_is_quiet_when_put_righ
         row.currency, row.booked_at = "usd", None
         row.save()
     mirrors_book_all()
+    assert kinds() == []
+
+
+def test_an_open_finding_alerts_until_it_is_settled() -> None:
+    findings_note("stripe", [Seen("stripe.invoice_differs", "in_alert", "paid", "open")])
+    assert kinds() == ["findings"]
+    assert "not as they must be" in mail.outbox[0].subject
+    finding_resolve(finding_id=BillingFinding.objects.get(object="in_alert").pk, by="ops", reason="it was paid")
     assert kinds() == []

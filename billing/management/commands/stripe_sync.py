@@ -1,10 +1,16 @@
-"""`manage.py stripe_sync`: push the plan files to Stripe, then fetch what webhooks may have missed."""
+"""`manage.py stripe_sync`: push the plan files to Stripe, then fetch what webhooks may have missed.
 
+`--webhook` makes the webhook endpoint first, with the version of the API that this code speaks, and prints its secret.
+"""
+
+import argparse
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from billing.services.catalogue import catalogue_push, promotions_push
+from billing.services.reconcile import endpoint_ensure, stripe_compare, webhook_url
 from billing.services.webhooks import stripe_sweep
 
 
@@ -13,8 +19,18 @@ class Command(BaseCommand):
 
     help = __doc__
 
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """`--webhook`, `--compare`."""
+        parser.add_argument("--webhook", action="store_true", help="make the endpoint Stripe sends events to")
+        parser.add_argument("--compare", action="store_true", help="compare with Stripe afterwards, as each day")
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run both and say what happened."""
+        if options["webhook"]:
+            endpoint, secret = endpoint_ensure()
+            self.stdout.write(f"{webhook_url()}: {endpoint}, version {settings.STRIPE_API_VERSION}")
+            if secret:
+                self.stdout.write(f"Set STRIPE_WEBHOOK_SECRET={secret} and restart; Stripe says it this once.")
         for entry in catalogue_push():
             self.stdout.write(f"{entry}: {entry.price_id}")
         for one in promotions_push():
@@ -22,3 +38,5 @@ class Command(BaseCommand):
         counts = stripe_sweep()
         said = "{events} missed events, {customers} customers looked at again, {failed} could not be"
         self.stdout.write(said.format(**counts))
+        if options["compare"]:
+            self.stdout.write(f"{stripe_compare()} differences to Stripe")

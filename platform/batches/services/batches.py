@@ -10,6 +10,7 @@ from batches.errors import BatchEnded, EndpointUnknown, FileNotForBatch, TooMany
 from batches.limits import OPEN_BATCHES, WINDOW, WINDOW_SECONDS
 from batches.models import Batch
 from batches.selectors import open_count
+from billing.selectors.dunning import work_check
 from data.models import File, Purpose
 from data.selectors import file_get
 from kit import outbox
@@ -37,6 +38,7 @@ def batch_create(
 
     EndpointUnknown, FileNotForBatch, TooManyOpen; NotFound for a file that is not the project's.
     """
+    work_check()
     if endpoint not in endpoints():
         raise EndpointUnknown(
             f"A batch cannot call '{endpoint[:100]}'. It can call {', '.join(endpoints())}.", param="endpoint"

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 
 from billing.models import Subscription
 from billing.selectors.subscriptions import subscription_current
+from billing.services.commands import command_finish
 from billing.services.subscriptions import subscription_cancel
 from serving.models import Deployment
 from serving.selectors import ACTIVE
@@ -90,12 +91,14 @@ def at_stake() -> AtStake:
 
 
 def plan_end(*, tenant: Tenant) -> None:
-    """Let the plan end with the period that is paid. Outside any scope, and before the closing: when Stripe does not
-    answer, nothing is closed, and no transaction of the closing waits for it."""
+    """Let the plan end with the period that is paid. Outside any scope, and before the closing: no transaction of the
+    closing waits for Stripe. When it does not answer, it is told later; when it refuses, nothing is closed."""
     with tenant_scope(tenant.pk):
         subscription = subscription_current()
-        if subscription is not None and not subscription.cancel_at_period_end:
-            subscription_cancel()
+        if subscription is None or subscription.cancel_at_period_end:
+            return
+        command = subscription_cancel()
+    command_finish(command)
 
 
 def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:

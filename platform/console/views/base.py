@@ -22,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.generic import View
 
+from billing.selectors.dunning import overdue
 from console.around import Around
 from console.shell import Shell, shell_of
 from kit.errors import ApiError, NotFound, PermissionDenied
@@ -112,6 +113,7 @@ class ConsoleView(View):
             scopes=self.auth.scopes,
             section=self.section,
             visit=seat if isinstance(seat, Visitor) else None,
+            overdue=overdue(),
         )
         with self._acting():
             self._check_scope(request.method or "GET")

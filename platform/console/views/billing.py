@@ -4,24 +4,30 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.models import Subscription
+from billing.errors import PaymentsAway
+from billing.models import StripeCommand, Subscription
 from billing.plans import INTERVALS, Plan, plan_book
 from billing.selectors import bills, budgets, limits, subscriptions
+from billing.selectors.commands import commands_pending
 from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
+from billing.services.commands import command_finish
 from billing.services.limits import spend_limit_set
 from console import pricing
 from console.fields import UsdField
 from console.views.base import ConsoleView, Outside
-from kit.errors import Unprocessable
+from kit.errors import Conflict, Unprocessable
 
-HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com")
+PIN, PIN_LIFE = "console.plan_change", 900
+"""A preview's price holds for a quarter of an hour."""
+HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 
 
 def payment_hosts() -> tuple[str, ...]:
@@ -36,6 +42,19 @@ def policy() -> str:
     """The strict policy, with the payment pages as form targets: a form's redirect is held to it as well."""
     base: str = settings.CONTENT_SECURITY_POLICY
     return base.replace("form-action 'self'", "form-action 'self' " + " ".join(dict.fromkeys(payment_hosts())))
+
+
+def _pinned(given: str, plan: str, interval: str) -> int | None:
+    """The second that the page's preview counted from; Conflict where that page is old. Without one: now."""
+    if not given:
+        return None
+    try:
+        *shown, at = signing.loads(given, salt=PIN, max_age=PIN_LIFE)
+    except (signing.BadSignature, ValueError, TypeError):
+        shown, at = [], 0
+    if shown != [plan, interval]:
+        raise Conflict(_("The price shown is older than a quarter of an hour. Look at the change again."))
+    return int(at)
 
 
 class Billing(ConsoleView):
@@ -62,7 +81,7 @@ class Billing(ConsoleView):
 
     def _context(self) -> dict[str, Any]:
         entitlement = subscriptions.entitlement_for(self.tenant.pk)
-        current = subscriptions.subscription_current()
+        current = subscriptions.subscription_held()
         plan = plan_book().get(entitlement.plan, entitlement.plan_version)
         own = subscriptions.interval_of(current) if current is not None else "month"
         every = self.request.GET.get("every") or own
@@ -81,6 +100,7 @@ class Billing(ConsoleView):
             "ways": pricing.ways(every, plan_book().free.currency)["intervals"],
             "offers": [self._offer(offer, plan, current, every) for offer in subscriptions.plans_offered()],
             "can_change": self.can("billing.write"),
+            "pending": commands_pending(),
         }
 
     def _offer(self, offer: Plan, plan: Plan, current: Subscription | None, every: str) -> dict[str, Any]:
@@ -90,6 +110,8 @@ class Billing(ConsoleView):
         action = ""
         if not same and offer.price(every):
             action = "change" if current is not None else "subscribe"
+            if current is not None and current.status == subscriptions.PAUSED:
+                action = ""
         return {
             "plan": offer,
             "shown": pricing.offer_of(offer, every, offer.currency),
@@ -131,16 +153,21 @@ class Checkout(ConsoleView):
     section = "billing"
     required_scopes = {"POST": "billing.write"}
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Go to the hosted checkout."""
         here = request.build_absolute_uri(self.org_path("billing"))
-        url = services.checkout_start(
+        command = services.checkout_start(
             plan=request.POST.get("plan", ""),
             interval=request.POST.get("interval", "month"),
             success_url=f"{here}?session_id={{CHECKOUT_SESSION_ID}}",
             cancel_url=here,
         )
-        return redirect(url)
+        return Outside(lambda: command_finish(command), self._go)
+
+    def _go(self, command: StripeCommand) -> HttpResponseBase:
+        if command.answer is None:
+            raise PaymentsAway
+        return redirect(command.answer["url"])
 
 
 class Portal(ConsoleView):
@@ -148,10 +175,12 @@ class Portal(ConsoleView):
 
     section = "billing"
     required_scopes = {"POST": "billing.write"}
+    works_suspended = True
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Go there."""
-        return redirect(services.portal_start(return_url=request.build_absolute_uri(self.org_path("billing"))))
+        ask = services.portal_start(return_url=request.build_absolute_uri(self.org_path("billing")))
+        return Outside(ask, redirect)
 
 
 class PlanChange(ConsoleView):
@@ -173,7 +202,7 @@ class PlanChange(ConsoleView):
         current = subscriptions.subscription_current()
         own = subscriptions.interval_of(current) if current is not None else "month"
         plan = plan_book().get(entitlement.plan, entitlement.plan_version)
-        return self.page(
+        page = self.page(
             {
                 "plan": plan,
                 "wanted": wanted,
@@ -181,24 +210,40 @@ class PlanChange(ConsoleView):
                 "now": pricing.offer_of(plan, own, plan.currency),
                 "then": pricing.offer_of(wanted, interval, wanted.currency),
                 "charge": charge,
+                "pin": signing.dumps([wanted.code, interval, charge["at"]], salt=PIN) if charge["at"] else "",
                 "features": FEATURES,
                 "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
             }
         )
+        page.headers["Content-Security-Policy"] = policy()  # a card's owner may have to confirm on Stripe's page
+        return page
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest) -> HttpResponseBase | Outside:
         """Do it and say when it holds."""
         action = request.POST.get("action", "")
         if action == "change":
-            entitlement = services.plan_change(
-                plan=request.POST.get("plan", ""), interval=request.POST.get("interval", "month")
-            )
-            name = subscriptions.plan_named(entitlement.plan).name
-            return self.done(self.org_path("billing"), _("The plan is now %(plan)s.") % {"plan": name})
-        if action == "cancel":
-            services.subscription_cancel()
-            return self.done(self.org_path("billing"), _("The plan ends with the period that is paid."))
-        if action == "keep":
-            services.subscription_keep()
-            return self.done(self.org_path("billing"), _("The plan goes on."))
-        raise Unprocessable(_("Choose a plan, then confirm the change."))
+            wanted = subscriptions.plan_named(request.POST.get("plan", ""))
+            interval = request.POST.get("interval", "month")
+            at = _pinned(request.POST.get("at", ""), wanted.code, interval)
+            command = services.plan_change(plan=wanted.code, interval=interval, at=at)
+            said = _("The plan is now %(plan)s.") % {"plan": wanted.name}
+            if command.operation != "plan_change":
+                said = _("The plan ends with the period that is paid.")
+        elif action == "cancel":
+            command, said = services.subscription_cancel(), _("The plan ends with the period that is paid.")
+        elif action == "pause":
+            command, said = services.plan_pause(), _("The plan rests. The free plan applies until you resume it.")
+        elif action == "resume":
+            command, said = services.plan_resume(), _("The plan runs again.")
+        elif action == "keep":
+            command, said = services.subscription_keep(), _("The plan goes on.")
+        else:
+            raise Unprocessable(_("Choose a plan, then confirm the change."))
+        return Outside(lambda: command_finish(command), lambda row: self._said(row, said))
+
+    def _said(self, command: StripeCommand, said: str) -> HttpResponseBase:
+        if command.answer is None:
+            said = _("The payment provider has not answered yet. What you asked for is noted and will be done.")
+        elif command.answer.get("confirm_url"):
+            return redirect(command.answer["confirm_url"])
+        return self.done(self.org_path("billing"), said)

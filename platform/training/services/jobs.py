@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from billing.quotas.jobs import Reached, naming
 from billing.quotas.trace import Caller
+from billing.selectors.dunning import work_check
 from billing.selectors.features import PREEMPTIBLE_LANE, PRIORITY_LANE, feature_needed
 from billing.services.decisions import job_refusals
 from data.models import DatasetVersion, File
@@ -57,6 +58,7 @@ def job_create(
     `user_id` is the person who asked and wants to hear of its end by e-mail; for a key, whoever made the key does where
     the body says so. `trial` are the job's `sweep…` columns, where a sweep starts it.
     """
+    work_check()
     base = base_by_name(wanted["model"], plan=plans.allowance().plan)
     task = task_of(wanted, base)
     wanted = wanted | {"x_task": task}

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from billing.quotas.jobs import Reached, naming
+from billing.selectors.dunning import work_check
 from billing.services.decisions import job_refusals
 from kit.errors import BadRequest
 from kit.ids import new_id
@@ -43,6 +44,7 @@ def sweep_create(
     `user_id` is whoever hears of its end by e-mail. CeilingTooLow where the files are read already and the budget does
     not carry the first trial.
     """
+    work_check()
     who = asking(project, wanted, key_id)
     with job_refusals(who):
         draft = _draft(project, wanted)

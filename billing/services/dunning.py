@@ -1,0 +1,123 @@
+"""The steps of the ladder, taken and taken back: status, audit, one mail a step; and what staff allow.
+
+In the tenant's scope, under its lock: `services.entitlements.entitlement_refresh` calls it whenever it derives.
+"""
+
+import datetime as dt
+from uuid import UUID
+
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from billing.models import DunningHold, DunningNotice, Invoice, TenantEntitlement
+from billing.plans.ladder import CLOSED, DAYS, NO_JOBS, NONE, READ_ONLY, STEPS, SUSPENDED, WARNED, Rung, at_least
+from kit.clock import now
+from kit.errors import BadRequest, NotFound
+from tenants import audit
+from tenants.models import Member, Role, Tenant
+from tenants.selectors import tenant_current
+from tenants.services.organisations import tenant_set_status
+
+TOLD = (Role.OWNER, Role.ADMIN, Role.BILLING)
+REASON = "An invoice is overdue."
+
+
+def rung_take(row: TenantEntitlement, rung: Rung) -> bool:
+    """Bring a tenant to where it stands now; whether anything changed."""
+    before = row.step
+    if (row.step, row.step_since) == (rung.step, rung.since) and not _status_wanted(row):
+        return False
+    row.step, row.step_since = rung.step, rung.since
+    if before != rung.step:
+        after = {"step": rung.step, "invoice": rung.invoice}
+        audit.record(action="dunning.step", target=row, before={"step": before}, after=after, actor=audit.SYSTEM)
+        if at_least(rung.step, WARNED) and STEPS.index(rung.step) > STEPS.index(before):
+            _tell(rung)
+    _status(row)
+    row.save(update_fields=["step", "step_since", "step_status"])
+    return True
+
+
+def _status_wanted(row: TenantEntitlement) -> bool:
+    wanted = {SUSPENDED: Tenant.Status.SUSPENDED, CLOSED: Tenant.Status.CLOSED}.get(row.step, "")
+    return bool(wanted != row.step_status)
+
+
+def _status(row: TenantEntitlement) -> None:
+    """Suspend, close or reopen; what staff or the members themselves did to the organisation is left alone."""
+    wanted = {SUSPENDED: Tenant.Status.SUSPENDED, CLOSED: Tenant.Status.CLOSED}.get(row.step, "")
+    tenant = tenant_current()
+    if wanted == row.step_status:
+        return
+    if tenant.status not in (Tenant.Status.ACTIVE, row.step_status):
+        return
+    if wanted:
+        tenant_set_status(tenant=tenant, status=wanted, reason=REASON)
+    else:
+        tenant_set_status(tenant=tenant, status=Tenant.Status.ACTIVE, reason="The overdue invoice is paid or held.")
+    row.step_status = wanted
+
+
+def _tell(rung: Rung) -> None:
+    """Mail whoever can pay, once a step and invoice."""
+    _row, fresh = DunningNotice.objects.get_or_create(
+        invoice=rung.invoice, step=rung.step, defaults={"tenant_id": tenant_current().pk}
+    )
+    if not fresh:
+        return
+    tenant, invoice = tenant_current(), Invoice.objects.filter(stripe_id=rung.invoice).first()
+    following = STEPS[STEPS.index(rung.step) + 1] if rung.step != CLOSED else NONE
+    lines = [_words(rung.step)]
+    if following and rung.since is not None:
+        when = rung.since + dt.timedelta(days=DAYS[following])
+        then = {"day": f"{when:%Y-%m-%d}", "what": _words(following)}
+        lines.append(_("If it is still open on %(day)s: %(what)s") % then)
+    lines.append(_("A payment lifts this at once."))
+    if invoice is not None and invoice.hosted_url:
+        lines.append(_("Pay it here: %(url)s") % {"url": invoice.hosted_url})
+    lines.append(f"{settings.BASE_URL}/o/{tenant.slug}/billing/")
+    text, subject = "\n\n".join(lines) + "\n", _("An invoice of your organisation is overdue")
+    seats = Member.objects.select_related("user").filter(role__in=TOLD)
+    for address in sorted({seat.user.email for seat in seats}):
+        transaction.on_commit(
+            lambda to=address: send_mail(subject, text, None, [to]),  # type: ignore[misc]
+            robust=True,
+        )
+
+
+def _words(step: str) -> str:
+    return {
+        WARNED: _("A payment did not go through, and an invoice is overdue. Everything works for now."),
+        NO_JOBS: _("Nothing new is started: no jobs, sweeps or batches. What runs goes on, and models answer."),
+        READ_ONLY: _("The API only reads: models do not answer, and nothing can be changed through it."),
+        SUSPENDED: _("The organisation is suspended: API keys are refused, and running jobs stop with a checkpoint."),
+        CLOSED: _("The organisation is closed. Its data are kept."),
+    }[step]
+
+
+def hold_set(*, most: str, reason: str, created_by: str, until: dt.datetime | None = None) -> DunningHold:
+    """Let the scope's tenant go no further than a step, until a moment or for good. Staff do this."""
+    if most not in STEPS:
+        raise BadRequest(f"Name a step: {', '.join(STEPS[1:])}.", param="most")
+    if not reason.strip():
+        raise BadRequest("Say why: a reason is needed.", param="reason")
+    if until is not None and until <= now():
+        raise BadRequest("The hold ends before it begins.", param="until")
+    row: DunningHold = DunningHold.objects.create(
+        most=most, reason=reason.strip()[:300], created_by=created_by, until=until
+    )
+    audit.record(action="dunning.held", target=row, after={"most": most}, reason=reason)
+    return row
+
+
+def hold_revoke(*, hold_id: UUID, reason: str) -> None:
+    """Take a hold back; doing it twice changes nothing."""
+    row = DunningHold.objects.filter(pk=hold_id).first()
+    if row is None:
+        raise NotFound.of(hold_id)
+    if row.revoked_at is None:
+        row.revoked_at = now()
+        row.save(update_fields=["revoked_at"])
+        audit.record(action="dunning.hold_revoked", target=row, reason=reason)

@@ -1,0 +1,166 @@
+"""The daily comparison with Stripe: what it has, against what our mirrors say. It repairs nothing, it tells.
+
+The hourly sweep and the webhooks repair; what still differs, or differed although they should have known, is a finding.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+from uuid import UUID
+
+from django.conf import settings
+
+from billing.models import BillingCustomer, Invoice, Refund, StripeEvent, Subscription
+from billing.selectors.subscriptions import LIVE
+from billing.services.findings import Seen, findings_note
+from billing.stripe_port import Json, stripe_port
+from kit.clock import now
+from tenants.scope import ops_scope
+
+BACK = dt.timedelta(days=35)
+"""How far back objects are compared: a month and what it takes to be paid."""
+ON_ITS_WAY = dt.timedelta(minutes=15)
+"""What is younger may not have reached us yet."""
+
+
+def stripe_compare(*, back: dt.timedelta = BACK) -> int:
+    """Compare, and keep the differences as findings; how many are open. PaymentsAway and the like go up: a look that
+    was not whole settles nothing."""
+    since = now() - back
+    with ops_scope("whose customers these are"):
+        owners: dict[str, UUID] = dict(BillingCustomer.ops.values_list("stripe_id", "tenant_id"))
+    seen = [
+        *_customers(since, owners),
+        *_invoices(since, owners),
+        *_refunds(since, owners),
+        *_subscriptions(owners),
+        *_versions(),
+    ]
+    return findings_note("stripe", seen)
+
+
+def _young(found: Json) -> bool:
+    """Whether the last thing that happened to it may still be on its way here."""
+    moves = (found.get("status_transitions") or {}).values()
+    last = max([found["created"], *(move for move in moves if move)])
+    return last > (now() - ON_ITS_WAY).timestamp()
+
+
+def _customers(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
+    by_tenant = {str(tenant_id): stripe_id for stripe_id, tenant_id in owners.items()}
+    for customer in stripe_port().customers_since(since):
+        if customer["id"] in owners or _young(customer):
+            continue
+        tenant = (customer.get("metadata") or {}).get("tenant_id", "")
+        if tenant in by_tenant:
+            ours = by_tenant[tenant]
+            yield Seen("stripe.customer_doubled", customer["id"], ours, "a second one", owners[ours])
+        else:
+            yield Seen("stripe.customer_unknown", customer["id"], "a customer of ours", tenant or "of no tenant")
+
+
+def _invoices(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
+    there = {invoice["id"]: invoice for invoice in stripe_port().invoices_since(since)}
+    with ops_scope("compare invoices with Stripe"):
+        ours = {row.stripe_id: row for row in Invoice.ops.filter(stripe_id__in=there)}
+        recent = Invoice.ops.filter(issued_at__gte=since + ON_ITS_WAY, fetched_at__lte=now() - ON_ITS_WAY)
+        gone = dict(recent.exclude(stripe_id__in=there).values_list("stripe_id", "tenant_id"))
+    for stripe_id, found in there.items():
+        owner = owners.get(str(found["customer"]))
+        if owner is None or _young(found) or found["status"] == "draft":
+            continue
+        row = ours.get(stripe_id)
+        if row is None:
+            yield Seen("stripe.invoice_missing", stripe_id, _said(found), "nothing", owner)
+            continue
+        facts = {"status": row.status, "total": row.total, "amount_paid": row.amount_paid, "currency": row.currency}
+        if _said(facts) != _said(found):
+            yield Seen("stripe.invoice_differs", stripe_id, _said(found), _said(facts), row.tenant_id)
+    for stripe_id, tenant_id in gone.items():
+        if stripe_port().invoice_fetch(stripe_id) is None:
+            yield Seen("stripe.invoice_gone", stripe_id, "nothing", "an invoice", tenant_id)
+
+
+def _said(facts: Json) -> str:
+    return "{status}, {total} of which {amount_paid} paid, {currency}".format(**facts)
+
+
+def _refunds(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
+    """What went back of each charge, against the refunds we know of it."""
+    back = {
+        charge["id"]: charge
+        for charge in stripe_port().charges_since(since)
+        if charge.get("amount_refunded") and str(charge.get("customer")) in owners
+    }
+    known: dict[str, int] = defaultdict(int)
+    with ops_scope("compare refunds with Stripe"):
+        lost = ("failed", "canceled")
+        rows = Refund.ops.filter(charge_id__in=back).exclude(status__in=lost)
+        for charge_id, amount, fetched in rows.values_list("charge_id", "amount", "fetched_at"):
+            known[charge_id] += amount
+            if fetched > now() - ON_ITS_WAY:
+                back.pop(charge_id, None)
+    for charge_id, charge in back.items():
+        if charge["amount_refunded"] != known[charge_id]:
+            owner = owners[str(charge["customer"])]
+            yield Seen("stripe.refunds_differ", charge_id, str(charge["amount_refunded"]), str(known[charge_id]), owner)
+
+
+def _subscriptions(owners: dict[str, UUID]) -> Iterator[Seen]:
+    live: dict[str, list[Json]] = defaultdict(list)
+    for found in stripe_port().subscriptions_running():
+        if str(found["customer"]) in owners and found["status"] in (*LIVE, "paused"):
+            live[str(found["customer"])].append(found)
+    with ops_scope("compare subscriptions with Stripe"):
+        ours = {row.stripe_id: row for row in Subscription.ops.exclude(status__in=("canceled", "incomplete_expired"))}
+    for customer, running in live.items():
+        owner = owners[customer]
+        if len(running) > 1:
+            ids = ", ".join(sorted(one["id"] for one in running))
+            yield Seen("stripe.subscription_doubled", customer, "one subscription", ids, owner)
+        for one in running:
+            row = ours.pop(one["id"], None)
+            if (row is not None and row.fetched_at > now() - ON_ITS_WAY) or _young(one):
+                continue
+            there = f"{one['status']} {one['items']['data'][0]['price']['id']}"
+            here = f"{row.status} {row.price_id}" if row is not None else "nothing"
+            if there != here:
+                yield Seen("stripe.subscription_differs", one["id"], there, here, owner)
+    for row in ours.values():
+        if row.status in LIVE and row.fetched_at <= now() - ON_ITS_WAY:
+            yield Seen("stripe.subscription_ended", row.stripe_id, "ended", row.status, row.tenant_id)
+
+
+def _versions() -> Iterator[Seen]:
+    """Events and the endpoint speak the version that this code was written for; another one moves fields about."""
+    pinned = settings.STRIPE_API_VERSION
+    for endpoint in stripe_port().endpoints():
+        version = endpoint.get("api_version")
+        if endpoint["url"] == webhook_url() and version and version != pinned:
+            yield Seen("stripe.endpoint_version", endpoint["id"], pinned, str(version))
+    recent = StripeEvent.objects.filter(received_at__gte=now() - dt.timedelta(days=1))
+    for version in sorted({str(found) for found in recent.values_list("payload__api_version", flat=True) if found}):
+        if version != pinned:
+            yield Seen("stripe.event_version", f"events of {version}", pinned, version)
+
+
+def webhook_url() -> str:
+    """Where Stripe is to send its events."""
+    return f"{settings.BASE_URL.rstrip('/')}/webhooks/stripe"
+
+
+def endpoint_ensure() -> tuple[str, str]:
+    """Make the webhook endpoint at Stripe under the pinned version; its id, and its signing secret when it was made
+    now (Stripe tells it once). One of another version is replaced: Stripe cannot change it."""
+    port = stripe_port()
+    old = []
+    for endpoint in port.endpoints():
+        if endpoint["url"] != webhook_url():
+            continue
+        if endpoint.get("api_version") == settings.STRIPE_API_VERSION and endpoint["status"] == "enabled":
+            return endpoint["id"], ""
+        old.append(endpoint["id"])
+    made = port.endpoint_make(webhook_url(), version=settings.STRIPE_API_VERSION)
+    for endpoint_id in old:
+        port.endpoint_remove(endpoint_id)
+    return made["id"], made["secret"]
