@@ -25,6 +25,7 @@ from tenants.api import TenantAPIView
 
 SCOPES = {
     "tenant": "organization",
+    "wallet": "wallet",
     "project": "project",
     "member": "member",
     "key": "api_key",
@@ -81,7 +82,7 @@ class LimitsView(TenantAPIView):
     def get(self, request: Request) -> Response:
         """List limits
 
-        Every limit a call of this key is checked against: the organisation's, its project's, those of the member who
+        Every limit a call of this key is checked against: the organisation's, its wallet's where that is one, its project's, those of the member who
         made the key, the key's own and, for calls of a model that has some, that model's. The narrowest decides. They
         are changed in the console, by owners and admins. Months are UTC.
         """
@@ -109,9 +110,14 @@ class OrganizationLimitsView(LimitsView):
         return super().get(request)
 
 
+def _kind(scope: str, kind: str) -> str:
+    """What a limit limits; the wallet's money has no month."""
+    return "funds" if (scope, kind) == ("wallet", "spend") else KINDS[kind]
+
+
 def _limit(use: LimitUse) -> dict[str, Any]:
     limit = use.limit
-    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope], "kind": KINDS[limit.kind]}
+    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope], "kind": _kind(limit.scope, limit.kind)}
     if use.model:
         found["model"] = use.model
     if limit.kind != "spend":
@@ -179,7 +185,7 @@ def decision_object(row: QuotaDecision) -> dict[str, Any]:
         "kind": row.kind,
         "scope": SCOPES[row.layer],
         "limit": {
-            "kind": KINDS[row.limit_kind],
+            "kind": _kind(row.layer, row.limit_kind),
             "value": row.cap,
             "unit": _UNITS.get(row.limit_kind, row.limit_kind),
         },

@@ -56,6 +56,7 @@ LIMIT_KINDS = [
     "output_tokens_per_minute",
     "concurrency",
     "monthly_spend",
+    "funds",
 ]
 
 
@@ -136,7 +137,7 @@ LIMITS = thing(
                 "A limit.",
                 {
                     "object": one_of("Always `organization.limit`.", ["organization.limit"]),
-                    "scope": one_of("Whose limit it is.", ["organization", "project", "member", "api_key", "model"]),
+                    "scope": one_of("Whose limit it is.", ["organization", "wallet", "project", "member", "api_key", "model"]),
                     "kind": one_of("What is limited.", LIMIT_KINDS),
                     "model": string("The model whose calls it limits; of scope `model` only."),
                     "limit": whole("The most there may be; of all kinds but money."),
@@ -144,7 +145,7 @@ LIMITS = thing(
                         "What is used of it: of this minute, or calls running now. Not there while the quota service "
                         "does not answer."
                     ),
-                    "limit_usd": number("Money: the most a month may cost, in US dollars."),
+                    "limit_usd": number("Money: the most a month may cost, or what the wallet carries of it, in US dollars."),
                     "x_limit_nano": whole("Money: the same in nano-dollars."),
                     "used_usd": number("Money: what this month has cost so far."),
                     "x_used_nano": whole("Money: the same in nano-dollars."),
@@ -185,7 +186,7 @@ DECISIONS = page_of(
                 ),
                 "scope": one_of(
                     "Whose limit said no; `platform` when no limit did.",
-                    ["organization", "project", "member", "api_key", "model", "platform"],
+                    ["organization", "wallet", "project", "member", "api_key", "model", "platform"],
                 ),
                 "limit": thing(
                     "The limit.",

@@ -24,6 +24,7 @@ from billing.models.subscriptions import (
     Subscription,
     TenantEntitlement,
 )
+from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Budget",
     "BudgetLease",
     "CatalogueEntry",
+    "CreditDraw",
+    "CreditGrant",
     "CreditNote",
     "DirtyHour",
     "EntitlementOverride",
@@ -60,4 +63,5 @@ __all__ = [
     "UsageDispute",
     "UsageEvent",
     "UsageHour",
+    "Wallet",
 ]

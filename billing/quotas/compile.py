@@ -24,6 +24,8 @@ class LimitSet:
     spend_nano: int | None = None
     input_tokens_per_minute: int | None = None
     output_tokens_per_minute: int | None = None
+    funds_nano: int | None = None
+    """Of a tenant that may not go on account without end: its credit and what it may owe."""
 
     @classmethod
     def read(cls, limits: Mapping[str, object] | None) -> LimitSet:
@@ -55,8 +57,8 @@ class LimitSet:
         return dataclasses.replace(self, **changes)
 
     def money(self) -> LimitSet:
-        """The spend limit alone: what holds for calls that no rate bounds."""
-        return LimitSet(spend_nano=self.spend_nano)
+        """The limits of money alone: what holds for calls that no rate bounds."""
+        return LimitSet(spend_nano=self.spend_nano, funds_nano=self.funds_nano)
 
 
 def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
@@ -95,7 +97,9 @@ def limits_for(
 
     `member_id` is the user's who made the key, `model_id` that of the project's limits for one model.
     """
-    limits = _limits("tenant", tenant_id.hex, plan.overridden(overrides))
+    whole = plan.overridden(overrides)
+    limits = _limits("tenant", tenant_id.hex, whole)
+    limits += _limits("wallet", tenant_id.hex, LimitSet(spend_nano=whole.funds_nano))
     if project_id is not None:
         limits += _limits("project", project_id.hex, project)
     if member_id is not None:

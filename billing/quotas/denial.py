@@ -27,7 +27,7 @@ WHAT = {
     "output_tokens": "output tokens",
 }
 """How a message says the kind of a rate."""
-_WHOSE = {"tenant": "your organization", "project": "your project", "key": "your API key"}
+_WHOSE = {"tenant": "your organization", "wallet": "your organization", "project": "your project", "key": "your API key"}
 _RAISE = {
     "tenant": "Raise the limit under Billing",
     "project": "Raise the limit under Settings, Projects",
@@ -35,6 +35,10 @@ _RAISE = {
     "key": "Raise the limit under API keys",
     "model": "An owner or admin can raise it under Models, Limits of models",
 }
+OUT_OF_CREDIT = (
+    "This call would cost more than your organization has left: its credit, what its plan includes this month and what "
+    "it may owe. Buy credit or raise what it may owe under Billing, Wallet."
+)
 _LARGER = "Take a larger plan under Billing"
 """The organisation's rates come with its plan."""
 _NO_RETRY = (b"x-should-retry", b"false")
@@ -58,6 +62,8 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
         raise ValueError("the decision admits the call: there is nothing to refuse")
     whose = whose_limit(limit, model, keyless=keyless)
     headers = rate_headers(decision)
+    if decision.reason in ("spend", "lease") and limit.scope == "wallet":
+        return Denial(402, "insufficient_quota", "budget_exceeded", OUT_OF_CREDIT, (*headers, _NO_RETRY))
     if decision.reason in ("spend", "lease"):
         message = (
             f"This call would go beyond the monthly spend limit of {whose} ({usd(limit.cap)}). "

@@ -10,6 +10,7 @@ from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.plans import PlanLimits
 from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
+from billing.selectors.wallet import balance_nano, postpaid_nano
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -96,7 +97,8 @@ def spend_limit() -> int | None:
 
 
 def tenant_limit_set() -> LimitSet:
-    """The limits in force for the whole tenant: its plan's, with its own spend limit where that is lower."""
+    """The limits in force for the whole tenant: its plan's, with its own spend limit where that is lower, and what its
+    wallet carries where that is a limit."""
     return tenant_allowance()[0]
 
 
@@ -106,6 +108,9 @@ def tenant_allowance() -> tuple[LimitSet, int]:
     plan, own = LimitSet.read(dataclasses.asdict(limits)), spend_limit()
     if own is not None and (plan.spend_nano is None or own < plan.spend_nano):
         plan = dataclasses.replace(plan, spend_nano=own)
+    on_account = postpaid_nano()
+    if on_account is not None:
+        plan = dataclasses.replace(plan, funds_nano=balance_nano() + on_account)
     return plan, limits.engine_weight
 
 

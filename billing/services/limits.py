@@ -103,7 +103,7 @@ def _replace(
     if before != row.limits:
         audit.record(action=action, target=target, before=before, after=row.limits)
         had, has = "monthly_spend_nano" in before, "monthly_spend_nano" in limits
-        _budget_changed(scope, scope_id, had=had, has=has)
+        budget_changed(scope, scope_id, had=had, has=has)
 
 
 def key_make(*, limits: dict[str, Any], **wanted: Any) -> tuple[ApiKey, str]:
@@ -124,7 +124,7 @@ def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:
     changed = key.limits.get("monthly_spend_nano") != limits.get("monthly_spend_nano")
     key_change(key=key, name=name, limits=limits)
     if changed:
-        _budget_changed("key", key.pk, had=had, has=has)
+        budget_changed("key", key.pk, had=had, has=has)
     return key
 
 
@@ -147,7 +147,7 @@ def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
             before={"monthly_spend_nano": before},
             after={"monthly_spend_nano": monthly_nano},
         )
-        _budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
+        budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
     return row
 
 
@@ -169,7 +169,7 @@ def limits_check(limits: dict[str, Any]) -> None:
             )
 
 
-def _budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None:
+def budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None:
     """Under the budget's lock, so that no refill decides by the old limit once this has committed."""
     tenant_id, name = current_tenant_id(), budget_name(scope, scope_id.hex)
     Budget.objects.select_for_update().filter(name=name).first()

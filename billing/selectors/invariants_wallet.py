@@ -1,0 +1,84 @@
+"""What must always be true of credit: its draws are what it lost, and the ledger holds what is left of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+
+from django.db.models import F, Sum
+
+from billing.ledger.lines import CREDIT
+from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, PeriodClose, RatedLine
+from billing.periods import month_of
+from billing.selectors.wallet import SETTLING, drawn_open, with_left
+from kit.clock import now
+
+Kind = CreditGrant.Kind
+PATIENCE = dt.timedelta(hours=1)
+"""For how long the rest of a grant that ended may stay; the tick comes every minute."""
+
+
+def grants_lose_what_they_have() -> Iterator[str]:
+    """No grant lost more than it was, or got back more than it lost; none that ended keeps its rest."""
+    for grant in with_left():
+        left = int(grant.left_nano)  # type: ignore[attr-defined]
+        if not 0 <= left <= grant.amount_nano:
+            yield f"grant {grant.public_id} of {grant.amount_nano} nano-USD has {left} left"
+        if left and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
+            yield f"grant {grant.public_id} ended at {grant.expires_at:%Y-%m-%d %H:%M} and still has {left} nano-USD"
+
+
+def credit_accounts_hold_what_is_left() -> Iterator[str]:
+    """What was bought and what was given and is not used, to the nano."""
+    left: dict[str, int] = defaultdict(int)
+    for grant in with_left():
+        left[Account.PREPAID if grant.kind == Kind.PREPAID else Account.PROMO] += int(grant.left_nano)  # type: ignore[attr-defined]
+    rows = LedgerEntry.objects.filter(account__in=(Account.PREPAID, Account.PROMO)).values_list("account")
+    held = {account: int(total) for account, total in rows.annotate(n=Sum("amount_nano"))}
+    for account in (Account.PREPAID, Account.PROMO):
+        if held.get(account, 0) != -left[account]:
+            yield f"account {account} holds {held.get(account, 0)} nano-USD; grants have {left[account]} left"
+
+
+def draws_are_in_the_ledger() -> Iterator[str]:
+    """Each transaction of credit moved what its draws say."""
+    drawn: dict[object, int] = defaultdict(int)
+    for transaction_id, nano in CreditDraw.objects.values_list("transaction_id", "amount_nano"):
+        drawn[transaction_id] += nano
+    rows = LedgerEntry.objects.filter(
+        transaction__kind__startswith="credit_", account__in=(Account.PREPAID, Account.PROMO)
+    ).exclude(transaction__kind__in=("credit_grant", "credit_note"))
+    booked: dict[object, int] = defaultdict(int)
+    for transaction_id, nano in rows.values_list("transaction_id", "amount_nano"):
+        booked[transaction_id] += nano
+    for transaction_id in sorted({*drawn, *booked}, key=str):
+        if drawn.get(transaction_id, 0) != booked.get(transaction_id, 0):
+            yield (
+                f"ledger transaction {transaction_id} moved {booked.get(transaction_id, 0)} nano-USD of credit; "
+                f"its draws say {drawn.get(transaction_id, 0)}"
+            )
+
+
+def credit_pays_for_usage_once() -> Iterator[str]:
+    """Bills took off what credit had paid, each month's once, and no month was paid for beyond its usage."""
+    for close in PeriodClose.objects.exclude(drawn_nano=0, drawn={}):
+        line = sum(line["amount_nano"] for line in close.lines if line["key"] == CREDIT)
+        if -line != close.drawn_nano or sum(close.drawn.values()) != close.drawn_nano:
+            yield f"the bill of {close} took {-line} nano-USD of credit off; it says {close.drawn_nano}: {close.drawn}"
+    usage: dict[dt.date, int] = defaultdict(int)
+    for day, nano in RatedLine.objects.exclude(posted_nano=F("invoiced_nano")).values_list(
+        "day", F("posted_nano") - F("invoiced_nano")
+    ):
+        usage[month_of(day)] += nano
+    for month, paid in drawn_open().items():
+        if not 0 <= paid <= usage.get(month, 0):
+            yield f"credit paid {paid} nano-USD for {month:%Y-%m}, of which {usage.get(month, 0)} is not billed"
+
+
+CHECKS = (
+    grants_lose_what_they_have,
+    credit_accounts_hold_what_is_left,
+    draws_are_in_the_ledger,
+    credit_pays_for_usage_once,
+)

@@ -1,0 +1,172 @@
+"""Reading the wallet: what credit is left, what it paid for, how much of it is promised. In the tenant's scope."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+
+from django.db import connection
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from billing.ledger.waterfall import STAGES, Credit
+from billing.models import CreditDraw, CreditGrant, PeriodClose, Wallet
+from billing.periods import month_of
+from kit.clock import now
+from tenants.scope import current_tenant_id
+
+SETTLING = dt.timedelta(minutes=15)
+"""After a grant ended, usage of before is still on its way to the ledger: for so long it may pay for that."""
+
+
+def postpaid_nano() -> int | None:
+    """What may be owed in a month beyond credit; None where only the spend limits say."""
+    row = Wallet.objects.first()
+    limits = [] if row is None else [row.postpaid_nano, row.postpaid_most_nano]
+    return min((one for one in limits if one is not None), default=None)
+
+
+def grants_left(*, settling: bool = False) -> QuerySet[CreditGrant]:
+    """Grants that have something left and have not ended, each with its `left_nano`; with `settling` those too that
+    ended a moment ago and may still pay for usage of before."""
+    since = now() - (SETTLING if settling else dt.timedelta(0))
+    rows: QuerySet[CreditGrant] = with_left().filter(Q(expires_at=None) | Q(expires_at__gt=since)).filter(left_nano__gt=0)
+    return rows
+
+
+def with_left() -> QuerySet[CreditGrant]:
+    """All grants, each with its `left_nano`."""
+    rows: QuerySet[CreditGrant] = CreditGrant.objects.annotate(
+        left_nano=F("amount_nano") - Coalesce(Sum("draws__amount_nano"), 0)
+    )
+    return rows
+
+
+def credits_of(grants: Iterable[CreditGrant]) -> list[Credit]:
+    """Grants of `with_left` as the waterfall takes them."""
+    return [
+        Credit(one.pk, one.kind, one.left_nano, one.expires_at, one.priority, one.created_at)  # type: ignore[attr-defined]
+        for one in grants
+    ]
+
+
+def balance_nano() -> int:
+    """Credit that may be used now. What is promised to running calls, or used and not posted, is still in it."""
+    return sum(one.left_nano for one in grants_left())  # type: ignore[attr-defined]
+
+
+def drawn_open(until: dt.date | None = None) -> dict[dt.date, int]:
+    """By month of usage, what credit paid for and no bill has taken off; up to a month."""
+    rows = CreditDraw.objects.filter(kind=CreditDraw.Kind.USED)
+    closes = PeriodClose.objects.exclude(drawn_nano=0)
+    if until is not None:
+        rows, closes = rows.filter(period__lte=until), closes.filter(period__lte=until)
+    found: dict[dt.date, int] = defaultdict(int)
+    for period, total in rows.values_list("period").annotate(total=Sum("amount_nano")):
+        found[period] += int(total)
+    for drawn in closes.values_list("drawn", flat=True):
+        for month, nano in drawn.items():
+            found[dt.date.fromisoformat(f"{month}-01")] -= nano
+    return {period: nano for period, nano in found.items() if nano}
+
+
+def balance_end() -> dt.datetime | None:
+    """When the next grant that has something left ends."""
+    ends = [one.expires_at for one in grants_left() if one.expires_at is not None]
+    return min(ends, default=None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MonthFacts:
+    """One month's usage as the ledger's side has it, in nano-USD."""
+
+    rated_nano: int = 0
+    invoiced_nano: int = 0
+    drawn_nano: int = 0
+    """What credit paid for, billed or not."""
+    taken_nano: int = 0
+    """What of that is on bills."""
+    closed: bool = False
+
+    def covered_nano(self, allowance_nano: int) -> int:
+        """Usage of it that needs no more credit: paid for, included, or on a bill."""
+        if self.closed:
+            return self.invoiced_nano + self.drawn_nano - self.taken_nano
+        return self.drawn_nano + allowance_nano
+
+
+_FACTS = """
+SELECT 'left', NULL::date, COALESCE(SUM(g.amount_nano - d.lost), 0)
+  FROM billing_creditgrant g
+  CROSS JOIN LATERAL (
+    SELECT COALESCE(SUM(amount_nano), 0) AS lost FROM billing_creditdraw
+     WHERE tenant_id = g.tenant_id AND grant_id = g.id) d
+ WHERE g.tenant_id = %(tenant)s AND (g.expires_at IS NULL OR g.expires_at > %(now)s) AND g.amount_nano > d.lost
+UNION ALL
+SELECT 'drawn', period, SUM(amount_nano) FROM billing_creditdraw
+ WHERE tenant_id = %(tenant)s AND kind = 'used' AND period >= %(since)s GROUP BY period
+UNION ALL
+SELECT 'rated', date_trunc('month', day)::date, SUM(amount_nano) FROM billing_ratedline
+ WHERE tenant_id = %(tenant)s AND day >= %(since)s GROUP BY 2
+UNION ALL
+SELECT 'invoiced', date_trunc('month', day)::date, SUM(invoiced_nano) FROM billing_ratedline
+ WHERE tenant_id = %(tenant)s AND day >= %(since)s GROUP BY 2
+UNION ALL
+SELECT 'taken', (entry.key || '-01')::date, SUM(entry.value::bigint)
+  FROM billing_periodclose c CROSS JOIN LATERAL jsonb_each_text(c.drawn) entry
+ WHERE c.tenant_id = %(tenant)s AND c.period >= %(since)s GROUP BY 2
+UNION ALL
+SELECT 'closed', period, 1 FROM billing_periodclose WHERE tenant_id = %(tenant)s AND period >= %(since)s
+"""
+
+
+def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
+    """Credit that may be used now, and the months from `since` on. One statement, so of one instant: what a posting
+    moves from the one to the other is in exactly one of them."""
+    left = 0
+    found: dict[dt.date, dict[str, int]] = defaultdict(dict)
+    with connection.cursor() as cursor:
+        cursor.execute(_FACTS, {"tenant": current_tenant_id(), "now": now(), "since": since})
+        for what, period, amount in cursor.fetchall():
+            if what == "left":
+                left = int(amount)
+            else:
+                found[period][what] = int(amount or 0)
+    months = {
+        period: MonthFacts(
+            rated_nano=one.get("rated", 0),
+            invoiced_nano=one.get("invoiced", 0),
+            drawn_nano=one.get("drawn", 0),
+            taken_nano=one.get("taken", 0),
+            closed="closed" in one,
+        )
+        for period, one in found.items()
+    }
+    return left, months
+
+
+def statement() -> QuerySet[CreditDraw]:
+    """What became of credit, newest first."""
+    rows: QuerySet[CreditDraw] = CreditDraw.objects.select_related("grant").order_by("-at", "-pk")
+    return rows
+
+
+def in_turn(grants: Iterable[CreditGrant]) -> list[CreditGrant]:
+    """Grants in the order in which they are used."""
+    never = dt.datetime.max.replace(tzinfo=dt.UTC)
+    return sorted(
+        grants, key=lambda one: (STAGES[one.kind], one.expires_at or never, one.priority, one.created_at, str(one.pk))
+    )
+
+
+def first_month(period: dt.date, more: Iterable[dt.date] = ()) -> dt.date:
+    """The earliest of a month, the one before it, and others."""
+    return min([month_of(period.replace(day=1) - dt.timedelta(days=1)), *more])
+
+
+def grant_of(grant_id: uuid.UUID) -> CreditGrant | None:
+    """One grant with its `left_nano`."""
+    return with_left().filter(pk=grant_id).first()
