@@ -82,9 +82,9 @@ class LimitsView(TenantAPIView):
     def get(self, request: Request) -> Response:
         """List limits
 
-        Every limit a call of this key is checked against: the organisation's, its wallet's where that is one, its project's, those of the member who
-        made the key, the key's own and, for calls of a model that has some, that model's. The narrowest decides. They
-        are changed in the console, by owners and admins. Months are UTC.
+        Every limit a call of this key is checked against: the organisation's, its wallet's where that is one, its
+        project's, those of the member who made the key, the key's own and, for calls of a model that has some, that
+        model's. The narrowest decides. They are changed in the console, by owners and admins. Months are UTC.
         """
         caller = self.caller
         limits = caller_limits(project_id=caller.project_id, key_id=caller.key_id)
@@ -117,7 +117,8 @@ def _kind(scope: str, kind: str) -> str:
 
 def _limit(use: LimitUse) -> dict[str, Any]:
     limit = use.limit
-    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope], "kind": _kind(limit.scope, limit.kind)}
+    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope]}
+    found["kind"] = _kind(limit.scope, limit.kind)
     if use.model:
         found["model"] = use.model
     if limit.kind != "spend":

@@ -137,7 +137,9 @@ LIMITS = thing(
                 "A limit.",
                 {
                     "object": one_of("Always `organization.limit`.", ["organization.limit"]),
-                    "scope": one_of("Whose limit it is.", ["organization", "wallet", "project", "member", "api_key", "model"]),
+                    "scope": one_of(
+                        "Whose limit it is.", ["organization", "wallet", "project", "member", "api_key", "model"]
+                    ),
                     "kind": one_of("What is limited.", LIMIT_KINDS),
                     "model": string("The model whose calls it limits; of scope `model` only."),
                     "limit": whole("The most there may be; of all kinds but money."),
@@ -145,7 +147,9 @@ LIMITS = thing(
                         "What is used of it: of this minute, or calls running now. Not there while the quota service "
                         "does not answer."
                     ),
-                    "limit_usd": number("Money: the most a month may cost, or what the wallet carries of it, in US dollars."),
+                    "limit_usd": number(
+                        "Money: the most a month may cost, or what the wallet carries of it, in US dollars."
+                    ),
                     "x_limit_nano": whole("Money: the same in nano-dollars."),
                     "used_usd": number("Money: what this month has cost so far."),
                     "x_used_nano": whole("Money: the same in nano-dollars."),

@@ -65,9 +65,7 @@ class BillLine:
     amount_nano: int
 
 
-def bill_lines(
-    rated: Iterable[Rated], *, period: dt.date, allowance_nano: int, drawn_nano: int = 0
-) -> list[BillLine]:
+def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int, drawn_nano: int = 0) -> list[BillLine]:
     """Lines by kind, base and price version, late usage of earlier months apart, the allowance and credit last."""
     sums: dict[tuple[str, str, str, dt.date], list[int]] = {}
     for line in rated:

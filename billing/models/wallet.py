@@ -69,7 +69,8 @@ class CreditDraw(LastingModel):
         constraints = [
             models.CheckConstraint(condition=~models.Q(amount_nano=0), name="billing_draw_not_zero"),
             models.CheckConstraint(
-                condition=models.Q(kind="used", period__isnull=False) | (~models.Q(kind="used") & models.Q(period=None)),
+                condition=models.Q(kind="used", period__isnull=False)
+                | (~models.Q(kind="used") & models.Q(period=None)),
                 name="billing_draw_period",
             ),
         ]

@@ -27,7 +27,12 @@ WHAT = {
     "output_tokens": "output tokens",
 }
 """How a message says the kind of a rate."""
-_WHOSE = {"tenant": "your organization", "wallet": "your organization", "project": "your project", "key": "your API key"}
+_WHOSE = {
+    "tenant": "your organization",
+    "wallet": "your organization",
+    "project": "your project",
+    "key": "your API key",
+}
 _RAISE = {
     "tenant": "Raise the limit under Billing",
     "project": "Raise the limit under Settings, Projects",

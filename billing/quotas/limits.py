@@ -6,8 +6,8 @@ Kinds:
   server that lost what it knew); refills every millisecond; exact integers. `tokens` counts input and output together.
 - `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts. A server that lost
   what it knew admits none for `scripts.HOLD_MS`, until those who run calls have told it of them (`recount`).
-- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced. Of the scope
-  `wallet` it is what credit and the limit on account carry; of every other a monthly limit.
+- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced. Of the
+  scope `wallet` it is what credit and the limit on account carry; of every other a monthly limit.
 
 What it does not promise: a bucket of `cap` admits up to twice its cap within the first window (a full bucket plus its
 refill), as every token bucket does.

@@ -33,7 +33,9 @@ def grants_left(*, settling: bool = False) -> QuerySet[CreditGrant]:
     """Grants that have something left and have not ended, each with its `left_nano`; with `settling` those too that
     ended a moment ago and may still pay for usage of before."""
     since = now() - (SETTLING if settling else dt.timedelta(0))
-    rows: QuerySet[CreditGrant] = with_left().filter(Q(expires_at=None) | Q(expires_at__gt=since)).filter(left_nano__gt=0)
+    rows: QuerySet[CreditGrant] = (
+        with_left().filter(Q(expires_at=None) | Q(expires_at__gt=since)).filter(left_nano__gt=0)
+    )
     return rows
 
 
@@ -61,16 +63,21 @@ def balance_nano() -> int:
 def drawn_open(until: dt.date | None = None) -> dict[dt.date, int]:
     """By month of usage, what credit paid for and no bill has taken off; up to a month."""
     rows = CreditDraw.objects.filter(kind=CreditDraw.Kind.USED)
-    closes = PeriodClose.objects.exclude(drawn_nano=0)
-    if until is not None:
-        rows, closes = rows.filter(period__lte=until), closes.filter(period__lte=until)
     found: dict[dt.date, int] = defaultdict(int)
     for period, total in rows.values_list("period").annotate(total=Sum("amount_nano")):
         found[period] += int(total)
-    for drawn in closes.values_list("drawn", flat=True):
+    for period, nano in drawn_billed().items():
+        found[period] -= nano
+    return {period: nano for period, nano in found.items() if nano and (until is None or period <= until)}
+
+
+def drawn_billed() -> dict[dt.date, int]:
+    """By month of usage, what bills took off because credit had paid for it: that of the month, or a later one."""
+    found: dict[dt.date, int] = defaultdict(int)
+    for drawn in PeriodClose.objects.exclude(drawn={}).values_list("drawn", flat=True):
         for month, nano in drawn.items():
-            found[dt.date.fromisoformat(f"{month}-01")] -= nano
-    return {period: nano for period, nano in found.items() if nano}
+            found[dt.date.fromisoformat(f"{month}-01")] += nano
+    return found
 
 
 def balance_end() -> dt.datetime | None:
@@ -90,6 +97,7 @@ class MonthFacts:
     taken_nano: int = 0
     """What of that is on bills."""
     closed: bool = False
+    """On a bill: its own, or that of a later month."""
 
     def covered_nano(self, allowance_nano: int) -> int:
         """Usage of it that needs no more credit: paid for, included, or on a bill."""
@@ -119,20 +127,22 @@ SELECT 'taken', (entry.key || '-01')::date, SUM(entry.value::bigint)
   FROM billing_periodclose c CROSS JOIN LATERAL jsonb_each_text(c.drawn) entry
  WHERE c.tenant_id = %(tenant)s AND c.period >= %(since)s GROUP BY 2
 UNION ALL
-SELECT 'closed', period, 1 FROM billing_periodclose WHERE tenant_id = %(tenant)s AND period >= %(since)s
+SELECT 'closed', MAX(period), 1 FROM billing_periodclose WHERE tenant_id = %(tenant)s
 """
 
 
 def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
     """Credit that may be used now, and the months from `since` on. One statement, so of one instant: what a posting
     moves from the one to the other is in exactly one of them."""
-    left = 0
+    left, closed = 0, dt.date.min
     found: dict[dt.date, dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(_FACTS, {"tenant": current_tenant_id(), "now": now(), "since": since})
         for what, period, amount in cursor.fetchall():
             if what == "left":
                 left = int(amount)
+            elif what == "closed":
+                closed = period or closed
             else:
                 found[period][what] = int(amount or 0)
     months = {
@@ -141,7 +151,7 @@ def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
             invoiced_nano=one.get("invoiced", 0),
             drawn_nano=one.get("drawn", 0),
             taken_nano=one.get("taken", 0),
-            closed="closed" in one,
+            closed=period <= closed,
         )
         for period, one in found.items()
     }

@@ -22,7 +22,7 @@ from billing.periods import bounds, month_of
 from billing.quotas import QuotaStore
 from billing.selectors import bills
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
-from billing.selectors.wallet import SETTLING, credits_of, drawn_open, grant_of, grants_left, with_left
+from billing.selectors.wallet import SETTLING, credits_of, drawn_billed, drawn_open, grant_of, grants_left, with_left
 from billing.services.effects import funds_changed
 from billing.services.jobs import taken_back
 from billing.services.locks import ledger_lock
@@ -113,13 +113,14 @@ def credits_apply(
     posted, usage = dict(fresh or {}), _open_usage(until)
     months = sorted({*usage, *drawn, *posted})
     closed = set(PeriodClose.objects.values_list("period", flat=True))
+    billed = drawn_billed()
     bills_of: dict[dt.date, list[dt.date]] = defaultdict(list)
     for month in months:
         bills_of[until or _bill_of(month, closed)].append(month)
     total = 0
     for bill, covered in sorted(bills_of.items()):
         rest = {month: usage.get(month, 0) - drawn.get(month, 0) for month in covered}
-        paid = _Paid([month for month in covered if month not in closed])
+        paid = _Paid([month for month in covered if month not in billed])
         result = flow(
             rest_nano=sum(rest.values()),
             fresh_nano=sum(posted.get(month, 0) for month in covered),
@@ -140,9 +141,7 @@ def _open_usage(until: dt.date | None) -> dict[dt.date, int]:
     if until is not None:
         rows = rows.filter(day__lt=bounds(until)[1].date())
     sums = rows.order_by().annotate(month=TruncMonth("day")).values_list("month")
-    return {
-        month_of(month): int(total) for month, total in sums.annotate(n=Sum(F("posted_nano") - F("invoiced_nano")))
-    }
+    return {month_of(month): int(total) for month, total in sums.annotate(n=Sum(F("posted_nano") - F("invoiced_nano")))}
 
 
 def _bill_of(month: dt.date, closed: set[dt.date]) -> dt.date:
@@ -159,9 +158,7 @@ class _Paid:
 
     def __init__(self, months: list[dt.date]) -> None:
         used = CreditDraw.objects.filter(kind=Lost.USED, period__in=months)
-        rows = used.values_list("grant_id", "grant__kind", "period").annotate(
-            nano=Sum("amount_nano"), last=Max("at")
-        )
+        rows = used.values_list("grant_id", "grant__kind", "period").annotate(nano=Sum("amount_nano"), last=Max("at"))
         self.kinds: dict[uuid.UUID, str] = {}
         self.months: dict[uuid.UUID, dict[dt.date, int]] = defaultdict(dict)
         for grant_id, kind, period, nano, _last in sorted(rows, key=lambda row: row[4]):

@@ -191,16 +191,23 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
     free = cap - promised_nano(budget, period)
     free += taken_back(budget, nano - free, period, store)
     if free < nano:
-        whose = _WHOSE.get(budget.scope, "your API key")
-        refused = BudgetExceeded(
-            f"This job may cost up to {usd(nano)}, but your organization has only {usd(max(free, 0))} left: its credit, "
-            "what its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, "
-            "Wallet."
-            if budget.scope == WALLET
-            else f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of the monthly spend limit of {whose} "
-            f"({usd(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        raise naming(
+            BudgetExceeded(_too_dear(budget, nano, max(free, 0), cap)),
+            Reached("spend", cap, nano, max(free, 0), "spend", budget.scope, budget.scope_id),
         )
-        raise naming(refused, Reached("spend", cap, nano, max(free, 0), "spend", budget.scope, budget.scope_id))
+
+
+def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
+    if budget.scope == WALLET:
+        return (
+            f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what its "
+            "plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, Wallet."
+        )
+    whose = _WHOSE.get(budget.scope, "your API key")
+    return (
+        f"This job may cost up to {usd(nano)}, but only {usd(free)} of the monthly spend limit of {whose} ({usd(cap)}) is "
+        "left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+    )
 
 
 def taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:

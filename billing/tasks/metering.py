@@ -6,7 +6,7 @@ from celery import shared_task
 
 from billing.quotas import QuotaUnavailable
 from billing.selectors.invariants import findings
-from billing.services import decisions, leases, ledger, metering, receivables, reservations
+from billing.services import credits, decisions, leases, ledger, metering, receivables, reservations
 from billing.services.stores import quota_store
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,12 @@ def periods_close() -> int:
     return ledger.periods_close_all()
 
 
+@shared_task(name="billing.credits_expire")
+def credits_expire() -> int:
+    """Take what is left of credit that ended."""
+    return credits.credits_expire_all()
+
+
 @shared_task(name="billing.check")
 def check() -> int:
     """The nightly look at the books: each finding is an error in the log, which alerts are made of."""
@@ -69,6 +75,7 @@ SCHEDULE = {
     "billing.reservations_sweep": 10,
     "billing.leases_reconcile": 3600,
     "billing.periods_close": 3600,
+    "billing.credits_expire": 60,
     "billing.check": 86_400,
     "billing.decisions_prune": 86_400,
 }

@@ -66,16 +66,16 @@ many = st.lists(st.builds(credit, st.uuids(), kinds, amounts, ends, st.integers(
 
 
 @given(credits=many, usage=amounts, before=amounts, allowance=amounts)
-def test_every_nano_is_paid_once_and_in_turn(
-    credits: list[Credit], usage: int, before: int, allowance: int
-) -> None:
+def test_every_nano_is_paid_once_and_in_turn(credits: list[Credit], usage: int, before: int, allowance: int) -> None:
     down = flow(rest_nano=before + usage, fresh_nano=usage, allowance_nano=allowance, credits=credits)
     left = {one.id: one.left_nano - down.draws.get(one.id, 0) for one in credits}
     assert before + usage == down.total_nano + down.allowance_nano + down.owed_nano
     assert all(nano >= 0 for nano in [*left.values(), *down.draws.values(), down.allowance_nano, down.owed_nano])
     if down.owed_nano:
         assert not any(left.values()) and down.allowance_nano == allowance, "nothing is owed while something is there"
-    bought = sum(nano for grant, nano in down.draws.items() if any(c.id == grant and c.kind == PREPAID for c in credits))
+    bought = sum(
+        nano for grant, nano in down.draws.items() if any(c.id == grant and c.kind == PREPAID for c in credits)
+    )
     if bought:
         given_left = sum(left[one.id] for one in credits if one.kind != PREPAID)
         assert not given_left and down.allowance_nano == allowance, "what was bought goes last"

@@ -160,7 +160,11 @@ class Refused(ConsoleView):
     def _limit(one: QuotaDecision, cap: str) -> str:
         if one.layer == "platform":
             return ""
-        return _t("%(cap)s of credit") % {"cap": cap} if one.layer == "wallet" else str(LIMITS[one.limit_kind]) % {"cap": cap}
+        return (
+            _t("%(cap)s of credit") % {"cap": cap}
+            if one.layer == "wallet"
+            else str(LIMITS[one.limit_kind]) % {"cap": cap}
+        )
 
     def _whose(self, one: QuotaDecision) -> tuple[str, str]:
         """Whose limit it was, and where it is changed."""
