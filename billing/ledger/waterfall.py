@@ -101,7 +101,7 @@ def flow(
 def _back(wanted: int, drawn: Sequence[Drawn], taken: dict[Hashable, int], left: dict[Hashable, int]) -> int:
     """Give back what was drawn last, prepaid before what was given; how much."""
     got = 0
-    for one in sorted(drawn[::-1], key=lambda one: -STAGES[one.kind]):
+    for _, _, one in sorted(((-STAGES[one.kind], -place, one) for place, one in enumerate(drawn)), key=lambda t: t[:2]):
         part = min(wanted - got, one.nano + min(0, taken.get(one.id, 0)))
         if part > 0:
             taken[one.id] = taken.get(one.id, 0) - part

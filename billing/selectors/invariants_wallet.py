@@ -22,7 +22,7 @@ PATIENCE = dt.timedelta(hours=1)
 def grants_lose_what_they_have() -> Iterator[str]:
     """No grant lost more than it was, or got back more than it lost; none that ended keeps its rest."""
     for grant in with_left():
-        left = int(grant.left_nano)  # type: ignore[attr-defined]
+        left = int(grant.left_nano)
         if not 0 <= left <= grant.amount_nano:
             yield f"grant {grant.public_id} of {grant.amount_nano} nano-USD has {left} left"
         if left and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
@@ -33,7 +33,7 @@ def credit_accounts_hold_what_is_left() -> Iterator[str]:
     """What was bought and what was given and is not used, to the nano."""
     left: dict[str, int] = defaultdict(int)
     for grant in with_left():
-        left[Account.PREPAID if grant.kind == Kind.PREPAID else Account.PROMO] += int(grant.left_nano)  # type: ignore[attr-defined]
+        left[Account.PREPAID if grant.kind == Kind.PREPAID else Account.PROMO] += int(grant.left_nano)
     rows = LedgerEntry.objects.filter(account__in=(Account.PREPAID, Account.PROMO)).values_list("account")
     held = {account: int(total) for account, total in rows.annotate(n=Sum("amount_nano"))}
     for account in (Account.PREPAID, Account.PROMO):

@@ -7,6 +7,7 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
@@ -29,35 +30,32 @@ def postpaid_nano() -> int | None:
     return min((one for one in limits if one is not None), default=None)
 
 
-def grants_left(*, settling: bool = False) -> QuerySet[CreditGrant]:
+def grants_left(*, settling: bool = False) -> QuerySet[Any]:
     """Grants that have something left and have not ended, each with its `left_nano`; with `settling` those too that
     ended a moment ago and may still pay for usage of before."""
     since = now() - (SETTLING if settling else dt.timedelta(0))
-    rows: QuerySet[CreditGrant] = (
-        with_left().filter(Q(expires_at=None) | Q(expires_at__gt=since)).filter(left_nano__gt=0)
-    )
-    return rows
+    return with_left().filter(Q(expires_at=None) | Q(expires_at__gt=since)).filter(left_nano__gt=0)
 
 
-def with_left() -> QuerySet[CreditGrant]:
+def grants_ended() -> QuerySet[Any]:
+    """Grants whose rest is to be taken."""
+    return with_left().filter(expires_at__lte=now() - SETTLING, left_nano__gt=0)
+
+
+def with_left() -> QuerySet[Any]:
     """All grants, each with its `left_nano`."""
-    rows: QuerySet[CreditGrant] = CreditGrant.objects.annotate(
-        left_nano=F("amount_nano") - Coalesce(Sum("draws__amount_nano"), 0)
-    )
-    return rows
+    rows: QuerySet[Any] = CreditGrant.objects.all()
+    return rows.annotate(left_nano=F("amount_nano") - Coalesce(Sum("draws__amount_nano"), 0))
 
 
-def credits_of(grants: Iterable[CreditGrant]) -> list[Credit]:
+def credits_of(grants: Iterable[Any]) -> list[Credit]:
     """Grants of `with_left` as the waterfall takes them."""
-    return [
-        Credit(one.pk, one.kind, one.left_nano, one.expires_at, one.priority, one.created_at)  # type: ignore[attr-defined]
-        for one in grants
-    ]
+    return [Credit(one.pk, one.kind, one.left_nano, one.expires_at, one.priority, one.created_at) for one in grants]
 
 
 def balance_nano() -> int:
     """Credit that may be used now. What is promised to running calls, or used and not posted, is still in it."""
-    return sum(one.left_nano for one in grants_left())  # type: ignore[attr-defined]
+    return sum(one.left_nano for one in grants_left())
 
 
 def drawn_open(until: dt.date | None = None) -> dict[dt.date, int]:
@@ -177,6 +175,6 @@ def first_month(period: dt.date, more: Iterable[dt.date] = ()) -> dt.date:
     return min([month_of(period.replace(day=1) - dt.timedelta(days=1)), *more])
 
 
-def grant_of(grant_id: uuid.UUID) -> CreditGrant | None:
-    """One grant with its `left_nano`."""
+def grant_of(grant_id: uuid.UUID) -> Any:
+    """One grant with its `left_nano`, or None."""
     return with_left().filter(pk=grant_id).first()

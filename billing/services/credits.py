@@ -22,7 +22,15 @@ from billing.periods import bounds, month_of
 from billing.quotas import QuotaStore
 from billing.selectors import bills
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
-from billing.selectors.wallet import SETTLING, credits_of, drawn_billed, drawn_open, grant_of, grants_left, with_left
+from billing.selectors.wallet import (
+    SETTLING,
+    credits_of,
+    drawn_billed,
+    drawn_open,
+    grant_of,
+    grants_ended,
+    grants_left,
+)
 from billing.services.effects import funds_changed
 from billing.services.jobs import taken_back
 from billing.services.locks import ledger_lock
@@ -223,8 +231,8 @@ def credits_expire(*, tenant_id: uuid.UUID) -> int:
     with tenant_scope(tenant_id):
         ledger_lock(tenant_id)
         taken = 0
-        for grant in with_left().filter(expires_at__lte=now() - SETTLING, left_nano__gt=0):
-            left = int(grant.left_nano)  # type: ignore[attr-defined]
+        for grant in grants_ended():
+            left = int(grant.left_nano)
             _lose(grant, left, Lost.EXPIRED, ENDS_IN[Kind(grant.kind)], memo="Credit ended")
             taken += left
         if taken:
@@ -263,7 +271,7 @@ def credit_refund(
         free = max(0, free + taken_back(budget, LIMIT, period, store or quota_store()))
     ledger_lock(tenant_id)
     grant = grant_of(grant_id) or grant
-    left = int(grant.left_nano)  # type: ignore[attr-defined]
+    left = int(grant.left_nano)
     most = left if free is None else min(left, free)
     nano = most if amount_nano is None else amount_nano
     if not 0 < nano <= most:

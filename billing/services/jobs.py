@@ -200,13 +200,13 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
 def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
     if budget.scope == WALLET:
         return (
-            f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what its "
-            "plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, Wallet."
+            f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what "
+            "its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, Wallet."
         )
     whose = _WHOSE.get(budget.scope, "your API key")
     return (
-        f"This job may cost up to {usd(nano)}, but only {usd(free)} of the monthly spend limit of {whose} ({usd(cap)}) is "
-        "left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        f"This job may cost up to {usd(nano)}, but only {usd(free)} of the monthly spend limit of {whose} ({usd(cap)}) "
+        "is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
     )
 
 

@@ -84,8 +84,8 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
     """Close a month that has ended and return its bill; closing again returns the same bill.
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
-    exact nano-USD; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in force
-    in the month, unless told).
+    exact nano-USD; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in
+    force in the month, unless told).
     """
     period = month_of(period)
     if next_month(period) > now().date():

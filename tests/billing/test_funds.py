@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 import time
@@ -34,7 +35,7 @@ from billing.services.metering import usage_rollup
 from billing.services.storage import storage_record
 from billing.services.wallet import postpaid_most_set, postpaid_set
 from kit.clock import now
-from kit.errors import BadRequest
+from kit.errors import BadRequest, Conflict
 from tenants.scope import tenant_scope
 from tests.billing.money import call, entitle, store_events
 from tests.billing.quota_server import QuotaServer, quota_server
@@ -403,11 +404,9 @@ class _Wallet:
         with tenant_scope(self.tenant_id):
             for grant in self.bought[-1:]:
                 known = wallet.grant_of(grant)
-                if known is not None and known.left_nano > 1:  # type: ignore[attr-defined]
-                    try:
+                if known is not None and known.left_nano > 1:
+                    with contextlib.suppress(Conflict):  # all of it may be promised
                         credit_refund(grant_id=grant, reason="asked", store=self.store)
-                    except credits.Conflict:
-                        pass  # all of it is promised
 
     def forget(self, _: int) -> None:
         self.server.command("FLUSHALL")

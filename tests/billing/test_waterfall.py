@@ -85,7 +85,7 @@ def test_every_nano_is_paid_once_and_in_turn(credits: list[Credit], usage: int, 
 
 @given(credits=many, steps=st.lists(st.tuples(amounts, amounts), min_size=1, max_size=8))
 def test_many_steps_come_to_what_the_last_allowance_says(credits: list[Credit], steps: list[tuple[int, int]]) -> None:
-    """Whatever the allowance did meanwhile: bought credit pays for no more than is beyond it in the end, and no less."""
+    """Whatever the allowance did meanwhile, bought credit pays in the end for what is beyond it."""
     left = {one.id: one.left_nano for one in credits}
     kind = {one.id: one.kind for one in credits}
     paid: dict[object, int] = {}
