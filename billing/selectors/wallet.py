@@ -11,11 +11,10 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, TruncDate
 
-from billing.ledger.waterfall import STAGES, Credit
+from billing.ledger.waterfall import Credit, in_order
 from billing.models import CreditDraw, CreditGrant, PeriodClose, Wallet
-from billing.periods import month_of
 from kit.clock import now
 from tenants.scope import current_tenant_id
 
@@ -156,23 +155,39 @@ def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
     return left, months
 
 
-def statement() -> QuerySet[CreditDraw]:
-    """What became of credit, newest first."""
-    rows: QuerySet[CreditDraw] = CreditDraw.objects.select_related("grant").order_by("-at", "-pk")
-    return rows
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the statement: what came (positive) or went on a day, of one kind of credit."""
+
+    day: dt.date
+    what: str
+    """`granted`, or a kind of `CreditDraw`."""
+    kind: str
+    period: dt.date | None
+    """The month whose usage was paid for."""
+    amount_nano: int
+    reason: str = ""
 
 
-def in_turn(grants: Iterable[CreditGrant]) -> list[CreditGrant]:
+def statement(most: int | None = None) -> list[Entry]:
+    """What came and went, newest first: grants one by one, the rest summed by day, kind and month of usage."""
+    rows = CreditDraw.objects.order_by().annotate(day=TruncDate("at", tzinfo=dt.UTC))
+    sums = rows.values_list("day", "kind", "grant__kind", "period").annotate(n=Sum("amount_nano"))
+    went = [
+        Entry(day, what, kind, period, -int(nano)) for day, what, kind, period, nano in sums.order_by("-day")[:most] if nano
+    ]
+    grants = CreditGrant.objects.order_by("-created_at", "-pk")[:most]
+    came = [
+        Entry(one.created_at.date(), "granted", one.kind, None, one.amount_nano, one.reason) for one in grants
+    ]
+    found = sorted([*came, *went], key=lambda one: (one.day, one.what != "granted", one.kind), reverse=True)
+    return found[:most]
+
+
+def in_turn(grants: Iterable[Any]) -> list[Any]:
     """Grants in the order in which they are used."""
-    never = dt.datetime.max.replace(tzinfo=dt.UTC)
-    return sorted(
-        grants, key=lambda one: (STAGES[one.kind], one.expires_at or never, one.priority, one.created_at, str(one.pk))
-    )
-
-
-def first_month(period: dt.date, more: Iterable[dt.date] = ()) -> dt.date:
-    """The earliest of a month, the one before it, and others."""
-    return min([month_of(period.replace(day=1) - dt.timedelta(days=1)), *more])
+    by_id = {one.pk: one for one in grants}
+    return [by_id[one.id] for one in in_order(credits_of(by_id.values()))]
 
 
 def grant_of(grant_id: uuid.UUID) -> Any:

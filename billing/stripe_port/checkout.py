@@ -1,5 +1,7 @@
 """Stripe's own pages: where a plan is bought, and where a card is changed."""
 
+from typing import Any
+
 from billing.stripe_port.border import PAGE, Face, Json, border, plain
 
 
@@ -25,6 +27,25 @@ class Checkouts(Face):
                     }
                 )
             )
+
+    def credit_checkout_create(
+        self, *, customer_id: str, amount_cents: int, name: str, success_url: str, cancel_url: str,
+        metadata: dict[str, str],
+    ) -> Json:  # fmt: skip
+        """A Checkout session for one payment of so many cents of USD; its `url` is where the buyer goes."""
+        line = {"currency": "usd", "unit_amount": amount_cents, "product_data": {"name": name}}
+        params: Any = {
+            "mode": "payment",
+            "customer": customer_id,
+            "line_items": [{"price_data": line, "quantity": 1}],
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+            "client_reference_id": metadata["tenant_id"],
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata},
+        }
+        with border():
+            return plain(self.v1.checkout.sessions.create(params))
 
     def checkout_fetch(self, session_id: str) -> Json:
         """A Checkout session."""
