@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from billing import schema
 from billing.models import QuotaDecision
-from billing.selectors.decisions import LAYERS, DecisionFilter, decisions
+from billing.selectors.decisions import LAYERS, SCOPES, DecisionFilter, decisions
 from billing.selectors.limit_use import LimitUse, caller_use
 from billing.selectors.limits import caller_limits
 from billing.selectors.subscriptions import entitlement_for
@@ -23,16 +23,6 @@ from kit.pages import cursor_page
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 
-SCOPES = {
-    "tenant": "organization",
-    "wallet": "wallet",
-    "project": "project",
-    "member": "member",
-    "key": "api_key",
-    "model": "model",
-    "platform": "platform",
-}
-"""Words for whose limit it is, on the wire."""
 KINDS = {
     "requests": "requests_per_minute",
     "tokens": "tokens_per_minute",

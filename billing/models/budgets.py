@@ -75,7 +75,9 @@ class SpendLimit(LastingModel):
 
 
 class Budget(LastingModel):
-    """One spend limit of any scope. Its row is the lock for everything promised under it."""
+    """One spend limit of any scope, or the wallet. Its row is the lock for everything promised under it."""
+
+    prefix = "bud_"
 
     name = models.CharField(max_length=200)
     """The limit's name at the quota server."""
@@ -86,7 +88,7 @@ class Budget(LastingModel):
     sending_until = models.DateTimeField(null=True)
     """Until when others leave a block that is on its way to the quota server alone; null when none is."""
     alerted = models.JSONField(default=dict)
-    """The last threshold announced, with the month and the limit it was one of."""
+    """The last threshold announced, with the span (a month, or since a grant of credit) and the limit it was one of."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="billing_budget_once")]

@@ -13,6 +13,16 @@ from billing.models import QuotaDecision
 from kit.errors import NotFound
 from kit.ids import parse_id
 
+SCOPES = {
+    "tenant": "organization",
+    "wallet": "wallet",
+    "project": "project",
+    "member": "member",
+    "key": "api_key",
+    "model": "model",
+    "platform": "platform",
+}
+"""Words for whose limit it is, on the wire."""
 LAYERS = ("tenant", "wallet", "project", "member", "key", "model", "platform")
 NEAR = dt.timedelta(minutes=5)
 """A request's id tells when it was made; the quota server's clock and its wait for money differ by less than this."""

@@ -174,12 +174,12 @@ def statement(most: int | None = None) -> list[Entry]:
     rows = CreditDraw.objects.order_by().annotate(day=TruncDate("at", tzinfo=dt.UTC))
     sums = rows.values_list("day", "kind", "grant__kind", "period").annotate(n=Sum("amount_nano"))
     went = [
-        Entry(day, what, kind, period, -int(nano)) for day, what, kind, period, nano in sums.order_by("-day")[:most] if nano
+        Entry(day, what, kind, period, -int(nano))
+        for day, what, kind, period, nano in sums.order_by("-day")[:most]
+        if nano
     ]
     grants = CreditGrant.objects.order_by("-created_at", "-pk")[:most]
-    came = [
-        Entry(one.created_at.date(), "granted", one.kind, None, one.amount_nano, one.reason) for one in grants
-    ]
+    came = [Entry(one.created_at.date(), "granted", one.kind, None, one.amount_nano, one.reason) for one in grants]
     found = sorted([*came, *went], key=lambda one: (one.day, one.what != "granted", one.kind), reverse=True)
     return found[:most]
 

@@ -201,7 +201,8 @@ def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
     if budget.scope == WALLET:
         return (
             f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what "
-            "its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, Wallet."
+            "its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, "
+            "Wallet."
         )
     whose = _WHOSE.get(budget.scope, "your API key")
     return (

@@ -35,7 +35,9 @@ def purchase_start(*, amount_nano: int | None, success_url: str, cancel_url: str
         cancel_url=cancel_url,
         metadata={"tenant_id": str(current_tenant_id()), "purpose": PURPOSE},
     )
-    audit.record(action="credit.checkout", target=customer, after={"amount_nano": amount_nano, "session": session["id"]})
+    audit.record(
+        action="credit.checkout", target=customer, after={"amount_nano": amount_nano, "session": session["id"]}
+    )
     return str(session["url"])
 
 

@@ -33,7 +33,9 @@ class CreditForm(ReasonForm):
     """Credit, until the end of a day."""
 
     kind = forms.ChoiceField(
-        label=_("Kind"), choices=[("promo", _("Promotion")), ("goodwill", _("Goodwill"))], widget=UnfoldAdminSelectWidget
+        label=_("Kind"),
+        choices=[("promo", _("Promotion")), ("goodwill", _("Goodwill"))],
+        widget=UnfoldAdminSelectWidget,
     )
     amount = forms.CharField(label=_("Amount, USD"), max_length=20, widget=UnfoldAdminTextInputWidget)
     expires = forms.DateField(

@@ -163,7 +163,11 @@ def credit_give(
         )
         if StaffAction.objects.filter(action="credit.give", target_id=grant.public_id).exists():
             return
-        detail = {"kind": kind, "amount_nano": amount_nano, "expires_at": expires_at.isoformat() if expires_at else None}
+        detail = {
+            "kind": kind,
+            "amount_nano": amount_nano,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+        }
         record(action="credit.give", target=grant, by=by, tenant_id=tenant_id, detail=detail)
 
 
