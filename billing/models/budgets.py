@@ -60,11 +60,14 @@ class ModelLimits(ProjectModel):
 
 
 class SpendLimit(LastingModel):
-    """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's."""
+    """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's. And
+    from where on its calls are slowed."""
 
     prefix = "slim_"
 
     monthly_nano = models.BigIntegerField(null=True)
+    slow_from_percent = models.PositiveSmallIntegerField(null=True)
+    """Percent of the limit from which on calls are slowed; nothing: never."""
     changed_at = models.DateTimeField(default=now)
 
     class Meta:

@@ -6,6 +6,7 @@ import dataclasses
 
 from billing.quotas.decision import Decision, duration, rate_headers
 from billing.quotas.limits import Limit
+from billing.quotas.scripts import SLOWED
 from kit.money import usd
 
 
@@ -97,6 +98,14 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
         )
         return Denial(429, kind, "rate_limit_exceeded", message, (*headers, _NO_RETRY))
     wait = max(decision.wait_ms, 1)
+    if decision.slow and limit.kind == "requests":
+        budget = decision.slow[0]
+        message = (
+            f"Calls are slowed down: the monthly spend limit of {whose_limit(budget, model, keyless=keyless)} "
+            f"({usd(budget.cap)}) is nearly used, and each call counts as {SLOWED} of the {limit.cap:,} requests per "
+            f"{duration(limit.window_ms)}. Retry in {duration(wait)}, raise the spend limit or wait for the next month."
+        )
+        return Denial(429, kind, "rate_limit_exceeded", message, (*headers, *_retry(wait)))
     remedy = _LARGER if limit.scope == "tenant" else _RAISE[limit.scope]
     message = (
         f"Rate limit of {whose} reached: {limit.cap:,} {what} per {duration(limit.window_ms)}. "

@@ -55,6 +55,8 @@ class Limit:
     kind: Kind
     cap: int
     window_ms: int = MINUTE_MS
+    slow_nano: int | None = None
+    """Of money: at so much left, or less, each call counts as `scripts.SLOWED` requests; None: it never does."""
 
     def __post_init__(self) -> None:
         if self.cap < 0 or self.cap > MAX_CAP[self.kind]:
@@ -104,6 +106,7 @@ class CompiledLimits:
         spend = [limit for limit in unique.values() if limit.kind == "spend"]
         self.limits: tuple[Limit, ...] = (*buckets, *concurrency, *spend)
         self.keys = TenantKeys(self.tenant)
+        slow = [-1 if limit.slow_nano is None else limit.slow_nano for limit in spend]
         longest = max((limit.window_ms for limit in buckets), default=MINUTE_MS)
         self.blob: bytes = msgspec.msgpack.encode(
             [
@@ -113,6 +116,7 @@ class CompiledLimits:
                 [limit.name for limit in spend],
                 [f"{limit.name}.{part}" for limit in spend for part in "kxawr"],
                 2 * longest,
+                slow if max(slow, default=-1) >= 0 else [],
             ]
         )
         self.packed = self.keys.packed + bulk(self.blob)

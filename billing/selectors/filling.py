@@ -1,5 +1,5 @@
-"""Which spend limits of a month fill up, of every scope at once: one sum over the month's hours, and the limits; and how
-much of the wallet is used since credit last came."""
+"""Which spend limits of a month fill up, of every scope at once: one sum over the month's hours, and the limits; and
+how much of the wallet is used since credit last came."""
 
 from __future__ import annotations
 

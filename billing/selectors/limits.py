@@ -96,6 +96,12 @@ def spend_limit() -> int | None:
     return found
 
 
+def slow_from_percent() -> int | None:
+    """The percent of the organisation's spend limit from which on its calls are slowed; None: never."""
+    found: int | None = SpendLimit.objects.values_list("slow_from_percent", flat=True).first()
+    return found
+
+
 def tenant_limit_set() -> LimitSet:
     """The limits in force for the whole tenant: its plan's, with its own spend limit where that is lower, and what its
     wallet carries where that is a limit."""
@@ -105,9 +111,12 @@ def tenant_limit_set() -> LimitSet:
 def tenant_allowance() -> tuple[LimitSet, int]:
     """The limits in force for the whole tenant, and its weight at a busy engine."""
     limits = _plan_limits()
-    plan, own = LimitSet.read(dataclasses.asdict(limits)), spend_limit()
+    plan = LimitSet.read(dataclasses.asdict(limits))
+    own, slow = SpendLimit.objects.values_list("monthly_nano", "slow_from_percent").first() or (None, None)
     if own is not None and (plan.spend_nano is None or own < plan.spend_nano):
         plan = dataclasses.replace(plan, spend_nano=own)
+    if slow is not None:
+        plan = dataclasses.replace(plan, slow_percent=slow)
     on_account = postpaid_nano()
     if on_account is not None:
         plan = dataclasses.replace(plan, funds_nano=balance_nano() + on_account)

@@ -37,6 +37,8 @@ _SAID = {
     "tokens_per_minute": "{:,} tokens per minute",
     "concurrency": "{:,} calls at the same time",
 }
+SLOW = "slow_from_percent"
+"""The share of a spend limit from which on calls are slowed to a tenth of the rates of requests."""
 _WITHIN = {"input_tokens_per_minute": "tokens_per_minute", "output_tokens_per_minute": "tokens_per_minute"}
 """Limits that no plan has: they cannot be above what the plan says of tokens."""
 
@@ -128,25 +130,25 @@ def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:
     return key
 
 
-def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
+def spend_limit_set(*, monthly_nano: int | None, slow_percent: int | None = None) -> SpendLimit:
     """Set what the organisation allows itself to spend in a calendar month (UTC); None lifts it to the plan's limit.
+    And the percent of that, own or the plan's, from which on calls are slowed; None never.
 
     BadRequest for more than the plan allows. Less than what is spent already is allowed: what costs money is then
     refused until the month ends.
     """
     if monthly_nano is not None:
         limits_check({"monthly_spend_nano": monthly_nano})
+    if slow_percent is not None:
+        limits_check({SLOW: slow_percent, "monthly_spend_nano": 0})
     tenant_turn()
     row = SpendLimit.objects.first() or SpendLimit(tenant_id=current_tenant_id())
-    before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
+    before = {"monthly_spend_nano": row.monthly_nano, SLOW: row.slow_from_percent}
+    after = {"monthly_spend_nano": monthly_nano, SLOW: slow_percent}
+    row.monthly_nano, row.slow_from_percent, row.changed_at = monthly_nano, slow_percent, now()
     row.save()
-    if before != monthly_nano:
-        audit.record(
-            action="billing.spend_limit_changed",
-            target=row,
-            before={"monthly_spend_nano": before},
-            after={"monthly_spend_nano": monthly_nano},
-        )
+    if before != after:
+        audit.record(action="billing.spend_limit_changed", target=row, before=before, after=after)
         budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
     return row
 
@@ -161,6 +163,12 @@ def limits_check(limits: dict[str, Any]) -> None:
             raise BadRequest(f"No limit is called '{name[:40]}'. Limits: {', '.join(NAMES)}.", param=name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BadRequest(f"'{name}' must be a whole number, 0 or more.", param=name)
+        if name == SLOW:
+            if not 1 <= value <= 99:
+                raise BadRequest(f"'{name}' must be from 1 to 99: percent of the spend limit.", param=name)
+            if limits.get("monthly_spend_nano") is None:
+                raise BadRequest("Slowing down is from a share of a spend limit on. Set one beside it.", param=name)
+            continue
         plans = _WITHIN.get(name, name)
         if value > allowed[plans]:
             most = _SAID[plans].format(allowed[plans]) if plans in _SAID else f"{usd(allowed[plans])} a month"
