@@ -214,3 +214,33 @@ DECISIONS = page_of(
     ),
     "The refusals.",
 )
+WALLET = thing(
+    "The organisation's credit.",
+    {
+        "object": one_of("Always `billing.wallet`.", ["billing.wallet"]),
+        "balance_usd": number("All that is left, in US dollars."),
+        "x_balance_nano": whole("The same in nano-dollars."),
+        "on_account_usd": number("What may be owed in a month beyond credit; null: up to the spend limits.", null=True),
+        "x_on_account_nano": whole("The same in nano-dollars.", null=True),
+        "grants": many(
+            "What is left of each credit, in the order in which it is used.",
+            component(
+                "CreditGrant",
+                thing(
+                    "Credit that was given or bought once.",
+                    {
+                        "id": string("Its id."),
+                        "object": one_of("Always `billing.credit_grant`.", ["billing.credit_grant"]),
+                        "kind": one_of("Where it came from.", ["promo", "goodwill", "rollover", "prepaid"]),
+                        "created_at": moment("When it came."),
+                        "expires_at": moment("When it ends; null: never.", null=True),
+                        "amount_usd": number("What it was, in US dollars."),
+                        "x_amount_nano": whole("The same in nano-dollars."),
+                        "left_usd": number("What is left of it, in US dollars."),
+                        "x_left_nano": whole("The same in nano-dollars."),
+                    },
+                ),
+            ),
+        ),
+    },
+)

@@ -83,3 +83,16 @@ def test_credit_is_bought_on_the_payment_page(cast: Cast, stripe_house: Emulator
     assert "$20.00 of credit is here." in answer.content.decode()
     with tenant_scope(owner.tenant.id):
         assert balance_nano() == 20 * NANO
+
+
+def test_the_api_says_what_is_left(cast: Cast) -> None:
+    assert cast.owner.api.get("/v1/billing/wallet").json() == {
+        "object": "billing.wallet", "balance_usd": 0.0, "x_balance_nano": 0, "on_account_usd": None,
+        "x_on_account_nano": None, "grants": [],
+    }  # fmt: skip
+    things.credited(cast.owner)
+    found = cast.owner.api.get("/v1/billing/wallet").json()
+    assert (found["balance_usd"], found["x_on_account_nano"]) == (70.0, 0)
+    assert [(one["kind"], one["x_left_nano"], one["expires_at"] is None) for one in found["grants"]] == [
+        ("promo", 20 * NANO, False), ("prepaid", 50 * NANO, True),
+    ]  # fmt: skip
