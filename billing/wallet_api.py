@@ -24,8 +24,8 @@ class WalletView(TenantAPIView):
     def get(self, request: Request) -> Response:
         """Retrieve the wallet
 
-        What is left of each credit, in the order in which it is used, and what may be owed in a month beyond it. Usage is
-        taken off within a minute; what a call may still cost is in the answer's `x-budget-remaining-usd`.
+        What is left of each credit, in the order in which it is used, and what may be owed in a month beyond it. Usage
+        is taken off within a minute; what calls may still cost is in their answers' `x-budget-remaining-usd`.
         """
         grants = wallet.in_turn(wallet.grants_left())
         balance, postpaid = sum(one.left_nano for one in grants), wallet.postpaid_nano()

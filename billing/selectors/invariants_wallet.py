@@ -6,10 +6,11 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
 
-from django.db.models import F, Sum
+from django.db.models import Exists, F, OuterRef, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from billing.ledger.lines import CREDIT
-from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, PeriodClose, RatedLine
+from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import month_of
 from billing.selectors.wallet import SETTLING, drawn_open, with_left
 from kit.clock import now
@@ -43,21 +44,18 @@ def credit_accounts_hold_what_is_left() -> Iterator[str]:
 
 def draws_are_in_the_ledger() -> Iterator[str]:
     """Each transaction of credit moved what its draws say."""
-    drawn: dict[object, int] = defaultdict(int)
-    for transaction_id, nano in CreditDraw.objects.values_list("transaction_id", "amount_nano"):
-        drawn[transaction_id] += nano
-    rows = LedgerEntry.objects.filter(
-        transaction__kind__startswith="credit_", account__in=(Account.PREPAID, Account.PROMO)
-    ).exclude(transaction__kind__in=("credit_grant", "credit_note"))
-    booked: dict[object, int] = defaultdict(int)
-    for transaction_id, nano in rows.values_list("transaction_id", "amount_nano"):
-        booked[transaction_id] += nano
-    for transaction_id in sorted({*drawn, *booked}, key=str):
-        if drawn.get(transaction_id, 0) != booked.get(transaction_id, 0):
-            yield (
-                f"ledger transaction {transaction_id} moved {booked.get(transaction_id, 0)} nano-USD of credit; "
-                f"its draws say {drawn.get(transaction_id, 0)}"
-            )
+    moved = LedgerEntry.objects.filter(
+        transaction=OuterRef("transaction"), account__in=(Account.PREPAID, Account.PROMO)
+    ).order_by()
+    booked = Subquery(moved.values("transaction").annotate(n=Sum("amount_nano")).values("n"))
+    drawn = (
+        CreditDraw.objects.order_by().values("transaction").annotate(n=Sum("amount_nano"), booked=Coalesce(booked, 0))
+    )
+    for row in drawn.exclude(n=F("booked")):
+        yield f"ledger transaction {row['transaction']} moved {row['booked']} nano-USD; its draws say {row['n']}"
+    of_credit = LedgerTransaction.objects.filter(kind__in=("credit_draw", "credit_expired", "credit_refunded"))
+    for made in of_credit.exclude(Exists(CreditDraw.objects.filter(transaction=OuterRef("pk")))):
+        yield f"ledger transaction {made.public_id} is of credit and has no draws"
 
 
 def credit_pays_for_usage_once() -> Iterator[str]:

@@ -147,8 +147,14 @@ def spend_limit_set(*, monthly_nano: int | None, slow_percent: int | None = None
     after = {"monthly_spend_nano": monthly_nano, SLOW: slow_percent}
     row.monthly_nano, row.slow_from_percent, row.changed_at = monthly_nano, slow_percent, now()
     row.save()
-    if before != after:
-        audit.record(action="billing.spend_limit_changed", target=row, before=before, after=after)
+    changed = [name for name in after if before[name] != after[name]]
+    if changed:
+        audit.record(
+            action="billing.spend_limit_changed",
+            target=row,
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
+        )
         budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
     return row
 
