@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection
 from billing.models import CreditGrant, EntitlementOverride, StripeEvent
 from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.wallet import balance_nano, postpaid_nano
+from billing.services.credits import credit_grant
 from billing.services.metering import usage_rollup
 from kit.clock import now
 from ops.dashboard import MOST, context
@@ -250,3 +251,19 @@ def test_an_organisation_is_held_to_its_credit(ada: Person, cast: Cast) -> None:
     assert ada.browser.post(path_of(tenant, "account"), {"most": "", "reason": WHY}).status_code == 302
     with tenant_scope(tenant.pk):
         assert postpaid_nano() is None
+
+
+def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    with tenant_scope(tenant.pk):
+        bought = credit_grant(kind="prepaid", amount_nano=30 * 10**9, source="cs_test_1")
+        given = credit_grant(kind="promo", amount_nano=5 * 10**9, source="t")
+    path = "/staff/billing/creditgrant/{}/take-back/"
+    assert ada.browser.post(path.format(bought.pk), {"reason": "x"}).status_code == 422
+    assert ada.browser.post(path.format(given.pk), {"reason": WHY}).status_code == 422
+    assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 302
+    assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 422, "nothing is left"
+    with tenant_scope(tenant.pk):
+        assert balance_nano() == 5 * 10**9
+    assert "$30.00" in ada.browser.get("/staff/billing/creditgrant/").content.decode()
+    assert StaffAction.objects.filter(organisation=tenant.pk, action="credit.take_back").count() == 1

@@ -46,7 +46,7 @@ class AccountForm(forms.Form):
 class BuyForm(forms.Form):
     """How much credit to buy."""
 
-    amount = UsdField(label=gettext_lazy("Credit to buy, USD"), initial=50 * NANO)
+    amount = UsdField(label=gettext_lazy("Credit to buy, USD"), required=True, initial=50 * NANO)
 
 
 class Wallet(ConsoleView):
