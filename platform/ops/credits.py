@@ -23,8 +23,8 @@ class CreditGrantTable(DeedTable):
             name="take_back",
             title=_("Take back"),
             text=_(
-                "What is unused of it, and not promised to running calls and jobs, leaves the wallet. The refund itself "
-                "is made at Stripe, for the same amount."
+                "What is unused of it, and not promised to running calls and jobs, leaves the wallet. The refund "
+                "itself is made at Stripe, for the same amount."
             ),
             icon="undo",
             offered=lambda row: row.kind == CreditGrant.Kind.PREPAID,
