@@ -11,9 +11,8 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
-from billing.models import AcquisitionSpend, StripeEvent
+from billing.models import AcquisitionSpend, CreditGrant, StripeEvent
 from billing.services.acquisition import spend_add
-from billing.models import CreditGrant, StripeEvent
 from billing.services.credits import credit_grant, credit_refund
 from billing.services.entitlements import override_revoke, override_set
 from billing.services.wallet import postpaid_most_set
