@@ -27,6 +27,7 @@ from billing.models.subscriptions import (
     Subscription,
     TenantEntitlement,
 )
+from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "Budget",
     "BudgetLease",
     "CatalogueEntry",
+    "CreditDraw",
+    "CreditGrant",
     "CreditNote",
     "DirtyHour",
     "DunningHold",
@@ -67,4 +70,5 @@ __all__ = [
     "UsageDispute",
     "UsageEvent",
     "UsageHour",
+    "Wallet",
 ]

@@ -17,6 +17,8 @@ KEPT = {
     "billing_ledgertransaction",
     "billing_ledgerentry",
     "billing_periodclose",
+    "billing_creditgrant",
+    "billing_creditdraw",
     "ops_staffaction",
     "tenants_auditevent",
 }
