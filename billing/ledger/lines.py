@@ -20,6 +20,9 @@ ALLOWANCE = "allowance"
 CREDIT = "credit"
 """Key of the line that takes off what the wallet has paid."""
 
+RERATED = "rerated:"
+"""What the price version of a line begins with that only corrects another one's price."""
+
 _UNITS = {STORAGE: "byte-hours", ENGINES: "engine-seconds"}
 """What is counted of a kind; of any other kind tokens."""
 
@@ -88,6 +91,8 @@ def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, peri
     kind, base, version, month = parts
     late = "" if month == period else f" (late, {month:%Y-%m})"
     key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
+    if version.startswith(RERATED):
+        return BillLine(key, f"{kind_name(kind)} · {base}, priced anew{late}", 1, "correction", amount)
     unit = _UNITS.get(kind, "tokens")
     return BillLine(key, f"{kind_name(kind)} · {base}{late}", quantity, unit, amount)
 

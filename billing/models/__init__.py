@@ -17,6 +17,7 @@ from billing.models.economics import AcquisitionSpend, MachineHour, Subscription
 from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
+from billing.models.rerating import RatedChange, Rerating
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
 from billing.models.subscriptions import (
     AllowanceChange,
@@ -58,8 +59,10 @@ __all__ = [
     "PeriodClose",
     "ProjectLimits",
     "QuotaDecision",
+    "RatedChange",
     "RatedLine",
     "Refund",
+    "Rerating",
     "SpendLimit",
     "StripeCommand",
     "StripeEvent",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import TruncHour
 
+from billing.ledger.lines import RERATED
 from billing.models import (
     Account,
     BudgetLease,
@@ -25,6 +26,7 @@ from billing.models import (
     LedgerEntry,
     LedgerTransaction,
     PeriodClose,
+    RatedChange,
     RatedLine,
     UsageEvent,
     UsageHour,
@@ -97,11 +99,27 @@ def lines_are_sums_of_hours() -> Iterator[str]:
     for hour, cost in UsageHour.objects.values_list("hour", "cost_nano"):
         hours[hour.date()] += cost
     lines: dict[dt.date, int] = defaultdict(int)
-    for day, amount in RatedLine.objects.values_list("day", "amount_nano"):
+    of_hours = RatedLine.objects.exclude(price_version__startswith=RERATED)
+    for day, amount in of_hours.values_list("day", "amount_nano"):
         lines[day] += amount
     for day in sorted({*hours, *lines} - dirty):
         if hours[day] != lines[day]:
             yield f"{day} is rated at {lines[day]} nano-USD; its hours cost {hours[day]}"
+
+
+def corrections_are_what_was_decided() -> Iterator[str]:
+    """Lines that correct a price hold what re-ratings changed of open months, to the nano."""
+    names = ("day", "project_id", "model", "kind", "price_version")
+    decided = RatedChange.objects.filter(billed=False).order_by().values_list(*names)
+    wanted = {
+        (*row[:4], RERATED + row[4]): int(row[5]) for row in decided.annotate(n=Sum(F("after_nano") - F("before_nano")))
+    }
+    held = RatedLine.objects.filter(price_version__startswith=RERATED).values_list(*names, "amount_nano")
+    found = {tuple(row[:5]): int(row[5]) for row in held}
+    for line in sorted({*wanted, *found}, key=str):
+        held_nano, decided_nano = found.get(line, 0), wanted.get(line, 0)
+        if held_nano != decided_nano:
+            yield f"{line[0]} {line[3]} {line[2]} is corrected by {held_nano} nano-USD; decided was {decided_nano}"
 
 
 def transactions_balance() -> Iterator[str]:
@@ -183,6 +201,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     events_are_priced_right,
     hours_are_sums_of_events,
     lines_are_sums_of_hours,
+    corrections_are_what_was_decided,
     transactions_balance,
     ledger_agrees_with_lines,
     bills_add_up,

@@ -19,6 +19,8 @@ KEPT = {
     "billing_periodclose",
     "billing_creditgrant",
     "billing_creditdraw",
+    "billing_rerating",
+    "billing_ratedchange",
     "ops_staffaction",
     "tenants_auditevent",
 }
