@@ -145,11 +145,14 @@ def test_a_month_that_was_billed_gives_back_what_was_paid_too_much(used: Person,
 def test_credit_that_paid_too_much_gets_it_back(used: Person) -> None:
     tenant_id = used.tenant.id
     with tenant_scope(tenant_id):
-        credit_grant(kind="prepaid", amount_nano=70_000, source="pi_1")
-        assert balance_nano() == 0, "it pays for what is owed of both months"
+        credit_grant(kind="promo", amount_nano=70_000, source="a gift")
+    store_events([call(tenant_id, 4, cost=20_000, at=now())])
+    summed(tenant_id)
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 50_000
     assert done(used, today()) is not None
     with tenant_scope(tenant_id):
-        assert balance_nano() == 70_000 - 60_000 - 5_000
+        assert balance_nano() == 60_000, "today's calls cost 10,000 now, and all of it is the gift's"
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(used: Person) -> None:
