@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from billing import schema
 from billing.models import QuotaDecision
-from billing.selectors.decisions import LAYERS, DecisionFilter, decisions
+from billing.selectors.decisions import LAYERS, SCOPES, DecisionFilter, decisions
 from billing.selectors.limit_use import LimitUse, caller_use
 from billing.selectors.limits import caller_limits
 from billing.selectors.subscriptions import entitlement_for
@@ -23,15 +23,6 @@ from kit.pages import cursor_page
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
 
-SCOPES = {
-    "tenant": "organization",
-    "project": "project",
-    "member": "member",
-    "key": "api_key",
-    "model": "model",
-    "platform": "platform",
-}
-"""Words for whose limit it is, on the wire."""
 KINDS = {
     "requests": "requests_per_minute",
     "tokens": "tokens_per_minute",
@@ -81,9 +72,9 @@ class LimitsView(TenantAPIView):
     def get(self, request: Request) -> Response:
         """List limits
 
-        Every limit a call of this key is checked against: the organisation's, its project's, those of the member who
-        made the key, the key's own and, for calls of a model that has some, that model's. The narrowest decides. They
-        are changed in the console, by owners and admins. Months are UTC.
+        Every limit a call of this key is checked against: the organisation's, its wallet's where that is one, its
+        project's, those of the member who made the key, the key's own and, for calls of a model that has some, that
+        model's. The narrowest decides. They are changed in the console, by owners and admins. Months are UTC.
         """
         caller = self.caller
         limits = caller_limits(project_id=caller.project_id, key_id=caller.key_id)
@@ -109,9 +100,15 @@ class OrganizationLimitsView(LimitsView):
         return super().get(request)
 
 
+def _kind(scope: str, kind: str) -> str:
+    """What a limit limits; the wallet's money has no month."""
+    return "funds" if (scope, kind) == ("wallet", "spend") else KINDS[kind]
+
+
 def _limit(use: LimitUse) -> dict[str, Any]:
     limit = use.limit
-    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope], "kind": KINDS[limit.kind]}
+    found: dict[str, Any] = {"object": "organization.limit", "scope": SCOPES[limit.scope]}
+    found["kind"] = _kind(limit.scope, limit.kind)
     if use.model:
         found["model"] = use.model
     if limit.kind != "spend":
@@ -179,7 +176,7 @@ def decision_object(row: QuotaDecision) -> dict[str, Any]:
         "kind": row.kind,
         "scope": SCOPES[row.layer],
         "limit": {
-            "kind": KINDS[row.limit_kind],
+            "kind": _kind(row.layer, row.limit_kind),
             "value": row.cap,
             "unit": _UNITS.get(row.limit_kind, row.limit_kind),
         },

@@ -56,6 +56,7 @@ LIMIT_KINDS = [
     "output_tokens_per_minute",
     "concurrency",
     "monthly_spend",
+    "funds",
 ]
 
 
@@ -136,7 +137,9 @@ LIMITS = thing(
                 "A limit.",
                 {
                     "object": one_of("Always `organization.limit`.", ["organization.limit"]),
-                    "scope": one_of("Whose limit it is.", ["organization", "project", "member", "api_key", "model"]),
+                    "scope": one_of(
+                        "Whose limit it is.", ["organization", "wallet", "project", "member", "api_key", "model"]
+                    ),
                     "kind": one_of("What is limited.", LIMIT_KINDS),
                     "model": string("The model whose calls it limits; of scope `model` only."),
                     "limit": whole("The most there may be; of all kinds but money."),
@@ -144,7 +147,9 @@ LIMITS = thing(
                         "What is used of it: of this minute, or calls running now. Not there while the quota service "
                         "does not answer."
                     ),
-                    "limit_usd": number("Money: the most a month may cost, in US dollars."),
+                    "limit_usd": number(
+                        "Money: the most a month may cost, or what the wallet carries of it, in US dollars."
+                    ),
                     "x_limit_nano": whole("Money: the same in nano-dollars."),
                     "used_usd": number("Money: what this month has cost so far."),
                     "x_used_nano": whole("Money: the same in nano-dollars."),
@@ -185,7 +190,7 @@ DECISIONS = page_of(
                 ),
                 "scope": one_of(
                     "Whose limit said no; `platform` when no limit did.",
-                    ["organization", "project", "member", "api_key", "model", "platform"],
+                    ["organization", "wallet", "project", "member", "api_key", "model", "platform"],
                 ),
                 "limit": thing(
                     "The limit.",
@@ -208,4 +213,34 @@ DECISIONS = page_of(
         ),
     ),
     "The refusals.",
+)
+WALLET = thing(
+    "The organisation's credit.",
+    {
+        "object": one_of("Always `billing.wallet`.", ["billing.wallet"]),
+        "balance_usd": number("All that is left, in US dollars."),
+        "x_balance_nano": whole("The same in nano-dollars."),
+        "on_account_usd": number("What may be owed in a month beyond credit; null: up to the spend limits.", null=True),
+        "x_on_account_nano": whole("The same in nano-dollars.", null=True),
+        "grants": many(
+            "What is left of each credit, in the order in which it is used.",
+            component(
+                "CreditGrant",
+                thing(
+                    "Credit that was given or bought once.",
+                    {
+                        "id": string("Its id."),
+                        "object": one_of("Always `billing.credit_grant`.", ["billing.credit_grant"]),
+                        "kind": one_of("Where it came from.", ["promo", "goodwill", "rollover", "prepaid"]),
+                        "created_at": moment("When it came."),
+                        "expires_at": moment("When it ends; null: never.", null=True),
+                        "amount_usd": number("What it was, in US dollars."),
+                        "x_amount_nano": whole("The same in nano-dollars."),
+                        "left_usd": number("What is left of it, in US dollars."),
+                        "x_left_nano": whole("The same in nano-dollars."),
+                    },
+                ),
+            ),
+        ),
+    },
 )

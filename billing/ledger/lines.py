@@ -17,6 +17,11 @@ from kit.money import CENT, cents
 
 ALLOWANCE = "allowance"
 """Key of the line that takes off what the plan includes."""
+CREDIT = "credit"
+"""Key of the line that takes off what the wallet has paid."""
+
+RERATED = "rerated:"
+"""What the price version of a line begins with that only corrects another one's price."""
 
 _UNITS = {STORAGE: "byte-hours", ENGINES: "engine-seconds"}
 """What is counted of a kind; of any other kind tokens."""
@@ -63,8 +68,8 @@ class BillLine:
     amount_nano: int
 
 
-def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) -> list[BillLine]:
-    """Lines by kind, base and price version, late usage of earlier months apart, the allowance last."""
+def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int, drawn_nano: int = 0) -> list[BillLine]:
+    """Lines by kind, base and price version, late usage of earlier months apart, the allowance and credit last."""
     sums: dict[tuple[str, str, str, dt.date], list[int]] = {}
     for line in rated:
         month = month_of(line.day)
@@ -74,9 +79,11 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int) 
         entry[1] += line.posted_nano - line.invoiced_nano
     lines = [_line(parts, quantity, amount, period) for parts, (quantity, amount) in sorted(sums.items()) if amount]
     used = sum(line.amount_nano for line in lines)
-    included = max(0, min(allowance_nano, used))
+    included = max(0, min(allowance_nano, used - drawn_nano))
     if included:
         lines.append(BillLine(ALLOWANCE, "Included in your plan", 1, "month", -included))
+    if drawn_nano:
+        lines.append(BillLine(CREDIT, "Paid from credit", 1, "month", -drawn_nano))
     return lines
 
 
@@ -84,6 +91,8 @@ def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, peri
     kind, base, version, month = parts
     late = "" if month == period else f" (late, {month:%Y-%m})"
     key = f"{kind}:{base}:{version}" + ("" if month == period else f":{month:%Y-%m}")
+    if version.startswith(RERATED):
+        return BillLine(key, f"{kind_name(kind)} · {base}, priced anew{late}", 1, "correction", amount)
     unit = _UNITS.get(kind, "tokens")
     return BillLine(key, f"{kind_name(kind)} · {base}{late}", quantity, unit, amount)
 

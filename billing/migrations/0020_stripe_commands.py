@@ -11,7 +11,7 @@ from tenants.isolation import IsolateTable
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0011_append_only_by_right'),
+        ('billing', '0014_rerating'),
         ('tenants', '0004_job_mail'),
     ]
 

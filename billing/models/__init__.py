@@ -17,6 +17,7 @@ from billing.models.economics import AcquisitionSpend, MachineHour, Subscription
 from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
+from billing.models.rerating import RatedChange, Rerating
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
 from billing.models.subscriptions import (
     AllowanceChange,
@@ -27,6 +28,7 @@ from billing.models.subscriptions import (
     Subscription,
     TenantEntitlement,
 )
+from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "Budget",
     "BudgetLease",
     "CatalogueEntry",
+    "CreditDraw",
+    "CreditGrant",
     "CreditNote",
     "DirtyHour",
     "DunningHold",
@@ -55,8 +59,10 @@ __all__ = [
     "PeriodClose",
     "ProjectLimits",
     "QuotaDecision",
+    "RatedChange",
     "RatedLine",
     "Refund",
+    "Rerating",
     "SpendLimit",
     "StripeCommand",
     "StripeEvent",
@@ -67,4 +73,5 @@ __all__ = [
     "UsageDispute",
     "UsageEvent",
     "UsageHour",
+    "Wallet",
 ]

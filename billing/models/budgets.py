@@ -60,11 +60,14 @@ class ModelLimits(ProjectModel):
 
 
 class SpendLimit(LastingModel):
-    """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's."""
+    """What an organisation allows itself to spend in a month, below its plan's limit; nothing here: the plan's. And
+    from where on its calls are slowed."""
 
     prefix = "slim_"
 
     monthly_nano = models.BigIntegerField(null=True)
+    slow_from_percent = models.PositiveSmallIntegerField(null=True)
+    """Percent of the limit from which on calls are slowed; nothing: never."""
     changed_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -75,7 +78,9 @@ class SpendLimit(LastingModel):
 
 
 class Budget(LastingModel):
-    """One spend limit of any scope. Its row is the lock for everything promised under it."""
+    """One spend limit of any scope, or the wallet. Its row is the lock for everything promised under it."""
+
+    prefix = "bud_"
 
     name = models.CharField(max_length=200)
     """The limit's name at the quota server."""
@@ -86,7 +91,7 @@ class Budget(LastingModel):
     sending_until = models.DateTimeField(null=True)
     """Until when others leave a block that is on its way to the quota server alone; null when none is."""
     alerted = models.JSONField(default=dict)
-    """The last threshold announced, with the month and the limit it was one of."""
+    """The last threshold announced, with the span (a month, or since a grant of credit) and the limit it was one of."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="billing_budget_once")]

@@ -24,7 +24,7 @@ class QuotaDecision(TenantModel):
     kind = models.CharField(max_length=20)
     model = models.CharField(max_length=200)
     layer = models.CharField(max_length=10)
-    """Whose limit: tenant, project, member, key, model; platform where the quota server did not answer."""
+    """Whose limit: tenant, wallet, project, member, key, model; platform where the quota server did not answer."""
     scope_id = models.CharField(max_length=64, blank=True)
     limit_kind = models.CharField(max_length=20)
     cap = models.BigIntegerField()

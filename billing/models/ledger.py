@@ -37,6 +37,12 @@ class Account(models.TextChoices):
     """Held by a bank while a payment is disputed."""
     BAD_DEBT = "bad_debt"
     """Invoices given up, and disputes lost."""
+    PREPAID = "prepaid"
+    """Credit that was bought and is not used: ours to render."""
+    PROMO = "promo"
+    """Credit that was given and is not used."""
+    BREAKAGE = "breakage"
+    """Credit that was bought and ended unused."""
 
 
 class LedgerTransaction(LastingModel):
@@ -86,9 +92,14 @@ class PeriodClose(LastingModel):
     """First day of the month, UTC."""
     usage_nano = models.BigIntegerField()
     allowance_nano = models.BigIntegerField()
+    drawn_nano = models.BigIntegerField(default=0, db_default=0)
+    """What credit had paid of it."""
+    drawn = models.JSONField(default=dict, db_default={})
+    """The same by the month whose usage was paid for (`2026-10`): draws of these months that are on this bill."""
     net_nano = models.BigIntegerField()
     lines = models.JSONField()
-    """[{"key", "description", "quantity", "unit", "amount_nano"}], the allowance last; they sum to `net_nano`."""
+    """[{"key", "description", "quantity", "unit", "amount_nano"}], the allowance and credit last; they sum to
+    `net_nano`."""
     closed_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:

@@ -1,9 +1,9 @@
 """Quotas: RESERVE -> EXTEND* -> SETTLE | RELEASE | EXPIRE. No Django.
 
-One Lua call checks a flat list of limits of all scopes (tenant, project, member, key, model) and writes only if all
-pass: requests and tokens per minute (input and output, together and apart), concurrency, and money. Money is spent out
-of a lease that Postgres debited before it became spendable, so a Redis that forgets, restarts from an old snapshot or
-fails over can refuse too much for a while but can never admit more than was leased.
+One Lua call checks a flat list of limits of all scopes (tenant, wallet, project, member, key, model) and writes only
+if all pass: requests and tokens per minute (input and output, together and apart), concurrency, and money. Money is
+spent out of a lease that Postgres debited before it became spendable, so a Redis that forgets, restarts from an old
+snapshot or fails over can refuse too much for a while but can never admit more than was leased.
 
 - `gate.QuotaGate`        the gateway's door: admit, settle, release, with metering
 - `store.QuotaStore`      the same verbs, blocking, for workers, the sweeper and lease keeping

@@ -24,6 +24,10 @@ class LimitSet:
     spend_nano: int | None = None
     input_tokens_per_minute: int | None = None
     output_tokens_per_minute: int | None = None
+    funds_nano: int | None = None
+    """Of a tenant that may not go on account without end: its credit and what it may owe."""
+    slow_percent: int | None = None
+    """Percent of `spend_nano` from which on calls are slowed."""
 
     @classmethod
     def read(cls, limits: Mapping[str, object] | None) -> LimitSet:
@@ -41,6 +45,7 @@ class LimitSet:
             spend_nano=whole("monthly_spend_nano"),
             input_tokens_per_minute=whole("input_tokens_per_minute"),
             output_tokens_per_minute=whole("output_tokens_per_minute"),
+            slow_percent=whole("slow_from_percent"),
         )
 
     def overridden(self, by: LimitSet | None) -> LimitSet:
@@ -55,8 +60,8 @@ class LimitSet:
         return dataclasses.replace(self, **changes)
 
     def money(self) -> LimitSet:
-        """The spend limit alone: what holds for calls that no rate bounds."""
-        return LimitSet(spend_nano=self.spend_nano)
+        """The limits of money alone: what holds for calls that no rate bounds."""
+        return LimitSet(spend_nano=self.spend_nano, funds_nano=self.funds_nano)  # no rate is there to be slowed
 
 
 def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
@@ -64,16 +69,18 @@ def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit
         return []
     found: list[Limit] = []
 
-    def add(kind: Kind, cap: int | None) -> None:
+    def add(kind: Kind, cap: int | None, slow_percent: int | None = None) -> None:
         if cap is not None:  # a cap beyond what can be counted exactly is no cap anybody can reach
-            found.append(Limit(scope, scope_id, kind, min(cap, MAX_CAP[kind]), MINUTE_MS))
+            cap = min(cap, MAX_CAP[kind])
+            slow = None if slow_percent is None else cap - cap * slow_percent // 100
+            found.append(Limit(scope, scope_id, kind, cap, MINUTE_MS, slow))
 
     add("requests", allowed.requests_per_minute)
     add("tokens", allowed.tokens_per_minute)
     add("input_tokens", allowed.input_tokens_per_minute)
     add("output_tokens", allowed.output_tokens_per_minute)
     add("concurrency", allowed.concurrency)
-    add("spend", allowed.spend_nano)
+    add("spend", allowed.spend_nano, allowed.slow_percent)
     return found
 
 
@@ -95,7 +102,9 @@ def limits_for(
 
     `member_id` is the user's who made the key, `model_id` that of the project's limits for one model.
     """
-    limits = _limits("tenant", tenant_id.hex, plan.overridden(overrides))
+    whole = plan.overridden(overrides)
+    limits = _limits("tenant", tenant_id.hex, whole)
+    limits += _limits("wallet", tenant_id.hex, LimitSet(spend_nano=whole.funds_nano))
     if project_id is not None:
         limits += _limits("project", project_id.hex, project)
     if member_id is not None:

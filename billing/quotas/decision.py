@@ -10,6 +10,7 @@ from kit.money import NANO
 
 Reason = Literal["rate", "concurrency", "too_large", "spend", "lease"]
 _NEVER, _NO_LEASE, _LEASE_SMALL = -1, -2, -3
+_SLOW_BITS = 20
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,6 +24,7 @@ class Decision:
     limits: CompiledLimits
     remaining: list[int]
     low: tuple[Limit, ...] = ()  # leases to refill
+    slow: tuple[Limit, ...] = ()  # budgets at their soft cap: the call counted as many
     limit: Limit | None = None  # the limit that blocked
     reason: Reason | None = None
     wait_ms: int = 0
@@ -52,6 +54,8 @@ def parse_reserve(limits: CompiledLimits, reservation_id: str, answer: list[Any]
     if bits:
         leases = limits.indices("spend")
         decision.low = tuple(limits.limits[index] for n, index in enumerate(leases) if bits >> n & 1)
+        if bits >> _SLOW_BITS:
+            decision.slow = tuple(limits.limits[i] for n, i in enumerate(leases) if bits >> _SLOW_BITS + n & 1)
     return decision
 
 
@@ -84,6 +88,16 @@ _RATES: dict[Kind, bytes] = {
     "output_tokens": b"output-tokens",
 }
 _BUDGET = b"x-budget-remaining-usd"
+_SLOWED = b"x-budget-slowed"
+_SCOPES = {
+    "tenant": b"organization",
+    "wallet": b"wallet",
+    "project": b"project",
+    "member": b"member",
+    "key": b"api_key",
+    "model": b"model",
+}
+"""Words for whose budget slows a call, on the wire."""
 
 
 def _names(what: bytes) -> tuple[bytes, bytes, bytes]:
@@ -95,7 +109,8 @@ _PROJECT_TOKENS = _names(b"project-tokens")
 
 
 def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
-    """Headers of the tightest limit of each kind, raw ASGI pairs: rates, a project's tokens, and the money left.
+    """Headers of the tightest limit of each kind, raw ASGI pairs: rates, a project's tokens, the money left, and whose
+    budget slows the call.
 
     A kind without a limit has none; so has money where the quota server does not know what is left.
     """
@@ -115,6 +130,8 @@ def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
     left = budget_left(decision)
     if left is not None:
         headers.append((_BUDGET, b"%d.%09d" % divmod(left, NANO)))
+    if decision.slow:
+        headers.append((_SLOWED, b", ".join(_SCOPES[limit.scope] for limit in decision.slow)))
     return headers
 
 

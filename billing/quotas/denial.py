@@ -6,6 +6,7 @@ import dataclasses
 
 from billing.quotas.decision import Decision, duration, rate_headers
 from billing.quotas.limits import Limit
+from billing.quotas.scripts import SLOWED
 from kit.money import usd
 
 
@@ -27,7 +28,12 @@ WHAT = {
     "output_tokens": "output tokens",
 }
 """How a message says the kind of a rate."""
-_WHOSE = {"tenant": "your organization", "project": "your project", "key": "your API key"}
+_WHOSE = {
+    "tenant": "your organization",
+    "wallet": "your organization",
+    "project": "your project",
+    "key": "your API key",
+}
 _RAISE = {
     "tenant": "Raise the limit under Billing",
     "project": "Raise the limit under Settings, Projects",
@@ -35,6 +41,10 @@ _RAISE = {
     "key": "Raise the limit under API keys",
     "model": "An owner or admin can raise it under Models, Limits of models",
 }
+OUT_OF_CREDIT = (
+    "This call would cost more than your organization has left: its credit, what its plan includes this month and what "
+    "it may owe. Buy credit or raise what it may owe under Billing, Wallet."
+)
 _LARGER = "Take a larger plan under Billing"
 """The organisation's rates come with its plan."""
 _NO_RETRY = (b"x-should-retry", b"false")
@@ -58,6 +68,8 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
         raise ValueError("the decision admits the call: there is nothing to refuse")
     whose = whose_limit(limit, model, keyless=keyless)
     headers = rate_headers(decision)
+    if decision.reason in ("spend", "lease") and limit.scope == "wallet":
+        return Denial(402, "insufficient_quota", "budget_exceeded", OUT_OF_CREDIT, (*headers, _NO_RETRY))
     if decision.reason in ("spend", "lease"):
         message = (
             f"This call would go beyond the monthly spend limit of {whose} ({usd(limit.cap)}). "
@@ -86,6 +98,14 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
         )
         return Denial(429, kind, "rate_limit_exceeded", message, (*headers, _NO_RETRY))
     wait = max(decision.wait_ms, 1)
+    if decision.slow and limit.kind == "requests":
+        budget = decision.slow[0]
+        message = (
+            f"Calls are slowed down: the monthly spend limit of {whose_limit(budget, model, keyless=keyless)} "
+            f"({usd(budget.cap)}) is nearly used, and each call counts as {SLOWED} of the {limit.cap:,} requests per "
+            f"{duration(limit.window_ms)}. Retry in {duration(wait)}, raise the spend limit or wait for the next month."
+        )
+        return Denial(429, kind, "rate_limit_exceeded", message, (*headers, *_retry(wait)))
     remedy = _LARGER if limit.scope == "tenant" else _RAISE[limit.scope]
     message = (
         f"Rate limit of {whose} reached: {limit.cap:,} {what} per {duration(limit.window_ms)}. "

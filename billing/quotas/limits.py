@@ -6,7 +6,8 @@ Kinds:
   server that lost what it knew); refills every millisecond; exact integers. `tokens` counts input and output together.
 - `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts. A server that lost
   what it knew admits none for `scripts.HOLD_MS`, until those who run calls have told it of them (`recount`).
-- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced.
+- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced. Of the
+  scope `wallet` it is what credit and the limit on account carry; of every other a monthly limit.
 
 What it does not promise: a bucket of `cap` admits up to twice its cap within the first window (a full bucket plus its
 refill), as every token bucket does.
@@ -25,13 +26,15 @@ from billing.quotas.errors import LimitError
 from billing.quotas.wire import bulk
 
 Kind = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "spend"]
-Scope = Literal["tenant", "project", "member", "key", "model"]
+Scope = Literal["tenant", "wallet", "project", "member", "key", "model"]
 
 MINUTE_MS = 60_000
 # Places of a reservation's amounts in the scripts; 3 is money, which no bucket counts. They are part of the records of
 # running reservations: new ones go to the end, so that servers of two versions can read each other's.
 _UNITS = {"requests": 1, "tokens": 2, "input_tokens": 4, "output_tokens": 5}
-_WHOSE = {"tenant": "t", "project": "p", "member": "u", "key": "k", "model": "m"}
+_WHOSE = {"tenant": "t", "wallet": "w", "project": "p", "member": "u", "key": "k", "model": "m"}
+_ONLY_ONE = ("tenant", "wallet")
+"""Scopes of which a tenant has one."""
 # Lua counts in doubles: cap x window must stay an exact integer with room for a debt of as much again.
 MAX_CAP: dict[Kind, int] = {
     "requests": 10**9,
@@ -52,6 +55,8 @@ class Limit:
     kind: Kind
     cap: int
     window_ms: int = MINUTE_MS
+    slow_nano: int | None = None
+    """Of money: at so much left, or less, each call counts as `scripts.SLOWED` requests; None: it never does."""
 
     def __post_init__(self) -> None:
         if self.cap < 0 or self.cap > MAX_CAP[self.kind]:
@@ -62,7 +67,7 @@ class Limit:
     @property
     def name(self) -> str:
         """Stable name of the counter, unique within a tenant, and short: it travels with each call."""
-        whose = _WHOSE[self.scope] + ("" if self.scope == "tenant" else self.scope_id)
+        whose = _WHOSE[self.scope] + ("" if self.scope in _ONLY_ONE else self.scope_id)
         if self.kind in _UNITS and self.window_ms != MINUTE_MS:
             return f"{whose}:{self.kind[0]}{self.window_ms}"
         return f"{whose}:{self.kind[0]}"
@@ -101,6 +106,7 @@ class CompiledLimits:
         spend = [limit for limit in unique.values() if limit.kind == "spend"]
         self.limits: tuple[Limit, ...] = (*buckets, *concurrency, *spend)
         self.keys = TenantKeys(self.tenant)
+        slow = [-1 if limit.slow_nano is None else limit.slow_nano for limit in spend]
         longest = max((limit.window_ms for limit in buckets), default=MINUTE_MS)
         self.blob: bytes = msgspec.msgpack.encode(
             [
@@ -110,6 +116,7 @@ class CompiledLimits:
                 [limit.name for limit in spend],
                 [f"{limit.name}.{part}" for limit in spend for part in "kxawr"],
                 2 * longest,
+                slow if max(slow, default=-1) >= 0 else [],
             ]
         )
         self.packed = self.keys.packed + bulk(self.blob)

@@ -13,6 +13,8 @@ NAMES = ("reserve", "extend", "settle", "grant", "drain", "inspect", "declare")
 HOLD_MS = 3_000
 """How long a server that lost what it knew admits nothing under a limit of calls at once: longer than a process needs
 to notice the loss and to have heard what became of a reserve it had sent before (`recount`)."""
+SLOWED = 10
+"""For so many a call counts against rates of requests once a soft cap is reached."""
 _FOLDER = Path(__file__).parent / "lua"
 _PRELUDE = (_FOLDER / "prelude.lua").read_text()
 _BODIES = {name: (_FOLDER / f"{name}.lua").read_text() for name in NAMES}
@@ -20,7 +22,8 @@ _BODIES = {name: (_FOLDER / f"{name}.lua").read_text() for name in NAMES}
 
 def script_text(name: str, run_id: str) -> str:
     """Source of a script for the server life `run_id`."""
-    return _PRELUDE.replace("@BOOT@", run_id).replace("@HOLD@", str(HOLD_MS)) + _BODIES[name]
+    text = _PRELUDE.replace("@BOOT@", run_id).replace("@HOLD@", str(HOLD_MS)) + _BODIES[name]
+    return text.replace("@SLOWED@", str(SLOWED))
 
 
 def run_id_of(info: bytes) -> str:

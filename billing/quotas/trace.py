@@ -20,7 +20,7 @@ from billing.quotas.limits import CompiledLimits, Limit
 from billing.quotas.store import Fewer
 from kit.metrics import Counter
 
-Layer = Literal["platform", "tenant", "project", "member", "key", "model"]
+Layer = Literal["platform", "tenant", "wallet", "project", "member", "key", "model"]
 Why = Reason | Literal["away", "plan"]
 """`plan` is what the plan does not include, of jobs."""
 

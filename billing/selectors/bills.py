@@ -7,11 +7,12 @@ import datetime as dt
 
 from django.db.models import F, Sum
 
-from billing.ledger.lines import ALLOWANCE, BillLine, bill_lines, to_cents
+from billing.ledger.lines import ALLOWANCE, CREDIT, BillLine, bill_lines, to_cents
 from billing.models import AllowanceChange, InvoiceLinePush, LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, allowance_of, plan_book
 from billing.selectors.subscriptions import entitlement_for, paid_yearly
+from billing.selectors.wallet import drawn_open
 from kit.clock import now
 from tenants.scope import current_tenant_id
 
@@ -22,13 +23,15 @@ class InvoicePreview:
 
     period: dt.date
     lines: list[BillLine]
-    """Usage by kind and base; the allowance, if any is used, comes last."""
+    """Usage by kind and base; the allowance and credit, if any is used, come last."""
     usage_nano: int
     """Before the allowance."""
     included_nano: int
     """What the month's plans include."""
     allowance_nano: int
     """What of it is used, and so taken off."""
+    credit_nano: int
+    """What credit has paid of it."""
     net_nano: int
     usage_cents: int
     subscription_cents: int
@@ -38,8 +41,8 @@ class InvoicePreview:
 
     @property
     def usage_lines(self) -> list[BillLine]:
-        """The lines without the allowance."""
-        return [line for line in self.lines if line.key != ALLOWANCE]
+        """The lines without the allowance and credit."""
+        return [line for line in self.lines if line.key not in (ALLOWANCE, CREDIT)]
 
     @property
     def total_cents(self) -> int:
@@ -72,7 +75,8 @@ def invoice_preview() -> InvoicePreview:
     for line in open_lines:
         line.posted_nano = line.amount_nano  # as it will be posted; not saved
     included = allowance_nano(period)
-    lines = bill_lines(open_lines, period=period, allowance_nano=included)
+    paid = sum(drawn_open(period).values())
+    lines = bill_lines(open_lines, period=period, allowance_nano=included, drawn_nano=paid)
     usage = sum(line.posted_nano - line.invoiced_nano for line in open_lines)
     net = sum(line.amount_nano for line in lines)
     carried = carried_nano(period)
@@ -81,7 +85,8 @@ def invoice_preview() -> InvoicePreview:
         lines=lines,
         usage_nano=usage,
         included_nano=included,
-        allowance_nano=usage - net,
+        allowance_nano=usage - paid - net,
+        credit_nano=paid,
         net_nano=net,
         # A month whose lines come to nothing is not sent; what they carried stays for the next one.
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,

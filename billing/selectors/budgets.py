@@ -1,4 +1,4 @@
-"""How much of a month's spend limit is promised, spent and left. Everything here is exact nano-USD."""
+"""How much of a month's spend limit, or of the wallet, is promised, spent and left. Everything is exact nano-USD."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from billing.periods import bounds, from_ms, month_of, start_of
 from billing.prices import ENGINES, NOT_CALLS, STORAGE
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
+from billing.selectors.bills import allowance_nano
 from billing.selectors.limits import member_limits, model_limits_row, project_limit_set, tenant_limit_set
+from billing.selectors.wallet import MonthFacts, credit_facts, postpaid_nano
 from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
+WALLET = "wallet"
+"""The scope of what credit and the limit on account carry."""
 THRESHOLDS = (50, 80, 100)
 """Percent of a limit at which its organisation is told; the pages warn from the second on."""
 FULL = 99
@@ -46,8 +50,13 @@ class BudgetState:
         return "over" if self.percent >= over else "near" if self.percent >= near else ""
 
 
-def cap_nano(scope: str, scope_id: str) -> int | None:
-    """The monthly spend limit of a scope now, in the caller's tenant scope; None when it has none (or is gone)."""
+def cap_nano(scope: str, scope_id: str, period: dt.date | None = None) -> int | None:
+    """The monthly spend limit of a scope now, in the caller's tenant scope; None when it has none (or is gone).
+
+    Of the wallet: what may be used in a month (the running one, unless told) with the credit that is there now.
+    """
+    if scope == WALLET:
+        return _funds_nano(month_of(period or now()))
     if scope == "tenant":
         return tenant_limit_set().spend_nano
     if scope == "project":
@@ -60,6 +69,38 @@ def cap_nano(scope: str, scope_id: str) -> int | None:
         return LimitSet.read(member_limits(uuid.UUID(hex=scope_id))).spend_nano
     row = model_limits_row(uuid.UUID(hex=scope_id)) if scope == "model" else None
     return LimitSet.read(row.limits).spend_nano if row is not None else None
+
+
+def _funds_nano(period: dt.date) -> int | None:
+    """What credit, the month's allowance and the limit on account carry of a month's usage; None without such a limit.
+
+    What paid for usage of the month is counted with it, so that paying changes nothing. What other months were promised
+    and have not paid for is left out of the credit that is there.
+    """
+    on_account = postpaid_nano()
+    if on_account is None:
+        return None
+    budget = Budget.objects.filter(name=budget_name(WALLET, current_tenant_id().hex)).first()
+    others = _other_months(budget, period)
+    left, facts = credit_facts(min(others | {period}))
+    needed = 0
+    for month in others:
+        known = facts.get(month, MonthFacts())
+        promised = promised_nano(budget, month) if budget is not None else 0
+        needed += max(0, max(promised, known.rated_nano) - known.covered_nano(allowance_nano(month)))
+    mine = facts.get(period, MonthFacts()).covered_nano(allowance_nano(period))
+    return mine + on_account + max(0, left - needed)
+
+
+def _other_months(budget: Budget | None, period: dt.date) -> set[dt.date]:
+    """Months beside one whose usage may still have to be paid for."""
+    running = month_of(now())
+    found = {running, month_of(running - dt.timedelta(days=1)), month_of(period - dt.timedelta(days=1))}
+    if budget is not None:
+        leases = BudgetLease.objects.filter(budget=budget).exclude(state=BudgetLease.State.RECONCILED)
+        held = JobHold.objects.filter(state=JobHold.State.HELD)
+        found |= {*leases.values_list("period", flat=True), *held.values_list("period", flat=True)}
+    return found - {period}
 
 
 def promised_nano(budget: Budget, period: dt.date) -> int:
@@ -83,7 +124,7 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     held = holds.filter(state=JobHold.State.HELD).aggregate(total=Sum("reserved_nano"))["total"] or 0
     spent = holds.filter(state=JobHold.State.SETTLED).aggregate(total=Sum("spent_nano"))["total"] or 0
     taken = 0
-    if budget.scope in ("tenant", "project"):  # storage and engines are no key's, no member's and no model's
+    if budget.scope in ("tenant", WALLET, "project"):  # storage and engines are no key's, no member's and no model's
         taken = sum(_taken_nano(budget, period, kind) for kind in (STORAGE, ENGINES))
     return int(unknown + known + held + spent) + taken
 
@@ -132,7 +173,7 @@ def budget_month(
     month = month_of(period or now().date())
     if not scope:
         scope, scope_id = _scope(project_id, key_id)
-    cap = cap_nano(scope, scope_id)
+    cap = cap_nano(scope, scope_id, month)
     if cap is None:
         return None
     budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()

@@ -13,7 +13,17 @@ from billing.models import QuotaDecision
 from kit.errors import NotFound
 from kit.ids import parse_id
 
-LAYERS = ("tenant", "project", "member", "key", "model", "platform")
+SCOPES = {
+    "tenant": "organization",
+    "wallet": "wallet",
+    "project": "project",
+    "member": "member",
+    "key": "api_key",
+    "model": "model",
+    "platform": "platform",
+}
+"""Words for whose limit it is, on the wire."""
+LAYERS = ("tenant", "wallet", "project", "member", "key", "model", "platform")
 NEAR = dt.timedelta(minutes=5)
 """A request's id tells when it was made; the quota server's clock and its wait for money differ by less than this."""
 JOB, JOB_NEAR = "ftjob-", dt.timedelta(days=30)

@@ -1,4 +1,5 @@
-"""Which spend limits of a month fill up, of every scope at once: one sum over the month's hours, and the limits."""
+"""Which spend limits of a month fill up, of every scope at once: one sum over the month's hours, and the limits; and
+how much of the wallet is used since credit last came."""
 
 from __future__ import annotations
 
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 
 from django.db.models import Sum
 
-from billing.models import MemberLimits, ModelLimits, ProjectLimits, UsageHour
+from billing.models import CreditDraw, CreditGrant, MemberLimits, ModelLimits, ProjectLimits, UsageHour
 from billing.periods import bounds
 from billing.prices import NOT_CALLS
 from billing.quotas import LimitSet
-from billing.selectors.budgets import THRESHOLDS, BudgetState, budget_name
+from billing.selectors.budgets import THRESHOLDS, WALLET, BudgetState, budget_name
 from billing.selectors.limits import tenant_limit_set
+from billing.selectors.wallet import balance_nano
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -32,6 +34,13 @@ class Filling:
     project_id: uuid.UUID | None = None
     user_id: uuid.UUID | None = None
     label: str = ""
+    span: str = ""
+    """What the thresholds are of: a month, or the time since a grant of credit."""
+
+    @property
+    def mark(self) -> tuple[str, int]:
+        """What a threshold is announced once of: a limit that changes begins anew; credit does when more comes."""
+        return self.span, 0 if self.scope == WALLET else self.state.cap_nano
 
     @property
     def name(self) -> str:
@@ -47,7 +56,19 @@ class Filling:
 def filling(period: dt.date) -> list[Filling]:
     """Limits of the caller's tenant that are at a threshold in the month of `period`, the tenant's own first. Hours
     that are not summed yet are not in it. A limit of nothing fills up with nothing, and is none of them."""
-    return [one for one in _limits(_Sums(period)) if one.state.cap_nano > 0 and one.reached]
+    span = f"{period:%Y-%m}"
+    found = [dataclasses.replace(one, span=span) for one in _limits(_Sums(period))]
+    return [one for one in (*found, *_wallet()) if one.state.cap_nano > 0 and one.reached]
+
+
+def _wallet() -> Iterator[Filling]:
+    """Credit, as it was after the last grant."""
+    last = CreditGrant.objects.order_by("-created_at", "-pk").first()
+    if last is None:
+        return
+    used = CreditDraw.objects.filter(kind=CreditDraw.Kind.USED, at__gte=last.created_at)
+    gone = max(0, int(used.aggregate(n=Sum("amount_nano"))["n"] or 0))
+    yield Filling(WALLET, current_tenant_id(), _state(balance_nano() + gone, gone), span=str(last.pk))
 
 
 class _Sums:

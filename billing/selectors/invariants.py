@@ -15,22 +15,25 @@ from collections.abc import Callable, Iterator
 from django.db.models import F, Max, Min, Q, Sum
 from django.db.models.functions import TruncHour
 
+from billing.ledger.lines import RERATED
 from billing.models import (
     Account,
     BudgetLease,
+    CreditDraw,
     DirtyHour,
     InvoiceLinePush,
     JobHold,
     LedgerEntry,
     LedgerTransaction,
     PeriodClose,
+    RatedChange,
     RatedLine,
     UsageEvent,
     UsageHour,
 )
 from billing.periods import bounds, from_ms
 from billing.prices import Usage, price_books, rate
-from billing.selectors import invariants_stripe
+from billing.selectors import invariants_stripe, invariants_wallet
 from billing.selectors.budgets import spent_nano
 from kit.money import CENT
 from tenants.models import Tenant
@@ -97,11 +100,27 @@ def lines_are_sums_of_hours() -> Iterator[str]:
     for hour, cost in UsageHour.objects.values_list("hour", "cost_nano"):
         hours[hour.date()] += cost
     lines: dict[dt.date, int] = defaultdict(int)
-    for day, amount in RatedLine.objects.values_list("day", "amount_nano"):
+    of_hours = RatedLine.objects.exclude(price_version__startswith=RERATED)
+    for day, amount in of_hours.values_list("day", "amount_nano"):
         lines[day] += amount
     for day in sorted({*hours, *lines} - dirty):
         if hours[day] != lines[day]:
             yield f"{day} is rated at {lines[day]} nano-USD; its hours cost {hours[day]}"
+
+
+def corrections_are_what_was_decided() -> Iterator[str]:
+    """Lines that correct a price hold what re-ratings changed of open months, to the nano."""
+    names = ("day", "project_id", "model", "kind", "price_version")
+    decided = RatedChange.objects.filter(billed=False).order_by().values_list(*names)
+    wanted = {
+        (*row[:4], RERATED + row[4]): int(row[5]) for row in decided.annotate(n=Sum(F("after_nano") - F("before_nano")))
+    }
+    held = RatedLine.objects.filter(price_version__startswith=RERATED).values_list(*names, "amount_nano")
+    found = {tuple(row[:5]): int(row[5]) for row in held}
+    for line in sorted({*wanted, *found}, key=str):
+        held_nano, decided_nano = found.get(line, 0), wanted.get(line, 0)
+        if held_nano != decided_nano:
+            yield f"{line[0]} {line[3]} {line[2]} is corrected by {held_nano} nano-USD; decided was {decided_nano}"
 
 
 def transactions_balance() -> Iterator[str]:
@@ -114,32 +133,36 @@ def ledger_agrees_with_lines() -> Iterator[str]:
     """Accounts hold what the rated lines say was posted and billed."""
     accounts: dict[str, int] = {
         row["account"]: int(row["total"])
-        for row in LedgerEntry.objects.filter(transaction__kind__in=("usage", "close"))
+        for row in LedgerEntry.objects.filter(transaction__kind__in=("usage", "close", "credit_draw"))
         .values("account")
         .annotate(total=Sum("amount_nano"))
     }
     sums = RatedLine.objects.aggregate(posted=Sum("posted_nano"), invoiced=Sum("invoiced_nano"))
     posted, invoiced = int(sums["posted"] or 0), int(sums["invoiced"] or 0)
-    expected = {Account.USAGE_REVENUE: -posted, Account.UNBILLED: posted - invoiced}
+    paid = int(CreditDraw.objects.filter(kind=CreditDraw.Kind.USED).aggregate(n=Sum("amount_nano"))["n"] or 0)
+    billed_paid = int(PeriodClose.objects.aggregate(n=Sum("drawn_nano"))["n"] or 0)
+    expected = {Account.USAGE_REVENUE: -posted, Account.UNBILLED: posted - invoiced - (paid - billed_paid)}
     for account, amount in expected.items():
         if accounts.get(account, 0) != amount:
             yield f"account {account} holds {accounts.get(account, 0)} nano-USD; the rated lines say {amount}"
     billed = accounts.get(Account.RECEIVABLE, 0) + accounts.get(Account.ALLOWANCE, 0)
-    if billed != invoiced:
-        yield f"closed months booked {billed} nano-USD; the rated lines say {invoiced}"
+    if billed != invoiced - billed_paid:
+        yield f"closed months booked {billed} nano-USD; the rated lines say {invoiced}, {billed_paid} of it from credit"
 
 
 def bills_add_up() -> Iterator[str]:
     """A closed month's lines sum to what it asks for, and to the ledger."""
     for close in PeriodClose.objects.all():
         lines = sum(line["amount_nano"] for line in close.lines)
-        if lines != close.net_nano or close.usage_nano - close.allowance_nano != close.net_nano:
+        due = close.usage_nano - close.allowance_nano - close.drawn_nano
+        if lines != close.net_nano or due != close.net_nano:
             yield f"the bill of {close} says {close.net_nano} nano-USD; its lines sum to {lines}"
-        if close.usage_nano:
+        moved = close.usage_nano - close.drawn_nano
+        if moved:
             entry = LedgerEntry.objects.filter(
                 transaction__kind="close", transaction__key=f"{close.period:%Y-%m}", account=Account.UNBILLED
             ).first()
-            if entry is None or entry.amount_nano != -close.usage_nano:
+            if entry is None or entry.amount_nano != -moved:
                 yield f"the bill of {close} is not what the ledger moved"
 
 
@@ -179,11 +202,13 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     events_are_priced_right,
     hours_are_sums_of_events,
     lines_are_sums_of_hours,
+    corrections_are_what_was_decided,
     transactions_balance,
     ledger_agrees_with_lines,
     bills_add_up,
     invoices_say_the_bill,
     leases_cover_calls,
+    *invariants_wallet.CHECKS,
     *invariants_stripe.CHECKS,
 )
 

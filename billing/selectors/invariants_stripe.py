@@ -14,7 +14,7 @@ from django.db.models import Sum
 
 from billing.ledger import stripe_books
 from billing.ledger.stripe_books import Position
-from billing.models import Account, CreditNote, Invoice, LedgerEntry, PaymentDispute, PeriodClose, Refund
+from billing.models import Account, CreditGrant, CreditNote, Invoice, LedgerEntry, PaymentDispute, PeriodClose, Refund
 from billing.selectors.bookings import MIRRORS, Mirror, differences, invoice_facts, invoices_issued, tax_noted, usage_on
 from kit.clock import now
 from kit.money import CENT
@@ -68,13 +68,14 @@ def tax_is_what_was_asked() -> Iterator[str]:
 
 
 def cash_is_what_stripe_took() -> Iterator[str]:
-    """Money is what was paid through Stripe, less refunds and what banks hold or took back."""
+    """Money is what was paid through Stripe, for credit as well, less refunds and what banks hold or took back."""
     expected = sum(sums.paid - sums.outside for _, sums in invoices_issued())
     back = Refund.objects.filter(currency="usd", status__in=stripe_books.REFUNDED)
     away = PaymentDispute.objects.filter(currency="usd", status__in=(*stripe_books.WITHDRAWN, "lost"))
     for rows in (back, away):
         expected -= int(rows.aggregate(n=Sum("amount"))["n"] or 0)
-    yield from _differs(Account.CASH, expected * CENT, "payments, refunds and disputes")
+    bought = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID).aggregate(n=Sum("amount_nano"))["n"] or 0
+    yield from _differs(Account.CASH, expected * CENT + int(bought), "payments, refunds and disputes")
 
 
 def _differs(account: Account, expected: int, source: str) -> Iterator[str]:

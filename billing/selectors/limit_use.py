@@ -51,11 +51,14 @@ def _uses(limits: CompiledLimits, store: QuotaStore, model: str = "") -> list[Li
         left = store.peek(limits)
     except QuotaUnavailable:
         left = [None] * len(limits.limits)
-    return [LimitUse(limit, _used(limit, one), model) for limit, one in zip(limits.limits, left, strict=True)]
+    return [_use(limit, one, model) for limit, one in zip(limits.limits, left, strict=True)]
 
 
-def _used(limit: Limit, left: int | None) -> int | None:
+def _use(limit: Limit, left: int | None, model: str) -> LimitUse:
     if limit.kind != "spend":
-        return None if left is None else max(0, limit.cap - left)
+        return LimitUse(limit, None if left is None else max(0, limit.cap - left), model)
     month = budget_month(scope=limit.scope, scope_id=limit.scope_id)
-    return month.spent_nano if month is not None else None
+    if month is None:
+        return LimitUse(limit, None, model)
+    # A wallet's limit was read as what is left; with what the month has used it is what the month may use.
+    return LimitUse(dataclasses.replace(limit, cap=month.cap_nano), month.spent_nano, model)

@@ -10,6 +10,7 @@ from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.plans import PlanLimits
 from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
+from billing.selectors.wallet import balance_nano, postpaid_nano
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -95,17 +96,30 @@ def spend_limit() -> int | None:
     return found
 
 
+def slow_from_percent() -> int | None:
+    """The percent of the organisation's spend limit from which on its calls are slowed; None: never."""
+    found: int | None = SpendLimit.objects.values_list("slow_from_percent", flat=True).first()
+    return found
+
+
 def tenant_limit_set() -> LimitSet:
-    """The limits in force for the whole tenant: its plan's, with its own spend limit where that is lower."""
+    """The limits in force for the whole tenant: its plan's, with its own spend limit where that is lower, and what its
+    wallet carries where that is a limit."""
     return tenant_allowance()[0]
 
 
 def tenant_allowance() -> tuple[LimitSet, int]:
     """The limits in force for the whole tenant, and its weight at a busy engine."""
     limits = _plan_limits()
-    plan, own = LimitSet.read(dataclasses.asdict(limits)), spend_limit()
+    plan = LimitSet.read(dataclasses.asdict(limits))
+    own, slow = SpendLimit.objects.values_list("monthly_nano", "slow_from_percent").first() or (None, None)
     if own is not None and (plan.spend_nano is None or own < plan.spend_nano):
         plan = dataclasses.replace(plan, spend_nano=own)
+    if slow is not None:
+        plan = dataclasses.replace(plan, slow_percent=slow)
+    on_account = postpaid_nano()
+    if on_account is not None:
+        plan = dataclasses.replace(plan, funds_nano=balance_nano() + on_account)
     return plan, limits.engine_weight
 
 

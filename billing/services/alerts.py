@@ -1,7 +1,8 @@
-"""Telling a tenant, once a month, limit and threshold, how much of a spend limit is used: audit log and mail.
+"""Telling a tenant, once a month, limit and threshold, how much of a spend limit is used: audit log, mail and webhooks.
 
-Every scope's limits are looked at: the organisation's, and those of projects, members, keys and models. Told are those
-who can change the limit, and the member whose own it is or who made the key.
+Every scope's limits are looked at: the organisation's, and those of projects, members, keys and models; and the wallet,
+once for each credit that came. Told are those who can change the limit, and the member whose own it is or who made the
+key; and the endpoints of the project, where the limit is one project's, else those of every project.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from django.utils.translation import gettext as _
 
 from billing.models import Budget
 from billing.periods import month_of
+from billing.selectors.budgets import WALLET
+from billing.selectors.decisions import SCOPES
 from billing.selectors.filling import Filling, filling
+from hooks.catalogue import BUDGET_THRESHOLD
+from hooks.services import event_publish, projects_listening
 from kit.clock import now
 from kit.money import usd
 from tenants import audit
@@ -50,7 +55,7 @@ def budgets_alert(*, tenant_id: uuid.UUID) -> int:
 
 def _told(alerted: dict[str, Any], one: Filling) -> int:
     """The percent last announced of this month and limit."""
-    same = (alerted.get("month"), alerted.get("cap_nano")) == (f"{month_of(now()):%Y-%m}", one.state.cap_nano)
+    same = (alerted.get("month"), alerted.get("cap_nano")) == one.mark
     return int(alerted.get("percent", 0)) if same else 0
 
 
@@ -61,12 +66,20 @@ def _announce(tenant_id: uuid.UUID, one: Filling) -> bool:
     )
     if one.reached <= _told(budget.alerted, one):
         return False
-    month = f"{month_of(now()):%Y-%m}"
-    budget.alerted = {"month": month, "cap_nano": one.state.cap_nano, "percent": one.reached}
+    span, cap = one.mark
+    budget.alerted = {"month": span, "cap_nano": cap, "percent": one.reached}
     budget.save(update_fields=["alerted"])
-    after = {"percent": one.reached, "month": month, "scope": one.scope}
+    after = {"percent": one.reached, "month": f"{month_of(now()):%Y-%m}", "scope": one.scope}
     audit.record(action="budget.threshold", target=budget, after=after, actor=audit.SYSTEM)
+    _publish(budget, one)
     return True
+
+
+def _publish(budget: Budget, one: Filling) -> None:
+    data = {"id": budget.public_id, "scope": SCOPES[one.scope], "percent": str(one.reached)}
+    projects = [one.project_id] if one.project_id is not None else projects_listening(BUDGET_THRESHOLD)
+    for project_id in projects:
+        event_publish(project_id=project_id, type=BUDGET_THRESHOLD, data=data)
 
 
 def _mail(told: list[Filling]) -> None:
@@ -77,12 +90,15 @@ def _mail(told: list[Filling]) -> None:
     names = dict(Project.objects.filter(pk__in={one.project_id for one in told}).values_list("pk", "name"))
     heard: dict[str, list[Filling]] = defaultdict(list)
     for one in told:
-        roles = TOLD_OF_ALL if one.scope == "tenant" else TOLD
+        roles = TOLD_OF_ALL if one.scope in ("tenant", WALLET) else TOLD
         users = {seat.user_id for seat in seats if seat.role in roles} | ({one.user_id} & emails.keys())
         for user_id in users:
             heard[emails[user_id]].append(one)
 
     def said(one: Filling) -> str:
+        values = {"spent": usd(one.state.spent_nano), "cap": usd(one.state.cap_nano)}
+        if one.scope == WALLET:
+            return _("%(whose)s has used %(spent)s of its credit of %(cap)s.") % {"whose": tenant.name, **values}
         project = names.get(one.project_id, "")
         whose = {
             "tenant": tenant.name,
@@ -93,14 +109,13 @@ def _mail(told: list[Filling]) -> None:
         }[one.scope]
         if one.scope != "tenant":
             whose %= {"project": project, "label": one.label, "email": emails.get(one.user_id, _("A member who left"))}
-        values = {"whose": whose, "spent": usd(one.state.spent_nano), "cap": usd(one.state.cap_nano)}
-        return _("%(whose)s has used %(spent)s of its monthly spend limit of %(cap)s.") % values
+        return _("%(whose)s has used %(spent)s of its monthly spend limit of %(cap)s.") % {"whose": whose, **values}
 
     for address, limits in heard.items():
         lines = [said(one) for one in limits[:LISTED]]
         if (more := len(limits) - LISTED) > 0:
             lines.append(_("%(count)d more limits are at a threshold.") % {"count": more})
-        page = "billing/" if limits[0].scope == "tenant" else ""
+        page = {"tenant": "billing/", WALLET: "billing/wallet"}.get(limits[0].scope, "")
         text = "\n\n".join([*lines, _rule(limits), f"{settings.BASE_URL}/o/{tenant.slug}/{page}\n"])
         subject = _subject(limits)
         transaction.on_commit(
@@ -120,6 +135,7 @@ def _subject(limits: list[Filling]) -> str:
         "member": _("a member's monthly spend limit"),
         "key": _("an API key's monthly spend limit"),
         "model": _("a model's monthly spend limit"),
+        WALLET: _("your credit"),
     }[first.scope]
     return _("%(percent)d %% of %(whose)s is used") % {"percent": first.reached, "whose": whose}
 
@@ -135,6 +151,12 @@ def _rule(limits: list[Filling]) -> str:
         "member": _("Owners and admins change limits of members under Members."),
         "key": _("Limits of keys are under API keys."),
         "model": _("Limits of models count calls alone; they are under Models."),
+        WALLET: _(
+            "When credit is used up, usage goes on account as far as you allow that; then calls and training jobs that "
+            "cost money are refused. You can buy credit, and change what may be owed, under Billing, Wallet."
+        ),
     }
     scopes = {one.scope for one in limits}
-    return " ".join([rule, *(words for scope, words in places.items() if scope in scopes)])
+    return " ".join(
+        [*([rule] if scopes != {WALLET} else []), *(words for scope, words in places.items() if scope in scopes)]
+    )

@@ -8,7 +8,8 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 
 from billing.quotas import QuotaUnavailable
-from billing.services.leases import lease_recall
+from billing.selectors.budgets import WALLET, budget_name
+from billing.services.leases import lease_recall, lease_trim
 from billing.services.stores import quota_store
 from kit import redis
 
@@ -27,3 +28,12 @@ def limits_changed(tenant_id: UUID, name: str = "") -> None:
         lease_recall(store=quota_store(), tenant_id=tenant_id, name=name)
     except (QuotaUnavailable, DatabaseError) as error:  # the change itself is committed: it must not look refused
         logger.warning("the lease of %s is trimmed by the next sweep: %s", name, error)
+
+
+def funds_changed(tenant_id: UUID) -> None:
+    """After the commit: credit came or went. Calls hear what is left, and what is leased beyond that is recalled."""
+    redis.publish(NEWS, str(tenant_id))
+    try:
+        lease_trim(store=quota_store(), tenant_id=tenant_id, name=budget_name(WALLET, tenant_id.hex))
+    except (QuotaUnavailable, DatabaseError) as error:  # as above
+        logger.warning("the wallet's lease is trimmed by the next sweep: %s", error)

@@ -53,7 +53,7 @@ def _free(project_id: UUID, period: dt.date, wanted: int, store: QuotaStore | No
     """How much of `wanted` nano-USD the limits carry, their budgets locked."""
     carried = wanted
     for budget in budgets_lock(project_id, None):
-        cap = cap_nano(budget.scope, budget.scope_id)
+        cap = cap_nano(budget.scope, budget.scope_id, period)
         if cap is None:
             continue
         free = cap - promised_nano(budget, period)

@@ -25,7 +25,8 @@ from billing.prices import Usage
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.quotas.jobs import Reached, naming
 from billing.quotas.limits import Limit
-from billing.selectors.budgets import cap_nano, promised_nano
+from billing.selectors.budgets import WALLET, cap_nano, promised_nano
+from billing.selectors.wallet import postpaid_nano
 from billing.services.leases import lease_return
 from billing.services.metering import usage_record
 from billing.services.stores import quota_store
@@ -96,10 +97,10 @@ def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None)
     chosen: list[uuid.UUID] = []
     holds = list(JobHold.objects.filter(job_id__in=used, state=JobHold.State.HELD).order_by("-created_at", "-pk"))
     for budget in Budget.objects.order_by("name"):
-        cap = cap_nano(budget.scope, budget.scope_id)
-        if cap is None:
-            continue
         for period in sorted({hold.period for hold in holds}):
+            cap = cap_nano(budget.scope, budget.scope_id, period)
+            if cap is None:
+                break
             mine = [hold for hold in holds if hold.period == period and covers(budget, hold)]
             free = {hold.job_id: hold.reserved_nano - used[hold.job_id] for hold in mine}
             over = promised_nano(budget, period) - cap - sum(free[job] for job in chosen if job in free)
@@ -113,7 +114,7 @@ def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None)
 
 def covers(budget: Budget, hold: JobHold) -> bool:
     """Whether a hold counts under a budget."""
-    ids = {"tenant": hold.tenant_id, "project": hold.project_id, "key": hold.key_id}
+    ids = {"tenant": hold.tenant_id, WALLET: hold.tenant_id, "project": hold.project_id, "key": hold.key_id}
     if budget.scope == "member":
         ids["member"] = key_maker(hold.key_id)
     scope_id = ids.get(budget.scope)
@@ -162,6 +163,8 @@ def budgets_lock(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget
         maker = key_maker(key_id)
         if maker is not None:
             scopes.append(("member", maker.hex))
+    if postpaid_nano() is not None:
+        scopes.append((WALLET, current_tenant_id().hex))
     names = {Limit(scope, scope_id, "spend", 0).name: (scope, scope_id) for scope, scope_id in scopes}  # type: ignore[arg-type]
     for name, (scope, scope_id) in names.items():
         Budget.objects.get_or_create(
@@ -182,18 +185,30 @@ _WHOSE = {"tenant": "your organization", "project": "your project", "member": "t
 
 
 def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> None:
-    cap = cap_nano(budget.scope, budget.scope_id)
+    cap = cap_nano(budget.scope, budget.scope_id, period)
     if cap is None:
         return
     free = cap - promised_nano(budget, period)
     free += taken_back(budget, nano - free, period, store)
     if free < nano:
-        whose = _WHOSE.get(budget.scope, "your API key")
-        refused = BudgetExceeded(
-            f"This job may cost up to {usd(nano)}, but only {usd(max(free, 0))} of the monthly spend limit of {whose} "
-            f"({usd(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        raise naming(
+            BudgetExceeded(_too_dear(budget, nano, max(free, 0), cap)),
+            Reached("spend", cap, nano, max(free, 0), "spend", budget.scope, budget.scope_id),
         )
-        raise naming(refused, Reached("spend", cap, nano, max(free, 0), "spend", budget.scope, budget.scope_id))
+
+
+def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
+    if budget.scope == WALLET:
+        return (
+            f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what "
+            "its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, "
+            "Wallet."
+        )
+    whose = _WHOSE.get(budget.scope, "your API key")
+    return (
+        f"This job may cost up to {usd(nano)}, but only {usd(free)} of the monthly spend limit of {whose} ({usd(cap)}) "
+        "is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+    )
 
 
 def taken_back(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> int:

@@ -24,7 +24,8 @@ from billing.models import Budget, BudgetLease
 from billing.periods import bounds, from_ms, month_of, to_ms
 from billing.quotas import QuotaStore
 from billing.quotas.answers import LeaseState
-from billing.selectors.budgets import budget_name, cap_nano, promised_nano, spent_nano
+from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano, spent_nano
+from billing.selectors.wallet import balance_end
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.metrics import Counter
@@ -103,6 +104,8 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
         if _sending(budget):
             return _Turn.WAIT
         state, server_ms = store.lease_state(tenant_id, name)
+        if budget.scope == WALLET:
+            _drain_ended(store, budget, state)
         block = _debit(budget, state, server_ms, wanted)
     if block is None:
         enough = state is not None and state.alive and state.available >= wanted
@@ -125,6 +128,16 @@ def _refill_once(store: QuotaStore, budget_id: uuid.UUID, tenant_id: uuid.UUID, 
         REFILLS.labels({True: "taken", False: "refused", None: "unknown"}[taken]).inc()
         _sent(tenant_id, budget_id, block, taken=taken, server_ms=server_ms)
     return _Turn.THERE if taken else _Turn.REFUSED
+
+
+def _drain_ended(store: QuotaStore, budget: Budget, state: LeaseState | None) -> None:
+    """A lease of the wallet that ended with a grant: what nobody held of it is still there, and not for a day lost."""
+    lease: BudgetLease | None = BudgetLease.objects.filter(budget=budget, state=BudgetLease.State.OPEN).first()
+    if lease is None or state is None or state.alive or state.epoch != lease.epoch:
+        return
+    taken = store.drain(budget.tenant_id, budget.name, epoch=lease.epoch, at_most=EVERYTHING)
+    if taken:
+        BudgetLease.objects.filter(pk=lease.pk).update(granted_nano=F("granted_nano") - taken)
 
 
 def _sending(budget: Budget) -> bool:
@@ -158,7 +171,7 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
         lease.state, lease.closed_ms, lease.updated_at = BudgetLease.State.CLOSED, server_ms, now()
         lease.save(update_fields=["state", "closed_ms", "updated_at"])
         lease = None
-    cap = cap_nano(budget.scope, budget.scope_id) or 0
+    cap = cap_nano(budget.scope, budget.scope_id, period) or 0
     usual = max(1, min(cap // BLOCK_SHARE, BLOCK_MOST))
     available = state.available if lease is not None and state is not None else 0
     if available >= max(wanted, usual // 4):
@@ -177,10 +190,17 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
     lease.save(update_fields=["blocks", "granted_nano", "updated_at"])
     Budget.objects.filter(pk=budget.pk).update(sending_until=Now() + SENDING)
     budget.refresh_from_db(fields=["sending_until"])
-    ends_ms = to_ms(bounds(period)[1])
+    ends_ms = to_ms(_lease_end(budget, period))
     return _Block(
         lease.pk, lease.epoch, lease.blocks, nano, ends_ms, usual // 4, free - nano, budget.sending_until
     )  # fmt: skip
+
+
+def _lease_end(budget: Budget, period: dt.date) -> dt.datetime:
+    """A month's end, or before it that of the credit which ends next: what was leased on it must not outlive it."""
+    month_end = bounds(period)[1]
+    credit_end = balance_end() if budget.scope == WALLET else None
+    return month_end if credit_end is None else min(month_end, credit_end)
 
 
 def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most: int) -> int:

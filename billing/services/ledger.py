@@ -1,57 +1,35 @@
-"""Writing the ledger: balanced transactions, posting rated lines, closing a month."""
+"""Writing the ledger: posting rated lines, closing a month."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
 
-from django.db import connection
 from django.db.models import F
 from django.db.models.functions import TruncMonth
 
-from billing.errors import LedgerError, PeriodOpen
+from billing.errors import PeriodOpen
 from billing.ledger.lines import BillLine, bill_lines
-from billing.models import Account, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
+from billing.models import Account, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors import bills
+from billing.selectors.wallet import drawn_open
 from billing.services.alerts import budgets_alert
+from billing.services.credits import credits_apply
+from billing.services.locks import ledger_lock
+from billing.services.posting import ledger_post as ledger_post
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.ids import new_id
-from tenants.scope import current_tenant_id, ops_scope, tenant_scope
-
-
-def ledger_post(
-    *, kind: str, key: str, entries: Mapping[str, int], memo: str = "", detail: Mapping[str, Any] | None = None
-) -> LedgerTransaction:
-    """Write one transaction in the caller's scope: account -> nano-USD, debits positive, credits negative.
-
-    The same kind and key again returns the first transaction and writes nothing. LedgerError when it does not balance.
-    """
-    amounts = {Account(account): amount for account, amount in entries.items() if amount}
-    if not amounts or sum(amounts.values()) != 0:
-        raise LedgerError(f"{kind} {key} does not balance: {dict(entries)}")
-    tenant_id = current_tenant_id()
-    row = LedgerTransaction(tenant_id=tenant_id, kind=kind, key=key, memo=memo, detail=dict(detail or {}))
-    LedgerTransaction.objects.bulk_create([row], ignore_conflicts=True)
-    stored: LedgerTransaction = LedgerTransaction.objects.get(kind=kind, key=key)
-    if stored.pk == row.pk:
-        LedgerEntry.objects.bulk_create(
-            [
-                LedgerEntry(tenant_id=tenant_id, transaction=row, account=account, amount_nano=amount)
-                for account, amount in amounts.items()
-            ]
-        )
-    return stored
+from tenants.scope import ops_scope, tenant_scope
 
 
 def lines_post(*, tenant_id: uuid.UUID) -> int:
     """Post what rated lines have beyond what the ledger has, as one transaction; the nano-USD posted."""
     with tenant_scope(tenant_id):
-        _lock_money(tenant_id)
+        ledger_lock(tenant_id)
         lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
         delta = {line: line.amount_nano - line.posted_nano for line in lines}
         total = sum(delta.values())
@@ -68,6 +46,10 @@ def lines_post(*, tenant_id: uuid.UUID) -> int:
         for line in lines:
             line.posted_nano = line.amount_nano
         RatedLine.objects.bulk_update(lines, ["posted_nano"])
+        fresh: Counter[dt.date] = Counter()
+        for line, amount in delta.items():
+            fresh[month_of(line.day)] += amount
+        credits_apply(fresh=fresh)
         return total
 
 
@@ -102,37 +84,46 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
     """Close a month that has ended and return its bill; closing again returns the same bill.
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
-    exact nano-USD; the allowance (that of the plans in force in the month, unless told) is taken off as far as it is
-    used.
+    exact nano-USD; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in
+    force in the month, unless told).
     """
     period = month_of(period)
     if next_month(period) > now().date():
         raise PeriodOpen(f"The billing month {period:%Y-%m} has not ended.")
     lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
-        _lock_money(tenant_id)
+        ledger_lock(tenant_id)
         if allowance_nano is None:
             allowance_nano = bills.allowance_nano(period)
         done = PeriodClose.objects.filter(period=period).first()
         if done is not None:
             return ClosedPeriod(done, [BillLine(**line) for line in done.lines], fresh=False)
+        credits_apply(until=period, allowance=allowance_nano)
+        drawn = drawn_open(period)
+        paid = sum(drawn.values())
         until = RatedLine.objects.filter(day__lt=bounds(period)[1].date())
         rated = list(until.exclude(posted_nano=F("invoiced_nano")).select_for_update())
-        lines = bill_lines(rated, period=period, allowance_nano=allowance_nano)
+        lines = bill_lines(rated, period=period, allowance_nano=allowance_nano, drawn_nano=paid)
         usage = sum(line.posted_nano - line.invoiced_nano for line in rated)
         net = sum(line.amount_nano for line in lines)
         close = PeriodClose.objects.create(
             period=period,
             usage_nano=usage,
-            allowance_nano=usage - net,
+            allowance_nano=usage - paid - net,
+            drawn_nano=paid,
+            drawn={f"{month:%Y-%m}": nano for month, nano in sorted(drawn.items())},
             net_nano=net,
             lines=[dataclasses.asdict(line) for line in lines],
         )
-        if usage:
+        if usage - paid or net:
             ledger_post(
                 kind="close",
                 key=f"{period:%Y-%m}",
-                entries={Account.RECEIVABLE: net, Account.ALLOWANCE: usage - net, Account.UNBILLED: -usage},
+                entries={
+                    Account.RECEIVABLE: net,
+                    Account.ALLOWANCE: usage - paid - net,
+                    Account.UNBILLED: paid - usage,
+                },
                 memo=f"Usage of {period:%Y-%m}",
             )
         for line in rated:
@@ -162,8 +153,3 @@ def periods_close_all() -> int:
     due = {(tenant_id, last if (tenant_id, month) in done else month) for tenant_id, month in months} - done
     ordered = sorted(due, key=lambda one: (one[1], one[0]))
     return for_each("period_close", ordered, lambda one: int(period_close(tenant_id=one[0], period=one[1]).fresh))
-
-
-def _lock_money(tenant_id: uuid.UUID) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [f"ledger:{tenant_id}"])

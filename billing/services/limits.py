@@ -37,6 +37,8 @@ _SAID = {
     "tokens_per_minute": "{:,} tokens per minute",
     "concurrency": "{:,} calls at the same time",
 }
+SLOW = "slow_from_percent"
+"""The share of a spend limit from which on calls are slowed to a tenth of the rates of requests."""
 _WITHIN = {"input_tokens_per_minute": "tokens_per_minute", "output_tokens_per_minute": "tokens_per_minute"}
 """Limits that no plan has: they cannot be above what the plan says of tokens."""
 
@@ -103,7 +105,7 @@ def _replace(
     if before != row.limits:
         audit.record(action=action, target=target, before=before, after=row.limits)
         had, has = "monthly_spend_nano" in before, "monthly_spend_nano" in limits
-        _budget_changed(scope, scope_id, had=had, has=has)
+        budget_changed(scope, scope_id, had=had, has=has)
 
 
 def key_make(*, limits: dict[str, Any], **wanted: Any) -> tuple[ApiKey, str]:
@@ -124,30 +126,36 @@ def key_limits_set(*, key: ApiKey, name: str, limits: dict[str, Any]) -> ApiKey:
     changed = key.limits.get("monthly_spend_nano") != limits.get("monthly_spend_nano")
     key_change(key=key, name=name, limits=limits)
     if changed:
-        _budget_changed("key", key.pk, had=had, has=has)
+        budget_changed("key", key.pk, had=had, has=has)
     return key
 
 
-def spend_limit_set(*, monthly_nano: int | None) -> SpendLimit:
+def spend_limit_set(*, monthly_nano: int | None, slow_percent: int | None = None) -> SpendLimit:
     """Set what the organisation allows itself to spend in a calendar month (UTC); None lifts it to the plan's limit.
+    And the percent of that, own or the plan's, from which on calls are slowed; None never.
 
     BadRequest for more than the plan allows. Less than what is spent already is allowed: what costs money is then
     refused until the month ends.
     """
     if monthly_nano is not None:
         limits_check({"monthly_spend_nano": monthly_nano})
+    if slow_percent is not None:
+        limits_check({SLOW: slow_percent, "monthly_spend_nano": 0})
     tenant_turn()
     row = SpendLimit.objects.first() or SpendLimit(tenant_id=current_tenant_id())
-    before, row.monthly_nano, row.changed_at = row.monthly_nano, monthly_nano, now()
+    before = {"monthly_spend_nano": row.monthly_nano, SLOW: row.slow_from_percent}
+    after = {"monthly_spend_nano": monthly_nano, SLOW: slow_percent}
+    row.monthly_nano, row.slow_from_percent, row.changed_at = monthly_nano, slow_percent, now()
     row.save()
-    if before != monthly_nano:
+    changed = [name for name in after if before[name] != after[name]]
+    if changed:
         audit.record(
             action="billing.spend_limit_changed",
             target=row,
-            before={"monthly_spend_nano": before},
-            after={"monthly_spend_nano": monthly_nano},
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
         )
-        _budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
+        budget_changed("tenant", current_tenant_id(), had=True, has=True)  # the plan's limit, if not an own one
     return row
 
 
@@ -161,6 +169,12 @@ def limits_check(limits: dict[str, Any]) -> None:
             raise BadRequest(f"No limit is called '{name[:40]}'. Limits: {', '.join(NAMES)}.", param=name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BadRequest(f"'{name}' must be a whole number, 0 or more.", param=name)
+        if name == SLOW:
+            if not 1 <= value <= 99:
+                raise BadRequest(f"'{name}' must be from 1 to 99: percent of the spend limit.", param=name)
+            if limits.get("monthly_spend_nano") is None:
+                raise BadRequest("Slowing down is from a share of a spend limit on. Set one beside it.", param=name)
+            continue
         plans = _WITHIN.get(name, name)
         if value > allowed[plans]:
             most = _SAID[plans].format(allowed[plans]) if plans in _SAID else f"{usd(allowed[plans])} a month"
@@ -169,7 +183,7 @@ def limits_check(limits: dict[str, Any]) -> None:
             )
 
 
-def _budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None:
+def budget_changed(scope: str, scope_id: UUID, *, had: bool, has: bool) -> None:
     """Under the budget's lock, so that no refill decides by the old limit once this has committed."""
     tenant_id, name = current_tenant_id(), budget_name(scope, scope_id.hex)
     Budget.objects.select_for_update().filter(name=name).first()

@@ -135,6 +135,17 @@ def _checkout_send(port: StripePort, request: Json, key: str) -> Json:
     return {"id": session["id"], "url": session["url"]}
 
 
+def _credit_build(command: StripeCommand) -> Json:
+    return {**command.params, "customer_id": _customer().stripe_id}
+
+
+def _credit_send(port: StripePort, request: Json, key: str) -> Json:
+    values = {name: request[name] for name in ("customer_id", "amount_cents", "success_url", "cancel_url")}
+    metadata = {name: request[name] for name in ("tenant_id", "purpose")}
+    session = port.credit_checkout_create(**values, name="Tunesmith credit", metadata=metadata, key=key)
+    return {"id": session["id"], "url": session["url"]}
+
+
 def _priced(request: Json, key: str, send: Callable[[str, str], Json]) -> Json:
     """Send something about a plan's price, which the key names: it is the one thing that may differ another time."""
     price_id = price_ensure(plan=_plan(request), interval=_interval(request)).price_id
@@ -322,6 +333,7 @@ def _note_after(command: StripeCommand) -> None:
 OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
+    "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
     "plan_change": Operation(_sub_build, _change_send, _change_look, after=_sub_after, late=ASK, shown=True),
     "plan_end": Operation(_sub_build, _end_send, _end_look, after=_sub_after),
     "plan_pause": Operation(_sub_build, _pause_send, _rest_look(True), after=_sub_after, late=ASK, shown=True),

@@ -47,7 +47,7 @@ def _room(project_id: UUID, period: dt.date) -> int | None:
     """What the spend limits still carry, their budgets locked; None without a limit."""
     free = []
     for budget in budgets_lock(project_id, None):
-        cap = cap_nano(budget.scope, budget.scope_id)
+        cap = cap_nano(budget.scope, budget.scope_id, period)
         if cap is not None:
             free.append(max(0, cap - promised_nano(budget, period)))
     return min(free, default=None)

@@ -28,6 +28,7 @@ from billing.services.mirror import (
     subscription_mirror,
     subscription_of,
 )
+from billing.services.purchases import purchase_credit
 from billing.services.sync import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
@@ -163,6 +164,7 @@ def _look_checkout(customer: BillingCustomer, session_id: str) -> None:
     customer_mirror(customer)
     if session.get("subscription"):
         _look_subscription(customer, session["subscription"])
+    purchase_credit(session)
 
 
 def tenant_of_customer(stripe_id: str) -> UUID | None:

@@ -45,18 +45,38 @@ class Checkouts(Face):
         with border():
             return plain(self.v1.checkout.sessions.create(params, cast("Any", write(key))))
 
+    def credit_checkout_create(
+        self, *, customer_id: str, amount_cents: int, name: str, success_url: str, cancel_url: str,
+        metadata: dict[str, str], key: str,
+    ) -> Json:  # fmt: skip
+        """A Checkout session for one payment of so many cents of USD; its `url` is where the buyer goes."""
+        line = {"currency": "usd", "unit_amount": amount_cents, "product_data": {"name": name}}
+        params: Any = {
+            "mode": "payment",
+            "customer": customer_id,
+            "line_items": [{"price_data": line, "quantity": 1}],
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+            "client_reference_id": metadata["tenant_id"],
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata},
+        }
+        with border():
+            return plain(self.v1.checkout.sessions.create(params, cast("Any", write(key))))
+
     def checkout_fetch(self, session_id: str) -> Json:
         """A Checkout session."""
         with border():
             return plain(self.v1.checkout.sessions.retrieve(session_id))
 
     def checkouts_expire(self, customer_id: str, *, but: str) -> None:
-        """Close the customer's open sessions, so that two of them can never both be paid; not those of the command
-        `but`, which may be one that we did not hear the answer about."""
+        """Close the customer's open sessions for plans, so that two of them can never both be paid; not those of the
+        command `but`, which may be one that we did not hear the answer about."""
         with border():
             found = self.v1.checkout.sessions.list({"customer": customer_id, "status": "open", "limit": PAGE})
             for session in found.auto_paging_iter():
-                if plain(session)["metadata"].get("command") != but:
+                metadata = plain(session)["metadata"]
+                if "plan" in metadata and metadata.get("command") != but:
                     self.v1.checkout.sessions.expire(session.id)
 
     def portal_create(self, *, customer_id: str, return_url: str) -> str:

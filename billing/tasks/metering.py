@@ -3,7 +3,16 @@
 from celery import shared_task
 
 from billing.quotas import QuotaUnavailable
-from billing.services import decisions, findings, leases, ledger, metering, receivables, reservations
+from billing.services import (
+    credits,
+    decisions,
+    findings,
+    leases,
+    ledger,
+    metering,
+    receivables,
+    reservations,
+)  # fmt: skip
 from billing.services.stores import quota_store
 
 
@@ -43,6 +52,12 @@ def periods_close() -> int:
     return ledger.periods_close_all()
 
 
+@shared_task(name="billing.credits_expire")
+def credits_expire() -> int:
+    """Take what is left of credit that ended."""
+    return credits.credits_expire_all()
+
+
 @shared_task(name="billing.check")
 def check() -> int:
     """The nightly look at the books: each finding is kept, shown to staff and an error in the log."""
@@ -61,6 +76,7 @@ SCHEDULE = {
     "billing.reservations_sweep": 10,
     "billing.leases_reconcile": 3600,
     "billing.periods_close": 3600,
+    "billing.credits_expire": 60,
     "billing.check": 86_400,
     "billing.decisions_prune": 86_400,
 }

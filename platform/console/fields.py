@@ -47,6 +47,17 @@ class UsdField(forms.CharField):
         return {**super().widget_attrs(widget), "inputmode": "decimal", "autocomplete": "off"}
 
 
+def slow_field() -> forms.IntegerField:
+    """From which share of a spend limit on calls are slowed."""
+    return forms.IntegerField(
+        label=_("Slow calls down from, % of the spend limit"),
+        required=False,
+        min_value=1,
+        max_value=99,
+        help_text=_("From there on each call counts as 10 requests of the rate limits. Empty: never."),
+    )
+
+
 def name_field(hint: Any, *, longest: int = LONGEST_SUFFIX) -> forms.RegexField:
     """What a model's name may hold between colons."""
     return forms.RegexField(

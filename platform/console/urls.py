@@ -26,6 +26,7 @@ from console.views import (
     support,
     sweeps,
     usage,
+    wallet,
     webhooks,
     why,
 )
@@ -140,6 +141,10 @@ urlpatterns = [
     path("o/<slug:org>/billing/portal", billing.Portal.as_view(), name="billing_portal"),
     path("o/<slug:org>/billing/plan", billing.PlanChange.as_view(), name="billing_plan"),
     path("o/<slug:org>/billing/limit", billing.SpendLimit.as_view(), name="billing_limit"),
+    path("o/<slug:org>/billing/wallet", wallet.Wallet.as_view(), name="wallet"),
+    path("o/<slug:org>/billing/wallet/statement.csv", wallet.Statement.as_view(), name="wallet_csv"),
+    path("o/<slug:org>/billing/wallet/account", wallet.Account.as_view(), name="wallet_account"),
+    path("o/<slug:org>/billing/wallet/buy", wallet.Buy.as_view(), name="wallet_buy"),
     path("o/<slug:org>/usage/", usage.Usage.as_view(), name="usage"),
     path("o/<slug:org>/usage/refused", refused.Refused.as_view(), name="refused"),
     path("o/<slug:org>/usage/csv", usage.UsageCsv.as_view(), name="usage_csv"),

@@ -23,6 +23,7 @@ DEPLOYMENT_FAILED = "tunesmith.deployment.failed"
 DEPLOYMENT_IDLE = "tunesmith.deployment.idle"
 ROLLOUT_PROMOTED = "tunesmith.rollout.promoted"
 ROLLOUT_ROLLED_BACK = "tunesmith.rollout.rolled_back"
+BUDGET_THRESHOLD = "tunesmith.budget.threshold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +55,6 @@ KINDS: dict[str, Kind] = {
     DEPLOYMENT_IDLE: Kind(_("Nobody called a deployment for days"), "dep_"),
     ROLLOUT_PROMOTED: Kind(_("A rollout was promoted"), "rollout_"),
     ROLLOUT_ROLLED_BACK: Kind(_("A rollout was rolled back"), "rollout_"),
+    BUDGET_THRESHOLD: Kind(_("A spend limit or the wallet is used to 50, 80 or 100%"), "bud_"),
 }
 EVENT_TYPES = tuple(KINDS)

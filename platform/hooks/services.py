@@ -175,6 +175,12 @@ def event_publish(*, project_id: UUID, type: str, data: dict[str, str]) -> Event
     return event
 
 
+def projects_listening(type: str) -> list[UUID]:
+    """The tenant's projects that have an endpoint for this type: where something is announced that is no project's."""
+    asked = Endpoint.objects.filter(state=Endpoint.State.ENABLED, event_types__contains=[type])
+    return sorted(set(asked.values_list("project_id", flat=True)))
+
+
 def delivery_replay(*, delivery: Delivery, reason: str = "") -> Delivery:
     """Send it again, now, under the same event id: the schedule of tries begins anew. One that waits goes at once."""
     _enabled(delivery.endpoint)

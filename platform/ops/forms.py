@@ -13,6 +13,7 @@ from billing.plans.ladder import STEPS
 from billing.selectors.subscriptions import plans_offered
 from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
+from kit.ids import new_id
 from kit.money import parse_usd, usd
 from ops.services import SHORTEST_REASON
 
@@ -29,6 +30,63 @@ class ReasonForm(forms.Form):
         help_text=_("Kept for ever in the staff log; where it concerns a customer, shown in their audit log too."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
     )
+
+
+class CreditForm(ReasonForm):
+    """Credit, until the end of a day."""
+
+    kind = forms.ChoiceField(
+        label=_("Kind"),
+        choices=[("promo", _("Promotion")), ("goodwill", _("Goodwill"))],
+        widget=UnfoldAdminSelectWidget,
+    )
+    amount = forms.CharField(label=_("Amount, USD"), max_length=20, widget=UnfoldAdminTextInputWidget)
+    expires = forms.DateField(
+        label=_("Until (UTC, inclusive)"), widget=UnfoldAdminTextInputWidget(attrs={"type": "date"})
+    )
+    once = forms.UUIDField(initial=new_id, widget=forms.HiddenInput)
+    """Of this page: pressing the button twice gives the credit once."""
+    field_order = ["kind", "amount", "expires", "reason"]
+
+    def clean_amount(self) -> int:
+        """Nano-USD."""
+        return _dollars(self.cleaned_data["amount"])
+
+    def clean_expires(self) -> dt.date:
+        """A day that is not over, in a year people write."""
+        day: dt.date = self.cleaned_data["expires"]
+        if not now().date() <= day <= dt.date(LAST_YEAR, 12, 31):
+            raise forms.ValidationError(_("Choose today or a later day."))
+        return day
+
+    def until(self) -> dt.datetime:
+        """The end of the chosen day."""
+        return dt.datetime.combine(self.cleaned_data["expires"], dt.time(), dt.UTC) + dt.timedelta(days=1)
+
+
+class AccountForm(ReasonForm):
+    """What may be owed."""
+
+    most = forms.CharField(
+        label=_("Most it may owe in a month, USD"),
+        required=False,
+        max_length=20,
+        help_text=_("0: calls stop when its credit is used. Empty: its spend limits alone hold."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    field_order = ["most", "reason"]
+
+    def clean_most(self) -> int | None:
+        """Nano-USD, or none."""
+        text: str = self.cleaned_data["most"].strip()
+        return _dollars(text) if text else None
+
+
+def _dollars(text: str) -> int:
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise forms.ValidationError(_("Enter an amount in dollars, for example 50 or 12.50.")) from error
 
 
 class SinceForm(ReasonForm):
@@ -99,7 +157,7 @@ class HoldForm(ReasonForm):
     field_order = ["most", "until", "reason"]
 
 
-class CreditForm(ReasonForm):
+class CreditNoteForm(ReasonForm):
     """How much of an invoice is taken back, and where it goes."""
 
     amount = forms.DecimalField(

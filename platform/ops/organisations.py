@@ -16,7 +16,7 @@ from kit.clock import now
 from kit.money import usd
 from ops import services
 from ops.deeds import Deed, DeedTable
-from ops.forms import HoldForm, OverrideForm
+from ops.forms import AccountForm, CreditForm, HoldForm, OverrideForm
 from ops.tables import ReadOnly
 from tenants import visiting
 from tenants.models import ApiKey, Member, Tenant, Visit
@@ -85,6 +85,32 @@ class TenantTable(DeedTable):
             form=HoldForm,
             work=lambda by, row, form: services.dunning_hold(
                 tenant_id=row.pk, most=form.cleaned_data["most"], until=form.cleaned_data["until"], by=by
+            ),
+        ),
+        Deed(
+            name="credit",
+            title=_("Give credit"),
+            text=_("It is used before the month's allowance and bought credit, what ends first before the rest."),
+            icon="redeem",
+            form=CreditForm,
+            offered=lambda row: row.status != Tenant.Status.ERASED,
+            work=lambda by, row, form: services.credit_give(
+                tenant_id=row.pk,
+                by=by,
+                kind=form.cleaned_data["kind"],
+                amount_nano=form.cleaned_data["amount"],
+                expires_at=form.until(),
+                once=form.cleaned_data["once"],
+            ),
+        ),
+        Deed(
+            name="account",
+            title=_("Limit what it may owe"),
+            text=_("Beyond its credit and what its plan includes. Calls and jobs above it are refused with 402."),
+            icon="account_balance_wallet",
+            form=AccountForm,
+            work=lambda by, row, form: services.account_limit(
+                tenant_id=row.pk, by=by, most_nano=form.cleaned_data["most"]
             ),
         ),
         Deed(

@@ -11,13 +11,15 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from billing.economics import Inputs
-from billing.models import AcquisitionSpend, BillingFinding, StripeCommand, StripeEvent
+from billing.models import AcquisitionSpend, BillingFinding, CreditGrant, StripeCommand, StripeEvent
 from billing.services.acquisition import spend_add
 from billing.services.commands import command_again, command_drop, command_finish
 from billing.services.credit_notes import credit_note_write
+from billing.services.credits import credit_grant, credit_refund
 from billing.services.dunning import hold_revoke, hold_set
 from billing.services.entitlements import entitlement_refresh, override_revoke, override_set
 from billing.services.findings import finding_resolve
+from billing.services.wallet import postpaid_most_set
 from billing.services.webhooks import event_replay, events_replay
 from hooks import services as hooks
 from hooks.models import Delivery, Endpoint
@@ -147,6 +149,46 @@ def quota_override_revoke(*, tenant_id: UUID, override: Any, by: Staff) -> None:
     with acting_in(tenant_id, by):
         override_revoke(override_id=override.pk, reason=by.reason.strip())
         record(action="quota.override_revoke", target=override, by=by, tenant_id=tenant_id)
+
+
+def credit_give(
+    *, tenant_id: UUID, by: Staff, kind: str, amount_nano: int, expires_at: dt.datetime | None, once: UUID
+) -> None:
+    """Give an organisation credit, which it uses before its allowance and its own. The same `once` gives it once."""
+    with acting_in(tenant_id, by):
+        grant = credit_grant(
+            kind=kind,
+            amount_nano=amount_nano,
+            expires_at=expires_at,
+            source=f"staff:{once}",
+            reason=by.reason.strip(),
+            created_by=by.user.email,
+        )
+        if StaffAction.objects.filter(action="credit.give", target_id=grant.public_id).exists():
+            return
+        detail = {
+            "kind": kind,
+            "amount_nano": amount_nano,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+        }
+        record(action="credit.give", target=grant, by=by, tenant_id=tenant_id, detail=detail)
+
+
+def credit_take_back(*, tenant_id: UUID, grant_id: UUID, by: Staff) -> int:
+    """Take the unused rest of bought credit out of a wallet, because its money goes back; nano-USD. The refund itself
+    is made at Stripe."""
+    with acting_in(tenant_id, by):
+        nano = credit_refund(grant_id=grant_id, reason=by.reason.strip())
+        grant = CreditGrant.objects.get(pk=grant_id)
+        record(action="credit.take_back", target=grant, by=by, tenant_id=tenant_id, detail={"amount_nano": nano})
+        return nano
+
+
+def account_limit(*, tenant_id: UUID, by: Staff, most_nano: int | None) -> None:
+    """What an organisation may owe in a month beyond its credit; None leaves it to its spend limits."""
+    with acting_in(tenant_id, by):
+        wallet = postpaid_most_set(nano=most_nano, reason=by.reason.strip())
+        record(action="wallet.limit", target=wallet, by=by, tenant_id=tenant_id, detail={"most_nano": most_nano})
 
 
 def job_requeue(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:

@@ -18,7 +18,7 @@ from kit.errors import ApiError
 from kit.http import client_ip
 from ops import door, services
 from ops.deeds import Deed, DeedTable
-from ops.forms import CreditForm, ReplayForm
+from ops.forms import CreditNoteForm, ReplayForm
 from ops.services import Staff
 from ops.tables import ReadOnly
 from tenants.models import User
@@ -128,7 +128,7 @@ class InvoiceTable(DeedTable):
             title=_("Refund or credit"),
             text=_("A credit note takes back a part of the invoice; never more than was paid, or is open."),
             icon="assignment_return",
-            form=CreditForm,
+            form=CreditNoteForm,
             offered=lambda row: row.status in ("paid", "open"),
             work=lambda by, row, form: services.invoice_credit(
                 tenant_id=row.tenant_id,

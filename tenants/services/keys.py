@@ -35,6 +35,7 @@ LIMIT_NAMES = (
     "output_tokens_per_minute",
     "concurrency",
     "monthly_spend_nano",
+    "slow_from_percent",
 )
 """The limits that a project, a member, a key and a model can have of their own."""
 

@@ -208,6 +208,8 @@ PLACES: list[Place] = [
         lambda person: f"{person.home}/support/{MADE[person.tenant.slug, 'support']}/",
         lambda person: MADE.update({(person.tenant.slug, "support"): _answered(person)}),
     ),
+    organisation("billing/wallet"),
+    Place(lambda person: f"{person.home}/billing/wallet", lambda person: things.credited(person)),
     project("keys"),
     project("keys/new"),
     Place(lambda person: f"{person.workspace}/keys/{person.key_row.public_id}"),

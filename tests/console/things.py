@@ -10,9 +10,11 @@ import numpy as np
 
 from billing.models import ModelLimits
 from billing.quotas.trace import Refusal
+from billing.services.credits import credit_grant
 from billing.services.decisions import decisions_record
 from billing.services.entitlements import override_set
 from billing.services.limits import member_limits_set, model_limits_set
+from billing.services.wallet import postpaid_set
 from data.models import DatasetVersion, File
 from data.services import dataset_create, version_write
 from data.services.datasets import Source
@@ -325,6 +327,15 @@ def limits_set(person: Person) -> None:
         some = {"requests_per_minute": 30, "output_tokens_per_minute": 9000, "monthly_spend_nano": 10**9}
         model_limits_set(project=person.project, model=LIMITED, limits=some)
         member_limits_set(member=Member.objects.get(user=person.user), limits=some | {"concurrency": 2})
+
+
+def credited(person: Person) -> None:
+    """Credit of two kinds, partly used, and a limit on account."""
+    with tenant_scope(person.tenant.id):
+        postpaid_set(nano=0)
+        end = now() + dt.timedelta(days=30)
+        credit_grant(kind="promo", amount_nano=20 * 10**9, source=f"t:{new_id()}", reason="Welcome", expires_at=end)
+        credit_grant(kind="prepaid", amount_nano=50 * 10**9, source=f"t:{new_id()}")
 
 
 def refused_calls(person: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import time
 from types import SimpleNamespace
@@ -11,15 +12,19 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from billing.services.credits import credit_grant
 from billing.services.entitlements import plan_grant
+from billing.services.wallet import postpaid_set
 from gateway.calls import Call
 from gateway.limits import limits_of
 from inference.scheduler import Limits, Request, Scheduler
+from kit.clock import now
 from serving.routes import Route
 from tenants.access import KEY_QUERY, KeyRecord, bearer, key_record
 from tenants.models import Member
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create
+from tests.billing.money import entitle
 from tests.conftest import Person, make_person
 from tests.gateway.conftest import GatewayProcess
 from tests.inference.artefacts import BASE
@@ -160,3 +165,22 @@ def key_of_member(person: Person) -> str:
     """Another key that this member made."""
     with tenant_scope(person.tenant.id):
         return key_create(project=person.project, name="another", created_by=person.user)[1]
+
+
+@pytest.mark.slow
+def test_calls_stop_without_credit_and_go_on_when_it_comes(gateway: GatewayProcess) -> None:
+    ada = make_person("ada")
+    entitle(ada.tenant.id, spend_nano=10**12)
+    with tenant_scope(ada.tenant.id):
+        postpaid_set(nano=0)
+    status, headers, body = gateway.post("/v1/embeddings", BODY, ada.key)
+    error = json.loads(body)["error"]
+    assert (status, error["type"], error["code"]) == (402, "insufficient_quota", "budget_exceeded")
+    assert "Buy credit" in error["message"] and headers["x-should-retry"] == "false"
+    with tenant_scope(ada.tenant.id):
+        credit_grant(kind="promo", amount_nano=10**9, source="t", expires_at=now() + dt.timedelta(hours=1))
+    began = time.monotonic()
+    while (answer := gateway.post("/v1/embeddings", BODY, ada.key))[0] != 200:
+        assert answer[0] == 402 and time.monotonic() - began < PATIENCE, answer
+        time.sleep(0.1)
+    assert 0.99 < float(answer[1]["x-budget-remaining-usd"]) < 1

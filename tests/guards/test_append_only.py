@@ -17,6 +17,10 @@ KEPT = {
     "billing_ledgertransaction",
     "billing_ledgerentry",
     "billing_periodclose",
+    "billing_creditgrant",
+    "billing_creditdraw",
+    "billing_rerating",
+    "billing_ratedchange",
     "ops_staffaction",
     "tenants_auditevent",
 }

@@ -116,6 +116,12 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}billing/limit": Policy(
         "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"monthly_spend": "1"}}
     ),
+    f"{HOME}billing/wallet": SHOWN,
+    f"{HOME}billing/wallet/statement.csv": SHOWN,
+    f"{HOME}billing/wallet/account": Policy(
+        "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"postpaid": "1"}}
+    ),
+    f"{HOME}billing/wallet/buy": Policy("page", success={"GET": 405, "POST": 422}),  # with an amount it asks Stripe
     f"{HOME}usage/": SHOWN,
     f"{HOME}usage/csv": SHOWN,
     f"{HOME}usage/refused": SHOWN,

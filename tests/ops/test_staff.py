@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 
-from billing.models import EntitlementOverride, StripeEvent
+from billing.models import CreditGrant, EntitlementOverride, StripeEvent
 from billing.selectors.subscriptions import entitlement_for
+from billing.selectors.wallet import balance_nano, postpaid_nano
+from billing.services.credits import credit_grant
 from billing.services.metering import usage_rollup
 from kit.clock import now
 from ops.dashboard import MOST, context
@@ -217,3 +219,51 @@ def test_the_console_runs_under_its_own_policy_without_a_complaint(
         assert seen.complaints == [], path
         seen.page.close()
     context.close()
+
+
+def test_credit_is_given_with_a_reason_and_an_end_once_a_page(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    page = ada.browser.get(path_of(tenant, "credit")).content.decode()
+    once = re.search(r'name="once" value="([0-9a-f-]+)"', page)
+    assert once is not None
+    form = {"kind": "promo", "amount": "25", "expires": "2999-01-31", "reason": WHY, "once": once[1]}
+    for wrong in ({"amount": "-1"}, {"amount": "0"}, {"amount": "x"}, {"expires": "2020-01-01"}, {"reason": "x"},
+                  {"kind": "prepaid"}, {"once": "x"}):  # fmt: skip
+        assert ada.browser.post(path_of(tenant, "credit"), form | wrong).status_code == 422
+    for _ in range(2):
+        assert ada.browser.post(path_of(tenant, "credit"), form).status_code == 302
+    with tenant_scope(tenant.pk):
+        grant = CreditGrant.objects.get()
+        assert balance_nano() == 25 * 10**9
+    assert (grant.kind, grant.reason, grant.created_by) == ("promo", WHY, ada.user.email)
+    assert grant.expires_at is not None and f"{grant.expires_at:%Y-%m-%d}" == "2999-02-01"
+    event = audit_of(tenant, "credit.granted")
+    assert (event.actor_kind, event.reason) == ("staff", WHY)
+    assert StaffAction.objects.filter(organisation=tenant.pk, action="credit.give").count() == 1
+
+
+def test_an_organisation_is_held_to_its_credit(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    assert ada.browser.post(path_of(tenant, "account"), {"most": "x", "reason": WHY}).status_code == 422
+    assert ada.browser.post(path_of(tenant, "account"), {"most": "0", "reason": WHY}).status_code == 302
+    with tenant_scope(tenant.pk):
+        assert postpaid_nano() == 0
+    assert ada.browser.post(path_of(tenant, "account"), {"most": "", "reason": WHY}).status_code == 302
+    with tenant_scope(tenant.pk):
+        assert postpaid_nano() is None
+
+
+def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: Cast) -> None:
+    tenant = cast.owner.tenant
+    with tenant_scope(tenant.pk):
+        bought = credit_grant(kind="prepaid", amount_nano=30 * 10**9, source="cs_test_1")
+        given = credit_grant(kind="promo", amount_nano=5 * 10**9, source="t")
+    path = "/staff/billing/creditgrant/{}/take-back/"
+    assert ada.browser.post(path.format(bought.pk), {"reason": "x"}).status_code == 422
+    assert ada.browser.post(path.format(given.pk), {"reason": WHY}).status_code == 422
+    assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 302
+    assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 422, "nothing is left"
+    with tenant_scope(tenant.pk):
+        assert balance_nano() == 5 * 10**9
+    assert "$30.00" in ada.browser.get("/staff/billing/creditgrant/").content.decode()
+    assert StaffAction.objects.filter(organisation=tenant.pk, action="credit.take_back").count() == 1

@@ -6,6 +6,7 @@
 --        {0, now, low bits, limit number, wait, remaining...}  denied, nothing written
 --        {2, now, 0}                                           this id is already reserved: nothing written
 --        {3, now, low bits, remaining...}                      an empty id only looks
+-- low bits    2^(n-1): lease n runs low; 2^(19+n): it is at its soft cap, and the call counts as ten of requests
 -- remaining   of money, what the month has left as far as this server was told; -1 where it was not
 -- wait   ms until it can pass; -1 never (larger than the limit itself); -2 no lease; -3 lease too small
 local now = now_ms()
@@ -45,6 +46,20 @@ local function rank(wait)
 end
 local function deny(number, wait)
   if blocked == 0 or rank(wait) > rank(blocked_wait) then blocked, blocked_wait = number, wait end
+end
+
+-- 0b. from the soft cap of a budget on a call counts as ten requests, or as many as the smallest rate ever carries
+local slow, slowed = spec[7] or {}, 0
+for i = 1, amounts[1] > 0 and #slow or 0 do
+  local left = slow[i] >= 0 and alive(money[5 * i - 4], money[5 * i - 3], now) and tonumber(money[5 * i - 2])
+  if left and left + (tonumber(money[5 * i]) or 0) <= slow[i] then slowed = slowed + 2 ^ (19 + i) end
+end
+if slowed > 0 then
+  local times = @SLOWED@
+  for i = 1, #spec[2] do
+    if buckets[3 * i - 2] == 1 then times = math.min(times, floor(buckets[3 * i - 1] / amounts[1])) end
+  end
+  amounts[1] = amounts[1] * math.max(1, times)
 end
 
 -- 1. rates
@@ -97,6 +112,7 @@ if #leases > 0 then
   end
 end
 
+low = low + slowed
 if rid == '' then return {3, now, low, unpack(remaining)} end
 if blocked > 0 then return {0, now, low, blocked, blocked_wait, unpack(remaining)} end
 

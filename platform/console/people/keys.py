@@ -19,7 +19,7 @@ from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import key_make
 from billing.services.stores import quota_store
 from console.code import Sample
-from console.fields import UsdField
+from console.fields import UsdField, slow_field
 from console.people.scopes import SCOPE_WORDS, preset_of, scopes_of
 from console.task_call import task_call
 from console.views.base import ConsoleView
@@ -66,6 +66,7 @@ class LimitsForm(forms.Form):
     )
     concurrency = forms.IntegerField(label=_("Calls at the same time"), required=False, min_value=1, max_value=10**9)
     monthly_spend = UsdField(label=_("Spend per month, USD"))
+    slow_from_percent = slow_field()
     api_names = {"monthly_spend_nano": "monthly_spend"}
 
     @property

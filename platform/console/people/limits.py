@@ -20,7 +20,7 @@ from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.usage import UsageFilter, usage_totals
 from billing.services.limits import member_limits_set, model_limits_set, project_limits_set
 from billing.services.stores import quota_store
-from console.fields import UsdField
+from console.fields import UsdField, slow_field
 from console.people.settings import SettingsView
 from console.templatetags.look import count, usd
 from console.views.base import ConsoleView
@@ -53,6 +53,7 @@ class LimitsForm(forms.Form):
     output_tokens_per_minute = forms.IntegerField(label=_("Output tokens per minute"), required=False, min_value=1)
     concurrency = forms.IntegerField(label=_("Calls at the same time"), required=False, min_value=1)
     monthly_spend_nano = UsdField(label=_("Spend per month, USD"))
+    slow_from_percent = slow_field()
 
     def limits(self) -> dict[str, int]:
         """What was filled in."""
@@ -129,7 +130,8 @@ class LimitsMixin(ConsoleView):
             else:
                 shown = count(own[name]) if name in own else _t("as the plan")
                 lines.append(LimitLine(form[name], shown, count(plans), _used(uses.get(kind))))
-        return lines
+        slow = f"{own['slow_from_percent']}%" if "slow_from_percent" in own else _t("never")
+        return [*lines, LimitLine(form["slow_from_percent"], slow, "")]
 
 
 def _used(use: LimitUse | None) -> str:
@@ -288,6 +290,7 @@ def in_words(limits: dict[str, int]) -> str:
         "output_tokens_per_minute": _t("%(n)s output tokens a minute"),
         "concurrency": _t("%(n)s calls at once"),
         "monthly_spend_nano": _t("%(n)s a month"),
+        "slow_from_percent": _t("slowed from %(n)s%%"),
     }
     said = {name: usd(value) if name == "monthly_spend_nano" else count(value) for name, value in limits.items()}
     return " · ".join(words[name] % {"n": said[name]} for name in words if name in limits)

@@ -21,7 +21,7 @@ from billing.services import subscriptions as services
 from billing.services.commands import command_finish
 from billing.services.limits import spend_limit_set
 from console import pricing
-from console.fields import UsdField
+from console.fields import UsdField, slow_field
 from console.views.base import ConsoleView, Outside
 from kit.errors import Conflict, Unprocessable
 
@@ -71,7 +71,8 @@ class Billing(ConsoleView):
             outcome = services.checkout_finish(session_id=session)
             if outcome.status == "complete":
                 return self.done(self.org_path("billing"), _("The plan is active."))
-        return self.show(LimitForm(initial={"monthly_spend": limits.spend_limit()}))
+        initial = {"monthly_spend": limits.spend_limit(), "slow_from_percent": limits.slow_from_percent()}
+        return self.show(LimitForm(initial=initial))
 
     def show(self, form: "LimitForm", status: int = 200) -> HttpResponseBase:
         """The page around the spend limit's form."""
@@ -125,6 +126,7 @@ class LimitForm(forms.Form):
     """What the organisation allows itself to spend in a month; empty for the plan's limit."""
 
     monthly_spend = UsdField(label=gettext_lazy("Monthly spend limit, USD"))
+    slow_from_percent = slow_field()
     api_names = {"monthly_spend_nano": "monthly_spend"}
 
 
@@ -138,8 +140,8 @@ class SpendLimit(Billing):
         """Set it, or lift it to the plan's."""
         form = LimitForm(request.POST)
         if form.is_valid():
-            limit = form.cleaned_data["monthly_spend"]
-            if self.attempt(form, lambda: spend_limit_set(monthly_nano=limit)) is not None:
+            limit, slow = form.cleaned_data["monthly_spend"], form.cleaned_data["slow_from_percent"]
+            if self.attempt(form, lambda: spend_limit_set(monthly_nano=limit, slow_percent=slow)) is not None:
                 said = _("Spend limit saved. It holds within a few seconds.")
                 if limit is None:
                     said = _("Your own spend limit is lifted; the plan's holds.")

@@ -27,6 +27,7 @@ from tenants.models import Member
 
 LAYERS = {
     "tenant": _("Organisation"),
+    "wallet": _("Wallet"),
     "project": _("Project"),
     "member": _("Member"),
     "key": _("API key"),
@@ -145,7 +146,7 @@ class Refused(ConsoleView):
             key=self.names.key(one.key_id, one.kind),
             whose=whose,
             layer=LAYERS.get(one.layer, ""),
-            limit=str(LIMITS[one.limit_kind]) % {"cap": amount(one.cap)} if one.layer != "platform" else "",
+            limit=self._limit(one, amount(one.cap)),
             asked=amount(one.asked),
             left="" if one.remaining is None else amount(one.remaining),
             reason=REASONS.get(one.reason, one.reason),
@@ -155,9 +156,19 @@ class Refused(ConsoleView):
             change=change,
         )
 
+    @staticmethod
+    def _limit(one: QuotaDecision, cap: str) -> str:
+        if one.layer == "platform":
+            return ""
+        return (
+            _t("%(cap)s of credit") % {"cap": cap}
+            if one.layer == "wallet"
+            else str(LIMITS[one.limit_kind]) % {"cap": cap}
+        )
+
     def _whose(self, one: QuotaDecision) -> tuple[str, str]:
         """Whose limit it was, and where it is changed."""
-        if one.layer == "tenant":
+        if one.layer in ("tenant", "wallet"):
             return self.tenant.name, self.org_path("billing") if self.can("billing.read") else ""
         if one.layer == "project":
             name = self.names.projects.get(one.project_id, "")

@@ -1,0 +1,82 @@
+"""What must always be true of credit: its draws are what it lost, and the ledger holds what is left of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterator
+
+from django.db.models import Exists, F, OuterRef, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from billing.ledger.lines import CREDIT
+from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
+from billing.periods import month_of
+from billing.selectors.wallet import SETTLING, drawn_open, with_left
+from kit.clock import now
+
+Kind = CreditGrant.Kind
+PATIENCE = dt.timedelta(hours=1)
+"""For how long the rest of a grant that ended may stay; the tick comes every minute."""
+
+
+def grants_lose_what_they_have() -> Iterator[str]:
+    """No grant lost more than it was, or got back more than it lost; none that ended keeps its rest."""
+    for grant in with_left():
+        left = int(grant.left_nano)
+        if not 0 <= left <= grant.amount_nano:
+            yield f"grant {grant.public_id} of {grant.amount_nano} nano-USD has {left} left"
+        if left and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
+            yield f"grant {grant.public_id} ended at {grant.expires_at:%Y-%m-%d %H:%M} and still has {left} nano-USD"
+
+
+def credit_accounts_hold_what_is_left() -> Iterator[str]:
+    """What was bought and what was given and is not used, to the nano."""
+    left: dict[str, int] = defaultdict(int)
+    for grant in with_left():
+        left[Account.PREPAID if grant.kind == Kind.PREPAID else Account.PROMO] += int(grant.left_nano)
+    rows = LedgerEntry.objects.filter(account__in=(Account.PREPAID, Account.PROMO)).values_list("account")
+    held = {account: int(total) for account, total in rows.annotate(n=Sum("amount_nano"))}
+    for account in (Account.PREPAID, Account.PROMO):
+        if held.get(account, 0) != -left[account]:
+            yield f"account {account} holds {held.get(account, 0)} nano-USD; grants have {left[account]} left"
+
+
+def draws_are_in_the_ledger() -> Iterator[str]:
+    """Each transaction of credit moved what its draws say."""
+    moved = LedgerEntry.objects.filter(
+        transaction=OuterRef("transaction"), account__in=(Account.PREPAID, Account.PROMO)
+    ).order_by()
+    booked = Subquery(moved.values("transaction").annotate(n=Sum("amount_nano")).values("n"))
+    drawn = (
+        CreditDraw.objects.order_by().values("transaction").annotate(n=Sum("amount_nano"), booked=Coalesce(booked, 0))
+    )
+    for row in drawn.exclude(n=F("booked")):
+        yield f"ledger transaction {row['transaction']} moved {row['booked']} nano-USD; its draws say {row['n']}"
+    of_credit = LedgerTransaction.objects.filter(kind__in=("credit_draw", "credit_expired", "credit_refunded"))
+    for made in of_credit.exclude(Exists(CreditDraw.objects.filter(transaction=OuterRef("pk")))):
+        yield f"ledger transaction {made.public_id} is of credit and has no draws"
+
+
+def credit_pays_for_usage_once() -> Iterator[str]:
+    """Bills took off what credit had paid, each month's once, and no month was paid for beyond its usage."""
+    for close in PeriodClose.objects.exclude(drawn_nano=0, drawn={}):
+        line = sum(line["amount_nano"] for line in close.lines if line["key"] == CREDIT)
+        if -line != close.drawn_nano or sum(close.drawn.values()) != close.drawn_nano:
+            yield f"the bill of {close} took {-line} nano-USD of credit off; it says {close.drawn_nano}: {close.drawn}"
+    usage: dict[dt.date, int] = defaultdict(int)
+    for day, nano in RatedLine.objects.exclude(posted_nano=F("invoiced_nano")).values_list(
+        "day", F("posted_nano") - F("invoiced_nano")
+    ):
+        usage[month_of(day)] += nano
+    for month, paid in drawn_open().items():
+        if not 0 <= paid <= usage.get(month, 0):
+            yield f"credit paid {paid} nano-USD for {month:%Y-%m}, of which {usage.get(month, 0)} is not billed"
+
+
+CHECKS = (
+    grants_lose_what_they_have,
+    credit_accounts_hold_what_is_left,
+    draws_are_in_the_ledger,
+    credit_pays_for_usage_once,
+)
