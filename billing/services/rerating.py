@@ -120,7 +120,8 @@ def _alike(wanted: Wanted) -> Iterable[Alike]:
         rows = rows.filter(kind=wanted.kind)
     if wanted.base:
         rows = rows.filter(Q(model=wanted.base) | Q(model__startswith=f"ft:{wanted.base}:"))
-    alike = rows.annotate(day=TruncDate("occurred_at", tzinfo=dt.UTC)).values("day", *_NAMES, *_QUANTITIES, "cost_nano")
+    names = ("day", *_NAMES, *_QUANTITIES, "cached_tokens", "cost_nano")
+    alike = rows.annotate(day=TruncDate("occurred_at", tzinfo=dt.UTC)).values(*names)
     for row in alike.annotate(count=Count("pk")).iterator(chunk_size=5000):
         usage = Usage(
             kind=row["kind"],
@@ -130,6 +131,7 @@ def _alike(wanted: Wanted) -> Iterable[Alike]:
             requests=row["requests"],
             machine_ms=row["gpu_ms"],
             byte_hours=row["byte_hours"],
+            cached_tokens=row["cached_tokens"],
         )
         line: Line = (row["day"], row["project_id"], row["model"], row["kind"], row["price_version"])
         yield Alike(line, usage, row["cost_nano"], row["count"])
