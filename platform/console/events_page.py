@@ -19,7 +19,7 @@ from billing.selectors.events import bills_of, events_after
 from billing.selectors.usage import UsageFilter
 from console.pricing import HOURS_OF_MONTH
 from console.states import call_word
-from console.templatetags.look import count, engine_time, gb_months
+from console.templatetags.look import count, engine_time, gb_months, model_short
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
 from kit.money import NANO, usd
@@ -32,6 +32,8 @@ GIGABYTE_MONTH = 10**9 * HOURS_OF_MONTH
 DAYS = 30
 """Shown where nobody says since when."""
 MOST_DAYS = 400
+EARLIEST = dt.date(2020, 1, 1)
+"""Nothing was used before."""
 PARCEL = 2_000
 """Events read at once for a file."""
 ALL = ("", _("all"))
@@ -97,7 +99,7 @@ class FilterForm(forms.Form):
         """For the selectors. Days are UTC, both included; at most `MOST_DAYS`."""
         self.full_clean()
         values = self.cleaned_data
-        last = min(values.get("until") or self.today, self.today)
+        last = max(min(values.get("until") or self.today, self.today), EARLIEST)
         first = values.get("since") or last - dt.timedelta(days=DAYS - 1)
         first = min(max(first, last - dt.timedelta(days=MOST_DAYS)), last)
         key, project, kind = (values.get(name, "") for name in ("key", "project", "kind"))
@@ -149,6 +151,8 @@ class Row:
     kind: str
     key: str
     project: str
+    model: str
+    """Its name in a narrow cell: both ends, because what tells models apart stands at the end."""
     units: str
     price: str
     href: str
@@ -185,7 +189,7 @@ def pieces(event: UsageEvent) -> list[Piece]:
     except KeyError:
         return [Piece(_t("Cost"), units(event), event.price_version, event.cost_nano)]
     tokens = _t("Tokens trained on") if event.kind in TRAINING else _t("Tokens read")
-    million = _t("%(price)s for 1 M")
+    million = _t("%(price)s / 1 M")
     parts = [
         (tokens, count(event.input_tokens), million, cost(input_tokens=MILLION), cost(input_tokens=event.input_tokens)),
         (_t("Tokens written"), count(event.output_tokens), million, cost(output_tokens=MILLION),
@@ -202,6 +206,12 @@ def pieces(event: UsageEvent) -> list[Piece]:
     if rest:
         found.append(Piece(_t("Taken off") if rest < 0 else _t("Added"), "", "", rest))
     return found
+
+
+def narrow(model: str, width: int = 28) -> str:
+    """A model's name with its middle left out where it is long."""
+    short = model_short(model)
+    return short if len(short) <= width else f"{short[: width - 13]}…{short[-12:].removesuffix('…')}"
 
 
 def price_words(event: UsageEvent) -> str:

@@ -23,9 +23,9 @@ PART_COLUMNS = ("bill", "line", *COLUMNS[2:], "events")
 
 def money(amount: int, currency: str) -> str:
     """The smallest units of a currency as an amount; dollars as everywhere."""
+    sign, size = "−" if amount < 0 else "", abs(amount)
     if currency == "usd":
-        return cents(amount)
-    sign, size = "-" if amount < 0 else "", abs(amount)
+        return sign + cents(size)
     text = str(size) if currency in ZERO_DECIMAL else f"{size // 100}.{size % 100:02d}"
     return f"{sign}{text}\u00a0{currency.upper()}"
 
@@ -49,6 +49,11 @@ class Sum:
     cents: int
     strong: bool = False
     hint: str = ""
+
+    @property
+    def amount(self) -> str:
+        """The cents as an amount."""
+        return money(self.cents, "usd")
 
 
 def sums(found: Statement) -> list[Sum]:
@@ -144,6 +149,12 @@ class BillRow:
     quantity: str
     href: str
     invoice_href: str
+
+    @property
+    def amount(self) -> str:
+        """What the invoice says; nothing where none will."""
+        push = self.sent.push
+        return money(push.amount_cents, "usd") if push is not None else ""
 
     @property
     def state(self) -> str:

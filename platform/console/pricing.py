@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 from billing import plans
 from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, price_books, rate
 from billing.selectors.features import FEATURES
+from console import calculator
 from kit.clock import now
 from kit.money import usd
 
@@ -107,4 +108,5 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
         "book_version": book.version,
         "form": form,
         "result": result,
+        "costs": calculator.of_calls(book, result["calls"], form.cleaned_data["calls"]) if result is not None else None,
     }

@@ -143,10 +143,10 @@ def test_an_invoice_shows_what_stripe_asks_and_what_the_ledger_holds(cast: Cast,
 
     page = words(ada, f"/billing/invoices/{row.public_id}/")
     assert f"Total ${row.total / 100:.2f}" in page
-    assert f"Paid -${row.total / 100:.2f}" in page
+    assert f"Paid −${row.total / 100:.2f}" in page
     assert "Open $0.00" in page and "Bill of October 2026" in page
     months = words(ada, "/billing/months/2026-10/")
-    assert row.number in months and "$3.00045678" in months and "$0.00700002" in months
+    assert row.number in months and "$23.00045678" in months and "$0.00700002" in months
     assert row.number in words(ada, "/billing/invoices/")
     assert (
         f'href="{ada.home}/billing/invoices/{row.public_id}/"'

@@ -40,6 +40,7 @@ class EventsView(ConsoleView):
             kind=events_page.kind_word(event.kind),
             key=names.key(event.key_id, event.kind),
             project=events_page.project_names(names, event),
+            model=events_page.narrow(event.model),
             units=events_page.units(event),
             price=events_page.price_words(event),
             href=self.org_path("usage_event", event.public_id),
@@ -101,6 +102,7 @@ class Events(EventsView):
                 "clear": self.org_path("usage_events"),
                 "csv_url": f"{self.org_path('usage_events_csv')}?{form.query()}",
                 "may_bill": self.can("billing.read"),
+                "several": len(names.projects) > 1,
                 "playground_url": self.project_path("playground"),
                 "crumbs": [{"label": _("Usage"), "href": self.org_path("usage")}],
             }

@@ -135,7 +135,7 @@ class Bill(InvoicesView):
                 "rows": rows,
                 "sent": bool(pushes),
                 "carried": sum(row.sent.carried_in for row in rows),
-                "cents": sum(push.amount_cents for push in pushes),
+                "asked": invoices_page.money(sum(push.amount_cents for push in pushes), "usd"),
                 "kept": sum(push.remainder_nano for push in pushes),
                 "crumbs": self.crumbs(),
             }
