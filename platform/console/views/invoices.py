@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from billing.models import Invoice, PeriodClose
 from billing.selectors import bill_parts, statements, subscriptions
 from console import invoices_page
+from console.events_page import address
 from console.paging import page_number, page_of
 from console.usage_page import Names
 from console.views.base import ConsoleView, Download
@@ -39,7 +40,7 @@ class InvoicesView(ConsoleView):
 
     def line_path(self, period: Any, key: str) -> str:
         """The page of one line of a bill."""
-        return f"{self.org_path('bill_line', f'{period:%Y-%m}')}?{invoices_page.address(key=key)}"
+        return f"{self.org_path('bill_line', f'{period:%Y-%m}')}?{address(key=key)}"
 
 
 class Invoices(InvoicesView):
@@ -177,7 +178,7 @@ class BillLine(InvoicesView):
                 ],
                 "missing": line.amount_nano - found.amount_nano,
                 "quantity": invoices_page.quantity(sum(part.quantity for part in found.rows), line.unit),
-                "csv_url": f"{self.org_path('bill_line_csv', period)}?{invoices_page.address(key=line.key)}",
+                "csv_url": f"{self.org_path('bill_line_csv', period)}?{address(key=line.key)}",
                 "crumbs": self.crumbs((f"{close.period:%Y-%m}", self.month_path(close))),
             }
         )
