@@ -19,7 +19,7 @@ from billing.selectors.events import bills_of, events_after
 from billing.selectors.usage import UsageFilter
 from console.pricing import HOURS_OF_MONTH
 from console.states import call_word
-from console.templatetags.look import count, engine_time, gb_months, model_short
+from console.templatetags.look import count, engine_time, gb_months
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
 from kit.money import NANO, usd
@@ -210,8 +210,9 @@ def pieces(event: UsageEvent) -> list[Piece]:
 
 def narrow(model: str, width: int = 28) -> str:
     """A model's name with its middle left out where it is long."""
-    short = model_short(model)
-    return short if len(short) <= width else f"{short[: width - 13]}…{short[-12:].removesuffix('…')}"
+    parts = model.split(":")
+    short = f"{parts[3] or parts[1]}:{parts[4]}" if len(parts) == 5 and parts[0] == "ft" else model
+    return short if len(short) <= width else f"{short[: width - 13]}…{short[-12:]}"
 
 
 def price_words(event: UsageEvent) -> str:
