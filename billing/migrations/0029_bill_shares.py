@@ -31,7 +31,7 @@ CREATE TRIGGER billing_rated_billed AFTER UPDATE OF invoiced_nano ON billing_rat
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0011_append_only_by_right'),
+        ('billing', '0026_machine_hours'),
         ('tenants', '0004_job_mail'),
     ]
 

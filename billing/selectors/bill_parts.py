@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -61,6 +62,12 @@ def closes() -> QuerySet[Any]:
     return PeriodClose.objects.order_by("-period")
 
 
+def usage_keys(periods: Iterable[dt.date]) -> set[tuple[dt.date, str]]:
+    """Of the bills of some months, which lines are usage."""
+    rows = PeriodClose.objects.filter(period__in=list(periods))
+    return {(close.period, line.key) for close in rows for line in lines_of(close) if is_usage(line)}
+
+
 def close_of(text: str) -> PeriodClose:
     """The closed month that an address names as 2026-10; NotFound for any other text and a month that is not closed."""
     try:
@@ -87,8 +94,8 @@ def line_of(close: PeriodClose, key: str) -> BillLine:
 
 
 def is_usage(line: BillLine) -> bool:
-    """Whether rated lines stand behind a line of a bill; the allowance and credit take off and have none."""
-    return line.key.count(":") >= 2
+    """Whether rated lines stand behind a line of a bill; what counts by the month, such as the allowance, has none."""
+    return line.unit != "month"
 
 
 def lines_as_sent(close: PeriodClose) -> list[LineAsSent]:

@@ -1,5 +1,6 @@
 """Invoices and the bills of closed months: line by line, down to the rated days and their events."""
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
@@ -84,28 +85,31 @@ class InvoicePage(InvoicesView):
         """Show it."""
         row = statements.invoice_by_id(invoice)
         found = statements.statement(row)
+        months = sorted({line.push.period for line in found.lines if line.push is not None})
+        usage = bill_parts.usage_keys(months)
         return self.page(
             {
                 "invoice": row,
                 "found": found,
                 "lines": [
-                    (line, invoices_page.money(line.cents, row.currency), self._opens(line)) for line in found.lines
+                    (line, invoices_page.money(line.cents, row.currency), self._opens(line, usage))
+                    for line in found.lines
                 ],
                 "sums": invoices_page.sums(found),
                 "total": invoices_page.money(row.total, row.currency),
                 "left": invoices_page.money(found.open_cents, row.currency),
-                "months": sorted({line.push.period for line in found.lines if line.push is not None}),
+                "months": months,
                 "csv_url": self.org_path("invoice_csv", row.public_id),
                 "crumbs": self.crumbs(),
             }
         )  # fmt: skip
 
-    def _opens(self, line: statements.StatementLine) -> str:
+    def _opens(self, line: statements.StatementLine, usage: set[tuple[dt.date, str]]) -> str:
         """Where a line of usage leads: its rated days; a line that takes off leads to its month."""
         push = line.push
         if push is None:
             return ""
-        if push.line_key.count(":") >= 2:
+        if (push.period, push.line_key) in usage:
             return self.line_path(push.period, push.line_key)
         return self.org_path("bill", f"{push.period:%Y-%m}")
 
