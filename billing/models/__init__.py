@@ -1,5 +1,6 @@
 """The room's tables."""
 
+from billing.models.bill_shares import BillLineShare
 from billing.models.budgets import (
     Budget,
     BudgetLease,
@@ -35,6 +36,7 @@ __all__ = [
     "Account",
     "AcquisitionSpend",
     "AllowanceChange",
+    "BillLineShare",
     "BillingCustomer",
     "BillingFinding",
     "Budget",

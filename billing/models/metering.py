@@ -12,6 +12,8 @@ class UsageEvent(LastingModel):
     Project and key are plain ids: a late event of a deleted key must still be stored.
     """
 
+    prefix = "uev_"
+
     request_id = models.CharField(max_length=80)
     project_id = models.UUIDField()
     key_id = models.UUIDField(null=True)

@@ -92,23 +92,30 @@ def differences(row: Mirror) -> dict[str, Position]:
     return found
 
 
-def usage_on(invoice: Invoice) -> UsageOn:
-    """Usage among the lines of an invoice, found by the invoice item that was sent or by the mark it carries."""
+def pushed_lines(invoice: Invoice) -> list[tuple[InvoiceLinePush, Mapping[str, Any]]]:
+    """The lines of an invoice that we sent, found by invoice item or by the mark each carries, and what was sent."""
     lines = invoice.raw.get("lines", {}).get("data", [])
     items = {item: line for line in lines if (item := _item_of(line))}
     marks = {mark: line for line in lines if (mark := _mark_of(line))}
     if not items and not marks:
+        return []
+    pushes = InvoiceLinePush.objects.filter(Q(stripe_item_id__in=items) | Q(pk__in=marks))
+    return [(push, marks.get(push.pk) or items[push.stripe_item_id]) for push in pushes]
+
+
+def usage_on(invoice: Invoice) -> UsageOn:
+    """Usage among the lines of an invoice."""
+    pushed = pushed_lines(invoice)
+    if not pushed:
         return UsageOn()
-    pushes = list(InvoiceLinePush.objects.filter(Q(stripe_item_id__in=items) | Q(pk__in=marks)))
-    closes = {close.period: close for close in PeriodClose.objects.filter(period__in={p.period for p in pushes})}
+    closes = {close.period: close for close in PeriodClose.objects.filter(period__in={p.period for p, _ in pushed})}
     exact = taxed = 0
-    for push in pushes:
+    for push, line in pushed:
         closed = closes[push.period].lines if push.period in closes else []
-        exact += sum(line["amount_nano"] for line in closed if line["key"] == push.line_key)
-        line = marks.get(push.pk) or items[push.stripe_item_id]
+        exact += sum(entry["amount_nano"] for entry in closed if entry["key"] == push.line_key)
         taxes = line.get("taxes") or []
         taxed += sum(tax["amount"] for tax in taxes if tax.get("tax_behavior") == "inclusive")
-    return UsageOn(exact_nano=exact, cents=sum(push.amount_cents for push in pushes), inclusive_tax=taxed)
+    return UsageOn(exact_nano=exact, cents=sum(push.amount_cents for push, _ in pushed), inclusive_tax=taxed)
 
 
 def tax_noted(invoice: Invoice) -> int:

@@ -8,6 +8,7 @@ import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from django.db.models import Sum
 
@@ -71,6 +72,12 @@ def _wallet() -> Iterator[Filling]:
     yield Filling(WALLET, current_tenant_id(), _state(balance_nano() + gone, gone), span=str(last.pk))
 
 
+def spend_limits(period: dt.date) -> list[Filling]:
+    """Every spend limit of the caller's tenant with what a month has spent under it, whether or not anything was. The
+    tenant's own comes first."""
+    return list(_limits(_Sums(period), idle=True))
+
+
 class _Sums:
     """nano-USD of a month by what limits are about."""
 
@@ -100,20 +107,26 @@ class _Sums:
                     self.members[makers[key_id]] += cost
 
 
-def _limits(spent: _Sums) -> Iterator[Filling]:
+def _limits(spent: _Sums, *, idle: bool = False) -> Iterator[Filling]:
+    """The limits under which something was spent, or with `idle` all of them."""
     own = tenant_limit_set().spend_nano
     if own is not None:
         yield Filling("tenant", current_tenant_id(), _state(own, spent.tenant))
-    for project in ProjectLimits.objects.filter(limits__has_key=SPEND, project__in=spent.projects):
+
+    def rows(model: Any, **used: Any) -> Any:
+        found = model.objects.filter(limits__has_key=SPEND)
+        return found if idle else found.filter(**used)
+
+    for project in rows(ProjectLimits, project__in=spent.projects):
         state = _state(_cap(project.limits), spent.projects[project.project_id])
         yield Filling("project", project.project_id, state, project.project_id)
-    for member in MemberLimits.objects.filter(limits__has_key=SPEND, user__in=spent.members):
+    for member in rows(MemberLimits, user__in=spent.members):
         state = _state(_cap(member.limits), spent.members[member.user_id])
         yield Filling("member", member.user_id, state, user_id=member.user_id)
-    for key in ApiKey.objects.filter(limits__has_key=SPEND, pk__in=spent.keys, revoked_at=None):
+    for key in rows(ApiKey, pk__in=spent.keys).filter(revoked_at=None):
         state = _state(_cap(key.limits), spent.keys[key.pk])
         yield Filling("key", key.pk, state, key.project_id, key.created_by_id, key.name)
-    for model in ModelLimits.objects.filter(limits__has_key=SPEND, project__in=spent.projects):
+    for model in rows(ModelLimits, project__in=spent.projects):
         state = _state(_cap(model.limits), spent.models[model.project_id, model.model])
         yield Filling("model", model.pk, state, model.project_id, label=model.model)
 

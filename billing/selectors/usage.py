@@ -38,6 +38,7 @@ class UsageFilter:
     project_ids: Collection[uuid.UUID] = ()
     key_ids: Collection[uuid.UUID] = ()
     models: Collection[str] = ()
+    price_versions: Collection[str] = ()
     without_key: bool = False
     """Only what came without an API key: the playground, jobs from the console, storage."""
 
@@ -75,12 +76,12 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
         raise ValueError(f"unknown dimension {sorted(unknown)[0]}")
     rows: QuerySet[Any]
     if width == "1m":
-        rows = _filtered(UsageEvent.objects.all(), wanted, "occurred_at").annotate(
+        rows = matching(UsageEvent.objects.all(), wanted, "occurred_at").annotate(
             start=TruncMinute("occurred_at", tzinfo=dt.UTC)
         )
     else:
         trunc = TruncDay if width == "1d" else TruncHour
-        rows = _filtered(UsageHour.objects.all(), wanted, "hour").annotate(start=trunc("hour", tzinfo=dt.UTC))
+        rows = matching(UsageHour.objects.all(), wanted, "hour").annotate(start=trunc("hour", tzinfo=dt.UTC))
     summed = (
         rows.values("start", *by)
         .annotate(
@@ -110,13 +111,15 @@ def usage_sums(*, wanted: UsageFilter, width: Width = "1d", by: Sequence[str] = 
     ]
 
 
-def _filtered(rows: QuerySet[Any], wanted: UsageFilter, moment: str) -> QuerySet[Any]:
+def matching(rows: QuerySet[Any], wanted: UsageFilter, moment: str) -> QuerySet[Any]:
+    """The rows of a filter; `moment` is the field with their time."""
     rows = rows.filter(**{f"{moment}__gte": wanted.since, f"{moment}__lt": wanted.until})
     for field, values in (
         ("kind", wanted.kinds),
         ("project_id", wanted.project_ids),
         ("key_id", wanted.key_ids),
         ("model", wanted.models),
+        ("price_version", wanted.price_versions),
     ):
         if values:
             rows = rows.filter(**{f"{field}__in": list(values)})
@@ -138,7 +141,7 @@ class UsageTotals:
 
 def usage_totals(*, wanted: UsageFilter) -> UsageTotals:
     """Everything in the span as one sum."""
-    sums = _filtered(UsageHour.objects.all(), wanted, "hour").aggregate(
+    sums = matching(UsageHour.objects.all(), wanted, "hour").aggregate(
         **{name: Sum(name) for name in ("input_tokens", "output_tokens", "requests", "gpu_ms", "cost_nano")}
     )
     return UsageTotals(**{name: int(value or 0) for name, value in sums.items()})
@@ -162,4 +165,4 @@ def usage_of_request(request_id: str) -> UsageEvent | None:
 
 def usage_events(*, wanted: UsageFilter) -> QuerySet[Any]:
     """The events themselves, newest first: what a line of a bill is made of."""
-    return _filtered(UsageEvent.objects.all(), wanted, "occurred_at").order_by(F("occurred_at").desc(), "pk")
+    return matching(UsageEvent.objects.all(), wanted, "occurred_at").order_by(F("occurred_at").desc(), "pk")

@@ -11,7 +11,7 @@ from billing.ledger.lines import kind_name
 from billing.plans import INTERVALS, Plan, plan_book
 from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, price_books, rate
 from billing.selectors.features import FEATURES
-from console import tiers
+from console import calculator, tiers
 from kit.clock import now
 from kit.money import price, usd
 
@@ -172,4 +172,5 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
         "book_version": book.version,
         "form": form,
         "result": result,
+        "costs": calculator.of_calls(book, result["calls"], form.cleaned_data["calls"]) if result is not None else None,
     }

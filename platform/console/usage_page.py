@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from billing.prices import ENGINES, STORAGE, TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from kit import charts
+from kit.ids import public_id
 from kit.money import NANO, usd
 from tenants import selectors as tenants
 
@@ -22,6 +23,8 @@ GROUPS = {"model": gettext_lazy("model"), "key": gettext_lazy("key"), "kind": ge
 FIELD = {"model": "model", "key": "key_id", "kind": "kind"}
 WITHOUT_KEY = "none"
 """In place of a key in the address: what came without one."""
+CALLS, BATCHES, JOBS = "calls", "batches", "jobs"
+"""Kinds of usage taken together, as the events page asks for them."""
 TONES = 5
 """Named parts of a bar; the rest are folded into one."""
 
@@ -106,6 +109,8 @@ class Line:
     byte_hours: int = 0
     engine_seconds: int = 0
     cost: int = 0
+    events: str = ""
+    """The query that finds its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +133,46 @@ def group_name(row: UsageSum, by: str, names: Names) -> str:
     return str((row.model if by == "model" else row.kind) or "–")
 
 
-def answer(wanted: Question, names: Names) -> Answer:
-    """Sums for the page."""
+def events_query(wanted: Question, **more: str) -> str:
+    """The query of the events of a question's days and key, and of what else is named."""
+    key = wanted.key if wanted.key == WITHOUT_KEY else _key_id(wanted.key)
+    asked = {"since": wanted.first.isoformat(), "until": wanted.last.isoformat(), "key": key, **more}
+    return urlencode({name: value for name, value in asked.items() if value})
+
+
+def _key_id(text: str) -> str:
+    try:
+        return public_id("key_", uuid.UUID(hex=text)) if text else ""
+    except ValueError:
+        return ""
+
+
+def _events_of(one: UsageSum, wanted: Question) -> str:
+    """The query of the events in one row of the table."""
+    if wanted.by == "key" and one.key_id is not None:
+        return events_query(wanted, key=public_id("key_", one.key_id))
+    if wanted.by == "key":
+        return events_query(wanted, key=WITHOUT_KEY, kind=_group_of(one.kind or ""))
+    if wanted.by == "kind" or one.kind == STORAGE:
+        return events_query(wanted, kind=one.kind or "")
+    return events_query(wanted, model=one.model or "")
+
+
+def _group_of(kind: str) -> str:
+    """What the events page calls the kinds that stand in one row where there is no key."""
+    if kind in TRAINING:
+        return JOBS
+    if kind in (STORAGE, ENGINES):
+        return kind
+    return BATCHES if is_batch(kind) else CALLS
+
+
+def answer(wanted: Question, names: Names, events_url: str = "") -> Answer:
+    """Sums for the page; days lead to their events under `events_url`."""
     sums = usage_sums(wanted=wanted.filter(), width="1d", by=list(dict.fromkeys((FIELD[wanted.by], "kind"))))
     rows: dict[str, Line] = {}
     cells: dict[tuple[dt.date, str], int] = defaultdict(int)
-    total, batched = Line(_("Total")), Line(_("In batches"))
+    total, batched = Line(_("Total"), events=events_query(wanted)), Line(_("In batches"))
     for one in sums:
         name = group_name(one, wanted.by, names)
         for line in (rows.setdefault(name, Line(name)), total, *([batched] if is_batch(one.kind or "") else [])):
@@ -142,12 +181,16 @@ def answer(wanted: Question, names: Names) -> Answer:
             line.byte_hours += one.byte_hours
             line.engine_seconds += one.gpu_ms // 1000 if one.kind == ENGINES else 0
             line.cost += one.cost_nano
+        rows[name].events = _events_of(one, wanted)
         cells[one.start.date(), name] += one.cost_nano
     ordered = sorted(rows.values(), key=lambda line: (-line.cost, -line.calls, line.name))
-    return Answer(_bars(wanted, [line.name for line in ordered], cells, total.cost), ordered, total, batched)
+    bars = _bars(wanted, [line.name for line in ordered], cells, total.cost, events_url)
+    return Answer(bars, ordered, total, batched)
 
 
-def _bars(wanted: Question, names: list[str], cells: dict[tuple[dt.date, str], int], total: int) -> charts.Bars:
+def _bars(
+    wanted: Question, names: list[str], cells: dict[tuple[dt.date, str], int], total: int, events_url: str
+) -> charts.Bars:
     shown, rest = names[:TONES], names[TONES:]
     columns = []
     for offset in range(wanted.days):
@@ -155,7 +198,8 @@ def _bars(wanted: Question, names: list[str], cells: dict[tuple[dt.date, str], i
         parts = [cells.get((day, name), 0) / NANO for name in shown]
         if rest:
             parts.append(sum(cells.get((day, name), 0) for name in rest) / NANO)
-        columns.append(charts.Column(f"{day.day} {day:%b}", parts))
+        query = events_query(wanted, since=day.isoformat(), until=day.isoformat())
+        columns.append(charts.Column(f"{day.day} {day:%b}", parts, f"{events_url}?{query}" if any(parts) else ""))
     finding = _("%(cost)s in %(days)s days.") % {"cost": usd(total), "days": wanted.days}
     keys = [*shown, _("other")] if rest else shown or [_("cost")]
     return charts.bar_chart(

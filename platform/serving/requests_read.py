@@ -6,9 +6,10 @@ span (`RequestFilter.since`) bounds it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -116,6 +117,15 @@ def request_by_id(project_id: UUID, request_id: str) -> RequestRecord:
     if found is None:
         raise NotFound.of(request_id)
     return found
+
+
+def requests_logged(ids: Collection[str]) -> set[str]:
+    """Of these ids, those that the log still has."""
+    known: dict[UUID, str] = {}
+    for text in ids:
+        with contextlib.suppress(NotFound):
+            known[parse_id(RequestRecord.prefix, text)] = text
+    return {known[pk] for pk in RequestRecord.objects.filter(pk__in=known).values_list("pk", flat=True)}
 
 
 def request_of_scope(request_id: str) -> RequestRecord | None:

@@ -13,7 +13,7 @@ from registry.models import Model
 from registry.services import model_delete
 from tenants.scope import tenant_scope
 from tests.conftest import Person
-from tests.console import rolling, things
+from tests.console import billed, rolling, things
 from tests.customers.asking import asked_with_file
 from tests.isolation.batches import a_batch
 from tests.serving.logged import log_request
@@ -88,6 +88,14 @@ def _unanswered(person: Person) -> str:
     return str(
         log_request(person, model=f"ft:all-MiniLM-L6-v2:ada-works:{LONG_SWEEP}:0190aa11bb22cc33", **fault).public_id
     )
+
+
+def _event(person: Person) -> None:
+    MADE[person.tenant.slug, "event"] = billed.made_usage(person).public_id
+
+
+def _invoice(person: Person) -> None:
+    MADE[person.tenant.slug, "invoice"] = billed.made_invoice(person).public_id
 
 
 def _batch(person: Person) -> str:
@@ -195,7 +203,17 @@ PLACES: list[Place] = [
     project("requests/figures?span=1h&by=arm&model=nobody"),
     _made("request", lambda person: log_request(person).public_id, "requests/{}/"),
     _made("unanswered", _unanswered, "requests/{}/"),
+    organisation("usage/events/"),
+    organisation("billing/invoices/"),
+    organisation("billing/calculator"),
+    Place(lambda person: f"{person.home}/usage/events/{MADE[person.tenant.slug, 'event']}/", _event),
+    organisation("usage/events/?key=none&kind=jobs&model=nobody"),
     organisation("usage/"),
+    Place(lambda person: f"{person.home}/billing/invoices/{MADE[person.tenant.slug, 'invoice']}/", _invoice),
+    organisation("billing/months/2026-10/"),
+    organisation("billing/months/2026-10/line?key=classify:all-MiniLM-L6-v2:2026-11-01"),
+    organisation("billing/calculator?traffic=typed"),
+    organisation("usage/budgets/"),
     Place(lambda person: f"{person.home}/usage/refused", lambda person: things.refused_calls(person)),
     organisation("usage/refused?layer=model"),
     Place(lambda person: f"{person.workspace}/limits", lambda person: things.limits_set(person)),

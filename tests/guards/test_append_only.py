@@ -21,6 +21,7 @@ KEPT = {
     "billing_creditdraw",
     "billing_rerating",
     "billing_ratedchange",
+    "billing_billlineshare",
     "ops_staffaction",
     "tenants_auditevent",
 }

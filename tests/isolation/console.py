@@ -89,6 +89,25 @@ def _rollout(person: Person) -> Ids:
     return {"rollout": made_rollout(person).public_id}
 
 
+def _event(person: Person) -> Ids:
+    from tests.console import billed
+
+    return {"event": billed.made_usage(person).public_id}
+
+
+def _invoice(person: Person) -> Ids:
+    from tests.console import billed
+
+    return {"invoice": billed.made_invoice(person).public_id}
+
+
+def _month(person: Person) -> Ids:
+    from tests.console import billed
+
+    billed.made_bill(person)
+    return {"period": "2026-10"}
+
+
 HOME = "o/<slug:org>/"
 WORK = "o/<slug:org>/p/<slug:project>/"
 SHOWN = Policy("page", success={"GET": 200})
@@ -125,6 +144,17 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}usage/": SHOWN,
     f"{HOME}usage/csv": SHOWN,
     f"{HOME}usage/refused": SHOWN,
+    f"{HOME}usage/budgets/": SHOWN,
+    f"{HOME}usage/events/": SHOWN,
+    f"{HOME}usage/events/csv": SHOWN,
+    f"{HOME}usage/events/<str:event>/": Policy("page", make=_event, success={"GET": 200}),
+    f"{HOME}billing/calculator": SHOWN,
+    f"{HOME}billing/invoices/": SHOWN,
+    f"{HOME}billing/invoices/<str:invoice>/": Policy("page", make=_invoice, success={"GET": 200}),
+    f"{HOME}billing/invoices/<str:invoice>/csv": Policy("page", make=_invoice, success={"GET": 200}),
+    f"{HOME}billing/months/<str:period>/": Policy("page", make=_month, success={"GET": 200}),
+    f"{HOME}billing/months/<str:period>/line": Policy("page", make=_month, success={"GET": 404}),  # wants ?key=
+    f"{HOME}billing/months/<str:period>/line/csv": Policy("page", make=_month, success={"GET": 404}),
     WORK: SHOWN,
     f"{WORK}datasets/": SHOWN,
     f"{WORK}datasets/new": Policy("page", success={"GET": 200, "POST": 422}),

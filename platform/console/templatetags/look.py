@@ -20,7 +20,7 @@ from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State, call_word
 from kit import charts
-from kit.money import CENT
+from kit.money import CENT, NANO
 from kit.money import usd as format_usd
 from kit.money import usd_at_most as format_usd_at_most
 
@@ -34,6 +34,17 @@ GIGABYTE = 10**9
 def usd(nano: Any) -> str:
     """Nano-USD as `$4.20`; nothing as an en dash."""
     return NOTHING if nano in (None, "") else format_usd(int(nano))
+
+
+@register.filter
+def usd_exact(nano: Any) -> str:
+    """Nano-USD to the last digit that is not a zero, and at least to the cent: $3.00, $0.00345678; for tables whose
+    lines a reader may add up."""
+    if nano in (None, ""):
+        return NOTHING
+    amount = f"{Decimal(abs(int(nano))) / NANO:,.9f}"
+    whole, _dot, part = amount.partition(".")
+    return f"{'−' if int(nano) < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 @register.filter

@@ -25,7 +25,8 @@ class Usage(ConsoleView):
         """Show it."""
         wanted = usage_page.Question.read(request.GET, today=now().date())
         names = usage_page.Names.of_scope()
-        answer = usage_page.answer(wanted, names)
+        events_url = self.org_path("usage_events")
+        answer = usage_page.answer(wanted, names, events_url)
         return self.page(
             {
                 "question": wanted,
@@ -39,6 +40,7 @@ class Usage(ConsoleView):
                 "spans": usage_page.SPANS,
                 "groups": usage_page.GROUPS,
                 "csv_url": f"{self.org_path('usage_csv')}?{wanted.query()}",
+                "events_url": events_url,
                 "keys_url": self.project_path("keys"),
                 "playground_url": self.project_path("playground"),
             }

@@ -14,6 +14,8 @@ class Column:
 
     name: str
     parts: Sequence[float]
+    href: str = ""
+    """Where the table behind the drawing leads from its name."""
 
     @property
     def total(self) -> float:
