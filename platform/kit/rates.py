@@ -15,8 +15,8 @@ def within(name: str, most: int, seconds: int, *, add: int = 1) -> bool:
         if not add:
             return int(redis.client().get(key) or 0) < most
         pipe = redis.client().pipeline()
+        pipe.set(key, 0, ex=seconds, nx=True)
         pipe.incrby(key, add)
-        pipe.expire(key, seconds, nx=True)
-        return int(pipe.execute()[0]) <= most
+        return int(pipe.execute()[1]) <= most
     except library.RedisError:
         return True

@@ -212,7 +212,7 @@ class OrderPage(ConsoleView):
                 "milestones": [self._milestone(order, one) for one in facts["milestones"]],
                 "events": [{"event": one, "words": words_of(one)} for one in selectors.timeline(order)],
                 "message_form": message or MessageForm(),
-                "link_form": (link or LinkForm(initial={"email": order.contact})) if can_sign else None,
+                "link_form": link or (LinkForm(initial={"email": order.contact}) if can_sign else None),
                 "can_write": self.can(WRITE) and not order.is_over,
                 "can_cancel": self.can(WRITE) and order.state in states.BEFORE_CONTRACT,
                 "message_url": self.project_path("order_message", order.public_id),

@@ -92,6 +92,7 @@ def acceptance_mail(*, tenant_id: UUID, acceptance_id: UUID) -> int:
         f"{_('From')}: {made.ip or '–'}",
         f"{_('SHA-256 of the document')}: {made.document_sha256}",
     ]
+    attached = (f"{quote.number}-{revision.number}.pdf", bytes(revision.document), "application/pdf")
     subject = _("Accepted: quote %(quote)s") % {"quote": quote.number}
     people = list(dict.fromkeys([made.email, quote.order.contact]))
     return sum(_send([one], subject, "\n".join(lines) + "\n", attached) for one in people) + _send(

@@ -71,7 +71,7 @@ def order_create(
         created_by=by[:254],
     )
     for public_id in dict.fromkeys(file_ids):
-        _show(made, data.file_get(made.project_id, public_id))
+        _show(made, data.file_get(made.project_id, public_id, param="file_ids"))
     audit.record(action="order.created", target=made, after={"title": made.title, "task": made.task})
     say(order=made, kind="order.submitted", side=states.CUSTOMER, who=by)
     return made
