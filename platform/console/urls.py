@@ -105,9 +105,7 @@ project_patterns = [
     path("orders/<str:order>/link", orders.OrderLink.as_view(), name="order_link"),
     path("orders/<str:order>/cancel", orders.OrderCancel.as_view(), name="order_cancel"),
     path("orders/<str:order>/quote.pdf", orders.OrderQuote.as_view(), name="order_quote"),
-    path(
-        "orders/<str:order>/milestones/<str:milestone>", orders.OrderMilestone.as_view(), name="order_milestone"
-    ),
+    path("orders/<str:order>/milestones/<str:milestone>", orders.OrderMilestone.as_view(), name="order_milestone"),
     path("playground/", playground.Playground.as_view(), name="playground"),
     path("requests/", requests.Requests.as_view(), name="requests"),
     path("requests/csv", requests.RequestsCsv.as_view(), name="requests_csv"),

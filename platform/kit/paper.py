@@ -224,7 +224,9 @@ class Sheet:
                 else:
                     line += word
                 while self._width(line, size, bold) > room and len(line) > 1:
-                    fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or self._fits(line[:n], room, size, bold))
+                    fits = next(
+                        n for n in range(len(line) - 1, 0, -1) if n == 1 or self._fits(line[:n], room, size, bold)
+                    )
                     lines.append(line[:fits])
                     line = line[fits:]
             lines.append(line.rstrip())

@@ -100,22 +100,32 @@ class QuoteForm(ReasonForm):
         help_text=_("One a row: title | days | metric | least value. Metric and value may be left out."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "placeholder": EXAMPLE_PARTS}),
     )
-    discount = forms.CharField(
-        label=_("Discount, %"), initial="0", max_length=8, widget=UnfoldAdminTextInputWidget
-    )
+    discount = forms.CharField(label=_("Discount, %"), initial="0", max_length=8, widget=UnfoldAdminTextInputWidget)
     deposit = forms.CharField(label=_("Deposit, %"), initial="30", max_length=8, widget=UnfoldAdminTextInputWidget)
     valid_days = _whole(_("Valid for, days"), 30, 1, 180)
     net_days = _whole(_("Days to pay"), 30, 0, 90)
     warranty_days = _whole(_("Warranty, days"), 90, 0, 1_095)
-    field_order = ["scope", "lines", "parts", "discount", "deposit", "valid_days", "net_days", "warranty_days", "reason"]
+    field_order = [
+        "scope",
+        "lines",
+        "parts",
+        "discount",
+        "deposit",
+        "valid_days",
+        "net_days",
+        "warranty_days",
+        "reason",
+    ]
 
     def clean_lines(self) -> list[pricing.Line]:
         """Read."""
-        return self._read(lambda: pricing.lines_of(self.cleaned_data["lines"]))  # type: ignore[no-any-return]
+        return self._read(lambda: pricing.lines_of(self.cleaned_data["lines"]))
 
     def clean_parts(self) -> list[Part]:
         """Read."""
-        return [_part(number, row) for number, row in enumerate(self.cleaned_data["parts"].splitlines(), 1) if row.strip()]
+        return [
+            _part(number, row) for number, row in enumerate(self.cleaned_data["parts"].splitlines(), 1) if row.strip()
+        ]
 
     def clean_discount(self) -> int:
         """Basis points."""

@@ -33,7 +33,9 @@ class LinkGone(NotFound):
     default_code = "not_found"
 
     def __init__(self) -> None:
-        super().__init__("This link leads to no quote that can be accepted. It may have been used, withdrawn, or expired.")
+        super().__init__(
+            "This link leads to no quote that can be accepted. It may have been used, withdrawn, or expired."
+        )
 
 
 class TooManyOrders(Conflict):

@@ -1,5 +1,5 @@
-"""The sums of a quote. Pure, in whole cents; a discount is in basis points (1 % is 100) and is rounded down once, on the
-subtotal, so that no line says something else than its unit price times its quantity.
+"""The sums of a quote. Pure, in whole cents; a discount is in basis points (1 % is 100) and is rounded down once, on
+the subtotal, so that no line says something else than its unit price times its quantity.
 """
 
 import re

@@ -6,12 +6,12 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.services.sweeps import for_each
-from orders.services import invoicing, letters
-from orders.services.quotes import quotes_due, quote_expire
-from orders.services.contracts import warranties_due
-from orders.services.timeline import INVOICES, LETTERS, MAIL
-from orders.models import Contract, Quote
 from kit.clock import now
+from orders.models import Contract, Quote
+from orders.services import invoicing, letters
+from orders.services.contracts import warranties_due
+from orders.services.quotes import quote_expire, quotes_due
+from orders.services.timeline import INVOICES, LETTERS, MAIL
 from tenants.scope import ops_scope, tenant_scope
 
 

@@ -131,7 +131,10 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{WORK}orders/<str:order>/samples": Policy("page", success={"GET": 404, "POST": 422}, make=_order),
     f"{WORK}orders/<str:order>/link": Policy(
-        "page", success={"GET": 404, "POST": 302}, make=_quoted, bodies={"POST": lambda ids: {"email": "cfo@example.com"}}
+        "page",
+        success={"GET": 404, "POST": 302},
+        make=_quoted,
+        bodies={"POST": lambda ids: {"email": "cfo@example.com"}},
     ),
     f"{WORK}orders/<str:order>/cancel": Policy("page", success={"POST": 302}, make=_order),
     f"{WORK}orders/<str:order>/quote.pdf": Policy("page", success={"GET": 200}, make=_quoted),

@@ -124,7 +124,9 @@ def test_guessing_is_slowed_down(buyer: Client) -> None:
         ({"sha256": ""}, "There is a problem"),
     ],
 )
-def test_a_form_that_is_not_whole_accepts_nothing(ada: Person, buyer: Client, change: dict[str, str], said: str) -> None:
+def test_a_form_that_is_not_whole_accepts_nothing(
+    ada: Person, buyer: Client, change: dict[str, str], said: str
+) -> None:
     order, _quote, token = a_quote(ada, email=f"{now().timestamp()}@example.com")
     answer = accept(buyer, token, **change)
     assert answer.status_code == 422 and said in answer.content.decode()

@@ -1,4 +1,4 @@
-"""An order from its brief: the form with a data sample, the API, the timeline that both sides see, and what is refused."""
+"""An order from its brief: the form with a data sample, the API, the timeline of both sides, and what is refused."""
 
 import io
 from typing import Any

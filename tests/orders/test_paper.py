@@ -15,8 +15,6 @@ def made(name: str, *, when: dt.datetime = WHEN, rows: int = 2) -> bytes:
     return sheet.done()
 
 
-
-
 def test_the_same_values_give_the_same_bytes_and_the_date_is_the_rows() -> None:
     assert made("Ada Ltd") == made("Ada Ltd")
     assert b"20261130120000" in made("Ada Ltd")
@@ -25,7 +23,12 @@ def test_the_same_values_give_the_same_bytes_and_the_date_is_the_rows() -> None:
 
 
 def test_names_in_common_scripts_have_a_font_and_others_say_that_they_lack_one() -> None:
-    for name, font in (("Żółć Ελλάδα Київ", b"DejaVuSans"), ("李雷有限公司", b"STSong"), ("カタカナ", b"HeiseiKakuGo"), ("김민수", b"HYSMyeongJo")):
+    for name, font in (
+        ("Żółć Ελλάδα Київ", b"DejaVuSans"),
+        ("李雷有限公司", b"STSong"),
+        ("カタカナ", b"HeiseiKakuGo"),
+        ("김민수", b"HYSMyeongJo"),
+    ):
         assert font in made(name)
     size = len(made("Ada Ltd"))
     assert len(made("محمد")) > size + 100, f"the note is there: {MISSING}"

@@ -147,7 +147,9 @@ def test_the_database_refuses_to_change_a_revision_and_sums_that_do_not_add_up(a
         with pytest.raises(DatabaseError), tenant_scope(ada.tenant.id):
             QuoteRevision.objects.filter(pk=revision.pk).update(**change)
     with pytest.raises(DatabaseError, match="adds_up"), tenant_scope(ada.tenant.id):
-        fields = {field.name: getattr(revision, field.name) for field in QuoteRevision._meta.fields if field.name != "id"}
+        fields = {
+            field.name: getattr(revision, field.name) for field in QuoteRevision._meta.fields if field.name != "id"
+        }
         QuoteRevision.objects.create(**{**fields, "number": 9, "total_cents": revision.total_cents - 1})
 
 

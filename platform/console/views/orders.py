@@ -38,7 +38,10 @@ class BriefForm(forms.Form):
 
     title = forms.CharField(label=gettext_lazy("Name of the model"), max_length=120)
     task = forms.ChoiceField(
-        label=gettext_lazy("What it is to do"), choices=Order.Task.choices, widget=forms.RadioSelect, initial="classification"
+        label=gettext_lazy("What it is to do"),
+        choices=Order.Task.choices,
+        widget=forms.RadioSelect,
+        initial="classification",
     )
     brief = forms.CharField(
         label=gettext_lazy("What it is for"),
@@ -269,7 +272,7 @@ class OrderLink(OrderPage):
         """Only the form's target."""
         raise NotFound.of(order)
 
-    def post(self, request: HttpRequest, order: str) -> HttpResponseBase | Outside:  # type: ignore[override]
+    def post(self, request: HttpRequest, order: str) -> HttpResponseBase | Outside:
         """Make it here, mail it after the commit."""
         found, form = selectors.order_get(self.project.pk, order), LinkForm(request.POST)
         quote = Quote.objects.filter(order=found).first()
@@ -280,9 +283,7 @@ class OrderLink(OrderPage):
         email = form.cleaned_data["email"]
         made = self.attempt(
             form,
-            lambda: services.link_create(
-                quote=quote, email=email, by=self.auth.actor_label, side=states.CUSTOMER
-            ),
+            lambda: services.link_create(quote=quote, email=email, by=self.auth.actor_label, side=states.CUSTOMER),
         )
         if made is None:
             return self.show(found, link=form, status=422)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
@@ -56,10 +57,10 @@ class AcceptForm(forms.Form):
     sha256 = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
 
-def quiet(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def quiet(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """The headers of pages whose address is a secret."""
 
-    def inside(*args: Any, **kwargs: Any) -> HttpResponse:
+    def inside(*args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(*args, **kwargs)
         response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -72,19 +73,19 @@ class LinkView(View):
     """What a link leads to, or the one page for links that lead nowhere."""
 
     @method_decorator(never_cache)
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Count, look, answer."""
         return self._answer(request, *args, **kwargs)
 
     @method_decorator(quiet)
-    def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         address = client_ip(request) or "-"
         try:
             if not within(f"quotes:looks:{address}", LOOKS, SPAN) or not within(
                 f"quotes:misses:{address}", MISSES, SPAN, add=0
             ):
                 raise RateLimited("Too many links were opened from your address. Try again in ten minutes.")
-            return super().dispatch(request, *args, **kwargs)  # type: ignore[return-value]
+            return super().dispatch(request, *args, **kwargs)
         except LinkGone as error:
             within(f"quotes:misses:{address}", MISSES, SPAN)
             return render(request, "public/quote_gone.html", {"problem": error}, status=404)
@@ -153,9 +154,7 @@ class QuoteDocument(LinkView):
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """The document; also after this browser accepted it."""
         done = request.session.get(DONE, {}).get(hash_of(token)) if request.COOKIES else None
-        offer = (
-            services.acceptance_of(UUID(done[0]), UUID(done[1]))[1] if done else services.offer_peek(token)
-        )
+        offer = services.acceptance_of(UUID(done[0]), UUID(done[1]))[1] if done else services.offer_peek(token)
         name = f"{offer.quote.number}-{offer.revision.number}.pdf"
         return HttpResponse(
             bytes(offer.revision.document),

@@ -115,9 +115,7 @@ class OrderInvoice(LastingModel):
             models.CheckConstraint(condition=models.Q(cents__gt=0), name="orders_invoice_asks"),
         ]
         indexes = [
-            models.Index(
-                fields=["created_at"], name="orders_invoice_open", condition=models.Q(paid_at__isnull=True)
-            )
+            models.Index(fields=["created_at"], name="orders_invoice_open", condition=models.Q(paid_at__isnull=True))
         ]
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ class QuoteRevision(LastingModel):
     scope = models.TextField()
     """What will be made, and what counts as done."""
     milestones = models.JSONField()
-    """[{"title", "cents", "days", "metric", "least"}]: what is delivered, what it costs, when, and what it must reach."""
+    """[{"title", "cents", "days", "metric", "least"}]: what is delivered, what it costs, when, what it must reach."""
     subtotal_cents = models.BigIntegerField()
     discount_bp = models.PositiveIntegerField(default=0)
     discount_cents = models.BigIntegerField(default=0)

@@ -39,9 +39,9 @@ class Paper:
 @functools.cache
 def papers() -> dict[str, Paper]:
     """Every version by name. Raises ValueError when a file is not what its line in SHA256SUMS says."""
-    sums = dict(reversed(line.split()) for line in (FOLDER / "SHA256SUMS").read_text().splitlines())
     found = {}
-    for name, wanted in sums.items():
+    for line in (FOLDER / "SHA256SUMS").read_text().splitlines():
+        wanted, name = line.split()
         raw = (FOLDER / name).read_bytes()
         if hashlib.sha256(raw).hexdigest() != wanted:
             raise ValueError(f"{name} was changed after it was published. Make a new version instead.")

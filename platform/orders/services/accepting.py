@@ -88,9 +88,7 @@ def offer_accept(
             name=who,
             title=_line(title, "your position", "title"),
             email=link.email,
-            purchase_order=_line(
-                purchase_order, "the purchase order", "purchase_order", least=0, most=LONGEST_PO
-            ),
+            purchase_order=_line(purchase_order, "the purchase order", "purchase_order", least=0, most=LONGEST_PO),
             document_sha256=revision.sha256,
             ip=ip,
             at=moment,

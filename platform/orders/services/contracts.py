@@ -71,8 +71,8 @@ def _invoice(
 
 
 def milestone_deliver(*, milestone: Milestone, version: ModelVersion, reason: str = "") -> Milestone:
-    """Hand a model over for a milestone, with what its report measured on held-out rows. StepRefused unless the order is
-    in work and the milestone open; BadRequest where the report lacks the agreed figure."""
+    """Hand a model over for a milestone, with what its report measured on held-out rows. StepRefused unless the order
+    is in work and the milestone open; BadRequest where the report lacks the agreed figure."""
     order = order_lock(milestone.contract.order)
     row: Milestone = Milestone.objects.select_for_update().get(pk=milestone.pk)
     if order.state != states.WORKING or row.state == Milestone.State.ACCEPTED:
@@ -82,7 +82,8 @@ def milestone_deliver(*, milestone: Milestone, version: ModelVersion, reason: st
     row.measured = measured(version.report, row.metric, row.least)
     if row.metric and row.measured is None:
         raise BadRequest(
-            f"The report of {version.model.name} has no {row.metric} on held-out rows, which was agreed.", param="version"
+            f"The report of {version.model.name} has no {row.metric} on held-out rows, which was agreed.",
+            param="model",
         )
     row.model, row.version_id = version.model.name, version.pk
     row.state, row.delivered_at = Milestone.State.DELIVERED, now()

@@ -1,4 +1,4 @@
-"""Invoices of orders at Stripe: sent by mail with days to pay and the purchase order on them, apart from usage and plan.
+"""Invoices of orders at Stripe: sent by mail with days to pay and the purchase order, apart from usage and plan.
 
 A row is written when an invoice becomes due. Here it is made at Stripe, under keys that derive from the row, and what
 Stripe says of it is read from the mirror: paid is what Stripe calls paid.

@@ -125,7 +125,12 @@ def revision_create(
     audit.record(
         action="quote.revised",
         target=row,
-        after={"quote": quote.number, "revision": revision.number, "total_cents": sums.total, "sha256": revision.sha256},
+        after={
+            "quote": quote.number,
+            "revision": revision.number,
+            "total_cents": sums.total,
+            "sha256": revision.sha256,
+        },
         reason=reason,
     )
     return revision
@@ -176,7 +181,7 @@ def revision_approve(*, quote: Quote, by: Author, reason: str) -> Approval:
         raise ApprovalNeeded("Somebody else has to approve: you wrote this revision.")
     found = Approval.objects.filter(revision=revision, by_id=by.id).first()
     if found is not None:
-        return found  # type: ignore[no-any-return]
+        return found
     made: Approval = Approval.objects.create(revision=revision, by_id=by.id, by=by.label, reason=reason[:300])
     audit.record(
         action="quote.approved", target=quote.order, after={"revision": revision.number, "by": by.label}, reason=reason

@@ -91,7 +91,9 @@ def step(
     before = row.state
     if not states.allowed(before, name, side):
         said = row.get_state_display().lower()
-        raise StepRefused(f"The order stands at '{said}', and this is not possible there. Reload it to see where it is.")
+        raise StepRefused(
+            f"The order stands at '{said}', and this is not possible there. Reload it to see where it is."
+        )
     row.state, row.changed_at = states.after(before, name, side), now()
     row.save(update_fields=["state", "changed_at"])
     say(order=row, kind=kind, side=side, who=who, text=text, detail=detail, mail=mail)
