@@ -45,7 +45,7 @@ def test_a_stranger_with_the_link_accepts_and_a_contract_follows(ada: Person, bu
     page = buyer.get(f"/quotes/{token}")
     text = page.content.decode()
     assert page.status_code == 200 and quote.number in text and "$11,000.00" in text and "PDF" in text
-    assert "noindex" in page["X-Robots-Tag"] and page["Referrer-Policy"] == "no-referrer"
+    assert "noindex" in page["X-Robots-Tag"] and page["Referrer-Policy"] == "same-origin"
     assert "no-store" in page["Cache-Control"]
     document = buyer.get(f"/quotes/{token}/document")
     assert document.content.startswith(b"%PDF-") and "noindex" in document["X-Robots-Tag"]

@@ -58,12 +58,12 @@ class AcceptForm(forms.Form):
 
 
 def quiet(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """The headers of pages whose address is a secret."""
+    """The headers of pages whose address is a secret. Without any referrer a form could not show where it comes from."""
 
     def inside(*args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(*args, **kwargs)
         response.headers["X-Robots-Tag"] = "noindex, nofollow, noarchive"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Referrer-Policy"] = "same-origin"
         return response
 
     return inside
