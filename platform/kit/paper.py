@@ -17,6 +17,10 @@ FONTS = Path(__file__).resolve().parent / "fonts"
 PLAIN, BOLD = "DejaVuSans", "DejaVuSans-Bold"
 CHINESE, JAPANESE, KOREAN = "STSong-Light", "HeiseiKakuGo-W5", "HYSMyeongJo-Medium"
 BOX = "□"
+BORROWED = (
+    "Chinese, Japanese and Korean characters are printed with the fonts of the program that shows this document. Where "
+    "it has none they are blank; the page of the document shows them."
+)
 MISSING = (
     "This document has no letters for some characters of its texts; they are printed as a box. The page of the "
     "document shows them."
@@ -88,13 +92,15 @@ class Sheet:
         self._canvas.setTitle(clean(title))
         self._canvas.setAuthor("Tunesmith")
         self._canvas.setCreator("Tunesmith")
-        self._foot, self._page, self._at, self._short = clean(foot), 1, TOP, False
+        self._foot, self._page, self._at = clean(foot), 1, TOP
+        self._short = self._borrowed = False
 
     def done(self) -> bytes:
         """The document."""
-        if self._short:
-            self.gap(8)
-            self.text(MISSING, size=SMALL, grey=True)
+        for wanted, note in ((self._borrowed, BORROWED), (self._short, MISSING)):
+            if wanted:
+                self.gap(8)
+                self.text(note, size=SMALL, grey=True)
         self._end_page()
         self._canvas.save()
         return self._bytes.getvalue()
@@ -149,9 +155,12 @@ class Sheet:
         first = ends[0] - LEFT - 10
         self._row(heads, [heads[0]], ends, bold=True)
         self.rule()
+        self._at += 2
         for row in rows:
             self._row(row, self._lines(row[0], first, BODY, False) or [""], ends)
+        self._at -= 2
         self.rule()
+        self._at += 2
         for place, (name, amount) in enumerate(totals):
             last = place == len(totals) - 1
             self._need(BODY * LEADING)
@@ -200,6 +209,7 @@ class Sheet:
             wanted = _font(character, bold=bold, japanese=japanese)
             if not wanted:
                 self._short, wanted, character = True, BOLD if bold else PLAIN, BOX
+            self._borrowed = self._borrowed or wanted in (CHINESE, JAPANESE, KOREAN)
             if wanted != font and piece:
                 yield font, piece
                 piece = ""

@@ -58,7 +58,7 @@ class AcceptForm(forms.Form):
 
 
 def quiet(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """The headers of pages whose address is a secret. Without any referrer a form could not show where it comes from."""
+    """The headers of pages whose address is a secret. With no referrer at all a form would be refused as forged."""
 
     def inside(*args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(*args, **kwargs)
