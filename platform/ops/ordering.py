@@ -53,6 +53,15 @@ def order_message(*, tenant_id: UUID, order_id: UUID, text: str, by: Staff) -> N
         record(action="order.message", target=row, by=by, tenant_id=tenant_id)
 
 
+def order_measure(*, tenant_id: UUID, order_id: UUID, rows: int, by: Staff) -> None:
+    """Measure what the sample promises, at our cost."""
+    with acting_in(tenant_id, by):
+        row = _order(order_id)
+        shown = orders.feasibility_ask(order=row, rows=rows, reason=by.reason.strip())
+        detail = {"file": shown.file.public_id, "rows": rows}
+        record(action="order.measure", target=row, by=by, tenant_id=tenant_id, detail=detail)
+
+
 def quote_write(
     *,
     tenant_id: UUID,

@@ -79,6 +79,13 @@ def _whole(label: Any, initial: int, least: int, most: int) -> forms.IntegerFiel
     )
 
 
+class RowsForm(ReasonForm):
+    """How much data the model would have."""
+
+    rows = _whole(_("Rows that the model would be trained on"), 5_000, 1, 10_000_000)
+    field_order = ["rows", "reason"]
+
+
 class QuoteForm(ReasonForm):
     """A revision of a quote. What cannot be is said in words, by the row it stands in."""
 
@@ -176,6 +183,20 @@ class OrderTable(DeedTable):
             icon="science",
             offered=_state(states.SUBMITTED, states.QUOTING),
             work=lambda by, row, form: ordering.order_assess(tenant_id=row.tenant_id, order_id=row.pk, by=by),
+        ),
+        Deed(
+            name="measure",
+            title=_("Measure feasibility"),
+            text=_(
+                "A worker trains the cheap baseline on five sizes of the newest sample and says in the timeline what "
+                "can be expected. It costs the customer nothing, and takes a minute."
+            ),
+            icon="query_stats",
+            form=RowsForm,
+            offered=_state(*states.BEFORE_CONTRACT),
+            work=lambda by, row, form: ordering.order_measure(
+                tenant_id=row.tenant_id, order_id=row.pk, rows=form.cleaned_data["rows"], by=by
+            ),
         ),
         Deed(
             name="message",

@@ -30,6 +30,14 @@ def timeline(order: Order) -> list[OrderEvent]:
     return list(OrderEvent.objects.filter(order=order).order_by("-at", "-pk"))
 
 
+def feasibility(order: Order) -> OrderEvent | None:
+    """The newest measurement of what its sample promises."""
+    found: OrderEvent | None = (
+        OrderEvent.objects.filter(order=order, kind="feasibility.measured").order_by("-at", "-pk").first()
+    )
+    return found
+
+
 def samples(order: Order) -> list[OrderFile]:
     """Files shown for it, as they were shown."""
     return list(OrderFile.objects.filter(order=order).select_related("file").order_by("created_at", "pk"))

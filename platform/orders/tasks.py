@@ -9,6 +9,7 @@ from billing.services.sweeps import for_each
 from kit.clock import now
 from orders.models import Contract, Quote
 from orders.services import invoicing, letters
+from orders.services.assessing import MEASURE, feasibility_measure
 from orders.services.contracts import warranties_due
 from orders.services.quotes import quote_expire, quotes_due
 from orders.services.timeline import INVOICES, LETTERS, MAIL
@@ -31,6 +32,12 @@ def acceptance_letters(tenant: str, acceptance: str) -> int:
 def invoices(tenant: str) -> int:
     """Make at Stripe what an order asks for."""
     return invoicing.invoices_make(tenant_id=UUID(tenant))
+
+
+@shared_task(name=MEASURE)
+def measure(tenant: str, shown: str, rows: int) -> str:
+    """Measure what a data sample promises."""
+    return feasibility_measure(tenant_id=UUID(tenant), shown_id=UUID(shown), rows=int(rows))
 
 
 @shared_task(name="orders.settle")

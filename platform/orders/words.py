@@ -14,6 +14,7 @@ HEADINGS = {
     "order.file": gettext_lazy("A data sample was added"),
     "order.assessing": gettext_lazy("We look at whether it can be done"),
     "feasibility.measured": gettext_lazy("Feasibility was measured"),
+    "feasibility.refused": gettext_lazy("Feasibility could not be measured"),
     "order.declined": gettext_lazy("We do not take this order"),
     "order.cancelled": gettext_lazy("The order was cancelled"),
     "message": gettext_lazy("Message"),
@@ -54,6 +55,10 @@ def words_of(event: OrderEvent) -> Words:
 def _facts(kind: str, detail: dict[str, Any]) -> str:
     if kind == "order.file":
         return str(detail["name"])
+    if kind == "feasibility.measured":
+        return expectation(detail)
+    if kind == "feasibility.refused":
+        return str(detail["why"])
     if kind == "quote.link":
         return _("To %(email)s") % detail
     if kind in ("quote.sent", "quote.expired"):
@@ -74,6 +79,25 @@ def _facts(kind: str, detail: dict[str, Any]) -> str:
     if kind in ("order.delivered", "warranty.ends"):
         return _("The warranty runs until %(warranty_until)s.") % detail
     return ""
+
+
+def expectation(detail: dict[str, Any]) -> str:
+    """What a sample promises, in a sentence."""
+    told = detail["expected"]
+    facts = {
+        "rows": f"{told['rows']:,}",
+        "low": f"{told['low']:.2f}",
+        "high": f"{told['high']:.2f}",
+        "sample": f"{detail['rows']:,}",
+        "labels": detail["labels"],
+    }
+    return (
+        _(
+            "With %(rows)s rows like the %(sample)s of the sample (%(labels)s labels) a cheap baseline can be expected "
+            "to reach a macro-F1 of %(low)s to %(high)s. A trained model has to beat that."
+        )
+        % facts
+    )
 
 
 def measured_words(measured: dict[str, Any] | None) -> str:

@@ -16,13 +16,14 @@ from data import limits
 from data import selectors as data
 from data import services as files
 from data.models import File, Purpose
+from kit import charts
 from kit.errors import NotFound
 from kit.streams import attachment
 from orders import selectors, services, states
 from orders.models import Milestone, Order, Quote
 from orders.services.orders import LONGEST_BRIEF, MOST_CALLS
 from orders.services.timeline import LONGEST_TEXT
-from orders.words import measured_words, words_of
+from orders.words import expectation, measured_words, words_of
 
 READ = "jobs.read"
 WRITE = "jobs.write"
@@ -214,6 +215,7 @@ class OrderPage(ConsoleView):
                 "dpa_paper": f"dpa-{contract.dpa_version}" if contract else "",
                 "milestones": [self._milestone(order, one) for one in facts["milestones"]],
                 "events": [{"event": one, "words": words_of(one)} for one in selectors.timeline(order)],
+                "feasibility": self._feasibility(order),
                 "message_form": message or MessageForm(),
                 "link_form": link or (LinkForm(initial={"email": order.contact}) if can_sign else None),
                 "can_write": self.can(WRITE) and not order.is_over,
@@ -229,6 +231,29 @@ class OrderPage(ConsoleView):
             },
             status=status,
         )
+
+    def _feasibility(self, order: Order) -> dict[str, Any] | None:
+        """The learning curve of the newest measurement."""
+        found = selectors.feasibility(order)
+        if found is None:
+            return None
+        points, told = found.detail["points"], found.detail["expected"]
+        means = [(float(one["rows"]), sum(one["values"]) / len(one["values"])) for one in points]
+        largest, at = means[-1], float(told["rows"])
+        ends = [
+            charts.Series(key, name, [largest, (at, told[key])], tone, sparse=True)
+            for key, name, tone in (("high", _("Upper end"), 2), ("low", _("Lower end"), 3))
+        ]
+        chart = charts.line_chart(
+            id="feasibility",
+            title=_("Macro-F1 of the baseline on held-out rows"),
+            finding=expectation(found.detail),
+            series=[charts.Series("measured", _("Measured"), means, 1), *ends],
+            xlabel=_("rows"),
+            zero=True,
+            top=1.0,
+        )
+        return {"chart": chart, "words": expectation(found.detail)}
 
     def _milestone(self, order: Order, one: Milestone) -> dict[str, Any]:
         waits = one.state == Milestone.State.DELIVERED and self.can(MONEY)

@@ -1,6 +1,7 @@
 """What changes the room's tables. Doors call these."""
 
 from orders.services.accepting import Offer, acceptance_of, offer_accept, offer_peek
+from orders.services.assessing import feasibility_ask, feasibility_measure
 from orders.services.contracts import milestone_accept, milestone_deliver
 from orders.services.invoicing import invoices_make, invoices_settle
 from orders.services.letters import acceptance_mail, event_mail, link_mail
@@ -31,6 +32,8 @@ __all__ = [
     "acceptance_mail",
     "acceptance_of",
     "event_mail",
+    "feasibility_ask",
+    "feasibility_measure",
     "file_show",
     "invoices_make",
     "invoices_settle",
