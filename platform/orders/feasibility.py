@@ -84,7 +84,10 @@ def expected(measured: Measured, rows: int, *, seed: int = 7) -> Expected:
     ]
     low, high = (float(one) for one in np.percentile(drawn, [2.5, 97.5]))
     margin = max(_missed(sizes, means, rows), float(np.std(measured[sizes[-1]])))
-    return Expected(rows, middle, max(0.0, min(low, middle - margin)), min(1.0, max(high, middle + margin)))
+    low, high = max(0.0, min(low, middle - margin)), min(1.0, max(high, middle + margin))
+    if rows >= sizes[-1]:  # more rows of the same kind do not make it worse than what was seen
+        low = max(low, min(middle, min(measured[sizes[-1]]) - float(np.std(measured[sizes[-1]]))))
+    return Expected(rows, middle, max(0.0, low), high)
 
 
 def _missed(sizes: Sequence[int], means: Sequence[float], rows: int) -> float:
