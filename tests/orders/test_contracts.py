@@ -5,9 +5,9 @@ from typing import Any
 
 import config.celery  # noqa: F401 - doorbells ring somewhere
 from billing.models import Invoice
+from billing.selectors.subscriptions import customer_current
 from billing.services.mirror import invoice_mirror
 from billing.services.receivables import mirrors_book_all
-from billing.services.subscriptions import customer_ensure
 from kit.clock import now
 from orders.models import Contract, Milestone, OrderInvoice
 from orders.services import invoices_make, invoices_settle
@@ -30,7 +30,9 @@ def pay(person: Person, emulator: Emulator, stripe_id: str) -> None:
     """As the customer pays a hosted invoice, and Stripe's news of it arrive."""
     emulator.v1.invoices.pay(stripe_id, {"payment_method": "pm_card_visa"})
     with tenant_scope(person.tenant.id):
-        invoice_mirror(customer_ensure(), stripe_id)
+        customer = customer_current()
+        assert customer is not None
+        invoice_mirror(customer, stripe_id)
 
 
 def reported(person: Person, value: float) -> Any:
@@ -79,7 +81,9 @@ def test_the_deposit_is_invoiced_once_with_the_purchase_order_and_days_to_pay(
 
 def test_usage_that_waits_for_an_invoice_does_not_ride_along(ada: Person, stripe_house: Emulator) -> None:
     with tenant_scope(ada.tenant.id):
-        customer = customer_ensure().stripe_id
+        found = customer_current()
+        assert found is not None
+        customer = found.stripe_id
     item = {"customer": customer, "amount": 777, "currency": "usd", "description": "usage"}
     stripe_house.v1.invoice_items.create(item)
     order = accepted(ada)

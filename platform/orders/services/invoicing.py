@@ -9,13 +9,15 @@ import uuid
 
 from billing.errors import PaymentsAway, PaymentsClosed, StripeRefused
 from billing.models import Invoice
-from billing.services.invoicing import KEY_LIFE
+from billing.selectors.subscriptions import customer_current
+from billing.services.commands import KEY_LIFE, command_finish
 from billing.services.locks import money_lock
 from billing.services.mirror import invoice_mirror
-from billing.services.subscriptions import customer_ensure
+from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
 from billing.stripe_port import stripe_port
 from kit.clock import now
+from kit.errors import ApiError
 from orders import states
 from orders.models import OrderInvoice
 from orders.services.timeline import order_lock, say, step
@@ -29,7 +31,20 @@ def invoices_make(*, tenant_id: uuid.UUID) -> int:
     """Make at Stripe what waits; how many. Not inside a scope: each one commits by itself. Safe to repeat."""
     with tenant_scope(tenant_id):
         waiting = list(OrderInvoice.objects.filter(stripe_id="").order_by("pk").values_list("pk", flat=True))
+    if waiting:
+        _customer_make(tenant_id)
     return sum(_make(tenant_id, pk) for pk in waiting)
+
+
+def _customer_make(tenant_id: uuid.UUID) -> None:
+    """Make the tenant a customer at Stripe where it is none yet; what is refused is seen by each invoice."""
+    try:
+        with tenant_scope(tenant_id):
+            command = customer_write()
+        if command is not None:
+            command_finish(command)
+    except ApiError as error:
+        logger.warning("the tenant %s could not be made a customer: %s", tenant_id, error.message)
 
 
 def _make(tenant_id: uuid.UUID, pk: uuid.UUID) -> bool:
@@ -49,7 +64,9 @@ def _make_one(pk: uuid.UUID) -> None:
     row: OrderInvoice = OrderInvoice.objects.select_related("contract", "contract__order").get(pk=pk)
     if row.stripe_id:
         return
-    customer, contract = customer_ensure(), row.contract
+    customer, contract = customer_current(), row.contract
+    if customer is None:
+        raise PaymentsAway
     port, mark = stripe_port(), {"order": contract.order.public_id, "order_invoice": str(row.pk)}
     old = now() - row.created_at > KEY_LIFE
     found_id = port.invoice_marked(customer.stripe_id, "order_invoice", str(row.pk)) if old else ""
