@@ -2,7 +2,7 @@
 
 FEATURES is what can be bought: pages show nothing else. A published plan's file never changes, so it may grant more:
 `imported_bases` is granted since version 1, and no base model can be imported yet. Nothing promises it, and it takes a
-line here on the day it works. `custom_orders` and `dedicated_machines` are agreed in a contract, by people.
+line here on the day it works. `dedicated_machines` are agreed in a contract, by people.
 """
 
 from django.utils.translation import gettext as _
@@ -18,11 +18,13 @@ WEIGHTS = "weights_download"
 AUDIT_EXPORT = "audit_export"
 PREEMPTIBLE_LANE = "preemptible_lane"
 PRIORITY_LANE = "priority_lane"
+CUSTOM_ORDERS = "custom_orders"
 FEATURES = {
     WEIGHTS: gettext_lazy("Download of weights"),
     PREEMPTIBLE_LANE: gettext_lazy("The preemptible lane at half the price"),
     PRIORITY_LANE: gettext_lazy("The priority lane"),
     AUDIT_EXPORT: gettext_lazy("Audit log as CSV"),
+    CUSTOM_ORDERS: gettext_lazy("Custom models made to order"),
 }
 
 

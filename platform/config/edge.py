@@ -110,6 +110,7 @@ DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/v1/uploads/[^/]+/parts"), room_of_part),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/(?:datasets/new|batches/upload)"), room_of_member),
     (re.compile(r"/o/(?P<org>[-\w]+)/support/(?:new|[^/]+/reply)"), room_of_letter),
+    (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/orders/(?:new|[^/]+/samples)"), room_of_member),
 )
 """Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""
 

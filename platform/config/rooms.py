@@ -18,6 +18,7 @@ ROOMS = [
         "serving",
         "batches",
         "customers",
+        "orders",
         "gateway",
         "console",
         "ops",

@@ -20,6 +20,7 @@ PATH_WORDS = {
     "job": ("The job's id.", "ftjob-…"),
     "sweep": ("The sweep's id.", "sweep_…"),
     "batch": ("The batch's id.", "batch_…"),
+    "order": ("The order's id.", "order_…"),
     "deployment": ("The deployment's id.", "dep_…"),
     "rollout": ("The rollout's id.", "rollout_…"),
     "request_id": ("The request's id: its answer's `x-request-id`.", "req_…"),

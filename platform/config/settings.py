@@ -272,6 +272,8 @@ else:
 # ── Alerts ───────────────────────────────────────────────────────────────────
 # Who hears of an alert by e-mail; the staff dashboard shows it to everybody.
 ALERT_MAIL = env.words("ALERT_MAIL")
+# Who of us hears of custom-model orders; the address that mail is from, where none is named.
+ORDERS_MAIL = env.words("ORDERS_MAIL")
 ALERT_QUEUE_MINUTES = env.integer("ALERT_QUEUE_MINUTES", 60, low=1, high=100_000)
 ALERT_LOST_LEASES = env.integer("ALERT_LOST_LEASES", 2, high=100_000)
 ALERT_FAULT_PERCENT = env.integer("ALERT_FAULT_PERCENT", 20, high=100)

@@ -78,6 +78,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("security", _("Keys, roles and isolation")),
             Chapter("organisation", _("People, plan and invoices")),
             Chapter("support", _("Support and mail")),
+            Chapter("orders", _("Order a custom model")),
         ],
     ),
     (

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -180,8 +180,8 @@ def pieces(event: UsageEvent) -> list[Piece]:
     """How an event's cost comes about, from its price book. They sum to the cost: what the book alone does not say (a
     job's ceiling, a cached prompt) stands in a piece of its own."""
 
-    def cost(**amount: int) -> int:
-        return rate(Usage(event.kind, event.model, **{"requests": 0, **amount}), book)
+    def cost(**amount: Any) -> int:
+        return rate(replace(Usage(event.kind, event.model, requests=0), **amount), book)
 
     try:
         book = price_books().get(event.price_version)

@@ -11,6 +11,7 @@ from console.views.names import job_name, short_name
 from customers.selectors.threads import threads
 from data import selectors as data
 from hooks import selectors as hooks
+from orders import selectors as orders
 from registry import selectors as registry
 from serving import selectors as serving
 from tenants.access import Membership
@@ -68,6 +69,15 @@ def find_batches(project: Project, query: str, seat: Membership) -> Iterator[Res
             yield Result(row.input_file.filename, _("batch"), "clock", href)
 
 
+def find_orders(project: Project, query: str, seat: Membership) -> Iterator[Result]:
+    """Orders of custom models by title or id."""
+    if "jobs.read" not in seat.scopes:
+        return
+    for row in orders.orders(project.pk).order_by("-pk")[:MOST_LOOKED_AT]:
+        if matches(query, row.title, row.public_id):
+            yield Result(row.title, _("order"), "file-text", _place(seat, project, "order", row.public_id))
+
+
 def find_webhooks(project: Project, query: str, seat: Membership) -> Iterator[Result]:
     """Endpoints of webhooks by name, URL or id."""
     if "webhooks.read" not in seat.scopes:
@@ -92,6 +102,7 @@ FINDERS: list[Callable[[Project, str, Membership], Iterator[Result]]] = [
     find_jobs,
     find_models,
     find_batches,
+    find_orders,
     find_webhooks,
     find_threads,
 ]

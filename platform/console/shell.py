@@ -62,6 +62,7 @@ PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
     ("deployments", _("Deployments"), "console:deployments", "radio-tower", ""),
     ("playground", _("Playground"), "console:playground", "square-terminal", "p"),
     ("batches", _("Batches"), "console:batches", "clock", ""),
+    ("orders", _("Orders"), "console:orders", "file-text", ""),
     ("requests", _("Requests"), "console:requests", "activity", "r"),
     ("keys", _("API keys"), "console:keys", "key-round", "k"),
     ("webhooks", _("Webhooks"), "console:webhooks", "waypoints", ""),

@@ -93,6 +93,15 @@ STATES: dict[str, State] = {
     "trialing": State(_("Trial"), "clock", "accent"),
     "canceled": State(_("Ended"), "square", "muted"),
     "incomplete": State(_("Waiting for payment"), "clock", "warn"),
+    # orders of custom models
+    "submitted": State(_("Brief received"), "clock", "muted"),
+    "assessing": State(_("Feasibility"), "live", "accent"),
+    "quoting": State(_("Quote in preparation"), "pencil", "muted"),
+    "quoted": State(_("Quote sent"), "mail", "accent"),
+    "working": State(_("In work"), "live", "accent"),
+    "declined": State(_("Declined"), "square", "muted"),
+    "withdrawn": State(_("Withdrawn"), "square", "muted"),
+    "sent": State(_("Sent"), "mail", "accent"),
     # keys, invitations, organisations
     "revoked": State(_("Revoked"), "square", "muted"),
     "expired": State(_("Expired"), "clock", "muted"),

@@ -24,6 +24,13 @@ DEPLOYMENT_IDLE = "tunesmith.deployment.idle"
 ROLLOUT_PROMOTED = "tunesmith.rollout.promoted"
 ROLLOUT_ROLLED_BACK = "tunesmith.rollout.rolled_back"
 BUDGET_THRESHOLD = "tunesmith.budget.threshold"
+ORDER_QUOTED = "tunesmith.order.quoted"
+ORDER_ACCEPTED = "tunesmith.order.accepted"
+ORDER_WORKING = "tunesmith.order.working"
+ORDER_DELIVERED = "tunesmith.order.delivered"
+ORDER_CLOSED = "tunesmith.order.closed"
+ORDER_DECLINED = "tunesmith.order.declined"
+ORDER_CANCELLED = "tunesmith.order.cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +63,12 @@ KINDS: dict[str, Kind] = {
     ROLLOUT_PROMOTED: Kind(_("A rollout was promoted"), "rollout_"),
     ROLLOUT_ROLLED_BACK: Kind(_("A rollout was rolled back"), "rollout_"),
     BUDGET_THRESHOLD: Kind(_("A spend limit or the wallet is used to 50, 80 or 100%"), "bud_"),
+    ORDER_QUOTED: Kind(_("An order got a quote"), "order_"),
+    ORDER_ACCEPTED: Kind(_("An order's quote was accepted"), "order_"),
+    ORDER_WORKING: Kind(_("Work on an order began"), "order_"),
+    ORDER_DELIVERED: Kind(_("An order was delivered"), "order_"),
+    ORDER_CLOSED: Kind(_("An order was closed"), "order_"),
+    ORDER_DECLINED: Kind(_("An order was declined"), "order_"),
+    ORDER_CANCELLED: Kind(_("An order was cancelled"), "order_"),
 }
 EVENT_TYPES = tuple(KINDS)

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import LedgerEntry, StripeEvent
-from ops import credits, deployments, jobs, organisations, services, stripe_tables, webhooks
+from ops import credits, deployments, jobs, orders, organisations, services, stripe_tables, webhooks
 from ops.deeds import Deed, DeedTable
 from ops.models import Scenario, StaffAction
 from ops.site import staff
@@ -112,6 +112,7 @@ OWN: dict[type[models.Model], type[ReadOnly]] = {
     **webhooks.TABLES,
     **stripe_tables.TABLES,
     **credits.TABLES,
+    **orders.TABLES,
     Replica: ReplicaTable,
     Scenario: ScenarioTable,
     StripeEvent: StripeEventTable,

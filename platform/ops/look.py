@@ -45,6 +45,7 @@ PAGES: tuple[tuple[Any, tuple[tuple[Any, str, str], ...]], ...] = (
             (_("Jobs"), "model_training", "training_job_changelist"),
             (_("Deployments"), "rocket_launch", "serving_deployment_changelist"),
             (_("Files"), "description", "data_file_changelist"),
+            (_("Orders"), "request_quote", "orders_order_changelist"),
         ),
     ),
     (

@@ -44,6 +44,7 @@ def test_every_feature_that_is_sold_has_a_plan_and_no_page_sells_what_does_not_e
         "preemptible_lane": "developer",
         "priority_lane": "team",
         "audit_export": "team",
+        "custom_orders": "enterprise",
     }
     page = client.get("/pricing").content.decode()
     assert all(str(name) in page for name in FEATURES.values())

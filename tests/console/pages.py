@@ -7,7 +7,7 @@ from typing import Any
 from tests.conftest import Person
 from tests.console.places import PLACES
 
-PUBLIC = ("/", "/pricing", "/docs/", "/docs/reports", "/docs/api/", "/search?q=train", "/styleguide")
+PUBLIC = ("/", "/papers/terms-1", "/pricing", "/docs/", "/docs/reports", "/docs/api/", "/search?q=train", "/styleguide")
 
 
 def paths(owner: Person) -> list[str]:

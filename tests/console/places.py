@@ -16,6 +16,7 @@ from tests.conftest import Person
 from tests.console import billed, rolling, things
 from tests.customers.asking import asked_with_file
 from tests.isolation.batches import a_batch
+from tests.isolation.orders import a_quote, accepted, an_order, granted
 from tests.serving.logged import log_request
 from tests.training import searching
 
@@ -96,6 +97,10 @@ def _event(person: Person) -> None:
 
 def _invoice(person: Person) -> None:
     MADE[person.tenant.slug, "invoice"] = billed.made_invoice(person).public_id
+
+
+def _granted(person: Person) -> None:
+    granted(person)
 
 
 def _batch(person: Person) -> str:
@@ -192,6 +197,11 @@ PLACES: list[Place] = [
     _made("asked", _batch, "batches/{}/"),
     _made("refused", _refused_batch, "batches/{}/"),
     project("batches/?page=1"),
+    project("orders/"),
+    Place(lambda person: f"{person.workspace}/orders/new", _granted),
+    _made("order", lambda p: an_order(p, title="x" * 120).public_id, "orders/{}/"),
+    _made("quoted", lambda p: a_quote(p)[0].public_id, "orders/{}/"),
+    _made("agreed", lambda p: accepted(p).public_id, "orders/{}/"),
     project("playground/"),
     project(f"playground/?model={DEFAULT_BASE}"),
     *(_made(f"play-{task}", partial(_playable, task), "playground/?model={}") for task in PLAYED),

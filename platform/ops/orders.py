@@ -1,0 +1,435 @@
+"""Orders of custom models, as staff work on them: the list, one order with its timeline, quotes, milestones."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from kit.errors import ApiError
+from ops import ordering
+from ops.deeds import Deed, DeedTable
+from ops.forms import ReasonForm
+from ops.tables import SECRET, ReadOnly, generic
+from orders import pricing, states
+from orders.document import cents, percent
+from orders.models import (
+    Acceptance,
+    Approval,
+    Contract,
+    Milestone,
+    Order,
+    OrderEvent,
+    OrderFile,
+    OrderInvoice,
+    Quote,
+    QuoteLine,
+    QuoteLink,
+    QuoteRevision,
+)
+from orders.services import Part
+from orders.words import measured_words, words_of
+
+HIDDEN = SECRET | {"document"}
+LINK = "text-primary-600 dark:text-primary-400"
+EXAMPLE_LINES = "Labelling and checks | 5000 | 0.40\nTraining and tuning | 1 | 9000"
+EXAMPLE_PARTS = "Model that meets the figure | 30 | macro_f1 | 0.85\nHand-over and bundle | 45"
+
+
+class TextForm(ReasonForm):
+    """Words for the customer, beside the reason."""
+
+    text = forms.CharField(
+        label=_("The customer reads"), max_length=4_000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 5})
+    )
+    field_order = ["text", "reason"]
+
+
+class EmailForm(ReasonForm):
+    """Who gets the link."""
+
+    email = forms.EmailField(
+        label=_("Who accepts"),
+        max_length=254,
+        help_text=_("The link is mailed there. It works once, without an account."),
+        widget=UnfoldAdminTextInputWidget(attrs={"type": "email"}),
+    )
+    field_order = ["email", "reason"]
+
+
+class ModelForm(ReasonForm):
+    """What is handed over."""
+
+    model = forms.CharField(
+        label=_("Model"),
+        max_length=300,
+        help_text=_("Its full name, or an alias, in the order's project."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    field_order = ["model", "reason"]
+
+
+def _whole(label: Any, initial: int, least: int, most: int) -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label, initial=initial, min_value=least, max_value=most, widget=UnfoldAdminTextInputWidget
+    )
+
+
+class RowsForm(ReasonForm):
+    """How much data the model would have."""
+
+    rows = _whole(_("Rows that the model would be trained on"), 5_000, 1, 10_000_000)
+    field_order = ["rows", "reason"]
+
+
+class QuoteForm(ReasonForm):
+    """A revision of a quote. What cannot be is said in words, by the row it stands in."""
+
+    scope = forms.CharField(
+        label=_("What is made"),
+        max_length=6_000,
+        help_text=_("And what counts as done. It is part of the contract."),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6}),
+    )
+    lines = forms.CharField(
+        label=_("Lines"),
+        max_length=20_000,
+        help_text=_("One a row: description | quantity | unit price in dollars."),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "placeholder": EXAMPLE_LINES}),
+    )
+    parts = forms.CharField(
+        label=_("Milestones"),
+        max_length=4_000,
+        help_text=_("One a row: title | days | metric | least value. Metric and value may be left out."),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "placeholder": EXAMPLE_PARTS}),
+    )
+    discount = forms.CharField(label=_("Discount, %"), initial="0", max_length=8, widget=UnfoldAdminTextInputWidget)
+    deposit = forms.CharField(label=_("Deposit, %"), initial="30", max_length=8, widget=UnfoldAdminTextInputWidget)
+    valid_days = _whole(_("Valid for, days"), 30, 1, 180)
+    net_days = _whole(_("Days to pay"), 30, 0, 90)
+    warranty_days = _whole(_("Warranty, days"), 90, 0, 1_095)
+    field_order = [
+        "scope",
+        "lines",
+        "parts",
+        "discount",
+        "deposit",
+        "valid_days",
+        "net_days",
+        "warranty_days",
+        "reason",
+    ]
+
+    def clean_lines(self) -> list[pricing.Line]:
+        """Read."""
+        return self._read(lambda: pricing.lines_of(self.cleaned_data["lines"]))
+
+    def clean_parts(self) -> list[Part]:
+        """Read."""
+        return [
+            _part(number, row) for number, row in enumerate(self.cleaned_data["parts"].splitlines(), 1) if row.strip()
+        ]
+
+    def clean_discount(self) -> int:
+        """Basis points."""
+        return int(self._read(lambda: pricing.share_of(self.cleaned_data["discount"])))
+
+    def clean_deposit(self) -> int:
+        """Basis points."""
+        return int(self._read(lambda: pricing.share_of(self.cleaned_data["deposit"])))
+
+    def _read(self, read: Any) -> Any:
+        try:
+            return read()
+        except ApiError as error:
+            raise forms.ValidationError(error.message) from error
+
+
+def _part(number: int, row: str) -> Part:
+    told = [piece.strip() for piece in row.split("|")]
+    try:
+        if len(told) not in (2, 4):
+            raise ValueError("pieces")
+        metric, least = (told[2], float(told[3])) if len(told) == 4 else ("", None)
+        return Part(title=told[0], days=int(told[1]), metric=metric, least=least)
+    except ValueError:
+        raise forms.ValidationError(
+            _("Row %(n)s: write title | days, or title | days | metric | least value.") % {"n": number}
+        ) from None
+
+
+def _state(*wanted: str) -> Any:
+    return lambda row: row.state in wanted
+
+
+class OrderTable(DeedTable):
+    """Orders."""
+
+    list_display = ("title", "tenant", "state", "task", "contact", "wanted_by", "changed_at")
+    list_filter = ("state", "task")
+    search_fields = ("title", "contact", "tenant__slug", "tenant__name")
+    ordering = ("-changed_at",)
+    list_select_related = ("tenant",)
+    first = ("title", "public_id", "tenant", "state", "quote", "contract", "samples", "timeline", "brief", "success")
+    deeds = (
+        Deed(
+            name="assess",
+            title=_("Assess"),
+            text=_("The customer sees that you look whether it can be done."),
+            icon="science",
+            offered=_state(states.SUBMITTED, states.QUOTING),
+            work=lambda by, row, form: ordering.order_assess(tenant_id=row.tenant_id, order_id=row.pk, by=by),
+        ),
+        Deed(
+            name="measure",
+            title=_("Measure feasibility"),
+            text=_(
+                "A worker trains the cheap baseline on five sizes of the newest sample and says in the timeline what "
+                "can be expected. It costs the customer nothing, and takes a minute."
+            ),
+            icon="query_stats",
+            form=RowsForm,
+            offered=_state(*states.BEFORE_CONTRACT),
+            work=lambda by, row, form: ordering.order_measure(
+                tenant_id=row.tenant_id, order_id=row.pk, rows=form.cleaned_data["rows"], by=by
+            ),
+        ),
+        Deed(
+            name="message",
+            title=_("Send message"),
+            text=_("It stands in the timeline that both sides see, and the customer is told by e-mail."),
+            icon="chat",
+            form=TextForm,
+            work=lambda by, row, form: ordering.order_message(
+                tenant_id=row.tenant_id, order_id=row.pk, text=form.cleaned_data["text"], by=by
+            ),
+        ),
+        Deed(
+            name="write_quote",
+            title=_("Write quote"),
+            text=_(
+                "A new revision, with its document. It is not sent yet. What was sent before can no longer be "
+                "accepted. A discount above 10% needs a second person."
+            ),
+            icon="request_quote",
+            form=QuoteForm,
+            offered=_state(*states.BEFORE_CONTRACT),
+            work=lambda by, row, form: ordering.quote_write(
+                tenant_id=row.tenant_id,
+                order_id=row.pk,
+                by=by,
+                scope=form.cleaned_data["scope"],
+                lines=form.cleaned_data["lines"],
+                parts=form.cleaned_data["parts"],
+                discount_bp=form.cleaned_data["discount"],
+                deposit_bp=form.cleaned_data["deposit"],
+                valid_days=form.cleaned_data["valid_days"],
+                net_days=form.cleaned_data["net_days"],
+                warranty_days=form.cleaned_data["warranty_days"],
+            ),
+            outcome=lambda made: str(
+                _("Revision %(n)s, %(total)s.") % {"n": made.number, "total": cents(made.total_cents)}
+            ),
+        ),
+        Deed(
+            name="decline",
+            title=_("Decline"),
+            text=_("The order is over. The customer reads why."),
+            icon="block",
+            form=TextForm,
+            offered=_state(*states.BEFORE_CONTRACT),
+            work=lambda by, row, form: ordering.order_decline(
+                tenant_id=row.tenant_id, order_id=row.pk, text=form.cleaned_data["text"], by=by
+            ),
+        ),
+    )
+
+    @admin.display(description=_("Quote"))
+    def quote(self, row: Order) -> str:
+        """Its newest revision, and the way there."""
+        found = Quote.ops.filter(order=row).first()
+        if found is None:
+            return "–"
+        revision = QuoteRevision.ops.get(quote=found, number=found.revision)
+        said = f"{found.number}, {_('revision')} {revision.number}, {cents(revision.total_cents)}, "
+        said += str(found.get_state_display())
+        return format_html('<a href="{}" class="{}">{}</a>', _page(found), LINK, said)
+
+    @admin.display(description=_("Contract"))
+    def contract(self, row: Order) -> str:
+        """What was agreed, and its milestones."""
+        found = Contract.ops.filter(order=row).first()
+        if found is None:
+            return "–"
+        parts = [(found, f"{found.number}, {cents(found.total_cents)}")]
+        parts += [
+            (one, f"{one.title}: {one.get_state_display()}")
+            for one in Milestone.ops.filter(contract=found).order_by("position")
+        ]
+        return format_html_join(
+            format_html("<br>"), '<a href="{}" class="{}">{}</a>', ((_page(one), LINK, said) for one, said in parts)
+        )
+
+    @admin.display(description=_("Samples"))
+    def samples(self, row: Order) -> str:
+        """Files, each with the way there."""
+        shown = [one.file for one in OrderFile.ops.filter(order=row).select_related("file").order_by("pk")]
+        links = ((_page(file), LINK, f"{file.filename} ({file.bytes:,} B)") for file in shown)
+        return format_html_join(format_html("<br>"), '<a href="{}" class="{}">{}</a>', links) or "–"
+
+    @admin.display(description=_("Timeline"))
+    def timeline(self, row: Order) -> str:
+        """What both sides see, the newest first."""
+        events = OrderEvent.ops.filter(order=row).order_by("-at", "-pk")[:200]
+        said = ((f"{one.at:%Y-%m-%d %H:%M}", one.who or one.side, words_of(one)) for one in events)
+        return format_html_join(
+            "",
+            '<p class="mb-2"><span>{} · {}</span><br><strong>{}</strong> {}</p>',
+            ((when, who, words.heading, words.text) for when, who, words in said),
+        )
+
+
+class QuoteTable(DeedTable):
+    """Quotes."""
+
+    list_display = ("number", "tenant", "order", "state", "revision", "expires_at")
+    list_filter = ("state",)
+    search_fields = ("number", "order__title", "tenant__slug")
+    ordering = ("-created_at",)
+    list_select_related = ("tenant", "order")
+    first = ("number", "tenant", "order", "state", "sums", "lines", "approvals", "links")
+    deeds = (
+        Deed(
+            name="approve",
+            title=_("Approve discount"),
+            text=_("You agree to the newest revision's discount. Whoever wrote it cannot."),
+            icon="verified",
+            offered=lambda row: row.state == Quote.State.DRAFT,
+            work=lambda by, row, form: ordering.quote_approve(tenant_id=row.tenant_id, quote_id=row.pk, by=by),
+        ),
+        Deed(
+            name="send",
+            title=_("Send"),
+            text=_("The newest revision is offered, and a link to accept it is mailed. Send it to others as well."),
+            icon="send",
+            form=EmailForm,
+            offered=_state(Quote.State.DRAFT, Quote.State.SENT),
+            work=lambda by, row, form: ordering.quote_send(
+                tenant_id=row.tenant_id, quote_id=row.pk, email=form.cleaned_data["email"], by=by
+            ),
+            problem=lambda sent: "" if sent else str(_("The mail server refused it. Send it again later.")),
+        ),
+        Deed(
+            name="withdraw",
+            title=_("Withdraw"),
+            text=_("Its links stop working at once. The customer reads why."),
+            icon="undo",
+            form=TextForm,
+            offered=lambda row: row.state == Quote.State.SENT,
+            work=lambda by, row, form: ordering.quote_withdraw(
+                tenant_id=row.tenant_id, quote_id=row.pk, text=form.cleaned_data["text"], by=by
+            ),
+        ),
+    )
+
+    def _newest(self, row: Quote) -> QuoteRevision:
+        found: QuoteRevision = QuoteRevision.ops.get(quote=row, number=row.revision)
+        return found
+
+    @admin.display(description=_("Newest revision"))
+    def sums(self, row: Quote) -> str:
+        """What it comes to, and by whom."""
+        made = self._newest(row)
+        taken = f"{cents(made.subtotal_cents)} − {percent(made.discount_bp)} = {cents(made.total_cents)}"
+        return f"{made.number}: {taken}; {_('deposit')} {cents(made.deposit_cents)}; {made.author}; {made.sha256}"
+
+    @admin.display(description=_("Lines"))
+    def lines(self, row: Quote) -> str:
+        """Of the newest revision."""
+        rows = QuoteLine.ops.filter(revision=self._newest(row)).order_by("position")
+        said = ((f"{one.description}: {one.quantity:,} × {cents(one.unit_cents)}",) for one in rows)
+        return format_html_join(format_html("<br>"), "{}", said)
+
+    @admin.display(description=_("Approved by"))
+    def approvals(self, row: Quote) -> str:
+        """Who agreed to its discount."""
+        made = self._newest(row)
+        people = [one.by for one in Approval.ops.filter(revision=made).order_by("at")]
+        if people:
+            return ", ".join(people)
+        return str(_("Needed before it is sent")) if pricing.needs_approval(made.discount_bp) else str(_("Not needed"))
+
+    @admin.display(description=_("Links"))
+    def links(self, row: Quote) -> str:
+        """To whom, and whether they still work."""
+        said = []
+        for one in QuoteLink.ops.filter(revision__quote=row).order_by("-created_at")[:50]:
+            ended = _("used") if one.used_at else _("revoked") if one.revoked_at else _("open")
+            said.append((f"{one.email} ({ended})",))
+        return format_html_join(format_html("<br>"), "{}", said) or "–"
+
+
+class MilestoneTable(DeedTable):
+    """Milestones."""
+
+    list_display = ("title", "tenant", "contract", "state", "due_on", "model")
+    list_filter = ("state",)
+    search_fields = ("title", "model", "tenant__slug", "contract__number")
+    ordering = ("due_on",)
+    list_select_related = ("tenant", "contract")
+    first = ("title", "tenant", "contract", "state", "due_on", "metric", "least", "model", "reached")
+    deeds = (
+        Deed(
+            name="deliver",
+            title=_("Deliver model"),
+            text=_("Its report's figures on held-out rows are shown to the customer, who accepts the milestone."),
+            icon="package_2",
+            form=ModelForm,
+            offered=lambda row: row.state != Milestone.State.ACCEPTED,
+            work=lambda by, row, form: ordering.milestone_deliver(
+                tenant_id=row.tenant_id, milestone_id=row.pk, model=form.cleaned_data["model"], by=by
+            ),
+            outcome=lambda made: measured_words(made.measured),
+        ),
+    )
+
+    @admin.display(description=_("Reached"))
+    def reached(self, row: Milestone) -> str:
+        """What was measured."""
+        return measured_words(row.measured) or "–"
+
+
+def _page(row: Any) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+TABLES: dict[type[Model], type[ReadOnly]] = {
+    Order: OrderTable,
+    Quote: QuoteTable,
+    Milestone: MilestoneTable,
+    QuoteRevision: generic(
+        QuoteRevision,
+        hidden=HIDDEN,
+        list_display=("quote", "number", "tenant", "total_cents", "discount_bp", "author", "created_at"),
+        search_fields=("quote__number", "author", "tenant__slug"),
+    ),
+    QuoteLink: generic(
+        QuoteLink,
+        list_display=("email", "tenant", "revision", "created_at", "expires_at", "used_at", "revoked_at"),
+        search_fields=("email", "tenant__slug"),
+    ),
+    Acceptance: generic(
+        Acceptance,
+        list_display=("name", "title", "email", "tenant", "purchase_order", "ip", "at"),
+        search_fields=("name", "email", "purchase_order", "document_sha256", "tenant__slug"),
+    ),
+    OrderInvoice: generic(
+        OrderInvoice,
+        list_display=("description", "tenant", "kind", "cents", "stripe_id", "sent_at", "paid_at", "problem"),
+        search_fields=("description", "stripe_id", "tenant__slug"),
+    ),
+}

@@ -1,0 +1,20 @@
+"""The room's tables."""
+
+from orders.models.contracts import Contract, Milestone, OrderInvoice
+from orders.models.orders import Order, OrderEvent, OrderFile
+from orders.models.quotes import Acceptance, Approval, Quote, QuoteLine, QuoteLink, QuoteRevision
+
+__all__ = [
+    "Acceptance",
+    "Approval",
+    "Contract",
+    "Milestone",
+    "Order",
+    "OrderEvent",
+    "OrderFile",
+    "OrderInvoice",
+    "Quote",
+    "QuoteLine",
+    "QuoteLink",
+    "QuoteRevision",
+]

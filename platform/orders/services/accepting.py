@@ -1,0 +1,139 @@
+"""Accepting a quote by its link, without an account: looked up through a door function, then in the tenant's scope."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from kit import outbox
+from kit.clock import now
+from kit.errors import BadRequest
+from orders import states
+from orders.errors import LinkGone, QuoteRefused
+from orders.models import Acceptance, Order, Quote, QuoteLink, QuoteRevision
+from orders.services.closing import links_revoke
+from orders.services.contracts import contract_make
+from orders.services.quotes import hash_of
+from orders.services.timeline import LETTERS, order_lock, step
+from tenants import audit
+from tenants.scope import tenant_scope
+
+LONGEST_PO = 30
+"""As much as a field of an invoice holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a link leads to."""
+
+    order: Order
+    quote: Quote
+    revision: QuoteRevision
+    link: QuoteLink
+    lines: list[Any]
+
+
+def link_find(token: str) -> tuple[UUID, UUID]:
+    """(tenant id, link id) behind a token that can still accept; LinkGone for every other one, in the same words."""
+    if not 20 <= len(token) <= 100 or not token.isascii():
+        raise LinkGone
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tenant_id, link_id FROM door_quote_link(%s)", [hash_of(token)])
+        row = cursor.fetchone()
+    if row is None:
+        raise LinkGone
+    return row[0], row[1]
+
+
+def offer_peek(token: str) -> Offer:
+    """What can be accepted, for the page that shows it. LinkGone."""
+    tenant_id, link_id = link_find(token)
+    with tenant_scope(tenant_id):
+        return _offer(QuoteLink.objects.get(pk=link_id))
+
+
+def _offer(link: QuoteLink) -> Offer:
+    revision = QuoteRevision.objects.select_related("quote", "quote__order").get(pk=link.revision_id)
+    quote = revision.quote
+    lines = list(revision.lines.order_by("position"))
+    return Offer(quote.order, quote, revision, link, lines)
+
+
+def offer_accept(
+    *, token: str, name: str, title: str, purchase_order: str = "", sha256: str, ip: str | None = None
+) -> Acceptance:
+    """Accept what the page showed: `sha256` is of the document that was read. Once; LinkGone afterwards.
+
+    Makes the contract, its milestones and the deposit's invoice in the same transaction. What Stripe and the mail
+    server have to do follows it.
+    """
+    tenant_id, link_id = link_find(token)
+    with tenant_scope(tenant_id):
+        found = _offer(QuoteLink.objects.get(pk=link_id))
+        order = order_lock(found.order)
+        quote = Quote.objects.select_for_update().get(pk=found.quote.pk)
+        link = QuoteLink.objects.select_for_update().get(pk=link_id)
+        revision = found.revision
+        moment = now()
+        gone = link.used_at or link.revoked_at or link.expires_at <= moment
+        if gone or quote.state != Quote.State.SENT or quote.revision != revision.number:
+            raise LinkGone
+        if sha256 != revision.sha256:
+            raise QuoteRefused("The document is not the one that was shown. Open the link again and read it anew.")
+        who = _line(name, "your name", "name")
+        made: Acceptance = Acceptance.objects.create(
+            revision=revision,
+            link=link,
+            name=who,
+            title=_line(title, "your position", "title"),
+            email=link.email,
+            purchase_order=_line(purchase_order, "the purchase order", "purchase_order", least=0, most=LONGEST_PO),
+            document_sha256=revision.sha256,
+            ip=ip,
+            at=moment,
+        )
+        link.used_at = moment
+        link.save(update_fields=["used_at"])
+        links_revoke(quote=quote)
+        quote.state = Quote.State.ACCEPTED
+        quote.save(update_fields=["state"])
+        detail = {
+            "quote": quote.number,
+            "revision": revision.number,
+            "total_cents": revision.total_cents,
+            "name": made.name,
+            "title": made.title,
+            "purchase_order": made.purchase_order,
+            "sha256": revision.sha256,
+        }
+        actor = ("link", link.public_id, f"{made.name} <{link.email}>")
+        step(
+            order=order,
+            name="accept",
+            side=states.CUSTOMER,
+            kind="quote.accepted",
+            who=made.name,
+            detail=detail,
+            actor=actor,
+            mail=False,
+        )
+        audit.record(action="quote.accepted", target=order, after={**detail, "ip": ip}, actor=actor)
+        contract_make(order=order, revision=revision, acceptance=made, actor=actor)
+        outbox.ring(LETTERS, str(tenant_id), str(made.pk))
+        return made
+
+
+def acceptance_of(tenant_id: UUID, acceptance_id: UUID) -> tuple[Acceptance, Offer]:
+    """What somebody has just accepted, for the browser that did."""
+    with tenant_scope(tenant_id):
+        made = Acceptance.objects.select_related("link").get(pk=acceptance_id)
+        return made, _offer(made.link)
+
+
+def _line(text: str, what: str, param: str, *, least: int = 1, most: int = 120) -> str:
+    kept = " ".join(text.split())
+    if not least <= len(kept) <= most or not kept.isprintable():
+        size = f"at most {most} characters" if kept else "something"
+        raise BadRequest(f"Enter {what}: {size}." if least else f"Enter {what} in {size}.", param=param)
+    return kept

@@ -1,0 +1,125 @@
+"""Invoices of orders at Stripe: sent by mail with days to pay and the purchase order, apart from usage and plan.
+
+A row is written when an invoice becomes due. Here it is made at Stripe, under keys that derive from the row, and what
+Stripe says of it is read from the mirror: paid is what Stripe calls paid.
+"""
+
+import logging
+import uuid
+
+from billing.errors import PaymentsAway, PaymentsClosed, StripeRefused
+from billing.models import Invoice
+from billing.selectors.subscriptions import customer_current
+from billing.services.commands import KEY_LIFE, command_finish
+from billing.services.locks import money_lock
+from billing.services.mirror import invoice_mirror
+from billing.services.subscriptions import customer_write
+from billing.services.sweeps import for_each
+from billing.stripe_port import stripe_port
+from kit.clock import now
+from kit.errors import ApiError
+from orders import states
+from orders.models import OrderInvoice
+from orders.services.timeline import order_lock, say, step
+from tenants import audit
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
+
+logger = logging.getLogger(__name__)
+
+
+def invoices_make(*, tenant_id: uuid.UUID) -> int:
+    """Make at Stripe what waits; how many. Not inside a scope: each one commits by itself. Safe to repeat."""
+    with tenant_scope(tenant_id):
+        waiting = list(OrderInvoice.objects.filter(stripe_id="").order_by("pk").values_list("pk", flat=True))
+    if waiting:
+        _customer_make(tenant_id)
+    return sum(_make(tenant_id, pk) for pk in waiting)
+
+
+def _customer_make(tenant_id: uuid.UUID) -> None:
+    """Make the tenant a customer at Stripe where it is none yet; what is refused is seen by each invoice."""
+    try:
+        with tenant_scope(tenant_id):
+            command = customer_write()
+        if command is not None:
+            command_finish(command)
+    except ApiError as error:
+        logger.warning("the tenant %s could not be made a customer: %s", tenant_id, error.message)
+
+
+def _make(tenant_id: uuid.UUID, pk: uuid.UUID) -> bool:
+    try:
+        with tenant_scope(tenant_id):
+            _make_one(pk)
+        return True
+    except (PaymentsAway, PaymentsClosed, StripeRefused) as error:
+        logger.warning("the invoice %s of an order could not be made: %s", pk, error.message)
+        with tenant_scope(tenant_id):
+            OrderInvoice.objects.filter(pk=pk).update(problem=error.message[:300])
+        return False
+
+
+def _make_one(pk: uuid.UUID) -> None:
+    money_lock(current_tenant_id())
+    row: OrderInvoice = OrderInvoice.objects.select_related("contract", "contract__order").get(pk=pk)
+    if row.stripe_id:
+        return
+    customer, contract = customer_current(), row.contract
+    if customer is None:
+        raise PaymentsAway
+    port, mark = stripe_port(), {"order": contract.order.public_id, "order_invoice": str(row.pk)}
+    old = now() - row.created_at > KEY_LIFE
+    found_id = port.invoice_marked(customer.stripe_id, "order_invoice", str(row.pk)) if old else ""
+    row.stripe_id = found_id or port.invoice_alone(
+        customer_id=customer.stripe_id,
+        amount_cents=row.cents,
+        description=row.description,
+        days=contract.net_days,
+        fields=_fields(contract.number, contract.purchase_order),
+        metadata=mark,
+        idempotency_key=f"order-{row.pk}",
+    )
+    row.sent_at, row.problem = now(), ""
+    row.save(update_fields=["stripe_id", "sent_at", "problem"])
+    found = invoice_mirror(customer, row.stripe_id)
+    detail = {"kind": row.kind, "cents": row.cents, "number": found.number if found else ""}
+    say(order=contract.order, kind="invoice.sent", side=states.SYSTEM, detail=detail)
+    audit.record(action="order.invoiced", target=contract.order, after={**detail, "stripe_id": row.stripe_id})
+
+
+def _fields(contract: str, purchase_order: str) -> dict[str, str]:
+    """What the invoice says beside its lines."""
+    said = {"Contract": contract}
+    if purchase_order:
+        said["Purchase order"] = purchase_order
+    return said
+
+
+def invoices_settle() -> int:
+    """Note what was paid, and begin the work whose deposit was; how many. Invoices that wait are made."""
+    with ops_scope("invoices of orders that are not paid"):
+        rows = list(OrderInvoice.ops.filter(paid_at=None).values_list("tenant_id", "pk", "stripe_id"))
+        sent = [stripe_id for _tenant, _pk, stripe_id in rows if stripe_id]
+        paid = set(Invoice.ops.filter(stripe_id__in=sent, status="paid").values_list("stripe_id", flat=True))
+    for tenant_id in {tenant for tenant, _pk, stripe_id in rows if not stripe_id}:
+        invoices_make(tenant_id=tenant_id)
+    due = [(tenant, pk) for tenant, pk, stripe_id in rows if stripe_id in paid]
+    return for_each("order_invoices", due, _settle)
+
+
+def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
+    tenant_id, pk = entry
+    with tenant_scope(tenant_id):
+        row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=pk)
+        mirror = Invoice.objects.filter(stripe_id=row.stripe_id, status="paid").first()
+        if row.paid_at is not None or mirror is None:
+            return 0
+        row.paid_at = mirror.paid_at or now()
+        row.save(update_fields=["paid_at"])
+        order = order_lock(row.contract.order)
+        detail = {"kind": row.kind, "cents": row.cents, "number": mirror.number}
+        say(order=order, kind="invoice.paid", side=states.SYSTEM, detail=detail)
+        audit.record(action="order.paid", target=order, after=detail)
+        if row.kind == OrderInvoice.Kind.DEPOSIT and order.state == states.ACCEPTED:
+            step(order=order, name="start_work", side=states.SYSTEM, kind="work.started", mail=False)
+        return 1
