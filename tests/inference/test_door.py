@@ -115,6 +115,41 @@ def test_many_calls_in_flight_find_their_own_answers(engine):
     assert counted == answered
 
 
+def test_answers_larger_than_a_socket_takes_are_whole_for_a_caller_who_reads_late(engine):
+    requests, rows = 6, 300
+    with connect(engine) as peer, engine.client() as other:
+        before = other.health().rows
+        peer.sendall(wire.pack(wire.Hello(wire.PROTOCOL, TOKEN)))
+        for number in range(1, requests + 1):
+            peer.sendall(wire.pack(wire.Embed(number, "late", ["a text"] * rows, base=BASE.name)))
+        while other.health().rows - before < requests * rows:
+            time.sleep(0.05)  # all are computed, and next to nothing was read
+        frames, answers = wire.Frames(), []
+        while len(answers) <= requests:
+            answers += [wire.read_answer(body) for body in frames.feed(peer.recv(65536))]
+    assert {answer.id for answer in answers[1:]} == set(range(1, requests + 1))
+    assert all(len(answer.vectors) == rows * answer.width * 4 for answer in answers[1:])
+
+
+def test_answers_of_callers_who_left_reach_nobody_else(engine):
+    """Their sockets' numbers are given to whoever connects next, while lanes still compute for them."""
+    with engine.client() as client:
+        for number in range(150):
+            with connect(engine) as leaver:
+                leaver.sendall(wire.pack(wire.Hello(wire.PROTOCOL, TOKEN)))
+                leaver.sendall(wire.pack(wire.Embed(1_000_000 + number, "leaver", ["gone"] * 3, base=BASE.name)))
+                time.sleep(number % 10 / 1000)
+            with connect(engine) as peer:
+                peer.sendall(wire.pack(wire.Hello(wire.PROTOCOL, TOKEN)))
+                peer.sendall(wire.pack(wire.Embed(number, "stays", ["here"] * 2, base=BASE.name)))
+                frames, answers = wire.Frames(), []
+                while len(answers) < 2:
+                    answers += [wire.read_answer(body) for body in frames.feed(peer.recv(65536))]
+            assert [type(answer) for answer in answers] == [wire.Welcome, wire.Embedded]
+            assert answers[1].id == number
+        assert len(client.embed(tenant="stays", base=BASE.name, texts=["after"]).lengths) == 1
+
+
 def test_a_cancelled_call_is_cancelled_in_the_engine(engine):
     async def run():
         client = EngineClient(engine.address, TOKEN)
