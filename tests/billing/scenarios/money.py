@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from datetime import UTC
 from typing import Any
 
 import stripe
 
-from tests.billing.scenarios.scene import Facts, Scene, step
+from tests.billing.scenarios.scene import Facts, Scene, fresh, step
 
 
 def _usage(scene: Scene, customer: str, cents: int, key: str, **more: Any) -> str:
@@ -21,14 +20,14 @@ def _usage(scene: Scene, customer: str, cents: int, key: str, **more: Any) -> st
         description="Requests",
         period=(start, start + dt.timedelta(days=1)),
         metadata={"line": key},
-        idempotency_key=key,
+        key=key,
         **more,
     )
 
 
 @step("usage", "a line sent twice is one line", same=True, waiting=1)
 def usage_once(scene: Scene) -> Facts:
-    scene.kept["who"], key = scene.customer(), uuid.uuid4().hex
+    scene.kept["who"], key = scene.customer(), fresh()
     scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.plan(2000))
     first, second = (_usage(scene, scene.kept["who"], 350, key) for _ in range(2))
     waiting = [item for item in scene.port.invoice_items(scene.kept["who"]) if item["invoice"] is None]
@@ -48,7 +47,7 @@ def coupon(scene: Scene) -> Facts:
     off = scene.v1.coupons.create({"percent_off": 100, "duration": "forever"})
     made = scene.subscribe(customer, price, discounts=[{"coupon": off.id}])
     first = scene.invoice(customer)["total"]
-    _usage(scene, customer, 350, uuid.uuid4().hex)
+    _usage(scene, customer, 350, fresh())
     scene.next_period(made)
     return {"first": first, "second": scene.invoice(customer)["total"]}
 
@@ -56,10 +55,8 @@ def coupon(scene: Scene) -> Facts:
 @step("net 30", "an invoice of what waits is due in 30 days", status="open", total=5000, days=30)
 def by_mail(scene: Scene) -> Facts:
     scene.kept["who"] = scene.customer(None)
-    _usage(scene, scene.kept["who"], 5000, uuid.uuid4().hex)
-    made = scene.port.invoice_create(
-        customer_id=scene.kept["who"], by_mail=True, metadata={"order": "1"}, idempotency_key=uuid.uuid4().hex
-    )
+    _usage(scene, scene.kept["who"], 5000, fresh())
+    made = scene.port.invoice_create(customer_id=scene.kept["who"], by_mail=True, metadata={"order": "1"}, key=fresh())
     scene.v1.invoices.finalize_invoice(made)
     invoice = scene.invoice(scene.kept["who"])
     days = round((invoice["due_date"] - scene.start) / 86400)
@@ -126,7 +123,7 @@ def tax(scene: Scene) -> Facts:
 
 @step("meter", "an event counts once, whatever is sent again", first=200, again=400)
 def meter(scene: Scene) -> Facts:
-    name = f"scene_{uuid.uuid4().hex[:12]}"
+    name = f"scene_{fresh()[:12]}"
     counted = {"display_name": name, "event_name": name, "default_aggregation": {"formula": "sum"}}
     made = scene.kept["meter"] = scene.v1.billing.meters.create(counted).id
     product = scene.port.product_ensure(name, name="Requests", description="A test")
@@ -136,7 +133,7 @@ def meter(scene: Scene) -> Facts:
     scene.kept["who"] = scene.customer()
     scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.kept["price"])
     payload = {"stripe_customer_id": scene.kept["who"], "value": "4001"}
-    event = {"event_name": name, "payload": payload, "identifier": uuid.uuid4().hex, "timestamp": scene.start}
+    event = {"event_name": name, "payload": payload, "identifier": fresh(), "timestamp": scene.start}
     answers = []
     for _ in range(2):
         try:
@@ -180,7 +177,7 @@ def _top_up(scene: Scene, card: str, key: str) -> Any:
 
 @step("top-up", "is charged once, however often it is sent", status="succeeded", charges=1)
 def top_up(scene: Scene) -> Facts:
-    scene.kept["who"], key = scene.customer(), uuid.uuid4().hex
+    scene.kept["who"], key = scene.customer(), fresh()
     first, second = (_top_up(scene, "4242", key) for _ in range(2))
     charges = len(scene.port.charges(scene.kept["who"]))
     return {"status": first.status if first.id == second.id else "twice", "charges": charges}
@@ -191,7 +188,7 @@ def top_up_away(scene: Scene) -> Facts:
     scene.card(scene.kept["who"], "pm_card_authenticationRequired")
     code = None
     try:
-        _top_up(scene, "3184", uuid.uuid4().hex)
+        _top_up(scene, "3184", fresh())
     except stripe.CardError as error:
         code = error.code
     paid = [charge for charge in scene.port.charges(scene.kept["who"]) if charge["paid"]]
@@ -218,7 +215,7 @@ def code_once(scene: Scene) -> Facts:
 @step("quote", "an accepted one for a one-off sum is an invoice of it", quote="accepted", invoice="draft", total=90000)
 def quote(scene: Scene) -> Facts:
     customer = scene.customer(None)
-    product = scene.port.product_ensure(f"scene_{uuid.uuid4().hex[:12]}", name="A model", description="A test")
+    product = scene.port.product_ensure(f"scene_{fresh()[:12]}", name="A model", description="A test")
     price = scene.v1.prices.create({"product": product, "currency": "usd", "unit_amount": 90000})
     made = scene.v1.quotes.create(
         {

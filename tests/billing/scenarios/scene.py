@@ -18,6 +18,11 @@ Facts = dict[str, Any]
 DAY = 86400
 
 
+def fresh() -> str:
+    """A key or a name that nobody has used."""
+    return secrets.token_hex(16)
+
+
 @dataclass
 class Scene:
     """One scenario's customer in the time of a test clock of its own, at a Stripe reached through our port."""

@@ -7,15 +7,15 @@ from datetime import UTC
 
 from billing.errors import CardRefused
 from kit.ids import new_id
-from tests.billing.scenarios.scene import DAY, Facts, Scene, step
+from tests.billing.scenarios.scene import DAY, Facts, Scene, fresh, step
 
 
 @step("sign up", "a customer is made once per tenant", same=True, email="ada@example.com")
 def customer_once(scene: Scene) -> Facts:
-    tenant = new_id()
-    scene.kept["signed"] = scene.port.customer_create(tenant)
-    again = scene.port.customer_create(tenant)
-    scene.port.customer_describe(again, email="ada@example.com", name="Ada Works")
+    tenant, key = str(new_id()), fresh()
+    scene.kept["signed"], again = (
+        scene.port.customer_create(tenant, email="ada@example.com", name="Ada Works", key=key) for _ in range(2)
+    )
     found = scene.port.customer_fetch(again) or {}
     return {"same": again == scene.kept["signed"], "email": found["email"]}
 
@@ -27,9 +27,10 @@ def checkout(scene: Scene) -> Facts:
         price_id=scene.plan(1900),
         success_url="https://example.com/back?session={CHECKOUT_SESSION_ID}",
         cancel_url="https://example.com/",
-        metadata={"tenant_id": "t", "plan": "scene", "plan_version": "1"},
+        metadata={"tenant_id": "t", "plan": "scene", "plan_version": "1", "command": "first"},
+        key=fresh(),
     )
-    scene.port.checkouts_expire(scene.kept["signed"])
+    scene.port.checkouts_expire(scene.kept["signed"], but="second")
     return {"status": scene.port.checkout_fetch(made["id"])["status"]}
 
 
@@ -75,7 +76,9 @@ def upgrade(scene: Scene) -> Facts:
     scene.advance(start + (end - start) // 2)
     scene.kept["big"], item = scene.plan(6000), scene.item(made)
     shown = scene.port.change_preview(made, item_id=item, price_id=scene.kept["big"])
-    scene.port.subscription_change(made, item_id=item, price_id=scene.kept["big"], metadata={"plan": "big"})
+    scene.port.subscription_change(
+        made, item_id=item, price_id=scene.kept["big"], metadata={"plan": "big"}, key=fresh()
+    )
     invoice = scene.invoice(scene.kept["who"])
     return {"difference": invoice["total"] - shown["total"], "paid": invoice["status"] == "paid"}
 
@@ -99,7 +102,7 @@ def downgrade(scene: Scene) -> Facts:
     start, end = scene.period(made)
     scene.advance(start + (end - start) // 2)
     small = scene.plan(1000)
-    scene.port.subscription_change(made, item_id=scene.item(made), price_id=small, metadata={})
+    scene.port.subscription_change(made, item_id=scene.item(made), price_id=small, metadata={}, key=fresh())
     now = scene.invoice(customer)["amount_due"]
     credit = scene.v1.customers.retrieve(customer).balance
     scene.next_period(made)
@@ -113,7 +116,9 @@ def upgrade_declined(scene: Scene) -> Facts:
     scene.card(customer, "pm_card_chargeCustomerFail")
     refused = False
     try:
-        scene.port.subscription_change(made, item_id=scene.item(made), price_id=scene.plan(9000), metadata={})
+        scene.port.subscription_change(
+            made, item_id=scene.item(made), price_id=scene.plan(9000), metadata={}, key=fresh()
+        )
     except CardRefused:
         refused = True
     found = scene.subscription(made)
@@ -125,16 +130,16 @@ def upgrade_declined(scene: Scene) -> Facts:
 def ending(scene: Scene) -> Facts:
     scene.kept["who"] = scene.customer()
     made = scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.plan(2000))
-    scene.port.subscription_cancel(made, at_period_end=True)
+    scene.port.subscription_end(made, at_period_end=True, key=fresh())
     found = scene.subscription(made)
     ends = found["cancel_at"] == found["items"]["data"][0]["current_period_end"]
-    scene.port.subscription_cancel(made, at_period_end=False)
+    scene.port.subscription_end(made, at_period_end=False, key=fresh())
     return {"ending": ends, "back": scene.subscription(made)["cancel_at"]}
 
 
 @step("ending", "is over with the period, and charges no more", status="canceled", invoices=1)
 def ended(scene: Scene) -> Facts:
-    scene.port.subscription_cancel(scene.kept["sub"], at_period_end=True)
+    scene.port.subscription_end(scene.kept["sub"], at_period_end=True, key=fresh())
     scene.next_period(scene.kept["sub"])
     invoices = scene.port.invoice_ids(scene.kept["who"])
     return {"status": scene.subscription(scene.kept["sub"])["status"], "invoices": len(invoices)}
