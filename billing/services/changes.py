@@ -24,7 +24,7 @@ def change_note(row: Subscription) -> SubscriptionChange | None:
     item = (((row.raw.get("items") or {}).get("data")) or [{}])[0]
     recurring = (item.get("price") or {}).get("recurring") or {}
     facts: dict[str, Any] = {
-        "status": PAUSED if row.raw.get("pause_collection") and row.status == "active" else row.status,
+        "status": PAUSED if row.raw.get("pause_collection") and row.status in ("active", "past_due") else row.status,
         "plan": row.plan,
         "plan_version": row.plan_version,
         "interval": recurring.get("interval") or "month",

@@ -22,6 +22,8 @@ from tenants.services.organisations import tenant_set_status
 
 TOLD = (Role.OWNER, Role.ADMIN, Role.BILLING)
 REASON = "An invoice is overdue."
+UNPAID = "tenant.closed_unpaid"
+"""Closing that a payment undoes at any time: nothing is erased after it."""
 
 
 def rung_take(row: TenantEntitlement, rung: Rung) -> bool:
@@ -54,7 +56,8 @@ def _status(row: TenantEntitlement) -> None:
     if tenant.status not in (Tenant.Status.ACTIVE, row.step_status):
         return
     if wanted:
-        tenant_set_status(tenant=tenant, status=wanted, reason=REASON)
+        action = UNPAID if wanted == Tenant.Status.CLOSED else ""
+        tenant_set_status(tenant=tenant, status=wanted, reason=REASON, action=action)
     else:
         tenant_set_status(tenant=tenant, status=Tenant.Status.ACTIVE, reason="The overdue invoice is paid or held.")
     row.step_status = wanted

@@ -20,6 +20,7 @@ from billing.services.dunning import rung_take
 from billing.services.effects import NEWS as NEWS
 from billing.services.effects import limits_changed
 from billing.services.locks import money_lock
+from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from kit.ids import made_at
@@ -102,11 +103,15 @@ def _columns(derived: Entitlement) -> dict[str, Any]:
 def entitlements_due() -> int:
     """Derive again where an override or a grace period has just begun or ended; returns how many."""
     with ops_scope("entitlements that change by the clock"):
-        due = list(TenantEntitlement.ops.filter(until__lte=now()).values_list("tenant_id", flat=True)[:500])
-    for tenant_id in due:
+        rows = TenantEntitlement.ops.filter(until__lte=now()).order_by("until")
+        due = list(rows.values_list("tenant_id", flat=True)[:500])
+
+    def refresh(tenant_id: UUID) -> int:
         with tenant_scope(tenant_id):
             entitlement_refresh()
-    return len(due)
+        return 1
+
+    return for_each("entitlements_due", due, refresh)
 
 
 def override_set(

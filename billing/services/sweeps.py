@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from django.db import Error as DatabaseError
 
+from kit.errors import ApiError
 from kit.metrics import Counter
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def for_each(sweep: str, items: Iterable[T], work: Callable[[T], int]) -> int:
     for item in items:
         try:
             total += work(item)
-        except (DatabaseError, ValueError, LookupError, RuntimeError) as error:
+        except (DatabaseError, ApiError, ValueError, LookupError, RuntimeError) as error:
             FAILURES.labels(sweep).inc()
             logger.exception("%s failed for %s", sweep, item)
             failed = error

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from billing.ledger.lines import RERATED
 from billing.models import Invoice, PeriodClose
 from billing.selectors.bill_parts import LineAsSent, Part, is_usage, lines_of, parts
 from billing.selectors.statements import Statement
@@ -86,7 +87,7 @@ def events_address(part: Part) -> str:
     day = part.rated.day.isoformat()
     return address(
         since=day, until=day, project=public_id("proj_", part.rated.project_id), kind=part.rated.kind,
-        model=part.rated.model, book=part.rated.price_version,
+        model=part.rated.model, book=part.rated.price_version.removeprefix(RERATED),
     )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ PAGES: tuple[tuple[Any, tuple[tuple[Any, str, str], ...]], ...] = (
             (_("Subscriptions"), "autorenew", "billing_subscription_changelist"),
             (_("Invoices"), "receipt_long", "billing_invoice_changelist"),
             (_("Ledger"), "account_balance", "billing_ledgertransaction_changelist"),
+            (_("Credit"), "redeem", "billing_creditgrant_changelist"),
             (_("Webhooks"), "webhook", "billing_stripeevent_changelist"),
             (_("Economics"), "monitoring", "economics"),
             (_("Replay webhooks"), "replay", "replay"),

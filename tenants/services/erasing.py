@@ -18,6 +18,7 @@ from tenants.scope import OPS, ops_scope, tenant_scope
 
 REOPENABLE = dt.timedelta(days=30)
 """How long support can undo a closing; the page that asks says so."""
+CLOSING = "tenant.closed"
 BATCH = 20
 BYTES = "tenants.bytes_erase"
 
@@ -29,10 +30,14 @@ def tenants_erase_closed() -> int:
 
 
 def _closed_since(moment: dt.datetime) -> list[UUID]:
+    """Only what its members or staff closed: what was closed for an unpaid invoice is kept until that is paid."""
     with ops_scope("find organisations closed long ago"):
-        closings = AuditEvent.ops.filter(tenant_id=OuterRef("pk"), action="tenant.closed").order_by("-at")
-        closed = Tenant.ops.filter(status=Tenant.Status.CLOSED).annotate(since=Subquery(closings.values("at")[:1]))
-        return list(closed.filter(since__lte=moment).order_by("since").values_list("pk", flat=True)[:BATCH])
+        closings = AuditEvent.ops.filter(tenant_id=OuterRef("pk"), action__startswith="tenant.closed").order_by("-at")
+        closed = Tenant.ops.filter(status=Tenant.Status.CLOSED).annotate(
+            since=Subquery(closings.values("at")[:1]), how=Subquery(closings.values("action")[:1])
+        )
+        due = closed.filter(since__lte=moment, how=CLOSING).order_by("since")
+        return list(due.values_list("pk", flat=True)[:BATCH])
 
 
 def tenant_erase(*, tenant_id: UUID) -> bool:

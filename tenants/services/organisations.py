@@ -100,10 +100,11 @@ def tenant_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenan
     return tenant_set_status(tenant=tenant, status=Tenant.Status.CLOSED, reason="closed by an owner")
 
 
-def tenant_set_status(*, tenant: Tenant, status: str, reason: str) -> Tenant:
+def tenant_set_status(*, tenant: Tenant, status: str, reason: str, action: str = "") -> Tenant:
     """Suspend, reopen or close an organisation; every door hears of it within seconds. Inside the tenant's scope.
 
-    Conflict for one that was erased.
+    `action` names it in the log where it is not one of `tenant.suspended`, `tenant.reopened` and `tenant.closed`; only
+    what was closed by the last one is erased a month later. Conflict for one that was erased.
     """
     before = tenant.status
     if before == status:
@@ -114,7 +115,11 @@ def tenant_set_status(*, tenant: Tenant, status: str, reason: str) -> Tenant:
     tenant.save(update_fields=["status"])
     verb = {"active": "reopened", "suspended": "suspended", "closed": "closed"}[status]
     audit.record(
-        action=f"tenant.{verb}", target=tenant, before={"status": before}, after={"status": status}, reason=reason
+        action=action or f"tenant.{verb}",
+        target=tenant,
+        before={"status": before},
+        after={"status": status},
+        reason=reason,
     )
     lookups = list(ApiKey.objects.values_list("lookup", flat=True))
     transaction.on_commit(lambda: _announce_keys(lookups))

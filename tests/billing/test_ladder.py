@@ -22,6 +22,8 @@ from kit.clock import now
 from kit.errors import BadRequest
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import tenant_scope
+from tenants.services import erasing
+from tenants.services.erasing import tenants_erase_closed
 from tests.billing.emulated import Emulator
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person
@@ -134,18 +136,22 @@ def test_after_two_weeks_the_api_reads_and_a_payment_lifts_it(cast: Cast) -> Non
     assert ada.api.post("/v1/datasets", {"name": "new"}).status_code != 402
 
 
-@pytest.mark.parametrize(("days", "status"), [(31, "suspended"), (61, "closed")])
-def test_the_last_steps_are_taken_back_by_a_payment(cast: Cast, days: int, status: str) -> None:
+@pytest.mark.parametrize(("days", "status"), [(31, "suspended"), (95, "closed")])
+def test_the_last_steps_are_taken_back_by_a_payment(
+    cast: Cast, days: int, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ada = cast.owner
     owe(ada, days)
+    monkeypatch.setattr(erasing, "REOPENABLE", -DAY)  # as if a month had passed since
+    tenants_erase_closed()
     with tenant_scope(ada.tenant.id):
-        assert Tenant.objects.get().status == status
+        assert Tenant.objects.get().status == status, "and nothing is erased"
     assert ada.api.get("/v1/models").status_code in (401, 403)
     pay(ada)
     with tenant_scope(ada.tenant.id):
         assert Tenant.objects.get().status == "active"
         actions = list(AuditEvent.objects.filter(action__startswith="tenant.").values_list("action", flat=True))
-    assert set(actions) >= {f"tenant.{status}", "tenant.reopened"}
+    assert set(actions) >= {"tenant.closed_unpaid" if days > 60 else f"tenant.{status}", "tenant.reopened"}
     assert ada.api.get("/v1/models").status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Jobs that may not go on for now: a spend limit no longer carries them, or their organisation is suspended.
+"""Jobs that may not go on for now: a spend limit no longer carries them, or their organisation is not open.
 
 A job's ceiling is held under every limit before it queues. So a limit is short only when it was lowered, or a plan has
 ended, while the job waits or runs. It stops with a checkpoint, within seconds.
@@ -32,17 +32,15 @@ STOPPING = {
 
 def limits_obey() -> int:
     """Stop what may not go on, and let go on what may again; how many jobs were told. Safe to repeat."""
-    suspended = Tenant.Status.SUSPENDED
+    is_open = Q(tenant__status=Tenant.Status.ACTIVE)
     with ops_scope("find jobs that limits stop, and those they stopped"):
         # What only waits is looked at once some job of its tenant runs: until then it costs nothing.
         running = set(Job.ops.filter(state__in=states.WORKING).values_list("tenant_id", flat=True))
-        stopped = set(
-            Job.ops.filter(state__in=GOING, tenant__status=suspended, stop_for="").values_list("tenant_id", flat=True)
-        )
+        stopped = set(Job.ops.filter(~is_open, state__in=GOING, stop_for="").values_list("tenant_id", flat=True))
         back = set(
-            Job.ops.filter(state=states.BLOCKED, blocked_by=states.SUSPENDED)
-            .exclude(tenant__status=suspended)
-            .values_list("tenant_id", flat=True)
+            Job.ops.filter(is_open, state=states.BLOCKED, blocked_by=states.SUSPENDED).values_list(
+                "tenant_id", flat=True
+            )
         )
     told = for_each("training.suspended", stopped, _stop_all)
     told += for_each("training.reopened", back, _go_on)
