@@ -167,9 +167,18 @@ def test_jobs_of_a_suspended_organisation_stop_and_go_on_by_themselves_once_it_i
         row = reload(ada, job.public_id)
         assert (row.state, row.blocked_by, held(ada, job)) == ("blocked", "suspended", row.ceiling_nano)
     assert claim(host=HOST, worker=f"{HOST}/1/x") is None
+    set_status(ada, "closed")
+    assert limits_obey() == 0, "what is closed after that is not open"
     set_status(ada, "active")
     assert limits_obey() == 2
     assert {reload(ada, job.public_id).state for job in (running, waiting)} == {"queued"}
+
+
+def test_jobs_of_an_organisation_that_is_closed_at_once_stop_too(cast: Cast) -> None:
+    job = queued(cast.owner)
+    set_status(cast.owner, "closed")
+    assert limits_obey() == 1
+    assert reload(cast.owner, job.public_id).state == "blocked"
 
 
 def test_a_job_told_to_stop_goes_on_if_the_organisation_opens_in_time(cast: Cast) -> None:
