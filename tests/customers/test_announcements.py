@@ -30,9 +30,11 @@ def carer() -> Person:
 @pytest.fixture(autouse=True)
 def alone() -> Any:
     """Announcements of other tests are over."""
-    yield
-    with ops_scope("test"):
-        Announcement.ops.update(withdrawn_at=now())
+    for step in ("before", "after"):
+        with ops_scope("test"):
+            Announcement.ops.update(withdrawn_at=now())
+        if step == "before":
+            yield
 
 
 def announced(**fields: Any) -> Announcement:
