@@ -131,16 +131,18 @@ class Invoices(Face):
         fields: dict[str, str],
         metadata: dict[str, str],
         idempotency_key: str,
+        draft: Json | None = None,
     ) -> str:
         """An invoice of one line that takes nothing along which waits, sent by mail with so many days to pay; its id.
 
         `fields` stand on it beside the lines (at most four; 40 characters of a name, 140 of a value). The key makes a
-        retry of any of its four calls harmless for a day; afterwards `invoice_marked` finds it.
+        retry of any of its four calls harmless for a day; afterwards `invoice_marked` finds it, and a `draft` that has
+        no line yet, or just this one, is gone on from.
         """
         params: Any = {
             "customer": customer_id,
             "currency": "usd",
-            "auto_advance": True,
+            "auto_advance": False,  # or Stripe would close it after an hour, also where its line never came
             "pending_invoice_items_behavior": "exclude",
             "collection_method": "send_invoice",
             "days_until_due": days,
@@ -156,18 +158,22 @@ class Invoices(Face):
             "metadata": metadata,
         }
         with border():
-            made = self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
-            item["invoice"] = made
-            self.v1.invoice_items.create(item, {"idempotency_key": f"{idempotency_key}-line"})
-            self.v1.invoices.finalize_invoice(made, {}, {"idempotency_key": f"{idempotency_key}-final"})
+            made = draft["id"] if draft else self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
+            if not (draft and draft["lines"]["data"]):
+                item["invoice"] = made
+                self.v1.invoice_items.create(item, {"idempotency_key": f"{idempotency_key}-line"})
+            # From here on Stripe may remind.
+            final: Any = {"auto_advance": True}
+            self.v1.invoices.finalize_invoice(made, final, {"idempotency_key": f"{idempotency_key}-final"})
             self.v1.invoices.send_invoice(made, {}, {"idempotency_key": f"{idempotency_key}-send"})
         return made
 
-    def invoice_marked(self, customer_id: str, name: str, value: str) -> str:
-        """The customer's invoice that carries a mark in its metadata; empty where none does."""
+    def invoice_marked(self, customer_id: str, name: str, value: str) -> Json | None:
+        """The customer's newest invoice that carries a mark in its metadata, if one does."""
         with border():
             found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
             for invoice in found.auto_paging_iter():
-                if (plain(invoice).get("metadata") or {}).get(name) == value:
-                    return invoice.id
-        return ""
+                one = plain(invoice)
+                if (one.get("metadata") or {}).get(name) == value:
+                    return one
+        return None

@@ -102,7 +102,7 @@ class OrderInvoice(LastingModel):
     cents = models.BigIntegerField()
     stripe_id = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=300, blank=True)
-    """Why it could not be made, at the last try."""
+    """Why it could not be made, at the last try, or why it does not count as paid though nothing is left to pay."""
     created_at = models.DateTimeField(default=now, editable=False)
     sent_at = models.DateTimeField(null=True)
     paid_at = models.DateTimeField(null=True)

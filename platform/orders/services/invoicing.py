@@ -15,7 +15,7 @@ from billing.services.locks import money_lock
 from billing.services.mirror import invoice_mirror
 from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
-from billing.stripe_port import stripe_port
+from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.errors import ApiError
 from orders import states
@@ -25,6 +25,7 @@ from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 logger = logging.getLogger(__name__)
+NOT_PAID = "Nothing is left to pay, but not all of it was paid: a part was credited, or it asked for less."
 
 
 def invoices_make(*, tenant_id: uuid.UUID) -> int:
@@ -68,23 +69,42 @@ def _make_one(pk: uuid.UUID) -> None:
     if customer is None:
         raise PaymentsAway
     port, mark = stripe_port(), {"order": contract.order.public_id, "order_invoice": str(row.pk)}
-    old = now() - row.created_at > KEY_LIFE
-    found_id = port.invoice_marked(customer.stripe_id, "order_invoice", str(row.pk)) if old else ""
-    row.stripe_id = found_id or port.invoice_alone(
-        customer_id=customer.stripe_id,
-        amount_cents=row.cents,
-        description=row.description,
-        days=contract.net_days,
-        fields=_fields(contract.number, contract.purchase_order),
-        metadata=mark,
-        idempotency_key=f"order-{row.pk}",
-    )
+    begun, key = _begun(customer.stripe_id, row)
+    if begun is not None and begun["status"] != "draft":
+        row.stripe_id = begun["id"]
+    else:
+        row.stripe_id = port.invoice_alone(
+            customer_id=customer.stripe_id,
+            amount_cents=row.cents,
+            description=row.description,
+            days=contract.net_days,
+            fields=_fields(contract.number, contract.purchase_order),
+            metadata=mark,
+            idempotency_key=key,
+            draft=begun,
+        )
     row.sent_at, row.problem = now(), ""
     row.save(update_fields=["stripe_id", "sent_at", "problem"])
     found = invoice_mirror(customer, row.stripe_id)
     detail = {"kind": row.kind, "cents": row.cents, "number": found.number if found else ""}
     say(order=contract.order, kind="invoice.sent", side=states.SYSTEM, detail=detail)
     audit.record(action="order.invoiced", target=contract.order, after={**detail, "stripe_id": row.stripe_id})
+
+
+def _begun(customer_id: str, row: OrderInvoice) -> tuple[Json | None, str]:
+    """What an earlier try left at Stripe, once its keys are forgotten: an invoice that asks for the whole amount, or a
+    draft to go on from; and the key of what is still to be done. StripeRefused for one that asks for something else."""
+    key = f"order-{row.pk}"
+    if now() - row.created_at <= KEY_LIFE:
+        return None, key
+    found = stripe_port().invoice_marked(customer_id, "order_invoice", str(row.pk))
+    if found is None or found["total"] >= row.cents:
+        return found, key
+    if found["total"] == 0:  # its line never came; closed like that it asks for nothing, and another one is made
+        return (found, key) if found["status"] == "draft" else (None, f"{key}-after-{found['id']}")
+    raise StripeRefused(
+        f"The invoice {found['id']} asks for {found['total']} cents and not {row.cents}. Put it right at Stripe."
+    )
 
 
 def _fields(contract: str, purchase_order: str) -> dict[str, str]:
@@ -113,6 +133,10 @@ def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
         row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=pk)
         mirror = Invoice.objects.filter(stripe_id=row.stripe_id, status="paid").first()
         if row.paid_at is not None or mirror is None:
+            return 0
+        # Stripe calls an invoice paid once nothing is left to pay: also an empty one, and one that was credited away.
+        if mirror.total < row.cents or mirror.raw.get("pre_payment_credit_notes_amount"):
+            OrderInvoice.objects.filter(pk=pk).exclude(problem=NOT_PAID).update(problem=NOT_PAID)
             return 0
         row.paid_at = mirror.paid_at or now()
         row.save(update_fields=["paid_at"])
