@@ -81,6 +81,17 @@ def test_a_stranger_with_the_link_accepts_and_a_contract_follows(ada: Person, bu
         assert kind == "application/pdf" and content == document.content and quote.number in name
 
 
+def test_a_form_that_is_sent_twice_leads_to_the_acceptance_and_is_no_miss(ada: Person, buyer: Client) -> None:
+    order, _quote, token = a_quote(ada)
+    body = {**FORM, "sha256": offer_peek(token).revision.sha256}
+    answers = [buyer.post(f"/quotes/{token}", body) for _ in range(25)]
+    assert {(answer.status_code, answer["Location"]) for answer in answers} == {(302, f"/quotes/{token}")}
+    assert "is accepted" in buyer.get(f"/quotes/{token}").content.decode()
+    with tenant_scope(ada.tenant.id):
+        assert Contract.objects.filter(order=order).count() == 1
+    assert Client().post(f"/quotes/{token}", body).status_code == 404, "another browser learns nothing"
+
+
 def words(answer: Any) -> tuple[int, str]:
     """What is seen, without what differs between two pages of any kind."""
     return answer.status_code, re.sub(r'value="(\w{30,}|/quotes/[^"]*)"', "", answer.content.decode())

@@ -95,20 +95,28 @@ class LinkView(View):
             return response
 
 
+def _done(request: HttpRequest, token: str) -> tuple[UUID, UUID] | None:
+    """The tenant, and what this browser accepted with the link, if it did."""
+    kept = request.session.get(DONE, {}).get(hash_of(token)) if request.COOKIES else None
+    return (UUID(kept[0]), UUID(kept[1])) if kept else None
+
+
 class QuotePage(LinkView):
     """`/quotes/<token>`."""
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """The quote and the form; what this browser accepted, after it did."""
-        done = request.session.get(DONE, {}).get(hash_of(token)) if request.COOKIES else None
+        done = _done(request, token)
         if done:
-            made, offer = services.acceptance_of(UUID(done[0]), UUID(done[1]))
+            made, offer = services.acceptance_of(*done)
             return render(request, "public/quote_accepted.html", {"made": made, "offer": offer, "token": token})
         offer = services.offer_peek(token)
         return self._page(request, token, offer, AcceptForm(initial={"sha256": offer.revision.sha256}))
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
-        """Accept."""
+        """Accept; a form that is sent again leads to what it did."""
+        if _done(request, token):
+            return redirect("console:quote", token)
         offer = services.offer_peek(token)
         form = AcceptForm(request.POST)
         if form.is_valid():
@@ -153,8 +161,8 @@ class QuoteDocument(LinkView):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """The document; also after this browser accepted it."""
-        done = request.session.get(DONE, {}).get(hash_of(token)) if request.COOKIES else None
-        offer = services.acceptance_of(UUID(done[0]), UUID(done[1]))[1] if done else services.offer_peek(token)
+        done = _done(request, token)
+        offer = services.acceptance_of(*done)[1] if done else services.offer_peek(token)
         name = f"{offer.quote.number}-{offer.revision.number}.pdf"
         return HttpResponse(
             bytes(offer.revision.document),
