@@ -13,8 +13,8 @@ from orders.services import invoices_make, invoices_settle
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
-from tests.conftest import Person
-from tests.isolation.orders import accepted
+from tests.conftest import Person, make_person
+from tests.isolation.orders import accepted, granted
 from tests.orders.test_contracts import invoices, pay
 from tests.orders.test_orders import WHY, kinds, row_of
 
@@ -161,3 +161,21 @@ def test_an_invoice_of_another_amount_is_left_to_staff(ada: Person, stripe_house
     invoices_settle()
     assert only(ada, order).stripe_id == "" and draft in only(ada, order).problem
     assert stripe_house.v1.invoices.retrieve(draft).status == "draft"
+
+
+def test_a_customer_that_stripe_forgot_keeps_nobody_else_waiting(ada: Person, stripe_house: Emulator) -> None:
+    bob = make_person("bob")
+    granted(bob)
+    first = accepted(bob)
+    stripe_house.v1.customers.delete(customer_of(bob))
+    assert only(bob, first).stripe_id
+    second = accepted(bob)
+    paid = accepted(ada)
+    customer_of(ada)
+    pay(ada, stripe_house, only(ada, paid).stripe_id)
+    waits = accepted(ada)
+    assert invoices_settle() >= 1
+    assert row_of(ada, paid).state == "working"
+    assert only(ada, waits).stripe_id, "its invoice was made all the same"
+    assert only(bob, second).stripe_id == "" and "knows no such object" in only(bob, second).problem
+    assert invoices_make(tenant_id=bob.tenant.id) == 0, "the doorbell's task does not fail on it either"

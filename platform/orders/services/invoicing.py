@@ -7,7 +7,7 @@ Stripe says of it is read from the mirror: paid is what Stripe calls paid.
 import logging
 import uuid
 
-from billing.errors import PaymentsAway, PaymentsClosed, StripeRefused
+from billing.errors import PaymentsAway, StripeRefused
 from billing.models import Invoice
 from billing.selectors.subscriptions import customer_current
 from billing.services.commands import KEY_LIFE, command_finish
@@ -53,7 +53,7 @@ def _make(tenant_id: uuid.UUID, pk: uuid.UUID) -> bool:
         with tenant_scope(tenant_id):
             _make_one(pk)
         return True
-    except (PaymentsAway, PaymentsClosed, StripeRefused) as error:
+    except ApiError as error:  # whatever Stripe says of this one, the others are not to wait for it
         logger.warning("the invoice %s of an order could not be made: %s", pk, error.message)
         with tenant_scope(tenant_id):
             OrderInvoice.objects.filter(pk=pk).update(problem=error.message[:300])
@@ -121,10 +121,12 @@ def invoices_settle() -> int:
         rows = list(OrderInvoice.ops.filter(paid_at=None).values_list("tenant_id", "pk", "stripe_id"))
         sent = [stripe_id for _tenant, _pk, stripe_id in rows if stripe_id]
         paid = set(Invoice.ops.filter(stripe_id__in=sent, status="paid").values_list("stripe_id", flat=True))
-    for tenant_id in {tenant for tenant, _pk, stripe_id in rows if not stripe_id}:
-        invoices_make(tenant_id=tenant_id)
     due = [(tenant, pk) for tenant, pk, stripe_id in rows if stripe_id in paid]
-    return for_each("order_invoices", due, _settle)
+    waiting = {tenant for tenant, _pk, stripe_id in rows if not stripe_id}
+    try:  # what was paid is noted first, and no failure here keeps the others' invoices waiting
+        return for_each("order_invoices", due, _settle)
+    finally:
+        for_each("order_invoices_made", waiting, lambda tenant_id: invoices_make(tenant_id=tenant_id))
 
 
 def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
@@ -138,8 +140,8 @@ def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
         if mirror.total < row.cents or mirror.raw.get("pre_payment_credit_notes_amount"):
             OrderInvoice.objects.filter(pk=pk).exclude(problem=NOT_PAID).update(problem=NOT_PAID)
             return 0
-        row.paid_at = mirror.paid_at or now()
-        row.save(update_fields=["paid_at"])
+        row.paid_at, row.problem = mirror.paid_at or now(), ""
+        row.save(update_fields=["paid_at", "problem"])
         order = order_lock(row.contract.order)
         detail = {"kind": row.kind, "cents": row.cents, "number": mirror.number}
         say(order=order, kind="invoice.paid", side=states.SYSTEM, detail=detail)
