@@ -110,7 +110,7 @@ class QuoteForm(ReasonForm):
     discount = forms.CharField(label=_("Discount, %"), initial="0", max_length=8, widget=UnfoldAdminTextInputWidget)
     deposit = forms.CharField(label=_("Deposit, %"), initial="30", max_length=8, widget=UnfoldAdminTextInputWidget)
     valid_days = _whole(_("Valid for, days"), 30, 1, 180)
-    net_days = _whole(_("Days to pay"), 30, 0, 90)
+    net_days = _whole(_("Days to pay"), 30, 1, 90)
     warranty_days = _whole(_("Warranty, days"), 90, 0, 1_095)
     field_order = [
         "scope",

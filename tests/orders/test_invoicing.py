@@ -8,7 +8,7 @@ from billing.models import Invoice
 from billing.selectors.subscriptions import customer_current
 from billing.services.mirror import invoice_mirror
 from kit.clock import now
-from orders.models import OrderInvoice
+from orders.models import Contract, OrderInvoice
 from orders.services import invoices_make, invoices_settle
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
@@ -179,3 +179,12 @@ def test_a_customer_that_stripe_forgot_keeps_nobody_else_waiting(ada: Person, st
     assert only(ada, waits).stripe_id, "its invoice was made all the same"
     assert only(bob, second).stripe_id == "" and "knows no such object" in only(bob, second).problem
     assert invoices_make(tenant_id=bob.tenant.id) == 0, "the doorbell's task does not fail on it either"
+
+
+def test_an_older_contract_without_days_to_pay_is_not_overdue_at_once(ada: Person, stripe_house: Emulator) -> None:
+    order, row = unsent(ada)
+    with tenant_scope(ada.tenant.id):
+        Contract.objects.filter(pk=row.contract_id).update(net_days=0)
+    invoices_make(tenant_id=ada.tenant.id)
+    found = stripe_house.v1.invoices.retrieve(only(ada, order).stripe_id)
+    assert found.due_date - found.created == 86_400

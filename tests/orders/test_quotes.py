@@ -78,6 +78,7 @@ def test_a_quote_adds_up_and_its_document_is_what_its_hash_says(ada: Person, sta
         ("discount", "-1", "not a share"),
         ("deposit", "101", "0 % to 100 %"),
         ("valid_days", "0", "greater than or equal to 1"),
+        ("net_days", "0", "greater than or equal to 1"),
         ("net_days", "91", "less than or equal to 90"),
         ("reason", "short", "at least 8"),
     ],

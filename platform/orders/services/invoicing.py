@@ -77,7 +77,7 @@ def _make_one(pk: uuid.UUID) -> None:
             customer_id=customer.stripe_id,
             amount_cents=row.cents,
             description=row.description,
-            days=contract.net_days,
+            days=max(contract.net_days, 1),  # with none, as older contracts may say, it were overdue at once
             fields=_fields(contract.number, contract.purchase_order),
             metadata=mark,
             idempotency_key=key,

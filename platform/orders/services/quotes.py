@@ -95,7 +95,7 @@ def revision_create(
         total_cents=sums.total,
         deposit_bp=deposit_bp,
         deposit_cents=sums.deposit,
-        net_days=_days(net_days, 0, 90, "The days to pay", "net_days"),
+        net_days=_days(net_days, 1, 90, "The days to pay", "net_days"),
         valid_until=moment.date() + dt.timedelta(days=_days(valid_days, 1, LONGEST_VALID, "Validity", "valid_days")),
         warranty_days=_days(warranty_days, 0, 1_095, "The warranty", "warranty_days"),
         terms_version=terms.version,
