@@ -35,24 +35,33 @@ CLAIM = dt.timedelta(seconds=180)
 """Longer than any sending takes."""
 PATIENCE = 8.0
 """Seconds; a page waits no longer, then says that it is on its way."""
+NOT_NEEDED = "not_needed"
+"""Marks what was dropped before it was sent; what staff gave up has no such mark."""
 COMMANDS = Counter("billing_stripe_commands_total", "Commands to Stripe by what became of them", ["operation", "state"])
 State = StripeCommand.State
 
 
 def command_write(
-    operation: str, params: Json, *, once: str | None = None, key: str = "", tried_at: dt.datetime | None = None
+    operation: str,
+    params: Json,
+    *,
+    once: str | None = None,
+    again: bool = False,
+    key: str = "",
+    tried_at: dt.datetime | None = None,
 ) -> StripeCommand:
     """Note what is to be asked of Stripe, in the running transaction; it is sent after its commit.
 
-    `once`: what it is for, where a second one must never go out: the first is given back, to be sent again if it was
-    refused. `tried_at`: when it may have gone out already, under this key. PaymentsClosed without a key of Stripe's.
+    `once`: what it is for, where a second one must never go out: the first is given back, to be sent now if it was not
+    needed before. What was refused or given up stays so, unless a person asks anew (`again`). `tried_at`: when it may have gone out already, under this key. PaymentsClosed without a key of Stripe's.
     """
     stripe_port()
     money_lock(current_tenant_id())
     same = StripeCommand.objects.filter(operation=operation, once=once)
     found: StripeCommand | None = same.first() if once else None
     if found is not None:
-        if found.state in (State.REFUSED, State.DROPPED):
+        ended = found.state in (State.REFUSED, State.DROPPED)
+        if ended and (again or found.error_code == NOT_NEEDED):
             _again(found)
             outbox.ring(TASK, str(found.tenant_id))
         return found
@@ -191,6 +200,7 @@ def _build(command: StripeCommand) -> bool:
         return True
     except NotNeeded as error:
         command.state, command.error, command.done_at = State.DROPPED, str(error), now()
+        command.error_code = NOT_NEEDED
     except StripeRefused as error:
         command.state, command.error, command.done_at = State.REFUSED, error.message, now()
     except NotYet as error:

@@ -28,7 +28,7 @@ def purchase_start(*, amount_nano: int | None, success_url: str, cancel_url: str
     """
     if amount_nano is None or not LEAST <= amount_nano <= MOST or amount_nano % CENT:
         raise BadRequest(f"Buy from {usd(LEAST)} to {usd(MOST)} at once, in whole cents.", param="amount")
-    customer_write()
+    customer_write(again=True)
     command = command_write(
         "credit_checkout",
         {

@@ -34,11 +34,12 @@ from tenants.scope import current_tenant_id, tenant_scope
 CHANGES = ("plan_change", "plan_end", "plan_pause", "plan_resume")
 
 
-def customer_write() -> StripeCommand | None:
-    """The command that makes the tenant a customer at Stripe, at the first need; None when it is one."""
+def customer_write(*, again: bool = False) -> StripeCommand | None:
+    """The command that makes the tenant a customer at Stripe, at the first need; None when it is one. `again`: a
+    person asks, so it is tried anew where Stripe refused it, or staff gave it up."""
     if customer_current() is not None:
         return None
-    return command_write("customer_create", {}, once="customer", key=f"customer-{current_tenant_id()}")
+    return command_write("customer_create", {}, once="customer", again=again, key=f"customer-{current_tenant_id()}")
 
 
 def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> StripeCommand:
@@ -52,7 +53,7 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: st
     current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
-    customer_write()
+    customer_write(again=True)
     trial = trial_due(wanted)
     command = command_write(
         "checkout_create",
@@ -93,7 +94,7 @@ def checkout_finish(*, session_id: str) -> CheckoutOutcome:
 def portal_start(*, return_url: str) -> Callable[[], str]:
     """How to get the address where the customer manages card, plan and invoices; no transaction need wait for it.
     It changes nothing, so it is no command."""
-    command, tenant_id = customer_write(), current_tenant_id()
+    command, tenant_id = customer_write(again=True), current_tenant_id()
 
     def ask() -> str:
         if command is not None:

@@ -275,6 +275,45 @@ def test_a_customer_that_was_refused_is_tried_again_at_the_next_need(
     assert totals(cast.owner, stripe_house)["customers"] == 1
 
 
+def test_a_push_that_was_refused_or_given_up_stays_so_until_staff_send_it_again(
+    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **values: Any) -> str:
+        raise StripeRefused("The text is too long.")
+
+    buy(cast.owner, stripe_house)
+    tenant_id, lines = cast.owner.tenant.id, [Line("classify:a", 500 * CENT)]
+    with monkeypatch.context() as patch:
+        patch.setattr(StripePort, "invoice_item_add", refuse)
+        invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=lines)
+    for state in ("refused", "dropped"):
+        assert invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=lines) == 0, "the tick comes by"
+        with tenant_scope(tenant_id):
+            row = StripeCommand.objects.get(operation="invoice_item")
+            assert (row.state, row.round, row.attempts) == (state, 1, 1) and row.first_sent_at is not None
+            if state == "refused":
+                command_drop(command_id=row.pk)
+    assert totals(cast.owner, stripe_house)["items"] == []
+    with tenant_scope(tenant_id):
+        StripeCommand.objects.filter(pk=row.pk).update(state="refused")
+        command_again(command_id=row.pk)
+    assert invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=lines) == 1
+    assert totals(cast.owner, stripe_house)["items"] == [500]
+
+
+def test_what_was_not_needed_is_sent_once_it_is(cast: Cast, stripe_house: Emulator) -> None:
+    buy(cast.owner, stripe_house)
+    tenant_id = cast.owner.tenant.id
+    write = lambda: command_write("invoice_make", {"period": "2026-10"}, once="2026-10")
+    with tenant_scope(tenant_id):
+        first = write()
+    commands_send(tenant_id)
+    with tenant_scope(tenant_id):
+        assert StripeCommand.objects.get(pk=first.pk).state == "dropped"
+        again = write()
+        assert (again.pk, again.state, again.round, again.error_code) == (first.pk, "waiting", 2, "")
+
+
 def test_a_fault_of_ours_keeps_the_command_and_says_why(
     cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
