@@ -12,16 +12,27 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 
+from django.db import transaction
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate
 
 from billing.ledger.lines import RERATED
 from billing.ledger.repricing import Alike, Change, Line, changes
-from billing.models import CreditDraw, CreditGrant, PeriodClose, RatedChange, RatedLine, Rerating, UsageEvent
+from billing.models import (
+    CreditDraw,
+    CreditGrant,
+    PeriodClose,
+    RatedChange,
+    RatedLine,
+    Rerating,
+    UsageEvent,
+)
 from billing.periods import month_of, start_of
 from billing.prices import PriceVersion, Usage, price_books
 from billing.services.credits import credit_grant
+from billing.services.effects import funds_changed
 from billing.services.ledger import lines_post
 from billing.services.locks import ledger_lock
 from kit.clock import now
@@ -80,9 +91,9 @@ def rerate(
         row: Rerating = Rerating.objects.create(
             **dataclasses.asdict(wanted), reason=reason.strip()[:300], created_by=created_by[:200]
         )
-        RatedChange.objects.bulk_create([_row(row, one, billed=month_of(one.line[0]) in closed) for one in found])
+        RatedChange.objects.bulk_create([_row(row, one, billed=_month(one) in closed) for one in found])
         for one in found:
-            if month_of(one.line[0]) not in closed:
+            if _month(one) not in closed:
                 _line_set(one)
         for month, nano in back.items():
             credit_grant(
@@ -93,6 +104,8 @@ def rerate(
                 created_by=created_by,
                 actor=actor,
             )
+        if set(map(_month, found)) - closed:  # calls hear of it, and a lease that funds no longer carry is recalled
+            transaction.on_commit(partial(funds_changed, tenant_id))
         delta = sum(one.delta_nano for one in found)
         after = {"lines": len(found), "delta_nano": delta, "given_nano": sum(back.values())}
         audit.record(action="usage.rerated", target=row, after=after, reason=reason, actor=actor)
@@ -143,6 +156,10 @@ def _earlier(first: dt.date, last: dt.date) -> dict[Line, int]:
     return {(day, project, model, kind, version): int(n) for day, project, model, kind, version, n in sums}
 
 
+def _month(change: Change) -> dt.date:
+    return month_of(change.line[0])
+
+
 def _closed() -> set[dt.date]:
     return set(PeriodClose.objects.values_list("period", flat=True))
 
@@ -151,7 +168,7 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
     """By closed month, what is given back: what it becomes cheaper by, as far as it was paid for in money."""
     closed, sums = _closed(), defaultdict[dt.date, int](int)
     for one in found:
-        sums[month_of(one.line[0])] += one.delta_nano
+        sums[_month(one)] += one.delta_nano
     back = {}
     for month in sorted(set(sums) & closed):
         if sums[month] > 0:

@@ -16,9 +16,21 @@ from hypothesis import strategies as st
 
 from billing.ledger.lines import RERATED
 from billing.ledger.repricing import Alike, changes
-from billing.models import CreditGrant, PeriodClose, RatedChange, RatedLine, Rerating, UsageEvent
+from billing.models import (
+    Budget,
+    BudgetLease,
+    CreditGrant,
+    PeriodClose,
+    RatedChange,
+    RatedLine,
+    Rerating,
+    UsageEvent,
+)
+from billing.periods import bounds, from_ms, month_of, to_ms
 from billing.prices import Price, PriceBooks, PriceVersion, Usage, price_books
+from billing.quotas import QuotaStore
 from billing.selectors.bills import balances, invoice_preview
+from billing.selectors.budgets import WALLET, budget_month
 from billing.selectors.wallet import balance_nano
 from billing.services import rerating
 from billing.services.credits import credit_grant
@@ -30,6 +42,8 @@ from kit.errors import BadRequest, Conflict
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
+from tests.billing.test_credits import give
+from tests.billing.test_funds import ask, cap, limited, settled, spend_all
 from tests.conftest import Cast, Person
 
 OLD, CHEAP, DEAR = "2026-11-01", "test-cheap", "test-dear"
@@ -184,6 +198,57 @@ def test_the_command_tries_first_and_does_it_when_told(used: Person, capsys: pyt
         assert Rerating.objects.get().reason == "The price was wrong"
     with pytest.raises(CommandError, match="no organisation 'nobody'"):
         call_command("rerate", "nobody", *asked[1:])
+
+
+def test_what_a_cheaper_price_gives_back_can_be_spent_to_the_nano(cast: Cast, store: QuotaStore) -> None:
+    tenant_id = cast.owner.tenant.id
+    limited(tenant_id)
+    give(tenant_id, "prepaid", 20_000)
+    settled(store, tenant_id, ask(store, tenant_id, 20_000), 20_000)
+    summed(tenant_id)
+    assert spend_all(store, tenant_id, 100) == 0
+    with tenant_scope(tenant_id):
+        rest = budget_month(scope=WALLET, scope_id=tenant_id.hex)
+    assert rest is not None and (rest.cap_nano, rest.promised_nano, rest.spent_nano) == (20_000, 20_000, 20_000)
+    assert done(cast.owner, today()) is not None
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 15_000
+        rest = budget_month(scope=WALLET, scope_id=tenant_id.hex)
+    assert rest is not None and (rest.cap_nano, rest.promised_nano, rest.spent_nano) == (20_000, 5_000, 5_000)
+    assert spend_all(store, tenant_id, 100) == 15_000
+
+
+def test_after_a_dearer_price_nothing_beyond_credit_is_admitted(cast: Cast, store: QuotaStore) -> None:
+    tenant_id = cast.owner.tenant.id
+    limited(tenant_id)
+    give(tenant_id, "prepaid", 100_000)
+    settled(store, tenant_id, ask(store, tenant_id, 40_000), 40_000)
+    summed(tenant_id)
+    assert done(cast.owner, today(DEAR)) is not None
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 40_000
+    assert spend_all(store, tenant_id, 100) == 40_000
+
+
+def test_what_another_open_month_became_cheaper_by_is_there_for_this_one(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    limited(tenant_id)
+    give(tenant_id, "prepaid", 60_000)
+    last = month_of(month_of(now()) - dt.timedelta(days=1))
+    begin, end = map(to_ms, bounds(last))
+    store_events([call(tenant_id, 1, cost=60_000, at=from_ms(begin + 1))])
+    with tenant_scope(tenant_id):
+        budget = Budget.objects.get(name="w:s")
+        BudgetLease.objects.create(
+            budget=budget, period=last, epoch=budget.epoch + 1, blocks=1, granted_nano=60_000, spent_nano=60_000,
+            state="reconciled", opened_ms=begin, closed_ms=end,
+        )  # fmt: skip
+    summed(tenant_id)
+    assert cap(tenant_id) == 0
+    assert done(cast.owner, Wanted(last, last, CHEAP)) is not None
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 45_000
+    assert cap(tenant_id) == 45_000
 
 
 PRICES = st.integers(min_value=0, max_value=1_000)
