@@ -94,6 +94,26 @@ def statement(invoice: Invoice) -> Statement:
     return Statement(invoice, _lines(invoice), sums, problem, [_credited(note) for note in notes])
 
 
+def not_kept(invoice: Invoice) -> int:
+    """Cents of an invoice that nobody paid, or that went back: what is open or given up, and its credit notes. All of
+    it, where its amounts cannot be read."""
+    sums = sums_of(invoice)
+    if sums is None:
+        return max(0, invoice.total)
+    notes = CreditNote.objects.filter(invoice_id=invoice.stripe_id, status="issued")
+    back = sum(note.amount - before_payment(note) for note in notes)
+    unused = -min(0, sums.balance) if sums.status == "void" else 0  # the customer's balance came back with it
+    return sums.left + sums.noted + unused + back
+
+
+def before_payment(note: CreditNote) -> int:
+    """Cents that a credit note took off before its invoice was paid: nothing that was paid went back with these."""
+    before = note.raw.get("pre_payment_amount")
+    if before is None:
+        before = note.amount if note.raw.get("type") == "pre_payment" else 0
+    return int(before)
+
+
 def refunds() -> list[Refund]:
     """Every refund of the scope's tenant, newest first."""
     return list(Refund.objects.order_by("-created_at", "-pk"))
@@ -121,9 +141,7 @@ def _lines(invoice: Invoice) -> list[StatementLine]:
 
 def _credited(note: CreditNote) -> Credited:
     raw: dict[str, Any] = note.raw
-    before = raw.get("pre_payment_amount")
-    if before is None:
-        before = note.amount if raw.get("type") == "pre_payment" else 0
+    before = before_payment(note)
     given: list[tuple[str, int]] = []
     for entry in raw.get("refunds") or []:
         refund = entry.get("refund")

@@ -23,6 +23,7 @@ from billing.ledger.repricing import Alike, Change, Line, changes
 from billing.models import (
     CreditDraw,
     CreditGrant,
+    InvoiceLinePush,
     PeriodClose,
     RatedChange,
     RatedLine,
@@ -31,13 +32,15 @@ from billing.models import (
 )
 from billing.periods import month_of, start_of
 from billing.prices import PriceVersion, Usage, price_books
+from billing.selectors.bill_parts import invoices_of_pushes
+from billing.selectors.statements import not_kept
 from billing.services.credits import credit_grant
 from billing.services.effects import funds_changed
 from billing.services.ledger import lines_post
 from billing.services.locks import ledger_lock
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import usd
+from kit.money import CENT, usd
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -182,8 +185,15 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
 
 
 def _paid(month: dt.date) -> int:
-    """What a closed month cost its customer in money, by its bill and out of prepaid credit, and was not given back."""
-    billed = PeriodClose.objects.get(period=month).net_nano
+    """What a closed month cost its customer in money, by its bill and out of prepaid credit, and was not given back.
+
+    Of the invoices that its lines are on, what is unpaid or went back counts as the month's first: better too little
+    credit than money nobody paid. Lines that are on no invoice yet count as paid.
+    """
+    close = PeriodClose.objects.get(period=month)
+    invoices = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
+    unpaid = sum(not_kept(one) for one in {one.pk: one for one in invoices}.values()) * CENT
+    billed = max(0, close.net_nano - unpaid)
     prepaid = CreditDraw.objects.filter(
         kind=CreditDraw.Kind.USED, grant__kind=CreditGrant.Kind.PREPAID, period=month
     ).aggregate(n=Sum("amount_nano"))["n"]

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import uuid
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,6 +21,9 @@ from billing.models import (
     Budget,
     BudgetLease,
     CreditGrant,
+    CreditNote,
+    Invoice,
+    InvoiceLinePush,
     PeriodClose,
     RatedChange,
     RatedLine,
@@ -39,6 +43,7 @@ from billing.services.metering import usage_rollup
 from billing.services.rerating import Wanted, rerate
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
+from kit.money import CENT
 from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
@@ -154,6 +159,55 @@ def test_a_month_that_was_billed_gives_back_what_was_paid_too_much(used: Person,
         grants = [(one.kind, one.amount_nano) for one in CreditGrant.objects.all()]
     assert grants == ([("goodwill", given)] if given else [])
     assert done(used, october()) is None
+
+
+DOLLAR = 10**9
+
+
+@pytest.mark.parametrize(
+    ("told", "note", "given"),
+    [
+        ({"status": "paid", "amount_paid": 100}, None, 75),
+        ({"status": "paid", "amount_paid": 100}, (40, 0), 60),
+        ({"status": "paid", "amount_paid": 70, "pre_payment_credit_notes_amount": 30}, (30, 30), 70),
+        ({"status": "open", "amount_paid": 0}, None, 0),
+        ({"status": "void", "amount_paid": 0}, None, 0),
+        ({"status": "uncollectible", "amount_paid": 60}, None, 60),
+        ({"status": "paid", "amount_paid": 100, "currency": "eur"}, None, 0),
+    ],
+)
+def test_what_nobody_paid_of_a_bill_or_got_back_is_not_given_again(
+    cast: Cast, told: dict[str, Any], note: tuple[int, int] | None, given: int
+) -> None:
+    """A month of one dollar becomes 75 cents cheaper."""
+    tenant_id = cast.owner.tenant.id
+    store_events([call(tenant_id, 1, cost=DOLLAR, at=IN_OCTOBER)])
+    summed(tenant_id)
+    bill = period_close(tenant_id=tenant_id, period=OCTOBER, allowance_nano=0).close
+    with tenant_scope(tenant_id):
+        push = InvoiceLinePush.objects.create(
+            period=OCTOBER, line_key=bill.lines[0]["key"], description="d", amount_nano=DOLLAR, amount_cents=100
+        )
+        columns = {"currency": "usd", "total": 100, **told}
+        early = int(columns.pop("pre_payment_credit_notes_amount", 0))
+        raw = {
+            "subtotal": 100,
+            "starting_balance": 0,
+            "ending_balance": 0,
+            "pre_payment_credit_notes_amount": early,
+            "lines": {"data": [{"amount": 100, "metadata": {"push": str(push.pk)}}]},
+        }
+        Invoice.objects.create(
+            stripe_id=f"in_{tenant_id.hex}", amount_due=100 - early, issued_at=now(), raw=raw, **columns
+        )
+        if note is not None:
+            CreditNote.objects.create(
+                stripe_id=f"cn_{tenant_id.hex}", invoice_id=f"in_{tenant_id.hex}", status="issued", currency="usd",
+                amount=note[0], created_at=now(), raw={"pre_payment_amount": note[1]},
+            )  # fmt: skip
+    assert rerate(tenant_id=tenant_id, wanted=october(), reason="The price was wrong", created_by="staff") is not None
+    with tenant_scope(tenant_id):
+        assert [one.amount_nano for one in CreditGrant.objects.all()] == ([given * CENT] if given else [])
 
 
 def test_credit_that_paid_too_much_gets_it_back(used: Person) -> None:
