@@ -2,6 +2,7 @@
 
 from billing.errors import MoreThanPaid
 from billing.models import CreditNote, Invoice, StripeCommand
+from billing.selectors.statements import before_payment
 from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from kit.errors import BadRequest, Conflict, NotFound
@@ -18,7 +19,7 @@ def creditable(invoice: Invoice) -> int:
         left = int(invoice.raw.get("amount_remaining", invoice.amount_due - invoice.amount_paid))
     elif invoice.status == "paid":
         taken = CreditNote.objects.filter(invoice_id=invoice.stripe_id).exclude(status="void")
-        left = invoice.amount_paid - sum(taken.values_list("amount", flat=True))
+        left = invoice.amount_paid - sum(note.amount - before_payment(note) for note in taken)
     else:
         left = 0
     return max(0, left - _on_its_way(invoice))

@@ -154,6 +154,15 @@ def test_an_open_invoice_is_lowered(cast: Cast, stripe_house: Emulator) -> None:
     with tenant_scope(ada.tenant.id):
         row = Invoice.objects.get(stripe_id=made.id)
         assert row.status == "open" and creditable(row) == 500
+    card(ada, stripe_house, "pm_card_visa")
+    stripe_house.v1.invoices.pay(made.id)
+    synced(ada)
+    with tenant_scope(ada.tenant.id):
+        row = Invoice.objects.get(stripe_id=made.id)
+        assert (row.status, row.amount_paid, creditable(row)) == ("paid", 500, 500), "the note was never paid"
+    asked(ada.tenant.id, lambda: credit_note_write(invoice_id=made.id, cents=200, to="card", memo="agreed"))
+    with tenant_scope(ada.tenant.id):
+        assert creditable(Invoice.objects.get(stripe_id=made.id)) == 300
 
 
 def test_a_plan_change_is_one_at_a_time_with_a_rest(cast: Cast, stripe_house: Emulator) -> None:
