@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, TruncMonth
 from billing.ledger.waterfall import Drawn, Flow, flow
 from billing.models import Account, Budget, CreditDraw, CreditGrant, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import bounds, month_of
-from billing.quotas import QuotaStore
+from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.selectors import bills
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
 from billing.selectors.wallet import (
@@ -264,11 +264,8 @@ def credit_refund(
         raise NotFound.of(grant_id)
     if grant.kind != Kind.PREPAID:
         raise Conflict("This credit was given, not bought: there is no money to give back.")
-    free: int | None = None
-    if budget is not None and (cap := cap_nano(WALLET, tenant_id.hex)) is not None:
-        period = month_of(now())
-        free = cap - promised_nano(budget, period)
-        free = max(0, free + taken_back(budget, LIMIT, period, store or quota_store()))
+    left = int(grant.left_nano)
+    free = _free_nano(budget, amount_nano, left, store or quota_store()) if budget is not None and left > 0 else None
     ledger_lock(tenant_id)
     grant = grant_of(grant_id) or grant
     left = int(grant.left_nano)
@@ -280,6 +277,32 @@ def credit_refund(
     audit.record(action="credit.refunded", target=grant, after={"amount_nano": nano}, reason=reason)
     transaction.on_commit(partial(funds_changed, tenant_id))
     return nano
+
+
+def _free_nano(budget: Budget, amount_nano: int | None, left: int, store: QuotaStore) -> int | None:
+    """What of a wallet is not promised, once so much is back of its lease as a refund still needs; None without a
+    limit. Where the lease does not have it either, it stays where it is: calls go on."""
+    cap, period = cap_nano(WALLET, budget.scope_id), month_of(now())
+    if cap is None:
+        return None
+    free = cap - promised_nano(budget, period)
+    wanted = left if amount_nano is None else amount_nano
+    if free < wanted <= left:
+        within = free + _leased_nano(budget, store)
+        if within >= (wanted if amount_nano is not None else 1):
+            free += taken_back(budget, wanted - free, period, store)
+        else:
+            free = within  # for the message: more than this could not be had
+    return max(0, free)
+
+
+def _leased_nano(budget: Budget, store: QuotaStore) -> int:
+    """What nobody holds of the wallet's lease; 0 where the quota server cannot be asked."""
+    try:
+        state, _ = store.lease_state(budget.tenant_id, budget.name)
+    except QuotaUnavailable:
+        return 0
+    return state.available if state is not None else 0
 
 
 def _lose(grant: CreditGrant, nano: int, kind: CreditDraw.Kind, into: Account, *, memo: str) -> LedgerTransaction:

@@ -11,6 +11,12 @@ from ops.deeds import Deed, DeedTable
 from ops.tables import ReadOnly
 
 
+def left_nano(row: CreditGrant) -> int:
+    """What a grant has not lost."""
+    lost = CreditDraw.ops.filter(grant=row).aggregate(n=Sum("amount_nano"))["n"] or 0
+    return row.amount_nano - int(lost)
+
+
 class CreditGrantTable(DeedTable):
     """Credit that was given or bought."""
 
@@ -27,7 +33,7 @@ class CreditGrantTable(DeedTable):
                 "itself is made at Stripe, for the same amount."
             ),
             icon="undo",
-            offered=lambda row: row.kind == CreditGrant.Kind.PREPAID,
+            offered=lambda row: row.kind == CreditGrant.Kind.PREPAID and left_nano(row) > 0,
             work=lambda by, row, form: services.credit_take_back(tenant_id=row.tenant_id, grant_id=row.pk, by=by),
             outcome=lambda made: _("%(amount)s left the wallet.") % {"amount": usd(made)},
         ),
@@ -41,8 +47,7 @@ class CreditGrantTable(DeedTable):
     @admin.display(description=_("Left"))
     def left(self, row: CreditGrant) -> str:
         """What it has not lost."""
-        lost = CreditDraw.ops.filter(grant=row).aggregate(n=Sum("amount_nano"))["n"] or 0
-        return usd(row.amount_nano - int(lost))
+        return usd(left_nano(row))
 
 
 TABLES: dict[type[Model], type[ReadOnly]] = {CreditGrant: CreditGrantTable}

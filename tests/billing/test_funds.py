@@ -288,6 +288,38 @@ def test_refunds_leave_what_is_promised(store: QuotaStore, cast: Cast) -> None:
     right(tenant_id)
 
 
+def test_a_refund_takes_no_more_of_the_lease_than_it_needs_and_nothing_where_it_fails(
+    store: QuotaStore, cast: Cast
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    limited(tenant_id)
+    empty = give(tenant_id, "prepaid", 1_000)
+    with tenant_scope(tenant_id):
+        credit_refund(grant_id=empty, reason="asked", store=store)
+    grant = give(tenant_id, "prepaid", 10_000)
+    assert ask(store, tenant_id, 3_000)
+
+    def leased() -> int:
+        state, _ = store.lease_state(tenant_id, "w:s")
+        assert state is not None
+        return state.available
+
+    assert leased() == 3_000, "twice what was asked for came, and half of it is held"
+    for which, nano in ((empty, None), (grant, 7_001), (grant, 10_001), (grant, 0)):
+        with tenant_scope(tenant_id), pytest.raises(Conflict):
+            credit_refund(grant_id=which, amount_nano=nano, reason="asked", store=store)
+        assert leased() == 3_000, "calls go on with it"
+    with tenant_scope(tenant_id):
+        credit_refund(grant_id=grant, amount_nano=4_000, reason="asked", store=store)
+    assert leased() == 3_000
+    with tenant_scope(tenant_id):
+        credit_refund(grant_id=grant, amount_nano=1_000, reason="asked", store=store)
+    assert leased() == 2_000
+    with tenant_scope(tenant_id):
+        assert credit_refund(grant_id=grant, reason="asked", store=store) == 2_000
+    assert left(tenant_id) == [0, 3_000] and not ask(store, tenant_id, 20)
+
+
 @pytest.mark.slow
 def test_many_at_once_never_pass_the_balance_while_it_is_paid_from(server: QuotaServer, cast: Cast) -> None:
     """Callers, a keeper for each, postings and top-ups at the same time: admitted to the nano, no deadlock."""

@@ -261,8 +261,11 @@ def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: C
     path = "/staff/billing/creditgrant/{}/take-back/"
     assert ada.browser.post(path.format(bought.pk), {"reason": "x"}).status_code == 422
     assert ada.browser.post(path.format(given.pk), {"reason": WHY}).status_code == 422
+    page = f"/staff/billing/creditgrant/{bought.pk}/change/"
+    assert "Take back" in ada.browser.get(page).content.decode()
     assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 302
     assert ada.browser.post(path.format(bought.pk), {"reason": WHY}).status_code == 422, "nothing is left"
+    assert "Take back" not in ada.browser.get(page).content.decode()
     with tenant_scope(tenant.pk):
         assert balance_nano() == 5 * 10**9
     assert "$30.00" in ada.browser.get("/staff/billing/creditgrant/").content.decode()
