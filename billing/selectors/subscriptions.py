@@ -157,9 +157,10 @@ def paid_yearly() -> bool:
 
 
 def card_id() -> str:
-    """Stripe's id of the card that the subscription is paid with. Checkout keeps it there and not with the customer,
-    so an invoice of its own has to name it. Empty where there is none."""
-    current = subscription_current()
+    """Stripe's id of the card that the subscription is paid with, or the last one was. Checkout keeps it there and not
+    with the customer, so an invoice of its own has to name it. Empty where there is none."""
+    begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
+    current = subscription_current() or begun.order_by("-started_at", "-pk").first()
     method = current.raw.get("default_payment_method") if current is not None else None
     return str(method["id"] if isinstance(method, dict) else method or "")
 

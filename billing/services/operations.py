@@ -285,8 +285,9 @@ def _invoice_build(command: StripeCommand) -> Json:
         raise NotNeeded("The lines go on the subscription's next invoice.")
     customer = _customer()
     metadata = {"period": command.params["period"], "command": str(command.pk)}
-    by_mail = customer.card is None
-    return {"customer_id": customer.stripe_id, "by_mail": by_mail, "card_id": card_id(), "metadata": metadata}
+    card = card_id()
+    by_mail = not card and customer.card is None
+    return {"customer_id": customer.stripe_id, "by_mail": by_mail, "card_id": card, "metadata": metadata}
 
 
 def _invoice_send(port: StripePort, request: Json, key: str) -> Json:

@@ -7,9 +7,11 @@ from uuid import UUID
 import pytest
 
 from billing.models import BillingCustomer, InvoiceLinePush, PeriodClose, StripeCommand, Subscription
+from billing.selectors.subscriptions import card_id, subscription_current
 from billing.services import invoicing
 from billing.services.invoicing import invoice_lines_push, periods_push_all, upcoming_fetch
 from billing.services.mirror import invoice_mirror
+from billing.services.sync import subscription_sync
 from billing.stripe_port import StripePort
 from kit.clock import now
 from tenants.scope import tenant_scope
@@ -113,6 +115,28 @@ def test_without_a_subscription_the_lines_get_an_invoice_of_their_own(cast: Cast
         customer = BillingCustomer.objects.get()
     made = stripe_house.v1.invoices.list({"customer": customer.stripe_id}).data
     assert [(invoice.total, invoice.collection_method) for invoice in made] == [(700, "send_invoice")]
+
+
+@pytest.mark.parametrize("card", [True, False])
+def test_the_last_usage_of_a_plan_that_ended_is_charged_to_its_card_or_sent_by_mail(
+    cast: Cast, stripe_house: Emulator, card: bool
+) -> None:
+    buy(cast.owner, stripe_house)
+    tenant_id = cast.owner.tenant.id
+    with tenant_scope(tenant_id):
+        customer, subscription = BillingCustomer.objects.get(), Subscription.objects.get()
+        named = card_id()
+        stripe_house.v1.subscriptions.cancel(subscription.stripe_id)
+        subscription_sync(customer=customer, subscription_id=subscription.stripe_id)
+        if not card:  # neither with the subscription nor with the customer
+            row = Subscription.objects.get()
+            Subscription.objects.update(raw={**row.raw, "default_payment_method": None})
+            BillingCustomer.objects.update(card=None)
+        assert subscription_current() is None and named.startswith("pm_")
+    invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=[Line("classify:a", 700 * CENT)])
+    made = stripe_house.v1.invoices.list({"customer": customer.stripe_id}).data[0]
+    how = ("charge_automatically", named) if card else ("send_invoice", None)
+    assert (made.total, made.collection_method, made.default_payment_method) == (700, *how)
 
 
 def test_an_invoice_with_many_lines_is_mirrored_whole(cast: Cast, stripe_house: Emulator) -> None:
