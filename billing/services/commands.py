@@ -53,7 +53,8 @@ def command_write(
     """Note what is to be asked of Stripe, in the running transaction; it is sent after its commit.
 
     `once`: what it is for, where a second one must never go out: the first is given back, to be sent now if it was not
-    needed before. What was refused or given up stays so, unless a person asks anew (`again`). `tried_at`: when it may have gone out already, under this key. PaymentsClosed without a key of Stripe's.
+    needed before. What was refused or given up stays so, unless a person asks anew (`again`). `tried_at`: when it may
+    have gone out already, under this key. PaymentsClosed without a key of Stripe's.
     """
     stripe_port()
     money_lock(current_tenant_id())
