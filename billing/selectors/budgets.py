@@ -17,7 +17,7 @@ from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
 from billing.selectors.bills import allowance_nano
 from billing.selectors.limits import member_limits, model_limits_row, project_limit_set, tenant_limit_set
-from billing.selectors.wallet import MonthFacts, credit_facts, postpaid_nano
+from billing.selectors.wallet import credit_facts, postpaid_nano
 from kit.clock import now
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
@@ -83,13 +83,13 @@ def _funds_nano(period: dt.date) -> int | None:
         return None
     budget = Budget.objects.filter(name=budget_name(WALLET, current_tenant_id().hex)).first()
     others = _other_months(budget, period)
-    left, facts = credit_facts(min(others | {period}))
+    left, facts = credit_facts(others | {period})
     needed = 0
     for month in others:
-        known = facts.get(month, MonthFacts())
+        known = facts[month]
         promised = promised_nano(budget, month) if budget is not None else 0
         needed += max(0, max(promised, known.rated_nano) - known.covered_nano(allowance_nano(month)))
-    mine = facts.get(period, MonthFacts()).covered_nano(allowance_nano(period))
+    mine = facts[period].covered_nano(allowance_nano(period))
     return mine + on_account + max(0, left - needed)
 
 

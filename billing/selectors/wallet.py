@@ -128,11 +128,11 @@ SELECT 'closed', MAX(period), 1 FROM billing_periodclose WHERE tenant_id = %(ten
 """
 
 
-def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
-    """Credit that may be used now, and the months from `since` on. One statement, so of one instant: what a posting
-    moves from the one to the other is in exactly one of them."""
-    left, closed = 0, dt.date.min
-    found: dict[dt.date, dict[str, int]] = defaultdict(dict)
+def credit_facts(months: set[dt.date]) -> tuple[int, dict[dt.date, MonthFacts]]:
+    """Credit that may be used now, and these months, each of them even where nothing was used. One statement, so of
+    one instant: what a posting moves from the one to the other is in exactly one of them."""
+    left, closed, since = 0, dt.date.min, min(months)
+    found: dict[dt.date, dict[str, int]] = defaultdict(dict, {month: {} for month in months})
     with connection.cursor() as cursor:
         cursor.execute(_FACTS, {"tenant": current_tenant_id(), "now": now(), "since": since})
         for what, period, amount in cursor.fetchall():
@@ -142,7 +142,7 @@ def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
                 closed = period or closed
             else:
                 found[period][what] = int(amount or 0)
-    months = {
+    facts = {
         period: MonthFacts(
             rated_nano=one.get("rated", 0),
             invoiced_nano=one.get("invoiced", 0),
@@ -152,7 +152,7 @@ def credit_facts(since: dt.date) -> tuple[int, dict[dt.date, MonthFacts]]:
         )
         for period, one in found.items()
     }
-    return left, months
+    return left, facts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

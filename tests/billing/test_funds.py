@@ -258,6 +258,16 @@ def test_what_last_month_was_promised_is_not_given_to_this_one(cast: Cast) -> No
     right(tenant_id)
 
 
+def test_a_month_that_closed_without_usage_includes_nothing_more(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    limited(tenant_id, allowance=3_000)
+    last = month_of(month_of(now()) - dt.timedelta(days=1))
+    assert cap(tenant_id, last) == 3_000
+    period_close(tenant_id=tenant_id, period=last)
+    assert cap(tenant_id, last) == 0
+    assert cap(tenant_id) == 3_000
+
+
 def test_jobs_and_storage_count_under_the_wallet(store: QuotaStore, cast: Cast) -> None:
     owner, tenant_id = cast.owner, cast.owner.tenant.id
     limited(tenant_id)
