@@ -1,12 +1,13 @@
 """Pushing the plan files to Stripe: one product per plan and one for its seats, one price per version and way to pay
 it, coupons and promotion codes. All found again by names of our own, so that repeating it changes nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
-from billing.errors import PlanNotSold
+from billing.errors import PlanNotSold, StripeMissing
 from billing.models import CatalogueEntry
 from billing.plans import Plan, Promotion, plan_book, promotions
-from billing.stripe_port import StripePort, stripe_port
+from billing.stripe_port import Json, StripePort, stripe_port
 from kit.clock import now
 
 
@@ -44,6 +45,15 @@ def price_ensure(
     noted = {"lookup_key": lookup_key, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
     made, _ = CatalogueEntry.objects.update_or_create(plan=plan.code, version=plan.version, **way, defaults=noted)
     return made
+
+
+def priced(*, plan: Plan, interval: str, ask: Callable[[str], Json]) -> Json:
+    """Ask Stripe something about a plan's price. Where the price that we noted is of another account (a key was
+    changed, the emulator was emptied), once more with that of this one."""
+    try:
+        return ask(price_ensure(plan=plan, interval=interval).price_id)
+    except StripeMissing:
+        return ask(price_ensure(plan=plan, interval=interval, ask=True).price_id)
 
 
 def price_sold(plan: Plan, interval: str, currency: str = "", part: str = "plan") -> int:

@@ -6,7 +6,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from billing.errors import CardRefused, StripeMissing, StripeRefused
+from billing.errors import CardRefused, StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent
 from billing.periods import bounds
 from billing.plans import Plan, plan_book
@@ -17,7 +17,7 @@ from billing.selectors.subscriptions import (
     subscription_held,
     usage_subscription,
 )
-from billing.services.catalogue import price_ensure
+from billing.services.catalogue import priced
 from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
@@ -148,13 +148,9 @@ def _credit_send(port: StripePort, request: Json, key: str) -> Json:
 
 def _priced(request: Json, key: str, send: Callable[[str, str], Json]) -> Json:
     """Send something about a plan's price, which the key names: it is the one thing that may differ another time."""
-    price_id = price_ensure(plan=_plan(request), interval=_interval(request)).price_id
-    try:
-        return send(price_id, f"{key}/{price_id}")
-    except StripeMissing:
-        # The price we noted is of another Stripe account (a key was changed, the emulator was emptied).
-        price_id = price_ensure(plan=_plan(request), interval=_interval(request), ask=True).price_id
-        return send(price_id, f"{key}/{price_id}")
+    return priced(
+        plan=_plan(request), interval=_interval(request), ask=lambda price_id: send(price_id, f"{key}/{price_id}")
+    )
 
 
 # Subscriptions

@@ -22,7 +22,7 @@ from billing.selectors.subscriptions import (
     subscription_held,
     trial_due,
 )
-from billing.services.catalogue import price_ensure, price_sold
+from billing.services.catalogue import price_sold, priced
 from billing.services.commands import command_finish, command_write
 from billing.services.mirror import line_view
 from billing.services.sync import subscription_sync
@@ -141,7 +141,7 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted, interval)
     ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current))
-    return lambda: _charge(ask(price_id=price_ensure(plan=wanted, interval=interval).price_id))
+    return lambda: _charge(priced(plan=wanted, interval=interval, ask=lambda price_id: ask(price_id=price_id)))
 
 
 def _charge(found: Json) -> Json:
