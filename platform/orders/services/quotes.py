@@ -111,7 +111,16 @@ def revision_create(
     )
     revision.sha256 = hashlib.sha256(revision.document).hexdigest()
     revision.save(force_insert=True)
-    for position, line in enumerate(checked):
+    _lines_save(revision, checked)
+    quote.revision, quote.state, quote.expires_at = revision.number, Quote.State.DRAFT, None
+    quote.save(update_fields=["revision", "state", "expires_at"])
+    after = {"quote": quote.number, "revision": revision.number, "total_cents": sums.total, "sha256": revision.sha256}
+    audit.record(action="quote.revised", target=row, after=after, reason=reason)
+    return revision
+
+
+def _lines_save(revision: QuoteRevision, lines: Sequence[Line]) -> None:
+    for position, line in enumerate(lines):
         QuoteLine.objects.create(
             revision=revision,
             position=position,
@@ -120,20 +129,6 @@ def revision_create(
             unit_cents=line.unit_cents,
             amount_cents=line.cents,
         )
-    quote.revision, quote.state, quote.expires_at = revision.number, Quote.State.DRAFT, None
-    quote.save(update_fields=["revision", "state", "expires_at"])
-    audit.record(
-        action="quote.revised",
-        target=row,
-        after={
-            "quote": quote.number,
-            "revision": revision.number,
-            "total_cents": sums.total,
-            "sha256": revision.sha256,
-        },
-        reason=reason,
-    )
-    return revision
 
 
 def _quote_new(order: Order) -> Quote:
