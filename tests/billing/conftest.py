@@ -7,16 +7,14 @@ from django.test import override_settings
 
 from billing.quotas import QuotaStore
 from billing.stripe_port import stripe_port
-from tests.billing.emulated import KEY, SECRET, Emulator
+from tests.billing.emulated import KEY, SECRET, Emulator, of_its_own
 from tests.billing.quota_server import QuotaServer, quota_server
 
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One emulator for the tests that do not move its clock far or break it."""
-    running = Emulator(tmp_path_factory.mktemp("stripe"))
-    yield running
-    running.stop()
+    """One emulator for the tests that do not move its clock or break it."""
+    yield from of_its_own(tmp_path_factory)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import stripe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,3 +132,10 @@ def wait_for(condition: Any, seconds: float = 10) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")
+
+
+def of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The body of a fixture `emulator`: one that a module may move the clock of, or read everything of."""
+    running = Emulator(tmp_path_factory.mktemp("stripe"))
+    yield running
+    running.stop()

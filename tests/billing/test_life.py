@@ -1,6 +1,8 @@
 """A subscription beyond buying and leaving: a rest, cards whose owner must confirm, money that goes back."""
 
 import pytest
+from django.db.models import Value
+from django.db.models.functions import Concat
 
 from billing.errors import MoreThanPaid, PlanNotSold
 from billing.models import BillingCustomer, CatalogueEntry, CreditNote, Invoice, Refund, StripeCommand
@@ -11,10 +13,12 @@ from billing.services.sync import customer_sync
 from kit.errors import BadRequest, Conflict, NotFound
 from tenants.scope import tenant_scope
 from tests.billing.commanded import asked
-from tests.billing.emulated import CANCEL, SUCCESS, Emulator
+from tests.billing.emulated import CANCEL, SUCCESS, Emulator, of_its_own
 from tests.billing.stripe_emulator.test_three_d_secure import NAMED_ALWAYS
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person
+
+emulator = pytest.fixture(scope="module")(of_its_own)
 
 
 def synced(person: Person) -> None:
@@ -90,7 +94,7 @@ def test_an_upgrade_that_its_owner_must_confirm_waits_on_the_bills_page(cast: Ca
 def test_what_a_page_showed_is_what_is_charged(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
     buy(ada, stripe_house)
-    CatalogueEntry.objects.filter(plan="team").update(price_id="price_of_another_account")
+    CatalogueEntry.objects.filter(plan="team").update(price_id=Concat(Value("other_account_"), "price_id"))
     page = f"{ada.home}/billing/plan"
     shown = ada.browser.get(f"{page}?plan=team").content.decode()
     pin = shown.split('name="at" value="')[1].split('"')[0]

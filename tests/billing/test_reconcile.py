@@ -20,9 +20,11 @@ from billing.tasks.subscriptions import stripe_compare as compare_task
 from kit.clock import now
 from kit.errors import BadRequest
 from tenants.scope import tenant_scope
-from tests.billing.emulated import Emulator
+from tests.billing.emulated import Emulator, of_its_own
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast
+
+emulator = pytest.fixture(scope="module")(of_its_own)
 
 
 @pytest.fixture(autouse=True)

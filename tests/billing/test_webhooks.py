@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,17 +20,11 @@ from billing.stripe_emulator.deliveries import signature
 from kit.clock import now
 from tenants.scope import tenant_scope
 from tests.billing.commanded import customer_made
-from tests.billing.emulated import SECRET, Emulator
+from tests.billing.emulated import SECRET, Emulator, of_its_own
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person, make_person
 
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One whose log holds this module's events only."""
-    running = Emulator(tmp_path_factory.mktemp("webhooks"))
-    yield running
-    running.stop()
+emulator = pytest.fixture(scope="module")(of_its_own)
 
 
 def post(body: bytes, header: str | None = None) -> Any:

@@ -1,15 +1,7 @@
 """An emulator whose clock a test may move."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.billing.emulated import Emulator
+from tests.billing.emulated import of_its_own
 
-
-@pytest.fixture(scope="module")
-def clockwork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One of its own for a module: its clock moves, its cards fail on request."""
-    running = Emulator(tmp_path_factory.mktemp("clockwork"))
-    yield running
-    running.stop()
+clockwork = pytest.fixture(scope="module")(of_its_own)
