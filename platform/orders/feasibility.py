@@ -49,23 +49,31 @@ class Expected:
 
 def fit(sizes: Sequence[int], scores: Sequence[float]) -> Curve:
     """The curve with the least squared distance among a grid of powers; ValueError for fewer than two sizes."""
+    a, b, c = _fits(sizes, np.asarray([scores], dtype=np.float64))
+    return Curve(float(a[0]), float(b[0]), float(c[0]))
+
+
+def _fits(sizes: Sequence[int], y: Floats) -> tuple[Floats, Floats, Floats]:
+    """`a`, `b` and `c` for each row of `y` (draws, sizes)."""
     if len(set(sizes)) < 2:
         raise ValueError("a curve needs two sizes")
-    y, x = np.asarray(scores, dtype=np.float64), np.asarray(sizes, dtype=np.float64) ** -POWERS[:, None]
+    x = np.asarray(sizes, dtype=np.float64) ** -POWERS[:, None]
     a, b = _lines(x, y)
-    missed = ((a[:, None] - b[:, None] * x - y) ** 2).sum(axis=1)
-    best = int(missed.argmin())
-    return Curve(float(a[best]), float(b[best]), float(POWERS[best]))
+    missed = ((a[:, :, None] - b[:, :, None] * x - y[:, None, :]) ** 2).sum(axis=2)
+    best = missed.argmin(axis=1)
+    rows = np.arange(len(y))
+    return a[rows, best], b[rows, best], POWERS[best]
 
 
 def _lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """For each row of `x` least squares of `a - b·x`, with `a` at most 1 and `b` at least 0."""
-    middle = x.mean(axis=1, keepdims=True)
-    b = -((x - middle) * (y - y.mean())).sum(axis=1) / ((x - middle) ** 2).sum(axis=1)
-    a = y.mean() + b * middle[:, 0]
-    through_one = np.maximum(0.0, ((1 - y) * x).sum(axis=1) / (x * x).sum(axis=1))
+    """Least squares of `a - b·x` of each row of `y` (draws, sizes) over each row of `x` (powers, sizes), with `a` at
+    most 1 and `b` at least 0: (draws, powers) each."""
+    middle, mean = x.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+    b = -(y - mean) @ (x - middle).T / ((x - middle) ** 2).sum(axis=1)
+    a = mean + b * middle[:, 0]
+    through_one = np.maximum(0.0, (1 - y) @ x.T / (x * x).sum(axis=1))
     a, b = np.where(a > 1, 1.0, a), np.where(a > 1, through_one, b)
-    return np.where(b <= 0, min(1.0, float(y.mean())), a), np.maximum(0.0, b)
+    return np.where(b <= 0, np.minimum(1.0, mean), a), np.maximum(0.0, b)
 
 
 def expected(measured: Measured, rows: int, *, seed: int = 7) -> Expected:
@@ -78,11 +86,12 @@ def expected(measured: Measured, rows: int, *, seed: int = 7) -> Expected:
     means = [float(np.mean(measured[size])) for size in sizes]
     middle = fit(sizes, means).at(rows)
     random = np.random.default_rng(seed)
-    drawn = [
-        fit(sizes, [float(np.mean(random.choice(measured[size], len(measured[size])))) for size in sizes]).at(rows)
-        for _ in range(DRAWS)
-    ]
-    low, high = (float(one) for one in np.percentile(drawn, [2.5, 97.5]))
+    drawn = np.stack(
+        [random.choice(list(measured[size]), (DRAWS, len(measured[size]))).mean(axis=1) for size in sizes], axis=1
+    )
+    a, b, c = _fits(sizes, drawn)
+    reached = np.clip(a - b * float(rows) ** -c, 0.0, 1.0)
+    low, high = (float(one) for one in np.percentile(reached, [2.5, 97.5]))
     margin = max(_missed(sizes, means, rows), float(np.std(measured[sizes[-1]])))
     low, high = max(0.0, min(low, middle - margin)), min(1.0, max(high, middle + margin))
     if rows >= sizes[-1]:  # more rows of the same kind do not make it worse than what was seen

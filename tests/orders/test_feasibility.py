@@ -29,7 +29,7 @@ def test_a_curve_without_noise_is_found_again(curve: Curve) -> None:
 
 
 @given(CURVES, st.integers(0, 10_000))
-@settings(max_examples=10)
+@settings(max_examples=60)
 def test_a_range_is_in_order_and_within_bounds(curve: Curve, seed: int) -> None:
     random = np.random.default_rng(seed)
     measured = {size: [min(1, max(0, curve.at(size) + e)) for e in random.normal(0, 0.02, 3)] for size in SIZES}
