@@ -39,10 +39,10 @@ def _record(action: str, tenant: Tenant, by: Staff, **detail: str) -> None:
     record(action=action, target=tenant, by=by, tenant_id=tenant.pk, detail=detail)
 
 
-def thread_answer(*, thread: Thread, text: str, by: Staff) -> Message:
+def thread_answer(*, thread: Thread, text: str, by: Staff, enclosed: threads.Enclosed | None = None) -> Message:
     """Answer a customer; a mail goes to the members who wrote."""
     with acting_in(thread.tenant_id, by):
-        message = threads.thread_answer(thread_id=thread.pk, text=text, by=by.user)
+        message = threads.thread_answer(thread_id=thread.pk, text=text, by=by.user, enclosed=enclosed)
         record(action="support.answer", target=thread, by=by, tenant_id=thread.tenant_id)
     return message
 

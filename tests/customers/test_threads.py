@@ -10,6 +10,7 @@ from django.core import mail
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
+from django.test import Client
 
 from customers import limits, states
 from customers.models import Attachment, Letter, Message, Thread
@@ -204,6 +205,29 @@ def test_a_file_comes_with_a_message_and_is_only_ever_a_download(carer: Person) 
         assert answer.headers["Content-Disposition"].startswith("attachment")
         assert b"".join(answer.streaming_content) == b"<script>alert(1)</script>"
     assert "evil.html" in carer.browser.get(desk(thread)).content.decode()
+
+
+def test_staff_send_a_file_with_their_answer(carer: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = make_person("ada")
+    thread = asked(ada)
+    fix = SimpleUploadedFile("fix.txt", b"as it works")
+    assert carer.browser.post(desk(thread), {"text": ANSWER, "attachment": fix}).status_code == 302
+    with tenant_scope(ada.tenant.pk):
+        file = Attachment.objects.get(message__thread=thread)
+    got = ada.browser.get(f"{place(ada, thread)}files/{file.public_id}")
+    assert (got.status_code, b"".join(got.streaming_content)) == (200, b"as it works")
+    assert make_person("bob").browser.get(f"{place(ada, thread)}files/{file.public_id}").status_code == 404
+    monkeypatch.setattr(limits, "ATTACHMENTS", 1)
+    full = carer.browser.post(desk(thread), {"text": "more", "attachment": SimpleUploadedFile("b.txt", b"x")})
+    assert full.status_code == 422 and "holds 1 files" in full.content.decode()
+    empty = carer.browser.post(desk(thread), {"text": "kept", "attachment": SimpleUploadedFile("c.txt", b"")})
+    assert empty.status_code == 422 and "The file is empty." in empty.content.decode()
+    assert "kept" in empty.content.decode(), "nothing typed is lost"
+    carer.browser.post(desk(thread), {"do": "solve", "attachment": SimpleUploadedFile("d.txt", b"x")})
+    assert len(default_storage.listdir(f"t/{ada.tenant.pk}/files")[1]) == 1
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = carer.browser.cookies
+    assert strict.post(desk(thread), {"text": "from elsewhere"}).status_code == 403
 
 
 def test_a_file_that_is_too_large_or_empty_is_refused_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

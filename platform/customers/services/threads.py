@@ -57,11 +57,12 @@ def thread_ask(*, thread: Thread, text: str, by: User, enclosed: Enclosed | None
     return message
 
 
-def thread_answer(*, thread_id: UUID, text: str, by: User) -> Message:
-    """Staff write in a thread of the scope's tenant; it then waits for the customer. BadRequest, NotFound."""
+def thread_answer(*, thread_id: UUID, text: str, by: User, enclosed: Enclosed | None = None) -> Message:
+    """Staff write in a thread of the scope's tenant; it then waits for the customer. BadRequest, ThreadFull,
+    NotFound."""
     text = clean_text(text, most=limits.TEXT)
     thread = _locked(thread_id)
-    message = _write(thread, text, Message.Side.STAFF, by, by.name or SUPPORT, None)
+    message = _write(thread, text, Message.Side.STAFF, by, by.name or SUPPORT, enclosed)
     moved = message.created_at
     _move(thread, "answered", moved, answered_at=moved, staff_seen_at=moved)
     audit.record(action="support.answered", target=thread)
