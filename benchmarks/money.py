@@ -1,6 +1,6 @@
 """What the money path costs with many events and many tenants, and how that grows.
 
-    python benchmarks/money.py [--events 1000000 10000000] [--tenants 10000] [--ingest 100000]
+    python benchmarks/money.py [--events 1000000 10000000] [--tenants 10000] [--ingest 100000] [--close 300]
 
 For each number of events a fresh durable PostgreSQL and a Redis in a temporary home. The events are last month's: one
 organisation has a fifth of them, the others the rest, unevenly, each in some hours of the month. Printed: events a
@@ -21,6 +21,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,22 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (SELECT coalesce(any_hour, (place * 37 + turn * 91) % {hours}) AS hour) moment
 """
 """A small organisation works in eight hours of the month, the large one in all of them."""
-AT_ONCE = 500_000
+SQL_INDEXES = """
+SELECT 'ALTER TABLE billing_usageevent DROP CONSTRAINT ' || conname,
+  'ALTER TABLE billing_usageevent ADD CONSTRAINT ' || conname || ' ' || pg_get_constraintdef(oid)
+FROM pg_constraint WHERE conrelid = 'billing_usageevent'::regclass AND contype IN ('p', 'u')
+UNION ALL
+SELECT 'DROP INDEX ' || indexname, indexdef FROM pg_indexes
+WHERE tablename = 'billing_usageevent' AND indexname NOT IN (SELECT conname FROM pg_constraint)
+"""
+SQL_DIRTY = """
+INSERT INTO billing_dirtyhour (id, tenant_id, hour, marks, marked_at)
+SELECT gen_random_uuid(), tenant_id, date_trunc('hour', occurred_at, 'UTC'), 1, clock_timestamp()
+FROM billing_usageevent GROUP BY 2, 3
+"""
+"""What the trigger on the events does."""
+SQL_FEW = "DELETE FROM billing_ratedline WHERE tenant_id <> ALL(%s)"
+AT_ONCE = 250_000
 
 
 class Figures:
@@ -84,6 +100,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--tenants", type=int, default=10_000)
     parser.add_argument("--ingest", type=int, default=100_000)
+    parser.add_argument("--close", type=int, default=0, help="post, close and look at this many organisations only")
     arguments = parser.parse_args()
     os.environ |= {"DJANGO_SETTINGS_MODULE": "config.settings", "LOG_LEVEL": "ERROR", "DEBUG": "false"}
     os.environ |= {"SECRET_KEY": "for a benchmark on this machine only, thrown away after it has run"}
@@ -95,7 +112,7 @@ def main() -> int:
         with engines(Path(home)) as (wipe, owner):
             for events in arguments.events:
                 wipe()
-                found.append(measure(owner, events, arguments.tenants, arguments.ingest))
+                found.append(measure(owner, events, arguments.tenants, arguments.ingest, arguments.close))
     if len(found) > 1:
         print(f"from {arguments.events[0]:,} to {arguments.events[-1]:,} events")
         for name, before in found[0].values.items():
@@ -140,7 +157,7 @@ def engines(home: Path) -> Iterator[tuple[Callable[[], None], str]]:
         postgres.stop()
 
 
-def measure(url: str, events: int, tenants: int, ingest: int) -> Figures:
+def measure(url: str, events: int, tenants: int, ingest: int, limit: int) -> Figures:
     """All figures for one number of events."""
     import psycopg
     from django.db import connections
@@ -158,9 +175,11 @@ def measure(url: str, events: int, tenants: int, ingest: int) -> Figures:
         for statement in SQL_TENANTS.format(tenants=tenants, large=person.tenant.pk).split(";"):
             connection.execute(statement)
         places = connection.execute("SELECT tenant_id, project_id FROM benchmark_place ORDER BY n").fetchall()
-        seed(connection, events, start, hours=int((end - start).total_seconds()) // 3600, person=person, places=places)
-        connection.execute("VACUUM ANALYZE")
+        with figures.timed("the table filled by the benchmark itself"):
+            hours = int((end - start).total_seconds()) // 3600
+            seed(url, events, start, hours=hours, person=person, places=places)
         [[size]] = connection.execute("SELECT pg_total_relation_size('billing_usageevent')").fetchall()
+    few = [person.tenant.pk, *(one for one, _ in places[:: len(places) // limit][: limit - 1])] if limit else None
     figures.note("size of the events with their indexes", size / 1e9, "GB")
     rate = ingested(ingest, start, person, places)
     figures.note("from the write-ahead file into the table", rate, "events/s")
@@ -168,32 +187,53 @@ def measure(url: str, events: int, tenants: int, ingest: int) -> Figures:
         while usage_rollup_all():
             pass
     page(figures, person)
+    if few:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(SQL_FEW, [few])
     with figures.timed("the ledger brought up to the sums"):
         lines_post_all()
-    with figures.timed(f"the month of {tenants:,} organisations closed"):
+    with figures.timed(f"the month of {len(few or places):,} organisations closed"):
         closed = periods_close_all()
     figures.note("months closed", closed, "months")
     with figures.timed("closing once more"):
         again = periods_close_all()
     with figures.timed("the nightly look at the books"):
-        wrong = list(findings(None))
+        wrong = list(findings(few))
     if again or wrong:
         raise SystemExit(f"{again} months were closed twice; wrong in the books: {wrong[:3]}")
     connections.close_all()
     return figures
 
 
-def seed(connection: Any, events: int, start: Any, *, hours: int, person: Any, places: list[Any]) -> None:
-    """Last month's events, written by the database itself."""
+def seed(url: str, events: int, start: Any, *, hours: int, person: Any, places: list[Any]) -> None:
+    """Last month's events, written by the database itself: without indexes and triggers, which come after."""
+    import psycopg
+
     book, price = _price(start)
-    for first in range(1, events + 1, AT_ONCE):
-        connection.execute(
-            SQL_EVENTS.format(
-                model=MODEL, version=book, per_token=price.input_token, per_request=price.request,
-                start=start.isoformat(), hours=hours, first=first, last=min(first + AT_ONCE - 1, events),
-                large=person.tenant.pk, project=person.project.pk, tenants=len(places),
-            )
-        )  # fmt: skip
+
+    def write(first: int) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                SQL_EVENTS.format(
+                    model=MODEL, version=book, per_token=price.input_token, per_request=price.request,
+                    start=start.isoformat(), hours=hours, first=first, last=min(first + AT_ONCE - 1, events),
+                    large=person.tenant.pk, project=person.project.pk, tenants=len(places),
+                )
+            )  # fmt: skip
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(SQL_INDEXES).fetchall()
+        for without, _ in found:
+            connection.execute(without)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(write, range(1, events + 1, AT_ONCE)))
+        connection.execute("SET maintenance_work_mem = '1GB'")
+        for _, again in found:
+            connection.execute(again)
+        connection.execute(SQL_DIRTY)
+        connection.execute("VACUUM (ANALYZE)")
 
 
 MODEL = "all-MiniLM-L6-v2"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 
 from django.db.models import F, Sum
 
@@ -54,9 +55,13 @@ def allowance_nano(period: dt.date | None = None) -> int:
     """Usage that is included in a month of the scope's tenant, by the plans that were in force in it; for the running
     month as if the plan of now goes on to its end."""
     changes = [AllowanceFrom(row.since, row.allowance_nano) for row in AllowanceChange.objects.all()]
-    current = entitlement_for(current_tenant_id()).allowance_nano
-    before = plan_book().free.allowance_nano if changes else current
-    return allowance_of(month_of(period or now()), before=before, changes=changes)
+    return included_nano(month_of(period or now()), entitlement_for(current_tenant_id()).allowance_nano, changes)
+
+
+def included_nano(period: dt.date, current_nano: int, changes: Sequence[AllowanceFrom]) -> int:
+    """The same of a plan that includes `current_nano` now and came by these changes."""
+    before = plan_book().free.allowance_nano if changes else current_nano
+    return allowance_of(period, before=before, changes=changes)
 
 
 def carried_nano(period: dt.date) -> dict[str, int]:

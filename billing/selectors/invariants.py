@@ -12,7 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from django.db.models import F, Max, Min, Q, Sum
+from django.db.models import F, Q, Sum
 from django.db.models.functions import TruncHour
 
 from billing.ledger.lines import RERATED
@@ -32,12 +32,11 @@ from billing.models import (
     UsageHour,
 )
 from billing.periods import bounds, from_ms
-from billing.prices import Usage, price_books, rate
 from billing.selectors import invariants_stripe, invariants_wallet
 from billing.selectors.budgets import spent_nano
+from billing.selectors.suspects import SUMS, priced_wrong, suspects
 from kit.money import CENT
-from tenants.models import Tenant
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import tenant_scope
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,35 +48,17 @@ class Finding:
     message: str
 
 
-_QUANTITIES = ("kind", "model", "input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cached_tokens")
-
-
 def events_are_priced_right() -> Iterator[str]:
-    """No event costs more than its own price version says, nor less than nothing. Of events with the same quantities
-    the dearest and the cheapest are looked at: there are millions of events, and few that are not alike."""
-    books = price_books()
-    alike = UsageEvent.objects.order_by().values("price_version", *_QUANTITIES)
-    for row in alike.annotate(most=Max("cost_nano"), least=Min("cost_nano")).iterator(chunk_size=5000):
-        usage = Usage(
-            kind=row["kind"],
-            model=row["model"],
-            input_tokens=row["input_tokens"],
-            output_tokens=row["output_tokens"],
-            requests=row["requests"],
-            machine_ms=row["gpu_ms"],
-            byte_hours=row["byte_hours"],
-            cached_tokens=row["cached_tokens"],
-        )
-        ceiling = rate(usage, books.get(row["price_version"]))
-        if row["least"] < 0 or row["most"] > ceiling:
-            of_them = UsageEvent.objects.filter(**{name: row[name] for name in ("price_version", *_QUANTITIES)})
-            for event in of_them.exclude(cost_nano__range=(0, ceiling)):
-                yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"
+    """No event costs more than its own price version says, nor less than nothing."""
+    for usage, version, ceiling in priced_wrong(UsageEvent.objects.all()):
+        of_them = UsageEvent.objects.filter(price_version=version, **usage)
+        for event in of_them.exclude(cost_nano__range=(0, ceiling)):
+            yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"
 
 
 def hours_are_sums_of_events() -> Iterator[str]:
     """Each clean hour is the sum of its events, to the token and the nano."""
-    fields = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano")
+    fields = SUMS
     sums = {f"s_{name}": Sum(name) for name in fields}
     dirty = set(DirtyHour.objects.values_list("hour", flat=True))
     by_hour = UsageEvent.objects.order_by().annotate(of=TruncHour("occurred_at", tzinfo=dt.UTC)).values("of")
@@ -214,12 +195,14 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
 
 
 def findings(tenant_ids: list[uuid.UUID] | None = None) -> Iterator[Finding]:
-    """What is wrong, over all tenants or those named. Each tenant is read in one transaction of its own."""
+    """What is wrong, over all tenants or those named. Those named are looked at whole; of all others each is as far as
+    statements over everybody find that something may be wrong. Each is read in one transaction of its own."""
     if tenant_ids is None:
-        with ops_scope("check the books"):
-            tenant_ids = list(Tenant.ops.order_by("created_at").values_list("pk", flat=True))
-    for tenant_id in tenant_ids:
+        looks = sorted(suspects(CHECKS).items())
+    else:
+        looks = [(tenant_id, list(CHECKS)) for tenant_id in tenant_ids]
+    for tenant_id, checks in looks:
         with tenant_scope(tenant_id):
-            for check in CHECKS:
+            for check in checks:
                 for message in check():
                     yield Finding(tenant_id, check.__name__, message)

@@ -11,16 +11,19 @@ from django.db.models import F
 from django.db.models.functions import TruncMonth
 
 from billing.errors import PeriodOpen
-from billing.ledger.lines import BillLine, bill_lines
+from billing.ledger.closing import closing
+from billing.ledger.lines import BillLine
 from billing.models import Account, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors import bills
+from billing.selectors.many import limits_to_look_at
 from billing.selectors.wallet import drawn_open
 from billing.services.alerts import budgets_alert
+from billing.services.closing import lines_post_many, periods_close_many
 from billing.services.credits import credits_apply
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post as ledger_post
-from billing.services.sweeps import for_each
+from billing.services.sweeps import FAILED, for_batches, for_each
 from kit.clock import now
 from kit.ids import new_id
 from tenants.scope import ops_scope, tenant_scope
@@ -58,17 +61,19 @@ def lines_post_all() -> int:
     with ops_scope("find tenants with usage to post"):
         tenants = list(
             RatedLine.ops.exclude(amount_nano=F("posted_nano"))
-            .order_by()
+            .order_by("tenant_id")
             .values_list("tenant_id", flat=True)
             .distinct()
         )
-
-    def post(tenant_id: uuid.UUID) -> int:
-        posted = lines_post(tenant_id=tenant_id)
-        budgets_alert(tenant_id=tenant_id)
-        return posted
-
-    return for_each("lines_post", tenants, post)
+    failed = None
+    try:
+        posted = for_batches("lines_post", tenants, lines_post_many, lambda one: lines_post(tenant_id=one))
+    except FAILED as error:
+        posted, failed = 0, error
+    for_each("budgets_alert", limits_to_look_at(tenants), lambda one: budgets_alert(tenant_id=one))
+    if failed is not None:
+        raise failed
+    return posted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,37 +104,16 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
         if done is not None:
             return ClosedPeriod(done, [BillLine(**line) for line in done.lines], fresh=False)
         credits_apply(until=period, allowance=allowance_nano)
-        drawn = drawn_open(period)
-        paid = sum(drawn.values())
         until = RatedLine.objects.filter(day__lt=bounds(period)[1].date())
         rated = list(until.exclude(posted_nano=F("invoiced_nano")).select_for_update())
-        lines = bill_lines(rated, period=period, allowance_nano=allowance_nano, drawn_nano=paid)
-        usage = sum(line.posted_nano - line.invoiced_nano for line in rated)
-        net = sum(line.amount_nano for line in lines)
-        close = PeriodClose.objects.create(
-            period=period,
-            usage_nano=usage,
-            allowance_nano=usage - paid - net,
-            drawn_nano=paid,
-            drawn={f"{month:%Y-%m}": nano for month, nano in sorted(drawn.items())},
-            net_nano=net,
-            lines=[dataclasses.asdict(line) for line in lines],
-        )
-        if usage - paid or net:
-            ledger_post(
-                kind="close",
-                key=f"{period:%Y-%m}",
-                entries={
-                    Account.RECEIVABLE: net,
-                    Account.ALLOWANCE: usage - paid - net,
-                    Account.UNBILLED: paid - usage,
-                },
-                memo=f"Usage of {period:%Y-%m}",
-            )
+        bill = closing(rated, period=period, allowance_nano=allowance_nano, drawn=drawn_open(period))
+        close = PeriodClose.objects.create(**bill.row)
+        if bill.posting is not None:
+            ledger_post(**bill.posting)
         for line in rated:
             line.invoiced_nano = line.posted_nano
         RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
-        return ClosedPeriod(close, lines, fresh=True)
+        return ClosedPeriod(close, bill.lines, fresh=True)
 
 
 CLOSE_AFTER = dt.timedelta(hours=6)
@@ -152,4 +136,11 @@ def periods_close_all() -> int:
         done = set(PeriodClose.ops.filter(period__lte=last).values_list("tenant_id", "period"))
     due = {(tenant_id, last if (tenant_id, month) in done else month) for tenant_id, month in months} - done
     ordered = sorted(due, key=lambda one: (one[1], one[0]))
-    return for_each("period_close", ordered, lambda one: int(period_close(tenant_id=one[0], period=one[1]).fresh))
+    months_of = Counter(tenant_id for tenant_id, _ in ordered)
+
+    def close(one: tuple[uuid.UUID, dt.date]) -> int:
+        return int(period_close(tenant_id=one[0], period=one[1]).fresh)
+
+    # Who missed more than one month has them closed in their order, whatever happens to one of them.
+    closed = for_batches("period_close", [one for one in ordered if months_of[one[0]] == 1], periods_close_many, close)
+    return closed + for_each("period_close", [one for one in ordered if months_of[one[0]] > 1], close)

@@ -4,9 +4,13 @@ One order for everybody, so that no two wait for each other: the organisation's 
 their names, `money_lock`, `ledger_lock`. Taken again by its holder each is free.
 """
 
+from collections.abc import Collection
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, connections
+from django.db.backends.utils import CursorWrapper
+
+from tenants.scope import OPS
 
 
 def money_lock(tenant_id: UUID) -> None:
@@ -17,6 +21,23 @@ def money_lock(tenant_id: UUID) -> None:
 def ledger_lock(tenant_id: UUID) -> None:
     """Wait for, and take, the lock for posting usage, drawing credit and closing months."""
     _take(f"ledger:{tenant_id}", 7)
+
+
+def ledger_locks(tenant_ids: Collection[UUID]) -> set[UUID]:
+    """Take the same lock of many tenants in the ops role's transaction, as far as it is free; whose it was. Nobody is
+    waited for, so whoever holds one and waits for another can come to no harm."""
+    with connections[OPS].cursor() as cursor:
+        return locks(cursor, "ledger", tenant_ids)
+
+
+def locks(cursor: CursorWrapper, name: str, tenant_ids: Collection[UUID]) -> set[UUID]:
+    """The lock `name` (of seed 7) of each tenant that has it free."""
+    cursor.execute(
+        "SELECT whose FROM unnest(%s::uuid[]) whose"
+        " WHERE pg_try_advisory_xact_lock(hashtextextended(%s || ':' || whose::text, 7))",
+        [list(tenant_ids), name],
+    )
+    return {row[0] for row in cursor.fetchall()}
 
 
 def _take(name: str, seed: int) -> None:

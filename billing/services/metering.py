@@ -8,48 +8,85 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from django.db import connection
-from django.db.models import Max, Sum
+from django.db import connection, connections, transaction
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Sum
 
 from billing.metering.events import event_id
 from billing.models import DirtyHour, UsageEvent, UsageHour
-from billing.periods import start_of
 from billing.prices import Usage, price_books, rate
-from billing.services.sweeps import for_each
+from billing.services.locks import locks
+from billing.services.sweeps import for_batches
 from kit.clock import now
-from tenants.scope import current_tenant_id, ops_scope, tenant_scope
-from tenants.services.keys import keys_touch
+from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
+from tenants.services.keys import keys_used
 
 HOURS_AT_ONCE = 48
+"""Of one tenant in one round."""
+HOURS_TOGETHER = 1000
+"""Of many tenants in one transaction; as long as it takes, the arrival of their events waits."""
 BUSY_EVENTS = 50_000
 """An hour with more events than this is summed again …"""
 BUSY_SECONDS = 6
 """… only so often: its sums stay within ten seconds of the calls without summing it on every tick."""
 
-_HOUR_SQL = """
+_FORGET_SQL = """
+DELETE FROM billing_usagehour old USING unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
+WHERE old.tenant_id = mark.tenant_id AND old.hour = mark.hour
+"""
+_HOURS_SQL = """
 INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
     output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, computed_at)
-SELECT gen_random_uuid(), tenant_id, project_id, key_id, model, kind, price_version, %(hour)s, sum(input_tokens),
-    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), sum(cached_tokens), count(*),
-    clock_timestamp()
-FROM billing_usageevent
-WHERE tenant_id = %(tenant)s AND occurred_at >= %(hour)s AND occurred_at < %(end)s
-GROUP BY tenant_id, project_id, key_id, model, kind, price_version
+SELECT gen_random_uuid(), mark.tenant_id, project_id, key_id, model, kind, price_version, mark.hour, input_tokens,
+    output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, clock_timestamp()
+FROM unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
+CROSS JOIN LATERAL (
+    SELECT project_id, key_id, model, kind, price_version, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens, sum(requests) AS requests, sum(gpu_ms) AS gpu_ms,
+        sum(byte_hours) AS byte_hours, sum(cost_nano) AS cost_nano, sum(cached_tokens) AS cached_tokens,
+        count(*) AS events
+    FROM billing_usageevent
+    WHERE tenant_id = mark.tenant_id AND occurred_at >= mark.hour AND occurred_at < mark.hour + interval '1 hour'
+    GROUP BY project_id, key_id, model, kind, price_version
+) sums
 """
-_DAY_SQL = """
+_DAYS_SQL = """
 INSERT INTO billing_ratedline AS line (id, tenant_id, project_id, model, kind, price_version, day, input_tokens,
     output_tokens, requests, gpu_ms, byte_hours, amount_nano, posted_nano, invoiced_nano, rated_at)
-SELECT gen_random_uuid(), tenant_id, project_id, model, kind, price_version, %(day)s, sum(input_tokens),
-    sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(cost_nano), 0, 0, clock_timestamp()
-FROM billing_usagehour
-WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
-GROUP BY tenant_id, project_id, model, kind, price_version
+SELECT gen_random_uuid(), mark.tenant_id, project_id, model, kind, price_version, mark.day, input_tokens,
+    output_tokens, requests, gpu_ms, byte_hours, cost_nano, 0, 0, clock_timestamp()
+FROM unnest(%(tenants)s::uuid[], %(days)s::date[]) AS mark (tenant_id, day)
+CROSS JOIN LATERAL (
+    SELECT project_id, model, kind, price_version, sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens, sum(requests) AS requests, sum(gpu_ms) AS gpu_ms,
+        sum(byte_hours) AS byte_hours, sum(cost_nano) AS cost_nano
+    FROM billing_usagehour
+    WHERE tenant_id = mark.tenant_id AND hour >= mark.day::timestamp AT TIME ZONE 'UTC'
+        AND hour < (mark.day + 1)::timestamp AT TIME ZONE 'UTC'
+    GROUP BY project_id, model, kind, price_version
+) sums
 ON CONFLICT (tenant_id, day, project_id, model, kind, price_version) DO UPDATE SET
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, requests = excluded.requests,
     gpu_ms = excluded.gpu_ms, byte_hours = excluded.byte_hours, amount_nano = excluded.amount_nano,
     rated_at = excluded.rated_at
+"""
+_KEYS_SQL = """
+SELECT key_id, max(occurred_at)
+FROM unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
+JOIN billing_usageevent event ON event.tenant_id = mark.tenant_id
+    AND occurred_at >= mark.hour AND occurred_at < mark.hour + interval '1 hour'
+WHERE key_id IS NOT NULL GROUP BY key_id
+"""
+_DUE_SQL = """
+SELECT id, tenant_id, hour
+FROM (SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY hour) AS place FROM billing_dirtyhour) AS mark
+WHERE place <= %(most)s AND coalesce((
+    SELECT sum(events) FROM billing_usagehour fresh
+    WHERE fresh.tenant_id = mark.tenant_id AND fresh.hour = mark.hour AND fresh.computed_at >= %(since)s
+), 0) < %(busy)s
+ORDER BY tenant_id, hour
 """
 
 
@@ -93,37 +130,37 @@ def usage_record(
     return event
 
 
+Mark = tuple[uuid.UUID, uuid.UUID, dt.datetime]
+"""A dirty hour: its id, its tenant and when it began."""
+
+
 def usage_rollup(*, tenant_id: uuid.UUID) -> int:
     """Recompute a tenant's dirty hours and the rated lines of their days; how many hours. Safe to run twice at once:
     hours that another run holds are skipped."""
     with tenant_scope(tenant_id):
         locked = DirtyHour.objects.select_for_update(skip_locked=True).exclude(hour__in=_fresh_busy_hours())
-        dirty = list(locked.order_by("hour")[:HOURS_AT_ONCE])
+        dirty = list(locked.order_by("hour").values_list("pk", "tenant_id", "hour")[:HOURS_AT_ONCE])
         if not dirty:
             return 0
         with connection.cursor() as cursor:
             # Two runs may hold different hours of one day: its lines are derived by one of them at a time.
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [f"rate:{tenant_id}"])
-            for mark in dirty:
-                values = {"tenant": tenant_id, "hour": mark.hour, "end": mark.hour + dt.timedelta(hours=1)}
-                cursor.execute("DELETE FROM billing_usagehour WHERE tenant_id = %(tenant)s AND hour = %(hour)s", values)
-                cursor.execute(_HOUR_SQL, values)
-            for day in sorted({mark.hour.astimezone(dt.UTC).date() for mark in dirty}):
-                start = start_of(day)
-                cursor.execute(
-                    _DAY_SQL, {"tenant": tenant_id, "day": day, "start": start, "end": start + dt.timedelta(days=1)}
-                )
-        DirtyHour.objects.filter(pk__in=[mark.pk for mark in dirty]).delete()
-        _note_key_use([mark.hour for mark in dirty])
-        return len(dirty)
+            used = _sum(cursor, dirty)
+        DirtyHour.objects.filter(pk__in=[mark[0] for mark in dirty]).delete()
+    keys_used(used)
+    return len(dirty)
 
 
-def _note_key_use(hours: list[dt.datetime]) -> None:
-    """The gateway writes nothing about keys on its way; their last use is in the events it has shipped."""
-    within = UsageEvent.objects.filter(occurred_at__gte=min(hours), occurred_at__lt=max(hours) + dt.timedelta(hours=1))
-    used = within.exclude(key_id=None).order_by().values_list("key_id").annotate(Max("occurred_at"))
-    for key_id, at in used:
-        keys_touch(ids=[key_id], at=at)
+def _sum(cursor: CursorWrapper, marks: Sequence[Mark]) -> dict[uuid.UUID, dt.datetime]:
+    """Sum hours and then their days afresh; which keys the events name, and when each was last used. The gateway writes
+    nothing about keys on its way."""
+    hours = {"tenants": [tenant_id for _, tenant_id, _ in marks], "hours": [hour for *_, hour in marks]}
+    cursor.execute(_FORGET_SQL, hours)
+    cursor.execute(_HOURS_SQL, hours)
+    days = sorted({(tenant_id, hour.astimezone(dt.UTC).date()) for _, tenant_id, hour in marks})
+    cursor.execute(_DAYS_SQL, {"tenants": [one for one, _ in days], "days": [day for _, day in days]})
+    cursor.execute(_KEYS_SQL, hours)
+    return dict(cursor.fetchall())
 
 
 def _fresh_busy_hours() -> list[dt.datetime]:
@@ -133,10 +170,33 @@ def _fresh_busy_hours() -> list[dt.datetime]:
 
 
 def usage_rollup_all() -> int:
-    """Roll up every tenant that has dirty hours; how many hours."""
-    return for_each("usage_rollup", _dirty_tenants(), lambda tenant_id: usage_rollup(tenant_id=tenant_id))
+    """Roll up every tenant that has dirty hours; how many hours. Hours of many tenants share a transaction."""
+    since = now() - dt.timedelta(seconds=BUSY_SECONDS)
+    with ops_scope("find hours to sum"), connections[OPS].cursor() as cursor:
+        cursor.execute(_DUE_SQL, {"most": HOURS_AT_ONCE, "since": since, "busy": BUSY_EVENTS})
+        due: list[Mark] = cursor.fetchall()
+    alone: set[uuid.UUID] = set()
+
+    def one(mark: Mark) -> int:
+        if mark[1] in alone:
+            return 0  # its other hours were summed with the first
+        alone.add(mark[1])
+        return usage_rollup(tenant_id=mark[1])
+
+    return for_batches("usage_rollup", due, _rollup_many, one, at_once=HOURS_TOGETHER)
 
 
-def _dirty_tenants() -> Iterable[uuid.UUID]:
-    with ops_scope("find tenants with usage to sum"):
-        return list(DirtyHour.ops.order_by().values_list("tenant_id", flat=True).distinct())
+def _rollup_many(marks: Sequence[Mark]) -> tuple[int, list[Mark]]:
+    """Sum these hours as far as nobody else holds them; how many, and which were left because their tenant's days are
+    being derived elsewhere."""
+    with ops_scope("sum usage"), transaction.atomic(using=OPS), connections[OPS].cursor() as cursor:
+        free = locks(cursor, "rate", {tenant_id for _, tenant_id, _ in marks})
+        wanted = [mark[0] for mark in marks if mark[1] in free]
+        rows = DirtyHour.ops.filter(pk__in=wanted).select_for_update(skip_locked=True).order_by("tenant_id", "hour")
+        mine: list[Mark] = list(rows.values_list("pk", "tenant_id", "hour"))
+        if mine:
+            used = _sum(cursor, mine)
+            DirtyHour.ops.filter(pk__in=[mark[0] for mark in mine]).delete()
+    if mine:
+        keys_used(used)
+    return len(mine), [mark for mark in marks if mark[1] not in free]

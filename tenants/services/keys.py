@@ -2,12 +2,12 @@
 
 import datetime as dt
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import Q
 from redis.exceptions import RedisError
 
@@ -17,7 +17,7 @@ from kit.errors import BadRequest, NotFound
 from tenants import audit, keys
 from tenants.access import KEY_SCOPES
 from tenants.models import ApiKey, Project, User
-from tenants.scope import ops_scope
+from tenants.scope import OPS, ops_scope
 from tenants.services.organisations import KEY_NEWS as NEWS
 from tenants.services.organisations import clean_name, project_open, tenant_turn
 
@@ -155,11 +155,30 @@ def key_seen(key_id: UUID) -> None:
         logger.warning("could not note the use of a key: Redis is away")
 
 
+_TOUCH = """
+UPDATE tenants_apikey AS key SET last_used_at = used.at
+FROM unnest(%(ids)s::uuid[], %(moments)s::timestamptz[]) AS used (id, at)
+WHERE key.id = used.id AND key.id IN (
+    SELECT id FROM tenants_apikey WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR UPDATE SKIP LOCKED
+) AND (key.last_used_at IS NULL OR key.last_used_at < used.at)
+"""
+
+
 def keys_touch(*, ids: Iterable[UUID], at: dt.datetime) -> int:
     """Set `last_used_at` of many keys, of any tenants, in one statement; never backwards. Returns how many rows."""
     with ops_scope("key use"):
         rows = ApiKey.ops.filter(pk__in=list(ids))
         return rows.filter(Q(last_used_at=None) | Q(last_used_at__lt=at)).update(last_used_at=at)
+
+
+def keys_used(used: Mapping[UUID, dt.datetime]) -> int:
+    """The same of keys that were used at different times. Keys that somebody else is writing are left: whoever touches
+    them too has a newer time, and one that is being changed is used again."""
+    if not used:
+        return 0
+    with ops_scope("key use"), connections[OPS].cursor() as cursor:
+        cursor.execute(_TOUCH, {"ids": list(used), "moments": list(used.values())})
+        return cursor.rowcount
 
 
 def keys_flush() -> int:

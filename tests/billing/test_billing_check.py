@@ -12,6 +12,8 @@ from django.db import connections, transaction
 from billing.ledger.lines import to_cents
 from billing.models import InvoiceLinePush
 from billing.prices import Usage
+from billing.selectors.invariants import CHECKS, findings
+from billing.selectors.suspects import STATEMENTS, suspects
 from billing.services.jobs import job_reserve, job_settle
 from billing.services.ledger import lines_post, period_close
 from billing.services.metering import usage_rollup
@@ -89,8 +91,24 @@ def test_right_books_pass_even_with_usage_on_its_way(books: uuid.UUID, capsys: p
         ("billing_invoicelinepush", "amount_cents = amount_cents + 1"),
         ("billing_invoicelinepush", "remainder_nano = remainder_nano - 1"),
         ("billing_jobhold", "reserved_nano = spent_nano - 1"),
+        ("billing_periodclose", "usage_nano = usage_nano + 1"),
+        ("billing_periodclose", "drawn_nano = 1"),
+        ("billing_ledgerentry", "account = 'cash'"),
+        ("billing_ledgerentry", "account = 'tax'"),
+        ("billing_ledgerentry", "account = 'promo'"),
     ],
 )
 def test_one_nano_off_is_found(books: uuid.UUID, table: str, change: str) -> None:
     tamper(books, table, change)
     assert check(books) == 1
+    found = {one.check for one in findings([books])}
+    suspected = {one.__name__ for one in suspects(CHECKS)[books]}
+    assert found <= suspected, "the nightly look, which asks over everybody first, finds the same"
+
+
+def test_the_nightly_look_has_nothing_to_look_at_where_books_are_right(books: uuid.UUID) -> None:
+    assert suspects(CHECKS)[books] == []
+
+
+def test_the_nightly_look_asks_over_everybody_for_each_invariant() -> None:
+    assert {one.__name__ for one in CHECKS} - {"events_are_priced_right"} == set(STATEMENTS)

@@ -1,0 +1,205 @@
+"""Whom the nightly look has to look at: for each invariant one statement over all tenants, which finds those of whom it
+may be broken.
+
+A statement may name a tenant whose books are right, for the invariant itself then looks; it must name every one whose
+books are not. An invariant without a statement is looked at of everybody.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Max, Min, QuerySet
+
+from billing.ledger.lines import RERATED
+from billing.models import UsageEvent
+from billing.prices import NOT_CALLS, Usage, price_books, rate
+from kit.money import CENT
+from tenants.models import Tenant
+from tenants.scope import OPS, ops_scope
+
+QUANTITIES = ("kind", "model", "input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cached_tokens")
+"""What an event's price depends on, beside its price version."""
+SUMS = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours", "cost_nano")
+"""What an hour is the sum of."""
+
+_EVERY_SUM = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+_DIFFER = " OR ".join(f"coalesce(truth.{name}, 0) <> coalesce(found.{name}, 0)" for name in SUMS)
+_HOURS = f"""
+SELECT DISTINCT tenant_id
+  FROM (SELECT tenant_id, date_trunc('hour', occurred_at, 'UTC') AS hour, {_EVERY_SUM}
+          FROM billing_usageevent GROUP BY 1, 2) truth
+  FULL JOIN (SELECT tenant_id, hour, {_EVERY_SUM} FROM billing_usagehour GROUP BY 1, 2) found USING (tenant_id, hour)
+  LEFT JOIN billing_dirtyhour dirty USING (tenant_id, hour)
+ WHERE dirty.id IS NULL AND ({_DIFFER})
+"""
+_DAYS = f"""
+SELECT DISTINCT tenant_id
+  FROM (SELECT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day, sum(cost_nano) AS nano
+          FROM billing_usagehour GROUP BY 1, 2) truth
+  FULL JOIN (SELECT tenant_id, day, sum(amount_nano) AS nano FROM billing_ratedline
+              WHERE price_version NOT LIKE '{RERATED}%' GROUP BY 1, 2) found USING (tenant_id, day)
+  LEFT JOIN (SELECT DISTINCT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day
+               FROM billing_dirtyhour) dirty USING (tenant_id, day)
+ WHERE dirty.tenant_id IS NULL AND coalesce(truth.nano, 0) <> coalesce(found.nano, 0)
+"""
+_CORRECTED = f"""
+SELECT tenant_id FROM billing_ratedchange
+UNION SELECT tenant_id FROM billing_ratedline WHERE price_version LIKE '{RERATED}%'
+"""
+_UNBALANCED = """
+SELECT DISTINCT moved.tenant_id
+  FROM billing_ledgertransaction moved LEFT JOIN billing_ledgerentry entry ON entry.transaction_id = moved.id
+ GROUP BY moved.id HAVING sum(entry.amount_nano) IS DISTINCT FROM 0
+"""
+_LEDGER = """
+SELECT tenant.id
+  FROM tenants_tenant tenant
+  LEFT JOIN (
+    SELECT entry.tenant_id, sum(amount_nano) FILTER (WHERE account = 'usage_revenue') AS revenue,
+      sum(amount_nano) FILTER (WHERE account = 'unbilled') AS unbilled,
+      sum(amount_nano) FILTER (WHERE account IN ('receivable', 'allowance')) AS billed
+      FROM billing_ledgerentry entry JOIN billing_ledgertransaction moved ON moved.id = entry.transaction_id
+     WHERE moved.kind IN ('usage', 'close', 'credit_draw') GROUP BY 1) booked ON booked.tenant_id = tenant.id
+  LEFT JOIN (SELECT tenant_id, sum(posted_nano) AS posted, sum(invoiced_nano) AS invoiced
+               FROM billing_ratedline GROUP BY 1) rated ON rated.tenant_id = tenant.id
+  LEFT JOIN (SELECT tenant_id, sum(amount_nano) AS nano FROM billing_creditdraw
+              WHERE kind = 'used' GROUP BY 1) paid ON paid.tenant_id = tenant.id
+  LEFT JOIN (SELECT tenant_id, sum(drawn_nano) AS nano FROM billing_periodclose GROUP BY 1) taken
+    ON taken.tenant_id = tenant.id
+ WHERE coalesce(revenue, 0) <> -coalesce(posted, 0)
+    OR coalesce(unbilled, 0)
+      <> coalesce(posted, 0) - coalesce(invoiced, 0) - coalesce(paid.nano, 0) + coalesce(taken.nano, 0)
+    OR coalesce(billed, 0) <> coalesce(invoiced, 0) - coalesce(taken.nano, 0)
+"""
+_BILLS = """
+SELECT DISTINCT bill.tenant_id
+  FROM billing_periodclose bill
+  CROSS JOIN LATERAL (SELECT coalesce(sum((line->>'amount_nano')::bigint), 0) AS nano
+                        FROM jsonb_array_elements(bill.lines) line) lines
+  LEFT JOIN billing_ledgertransaction moved
+    ON moved.tenant_id = bill.tenant_id AND moved.kind = 'close' AND moved.key = to_char(bill.period, 'YYYY-MM')
+  LEFT JOIN billing_ledgerentry entry ON entry.transaction_id = moved.id AND entry.account = 'unbilled'
+ WHERE lines.nano <> net_nano OR usage_nano - allowance_nano - drawn_nano <> net_nano
+    OR (usage_nano <> drawn_nano AND entry.amount_nano IS DISTINCT FROM drawn_nano - usage_nano)
+"""
+_INVOICES = f"""
+SELECT DISTINCT push.tenant_id
+  FROM (SELECT tenant_id, period, line_key, amount_cents, remainder_nano,
+          lag(remainder_nano, 1, 0) OVER (PARTITION BY tenant_id, line_key ORDER BY period, id) AS carried
+          FROM billing_invoicelinepush) push
+  LEFT JOIN (SELECT tenant_id, period, line->>'key' AS line_key, (line->>'amount_nano')::bigint AS nano
+               FROM billing_periodclose CROSS JOIN LATERAL jsonb_array_elements(lines) line) bill
+    USING (tenant_id, period, line_key)
+ WHERE bill.nano IS NULL OR amount_cents * {CENT} + remainder_nano <> bill.nano + carried
+"""
+# Under no scope's limit more was spent than by its whole organisation.
+_LEASES = f"""
+SELECT tenant_id FROM billing_budgetlease WHERE spent_nano > granted_nano
+UNION SELECT tenant_id FROM billing_jobhold WHERE spent_nano > reserved_nano OR spent_nano < 0
+UNION SELECT lease.tenant_id
+  FROM billing_budgetlease lease
+  CROSS JOIN LATERAL (
+    SELECT sum(cost_nano) AS nano FROM billing_usageevent event
+     WHERE event.tenant_id = lease.tenant_id AND kind NOT IN ({", ".join(f"'{kind}'" for kind in NOT_CALLS)})
+       AND occurred_at >= to_timestamp(opened_ms / 1000.0) - interval '1 s'
+       AND (occurred_at < to_timestamp(closed_ms / 1000.0) + interval '1 s'
+         OR closed_ms IS NULL AND occurred_at < (period + interval '1 month 1 s') AT TIME ZONE 'UTC')) spent
+ WHERE state <> 'reconciled' AND blocks > 0 AND spent.nano > granted_nano
+"""
+_CREDIT = """
+SELECT tenant_id FROM billing_creditgrant
+UNION SELECT tenant_id FROM billing_creditdraw
+UNION SELECT tenant_id FROM billing_periodclose WHERE drawn_nano <> 0 OR drawn <> '{}'
+UNION SELECT tenant_id FROM billing_ledgerentry WHERE account IN ('prepaid', 'promo')
+UNION SELECT tenant_id FROM billing_ledgertransaction
+       WHERE kind IN ('credit_draw', 'credit_expired', 'credit_refunded')
+"""
+_TABLES = ("billing_invoice", "billing_creditnote", "billing_refund", "billing_paymentdispute")
+_MIRRORED = " UNION ".join(f"SELECT tenant_id FROM {table}" for table in _TABLES)
+_PROBLEMS = " UNION ".join(f"SELECT tenant_id FROM {table} WHERE problem <> ''" for table in _TABLES)
+_WAITING = " UNION ".join(f"SELECT tenant_id FROM {table} WHERE booked_at IS NULL" for table in _TABLES)
+_OWED = f"""
+{_MIRRORED} UNION
+SELECT tenant_id FROM (
+  SELECT tenant_id, amount_nano AS nano FROM billing_ledgerentry WHERE account = 'receivable'
+  UNION ALL SELECT tenant_id, -net_nano FROM billing_periodclose) moved
+ GROUP BY 1 HAVING sum(nano) <> 0
+"""
+_TAXED = f"{_MIRRORED} UNION SELECT tenant_id FROM billing_ledgerentry WHERE account = 'tax'"
+_PAID = f"""
+{_MIRRORED} UNION SELECT tenant_id FROM billing_ledgerentry WHERE account = 'cash'
+UNION SELECT tenant_id FROM billing_creditgrant WHERE kind = 'prepaid'
+"""
+
+STATEMENTS = {
+    "hours_are_sums_of_events": _HOURS,
+    "lines_are_sums_of_hours": _DAYS,
+    "corrections_are_what_was_decided": _CORRECTED,
+    "transactions_balance": _UNBALANCED,
+    "ledger_agrees_with_lines": _LEDGER,
+    "bills_add_up": _BILLS,
+    "invoices_say_the_bill": _INVOICES,
+    "leases_cover_calls": _LEASES,
+    "grants_lose_what_they_have": _CREDIT,
+    "credit_accounts_hold_what_is_left": _CREDIT,
+    "draws_are_in_the_ledger": _CREDIT,
+    "credit_pays_for_usage_once": _CREDIT,
+    "objects_can_be_booked": _PROBLEMS,
+    "objects_are_booked_soon": _WAITING,
+    "bookings_are_what_stripe_says": _MIRRORED,
+    "receivable_is_what_is_open": _OWED,
+    "tax_is_what_was_asked": _TAXED,
+    "cash_is_what_stripe_took": _PAID,
+}
+
+Check = Callable[[], Iterator[str]]
+
+
+def suspects(checks: Sequence[Check]) -> dict[uuid.UUID, list[Check]]:
+    """Of each tenant that has to be looked at, the checks to make, in their order."""
+    found: dict[uuid.UUID, list[Check]] = defaultdict(list)
+    asked: dict[str, set[uuid.UUID]] = {}
+    with ops_scope("check the books"), transaction.atomic(using=OPS), connections[OPS].cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '128MB'")  # the sums of all hours are kept at once
+        for check in checks:
+            name = check.__name__
+            statement = STATEMENTS.get(name, "")
+            if name == "events_are_priced_right":
+                of = _priced_wrong()
+            elif not statement:
+                of = set(Tenant.ops.values_list("pk", flat=True))
+            else:
+                if statement not in asked:
+                    cursor.execute(statement)
+                    asked[statement] = {row[0] for row in cursor.fetchall()}
+                of = asked[statement]
+            for tenant_id in of:
+                found[tenant_id].append(check)
+    return found
+
+
+def _priced_wrong() -> set[uuid.UUID]:
+    """Who has an event that costs more than its price version says, or less than nothing."""
+    found: set[uuid.UUID] = set()
+    for usage, version, ceiling in priced_wrong(UsageEvent.ops.all()):
+        wrong = UsageEvent.ops.filter(price_version=version, **usage).exclude(cost_nano__range=(0, ceiling))
+        found.update(wrong.values_list("tenant_id", flat=True))
+    return found
+
+
+def priced_wrong(events: QuerySet[Any]) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Quantities, price version and price of events that cost something else. Of events with the same quantities the
+    dearest and the cheapest are looked at: there are millions of events, and few that are not alike."""
+    books = price_books()
+    alike = events.order_by().values("price_version", *QUANTITIES)
+    for row in alike.annotate(most=Max("cost_nano"), least=Min("cost_nano")).iterator(chunk_size=5000):
+        version, most, least = row.pop("price_version"), row.pop("most"), row.pop("least")
+        priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in row.items()}
+        ceiling = rate(Usage(**priced), books.get(version))
+        if least < 0 or most > ceiling:
+            yield row, version, ceiling
