@@ -1,45 +1,124 @@
-"""What the end of a month changes in what its usage cost: tiers take off, packages are rounded up. Pure; nano-USD."""
+"""What a month's quantities change in what its usage cost: tiers take off, packages are rounded up. Pure; nano-USD.
+
+Each kind, base and price version counts for itself. Usage that was priced anew counts under the version it has now.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
+import dataclasses
 from collections.abc import Iterable, Mapping
 
-from billing.ledger.lines import BillLine, Rated, kind_name
-from billing.periods import month_of
-from billing.prices import PriceBooks, Usage, adjustment
+from billing.ledger.lines import PACKAGES, TIERS
+from billing.prices import STORAGE, Adjustment, PriceBooks, PriceVersion, Usage, adjustment, ahead, rate
 from billing.prices.rating import base_of
 
-TIERS, PACKAGES = "tiers", "packages"
-"""How the keys of such lines end."""
-_NAMES = {TIERS: "Tier adjustment", PACKAGES: "Packages begun"}
+Counts = tuple[int, int, int, int, int]
+"""Input tokens, output tokens, requests, machine ms, byte-hours."""
+NOTHING: Counts = (0, 0, 0, 0, 0)
+Group = tuple[str, str, str]
+"""Kind, base, price version."""
 
 
-def adjustment_lines(
-    rated: Iterable[Rated], books: PriceBooks, *, period: dt.date, given: Mapping[str, int] | None = None
-) -> list[BillLine]:
-    """Lines that bring a month's usage to what its prices say of the whole month.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counted:
+    """What a month has of one group: quantities, and what they were charged by the price of the first unit."""
 
-    `rated`: every rated line of the month, billed or not. `given`: what bills of that month have changed already, by
-    key; late usage of a closed month then changes only the rest. Tiers never take off more than was charged.
+    counts: Counts
+    charged_nano: int
+
+    def usage(self, kind: str, base: str) -> Usage:
+        """The month as one usage."""
+        read, written, requests, machine_ms, byte_hours = self.counts
+        return Usage(kind, base, read, written, requests, machine_ms, byte_hours)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Anew:
+    """Usage of one rated line that was priced anew: it leaves its own version and counts under another one."""
+
+    kind: str
+    model: str
+    price_version: str
+    to: str
+    counts: Counts
+    cost_nano: int
+    """What its events had cost."""
+    after_nano: int
+    """What they cost now."""
+
+
+def months_of(rows: Iterable[tuple[str, str, str, Counts, int]], anew: Iterable[Anew] = ()) -> dict[Group, Counted]:
+    """A month by group. `rows` are its rated lines as calls made them: kind, model, price version, counts, nano-USD."""
+    sums: dict[Group, list[int]] = {}
+
+    def add(kind: str, model: str, version: str, counts: Counts, nano: int, sign: int = 1) -> None:
+        entry = sums.setdefault((kind, base_of(model), version), [0] * 6)
+        for place, amount in enumerate((*counts, nano)):
+            entry[place] += sign * amount
+
+    for kind, model, version, counts, nano in rows:
+        add(kind, model, version, counts, nano)
+    for one in anew:
+        add(one.kind, one.model, one.price_version, one.counts, one.cost_nano, -1)
+        add(one.kind, one.model, one.to, one.counts, one.after_nano)
+    # Events that are priced anew before their hour is summed are not in the lines yet: less than nothing is nothing.
+    return {
+        group: Counted((max(a, 0), max(b, 0), max(c, 0), max(d, 0), max(e, 0)), max(nano, 0))
+        for group, (a, b, c, d, e, nano) in sums.items()
+    }
+
+
+def month_change(kind: str, base: str, book: PriceVersion, counted: Counted) -> Adjustment:
+    """What the month's price by its quantities is beyond what was charged.
+
+    What jobs and engines were let off they stay let off, and tiers never take off more than was charged. Storage drops
+    parts of a nano by the hour, and is charged only as far as limits go: there the package itself is what counts.
     """
-    sums: dict[tuple[str, str, str], list[int]] = {}
-    for line in rated:
-        if month_of(line.day) != month_of(period):
-            continue
-        entry = sums.setdefault((line.kind, base_of(line.model), line.price_version), [0] * 6)
-        counts = (line.input_tokens, line.output_tokens, line.requests, line.gpu_ms, line.byte_hours, line.posted_nano)
-        for index, count in enumerate(counts):
-            entry[index] += count
-    lines = []
-    for (kind, base, version), (read, written, requests, machine_ms, byte_hours, charged) in sorted(sums.items()):
+    month = counted.usage(kind, base)
+    price = book.price(kind, base)
+    if not price.scales:
+        return Adjustment()
+    found = adjustment(month, book)
+    tiers, packages = found.tiers, found.packages
+    if kind == STORAGE:
+        change = rate(month, book) + tiers + packages - counted.charged_nano
+        tiers, packages = min(change, 0), max(change, 0) if ahead(price) else 0
+    return Adjustment(max(tiers, -counted.charged_nano), packages)
+
+
+def month_changes(months: Mapping[Group, Counted], books: PriceBooks) -> dict[tuple[str, Group], int]:
+    """By what it is (`TIERS`, `PACKAGES`) and group, what is to be added to a month; without those that are nothing."""
+    found: dict[tuple[str, Group], int] = {}
+    for group, counted in sorted(months.items()):
+        kind, base, version = group
         book = books.versions.get(version)
         if book is None or kind not in book.kinds:
             continue
-        found = adjustment(Usage(kind, base, read, written, requests, machine_ms, byte_hours), book)
-        for what, amount in ((TIERS, max(found.tiers, -charged)), (PACKAGES, found.packages)):
-            key = f"{kind}:{base}:{version}:{what}"
-            rest = amount - (given or {}).get(key, 0)
-            if rest:
-                lines.append(BillLine(key, f"{_NAMES[what]} · {kind_name(kind)} · {base}", 1, "month", rest))
-    return lines
+        change = month_change(kind, base, book, counted)
+        for what, nano in ((TIERS, change.tiers), (PACKAGES, change.packages)):
+            if nano:
+                found[what, group] = nano
+    return found
+
+
+def within(changes: Mapping[tuple[str, Group], int], room_nano: int | None) -> dict[tuple[str, Group], int]:
+    """The same, with packages only as far as the limits carry them; None where there is no limit."""
+    if room_nano is None:
+        return dict(changes)
+    left, found = max(0, room_nano), {}
+    for (what, group), nano in changes.items():
+        part = min(nano, left) if what == PACKAGES else nano
+        left -= part if what == PACKAGES else 0
+        if part:
+            found[what, group] = part
+    return found
+
+
+def kinds_by_quantity(books: PriceBooks) -> set[str]:
+    """Kinds that some version prices by a month's quantity."""
+    return {
+        kind
+        for book in books.versions.values()
+        for kind, models in book.kinds.items()
+        if any(price.scales for price in models.values())
+    }

@@ -22,6 +22,10 @@ CREDIT = "credit"
 
 RERATED = "rerated:"
 """What the price version of a line begins with that only corrects another one's price."""
+TIERS, PACKAGES = "tiers:", "packages:"
+"""What it begins with where the line says what a month's quantities change: tiers take off, packages are rounded up."""
+NOT_OF_EVENTS = (RERATED, TIERS, PACKAGES)
+"""What it begins with where no event of that line exists."""
 
 _UNITS = {STORAGE: "byte-hours", ENGINES: "engine-seconds"}
 """What is counted of a kind; of any other kind tokens."""
@@ -94,7 +98,21 @@ def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, peri
     if version.startswith(RERATED):
         return BillLine(key, f"{kind_name(kind)} · {base}, priced anew{late}", 1, "correction", amount)
     unit = _UNITS.get(kind, "tokens")
+    for prefix, name in _BY_QUANTITY.items():
+        if version.startswith(prefix):
+            of = f", {_counted(quantity, unit)}" if quantity else ""
+            return BillLine(key, f"{name} · {kind_name(kind)} · {base}{of}{late}", 1, "adjustment", amount)
     return BillLine(key, f"{kind_name(kind)} · {base}{late}", quantity, unit, amount)
+
+
+_BY_QUANTITY = {TIERS: "Tier adjustment", PACKAGES: "Packages begun"}
+
+
+def _counted(quantity: int, unit: str) -> str:
+    """A month's quantity in words of a bill, in whole units."""
+    if unit == "byte-hours":
+        return f"{-(-quantity // 10**9):,} GB-hours"
+    return f"{-(-quantity // 3600):,} engine-hours" if unit == "engine-seconds" else f"{quantity:,} tokens"
 
 
 def _quantity(line: Rated) -> int:

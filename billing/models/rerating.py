@@ -37,6 +37,12 @@ class RatedChange(LastingModel):
     price_version = models.CharField(max_length=40)
     """That of the line, by which its calls were charged."""
     events = models.BigIntegerField()
+    input_tokens = models.BigIntegerField(default=0, db_default=0)
+    output_tokens = models.BigIntegerField(default=0, db_default=0)
+    requests = models.BigIntegerField(default=0, db_default=0)
+    gpu_ms = models.BigIntegerField(default=0, db_default=0)
+    byte_hours = models.BigIntegerField(default=0, db_default=0)
+    """Quantities of those events: a month's tiers and packages count them under the version they have now."""
     before_nano = models.BigIntegerField()
     after_nano = models.BigIntegerField()
     billed = models.BooleanField()
@@ -49,8 +55,8 @@ class RatedChange(LastingModel):
                 fields=["rerating", "day", "project_id", "model", "kind", "price_version"], name="billing_change_once"
             ),
             models.CheckConstraint(
-                condition=models.Q(events__gt=0, after_nano__gte=0) & ~models.Q(before_nano=models.F("after_nano")),
-                name="billing_change_changes",
+                condition=models.Q(events__gt=0, after_nano__gte=0),
+                name="billing_change_of_events",
             ),
         ]
 

@@ -106,6 +106,11 @@ def _parse(data: dict[str, Any]) -> PriceVersion:
     for kind, models in kinds.items():
         if "default" not in models:
             raise PriceError(f"{kind} has no default price")
+    for kind, _ in machines:
+        if any(price.scales for price in kinds[kind].values()):
+            raise PriceError(
+                f"{kind} is priced by quantity: a class of machine cannot have a price of its own beside it"
+            )
     if "batch" in data:
         kinds |= _batched(kinds, data["batch"]["percent"])
     return PriceVersion(data["version"], int(since.timestamp()) * 1000, kinds, machines)

@@ -117,7 +117,7 @@ class Adjustment:
     """Never below zero, nor above what was held `ahead`."""
 
 
-_COUNTED = {
+COUNTED = {
     "input_token": ("input_tokens", 1),
     "trained_token": ("input_tokens", 1),
     "output_token": ("output_tokens", 1),
@@ -132,7 +132,7 @@ def adjustment(month: Usage, version: PriceVersion) -> Adjustment:
     """From the sum of a month's events of one kind and base under one version. Each version counts for itself."""
     tiers = packages = 0
     for unit, scale in version.price(month.kind, month.model, month.machine).scales:
-        name, per = _COUNTED[unit]
+        name, per = COUNTED[unit]
         quantity = getattr(month, name)
         change = scale.cost(quantity, per) - quantity * scale.first // per
         tiers, packages = tiers + min(change, 0), packages + max(change, 0)

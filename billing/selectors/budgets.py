@@ -9,12 +9,13 @@ from typing import cast
 
 from django.db.models import Q, QuerySet, Sum
 
-from billing.ledger.lines import RERATED
+from billing.ledger.lines import PACKAGES
 from billing.models import Budget, BudgetLease, DirtyHour, JobHold, RatedLine, UsageEvent
 from billing.periods import bounds, from_ms, month_of, start_of
 from billing.prices import ENGINES, NOT_CALLS, STORAGE
 from billing.quotas import Limit, LimitSet
 from billing.quotas.limits import Scope
+from billing.selectors.adjustments import NO_EVENTS
 from billing.selectors.bills import allowance_nano
 from billing.selectors.limits import member_limits, model_limits_row, project_limit_set, tenant_limit_set
 from billing.selectors.wallet import credit_facts, postpaid_nano
@@ -107,7 +108,8 @@ def _other_months(budget: Budget | None, period: dt.date) -> set[dt.date]:
 def promised_nano(budget: Budget, period: dt.date) -> int:
     """What of a budget's month is promised: leases in full until reconciled, holds in full until they end, and what
     storage and engines of deployments' own have cost, which take what is free. Spend limits count usage as it was
-    priced when it was made; the wallet pays what it costs now, so what was priced anew counts there."""
+    priced when it was made, and packages that were begun; the wallet pays what it costs now, so what was priced anew
+    and what tiers took off count there."""
     leases = BudgetLease.objects.filter(budget=budget, period=period)
     before = leases.filter(state=BudgetLease.State.CLOSED, blocks=0)
     open_or_lost = leases.exclude(state=BudgetLease.State.RECONCILED).exclude(pk__in=before)
@@ -128,14 +130,18 @@ def promised_nano(budget: Budget, period: dt.date) -> int:
     taken = 0
     if budget.scope in ("tenant", WALLET, "project"):  # storage and engines are no key's, no member's and no model's
         taken = sum(_taken_nano(budget, period, kind) for kind in (STORAGE, ENGINES))
-    anew = rerated_nano(period) if budget.scope == WALLET else 0
-    return max(0, int(unknown + known + held + spent) + taken + anew)
+    beside = 0
+    if budget.scope in ("tenant", WALLET):  # packages are counted over all projects
+        beside = beside_nano(period, packages_only=budget.scope != WALLET)
+    return max(0, int(unknown + known + held + spent) + taken + beside)
 
 
-def rerated_nano(period: dt.date) -> int:
-    """By how much a month's usage became dearer, or cheaper (negative), since it was priced anew."""
+def beside_nano(period: dt.date, *, packages_only: bool = False) -> int:
+    """By how much a month became dearer, or cheaper (negative), than its events: priced anew, by tiers and packages."""
     start, end = bounds(period)
-    lines = RatedLine.objects.filter(price_version__startswith=RERATED, day__gte=start.date(), day__lt=end.date())
+    lines = RatedLine.objects.filter(NO_EVENTS, day__gte=start.date(), day__lt=end.date())
+    if packages_only:
+        lines = lines.filter(price_version__startswith=PACKAGES)
     return int(lines.aggregate(total=Sum("amount_nano"))["total"] or 0)
 
 
@@ -151,7 +157,7 @@ def _taken_nano(budget: Budget, period: dt.date, kind: str) -> int:
     anew = sorted({hour.astimezone(dt.UTC).date() for hour in marks})
     lines = RatedLine.objects.filter(
         _of(budget.scope, budget.scope_id), kind=kind, day__gte=start.date(), day__lt=end.date()
-    ).exclude(Q(day__in=anew) | Q(price_version__startswith=RERATED))
+    ).exclude(Q(day__in=anew) | NO_EVENTS)
     summed = int(lines.aggregate(total=Sum("amount_nano"))["total"] or 0)
     day = dt.timedelta(days=1)
     return summed + sum(
@@ -189,7 +195,7 @@ def budget_month(
     budget = Budget.objects.filter(name=budget_name(scope, scope_id)).first()
     spent = spent_nano(scope, scope_id, *bounds(month))
     if scope == WALLET:
-        spent = max(0, spent + rerated_nano(month))
+        spent = max(0, spent + beside_nano(month))
     promised = promised_nano(budget, month) if budget is not None else 0
     return BudgetState(cap, max(promised, spent), spent)
 

@@ -12,10 +12,11 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from django.db.models import F, Q, Sum
-from django.db.models.functions import TruncHour
+from django.db.models import Case, F, Q, Sum, When
+from django.db.models.functions import TruncHour, TruncMonth
 
-from billing.ledger.lines import RERATED
+from billing.ledger.adjustments import kinds_by_quantity, month_changes
+from billing.ledger.lines import PACKAGES, RERATED
 from billing.models import (
     Account,
     BudgetLease,
@@ -32,7 +33,9 @@ from billing.models import (
     UsageHour,
 )
 from billing.periods import bounds, from_ms
+from billing.prices import price_books
 from billing.selectors import invariants_stripe, invariants_wallet
+from billing.selectors.adjustments import BY_QUANTITY, NO_EVENTS, month_counted
 from billing.selectors.budgets import spent_nano
 from billing.selectors.suspects import SUMS, priced_wrong, suspects
 from kit.money import CENT
@@ -81,7 +84,7 @@ def lines_are_sums_of_hours() -> Iterator[str]:
     for hour, cost in UsageHour.objects.values_list("hour", "cost_nano"):
         hours[hour.date()] += cost
     lines: dict[dt.date, int] = defaultdict(int)
-    of_hours = RatedLine.objects.exclude(price_version__startswith=RERATED)
+    of_hours = RatedLine.objects.exclude(NO_EVENTS)
     for day, amount in of_hours.values_list("day", "amount_nano"):
         lines[day] += amount
     for day in sorted({*hours, *lines} - dirty):
@@ -102,6 +105,33 @@ def corrections_are_what_was_decided() -> Iterator[str]:
         held_nano, decided_nano = found.get(line, 0), wanted.get(line, 0)
         if held_nano != decided_nano:
             yield f"{line[0]} {line[3]} {line[2]} is corrected by {held_nano} nano-USD; decided was {decided_nano}"
+
+
+def months_are_what_their_quantities_cost() -> Iterator[str]:
+    """What is posted of tiers and packages is what the prices make of each month's quantities, to the nano. A package
+    may be less, as far as a limit did not carry it. Months with usage on its way to the ledger are left out."""
+    rows = RatedLine.objects.filter(kind__in=kinds_by_quantity(price_books())).order_by()
+    waiting: set[dt.date] = set()
+    months: set[dt.date] = set()
+    for month, posted in (
+        rows.annotate(
+            month=TruncMonth("day"), posted=Case(When(amount_nano=F("posted_nano"), then=True), default=False)
+        )
+        .values_list("month", "posted")
+        .distinct()
+    ):
+        (months if posted else waiting).add(month)
+    held = {
+        (line.day, line.kind, line.model, line.price_version): line.amount_nano
+        for line in RatedLine.objects.filter(BY_QUANTITY)
+    }
+    for month in sorted(months - waiting):
+        changes = month_changes(month_counted(month), price_books())
+        wanted = {(month, group[0], group[1], what + group[2]): nano for (what, group), nano in changes.items()}
+        for line in sorted({*wanted, *(one for one in held if one[0] == month)}):
+            has, due = held.get(line, 0), wanted.get(line, 0)
+            if has != due and not (line[3].startswith(PACKAGES) and 0 <= has < due):
+                yield f"{month:%Y-%m} {line[1]} {line[2]} ({line[3]}) is {has} nano-USD; its quantities make {due}"
 
 
 def transactions_balance() -> Iterator[str]:
@@ -184,6 +214,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     hours_are_sums_of_events,
     lines_are_sums_of_hours,
     corrections_are_what_was_decided,
+    months_are_what_their_quantities_cost,
     transactions_balance,
     ledger_agrees_with_lines,
     bills_add_up,

@@ -7,12 +7,16 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.db import connections
 
+from billing.ledger.adjustments import Counts, Group, kinds_by_quantity, month_changes, months_of
+from billing.ledger.lines import PACKAGES, RERATED, TIERS
 from billing.models import AllowanceChange, EntitlementOverride, Subscription, TenantEntitlement
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, Entitlement, entitlement_derive, plan_book
+from billing.prices import price_books
 from billing.selectors.bills import included_nano
 from billing.selectors.budgets import THRESHOLDS
 from billing.selectors.subscriptions import entitlement_of
@@ -51,6 +55,19 @@ SELECT tenant_id, sum(cost_nano) FROM billing_usagehour
  WHERE tenant_id = ANY(%(tenants)s) AND hour >= %(start)s AND hour < %(end)s GROUP BY tenant_id
 """
 
+_QUANTITIES = """
+SELECT tenant_id, date_trunc('month', day)::date, kind, model, price_version,
+  sum(input_tokens), sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(amount_nano),
+  bool_and(amount_nano = posted_nano)
+  FROM billing_ratedline
+ WHERE kind = ANY(%(kinds)s) AND (%(tenants)s::uuid[] IS NULL OR tenant_id = ANY(%(tenants)s)) AND day >= %(since)s
+ GROUP BY 1, 2, 3, 4, 5
+"""
+_PRICED_ANEW = """
+SELECT DISTINCT tenant_id FROM billing_ratedchange
+ WHERE kind = ANY(%(kinds)s) AND (%(tenants)s::uuid[] IS NULL OR tenant_id = ANY(%(tenants)s)) AND day >= %(since)s
+"""
+
 _GRANTED = "SELECT DISTINCT tenant_id, 1 FROM billing_creditgrant WHERE tenant_id = ANY(%(tenants)s)"
 
 
@@ -61,11 +78,48 @@ def with_credit(tenant_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def quantities_differ(tenant_ids: Sequence[uuid.UUID] | None = None, *, since: dt.date = dt.date.min) -> set[uuid.UUID]:
+    """Of these, or of all, whose lines may not say what tiers and packages change in months from `since` on; who had
+    usage priced anew is among them. What is rated counts, posted or not."""
+    books = price_books()
+    kinds = sorted(kinds_by_quantity(books))
+    if not kinds:
+        return set()
+    asked = {"kinds": kinds, "tenants": None if tenant_ids is None else list(tenant_ids), "since": since}
+    usage: dict[tuple[uuid.UUID, dt.date], list[tuple[str, str, str, Counts, int]]] = defaultdict(list)
+    held: dict[tuple[uuid.UUID, dt.date], dict[tuple[str, Group], int]] = defaultdict(dict)
+    with connections[OPS].cursor() as cursor:
+        cursor.execute(_PRICED_ANEW, asked)
+        differ = {row[0] for row in cursor.fetchall()}
+        cursor.execute(_QUANTITIES, asked)
+        for tenant_id, month, kind, model, version, *counts, nano, posted in cursor.fetchall():
+            what = next((prefix for prefix in (TIERS, PACKAGES) if version.startswith(prefix)), "")
+            if what:
+                held[tenant_id, month][what, (kind, model, version.removeprefix(what))] = int(nano)
+                if not posted:
+                    differ.add(tenant_id)
+            elif not version.startswith(RERATED):
+                read, written, requests, machine_ms, byte_hours = (int(count) for count in counts)
+                usage[tenant_id, month].append(
+                    (kind, model, version, (read, written, requests, machine_ms, byte_hours), int(nano))
+                )
+    for key in {*usage, *held}:
+        nonzero = {line: nano for line, nano in held[key].items() if nano}
+        if month_changes(months_of(usage[key]), books) != nonzero:
+            differ.add(key[0])
+    return differ
+
+
 def entitlements(tenant_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Entitlement]:
-    """What each may do. Left out is who has none stored but something that it would be derived from."""
-    found = {row.tenant_id: entitlement_of(row) for row in TenantEntitlement.ops.filter(tenant_id__in=tenant_ids)}
-    rest = [one for one in tenant_ids if one not in found]
-    has = set(Subscription.ops.filter(tenant_id__in=rest).values_list("tenant_id", flat=True))
+    """What each may do. Left out is who has none stored but something that it would be derived from,
+    and whose stored one cannot be read."""
+    found, has = {}, set()
+    for row in TenantEntitlement.ops.filter(tenant_id__in=tenant_ids):
+        has.add(row.tenant_id)
+        with suppress(LookupError, TypeError, ValueError):  # what is wrong with one is found when it is looked at alone
+            found[row.tenant_id] = entitlement_of(row)
+    rest = [one for one in tenant_ids if one not in has]
+    has |= set(Subscription.ops.filter(tenant_id__in=rest).values_list("tenant_id", flat=True))
     has |= set(EntitlementOverride.ops.filter(tenant_id__in=rest).values_list("tenant_id", flat=True))
     nothing = entitlement_derive([], [], plan_book(), now())
     return found | {one: nothing for one in rest if one not in has}

@@ -15,9 +15,10 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Max, Min, QuerySet
 
-from billing.ledger.lines import RERATED
+from billing.ledger.lines import NOT_OF_EVENTS, RERATED
 from billing.models import UsageEvent
 from billing.prices import NOT_CALLS, Usage, price_books, rate
+from billing.selectors.many import quantities_differ
 from kit.money import CENT
 from tenants.models import Tenant
 from tenants.scope import OPS, ops_scope
@@ -37,12 +38,13 @@ SELECT DISTINCT tenant_id
   LEFT JOIN billing_dirtyhour dirty USING (tenant_id, hour)
  WHERE dirty.id IS NULL AND ({_DIFFER})
 """
+_OF_NO_EVENT = " OR ".join(f"price_version LIKE '{prefix}%'" for prefix in NOT_OF_EVENTS)
 _DAYS = f"""
 SELECT DISTINCT tenant_id
   FROM (SELECT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day, sum(cost_nano) AS nano
           FROM billing_usagehour GROUP BY 1, 2) truth
   FULL JOIN (SELECT tenant_id, day, sum(amount_nano) AS nano FROM billing_ratedline
-              WHERE price_version NOT LIKE '{RERATED}%' GROUP BY 1, 2) found USING (tenant_id, day)
+              WHERE NOT ({_OF_NO_EVENT}) GROUP BY 1, 2) found USING (tenant_id, day)
   LEFT JOIN (SELECT DISTINCT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day
                FROM billing_dirtyhour) dirty USING (tenant_id, day)
  WHERE dirty.tenant_id IS NULL AND coalesce(truth.nano, 0) <> coalesce(found.nano, 0)
@@ -169,8 +171,8 @@ def suspects(checks: Sequence[Check]) -> dict[uuid.UUID, list[Check]]:
         for check in checks:
             name = check.__name__
             statement = STATEMENTS.get(name, "")
-            if name == "events_are_priced_right":
-                of = _priced_wrong()
+            if name in LOOKS:
+                of = LOOKS[name]()
             elif not statement:
                 of = set(Tenant.ops.values_list("pk", flat=True))
             else:
@@ -203,3 +205,10 @@ def priced_wrong(events: QuerySet[Any]) -> Iterator[tuple[dict[str, Any], str, i
         ceiling = rate(Usage(**priced), books.get(version))
         if least < 0 or most > ceiling:
             yield row, version, ceiling
+
+
+LOOKS = {
+    "events_are_priced_right": _priced_wrong,
+    "months_are_what_their_quantities_cost": quantities_differ,
+}
+"""Those that no single statement finds."""

@@ -3,7 +3,8 @@
 The rules are those of one tenant (`services.ledger`): the same lock, the same pure functions, the same rows. Rows are
 read and written by statements over many tenants in the ops role, where each row goes by its own tenant; that what
 belongs together is one tenant's, the composite keys of the tables check as they do for everybody. Left to the way of
-one tenant is who needs more than that: somebody else holds the lock, credit has to be drawn, or a rule failed.
+one tenant is who needs more than that: somebody else holds the lock, credit has to be drawn, tiers or packages change,
+or a rule failed.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models import F, Min
 
 from billing.ledger.closing import Closing, closing
 from billing.models import Account, PeriodClose, RatedLine
-from billing.periods import bounds
-from billing.selectors.many import allowances_nano, with_credit
+from billing.periods import bounds, month_of
+from billing.selectors.many import allowances_nano, quantities_differ, with_credit
 from billing.services.locks import ledger_locks
 from billing.services.posting import Posting, ledger_post_many
 from billing.services.sweeps import FAILED
+from kit.clock import now
 from kit.ids import new_id
 from tenants.scope import OPS, ops_scope
 
@@ -35,14 +37,23 @@ Due = tuple[uuid.UUID, dt.date]
 def lines_post_many(tenant_ids: Sequence[uuid.UUID]) -> tuple[int, list[uuid.UUID]]:
     """`ledger.lines_post` for many; the nano-USD posted, and who was left."""
     with ops_scope("post usage"), transaction.atomic(using=OPS):
-        mine = _mine(tenant_ids)
+        mine = _mine(tenant_ids, since=_earliest(tenant_ids))
         return _post(mine), [one for one in tenant_ids if one not in mine]
 
 
-def _mine(tenant_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Those whose ledger is locked now, and whose usage no credit pays for."""
+def _mine(tenant_ids: Sequence[uuid.UUID], *, since: dt.date) -> set[uuid.UUID]:
+    """Those whose ledger is locked now, whose usage no credit pays for, and whose tiers and packages in the months from
+    `since` on stay as they are."""
     locked = ledger_locks(tenant_ids)
-    return locked - with_credit(list(locked))
+    rest = locked - with_credit(list(locked))
+    return rest - quantities_differ(list(rest), since=since)
+
+
+def _earliest(tenant_ids: Sequence[uuid.UUID]) -> dt.date:
+    """The first month that has something to post."""
+    due = RatedLine.ops.filter(tenant_id__in=tenant_ids).exclude(amount_nano=F("posted_nano"))
+    first: dt.date = due.aggregate(first=Min("day"))["first"] or now().date()
+    return month_of(first)
 
 
 def _post(tenant_ids: Iterable[uuid.UUID]) -> int:
@@ -71,12 +82,12 @@ def _post(tenant_ids: Iterable[uuid.UUID]) -> int:
 def periods_close_many(due: Sequence[Due]) -> tuple[int, list[Due]]:
     """`ledger.period_close` of months that have ended, one of each tenant; how many were closed, and which were
     left."""
-    month_of = dict(due)
+    wanted_of = dict(due)
     with ops_scope("close months"), transaction.atomic(using=OPS):
-        mine = _mine(list(month_of))
+        mine = _mine(list(wanted_of), since=min(_earliest(list(wanted_of)), *wanted_of.values()))
         _post(mine)
         done = set(PeriodClose.ops.filter(tenant_id__in=mine).values_list("tenant_id", "period"))
-        wanted = {one: month_of[one] for one in mine if (one, month_of[one]) not in done}
+        wanted = {one: wanted_of[one] for one in mine if (one, wanted_of[one]) not in done}
         bills = _bills(wanted)
         PeriodClose.ops.bulk_create(
             [PeriodClose(tenant_id=tenant_id, **bill.row) for tenant_id, (bill, _) in bills.items()]

@@ -6,54 +6,82 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections import Counter
+from collections.abc import Collection
+from functools import partial
 
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import TruncMonth
 
 from billing.errors import PeriodOpen
 from billing.ledger.closing import closing
-from billing.ledger.lines import BillLine
+from billing.ledger.lines import PACKAGES, TIERS, BillLine
 from billing.models import Account, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors import bills
 from billing.selectors.many import limits_to_look_at
 from billing.selectors.wallet import drawn_open
+from billing.services.adjusting import budgets_hold, months_adjust
 from billing.services.alerts import budgets_alert
 from billing.services.closing import lines_post_many, periods_close_many
 from billing.services.credits import credits_apply
+from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post as ledger_post
 from billing.services.sweeps import FAILED, for_batches, for_each
 from kit.clock import now
 from kit.ids import new_id
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 
 def lines_post(*, tenant_id: uuid.UUID) -> int:
-    """Post what rated lines have beyond what the ledger has, as one transaction; the nano-USD posted."""
+    """Post what rated lines have beyond what the ledger has, as one transaction; the nano-USD posted.
+
+    What a month's tiers and packages change is brought up with them.
+    """
     with tenant_scope(tenant_id):
-        ledger_lock(tenant_id)
-        lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
-        delta = {line: line.amount_nano - line.posted_nano for line in lines}
-        total = sum(delta.values())
-        if not lines:
-            return 0
-        if total:
-            ledger_post(
-                kind="usage",
-                key=str(new_id()),
-                entries={Account.UNBILLED: total, Account.USAGE_REVENUE: -total},
-                memo="Usage",
-                detail={"lines": {str(line.pk): amount for line, amount in delta.items()}},
-            )
-        for line in lines:
-            line.posted_nano = line.amount_nano
-        RatedLine.objects.bulk_update(lines, ["posted_nano"])
-        fresh: Counter[dt.date] = Counter()
-        for line, amount in delta.items():
-            fresh[month_of(line.day)] += amount
-        credits_apply(fresh=fresh)
-        return total
+        books_lock(tenant_id)
+        return lines_post_here()
+
+
+def books_lock(tenant_id: uuid.UUID) -> None:
+    """Wait for, and take, what posting needs: the budgets that packages must fit in, then the ledger."""
+    budgets_hold()
+    ledger_lock(tenant_id)
+
+
+def lines_post_here(months: Collection[dt.date] = ()) -> int:
+    """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`; what tiers and packages
+    change also in `months` that have nothing else to post."""
+    lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
+    of_events = [line for line in lines if not line.price_version.startswith((TIERS, PACKAGES))]
+    touched = {*months, *(month_of(line.day) for line in of_events)}
+    if not touched and not lines:
+        return 0
+    by_quantity = months_adjust(touched, fresh=[line.pk for line in of_events])
+    lines = [*of_events, *by_quantity]
+    delta = {line: line.amount_nano - line.posted_nano for line in lines}
+    total = sum(delta.values())
+    if not any(delta.values()):
+        return 0
+    if total:
+        ledger_post(
+            kind="usage",
+            key=str(new_id()),
+            entries={Account.UNBILLED: total, Account.USAGE_REVENUE: -total},
+            memo="Usage",
+            detail={"lines": {str(line.pk): amount for line, amount in delta.items()}},
+        )
+    for line in lines:
+        line.posted_nano = line.amount_nano
+    RatedLine.objects.bulk_update(lines, ["posted_nano"])
+    fresh: Counter[dt.date] = Counter()
+    for line, amount in delta.items():
+        fresh[month_of(line.day)] += amount
+    credits_apply(fresh=fresh)
+    if by_quantity:  # calls hear that there is more, or less, than their own prices say
+        transaction.on_commit(partial(funds_changed, current_tenant_id()))
+    return total
 
 
 def lines_post_all() -> int:
@@ -95,9 +123,9 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
     period = month_of(period)
     if next_month(period) > now().date():
         raise PeriodOpen(f"The billing month {period:%Y-%m} has not ended.")
-    lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
-        ledger_lock(tenant_id)
+        books_lock(tenant_id)
+        lines_post_here([period])
         if allowance_nano is None:
             allowance_nano = bills.allowance_nano(period)
         done = PeriodClose.objects.filter(period=period).first()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection, connections, transaction
 from django.db.backends.utils import CursorWrapper
@@ -154,7 +155,7 @@ def usage_rollup(*, tenant_id: uuid.UUID) -> int:
 def _sum(cursor: CursorWrapper, marks: Sequence[Mark]) -> dict[uuid.UUID, dt.datetime]:
     """Sum hours and then their days afresh; which keys the events name, and when each was last used. The gateway writes
     nothing about keys on its way."""
-    hours = {"tenants": [tenant_id for _, tenant_id, _ in marks], "hours": [hour for *_, hour in marks]}
+    hours: dict[str, Any] = {"tenants": [tenant_id for _, tenant_id, _ in marks], "hours": [hour for *_, hour in marks]}
     cursor.execute(_FORGET_SQL, hours)
     cursor.execute(_HOURS_SQL, hours)
     days = sorted({(tenant_id, hour.astimezone(dt.UTC).date()) for _, tenant_id, hour in marks})

@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from functools import partial
 
 from django.db import transaction
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
 
+from billing.ledger.adjustments import Anew, month_changes
 from billing.ledger.lines import RERATED
-from billing.ledger.repricing import Alike, Change, Line, changes
+from billing.ledger.repricing import Alike, Change, Earlier, Line, changes
 from billing.models import (
     CreditDraw,
     CreditGrant,
@@ -32,12 +33,12 @@ from billing.models import (
 )
 from billing.periods import month_of, start_of
 from billing.prices import PriceVersion, Usage, price_books
+from billing.selectors.adjustments import month_counted
 from billing.selectors.bill_parts import invoices_of_pushes
 from billing.selectors.statements import not_kept
 from billing.services.credits import credit_grant
 from billing.services.effects import funds_changed
-from billing.services.ledger import lines_post
-from billing.services.locks import ledger_lock
+from billing.services.ledger import books_lock, lines_post_here
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
 from kit.money import CENT, usd
@@ -86,7 +87,7 @@ def rerate(
     BadRequest for days, a version or kinds that cannot be; Conflict where a month that was billed would become dearer.
     """
     with tenant_scope(tenant_id):
-        ledger_lock(tenant_id)
+        books_lock(tenant_id)
         found = _changes(wanted)
         if not found:
             return None
@@ -96,7 +97,7 @@ def rerate(
         )
         RatedChange.objects.bulk_create([_row(row, one, billed=_month(one) in closed) for one in found])
         for one in found:
-            if _month(one) not in closed:
+            if _month(one) not in closed and one.delta_nano:
                 _line_set(one)
         for month, nano in back.items():
             credit_grant(
@@ -112,7 +113,7 @@ def rerate(
         delta = sum(one.delta_nano for one in found)
         after = {"lines": len(found), "delta_nano": delta, "given_nano": sum(back.values())}
         audit.record(action="usage.rerated", target=row, after=after, reason=reason, actor=actor)
-    lines_post(tenant_id=tenant_id)
+        lines_post_here(set(map(_month, found)) - closed)
     return row
 
 
@@ -153,10 +154,16 @@ def _alike(wanted: Wanted) -> Iterable[Alike]:
         yield Alike(line, usage, row["cost_nano"], row["count"])
 
 
-def _earlier(first: dt.date, last: dt.date) -> dict[Line, int]:
-    rows = RatedChange.objects.filter(day__gte=first, day__lte=last).order_by().values_list("day", *_NAMES)
-    sums = rows.annotate(n=Sum(F("after_nano") - F("before_nano")))
-    return {(day, project, model, kind, version): int(n) for day, project, model, kind, version, n in sums}
+def _earlier(first: dt.date, last: dt.date) -> dict[Line, Earlier]:
+    found: dict[Line, Earlier] = {}
+    rows = RatedChange.objects.filter(day__gte=first, day__lte=last).select_related("rerating")
+    for row in rows.order_by("rerating_id", "pk"):
+        line: Line = (row.day, row.project_id, row.model, row.kind, row.price_version)
+        added = found[line].delta_nano if line in found else 0
+        counts = (row.input_tokens, row.output_tokens, row.requests, row.gpu_ms, row.byte_hours)
+        added += row.after_nano - row.before_nano
+        found[line] = Earlier(added, row.rerating.price_version, counts, row.after_nano)
+    return found
 
 
 def _month(change: Change) -> dt.date:
@@ -172,6 +179,8 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
     closed, sums = _closed(), defaultdict[dt.date, int](int)
     for one in found:
         sums[_month(one)] += one.delta_nano
+    for month in set(sums) & closed:
+        sums[month] += _by_quantity(month, [one for one in found if _month(one) == month])
     back = {}
     for month in sorted(set(sums) & closed):
         if sums[month] > 0:
@@ -182,6 +191,24 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
         if nano := min(-sums[month], _paid(month)):
             back[month] = nano
     return back
+
+
+def _by_quantity(month: dt.date, found: list[Change]) -> int:
+    """What a closed month's tiers and packages change, once more of it is priced anew."""
+    books, before = price_books(), _earlier(found[0].line[0], found[-1].line[0])
+    more = []
+    for one in found:
+        _, _, model, kind, version = one.line
+        was = before.get(one.line)
+        if was is not None and was.version:  # it leaves what the one before had made of it
+            cost = was.after_nano - was.delta_nano
+            more.append(Anew(kind, model, was.version, version, was.counts, was.after_nano, cost))
+        more.append(Anew(kind, model, version, one.to, one.counts, one.cost_nano, one.after_nano))
+    sums = [
+        sum(month_changes(month_counted(month, billed=True, books=books, more=part), books).values())
+        for part in ([], more)
+    ]
+    return sums[1] - sums[0]
 
 
 def _paid(month: dt.date) -> int:
@@ -212,6 +239,7 @@ def _row(rerating: Rerating, one: Change, *, billed: bool) -> RatedChange:
         kind=kind,
         price_version=version,
         events=one.events,
+        **dict(zip(_QUANTITIES, one.counts, strict=True)),
         before_nano=one.before_nano,
         after_nano=one.after_nano,
         billed=billed,

@@ -1,13 +1,15 @@
 """Invoices and bills as their pages and files show them. Every column of amounts adds up to the total under it."""
 
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from billing.ledger.lines import RERATED
-from billing.models import Invoice, PeriodClose
+from billing.ledger.lines import NOT_OF_EVENTS, PACKAGES, TIERS
+from billing.models import Invoice, PeriodClose, RatedLine
+from billing.periods import bounds
 from billing.selectors.bill_parts import LineAsSent, Part, is_usage, lines_of, parts
 from billing.selectors.statements import Statement
 from console.events_page import address, exact_usd
@@ -82,12 +84,23 @@ def sums(found: Statement) -> list[Sum]:
     return [step for step in steps if step.strong or step.cents]
 
 
+def is_by_quantity(rated: RatedLine) -> bool:
+    """Whether a rated line says what a month's quantities change, over all projects and models of a base."""
+    return rated.price_version.startswith((TIERS, PACKAGES))
+
+
 def events_address(part: Part) -> str:
     """Where the events of one part are."""
-    day = part.rated.day.isoformat()
+    rated, day = part.rated, part.rated.day.isoformat()
+    book = rated.price_version
+    for prefix in NOT_OF_EVENTS:
+        book = book.removeprefix(prefix)
+    if is_by_quantity(rated):
+        last = (bounds(rated.day)[1].date() - dt.timedelta(days=1)).isoformat()
+        return address(since=day, until=last, project="", kind=rated.kind, model="", book=book)
     return address(
-        since=day, until=day, project=public_id("proj_", part.rated.project_id), kind=part.rated.kind,
-        model=part.rated.model, book=part.rated.price_version.removeprefix(RERATED),
+        since=day, until=day, project=public_id("proj_", rated.project_id), kind=rated.kind, model=rated.model,
+        book=book,
     )  # fmt: skip
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.ledger.adjustments import adjustment_lines
+from billing.ledger.adjustments import Anew, Counts, month_changes, months_of, within
+from billing.ledger.lines import PACKAGES, TIERS
 from billing.prices import (
     Flat,
     Graduated,
     Package,
+    Price,
     PriceBooks,
     PriceError,
     PriceVersion,
@@ -28,6 +30,7 @@ from billing.prices import (
     rate,
 )
 from billing.prices.books_file import FOLDER
+from billing.prices.rating import base_of
 
 BOOK = """
 version = "test"
@@ -91,7 +94,7 @@ def book(tmp_path: Path) -> PriceVersion:
 
 GRADUATED = [(0, 0), (1, 10), (1_000, 10_000), (1_001, 10_008), (3_000, 26_000), (3_001, 26_004), (10_000, 54_000)]
 VOLUME = [(0, 0), (1, 1_000), (10, 10_000), (11, 6_600), (100, 60_000), (101, 20_200)]
-PACKAGES = [(0, 0), (1, 400_000_000), (1_000_000, 400_000_000), (1_000_001, 800_000_000)]
+BEGUN = [(0, 0), (1, 400_000_000), (1_000_000, 400_000_000), (1_000_001, 800_000_000)]
 
 
 @pytest.mark.parametrize(("tokens", "nano"), GRADUATED)
@@ -106,7 +109,7 @@ def test_a_month_by_volume_is_the_table_made_by_hand(book: PriceVersion, calls: 
     assert rate(month, book) + adjustment(month, book).tiers == nano
 
 
-@pytest.mark.parametrize(("tokens", "nano"), PACKAGES)
+@pytest.mark.parametrize(("tokens", "nano"), BEGUN)
 def test_a_package_that_is_begun_is_paid(book: PriceVersion, tokens: int, nano: int) -> None:
     month = Usage("training", "m", input_tokens=tokens)
     assert rate(month, book) + adjustment(month, book).packages == nano
@@ -233,6 +236,10 @@ REFUSED = {
     "schema 3": ("schema = 2", "schema = 3"),
     "unknown price cached": ("schema = 2", "schema = 1"),
     "a tier has a price": ("{ price = 200 }", "{ price = 200, flat = 1 }"),
+    "a class of machine cannot": (
+        "[kinds.dedicated.default]\nmachine_second = 100_000",
+        '[kinds.dedicated.default]\nmachine_second = { mode = "flat", price = 1 }',
+    ),
     "50 % of": ("price = 600 }", "price = 601 }"),
 }
 
@@ -245,10 +252,15 @@ def test_a_book_that_cannot_be_kept_is_refused_at_publication(tmp_path: Path, re
         book_of(tmp_path, BOOK.replace(there, instead))
 
 
-def test_no_published_book_has_prices_that_the_close_of_a_month_does_not_write_yet() -> None:
-    """`adjustment_lines` is not part of `period_close`: until it is, nothing may be sold by tiers or packages."""
-    for book in price_books().versions.values():
-        assert not [price for models in book.kinds.values() for price in models.values() if price.scales]
+def test_the_book_with_prices_by_quantity_changes_no_first_price() -> None:
+    before, book = price_books().get("2026-11-30.4"), price_books().get("2026-11-30.5")
+    without = {
+        kind: {model: dataclasses.replace(price, scales=()) for model, price in models.items()}
+        for kind, models in book.kinds.items()
+    }
+    assert without == before.kinds
+    scaled = {kind for kind, models in book.kinds.items() if models["default"].scales}
+    assert scaled == {"classify", "embeddings", "batch_classify", "batch_embeddings", "storage", "dedicated"}
 
 
 def test_the_book_with_cached_input_changes_no_other_price() -> None:
@@ -269,47 +281,36 @@ def test_books_of_schema_1_are_read_as_they_were() -> None:
     assert (rate(usage, book), adjustment(usage, book).tiers) == (7 * 100 + 5 * 400, 0)
 
 
-# Lines of a bill
+# A month
 
 
-@dataclasses.dataclass
-class Rated:
-    day: dt.date
-    kind: str
-    model: str
-    input_tokens: int
-    posted_nano: int
-    invoiced_nano: int = 0
-    price_version: str = "test"
-    output_tokens: int = 0
-    requests: int = 0
-    gpu_ms: int = 0
-    byte_hours: int = 0
+def rows(*lines: tuple[str, str, int, int]) -> list[tuple[str, str, str, Counts, int]]:
+    """Rated lines of book `test`: kind, model, input tokens, charged."""
+    return [(kind, model, "test", (read, 0, 0, 0, 0), nano) for kind, model, read, nano in lines]
 
 
-NOVEMBER = dt.date(2026, 11, 1)
+def test_a_month_counts_all_models_of_a_base_and_each_kind_alone(book: PriceVersion) -> None:
+    months = months_of(
+        rows(
+            ("embeddings", "m", 900, 9_000),
+            ("embeddings", "ft:m:acme:x:1", 2_101, 21_010),
+            ("training", "m", 1, 400),
+            ("classify", "m", 10**6, 20_000_000),
+        )
+    )
+    assert month_changes(months, PriceBooks({"test": book})) == {
+        (TIERS, ("embeddings", "m", "test")): 26_004 - 30_010,
+        (PACKAGES, ("training", "m", "test")): 400_000_000 - 400,
+    }
 
 
-def test_the_line_of_a_bill_takes_off_what_the_month_was_charged_too_much(book: PriceVersion) -> None:
-    books = PriceBooks({"test": book})
-    rated = [
-        Rated(NOVEMBER, "embeddings", "m", 900, 9_000),
-        Rated(dt.date(2026, 11, 30), "embeddings", "ft:m:acme:x:1", 2_101, 21_010),
-        Rated(dt.date(2026, 10, 31), "embeddings", "m", 10**9, 10**10),
-        Rated(NOVEMBER, "training", "m", 1, 400),
-        Rated(NOVEMBER, "classify", "m", 10**6, 20_000_000),
-    ]
-    lines = adjustment_lines(rated, books, period=NOVEMBER)
-    assert [(line.key, line.amount_nano) for line in lines] == [
-        ("embeddings:m:test:tiers", 26_004 - 30_010),
-        ("training:m:test:packages", 400_000_000 - 400),
-    ]
-    assert lines[0].description == "Tier adjustment · Embeddings · m"
-    given_ = {line.key: line.amount_nano for line in lines}
-    assert adjustment_lines(rated, books, period=NOVEMBER, given=given_) == []
-    rated.append(Rated(dt.date(2026, 11, 30), "embeddings", "m", 10, 100))
-    (late,) = adjustment_lines(rated, books, period=NOVEMBER, given=given_)
-    assert (late.key, late.amount_nano) == ("embeddings:m:test:tiers", 10 * 4 - 100)
+def test_what_was_priced_anew_counts_under_its_new_version(book: PriceVersion) -> None:
+    flat = dataclasses.replace(book.price("embeddings", "m"), scales=())
+    books = PriceBooks({"test": book, "flat": PriceVersion("flat", 0, {"embeddings": {"default": flat}})})
+    both = rows(("embeddings", "m", 1_000, 10_000), ("embeddings", "n", 1_500, 15_000))
+    gone = Anew("embeddings", "n", "test", "flat", (1_500, 0, 0, 0, 0), 15_000, 15_000)
+    assert month_changes(months_of(both), books) == {(TIERS, ("embeddings", "n", "test")): -500 * 2}
+    assert month_changes(months_of(both, [gone]), books) == {}
 
 
 @given(tokens=st.lists(st.integers(0, 5_000), min_size=1, max_size=5), charged=st.integers(0, 100))
@@ -319,6 +320,63 @@ def test_tiers_never_take_off_more_than_was_charged(tokens: list[int], charged: 
     free = Graduated((Tier(10, price.trained_token), Tier(None, 0)))
     kinds = {"training": {"default": dataclasses.replace(price, scales=(("trained_token", free),))}}
     books = PriceBooks({"test": PriceVersion("test", 0, kinds)})
-    rated = [Rated(NOVEMBER, "training", "m", count, charged) for count in tokens]
-    off = sum(line.amount_nano for line in adjustment_lines(rated, books, period=NOVEMBER))
+    months = months_of(rows(*(("training", "m", count, charged) for count in tokens)))
+    off = sum(month_changes(months, books).values())
     assert -charged * len(tokens) <= off <= 0
+
+
+@st.composite
+def month(draw: st.DrawFn) -> tuple[PriceBooks, list[tuple[str, str, str, int]]]:
+    """Two versions that price by quantity, and lines of (model, version, version it has now, quantity)."""
+    made = {}
+    for name in "ab":
+        scale = draw(SCALES)
+        price = Price(input_token=scale.first, scales=(("input_token", scale),))
+        made[name] = PriceVersion(name, 0, {"embeddings": {"default": price}})
+    version = st.sampled_from("ab")
+    line = st.tuples(st.sampled_from(["m", "ft:m:o:s:1", "n"]), version, version, st.integers(0, 60))
+    return PriceBooks(made), draw(st.lists(line, max_size=9))
+
+
+def textbook(scale: object, quantity: int) -> int:
+    """What so many units cost, unit by unit."""
+    if isinstance(scale, Graduated):
+        return sum(tier_of(scale.tiers, unit).price for unit in range(1, quantity + 1))
+    if isinstance(scale, Volume):
+        return sum(tier_of(scale.tiers, quantity).price for _ in range(quantity))
+    if isinstance(scale, Package):
+        return sum(scale.price for unit in range(quantity) if unit % scale.units == 0)
+    return scale.price if quantity else 0  # type: ignore[attr-defined]
+
+
+@settings(max_examples=300)
+@given(month())
+def test_lines_and_what_is_added_to_them_are_the_price_of_the_month_to_the_nano(
+    drawn: tuple[PriceBooks, list[tuple[str, str, str, int]]],
+) -> None:
+    books, lines = drawn
+    firsts = {name: book.price("embeddings", "m").input_token for name, book in books.versions.items()}
+    made = [("embeddings", model, was, (n, 0, 0, 0, 0), n * firsts[was]) for model, was, _, n in lines]
+    anew = [
+        Anew("embeddings", model, was, to, (n, 0, 0, 0, 0), n * firsts[was], n * firsts[to])
+        for model, was, to, n in lines
+        if was != to
+    ]
+    quantities: Counter[tuple[str, str]] = Counter()
+    for model, _, to, n in lines:
+        quantities[base_of(model), to] += n
+    whole = sum(
+        textbook(books.get(version).price("embeddings", base).scales[0][1], n)
+        for (base, version), n in quantities.items()
+    )
+    charged = sum(n * firsts[to] for _, _, to, n in lines)
+    assert charged + sum(month_changes(months_of(made, anew), books).values()) == whole
+
+
+@given(st.lists(st.integers(0, 100), max_size=5), st.integers(-50, 300))
+def test_packages_go_only_as_far_as_limits_carry_them(packages: list[int], room: int) -> None:
+    wanted = {(PACKAGES, ("k", str(n), "v")): nano for n, nano in enumerate(packages)} | {(TIERS, ("k", "m", "v")): -7}
+    found = within(wanted, room)
+    assert found[TIERS, ("k", "m", "v")] == -7
+    assert sum(found.values()) + 7 == min(max(room, 0), sum(packages))
+    assert within(wanted, None) == wanted

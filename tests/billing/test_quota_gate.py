@@ -69,7 +69,7 @@ def test_what_a_prompt_found_in_the_cache_costs_less_than_was_held_for_it(
         )
         event = gate.settle(ticket, input_tokens=100, cached_tokens=64)
         assert event is not None
-        assert (event.price_version, event.cached_tokens) == ("2026-11-30.4", 64)
+        assert (event.price_version, event.cached_tokens) == ("2026-11-30.5", 64)
         assert event.cost_nano == 36 * 100 + 64 * 50
         gate.close()
 

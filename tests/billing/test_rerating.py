@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.ledger.lines import RERATED
-from billing.ledger.repricing import Alike, changes
+from billing.ledger.repricing import Alike, Earlier, changes
 from billing.models import (
     Budget,
     BudgetLease,
@@ -322,15 +322,16 @@ def test_any_chain_of_versions_ends_where_its_last_one_alone_would(
         for tokens, off, count in drawn
     ]
     cost = sum(one.cost_nano * one.count for one in events)
-    earlier: dict = {}
+    added, earlier = 0, {}
     for name in "bc":
         for change in changes(events, books=books, to=books[name], earlier=earlier):
-            earlier[line] = earlier.get(line, 0) + change.delta_nano
+            added += change.delta_nano
+            earlier[line] = Earlier(added, name, change.counts, change.after_nano)
     alone = changes(events, books=books, to=books["c"], earlier={})
-    assert earlier.get(line, 0) == sum(one.delta_nano for one in alone)
-    assert cost + earlier.get(line, 0) >= 0
+    assert added == sum(one.delta_nano for one in alone)
+    assert cost + added >= 0
     slow = sum(
         count * max(0, int(Decimal(tokens) * third) - (tokens * first - max(0, tokens * first - off)))
         for tokens, off, count in drawn
     )
-    assert cost + earlier.get(line, 0) == slow
+    assert cost + added == slow

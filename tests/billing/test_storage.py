@@ -126,14 +126,17 @@ def test_storage_is_rated_posted_and_billed_with_its_own_quantity(cast: Cast) ->
     usage_rollup(tenant_id=tenant_id)
     lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
-        line = RatedLine.objects.get()
+        line = RatedLine.objects.get(price_version=BOOK.version)
         assert (line.byte_hours, line.amount_nano, line.posted_nano) == (2 * GB, 274_000, 274_000)
         preview = invoice_preview()
         month = budget_month()
-    storage, allowance = preview.lines
+    storage, package, allowance = preview.lines
     assert (storage.key, storage.quantity, storage.unit) == (f"storage:files:{BOOK.version}", 2 * GB, "byte-hours")
     assert (storage.description, storage.amount_nano) == ("Storage · files", 274_000)
-    assert allowance.amount_nano == -100_000 and preview.net_nano == 174_000
+    whole = 101_928_000
+    assert package.description == "Packages begun · Storage · files, 2 GB-hours"
+    assert package.amount_nano == whole - 274_000
+    assert allowance.amount_nano == -100_000 and preview.net_nano == whole - 100_000
     assert month is not None and month.spent_nano == 274_000
     assert check(tenant_id) == 0
 
