@@ -214,6 +214,40 @@ DECISIONS = page_of(
     ),
     "The refusals.",
 )
+_TOP_UP = thing(
+    "The newest purchase; null where there is none.",
+    {
+        "id": string("Its id."),
+        "object": one_of("Always `billing.top_up`.", ["billing.top_up"]),
+        "status": one_of(
+            "`waiting` is on its way, `failed` was refused and can be paid by hand.", ["waiting", "paid", "failed"]
+        ),
+        "created_at": moment("When it began."),
+        "amount_usd": number("What it buys, in US dollars."),
+        "x_amount_nano": whole("The same in nano-dollars."),
+        "reason": one_of("Why it failed.", ["declined", "confirm", "refused"], null=True),
+        "pay_url": string("Where it can be paid by hand; only for keys with `billing.write`.", null=True),
+    },
+    null=True,
+)
+_AUTO_TOP_UP = thing(
+    "Automatic top-up; null where it was never turned on.",
+    {
+        "object": one_of("Always `billing.auto_top_up`.", ["billing.auto_top_up"]),
+        "status": one_of("`failed`: a refused payment turned it off.", ["on", "off", "failed"]),
+        "below_usd": number("Credit is bought when the balance falls below this, in US dollars."),
+        "x_below_nano": whole("The same in nano-dollars."),
+        "amount_usd": number("How much is bought at once, in US dollars."),
+        "x_amount_nano": whole("The same in nano-dollars."),
+        "month_most_usd": number("What purchases of a month (UTC) may come to, in US dollars."),
+        "x_month_most_nano": whole("The same in nano-dollars."),
+        "month_usd": number("What they come to this month, in US dollars."),
+        "x_month_nano": whole("The same in nano-dollars."),
+        "consented_at": moment("When it was agreed to."),
+        "last": _TOP_UP,
+    },
+    null=True,
+)
 WALLET = thing(
     "The organisation's credit.",
     {
@@ -222,6 +256,14 @@ WALLET = thing(
         "x_balance_nano": whole("The same in nano-dollars."),
         "on_account_usd": number("What may be owed in a month beyond credit; null: up to the spend limits.", null=True),
         "x_on_account_nano": whole("The same in nano-dollars.", null=True),
+        "slow_below_usd": number(
+            "At so much left of credit and what may be owed, or less, a call counts as 10 requests, in US dollars; "
+            "null: never.",
+            null=True,
+        ),
+        "x_slow_below_nano": whole("The same in nano-dollars.", null=True),
+        "auto_top_up": _AUTO_TOP_UP,
+        "top_up_terms": string("What is agreed to by turning automatic top-up on."),
         "grants": many(
             "What is left of each credit, in the order in which it is used.",
             component(

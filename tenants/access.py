@@ -40,7 +40,9 @@ WRITE = frozenset(
         "inference",
     }
 )
-KEY_SCOPES = tuple(sorted(READ | WRITE))
+UNASKED = frozenset({"billing.write"})
+"""Scopes that a key has only where somebody chose them who has them."""
+KEY_SCOPES = tuple(sorted(READ | WRITE | UNASKED))
 """What an API key can be given."""
 
 SUPPORT = frozenset({"support.read", "support.write"})

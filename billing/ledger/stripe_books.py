@@ -31,6 +31,10 @@ HARMLESS = (*INQUIRIES, "won", "prevented", "warning_closed")
 """States of a dispute in which the money is ours: an inquiry takes none."""
 
 
+TOPUP = "credit_topup"
+"""The `purpose` in the metadata of our invoices for credit."""
+
+
 class NotBookable(ValueError):
     """Nothing may be booked for an object; the message is for staff."""
 
@@ -128,13 +132,25 @@ def invoice_sums(found: Json) -> InvoiceSums:
     )
 
 
-def invoice_issued(sums: InvoiceSums, usage: UsageOn) -> Position:
-    """What an invoice asks for: plan, discounts, tax, the customer's balance; usage only by what rounding changed."""
-    plan = sums.subtotal - usage.cents - (sums.tax_inside - usage.inclusive_tax)
+def sells_credit(found: Json) -> bool:
+    """Whether an invoice is for credit, and nothing else."""
+    return bool((found.get("metadata") or {}).get("purpose") == TOPUP)
+
+
+def credit_on(found: Json, sums: InvoiceSums) -> int:
+    """Cents of credit that an invoice sells; tax is the state's."""
+    return sums.subtotal - sums.tax_inside if sells_credit(found) else 0
+
+
+def invoice_issued(sums: InvoiceSums, usage: UsageOn, credit: int = 0) -> Position:
+    """What an invoice asks for: plan, discounts, tax, the customer's balance; usage only by what rounding changed.
+    Credit on it (cents) earns nothing: it is owed to the wallet."""
+    plan = sums.subtotal - usage.cents - (sums.tax_inside - usage.inclusive_tax) - credit
     return _nano(
         {
             Account.RECEIVABLE: sums.total + sums.balance,
             Account.SUBSCRIPTION_REVENUE: -plan,
+            Account.CREDIT_SOLD: -credit,
             Account.USAGE_REVENUE: usage.inclusive_tax,
             Account.DISCOUNT: sums.discount,
             Account.TAX: -sums.tax,
@@ -157,8 +173,11 @@ def invoice_paid(sums: InvoiceSums) -> Position:
     )
 
 
-def invoice_lost(sums: InvoiceSums, tax_noted: int = 0) -> Position:
-    """What nobody will pay: a void invoice takes tax, used balance and revenue back, an uncollectible one is a loss."""
+def invoice_lost(sums: InvoiceSums, tax_noted: int = 0, credit: int = 0) -> Position:
+    """What nobody will pay: a void invoice takes tax, used balance and revenue back, an uncollectible one is a loss.
+    Credit on it (cents) that is not paid for comes to no wallet, so nothing is lost."""
+    if credit and sums.status == "uncollectible":
+        return _nano({Account.RECEIVABLE: -sums.left, Account.CREDIT_SOLD: sums.left})
     if sums.status == "uncollectible":
         return _nano({Account.BAD_DEBT: sums.left, Account.RECEIVABLE: -sums.left})
     if sums.status != "void":
@@ -169,7 +188,7 @@ def invoice_lost(sums: InvoiceSums, tax_noted: int = 0) -> Position:
             Account.RECEIVABLE: -sums.left,
             Account.CUSTOMER_BALANCE: -used,
             Account.TAX: tax,
-            Account.CREDIT: sums.left + used - tax,
+            Account.CREDIT_SOLD if credit else Account.CREDIT: sums.left + used - tax,
         }
     )
 

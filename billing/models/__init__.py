@@ -29,6 +29,7 @@ from billing.models.subscriptions import (
     Subscription,
     TenantEntitlement,
 )
+from billing.models.topups import AutoTopUp, TopUp, TopUpConsent
 from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
@@ -36,6 +37,7 @@ __all__ = [
     "Account",
     "AcquisitionSpend",
     "AllowanceChange",
+    "AutoTopUp",
     "BillLineShare",
     "BillingCustomer",
     "BillingFinding",
@@ -72,6 +74,8 @@ __all__ = [
     "SubscriptionChange",
     "SubscriptionMonth",
     "TenantEntitlement",
+    "TopUp",
+    "TopUpConsent",
     "UsageDispute",
     "UsageEvent",
     "UsageHour",

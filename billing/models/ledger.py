@@ -43,6 +43,8 @@ class Account(models.TextChoices):
     """Credit that was given and is not used."""
     BREAKAGE = "breakage"
     """Credit that was bought and ended unused."""
+    CREDIT_SOLD = "credit_sold"
+    """Credit on an invoice that is not in the wallet yet: it comes when the invoice is paid."""
 
 
 class LedgerTransaction(LastingModel):

@@ -93,6 +93,8 @@ class Wallet(LastingModel):
     """What it allows itself to owe in a month beyond its credit; 0 stops when credit is gone."""
     postpaid_most_nano = models.BigIntegerField(null=True)
     """What staff allow it to owe in a month; the smaller of the two holds."""
+    slow_nano = models.BigIntegerField(null=True)
+    """At so much left of credit and what may be owed, or less, calls are slowed; null: never."""
     changed_at = models.DateTimeField(default=now)
 
     class Meta:

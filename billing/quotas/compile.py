@@ -28,6 +28,8 @@ class LimitSet:
     """Of a tenant that may not go on account without end: its credit and what it may owe."""
     slow_percent: int | None = None
     """Percent of `spend_nano` from which on calls are slowed."""
+    funds_slow_nano: int | None = None
+    """At so much left of `funds_nano`, or less, calls are slowed."""
 
     @classmethod
     def read(cls, limits: Mapping[str, object] | None) -> LimitSet:
@@ -62,6 +64,15 @@ class LimitSet:
     def money(self) -> LimitSet:
         """The limits of money alone: what holds for calls that no rate bounds."""
         return LimitSet(spend_nano=self.spend_nano, funds_nano=self.funds_nano)  # no rate is there to be slowed
+
+
+def _funds(tenant_id: UUID, allowed: LimitSet) -> list[Limit]:
+    """What the wallet carries; its soft cap is an amount, since it has no month to take a share of."""
+    if allowed.funds_nano is None:
+        return []
+    slow = allowed.funds_slow_nano
+    cap = min(allowed.funds_nano, MAX_CAP["spend"])
+    return [Limit("wallet", tenant_id.hex, "spend", cap, slow_nano=slow)]
 
 
 def _limits(scope: Scope, scope_id: str, allowed: LimitSet | None) -> list[Limit]:
@@ -104,7 +115,7 @@ def limits_for(
     """
     whole = plan.overridden(overrides)
     limits = _limits("tenant", tenant_id.hex, whole)
-    limits += _limits("wallet", tenant_id.hex, LimitSet(spend_nano=whole.funds_nano))
+    limits += _funds(tenant_id, whole)
     if project_id is not None:
         limits += _limits("project", project_id.hex, project)
     if member_id is not None:

@@ -56,10 +56,11 @@ def positions_of(row: Mirror) -> dict[str, Position]:
     if row.status not in stripe_books.ISSUED:
         return {}
     sums = stripe_books.invoice_sums(invoice_facts(row))
+    credit = stripe_books.credit_on(row.raw, sums)
     return {
-        "invoice": stripe_books.invoice_issued(sums, usage_on(row)),
+        "invoice": stripe_books.invoice_issued(sums, usage_on(row), credit),
         "payment": stripe_books.invoice_paid(sums),
-        "loss": stripe_books.invoice_lost(sums, tax_noted(row) if sums.status == "void" else 0),
+        "loss": stripe_books.invoice_lost(sums, tax_noted(row) if sums.status == "void" else 0, credit),
     }
 
 

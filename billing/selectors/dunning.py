@@ -6,6 +6,7 @@ import datetime as dt
 from django.db.models import Q
 
 from billing.errors import PaymentOverdue
+from billing.ledger.stripe_books import sells_credit
 from billing.models import DunningHold, Invoice, TenantEntitlement
 from billing.plans.ladder import NO_JOBS, READ_ONLY, Hold, Owed, Rung, at_least, ladder
 from kit.clock import now
@@ -25,7 +26,7 @@ def owed() -> list[Owed]:
         "stripe_id", "raw", "amount_due", "amount_paid", "billing_reason", "issued_at", "due_at", "attempt_count"
     ):
         left = row.raw.get("amount_remaining", row.amount_due - row.amount_paid)
-        if left <= 0:
+        if left <= 0 or sells_credit(row.raw):  # nothing was used that it asks for
             continue
         if row.raw.get("collection_method") == "send_invoice":
             since = row.due_at

@@ -74,8 +74,18 @@ def cash_is_what_stripe_took() -> Iterator[str]:
     away = PaymentDispute.objects.filter(currency="usd", status__in=(*stripe_books.WITHDRAWN, "lost"))
     for rows in (back, away):
         expected -= int(rows.aggregate(n=Sum("amount"))["n"] or 0)
-    bought = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID).aggregate(n=Sum("amount_nano"))["n"] or 0
+    by_invoice = Invoice.objects.filter(raw__metadata__purpose=stripe_books.TOPUP).values("stripe_id")
+    grants = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID).exclude(source__in=by_invoice)
+    bought = grants.aggregate(n=Sum("amount_nano"))["n"] or 0
     yield from _differs(Account.CASH, expected * CENT + int(bought), "payments, refunds and disputes")
+
+
+def credit_sold_is_on_open_invoices() -> Iterator[str]:
+    """Credit on an invoice is in the wallet once it is paid, and not before."""
+    expected = 0
+    for invoice, sums in invoices_issued():
+        expected += stripe_books.credit_on(invoice.raw, sums) if invoice.status == "open" else 0
+    yield from _differs(Account.CREDIT_SOLD, -expected * CENT, "open invoices for credit")
 
 
 def _differs(account: Account, expected: int, source: str) -> Iterator[str]:
@@ -102,4 +112,5 @@ CHECKS = (
     receivable_is_what_is_open,
     tax_is_what_was_asked,
     cash_is_what_stripe_took,
+    credit_sold_is_on_open_invoices,
 )

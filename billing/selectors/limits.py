@@ -10,7 +10,7 @@ from billing.models import MemberLimits, ModelLimits, ProjectLimits, SpendLimit
 from billing.plans import PlanLimits
 from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
-from billing.selectors.wallet import balance_nano, postpaid_nano
+from billing.selectors.wallet import balance_nano, postpaid_nano, slow_nano
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -119,7 +119,8 @@ def tenant_allowance() -> tuple[LimitSet, int]:
         plan = dataclasses.replace(plan, slow_percent=slow)
     on_account = postpaid_nano()
     if on_account is not None:
-        plan = dataclasses.replace(plan, funds_nano=balance_nano() + on_account)
+        funds = balance_nano() + on_account
+        plan = dataclasses.replace(plan, funds_nano=funds, funds_slow_nano=slow_nano())
     return plan, limits.engine_weight
 
 

@@ -29,6 +29,12 @@ def postpaid_nano() -> int | None:
     return min((one for one in limits if one is not None), default=None)
 
 
+def slow_nano() -> int | None:
+    """At how much left of credit and what may be owed calls are slowed; None: never."""
+    found: int | None = Wallet.objects.values_list("slow_nano", flat=True).first()
+    return found
+
+
 def grants_left(*, settling: bool = False) -> QuerySet[Any]:
     """Grants that have something left and have not ended, each with its `left_nano`; with `settling` those too that
     ended a moment ago and may still pay for usage of before."""

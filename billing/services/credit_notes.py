@@ -1,6 +1,7 @@
 """Taking back parts of invoices: refunds to the card, credit for the next invoices, less to pay. Staff do this."""
 
 from billing.errors import MoreThanPaid
+from billing.ledger.stripe_books import sells_credit
 from billing.models import CreditNote, Invoice, StripeCommand
 from billing.selectors.statements import before_payment
 from billing.services.commands import command_write
@@ -38,6 +39,8 @@ def credit_note_write(*, invoice_id: str, cents: int, to: str, memo: str) -> Str
     invoice = Invoice.objects.filter(stripe_id=invoice_id).first()
     if invoice is None:
         raise NotFound.of(invoice_id)
+    if sells_credit(invoice.raw):
+        raise Conflict("This invoice is for credit. Take the credit back under Credit grants, and refund its payment.")
     if to not in WAYS:
         raise BadRequest(f"Name where it goes: {', '.join(WAYS)}.", param="to")
     if (to == OPEN) != (invoice.status == "open"):

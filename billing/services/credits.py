@@ -69,8 +69,10 @@ def credit_grant(
     priority: int = 50,
     created_by: str = "",
     actor: tuple[str, str, str] | None = None,
+    came_from: Account | None = None,
 ) -> CreditGrant:
     """Give credit, or enter what was bought; it pays at once for what is owed. The same source again changes nothing.
+    `came_from`: the account it comes out of, where that is not its kind's.
 
     BadRequest for an amount that is none, or an end that has passed.
     """
@@ -95,7 +97,7 @@ def credit_grant(
     ledger_post(
         kind="credit_grant",
         key=str(grant.pk),
-        entries={CAME_FROM[Kind(kind)]: amount_nano, HELD_IN[Kind(kind)]: -amount_nano},
+        entries={came_from or CAME_FROM[Kind(kind)]: amount_nano, HELD_IN[Kind(kind)]: -amount_nano},
         memo=f"Credit, {kind}",
         detail={"source": source},
     )

@@ -10,6 +10,7 @@ from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute,
 from billing.models.ledger import Booked
 from billing.selectors.subscriptions import plan_of_price
 from billing.services.changes import change_note
+from billing.services.topup_settling import invoice_settle
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 
@@ -98,6 +99,7 @@ def invoice_mirror(customer: BillingCustomer, invoice_id: str) -> Invoice | None
     if notes or found.get("pre_payment_credit_notes_amount") or found.get("post_payment_credit_notes_amount"):
         for note_id in notes.union(stripe_port().credit_note_ids(invoice_id)):
             _note_mirror(customer, note_id)
+    invoice_settle(row)
     return row
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 
 from billing.errors import CardRefused, StripeRefused
-from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent
+from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent, TopUp
 from billing.periods import bounds
 from billing.plans import Plan, plan_book
 from billing.selectors.subscriptions import (
@@ -17,6 +17,7 @@ from billing.selectors.subscriptions import (
     subscription_held,
     usage_subscription,
 )
+from billing.services import topup_charging
 from billing.services.catalogue import priced
 from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
@@ -327,6 +328,23 @@ def _note_after(command: StripeCommand) -> None:
         customer_sync(customer=customer)
 
 
+# Top-ups
+
+
+def _topup_build(command: StripeCommand) -> Json:
+    topup = topup_charging.topup_of(command)
+    if topup.state != TopUp.State.WAITING:
+        raise NotNeeded("The purchase was given up.")
+    return topup_charging.charge_request(command, topup, customer_id=_customer().stripe_id, card_id=card_id())
+
+
+def _void_build(command: StripeCommand) -> Json:
+    topup = topup_charging.topup_of(command)
+    if not topup.invoice_id or topup.state not in (TopUp.State.WAITING, TopUp.State.FAILED):
+        raise NotNeeded("There is no invoice that could still be paid.")
+    return {"invoice": topup.invoice_id}
+
+
 OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
@@ -338,4 +356,14 @@ OPERATIONS: dict[str, Operation] = {
     "credit_note_make": Operation(_note_build, _note_send, _note_look, after=_note_after, late=ASK, shown=True),
     "invoice_item": Operation(_item_build, _item_send, _item_look, _item_apply),
     "invoice_make": Operation(_invoice_build, _invoice_send, _invoice_look),
+    "topup_charge": Operation(
+        _topup_build,
+        topup_charging.charge_send,
+        topup_charging.charge_look,
+        topup_charging.charge_apply,
+        topup_charging.invoice_follow,
+    ),
+    "topup_void": Operation(
+        _void_build, topup_charging.void_send, apply=topup_charging.void_apply, after=topup_charging.invoice_follow
+    ),
 }

@@ -16,6 +16,7 @@ from django.db.models import Q
 from billing.errors import StripeMissing
 from billing.ledger.stripe_books import RUNNING
 from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
+from billing.selectors.topups import topups_unsettled
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
 from billing.services.mirror import (
@@ -234,7 +235,8 @@ def _look_again(tenant_id: UUID) -> str:
 
 
 def _unsettled() -> list[Any]:
-    """Tenants with a live subscription, an open invoice, a refund on its way or a dispute that runs."""
+    """Tenants with a live subscription, an open invoice, a refund on its way, a dispute that runs, or a top-up whose
+    end is not known."""
     with ops_scope("subscriptions and invoices that are not final"):
         subs = Subscription.ops.exclude(status__in=("canceled", "incomplete_expired")).values_list(
             "tenant_id", flat=True
@@ -242,4 +244,4 @@ def _unsettled() -> list[Any]:
         open_ones = Invoice.ops.filter(Q(status="open") | Q(status="draft")).values_list("tenant_id", flat=True)
         refunds = Refund.ops.filter(status__in=("pending", "requires_action")).values_list("tenant_id", flat=True)
         disputes = PaymentDispute.ops.filter(status__in=RUNNING).values_list("tenant_id", flat=True)
-        return sorted({*subs, *open_ones, *refunds, *disputes}, key=str)
+        return sorted({*subs, *open_ones, *refunds, *disputes, *topups_unsettled()}, key=str)

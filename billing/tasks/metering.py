@@ -12,6 +12,7 @@ from billing.services import (
     metering,
     receivables,
     reservations,
+    topups,
 )  # fmt: skip
 from billing.services.stores import quota_store
 
@@ -24,8 +25,10 @@ def usage_rollup() -> int:
 
 @shared_task(name="billing.usage_post")
 def usage_post() -> int:
-    """Bring the ledger up to the rated lines and to what Stripe says."""
-    return ledger.lines_post_all() + receivables.mirrors_book_all()
+    """Bring the ledger up to the rated lines and to what Stripe says; top up balances that fell."""
+    posted = ledger.lines_post_all()
+    topups.topups_look_all()
+    return posted + receivables.mirrors_book_all()
 
 
 @shared_task(name="billing.reservations_sweep")

@@ -5,7 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import commands, entitlements, findings, invoicing, reconcile, webhooks
+from billing.services import commands, entitlements, findings, invoicing, reconcile, topups, webhooks
 
 
 @shared_task(name=webhooks.TASK)
@@ -47,6 +47,15 @@ def stripe_sweep() -> dict[str, int]:
         return {}
 
 
+@shared_task(name="billing.topups_tidy")
+def topups_tidy() -> int:
+    """End refused top-ups that nobody paid; nothing without Stripe."""
+    try:
+        return topups.topups_tidy()
+    except PaymentsClosed:
+        return 0
+
+
 @shared_task(name="billing.stripe_compare")
 def stripe_compare() -> int:
     """Compare with Stripe and look for commands that need a person; nothing without Stripe."""
@@ -82,6 +91,7 @@ SCHEDULE = {
     "billing.stripe_retry": 20,
     "billing.stripe_commands": 10,
     "billing.stripe_sweep": 3600,
+    "billing.topups_tidy": 3600,
     "billing.stripe_compare": 86_400,
     "billing.commands_look": 300,
     "billing.entitlements_due": 60,

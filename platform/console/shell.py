@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from billing.models import TopUp
 from billing.selectors.dunning import Overdue
 from tenants.access import Membership
 from tenants.models import Project, Tenant
@@ -51,6 +52,8 @@ class Shell:
     """Staff are looking; the page says so."""
     overdue: Overdue | None = None
     """An invoice is not paid; every page says so."""
+    topup: TopUp | None = None
+    """A purchase that turned automatic top-up off; every page says so to whoever sees billing."""
 
 
 PROJECT_PAGES: tuple[tuple[str, Any, str, str, str], ...] = (
@@ -106,6 +109,7 @@ def shell_of(
     section: str,
     visit: Visitor | None = None,
     overdue: Overdue | None = None,
+    topup: TopUp | None = None,
 ) -> Shell:
     """The surroundings of one page."""
     overview = reverse("console:overview", args=[tenant.slug, project.slug])
@@ -125,4 +129,5 @@ def shell_of(
         groups=navigation(org=tenant.slug, project=project.slug, scopes=scopes, section=section),
         visit=visit,
         overdue=overdue,
+        topup=topup,
     )

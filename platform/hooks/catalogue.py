@@ -24,6 +24,8 @@ DEPLOYMENT_IDLE = "tunesmith.deployment.idle"
 ROLLOUT_PROMOTED = "tunesmith.rollout.promoted"
 ROLLOUT_ROLLED_BACK = "tunesmith.rollout.rolled_back"
 BUDGET_THRESHOLD = "tunesmith.budget.threshold"
+WALLET_TOPPED_UP = "tunesmith.wallet.topped_up"
+WALLET_TOPUP_FAILED = "tunesmith.wallet.topup_failed"
 ORDER_QUOTED = "tunesmith.order.quoted"
 ORDER_ACCEPTED = "tunesmith.order.accepted"
 ORDER_WORKING = "tunesmith.order.working"
@@ -63,6 +65,8 @@ KINDS: dict[str, Kind] = {
     ROLLOUT_PROMOTED: Kind(_("A rollout was promoted"), "rollout_"),
     ROLLOUT_ROLLED_BACK: Kind(_("A rollout was rolled back"), "rollout_"),
     BUDGET_THRESHOLD: Kind(_("A spend limit or the wallet is used to 50, 80 or 100%"), "bud_"),
+    WALLET_TOPPED_UP: Kind(_("Credit was bought by automatic top-up"), "topup_"),
+    WALLET_TOPUP_FAILED: Kind(_("Automatic top-up failed and is off"), "topup_"),
     ORDER_QUOTED: Kind(_("An order got a quote"), "order_"),
     ORDER_ACCEPTED: Kind(_("An order's quote was accepted"), "order_"),
     ORDER_WORKING: Kind(_("Work on an order began"), "order_"),

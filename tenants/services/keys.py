@@ -15,7 +15,7 @@ from kit import redis
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from tenants import audit, keys
-from tenants.access import KEY_SCOPES
+from tenants.access import KEY_SCOPES, UNASKED
 from tenants.models import ApiKey, Project, User
 from tenants.scope import OPS, ops_scope
 from tenants.services.organisations import KEY_NEWS as NEWS
@@ -52,7 +52,7 @@ def key_create(
 ) -> tuple[ApiKey, str]:
     """A key of a project; returns it with the plaintext, which is shown once and kept nowhere."""
     name = clean_name(name)
-    wanted = list(KEY_SCOPES) if scopes is None else _scopes(scopes)
+    wanted = sorted(set(KEY_SCOPES) - UNASKED) if scopes is None else _scopes(scopes)
     if expires_at is not None and expires_at <= now():
         raise BadRequest("The expiry lies in the past.", param="expires_at")
     tenant_turn()

@@ -5,9 +5,11 @@ import pytest
 from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services.ledger import lines_post
 from billing.services.metering import usage_rollup
+from billing.services.topups import CONSENT
 from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
+from tests.billing import topped
 from tests.billing.conftest import emulator, stripe_house
 from tests.billing.emulated import Emulator
 from tests.billing.money import call, entitle, store_events
@@ -68,7 +70,7 @@ def test_an_amount_nobody_can_mean_is_refused_on_the_page(cast: Cast, wrong: str
 
 def test_a_viewer_reads_and_changes_nothing(cast: Cast) -> None:
     viewer = make_person("vic", beside=cast.owner, role="developer")
-    for path in ("account", "buy"):
+    for path in ("account", "buy", "slow", "top-up"):
         assert viewer.browser.post(f"{viewer.home}/billing/wallet/{path}", {"postpaid": "1"}).status_code in (403, 404)
 
 
@@ -88,7 +90,8 @@ def test_credit_is_bought_on_the_payment_page(cast: Cast, stripe_house: Emulator
 def test_the_api_says_what_is_left(cast: Cast) -> None:
     assert cast.owner.api.get("/v1/billing/wallet").json() == {
         "object": "billing.wallet", "balance_usd": 0.0, "x_balance_nano": 0, "on_account_usd": None,
-        "x_on_account_nano": None, "grants": [],
+        "x_on_account_nano": None, "slow_below_usd": None, "x_slow_below_nano": None, "auto_top_up": None,
+        "top_up_terms": CONSENT, "grants": [],
     }  # fmt: skip
     things.credited(cast.owner)
     found = cast.owner.api.get("/v1/billing/wallet").json()
@@ -96,3 +99,71 @@ def test_the_api_says_what_is_left(cast: Cast) -> None:
     assert [(one["kind"], one["x_left_nano"], one["expires_at"] is None) for one in found["grants"]] == [
         ("promo", 20 * NANO, False), ("prepaid", 50 * NANO, True),
     ]  # fmt: skip
+
+
+TOP_UP = {"below": "5", "amount": "20", "month_most": "60", "consent": "on"}
+
+
+def test_top_up_is_turned_on_shown_and_turned_off(cast: Cast, stripe_house: Emulator) -> None:
+    owner = cast.owner
+    path = f"{owner.home}/billing/wallet/top-up"
+    assert "Off. Credit is bought by hand alone." in words(owner) and "It needs a saved card" in words(owner)
+    refused = owner.browser.post(path, TOP_UP)
+    assert refused.status_code == 422 and "There is no saved card" in refused.content.decode()
+    topped.with_card(owner, stripe_house)
+    assert owner.browser.post(path, TOP_UP).status_code == 302
+    page = words(owner)
+    assert "$20.00 is charged to Visa 4242 when less than $5.00 of credit is left" in page
+    assert f"Agreed by {owner.user.email}" in page and CONSENT.replace("'", "&#x27;") in page
+    topped.fall(owner, 1, 6)
+    assert "It is on its way." in words(owner)
+    topped.sent(owner)
+    page = words(owner)
+    assert "Last: $20.00 on" in page and "Invoice as PDF" in page and "$20.00 of $60.00 this month" in page
+    assert owner.browser.post(path, {"action": "stop"}).status_code == 302
+    assert "Off. Credit is bought by hand alone." in words(owner)
+
+
+def test_a_refused_payment_is_said_on_every_page_with_the_way_to_mend_it(cast: Cast, stripe_house: Emulator) -> None:
+    owner = cast.owner
+    topped.with_card(owner, stripe_house)
+    topped.agreed(owner)
+    stripe_house.control("/payments/fail", {"count": 1})
+    topped.fall(owner, 1, 6)
+    topped.sent(owner)
+    page = words(owner)
+    assert "Off since $20.00 could not be bought" in page and "The saved card was declined." in page
+    overview = owner.browser.get(f"{owner.workspace}/").content.decode()
+    assert "Automatic top-up is off: a payment failed." in overview and "Pay the invoice" in overview
+    viewer = make_person("dev", beside=owner, role="developer")
+    assert "Automatic top-up is off" not in viewer.browser.get(f"{viewer.workspace}/").content.decode()
+
+
+@pytest.mark.parametrize("field", ["below", "amount", "month_most"])
+@pytest.mark.parametrize("wrong", ["", "-1", "0", "1e9", "9" * 19, "20.001", "many", "12,50"])
+def test_an_amount_nobody_can_agree_to_is_refused_beside_its_field(
+    cast: Cast, stripe_house: Emulator, field: str, wrong: str
+) -> None:
+    owner = cast.owner
+    answer = owner.browser.post(f"{owner.home}/billing/wallet/top-up", {**TOP_UP, field: wrong})
+    assert answer.status_code == 422 and f'id="id_{field}_error' in answer.content.decode()
+
+
+def test_without_agreeing_no_card_is_charged(cast: Cast, stripe_house: Emulator) -> None:
+    owner = cast.owner
+    answer = owner.browser.post(f"{owner.home}/billing/wallet/top-up", TOP_UP | {"consent": ""})
+    assert answer.status_code == 422 and "once you have agreed" in answer.content.decode()
+
+
+def test_the_pace_before_the_end_is_set_and_lifted(cast: Cast) -> None:
+    owner = cast.owner
+    path = f"{owner.home}/billing/wallet/slow"
+    answer = owner.browser.post(path, {"slow_below": "5"})
+    assert answer.status_code == 422 and "before a stop" in answer.content.decode()
+    things.credited(owner)
+    assert owner.browser.post(path, {"slow_below": "5"}).status_code == 302
+    assert "Once $5.00 or less is left" in words(owner)
+    for wrong in ("-1", "0", "1e9", "many"):
+        assert owner.browser.post(path, {"slow_below": wrong}).status_code == 422
+    assert owner.browser.post(path, {"slow_below": ""}).status_code == 302
+    assert "Calls run at their full pace" in words(owner)

@@ -9,6 +9,6 @@ POLICIES = {
     "v1/organization/limits": Policy("api", success={"GET": 200}),
     "v1/limits": Policy("api", success={"GET": 200}),
     "v1/limits/decisions": Policy("api", success={"GET": 200}),
-    "v1/billing/wallet": Policy("api", success={"GET": 200}),
+    "v1/billing/wallet": Policy("api", success={"GET": 200, "POST": 403}),  # no key may unless it was chosen
     "webhooks/stripe": Policy("public", success={}),
 }

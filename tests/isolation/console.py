@@ -141,6 +141,8 @@ POLICIES: dict[str, Policy] = {
         "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"postpaid": "1"}}
     ),
     f"{HOME}billing/wallet/buy": Policy("page", success={"GET": 405, "POST": 422}),  # with an amount it asks Stripe
+    f"{HOME}billing/wallet/slow": Policy("page", success={"GET": 405, "POST": 302}),
+    f"{HOME}billing/wallet/top-up": Policy("page", success={"GET": 405, "POST": 422}),  # with amounts it asks Stripe
     f"{HOME}usage/": SHOWN,
     f"{HOME}usage/csv": SHOWN,
     f"{HOME}usage/refused": SHOWN,

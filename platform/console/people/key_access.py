@@ -21,11 +21,12 @@ class KeyAccess(KeysView):
     def get(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """The form as the key stands."""
         row = self.key(key)
-        return self._ask(row, AccessForm(initial={"access": preset_of(row.scopes), "scopes": row.scopes}))
+        initial = {"access": preset_of(row.scopes), "scopes": row.scopes}
+        return self._ask(row, AccessForm(initial=initial, may=self.auth.scopes))
 
     def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Change it; it holds at the gateways within seconds."""
-        row, form = self.key(key), AccessForm(request.POST)
+        row, form = self.key(key), AccessForm(request.POST, may=self.auth.scopes)
         if form.is_valid():
             scopes = scopes_of(form.cleaned_data["access"], form.cleaned_data["scopes"])
             if self.attempt(form, lambda: key_scopes_set(key=row, scopes=scopes)) is not None:

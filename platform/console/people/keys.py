@@ -20,7 +20,7 @@ from billing.services.limits import key_make
 from billing.services.stores import quota_store
 from console.code import Sample
 from console.fields import UsdField, slow_field
-from console.people.scopes import SCOPE_WORDS, preset_of, scopes_of
+from console.people.scopes import SCOPE_WORDS, choices, preset_of, scopes_of
 from console.task_call import task_call
 from console.views.base import ConsoleView
 from kit.clock import now
@@ -29,6 +29,7 @@ from kit.ids import parse_id
 from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
+from tenants.access import UNASKED
 from tenants.models import ApiKey, User
 from tenants.services.keys import LIMIT_NAMES, key_of, key_revoke, key_rotate
 
@@ -95,9 +96,11 @@ class AccessForm(forms.Form):
             ("chosen", _("Only what is chosen below")),
         ),
     )
-    scopes = forms.MultipleChoiceField(
-        label=_("Chosen"), required=False, widget=forms.CheckboxSelectMultiple, choices=tuple(SCOPE_WORDS.items())
-    )
+    scopes = forms.MultipleChoiceField(label=_("Chosen"), required=False, widget=forms.CheckboxSelectMultiple)
+
+    def __init__(self, *args: Any, may: frozenset[str], **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.fields["scopes"].choices = choices(may)  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         """A choice of scopes needs one."""
@@ -219,11 +222,11 @@ class NewKey(KeysView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """The form."""
-        return self._form(KeyForm())
+        return self._form(KeyForm(may=self.auth.scopes))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """Make it and show it once."""
-        form, token = KeyForm(request.POST), self.once()
+        form, token = KeyForm(request.POST, may=self.auth.scopes), self.once()
         if token is None:
             return self.done(self.project_path("keys"), _t("This key was made already. It is not shown again."))
         if form.is_valid():
@@ -287,6 +290,8 @@ class RotateKey(KeysView):
     def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Make the successor and show it once."""
         row, form, token = self.key(key), RotateForm(request.POST), self.once()
+        for scope in UNASKED & set(row.scopes):  # the successor's secret gives whoever rotates what the key may do
+            self.auth.require(scope)
         if state_of(row) in ("revoked", "expired"):
             return redirect(self.project_path("key", row.public_id))
         if token is None:

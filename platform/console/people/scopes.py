@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from tenants.access import KEY_SCOPES, READ
+from tenants.access import KEY_SCOPES, READ, UNASKED
 
 SCOPE_WORDS: dict[str, Any] = {
     "inference": _("Call models"),
@@ -21,15 +21,21 @@ SCOPE_WORDS: dict[str, Any] = {
     "webhooks.read": _("Read webhooks and their deliveries"),
     "webhooks.write": _("Make, change and test webhooks"),
     "usage.read": _("Read usage and costs"),
+    "billing.write": _("Change the wallet and automatic top-up"),
 }
 """Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""
 
 
 PRESETS: dict[str, frozenset[str]] = {
-    "all": frozenset(KEY_SCOPES),
+    "all": frozenset(KEY_SCOPES) - UNASKED,
     "call": frozenset({"inference", "models.read"}),
     "read": READ,
 }
+
+
+def choices(may: frozenset[str]) -> list[tuple[str, Any]]:
+    """The scopes that a member with these rights may give to a key."""
+    return [(scope, words) for scope, words in SCOPE_WORDS.items() if scope not in UNASKED - may]
 
 
 def scopes_of(access: str, chosen: list[str]) -> list[str]:

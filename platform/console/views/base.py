@@ -23,6 +23,7 @@ from django.urls import reverse
 from django.views.generic import View
 
 from billing.selectors.dunning import overdue
+from billing.selectors.topups import topup_failed
 from console.around import Around
 from console.shell import Shell, shell_of
 from kit.errors import ApiError, NotFound, PermissionDenied
@@ -114,6 +115,7 @@ class ConsoleView(View):
             section=self.section,
             visit=seat if isinstance(seat, Visitor) else None,
             overdue=overdue(),
+            topup=topup_failed() if "billing.read" in self.auth.scopes else None,
         )
         with self._acting():
             self._check_scope(request.method or "GET")

@@ -13,9 +13,12 @@ from billing.errors import PaymentsAway
 from billing.models import StripeCommand
 from billing.models import Wallet as WalletRow
 from billing.selectors import budgets, wallet
+from billing.selectors.topups import TopUpView, topup_view
 from billing.services import purchases
 from billing.services.commands import command_finish
-from billing.services.wallet import postpaid_set
+from billing.services.topup_settling import failure_words
+from billing.services.topups import CONSENT, topup_set, topup_stop
+from billing.services.wallet import postpaid_set, slow_set
 from console.fields import UsdField
 from console.templatetags.look import usd
 from console.views.base import ConsoleView, Download, Outside
@@ -52,6 +55,21 @@ class BuyForm(forms.Form):
     amount = UsdField(label=gettext_lazy("Credit to buy, USD"), required=True, initial=50 * NANO)
 
 
+class SlowForm(forms.Form):
+    """At how much left calls are slowed; empty for never."""
+
+    slow_below = UsdField(label=gettext_lazy("Slow calls down below, USD"))
+
+
+class TopUpForm(forms.Form):
+    """When to buy credit by itself, how much, and the most of a month."""
+
+    below = UsdField(label=gettext_lazy("When the balance falls below, USD"), required=True, initial=10 * NANO)
+    amount = UsdField(label=gettext_lazy("Buy, USD"), required=True, initial=50 * NANO)
+    month_most = UsdField(label=gettext_lazy("At most in a month, USD"), required=True, initial=200 * NANO)
+    consent = forms.BooleanField(label=gettext_lazy("I agree for the organisation"), required=False)
+
+
 class Wallet(ConsoleView):
     """Balance, grants, statement."""
 
@@ -71,15 +89,28 @@ class Wallet(ConsoleView):
         return self.show()
 
     def show(
-        self, account: AccountForm | None = None, buy: BuyForm | None = None, status: int = 200
+        self,
+        account: AccountForm | None = None,
+        buy: BuyForm | None = None,
+        status: int = 200,
+        *,
+        slow: SlowForm | None = None,
+        topup: TopUpForm | None = None,
     ) -> HttpResponseBase:
-        """The page around its two forms."""
+        """The page around its forms."""
         row = WalletRow.objects.first()
+        auto = topup_view()
         grants = wallet.in_turn(wallet.grants_left())
         entries = wallet.statement(SHOWN + 1)
         context: dict[str, Any] = {
             "account_form": account or AccountForm(initial={"postpaid": row.postpaid_nano if row else None}),
             "buy_form": buy or BuyForm(),
+            "slow_form": slow or SlowForm(initial={"slow_below": row.slow_nano if row else None}),
+            "slow": row.slow_nano if row else None,
+            "topup_form": topup or TopUpForm(initial=_agreed(auto)),
+            "auto": auto,
+            "failed_words": failure_words(auto.failed) if auto.failed else "",
+            "consent_text": CONSENT,
             "balance": sum(one.left_nano for one in grants),
             "grants": [(one, KINDS[one.kind]) for one in grants],
             "entries": [(one, WHAT[one.what], KINDS[one.kind]) for one in entries[:SHOWN]],
@@ -95,6 +126,14 @@ class Wallet(ConsoleView):
         response = self.page(context, status=status)
         response.headers["Content-Security-Policy"] = policy()
         return response
+
+
+def _agreed(auto: TopUpView) -> dict[str, Any] | None:
+    """What was agreed last, for the form."""
+    if auto.auto is None:
+        return None
+    agreed = auto.auto.consent
+    return {"below": agreed.below_nano, "amount": agreed.amount_nano, "month_most": agreed.month_most_nano}
 
 
 class Statement(Download):
@@ -156,3 +195,46 @@ class Buy(Wallet):
         if command.answer is None:
             raise PaymentsAway
         return redirect(command.answer["url"])
+
+
+class Slow(Wallet):
+    """Set at how much left calls are slowed."""
+
+    required_scopes = {"GET": "billing.read", "POST": "billing.write"}
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Set it, or lift it."""
+        form = SlowForm(request.POST)
+        if form.is_valid() and self.attempt(form, lambda: slow_set(nano=form.cleaned_data["slow_below"])) is not None:
+            return self.done(self.org_path("wallet"), _("Saved. It holds within a few seconds."))
+        return self.show(slow=form, status=422)
+
+
+class TopUp(Wallet):
+    """Turn automatic top-up on, change it, or turn it off."""
+
+    required_scopes = {"GET": "billing.read", "POST": "billing.write"}
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Do it; a purchase that is due goes out by itself."""
+        if request.POST.get("action") == "stop":
+            topup_stop()
+            return self.done(self.org_path("wallet"), _("Automatic top-up is off."))
+        form = TopUpForm(request.POST)
+        if form.is_valid():
+            data, auth = form.cleaned_data, self.auth
+            made = self.attempt(
+                form,
+                lambda: topup_set(
+                    below_nano=data["below"],
+                    amount_nano=data["amount"],
+                    month_most_nano=data["month_most"],
+                    agreed=data["consent"],
+                    by=(auth.actor_kind, auth.actor_id, auth.actor_label),
+                ),
+            )
+            if made is not None:
+                return self.done(self.org_path("wallet"), _("Automatic top-up is on."))
+        return self.show(topup=form, status=422)
