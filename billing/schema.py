@@ -218,9 +218,14 @@ WALLET = thing(
     "The organisation's credit.",
     {
         "object": one_of("Always `billing.wallet`.", ["billing.wallet"]),
-        "balance_usd": number("All that is left, in US dollars."),
+        "balance_usd": number(
+            "All that is left, in US dollars; negative where the money of credit went back after it was used."
+        ),
         "x_balance_nano": whole("The same in nano-dollars."),
-        "on_account_usd": number("What may be owed in a month beyond credit; null: up to the spend limits.", null=True),
+        "on_account_usd": number(
+            "What may be owed in a month beyond credit: nothing while that is negative; null: up to the spend limits.",
+            null=True,
+        ),
         "x_on_account_nano": whole("The same in nano-dollars.", null=True),
         "grants": many(
             "What is left of each credit, in the order in which it is used.",

@@ -28,7 +28,7 @@ class WalletView(TenantAPIView):
         is taken off within a minute; what calls may still cost is in their answers' `x-budget-remaining-usd`.
         """
         grants = wallet.in_turn(wallet.grants_left())
-        balance, postpaid = sum(one.left_nano for one in grants), wallet.postpaid_nano()
+        balance, postpaid = wallet.balance_nano(), wallet.postpaid_nano()
         return Response(
             {
                 "object": "billing.wallet",

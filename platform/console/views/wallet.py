@@ -37,6 +37,7 @@ WHAT = {
     "used": gettext_lazy("Usage"),
     "expired": gettext_lazy("Ended"),
     "refunded": gettext_lazy("Refunded"),
+    "returned": gettext_lazy("Payment went back"),
 }
 
 
@@ -80,7 +81,7 @@ class Wallet(ConsoleView):
         context: dict[str, Any] = {
             "account_form": account or AccountForm(initial={"postpaid": row.postpaid_nano if row else None}),
             "buy_form": buy or BuyForm(),
-            "balance": sum(one.left_nano for one in grants),
+            "balance": wallet.balance_nano(),
             "grants": [(one, KINDS[one.kind]) for one in grants],
             "entries": [(one, WHAT[one.what], KINDS[one.kind]) for one in entries[:SHOWN]],
             "more": len(entries) > SHOWN,
