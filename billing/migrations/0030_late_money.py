@@ -52,4 +52,7 @@ class Migration(migrations.Migration):
             name='kind',
             field=models.CharField(choices=[('used', 'Used'), ('expired', 'Expired'), ('refunded', 'Refunded'), ('returned', 'Returned')], max_length=10),
         ),
+        StaffOnly("billing_billingfinding"),
+        StaffOnly("billing_acquisitionspend"),
+        StaffOnly("billing_machinehour"),
     ]
