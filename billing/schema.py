@@ -252,9 +252,14 @@ WALLET = thing(
     "The organisation's credit.",
     {
         "object": one_of("Always `billing.wallet`.", ["billing.wallet"]),
-        "balance_usd": number("All that is left, in US dollars."),
+        "balance_usd": number(
+            "All that is left, in US dollars; negative where the money of credit went back after it was used."
+        ),
         "x_balance_nano": whole("The same in nano-dollars."),
-        "on_account_usd": number("What may be owed in a month beyond credit; null: up to the spend limits.", null=True),
+        "on_account_usd": number(
+            "What may be owed in a month beyond credit: nothing while that is negative; null: up to the spend limits.",
+            null=True,
+        ),
         "x_on_account_nano": whole("The same in nano-dollars.", null=True),
         "slow_below_usd": number(
             "At so much left of credit and what may be owed, or less, a call counts as 10 requests, in US dollars; "

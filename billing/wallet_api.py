@@ -92,7 +92,7 @@ class WalletView(TenantAPIView):
 
     def _wallet(self) -> dict[str, Any]:
         grants = wallet.in_turn(wallet.grants_left())
-        balance, postpaid, slow = sum(one.left_nano for one in grants), wallet.postpaid_nano(), wallet.slow_nano()
+        balance, postpaid, slow = wallet.balance_nano(), wallet.postpaid_nano(), wallet.slow_nano()
         return {
             "object": "billing.wallet",
             "balance_usd": number(balance),

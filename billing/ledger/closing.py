@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from billing.ledger.lines import BillLine, Rated, bill_lines
+from billing.ledger.lines import BillLine, Rated, balanced, bill_lines
 from billing.models.ledger import Account
 
 
@@ -19,6 +19,16 @@ class Closing:
     usage_nano: int
     drawn: Mapping[dt.date, int]
     lines: list[BillLine]
+
+    given_nano: int = 0
+    """What of a bill below nothing is handed on as credit."""
+
+    def handed_on(self, given_nano: int) -> Closing:
+        """A bill that is nothing instead of less: so much of it becomes credit, and the rest takes off what the plan
+        had included. One that is not below nothing stays as it is."""
+        if self.net_nano >= 0:
+            return self
+        return dataclasses.replace(self, lines=balanced(self.lines, given_nano), given_nano=given_nano)
 
     @property
     def paid_nano(self) -> int:
@@ -36,7 +46,7 @@ class Closing:
         return {
             "period": self.period,
             "usage_nano": self.usage_nano,
-            "allowance_nano": self.usage_nano - self.paid_nano - self.net_nano,
+            "allowance_nano": self.usage_nano - self.paid_nano - self.net_nano + self.given_nano,
             "drawn_nano": self.paid_nano,
             "drawn": {f"{month:%Y-%m}": nano for month, nano in sorted(self.drawn.items())},
             "net_nano": self.net_nano,
@@ -54,8 +64,9 @@ class Closing:
             "key": f"{self.period:%Y-%m}",
             "entries": {
                 Account.RECEIVABLE: self.net_nano,
-                Account.ALLOWANCE: left - self.net_nano,
+                Account.ALLOWANCE: left - self.net_nano + self.given_nano,
                 Account.UNBILLED: -left,
+                Account.CREDIT: -self.given_nano,
             },
             "memo": f"Usage of {self.period:%Y-%m}",
         }

@@ -19,6 +19,8 @@ ALLOWANCE = "allowance"
 """Key of the line that takes off what the plan includes."""
 CREDIT = "credit"
 """Key of the line that takes off what the wallet has paid."""
+GIVEN = "given"
+"""Key of the line that hands on, as credit, what corrections made less than nothing of a bill."""
 
 RERATED = "rerated:"
 """What the price version of a line begins with that only corrects another one's price."""
@@ -89,6 +91,17 @@ def bill_lines(rated: Iterable[Rated], *, period: dt.date, allowance_nano: int, 
     if drawn_nano:
         lines.append(BillLine(CREDIT, "Paid from credit", 1, "month", -drawn_nano))
     return lines
+
+
+def balanced(lines: list[BillLine], given_nano: int) -> list[BillLine]:
+    """Lines that sum to less than nothing, and those that bring them to nothing: so much is handed on as credit, the
+    rest is taken off what the plan had included."""
+    rest = -sum(line.amount_nano for line in lines) - given_nano
+    more = [
+        BillLine(GIVEN, "Handed on as credit", 1, "month", given_nano),
+        BillLine(ALLOWANCE, "Had been included in your plan", 1, "month", rest),
+    ]
+    return [*lines, *(line for line in more if line.amount_nano)]
 
 
 def _line(parts: tuple[str, str, str, dt.date], quantity: int, amount: int, period: dt.date) -> BillLine:

@@ -4,7 +4,7 @@ from django.db import models
 
 from kit.clock import now
 from kit.ids import new_id
-from tenants.models import LastingModel
+from tenants.models import HouseModel, LastingModel
 
 
 class SubscriptionChange(LastingModel):
@@ -65,7 +65,7 @@ class SubscriptionMonth(LastingModel):
         return f"{self.month:%Y-%m} {self.plan}"
 
 
-class AcquisitionSpend(models.Model):
+class AcquisitionSpend(HouseModel):
     """What was spent to win customers, as staff entered it. Only ever added to: a mistake is taken back by an entry of
     the negative amount. Belongs to no tenant."""
 
@@ -85,7 +85,7 @@ class AcquisitionSpend(models.Model):
         return f"{self.channel} {self.month:%Y-%m}"
 
 
-class MachineHour(models.Model):
+class MachineHour(HouseModel):
     """A machine in one hour: how long it was there, how long at work, and what that cost us. Belongs to no tenant."""
 
     machine = models.CharField(max_length=160)

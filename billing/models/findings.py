@@ -3,9 +3,10 @@
 from django.db import models
 
 from kit.clock import now
+from tenants.models import HouseModel
 
 
-class BillingFinding(models.Model):
+class BillingFinding(HouseModel):
     """One difference, from the first look that saw it to the one that no longer did, or to whoever settled it."""
 
     kind = models.CharField(max_length=80)

@@ -3,6 +3,7 @@
 from django.db import models
 
 from billing.models.ledger import Booked
+from billing.models.wallet import CreditGrant
 
 
 class Refund(Booked):
@@ -16,6 +17,8 @@ class Refund(Booked):
     amount = models.BigIntegerField()
     charge_id = models.CharField(max_length=255, blank=True)
     """Stripe's id of the charge it goes back from."""
+    grant = models.ForeignKey(CreditGrant, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    """The credit that was bought with the money, where it was for credit."""
     reason = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
 
@@ -23,6 +26,7 @@ class Refund(Booked):
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="billing_refund_recent"),
             models.Index(fields=["tenant"], name="billing_refund_to_book", condition=models.Q(booked_at__isnull=True)),
+            models.Index(fields=["grant"], name="billing_refund_grant", condition=models.Q(grant__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -65,6 +69,8 @@ class PaymentDispute(Booked):
     amount = models.BigIntegerField()
     charge_id = models.CharField(max_length=255, blank=True)
     """Stripe's id of the charge that is disputed."""
+    grant = models.ForeignKey(CreditGrant, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    """The credit that was bought with the money, where it was for credit."""
     reason = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField()
 
@@ -72,6 +78,7 @@ class PaymentDispute(Booked):
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="billing_dispute_recent"),
             models.Index(fields=["tenant"], name="billing_dispute_to_book", condition=models.Q(booked_at__isnull=True)),
+            models.Index(fields=["grant"], name="billing_dispute_grant", condition=models.Q(grant__isnull=False)),
         ]
 
     def __str__(self) -> str:

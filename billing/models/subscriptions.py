@@ -195,9 +195,18 @@ class InvoiceLinePush(LastingModel):
     stripe_item_id = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(default=now, editable=False)
     sent_at = models.DateTimeField(null=True)
+    invoice_id = models.CharField(max_length=255, blank=True, db_default="", default="")
+    """Stripe's id of the invoice it is on; empty while it waits there, or we have not seen it yet."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "period", "line_key"], name="billing_push_once")]
+        indexes = [
+            models.Index(
+                fields=["tenant"],
+                name="billing_push_waits",
+                condition=models.Q(invoice_id="", sent_at__isnull=False) & ~models.Q(amount_cents=0),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.period:%Y-%m} {self.line_key}"

@@ -56,6 +56,9 @@ class CreditDraw(LastingModel):
         USED = "used"
         EXPIRED = "expired"
         REFUNDED = "refunded"
+        """Staff took it out, to give its money back."""
+        RETURNED = "returned"
+        """Its money went back at Stripe, by a refund or a dispute; negative where it came again."""
 
     grant = models.ForeignKey(CreditGrant, on_delete=models.PROTECT, related_name="draws")
     transaction = models.ForeignKey("billing.LedgerTransaction", on_delete=models.PROTECT, related_name="+")

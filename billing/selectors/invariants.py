@@ -16,7 +16,7 @@ from django.db.models import Case, F, Q, Sum, When
 from django.db.models.functions import TruncHour, TruncMonth
 
 from billing.ledger.adjustments import kinds_by_quantity, month_changes
-from billing.ledger.lines import PACKAGES, RERATED
+from billing.ledger.lines import GIVEN, PACKAGES, RERATED
 from billing.models import (
     Account,
     BudgetLease,
@@ -156,7 +156,7 @@ def ledger_agrees_with_lines() -> Iterator[str]:
     for account, amount in expected.items():
         if accounts.get(account, 0) != amount:
             yield f"account {account} holds {accounts.get(account, 0)} nano-USD; the rated lines say {amount}"
-    billed = accounts.get(Account.RECEIVABLE, 0) + accounts.get(Account.ALLOWANCE, 0)
+    billed = sum(accounts.get(account, 0) for account in (Account.RECEIVABLE, Account.ALLOWANCE, Account.CREDIT))
     if billed != invoiced - billed_paid:
         yield f"closed months booked {billed} nano-USD; the rated lines say {invoiced}, {billed_paid} of it from credit"
 
@@ -165,7 +165,8 @@ def bills_add_up() -> Iterator[str]:
     """A closed month's lines sum to what it asks for, and to the ledger."""
     for close in PeriodClose.objects.all():
         lines = sum(line["amount_nano"] for line in close.lines)
-        due = close.usage_nano - close.allowance_nano - close.drawn_nano
+        given = sum(line["amount_nano"] for line in close.lines if line["key"] == GIVEN)
+        due = close.usage_nano - close.allowance_nano - close.drawn_nano + given
         if lines != close.net_nano or due != close.net_nano:
             yield f"the bill of {close} says {close.net_nano} nano-USD; its lines sum to {lines}"
         moved = close.usage_nano - close.drawn_nano

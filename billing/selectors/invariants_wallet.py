@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from billing.ledger.lines import CREDIT
 from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import month_of
+from billing.selectors.paid_back import granted_and_back, returned_left
 from billing.selectors.wallet import SETTLING, drawn_open, with_left
 from kit.clock import now
 
@@ -21,12 +22,16 @@ PATIENCE = dt.timedelta(hours=1)
 
 
 def grants_lose_what_they_have() -> Iterator[str]:
-    """No grant lost more than it was, or got back more than it lost; none that ended keeps its rest."""
+    """No grant lost more than it was, or got back more than it lost, but for money that went back after it was used;
+    none that ended keeps its rest."""
+    returned = dict(
+        CreditDraw.objects.filter(kind=CreditDraw.Kind.RETURNED).values_list("grant").annotate(n=Sum("amount_nano"))
+    )
     for grant in with_left():
         left = int(grant.left_nano)
-        if not 0 <= left <= grant.amount_nano:
+        if not -int(returned.get(grant.pk, 0)) <= left <= grant.amount_nano:
             yield f"grant {grant.public_id} of {grant.amount_nano} nano-USD has {left} left"
-        if left and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
+        if left > 0 and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
             yield f"grant {grant.public_id} ended at {grant.expires_at:%Y-%m-%d %H:%M} and still has {left} nano-USD"
 
 
@@ -74,9 +79,17 @@ def credit_pays_for_usage_once() -> Iterator[str]:
             yield f"credit paid {paid} nano-USD for {month:%Y-%m}, of which {usage.get(month, 0)} is not billed"
 
 
+def credit_goes_with_its_money() -> Iterator[str]:
+    """Bought credit lost what went back of its money, by refunds and disputes, and no more than it was."""
+    for grant in granted_and_back():
+        for account, nano in returned_left(grant).items():
+            yield f"grant {grant.public_id} is off by {nano} nano-USD in {account} of what went back of its money"
+
+
 CHECKS = (
     grants_lose_what_they_have,
     credit_accounts_hold_what_is_left,
     draws_are_in_the_ledger,
     credit_pays_for_usage_once,
+    credit_goes_with_its_money,
 )

@@ -119,7 +119,7 @@ def tenant_allowance() -> tuple[LimitSet, int]:
         plan = dataclasses.replace(plan, slow_percent=slow)
     on_account = postpaid_nano()
     if on_account is not None:
-        funds = balance_nano() + on_account
+        funds = max(0, balance_nano() + on_account)
         plan = dataclasses.replace(plan, funds_nano=funds, funds_slow_nano=slow_nano())
     return plan, limits.engine_weight
 

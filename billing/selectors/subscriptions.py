@@ -31,7 +31,8 @@ from tenants.scope import reading
 LIVE = ("trialing", "active", "past_due", "unpaid")
 """States in which a subscription is the tenant's plan, paid for or owed."""
 
-
+RENEWING = ("trialing", "active", "past_due")
+"""Of these, those whose next invoice comes by itself."""
 PAUSED = "paused"
 """It gives no plan and costs nothing until it is resumed."""
 
@@ -146,8 +147,16 @@ def _items(subscription: Subscription) -> list[dict[str, Any]]:
 
 def usage_subscription() -> Subscription | None:
     """The subscription whose next invoice takes a closed month's usage along: one that is paid by the month. None
-    where usage needs an invoice of its own: without a subscription, and with a yearly one."""
-    return None if paid_yearly() else subscription_current()
+    where usage needs an invoice of its own: without a subscription, and with one that does not `renew` so."""
+    current = subscription_current()
+    return current if current is not None and renews(current) else None
+
+
+def renews(subscription: Subscription) -> bool:
+    """Whether its next invoice comes within a month, and is sent: not of a yearly one, one that rests, or one that is
+    unpaid, for which Stripe only makes drafts."""
+    resting = subscription.status not in RENEWING or subscription.raw.get("pause_collection")
+    return not resting and interval_of(subscription) == "month"
 
 
 def paid_yearly() -> bool:

@@ -64,7 +64,7 @@ SELECT tenant.id
   LEFT JOIN (
     SELECT entry.tenant_id, sum(amount_nano) FILTER (WHERE account = 'usage_revenue') AS revenue,
       sum(amount_nano) FILTER (WHERE account = 'unbilled') AS unbilled,
-      sum(amount_nano) FILTER (WHERE account IN ('receivable', 'allowance')) AS billed
+      sum(amount_nano) FILTER (WHERE account IN ('receivable', 'allowance', 'credit')) AS billed
       FROM billing_ledgerentry entry JOIN billing_ledgertransaction moved ON moved.id = entry.transaction_id
      WHERE moved.kind IN ('usage', 'close', 'credit_draw') GROUP BY 1) booked ON booked.tenant_id = tenant.id
   LEFT JOIN (SELECT tenant_id, sum(posted_nano) AS posted, sum(invoiced_nano) AS invoiced
@@ -157,6 +157,7 @@ STATEMENTS = {
     "receivable_is_what_is_open": _OWED,
     "tax_is_what_was_asked": _TAXED,
     "cash_is_what_stripe_took": _PAID,
+    "credit_goes_with_its_money": _CREDIT,
 }
 
 Check = Callable[[], Iterator[str]]

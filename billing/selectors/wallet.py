@@ -23,7 +23,10 @@ SETTLING = dt.timedelta(minutes=15)
 
 
 def postpaid_nano() -> int | None:
-    """What may be owed in a month beyond credit; None where only the spend limits say."""
+    """What may be owed in a month beyond credit; None where only the spend limits say. Nothing while credit is below
+    zero, since its money went back after it was used: what was owed last is to be settled first."""
+    if owed_nano() and balance_nano() < 0:
+        return 0
     row = Wallet.objects.first()
     limits = [] if row is None else [row.postpaid_nano, row.postpaid_most_nano]
     return min((one for one in limits if one is not None), default=None)
@@ -58,9 +61,27 @@ def credits_of(grants: Iterable[Any]) -> list[Credit]:
     return [Credit(one.pk, one.kind, one.left_nano, one.expires_at, one.priority, one.created_at) for one in grants]
 
 
+def owed_nano() -> int:
+    """What was used of bought credit whose money went back."""
+    return -sum(int(one.left_nano) for one in with_left().filter(left_nano__lt=0))
+
+
+def credits_usable() -> list[Credit]:
+    """What may pay for usage: what grants have left, without what stands against credit that is owed for. That is
+    taken of whose turn would come last."""
+    owed, found = owed_nano(), []
+    for one in reversed(in_order(credits_of(grants_left(settling=True)))):
+        part = min(owed, one.left_nano)
+        owed -= part
+        if one.left_nano > part:
+            found.append(dataclasses.replace(one, left_nano=one.left_nano - part))
+    return found
+
+
 def balance_nano() -> int:
-    """Credit that may be used now. What is promised to running calls, or used and not posted, is still in it."""
-    return sum(one.left_nano for one in grants_left())
+    """Credit that may be used now; negative where more was used than was paid for in the end. What is promised to
+    running calls, or used and not posted, is still in it."""
+    return sum(int(one.left_nano) for one in grants_left()) - owed_nano()
 
 
 def drawn_open(until: dt.date | None = None) -> dict[dt.date, int]:
@@ -115,7 +136,8 @@ SELECT 'left', NULL::date, COALESCE(SUM(g.amount_nano - d.lost), 0)
   CROSS JOIN LATERAL (
     SELECT COALESCE(SUM(amount_nano), 0) AS lost FROM billing_creditdraw
      WHERE tenant_id = g.tenant_id AND grant_id = g.id) d
- WHERE g.tenant_id = %(tenant)s AND (g.expires_at IS NULL OR g.expires_at > %(now)s) AND g.amount_nano > d.lost
+ WHERE g.tenant_id = %(tenant)s AND (
+   g.amount_nano < d.lost OR (g.expires_at IS NULL OR g.expires_at > %(now)s) AND g.amount_nano > d.lost)
 UNION ALL
 SELECT 'drawn', period, SUM(amount_nano) FROM billing_creditdraw
  WHERE tenant_id = %(tenant)s AND kind = 'used' AND period >= %(since)s GROUP BY period

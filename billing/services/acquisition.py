@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from django.db import connection, transaction
+from django.db import connections, transaction
 from django.db.models import Sum
 
 from billing.models import AcquisitionSpend
@@ -12,6 +12,7 @@ from billing.periods import month_of
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.money import LIMIT, usd
+from tenants.scope import OPS
 
 FIRST = dt.date(2000, 1, 1)
 
@@ -26,8 +27,8 @@ def spend_add(*, month: dt.date, channel: str, nano: int, entered_by: str) -> Ac
         raise BadRequest("Choose a month that has begun, from 2000-01 on.", param="month")
     if not nano or abs(nano) > LIMIT:
         raise BadRequest(f"Enter an amount other than 0, of at most {usd(LIMIT, places=0)}.", param="amount")
-    with transaction.atomic():
-        with connection.cursor() as cursor:
+    with transaction.atomic(using=OPS):
+        with connections[OPS].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('acquisition spend'))")
         spent = AcquisitionSpend.objects.filter(channel__iexact=channel)
         channel = spent.values_list("channel", flat=True).first() or channel

@@ -4,7 +4,7 @@ The rules are those of one tenant (`services.ledger`): the same lock, the same p
 read and written by statements over many tenants in the ops role, where each row goes by its own tenant; that what
 belongs together is one tenant's, the composite keys of the tables check as they do for everybody. Left to the way of
 one tenant is who needs more than that: somebody else holds the lock, credit has to be drawn, tiers or packages change,
-or a rule failed.
+a bill is below nothing, or a rule failed.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def _bills(wanted: dict[uuid.UUID, dt.date]) -> dict[uuid.UUID, tuple[Closing, l
             continue
         try:
             bill = closing(rated[tenant_id], period=period, allowance_nano=allowances[tenant_id, period])
+            if bill.net_nano < 0:  # what becomes credit of it is for the way of one
+                continue
             if bill.posting:
                 Posting(tenant_id=tenant_id, **bill.posting)
         except FAILED:

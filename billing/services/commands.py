@@ -35,8 +35,8 @@ CLAIM = dt.timedelta(seconds=180)
 """Longer than any sending takes."""
 PATIENCE = 8.0
 """Seconds; a page waits no longer, then says that it is on its way."""
-NOT_NEEDED = "not_needed"
-"""Marks what was dropped before it was sent; what staff gave up has no such mark."""
+NOT_NEEDED, GIVEN_UP = "not_needed", "given_up"
+"""Marks of what was dropped: before it was sent, because it was not needed, or by staff."""
 COMMANDS = Counter("billing_stripe_commands_total", "Commands to Stripe by what became of them", ["operation", "state"])
 State = StripeCommand.State
 
@@ -62,7 +62,7 @@ def command_write(
     found: StripeCommand | None = same.first() if once else None
     if found is not None:
         ended = found.state in (State.REFUSED, State.DROPPED)
-        if ended and (again or found.error_code == NOT_NEEDED):
+        if ended and (again or _unneeded(found)):
             _again(found)
             outbox.ring(TASK, str(found.tenant_id))
         return found
@@ -72,6 +72,14 @@ def command_write(
     )
     outbox.ring(TASK, str(made.tenant_id))
     return made
+
+
+def _unneeded(command: StripeCommand) -> bool:
+    """Whether it was dropped because it was not needed. Rows from before that was marked say it by never having been
+    tried; staff could give up only what had been."""
+    if command.error_code:
+        return command.error_code == NOT_NEEDED
+    return command.state == State.DROPPED and command.first_sent_at is None and not command.attempts
 
 
 def _again(command: StripeCommand) -> None:
@@ -256,9 +264,10 @@ def _follow(command: StripeCommand) -> None:
 
 
 def command_again(*, command_id: UUID) -> StripeCommand:
-    """Send a refused or doubtful command once more, under a new key. Staff do this after they have looked."""
+    """Send a command once more that was refused, is in doubt or was dropped, under a new key. Staff do this after they
+    have looked."""
     money_lock(current_tenant_id())
-    command = _ended(command_id)
+    command = _ended(command_id, State.REFUSED, State.DOUBT, State.DROPPED)
     _again(command)
     outbox.ring(TASK, str(command.tenant_id))
     return command
@@ -266,14 +275,14 @@ def command_again(*, command_id: UUID) -> StripeCommand:
 
 def command_drop(*, command_id: UUID) -> StripeCommand:
     """Give a refused or doubtful command up. Staff do this after they have looked."""
-    command = _ended(command_id)
-    command.state, command.done_at = State.DROPPED, now()
-    command.save(update_fields=["state", "done_at"])
+    command = _ended(command_id, State.REFUSED, State.DOUBT)
+    command.state, command.done_at, command.error_code = State.DROPPED, now(), command.error_code or GIVEN_UP
+    command.save(update_fields=["state", "done_at", "error_code"])
     return command
 
 
-def _ended(command_id: UUID) -> StripeCommand:
+def _ended(command_id: UUID, *states: str) -> StripeCommand:
     found: StripeCommand | None = StripeCommand.objects.select_for_update().filter(pk=command_id).first()
-    if found is None or found.state not in (State.REFUSED, State.DOUBT):
+    if found is None or found.state not in states:
         raise NotFound.of(command_id)
     return found

@@ -24,12 +24,12 @@ from billing.selectors import bills
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
 from billing.selectors.wallet import (
     SETTLING,
-    credits_of,
+    credits_usable,
     drawn_billed,
     drawn_open,
     grant_of,
     grants_ended,
-    grants_left,
+    owed_nano,
 )
 from billing.services.effects import funds_changed
 from billing.services.jobs import taken_back
@@ -116,7 +116,7 @@ def credits_apply(
     `fresh` is what was just posted, by month. With `until` (and its `allowance`), for the bill of that month: all usage
     up to it is one.
     """
-    credits = credits_of(grants_left(settling=True))
+    credits = credits_usable()
     drawn = drawn_open(until)
     if not credits and not drawn:
         return 0
@@ -141,7 +141,7 @@ def credits_apply(
         if result.draws:
             _write(result, rest, paid)
             total += result.total_nano
-            credits = credits_of(grants_left(settling=True))
+            credits = credits_usable()
     return total
 
 
@@ -266,11 +266,11 @@ def credit_refund(
         raise NotFound.of(grant_id)
     if grant.kind != Kind.PREPAID:
         raise Conflict("This credit was given, not bought: there is no money to give back.")
-    left = int(grant.left_nano)
+    left = int(grant.left_nano) - owed_nano()
     free = _free_nano(budget, amount_nano, left, store or quota_store()) if budget is not None and left > 0 else None
     ledger_lock(tenant_id)
     grant = grant_of(grant_id) or grant
-    left = int(grant.left_nano)
+    left = max(0, int(grant.left_nano) - owed_nano())
     most = left if free is None else min(left, free)
     nano = most if amount_nano is None else amount_nano
     if not 0 < nano <= most:

@@ -26,20 +26,21 @@ UNPAID = "tenant.closed_unpaid"
 """Closing that a payment undoes at any time: nothing is erased after it."""
 
 
-def rung_take(row: TenantEntitlement, rung: Rung) -> bool:
-    """Bring a tenant to where it stands now; whether anything changed."""
+def rung_take(row: TenantEntitlement, rung: Rung) -> tuple[bool, bool]:
+    """Bring a tenant to where it stands now: whether anything changed, and whether it has to be derived again, because
+    somebody else had the organisation's row."""
     before = row.step
     if (row.step, row.step_since) == (rung.step, rung.since) and not _status_wanted(row):
-        return False
+        return False, False
     row.step, row.step_since = rung.step, rung.since
     if before != rung.step:
         after = {"step": rung.step, "invoice": rung.invoice}
         audit.record(action="dunning.step", target=row, before={"step": before}, after=after, actor=audit.SYSTEM)
         if at_least(rung.step, WARNED) and STEPS.index(rung.step) > STEPS.index(before):
             _tell(rung)
-    _status(row)
+    taken = _status(row)
     row.save(update_fields=["step", "step_since", "step_status"])
-    return True
+    return True, not taken
 
 
 def _status_wanted(row: TenantEntitlement) -> bool:
@@ -47,20 +48,26 @@ def _status_wanted(row: TenantEntitlement) -> bool:
     return bool(wanted != row.step_status)
 
 
-def _status(row: TenantEntitlement) -> None:
-    """Suspend, close or reopen; what staff or the members themselves did to the organisation is left alone."""
+def _status(row: TenantEntitlement) -> bool:
+    """Suspend, close or reopen; what staff or the members themselves did to the organisation is left alone. False
+    where that has to wait for whoever has the organisation's row: they may be waiting for the money's lock, which is
+    held here, and the order of `services.locks` is theirs."""
     wanted = {SUSPENDED: Tenant.Status.SUSPENDED, CLOSED: Tenant.Status.CLOSED}.get(row.step, "")
-    tenant = tenant_current()
     if wanted == row.step_status:
-        return
+        return True
+    rows = Tenant.objects.select_for_update(no_key=True, skip_locked=True)
+    tenant: Tenant | None = rows.filter(pk=row.tenant_id).first()
+    if tenant is None:
+        return False
     if tenant.status not in (Tenant.Status.ACTIVE, row.step_status):
-        return
+        return True
     if wanted:
         action = UNPAID if wanted == Tenant.Status.CLOSED else ""
         tenant_set_status(tenant=tenant, status=wanted, reason=REASON, action=action)
     else:
         tenant_set_status(tenant=tenant, status=Tenant.Status.ACTIVE, reason="The overdue invoice is paid or held.")
     row.step_status = wanted
+    return True
 
 
 def _tell(rung: Rung) -> None:

@@ -38,10 +38,16 @@ def entitlement_refresh() -> Entitlement:
     values = _columns(derived)
     values["until"] = min((at for at in (derived.until, rung.next_at) if at is not None), default=None)
     row: TenantEntitlement | None = TenantEntitlement.objects.first()
-    if row is not None and rung_take(row, rung):
+    fresh = row is None
+    row = row or TenantEntitlement.objects.create(**values)
+    moved, again = rung_take(row, rung)
+    if again:  # the tick of `entitlements_due` does it
+        values["until"] = now()
+    if moved and not fresh:
         transaction.on_commit(partial(limits_changed, tenant_id))
-    if row is None:
-        rung_take(TenantEntitlement.objects.create(**values), rung)
+    if fresh:
+        if again:
+            TenantEntitlement.objects.update(until=values["until"])
         spends = budget_name("tenant", tenant_id.hex)
         _note_allowance(None, derived)
     elif any(getattr(row, name) != value for name, value in values.items()):

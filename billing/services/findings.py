@@ -12,7 +12,7 @@ from billing.selectors import invariants
 from billing.services.operations import OPERATIONS
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
-from tenants.scope import ops_scope
+from tenants.scope import OPS, ops_scope
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def findings_note(source: str, seen: Iterable[Seen]) -> int:
     many are open."""
     rows = {(one.kind, one.object[:300]): one for one in seen}
     moment = now()
-    with transaction.atomic():
+    with transaction.atomic(using=OPS):
         known = {
             (row.kind, row.object): row
             for row in BillingFinding.objects.select_for_update().filter(

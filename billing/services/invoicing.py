@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from django.db.models import Q
+
 from billing.ledger.lines import to_cents
-from billing.models import InvoiceLinePush, PeriodClose
+from billing.models import Invoice, InvoiceLinePush, PeriodClose, StripeCommand, Subscription
+from billing.periods import bounds
 from billing.selectors.bills import carried_nano
-from billing.selectors.subscriptions import subscription_current, usage_subscription
+from billing.selectors.bookings import pushed_lines
+from billing.selectors.subscriptions import renews, subscription_current, usage_subscription
 from billing.services.commands import KEY_LIFE, command_write, commands_send
 from billing.services.locks import money_lock
 from billing.services.mirror import line_view
@@ -23,6 +27,8 @@ from kit.clock import now
 from tenants.scope import ops_scope, tenant_scope
 
 LOOK_BACK = dt.timedelta(days=62)
+SEEN_AFTER = dt.timedelta(hours=1)
+"""By then an invoice that was made is in our mirror."""
 
 
 class Line(Protocol):
@@ -92,11 +98,61 @@ def _note(period: dt.date, line: Line) -> None:
     )
 
 
+def waiting_invoice_all() -> int:
+    """Ask for an invoice of what waits at Stripe where no renewal takes it along any more, because the plan rests, was
+    given up or ended since it was sent; how many tenants were asked for."""
+    with ops_scope("lines that wait at Stripe"):
+        waiting = InvoiceLinePush.ops.filter(sent_at__isnull=False, invoice_id="").exclude(amount_cents=0)
+        tenants = list(waiting.order_by().values_list("tenant_id", flat=True).distinct())
+        renewed = {one.tenant_id for one in Subscription.ops.filter(tenant_id__in=tenants) if renews(one)}
+    return for_each("waiting_invoice", sorted(set(tenants) - renewed, key=str), _waiting_invoice)
+
+
+def _waiting_invoice(tenant_id: uuid.UUID) -> int:
+    with tenant_scope(tenant_id):
+        money_lock(tenant_id)
+        pushes = pushes_waiting()
+        if not pushes or usage_subscription() is not None:
+            return 0
+        months = {f"{one.period:%Y-%m}" for one in pushes}
+        soon = Q(state=StripeCommand.State.WAITING) | Q(state=StripeCommand.State.DONE, done_at__gt=now() - SEEN_AFTER)
+        if StripeCommand.objects.filter(soon, operation="invoice_make", once__in=months).exists():
+            return 0
+        last = max(pushes, key=lambda one: (one.sent_at, one.pk))
+        # Whatever waits is on it, so who has waited least names it: each line is asked for once.
+        command_write("invoice_make", {"period": f"{last.period:%Y-%m}"}, once=f"waiting-{last.pk}")
+    commands_send(tenant_id)
+    return 1
+
+
+def pushes_waiting() -> list[InvoiceLinePush]:
+    """Lines of the scope's tenant that were sent to Stripe and are on no invoice we know, drafts counted. Those that
+    are on one are marked."""
+    rows = InvoiceLinePush.objects.filter(sent_at__isnull=False, invoice_id="").exclude(amount_cents=0)
+    waiting = {one.pk: one for one in rows}
+    if not waiting:
+        return []
+    since = bounds(min(one.period for one in waiting.values()))[1]
+    for invoice in Invoice.objects.filter(issued_at__gte=since).iterator():
+        for push in pushes_mark(invoice):
+            waiting.pop(push.pk, None)
+    return list(waiting.values())
+
+
+def pushes_mark(invoice: Invoice) -> list[InvoiceLinePush]:
+    """Note the lines of ours that an invoice has; which they are."""
+    found = [push for push, _ in pushed_lines(invoice)]
+    fresh = [push.pk for push in found if push.invoice_id != invoice.stripe_id]
+    if fresh:
+        InvoiceLinePush.objects.filter(pk__in=fresh).update(invoice_id=invoice.stripe_id)
+    return found
+
+
 def periods_push_all() -> int:
     """Push the lines of every closed month that are not at Stripe yet; how many lines."""
     with ops_scope("closed months whose lines wait for an invoice"):
         closes = list(
-            PeriodClose.ops.filter(closed_at__gte=now() - LOOK_BACK, net_nano__gt=0).order_by("closed_at", "pk")
+            PeriodClose.ops.filter(closed_at__gte=now() - LOOK_BACK).exclude(net_nano=0).order_by("closed_at", "pk")
         )
         sent: dict[tuple[uuid.UUID, dt.date], int] = {}
         done = InvoiceLinePush.ops.filter(period__in={close.period for close in closes}, sent_at__isnull=False)

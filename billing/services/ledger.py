@@ -16,21 +16,23 @@ from django.db.models.functions import TruncMonth
 from billing.errors import PeriodOpen
 from billing.ledger.closing import closing
 from billing.ledger.lines import PACKAGES, TIERS, BillLine
-from billing.models import Account, PeriodClose, RatedLine
+from billing.models import Account, CreditGrant, PeriodClose, RatedLine
 from billing.periods import bounds, month_of, next_month
 from billing.selectors import bills
 from billing.selectors.many import limits_to_look_at
+from billing.selectors.month_paid import month_paid_nano
 from billing.selectors.wallet import drawn_open
 from billing.services.adjusting import budgets_hold, months_adjust
 from billing.services.alerts import budgets_alert
 from billing.services.closing import lines_post_many, periods_close_many
-from billing.services.credits import credits_apply
+from billing.services.credits import credit_grant, credits_apply
 from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post as ledger_post
 from billing.services.sweeps import FAILED, for_batches, for_each
 from kit.clock import now
 from kit.ids import new_id
+from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 
@@ -118,7 +120,8 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
     exact nano-USD; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in
-    force in the month, unless told).
+    force in the month, unless told). A bill is never below nothing: what corrections of billed months leave of it is
+    handed on as credit.
     """
     period = month_of(period)
     if next_month(period) > now().date():
@@ -135,13 +138,38 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
         until = RatedLine.objects.filter(day__lt=bounds(period)[1].date())
         rated = list(until.exclude(posted_nano=F("invoiced_nano")).select_for_update())
         bill = closing(rated, period=period, allowance_nano=allowance_nano, drawn=drawn_open(period))
+        back = _due_back(rated, -bill.net_nano) if bill.net_nano < 0 else {}
+        bill = bill.handed_on(sum(back.values()))
         close = PeriodClose.objects.create(**bill.row)
         if bill.posting is not None:
             ledger_post(**bill.posting)
         for line in rated:
             line.invoiced_nano = line.posted_nano
         RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
+        for month, nano in back.items():
+            credit_grant(
+                kind=CreditGrant.Kind.GOODWILL,
+                amount_nano=nano,
+                source=f"rerating:{month:%Y-%m}:close:{period:%Y-%m}",
+                reason=f"Usage of {month:%Y-%m}, corrected after its bill",
+                actor=audit.SYSTEM,
+            )
         return ClosedPeriod(close, bill.lines, fresh=True)
+
+
+def _due_back(rated: list[RatedLine], most: int) -> dict[dt.date, int]:
+    """By closed month, what of a bill below nothing is handed on as credit: what corrections took off the month after
+    its bill, as far as that was paid for in money, as for a month that is priced anew once it is closed."""
+    less: Counter[dt.date] = Counter()
+    for line in rated:
+        less[month_of(line.day)] += line.invoiced_nano - line.posted_nano
+    back = {}
+    closed = PeriodClose.objects.filter(period__in=[month for month, nano in less.items() if nano > 0])
+    for month in sorted(closed.values_list("period", flat=True)):
+        nano = min(less[month], most, month_paid_nano(month))
+        if nano > 0:
+            back[month], most = nano, most - nano
+    return back
 
 
 CLOSE_AFTER = dt.timedelta(hours=6)

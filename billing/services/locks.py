@@ -1,7 +1,8 @@
 """The locks of a tenant's money, held until the transaction ends.
 
 One order for everybody, so that no two wait for each other: the organisation's row (`tenant_turn`), rows of budgets by
-their names, `money_lock`, `ledger_lock`. Taken again by its holder each is free.
+their names, `money_lock`, `ledger_lock`. Taken again by its holder each is free. Who finds out under `money_lock` that
+the organisation's row has to change does not wait for it (`services.dunning`).
 """
 
 from collections.abc import Collection

@@ -6,11 +6,12 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db import connection, transaction
+from django.db import connections, transaction
 
 from billing.models import MachineHour
 from billing.periods import from_ms, to_ms
 from billing.prices.machines_file import HOUR_MS, machine_prices
+from tenants.scope import OPS
 
 GAP_MS = 180_000
 """Who was not seen for longer was not there: a look comes every minute, and two may be lost."""
@@ -44,8 +45,8 @@ def machines_seen(looks: Iterable[Look], *, at: dt.datetime) -> int:
     every moment once; what no look vouches for is not counted."""
     found = sorted(looks, key=lambda look: look.machine)
     moment = to_ms(at)
-    with transaction.atomic():
-        with connection.cursor() as cursor:
+    with transaction.atomic(using=OPS):
+        with connections[OPS].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('machine hours'))")
         last = _last([look.machine for look in found])
         for look in found:

@@ -247,7 +247,7 @@ def _push(command: StripeCommand) -> InvoiceLinePush:
 
 
 def _item_build(command: StripeCommand) -> Json:
-    push, subscription = _push(command), usage_subscription()
+    push = _push(command)
     begin, end = bounds(push.period)
     return {
         "customer_id": _customer().stripe_id,
@@ -255,8 +255,8 @@ def _item_build(command: StripeCommand) -> Json:
         "currency": "usd",
         "description": push.description,
         "period": [int(begin.timestamp()), int(end.timestamp())],
+        # For no subscription: a line for one that has ended by then would be refused, or wait for good.
         "metadata": {"push": str(push.pk), "period": f"{push.period:%Y-%m}", "line": push.line_key[:500]},
-        "subscription_id": subscription.stripe_id if subscription is not None else "",
     }
 
 
@@ -288,14 +288,33 @@ def _invoice_build(command: StripeCommand) -> Json:
 
 
 def _invoice_send(port: StripePort, request: Json, key: str) -> Json:
-    return {"id": port.invoice_create(**request, key=key)}
+    """One invoice of our lines that wait, and (of those sent by older versions) one for each subscription they are
+    bound to. None where nothing waits: Stripe took it along, or an earlier try of this command did. What is on an
+    invoice cannot be put on a second one."""
+    bound = sorted({_bound_to(item) for item in _waiting(port, request["customer_id"])})
+    made = [port.invoice_create(**request, subscription_id=one, key=f"{key}/{one}" if one else key) for one in bound]
+    earlier = None if made else port.invoice_marked(request["customer_id"], "command", request["metadata"]["command"])
+    return {"id": made[0] if made else (earlier or {}).get("id", "")}
 
 
 def _invoice_look(port: StripePort, command: StripeCommand) -> Json | None:
-    for invoice in port.customer_invoices((command.request or {})["customer_id"]):
-        if (invoice.get("metadata") or {}).get("command") == str(command.pk):
-            return {"id": invoice["id"]}
-    return None
+    customer_id = (command.request or {})["customer_id"]
+    if _waiting(port, customer_id):
+        return None
+    found = port.invoice_marked(customer_id, "command", str(command.pk))
+    return {"id": found["id"]} if found is not None else None
+
+
+def _waiting(port: StripePort, customer_id: str) -> list[Json]:
+    """Lines of ours that are on no invoice."""
+    return [item for item in port.items_waiting(customer_id) if (item.get("metadata") or {}).get("push")]
+
+
+def _bound_to(item: Json) -> str:
+    """The subscription whose invoices alone take a line."""
+    parent = (item.get("parent") or {}).get("subscription_details") or {}
+    found = parent.get("subscription") or ""
+    return str(found["id"] if isinstance(found, dict) else found)
 
 
 def _note_build(command: StripeCommand) -> Json:

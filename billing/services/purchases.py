@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from billing.models import CreditGrant, StripeCommand
+import datetime as dt
+from collections.abc import Iterator
+
+from billing.models import BillingCustomer, CreditGrant, StripeCommand
 from billing.selectors.subscriptions import customer_current
 from billing.services.commands import command_write
 from billing.services.credits import credit_grant
 from billing.services.locks import money_lock
 from billing.services.subscriptions import customer_write
 from billing.stripe_port import Json, stripe_port
+from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from kit.money import CENT, NANO, usd
 from tenants import audit
-from tenants.scope import current_tenant_id
+from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 LEAST, MOST = 5 * NANO, 10_000 * NANO
 """Of one purchase."""
@@ -59,12 +63,41 @@ def purchase_credit(session: Json) -> CreditGrant | None:
 
     Under `money_lock`.
     """
+    nano = purchase_nano(session)
+    if not nano:
+        return None
+    return credit_grant(kind=CreditGrant.Kind.PREPAID, amount_nano=nano, source=session["id"], reason="Bought")
+
+
+def purchase_nano(session: Json) -> int:
+    """The credit that was paid for on a session, in nano-USD; 0 where it is for something else, or unpaid."""
     mine = session.get("mode") == "payment" and (session.get("metadata") or {}).get("purpose") == PURPOSE
     if not mine or session.get("payment_status") != "paid" or session.get("currency") != "usd":
-        return None
+        return 0
     # Tax on top is the state's, not credit; a coupon takes nothing off what was bought.
     tax = (session.get("total_details") or {}).get("amount_tax") or 0
-    paid = int(session["amount_total"]) - int(tax)
-    if paid <= 0:
-        return None
-    return credit_grant(kind=CreditGrant.Kind.PREPAID, amount_nano=paid * CENT, source=session["id"], reason="Bought")
+    return max(0, int(session["amount_total"]) - int(tax)) * CENT
+
+
+def purchases_sweep(*, back: dt.timedelta) -> int:
+    """Credit what was paid on our sessions of the last time and nobody told us of; how many."""
+    credited = 0
+    for session in sessions_paid(now() - back):
+        with ops_scope("whose payment for credit this is"):
+            owner = (
+                BillingCustomer.ops.filter(stripe_id=session["customer"]).values_list("tenant_id", flat=True).first()
+            )
+            known = CreditGrant.ops.filter(tenant_id=owner, source=session["id"]).exists()
+        if owner is None or known:
+            continue
+        with tenant_scope(owner):
+            money_lock(owner)
+            credited += purchase_credit(session) is not None
+    return credited
+
+
+def sessions_paid(since: dt.datetime) -> Iterator[Json]:
+    """Sessions for credit, made since a moment, that were paid."""
+    for session in stripe_port().checkouts_since(since):
+        if purchase_nano(session):
+            yield session

@@ -18,10 +18,12 @@ from typing import Any
 from django.db.models import QuerySet
 
 from billing.ledger import stripe_books
-from billing.models import Invoice
+from billing.models import Invoice, PaymentDispute, Refund
 from billing.selectors.bookings import KINDS, MIRRORS, Mirror, booked_for, wanted_of
+from billing.services.invoicing import pushes_mark
 from billing.services.ledger import ledger_post
 from billing.services.locks import money_lock
+from billing.services.paid_back import money_back
 from billing.services.sweeps import for_each
 from kit.clock import now
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
@@ -63,7 +65,12 @@ def mirror_book(*, row: Mirror) -> int:
             posted += 1
     if problem and problem != row.problem:
         logger.error("cannot book %s %s: %s", type(row).__name__, row.stripe_id, problem)
-    row.booked_at, row.problem = now(), problem
+    whole = True
+    if isinstance(row, Invoice):
+        pushes_mark(row)
+    elif isinstance(row, Refund | PaymentDispute):
+        whole = money_back(row)
+    row.booked_at, row.problem = now() if whole else None, problem
     row.save(update_fields=["booked_at", "problem"])
     return posted
 

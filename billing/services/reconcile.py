@@ -9,16 +9,31 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F, Q, Sum
 
-from billing.models import BillingCustomer, Invoice, Refund, StripeEvent, Subscription
+from billing.errors import StripeMissing
+from billing.models import (
+    BillingCustomer,
+    CreditGrant,
+    Invoice,
+    InvoiceLinePush,
+    Refund,
+    StripeEvent,
+    Subscription,
+)
 from billing.selectors.subscriptions import LIVE
 from billing.services.findings import Seen, findings_note
+from billing.services.invoicing import pushes_waiting
+from billing.services.purchases import purchase_nano, sessions_paid
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
-from tenants.scope import ops_scope
+from kit.money import usd
+from tenants.scope import ops_scope, tenant_scope
 
 BACK = dt.timedelta(days=35)
 """How far back objects are compared: a month and what it takes to be paid."""
+BILLED_BY = dt.timedelta(days=40)
+"""A month and the time in which a renewal's draft is sent: by then usage is on an invoice."""
 ON_ITS_WAY = dt.timedelta(minutes=15)
 """What is younger may not have reached us yet."""
 
@@ -35,6 +50,8 @@ def stripe_compare(*, back: dt.timedelta = BACK) -> int:
         *_refunds(since, owners),
         *_subscriptions(owners),
         *_versions(),
+        *_usage(),
+        *_purchases(since, owners),
     ]
     return findings_note("stripe", seen)
 
@@ -129,6 +146,53 @@ def _subscriptions(owners: dict[str, UUID]) -> Iterator[Seen]:
     for row in ours.values():
         if row.status in LIVE and row.fetched_at <= now() - ON_ITS_WAY:
             yield Seen("stripe.subscription_ended", row.stripe_id, "ended", row.status, row.tenant_id)
+
+
+def _usage() -> Iterator[Seen]:
+    """Usage that was sent to Stripe long ago and is on no invoice that was issued, so that nobody ever asks for it."""
+    before = now() - BILLED_BY
+    with ops_scope("usage that no invoice asks for"):
+        sent = InvoiceLinePush.ops.filter(sent_at__lt=before).exclude(amount_cents=0)
+        tenants = list(sent.filter(invoice_id="").order_by().values_list("tenant_id", flat=True).distinct())
+    for tenant_id in tenants:  # some may be on one that was mirrored before lines were marked
+        with tenant_scope(tenant_id):
+            pushes_waiting()
+    with ops_scope("usage that no invoice asks for"):
+        drafts = list(Invoice.ops.filter(status="draft").values_list("stripe_id", flat=True))
+        for push in sent.filter(invoice_id__in=["", *drafts]).order_by("sent_at"):
+            where = f"on the draft {push.invoice_id}" if push.invoice_id else "on no invoice"
+            told = f"{push.amount_cents} cents of {push.period:%Y-%m} ({push.line_key}), sent {push.sent_at:%Y-%m-%d}"
+            yield Seen("stripe.usage_unbilled", push.public_id, told, where, push.tenant_id)
+
+
+def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
+    """What was paid for credit, against the credit that is there; what was used and its money went back."""
+    paid = {session["id"]: session for session in sessions_paid(since)}
+    with ops_scope("compare bought credit with Stripe"):
+        bought = CreditGrant.ops.filter(kind=CreditGrant.Kind.PREPAID, source__startswith="cs_")
+        credited = {row.source: row for row in bought.filter(Q(source__in=paid) | Q(created_at__gte=since))}
+        below = list(CreditGrant.ops.annotate(lost=Sum("draws__amount_nano")).filter(lost__gt=F("amount_nano")))
+    for session_id, session in paid.items():
+        owner = owners.get(str(session["customer"]))
+        if owner is not None and session_id not in credited and not _young(session):
+            told = usd(purchase_nano(session))
+            yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", "none", owner)
+    for session_id, row in credited.items():
+        session = paid.get(session_id) or _session(session_id)
+        nano = purchase_nano(session) if session is not None else 0
+        if nano != row.amount_nano:
+            told = f"{usd(row.amount_nano)} of credit"
+            yield Seen("stripe.purchase_not_paid", session_id, f"{usd(nano)} paid", told, row.tenant_id)
+    for row in below:
+        told = f"{usd(row.lost)} used or paid back"
+        yield Seen("stripe.credit_below_zero", row.public_id, f"at most {usd(row.amount_nano)}", told, row.tenant_id)
+
+
+def _session(session_id: str) -> Json | None:
+    try:
+        return stripe_port().checkout_fetch(session_id)
+    except StripeMissing:
+        return None
 
 
 def _versions() -> Iterator[Seen]:

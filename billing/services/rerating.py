@@ -15,16 +15,14 @@ from collections.abc import Iterable
 from functools import partial
 
 from django.db import transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q
 from django.db.models.functions import TruncDate
 
 from billing.ledger.adjustments import Anew, month_changes
 from billing.ledger.lines import RERATED
 from billing.ledger.repricing import Alike, Change, Earlier, Line, changes
 from billing.models import (
-    CreditDraw,
     CreditGrant,
-    InvoiceLinePush,
     PeriodClose,
     RatedChange,
     RatedLine,
@@ -34,14 +32,13 @@ from billing.models import (
 from billing.periods import month_of, start_of
 from billing.prices import PriceVersion, Usage, price_books
 from billing.selectors.adjustments import month_counted
-from billing.selectors.bill_parts import invoices_of_pushes
-from billing.selectors.statements import not_kept
+from billing.selectors.month_paid import month_paid_nano
 from billing.services.credits import credit_grant
 from billing.services.effects import funds_changed
 from billing.services.ledger import books_lock, lines_post_here
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import CENT, usd
+from kit.money import usd
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -188,7 +185,7 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
                 f"{month:%Y-%m} was billed, and would cost {usd(sums[month])} more. A bill that stands never becomes "
                 "dearer: choose days of a month that is not billed yet."
             )
-        if nano := min(-sums[month], _paid(month)):
+        if nano := min(-sums[month], month_paid_nano(month)):
             back[month] = nano
     return back
 
@@ -209,23 +206,6 @@ def _by_quantity(month: dt.date, found: list[Change]) -> int:
         for part in ([], more)
     ]
     return sums[1] - sums[0]
-
-
-def _paid(month: dt.date) -> int:
-    """What a closed month cost its customer in money, by its bill and out of prepaid credit, and was not given back.
-
-    Of the invoices that its lines are on, what is unpaid or went back counts as the month's first: better too little
-    credit than money nobody paid. Lines that are on no invoice yet count as paid.
-    """
-    close = PeriodClose.objects.get(period=month)
-    invoices = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
-    unpaid = sum(not_kept(one) for one in {one.pk: one for one in invoices}.values()) * CENT
-    billed = max(0, close.net_nano - unpaid)
-    prepaid = CreditDraw.objects.filter(
-        kind=CreditDraw.Kind.USED, grant__kind=CreditGrant.Kind.PREPAID, period=month
-    ).aggregate(n=Sum("amount_nano"))["n"]
-    given = CreditGrant.objects.filter(source__startswith=f"rerating:{month:%Y-%m}:").aggregate(n=Sum("amount_nano"))
-    return max(0, billed + int(prepaid or 0) - int(given["n"] or 0))
 
 
 def _row(rerating: Rerating, one: Change, *, billed: bool) -> RatedChange:

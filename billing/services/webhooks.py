@@ -29,7 +29,7 @@ from billing.services.mirror import (
     subscription_mirror,
     subscription_of,
 )
-from billing.services.purchases import purchase_credit
+from billing.services.purchases import purchase_credit, purchases_sweep
 from billing.services.sync import customer_sync
 from billing.stripe_port import Json, stripe_port
 from kit import outbox
@@ -216,6 +216,7 @@ def stripe_sweep(*, back: dt.timedelta = SWEEP_BACK) -> dict[str, int]:
         if not StripeEvent.objects.filter(event_id=event["id"]).exists():
             event_receive(event)
             counts["events"] += 1
+    counts["credited"] = purchases_sweep(back=back)
     for tenant_id in _unsettled():
         counts[_look_again(tenant_id)] += 1
     return counts

@@ -1,7 +1,10 @@
 """Stripe's own pages: where a plan is bought, and where a card is changed."""
 
+import datetime as dt
+from collections.abc import Iterator
 from typing import Any, cast
 
+from billing.errors import StripeMissing
 from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
 
@@ -68,6 +71,22 @@ class Checkouts(Face):
         """A Checkout session."""
         with border():
             return plain(self.v1.checkout.sessions.retrieve(session_id))
+
+    def checkouts_since(self, moment: dt.datetime) -> Iterator[Json]:
+        """The Checkout sessions of all customers made since a moment, newest first."""
+        with border():
+            found = self.v1.checkout.sessions.list({"created": {"gte": int(moment.timestamp())}, "limit": PAGE})
+            for session in found.auto_paging_iter():
+                yield plain(session)
+
+    def checkout_of_payment(self, payment_intent: str) -> Json | None:
+        """The Checkout session that a payment was made on, or None where it was made elsewhere."""
+        try:
+            with border():
+                found = self.v1.checkout.sessions.list({"payment_intent": payment_intent, "limit": 1})
+                return plain(found.data[0]) if found.data else None
+        except StripeMissing:
+            return None
 
     def checkouts_expire(self, customer_id: str, *, but: str) -> None:
         """Close the customer's open sessions for plans, so that two of them can never both be paid; not those of the

@@ -36,12 +36,6 @@ class Invoices(Face):
             for invoice in found.auto_paging_iter():
                 yield plain(invoice)
 
-    def customer_invoices(self, customer_id: str) -> list[Json]:
-        """All invoices of a customer, newest first."""
-        with border():
-            found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
-            return [plain(invoice) for invoice in found.auto_paging_iter()]
-
     def change_preview(self, subscription_id: str, *, item_id: str, price_id: str) -> Json:
         """What moving to another price would charge now."""
         with border():
@@ -97,10 +91,17 @@ class Invoices(Face):
             return self.v1.invoice_items.create(params, cast("Any", write(key))).id
 
     def invoice_create(
-        self, *, customer_id: str, by_mail: bool, metadata: dict[str, str], key: str, card_id: str = ""
+        self,
+        *,
+        customer_id: str,
+        by_mail: bool,
+        metadata: dict[str, str],
+        key: str,
+        card_id: str = "",
+        subscription_id: str = "",
     ) -> str:
-        """An invoice of the lines that wait, charged to a card (the customer's, unless one is named) or sent with 30
-        days to pay; its id."""
+        """An invoice of the lines that wait for no subscription, or of those for one, charged to a card (the
+        customer's, unless one is named) or sent with 30 days to pay; its id."""
         params: Any = {
             "customer": customer_id,
             "auto_advance": True,
@@ -112,6 +113,8 @@ class Invoices(Face):
             params["days_until_due"] = 30
         elif card_id:
             params["default_payment_method"] = card_id
+        if subscription_id:
+            params["subscription"] = subscription_id
         with border():
             return self.v1.invoices.create(params, cast("Any", write(key))).id
 
@@ -119,6 +122,12 @@ class Invoices(Face):
         """All of the customer's invoice items, waiting or invoiced, newest first."""
         with border():
             found = self.v1.invoice_items.list({"customer": customer_id, "limit": PAGE})
+            return [plain(item) for item in found.auto_paging_iter()]
+
+    def items_waiting(self, customer_id: str) -> list[Json]:
+        """The customer's invoice items that are on no invoice."""
+        with border():
+            found = self.v1.invoice_items.list({"customer": customer_id, "pending": True, "limit": PAGE})
             return [plain(item) for item in found.auto_paging_iter()]
 
     def invoice_alone(

@@ -80,9 +80,10 @@ def entitlements_due() -> int:
 
 @shared_task(name="billing.periods_push")
 def periods_push() -> int:
-    """Put closed months on the next invoices; nothing without Stripe."""
+    """Put closed months on the next invoices, and what no renewal takes along on one of its own; nothing without
+    Stripe."""
     try:
-        return invoicing.periods_push_all()
+        return invoicing.periods_push_all() + invoicing.waiting_invoice_all()
     except PaymentsClosed:
         return 0
 

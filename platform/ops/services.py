@@ -31,7 +31,7 @@ from serving import services as serving
 from tenants import audit
 from tenants.access import AuthContext
 from tenants.models import Project, Tenant, User, Visit
-from tenants.scope import tenant_scope
+from tenants.scope import OPS, tenant_scope
 from tenants.services.organisations import tenant_set_status
 from tenants.services.visits import visit_start
 from training.models import Job, Slot
@@ -311,7 +311,7 @@ def webhooks_replay(*, by: Staff, since: dt.datetime | None, until: dt.datetime 
 def finding_settle(*, finding_id: int, by: Staff) -> BillingFinding:
     """Settle a finding by hand, with the reason kept on it."""
     by.check()
-    with transaction.atomic():
+    with transaction.atomic(), transaction.atomic(using=OPS):
         row = finding_resolve(finding_id=finding_id, by=by.user.email, reason=by.reason)
         record(action="finding.resolve", target=row, by=by, tenant_id=row.organisation, detail={"kind": row.kind})
     return row
@@ -388,7 +388,7 @@ def scenario_remove(*, scenario_id: UUID, by: Staff) -> None:
 def spend_enter(*, month: dt.date, channel: str, nano: int, by: Staff) -> AcquisitionSpend:
     """Enter what a channel cost in a month, or take back (a negative amount) what was entered by mistake."""
     by.check()
-    with transaction.atomic():
+    with transaction.atomic(), transaction.atomic(using=OPS):
         row = spend_add(month=month, channel=channel, nano=nano, entered_by=by.user.email)
         detail = {"month": f"{month:%Y-%m}", "channel": row.channel, "amount_nano": nano}
         record(action="acquisition.spend", target=row, by=by, tenant_id=None, detail=detail)

@@ -40,7 +40,7 @@ class CommandTable(DeedTable):
             title=_("Send again"),
             text=_("It goes out under a new key. Look at Stripe first: what happened there already happens twice."),
             icon="redo",
-            offered=lambda row: row.state in DECIDED,
+            offered=lambda row: row.state in (*DECIDED, StripeCommand.State.DROPPED),
             work=lambda by, row, form: services.command_send_again(tenant_id=row.tenant_id, command_id=row.pk, by=by),
         ),
         Deed(

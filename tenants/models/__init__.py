@@ -1,7 +1,15 @@
 """The room's tables."""
 
 from tenants.models.audit import AuditEvent
-from tenants.models.base import LastingModel, OpsManager, ProjectModel, StaffModel, TenantManager, TenantModel
+from tenants.models.base import (
+    HouseModel,
+    LastingModel,
+    OpsManager,
+    ProjectModel,
+    StaffModel,
+    TenantManager,
+    TenantModel,
+)
 from tenants.models.idempotency import IdempotentRequest
 from tenants.models.keys import ApiKey
 from tenants.models.organisations import Invitation, Member, Project, Role, Tenant
@@ -11,6 +19,7 @@ from tenants.models.visits import Visit
 __all__ = [
     "ApiKey",
     "AuditEvent",
+    "HouseModel",
     "IdempotentRequest",
     "Invitation",
     "LastingModel",

@@ -30,6 +30,28 @@ class OpsManager(models.Manager[Any]):
         return super().get_queryset().using(OPS)
 
 
+class HouseManager(models.Manager[Any]):
+    """Rows of the installation's own, through the ops role."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """On the ops connection."""
+        return super().get_queryset().using(OPS)
+
+
+class HouseModel(models.Model):
+    """A row that belongs to no tenant and is for staff alone: the role that serves tenants has no right to its table.
+    Its migration must say `StaffOnly`; a guard test checks. What is done in one transaction needs one of `OPS`."""
+
+    objects = HouseManager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **values: Any) -> None:
+        """Through the ops role, like everything else."""
+        super().save(*args, **{"using": OPS, **values})
+
+
 class TenantModel(models.Model):
     """A row that belongs to one tenant. Its migration must say `IsolateTable`; a guard test checks."""
 

@@ -295,10 +295,23 @@ def test_a_push_that_was_refused_or_given_up_stays_so_until_staff_send_it_again(
                 command_drop(command_id=row.pk)
     assert totals(cast.owner, stripe_house)["items"] == []
     with tenant_scope(tenant_id):
-        StripeCommand.objects.filter(pk=row.pk).update(state="refused")
+        assert row.state == "dropped"
         command_again(command_id=row.pk)
     assert invoice_lines_push(tenant_id=tenant_id, period=OCTOBER, lines=lines) == 1
     assert totals(cast.owner, stripe_house)["items"] == [500]
+
+
+def test_what_was_not_needed_and_has_no_mark_of_it_yet_is_sent_once_it_is(cast: Cast, stripe_house: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    write = lambda: command_write("customer_create", {}, once="customer")
+    with tenant_scope(tenant_id):
+        first = write()
+        StripeCommand.objects.update(state="dropped", error="Not so any more.", done_at=now())
+        assert (write().pk, write().state) == (first.pk, "waiting")
+        StripeCommand.objects.update(state="refused")
+        command_drop(command_id=first.pk)
+        assert write().state == "dropped", "staff gave it up"
+        assert command_again(command_id=first.pk).state == "waiting"
 
 
 def test_what_was_not_needed_is_sent_once_it_is(cast: Cast, stripe_house: Emulator) -> None:

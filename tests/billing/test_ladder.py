@@ -1,10 +1,12 @@
 """What follows from invoices that are not paid, step by step, and how a payment takes it back at once."""
 
 import datetime as dt
+import threading
 
 import pytest
 import stripe
 from django.core import mail
+from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from billing.selectors.subscriptions import entitlement_for
 from billing.services.calls import call_metered
 from billing.services.dunning import hold_revoke, hold_set
 from billing.services.entitlements import entitlement_refresh, entitlements_due
+from billing.services.locks import money_lock
 from billing.services.sync import customer_sync
 from kit.clock import now
 from kit.errors import BadRequest
@@ -24,6 +27,7 @@ from tenants.models import AuditEvent, Tenant
 from tenants.scope import tenant_scope
 from tenants.services import erasing
 from tenants.services.erasing import tenants_erase_closed
+from tenants.services.organisations import tenant_turn
 from tests.billing.emulated import Emulator
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, Person
@@ -163,6 +167,42 @@ def test_what_staff_suspended_is_not_reopened_by_a_payment(cast: Cast) -> None:
     pay(ada)
     with tenant_scope(ada.tenant.id):
         assert Tenant.objects.get().status == "suspended"
+
+
+def test_a_step_does_not_wait_for_whoever_has_the_organisation_and_wants_the_money(cast: Cast) -> None:
+    """They hold the organisation's row and ask for the money's lock; the step holds that one, and needs the row."""
+    ada, failed = cast.owner, list[BaseException]()
+    owe(ada, 29)
+    has_row, has_lock = threading.Event(), threading.Event()
+
+    def turn() -> None:
+        try:
+            with tenant_scope(ada.tenant.id):
+                tenant_turn()
+                has_row.set()
+                assert has_lock.wait(10)
+                money_lock(ada.tenant.id)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            connections.close_all()
+
+    other = threading.Thread(target=turn)
+    other.start()
+    assert has_row.wait(10)
+    with tenant_scope(ada.tenant.id):
+        money_lock(ada.tenant.id)
+        has_lock.set()
+        Invoice.objects.update(issued_at=now() - 31 * DAY)
+        entitlement_refresh()
+        assert step_now() == "suspended"
+        assert Tenant.objects.get().status == "active"
+    other.join(10)
+    assert failed == [] and not other.is_alive()
+    assert entitlements_due() >= 1
+    with tenant_scope(ada.tenant.id):
+        assert Tenant.objects.get().status == "suspended"
+        assert TenantEntitlement.objects.get().until > now()
 
 
 def test_a_suspended_organisation_can_still_pay(cast: Cast, stripe_house: Emulator) -> None:

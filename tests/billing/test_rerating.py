@@ -36,7 +36,7 @@ from billing.quotas import QuotaStore
 from billing.selectors.bills import balances, invoice_preview
 from billing.selectors.budgets import WALLET, budget_month
 from billing.selectors.wallet import balance_nano
-from billing.services import rerating
+from billing.services import ledger, rerating
 from billing.services.credits import credit_grant
 from billing.services.ledger import lines_post, period_close
 from billing.services.metering import usage_rollup
@@ -159,6 +159,41 @@ def test_a_month_that_was_billed_gives_back_what_was_paid_too_much(used: Person,
         grants = [(one.kind, one.amount_nano) for one in CreditGrant.objects.all()]
     assert grants == ([("goodwill", given)] if given else [])
     assert done(used, october()) is None
+
+
+@pytest.mark.parametrize(("allowance", "credited"), [(0, 45_000 - 22_000), (50_000, 10_000), (60_000, 0)])
+def test_a_bill_that_a_correction_made_less_than_nothing_is_handed_on_as_credit_once(
+    used: Person, monkeypatch: pytest.MonkeyPatch, allowance: int, credited: int
+) -> None:
+    """A month is priced anew between the posting of its lines and its close; the correction comes on the next bill."""
+    tenant_id = used.tenant.id
+
+    def posted_then_priced_anew(*, tenant_id: uuid.UUID) -> int:
+        posted = lines_post(tenant_id=tenant_id)
+        with monkeypatch.context() as patch:
+            patch.setattr(rerating, "lines_post", lambda **_: 0)  # it waits for the close
+            assert rerate(tenant_id=tenant_id, wanted=october(), reason="wrong", created_by="staff") is not None
+        return posted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "lines_post", posted_then_priced_anew)
+        bill = period_close(tenant_id=tenant_id, period=OCTOBER, allowance_nano=allowance).close
+    assert (bill.usage_nano, bill.net_nano) == (60_000, 60_000 - allowance)
+    lines_post(tenant_id=tenant_id)
+    running = month_of(now())
+    monkeypatch.setattr(ledger, "now", lambda: now() + dt.timedelta(days=62))
+    for _ in range(2):
+        close = period_close(tenant_id=tenant_id, period=running, allowance_nano=0).close
+        call_command("billing_check", tenant=[tenant_id])
+    assert (close.usage_nano, close.net_nano) == (22_000 - 45_000, 0)
+    assert sum(line["amount_nano"] for line in close.lines if line["key"] == "given") == credited
+    with tenant_scope(tenant_id):
+        grants = list(CreditGrant.objects.values_list("kind", "amount_nano", "source"))
+        assert not InvoiceLinePush.objects.exists()
+        found = {account: nano for account, nano in balances().items() if nano}
+    source = f"rerating:2026-10:close:{running:%Y-%m}"
+    assert grants == ([("goodwill", credited, source)] if credited else [])
+    assert found.get("promo", 0) == -credited and found["usage_revenue"] == -(82_000 - 45_000)
 
 
 DOLLAR = 10**9

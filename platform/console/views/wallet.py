@@ -40,6 +40,7 @@ WHAT = {
     "used": gettext_lazy("Usage"),
     "expired": gettext_lazy("Ended"),
     "refunded": gettext_lazy("Refunded"),
+    "returned": gettext_lazy("Payment went back"),
 }
 
 
@@ -111,7 +112,7 @@ class Wallet(ConsoleView):
             "auto": auto,
             "failed_words": failure_words(auto.failed) if auto.failed else "",
             "consent_text": CONSENT,
-            "balance": sum(one.left_nano for one in grants),
+            "balance": wallet.balance_nano(),
             "grants": [(one, KINDS[one.kind]) for one in grants],
             "entries": [(one, WHAT[one.what], KINDS[one.kind]) for one in entries[:SHOWN]],
             "more": len(entries) > SHOWN,

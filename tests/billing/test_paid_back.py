@@ -1,0 +1,191 @@
+"""Money of bought credit that goes back at Stripe takes the credit along, once; money that comes again brings it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from billing.models import BillingFinding, CreditDraw, CreditGrant, PaymentDispute, Refund
+from billing.selectors.budgets import WALLET, cap_nano
+from billing.selectors.limits import tenant_limit_set
+from billing.selectors.wallet import balance_nano, postpaid_nano
+from billing.services import reconcile
+from billing.services.credits import credit_grant, credit_refund
+from billing.services.ledger import lines_post, period_close
+from billing.services.receivables import mirrors_book_all
+from billing.services.reconcile import stripe_compare
+from billing.services.wallet import postpaid_set
+from billing.services.webhooks import event_handle, event_receive, stripe_sweep
+from kit.money import CENT, NANO
+from tenants.scope import tenant_scope
+from tests.billing.emulated import Emulator
+from tests.billing.money import entitle
+from tests.billing.test_credits import books, give, left, right
+from tests.billing.test_ledger import OCTOBER, use
+from tests.billing.test_purchases import balance, paid, told
+from tests.conftest import Cast
+
+
+@pytest.fixture
+def bought(cast: Cast, stripe_house: Emulator) -> Iterator[tuple[uuid.UUID, str]]:
+    """The tenant that bought credit for $20, and its payment."""
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=10**12, allowance_nano=0)
+    session = paid(cast.owner, stripe_house, 20 * NANO)
+    assert told(stripe_house, session) == ["done"]
+    yield tenant_id, str(stripe_house.v1.checkout.sessions.retrieve(session).payment_intent)
+
+
+def heard(emulator: Emulator, *kinds: str, times: int = 1) -> None:
+    """Deliver all that Stripe says of some kinds, so many times, newest first, and let the tick book it."""
+    events = [event for kind in kinds for event in emulator.events(type=kind)]
+    for event in reversed(events * times):
+        event_handle(event_receive(json.loads(str(event))).pk)
+    mirrors_book_all()
+
+
+def refunded(emulator: Emulator, payment: str, cents: int) -> None:
+    emulator.v1.refunds.create({"payment_intent": payment, "amount": cents})
+    heard(emulator, "refund.created", times=2)
+
+
+def test_refunds_take_the_credit_that_they_pay_back(bought: tuple[uuid.UUID, str], stripe_house: Emulator) -> None:
+    tenant_id, payment = bought
+    refunded(stripe_house, payment, 500)
+    assert balance(tenant_id) == 15 * NANO
+    refunded(stripe_house, payment, 1_500)
+    assert balance(tenant_id) == 0 and books(tenant_id) == {}
+    with tenant_scope(tenant_id):
+        taken = list(CreditDraw.objects.filter(kind="returned").values_list("amount_nano", flat=True))
+        assert sorted(taken) == [5 * NANO, 15 * NANO]
+    right(tenant_id)
+
+
+def test_a_refund_that_only_the_sweep_sees_counts_also_where_nobody_had_heard_of_the_purchase(
+    cast: Cast, stripe_house: Emulator
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    session = paid(cast.owner, stripe_house, 20 * NANO)
+    payment = str(stripe_house.v1.checkout.sessions.retrieve(session).payment_intent)
+    stripe_house.v1.refunds.create({"payment_intent": payment, "amount": 700})
+    heard(stripe_house, "refund.created")
+    assert balance(tenant_id) == 13 * NANO, "the refund tells of the purchase"
+    for _ in range(2):
+        stripe_sweep()
+        mirrors_book_all()
+    assert balance(tenant_id) == 13 * NANO
+    right(tenant_id)
+
+
+def test_what_staff_took_out_before_they_refund_is_not_taken_twice(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator
+) -> None:
+    tenant_id, payment = bought
+    with tenant_scope(tenant_id):
+        credit_refund(grant_id=CreditGrant.objects.get().pk, amount_nano=8 * NANO, reason="asked for")
+    refunded(stripe_house, payment, 800)
+    assert balance(tenant_id) == 12 * NANO
+    refunded(stripe_house, payment, 200)
+    assert balance(tenant_id) == 10 * NANO
+    assert books(tenant_id) == {"cash": 10 * NANO, "prepaid": -10 * NANO}
+    right(tenant_id)
+
+
+def test_a_refund_that_fails_brings_the_credit_again(bought: tuple[uuid.UUID, str], stripe_house: Emulator) -> None:
+    tenant_id, payment = bought
+    refunded(stripe_house, payment, 2_000)
+    assert balance(tenant_id) == 0
+    with tenant_scope(tenant_id):
+        row = Refund.objects.get()
+        row.raw, row.status, row.booked_at = {**row.raw, "status": "failed"}, "failed", None
+        row.save()
+    mirrors_book_all()
+    assert balance(tenant_id) == 20 * NANO
+    right(tenant_id)
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_a_dispute_holds_the_credit_until_it_is_decided(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator, won: bool
+) -> None:
+    tenant_id, payment = bought
+    charge = stripe_house.v1.payment_intents.retrieve(payment).latest_charge
+    dispute = stripe_house.control("/disputes", {"charge": charge})
+    heard(stripe_house, "charge.dispute.created", times=2)
+    assert balance(tenant_id) == 0
+    assert books(tenant_id) == {}, "held by the bank, and not owed to the tenant meanwhile"
+    stripe_house.control(f"/disputes/{dispute['id']}/close", {"status": "won" if won else "lost"})
+    heard(stripe_house, "charge.dispute.closed", "charge.dispute.created", times=2)
+    assert balance(tenant_id) == (20 * NANO if won else 0)
+    assert books(tenant_id) == ({"cash": 20 * NANO, "prepaid": -20 * NANO} if won else {})
+    with tenant_scope(tenant_id):
+        assert PaymentDispute.objects.get().grant is not None
+    right(tenant_id)
+
+
+def test_what_was_spent_already_is_owed_and_stops_calls_until_credit_comes(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator
+) -> None:
+    tenant_id, payment = bought
+    use(tenant_id, 1, 17 * NANO)  # of which the plan includes $2
+    lines_post(tenant_id=tenant_id)
+    period_close(tenant_id=tenant_id, period=OCTOBER)
+    with tenant_scope(tenant_id):
+        assert (balance_nano(), cap_nano(WALLET, tenant_id.hex), postpaid_nano()) == (5 * NANO, None, None)
+    refunded(stripe_house, payment, 2_000)
+    with tenant_scope(tenant_id):
+        assert (balance_nano(), postpaid_nano()) == (-15 * NANO, 0)
+        included = cap_nano(WALLET, tenant_id.hex)
+        assert included == 2 * NANO, "no more than the plan includes goes on, though it was on account before"
+        assert tenant_limit_set().funds_nano == 0
+        postpaid_set(nano=40 * NANO)
+        assert cap_nano(WALLET, tenant_id.hex) == included, "nor on the limit it sets itself"
+    right(tenant_id)
+    give(tenant_id, "promo", 10 * NANO)
+    give(tenant_id, "prepaid", 12 * NANO)
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 7 * NANO, "what comes settles what is owed first"
+    assert left(tenant_id) == [-15 * NANO, 10 * NANO, 12 * NANO]
+    use(tenant_id, 2, 9 * NANO)
+    lines_post(tenant_id=tenant_id)
+    with tenant_scope(tenant_id):
+        assert balance_nano() == 0, "and only what is beyond it pays for usage"
+    assert left(tenant_id) == [-15 * NANO, 3 * NANO, 12 * NANO]
+    right(tenant_id)
+
+
+def test_a_purchase_nobody_heard_of_is_a_finding_and_the_sweep_credits_it(
+    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_young", lambda found: False)
+    tenant_id = cast.owner.tenant.id
+    session = paid(cast.owner, stripe_house, 25 * NANO)
+
+    def found() -> list[tuple[str, str, str]]:
+        stripe_compare()
+        rows = BillingFinding.objects.filter(object=session, resolved_at=None)
+        return list(rows.values_list("kind", "expected", "found"))
+
+    assert found() == [("stripe.purchase_not_credited", "$25.00 of credit", "none")]
+    monkeypatch.setattr("billing.stripe_port.StripePort.events_since", lambda *_: [])  # the webhook's log lost it, too
+    for _ in range(2):
+        stripe_sweep()
+    assert balance(tenant_id) == 25 * NANO and found() == []
+
+
+def test_credit_without_its_payment_is_a_finding(cast: Cast, stripe_house: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    session = paid(cast.owner, stripe_house, 25 * NANO)
+    unpaid = f"cs_test_{uuid.uuid4().hex}"
+    with tenant_scope(tenant_id):
+        credit_grant(kind="prepaid", amount_nano=30 * NANO, source=session)
+        credit_grant(kind="prepaid", amount_nano=CENT, source=unpaid)
+    stripe_compare()
+    rows = BillingFinding.objects.filter(object__in=(session, unpaid), resolved_at=None).order_by("found")
+    assert [(row.kind, row.expected, row.found) for row in rows] == [
+        ("stripe.purchase_not_paid", "$0.00 paid", "$0.01 of credit"),
+        ("stripe.purchase_not_paid", "$25.00 paid", "$30.00 of credit"),
+    ]
