@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from tenants.access import KEY_SCOPES, READ
+from tenants.access import READ, WRITE
 
 SCOPE_WORDS: dict[str, Any] = {
     "inference": _("Call models"),
@@ -21,12 +21,14 @@ SCOPE_WORDS: dict[str, Any] = {
     "webhooks.read": _("Read webhooks and their deliveries"),
     "webhooks.write": _("Make, change and test webhooks"),
     "usage.read": _("Read usage and costs"),
+    "billing.read": _("Read plan and invoices of the organisation"),
+    "billing.write": _("Change the organisation's plan, which costs money"),
 }
 """Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""
 
 
 PRESETS: dict[str, frozenset[str]] = {
-    "all": frozenset(KEY_SCOPES),
+    "all": READ | WRITE,
     "call": frozenset({"inference", "models.read"}),
     "read": READ,
 }

@@ -159,7 +159,7 @@ def test_a_key_from_before_webhooks_gains_them_without_a_new_secret(cast: Cast) 
         "Make, change and test webhooks",
     ]
     listed = ada.browser.get(f"{ada.workspace}/keys").content.decode()
-    assert "12 scopes" in listed and not EVERYTHING.search(listed)
+    assert "14 scopes" in listed and not EVERYTHING.search(listed)
     form = ada.browser.get(f"{page}/access").context_data["form"]
     assert (form["access"].value(), form["scopes"].value()) == ("chosen", old)
     answer = ada.browser.post(f"{page}/access", {"access": "chosen", "scopes": [*old, "webhooks.read"]})
