@@ -79,7 +79,7 @@ POLICIES = {
         "api", success={"GET": 200, "POST": 409}, bodies={"POST": lambda ids: dict(CHANGE)}
     ),
     "v1/billing/subscription/preview": _asks(409, {"plan": "team", "interval": "month"}),
-    **{f"v1/billing/subscription/{act}": _asks(409) for act in ("cancel", "keep", "pause", "resume")},
+    **{f"v1/billing/subscription/{act}": Policy("api", success={"POST": 409}) for act in ("cancel", "keep", "pause", "resume")},
     "v1/billing/invoices": Policy("api", success={"GET": 200}),
     "v1/billing/invoices/<str:invoice>": Policy("api", success={"GET": 200}, make=_invoice),
     "v1/billing/months": Policy("api", success={"GET": 200}),
