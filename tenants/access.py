@@ -40,14 +40,11 @@ WRITE = frozenset(
         "inference",
     }
 )
-UNASKED = frozenset({"billing.write"})
-"""Scopes that a key has only where somebody chose them who has them."""
-KEY_SCOPES = tuple(sorted(READ | WRITE | UNASKED))
-"""What an API key can be given."""
-
 SUPPORT = frozenset({"support.read", "support.write"})
 """To write with our staff: every member may, whatever their role."""
 MONEY = frozenset({"billing.read", "billing.write"})
+KEY_SCOPES = tuple(sorted(READ | WRITE | MONEY))
+"""What an API key can be given; of MONEY by those alone whose role has it, and only where they choose it."""
 PEOPLE = frozenset(
     {"members.read", "members.write", "keys.read", "keys.write", "keys.grant", "audit.read", "tenant.write"}
 )

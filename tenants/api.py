@@ -1,6 +1,7 @@
 """The base of every key-authenticated API view: authenticate, check the scope, enter the tenant, answer."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from kit.api import StrictSerializer
-from kit.errors import MethodNotAllowed
+from kit.errors import ApiError, MethodNotAllowed
 from kit.http import client_ip
 from kit.schema import check_query
 from tenants import audit, idempotency
@@ -45,6 +46,10 @@ class TenantAPIView(APIView):
         self._stack.callback(audit.reset_actor, token)
         gates_pass(str(request.method))
 
+    def finished(self, response: Any) -> Any:
+        """The answer, after the scope was closed: here nothing holds a transaction open."""
+        return response
+
     def scope_needed(self, request: Request) -> str | None:
         """The scope for the request's method; a HEAD is a GET whose body stays behind. None for a foreign method."""
         return self.required_scopes.get("GET" if request.method == "HEAD" else str(request.method))
@@ -60,6 +65,7 @@ class TenantAPIView(APIView):
             response = super().dispatch(request, *args, **kwargs)
             if response.status_code >= 400 and transaction.get_connection().in_atomic_block:
                 transaction.set_rollback(True)
+        response = self.finished(response)
         if hasattr(self, "caller"):
             response["openai-organization"] = self.caller.tenant_slug
         response["openai-version"] = "2020-10-01"
@@ -101,3 +107,25 @@ class PreparedView(TenantAPIView):
 
     def prepare(self, request: Request, caller: AuthContext, **kwargs: Any) -> None:
         """Override with the slow part of a change."""
+
+
+class OutsideView(TenantAPIView):
+    """A view whose handler notes in its transaction what is to be done, and does it after the commit: what answers
+    slowly is waited for with no transaction open.
+
+    The handler sets `outside`, which gives the body to answer; it enters the tenant's scope itself where it needs one.
+    """
+
+    outside: Callable[[], dict[str, Any]] | None = None
+
+    def finished(self, response: Any) -> Any:
+        """Do it, unless the handler refused. What it raises is answered as if the handler had raised it."""
+        if self.outside is None or response.status_code >= 400:
+            return response
+        try:
+            answer = Response(self.outside())
+        except ApiError as error:
+            answer = self.handle_exception(error)
+        if response.has_header("Idempotent-Replayed"):
+            answer["Idempotent-Replayed"] = response["Idempotent-Replayed"]
+        return self.finalize_response(self.request, answer)

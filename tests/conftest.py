@@ -228,6 +228,7 @@ def make_user(name: str) -> Any:
 
 def make_person(name: str, *, beside: Person | None = None, role: str = "owner") -> Person:
     """A person with an organisation of their own, or a seat beside somebody."""
+    from tenants.access import KEY_SCOPES
     from tenants.models import Member
     from tenants.scope import tenant_scope
     from tenants.services.keys import key_create
@@ -242,7 +243,8 @@ def make_person(name: str, *, beside: Person | None = None, role: str = "owner")
         with tenant_scope(tenant.id):
             Member.objects.create(user=user, role=role)
     with tenant_scope(tenant.id):
-        row, plaintext = key_create(project=project, name=f"{name}'s key", created_by=user)
+        # Everybody's key may do everything, so that tests of routes ask what is behind the scopes.
+        row, plaintext = key_create(project=project, name=f"{name}'s key", created_by=user, scopes=list(KEY_SCOPES))
     return Person(user=user, tenant=tenant, project=project, key=plaintext, key_row=row, role=role)
 
 

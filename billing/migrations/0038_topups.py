@@ -11,7 +11,7 @@ from tenants.isolation import AppendOnly, IsolateTable
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0029_bill_shares'),
+        ('billing', '0034_changes_by_quantity'),
         ('tenants', '0004_job_mail'),
     ]
 

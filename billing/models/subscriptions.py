@@ -78,6 +78,8 @@ class Invoice(Booked):
     amount_paid = models.BigIntegerField()
     attempt_count = models.PositiveIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True)
+    needs_action = models.BooleanField(default=False, db_default=False)
+    """The bank wants the card's owner to confirm the payment (3-D Secure), on the invoice's hosted page."""
     period_start = models.DateTimeField(null=True)
     period_end = models.DateTimeField(null=True)
     issued_at = models.DateTimeField()

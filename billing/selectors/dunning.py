@@ -10,6 +10,7 @@ from billing.ledger.stripe_books import sells_credit
 from billing.models import DunningHold, Invoice, TenantEntitlement
 from billing.plans.ladder import NO_JOBS, READ_ONLY, Hold, Owed, Rung, at_least, ladder
 from kit.clock import now
+from kit.money import price
 
 OWED = ("open", "uncollectible")
 """An invoice that is written off is owed until it is paid, void or credited."""
@@ -25,8 +26,7 @@ def owed() -> list[Owed]:
     for row in Invoice.objects.filter(status__in=OWED).only(
         "stripe_id", "raw", "amount_due", "amount_paid", "billing_reason", "issued_at", "due_at", "attempt_count"
     ):
-        left = row.raw.get("amount_remaining", row.amount_due - row.amount_paid)
-        if left <= 0 or sells_credit(row.raw):  # nothing was used that it asks for
+        if left_of(row) <= 0 or sells_credit(row.raw):  # nothing was used that it asks for
             continue
         if row.raw.get("collection_method") == "send_invoice":
             since = row.due_at
@@ -73,6 +73,24 @@ def api_check(method: str) -> None:
         raise PaymentOverdue("An invoice has been overdue for two weeks, so the API only reads.")
 
 
+BY_CARD, TO_CONFIRM, BY_DUE_DATE = "card", "confirm", "due"
+
+
+def way_of(invoice: Invoice | None) -> str:
+    """How an overdue invoice would have been paid, and so what to say of it: by a card that was refused, by one whose
+    owner has to confirm the payment first, or by its due date, without a card."""
+    if invoice is None:
+        return BY_CARD
+    if invoice.raw.get("collection_method") == "send_invoice":
+        return BY_DUE_DATE
+    return TO_CONFIRM if invoice.needs_action else BY_CARD
+
+
+def left_of(invoice: Invoice) -> int:
+    """What of an invoice is not paid, in its currency's smallest unit."""
+    return int(invoice.raw.get("amount_remaining", invoice.amount_due - invoice.amount_paid))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overdue:
     """For the banner of every page."""
@@ -80,9 +98,24 @@ class Overdue:
     step: str
     since: dt.datetime | None
     next_step_at: dt.datetime | None
+    way: str = BY_CARD
+    """What `way_of` says of the oldest overdue invoice."""
+    number: str = ""
+    amount: str = ""
+    """What of it is not paid."""
+    url: str = ""
+    """The page on which it is paid or confirmed."""
 
 
 def overdue() -> Overdue | None:
     """What to say on every page of the scope's tenant; None when nothing is overdue."""
     row = TenantEntitlement.objects.exclude(step="").only("step", "step_since", "until").first()
-    return Overdue(row.step, row.step_since, row.until) if row is not None else None
+    if row is None:
+        return None
+    oldest = min(owed(), key=lambda one: (one.since, one.invoice), default=None)
+    invoice = Invoice.objects.filter(stripe_id=oldest.invoice).first() if oldest is not None else None
+    about = {}
+    if invoice is not None:
+        amount = price(left_of(invoice), invoice.currency)
+        about = {"number": str(invoice), "amount": amount, "url": invoice.hosted_url}
+    return Overdue(row.step, row.step_since, row.until, way_of(invoice), **about)

@@ -13,14 +13,18 @@ from django.utils.translation import gettext as _
 
 from billing.models import DunningHold, DunningNotice, Invoice, TenantEntitlement
 from billing.plans.ladder import CLOSED, DAYS, NO_JOBS, NONE, READ_ONLY, STEPS, SUSPENDED, WARNED, Rung, at_least
+from billing.selectors.dunning import BY_CARD, TO_CONFIRM, left_of, way_of
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
+from kit.money import price
 from tenants import audit
 from tenants.models import Member, Role, Tenant
 from tenants.selectors import tenant_current
 from tenants.services.organisations import tenant_set_status
 
 TOLD = (Role.OWNER, Role.ADMIN, Role.BILLING)
+CONFIRM = "confirm"
+"""A notice that is about no step: the payment waits for the card's owner."""
 REASON = "An invoice is overdue."
 UNPAID = "tenant.closed_unpaid"
 """Closing that a payment undoes at any time: nothing is erased after it."""
@@ -29,6 +33,13 @@ UNPAID = "tenant.closed_unpaid"
 def rung_take(row: TenantEntitlement, rung: Rung) -> tuple[bool, bool]:
     """Bring a tenant to where it stands now: whether anything changed, and whether it has to be derived again, because
     somebody else had the organisation's row."""
+    done = _step(row, rung)
+    if rung.step:
+        _tell_confirm(rung)
+    return done
+
+
+def _step(row: TenantEntitlement, rung: Rung) -> tuple[bool, bool]:
     before = row.step
     if (row.step, row.step_since) == (rung.step, rung.since) and not _status_wanted(row):
         return False, False
@@ -77,24 +88,64 @@ def _tell(rung: Rung) -> None:
     )
     if not fresh:
         return
-    tenant, invoice = tenant_current(), Invoice.objects.filter(stripe_id=rung.invoice).first()
+    invoice = Invoice.objects.filter(stripe_id=rung.invoice).first()
+    if way_of(invoice) == TO_CONFIRM:  # this mail says so
+        DunningNotice.objects.get_or_create(
+            invoice=rung.invoice, step=CONFIRM, defaults={"tenant_id": tenant_current().pk}
+        )
+    _mail(rung, invoice)
+
+
+def _tell_confirm(rung: Rung) -> None:
+    """Mail once that a payment waits for the card's owner, where nothing else said so: a card that was refused may be
+    asked again and then want its owner."""
+    invoice = Invoice.objects.filter(stripe_id=rung.invoice, needs_action=True).first()
+    if invoice is None:
+        return
+    _row, fresh = DunningNotice.objects.get_or_create(
+        invoice=rung.invoice, step=CONFIRM, defaults={"tenant_id": tenant_current().pk}
+    )
+    if fresh:
+        _mail(rung, invoice)
+
+
+def _mail(rung: Rung, invoice: Invoice | None) -> None:
+    tenant, way = tenant_current(), way_of(invoice)
     following = STEPS[STEPS.index(rung.step) + 1] if rung.step != CLOSED else NONE
-    lines = [_words(rung.step)]
+    lines = _about(invoice, way, rung.step)
     if following and rung.since is not None:
         when = rung.since + dt.timedelta(days=DAYS[following])
         then = {"day": f"{when:%Y-%m-%d}", "what": _words(following)}
         lines.append(_("If it is still open on %(day)s: %(what)s") % then)
     lines.append(_("A payment lifts this at once."))
     if invoice is not None and invoice.hosted_url:
-        lines.append(_("Pay it here: %(url)s") % {"url": invoice.hosted_url})
+        words = _("Confirm it here: %(url)s") if way == TO_CONFIRM else _("Pay it here: %(url)s")
+        lines.append(words % {"url": invoice.hosted_url})
     lines.append(f"{settings.BASE_URL}/o/{tenant.slug}/billing/")
     text, subject = "\n\n".join(lines) + "\n", _("An invoice of your organisation is overdue")
+    if way == TO_CONFIRM:
+        subject = _("A payment of your organisation has to be confirmed")
     seats = Member.objects.select_related("user").filter(role__in=TOLD)
     for address in sorted({seat.user.email for seat in seats}):
         transaction.on_commit(
             lambda to=address: send_mail(subject, text, None, [to]),  # type: ignore[misc]
             robust=True,
         )
+
+
+def _about(invoice: Invoice | None, way: str, step: str) -> list[str]:
+    """What happened, in the words of how the invoice is paid, and what holds now."""
+    if invoice is None or way == BY_CARD:
+        return [_words(step)]
+    due = f"{invoice.due_at:%Y-%m-%d}" if invoice.due_at is not None else ""
+    facts = {"number": str(invoice), "amount": price(left_of(invoice), invoice.currency), "day": due}
+    said = _("Invoice %(number)s over %(amount)s was due on %(day)s and is not paid.")
+    if way == TO_CONFIRM:
+        said = _(
+            "Your bank wants the card's owner to confirm the payment of invoice %(number)s over %(amount)s. Until then "
+            "nothing is charged."
+        )
+    return [said % facts, _("Everything works for now.") if step == WARNED else _words(step)]
 
 
 def _words(step: str) -> str:

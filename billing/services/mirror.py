@@ -78,7 +78,10 @@ def _subscription_columns(row: Subscription, found: Json) -> None:
     row.started_at = _moment(found["start_date"])
     # From the unpaid invoice, not from our clock: the same object always gives the same answer.
     latest = found.get("latest_invoice")
-    late_since = latest["created"] if isinstance(latest, dict) else item["current_period_start"]
+    late_since = item["current_period_start"]
+    if isinstance(latest, dict):  # an invoice that is sent is late from its due date on, and not from the day it came
+        by_mail = latest.get("collection_method") == "send_invoice"
+        late_since = (latest.get("due_date") if by_mail else None) or latest["created"]
     row.past_due_since = _moment(late_since) if row.status == "past_due" else None
     row.raw = {**found, "latest_invoice": latest["id"] if isinstance(latest, dict) else latest}
     row.fetched_at = now()
@@ -94,6 +97,7 @@ def invoice_mirror(customer: BillingCustomer, invoice_id: str) -> Invoice | None
         return None
     row = row or Invoice(tenant_id=customer.tenant_id, stripe_id=invoice_id)
     _invoice_columns(row, found)
+    row.needs_action = _tried_in_vain(found) and stripe_port().invoice_waits_for_owner(invoice_id)
     row.save()
     notes = set(CreditNote.objects.filter(invoice_id=invoice_id).values_list("stripe_id", flat=True))
     if notes or found.get("pre_payment_credit_notes_amount") or found.get("post_payment_credit_notes_amount"):
@@ -101,6 +105,12 @@ def invoice_mirror(customer: BillingCustomer, invoice_id: str) -> Invoice | None
             _note_mirror(customer, note_id)
     invoice_settle(row)
     return row
+
+
+def _tried_in_vain(found: Json) -> bool:
+    """Whether a card was asked for an invoice's money and did not give it."""
+    by_card = found.get("collection_method") != "send_invoice"
+    return bool(by_card and found["status"] == "open" and found["attempt_count"])
 
 
 def _invoice_columns(row: Invoice, found: Json) -> None:

@@ -23,6 +23,14 @@ class Invoices(Face):
             return None
         return invoice
 
+    def invoice_waits_for_owner(self, invoice_id: str) -> bool:
+        """Whether the bank wants the card's owner to confirm the payment (3-D Secure) before it takes place."""
+        with border():
+            invoice = plain(self.v1.invoices.retrieve(invoice_id, {"expand": ["payments.data.payment.payment_intent"]}))
+        payments = (invoice.get("payments") or {}).get("data") or []
+        intents = [(payment.get("payment") or {}).get("payment_intent") for payment in payments]
+        return any(isinstance(intent, dict) and intent["status"] == "requires_action" for intent in intents)
+
     def invoice_ids(self, customer_id: str) -> list[str]:
         """All invoices of a customer."""
         with border():

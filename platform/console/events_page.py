@@ -3,7 +3,6 @@
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -22,7 +21,7 @@ from console.states import call_word
 from console.templatetags.look import count, engine_time, gb_months
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
-from kit.money import NANO, usd
+from kit.money import exact_usd, usd
 from kit.spreadsheets import BOM, csv_line
 from serving.requests_read import KINDS
 from tenants.scope import tenant_scope
@@ -246,18 +245,6 @@ def cells(event: UsageEvent, names: Names, bill: PeriodClose | None) -> Sequence
         event.cached_tokens, event.requests, event.gpu_ms, event.byte_hours, event.price_version,
         exact_usd(event.cost_nano), event.request_id, f"{bill.period:%Y-%m}" if bill is not None else "",
     )  # fmt: skip
-
-
-class Amount(Decimal):
-    """A number in a file: written out, never in powers of ten, and a number also where it is negative."""
-
-    def __str__(self) -> str:
-        return f"{self:f}"
-
-
-def exact_usd(nano: int) -> Amount:
-    """Nano-USD as dollars for a file, exactly."""
-    return Amount(Decimal(nano) / NANO)
 
 
 def requests_in(events: Iterable[UsageEvent]) -> list[str]:

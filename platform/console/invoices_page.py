@@ -12,11 +12,11 @@ from billing.models import Invoice, PeriodClose, RatedLine
 from billing.periods import bounds
 from billing.selectors.bill_parts import LineAsSent, Part, is_usage, lines_of, parts
 from billing.selectors.statements import Statement
-from console.events_page import address, exact_usd
+from console.events_page import address
 from console.templatetags.look import cents, count, engine_time, gb_months
 from console.usage_page import Names
 from kit.ids import public_id
-from kit.money import CENT
+from kit.money import CENT, exact_usd
 
 ZERO_DECIMAL = {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"}  # fmt: skip  # noqa: E501
 """Currencies that Stripe counts whole."""

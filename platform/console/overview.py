@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from billing.selectors import budgets, subscriptions
+from billing.selectors.dunning import BY_DUE_DATE, TO_CONFIRM, overdue
 from billing.selectors.usage import UsageFilter, usage_sums, usage_totals
 from console import job_page
 from console.views.names import job_name, short_name
@@ -171,8 +172,13 @@ def needs(view: "ConsoleView", jobs: list[Job], deployments: list[Deployment]) -
             detail = ngettext("%(n)s blocking finding", "%(n)s blocking findings", blocking) % {"n": blocking}
             found.append(Need(file.filename[:60], detail, view.project_path("file", file.public_id), "warn"))
     if subscriptions.entitlement_for(view.tenant.pk).standing != "good":
-        text = _("The last payment did not go through")
-        found.append(Need(text, _("Update the card under Billing."), view.org_path("billing"), "warn"))
+        late = overdue()
+        text, detail = _("The last payment did not go through"), _("Update the card under Billing.")
+        if late is not None and late.way == TO_CONFIRM:
+            text, detail = _("A payment has to be confirmed"), _("The card's owner does that on the invoice's page.")
+        elif late is not None and late.way == BY_DUE_DATE:
+            text, detail = _("An invoice is past its due date"), _("Pay it under Billing.")
+        found.append(Need(text, detail, view.org_path("billing"), "warn"))
     return found[:6]
 
 

@@ -59,3 +59,15 @@ def number(nano: int) -> float:
 def cents(nano: int) -> int:
     """Whole cents, banker's rounding; the caller keeps the remainder."""
     return int((Decimal(nano) / CENT).to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+class Amount(Decimal):
+    """A number in a file: written out, never in powers of ten, and a number also where it is negative."""
+
+    def __str__(self) -> str:
+        return f"{self:f}"
+
+
+def exact_usd(nano: int) -> Amount:
+    """Nano-USD as dollars for a file, exactly."""
+    return Amount(Decimal(nano) / NANO)

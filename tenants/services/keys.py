@@ -15,7 +15,7 @@ from kit import redis
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from tenants import audit, keys
-from tenants.access import KEY_SCOPES, UNASKED
+from tenants.access import KEY_SCOPES, READ, WRITE
 from tenants.models import ApiKey, Project, User
 from tenants.scope import OPS, ops_scope
 from tenants.services.organisations import KEY_NEWS as NEWS
@@ -50,9 +50,10 @@ def key_create(
     created_by: User | None = None,
     rotated_from: ApiKey | None = None,
 ) -> tuple[ApiKey, str]:
-    """A key of a project; returns it with the plaintext, which is shown once and kept nowhere."""
+    """A key of a project; returns it with the plaintext, which is shown once and kept nowhere.
+    Without `scopes` it may do everything in its project, and see and move no money."""
     name = clean_name(name)
-    wanted = sorted(set(KEY_SCOPES) - UNASKED) if scopes is None else _scopes(scopes)
+    wanted = sorted(READ | WRITE) if scopes is None else _scopes(scopes)
     if expires_at is not None and expires_at <= now():
         raise BadRequest("The expiry lies in the past.", param="expires_at")
     tenant_turn()

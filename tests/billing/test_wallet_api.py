@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.services.topups import CONSENT
-from tenants.access import KEY_SCOPES, UNASKED
+from tenants.access import KEY_SCOPES, MONEY
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_scopes_set
@@ -35,7 +35,7 @@ def test_a_key_changes_nothing_unless_that_was_chosen(cast: Cast) -> None:
     status, said = changed(cast.owner, {"slow_below_usd": 5})
     assert status == 403 and "billing.write" in said["error"]["message"]
     with tenant_scope(cast.owner.tenant.id):
-        assert not UNASKED & set(ApiKey.objects.get(pk=cast.owner.key_row.pk).scopes)
+        assert not MONEY & set(ApiKey.objects.get(pk=cast.owner.key_row.pk).scopes)
 
 
 def test_top_up_is_agreed_to_and_turned_off(cast: Cast, stripe_house: Emulator) -> None:

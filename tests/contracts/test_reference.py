@@ -23,7 +23,7 @@ from tests.isolation.routes import fill
 from tests.isolation.test_matrix import ask
 
 USAGE = re.compile(r"/v1/organization/usage/\w+")
-BYTES = ("content", "rows", "/stream")
+BYTES = ("content", "rows", "/stream", "/csv")
 """Last parts of paths whose answers are files."""
 
 

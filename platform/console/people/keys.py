@@ -2,6 +2,7 @@
 
 import datetime as dt
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -29,7 +30,7 @@ from kit.ids import parse_id
 from serving.models import Deployment
 from serving.selectors import deployments
 from tenants import selectors
-from tenants.access import UNASKED
+from tenants.access import MONEY
 from tenants.models import ApiKey, User
 from tenants.services.keys import LIMIT_NAMES, key_of, key_revoke, key_rotate
 
@@ -152,6 +153,12 @@ class KeysView(ConsoleView):
         assert isinstance(self.request.user, User)  # noqa: S101 - behind the console's door
         return self.request.user
 
+    def hand_out(self, scopes: Iterable[str]) -> None:
+        """PermissionDenied for a key to money that is made, or renewed, by somebody whose role has nothing to do with
+        it: whoever makes a key has its secret."""
+        for scope in sorted(MONEY.intersection(scopes)):
+            self.auth.require(scope)
+
     def once(self) -> str | None:
         """The form's token if it is fresh; None when this form was sent before."""
         token = self.request.POST.get("once", "")
@@ -231,10 +238,14 @@ class NewKey(KeysView):
             return self.done(self.project_path("keys"), _t("This key was made already. It is not shown again."))
         if form.is_valid():
             values = form.values()
-            made = self.attempt(form, lambda: key_make(project=self.project, created_by=self.user(), **values))
+            made = self.attempt(form, lambda: self._make(values))
             if made is not None:
                 return self.show(*made, token)
         return self._form(form, 422)
+
+    def _make(self, values: dict[str, Any]) -> tuple[ApiKey, str]:
+        self.hand_out(values["scopes"])
+        return key_make(project=self.project, created_by=self.user(), **values)
 
     def _form(self, form: KeyForm, status: int = 200) -> HttpResponseBase:
         return self.page({"form": form, "once": secrets.token_urlsafe(12)}, status=status)
@@ -290,18 +301,20 @@ class RotateKey(KeysView):
     def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
         """Make the successor and show it once."""
         row, form, token = self.key(key), RotateForm(request.POST), self.once()
-        for scope in UNASKED & set(row.scopes):  # the successor's secret gives whoever rotates what the key may do
-            self.auth.require(scope)
         if state_of(row) in ("revoked", "expired"):
             return redirect(self.project_path("key", row.public_id))
         if token is None:
             return self.done(self.project_path("keys"), _t("This key was rotated already. It is not shown again."))
         if form.is_valid():
             overlap = dt.timedelta(hours=int(form.cleaned_data["overlap"]))
-            made = self.attempt(form, lambda: key_rotate(key=row, overlap=overlap, by=self.user()))
+            made = self.attempt(form, lambda: self._rotate(row, overlap))
             if made is not None:
                 return self.show(*made, token, rotated=row)
         return self._ask(row, form, 422)
+
+    def _rotate(self, row: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
+        self.hand_out(row.scopes)
+        return key_rotate(key=row, overlap=overlap, by=self.user())
 
     def _ask(self, row: ApiKey, form: RotateForm, status: int = 200) -> HttpResponseBase:
         return self.page({"key": row, "form": form, "once": secrets.token_urlsafe(12)}, status=status)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from tenants.access import KEY_SCOPES, READ, UNASKED
+from tenants.access import MONEY, READ, WRITE
 
 SCOPE_WORDS: dict[str, Any] = {
     "inference": _("Call models"),
@@ -21,13 +21,14 @@ SCOPE_WORDS: dict[str, Any] = {
     "webhooks.read": _("Read webhooks and their deliveries"),
     "webhooks.write": _("Make, change and test webhooks"),
     "usage.read": _("Read usage and costs"),
-    "billing.write": _("Change the wallet and automatic top-up"),
+    "billing.read": _("Read plan and invoices of the organisation"),
+    "billing.write": _("Change the organisation's plan, wallet and automatic top-up, which costs money"),
 }
 """Every scope of `tenants.access.KEY_SCOPES`, in the order of the form."""
 
 
 PRESETS: dict[str, frozenset[str]] = {
-    "all": frozenset(KEY_SCOPES) - UNASKED,
+    "all": READ | WRITE,
     "call": frozenset({"inference", "models.read"}),
     "read": READ,
 }
@@ -35,7 +36,7 @@ PRESETS: dict[str, frozenset[str]] = {
 
 def choices(may: frozenset[str]) -> list[tuple[str, Any]]:
     """The scopes that a member with these rights may give to a key."""
-    return [(scope, words) for scope, words in SCOPE_WORDS.items() if scope not in UNASKED - may]
+    return [(scope, words) for scope, words in SCOPE_WORDS.items() if scope not in MONEY - may]
 
 
 def scopes_of(access: str, chosen: list[str]) -> list[str]:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -20,13 +19,12 @@ from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
 from billing.services.commands import command_finish
 from billing.services.limits import spend_limit_set
+from billing.services.pins import pin_make, pin_read
 from console import pricing
 from console.fields import UsdField, slow_field
 from console.views.base import ConsoleView, Outside
-from kit.errors import Conflict, Unprocessable
+from kit.errors import Unprocessable
 
-PIN, PIN_LIFE = "console.plan_change", 900
-"""A preview's price holds for a quarter of an hour."""
 HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 
 
@@ -42,19 +40,6 @@ def policy() -> str:
     """The strict policy, with the payment pages as form targets: a form's redirect is held to it as well."""
     base: str = settings.CONTENT_SECURITY_POLICY
     return base.replace("form-action 'self'", "form-action 'self' " + " ".join(dict.fromkeys(payment_hosts())))
-
-
-def _pinned(given: str, plan: str, interval: str) -> int | None:
-    """The second that the page's preview counted from; Conflict where that page is old. Without one: now."""
-    if not given:
-        return None
-    try:
-        *shown, at = signing.loads(given, salt=PIN, max_age=PIN_LIFE)
-    except (signing.BadSignature, ValueError, TypeError):
-        shown, at = [], 0
-    if shown != [plan, interval]:
-        raise Conflict(_("The price shown is older than a quarter of an hour. Look at the change again."))
-    return int(at)
 
 
 class Billing(ConsoleView):
@@ -212,7 +197,7 @@ class PlanChange(ConsoleView):
                 "now": pricing.offer_of(plan, own, plan.currency),
                 "then": pricing.offer_of(wanted, interval, wanted.currency),
                 "charge": charge,
-                "pin": signing.dumps([wanted.code, interval, charge["at"]], salt=PIN) if charge["at"] else "",
+                "pin": pin_make(plan=wanted.code, interval=interval, at=charge["at"]),
                 "features": FEATURES,
                 "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
             }
@@ -226,7 +211,8 @@ class PlanChange(ConsoleView):
         if action == "change":
             wanted = subscriptions.plan_named(request.POST.get("plan", ""))
             interval = request.POST.get("interval", "month")
-            at = _pinned(request.POST.get("at", ""), wanted.code, interval)
+            given = request.POST.get("at", "")
+            at = pin_read(given, plan=wanted.code, interval=interval) if given else None
             command = services.plan_change(plan=wanted.code, interval=interval, at=at)
             said = _("The plan is now %(plan)s.") % {"plan": wanted.name}
             if command.operation != "plan_change":
