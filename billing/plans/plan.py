@@ -152,6 +152,10 @@ class Plan:
         """Cents for an interval in a currency (its first, unless told); None where it is not sold so."""
         return self.prices.get((interval, currency or self.currency))
 
+    def seat_price(self, interval: str, currency: str = "") -> int | None:
+        """Cents of one member more, for an interval in a currency; None where no more can be had."""
+        return self.seats.prices.get((interval, currency or self.currency)) if self.seats is not None else None
+
     @property
     def yearly_cents(self) -> int | None:
         """A year in its first currency; None where it is not sold so."""

@@ -11,7 +11,8 @@ from billing.ledger.lines import ALLOWANCE, CREDIT, BillLine, bill_lines, to_cen
 from billing.models import AllowanceChange, InvoiceLinePush, LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, allowance_of, plan_book
-from billing.selectors.subscriptions import entitlement_for, paid_yearly
+from billing.selectors.seats import seats_monthly_cents
+from billing.selectors.subscriptions import entitlement_for, paid_yearly, subscription_current
 from billing.selectors.wallet import drawn_open
 from kit.clock import now
 from tenants.scope import current_tenant_id
@@ -35,6 +36,8 @@ class InvoicePreview:
     net_nano: int
     usage_cents: int
     subscription_cents: int
+    seats_cents: int
+    """Of seats beyond those that the plan includes, where they are paid by the month."""
     plan: str
     granted: bool
     """The plan has a price, but nobody pays it: staff or a contract gave it."""
@@ -46,8 +49,8 @@ class InvoicePreview:
 
     @property
     def total_cents(self) -> int:
-        """Subscription and usage, as an invoice would round them."""
-        return self.subscription_cents + self.usage_cents
+        """Plan, seats and usage, as an invoice would round them."""
+        return self.subscription_cents + self.seats_cents + self.usage_cents
 
 
 def allowance_nano(period: dt.date | None = None) -> int:
@@ -92,6 +95,7 @@ def invoice_preview() -> InvoicePreview:
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
         # A yearly plan is on an invoice of its own, once a year.
         subscription_cents=(plan.price_cents or 0) if entitlement.subscription and not paid_yearly() else 0,
+        seats_cents=seats_monthly_cents(subscription_current()) if entitlement.subscription else 0,
         plan=entitlement.plan,
         granted=not entitlement.subscription and bool(plan.price_cents),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
 from billing.models.ledger import Booked
-from billing.selectors.subscriptions import plan_of_price
+from billing.selectors.items import items_of, plan_item, plan_of_price
 from billing.services.changes import change_note
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
@@ -63,12 +63,15 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
 
 
 def _subscription_columns(row: Subscription, found: Json) -> None:
-    item = found["items"]["data"][0]
+    items = items_of(found)
+    item = plan_item(items)
     row.status = found["status"]
-    row.plan, row.plan_version = plan_of_price(item["price"])
-    row.price_id = item["price"]["id"]
-    row.period_start = _moment(item["current_period_start"])
-    row.period_end = _moment(item["current_period_end"])
+    # Seats alone, which only staff can leave at Stripe, are no plan.
+    row.plan, row.plan_version = plan_of_price(item["price"]) if item is not None else ("", 0)
+    row.price_id = item["price"]["id"] if item is not None else ""
+    period = item or items[0]
+    row.period_start = _moment(period["current_period_start"])
+    row.period_end = _moment(period["current_period_end"])
     row.trial_end = _moment(found.get("trial_end"))
     row.cancel_at_period_end = bool(found["cancel_at_period_end"])
     row.cancel_at = _moment(found.get("cancel_at"))
@@ -77,7 +80,7 @@ def _subscription_columns(row: Subscription, found: Json) -> None:
     row.started_at = _moment(found["start_date"])
     # From the unpaid invoice, not from our clock: the same object always gives the same answer.
     latest = found.get("latest_invoice")
-    late_since = latest["created"] if isinstance(latest, dict) else item["current_period_start"]
+    late_since = latest["created"] if isinstance(latest, dict) else period["current_period_start"]
     row.past_due_since = _moment(late_since) if row.status == "past_due" else None
     row.raw = {**found, "latest_invoice": latest["id"] if isinstance(latest, dict) else latest}
     row.fetched_at = now()

@@ -6,12 +6,12 @@ webhook that follows finds nothing left to do.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from billing.errors import ChangePending, PaymentsAway, PlanNotSold, SubscriptionMissing
 from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
+from billing.selectors.items import items_of, plan_item, seat_item, seats_bought
 from billing.selectors.subscriptions import (
     PAUSED,
     customer_current,
@@ -24,6 +24,7 @@ from billing.selectors.subscriptions import (
 )
 from billing.services.catalogue import price_sold, priced
 from billing.services.commands import command_finish, command_write
+from billing.services.item_changes import plan_items, plan_parts
 from billing.services.mirror import line_view
 from billing.services.sync import subscription_sync
 from billing.stripe_port import Json, stripe_port
@@ -31,7 +32,7 @@ from kit.errors import Conflict, NotFound
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
-CHANGES = ("plan_change", "plan_end", "plan_pause", "plan_resume")
+CHANGES = ("plan_change", "seats_change", "plan_end", "plan_pause", "plan_resume")
 
 
 def customer_write(*, again: bool = False) -> StripeCommand | None:
@@ -121,11 +122,10 @@ def plan_change(*, plan: str, interval: str = "month", at: int | None = None) ->
             return subscription_cancel()
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
     _not_the_same(current, wanted, interval)
-    ways: Json = {"plan": wanted.code, "plan_version": wanted.version, "interval": interval}
-    return _write("plan_change", current, item=_item(current), **ways, at=at)
+    return change_write("plan_change", current, **_request(current, wanted, interval), at=at)
 
 
-def _write(operation: str, current: Subscription, **more: Json | str | int | bool | None) -> StripeCommand:
+def change_write(operation: str, current: Subscription, **more: Json | str | int | bool | None) -> StripeCommand:
     """A command about the running subscription. One that costs money is not added to another that waits."""
     waiting = StripeCommand.objects.filter(operation__in=CHANGES, state=StripeCommand.State.WAITING)
     if operation != "plan_end" and waiting.exists():
@@ -140,11 +140,19 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     `plan_change` charges the same."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted, interval)
-    ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current))
-    return lambda: _charge(priced(plan=wanted, interval=interval, ask=lambda price_id: ask(price_id=price_id)))
+    request = _request(current, wanted, interval)
+    return lambda: change_charge(
+        priced(
+            plan=wanted,
+            interval=interval,
+            parts=plan_parts(request),
+            ask=lambda prices: stripe_port().change_preview(current.stripe_id, items=plan_items(request, prices)),
+        )
+    )
 
 
-def _charge(found: Json) -> Json:
+def change_charge(found: Json) -> Json:
+    """What a preview says, as pages show it: see `plan_preview`."""
     prorated = (line for line in found["lines"]["data"] if _is_proration(line))
     return {
         "total": found["amount_due"],
@@ -178,7 +186,7 @@ def plan_pause() -> StripeCommand:
     if current.status != "active" or current.cancel_at_period_end:
         raise Conflict("Only a plan that runs and is paid can be paused. Pay what is open, or keep the plan first.")
     audit.record(action="subscription.paused", target=current)
-    return _write("plan_pause", current)
+    return change_write("plan_pause", current)
 
 
 def plan_resume() -> StripeCommand:
@@ -187,12 +195,12 @@ def plan_resume() -> StripeCommand:
     if held is None or held.status != PAUSED:
         raise SubscriptionMissing("This organisation has no paused plan.")
     audit.record(action="subscription.resumed", target=held)
-    return _write("plan_resume", held)
+    return change_write("plan_resume", held)
 
 
 def _set_ending(ending: bool) -> StripeCommand:
     current = _current()
-    command = _write("plan_end", current, ending=ending)
+    command = change_write("plan_end", current, ending=ending)
     audit.record(action="subscription.ending" if ending else "subscription.kept", target=current)
     return command
 
@@ -204,8 +212,19 @@ def _current() -> Subscription:
     return current
 
 
-def _item(subscription: Subscription) -> str:
-    return str(subscription.raw["items"]["data"][0]["id"])
+def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
+    items = items_of(current.raw)
+    item, seats = plan_item(items), seat_item(items)
+    if item is None:
+        raise SubscriptionMissing("This organisation's subscription has no plan. Write to us.")
+    return {
+        "plan": wanted.code,
+        "plan_version": wanted.version,
+        "interval": interval,
+        "item": item["id"],
+        "seat_item": seats["id"] if seats is not None else "",
+        "seats": seats_bought(current),
+    }
 
 
 def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:
