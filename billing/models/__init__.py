@@ -29,6 +29,7 @@ from billing.models.subscriptions import (
     Subscription,
     TenantEntitlement,
 )
+from billing.models.trials import TrialMark, TrialTaken
 from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
@@ -72,6 +73,8 @@ __all__ = [
     "SubscriptionChange",
     "SubscriptionMonth",
     "TenantEntitlement",
+    "TrialMark",
+    "TrialTaken",
     "UsageDispute",
     "UsageEvent",
     "UsageHour",

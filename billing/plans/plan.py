@@ -95,7 +95,11 @@ class Trial:
 
     days: int
     card: bool
-    """Whether a card is asked for at its start; without one the plan ends with the trial."""
+    """Whether a card is asked for at its start."""
+    usage_nano: int | None = None
+    """Usage included in each month of it; None for the plan's."""
+    at_end: str = "cancel"
+    """What becomes of the plan where no card is known when it ends: `cancel`, or `pause` until one is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

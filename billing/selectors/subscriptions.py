@@ -19,7 +19,6 @@ from billing.plans import (
     Plan,
     PlanLimits,
     SubscriptionFacts,
-    Trial,
     entitlement_derive,
     plan_book,
 )
@@ -146,12 +145,6 @@ def card_id() -> str:
     current = subscription_current() or begun.order_by("-started_at", "-pk").first()
     method = current.raw.get("default_payment_method") if current is not None else None
     return str(method["id"] if isinstance(method, dict) else method or "")
-
-
-def trial_due(plan: Plan) -> Trial | None:
-    """The trial that the scope's organisation gets with a plan: once, with its first subscription."""
-    begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
-    return None if plan.trial is None or begun.exists() else plan.trial
 
 
 def customer_current() -> BillingCustomer | None:

@@ -6,14 +6,17 @@ What an event says about an object is never used: it says only which object to f
 import datetime as dt
 from typing import Any
 
-from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
+from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription, TrialTaken
 from billing.models.ledger import Booked
 from billing.selectors.items import items_of, plan_item, plan_of_price
 from billing.services.changes import change_note
 from billing.stripe_port import Json, stripe_port
+from kit import outbox
 from kit.clock import now
 
 ENDED = ("canceled", "incomplete_expired")
+TRIAL_BEGUN = "billing.trial_begun"
+"""Looks whose trial it is, once."""
 
 
 def _moment(seconds: Any) -> dt.datetime | None:
@@ -53,6 +56,8 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
     _subscription_columns(row, found)
     row.save()
     change_note(row)
+    if row.status == "trialing" and not TrialTaken.objects.filter(subscription=row.stripe_id).exists():
+        outbox.ring(TRIAL_BEGUN, str(row.tenant_id), row.stripe_id)
     method = found.get("default_payment_method")
     if isinstance(method, dict) and row.status not in ENDED:
         card = card_of(method)

@@ -16,6 +16,7 @@ from billing.selectors.subscriptions import (
     usage_subscription,
 )
 from billing.services import item_changes
+from billing.services.promotion_codes import code_history, code_id
 from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
@@ -106,20 +107,38 @@ def _customer_apply(command: StripeCommand) -> None:
 def _checkout_build(command: StripeCommand) -> Json:
     if subscription_held() is not None:
         raise NotNeeded("The organisation has a subscription by now.")
-    return {**command.params, "customer_id": _customer().stripe_id, "command": str(command.pk)}
+    code = command.params.get("code") or ""
+    history = code_history(code) if code else {}
+    return {**command.params, **history, "customer_id": _customer().stripe_id, "command": str(command.pk)}
 
 
 def _checkout_send(port: StripePort, request: Json, key: str) -> Json:
     port.checkouts_expire(request["customer_id"], but=request["command"])
     metadata = {name: str(request[name]) for name in ("tenant_id", "plan", "plan_version", "command")}
     values = {name: request[name] for name in ("customer_id", "success_url", "cancel_url")}
-    values |= {name: request[name] for name in ("trial_days", "trial_card") if name in request}
+    values |= {name: request[name] for name in ("trial_days", "trial_card", "trial_at_end") if name in request}
+    _one_currency(port, request)
+    if request.get("code"):
+        values["promotion_code_id"] = code_id(port, request)
+        metadata["promotion"] = request["code"]
     session = item_changes.keyed(
         request,
         key,
         lambda prices, under: port.checkout_create(**values, price_id=prices["plan"], metadata=metadata, key=under),
     )
     return {"id": session["id"], "url": session["url"]}
+
+
+def _one_currency(port: StripePort, request: Json) -> None:
+    """A customer pays in the currency of its first purchase (Stripe's rule), and plans are sold in one: refused here in
+    words that say so."""
+    currency = request.get("currency") or "usd"
+    fixed = (port.customer_fetch(request["customer_id"]) or {}).get("currency") or currency
+    if fixed != currency:
+        raise StripeRefused(
+            f"This organisation pays in {fixed.upper()} since its first purchase, and the plan is sold in "
+            f"{currency.upper()}. One customer has one currency; write to us."
+        )
 
 
 def _credit_build(command: StripeCommand) -> Json:
@@ -158,6 +177,15 @@ def _end_look(port: StripePort, command: StripeCommand) -> Json | None:
     found = port.subscription_fetch(command.params["subscription"])
     done = found is not None and found["cancel_at_period_end"] == command.params["ending"]
     return {"ending": command.params["ending"]} if done else None
+
+
+def _refuse_send(port: StripePort, request: Json, key: str) -> Json:
+    return {"status": port.subscription_cancel(request["subscription"], key=key)["status"]}
+
+
+def _refuse_look(port: StripePort, command: StripeCommand) -> Json | None:
+    found = port.subscription_fetch(command.params["subscription"])
+    return {"status": found["status"]} if found is not None and found["status"] == "canceled" else None
 
 
 def _pause_send(port: StripePort, request: Json, key: str) -> Json:
@@ -280,6 +308,7 @@ OPERATIONS: dict[str, Operation] = {
     "seats_change": Operation(
         _sub_build, item_changes.seats_send, item_changes.seats_look, after=_sub_after, late=ASK, shown=True
     ),
+    "trial_refuse": Operation(_sub_build, _refuse_send, _refuse_look, after=_sub_after),
     "plan_end": Operation(_sub_build, _end_send, _end_look, after=_sub_after),
     "plan_pause": Operation(_sub_build, _pause_send, _rest_look(True), after=_sub_after, late=ASK, shown=True),
     "plan_resume": Operation(_sub_build, _resume_send, _rest_look(False), after=_sub_after, late=ASK, shown=True),

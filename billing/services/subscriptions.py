@@ -20,13 +20,15 @@ from billing.selectors.subscriptions import (
     plan_named,
     subscription_current,
     subscription_held,
-    trial_due,
 )
+from billing.selectors.trials import trial_due
 from billing.services.catalogue import price_sold, priced
 from billing.services.commands import command_finish, command_write
 from billing.services.item_changes import plan_items, plan_parts
 from billing.services.mirror import line_view
+from billing.services.promotion_codes import code_cleaned
 from billing.services.sync import subscription_sync
+from billing.services.trials import trial_begun
 from billing.stripe_port import Json, stripe_port
 from kit.errors import Conflict, NotFound
 from tenants import audit
@@ -43,17 +45,22 @@ def customer_write(*, again: bool = False) -> StripeCommand | None:
     return command_write("customer_create", {}, once="customer", again=again, key=f"customer-{current_tenant_id()}")
 
 
-def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> StripeCommand:
+def checkout_start(
+    *, plan: str, success_url: str, cancel_url: str, interval: str = "month", code: str = ""
+) -> StripeCommand:
     """The command whose answer's `url` is where the buyer goes to subscribe, with a trial if the plan has one and this
-    is the organisation's first plan. `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
+    is the organisation's first plan, and what a promotion `code` takes off. `success_url` may hold
+    `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
-    Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription.
+    Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription. The
+    command is refused with PromotionRefused for a code that cannot be used for it.
     """
     wanted = plan_named(plan)
     price_sold(wanted, interval)
     current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
+    typed = code_cleaned(code)
     customer_write(again=True)
     trial = trial_due(wanted)
     command = command_write(
@@ -65,6 +72,9 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: st
             "interval": interval,
             "trial_days": trial.days if trial else 0,
             "trial_card": trial is None or trial.card,
+            "trial_at_end": trial.at_end if trial else "cancel",
+            "code": typed,
+            "currency": wanted.currency,
             "success_url": success_url,
             "cancel_url": cancel_url,
         },
@@ -79,6 +89,8 @@ class CheckoutOutcome:
 
     status: str
     entitlement: Entitlement
+    trial_refused: bool = False
+    """There was to be a trial, and there can be none: nothing was charged, and the plan ends at once."""
 
 
 def checkout_finish(*, session_id: str) -> CheckoutOutcome:
@@ -87,9 +99,11 @@ def checkout_finish(*, session_id: str) -> CheckoutOutcome:
     session = stripe_port().checkout_fetch(session_id) if session_id.startswith("cs_") else None
     if customer is None or session is None or session["customer"] != customer.stripe_id:
         raise NotFound.of(session_id)
+    taken = None
     if session.get("subscription"):
         subscription_sync(customer=customer, subscription_id=session["subscription"], invoice_id=session.get("invoice"))
-    return CheckoutOutcome(status=session["status"], entitlement=entitlement_now())
+        taken = trial_begun(subscription_id=session["subscription"])
+    return CheckoutOutcome(session["status"], entitlement_now(), bool(taken is not None and taken.refused))
 
 
 def portal_start(*, return_url: str) -> Callable[[], str]:

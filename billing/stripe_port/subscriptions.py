@@ -75,6 +75,11 @@ class Subscriptions(Face):
                 )
             )
 
+    def subscription_cancel(self, subscription_id: str, *, key: str) -> Json:
+        """End it at once; nothing is charged for it any more."""
+        with border():
+            return plain(self.v1.subscriptions.cancel(subscription_id, {}, cast("Any", write(key))))
+
     def subscription_pause(self, subscription_id: str, *, key: str) -> Json:
         """Rest: nothing is charged and nothing is given until it is resumed. What is left of the paid period is
         credited to the next invoice."""
