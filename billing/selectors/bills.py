@@ -57,7 +57,8 @@ def allowance_nano(period: dt.date | None = None) -> int:
     """Usage that is included in a month of the scope's tenant, by the plans that were in force in it; for the running
     month as if the plan of now goes on to its end."""
     changes = [
-        AllowanceFrom(row.since, row.allowance_nano, whole=_without_overage(row)) for row in AllowanceChange.objects.all()
+        AllowanceFrom(row.since, row.allowance_nano, whole=_without_overage(row))
+        for row in AllowanceChange.objects.all()
     ]
     current = entitlement_for(current_tenant_id()).allowance_nano
     before = plan_book().free.allowance_nano if changes else current

@@ -1,7 +1,7 @@
 """How a change of a subscription's items is sent to Stripe, and found again: another plan, other seats.
 
-A subscription has one item for its plan and, where seats were bought, one for them. Both follow one plan version and one
-interval, so a change of the plan takes the seats along.
+A subscription has one item for its plan and, where seats were bought, one for them. Both follow one plan version and
+one interval, so a change of the plan takes the seats along.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def interval_of(request: Json) -> str:
 def keyed(
     request: Json, key: str, send: Callable[[dict[str, str], str], Json], parts: tuple[str, ...] = ("plan",)
 ) -> Json:
-    """Send something about a plan's prices, which the key names: they are the one thing that may differ another time."""
+    """Send something about a plan's prices, which the key names: only they may differ another time."""
     return priced(
         plan=plan_of(request),
         interval=interval_of(request),
@@ -85,7 +85,7 @@ def seats_send(port: StripePort, request: Json, key: str) -> Json:
 
 
 def _changed(port: StripePort, request: Json, items: list[Json], key: str, metadata: dict[str, str] | None) -> Json:
-    values = {"items": items, "metadata": metadata, "at": request.get("at")}
+    values: Json = {"items": items, "metadata": metadata, "at": request.get("at")}
     try:
         return port.subscription_change(request["subscription"], **values, key=key)
     except CardRefused as error:

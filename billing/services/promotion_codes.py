@@ -67,9 +67,9 @@ def _why_not(found: Json, request: Json) -> str:
 
 
 def _not_for(coupon: Json, limits: Json, plan: str, currency: str) -> str:
-    monies = {coupon.get("currency"), limits.get("minimum_amount_currency")} - {None, currency}
-    if monies:
-        return f"is for payments in {sorted(monies)[0].upper()}, and this plan is paid in {currency.upper()}"
+    for money in (coupon.get("currency"), limits.get("minimum_amount_currency")):
+        if money and money.lower() != currency:
+            return f"is for payments in {money.upper()}, and this plan is paid in {currency.upper()}"
     products = (coupon.get("applies_to") or {}).get("products") or []
     if products and f"tunesmith_{plan}" not in products:
         return f"is not for the plan {plan_book().latest(plan).name}" + _only_for(products)

@@ -45,9 +45,7 @@ def seats_change(*, seats: int, at: int | None = None) -> StripeCommand:
     tenant_turn()
     current, now = _change_checked(seats)
     command = change_write("seats_change", current, **_request(current, seats), at=at)
-    audit.record(
-        action="seats.changing", target=current, before={"bought": now.bought}, after={"bought": seats}
-    )
+    audit.record(action="seats.changing", target=current, before={"bought": now.bought}, after={"bought": seats})
     return command
 
 
@@ -63,8 +61,8 @@ def _change_checked(seats: int) -> tuple[Subscription, SeatsNow]:
         raise Conflict(f"This organisation has {seats} bought seats already.", param="seats")
     if seats < now.least:
         raise Conflict(
-            f"{now.used} seats are in use ({now.members} members, {now.invited} open invitations), and the plan includes "
-            f"{now.included}: at least {now.least} bought seats must stay. Remove a member or withdraw an invitation "
+            f"{now.used} seats are in use ({now.members} members, {now.invited} open invitations), and the plan "
+            f"includes {now.included}: at least {now.least} bought seats must stay. Remove a member or withdraw an invitation "
             "first.",
             param="seats",
         )
@@ -75,8 +73,8 @@ def _why_none(now: SeatsNow, current: Subscription | None) -> str:
     if current is None:
         return f"The plan {now.plan.name} has {now.room} seats. Take a plan that sells more under Billing first."
     return (
-        f"This version of the plan {now.plan.name} sells no seats by the {now.interval}. Change to the plan as it is sold "
-        "today, or to a larger one, under Billing."
+        f"This version of the plan {now.plan.name} sells no seats by the {now.interval}. Change to the plan as it is "
+        "sold today, or to a larger one, under Billing."
     )
 
 

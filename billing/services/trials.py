@@ -68,6 +68,8 @@ def trial_remind(*, subscription_id: str) -> int:
     row = Subscription.objects.filter(stripe_id=subscription_id, status="trialing", trial_end__gt=now()).first()
     if taken is None or row is None or taken.refused or taken.reminded_at is not None:
         return 0
+    if (row.plan, row.plan_version) not in plan_book().plans:
+        return 0  # made by staff at Stripe, with a price of no plan
     taken.reminded_at = now()
     taken.save(update_fields=["reminded_at"])
     subject, text = _words(row)
@@ -95,12 +97,11 @@ def _words(row: Subscription) -> tuple[str, str]:
         card = customer.card if customer is not None else None
         values["card"] = f"{card['brand']} {card['last4']}" if card else _("the card on file")
         then = _("Then %(then)s is charged to %(card)s. To prevent that, end the plan under Billing before.") % values
-    elif plan.trial is not None and plan.trial.at_end == "pause":
-        then = _("No card is known, so the plan then rests and the free plan applies. Add a card under Billing; then it "
-                 "goes on for %(then)s.") % values  # fmt: skip
     else:
-        then = _("No card is known, so the plan then ends and the free plan applies. Add a card under Billing; then it "
-                 "goes on for %(then)s.") % values  # fmt: skip
+        then = _("No card is known, so the plan then ends and the free plan applies.")
+        if plan.trial is not None and plan.trial.at_end == "pause":
+            then = _("No card is known, so the plan then rests and the free plan applies.")
+        then = f"{then} {_('Add a card under Billing; then it goes on for %(then)s.') % values}"
     subject = _("The trial of %(plan)s ends on %(day)s") % values
     first = _("The trial of the plan %(plan)s for %(whose)s ends on %(day)s.") % values
     return subject, "\n\n".join([first, then, f"{settings.BASE_URL}/o/{tenant.slug}/billing/\n"])

@@ -81,7 +81,9 @@ class Catalogue(Face):
         """Every promotion code of this text, over or not, with its coupon and what that applies to."""
         with border():
             expand = ["data.promotion.coupon", "data.promotion.coupon.applies_to"]
-            return [plain(one) for one in self.v1.promotion_codes.list({"code": code, "expand": expand, "limit": 100}).data]
+            return [
+                plain(one) for one in self.v1.promotion_codes.list({"code": code, "expand": expand, "limit": 100}).data
+            ]
 
     def promotion_code_ensure(
         self, *, code: str, coupon_id: str, first_time: bool, most: int, ends_at: dt.datetime

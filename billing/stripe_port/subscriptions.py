@@ -47,8 +47,9 @@ class Subscriptions(Face):
         """Change items now (each by its `id`, or a new one by its `price`), prorated and charged at once; CardRefused
         leaves everything as it was.
 
-        With `metadata` it is the plan that changes: they are its, and a cancellation is taken back. `at`: the second that the proration counts from, as a preview said. `waiting`: where the payment needs its
-        owner, the change waits for it (`pending_update`) instead of being refused.
+        With `metadata` it is the plan that changes: they are its, and a cancellation is taken back. `at`: the second
+        that the proration counts from, as a preview said. `waiting`: where the payment needs its owner, the change
+        waits for it (`pending_update`) instead of being refused.
         """
         params: Any = {
             "items": items,

@@ -90,7 +90,9 @@ def test_an_upgrade_that_its_owner_must_confirm_waits_on_the_bills_page(cast: Ca
 def test_what_a_page_showed_is_what_is_charged(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
     buy(ada, stripe_house)
-    CatalogueEntry.objects.filter(plan="team", interval="month", part="plan").update(price_id="price_of_another_account")
+    CatalogueEntry.objects.filter(plan="team", interval="month", part="plan").update(
+        price_id="price_of_another_account"
+    )
     page = f"{ada.home}/billing/plan"
     shown = ada.browser.get(f"{page}?plan=team").content.decode()
     pin = shown.split('name="at" value="')[1].split('"')[0]

@@ -1,4 +1,4 @@
-"""Promotion codes that are abused: each is refused in words that say why, and nothing is bought. Against the emulator."""
+"""Promotion codes that are abused: each is refused in words that say why, and nothing is bought."""
 
 import datetime as dt
 import itertools

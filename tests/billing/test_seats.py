@@ -1,4 +1,4 @@
-"""Seats: shown, bought with the price before the click, given back, kept by a change of the plan; against the emulator."""
+"""Seats: shown, bought with the price before the click, given back, and kept by a change of the plan."""
 
 import datetime as dt
 import re

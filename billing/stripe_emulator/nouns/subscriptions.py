@@ -199,8 +199,8 @@ def currency_fix(world: World, customer: Obj, currency: str) -> None:
     """A customer pays in the currency of its first purchase from then on. Raises for another one."""
     if customer["currency"] not in (None, currency):
         raise StripeError(
-            "You cannot combine currencies on a single customer. This customer has an active subscription, subscription "
-            f"schedule, discount, quote, or invoice item with currency {customer['currency']}."
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"subscription schedule, discount, quote, or invoice item with currency {customer['currency']}."
         )
     if customer["currency"] is None:
         customer["currency"] = currency

@@ -76,7 +76,8 @@ def _plan_row(world: World, subscription: Obj, here: str) -> str:
     when = "Ends" if ending else "Renews"
     return (
         f"<p>{'<br>'.join(_item_words(world, item, subscription['currency']) for item in items)}</p>"
-        f"<p>State: {esc(subscription['status'].replace('_', ' '))}. {when} on {day(items[0]['current_period_end'])}.</p>"
+        f"<p>State: {esc(subscription['status'].replace('_', ' '))}. "
+        f"{when} on {day(items[0]['current_period_end'])}.</p>"
         f'<form method=post action="{esc(here)}/{deed}"><input type=hidden name=id value="{esc(subscription["id"])}">'
         f"<button class=quiet type=submit>{words}</button></form>"
     )

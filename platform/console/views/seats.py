@@ -29,16 +29,9 @@ class SeatsForm(forms.Form):
     seats = forms.IntegerField(label=gettext_lazy("Seats to buy"), min_value=0, max_value=services.MOST)
 
 
-class Seats(ConsoleView):
-    """What is in use, what is included, what is paid."""
-
+class _Seats(ConsoleView):
     section = "billing"
-    required_scopes = {"GET": "billing.read"}
     template_name = "console/seats.html"
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        """Show it."""
-        return self.show(SeatsForm(initial={"seats": selectors.seats_now().bought}))
 
     def show(self, form: SeatsForm, status: int = 200) -> HttpResponseBase:
         """The page around its form."""
@@ -56,7 +49,17 @@ class Seats(ConsoleView):
         return self.page(context, status=status)
 
 
-class SeatsChange(Seats):
+class Seats(_Seats):
+    """What is in use, what is included, what is paid."""
+
+    required_scopes = {"GET": "billing.read"}
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """Show it."""
+        return self.show(SeatsForm(initial={"seats": selectors.seats_now().bought}))
+
+
+class SeatsChange(_Seats):
     """What another number of seats costs now, and having it."""
 
     required_scopes = {"GET": "billing.write", "POST": "billing.write"}
@@ -105,9 +108,7 @@ class SeatsChange(Seats):
         try:
             wanted, bought, at = signing.loads(given, salt=PIN, max_age=PIN_LIFE)
         except (signing.BadSignature, ValueError, TypeError):
-            raise Conflict(
-                _("The price shown is older than a quarter of an hour. Look at the change again.")
-            ) from None
+            raise Conflict(_("The price shown is older than a quarter of an hour. Look at the change again.")) from None
         if bought != selectors.seats_now().bought:
             raise Conflict(_("The seats have changed since the price was shown. Look at the change again."))
         return wanted, at
@@ -118,5 +119,7 @@ class SeatsChange(Seats):
         elif command.answer.get("confirm_url"):
             return redirect(command.answer["confirm_url"])
         else:
-            said = ngettext("There is now %(n)s bought seat.", "There are now %(n)s bought seats.", wanted) % {"n": wanted}
+            said = ngettext("There is now %(n)s bought seat.", "There are now %(n)s bought seats.", wanted) % {
+                "n": wanted
+            }
         return self.done(self.org_path("seats"), said)
