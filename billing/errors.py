@@ -75,6 +75,12 @@ class StripeRefused(Unprocessable):
     default_code = "payment_request_refused"
 
 
+class PromotionRefused(StripeRefused):
+    """A promotion code that cannot be used for this."""
+
+    default_code = "promotion_code_refused"
+
+
 class StripeMissing(NotFound):
     """Stripe knows no such object (any more)."""
 

@@ -13,6 +13,7 @@ from billing.models import StripeCommand
 from billing.plans import Plan
 from billing.selectors import dunning, subscriptions
 from billing.selectors.commands import commands_pending
+from billing.selectors.items import seats_bought
 from billing.serializers import Nothing, PlanChange, PlanPreview
 from billing.services import subscriptions as services
 from billing.services.commands import command_finish
@@ -99,7 +100,7 @@ def subscription_object() -> dict[str, Any]:
             "plan": held.plan,
             "plan_version": held.plan_version,
             "interval": subscriptions.interval_of(held),
-            "extra_seats": subscriptions.seats_bought(held),
+            "extra_seats": seats_bought(held),
             "current_period_start": unix(held.period_start),
             "current_period_end": unix(held.period_end),
             "trial_end": unix(held.trial_end),

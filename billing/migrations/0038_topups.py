@@ -11,7 +11,7 @@ from tenants.isolation import AppendOnly, IsolateTable
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0034_changes_by_quantity'),
+        ('billing', '0036_ways_to_pay'),
         ('tenants', '0004_job_mail'),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0029_bill_shares'),
+        ('billing', '0038_topups'),
     ]
 
     operations = [

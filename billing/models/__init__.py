@@ -30,6 +30,7 @@ from billing.models.subscriptions import (
     TenantEntitlement,
 )
 from billing.models.topups import AutoTopUp, TopUp, TopUpConsent
+from billing.models.trials import TrialMark, TrialTaken
 from billing.models.wallet import CreditDraw, CreditGrant, Wallet
 from billing.models.webhooks import StripeEvent
 
@@ -76,6 +77,8 @@ __all__ = [
     "TenantEntitlement",
     "TopUp",
     "TopUpConsent",
+    "TrialMark",
+    "TrialTaken",
     "UsageDispute",
     "UsageEvent",
     "UsageHour",

@@ -23,6 +23,9 @@ class SubscriptionChange(LastingModel):
     plan_version = models.PositiveIntegerField(default=0)
     interval = models.CharField(max_length=10)
     seats = models.PositiveIntegerField(default=1)
+    """How often the plan itself is paid."""
+    extra_seats = models.PositiveIntegerField(default=0, db_default=0)
+    """Members beyond those that the plan includes, at the price of a seat."""
     recorded_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
@@ -50,6 +53,7 @@ class SubscriptionMonth(LastingModel):
     status = models.CharField(max_length=30)
     interval = models.CharField(max_length=10)
     seats = models.PositiveIntegerField(default=1)
+    extra_seats = models.PositiveIntegerField(default=0, db_default=0)
     unpriced = models.BooleanField(default=False)
     """It counts and has no published price (a contract's, or somebody else's): nothing of it is in the sum."""
     taken_at = models.DateTimeField(default=now, editable=False)

@@ -78,7 +78,11 @@ def entitlement_derive(
     facts, given = list(subscriptions), sorted(overrides, key=lambda override: (override.valid_from, override.id))
     valid = [override for override in given if override.valid_at(at)]
     plan, standing, source = _best(facts, valid, plans, at)
-    limits, features = plan.limits, set(plan.features)
+    limits, features, allowance = plan.limits, set(plan.features), plan.allowance_nano
+    if plan.trial and plan.trial.usage_nano is not None and _on_trial(facts, source):
+        allowance = plan.trial.usage_nano
+        if not plan.overage:
+            limits = limits.changed({"monthly_spend_nano": min(limits.monthly_spend_nano, allowance)})
     bought = next((sub.seats for sub in facts if source and sub.stripe_id == source), 0)
     if bought:
         limits = limits.changed({"members": limits.members + bought})
@@ -91,10 +95,14 @@ def entitlement_derive(
         standing=standing,
         limits=limits,
         features=frozenset(features),
-        allowance_nano=plan.allowance_nano,
+        allowance_nano=allowance,
         subscription=source,
         until=_until(facts, given, at),
     )
+
+
+def _on_trial(facts: list[SubscriptionFacts], source: str) -> bool:
+    return any(sub.status == "trialing" for sub in facts if source and sub.stripe_id == source)
 
 
 def _best(

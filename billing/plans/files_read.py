@@ -42,12 +42,17 @@ class PlanBook:
     def offered(self) -> list[Plan]:
         """What can be had today, smallest first."""
         codes = {code for code, _ in self.plans}
-        return sorted((self.latest(code) for code in codes), key=lambda plan: plan.rank)
+        return sorted((self.latest(code) for code in codes), key=_size)
 
     @property
     def free(self) -> Plan:
         """What everybody has without a card."""
         return self.latest(FREE)
+
+
+def _size(plan: Plan) -> tuple[int, float, str]:
+    """Smallest first: of one rank, the cheaper one; by contract is the largest."""
+    return plan.rank, float("inf") if plan.price_cents is None else plan.price_cents, plan.code
 
 
 @functools.cache
@@ -95,6 +100,8 @@ def _parse(data: dict[str, Any]) -> Plan:
     )
     if plan.trial and not plan.trial.card and plan.overage:
         raise ValueError("a trial without a card is of a plan without overage: nobody could be charged for it")
+    if plan.trial and (plan.trial.usage_nano or 0) > allowance:
+        raise ValueError("a trial includes no more than the plan")
     if not plan.overage and limits.monthly_spend_nano > allowance:
         raise ValueError("without overage the spend limit is what is included")
     return plan
@@ -130,6 +137,10 @@ def _terms(data: dict[str, Any], limits: PlanLimits) -> dict[str, Any]:
         trial = Trial(**data.pop("trial"))
         if not sold or not 1 <= _whole(trial.days, "the trial") <= 90 or not isinstance(trial.card, bool):
             raise ValueError("a trial is of 1 to 90 days, says whether it needs a card, and is of a plan with a price")
+        if trial.at_end not in ("cancel", "pause"):
+            raise ValueError("at the end of a trial without a card, a plan is to cancel or to pause")
+        if trial.usage_nano is not None:
+            _whole(trial.usage_nano, "the usage of a trial")
         terms["trial"] = trial
     if "rollover" in data:
         rollover = Rollover(**data.pop("rollover"))

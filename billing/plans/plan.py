@@ -95,7 +95,11 @@ class Trial:
 
     days: int
     card: bool
-    """Whether a card is asked for at its start; without one the plan ends with the trial."""
+    """Whether a card is asked for at its start."""
+    usage_nano: int | None = None
+    """Usage included in each month of it; None for the plan's."""
+    at_end: str = "cancel"
+    """What becomes of the plan where no card is known when it ends: `cancel`, or `pause` until one is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,6 +155,10 @@ class Plan:
     def price(self, interval: str, currency: str = "") -> int | None:
         """Cents for an interval in a currency (its first, unless told); None where it is not sold so."""
         return self.prices.get((interval, currency or self.currency))
+
+    def seat_price(self, interval: str, currency: str = "") -> int | None:
+        """Cents of one member more, for an interval in a currency; None where no more can be had."""
+        return self.seats.prices.get((interval, currency or self.currency)) if self.seats is not None else None
 
     @property
     def yearly_cents(self) -> int | None:

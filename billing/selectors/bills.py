@@ -12,7 +12,8 @@ from billing.ledger.lines import ALLOWANCE, CREDIT, BillLine, bill_lines, to_cen
 from billing.models import AllowanceChange, InvoiceLinePush, LedgerEntry, RatedLine
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, allowance_of, plan_book
-from billing.selectors.subscriptions import entitlement_for, paid_yearly
+from billing.selectors.seats import seats_monthly_cents
+from billing.selectors.subscriptions import entitlement_for, paid_yearly, subscription_current
 from billing.selectors.wallet import drawn_open
 from kit.clock import now
 from tenants.scope import current_tenant_id
@@ -36,6 +37,8 @@ class InvoicePreview:
     net_nano: int
     usage_cents: int
     subscription_cents: int
+    seats_cents: int
+    """Of seats beyond those that the plan includes, where they are paid by the month."""
     plan: str
     granted: bool
     """The plan has a price, but nobody pays it: staff or a contract gave it."""
@@ -47,14 +50,14 @@ class InvoicePreview:
 
     @property
     def total_cents(self) -> int:
-        """Subscription and usage, as an invoice would round them."""
-        return self.subscription_cents + self.usage_cents
+        """Plan, seats and usage, as an invoice would round them."""
+        return self.subscription_cents + self.seats_cents + self.usage_cents
 
 
 def allowance_nano(period: dt.date | None = None) -> int:
     """Usage that is included in a month of the scope's tenant, by the plans that were in force in it; for the running
     month as if the plan of now goes on to its end."""
-    changes = [AllowanceFrom(row.since, row.allowance_nano) for row in AllowanceChange.objects.all()]
+    changes = [allowance_from(row) for row in AllowanceChange.objects.all()]
     return included_nano(month_of(period or now()), entitlement_for(current_tenant_id()).allowance_nano, changes)
 
 
@@ -62,6 +65,16 @@ def included_nano(period: dt.date, current_nano: int, changes: Sequence[Allowanc
     """The same of a plan that includes `current_nano` now and came by these changes."""
     before = plan_book().free.allowance_nano if changes else current_nano
     return allowance_of(period, before=before, changes=changes)
+
+
+def allowance_from(row: AllowanceChange) -> AllowanceFrom:
+    """A stored change as the rule takes it."""
+    return AllowanceFrom(row.since, row.allowance_nano, whole=_without_overage(row))
+
+
+def _without_overage(row: AllowanceChange) -> bool:
+    plan = plan_book().plans.get((row.plan, row.plan_version))
+    return plan is not None and not plan.overage
 
 
 def carried_nano(period: dt.date) -> dict[str, int]:
@@ -97,6 +110,7 @@ def invoice_preview() -> InvoicePreview:
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
         # A yearly plan is on an invoice of its own, once a year.
         subscription_cents=(plan.price_cents or 0) if entitlement.subscription and not paid_yearly() else 0,
+        seats_cents=seats_monthly_cents(subscription_current()) if entitlement.subscription else 0,
         plan=entitlement.plan,
         granted=not entitlement.subscription and bool(plan.price_cents),
     )

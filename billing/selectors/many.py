@@ -17,7 +17,7 @@ from billing.models import AllowanceChange, EntitlementOverride, Subscription, T
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, Entitlement, entitlement_derive, plan_book
 from billing.prices import price_books
-from billing.selectors.bills import included_nano
+from billing.selectors.bills import allowance_from, included_nano
 from billing.selectors.budgets import THRESHOLDS
 from billing.selectors.subscriptions import entitlement_of
 from kit.clock import now
@@ -129,7 +129,7 @@ def allowances_nano(tenant_ids: Sequence[uuid.UUID], periods: set[dt.date]) -> d
     """`bills.allowance_nano` of each and each month, but for those whom `entitlements` leaves out."""
     changes: dict[uuid.UUID, list[AllowanceFrom]] = defaultdict(list)
     for row in AllowanceChange.ops.filter(tenant_id__in=tenant_ids):
-        changes[row.tenant_id].append(AllowanceFrom(row.since, row.allowance_nano))
+        changes[row.tenant_id].append(allowance_from(row))
     return {
         (tenant_id, period): included_nano(period, now_theirs.allowance_nano, changes.get(tenant_id, []))
         for tenant_id, now_theirs in entitlements(tenant_ids).items()

@@ -21,21 +21,29 @@ CURRENCY = "usd"
 """Plans in another currency have no place in the sum."""
 
 
-FACTS = ("status", "plan", "plan_version", "interval", "seats")
+FACTS = ("status", "plan", "plan_version", "interval", "seats", "extra_seats")
 """What the worth of a subscription depends on."""
 
 
 @functools.lru_cache(maxsize=4096)
-def worth_nano(status: str, plan: str, plan_version: int, interval: str, seats: int) -> int | None:
-    """Nano-USD a month of a subscription: 0 while it does not count, None where it counts and its plan has no published
-    price for its interval."""
+def worth_nano(
+    status: str, plan: str, plan_version: int, interval: str, seats: int, extra_seats: int = 0
+) -> int | None:
+    """Nano-USD a month of a subscription, its plan and the seats beyond it: 0 while it does not count, None where it
+    counts and its plan, or a seat, has no published price for its interval."""
     if status not in COUNTED:
         return 0
     found = plan_book().plans.get((plan, plan_version))
     if found is not None and found.price_cents == 0:
         return 0
     cents = found.price(interval, CURRENCY) if found is not None else None
-    return None if cents is None else monthly_nano(cents, interval, seats)
+    if found is None or cents is None:
+        return None
+    worth = monthly_nano(cents, interval, seats)
+    if extra_seats:
+        each = found.seat_price(interval, CURRENCY)
+        return None if each is None else worth + monthly_nano(each, interval, extra_seats)
+    return worth
 
 
 def month_taken(month: dt.date) -> bool:

@@ -1,7 +1,6 @@
 """Reading plans, subscriptions, invoices and entitlements."""
 
 import dataclasses
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -9,7 +8,6 @@ from django.db.models import QuerySet
 from billing.errors import PlanUnknown
 from billing.models import (
     BillingCustomer,
-    CatalogueEntry,
     EntitlementOverride,
     Invoice,
     Subscription,
@@ -21,10 +19,11 @@ from billing.plans import (
     Plan,
     PlanLimits,
     SubscriptionFacts,
-    Trial,
     entitlement_derive,
     plan_book,
 )
+from billing.selectors.items import interval_of as interval_of
+from billing.selectors.items import seats_bought
 from kit.clock import now
 from tenants.scope import reading
 
@@ -128,23 +127,6 @@ def subscription_held() -> Subscription | None:
     return found
 
 
-def interval_of(subscription: Subscription) -> str:
-    """How often a subscription is paid: `month` or `year`."""
-    recurring = _items(subscription)[0]["price"].get("recurring") if _items(subscription) else None
-    return str((recurring or {}).get("interval") or "month")
-
-
-def seats_bought(subscription: Subscription) -> int:
-    """Members it has room for beyond what its plan includes."""
-    seats = [item for item in _items(subscription) if (item["price"].get("metadata") or {}).get("part") == "seat"]
-    return sum(item.get("quantity") or 0 for item in seats)
-
-
-def _items(subscription: Subscription) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (subscription.raw.get("items") or {}).get("data") or []
-    return found
-
-
 def usage_subscription() -> Subscription | None:
     """The subscription whose next invoice takes a closed month's usage along: one that is paid by the month. None
     where usage needs an invoice of its own: without a subscription, and with one that does not `renew` so."""
@@ -174,12 +156,6 @@ def card_id() -> str:
     return str(method["id"] if isinstance(method, dict) else method or "")
 
 
-def trial_due(plan: Plan) -> Trial | None:
-    """The trial that the scope's organisation gets with a plan: once, with its first subscription."""
-    begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
-    return None if plan.trial is None or begun.exists() else plan.trial
-
-
 def customer_current() -> BillingCustomer | None:
     """The scope's tenant at Stripe; None before the first checkout."""
     found: BillingCustomer | None = BillingCustomer.objects.first()
@@ -196,15 +172,3 @@ def overrides() -> "QuerySet[EntitlementOverride]":
     """The scope's overrides, newest first, revoked ones included."""
     found: QuerySet[EntitlementOverride] = EntitlementOverride.objects.order_by("-created_at")
     return found
-
-
-def plan_of_price(price: dict[str, Any]) -> tuple[str, int]:
-    """Which plan version a Stripe price stands for; ("", 0) for a price of somebody else's."""
-    entry = CatalogueEntry.objects.filter(price_id=price["id"]).first()
-    if entry is not None:
-        return entry.plan, entry.version
-    notes = price.get("metadata") or {}
-    plan, version = notes.get("plan", ""), notes.get("plan_version", "")
-    if version.isdecimal() and (plan, int(version)) in plan_book().plans:
-        return plan, int(version)
-    return "", 0

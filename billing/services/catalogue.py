@@ -47,13 +47,19 @@ def price_ensure(
     return made
 
 
-def priced(*, plan: Plan, interval: str, ask: Callable[[str], Json]) -> Json:
-    """Ask Stripe something about a plan's price. Where the price that we noted is of another account (a key was
-    changed, the emulator was emptied), once more with that of this one."""
+def priced(
+    *, plan: Plan, interval: str, ask: Callable[[dict[str, str]], Json], parts: tuple[str, ...] = ("plan",)
+) -> Json:
+    """Ask Stripe something about a plan's prices, {part: price's id}. Where those that we noted are of another account
+    (a key was changed, the emulator was emptied), once more with those of this one."""
     try:
-        return ask(price_ensure(plan=plan, interval=interval).price_id)
+        return ask(_price_ids(plan, interval, parts, ask=False))
     except StripeMissing:
-        return ask(price_ensure(plan=plan, interval=interval, ask=True).price_id)
+        return ask(_price_ids(plan, interval, parts, ask=True))
+
+
+def _price_ids(plan: Plan, interval: str, parts: tuple[str, ...], *, ask: bool) -> dict[str, str]:
+    return {part: price_ensure(plan=plan, interval=interval, part=part, ask=ask).price_id for part in parts}
 
 
 def price_sold(plan: Plan, interval: str, currency: str = "", part: str = "plan") -> int:

@@ -9,6 +9,7 @@ from django.db import connections, transaction
 
 from billing.models import Subscription, SubscriptionChange, SubscriptionMonth
 from billing.periods import next_month, start_of
+from billing.selectors.items import interval_of, items_of, plan_item, seats_bought
 from billing.selectors.recurring import first_month, month_taken, standing_at
 from kit.clock import now
 from tenants.scope import OPS, ops_scope
@@ -21,14 +22,14 @@ PAUSED = "paused"
 def change_note(row: Subscription) -> SubscriptionChange | None:
     """Note what a mirrored subscription has become, in its tenant's scope and under its lock; None where it is what it
     was."""
-    item = (((row.raw.get("items") or {}).get("data")) or [{}])[0]
-    recurring = (item.get("price") or {}).get("recurring") or {}
+    item = plan_item(items_of(row.raw)) or {}
     facts: dict[str, Any] = {
         "status": PAUSED if row.raw.get("pause_collection") and row.status in ("active", "past_due") else row.status,
         "plan": row.plan,
         "plan_version": row.plan_version,
-        "interval": recurring.get("interval") or "month",
+        "interval": interval_of(row),
         "seats": item.get("quantity") or 1,
+        "extra_seats": seats_bought(row),
     }
     last = SubscriptionChange.objects.filter(subscription=row.stripe_id).order_by("-at").first()
     if last is not None and all(getattr(last, name) == value for name, value in facts.items()):

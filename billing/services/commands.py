@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import Q
 
-from billing.errors import CardRefused, PaymentsAway, StripeMissing, StripeRefused
+from billing.errors import CardRefused, PaymentsAway, PromotionRefused, StripeMissing, StripeRefused
 from billing.models import StripeCommand
 from billing.services.locks import money_lock
 from billing.services.operations import AGAIN, ASK, OPERATIONS, NotNeeded, NotYet
@@ -113,6 +113,8 @@ def refusal_of(command: StripeCommand) -> ApiError:
     """What Stripe refused a command with, as it was first raised."""
     if command.error_code.startswith("card:"):
         return CardRefused(command.error, code=command.error_code.removeprefix("card:") or None)
+    if command.error_code == PromotionRefused.default_code:
+        return PromotionRefused(command.error)
     return StripeRefused(command.error)
 
 

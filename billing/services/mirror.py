@@ -6,15 +6,18 @@ What an event says about an object is never used: it says only which object to f
 import datetime as dt
 from typing import Any
 
-from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
+from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription, TrialTaken
 from billing.models.ledger import Booked
-from billing.selectors.subscriptions import plan_of_price
+from billing.selectors.items import items_of, plan_item, plan_of_price
 from billing.services.changes import change_note
 from billing.services.topup_settling import invoice_settle
 from billing.stripe_port import Json, stripe_port
+from kit import outbox
 from kit.clock import now
 
 ENDED = ("canceled", "incomplete_expired")
+TRIAL_BEGUN = "billing.trial_begun"
+"""Looks whose trial it is, once."""
 
 
 def _moment(seconds: Any) -> dt.datetime | None:
@@ -54,6 +57,8 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
     _subscription_columns(row, found)
     row.save()
     change_note(row)
+    if row.status == "trialing" and not TrialTaken.objects.filter(subscription=row.stripe_id).exists():
+        outbox.ring(TRIAL_BEGUN, str(row.tenant_id), row.stripe_id)
     method = found.get("default_payment_method")
     if isinstance(method, dict) and row.status not in ENDED:
         card = card_of(method)
@@ -64,12 +69,15 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
 
 
 def _subscription_columns(row: Subscription, found: Json) -> None:
-    item = found["items"]["data"][0]
+    items = items_of(found)
+    item = plan_item(items)
     row.status = found["status"]
-    row.plan, row.plan_version = plan_of_price(item["price"])
-    row.price_id = item["price"]["id"]
-    row.period_start = _moment(item["current_period_start"])
-    row.period_end = _moment(item["current_period_end"])
+    # Seats alone, which only staff can leave at Stripe, are no plan.
+    row.plan, row.plan_version = plan_of_price(item["price"]) if item is not None else ("", 0)
+    row.price_id = item["price"]["id"] if item is not None else ""
+    period = item or items[0]
+    row.period_start = _moment(period["current_period_start"])
+    row.period_end = _moment(period["current_period_end"])
     row.trial_end = _moment(found.get("trial_end"))
     row.cancel_at_period_end = bool(found["cancel_at_period_end"])
     row.cancel_at = _moment(found.get("cancel_at"))
@@ -78,7 +86,7 @@ def _subscription_columns(row: Subscription, found: Json) -> None:
     row.started_at = _moment(found["start_date"])
     # From the unpaid invoice, not from our clock: the same object always gives the same answer.
     latest = found.get("latest_invoice")
-    late_since = item["current_period_start"]
+    late_since = period["current_period_start"]
     if isinstance(latest, dict):  # an invoice that is sent is late from its due date on, and not from the day it came
         by_mail = latest.get("collection_method") == "send_invoice"
         late_since = (latest.get("due_date") if by_mail else None) or latest["created"]

@@ -6,19 +6,17 @@
 import dataclasses
 from collections.abc import Callable
 
-from billing.errors import CardRefused, StripeRefused
+from billing.errors import StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent, TopUp
 from billing.periods import bounds
-from billing.plans import Plan, plan_book
 from billing.selectors.subscriptions import (
     card_id,
     customer_current,
-    plan_of_price,
     subscription_held,
     usage_subscription,
 )
-from billing.services import topup_charging
-from billing.services.catalogue import priced
+from billing.services import item_changes, topup_charging
+from billing.services.promotion_codes import code_history, code_id
 from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
@@ -27,8 +25,6 @@ from tenants.selectors import tenant_current
 
 AGAIN, ASK, DROP = "again", "ask", "drop"
 """What to do a day later with a command of which nothing is found at Stripe: send it, ask a person, or let it be."""
-CONFIRM = "subscription_payment_intent_requires_action"
-"""Stripe's word for a card whose owner has to confirm the payment first (3-D Secure)."""
 
 
 class NotYet(Exception):
@@ -108,32 +104,41 @@ def _customer_apply(command: StripeCommand) -> None:
 # Checkout
 
 
-def _plan(request: Json) -> Plan:
-    return plan_book().get(request["plan"], request["plan_version"])
-
-
-def _interval(request: Json) -> str:
-    """How often it is to be paid; commands older than the choice are by the month."""
-    return str(request.get("interval") or "month")
-
-
 def _checkout_build(command: StripeCommand) -> Json:
     if subscription_held() is not None:
         raise NotNeeded("The organisation has a subscription by now.")
-    return {**command.params, "customer_id": _customer().stripe_id, "command": str(command.pk)}
+    code = command.params.get("code") or ""
+    history = code_history(code) if code else {}
+    return {**command.params, **history, "customer_id": _customer().stripe_id, "command": str(command.pk)}
 
 
 def _checkout_send(port: StripePort, request: Json, key: str) -> Json:
     port.checkouts_expire(request["customer_id"], but=request["command"])
     metadata = {name: str(request[name]) for name in ("tenant_id", "plan", "plan_version", "command")}
     values = {name: request[name] for name in ("customer_id", "success_url", "cancel_url")}
-    values |= {name: request[name] for name in ("trial_days", "trial_card") if name in request}
-    session = _priced(
+    values |= {name: request[name] for name in ("trial_days", "trial_card", "trial_at_end") if name in request}
+    _one_currency(port, request)
+    if request.get("code"):
+        values["promotion_code_id"] = code_id(port, request)
+        metadata["promotion"] = request["code"]
+    session = item_changes.keyed(
         request,
         key,
-        lambda price_id, under: port.checkout_create(**values, price_id=price_id, metadata=metadata, key=under),
+        lambda prices, under: port.checkout_create(**values, price_id=prices["plan"], metadata=metadata, key=under),
     )
     return {"id": session["id"], "url": session["url"]}
+
+
+def _one_currency(port: StripePort, request: Json) -> None:
+    """A customer pays in the currency of its first purchase (Stripe's rule), and plans are sold in one: refused here in
+    words that say so."""
+    currency = request.get("currency") or "usd"
+    fixed = (port.customer_fetch(request["customer_id"]) or {}).get("currency") or currency
+    if fixed != currency:
+        raise StripeRefused(
+            f"This organisation pays in {fixed.upper()} since its first purchase, and the plan is sold in "
+            f"{currency.upper()}. One customer has one currency; write to us."
+        )
 
 
 def _credit_build(command: StripeCommand) -> Json:
@@ -147,13 +152,6 @@ def _credit_send(port: StripePort, request: Json, key: str) -> Json:
     return {"id": session["id"], "url": session["url"]}
 
 
-def _priced(request: Json, key: str, send: Callable[[str, str], Json]) -> Json:
-    """Send something about a plan's price, which the key names: it is the one thing that may differ another time."""
-    return priced(
-        plan=_plan(request), interval=_interval(request), ask=lambda price_id: send(price_id, f"{key}/{price_id}")
-    )
-
-
 # Subscriptions
 
 
@@ -162,43 +160,6 @@ def _sub_build(command: StripeCommand) -> Json:
     if current is None or current.stripe_id != command.params["subscription"]:
         raise NotNeeded("That subscription has ended.")
     return dict(command.params)
-
-
-def _change_send(port: StripePort, request: Json, key: str) -> Json:
-    metadata = {name: str(request[name]) for name in ("tenant_id", "plan", "plan_version")}
-
-    def send(price_id: str, under: str) -> Json:
-        values = {"item_id": request["item"], "price_id": price_id, "metadata": metadata, "at": request.get("at")}
-        try:
-            return port.subscription_change(request["subscription"], **values, key=under)
-        except CardRefused as error:
-            if error.code != CONFIRM:
-                raise
-        return port.subscription_change(request["subscription"], **values, waiting=True, key=f"{under}/confirm")
-
-    return _change_answer(_priced(request, key, send))
-
-
-def _change_answer(found: Json) -> Json:
-    """Where the payment waits for its owner, the page to confirm it on."""
-    latest = found.get("latest_invoice")
-    url = latest.get("hosted_invoice_url") if found.get("pending_update") and isinstance(latest, dict) else ""
-    return {"subscription": found["id"], "confirm_url": url or ""}
-
-
-def _change_look(port: StripePort, command: StripeCommand) -> Json | None:
-    request = command.request or command.params
-    found = port.subscription_fetch(request["subscription"])
-    if found is None:
-        return None
-    waiting = found.get("pending_update") or {}
-    items = [*found["items"]["data"], *(waiting.get("subscription_items") or [])]
-    wanted = (request["plan"], request["plan_version"], _interval(request))
-    return _change_answer(found) if any(_sold_as(item["price"]) == wanted for item in items) else None
-
-
-def _sold_as(price: Json) -> tuple[str, int, str]:
-    return (*plan_of_price(price), (price.get("recurring") or {}).get("interval") or "month")
 
 
 def _sub_after(command: StripeCommand) -> None:
@@ -216,6 +177,15 @@ def _end_look(port: StripePort, command: StripeCommand) -> Json | None:
     found = port.subscription_fetch(command.params["subscription"])
     done = found is not None and found["cancel_at_period_end"] == command.params["ending"]
     return {"ending": command.params["ending"]} if done else None
+
+
+def _refuse_send(port: StripePort, request: Json, key: str) -> Json:
+    return {"status": port.subscription_cancel(request["subscription"], key=key)["status"]}
+
+
+def _refuse_look(port: StripePort, command: StripeCommand) -> Json | None:
+    found = port.subscription_fetch(command.params["subscription"])
+    return {"status": found["status"]} if found is not None and found["status"] == "canceled" else None
 
 
 def _pause_send(port: StripePort, request: Json, key: str) -> Json:
@@ -368,7 +338,13 @@ OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
     "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
-    "plan_change": Operation(_sub_build, _change_send, _change_look, after=_sub_after, late=ASK, shown=True),
+    "plan_change": Operation(
+        _sub_build, item_changes.plan_send, item_changes.plan_look, after=_sub_after, late=ASK, shown=True
+    ),
+    "seats_change": Operation(
+        _sub_build, item_changes.seats_send, item_changes.seats_look, after=_sub_after, late=ASK, shown=True
+    ),
+    "trial_refuse": Operation(_sub_build, _refuse_send, _refuse_look, after=_sub_after),
     "plan_end": Operation(_sub_build, _end_send, _end_look, after=_sub_after),
     "plan_pause": Operation(_sub_build, _pause_send, _rest_look(True), after=_sub_after, late=ASK, shown=True),
     "plan_resume": Operation(_sub_build, _resume_send, _rest_look(False), after=_sub_after, late=ASK, shown=True),

@@ -21,6 +21,7 @@ from billing.models import (
     StripeEvent,
     Subscription,
 )
+from billing.selectors.items import items_of, plan_item, seats_bought, seats_of
 from billing.selectors.subscriptions import LIVE
 from billing.services.findings import Seen, findings_note
 from billing.services.invoicing import pushes_waiting
@@ -139,8 +140,9 @@ def _subscriptions(owners: dict[str, UUID]) -> Iterator[Seen]:
             row = ours.pop(one["id"], None)
             if (row is not None and row.fetched_at > now() - ON_ITS_WAY) or _young(one):
                 continue
-            there = f"{one['status']} {one['items']['data'][0]['price']['id']}"
-            here = f"{row.status} {row.price_id}" if row is not None else "nothing"
+            item = plan_item(items_of(one))
+            there = _stands(one["status"], item["price"]["id"] if item is not None else "", seats_of(one))
+            here = _stands(row.status, row.price_id, seats_bought(row)) if row is not None else "nothing"
             if there != here:
                 yield Seen("stripe.subscription_differs", one["id"], there, here, owner)
     for row in ours.values():
@@ -193,6 +195,11 @@ def _session(session_id: str) -> Json | None:
         return stripe_port().checkout_fetch(session_id)
     except StripeMissing:
         return None
+
+
+def _stands(status: str, price_id: str, seats: int) -> str:
+    """What a subscription is, as findings say it: its state, the price of its plan, and the seats beyond it."""
+    return f"{status} {price_id}" + (f" and {seats} seats" if seats else "")
 
 
 def _versions() -> Iterator[Seen]:

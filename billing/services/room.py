@@ -5,6 +5,8 @@ A plan that shrinks takes nothing away: only what is new needs room.
 
 from uuid import UUID
 
+from billing.models import StripeCommand
+from billing.selectors.seats import SeatsNow, seats_now
 from billing.selectors.subscriptions import entitlement_now
 from kit.errors import Conflict
 from tenants import selectors
@@ -18,13 +20,19 @@ from tenants.services.organisations import project_create, tenant_turn
 def seat_offer(*, email: str, role: str, invited_by: User, by: AuthContext) -> tuple[Invitation, str]:
     """Invite somebody, if a seat is left: other people's open invitations count. As `invitation_create`; Conflict."""
     tenant_turn()
-    most = entitlement_now().limits.members
+    seats = seats_now()
+    most = seats.room - _given_back(seats)
     others = selectors.invitations_open().exclude(email=email.strip().lower())
     if selectors.members().count() + others.count() >= most:
-        raise Conflict(
-            f"Your plan has {most} seats, open invitations included. Withdraw one, or take a larger plan under Billing."
-        )
+        more = "add seats under Billing, Seats" if seats.price_cents is not None else "take a larger plan under Billing"
+        raise Conflict(f"You have {most} seats, open invitations included. Withdraw one, or {more}.")
     return invitation_create(email=email, role=role, invited_by=invited_by, by=by)
+
+
+def _given_back(seats: SeatsNow) -> int:
+    """Seats that are still there and were asked to go: nobody can be invited to them any more."""
+    waiting = StripeCommand.objects.filter(operation="seats_change", state=StripeCommand.State.WAITING).first()
+    return max(0, seats.bought - int(waiting.params["seats"])) if waiting is not None else 0
 
 
 def seat_take(*, token: str, user: User) -> UUID:
@@ -38,7 +46,7 @@ def seat_take(*, token: str, user: User) -> UUID:
         most = entitlement_now().limits.members
         if before < selectors.members().count() > most:
             raise Conflict(
-                f"The plan of {organisation} has {most} seats, and all are taken. Ask whoever invited you to free one "
+                f"{organisation} has {most} seats, and all are taken. Ask whoever invited you to free one, to add one "
                 "or to take a larger plan, then open the link again."
             )
     return tenant_id

@@ -6,12 +6,12 @@ webhook that follows finds nothing left to do.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from billing.errors import ChangePending, PaymentsAway, PlanNotSold, SubscriptionMissing
 from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
+from billing.selectors.items import items_of, plan_item, seat_item, seats_bought
 from billing.selectors.subscriptions import (
     PAUSED,
     customer_current,
@@ -20,18 +20,21 @@ from billing.selectors.subscriptions import (
     plan_named,
     subscription_current,
     subscription_held,
-    trial_due,
 )
+from billing.selectors.trials import trial_due
 from billing.services.catalogue import price_sold, priced
 from billing.services.commands import command_finish, command_write
+from billing.services.item_changes import plan_items, plan_parts
 from billing.services.mirror import line_view
+from billing.services.promotion_codes import code_cleaned
 from billing.services.sync import subscription_sync
+from billing.services.trials import trial_begun
 from billing.stripe_port import Json, stripe_port
 from kit.errors import Conflict, NotFound
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
-CHANGES = ("plan_change", "plan_end", "plan_pause", "plan_resume")
+CHANGES = ("plan_change", "seats_change", "plan_end", "plan_pause", "plan_resume")
 
 
 def customer_write(*, again: bool = False) -> StripeCommand | None:
@@ -42,17 +45,22 @@ def customer_write(*, again: bool = False) -> StripeCommand | None:
     return command_write("customer_create", {}, once="customer", again=again, key=f"customer-{current_tenant_id()}")
 
 
-def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: str = "month") -> StripeCommand:
+def checkout_start(
+    *, plan: str, success_url: str, cancel_url: str, interval: str = "month", code: str = ""
+) -> StripeCommand:
     """The command whose answer's `url` is where the buyer goes to subscribe, with a trial if the plan has one and this
-    is the organisation's first plan. `success_url` may hold `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
+    is the organisation's first plan, and what a promotion `code` takes off. `success_url` may hold
+    `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
-    Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription.
+    Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription. The
+    command is refused with PromotionRefused for a code that cannot be used for it.
     """
     wanted = plan_named(plan)
     price_sold(wanted, interval)
     current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
+    typed = code_cleaned(code)
     customer_write(again=True)
     trial = trial_due(wanted)
     command = command_write(
@@ -64,6 +72,9 @@ def checkout_start(*, plan: str, success_url: str, cancel_url: str, interval: st
             "interval": interval,
             "trial_days": trial.days if trial else 0,
             "trial_card": trial is None or trial.card,
+            "trial_at_end": trial.at_end if trial else "cancel",
+            "code": typed,
+            "currency": wanted.currency,
             "success_url": success_url,
             "cancel_url": cancel_url,
         },
@@ -78,6 +89,8 @@ class CheckoutOutcome:
 
     status: str
     entitlement: Entitlement
+    trial_refused: bool = False
+    """There was to be a trial, and there can be none: nothing was charged, and the plan ends at once."""
 
 
 def checkout_finish(*, session_id: str) -> CheckoutOutcome:
@@ -86,9 +99,11 @@ def checkout_finish(*, session_id: str) -> CheckoutOutcome:
     session = stripe_port().checkout_fetch(session_id) if session_id.startswith("cs_") else None
     if customer is None or session is None or session["customer"] != customer.stripe_id:
         raise NotFound.of(session_id)
+    taken = None
     if session.get("subscription"):
         subscription_sync(customer=customer, subscription_id=session["subscription"], invoice_id=session.get("invoice"))
-    return CheckoutOutcome(status=session["status"], entitlement=entitlement_now())
+        taken = trial_begun(subscription_id=session["subscription"])
+    return CheckoutOutcome(session["status"], entitlement_now(), bool(taken is not None and taken.refused))
 
 
 def portal_start(*, return_url: str) -> Callable[[], str]:
@@ -121,11 +136,10 @@ def plan_change(*, plan: str, interval: str = "month", at: int | None = None) ->
             return subscription_cancel()
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
     _not_the_same(current, wanted, interval)
-    ways: Json = {"plan": wanted.code, "plan_version": wanted.version, "interval": interval}
-    return _write("plan_change", current, item=_item(current), **ways, at=at)
+    return change_write("plan_change", current, **_request(current, wanted, interval), at=at)
 
 
-def _write(operation: str, current: Subscription, **more: Json | str | int | bool | None) -> StripeCommand:
+def change_write(operation: str, current: Subscription, **more: Json | str | int | bool | None) -> StripeCommand:
     """A command about the running subscription. One that costs money is not added to another that waits."""
     waiting = StripeCommand.objects.filter(operation__in=CHANGES, state=StripeCommand.State.WAITING)
     if operation != "plan_end" and waiting.exists():
@@ -140,11 +154,19 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     `plan_change` charges the same."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted, interval)
-    ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current))
-    return lambda: _charge(priced(plan=wanted, interval=interval, ask=lambda price_id: ask(price_id=price_id)))
+    request = _request(current, wanted, interval)
+    return lambda: change_charge(
+        priced(
+            plan=wanted,
+            interval=interval,
+            parts=plan_parts(request),
+            ask=lambda prices: stripe_port().change_preview(current.stripe_id, items=plan_items(request, prices)),
+        )
+    )
 
 
-def _charge(found: Json) -> Json:
+def change_charge(found: Json) -> Json:
+    """What a preview says, as pages show it: see `plan_preview`."""
     prorated = (line for line in found["lines"]["data"] if _is_proration(line))
     return {
         "total": found["amount_due"],
@@ -178,7 +200,7 @@ def plan_pause() -> StripeCommand:
     if current.status != "active" or current.cancel_at_period_end:
         raise Conflict("Only a plan that runs and is paid can be paused. Pay what is open, or keep the plan first.")
     audit.record(action="subscription.paused", target=current)
-    return _write("plan_pause", current)
+    return change_write("plan_pause", current)
 
 
 def plan_resume() -> StripeCommand:
@@ -187,12 +209,12 @@ def plan_resume() -> StripeCommand:
     if held is None or held.status != PAUSED:
         raise SubscriptionMissing("This organisation has no paused plan.")
     audit.record(action="subscription.resumed", target=held)
-    return _write("plan_resume", held)
+    return change_write("plan_resume", held)
 
 
 def _set_ending(ending: bool) -> StripeCommand:
     current = _current()
-    command = _write("plan_end", current, ending=ending)
+    command = change_write("plan_end", current, ending=ending)
     audit.record(action="subscription.ending" if ending else "subscription.kept", target=current)
     return command
 
@@ -204,8 +226,19 @@ def _current() -> Subscription:
     return current
 
 
-def _item(subscription: Subscription) -> str:
-    return str(subscription.raw["items"]["data"][0]["id"])
+def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
+    items = items_of(current.raw)
+    item, seats = plan_item(items), seat_item(items)
+    if item is None:
+        raise SubscriptionMissing("This organisation's subscription has no plan. Write to us.")
+    return {
+        "plan": wanted.code,
+        "plan_version": wanted.version,
+        "interval": interval,
+        "item": item["id"],
+        "seat_item": seats["id"] if seats is not None else "",
+        "seats": seats_bought(current),
+    }
 
 
 def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:

@@ -17,6 +17,7 @@ from billing.errors import StripeMissing
 from billing.ledger.stripe_books import RUNNING
 from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
 from billing.selectors.topups import topups_unsettled
+from billing.services import trials
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
 from billing.services.mirror import (
@@ -115,6 +116,8 @@ def _work(event: StripeEvent) -> str:
         money_lock(tenant_id)
         look(BillingCustomer.objects.get(stripe_id=event.customer_id), event.object_id)
         entitlement_refresh()
+        if event.type == trials.ENDING:
+            trials.trial_remind(subscription_id=event.object_id)
     return State.DONE
 
 

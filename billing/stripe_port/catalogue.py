@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from billing.errors import StripeMissing, StripeRefused
-from billing.stripe_port.border import Face, border, plain
+from billing.stripe_port.border import Face, Json, border, plain
 
 
 class Catalogue(Face):
@@ -76,6 +76,14 @@ class Catalogue(Face):
                 "changing one."
             )
         return coupon_id
+
+    def promotion_codes(self, code: str) -> list[Json]:
+        """Every promotion code of this text, over or not, with its coupon and what that applies to."""
+        with border():
+            expand = ["data.promotion.coupon", "data.promotion.coupon.applies_to"]
+            return [
+                plain(one) for one in self.v1.promotion_codes.list({"code": code, "expand": expand, "limit": 100}).data
+            ]
 
     def promotion_code_ensure(
         self, *, code: str, coupon_id: str, first_time: bool, most: int, ends_at: dt.datetime

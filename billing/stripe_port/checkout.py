@@ -22,17 +22,22 @@ class Checkouts(Face):
         key: str,
         trial_days: int = 0,
         trial_card: bool = True,
+        trial_at_end: str = "cancel",
+        promotion_code_id: str = "",
     ) -> Json:
-        """A Checkout session for a subscription; its `url` is where the buyer goes, and may type a promotion code.
+        """A Checkout session for a subscription; its `url` is where the buyer goes, and may type a promotion code where
+        none is given here.
 
-        `trial_days` come before the first payment; without `trial_card` no card is asked for, and a subscription that
-        has none at the trial's end ends with it."""
+        `trial_days` come before the first payment; without `trial_card` no card is asked for. A subscription that has
+        none at the trial's end is then to `cancel` or to `pause`."""
         subscription: Any = {"metadata": metadata}
         more: Any = {"allow_promotion_codes": True}
+        if promotion_code_id:
+            more = {"discounts": [{"promotion_code": promotion_code_id}]}
         if trial_days:
             subscription["trial_period_days"] = trial_days
+            subscription["trial_settings"] = {"end_behavior": {"missing_payment_method": trial_at_end}}
         if trial_days and not trial_card:
-            subscription["trial_settings"] = {"end_behavior": {"missing_payment_method": "cancel"}}
             more["payment_method_collection"] = "if_required"
         params: Any = {
             "mode": "subscription",

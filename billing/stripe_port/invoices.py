@@ -44,15 +44,15 @@ class Invoices(Face):
             for invoice in found.auto_paging_iter():
                 yield plain(invoice)
 
-    def change_preview(self, subscription_id: str, *, item_id: str, price_id: str) -> Json:
-        """What moving to another price would charge now."""
+    def change_preview(self, subscription_id: str, *, items: list[Json]) -> Json:
+        """What changing items would charge now; they are those of `subscription_change`."""
         with border():
             return plain(
                 self.v1.invoices.create_preview(
                     {
                         "subscription": subscription_id,
                         "subscription_details": {
-                            "items": [{"id": item_id, "price": price_id}],
+                            "items": cast("Any", items),
                             "proration_behavior": "always_invoice",
                         },
                     }

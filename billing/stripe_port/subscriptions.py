@@ -38,20 +38,21 @@ class Subscriptions(Face):
         self,
         subscription_id: str,
         *,
-        item_id: str,
-        price_id: str,
-        metadata: dict[str, str],
+        items: list[Json],
         key: str,
+        metadata: dict[str, str] | None = None,
         at: int | None = None,
         waiting: bool = False,
     ) -> Json:
-        """Move to another price now, prorated and charged at once; CardRefused leaves everything as it was.
+        """Change items now (each by its `id`, or a new one by its `price`), prorated and charged at once; CardRefused
+        leaves everything as it was.
 
-        `at`: the second that the proration counts from, as a preview said. `waiting`: where the payment needs its
-        owner, the change waits for it (`pending_update`) instead of being refused.
+        With `metadata` it is the plan that changes: they are its, and a cancellation is taken back. `at`: the second
+        that the proration counts from, as a preview said. `waiting`: where the payment needs its owner, the change
+        waits for it (`pending_update`) instead of being refused.
         """
         params: Any = {
-            "items": [{"id": item_id, "price": price_id}],
+            "items": items,
             "proration_behavior": "always_invoice",
             "expand": ["latest_invoice"],
         }
@@ -60,7 +61,9 @@ class Subscriptions(Face):
         if waiting:  # Stripe takes nothing else together with this
             params["payment_behavior"] = "pending_if_incomplete"
         else:
-            params |= {"payment_behavior": "error_if_incomplete", "cancel_at_period_end": False, "metadata": metadata}
+            params["payment_behavior"] = "error_if_incomplete"
+            if metadata is not None:
+                params |= {"cancel_at_period_end": False, "metadata": metadata}
         with border():
             return plain(self.v1.subscriptions.update(subscription_id, params, cast("Any", write(key))))
 
@@ -72,6 +75,11 @@ class Subscriptions(Face):
                     subscription_id, {"cancel_at_period_end": at_period_end}, cast("Any", write(key))
                 )
             )
+
+    def subscription_cancel(self, subscription_id: str, *, key: str) -> Json:
+        """End it at once; nothing is charged for it any more."""
+        with border():
+            return plain(self.v1.subscriptions.cancel(subscription_id, {}, cast("Any", write(key))))
 
     def subscription_pause(self, subscription_id: str, *, key: str) -> Json:
         """Rest: nothing is charged and nothing is given until it is resumed. What is left of the paid period is

@@ -5,7 +5,8 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import commands, entitlements, findings, invoicing, reconcile, topups, webhooks
+from billing.services import commands, entitlements, findings, invoicing, reconcile, topups, trials, webhooks
+from tenants.scope import tenant_scope
 
 
 @shared_task(name=webhooks.TASK)
@@ -36,6 +37,17 @@ def stripe_commands() -> int:
         return commands.commands_send_all()
     except PaymentsClosed:
         return 0
+
+
+@shared_task(name=trials.TASK)
+def trial_begun(tenant_id: str, subscription_id: str) -> bool:
+    """Look whose trial a subscription began with; whether it goes on. Nothing without Stripe."""
+    try:
+        with tenant_scope(UUID(tenant_id)):
+            taken = trials.trial_begun(subscription_id=subscription_id)
+    except PaymentsClosed:
+        return False
+    return taken is not None and not taken.refused
 
 
 @shared_task(name="billing.stripe_sweep")

@@ -228,7 +228,7 @@ def test_what_is_sold_is_pushed_once_however_often(
             CatalogueEntry.objects.all().delete()
         call_command("stripe_sync", stdout=StringIO())
         assert stands() == first
-    entry = CatalogueEntry.objects.get(plan="team", version=5, interval="year", part="plan")
+    entry = CatalogueEntry.objects.get(plan="team", version=6, interval="year", part="plan")
     price = stripe_house.v1.prices.retrieve(entry.price_id)
     assert (price.unit_amount, price.recurring and price.recurring.interval) == (199_000, "year")
     coupon = stripe_house.v1.coupons.retrieve("tunesmith_coupon_promotion-0", {"expand": ["applies_to"]})

@@ -9,7 +9,6 @@ from django.core.management import call_command
 from billing.errors import PlanNotSold
 from billing.models import AllowanceChange, Invoice, Subscription
 from billing.plans import Trial, plan_book, promotions
-from billing.selectors import subscriptions
 from billing.selectors.bills import balances, invoice_preview
 from billing.selectors.subscriptions import (
     customer_current,
@@ -18,9 +17,9 @@ from billing.selectors.subscriptions import (
     interval_of,
     plan_named,
     subscription_current,
-    trial_due,
     usage_subscription,
 )
+from billing.selectors.trials import trial_due
 from billing.services import catalogue
 from billing.services.catalogue import catalogue_push, price_ensure, promotions_push
 from billing.services.invoicing import invoice_lines_push
@@ -41,7 +40,7 @@ from tests.billing.commanded import asked
 from tests.billing.emulated import CANCEL, KEY, SUCCESS, Emulator
 from tests.billing.money import call, store_events
 from tests.billing.test_invoicing import Line
-from tests.billing.test_plan_files import PROMOTION, TRIAL, changed, published
+from tests.billing.test_plan_files import PROMOTION, published
 from tests.conftest import Cast, Person
 
 OCTOBER = dt.date(2026, 10, 1)
@@ -167,21 +166,12 @@ def test_an_interval_that_is_not_sold_is_refused(cast: Cast, stripe_house: Emula
         checkout_start(plan="developer", interval=interval, success_url=SUCCESS, cancel_url=CANCEL)
 
 
-@pytest.fixture
-def with_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published plans, as if Developer had a trial."""
-    book = changed(tmp_path, TRIAL)
-    plan_book.cache_clear()
-    monkeypatch.setattr(subscriptions, "plan_book", lambda: book)
-
-
-@pytest.mark.usefixtures("with_trials")
 def test_a_trial_charges_nothing_and_comes_once(cast: Cast, stripe_house: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
     with tenant_scope(tenant_id):
-        assert trial_due(plan_named("developer")) == Trial(14, card=True)
-        assert trial_due(plan_named("team")) is None
-    url = start(cast.owner)
+        assert trial_due(plan_named("team")) == Trial(14, card=True, usage_nano=40 * NANO)
+        assert trial_due(plan_named("developer")) is None
+    url = start(cast.owner, "team")
     assert "Card number" in stripe_house.page(url)[1]
     current = finish(cast.owner, stripe_house, url)
     with tenant_scope(tenant_id):
@@ -189,14 +179,14 @@ def test_a_trial_charges_nothing_and_comes_once(cast: Cast, stripe_house: Emulat
         assert current.trial_end is not None
         assert current.started_at is not None
         assert current.trial_end - current.started_at == dt.timedelta(days=14)
-        assert entitlement_for(tenant_id).plan == "developer"
-        assert trial_due(plan_named("developer")) is None
+        assert entitlement_for(tenant_id).plan == "team"
+        assert trial_due(plan_named("team")) is None
         stripe_house.v1.subscriptions.cancel(current.stripe_id)
         sync(current)
         assert entitlement_for(tenant_id).plan == "free"
-    again = buy(cast.owner, stripe_house)
+    again = buy(cast.owner, stripe_house, "team")
     with tenant_scope(tenant_id):
-        assert (again.status, sum(paid())) == ("active", 2_900), "the second time is paid from its first day"
+        assert (again.status, sum(paid())) == ("active", 19_900), "the second time is paid from its first day"
 
 
 def test_a_trial_without_a_card_ends_the_plan_where_none_is_left(tmp_path: Path) -> None:

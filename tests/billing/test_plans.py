@@ -30,7 +30,7 @@ def override(**more: object) -> OverrideFacts:
 
 def test_the_plans_of_today_grow_in_every_limit() -> None:
     plans = BOOK.offered()
-    assert [plan.code for plan in plans] == ["free", "developer", "team", "enterprise"]
+    assert [plan.code for plan in plans] == ["free", "starter", "developer", "team", "enterprise"]
     for smaller, larger in itertools.pairwise(plans):
         for field in dataclasses.fields(smaller.limits):
             if field.name != "gpu_class":
@@ -53,11 +53,11 @@ def test_every_feature_that_is_sold_has_a_plan_and_no_page_sells_what_does_not_e
 
 def test_a_plan_published_before_weights_weighs_one() -> None:
     assert BOOK.get("enterprise", 1).limits.engine_weight == 1
-    assert [plan.limits.engine_weight for plan in BOOK.offered()] == [1, 2, 4, 8]
+    assert [plan.limits.engine_weight for plan in BOOK.offered()] == [1, 1, 2, 4, 8]
 
 
 def test_only_plans_with_a_price_are_sold_online() -> None:
-    assert [plan.code for plan in BOOK.offered() if plan.sold_online] == ["developer", "team"]
+    assert [plan.code for plan in BOOK.offered() if plan.sold_online] == ["starter", "developer", "team"]
 
 
 def test_a_changed_plan_file_is_not_believed(tmp_path: Path) -> None:

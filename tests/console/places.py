@@ -236,6 +236,7 @@ PLACES: list[Place] = [
         lambda person: f"{person.home}/support/{MADE[person.tenant.slug, 'support']}/",
         lambda person: MADE.update({(person.tenant.slug, "support"): _answered(person)}),
     ),
+    organisation("billing/seats"),
     organisation("billing/wallet"),
     Place(lambda person: f"{person.home}/billing/wallet", lambda person: things.credited(person)),
     project("keys"),

@@ -132,6 +132,8 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}billing/checkout": Policy("page", success={"GET": 405}),  # POST leads to Stripe; tested there
     f"{HOME}billing/portal": Policy("page", success={"GET": 405}),
     f"{HOME}billing/plan": Policy("page", success={"GET": 400, "POST": 422}),  # with a plan it asks Stripe
+    f"{HOME}billing/seats": SHOWN,
+    f"{HOME}billing/seats/change": Policy("page", success={"GET": 422, "POST": 409}),  # a number, and a price shown
     f"{HOME}billing/limit": Policy(
         "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"monthly_spend": "1"}}
     ),

@@ -187,11 +187,24 @@ def _blank(world: World, customer: Obj, params: Obj) -> Obj:
     if len(currencies) > 1:
         raise StripeError("All prices of one subscription must have the same currency.", param="items")
     subscription["currency"] = currencies.pop()
+    currency_fix(world, customer, subscription["currency"])
     if isinstance(params.get("cancel_at"), int):
         subscription["cancel_at"] = params["cancel_at"]
     if subscription["cancel_at_period_end"]:
         subscription["canceled_at"] = world.now
     return subscription
+
+
+def currency_fix(world: World, customer: Obj, currency: str) -> None:
+    """A customer pays in the currency of its first purchase from then on. Raises for another one."""
+    if customer["currency"] not in (None, currency):
+        raise StripeError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"subscription schedule, discount, quote, or invoice item with currency {customer['currency']}."
+        )
+    if customer["currency"] is None:
+        customer["currency"] = currency
+        world.save(customer)
 
 
 def _trial_end(world: World, params: Obj) -> int | None:

@@ -70,18 +70,25 @@ def _portal_page(world: World, session: Obj, here: str, refused: StripeError | N
 
 
 def _plan_row(world: World, subscription: Obj, here: str) -> str:
-    item = subscription["items"]["data"][0]
-    product = world.maybe(item["price"]["product"])
+    items = subscription["items"]["data"]
     ending = subscription["cancel_at_period_end"]
     deed, words = ("resume", "Keep the plan") if ending else ("cancel", "Cancel at the end of the period")
     when = "Ends" if ending else "Renews"
     return (
-        f"<p><strong>{esc(product['name'] if product else item['price']['id'])}</strong>, "
-        f"{money(item['price']['unit_amount'] or 0, subscription['currency'])} each "
-        f"{esc(item['price']['recurring']['interval'])}. State: {esc(subscription['status'].replace('_', ' '))}. "
-        f"{when} on {day(item['current_period_end'])}.</p>"
+        f"<p>{'<br>'.join(_item_words(world, item, subscription['currency']) for item in items)}</p>"
+        f"<p>State: {esc(subscription['status'].replace('_', ' '))}. "
+        f"{when} on {day(items[0]['current_period_end'])}.</p>"
         f'<form method=post action="{esc(here)}/{deed}"><input type=hidden name=id value="{esc(subscription["id"])}">'
         f"<button class=quiet type=submit>{words}</button></form>"
+    )
+
+
+def _item_words(world: World, item: Obj, currency: str) -> str:
+    product = world.maybe(item["price"]["product"])
+    many = f"{item['quantity']} × " if item["quantity"] > 1 else ""
+    return (
+        f"<strong>{many}{esc(product['name'] if product else item['price']['id'])}</strong>, "
+        f"{money(item['price']['unit_amount'] or 0, currency)} each {esc(item['price']['recurring']['interval'])}."
     )
 
 

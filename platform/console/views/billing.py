@@ -13,16 +13,18 @@ from django.utils.translation import gettext_lazy
 from billing.errors import PaymentsAway
 from billing.models import StripeCommand, Subscription
 from billing.plans import INTERVALS, Plan, plan_book
-from billing.selectors import bills, budgets, limits, subscriptions
+from billing.selectors import bills, budgets, limits, subscriptions, trials
 from billing.selectors.commands import commands_pending
 from billing.selectors.features import FEATURES
 from billing.services import subscriptions as services
 from billing.services.commands import command_finish
 from billing.services.limits import spend_limit_set
 from billing.services.pins import pin_make, pin_read
+from billing.services.trials import then_charged
 from console import pricing
 from console.fields import UsdField, slow_field
 from console.views.base import ConsoleView, Outside
+from kit.clock import now
 from kit.errors import Unprocessable
 
 HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
@@ -42,6 +44,25 @@ def policy() -> str:
     return base.replace("form-action 'self'", "form-action 'self' " + " ".join(dict.fromkeys(payment_hosts())))
 
 
+def _trial(current: Subscription | None) -> dict[str, Any]:
+    """How a trial stands: `runs` until its end or `rests` after it, what comes then, and whether a card is known."""
+    if current is None or current.trial_end is None:
+        return {}
+    if current.status not in ("trialing", subscriptions.PAUSED):
+        return {}
+    known = trials.card_known(current)
+    if current.status == subscriptions.PAUSED and (known or current.trial_end > now()):
+        return {}
+    plan = plan_book().plans.get((current.plan, current.plan_version))
+    return {
+        "state": "runs" if current.status == "trialing" else "rests",
+        "ends": current.trial_end,
+        "card": known,
+        "then": then_charged(current) if plan is not None else "",
+        "at_end": plan.trial.at_end if plan is not None and plan.trial is not None else "cancel",
+    }
+
+
 class Billing(ConsoleView):
     """The plan, what this month costs so far, and the invoices."""
 
@@ -54,6 +75,8 @@ class Billing(ConsoleView):
         session = request.GET.get("session_id", "")
         if session:
             outcome = services.checkout_finish(session_id=session)
+            if outcome.trial_refused:
+                return redirect(self.org_path("billing"))  # which says why
             if outcome.status == "complete":
                 return self.done(self.org_path("billing"), _("The plan is active."))
         initial = {"monthly_spend": limits.spend_limit(), "slow_from_percent": limits.slow_from_percent()}
@@ -87,6 +110,9 @@ class Billing(ConsoleView):
             "offers": [self._offer(offer, plan, current, every) for offer in subscriptions.plans_offered()],
             "can_change": self.can("billing.write"),
             "pending": commands_pending(),
+            "trial": _trial(current),
+            "lapsed": trials.trial_lapsed() if current is None else None,
+            "trial_refused": trials.trial_refused(),
         }
 
     def _offer(self, offer: Plan, plan: Plan, current: Subscription | None, every: str) -> dict[str, Any]:
@@ -101,7 +127,7 @@ class Billing(ConsoleView):
         return {
             "plan": offer,
             "shown": pricing.offer_of(offer, every, offer.currency),
-            "trial": subscriptions.trial_due(offer),
+            "trial": trials.trial_due(offer) if current is None else None,
             "current": same,
             "action": action,
         }
@@ -146,6 +172,7 @@ class Checkout(ConsoleView):
         command = services.checkout_start(
             plan=request.POST.get("plan", ""),
             interval=request.POST.get("interval", "month"),
+            code=request.POST.get("code", ""),
             success_url=f"{here}?session_id={{CHECKOUT_SESSION_ID}}",
             cancel_url=here,
         )

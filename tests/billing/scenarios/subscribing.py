@@ -75,10 +75,9 @@ def upgrade(scene: Scene) -> Facts:
     start, end = scene.period(made)
     scene.advance(start + (end - start) // 2)
     scene.kept["big"], item = scene.plan(6000), scene.item(made)
-    shown = scene.port.change_preview(made, item_id=item, price_id=scene.kept["big"])
-    scene.port.subscription_change(
-        made, item_id=item, price_id=scene.kept["big"], metadata={"plan": "big"}, key=fresh()
-    )
+    items = [{"id": item, "price": scene.kept["big"]}]
+    shown = scene.port.change_preview(made, items=items)
+    scene.port.subscription_change(made, items=items, metadata={"plan": "big"}, key=fresh())
     invoice = scene.invoice(scene.kept["who"])
     return {"difference": invoice["total"] - shown["total"], "paid": invoice["status"] == "paid"}
 
@@ -102,7 +101,8 @@ def downgrade(scene: Scene) -> Facts:
     start, end = scene.period(made)
     scene.advance(start + (end - start) // 2)
     small = scene.plan(1000)
-    scene.port.subscription_change(made, item_id=scene.item(made), price_id=small, metadata={}, key=fresh())
+    items = [{"id": scene.item(made), "price": small}]
+    scene.port.subscription_change(made, items=items, metadata={}, key=fresh())
     now = scene.invoice(customer)["amount_due"]
     credit = scene.v1.customers.retrieve(customer).balance
     scene.next_period(made)
@@ -116,9 +116,8 @@ def upgrade_declined(scene: Scene) -> Facts:
     scene.card(customer, "pm_card_chargeCustomerFail")
     refused = False
     try:
-        scene.port.subscription_change(
-            made, item_id=scene.item(made), price_id=scene.plan(9000), metadata={}, key=fresh()
-        )
+        items = [{"id": scene.item(made), "price": scene.plan(9000)}]
+        scene.port.subscription_change(made, items=items, metadata={}, key=fresh())
     except CardRefused:
         refused = True
     found = scene.subscription(made)
