@@ -128,13 +128,19 @@ def invoice_sums(found: Json) -> InvoiceSums:
     )
 
 
-def invoice_issued(sums: InvoiceSums, usage: UsageOn) -> Position:
-    """What an invoice asks for: plan, discounts, tax, the customer's balance; usage only by what rounding changed."""
+def of_contract(found: Json) -> bool:
+    """Whether an invoice asks for a custom model made to order: whoever writes one marks it so."""
+    return bool((found.get("metadata") or {}).get("order_invoice"))
+
+
+def invoice_issued(sums: InvoiceSums, usage: UsageOn, *, contract: bool = False) -> Position:
+    """What an invoice asks for: plan or contract, discounts, tax, the customer's balance; usage only by what rounding
+    changed."""
     plan = sums.subtotal - usage.cents - (sums.tax_inside - usage.inclusive_tax)
     return _nano(
         {
             Account.RECEIVABLE: sums.total + sums.balance,
-            Account.SUBSCRIPTION_REVENUE: -plan,
+            Account.CONTRACT_REVENUE if contract else Account.SUBSCRIPTION_REVENUE: -plan,
             Account.USAGE_REVENUE: usage.inclusive_tax,
             Account.DISCOUNT: sums.discount,
             Account.TAX: -sums.tax,
