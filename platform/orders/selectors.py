@@ -161,16 +161,13 @@ def invoices(contract: Contract) -> list[Asked]:
     of_row = {command.once: command for command in commands}
     transfers = {one.invoice_id: one for one in OrderTransfer.objects.filter(invoice__in=rows)}
     credited = _credited(rows)
-    return [
-        Asked(
-            row,
-            mirror := known.get(row.stripe_id) if row.stripe_id else None,
-            *_state(row, mirror, of_row.get(str(row.pk))),
-            credited.get(row.stripe_id, 0) if row.stripe_id else 0,
-            transfers.get(row.pk),
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        mirror = known.get(row.stripe_id) if row.stripe_id else None
+        state, why = _state(row, mirror, of_row.get(str(row.pk)))
+        cents = credited.get(row.stripe_id, 0) if row.stripe_id else 0
+        found.append(Asked(row, mirror, state, why, cents, transfers.get(row.pk)))
+    return found
 
 
 def _state(row: OrderInvoice, mirror: Invoice | None, command: StripeCommand | None) -> tuple[str, str]:

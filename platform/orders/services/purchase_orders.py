@@ -1,6 +1,6 @@
 """A purchase order as the customer's document: a PDF or a picture, stored like files, opened by both sides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from data.services.files import Stored, clean_filename
 from kit import storage
@@ -66,7 +66,7 @@ def kind_of(chunks: Iterable[bytes]) -> str:
     raise BadRequest("The document must be a PDF, a PNG or a JPEG, by its content and not by its name.", param=PARAM)
 
 
-def purchase_order_chunks(row: PurchaseOrder) -> Iterable[bytes]:
+def purchase_order_chunks(row: PurchaseOrder) -> Iterator[bytes]:
     """Its bytes; NotFound where the storage has them no more."""
     if not storage.exists(row.storage_key):
         raise NotFound("The document is not there any more.")
