@@ -13,7 +13,8 @@ class Lifetime:
     divide by: a figure that cannot be told."""
 
     revenue: int
-    """Of plans at their prices, and as booked: usage beyond allowances, less coupons and what was given back."""
+    """Of plans at their prices, and as booked: usage beyond allowances and custom models made to order, less coupons
+    and what was given back."""
     cost: int | None
     """Of machines; None where it is not known."""
     spend: int
@@ -25,6 +26,9 @@ class Lifetime:
     left: int
     won: int
     """New ones."""
+    contracts: int = 0
+    """Of the revenue: custom models made to order. They come once and not every month; over a span they belong to what
+    a customer is worth."""
 
     @property
     def revenue_each(self) -> Fraction | None:
@@ -75,17 +79,18 @@ class Lifetime:
         return self.acquisition / self.kept_each
 
 
-def lifetime(months: Sequence[Month], *, booked: int, cost: int | None, spend: int) -> Lifetime:
-    """Of a span of months; `booked` (beside plans), `cost` and `spend` are theirs together."""
+def lifetime(months: Sequence[Month], *, booked: int, cost: int | None, spend: int, contracts: int = 0) -> Lifetime:
+    """Of a span of months; `booked` (beside plans and contracts), `contracts`, `cost` and `spend` are theirs."""
     moves = [month.moves for month in months]
     return Lifetime(
-        revenue=sum(one.end for one in moves) + booked,
+        revenue=sum(one.end for one in moves) + booked + contracts,
         cost=cost,
         spend=spend,
         paying_months=sum(one.end_tenants for one in moves),
         at_risk=sum(one.start_tenants for one in moves),
         left=sum(one.tenants[CHURN] for one in moves),
         won=sum(one.tenants[NEW] for one in moves),
+        contracts=contracts,
     )
 
 

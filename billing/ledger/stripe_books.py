@@ -142,14 +142,19 @@ def credit_on(found: Json, sums: InvoiceSums) -> int:
     return sums.subtotal - sums.tax_inside if sells_credit(found) else 0
 
 
-def invoice_issued(sums: InvoiceSums, usage: UsageOn, credit: int = 0) -> Position:
-    """What an invoice asks for: plan, discounts, tax, the customer's balance; usage only by what rounding changed.
-    Credit on it (cents) earns nothing: it is owed to the wallet."""
+def of_contract(found: Json) -> bool:
+    """Whether an invoice asks for a custom model made to order: whoever writes one marks it so."""
+    return bool((found.get("metadata") or {}).get("order_invoice"))
+
+
+def invoice_issued(sums: InvoiceSums, usage: UsageOn, credit: int = 0, *, contract: bool = False) -> Position:
+    """What an invoice asks for: plan or contract, discounts, tax, the customer's balance; usage only by what rounding
+    changed. Credit on it (cents) earns nothing: it is owed to the wallet."""
     plan = sums.subtotal - usage.cents - (sums.tax_inside - usage.inclusive_tax) - credit
     return _nano(
         {
             Account.RECEIVABLE: sums.total + sums.balance,
-            Account.SUBSCRIPTION_REVENUE: -plan,
+            Account.CONTRACT_REVENUE if contract else Account.SUBSCRIPTION_REVENUE: -plan,
             Account.CREDIT_SOLD: -credit,
             Account.USAGE_REVENUE: usage.inclusive_tax,
             Account.DISCOUNT: sums.discount,

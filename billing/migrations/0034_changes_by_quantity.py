@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0030_late_money'),
+        ('billing', '0032_contract_revenue'),
     ]
 
     operations = [

@@ -19,6 +19,8 @@ class Account(models.TextChoices):
     """Paid past Stripe: by bank transfer or cheque."""
     USAGE_REVENUE = "usage_revenue"
     SUBSCRIPTION_REVENUE = "subscription_revenue"
+    CONTRACT_REVENUE = "contract_revenue"
+    """Custom models made to order."""
     ALLOWANCE = "allowance"
     """Usage the plan includes: taken off the invoice."""
     ROUNDING = "rounding"

@@ -55,10 +55,12 @@ def positions_of(row: Mirror) -> dict[str, Position]:
         return {"dispute": stripe_books.dispute(row.raw)}
     if row.status not in stripe_books.ISSUED:
         return {}
-    sums = stripe_books.invoice_sums(invoice_facts(row))
+    facts = invoice_facts(row)
+    sums = stripe_books.invoice_sums(facts)
     credit = stripe_books.credit_on(row.raw, sums)
+    contract = stripe_books.of_contract(facts)
     return {
-        "invoice": stripe_books.invoice_issued(sums, usage_on(row), credit),
+        "invoice": stripe_books.invoice_issued(sums, usage_on(row), credit, contract=contract),
         "payment": stripe_books.invoice_paid(sums),
         "loss": stripe_books.invoice_lost(sums, tax_noted(row) if sums.status == "void" else 0, credit),
     }

@@ -1,6 +1,6 @@
 """What must always be true between the ledger and the mirrors of Stripe's objects.
 
-The first three say that each object is booked as it stands; the last three come to the same sums another way, from the
+The first three say that each object is booked as it stands; the last four come to the same sums another way, from the
 amounts that Stripe itself tells, so that a mistake in how objects are read shows as well. What is still to be booked is
 counted as if it were.
 """
@@ -67,6 +67,15 @@ def tax_is_what_was_asked() -> Iterator[str]:
     yield from _differs(Account.TAX, -expected * CENT, "invoices and credit notes")
 
 
+def contracts_are_what_orders_asked() -> Iterator[str]:
+    """Revenue of custom models is what their invoices ask for, without tax; plans and usage are apart."""
+    expected = 0
+    for invoice, sums in invoices_issued():
+        if stripe_books.of_contract(invoice.raw):
+            expected += sums.subtotal - sums.tax_inside
+    yield from _differs(Account.CONTRACT_REVENUE, -expected * CENT, "invoices of orders")
+
+
 def cash_is_what_stripe_took() -> Iterator[str]:
     """Money is what was paid through Stripe, for credit as well, less refunds and what banks hold or took back."""
     expected = sum(sums.paid - sums.outside for _, sums in invoices_issued())
@@ -111,6 +120,7 @@ CHECKS = (
     bookings_are_what_stripe_says,
     receivable_is_what_is_open,
     tax_is_what_was_asked,
+    contracts_are_what_orders_asked,
     cash_is_what_stripe_took,
     credit_sold_is_on_open_invoices,
 )

@@ -125,22 +125,24 @@ def by_plan(rows: list[SubscriptionMonth]) -> tuple[list[PlanLine], int]:
 
 USAGE = (Account.USAGE_REVENUE, Account.ALLOWANCE)
 PLANS = (Account.SUBSCRIPTION_REVENUE,)
+CONTRACTS = (Account.CONTRACT_REVENUE,)
 TAKEN_OFF = (Account.DISCOUNT, Account.CREDIT, Account.REFUND)
 
 
 @dataclass(frozen=True, slots=True)
 class Revenue:
-    """What the ledger booked in a month, nano-USD: usage less what plans include, plans, and what is taken off both
-    (negative)."""
+    """What the ledger booked in a month, nano-USD: usage less what plans include, plans, custom models made to order,
+    and what is taken off all of them (negative)."""
 
     usage: int = 0
     plans: int = 0
+    contracts: int = 0
     taken_off: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.usage + self.plans + self.taken_off
+        return self.usage + self.plans + self.contracts + self.taken_off
 
 
 def revenue_by_month(first: dt.date, last: dt.date) -> dict[dt.date, Revenue]:
@@ -169,9 +171,10 @@ def revenue_by_tenant(first: dt.date, last: dt.date) -> dict[UUID, Revenue]:
 
 def _booked(first: dt.date, last: dt.date) -> Any:
     since, until = bounds(first)[0], bounds(last)[1]
-    accounts = (*USAGE, *PLANS, *TAKEN_OFF)
+    accounts = (*USAGE, *PLANS, *CONTRACTS, *TAKEN_OFF)
     return LedgerEntry.ops.filter(account__in=accounts, transaction__at__gte=since, transaction__at__lt=until)
 
 
 def _revenue(found: dict[str, int]) -> Revenue:
-    return Revenue(*(sum(found.get(account, 0) for account in group) for group in (USAGE, PLANS, TAKEN_OFF)))
+    groups = (USAGE, PLANS, CONTRACTS, TAKEN_OFF)
+    return Revenue(*(sum(found.get(account, 0) for account in group) for group in groups))

@@ -73,6 +73,12 @@ def _customer() -> BillingCustomer:
     return found
 
 
+def customer_needed() -> BillingCustomer:
+    """The tenant's customer at Stripe, for operations of rooms above; NotYet before there is one, and StripeRefused
+    where Stripe would not have it."""
+    return _customer()
+
+
 # Customers
 
 

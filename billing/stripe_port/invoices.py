@@ -147,14 +147,14 @@ class Invoices(Face):
         days: int,
         fields: dict[str, str],
         metadata: dict[str, str],
-        idempotency_key: str,
-        draft: Json | None = None,
-    ) -> str:
-        """An invoice of one line that takes nothing along which waits, sent by mail with so many days to pay; its id.
+        key: str,
+        begun: Json | None = None,
+    ) -> Json:
+        """An invoice of one line that takes nothing along which waits, sent by mail with so many days to pay.
 
         `fields` stand on it beside the lines (at most four; 40 characters of a name, 140 of a value). The key makes a
-        retry of any of its four calls harmless for a day; afterwards `invoice_marked` finds it, and a `draft` that has
-        no line yet, or just this one, is gone on from.
+        retry of any of its four calls harmless for a day; what an earlier try left there, which `invoice_marked` finds,
+        is gone on from (`begun`): a draft without a line, or with just this one, or an open one that may not be sent.
         """
         params: Any = {
             "customer": customer_id,
@@ -175,15 +175,21 @@ class Invoices(Face):
             "metadata": metadata,
         }
         with border():
-            made = draft["id"] if draft else self.v1.invoices.create(params, {"idempotency_key": idempotency_key}).id
-            if not (draft and draft["lines"]["data"]):
-                item["invoice"] = made
-                self.v1.invoice_items.create(item, {"idempotency_key": f"{idempotency_key}-line"})
-            # From here on Stripe may remind.
-            final: Any = {"auto_advance": True}
-            self.v1.invoices.finalize_invoice(made, final, {"idempotency_key": f"{idempotency_key}-final"})
-            self.v1.invoices.send_invoice(made, {}, {"idempotency_key": f"{idempotency_key}-send"})
-        return made
+            made = begun or plain(self.v1.invoices.create(params, cast("Any", write(key))))
+            if made["status"] == "draft":
+                if not made["lines"]["data"]:
+                    item["invoice"] = made["id"]
+                    self.v1.invoice_items.create(item, cast("Any", write(f"{key}-line")))
+                # From here on Stripe may remind.
+                final: Any = {"auto_advance": True}
+                self.v1.invoices.finalize_invoice(made["id"], final, cast("Any", write(f"{key}-final")))
+            return plain(self.v1.invoices.send_invoice(made["id"], {}, cast("Any", write(f"{key}-send"))))
+
+    def invoice_paid_outside(self, invoice_id: str, *, key: str) -> Json:
+        """Mark what is left of an invoice as paid past Stripe, by bank transfer for example."""
+        params: Any = {"paid_out_of_band": True}
+        with border():
+            return plain(self.v1.invoices.pay(invoice_id, params, cast("Any", write(key))))
 
     def invoice_marked(self, customer_id: str, name: str, value: str) -> Json | None:
         """The customer's newest invoice that carries a mark in its metadata, if one does."""

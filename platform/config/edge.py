@@ -34,6 +34,8 @@ from kit import threads
 from kit.bodies import ARRIVING
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
+from orders.services.accepting import link_find
+from orders.services.purchase_orders import MOST_BYTES as PURCHASE_ORDER_BYTES
 from tenants.access import PERMISSIONS, AuthContext, Membership, membership, resolve_key
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,16 @@ def room_of_letter(request: HttpRequest, org: str) -> Sender:
     return Sender(_seat(request, org, "support.write").tenant_id, ATTACHMENT_BYTES, "attachment")
 
 
+def room_of_order(request: HttpRequest, org: str) -> Sender:
+    """A purchase order, from a member who may change orders."""
+    return Sender(_seat(request, org, "jobs.write").tenant_id, PURCHASE_ORDER_BYTES, "document")
+
+
+def room_of_link(request: HttpRequest, token: str) -> Sender:
+    """A purchase order that comes with the acceptance of a quote, by a link that can still accept."""
+    return Sender(link_find(token)[0], PURCHASE_ORDER_BYTES, "document")
+
+
 def _seat(request: HttpRequest, org: str, scope: str) -> Membership:
     """The signed-in member's seat, with a right to what they send."""
     request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
@@ -111,6 +123,8 @@ DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/(?:datasets/new|batches/upload)"), room_of_member),
     (re.compile(r"/o/(?P<org>[-\w]+)/support/(?:new|[^/]+/reply)"), room_of_letter),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/orders/(?:new|[^/]+/samples)"), room_of_member),
+    (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/orders/[^/]+/purchase-orders"), room_of_order),
+    (re.compile(r"/quotes/(?P<token>[^/]+)"), room_of_link),
 )
 """Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""
 

@@ -102,6 +102,9 @@ STATES: dict[str, State] = {
     "declined": State(_("Declined"), "square", "muted"),
     "withdrawn": State(_("Withdrawn"), "square", "muted"),
     "sent": State(_("Sent"), "mail", "accent"),
+    "sending": State(_("Being sent"), "live", "accent"),
+    "refused": State(_("Refused"), "circle-x", "danger"),
+    "given_up": State(_("Given up"), "square", "muted"),
     # keys, invitations, organisations
     "revoked": State(_("Revoked"), "square", "muted"),
     "expired": State(_("Expired"), "clock", "muted"),

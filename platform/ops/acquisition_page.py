@@ -88,6 +88,7 @@ def figures(month: dt.date, span: int) -> tuple[list[dt.date], Lifetime, dict[st
     found = lifetime(
         told,
         booked=sum(one.usage + one.taken_off for one in booked.values()),
+        contracts=sum(one.contracts for one in booked.values()),
         cost=sum(costs.values()) if told and all(one.month in costs for one in told) else None,
         spend=sum(sum(one.values()) for one in spent.values()),
     )
@@ -105,7 +106,8 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
         "until": name_of(taken[-1]),
         "found": _words(found),
         "facts": [
-            (_("Revenue of plans and of usage, less what was taken off"), usd(found.revenue)),
+            (_("Revenue of plans, usage and contracts, less what was taken off"), usd(found.revenue)),
+            (_("Of it contracts for custom models"), usd(found.contracts)),
             (_("Cost of machines"), NOTHING if found.cost is None else usd(found.cost)),
             (_("Paying organisations at each month's end, added up"), f"{found.paying_months:,}"),
             (_("Paying organisations at each month's start, added up"), f"{found.at_risk:,}"),
@@ -145,6 +147,7 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
     _taken, found, spent = figures(month, span_of(given))
     lines: list[tuple[Any, ...]] = [
         ("sum", "", "", "revenue", dollars(found.revenue)),
+        ("sum", "", "", "revenue_contracts", dollars(found.contracts)),
         ("sum", "", "", "cost", None if found.cost is None else dollars(found.cost)),
         ("sum", "", "", "spend", dollars(found.spend)),
         *(("sum", "", "", name, getattr(found, name)) for name in ("paying_months", "at_risk", "left", "won")),

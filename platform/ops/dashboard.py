@@ -17,7 +17,7 @@ from training.models import Job
 
 MOST = 10
 """Rows of a table on this page; the page says how many more there are and leads to them."""
-REVENUE = ("usage_revenue", "subscription_revenue")
+REVENUE = ("usage_revenue", "subscription_revenue", "contract_revenue")
 TAKEN_OFF = ("allowance", "discount", "credit", "refund")
 """Accounts of what is taken off revenue: included in plans, coupons, credit notes, refunds."""
 

@@ -142,21 +142,30 @@ def _bars(told: Sequence[Month]) -> charts.Bars:
 
 def _revenue(revenue: dict[dt.date, Revenue]) -> list[tuple[str, ...]]:
     return [
-        (name_of(month), usd(found.plans), usd(found.usage), usd(found.taken_off), usd(found.total))
+        (name_of(month), *(usd(nano) for nano in _parts(found)), usd(found.total))
         for month, found in sorted(revenue.items(), reverse=True)
     ]
 
 
+def _parts(found: Revenue) -> tuple[int, int, int, int]:
+    return found.plans, found.usage, found.contracts, found.taken_off
+
+
 def _ledger_bars(revenue: dict[dt.date, Revenue]) -> charts.Bars:
     month, last = max(revenue.items())
-    facts = {"plans": usd(last.plans), "usage": usd(last.usage), "month": name_of(month)}
+    facts = {
+        "plans": usd(last.plans),
+        "usage": usd(last.usage),
+        "contracts": usd(last.contracts),
+        "month": name_of(month),
+    }
     return charts.bar_chart(
         id="booked",
         title=_("Booked revenue, $"),
-        finding=_("In %(month)s plans brought %(plans)s and usage %(usage)s.") % facts,
-        keys=[_("Plans"), _("Usage beyond allowances"), _("Taken off")],
+        finding=_("In %(month)s plans brought %(plans)s, usage %(usage)s and contracts %(contracts)s.") % facts,
+        keys=[_("Plans"), _("Usage beyond allowances"), _("Contracts"), _("Taken off")],
         columns=[
-            charts.Column(name_of(one), [float(nano) / NANO for nano in (found.plans, found.usage, found.taken_off)])
+            charts.Column(name_of(one), [float(nano) / NANO for nano in _parts(found)])
             for one, found in sorted(revenue.items())
         ],
         unit="$",
@@ -169,7 +178,7 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
     told = recurring.months(month)
     head = (
         "month", "mrr_start", *KINDS, "mrr_end", "arr", *(f"{kind}_organisations" for kind in KINDS),
-        "paying_organisations", "booked_plans", "booked_usage", "booked_taken_off",
+        "paying_organisations", "booked_plans", "booked_usage", "booked_contracts", "booked_taken_off",
     )  # fmt: skip
     booked = recurring.revenue_by_month(told[0].month if told else month, month)
     lines = []
@@ -184,7 +193,7 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
                 dollars(one.annual),
                 *(moves.tenants[kind] for kind in KINDS),
                 moves.end_tenants,
-                *(dollars(nano) for nano in (ledger.plans, ledger.usage, ledger.taken_off)),
+                *(dollars(nano) for nano in _parts(ledger)),
             )
         )
     return head, lines

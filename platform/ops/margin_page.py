@@ -41,10 +41,12 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     if not found.pots and not found.tenants and not found.models and not found.jobs:
         return {}
     revenue = sum(line.revenue for line in found.tenants)
+    contracts = sum(line.contracts for line in found.tenants)
     used = found.cost - found.idle
     return {
         "sums": {
             "revenue": usd(revenue),
+            "contracts": usd(contracts),
             "cost": usd(found.cost),
             "margin": usd(revenue - found.cost),
             "share": share(Fraction(revenue - found.cost, revenue) if revenue > 0 else None),
@@ -56,7 +58,11 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
         "classes": [_class(found, name) for name in CLASS_WORDS if name in found.pots],
         "bars": _bars(found) if found.pots else None,
         "tables": [
-            _table(_("By organisation"), _("Booked revenue of plans and usage, least margin first"), found.tenants),
+            _table(
+                _("By organisation"),
+                _("Booked revenue, contracts included, least margin first"),
+                found.tenants,
+            ),
             _table(_("By model"), _("Usage at the price book's prices, before allowances"), found.models, model=True),
             _table(
                 _("By job"), _("What each is charged, all of it, against its time in this month"), found.jobs, job=True
@@ -118,6 +124,7 @@ def _table(title: str, hint: str, lines: Sequence[Line], *, model: bool = False,
                 "purpose": PURPOSE_WORDS.get(line.purpose, line.purpose),
                 "hours": _hours(line.share.ms),
                 "revenue": usd(line.revenue),
+                "contracts": usd(line.contracts) if line.contracts else "",
                 "own": usd(line.share.own),
                 "idle": usd(line.share.idle),
                 "margin_own": usd(line.margin_own),
@@ -136,17 +143,17 @@ def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], lis
     found = margins(month)
     head = (
         "part", "organisation", "name", "purpose", "machine_hours", "revenue", "cost_own", "cost_idle",
-        "margin_idle_with_house", "margin_idle_pro_rata",
+        "margin_idle_with_house", "margin_idle_pro_rata", "revenue_contracts",
     )  # fmt: skip
     out: list[tuple[Any, ...]] = []
     for name, pot in sorted(found.pots.items()):
         laid = found.laid[name]
         used, idle = dollars(pot.cost_nano - laid.idle), dollars(laid.idle)
-        out.append(("machines", "", name, "", pot.capacity_ms / 3_600_000, None, used, idle, None, None))
-    out.append(("house", "", "", "", None, None, None, dollars(found.house), None, None))
+        out.append(("machines", "", name, "", pot.capacity_ms / 3_600_000, None, used, idle, None, None, None))
+    out.append(("house", "", "", "", None, None, None, dollars(found.house), None, None, None))
     for part, lines in (("organisation", found.tenants), ("model", found.models), ("job", found.jobs)):
         for line in lines:
-            money = (line.revenue, line.share.own, line.share.idle, line.margin_own, line.margin)
+            money = (line.revenue, line.share.own, line.share.idle, line.margin_own, line.margin, line.contracts)
             out.append(
                 (
                     part,

@@ -33,6 +33,8 @@ class Line:
     purpose: str = ""
     share: Share = field(default_factory=Share)
     revenue: int = 0
+    contracts: int = 0
+    """Of the revenue: custom models made to order."""
     requests: int = 0
     job_id: UUID | None = None
 
@@ -145,7 +147,8 @@ def _by_tenant(
         line = lines.setdefault(tenant_id, Line(tenant_id, names.get(tenant_id, "")))
         line.share += share
     for tenant_id, booked in recurring.revenue_by_tenant(month, month).items():
-        lines.setdefault(tenant_id, Line(tenant_id, names.get(tenant_id, ""))).revenue = booked.total
+        line = lines.setdefault(tenant_id, Line(tenant_id, names.get(tenant_id, "")))
+        line.revenue, line.contracts = booked.total, booked.contracts
     return _sorted(lines.values())
 
 

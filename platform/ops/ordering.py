@@ -1,14 +1,17 @@
-"""What staff may do to an order. Each takes a reason, acts through the room of orders, and is logged twice, as
-everything in `ops.services` is.
+"""What staff may do to an order and its invoices. Each takes a reason, acts through the room of orders, and is logged
+twice, as everything in `ops.services` is.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 from uuid import UUID
 
+from billing.models import StripeCommand
+from billing.services.commands import command_finish
 from kit.errors import NotFound
 from ops.services import Staff, acting_in, record
 from orders import services as orders
-from orders.models import Milestone, Order, Quote, QuoteRevision
+from orders.models import Milestone, Order, OrderInvoice, Quote, QuoteRevision
 from orders.pricing import Line
 from registry import selectors as registry
 
@@ -132,3 +135,44 @@ def milestone_deliver(*, tenant_id: UUID, milestone_id: UUID, model: str, by: St
             detail={"milestone": row.title, "model": row.model, "measured": row.measured},
         )
         return row
+
+
+def retrain_start(*, tenant_id: UUID, order_id: UUID, text: str, by: Staff) -> Milestone:
+    """Train again under the warranty; the customer reads `text`."""
+    with acting_in(tenant_id, by):
+        row = _order(order_id)
+        made = orders.retrain_start(order=row, text=text, side="staff", reason=by.reason.strip())
+        detail = {"milestone": made.title}
+        record(action="order.retrain", target=row, by=by, tenant_id=tenant_id, detail=detail)
+        return made
+
+
+def _invoice(invoice_id: UUID) -> OrderInvoice:
+    found = OrderInvoice.objects.select_related("contract__order").filter(pk=invoice_id).first()
+    if found is None:
+        raise NotFound.of(invoice_id)
+    row: OrderInvoice = found
+    return row
+
+
+def credit_settle(*, tenant_id: UUID, invoice_id: UUID, way: str, by: Staff) -> OrderInvoice:
+    """Decide what becomes of what was credited of an order's invoice."""
+    with acting_in(tenant_id, by):
+        row = orders.invoice_settle(invoice=_invoice(invoice_id), way=way, reason=by.reason.strip())
+        detail = {"way": way, "waived_cents": row.waived_cents, "again_cents": row.again_cents}
+        record(action="order.credit_settle", target=row, by=by, tenant_id=tenant_id, detail=detail)
+        return row
+
+
+def transfer_record(
+    *, tenant_id: UUID, invoice_id: UUID, reference: str, cents: int, received_on: dt.date, by: Staff
+) -> StripeCommand:
+    """Note a payment by bank transfer, and tell Stripe; the command, done or on its way. Raises what Stripe refused."""
+    with acting_in(tenant_id, by):
+        row = _invoice(invoice_id)
+        command = orders.transfer_record(
+            invoice=row, reference=reference, cents=cents, received_on=received_on, reason=by.reason.strip()
+        )
+        detail = {"reference": reference, "cents": cents, "received_on": received_on.isoformat()}
+        record(action="order.transfer", target=row, by=by, tenant_id=tenant_id, detail=detail)
+    return command_finish(command)

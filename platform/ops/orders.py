@@ -12,10 +12,11 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from kit.errors import ApiError
 from ops import ordering
+from ops.contracts import LINK, asked_words, page_of
 from ops.deeds import Deed, DeedTable
 from ops.forms import ReasonForm
 from ops.tables import SECRET, ReadOnly, generic
-from orders import pricing, states
+from orders import pricing, selectors, states
 from orders.document import cents, percent
 from orders.models import (
     Acceptance,
@@ -25,17 +26,17 @@ from orders.models import (
     Order,
     OrderEvent,
     OrderFile,
-    OrderInvoice,
+    PurchaseOrder,
     Quote,
     QuoteLine,
     QuoteLink,
     QuoteRevision,
 )
 from orders.services import Part
-from orders.words import measured_words, words_of
+from orders.words import words_of
+from tenants.scope import tenant_scope
 
 HIDDEN = SECRET | {"document"}
-LINK = "text-primary-600 dark:text-primary-400"
 EXAMPLE_LINES = "Labelling and checks | 5000 | 0.40\nTraining and tuning | 1 | 9000"
 EXAMPLE_PARTS = "Model that meets the figure | 30 | macro_f1 | 0.85\nHand-over and bundle | 45"
 
@@ -59,18 +60,6 @@ class EmailForm(ReasonForm):
         widget=UnfoldAdminTextInputWidget(attrs={"type": "email"}),
     )
     field_order = ["email", "reason"]
-
-
-class ModelForm(ReasonForm):
-    """What is handed over."""
-
-    model = forms.CharField(
-        label=_("Model"),
-        max_length=300,
-        help_text=_("Its full name, or an alias, in the order's project."),
-        widget=UnfoldAdminTextInputWidget,
-    )
-    field_order = ["model", "reason"]
 
 
 def _whole(label: Any, initial: int, least: int, most: int) -> forms.IntegerField:
@@ -174,7 +163,20 @@ class OrderTable(DeedTable):
     search_fields = ("title", "contact", "tenant__slug", "tenant__name")
     ordering = ("-changed_at",)
     list_select_related = ("tenant",)
-    first = ("title", "public_id", "tenant", "state", "quote", "contract", "samples", "timeline", "brief", "success")
+    first = (
+        "title",
+        "public_id",
+        "tenant",
+        "state",
+        "quote",
+        "contract",
+        "invoices",
+        "purchase_orders",
+        "samples",
+        "timeline",
+        "brief",
+        "success",
+    )
     deeds = (
         Deed(
             name="assess",
@@ -236,6 +238,21 @@ class OrderTable(DeedTable):
             ),
         ),
         Deed(
+            name="retrain",
+            title=_("Retrain under warranty"),
+            text=_(
+                "The order is in work again: a milestone that costs nothing, with the figure that was agreed, to be "
+                "delivered and accepted. The customer reads why. Look first whether the terms give one."
+            ),
+            icon="model_training",
+            form=TextForm,
+            offered=_state(states.DELIVERED),
+            work=lambda by, row, form: ordering.retrain_start(
+                tenant_id=row.tenant_id, order_id=row.pk, text=form.cleaned_data["text"], by=by
+            ),
+            outcome=lambda made: str(made),
+        ),
+        Deed(
             name="decline",
             title=_("Decline"),
             text=_("The order is over. The customer reads why."),
@@ -257,7 +274,7 @@ class OrderTable(DeedTable):
         revision = QuoteRevision.ops.get(quote=found, number=found.revision)
         said = f"{found.number}, {_('revision')} {revision.number}, {cents(revision.total_cents)}, "
         said += str(found.get_state_display())
-        return format_html('<a href="{}" class="{}">{}</a>', _page(found), LINK, said)
+        return format_html('<a href="{}" class="{}">{}</a>', page_of(found), LINK, said)
 
     @admin.display(description=_("Contract"))
     def contract(self, row: Order) -> str:
@@ -271,14 +288,35 @@ class OrderTable(DeedTable):
             for one in Milestone.ops.filter(contract=found).order_by("position")
         ]
         return format_html_join(
-            format_html("<br>"), '<a href="{}" class="{}">{}</a>', ((_page(one), LINK, said) for one, said in parts)
+            format_html("<br>"), '<a href="{}" class="{}">{}</a>', ((page_of(one), LINK, said) for one, said in parts)
         )
+
+    @admin.display(description=_("Invoices"))
+    def invoices(self, row: Order) -> str:
+        """What was asked for, what became of each, and what is still owed."""
+        found = Contract.ops.filter(order=row).first()
+        if found is None:
+            return "–"
+        with tenant_scope(row.tenant_id):
+            asked = selectors.invoices(found)
+            account = selectors.account_of(found, asked)
+        links = [(page_of(one.row), LINK, asked_words(one)) for one in asked]
+        listed = format_html_join(format_html("<br>"), '<a href="{}" class="{}">{}</a>', links)
+        owed = _("still owed %(owed)s of %(total)s") % {"owed": cents(account.owed), "total": cents(account.total)}
+        return format_html("{}<br>{}", listed, owed)
+
+    @admin.display(description=_("Purchase orders"))
+    def purchase_orders(self, row: Order) -> str:
+        """Documents, each to open."""
+        rows = PurchaseOrder.ops.filter(order=row).order_by("-pk")
+        links = ((reverse("admin:purchase_order", args=[one.pk]), LINK, one.filename, one.bytes) for one in rows)
+        return format_html_join(format_html("<br>"), '<a href="{}" class="{}">{} ({} B)</a>', links) or "–"
 
     @admin.display(description=_("Samples"))
     def samples(self, row: Order) -> str:
         """Files, each with the way there."""
         shown = [one.file for one in OrderFile.ops.filter(order=row).select_related("file").order_by("pk")]
-        links = ((_page(file), LINK, f"{file.filename} ({file.bytes:,} B)") for file in shown)
+        links = ((page_of(file), LINK, f"{file.filename} ({file.bytes:,} B)") for file in shown)
         return format_html_join(format_html("<br>"), '<a href="{}" class="{}">{}</a>', links) or "–"
 
     @admin.display(description=_("Timeline"))
@@ -373,44 +411,9 @@ class QuoteTable(DeedTable):
         return format_html_join(format_html("<br>"), "{}", said) or "–"
 
 
-class MilestoneTable(DeedTable):
-    """Milestones."""
-
-    list_display = ("title", "tenant", "contract", "state", "due_on", "model")
-    list_filter = ("state",)
-    search_fields = ("title", "model", "tenant__slug", "contract__number")
-    ordering = ("due_on",)
-    list_select_related = ("tenant", "contract")
-    first = ("title", "tenant", "contract", "state", "due_on", "metric", "least", "model", "reached")
-    deeds = (
-        Deed(
-            name="deliver",
-            title=_("Deliver model"),
-            text=_("Its report's figures on held-out rows are shown to the customer, who accepts the milestone."),
-            icon="package_2",
-            form=ModelForm,
-            offered=lambda row: row.state != Milestone.State.ACCEPTED,
-            work=lambda by, row, form: ordering.milestone_deliver(
-                tenant_id=row.tenant_id, milestone_id=row.pk, model=form.cleaned_data["model"], by=by
-            ),
-            outcome=lambda made: measured_words(made.measured),
-        ),
-    )
-
-    @admin.display(description=_("Reached"))
-    def reached(self, row: Milestone) -> str:
-        """What was measured."""
-        return measured_words(row.measured) or "–"
-
-
-def _page(row: Any) -> str:
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-
-
 TABLES: dict[type[Model], type[ReadOnly]] = {
     Order: OrderTable,
     Quote: QuoteTable,
-    Milestone: MilestoneTable,
     QuoteRevision: generic(
         QuoteRevision,
         hidden=HIDDEN,
@@ -426,10 +429,5 @@ TABLES: dict[type[Model], type[ReadOnly]] = {
         Acceptance,
         list_display=("name", "title", "email", "tenant", "purchase_order", "ip", "at"),
         search_fields=("name", "email", "purchase_order", "document_sha256", "tenant__slug"),
-    ),
-    OrderInvoice: generic(
-        OrderInvoice,
-        list_display=("description", "tenant", "kind", "cents", "stripe_id", "sent_at", "paid_at", "problem"),
-        search_fields=("description", "stripe_id", "tenant__slug"),
     ),
 }

@@ -25,6 +25,7 @@ from unfold.sites import UnfoldAdminSite
 from kit.http import plain
 from ops import (
     announcements,
+    contracts,
     customers,
     dashboard,
     door,
@@ -138,6 +139,7 @@ class StaffSite(UnfoldAdminSite):
             path("customers/<uuid:tenant>/", self.admin_view(customers.customer), name="customer"),
             path("support/", self.admin_view(support.desk), name="support"),
             path("support/<uuid:thread>/", self.admin_view(support.thread), name="support_thread"),
+            path("purchase-orders/<uuid:document>/", self.admin_view(contracts.purchase_order), name="purchase_order"),
             path("support/<uuid:thread>/files/<uuid:file>/", self.admin_view(support.file), name="support_file"),
             path("announcements/", self.admin_view(announcements.page), name="announcements"),
             path("satisfaction/", self.admin_view(satisfaction.page), name="satisfaction"),

@@ -109,7 +109,8 @@ class HoldTable(DeedTable):
     )
 
 
-def _still_on_its_way(made: StripeCommand) -> str:
+def still_on_its_way(made: StripeCommand) -> str:
+    """What to say of a command that is not done yet; empty where it is."""
     if made.state == StripeCommand.State.DONE:
         return ""
     return _now("Stripe has not answered yet. It is noted and will be done, once.")
@@ -137,7 +138,7 @@ class InvoiceTable(DeedTable):
                 to=form.cleaned_data["to"],
                 by=by,
             ),
-            problem=_still_on_its_way,
+            problem=still_on_its_way,
         ),
     )
 

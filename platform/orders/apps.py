@@ -8,3 +8,10 @@ class OrdersConfig(AppConfig):
 
     name = "orders"
     label = "orders"
+
+    def ready(self) -> None:
+        """Tell the outbox to Stripe below what orders ask of it."""
+        from billing.services.operations import OPERATIONS
+        from orders.services.operations import ORDER_OPERATIONS
+
+        OPERATIONS.update(ORDER_OPERATIONS)

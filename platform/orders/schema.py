@@ -1,6 +1,6 @@
 """What `/v1/orders` answers, field by field, for the API reference."""
 
-from kit.schema import component, many, mapping, moment, number, one_of, page_of, string, thing, whole
+from kit.schema import component, many, mapping, moment, number, one_of, page_of, string, thing, truth, whole
 from orders.models import Milestone, Order, OrderInvoice, Quote
 from orders.states import CUSTOMER, STAFF, SYSTEM
 
@@ -60,6 +60,7 @@ MILESTONE = thing(
         "least": number("What it must reach; null where none was agreed.", null=True),
         "model": string("The delivered model; null before.", null=True),
         "measured": mapping("What was measured on rows that training never saw; null before.", null=True),
+        "warranty": truth("Whether it is a retrain under the warranty, which costs nothing."),
     },
 )
 INVOICE = thing(
@@ -68,9 +69,35 @@ INVOICE = thing(
         "kind": one_of("What for.", OrderInvoice.Kind.values),
         "description": string("Its line."),
         "amount_cents": whole("What it asks for."),
+        "credited_cents": whole("What was credited of it, before tax."),
         "number": string("Its number; null before it is sent.", null=True),
-        "status": string("`pending` before it is sent, then as under Billing: `open`, `paid`, `void` and so on."),
+        "status": string(
+            "`pending` before it is sent, `refused` where the payment provider would not have it, then as under "
+            "Billing: `open`, `paid`, `void` and so on."
+        ),
         "paid_at": moment("When it was paid; null before.", null=True),
+    },
+)
+ACCOUNT = thing(
+    "What the order costs and what came in, before tax; null before a contract.",
+    {
+        "total_cents": whole("What was agreed."),
+        "paid_cents": whole("What was paid, less what was credited of it."),
+        "waived_cents": whole("What was credited and is no longer owed."),
+        "owed_cents": whole("What is still to come."),
+        "invoiced_cents": whole("Of that, what open invoices ask for."),
+    },
+    null=True,
+)
+PURCHASE_ORDER = thing(
+    "A purchase order as a document.",
+    {
+        "id": string("Its id."),
+        "filename": string("Its name."),
+        "content_type": string("What its content is.", example="application/pdf"),
+        "bytes": whole("Its size."),
+        "sha256": string("Its hash."),
+        "created_at": moment("When it was added."),
     },
 )
 ORDER = component(
@@ -95,6 +122,8 @@ ORDER = component(
             "contract": CONTRACT,
             "milestones": many("Parts of the work, in their order.", MILESTONE),
             "invoices": many("What was asked for.", INVOICE),
+            "account": ACCOUNT,
+            "purchase_orders": many("Your purchase orders; open them on the order's page.", PURCHASE_ORDER),
         },
     ),
 )

@@ -1,14 +1,31 @@
 """Reading orders of the scope's tenant."""
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from billing.models import Invoice
+from billing.ledger.stripe_books import note_tax
+from billing.models import CreditNote, Invoice, StripeCommand
 from kit.errors import NotFound
 from kit.ids import parse_id
-from orders.models import Contract, Milestone, Order, OrderEvent, OrderFile, OrderInvoice, Quote, QuoteRevision
+from orders.models import (
+    Contract,
+    Milestone,
+    Order,
+    OrderEvent,
+    OrderFile,
+    OrderInvoice,
+    OrderTransfer,
+    PurchaseOrder,
+    Quote,
+    QuoteRevision,
+)
+
+INVOICE, PAID_OUTSIDE = "order_invoice", "order_paid_outside"
+"""Operations of the outbox to Stripe."""
 
 
 def orders(project_id: UUID) -> "QuerySet[Order]":
@@ -73,21 +90,135 @@ def milestone_get(order: Order, public_id: object) -> Milestone:
     return row
 
 
-def invoices(contract: Contract) -> list[tuple[OrderInvoice, Invoice | None]]:
-    """What was asked for, each with what Stripe last said of it."""
+def purchase_orders(order: Order) -> list[PurchaseOrder]:
+    """Purchase orders as documents, the newest first."""
+    return list(PurchaseOrder.objects.filter(order=order).order_by("-created_at", "-pk"))
+
+
+def purchase_order_get(order: Order, public_id: object) -> PurchaseOrder:
+    """One of them; NotFound otherwise."""
+    found: PurchaseOrder | None = PurchaseOrder.objects.filter(
+        order=order, pk=parse_id(PurchaseOrder.prefix, public_id)
+    ).first()
+    if found is None:
+        raise NotFound.of(public_id)
+    return found
+
+
+def credited_cents(row: OrderInvoice) -> int:
+    """What credit notes took off an order's invoice, before tax."""
+    return _credited([row]).get(row.stripe_id, 0)
+
+
+def _credited(rows: list[OrderInvoice]) -> dict[str, int]:
+    notes = CreditNote.objects.filter(invoice_id__in=[row.stripe_id for row in rows if row.stripe_id], status="issued")
+    sums: dict[str, int] = defaultdict(int)
+    for note in notes:
+        sums[note.invoice_id] += note.amount - note_tax(note.raw)
+    return sums
+
+
+def left_cents(mirror: Invoice) -> int:
+    """What is still to be paid of an invoice."""
+    return int(mirror.raw.get("amount_remaining", mirror.amount_due - mirror.amount_paid))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An invoice of an order as both sides see it."""
+
+    row: OrderInvoice
+    mirror: Invoice | None
+    state: str
+    """`sending`, `refused`, `given_up`, or what Stripe calls it once it was sent."""
+    why: str
+    """What Stripe refused it with."""
+    credited: int
+    transfer: OrderTransfer | None
+
+    @property
+    def undecided(self) -> int:
+        """Cents that were credited, and of which nobody said whether they are still owed."""
+        return self.credited - self.row.waived_cents - self.row.again_cents
+
+    @property
+    def paid(self) -> int:
+        """Cents before tax that came in for it."""
+        whole = self.mirror is not None and self.mirror.status == "paid" and self.mirror.total >= self.row.cents
+        return self.row.cents - self.credited if whole else 0
+
+    @property
+    def left(self) -> int:
+        """Cents that are open at Stripe, with tax."""
+        return left_cents(self.mirror) if self.mirror is not None and self.mirror.status == "open" else 0
+
+
+def invoices(contract: Contract) -> list[Asked]:
+    """What was asked for, each with what became of it."""
     rows = list(OrderInvoice.objects.filter(contract=contract).order_by("pk"))
     known = {one.stripe_id: one for one in Invoice.objects.filter(stripe_id__in=[row.stripe_id for row in rows])}
-    return [(row, known.get(row.stripe_id)) for row in rows]
+    commands = StripeCommand.objects.filter(operation=INVOICE, once__in=[str(row.pk) for row in rows])
+    of_row = {command.once: command for command in commands}
+    transfers = {one.invoice_id: one for one in OrderTransfer.objects.filter(invoice__in=rows)}
+    credited = _credited(rows)
+    found = []
+    for row in rows:
+        mirror = known.get(row.stripe_id) if row.stripe_id else None
+        state, why = _state(row, mirror, of_row.get(str(row.pk)))
+        cents = credited.get(row.stripe_id, 0) if row.stripe_id else 0
+        found.append(Asked(row, mirror, state, why, cents, transfers.get(row.pk)))
+    return found
+
+
+def _state(row: OrderInvoice, mirror: Invoice | None, command: StripeCommand | None) -> tuple[str, str]:
+    if row.stripe_id:
+        return (mirror.status if mirror is not None else "open"), ""
+    if command is None or command.state == StripeCommand.State.WAITING:
+        return "sending", ""
+    if command.state == StripeCommand.State.DROPPED:
+        return "given_up", ""
+    return "refused", command.error
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What an order costs and what came in, whole cents before tax."""
+
+    total: int
+    paid: int
+    waived: int
+    """Credited, and owed by nobody any more."""
+    invoiced: int
+    """Of what is owed: on open invoices."""
+
+    @property
+    def owed(self) -> int:
+        """What is still to come, on invoices or later."""
+        return self.total - self.waived - self.paid
+
+
+def account_of(contract: Contract, asked: list[Asked]) -> Account:
+    """The sums over a contract's invoices."""
+    waiting = [one for one in asked if one.state in ("open", "sending", "refused")]
+    return Account(
+        total=contract.total_cents,
+        paid=sum(one.paid for one in asked),
+        waived=sum(one.row.waived_cents for one in asked),
+        invoiced=sum(one.row.cents - one.credited for one in waiting),
+    )
 
 
 def facts_of(order: Order) -> dict[str, Any]:
     """Everything that stands around an order, for a page or an answer."""
     revision, contract = offered(order), contract_of(order)
+    asked = invoices(contract) if contract else []
     return {
         "files": samples(order),
+        "purchase_orders": purchase_orders(order),
         "revision": revision,
         "lines": list(revision.lines.order_by("position")) if revision else [],
         "contract": contract,
         "milestones": milestones(contract) if contract else [],
-        "invoices": invoices(contract) if contract else [],
+        "invoices": asked,
+        "account": account_of(contract, asked) if contract else None,
     }

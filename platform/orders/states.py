@@ -1,7 +1,7 @@
 """The life of an order as one table. Pure: who may take which step from where, and where it leads.
 
 `submitted → assessing → quoting → quoted → accepted → working → delivered → closed`; `declined` by us and `cancelled`
-by the customer before anything is accepted.
+by the customer before anything is accepted; from `delivered` back to `working` under the warranty.
 """
 
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ STEPS: dict[str, Step] = {
     "accept": Step((QUOTED,), (CUSTOMER,), ACCEPTED),
     "start_work": Step((ACCEPTED,), (SYSTEM, STAFF), WORKING),
     "deliver": Step((WORKING,), (SYSTEM,), DELIVERED),
+    "retrain": Step((DELIVERED,), (STAFF, CUSTOMER), WORKING),
     "close": Step((DELIVERED,), (STAFF, SYSTEM), CLOSED),
     "decline": Step(BEFORE_CONTRACT, (STAFF,), DECLINED),
     "cancel": Step(BEFORE_CONTRACT, (CUSTOMER,), CANCELLED),

@@ -12,7 +12,7 @@ from orders.services import invoicing, letters
 from orders.services.assessing import MEASURE, feasibility_measure
 from orders.services.contracts import warranties_due
 from orders.services.quotes import quote_expire, quotes_due
-from orders.services.timeline import INVOICES, LETTERS, MAIL
+from orders.services.timeline import LETTERS, MAIL
 from tenants.scope import ops_scope, tenant_scope
 
 
@@ -28,12 +28,6 @@ def acceptance_letters(tenant: str, acceptance: str) -> int:
     return letters.acceptance_mail(tenant_id=UUID(tenant), acceptance_id=UUID(acceptance))
 
 
-@shared_task(name=INVOICES)
-def invoices(tenant: str) -> int:
-    """Make at Stripe what an order asks for."""
-    return invoicing.invoices_make(tenant_id=UUID(tenant))
-
-
 @shared_task(name=MEASURE)
 def measure(tenant: str, shown: str, rows: int) -> str:
     """Measure what a data sample promises."""
@@ -42,7 +36,7 @@ def measure(tenant: str, shown: str, rows: int) -> str:
 
 @shared_task(name="orders.settle")
 def settle() -> int:
-    """Note what was paid, and make what could not be made before."""
+    """Note what was paid, and write the commands of invoices that have none."""
     return invoicing.invoices_settle()
 
 

@@ -3,8 +3,8 @@
 import datetime as dt
 from typing import Any
 
-from orders.models import Contract, Milestone, Order, OrderEvent, OrderInvoice, QuoteRevision
-from orders.selectors import facts_of
+from orders.models import Contract, Milestone, Order, OrderEvent, PurchaseOrder, QuoteRevision
+from orders.selectors import Account, Asked, facts_of
 from orders.words import words_of
 
 
@@ -28,7 +28,9 @@ def order_object(order: Order) -> dict[str, Any]:
         "quote": _quote(facts["revision"], facts["lines"]) if facts["revision"] else None,
         "contract": _contract(facts["contract"]) if facts["contract"] else None,
         "milestones": [_milestone(one) for one in facts["milestones"]],
-        "invoices": [_invoice(row, mirror) for row, mirror in facts["invoices"]],
+        "invoices": [_invoice(one) for one in facts["invoices"]],
+        "account": _account(facts["account"]) if facts["account"] else None,
+        "purchase_orders": [_purchase_order(one) for one in facts["purchase_orders"]],
     }
 
 
@@ -81,17 +83,41 @@ def _milestone(one: Milestone) -> dict[str, Any]:
         "least": one.least,
         "model": one.model or None,
         "measured": one.measured,
+        "warranty": one.warranty,
     }
 
 
-def _invoice(row: OrderInvoice, mirror: Any) -> dict[str, Any]:
+def _invoice(one: Asked) -> dict[str, Any]:
+    row, mirror = one.row, one.mirror
     return {
         "kind": row.kind,
         "description": row.description,
         "amount_cents": row.cents,
+        "credited_cents": one.credited,
         "number": (mirror.number or None) if mirror else None,
-        "status": mirror.status if mirror else "pending",
+        "status": {"sending": "pending", "given_up": "void"}.get(one.state, one.state),
         "paid_at": seconds(row.paid_at),
+    }
+
+
+def _account(one: Account) -> dict[str, Any]:
+    return {
+        "total_cents": one.total,
+        "paid_cents": one.paid,
+        "waived_cents": one.waived,
+        "owed_cents": one.owed,
+        "invoiced_cents": one.invoiced,
+    }
+
+
+def _purchase_order(one: PurchaseOrder) -> dict[str, Any]:
+    return {
+        "id": one.public_id,
+        "filename": one.filename,
+        "content_type": one.content_type,
+        "bytes": one.bytes,
+        "sha256": one.sha256,
+        "created_at": seconds(one.created_at),
     }
 
 

@@ -27,14 +27,38 @@ HEADINGS = {
     "contract.made": gettext_lazy("The contract was made"),
     "invoice.sent": gettext_lazy("An invoice was sent"),
     "invoice.paid": gettext_lazy("An invoice was paid"),
+    "invoice.credited": gettext_lazy("A credited amount was settled"),
+    "invoice.transfer": gettext_lazy("A bank transfer came in"),
+    "paper.added": gettext_lazy("A purchase order was added"),
     "work.started": gettext_lazy("Work began"),
     "milestone.delivered": gettext_lazy("A milestone was delivered"),
     "milestone.accepted": gettext_lazy("A milestone was accepted"),
     "order.delivered": gettext_lazy("Everything is delivered"),
     "warranty.ends": gettext_lazy("The warranty ends soon"),
+    "warranty.retrain": gettext_lazy("A retrain under the warranty began"),
     "order.closed": gettext_lazy("The order was closed"),
 }
-KINDS_OF_INVOICE = {"deposit": gettext_lazy("Deposit"), "milestone": gettext_lazy("Milestone")}
+KINDS_OF_INVOICE = {
+    "deposit": gettext_lazy("Deposit"),
+    "milestone": gettext_lazy("Milestone"),
+    "rest": gettext_lazy("Rest"),
+}
+
+
+STATES_OF_INVOICE = {
+    "sending": gettext_lazy("being sent"),
+    "refused": gettext_lazy("refused"),
+    "given_up": gettext_lazy("given up"),
+    "open": gettext_lazy("sent"),
+    "paid": gettext_lazy("paid"),
+    "void": gettext_lazy("void"),
+    "uncollectible": gettext_lazy("written off"),
+}
+
+
+def invoice_state(state: str) -> str:
+    """What became of an invoice, in a word."""
+    return str(STATES_OF_INVOICE.get(state, state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +96,18 @@ def _facts(kind: str, detail: dict[str, Any]) -> str:
         what = str(KINDS_OF_INVOICE.get(detail["kind"], detail["kind"]))
         told = {"what": what, "amount": cents(detail["cents"]), "number": detail["number"] or "–"}
         return _("%(what)s, %(amount)s, invoice %(number)s") % told
+    if kind == "invoice.credited":
+        told = {"what": detail["what"], "amount": cents(detail["cents"])}
+        if detail["way"] == "waive":
+            return _("%(what)s: %(amount)s was credited and is no longer owed.") % told
+        return _("%(what)s: %(amount)s was credited and is asked for by another invoice.") % told
+    if kind == "invoice.transfer":
+        told = {**detail, "amount": cents(detail["cents"])}
+        return _("%(amount)s on %(received_on)s, reference %(reference)s.") % told
+    if kind == "paper.added":
+        return f"{detail['name']}, SHA-256 {detail['sha256']}"
+    if kind == "warranty.retrain":
+        return _("%(milestone)s, due on %(due_on)s.") % detail
     if kind == "milestone.delivered":
         return f"{detail['milestone']}: {detail['model']}. {measured_words(detail.get('measured'))}".strip()
     if kind == "milestone.accepted":

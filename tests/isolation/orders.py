@@ -3,6 +3,8 @@
 import secrets
 from typing import Any
 
+from django.core.files.uploadedfile import SimpleUploadedFile
+
 from billing.selectors.features import CUSTOM_ORDERS
 from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
@@ -106,6 +108,43 @@ def _delivered(person: Person) -> Ids:
         return {"order": order.public_id, "milestone": one.public_id}
 
 
+PDF = b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF\n"
+
+
+def purchase_order(name: str = "po.pdf", content: bytes = PDF) -> SimpleUploadedFile:
+    """A document to send."""
+    return SimpleUploadedFile(name, content, "application/pdf")
+
+
+def _accepted(person: Person) -> Ids:
+    return {"order": accepted(person).public_id}
+
+
+def _with_document(person: Person) -> Ids:
+    from data.services import file_store
+    from orders.services import purchase_order_add
+
+    order = accepted(person)
+    stored = file_store(tenant_id=person.tenant.id, chunks=[PDF], limit=1_000)
+    with tenant_scope(person.tenant.id):
+        made = purchase_order_add(order=order, stored=stored, filename="po.pdf", by="tests")
+        return {"order": order.public_id, "document": made.public_id}
+
+
+def all_delivered(person: Person) -> Any:
+    """An order of which everything was accepted, so that its warranty runs."""
+    from orders.models import Milestone
+    from orders.services import milestone_accept
+
+    order = accepted(person, deposit_bp=0)
+    with tenant_scope(person.tenant.id):
+        Milestone.objects.filter(contract__order=order).update(state="delivered", model="ft:made")
+        for one in Milestone.objects.filter(contract__order=order):
+            milestone_accept(milestone=one, by=person.user.email)
+        order.refresh_from_db()
+        return order
+
+
 def _new(person: Person) -> Ids:
     an_order(person)
     return {}
@@ -138,6 +177,21 @@ POLICIES: dict[str, Policy] = {
     ),
     f"{WORK}orders/<str:order>/cancel": Policy("page", success={"POST": 302}, make=_order),
     f"{WORK}orders/<str:order>/quote.pdf": Policy("page", success={"GET": 200}, make=_quoted),
+    f"{WORK}orders/<str:order>/purchase-orders": Policy(
+        "page",
+        success={"GET": 404, "POST": 302},
+        make=_accepted,
+        bodies={"POST": lambda ids: {"document": purchase_order()}},
+    ),
+    f"{WORK}orders/<str:order>/purchase-orders/<str:document>": Policy(
+        "page", success={"GET": 200}, make=_with_document
+    ),
+    f"{WORK}orders/<str:order>/retrain": Policy(
+        "page",
+        success={"GET": 404, "POST": 302},
+        make=lambda person: {"order": all_delivered(person).public_id},
+        bodies={"POST": lambda ids: {"text": "It mixes up two queues since last week."}},
+    ),
     f"{WORK}orders/<str:order>/milestones/<str:milestone>": Policy("page", success={"POST": 302}, make=_delivered),
     "quotes/<str:token>": TOLD_APART,
     "quotes/<str:token>/document": TOLD_APART,

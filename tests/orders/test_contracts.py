@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 import config.celery  # noqa: F401 - doorbells ring somewhere
-from billing.models import Invoice
+from billing.models import Invoice, StripeCommand
 from billing.selectors.subscriptions import customer_current
 from billing.services.mirror import invoice_mirror
 from billing.services.receivables import mirrors_book_all
@@ -24,6 +24,15 @@ def invoices(person: Person, order: Any) -> list[OrderInvoice]:
     """Of an order, the oldest first."""
     with tenant_scope(person.tenant.id):
         return list(OrderInvoice.objects.filter(contract__order=order).order_by("pk"))
+
+
+def unanswered(person: Person, row: OrderInvoice, *, days: float = 0) -> None:
+    """As if the answer to its sending, some days ago, had been lost on the way."""
+    at = now() - dt.timedelta(days=days)
+    with tenant_scope(person.tenant.id):
+        OrderInvoice.objects.filter(pk=row.pk).update(stripe_id="", sent_at=None)
+        mine = StripeCommand.objects.filter(operation="order_invoice", once=str(row.pk))
+        assert mine.update(state="waiting", answer=None, claimed_until=None, created_at=at, first_sent_at=at) == 1
 
 
 def pay(person: Person, emulator: Emulator, stripe_id: str) -> None:
@@ -66,12 +75,10 @@ def test_the_deposit_is_invoiced_once_with_the_purchase_order_and_days_to_pay(
     }
     assert [line.amount for line in found.lines.data] == [330_000]
     assert invoices_make(tenant_id=ada.tenant.id) == 0
-    with tenant_scope(ada.tenant.id):  # the answer was lost: the same keys give the same invoice
-        OrderInvoice.objects.filter(pk=row.pk).update(stripe_id="", sent_at=None)
+    unanswered(ada, row)  # the same keys give the same invoice
     invoices_make(tenant_id=ada.tenant.id)
     assert invoices(ada, order)[0].stripe_id == row.stripe_id
-    with tenant_scope(ada.tenant.id):  # and after a day, when Stripe forgot the keys, its mark is found
-        OrderInvoice.objects.filter(pk=row.pk).update(stripe_id="", created_at=now() - dt.timedelta(days=2))
+    unanswered(ada, row, days=2)  # and after a day, when Stripe forgot the keys, its mark is found
     invoices_make(tenant_id=ada.tenant.id)
     assert invoices(ada, order)[0].stripe_id == row.stripe_id
     page = ada.browser.get(f"{ada.workspace}/orders/{order.public_id}/").content.decode()

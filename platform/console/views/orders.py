@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.selectors.features import CUSTOM_ORDERS, feature_granted, feature_needed
 from console.paging import page_number, page_of, page_with
-from console.views.base import ConsoleView, Download, Outside
+from console.views.base import ConsoleView, Outside
 from console.views.files import ACCEPTED, Upload
 from data import limits
 from data import selectors as data
@@ -18,10 +18,11 @@ from data import services as files
 from data.models import File, Purpose
 from kit import charts
 from kit.errors import NotFound
-from kit.streams import attachment
 from orders import selectors, services, states
 from orders.models import Milestone, Order, Quote
 from orders.services.orders import LONGEST_BRIEF, MOST_CALLS
+from orders.services.purchase_orders import ACCEPTED as DOCUMENTS
+from orders.services.purchase_orders import MOST_BYTES
 from orders.services.timeline import LONGEST_TEXT
 from orders.words import expectation, measured_words, words_of
 
@@ -92,6 +93,18 @@ class MessageForm(forms.Form):
 
     text = forms.CharField(
         label=gettext_lazy("Message"), max_length=LONGEST_TEXT, widget=forms.Textarea(attrs={"rows": 3})
+    )
+
+
+class RetrainForm(forms.Form):
+    """What the model does worse."""
+
+    text = forms.CharField(
+        label=gettext_lazy("What is wrong"),
+        help_text=gettext_lazy("What it does worse than at its acceptance, and examples of it."),
+        min_length=10,
+        max_length=LONGEST_TEXT,
+        widget=forms.Textarea(attrs={"rows": 3}),
     )
 
 
@@ -201,11 +214,14 @@ class OrderPage(ConsoleView):
         *,
         message: MessageForm | None = None,
         link: LinkForm | None = None,
+        document: forms.Form | None = None,
+        retrain: RetrainForm | None = None,
         status: int = 200,
     ) -> HttpResponseBase:
         """The page, with forms that may carry errors."""
         facts = selectors.facts_of(order)
         revision, contract = facts["revision"], facts["contract"]
+        may_retrain = self.can(MONEY) and services.retrain_left(order, contract)
         can_sign = self.can(MONEY) and revision is not None and revision.quote.state == Quote.State.SENT
         return self.page(
             {
@@ -218,6 +234,17 @@ class OrderPage(ConsoleView):
                 "feasibility": self._feasibility(order),
                 "message_form": message or MessageForm(),
                 "link_form": link or (LinkForm(initial={"email": order.contact}) if can_sign else None),
+                "document_form": document,
+                "document_accept": DOCUMENTS,
+                "document_bytes": MOST_BYTES,
+                "can_add": self.can(WRITE) and order.state in states.UNDER_CONTRACT,
+                "document_url": self.project_path("order_purchase_order", order.public_id),
+                "purchase_orders": [
+                    (one, self.project_path("order_purchase_order_file", order.public_id, one.public_id))
+                    for one in facts["purchase_orders"]
+                ],
+                "retrain_form": retrain or (RetrainForm(auto_id="retrain_%s") if may_retrain else None),
+                "retrain_url": self.project_path("order_retrain", order.public_id),
                 "can_write": self.can(WRITE) and not order.is_over,
                 "can_cancel": self.can(WRITE) and order.state in states.BEFORE_CONTRACT,
                 "message_url": self.project_path("order_message", order.public_id),
@@ -362,38 +389,3 @@ class OrderCancel(ConsoleView):
         found = selectors.order_get(self.project.pk, order)
         services.order_cancel(order=found, by=self.auth.actor_label)
         return self.done(self.project_path("order", found.public_id))
-
-
-class OrderMilestone(ConsoleView):
-    """Accept what was delivered."""
-
-    section = "orders"
-    required_scopes = {"POST": MONEY}
-
-    def post(self, request: HttpRequest, order: str, milestone: str) -> HttpResponseBase:
-        """Its invoice follows."""
-        found = selectors.order_get(self.project.pk, order)
-        one = selectors.milestone_get(found, milestone)
-        services.milestone_accept(milestone=one, by=self.auth.actor_label)
-        return self.done(self.project_path("order", found.public_id))
-
-
-class OrderQuote(Download):
-    """The quote as a document."""
-
-    section = "orders"
-    required_scopes = {"GET": READ}
-
-    def get(self, request: HttpRequest, order: str) -> HttpResponseBase:
-        """What was sent; a draft is nobody's yet."""
-        revision = selectors.offered(selectors.order_get(self.project.pk, order))
-        if revision is None:
-            raise NotFound.of(order)
-        document = bytes(revision.document)
-        return attachment(
-            request,
-            iter([document]),
-            filename=f"{revision.quote.number}-{revision.number}.pdf",
-            content_type="application/pdf",
-            size=len(document),
-        )

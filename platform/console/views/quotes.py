@@ -16,15 +16,18 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_safe
 
 from console.docs import render as marked
+from data.receiving import Intake
 from kit.errors import ApiError, NotFound, RateLimited
 from kit.http import client_ip
 from kit.rates import within
 from orders import papers, services
 from orders.errors import LinkGone
 from orders.services.accepting import LONGEST_PO
+from orders.services.purchase_orders import ACCEPTED, MOST_BYTES, PARAM
 from orders.services.quotes import hash_of
 
 MISSES, LOOKS = 20, 120
@@ -49,6 +52,13 @@ class AcceptForm(forms.Form):
         max_length=LONGEST_PO,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    document = forms.FileField(
+        label=_("Purchase order as a document"),
+        help_text=_("A PDF, PNG or JPEG of at most 10 MB. It can be added later as well."),
+        required=False,
+        widget=forms.FileInput(attrs={"accept": ACCEPTED}),
+        error_messages={"empty": _("The document is empty. Choose another one.")},
     )
     agreed = forms.BooleanField(
         label=_("I accept this quote and its papers for my organisation, and I may do so."),
@@ -101,8 +111,15 @@ def _done(request: HttpRequest, token: str) -> tuple[UUID, UUID] | None:
     return (UUID(kept[0]), UUID(kept[1])) if kept else None
 
 
+@method_decorator(csrf_exempt, name="dispatch")
 class QuotePage(LinkView):
-    """`/quotes/<token>`."""
+    """`/quotes/<token>`. A purchase order goes to storage as it arrives, before the transaction opens.
+
+    Exempt from the middleware's check against cross-site posts, which would read the form first; `post` has it.
+    """
+
+    intake: Intake | None = None
+    accepted = False
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """The quote and the form; what this browser accepted, after it did."""
@@ -117,10 +134,26 @@ class QuotePage(LinkView):
         """Accept; a form that is sent again leads to what it did."""
         if _done(request, token):
             return redirect("console:quote", token)
+        tenant_id, _link = services.link_find(token)
+        self.intake = Intake(tenant_id=tenant_id, field=PARAM, limit=MOST_BYTES, swallow=True)
+        request.upload_handlers = [self.intake]
+        try:
+            return csrf_protect(self._accept)(request, token)
+        finally:
+            if not self.accepted:
+                self.intake.drop()
+
+    def _accept(self, request: HttpRequest, token: str) -> HttpResponse:
         offer = services.offer_peek(token)
-        form = AcceptForm(request.POST)
-        if form.is_valid():
+        form = AcceptForm(request.POST, request.FILES)
+        valid = form.is_valid()
+        if self.intake is not None and self.intake.refused is not None:
+            form.add_error(PARAM, self.intake.refused.message)
+            valid = False
+        if valid:
             told = form.cleaned_data
+            stored = self.intake.stored if self.intake is not None else None
+            given = told[PARAM]
             try:
                 made = services.offer_accept(
                     token=token,
@@ -129,12 +162,14 @@ class QuotePage(LinkView):
                     purchase_order=told["purchase_order"],
                     sha256=told["sha256"],
                     ip=client_ip(request),
+                    document=(stored, str(given.name)) if stored is not None and given else None,
                 )
             except LinkGone:
                 raise
             except ApiError as error:
                 form.add_error(error.param if error.param in form.fields else None, error.message)
             else:
+                self.accepted = True
                 kept = request.session.get(DONE, {})
                 request.session[DONE] = {**kept, hash_of(token): [str(made.tenant_id), str(made.pk)]}
                 return redirect("console:quote", token)

@@ -1,7 +1,7 @@
 """The room's tables."""
 
-from orders.models.contracts import Contract, Milestone, OrderInvoice
-from orders.models.orders import Order, OrderEvent, OrderFile
+from orders.models.contracts import Contract, Milestone, OrderInvoice, OrderTransfer
+from orders.models.orders import Order, OrderEvent, OrderFile, PurchaseOrder
 from orders.models.quotes import Acceptance, Approval, Quote, QuoteLine, QuoteLink, QuoteRevision
 
 __all__ = [
@@ -13,6 +13,8 @@ __all__ = [
     "OrderEvent",
     "OrderFile",
     "OrderInvoice",
+    "OrderTransfer",
+    "PurchaseOrder",
     "Quote",
     "QuoteLine",
     "QuoteLink",

@@ -76,6 +76,8 @@ class Milestone(LastingModel):
     delivered_at = models.DateTimeField(null=True)
     accepted_at = models.DateTimeField(null=True)
     accepted_by = models.CharField(max_length=254, blank=True)
+    warranty = models.BooleanField(default=False, db_default=False)
+    """Training again under the warranty: it costs nothing, and must reach what was agreed."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "contract", "position"], name="orders_milestone_once")]
@@ -94,6 +96,8 @@ class OrderInvoice(LastingModel):
 
         DEPOSIT = "deposit", _("Deposit")
         MILESTONE = "milestone", _("Milestone")
+        REST = "rest", _("Rest")
+        """What was credited of another one by mistake, asked for once more."""
 
     contract = models.ForeignKey(Contract, on_delete=models.PROTECT, related_name="invoices", db_index=False)
     milestone = models.ForeignKey(Milestone, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
@@ -102,7 +106,11 @@ class OrderInvoice(LastingModel):
     cents = models.BigIntegerField()
     stripe_id = models.CharField(max_length=255, blank=True)
     problem = models.CharField(max_length=300, blank=True)
-    """Why it could not be made, at the last try, or why it does not count as paid though nothing is left to pay."""
+    """Why it does not count as paid though nothing is left to pay."""
+    waived_cents = models.BigIntegerField(default=0, db_default=0)
+    """Of what was credited: what staff decided that nobody owes any more."""
+    again_cents = models.BigIntegerField(default=0, db_default=0)
+    """Of what was credited: what other invoices ask for."""
     created_at = models.DateTimeField(default=now, editable=False)
     sent_at = models.DateTimeField(null=True)
     paid_at = models.DateTimeField(null=True)
@@ -110,9 +118,20 @@ class OrderInvoice(LastingModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["tenant", "contract", "kind", "milestone"], name="orders_invoice_once", nulls_distinct=False
+                fields=["tenant", "contract", "kind", "milestone"],
+                condition=~models.Q(kind="rest"),
+                nulls_distinct=False,
+                name="orders_invoice_once",
             ),
             models.CheckConstraint(condition=models.Q(cents__gt=0), name="orders_invoice_asks"),
+            models.CheckConstraint(
+                condition=models.Q(
+                    waived_cents__gte=0,
+                    again_cents__gte=0,
+                    cents__gte=models.F("waived_cents") + models.F("again_cents"),
+                ),
+                name="orders_invoice_rest",
+            ),
         ]
         indexes = [
             models.Index(fields=["created_at"], name="orders_invoice_open", condition=models.Q(paid_at__isnull=True))
@@ -120,3 +139,25 @@ class OrderInvoice(LastingModel):
 
     def __str__(self) -> str:
         return self.description
+
+
+class OrderTransfer(LastingModel):
+    """A payment by bank transfer that staff saw, for all that was open of an invoice. Only ever added."""
+
+    prefix = "ordtrf_"
+
+    invoice = models.ForeignKey(OrderInvoice, on_delete=models.PROTECT, related_name="transfers", db_index=False)
+    reference = models.CharField(max_length=140)
+    """What the bank's statement says."""
+    cents = models.BigIntegerField()
+    received_on = models.DateField()
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "invoice"], name="orders_transfer_once"),
+            models.CheckConstraint(condition=models.Q(cents__gt=0), name="orders_transfer_pays"),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference

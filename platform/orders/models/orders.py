@@ -94,6 +94,28 @@ class OrderFile(TenantModel):
         return f"{self.file_id} of {self.order_id}"
 
 
+class PurchaseOrder(TenantModel):
+    """A purchase order as the customer's document. Like samples it goes with a closed organisation; its name and hash
+    stay in the timeline."""
+
+    prefix = "po_"
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="purchase_orders", db_index=False)
+    filename = models.CharField(max_length=255)
+    content_type = models.CharField(max_length=40)
+    """What its first bytes say, and not what the sender said."""
+    bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    storage_key = models.CharField(max_length=200)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "order"], name="orders_po_of_order")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+
 class OrderEvent(LastingModel):
     """One entry of an order's timeline: both sides see the same. Only ever added."""
 

@@ -1,9 +1,9 @@
 """What changes the room's tables. Doors call these."""
 
-from orders.services.accepting import Offer, acceptance_of, offer_accept, offer_peek
+from orders.services.accepting import Offer, acceptance_of, link_find, offer_accept, offer_peek
 from orders.services.assessing import feasibility_ask, feasibility_measure
-from orders.services.contracts import milestone_accept, milestone_deliver
-from orders.services.invoicing import invoices_make, invoices_settle
+from orders.services.contracts import milestone_accept, milestone_deliver, retrain_left, retrain_start
+from orders.services.invoicing import invoice_settle, invoices_make, invoices_settle, transfer_record
 from orders.services.letters import acceptance_mail, event_mail, link_mail
 from orders.services.orders import (
     file_show,
@@ -13,6 +13,7 @@ from orders.services.orders import (
     order_create,
     order_decline,
 )
+from orders.services.purchase_orders import purchase_order_add, purchase_order_chunks
 from orders.services.quotes import (
     Author,
     Part,
@@ -35,9 +36,11 @@ __all__ = [
     "feasibility_ask",
     "feasibility_measure",
     "file_show",
+    "invoice_settle",
     "invoices_make",
     "invoices_settle",
     "link_create",
+    "link_find",
     "link_mail",
     "message_send",
     "milestone_accept",
@@ -48,10 +51,15 @@ __all__ = [
     "order_cancel",
     "order_create",
     "order_decline",
+    "purchase_order_add",
+    "purchase_order_chunks",
     "quote_expire",
     "quote_send",
     "quote_withdraw",
     "quotes_due",
+    "retrain_left",
+    "retrain_start",
     "revision_approve",
     "revision_create",
+    "transfer_record",
 ]

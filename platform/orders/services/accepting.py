@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from billing.services.locks import money_lock
+from data.services.files import Stored
 from kit import outbox
 from kit.clock import now
 from kit.errors import BadRequest
@@ -14,6 +16,7 @@ from orders.errors import LinkGone, QuoteRefused
 from orders.models import Acceptance, Order, Quote, QuoteLink, QuoteRevision
 from orders.services.closing import links_revoke
 from orders.services.contracts import contract_make
+from orders.services.purchase_orders import purchase_order_add
 from orders.services.quotes import hash_of
 from orders.services.timeline import LETTERS, order_lock, step
 from tenants import audit
@@ -61,15 +64,23 @@ def _offer(link: QuoteLink) -> Offer:
 
 
 def offer_accept(
-    *, token: str, name: str, title: str, purchase_order: str = "", sha256: str, ip: str | None = None
+    *,
+    token: str,
+    name: str,
+    title: str,
+    purchase_order: str = "",
+    sha256: str,
+    ip: str | None = None,
+    document: tuple[Stored, str] | None = None,
 ) -> Acceptance:
     """Accept what the page showed: `sha256` is of the document that was read. Once; LinkGone afterwards.
 
-    Makes the contract, its milestones and the deposit's invoice in the same transaction. What Stripe and the mail
-    server have to do follows it.
+    `document` is the purchase order that came along, stored, and its name. Makes the contract, its milestones and the
+    deposit's invoice in the same transaction. What Stripe and the mail server have to do follows it.
     """
     tenant_id, link_id = link_find(token)
     with tenant_scope(tenant_id):
+        money_lock(tenant_id)
         found = _offer(QuoteLink.objects.get(pk=link_id))
         order = order_lock(found.order)
         quote = Quote.objects.select_for_update().get(pk=found.quote.pk)
@@ -120,6 +131,9 @@ def offer_accept(
         )
         audit.record(action="quote.accepted", target=order, after={**detail, "ip": ip}, actor=actor)
         contract_make(order=order, revision=revision, acceptance=made, actor=actor)
+        if document is not None:
+            stored, filename = document
+            purchase_order_add(order=order, stored=stored, filename=filename, by=made.name, actor=actor)
         outbox.ring(LETTERS, str(tenant_id), str(made.pk))
         return made
 

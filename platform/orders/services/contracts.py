@@ -1,26 +1,29 @@
 """What follows from an acceptance: the contract, its milestones, what is delivered for them, and their invoices.
 
-An invoice is written down in the transaction that makes it due; `invoicing` makes it at Stripe afterwards.
+An invoice is asked for in the transaction that makes it due (`invoicing`).
 """
 
 import datetime as dt
 from typing import Any
 
-from kit import outbox
+from billing.services.locks import money_lock
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
 from orders import states
 from orders.errors import StepRefused
 from orders.models import Acceptance, Contract, Milestone, Order, OrderInvoice, QuoteRevision
-from orders.services.timeline import INVOICES, order_lock, say, step
+from orders.services.invoicing import invoice_ask
+from orders.services.timeline import order_lock, say, step, tidy
 from registry.models import ModelVersion
 from tenants import audit
+from tenants.scope import current_tenant_id
 
 Actor = tuple[str, str, str]
 
 
 def contract_make(*, order: Order, revision: QuoteRevision, acceptance: Acceptance, actor: Actor) -> Contract:
-    """The contract of an accepted revision, its milestones, and the deposit's invoice where there is a deposit."""
+    """The contract of an accepted revision, its milestones, and the deposit's invoice where there is a deposit. Under
+    the money lock."""
     made: Contract = Contract.objects.create(
         order=order,
         acceptance=acceptance,
@@ -54,19 +57,14 @@ def contract_make(*, order: Order, revision: QuoteRevision, acceptance: Acceptan
     )
     say(order=order, kind="contract.made", side=states.SYSTEM, detail={"contract": made.number}, mail=False)
     if made.deposit_cents:
-        _invoice(made, OrderInvoice.Kind.DEPOSIT, f"Deposit for {order.title}", made.deposit_cents)
+        invoice_ask(
+            contract=made,
+            kind=OrderInvoice.Kind.DEPOSIT,
+            description=f"Deposit for {order.title}",
+            cents=made.deposit_cents,
+        )
     else:
         step(order=order, name="start_work", side=states.SYSTEM, kind="work.started", actor=actor, mail=False)
-    return made
-
-
-def _invoice(
-    contract: Contract, kind: str, description: str, cents: int, milestone: Milestone | None = None
-) -> OrderInvoice:
-    made: OrderInvoice = OrderInvoice.objects.create(
-        contract=contract, milestone=milestone, kind=kind, description=description[:300], cents=cents
-    )
-    outbox.ring(INVOICES, str(contract.tenant_id))
     return made
 
 
@@ -119,7 +117,8 @@ def measured(report: dict[str, Any], metric: str, least: float | None) -> dict[s
 def milestone_accept(*, milestone: Milestone, by: str) -> Milestone:
     """The customer takes what was delivered; its invoice follows. After the last one the order is delivered and its
     warranty runs. StepRefused unless it was delivered; a figure that was missed does not bind the customer, who may
-    take the model all the same."""
+    take the model all the same. What the warranty made costs nothing, and the warranty's end stays."""
+    money_lock(current_tenant_id())
     order = order_lock(milestone.contract.order)
     row: Milestone = Milestone.objects.select_for_update().get(pk=milestone.pk)
     if row.state != Milestone.State.DELIVERED:
@@ -131,15 +130,71 @@ def milestone_accept(*, milestone: Milestone, by: str) -> Milestone:
     audit.record(action="milestone.accepted", target=order, after=detail)
     contract = row.contract
     if row.cents:
-        _invoice(contract, OrderInvoice.Kind.MILESTONE, f"{row.title} for {order.title}", row.cents, row)
+        invoice_ask(
+            contract=contract,
+            kind=OrderInvoice.Kind.MILESTONE,
+            description=f"{row.title} for {order.title}",
+            cents=row.cents,
+            milestone=row,
+        )
     if not Milestone.objects.filter(contract=contract).exclude(state=Milestone.State.ACCEPTED).exists():
-        moment = now()
-        contract.delivered_at = moment
-        contract.warranty_until = moment.date() + dt.timedelta(days=contract.warranty_days)
-        contract.save(update_fields=["delivered_at", "warranty_until"])
+        if contract.warranty_until is None:
+            contract.delivered_at = now()
+            contract.warranty_until = contract.delivered_at.date() + dt.timedelta(days=contract.warranty_days)
+            contract.save(update_fields=["delivered_at", "warranty_until"])
         told = {"warranty_until": contract.warranty_until.isoformat()}
         step(order=order, name="deliver", side=states.SYSTEM, kind="order.delivered", detail=told)
     return row
+
+
+RETRAIN_DAYS = 30
+"""Within which a retrain is to be delivered."""
+
+
+def retrain_start(
+    *, order: Order, text: str, side: str, milestone: Milestone | None = None, by: str = "", reason: str = ""
+) -> Milestone:
+    """Train again under the warranty: a milestone that costs nothing, measured by what was agreed for `milestone`, the
+    last one with a figure unless named. The order is in work again until it is delivered and accepted.
+
+    The customer starts one by a deed of their own; further ones staff start, who look first whether the terms give one.
+    StepRefused unless everything is delivered and the warranty runs.
+    """
+    row = order_lock(order)
+    contract: Contract | None = Contract.objects.select_for_update().filter(order=row).first()
+    if row.state != states.DELIVERED or contract is None or contract.warranty_until is None:
+        raise StepRefused("A retrain under the warranty follows the delivery of everything, one at a time.")
+    if contract.warranty_until < now().date():
+        raise StepRefused(f"The warranty ended on {contract.warranty_until}. Place a new order to train it again.")
+    every = Milestone.objects.filter(contract=contract).order_by("position")
+    if side == states.CUSTOMER and every.filter(warranty=True).exists():
+        raise StepRefused("You have started a retrain under this warranty before. Write us what is wrong now.")
+    agreed = milestone or every.exclude(metric="").filter(warranty=False).last() or every.filter(warranty=False).last()
+    last = every.last()
+    if agreed is None or last is None or agreed.contract_id != contract.pk:
+        raise StepRefused("The order has no milestone that could be trained again.")
+    said = tidy(text, least=10, what="What is wrong", param="text")
+    made: Milestone = Milestone.objects.create(
+        contract=contract,
+        position=last.position + 1,
+        title=f"Retrain: {agreed.title}"[:120],
+        cents=0,
+        due_on=now().date() + dt.timedelta(days=RETRAIN_DAYS),
+        metric=agreed.metric,
+        least=agreed.least,
+        warranty=True,
+    )
+    detail = {"milestone": made.title, "due_on": made.due_on.isoformat()}
+    step(order=row, name="retrain", side=side, kind="warranty.retrain", who=by, text=said, detail=detail, reason=reason)
+    return made
+
+
+def retrain_left(order: Order, contract: Contract | None) -> bool:
+    """Whether the customer may start a retrain now."""
+    if order.state != states.DELIVERED or contract is None or contract.warranty_until is None:
+        return False
+    begun = Milestone.objects.filter(contract=contract, warranty=True).exists()
+    return contract.warranty_until >= now().date() and not begun
 
 
 def warranties_due(*, contract: Contract) -> bool:

@@ -1,149 +1,179 @@
-"""Invoices of orders at Stripe: sent by mail with days to pay and the purchase order, apart from usage and plan.
+"""Invoices of orders: asked for in the transaction that makes them due, sent through billing's outbox
+(`services.operations`), and settled by what the mirror says.
 
-A row is written when an invoice becomes due. Here it is made at Stripe, under keys that derive from the row, and what
-Stripe says of it is read from the mirror: paid is what Stripe calls paid.
+Paid is what Stripe calls paid, as long as everything that was credited of it is decided: waived, or asked for again.
 """
 
-import logging
+import datetime as dt
 import uuid
 
-from billing.errors import PaymentsAway, StripeRefused
-from billing.models import Invoice
-from billing.selectors.subscriptions import customer_current
-from billing.services.commands import KEY_LIFE, command_finish
+from billing.errors import PaymentsClosed
+from billing.models import Invoice, StripeCommand
+from billing.services.commands import command_write, commands_send
 from billing.services.locks import money_lock
-from billing.services.mirror import invoice_mirror
 from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
-from billing.stripe_port import Json, stripe_port
 from kit.clock import now
-from kit.errors import ApiError
+from kit.errors import BadRequest, Conflict
 from orders import states
-from orders.models import OrderInvoice
+from orders.models import Contract, Milestone, OrderInvoice, OrderTransfer
+from orders.selectors import INVOICE, PAID_OUTSIDE, credited_cents, left_cents
 from orders.services.timeline import order_lock, say, step
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
-logger = logging.getLogger(__name__)
-NOT_PAID = "Nothing is left to pay, but not all of it was paid: a part was credited, or it asked for less."
+NOT_PAID = "Nothing is left to pay, but a part was credited. Decide what becomes of it."
+WAIVE, AGAIN = "waive", "again"
+WAYS = (WAIVE, AGAIN)
+"""What becomes of something credited: nobody owes it any more, or another invoice asks for it."""
+LONGEST_REFERENCE = 140
+
+
+def invoice_ask(
+    *, contract: Contract, kind: str, description: str, cents: int, milestone: Milestone | None = None
+) -> OrderInvoice:
+    """An invoice that is due now, and the command that sends it, in the caller's transaction, under the money lock."""
+    made: OrderInvoice = OrderInvoice.objects.create(
+        contract=contract, milestone=milestone, kind=kind, description=description[:300], cents=cents
+    )
+    _command(made)
+    return made
+
+
+def _command(row: OrderInvoice, *, tried_at: dt.datetime | None = None) -> bool:
+    """Whether there is a command now; without a key of Stripe's the row waits for one."""
+    try:
+        customer_write()
+        command_write(
+            INVOICE, {"order_invoice": str(row.pk)}, once=str(row.pk), key=f"order-{row.pk}", tried_at=tried_at
+        )
+    except PaymentsClosed:
+        return False
+    return True
 
 
 def invoices_make(*, tenant_id: uuid.UUID) -> int:
-    """Make at Stripe what waits; how many. Not inside a scope: each one commits by itself. Safe to repeat."""
+    """Send now what waits; how many are at Stripe since. Not inside a scope: each one commits by itself."""
     with tenant_scope(tenant_id):
         waiting = list(OrderInvoice.objects.filter(stripe_id="").order_by("pk").values_list("pk", flat=True))
-    if waiting:
-        _customer_make(tenant_id)
-    return sum(_make(tenant_id, pk) for pk in waiting)
+    _missing(tenant_id)
+    commands_send(tenant_id)
+    with tenant_scope(tenant_id):
+        return int(OrderInvoice.objects.filter(pk__in=waiting).exclude(stripe_id="").count())
 
 
-def _customer_make(tenant_id: uuid.UUID) -> None:
-    """Make the tenant a customer at Stripe where it is none yet; what is refused is seen by each invoice."""
-    try:
-        with tenant_scope(tenant_id):
-            command = customer_write()
-        if command is not None:
-            command_finish(command)
-    except ApiError as error:
-        logger.warning("the tenant %s could not be made a customer: %s", tenant_id, error.message)
+def _missing(tenant_id: uuid.UUID) -> int:
+    """Write the commands of invoices that have none: those from before the outbox, which may have been tried, and those
+    from before there was a key of Stripe's."""
+    with tenant_scope(tenant_id):
+        money_lock(tenant_id)
+        rows = list(OrderInvoice.objects.filter(stripe_id="").order_by("pk"))
+        known = StripeCommand.objects.filter(operation=INVOICE, once__in=[str(row.pk) for row in rows])
+        written = set(known.values_list("once", flat=True))
+        return sum(_command(row, tried_at=row.created_at) for row in rows if str(row.pk) not in written)
 
 
-def _make(tenant_id: uuid.UUID, pk: uuid.UUID) -> bool:
-    try:
-        with tenant_scope(tenant_id):
-            _make_one(pk)
-        return True
-    except ApiError as error:  # whatever Stripe says of this one, the others are not to wait for it
-        logger.warning("the invoice %s of an order could not be made: %s", pk, error.message)
-        with tenant_scope(tenant_id):
-            OrderInvoice.objects.filter(pk=pk).update(problem=error.message[:300])
-        return False
-
-
-def _make_one(pk: uuid.UUID) -> None:
+def invoice_settle(*, invoice: OrderInvoice, way: str, reason: str = "") -> OrderInvoice:
+    """Decide what becomes of what was credited of an invoice and is not decided yet: `waive` it, and nobody owes it any
+    more, or ask for it `again` by another invoice. Conflict where nothing is to decide."""
     money_lock(current_tenant_id())
-    row: OrderInvoice = OrderInvoice.objects.select_related("contract", "contract__order").get(pk=pk)
-    if row.stripe_id:
-        return
-    customer, contract = customer_current(), row.contract
-    if customer is None:
-        raise PaymentsAway
-    port, mark = stripe_port(), {"order": contract.order.public_id, "order_invoice": str(row.pk)}
-    begun, key = _begun(customer.stripe_id, row)
-    if begun is not None and begun["status"] != "draft":
-        row.stripe_id = begun["id"]
+    order = order_lock(invoice.contract.order)
+    row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=invoice.pk)
+    if way not in WAYS:
+        raise BadRequest(f"Name what becomes of it: {', '.join(WAYS)}.", param="way")
+    open_cents = credited_cents(row) - row.waived_cents - row.again_cents
+    if open_cents <= 0:
+        raise Conflict("Nothing of this invoice was credited that is not decided. Credit a part of it first.")
+    if way == WAIVE:
+        row.waived_cents += open_cents
     else:
-        row.stripe_id = port.invoice_alone(
-            customer_id=customer.stripe_id,
-            amount_cents=row.cents,
-            description=row.description,
-            days=max(contract.net_days, 1),  # with none, as older contracts may say, it were overdue at once
-            fields=_fields(contract.number, contract.purchase_order),
-            metadata=mark,
-            idempotency_key=key,
-            draft=begun,
+        row.again_cents += open_cents
+        contract: Contract = row.contract
+        invoice_ask(
+            contract=contract,
+            kind=OrderInvoice.Kind.REST,
+            description=f"Rest of {row.description}",
+            cents=open_cents,
+            milestone=row.milestone,
         )
-    row.sent_at, row.problem = now(), ""
-    row.save(update_fields=["stripe_id", "sent_at", "problem"])
-    found = invoice_mirror(customer, row.stripe_id)
-    detail = {"kind": row.kind, "cents": row.cents, "number": found.number if found else ""}
-    say(order=contract.order, kind="invoice.sent", side=states.SYSTEM, detail=detail)
-    audit.record(action="order.invoiced", target=contract.order, after={**detail, "stripe_id": row.stripe_id})
+    row.problem = ""
+    row.save(update_fields=["waived_cents", "again_cents", "problem"])
+    detail = {"kind": row.kind, "cents": open_cents, "way": way, "what": row.description}
+    say(order=order, kind="invoice.credited", side=states.STAFF, detail=detail)
+    audit.record(action="order.credit_settled", target=order, after=detail, reason=reason)
+    return row
 
 
-def _begun(customer_id: str, row: OrderInvoice) -> tuple[Json | None, str]:
-    """What an earlier try left at Stripe, once its keys are forgotten: an invoice that asks for the whole amount, or a
-    draft to go on from; and the key of what is still to be done. StripeRefused for one that asks for something else."""
-    key = f"order-{row.pk}"
-    if now() - row.created_at <= KEY_LIFE:
-        return None, key
-    found = stripe_port().invoice_marked(customer_id, "order_invoice", str(row.pk))
-    if found is None or found["total"] >= row.cents:
-        return found, key
-    if found["total"] == 0:  # its line never came; closed like that it asks for nothing, and another one is made
-        return (found, key) if found["status"] == "draft" else (None, f"{key}-after-{found['id']}")
-    raise StripeRefused(
-        f"The invoice {found['id']} asks for {found['total']} cents and not {row.cents}. Put it right at Stripe."
+def transfer_record(
+    *, invoice: OrderInvoice, reference: str, cents: int, received_on: dt.date, reason: str = ""
+) -> StripeCommand:
+    """Note that an invoice was paid by bank transfer; the command that tells Stripe. Once; BadRequest for an amount
+    that is not what is open, because Stripe knows no part of one; Conflict unless it is open."""
+    money_lock(current_tenant_id())
+    order = order_lock(invoice.contract.order)
+    row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=invoice.pk)
+    told = " ".join(reference.split())
+    if not 1 <= len(told) <= LONGEST_REFERENCE or not told.isprintable():
+        raise BadRequest(
+            f"Enter the reference on the bank's statement, at most {LONGEST_REFERENCE} characters.", param="reference"
+        )
+    if not row.created_at.date() <= received_on <= now().date():
+        raise BadRequest("Enter the day on which it came in: from the invoice's day to today.", param="received_on")
+    mirror = Invoice.objects.filter(stripe_id=row.stripe_id).first() if row.stripe_id else None
+    if mirror is None or mirror.status != "open":
+        raise Conflict("The invoice is not open. A payment is recorded once it was sent, and before it is paid.")
+    if OrderTransfer.objects.filter(invoice=row).exists():
+        raise Conflict("A transfer for this invoice is recorded already.")
+    left = left_cents(mirror)
+    if cents != left:
+        raise BadRequest(
+            f"${left / 100:,.2f} of the invoice are open, and Stripe can only be told of all. Record exactly that; "
+            "if less came in, credit the difference first.",
+            param="amount",
+        )
+    made = OrderTransfer.objects.create(invoice=row, reference=told, cents=cents, received_on=received_on)
+    command = command_write(
+        PAID_OUTSIDE,
+        {"order_invoice": str(row.pk), "invoice": row.stripe_id},
+        once=str(row.pk),
+        key=f"order-transfer-{made.pk}",
     )
-
-
-def _fields(contract: str, purchase_order: str) -> dict[str, str]:
-    """What the invoice says beside its lines."""
-    said = {"Contract": contract}
-    if purchase_order:
-        said["Purchase order"] = purchase_order
-    return said
+    detail = {"kind": row.kind, "cents": cents, "reference": told, "received_on": received_on.isoformat()}
+    say(order=order, kind="invoice.transfer", side=states.STAFF, detail=detail)
+    audit.record(action="order.transfer", target=order, after=detail, reason=reason)
+    return command
 
 
 def invoices_settle() -> int:
-    """Note what was paid, and begin the work whose deposit was; how many. Invoices that wait are made."""
+    """Note what was paid, and begin the work whose deposit was; how many. Commands that are missing are written."""
     with ops_scope("invoices of orders that are not paid"):
         rows = list(OrderInvoice.ops.filter(paid_at=None).values_list("tenant_id", "pk", "stripe_id"))
         sent = [stripe_id for _tenant, _pk, stripe_id in rows if stripe_id]
         paid = set(Invoice.ops.filter(stripe_id__in=sent, status="paid").values_list("stripe_id", flat=True))
+        known = set(StripeCommand.ops.filter(operation=INVOICE).values_list("once", flat=True))
     due = [(tenant, pk) for tenant, pk, stripe_id in rows if stripe_id in paid]
-    waiting = {tenant for tenant, _pk, stripe_id in rows if not stripe_id}
+    missing = {tenant for tenant, pk, stripe_id in rows if not stripe_id and str(pk) not in known}
     try:  # what was paid is noted first, and no failure here keeps the others' invoices waiting
         return for_each("order_invoices", due, _settle)
     finally:
-        for_each("order_invoices_made", waiting, lambda tenant_id: invoices_make(tenant_id=tenant_id))
+        for_each("order_invoices_missing", missing, _missing)
 
 
 def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
     tenant_id, pk = entry
     with tenant_scope(tenant_id):
+        order = order_lock(OrderInvoice.objects.select_related("contract__order").get(pk=pk).contract.order)
         row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=pk)
         mirror = Invoice.objects.filter(stripe_id=row.stripe_id, status="paid").first()
         if row.paid_at is not None or mirror is None:
             return 0
         # Stripe calls an invoice paid once nothing is left to pay: also an empty one, and one that was credited away.
-        if mirror.total < row.cents or mirror.raw.get("pre_payment_credit_notes_amount"):
+        if mirror.total < row.cents or credited_cents(row) > row.waived_cents + row.again_cents:
             OrderInvoice.objects.filter(pk=pk).exclude(problem=NOT_PAID).update(problem=NOT_PAID)
             return 0
         row.paid_at, row.problem = mirror.paid_at or now(), ""
         row.save(update_fields=["paid_at", "problem"])
-        order = order_lock(row.contract.order)
-        detail = {"kind": row.kind, "cents": row.cents, "number": mirror.number}
+        detail = {"kind": row.kind, "cents": row.cents - row.waived_cents - row.again_cents, "number": mirror.number}
         say(order=order, kind="invoice.paid", side=states.SYSTEM, detail=detail)
         audit.record(action="order.paid", target=order, after=detail)
         if row.kind == OrderInvoice.Kind.DEPOSIT and order.state == states.ACCEPTED:

@@ -26,7 +26,6 @@ from tenants import audit
 
 MAIL = "orders.mail"
 LETTERS = "orders.acceptance_letters"
-INVOICES = "orders.invoices"
 ANNOUNCED = {
     states.QUOTED: ORDER_QUOTED,
     states.ACCEPTED: ORDER_ACCEPTED,
@@ -43,7 +42,7 @@ HOUSE = "Tunesmith"
 
 def order_lock(order: Order) -> Order:
     """The order as it is now, held until the transaction ends."""
-    row: Order = Order.objects.select_for_update().get(pk=order.pk)
+    row: Order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     return row
 
 
