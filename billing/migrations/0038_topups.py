@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='ledgerentry',
             name='account',
-            field=models.CharField(choices=[('unbilled', 'Unbilled'), ('receivable', 'Receivable'), ('cash', 'Cash'), ('bank', 'Bank'), ('usage_revenue', 'Usage Revenue'), ('subscription_revenue', 'Subscription Revenue'), ('allowance', 'Allowance'), ('rounding', 'Rounding'), ('tax', 'Tax'), ('discount', 'Discount'), ('credit', 'Credit'), ('refund', 'Refund'), ('customer_balance', 'Customer Balance'), ('dispute', 'Dispute'), ('bad_debt', 'Bad Debt'), ('prepaid', 'Prepaid'), ('promo', 'Promo'), ('breakage', 'Breakage'), ('credit_sold', 'Credit Sold')], max_length=30),
+            field=models.CharField(choices=[('unbilled', 'Unbilled'), ('receivable', 'Receivable'), ('cash', 'Cash'), ('bank', 'Bank'), ('usage_revenue', 'Usage Revenue'), ('subscription_revenue', 'Subscription Revenue'), ('contract_revenue', 'Contract Revenue'), ('allowance', 'Allowance'), ('rounding', 'Rounding'), ('tax', 'Tax'), ('discount', 'Discount'), ('credit', 'Credit'), ('refund', 'Refund'), ('customer_balance', 'Customer Balance'), ('dispute', 'Dispute'), ('bad_debt', 'Bad Debt'), ('prepaid', 'Prepaid'), ('promo', 'Promo'), ('breakage', 'Breakage'), ('credit_sold', 'Credit Sold')], max_length=30),
         ),
         migrations.CreateModel(
             name='TopUpConsent',

@@ -137,6 +137,7 @@ _PAID = f"""
 {_MIRRORED} UNION SELECT tenant_id FROM billing_ledgerentry WHERE account = 'cash'
 UNION SELECT tenant_id FROM billing_creditgrant WHERE kind = 'prepaid'
 """
+_SOLD = f"{_MIRRORED} UNION SELECT tenant_id FROM billing_ledgerentry WHERE account = '{{account}}'"
 
 STATEMENTS = {
     "hours_are_sums_of_events": _HOURS,
@@ -158,6 +159,8 @@ STATEMENTS = {
     "tax_is_what_was_asked": _TAXED,
     "cash_is_what_stripe_took": _PAID,
     "credit_goes_with_its_money": _CREDIT,
+    "contracts_are_what_orders_asked": _SOLD.format(account="contract_revenue"),
+    "credit_sold_is_on_open_invoices": _SOLD.format(account="credit_sold"),
 }
 
 Check = Callable[[], Iterator[str]]
