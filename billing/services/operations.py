@@ -365,6 +365,10 @@ OPERATIONS: dict[str, Operation] = {
         topup_charging.invoice_follow,
     ),
     "topup_void": Operation(
-        _void_build, topup_charging.void_send, apply=topup_charging.void_apply, after=topup_charging.invoice_follow
+        _void_build,
+        topup_charging.void_send,
+        topup_charging.void_look,
+        topup_charging.void_apply,
+        topup_charging.invoice_follow,
     ),
 }

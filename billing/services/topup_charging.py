@@ -84,6 +84,15 @@ def void_send(port: StripePort, request: Json, key: str) -> Json:
     return {"status": port.invoice_end(request["invoice"], key=key)}
 
 
+def void_look(port: StripePort, command: StripeCommand) -> Json | None:
+    """What became of it, where it cannot be paid any more."""
+    invoice_id = (command.request or {}).get("invoice", "")
+    found = port.invoice_fetch(invoice_id) if invoice_id else None
+    if invoice_id and (found is None or found.get("deleted")):
+        return {"status": "deleted"}
+    return {"status": found["status"]} if found is not None and found["status"] in ("void", "paid") else None
+
+
 def void_apply(command: StripeCommand) -> None:
     """Note it; one that was paid first is credited."""
     if (command.answer or {})["status"] != "paid":
