@@ -21,6 +21,12 @@ class BillingCustomer(LastingModel):
     delinquent = models.BooleanField(default=False)
     card = models.JSONField(null=True)
     """{"brand", "last4", "exp_month", "exp_year"} of the card that is charged, for display."""
+    legal_name = models.CharField(max_length=256, blank=True, default="", db_default="")
+    """Who invoices are made out to."""
+    address = models.JSONField(default=dict, db_default={})
+    """{"line1", "line2", "postal_code", "city", "state", "country"}, as printed on invoices."""
+    tax_ids = models.JSONField(default=list, db_default=[])
+    """[{"id", "type", "value", "status"}]; a status is what Stripe's check of it found."""
     created_at = models.DateTimeField(default=now, editable=False)
     fetched_at = models.DateTimeField(null=True)
 

@@ -15,6 +15,7 @@ from billing.stripe_port import Json, stripe_port
 from kit import outbox
 from kit.clock import now
 
+ADDRESS = ("line1", "line2", "postal_code", "city", "state", "country")
 ENDED = ("canceled", "incomplete_expired")
 TRIAL_BEGUN = "billing.trial_begun"
 """Looks whose trial it is, once."""
@@ -34,7 +35,24 @@ def customer_mirror(customer: BillingCustomer) -> None:
         method = (found.get("invoice_settings") or {}).get("default_payment_method")
         if isinstance(method, dict):
             customer.card = card_of(method)
+        _details(customer, found)
     customer.save()
+
+
+def _details(customer: BillingCustomer, found: Json) -> None:
+    """Who invoices are made out to."""
+    customer.legal_name = (found.get("name") or "")[:256]
+    address = found.get("address") or {}
+    customer.address = {part: address[part] for part in ADDRESS if address.get(part)}
+    customer.tax_ids = [
+        {
+            "id": one["id"],
+            "type": one["type"],
+            "value": one["value"],
+            "status": (one.get("verification") or {}).get("status") or "",
+        }
+        for one in stripe_port().tax_ids(customer.stripe_id)
+    ]
 
 
 def card_of(method: Json) -> dict[str, Any] | None:

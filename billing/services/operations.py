@@ -17,7 +17,7 @@ from billing.selectors.subscriptions import (
 )
 from billing.services import item_changes, topup_charging
 from billing.services.promotion_codes import code_history, code_id
-from billing.services.sync import customer_sync, subscription_sync
+from billing.services.sync import customer_sync, details_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
 from tenants.models import Member, Role
@@ -105,6 +105,38 @@ def _customer_apply(command: StripeCommand) -> None:
         BillingCustomer.objects.create(stripe_id=stripe_id, email=(command.request or {}).get("email", ""))
     # Events that came before we knew whose they are.
     StripeEvent.objects.filter(customer_id=stripe_id, state=StripeEvent.State.PARKED).update(next_try_at=now())
+
+
+def _details_build(command: StripeCommand) -> Json:
+    return {**command.params, "customer_id": _customer().stripe_id}
+
+
+def _describe_send(port: StripePort, request: Json, key: str) -> Json:
+    port.customer_describe(request["customer_id"], name=request["name"], address=request["address"], key=key)
+    return {}
+
+
+def _tax_id_send(port: StripePort, request: Json, key: str) -> Json:
+    return {"id": port.tax_id_add(request["customer_id"], kind=request["type"], value=request["value"], key=key)}
+
+
+def _tax_id_look(port: StripePort, command: StripeCommand) -> Json | None:
+    wanted = {name: command.params[name] for name in ("type", "value")}
+    for one in port.tax_ids((command.request or {})["customer_id"]):
+        if wanted.items() <= one.items():
+            return {"id": one["id"]}
+    return None
+
+
+def _tax_id_remove_send(port: StripePort, request: Json, key: str) -> Json:
+    port.tax_id_remove(request["customer_id"], request["tax_id"], key=key)
+    return {}
+
+
+def _details_after(command: StripeCommand) -> None:
+    customer = customer_current()
+    if customer is not None:
+        details_sync(customer=customer)
 
 
 # Checkout
@@ -342,6 +374,9 @@ def _void_build(command: StripeCommand) -> Json:
 
 OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
+    "customer_describe": Operation(_details_build, _describe_send, after=_details_after, shown=True),
+    "tax_id_add": Operation(_details_build, _tax_id_send, _tax_id_look, after=_details_after, shown=True),
+    "tax_id_remove": Operation(_details_build, _tax_id_remove_send, after=_details_after, shown=True),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
     "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
     "plan_change": Operation(

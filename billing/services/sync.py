@@ -24,6 +24,13 @@ def subscription_sync(*, customer: BillingCustomer, subscription_id: str, invoic
     entitlement_refresh()
 
 
+def details_sync(*, customer: BillingCustomer) -> None:
+    """Fetch who invoices are made out to, under the tenant's lock."""
+    money_lock(customer.tenant_id)
+    customer.refresh_from_db()
+    customer_mirror(customer)
+
+
 def customer_sync(*, customer: BillingCustomer) -> None:
     """Fetch everything of a customer again: the answer to any doubt."""
     money_lock(customer.tenant_id)

@@ -126,6 +126,7 @@ def _look(event: StripeEvent) -> Callable[[BillingCustomer, str], None] | None:
     by_kind: dict[str, Callable[[BillingCustomer, str], None]] = {
         "customer": lambda customer, _: customer_mirror(customer),
         "payment_method": lambda customer, _: customer_mirror(customer),
+        "tax_id": lambda customer, _: customer_mirror(customer),
         "subscription": _look_subscription,
         "invoice": _look_invoice,
         "checkout.session": _look_checkout,

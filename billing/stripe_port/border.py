@@ -26,6 +26,10 @@ TOLERANCE = 300
 PAGE = 100
 BUSY = ("idempotency_key_in_use", "lock_timeout")
 """The same request, or another one on the same object, is being worked on: ask again later."""
+NO_TAX_ID = (
+    "This is no tax id of that kind. Check the kind, the letters of the country in front where it has them, and each "
+    "digit."
+)
 NOT_SIGNED = "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
 
 Json = dict[str, Any]
@@ -71,6 +75,8 @@ def border() -> Iterator[None]:
             raise PaymentsAway from error
         if error.code == "resource_missing" or error.http_status == 404:
             raise StripeMissing(f"The payment provider knows no such object ({error.param}).") from error
+        if error.code == "tax_id_invalid":
+            raise StripeRefused(NO_TAX_ID, param="value") from error
         logger.error("stripe refused a request: %s (param %s)", error.user_message, error.param)
         raise StripeRefused(f"The payment provider refused this: {error.user_message}", param=error.param) from error
     except stripe.IdempotencyError as error:

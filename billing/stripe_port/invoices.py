@@ -7,6 +7,15 @@ from typing import Any, cast
 from billing.errors import StripeMissing
 from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
 
+INTENTS = "payments.data.payment.payment_intent"
+
+
+def _intents(invoice: Json) -> list[Json]:
+    """The attempts to pay an invoice, of one that was fetched with INTENTS."""
+    payments = (invoice.get("payments") or {}).get("data") or []
+    found = [(payment.get("payment") or {}).get("payment_intent") for payment in payments]
+    return [intent for intent in found if isinstance(intent, dict)]
+
 
 class Invoices(Face):
     """What is asked for. Amounts are cents."""
@@ -26,10 +35,17 @@ class Invoices(Face):
     def invoice_waits_for_owner(self, invoice_id: str) -> bool:
         """Whether the bank wants the card's owner to confirm the payment (3-D Secure) before it takes place."""
         with border():
-            invoice = plain(self.v1.invoices.retrieve(invoice_id, {"expand": ["payments.data.payment.payment_intent"]}))
-        payments = (invoice.get("payments") or {}).get("data") or []
-        intents = [(payment.get("payment") or {}).get("payment_intent") for payment in payments]
-        return any(isinstance(intent, dict) and intent["status"] == "requires_action" for intent in intents)
+            invoice = plain(self.v1.invoices.retrieve(invoice_id, {"expand": [INTENTS]}))
+        return any(intent["status"] == "requires_action" for intent in _intents(invoice))
+
+    def receipt_url(self, invoice_id: str) -> str:
+        """Where the receipt of an invoice's payment is; empty where no card or bank account paid it."""
+        with border():
+            intents = _intents(plain(self.v1.invoices.retrieve(invoice_id, {"expand": [INTENTS]})))
+            paid = next((intent for intent in intents if intent["status"] == "succeeded"), {})
+            charge = paid.get("latest_charge")
+            found = plain(self.v1.charges.retrieve(charge)) if isinstance(charge, str) else {}
+        return str(found.get("receipt_url") or "")
 
     def invoice_ids(self, customer_id: str) -> list[str]:
         """All invoices of a customer."""

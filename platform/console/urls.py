@@ -7,6 +7,7 @@ from django.urls import include, path
 from console.views import (
     batches,
     billing,
+    billing_details,
     budgets,
     calculator,
     comparison,
@@ -174,6 +175,7 @@ urlpatterns = [
     path("o/<slug:org>/billing/seats", seats.Seats.as_view(), name="seats"),
     path("o/<slug:org>/billing/seats/change", seats.SeatsChange.as_view(), name="seats_change"),
     path("o/<slug:org>/billing/limit", billing.SpendLimit.as_view(), name="billing_limit"),
+    path("o/<slug:org>/billing/details", billing_details.Details.as_view(), name="billing_details"),
     path("o/<slug:org>/billing/wallet", wallet.Wallet.as_view(), name="wallet"),
     path("o/<slug:org>/billing/wallet/statement.csv", wallet.Statement.as_view(), name="wallet_csv"),
     path("o/<slug:org>/billing/wallet/account", wallet.Account.as_view(), name="wallet_account"),
@@ -184,6 +186,7 @@ urlpatterns = [
     path("o/<slug:org>/billing/invoices/", invoices.Invoices.as_view(), name="invoices"),
     path("o/<slug:org>/billing/invoices/<str:invoice>/", invoices.InvoicePage.as_view(), name="invoice"),
     path("o/<slug:org>/billing/invoices/<str:invoice>/csv", invoices.InvoiceCsv.as_view(), name="invoice_csv"),
+    path("o/<slug:org>/billing/invoices/<str:invoice>/receipt", invoices.Receipt.as_view(), name="receipt"),
     path("o/<slug:org>/billing/months/<str:period>/", invoices.Bill.as_view(), name="bill"),
     path("o/<slug:org>/billing/months/<str:period>/line", invoices.BillLine.as_view(), name="bill_line"),
     path("o/<slug:org>/billing/months/<str:period>/line/csv", invoices.BillLineCsv.as_view(), name="bill_line_csv"),

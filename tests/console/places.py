@@ -215,6 +215,7 @@ PLACES: list[Place] = [
     _made("unanswered", _unanswered, "requests/{}/"),
     organisation("usage/events/"),
     organisation("billing/invoices/"),
+    organisation("billing/details"),
     organisation("billing/calculator"),
     Place(lambda person: f"{person.home}/usage/events/{MADE[person.tenant.slug, 'event']}/", _event),
     organisation("usage/events/?key=none&kind=jobs&model=nobody"),

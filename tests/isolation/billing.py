@@ -67,6 +67,7 @@ def _asks(status: int, scope: dict[str, Any] | None = None) -> Policy:
 
 
 CHANGE = {"plan": "team", "interval": "month", "pin": "WyJ4Il0:1v:abc"}
+ACTS = ("cancel", "keep", "pause", "resume")
 POLICIES = {
     **{f"v1/organization/usage/{kind}": Policy("api", success={"GET": 200}) for kind in (*KINDS, *UNUSED)},
     "v1/organization/costs": Policy("api", success={"GET": 200}),
@@ -79,10 +80,7 @@ POLICIES = {
         "api", success={"GET": 200, "POST": 409}, bodies={"POST": lambda ids: dict(CHANGE)}
     ),
     "v1/billing/subscription/preview": _asks(409, {"plan": "team", "interval": "month"}),
-    **{
-        f"v1/billing/subscription/{act}": Policy("api", success={"POST": 409})
-        for act in ("cancel", "keep", "pause", "resume")
-    },
+    **{f"v1/billing/subscription/{act}": Policy("api", success={"POST": 409}) for act in ACTS},
     "v1/billing/invoices": Policy("api", success={"GET": 200}),
     "v1/billing/invoices/<str:invoice>": Policy("api", success={"GET": 200}, make=_invoice),
     "v1/billing/months": Policy("api", success={"GET": 200}),

@@ -137,6 +137,7 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}billing/limit": Policy(
         "page", success={"GET": 405, "POST": 302}, bodies={"POST": lambda ids: {"monthly_spend": "1"}}
     ),
+    f"{HOME}billing/details": Policy("page", success={"GET": 200, "POST": 422}),  # what is right asks Stripe
     f"{HOME}billing/wallet": SHOWN,
     f"{HOME}billing/wallet/statement.csv": SHOWN,
     f"{HOME}billing/wallet/account": Policy(
@@ -156,6 +157,7 @@ POLICIES: dict[str, Policy] = {
     f"{HOME}billing/invoices/": SHOWN,
     f"{HOME}billing/invoices/<str:invoice>/": Policy("page", make=_invoice, success={"GET": 200}),
     f"{HOME}billing/invoices/<str:invoice>/csv": Policy("page", make=_invoice, success={"GET": 200}),
+    f"{HOME}billing/invoices/<str:invoice>/receipt": Policy("page", make=_invoice, success={"GET": 409}),  # not paid
     f"{HOME}billing/months/<str:period>/": Policy("page", make=_month, success={"GET": 200}),
     f"{HOME}billing/months/<str:period>/line": Policy("page", make=_month, success={"GET": 404}),  # wants ?key=
     f"{HOME}billing/months/<str:period>/line/csv": Policy("page", make=_month, success={"GET": 404}),

@@ -148,6 +148,8 @@ def _charge(world: World, intent: Obj, method: Obj, refused: str | None) -> Obj:
     )
     if refused is not None:
         charge["failure_code"], charge["failure_message"] = REFUSALS[refused]
+    else:
+        charge["receipt_url"] = f"{world.public_url}/r/{charge['id']}"
     return world.save(charge)
 
 

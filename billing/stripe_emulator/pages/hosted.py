@@ -10,7 +10,7 @@ from billing.stripe_emulator.pages.checkout import checkout
 from billing.stripe_emulator.pages.controls import DEEDS, press, switches
 from billing.stripe_emulator.pages.forms import plain
 from billing.stripe_emulator.pages.html import Page, document, esc, moment
-from billing.stripe_emulator.pages.invoice import invoice, invoice_file
+from billing.stripe_emulator.pages.invoice import invoice, invoice_file, receipt
 from billing.stripe_emulator.pages.objects import kinds, objects, one
 from billing.stripe_emulator.pages.portal import portal
 from billing.stripe_emulator.registry import coverage
@@ -22,6 +22,7 @@ _CONTROL = re.compile(r"^/control/([a-z]+)$")
 _CHECKOUT = re.compile(r"^/c/pay/(cs_test_[A-Za-z0-9]+)(?:/(promotion))?$")
 _PORTAL = re.compile(r"^/p/session/(bps_[A-Za-z0-9]+)/(emu_[A-Za-z0-9]+)(?:/(cancel|resume|card|pay))?$")
 _INVOICE = re.compile(r"^/i/(in_[A-Za-z0-9]+)(/pdf)?$")
+_RECEIPT = re.compile(r"^/r/(ch_[A-Za-z0-9]+)$")
 _AUTHENTICATION = re.compile(r"^/a/((?:pi|seti)_[A-Za-z0-9]+)/([A-Za-z0-9]+)(?:/(complete|fail))?$")
 
 
@@ -49,6 +50,8 @@ def _hosted(world: World, method: str, path: str, form: dict[str, str]) -> Page 
         return invoice_file(world, hit[1])
     if hit:
         return invoice(world, method, hit[1], form)
+    if (hit := _RECEIPT.match(path)) and method == "GET":
+        return receipt(world, hit[1])
     if hit := _AUTHENTICATION.match(path):
         return authentication(world, method, hit[1], hit[2], hit[3])
     return None

@@ -59,6 +59,17 @@ def _extra(invoice: Obj) -> dict[str, int]:
     }
 
 
+def receipt(world: World, charge_id: str) -> Page:
+    """What was paid, when and with what."""
+    found = world.get("charge", charge_id)
+    card = found["payment_method_details"]["card"]
+    paid = f"{money(found['amount'], found['currency'])}, {day(found['created'])}"
+    with_what = f"{card['brand']} ending {card['last4']}"
+    back = f" {money(found['amount_refunded'], found['currency'])} went back." if found["amount_refunded"] else ""
+    body = f"<h1>Receipt</h1><section><p>Paid {esc(paid)}, with {esc(with_what)}.{esc(back)}</p></section>"
+    return Page(document("Receipt", body))
+
+
 def _pay(world: World, invoice_id: str, form: dict[str, str]) -> None:
     found = world.get("invoice", invoice_id)
     billing = {"email": found["customer_email"], "name": found["customer_name"]}

@@ -6,16 +6,19 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
 from billing.models import Invoice, PeriodClose
 from billing.selectors import bill_parts, statements, subscriptions
+from billing.stripe_port import stripe_port
 from console import invoices_page
 from console.events_page import address
 from console.paging import page_number, page_of
 from console.usage_page import Names
-from console.views.base import ConsoleView, Download
+from console.views.base import ConsoleView, Download, Outside
 from kit.csvs import csv_response
+from kit.errors import Conflict
 
 MONTHS = 36
 """Closed months shown in the list."""
@@ -122,6 +125,22 @@ class InvoiceCsv(InvoicesView, Download):
         row = statements.invoice_by_id(invoice)
         rows = invoices_page.invoice_rows(statements.statement(row), Names.of_scope())
         return csv_response(f"invoice-{row.number or row.public_id}.csv", invoices_page.COLUMNS, rows)
+
+
+class Receipt(InvoicesView):
+    """`/billing/invoices/<id>/receipt`: the payment provider's receipt, whose address is asked for at need."""
+
+    def get(self, request: HttpRequest, invoice: str) -> HttpResponseBase | Outside:
+        """Go there; Conflict for an invoice that no card or bank account paid."""
+        row = statements.invoice_by_id(invoice)
+        if row.status != "paid":
+            raise Conflict(_("This invoice is not paid, so there is no receipt yet."))
+        return Outside(lambda: stripe_port().receipt_url(row.stripe_id), self._go)
+
+    def _go(self, url: str) -> HttpResponseBase:
+        if not url:
+            raise Conflict(_("This invoice was paid without a card or bank account, so there is no receipt of it."))
+        return redirect(url)
 
 
 class Bill(InvoicesView):
