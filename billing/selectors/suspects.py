@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Max, Min, QuerySet
 
 from billing.ledger.lines import CREDIT, NOT_OF_EVENTS, RERATED
@@ -232,23 +233,41 @@ def suspects(checks: Sequence[Check]) -> dict[uuid.UUID, list[Check]]:
 def _priced_wrong() -> set[uuid.UUID]:
     """Who has an event that costs more than its price version says, or less than nothing."""
     found: set[uuid.UUID] = set()
-    for usage, version, ceiling in priced_wrong(UsageEvent.ops.all()):
-        wrong = UsageEvent.ops.filter(price_version=version, **usage).exclude(cost_nano__range=(0, ceiling))
-        found.update(wrong.values_list("tenant_id", flat=True))
+    statement, values = alike(UsageEvent.ops.all()).query.sql_with_params()
+    with connections[OPS].cursor() as cursor:
+        cursor.execute(f"DECLARE alike NO SCROLL CURSOR FOR {statement}", values)
+        for usage, version, ceiling in priced_wrong(_fetched(cursor)):
+            wrong = UsageEvent.ops.filter(price_version=version, **usage).exclude(cost_nano__range=(0, ceiling))
+            found.update(wrong.values_list("tenant_id", flat=True))
     return found
 
 
-def priced_wrong(events: QuerySet[Any]) -> Iterator[tuple[dict[str, Any], str, int]]:
-    """Quantities, price version and price of events that cost something else. Of events with the same quantities the
-    dearest and the cheapest are looked at: there are millions of events, and few that are not alike."""
+def _fetched(cursor: CursorWrapper, at_once: int = 5000) -> Iterator[tuple[Any, ...]]:
+    """Everybody's events are never in memory at once, however little alike they are."""
+    while True:
+        cursor.execute(f"FETCH {at_once} FROM alike")
+        rows = cursor.fetchall()
+        if not rows:
+            return
+        yield from rows
+
+
+def alike(events: QuerySet[Any]) -> QuerySet[Any, tuple[Any, ...]]:
+    """Price versions and quantities that events have, with the most and the least that one of them costs. There are
+    millions of events, and few that are not alike."""
+    groups = events.order_by().values_list("price_version", *QUANTITIES)
+    return groups.annotate(most=Max("cost_nano"), least=Min("cost_nano"))
+
+
+def priced_wrong(groups: Iterable[tuple[Any, ...]]) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Quantities, price version and price of events of which one costs something else."""
     books = price_books()
-    alike = events.order_by().values("price_version", *QUANTITIES)
-    for row in alike.annotate(most=Max("cost_nano"), least=Min("cost_nano")).iterator(chunk_size=5000):
-        version, most, least = row.pop("price_version"), row.pop("most"), row.pop("least")
-        priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in row.items()}
+    for version, *quantities, most, least in groups:
+        usage = dict(zip(QUANTITIES, quantities, strict=True))
+        priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in usage.items()}
         ceiling = rate(Usage(**priced), books.get(version))
         if least < 0 or most > ceiling:
-            yield row, version, ceiling
+            yield usage, version, ceiling
 
 
 LOOKS = {
