@@ -37,7 +37,7 @@ from billing.prices import price_books
 from billing.selectors import invariants_stripe, invariants_wallet
 from billing.selectors.adjustments import BY_QUANTITY, NO_EVENTS, month_counted
 from billing.selectors.budgets import spent_nano
-from billing.selectors.suspects import SUMS, priced_wrong, suspects
+from billing.selectors.suspects import SUMS, alike, priced_wrong, suspects
 from kit.money import CENT
 from tenants.scope import tenant_scope
 
@@ -53,7 +53,7 @@ class Finding:
 
 def events_are_priced_right() -> Iterator[str]:
     """No event costs more than its own price version says, nor less than nothing."""
-    for usage, version, ceiling in priced_wrong(UsageEvent.objects.all()):
+    for usage, version, ceiling in priced_wrong(alike(UsageEvent.objects.all()).iterator(chunk_size=5000)):
         of_them = UsageEvent.objects.filter(price_version=version, **usage)
         for event in of_them.exclude(cost_nano__range=(0, ceiling)):
             yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Max, Min, QuerySet
 
-from billing.ledger.lines import NOT_OF_EVENTS, RERATED
+from billing.ledger.lines import CREDIT, NOT_OF_EVENTS, RERATED
 from billing.models import UsageEvent
 from billing.prices import NOT_CALLS, Usage, price_books, rate
 from billing.selectors.many import quantities_differ
+from kit.clock import now
 from kit.money import CENT
 from tenants.models import Tenant
 from tenants.scope import OPS, ops_scope
@@ -38,7 +40,7 @@ SELECT DISTINCT tenant_id
   LEFT JOIN billing_dirtyhour dirty USING (tenant_id, hour)
  WHERE dirty.id IS NULL AND ({_DIFFER})
 """
-_OF_NO_EVENT = " OR ".join(f"price_version LIKE '{prefix}%'" for prefix in NOT_OF_EVENTS)
+_OF_NO_EVENT = " OR ".join(f"price_version LIKE '{prefix}%%'" for prefix in NOT_OF_EVENTS)
 _DAYS = f"""
 SELECT DISTINCT tenant_id
   FROM (SELECT tenant_id, (hour AT TIME ZONE 'UTC')::date AS day, sum(cost_nano) AS nano
@@ -51,7 +53,7 @@ SELECT DISTINCT tenant_id
 """
 _CORRECTED = f"""
 SELECT tenant_id FROM billing_ratedchange
-UNION SELECT tenant_id FROM billing_ratedline WHERE price_version LIKE '{RERATED}%'
+UNION SELECT tenant_id FROM billing_ratedline WHERE price_version LIKE '{RERATED}%%'
 """
 _UNBALANCED = """
 SELECT DISTINCT moved.tenant_id
@@ -113,13 +115,52 @@ UNION SELECT lease.tenant_id
          OR closed_ms IS NULL AND occurred_at < (period + interval '1 month 1 s') AT TIME ZONE 'UTC')) spent
  WHERE state <> 'reconciled' AND blocks > 0 AND spent.nano > granted_nano
 """
-_CREDIT = """
-SELECT tenant_id FROM billing_creditgrant
-UNION SELECT tenant_id FROM billing_creditdraw
-UNION SELECT tenant_id FROM billing_periodclose WHERE drawn_nano <> 0 OR drawn <> '{}'
-UNION SELECT tenant_id FROM billing_ledgerentry WHERE account IN ('prepaid', 'promo')
-UNION SELECT tenant_id FROM billing_ledgertransaction
-       WHERE kind IN ('credit_draw', 'credit_expired', 'credit_refunded')
+_GRANTS = """
+SELECT held.tenant_id
+  FROM billing_creditgrant held LEFT JOIN billing_creditdraw draw ON draw.grant_id = held.id
+ GROUP BY held.id
+HAVING coalesce(sum(draw.amount_nano), 0) NOT BETWEEN 0 AND held.amount_nano
+    OR (held.expires_at < %(now)s AND coalesce(sum(draw.amount_nano), 0) <> held.amount_nano)
+"""
+_LEFT = """
+SELECT tenant_id FROM (
+  SELECT tenant_id, kind = 'prepaid' AS bought, amount_nano AS nano FROM billing_creditgrant
+  UNION ALL SELECT draw.tenant_id, held.kind = 'prepaid', -draw.amount_nano
+              FROM billing_creditdraw draw JOIN billing_creditgrant held ON held.id = draw.grant_id
+  UNION ALL SELECT tenant_id, account = 'prepaid', amount_nano
+              FROM billing_ledgerentry WHERE account IN ('prepaid', 'promo')) moved
+ GROUP BY tenant_id, bought HAVING sum(nano) <> 0
+"""
+_OF_CREDIT = "kind IN ('credit_draw', 'credit_expired', 'credit_refunded')"
+_DRAWS = f"""
+SELECT tenant_id FROM (
+  SELECT tenant_id, transaction_id, amount_nano AS nano FROM billing_creditdraw
+  UNION ALL SELECT entry.tenant_id, entry.transaction_id, -entry.amount_nano
+              FROM billing_ledgerentry entry JOIN billing_ledgertransaction made ON made.id = entry.transaction_id
+             WHERE account IN ('prepaid', 'promo') AND made.{_OF_CREDIT}) moved
+ GROUP BY tenant_id, transaction_id HAVING sum(nano) <> 0
+UNION SELECT tenant_id FROM billing_ledgertransaction made
+ WHERE {_OF_CREDIT} AND NOT EXISTS (SELECT FROM billing_creditdraw WHERE transaction_id = made.id)
+"""
+_DRAWN = f"""
+SELECT tenant_id
+  FROM billing_periodclose bill
+  CROSS JOIN LATERAL (SELECT coalesce(sum((line->>'amount_nano')::bigint), 0) AS nano
+                        FROM jsonb_array_elements(lines) line WHERE line->>'key' = '{CREDIT}') line
+  CROSS JOIN LATERAL (SELECT coalesce(sum(value::bigint), 0) AS nano FROM jsonb_each_text(drawn)) months
+ WHERE line.nano <> -drawn_nano OR months.nano <> drawn_nano
+UNION
+SELECT tenant_id FROM (
+  SELECT tenant_id, period AS month, amount_nano AS paid, 0 AS used FROM billing_creditdraw WHERE kind = 'used'
+  UNION ALL SELECT tenant_id, (key || '-01')::date, -value::bigint, 0
+              FROM billing_periodclose CROSS JOIN LATERAL jsonb_each_text(drawn)
+  UNION ALL SELECT tenant_id, date_trunc('month', day)::date, 0, posted_nano - invoiced_nano
+              FROM billing_ratedline WHERE posted_nano <> invoiced_nano) moved
+ GROUP BY tenant_id, month HAVING sum(paid) <> 0 AND sum(paid) NOT BETWEEN 0 AND sum(used)
+"""
+_MONEY_BACK = """
+SELECT tenant_id FROM billing_refund WHERE grant_id IS NOT NULL
+UNION SELECT tenant_id FROM billing_paymentdispute WHERE grant_id IS NOT NULL
 """
 _TABLES = ("billing_invoice", "billing_creditnote", "billing_refund", "billing_paymentdispute")
 _MIRRORED = " UNION ".join(f"SELECT tenant_id FROM {table}" for table in _TABLES)
@@ -148,17 +189,17 @@ STATEMENTS = {
     "bills_add_up": _BILLS,
     "invoices_say_the_bill": _INVOICES,
     "leases_cover_calls": _LEASES,
-    "grants_lose_what_they_have": _CREDIT,
-    "credit_accounts_hold_what_is_left": _CREDIT,
-    "draws_are_in_the_ledger": _CREDIT,
-    "credit_pays_for_usage_once": _CREDIT,
+    "grants_lose_what_they_have": _GRANTS,
+    "credit_accounts_hold_what_is_left": _LEFT,
+    "draws_are_in_the_ledger": _DRAWS,
+    "credit_pays_for_usage_once": _DRAWN,
     "objects_can_be_booked": _PROBLEMS,
     "objects_are_booked_soon": _WAITING,
     "bookings_are_what_stripe_says": _MIRRORED,
     "receivable_is_what_is_open": _OWED,
     "tax_is_what_was_asked": _TAXED,
     "cash_is_what_stripe_took": _PAID,
-    "credit_goes_with_its_money": _CREDIT,
+    "credit_goes_with_its_money": _MONEY_BACK,
     "contracts_are_what_orders_asked": _SOLD.format(account="contract_revenue"),
     "credit_sold_is_on_open_invoices": _SOLD.format(account="credit_sold"),
 }
@@ -181,7 +222,7 @@ def suspects(checks: Sequence[Check]) -> dict[uuid.UUID, list[Check]]:
                 of = set(Tenant.ops.values_list("pk", flat=True))
             else:
                 if statement not in asked:
-                    cursor.execute(statement)
+                    cursor.execute(statement, {"now": now()})
                     asked[statement] = {row[0] for row in cursor.fetchall()}
                 of = asked[statement]
             for tenant_id in of:
@@ -192,23 +233,41 @@ def suspects(checks: Sequence[Check]) -> dict[uuid.UUID, list[Check]]:
 def _priced_wrong() -> set[uuid.UUID]:
     """Who has an event that costs more than its price version says, or less than nothing."""
     found: set[uuid.UUID] = set()
-    for usage, version, ceiling in priced_wrong(UsageEvent.ops.all()):
-        wrong = UsageEvent.ops.filter(price_version=version, **usage).exclude(cost_nano__range=(0, ceiling))
-        found.update(wrong.values_list("tenant_id", flat=True))
+    statement, values = alike(UsageEvent.ops.all()).query.sql_with_params()
+    with connections[OPS].cursor() as cursor:
+        cursor.execute(f"DECLARE alike NO SCROLL CURSOR FOR {statement}", values)
+        for usage, version, ceiling in priced_wrong(_fetched(cursor)):
+            wrong = UsageEvent.ops.filter(price_version=version, **usage).exclude(cost_nano__range=(0, ceiling))
+            found.update(wrong.values_list("tenant_id", flat=True))
     return found
 
 
-def priced_wrong(events: QuerySet[Any]) -> Iterator[tuple[dict[str, Any], str, int]]:
-    """Quantities, price version and price of events that cost something else. Of events with the same quantities the
-    dearest and the cheapest are looked at: there are millions of events, and few that are not alike."""
+def _fetched(cursor: CursorWrapper, at_once: int = 5000) -> Iterator[tuple[Any, ...]]:
+    """Everybody's events are never in memory at once, however little alike they are."""
+    while True:
+        cursor.execute(f"FETCH {at_once} FROM alike")
+        rows = cursor.fetchall()
+        if not rows:
+            return
+        yield from rows
+
+
+def alike(events: QuerySet[Any]) -> QuerySet[Any, tuple[Any, ...]]:
+    """Price versions and quantities that events have, with the most and the least that one of them costs. There are
+    millions of events, and few that are not alike."""
+    groups = events.order_by().values_list("price_version", *QUANTITIES)
+    return groups.annotate(most=Max("cost_nano"), least=Min("cost_nano"))
+
+
+def priced_wrong(groups: Iterable[tuple[Any, ...]]) -> Iterator[tuple[dict[str, Any], str, int]]:
+    """Quantities, price version and price of events of which one costs something else."""
     books = price_books()
-    alike = events.order_by().values("price_version", *QUANTITIES)
-    for row in alike.annotate(most=Max("cost_nano"), least=Min("cost_nano")).iterator(chunk_size=5000):
-        version, most, least = row.pop("price_version"), row.pop("most"), row.pop("least")
-        priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in row.items()}
+    for version, *quantities, most, least in groups:
+        usage = dict(zip(QUANTITIES, quantities, strict=True))
+        priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in usage.items()}
         ceiling = rate(Usage(**priced), books.get(version))
         if least < 0 or most > ceiling:
-            yield row, version, ceiling
+            yield usage, version, ceiling
 
 
 LOOKS = {

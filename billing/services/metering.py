@@ -155,11 +155,15 @@ def usage_rollup(*, tenant_id: uuid.UUID) -> int:
 def _sum(cursor: CursorWrapper, marks: Sequence[Mark]) -> dict[uuid.UUID, dt.datetime]:
     """Sum hours and then their days afresh; which keys the events name, and when each was last used. The gateway writes
     nothing about keys on its way."""
-    hours: dict[str, Any] = {"tenants": [tenant_id for _, tenant_id, _ in marks], "hours": [hour for *_, hour in marks]}
+    hours: dict[str, list[Any]] = {
+        "tenants": [tenant_id for _, tenant_id, _ in marks],
+        "hours": [hour for *_, hour in marks],
+    }
     cursor.execute(_FORGET_SQL, hours)
     cursor.execute(_HOURS_SQL, hours)
     days = sorted({(tenant_id, hour.astimezone(dt.UTC).date()) for _, tenant_id, hour in marks})
-    cursor.execute(_DAYS_SQL, {"tenants": [one for one, _ in days], "days": [day for _, day in days]})
+    of_days: dict[str, list[Any]] = {"tenants": [one for one, _ in days], "days": [day for _, day in days]}
+    cursor.execute(_DAYS_SQL, of_days)
     cursor.execute(_KEYS_SQL, hours)
     return dict(cursor.fetchall())
 

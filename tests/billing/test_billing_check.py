@@ -14,6 +14,7 @@ from billing.models import InvoiceLinePush
 from billing.prices import Usage
 from billing.selectors.invariants import CHECKS, findings
 from billing.selectors.suspects import LOOKS, STATEMENTS, suspects
+from billing.services.credits import credit_grant
 from billing.services.jobs import job_reserve, job_settle
 from billing.services.ledger import lines_post, period_close
 from billing.services.metering import usage_rollup
@@ -101,13 +102,49 @@ def test_right_books_pass_even_with_usage_on_its_way(books: uuid.UUID, capsys: p
 def test_one_nano_off_is_found(books: uuid.UUID, table: str, change: str) -> None:
     tamper(books, table, change)
     assert check(books) == 1
-    found = {one.check for one in findings([books])}
-    suspected = {one.__name__ for one in suspects(CHECKS)[books]}
-    assert found <= suspected, "the nightly look, which asks over everybody first, finds the same"
+    assert findings_of(books) <= suspected(books), "the nightly look, which asks over everybody first, finds the same"
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("billing_creditgrant", "amount_nano = amount_nano - 1"),
+        ("billing_creditgrant", "kind = 'prepaid'"),
+        ("billing_creditgrant", "expires_at = '2026-11-01'"),
+        ("billing_creditdraw", "amount_nano = amount_nano + 1"),
+        ("billing_creditdraw", "amount_nano = -amount_nano"),
+        ("billing_creditdraw", "period = '2026-08-01'"),
+        ("billing_ledgerentry", "amount_nano = amount_nano - 1"),
+        ("billing_ledgertransaction", "kind = 'credit_expired', key = id::text"),
+        ("billing_periodclose", "drawn_nano = drawn_nano + 1"),
+        ("billing_periodclose", "drawn = '{}'"),
+        ("billing_periodclose", "lines = '[]'"),
+    ],
+)
+def test_one_nano_of_credit_off_is_found_by_the_nightly_look_too(cast: Cast, table: str, change: str) -> None:
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=10**12)
+    store_events([call(tenant_id, n, cost=1_000, at=MID_OCTOBER) for n in range(5)])
+    usage_rollup(tenant_id=tenant_id)
+    with tenant_scope(tenant_id):
+        credit_grant(kind="promo", amount_nano=7_000, source="welcome")
+    period_close(tenant_id=tenant_id, period=dt.date(2026, 10, 1))
+    assert findings_of(tenant_id) == set() == suspected(tenant_id)
+    tamper(tenant_id, table, change)
+    assert findings_of(tenant_id)
+    assert findings_of(tenant_id) <= suspected(tenant_id)
+
+
+def findings_of(tenant_id: uuid.UUID) -> set[str]:
+    return {one.check for one in findings([tenant_id])}
+
+
+def suspected(tenant_id: uuid.UUID) -> set[str]:
+    return {one.__name__ for one in suspects(CHECKS)[tenant_id]}
 
 
 def test_the_nightly_look_has_nothing_to_look_at_where_books_are_right(books: uuid.UUID) -> None:
-    assert suspects(CHECKS)[books] == []
+    assert suspected(books) == set()
 
 
 def test_the_nightly_look_asks_over_everybody_for_each_invariant() -> None:
