@@ -62,8 +62,8 @@ def _change_checked(seats: int) -> tuple[Subscription, SeatsNow]:
     if seats < now.least:
         raise Conflict(
             f"{now.used} seats are in use ({now.members} members, {now.invited} open invitations), and the plan "
-            f"includes {now.included}: at least {now.least} bought seats must stay. Remove a member or withdraw an invitation "
-            "first.",
+            f"includes {now.included}: at least {now.least} bought seats must stay. Remove a member or withdraw "
+            "an invitation first.",
             param="seats",
         )
     return current, now

@@ -4,6 +4,7 @@ import pytest
 
 from billing.errors import MoreThanPaid, PlanNotSold
 from billing.models import BillingCustomer, CatalogueEntry, CreditNote, Invoice, Refund, StripeCommand
+from billing.plans import plan_book
 from billing.selectors.subscriptions import entitlement_for, subscription_held
 from billing.services.credit_notes import credit_note_write, creditable
 from billing.services.subscriptions import checkout_start, plan_change, plan_pause, plan_resume
@@ -90,9 +91,8 @@ def test_an_upgrade_that_its_owner_must_confirm_waits_on_the_bills_page(cast: Ca
 def test_what_a_page_showed_is_what_is_charged(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
     buy(ada, stripe_house)
-    CatalogueEntry.objects.filter(plan="team", interval="month", part="plan").update(
-        price_id="price_of_another_account"
-    )
+    team = {"plan": "team", "version": plan_book().latest("team").version}
+    CatalogueEntry.objects.filter(**team, interval="month", part="plan").update(price_id="price_of_another_account")
     page = f"{ada.home}/billing/plan"
     shown = ada.browser.get(f"{page}?plan=team").content.decode()
     pin = shown.split('name="at" value="')[1].split('"')[0]
