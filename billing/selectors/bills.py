@@ -42,6 +42,8 @@ class InvoicePreview:
     plan: str
     granted: bool
     """The plan has a price, but nobody pays it: staff or a contract gave it."""
+    trial: bool = False
+    """The plan and its seats are free until its trial ends."""
 
     @property
     def usage_lines(self) -> list[BillLine]:
@@ -85,7 +87,9 @@ def carried_nano(period: dt.date) -> dict[str, int]:
 
 def invoice_preview() -> InvoicePreview:
     """The running month (and late usage of earlier ones) as lines of a bill, in the caller's tenant scope."""
-    entitlement = entitlement_for(current_tenant_id())
+    entitlement, current = entitlement_for(current_tenant_id()), subscription_current()
+    trial = current is not None and current.stripe_id == entitlement.subscription and current.status == "trialing"
+    charged = bool(entitlement.subscription) and not trial
     plan = plan_book().get(entitlement.plan, entitlement.plan_version)
     period = month_of(now())
     not_billed = RatedLine.objects.exclude(amount_nano=F("invoiced_nano"))
@@ -109,8 +113,9 @@ def invoice_preview() -> InvoicePreview:
         # A month whose lines come to nothing is not sent; what they carried stays for the next one.
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
         # A yearly plan is on an invoice of its own, once a year.
-        subscription_cents=(plan.price_cents or 0) if entitlement.subscription and not paid_yearly() else 0,
-        seats_cents=seats_monthly_cents(subscription_current()) if entitlement.subscription else 0,
+        subscription_cents=(plan.price_cents or 0) if charged and not paid_yearly() else 0,
+        seats_cents=seats_monthly_cents(current) if charged else 0,
+        trial=trial,
         plan=entitlement.plan,
         granted=not entitlement.subscription and bool(plan.price_cents),
     )

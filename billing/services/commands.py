@@ -95,15 +95,17 @@ def _again(command: StripeCommand) -> None:
 def command_finish(command: StripeCommand, *, patience: float = PATIENCE) -> StripeCommand:
     """Send a committed command now, and those of its tenant before it; the row, done or (after `patience` seconds)
     still waiting. Raises what Stripe refused it with. Not inside a scope: nothing may wait for Stripe in one."""
-    end = time.monotonic() + patience
+    end, mine = time.monotonic() + patience, False
     while True:
-        commands_send(command.tenant_id, until=command)
+        mine = commands_send(command.tenant_id, until=command) > 0 or mine
         with tenant_scope(command.tenant_id):
             row: StripeCommand = StripeCommand.objects.get(pk=command.pk)
             before = StripeCommand.objects.filter(state=State.WAITING, created_at__lte=row.created_at)
             busy = before.filter(claimed_until__gt=now()).exists()
         if row.state == State.REFUSED:
             raise refusal_of(row)
+        if row.state == State.DONE and not mine:
+            _follow(row)  # whoever was faster may still be fetching it, and the page is to show what is so now
         if row.state != State.WAITING or not busy or time.monotonic() > end:
             return row
         time.sleep(0.1)  # somebody else is sending it

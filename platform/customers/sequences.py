@@ -7,18 +7,16 @@ whom we come late, gets no letter about a day long past.
 import datetime as dt
 from dataclasses import dataclass
 
-WELCOME, FIRST_MODEL, FIRST_CALL, TRIAL_ENDS, ALLOWANCE_NEAR = (
+WELCOME, FIRST_MODEL, FIRST_CALL, ALLOWANCE_NEAR = (
     "welcome",
     "first_model",
     "first_call",
-    "trial_ends",
     "allowance_near",
 )
-HINTS = (WELCOME, FIRST_MODEL, FIRST_CALL, TRIAL_ENDS, ALLOWANCE_NEAR)
+HINTS = (WELCOME, FIRST_MODEL, FIRST_CALL, ALLOWANCE_NEAR)
 DAY = dt.timedelta(days=1)
 SOON, WELCOME_UNTIL = dt.timedelta(minutes=10), 2 * DAY
 MODEL_AFTER, CALL_AFTER, LATEST = 3 * DAY, 7 * DAY, 14 * DAY
-TRIAL_AHEAD = 3 * DAY
 NEAR_PERCENT = 80
 
 
@@ -29,7 +27,6 @@ class Facts:
     signed_up: dt.datetime
     models: int = 0
     calls: int = 0
-    trial_end: dt.datetime | None = None
     free: bool = True
     used_nano: int = 0
     """This month."""
@@ -44,7 +41,6 @@ def due(facts: Facts, at: dt.datetime) -> tuple[str, ...]:
         WELCOME: SOON <= age < WELCOME_UNTIL,
         FIRST_MODEL: MODEL_AFTER <= age < LATEST and not facts.models,
         FIRST_CALL: CALL_AFTER <= age < LATEST and facts.models > 0 and not facts.calls,
-        TRIAL_ENDS: facts.trial_end is not None and dt.timedelta(0) < facts.trial_end - at <= TRIAL_AHEAD,
         ALLOWANCE_NEAR: facts.free
         and facts.allowance_nano > 0
         and 100 * facts.used_nano >= NEAR_PERCENT * facts.allowance_nano,

@@ -199,9 +199,8 @@ def test_the_catalogue_is_pushed_once(stripe_house: Emulator) -> None:
     assert {entry.lookup_key: entry.price_id for entry in catalogue_push()} == first
     ways = ("month_usd", "year_usd", "month_usd_seat", "year_usd_seat")
     assert set(first) == {
-        f"tunesmith_{plan}_{version}"
-        for plan in ("developer", "team")
-        for version in (1, 2, 3, 4, *(f"5_{w}" for w in ways))
+        *(f"tunesmith_{plan}_{version}" for plan in ("developer", "team") for version in (1, 2, 3, 4)),
+        *(f"tunesmith_{plan}_{way}" for plan in ("developer_5", "team_5", "team_6", "starter_1") for way in ways),
     }
 
 

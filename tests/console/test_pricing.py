@@ -25,7 +25,8 @@ def test_plans_are_shown_by_the_month_and_by_the_year(client: Client) -> None:
     year = text_of(client, "?every=year")
     assert '$290</strong> <span class="text-muted">a year' in year and "instead of $348" in year
     assert "$1,990" in year and "instead of $2,388" in year
-    assert "Trial" not in month, "no plan has one"
+    assert '14 days</span> <span class="text-muted">without a card' in month, "Starter"
+    assert '14 days</span> <span class="text-muted">with a card' in month, "Team"
     assert 'name="every" value="year"' in year, "the calculator keeps the choice"
 
 

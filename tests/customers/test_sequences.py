@@ -48,20 +48,18 @@ def sent(person: Person) -> list[str]:
     st.timedeltas(dt.timedelta(0), dt.timedelta(days=60)),
     st.integers(0, 3),
     st.integers(0, 3),
-    st.one_of(st.none(), st.timedeltas(dt.timedelta(days=-9), dt.timedelta(days=30))),
     st.booleans(),
     st.integers(0, 2000),
     st.integers(0, 1000),
 )
 def test_every_hint_has_its_days(
-    age: dt.timedelta, models: int, made: int, trial: dt.timedelta | None, free: bool, used: int, allowance: int
+    age: dt.timedelta, models: int, made: int, free: bool, used: int, allowance: int
 ) -> None:
     at = START + age
     facts = Facts(
         signed_up=START,
         models=models,
         calls=made,
-        trial_end=None if trial is None else at + trial,
         free=free,
         used_nano=used,
         allowance_nano=allowance,
@@ -72,7 +70,6 @@ def test_every_hint_has_its_days(
     assert "welcome" not in found or age < 2 * DAY
     assert "first_model" not in found or (3 * DAY <= age < 14 * DAY and not models)
     assert "first_call" not in found or (models and not made)
-    assert "trial_ends" not in found or (trial is not None and dt.timedelta(0) < trial <= 3 * DAY)
     assert "allowance_near" not in found or (free and used * 100 >= 80 * allowance > 0)
 
 

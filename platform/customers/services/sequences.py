@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Count, Q, Sum
 from django.utils.translation import gettext as _
 
-from billing.models import Subscription, TenantEntitlement, UsageHour
+from billing.models import TenantEntitlement, UsageHour
 from billing.plans import plan_book
 from billing.prices import NOT_CALLS
 from customers import sequences
@@ -51,12 +51,10 @@ def sequences_send() -> int:
 def _candidates() -> list[Tenant]:
     """Active organisations of which something may be due."""
     moment = now()
-    ending = Subscription.ops.filter(status="trialing", trial_end__range=(moment, moment + sequences.TRIAL_AHEAD))
     using = UsageHour.ops.filter(hour__gte=_month(), cost_nano__gt=0)
     paying = TenantEntitlement.ops.exclude(plan=plan_book().free.code)
     rows = Tenant.ops.filter(status=Tenant.Status.ACTIVE).filter(
         Q(created_at__gt=moment - sequences.LATEST)
-        | Q(pk__in=ending.values("tenant_id"))
         | (Q(pk__in=using.values("tenant_id")) & ~Q(pk__in=paying.values("tenant_id")))
     )
     return list(rows.order_by("-created_at")[:MOST])
@@ -75,8 +73,6 @@ def _facts(tenants: list[Tenant]) -> dict[UUID, Facts]:
     calls = dict(made.values_list("tenant_id").annotate(n=Sum("requests")))
     used = dict(hours.filter(hour__gte=_month()).values_list("tenant_id").annotate(n=Sum("cost_nano")))
     plans = {row.tenant_id: row for row in TenantEntitlement.ops.filter(tenant__in=ids)}
-    trials = Subscription.ops.filter(tenant__in=ids, status="trialing", trial_end__gt=now())
-    ends = dict(trials.order_by("-trial_end").values_list("tenant_id", "trial_end"))
 
     def known(row: Tenant) -> Facts:
         plan = plans.get(row.pk)
@@ -84,7 +80,6 @@ def _facts(tenants: list[Tenant]) -> dict[UUID, Facts]:
             signed_up=row.created_at,
             models=models.get(row.pk, 0),
             calls=int(calls.get(row.pk) or 0),
-            trial_end=ends.get(row.pk),
             free=plan is None or plan.plan == free.code,
             used_nano=int(used.get(row.pk) or 0),
             allowance_nano=plan.allowance["usage_nano"] if plan else free.allowance_nano,
@@ -129,11 +124,6 @@ def _draft(hint: str, tenant: Tenant, user: User) -> Draft:
                 "the playground shows the call to copy."
             ),
             home,
-        ),
-        sequences.TRIAL_ENDS: (
-            _("Your trial ends soon"),
-            _("It ends within three days. Under Billing you see what comes after it, and can change it before."),
-            f"{home}billing/",
         ),
         sequences.ALLOWANCE_NEAR: (
             _("Most of this month's free usage is used"),
