@@ -48,7 +48,8 @@ class Anew:
 
 
 def months_of(rows: Iterable[tuple[str, str, str, Counts, int]], anew: Iterable[Anew] = ()) -> dict[Group, Counted]:
-    """A month by group. `rows` are (kind, model, price version, counts, nano-USD) of its rated lines as calls made them."""
+    """A month by group. `rows` are (kind, model, price version, counts, nano-USD) of its rated lines, as calls made
+    them."""
     sums: dict[Group, list[int]] = {}
 
     def add(kind: str, model: str, version: str, counts: Counts, nano: int, sign: int = 1) -> None:

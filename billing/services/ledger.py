@@ -25,6 +25,7 @@ from billing.services.credits import credits_apply
 from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post as ledger_post
+from billing.services.rollover import rollover_grant, rollover_tenants
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.ids import new_id
@@ -48,8 +49,10 @@ def books_lock(tenant_id: uuid.UUID) -> None:
 
 
 def lines_post_here(months: Collection[dt.date] = ()) -> int:
-    """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`; what tiers and packages change
-    also in `months` that have nothing else to post."""
+    """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`.
+
+    Tiers and packages are brought up also in `months` that have nothing else to post.
+    """
     lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
     of_events = [line for line in lines if not line.price_version.startswith((TIERS, PACKAGES))]
     touched = {*months, *(month_of(line.day) for line in of_events)}
@@ -157,6 +160,7 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
         for line in rated:
             line.invoiced_nano = line.posted_nano
         RatedLine.objects.bulk_update(rated, ["invoiced_nano"])
+        rollover_grant(period=period, allowance_nano=allowance_nano, used_nano=close.allowance_nano)
         return ClosedPeriod(close, lines, fresh=True)
 
 
@@ -165,7 +169,7 @@ CLOSE_AFTER = dt.timedelta(hours=6)
 
 
 def periods_close_all() -> int:
-    """Close every month that has ended and has unbilled usage, oldest first; how many.
+    """Close every month that has ended and has unbilled usage, or included usage to carry on, oldest first; how many.
 
     A month missed while nothing ran is closed by itself, with its own allowance. What came late to a closed month goes
     onto the bill of the last one.
@@ -178,6 +182,7 @@ def periods_close_all() -> int:
         unbilled = RatedLine.ops.filter(day__lt=bounds(last)[1].date()).exclude(amount_nano=F("invoiced_nano"))
         months = set(unbilled.order_by().values_list("tenant_id", TruncMonth("day")).distinct())
         done = set(PeriodClose.ops.filter(period__lte=last).values_list("tenant_id", "period"))
+    months |= {(tenant_id, last) for tenant_id in rollover_tenants(last)}
     due = {(tenant_id, last if (tenant_id, month) in done else month) for tenant_id, month in months} - done
     ordered = sorted(due, key=lambda one: (one[1], one[0]))
     return for_each("period_close", ordered, lambda one: int(period_close(tenant_id=one[0], period=one[1]).fresh))

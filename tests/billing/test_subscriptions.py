@@ -202,7 +202,7 @@ def test_the_catalogue_is_pushed_once(stripe_house: Emulator) -> None:
         f"tunesmith_{plan}_{version}"
         for plan in ("developer", "team")
         for version in (1, 2, 3, 4, *(f"5_{w}" for w in ways))
-    }
+    } | {f"tunesmith_team_6_{way}" for way in ways}
 
 
 def test_a_change_of_plan_is_told_to_every_process(cast: Cast) -> None:
