@@ -63,8 +63,8 @@ def wanted(asked: QueryDict) -> UsageFilter:
     return UsageFilter(
         since=since,
         until=until,
-        kinds=[asked["kind"]] if asked.get("kind") else (),
-        models=[asked["model"]] if asked.get("model") else (),
+        kinds=[kind] if (kind := asked.get("kind")) else (),
+        models=[model] if (model := asked.get("model")) else (),
         project_ids=[parse_id("proj_", asked["project_id"], param="project_id")] if asked.get("project_id") else (),
         key_ids=[parse_id("key_", asked["api_key_id"], param="api_key_id")] if asked.get("api_key_id") else (),
     )

@@ -12,10 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing import money_schema as schema
+from billing.ledger.stripe_books import InvoiceSums
 from billing.models import Invoice, PeriodClose
 from billing.selectors import bill_parts, statements
 from billing.selectors.bill_parts import LineAsSent, Part
-from billing.selectors.statements import Credited, InvoiceSums, StatementLine
+from billing.selectors.statements import Credited, StatementLine
 from kit.clock import unix
 from kit.csvs import csv_response
 from kit.errors import BadRequest, NotFound
@@ -260,9 +261,9 @@ class DaysCsvView(TenantAPIView):
 def _days(close: PeriodClose, asked: QueryDict) -> Iterator[dict[str, Any]]:
     """The parts of the bill's lines of usage, or of the one that is asked for."""
     lines = [line for line in bill_parts.lines_of(close) if bill_parts.is_usage(line)]
-    if asked.get("line"):
+    if key := asked.get("line"):
         try:
-            lines = [bill_parts.line_of(close, asked["line"])]
+            lines = [bill_parts.line_of(close, key)]
         except NotFound as error:
             raise BadRequest("'line' is not a line of usage of this month's bill.", param="line") from error
     for line in lines:

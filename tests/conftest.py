@@ -30,6 +30,7 @@ from data import reader
 from kit import redis
 from tests import schema
 from tests.browser import chromium, site
+from tests.cases import Cases
 
 __all__ = ["chromium", "site"]
 
@@ -42,7 +43,8 @@ gc.disable()  # while everything is imported: nothing of that can go, and the co
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whoever deals the tests out to workers has nothing to do meanwhile."""
+    """Generated cases are counted. Whoever deals the tests out to workers has nothing to do meanwhile."""
+    config.pluginmanager.register(Cases())
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         schema.begin()
 

@@ -19,6 +19,7 @@ from billing.prices.rating import (
     ahead,
     batch_kind,
     is_batch,
+    month_cost,
     rate,
 )
 from billing.prices.scales import Flat, Graduated, Package, Scale, Tier, Volume
@@ -44,6 +45,7 @@ __all__ = [
     "ahead",
     "batch_kind",
     "is_batch",
+    "month_cost",
     "price_books",
     "rate",
 ]

@@ -139,6 +139,12 @@ def adjustment(month: Usage, version: PriceVersion) -> Adjustment:
     return Adjustment(tiers, packages)
 
 
+def month_cost(month: Usage, version: PriceVersion) -> int:
+    """Nano-USD of a whole month of one kind and base, by its tiers and packages."""
+    change = adjustment(month, version)
+    return rate(month, version) + change.tiers + change.packages
+
+
 def ahead(price: Price) -> int:
     """The most that a month's end adds to what events of this price cost: it is held from the first one on."""
     return sum(scale.ahead for _, scale in price.scales)

@@ -126,8 +126,13 @@ def months_are_what_their_quantities_cost() -> Iterator[str]:
         for line in RatedLine.objects.filter(BY_QUANTITY)
     }
     for month in sorted(months - waiting):
-        changes = month_changes(month_counted(month), price_books())
-        wanted = {(month, group[0], group[1], what + group[2]): nano for (what, group), nano in changes.items()}
+        counted = month_counted(month)
+        # Usage that costs nothing by itself is posted by nobody: it waits for other usage, or for the close.
+        wanted = {
+            (month, group[0], group[1], what + group[2]): nano
+            for (what, group), nano in month_changes(counted, price_books()).items()
+            if counted[group].charged_nano or (month, group[0], group[1], what + group[2]) in held
+        }
         for line in sorted({*wanted, *(one for one in held if one[0] == month)}):
             has, due = held.get(line, 0), wanted.get(line, 0)
             if has != due and not (line[3].startswith(PACKAGES) and 0 <= has < due):

@@ -12,11 +12,14 @@ from django.db.models.functions import Coalesce
 from billing.ledger.lines import CREDIT
 from billing.models import Account, CreditDraw, CreditGrant, LedgerEntry, LedgerTransaction, PeriodClose, RatedLine
 from billing.periods import month_of
+from billing.selectors.bills import allowance_nano
 from billing.selectors.paid_back import granted_and_back, returned_left
 from billing.selectors.wallet import SETTLING, drawn_open, with_left
 from kit.clock import now
 
 Kind = CreditGrant.Kind
+ROLLOVER = "rollover:"
+"""How the source of such a grant begins; its month follows."""
 PATIENCE = dt.timedelta(hours=1)
 """For how long the rest of a grant that ended may stay; the tick comes every minute."""
 
@@ -86,7 +89,18 @@ def credit_goes_with_its_money() -> Iterator[str]:
             yield f"grant {grant.public_id} is off by {nano} nano-USD in {account} of what went back of its money"
 
 
+def no_more_rolls_over_than_was_left() -> Iterator[str]:
+    """What was carried into a month is at most what the one before had included and its bill did not use, and ends."""
+    used = {close.period: close.allowance_nano for close in PeriodClose.objects.all()}
+    for grant in CreditGrant.objects.filter(kind=Kind.ROLLOVER, source__startswith=ROLLOVER):
+        month = dt.date.fromisoformat(f"{grant.source.removeprefix(ROLLOVER)}-01")
+        left = allowance_nano(month) - used[month] if month in used else 0
+        if grant.amount_nano > left or grant.expires_at is None:
+            yield f"grant {grant.public_id} carries {grant.amount_nano} nano-USD of {month:%Y-%m}, which left {left}"
+
+
 CHECKS = (
+    no_more_rolls_over_than_was_left,
     grants_lose_what_they_have,
     credit_accounts_hold_what_is_left,
     draws_are_in_the_ledger,

@@ -179,6 +179,7 @@ _PAID = f"""
 UNION SELECT tenant_id FROM billing_creditgrant WHERE kind = 'prepaid'
 """
 _SOLD = f"{_MIRRORED} UNION SELECT tenant_id FROM billing_ledgerentry WHERE account = '{{account}}'"
+_ROLLED = "SELECT tenant_id FROM billing_creditgrant WHERE kind = 'rollover'"
 
 STATEMENTS = {
     "hours_are_sums_of_events": _HOURS,
@@ -200,6 +201,7 @@ STATEMENTS = {
     "tax_is_what_was_asked": _TAXED,
     "cash_is_what_stripe_took": _PAID,
     "credit_goes_with_its_money": _MONEY_BACK,
+    "no_more_rolls_over_than_was_left": _ROLLED,
     "contracts_are_what_orders_asked": _SOLD.format(account="contract_revenue"),
     "credit_sold_is_on_open_invoices": _SOLD.format(account="credit_sold"),
 }

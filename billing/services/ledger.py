@@ -29,6 +29,7 @@ from billing.services.credits import credit_grant, credits_apply
 from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post as ledger_post
+from billing.services.rollover import rollover_grant, rollover_tenants
 from billing.services.sweeps import FAILED, for_batches, for_each
 from kit.clock import now
 from kit.ids import new_id
@@ -53,8 +54,10 @@ def books_lock(tenant_id: uuid.UUID) -> None:
 
 
 def lines_post_here(months: Collection[dt.date] = ()) -> int:
-    """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`; what tiers and packages
-    change also in `months` that have nothing else to post."""
+    """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`.
+
+    Tiers and packages are brought up also in `months` that have nothing else to post.
+    """
     lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
     of_events = [line for line in lines if not line.price_version.startswith((TIERS, PACKAGES))]
     touched = {*months, *(month_of(line.day) for line in of_events)}
@@ -154,6 +157,7 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
                 reason=f"Usage of {month:%Y-%m}, corrected after its bill",
                 actor=audit.SYSTEM,
             )
+        rollover_grant(period=period, allowance_nano=allowance_nano, used_nano=close.allowance_nano)
         return ClosedPeriod(close, bill.lines, fresh=True)
 
 
@@ -177,7 +181,7 @@ CLOSE_AFTER = dt.timedelta(hours=6)
 
 
 def periods_close_all() -> int:
-    """Close every month that has ended and has unbilled usage, oldest first; how many.
+    """Close every month that has ended and has unbilled usage, or included usage to carry on, oldest first; how many.
 
     A month missed while nothing ran is closed by itself, with its own allowance. What came late to a closed month goes
     onto the bill of the last one.
@@ -190,6 +194,8 @@ def periods_close_all() -> int:
         unbilled = RatedLine.ops.filter(day__lt=bounds(last)[1].date()).exclude(amount_nano=F("invoiced_nano"))
         months = set(unbilled.order_by().values_list("tenant_id", TruncMonth("day")).distinct())
         done = set(PeriodClose.ops.filter(period__lte=last).values_list("tenant_id", "period"))
+    carrying = rollover_tenants(last)
+    months |= {(tenant_id, last) for tenant_id in carrying}
     due = {(tenant_id, last if (tenant_id, month) in done else month) for tenant_id, month in months} - done
     ordered = sorted(due, key=lambda one: (one[1], one[0]))
     months_of = Counter(tenant_id for tenant_id, _ in ordered)
@@ -197,6 +203,8 @@ def periods_close_all() -> int:
     def close(one: tuple[uuid.UUID, dt.date]) -> int:
         return int(period_close(tenant_id=one[0], period=one[1]).fresh)
 
-    # Who missed more than one month has them closed in their order, whatever happens to one of them.
-    closed = for_batches("period_close", [one for one in ordered if months_of[one[0]] == 1], periods_close_many, close)
-    return closed + for_each("period_close", [one for one in ordered if months_of[one[0]] > 1], close)
+    # Who missed a month has them closed in their order, whatever happens to one of them; what a plan carries on is
+    # credit, which is given by the way of one.
+    together = {one for one in due if one[1] == last and months_of[one[0]] == 1 and one[0] not in carrying}
+    closed = for_batches("period_close", [one for one in ordered if one in together], periods_close_many, close)
+    return closed + for_each("period_close", [one for one in ordered if one not in together], close)

@@ -32,16 +32,17 @@ logger = logging.getLogger(__name__)
 def money_back(row: Refund | PaymentDispute) -> bool:
     """Find the credit that a refund or a dispute is about, and bring its wallet up to it; false where Stripe could not
     be asked, and it has to be done later."""
-    if row.grant_id is None:
+    grant: CreditGrant | None = row.grant
+    if grant is None:
         try:
-            row.grant = _bought_with(row)
+            row.grant = grant = _bought_with(row)
         except (PaymentsAway, PaymentsClosed) as error:
             logger.warning("what %s was paid for is asked later: %s", row.stripe_id, error)
             return False
-        if row.grant is None:
+        if grant is None:
             return True
         row.save(update_fields=["grant"])
-    _credit_return(row.grant)
+    _credit_return(grant)
     return True
 
 

@@ -1,10 +1,12 @@
 """What a month would cost: by the call, on each plan, and with engines of one's own, from own or typed-in traffic.
 
-Everything is exact and by the same rating as the bill, at the prices of today; only the drawing is in floats.
+Everything is exact and by the same rating as the bill, at the prices of today, tiers and packages among them; only the
+drawing is in floats.
 """
 
 import contextlib
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +18,8 @@ from django.utils.translation import gettext_lazy
 
 from billing import plans
 from billing.plans.costs import Offer, break_even, cheapest, corners
-from billing.prices import ENGINES, STORAGE, TRAINING, PriceVersion, Usage, rate
+from billing.prices import ENGINES, STORAGE, TRAINING, PriceVersion, Usage, adjustment, month_cost, rate
+from billing.prices.rating import base_of
 from billing.selectors.usage import UsageFilter, usage_sums
 from kit import charts
 from kit.money import CENT, NANO, usd
@@ -129,13 +132,13 @@ def typed_usage(book: PriceVersion, values: dict[str, Any]) -> int:
     """Nano-USD of typed-in calls."""
     calls = values["calls"]
     usage = Usage(values["kind"], "default", calls * values["read"], calls * values["written"], requests=calls)
-    return rate(usage, book)
+    return month_cost(usage, book)
 
 
 def engine_usage(book: PriceVersion, values: dict[str, Any]) -> int:
     """Nano-USD of engines of one's own for a month."""
     milliseconds = values["engines"] * values["hours"] * DAYS * HOUR_MS
-    return rate(Usage(ENGINES, "default", requests=0, machine_ms=milliseconds), book)
+    return month_cost(Usage(ENGINES, "default", requests=0, machine_ms=milliseconds), book)
 
 
 def own_traffic(book: PriceVersion, until: dt.datetime) -> list[Used]:
@@ -155,6 +158,27 @@ def own_traffic(book: PriceVersion, until: dt.datetime) -> list[Used]:
             cost = rate(usage, book)
         found.append(Used(kind, model, usage, cost))
     return sorted(found, key=lambda one: (-one.cost, one.kind, one.model))
+
+
+def traffic_cost(used: Sequence[Used], book: PriceVersion, percent: int = 100) -> int:
+    """Nano-USD of so many percent of own traffic as one month, by the tiers and packages of `book`."""
+    return sum(one.cost for one in used) * percent // 100 + by_quantity(used, book, percent)
+
+
+def by_quantity(used: Sequence[Used], book: PriceVersion, percent: int = 100) -> int:
+    """What tiers and packages change of it: they count all models of a base together."""
+    fields = ("input_tokens", "output_tokens", "requests", "machine_ms", "byte_hours")
+    months: dict[tuple[str, str], Counter[str]] = {}
+    for one in used:
+        if one.kind in book.kinds:
+            month = months.setdefault((one.kind, base_of(one.model)), Counter())
+            month.update({name: getattr(one.usage, name) for name in fields})
+    total = 0
+    for (kind, base), month in months.items():
+        read, written, requests, machine_ms, byte_hours = (month[name] * percent // 100 for name in fields)
+        change = adjustment(Usage(kind, base, read, written, requests, machine_ms, byte_hours), book)
+        total += change.tiers + change.packages
+    return total
 
 
 def is_call(used: Used) -> bool:

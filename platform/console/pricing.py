@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.ledger.lines import kind_name
 from billing.plans import INTERVALS, Plan, plan_book
-from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, price_books, rate
+from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, month_cost, price_books, rate
 from billing.selectors.features import FEATURES
 from console import calculator, tiers
 from kit.clock import now
@@ -142,7 +142,7 @@ def calculate(book: PriceVersion, values: dict[str, int]) -> dict[str, Any]:
     trained = values["rows"] * values["tokens"] * values["epochs"]
     training = rate(Usage(kind="training", model="default", input_tokens=trained, requests=0), book)
     read = values["calls"] * values["tokens"]
-    calls = rate(Usage(kind="classify", model="default", input_tokens=read, requests=values["calls"]), book)
+    calls = month_cost(Usage(kind="classify", model="default", input_tokens=read, requests=values["calls"]), book)
     return {
         "training": training,
         "calls": calls,
@@ -167,6 +167,7 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
         "plans": plan_book().offered(),
         "trials": any(plan.trial for plan in plan_book().offered()),
         "tiers": tiers.tables(book),
+        "rollovers": any(plan.rollover for plan in plan_book().offered()),
         "features": FEATURES,
         "prices": unit_prices(book),
         "book_version": book.version,

@@ -1,12 +1,16 @@
-"""Prices that depend on a month's quantity, as tables for the pricing page."""
+"""Prices that depend on a month's quantity, as tables: of the pricing page, of the running month, of a bill's line."""
 
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from billing.ledger.lines import kind_name
-from billing.prices import Flat, Graduated, Package, PriceVersion, Scale
+from billing.ledger.lines import PACKAGES, TIERS, kind_name
+from billing.models import RatedLine
+from billing.prices import Flat, Graduated, Package, PriceVersion, Scale, price_books
+from billing.prices.rating import COUNTED
+from billing.prices.scales import spans
+from billing.selectors.adjustments import ByQuantity
 from kit.money import usd
 
 _UNITS = {
@@ -18,6 +22,12 @@ _UNITS = {
     "gigabyte_hour": (gettext_lazy("GB-hours"), gettext_lazy("1,000 GB-hours"), 10**9, 1000),
 }
 """By unit: what is counted, what a price is shown per, how many counts are one, how many price units are shown."""
+
+
+def _exact(nano: int) -> str:
+    """A price to its last digit, and at least to the cent."""
+    whole, _dot, part = usd(nano, places=9).partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +66,118 @@ def _table(name: str, unit: str, scale: Scale) -> Table:
     counted, per, count, shown = _UNITS[unit]
     if isinstance(scale, Flat):
         rule = _("One price for a month in which there is any of it.")
-        return Table(name, str(counted), _("month"), rule, [Step(1, None, usd(scale.price))])
+        return Table(name, str(counted), _("month"), rule, [Step(1, None, _exact(scale.price))])
     if isinstance(scale, Package):
         rule = _("A package that is begun is paid; what is left of it ends with the month.")
-        return Table(name, str(counted), _("package"), rule, [Step(1, scale.units // count, usd(scale.price))])
+        return Table(name, str(counted), _("package"), rule, [Step(1, scale.units // count, _exact(scale.price))])
     rule = _("A month pays for all of it the price that its last one reaches.")
     if isinstance(scale, Graduated):
         rule = _("Each one has the price of the line it falls in.")
     steps, first = [], 1
     for tier in scale.tiers:
         last = None if tier.up_to is None else tier.up_to // count
-        steps.append(Step(first, last, usd(tier.price * shown)))
+        steps.append(Step(first, last, _exact(tier.price * shown)))
         first = (last or 0) + 1
     return Table(name, str(counted), str(per), rule, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """One price by quantity and how far a month has come with it."""
+
+    name: str
+    unit: str
+    quantity: int
+    price: str
+    """Of what comes next."""
+    per: str
+    then: str
+    """What comes after that."""
+    change_nano: int
+
+
+def so_far(found: list[ByQuantity]) -> list[SoFar]:
+    """The prices by quantity that a month has used."""
+    return [_so_far(one) for one in found]
+
+
+def _so_far(one: ByQuantity) -> SoFar:
+    counted, per, count, shown = _UNITS[one.unit]
+    name, quantity = f"{kind_name(one.kind)} · {one.base}", -(-one.quantity // count)
+    if isinstance(one.scale, Package):
+        left = (-one.quantity % one.scale.units) // count
+        then = _("%(left)s left of the one that is begun") % {"left": f"{left:,}"}
+        return SoFar(name, str(counted), quantity, _exact(one.scale.price), _("package"), then, one.change_nano)
+    if isinstance(one.scale, Flat):
+        return SoFar(name, str(counted), quantity, _exact(one.scale.price), _("month"), "", one.change_nano)
+    tiers = one.scale.tiers
+    here = next(place for place, tier in enumerate(tiers) if tier.up_to is None or one.quantity < tier.up_to)
+    then, end = "", tiers[here].up_to
+    if end is not None:
+        words = {"end": f"{end // count:,}", "price": _exact(tiers[here + 1].price * shown)}
+        then = _("beyond %(end)s: %(price)s") % words
+    return SoFar(name, str(counted), quantity, _exact(tiers[here].price * shown), str(per), then, one.change_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a month fell in one tier, or how many packages it began."""
+
+    label: str
+    quantity: int
+    price: str
+    per: str
+    nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """How a line of tiers or packages comes about: the month by its prices, and what was charged as it came."""
+
+    unit: str
+    parts: list[Part]
+    month_nano: int
+    charged_nano: int
+
+    @property
+    def change_nano(self) -> int:
+        """What the line adds to it; negative for what it takes off."""
+        return self.month_nano - self.charged_nano
+
+
+def explained(rated: RatedLine) -> Explained | None:
+    """What stands behind such a line, as its month is now; None where its price is of no such kind."""
+    what = TIERS if rated.price_version.startswith(TIERS) else PACKAGES
+    book = price_books().versions.get(rated.price_version.removeprefix(what))
+    scales = book.price(rated.kind, rated.model).scales if book is not None and rated.kind in book.kinds else ()
+    if not scales:
+        return None
+    unit, scale = scales[0]
+    field, per = COUNTED[unit]
+    quantity = getattr(rated, "gpu_ms" if field == "machine_ms" else field)
+    parts, month = _parts(unit, scale, quantity), scale.cost(quantity, per)
+    return Explained(str(_UNITS[unit][0]), parts, month, month - rated.amount_nano)
+
+
+def _parts(unit: str, scale: Scale, quantity: int) -> list[Part]:
+    _counted, per, count, shown = _UNITS[unit]
+    whole, nano = -(-quantity // count), scale.cost(quantity, COUNTED[unit][1])
+    if isinstance(scale, Package):
+        words = _("%(n)s packages of %(units)s") % {
+            "n": f"{-(-quantity // scale.units):,}", "units": f"{scale.units // count:,}"
+        }  # fmt: skip
+        return [Part(words, whole, _exact(scale.price), _("package"), nano)]
+    if isinstance(scale, Flat):
+        return [Part(_("Any of it"), whole, _exact(scale.price), _("month"), nano)]
+    if not isinstance(scale, Graduated):
+        tier = next(one for one in scale.tiers if one.up_to is None or quantity <= one.up_to)
+        return [
+            Part(_("All of it, at the price its last one reaches"), whole, _exact(tier.price * shown), str(per), nano)
+        ]
+    found = []
+    for tier, lower, upper in spans(scale.tiers, quantity):
+        first, last = lower // count + 1, -(-upper // count)
+        cost = scale.cost(upper, COUNTED[unit][1]) - scale.cost(lower, COUNTED[unit][1])
+        words = f"{first:,} – {last:,}"
+        found.append(Part(words, last - first + 1, _exact(tier.price * shown), str(per), cost))
+    return found

@@ -177,7 +177,7 @@ USAGES = st.one_of(
     st.builds(read, st.integers(0, 6 * BILLION), st.sampled_from([BASE, TUNED, "other"]), st.just("embeddings")),
     st.builds(lambda n: Usage("classify", BASE, n), st.integers(0, 12 * BILLION)),
     st.builds(lambda n: Usage("dedicated", BASE, requests=0, machine_ms=n), st.integers(0, 10**9)),
-    st.builds(lambda n: Usage("storage", "files", requests=0, byte_hours=n), st.integers(0, 2 * 10**12)),
+    st.builds(lambda n: Usage("storage", "files", requests=0, byte_hours=n), st.integers(10**7, 2 * 10**12)),
 )
 VERSIONS = st.sampled_from([FLAT, TIERED])
 STEPS = st.one_of(

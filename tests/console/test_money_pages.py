@@ -13,14 +13,16 @@ from urllib.parse import parse_qsl
 import pytest
 
 from billing.models import UsageEvent
-from billing.prices import Usage, price_books, rate
+from billing.prices import Usage, month_cost, price_books, rate
 from billing.services.alerts import budgets_alert
+from billing.services.ledger import period_close
 from billing.services.limits import key_limits_set
 from billing.services.metering import usage_rollup
 from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
 from tests.billing.money import call, entitle, store_events
+from tests.billing.test_month_prices import event, used
 from tests.conftest import Cast, Person, make_person
 from tests.console import billed, things
 
@@ -211,13 +213,13 @@ def test_the_calculator_reckons_with_ones_own_traffic_exactly(cast: Cast) -> Non
     usage = Usage("classify", billed.TUNED, 12_000_000_000, requests=1)
     store_events([billed.event(ada, usage, "req_1", now() - dt.timedelta(days=2))])
     usage_rollup(tenant_id=ada.tenant.id)
-    cost = rate(usage, book)
-    assert cost == 240 * NANO
+    cost = month_cost(usage, book)
+    assert (rate(usage, book), cost) == (240 * NANO, (20 + 9 * 16 + 2 * 12) * NANO)
     words = text_of(ada.browser.get(path))
-    assert "$240.00 of usage a month" in words and "Team costs least" in words.replace("  ", " ")
-    assert "Team $199.00 a month" in words or "$239.00" in words
+    assert "$188.00 of usage a month" in words and "Developer costs least" in words.replace("  ", " ")
+    assert "Tiers and packages −$52.00" in words.replace("-$", "−$")
     half = text_of(ada.browser.get(path, {"percent": "50", "engines": "2", "hours": "12"}))
-    assert "$120.00 of usage a month" in half and "At $120.00 of usage Developer costs least." in half
+    assert "$100.00 of usage a month" in half and "At $100.00 of usage Developer costs least." in half
     typed = text_of(ada.browser.get(path, {"traffic": "typed", "kind": "chat", "calls": "1000000", "read": "100",
                                            "written": "50"}))  # fmt: skip
     assert "$30.00 of usage a month" in typed  # 100 M read at $0.10 and 50 M written at $0.40 a million
@@ -233,5 +235,34 @@ def test_the_calculator_says_what_is_wrong(busy: Person, query: dict[str, str]) 
 
 def test_the_public_calculator_compares_plans(cast: Cast) -> None:
     page = text_of(cast.owner.browser.get("/pricing", {"calls": "1000000000", "tokens": "10"}))
-    assert "These calls on each plan: $200.00 of usage a month" in page
+    assert "These calls on each plan: $164.00 of usage a month" in page
     assert "From $190.00 of usage a month Team costs no more than Developer." in page
+
+
+def test_what_a_months_quantity_changes_is_explained_down_to_its_events(cast: Cast) -> None:
+    ada, at = cast.owner, dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
+    rows = [
+        event(ada.tenant.id, 1, Usage("classify", billed.TUNED, 12 * 10**9), at),
+        event(ada.tenant.id, 2, Usage("storage", "files", requests=0, byte_hours=800 * 10**9), at),
+        event(ada.tenant.id, 3, Usage("embeddings", "all-MiniLM-L6-v2", 3 * 10**9), now()),
+    ]
+    entitle(ada.tenant.id, spend_nano=10**15)
+    used(ada.tenant.id, *rows)
+    period_close(tenant_id=ada.tenant.id, period=dt.date(2026, 10, 1))
+    bill = text_of(ada.browser.get(f"{ada.home}/billing/months/2026-10/"))
+    assert "Tier adjustment · Classification · all-MiniLM-L6-v2, 12,000,000,000 tokens" in bill
+    assert "Packages begun · Storage · files, 800 GB-hours" in bill
+    key = "classify:all-MiniLM-L6-v2:tiers:2026-11-30.5"
+    answer = ada.browser.get(f"{ada.home}/billing/months/2026-10/line", {"key": key})
+    line = text_of(answer)
+    assert "1,000,000,001 – 10,000,000,000 9,000,000,000 $0.016 1 M tokens $144.00" in line
+    assert "The month by its quantity $188.00" in line and "−$52.00" in line and "all projects" in line
+    href = re.search(r'href="([^"]*/events/[^"]*book=2026-11-30.5[^"]*)"', answer.content.decode())
+    assert href is not None
+    events = text_of(ada.browser.get(href[1].replace("&amp;", "&")))
+    assert "req_1" in events and "req_2" not in events and "req_3" not in events
+    file = ada.browser.get(f"{ada.home}/billing/months/2026-10/line/csv", {"key": key})
+    assert b",adjustment,-52" in file.content
+    usage = text_of(ada.browser.get(f"{ada.home}/usage/"))
+    assert "Embeddings · all-MiniLM-L6-v2 3,000,000,000 tokens read $0.008 / 1 M tokens" in usage
+    assert "beyond 10,000,000,000: $0.006" in usage

@@ -61,12 +61,15 @@ def test_there_is_a_choice_of_currency_where_plans_have_several(
 
 
 def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Prices by quantity" not in text_of(client), "the book in force has none"
+    page = text_of(client)
+    assert "Classification, tokens read" in page and '<td class="n">$0.016</td>' in page
+    assert "Storage, GB-hours" in page and "Engines of its own, seconds" in page
+    assert "goes into the next month, up to $200.00, and ends with it" in page
     book = book_of(tmp_path, BOOK)
     monkeypatch.setattr(pricing, "current_book", lambda: book)
     found = {table.name: table for table in tiers.tables(book)}
     steps = [(step.first, step.last, step.price) for step in found["Embeddings"].steps]
-    assert steps == [(1, 1_000, "$0.01"), (1_001, 3_000, "$0.008000"), (3_001, None, "$0.004000")]
+    assert steps == [(1, 1_000, "$0.01"), (1_001, 3_000, "$0.008"), (3_001, None, "$0.004")]
     assert [(step.first, step.last) for step in found["Storage"].steps] == [(1, 10), (11, None)]
     assert (found["Training"].steps[0].last, found["Training"].steps[0].price) == (1_000_000, "$0.40")
     monkeypatch.setattr(pricing, "unit_prices", lambda book: [])  # this book sells fewer kinds than are listed

@@ -44,7 +44,7 @@ class CalculatorPage(ConsoleView):
                 usage, calls = calculator.typed_usage(book, values), values["calls"]
             else:
                 percent = values["percent"]
-                usage = sum(one.cost for one in used) * percent // 100
+                usage = calculator.traffic_cost(used, book, percent)
                 calls = sum(one.usage.requests for one in used if calculator.is_call(one)) * percent // 100
             engine_nano = calculator.engine_usage(book, values)
             found = calculator.costs(usage, calls=calls, engines=values["engines"], engine_nano=engine_nano)
@@ -57,7 +57,8 @@ class CalculatorPage(ConsoleView):
                 "used": [(kind_word(one.kind), one) for one in used[:SHOWN]],
                 "rest": sum(one.cost for one in used[SHOWN:]),
                 "more": max(0, len(used) - SHOWN),
-                "total": sum(one.cost for one in used),
+                "by_quantity": calculator.by_quantity(used, book),
+                "total": calculator.traffic_cost(used, book),
                 "has_traffic": bool(used),
                 "days": calculator.DAYS,
                 "first": today - dt.timedelta(days=calculator.DAYS),

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from billing.models import Invoice, PeriodClose
 from billing.selectors import bill_parts, statements, subscriptions
 from billing.stripe_port import stripe_port
-from console import invoices_page
+from console import invoices_page, tiers
 from console.events_page import address
 from console.paging import page_number, page_of
 from console.usage_page import Names
@@ -193,11 +193,16 @@ class BillLine(InvoicesView):
                 "rows": [
                     (
                         part,
-                        names.projects.get(part.rated.project_id) or _("archived project"),
+                        _("all projects")
+                        if invoices_page.is_by_quantity(part.rated)
+                        else names.projects.get(part.rated.project_id) or _("archived project"),
                         invoices_page.quantity(part.quantity, line.unit),
                         f"{events}?{invoices_page.events_address(part)}" if self.can("usage.read") else "",
                     )
                     for part in found.rows
+                ],
+                "explained": [
+                    tiers.explained(part.rated) for part in found.rows if invoices_page.is_by_quantity(part.rated)
                 ],
                 "missing": line.amount_nano - found.amount_nano,
                 "quantity": invoices_page.quantity(sum(part.quantity for part in found.rows), line.unit),

@@ -6,7 +6,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from billing.selectors import bills
-from console import usage_page
+from billing.selectors.adjustments import month_by_quantity
+from console import tiers, usage_page
 from console.pricing import HOURS_OF_MONTH, current_book
 from console.views.base import ConsoleView, Download
 from data.limits import room_for
@@ -32,6 +33,7 @@ class Usage(ConsoleView):
                 "question": wanted,
                 "room": room_for(self.tenant.pk),
                 "storage_price": current_book().price("storage", "default").gigabyte_hour * HOURS_OF_MONTH,
+                "by_quantity": tiers.so_far(month_by_quantity()),
                 "allowance": bills.allowance_nano(),
                 "without_key": usage_page.WITHOUT_KEY,
                 "answer": answer,
