@@ -75,6 +75,10 @@ class StripeRefused(Unprocessable):
     default_code = "payment_request_refused"
 
 
+class StripeKnown(StripeRefused):
+    """Stripe has this usage already: it was sent before."""
+
+
 class StripeMissing(NotFound):
     """Stripe knows no such object (any more)."""
 

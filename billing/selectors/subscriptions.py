@@ -129,8 +129,19 @@ def subscription_held() -> Subscription | None:
 
 def interval_of(subscription: Subscription) -> str:
     """How often a subscription is paid: `month` or `year`."""
-    recurring = _items(subscription)[0]["price"].get("recurring") if _items(subscription) else None
+    recurring = plan_item(subscription.raw)["price"].get("recurring") if _items(subscription) else None
     return str((recurring or {}).get("interval") or "month")
+
+
+def is_metered(price: dict[str, Any]) -> bool:
+    """Whether a price is for what a meter counts, beside the plan."""
+    return (price.get("recurring") or {}).get("usage_type") == "metered"
+
+
+def plan_item(found: dict[str, Any]) -> dict[str, Any]:
+    """The item of a subscription (as Stripe has it) that is its plan: not what a meter counts."""
+    items: list[dict[str, Any]] = found["items"]["data"]
+    return next((item for item in items if not is_metered(item["price"])), items[0])
 
 
 def seats_bought(subscription: Subscription) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription
 from billing.models.ledger import Booked
-from billing.selectors.subscriptions import plan_of_price
+from billing.selectors.subscriptions import plan_item, plan_of_price
 from billing.services.changes import change_note
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
@@ -63,7 +63,7 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
 
 
 def _subscription_columns(row: Subscription, found: Json) -> None:
-    item = found["items"]["data"][0]
+    item = plan_item(found)
     row.status = found["status"]
     row.plan, row.plan_version = plan_of_price(item["price"])
     row.price_id = item["price"]["id"]

@@ -3,13 +3,13 @@
 `build` and `apply` run in the tenant's scope, in short transactions; `send` and `look` talk to Stripe outside of any.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 from billing.errors import CardRefused, StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent
 from billing.periods import bounds
 from billing.plans import Plan, plan_book
+from billing.selectors.meters import dropped_item
 from billing.selectors.subscriptions import (
     card_id,
     customer_current,
@@ -18,52 +18,16 @@ from billing.selectors.subscriptions import (
     usage_subscription,
 )
 from billing.services.catalogue import priced
+from billing.services.meter_operations import EVENT, ITEM
+from billing.services.operation import ASK, DROP, NotNeeded, NotYet, Operation
 from billing.services.sync import customer_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
 from tenants.models import Member, Role
 from tenants.selectors import tenant_current
 
-AGAIN, ASK, DROP = "again", "ask", "drop"
-"""What to do a day later with a command of which nothing is found at Stripe: send it, ask a person, or let it be."""
 CONFIRM = "subscription_payment_intent_requires_action"
 """Stripe's word for a card whose owner has to confirm the payment first (3-D Secure)."""
-
-
-class NotYet(Exception):
-    """Something has to be at Stripe first."""
-
-
-class NotNeeded(Exception):
-    """What it was for is not so any more."""
-
-
-def _nothing(command: StripeCommand) -> None:
-    """Nothing follows."""
-
-
-def _never(port: StripePort, command: StripeCommand) -> Json | None:
-    """Not to be found by reading."""
-    return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Operation:
-    """How one kind of command is made, sent, found again and taken in."""
-
-    build: Callable[[StripeCommand], Json]
-    """The request, from what is known when it is first sent; NotYet, or NotNeeded."""
-    send: Callable[[StripePort, Json, str], Json]
-    """Ask Stripe, under a key; what is worth keeping of the answer."""
-    look: Callable[[StripePort, StripeCommand], Json | None] = _never
-    """The answer, read from what Stripe has, where the command was carried out."""
-    apply: Callable[[StripeCommand], None] = _nothing
-    """What the answer changes here, in the transaction that notes it."""
-    after: Callable[[StripeCommand], None] = _nothing
-    """What to fetch then, so that a page need not wait for the webhook."""
-    late: str = AGAIN
-    shown: bool = False
-    """Somebody waits for it at a page and hears of a no there."""
 
 
 def _customer() -> BillingCustomer:
@@ -163,11 +127,17 @@ def _sub_build(command: StripeCommand) -> Json:
     return dict(command.params)
 
 
+def _change_build(command: StripeCommand) -> Json:
+    request = _sub_build(command)
+    return request | {"drop": dropped_item(_interval(request))}
+
+
 def _change_send(port: StripePort, request: Json, key: str) -> Json:
     metadata = {name: str(request[name]) for name in ("tenant_id", "plan", "plan_version")}
 
     def send(price_id: str, under: str) -> Json:
         values = {"item_id": request["item"], "price_id": price_id, "metadata": metadata, "at": request.get("at")}
+        values |= {"drop": request["drop"]} if request.get("drop") else {}
         try:
             return port.subscription_change(request["subscription"], **values, key=under)
         except CardRefused as error:
@@ -331,11 +301,13 @@ OPERATIONS: dict[str, Operation] = {
     "customer_create": Operation(_customer_build, _customer_send, _customer_look, _customer_apply),
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
     "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
-    "plan_change": Operation(_sub_build, _change_send, _change_look, after=_sub_after, late=ASK, shown=True),
+    "plan_change": Operation(_change_build, _change_send, _change_look, after=_sub_after, late=ASK, shown=True),
     "plan_end": Operation(_sub_build, _end_send, _end_look, after=_sub_after),
     "plan_pause": Operation(_sub_build, _pause_send, _rest_look(True), after=_sub_after, late=ASK, shown=True),
     "plan_resume": Operation(_sub_build, _resume_send, _rest_look(False), after=_sub_after, late=ASK, shown=True),
     "credit_note_make": Operation(_note_build, _note_send, _note_look, after=_note_after, late=ASK, shown=True),
     "invoice_item": Operation(_item_build, _item_send, _item_look, _item_apply),
     "invoice_make": Operation(_invoice_build, _invoice_send, _invoice_look),
+    "meter_item": ITEM,
+    "meter_event": EVENT,
 }

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Sum
 
-from billing.models import BillingCustomer, Invoice, Refund, StripeEvent, Subscription
-from billing.selectors.subscriptions import LIVE
+from billing.models import BillingCustomer, Invoice, MeterReading, Refund, StripeEvent, Subscription
+from billing.periods import start_of
+from billing.selectors.meters import METER
+from billing.selectors.subscriptions import LIVE, plan_item
 from billing.services.findings import Seen, findings_note
+from billing.services.meter_reports import REPORTS
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from tenants.scope import ops_scope
@@ -34,6 +38,7 @@ def stripe_compare(*, back: dt.timedelta = BACK) -> int:
         *_invoices(since, owners),
         *_refunds(since, owners),
         *_subscriptions(owners),
+        *_meters(),
         *_versions(),
     ]
     return findings_note("stripe", seen)
@@ -122,13 +127,30 @@ def _subscriptions(owners: dict[str, UUID]) -> Iterator[Seen]:
             row = ours.pop(one["id"], None)
             if (row is not None and row.fetched_at > now() - ON_ITS_WAY) or _young(one):
                 continue
-            there = f"{one['status']} {one['items']['data'][0]['price']['id']}"
+            there = f"{one['status']} {plan_item(one)['price']['id']}"
             here = f"{row.status} {row.price_id}" if row is not None else "nothing"
             if there != here:
                 yield Seen("stripe.subscription_differs", one["id"], there, here, owner)
     for row in ours.values():
         if row.status in LIVE and row.fetched_at <= now() - ON_ITS_WAY:
             yield Seen("stripe.subscription_ended", row.stripe_id, "ended", row.status, row.tenant_id)
+
+
+def _meters() -> Iterator[Seen]:
+    """What the meter counted of each organisation on the last whole day, against the readings that it took."""
+    end = start_of(now().date())
+    day = (end - dt.timedelta(days=1), end)
+    with ops_scope("compare meters with Stripe"):
+        taken = MeterReading.ops.filter(at__gte=day[0], at__lt=day[1], refused=False).exclude(sent_at=None)
+        ours = dict(taken.order_by().values_list("tenant_id").annotate(n=Sum("units")))
+        customers = dict(BillingCustomer.ops.filter(tenant_id__in=ours).values_list("tenant_id", "stripe_id"))
+    meter = stripe_port().meter_named(METER) if customers else ""
+    start, stop = (int(moment.timestamp()) for moment in day)
+    for tenant_id, customer in customers.items():
+        counted = stripe_port().meter_counted(meter, customer_id=customer, start=start, end=stop) if meter else 0
+        if counted != ours[tenant_id]:
+            name = f"{customer} on {day[0]:%Y-%m-%d}"
+            yield Seen("stripe.meter_differs", name, f"{ours[tenant_id]} cents", f"{counted} cents", tenant_id)
 
 
 def _versions() -> Iterator[Seen]:
@@ -164,3 +186,15 @@ def endpoint_ensure() -> tuple[str, str]:
     for endpoint_id in old:
         port.endpoint_remove(endpoint_id)
     return made["id"], made["secret"]
+
+
+def thin_destination_ensure() -> tuple[str, str]:
+    """Make the destination of thin events about meters at Stripe; its id, and its signing secret when it was made now
+    (Stripe tells it once). One whose secret was lost is removed at Stripe by hand."""
+    port = stripe_port()
+    for found in port.thin_destinations():
+        point = found.get("webhook_endpoint") or {}
+        if point.get("url") == webhook_url() and found.get("event_payload") == "thin" and found["status"] == "enabled":
+            return found["id"], ""
+    made = port.thin_destination_make(webhook_url(), name="Tunesmith meters", events=list(REPORTS))
+    return made["id"], made["webhook_endpoint"]["signing_secret"]

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from billing.errors import ChangePending, PaymentsAway, PlanNotSold, SubscriptionMissing
 from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
+from billing.selectors.meters import dropped_item
 from billing.selectors.subscriptions import (
     PAUSED,
     customer_current,
     entitlement_now,
     interval_of,
+    plan_item,
     plan_named,
     subscription_current,
     subscription_held,
@@ -140,7 +142,8 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     `plan_change` charges the same."""
     wanted, current = plan_named(plan), _current()
     _not_the_same(current, wanted, interval)
-    ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current))
+    drop = dropped_item(interval)
+    ask = functools.partial(stripe_port().change_preview, current.stripe_id, item_id=_item(current), drop=drop)
     return lambda: _charge(priced(plan=wanted, interval=interval, ask=lambda price_id: ask(price_id=price_id)))
 
 
@@ -205,7 +208,7 @@ def _current() -> Subscription:
 
 
 def _item(subscription: Subscription) -> str:
-    return str(subscription.raw["items"]["data"][0]["id"])
+    return str(plan_item(subscription.raw)["id"])
 
 
 def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:

@@ -14,10 +14,12 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from billing.errors import StripeMissing
+from billing.event_body import happened_at, is_thin
 from billing.ledger.stripe_books import RUNNING
 from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
+from billing.services.meter_reports import thin_event_handle
 from billing.services.mirror import (
     credit_note_mirror,
     customer_mirror,
@@ -49,7 +51,11 @@ State = StripeEvent.State
 
 def event_receive(event: Json) -> StripeEvent:
     """Store an event whose signature holds, once; ring the task. The same event again changes nothing."""
-    obj = event.get("data", {}).get("object") or {}
+    if is_thin(event):
+        about = event.get("related_object") or {}
+        obj: Json = {"id": about.get("id"), "object": about.get("type")}
+    else:
+        obj = event.get("data", {}).get("object") or {}
     kind = str(obj.get("object") or "")
     customer = obj.get("id") if kind == "customer" else obj.get("customer")
     with transaction.atomic():
@@ -61,7 +67,7 @@ def event_receive(event: Json) -> StripeEvent:
                 "object_id": str(obj.get("id") or "")[:255],
                 "customer_id": customer[:255] if isinstance(customer, str) else "",
                 "payload": event,
-                "created_at": dt.datetime.fromtimestamp(int(event.get("created") or 0), dt.UTC),
+                "created_at": happened_at(event),
                 # The doorbell rings now; the sweep looks only if nobody answers.
                 "next_try_at": now() + dt.timedelta(seconds=30),
             },
@@ -103,6 +109,8 @@ def _note(event: StripeEvent, state: str, error: str) -> None:
 
 
 def _work(event: StripeEvent) -> str:
+    if is_thin(event.payload):
+        return State.DONE if thin_event_handle(event) else State.IGNORED
     _payer_find(event)
     look = _look(event)
     if look is None:

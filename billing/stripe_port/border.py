@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeMissing, StripeRefused
+from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeKnown, StripeMissing, StripeRefused
 
 if TYPE_CHECKING:
     import stripe
@@ -26,6 +26,8 @@ TOLERANCE = 300
 PAGE = 100
 BUSY = ("idempotency_key_in_use", "lock_timeout")
 """The same request, or another one on the same object, is being worked on: ask again later."""
+KNOWN = ("duplicate_meter_event", "already exists with identifier")
+"""How Stripe says, in its code or in its sentence, that usage came before."""
 NOT_SIGNED = "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
 
 Json = dict[str, Any]
@@ -71,6 +73,8 @@ def border() -> Iterator[None]:
             raise PaymentsAway from error
         if error.code == "resource_missing" or error.http_status == 404:
             raise StripeMissing(f"The payment provider knows no such object ({error.param}).") from error
+        if error.code == KNOWN[0] or KNOWN[1] in str(error.user_message or error):
+            raise StripeKnown("The payment provider has this usage already.") from error
         logger.error("stripe refused a request: %s (param %s)", error.user_message, error.param)
         raise StripeRefused(f"The payment provider refused this: {error.user_message}", param=error.param) from error
     except stripe.IdempotencyError as error:

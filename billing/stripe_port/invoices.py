@@ -42,20 +42,18 @@ class Invoices(Face):
             found = self.v1.invoices.list({"customer": customer_id, "limit": PAGE})
             return [plain(invoice) for invoice in found.auto_paging_iter()]
 
-    def change_preview(self, subscription_id: str, *, item_id: str, price_id: str) -> Json:
-        """What moving to another price would charge now."""
+    def change_preview(self, subscription_id: str, *, item_id: str, price_id: str, drop: str = "") -> Json:
+        """What moving to another price would charge now; the item `drop` would go with it."""
+        gone = [{"id": drop, "deleted": True}] if drop else []
+        params: Any = {
+            "subscription": subscription_id,
+            "subscription_details": {
+                "items": [{"id": item_id, "price": price_id}, *gone],
+                "proration_behavior": "always_invoice",
+            },
+        }
         with border():
-            return plain(
-                self.v1.invoices.create_preview(
-                    {
-                        "subscription": subscription_id,
-                        "subscription_details": {
-                            "items": [{"id": item_id, "price": price_id}],
-                            "proration_behavior": "always_invoice",
-                        },
-                    }
-                )
-            )
+            return plain(self.v1.invoices.create_preview(params))
 
     def upcoming_fetch(self, subscription_id: str) -> Json | None:
         """The next invoice as it would be now, or None when none will come."""

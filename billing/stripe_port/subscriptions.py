@@ -44,14 +44,15 @@ class Subscriptions(Face):
         key: str,
         at: int | None = None,
         waiting: bool = False,
+        drop: str = "",
     ) -> Json:
         """Move to another price now, prorated and charged at once; CardRefused leaves everything as it was.
 
         `at`: the second that the proration counts from, as a preview said. `waiting`: where the payment needs its
-        owner, the change waits for it (`pending_update`) instead of being refused.
+        owner, the change waits for it (`pending_update`) instead of being refused. `drop`: an item that goes with it.
         """
         params: Any = {
-            "items": [{"id": item_id, "price": price_id}],
+            "items": [{"id": item_id, "price": price_id}, *([{"id": drop, "deleted": True}] if drop else [])],
             "proration_behavior": "always_invoice",
             "expand": ["latest_invoice"],
         }

@@ -22,6 +22,11 @@ def iso(moment: int) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
 
 
+def as_sent(event: Obj) -> Obj:
+    """What a destination gets of a thin event: that it happened, and what it is about. The rest is to be fetched."""
+    return {name: value for name, value in event.items() if name not in ("data", "changes", "snapshot_event")}
+
+
 def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> None:
     """Log a thin event and send it to the destinations of its type; webhook endpoints never get one, as at Stripe."""
     event: Obj = {
@@ -78,10 +83,37 @@ def destination_create(world: World, params: Obj) -> Obj:
     assign(made, params, "metadata")
     made.update(_url=url, _secret="whsec_" + secrets.token_hex(24))
     world.save(made)
-    shown: Obj = {"signing_secret": made["_secret"], "url": url}
+    return _shown(made, params)
+
+
+def _shown(made: Obj, params: Obj) -> Obj:
+    """A destination with what of its address was asked for; its secret is told when it is made."""
+    known: Obj = {"url": made["_url"]}
+    if "name" in params:
+        known["signing_secret"] = made["_secret"]
     included = [name.partition(".")[2] for name in params.get("include", [])]
-    point = {"signing_secret": None, "url": None, **{name: shown[name] for name in included if name in shown}}
+    point = {"signing_secret": None, "url": None, **{name: known[name] for name in included if name in known}}
     return {**made, "webhook_endpoint": point}
+
+
+@route("GET", "/v2/core/events")
+def event_list(world: World, params: Obj) -> Obj:
+    """The events about one object, newest first: the v2 API lists no others."""
+    found = [one for one in world.find(EVENT) if (one["related_object"] or {}).get("id") == params["object_id"]]
+    return _page(found, params)
+
+
+@route("GET", _PATH)
+def destination_list(world: World, params: Obj) -> Obj:
+    return _page([_shown(one, params) for one in world.find(DESTINATION)], params)
+
+
+def _page(found: list[Obj], params: Obj) -> Obj:
+    """A page of the v2 API. There is one only: who has more than it holds is told so."""
+    limit = params.get("limit", 100)
+    if len(found) > limit:
+        raise StripeError("The local emulator has one page of a v2 list: ask for more at once.", param="limit")
+    return {"data": found, "next_page_url": None, "previous_page_url": None}
 
 
 @route("GET", _PATH + "/{id}")
