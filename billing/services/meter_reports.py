@@ -74,7 +74,7 @@ def _refused() -> Iterator[Seen]:
 
 def _reports() -> Iterator[Seen]:
     recent = StripeEvent.objects.filter(type__startswith=ABOUT_METERS, received_at__gt=now() - SHOWN)
-    for event in recent.filter(state=StripeEvent.State.DONE):
+    for event in recent.filter(payload__has_key="data"):  # those that were fetched
         data = event.payload.get("data") or {}
         count = (data.get("reason") or {}).get("error_count") or 0
         named = {identifier for identifier, _ in wrong_ones(event.payload)}

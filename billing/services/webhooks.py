@@ -10,16 +10,17 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from billing.errors import StripeMissing
 from billing.event_body import happened_at, is_thin
 from billing.ledger.stripe_books import RUNNING
-from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
+from billing.models import BillingCustomer, BillSink, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
-from billing.services.meter_reports import thin_event_handle
+from billing.services.meter_reports import REPORTS, thin_event_handle
 from billing.services.mirror import (
     credit_note_mirror,
     customer_mirror,
@@ -223,6 +224,11 @@ def stripe_sweep(*, back: dt.timedelta = SWEEP_BACK) -> dict[str, int]:
         if not StripeEvent.objects.filter(event_id=event["id"]).exists():
             event_receive(event)
             counts["events"] += 1
+    if settings.USAGE_SINK == BillSink.Sink.METER_EVENTS:
+        for event in stripe_port().thin_events_since(now() - back, types=list(REPORTS)):
+            if not StripeEvent.objects.filter(event_id=event["id"]).exists():
+                event_receive(event)
+                counts["events"] += 1
     for tenant_id in _unsettled():
         counts[_look_again(tenant_id)] += 1
     return counts

@@ -1,5 +1,7 @@
 """Meters: made, told of usage, read."""
 
+import datetime as dt
+from collections.abc import Iterator
 from typing import Any, cast
 
 from billing.errors import StripeKnown, StripeRefused
@@ -94,6 +96,14 @@ class Meters(Face):
         """A thin event whole: what came to the door says only that there is one."""
         with border():
             return plain(self._client.v2.core.events.retrieve(event_id))
+
+    def thin_events_since(self, moment: dt.datetime, *, types: list[str]) -> Iterator[Json]:
+        """The thin events of some types from a moment on (Stripe keeps 30 days)."""
+        since = f"{moment.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S}Z"
+        with border():
+            found = self._client.v2.core.events.list({"types": types, "created": {"gte": since}, "limit": PAGE})
+            for event in found.auto_paging_iter():
+                yield plain(event)
 
     def thin_destinations(self) -> list[Json]:
         """Where the account sends thin events."""

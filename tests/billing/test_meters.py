@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.core.management import call_command
 from django.test import Client, override_settings
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from billing.ledger.hours import MeterAccount
@@ -19,6 +22,7 @@ from billing.models import (
     BillingCustomer,
     BillingFinding,
     BillSink,
+    CatalogueEntry,
     Invoice,
     InvoiceLinePush,
     MeterReading,
@@ -37,6 +41,7 @@ from billing.services.ledger import lines_post, period_close
 from billing.services.meter_reports import meters_look
 from billing.services.meters import METER_EVENTS, readings_settle
 from billing.services.receivables import mirror_book
+from billing.services.reconcile import stripe_compare
 from billing.services.sinks import bill_lines
 from billing.services.subscriptions import plan_change
 from billing.services.sync import customer_sync
@@ -46,7 +51,7 @@ from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.commanded import asked
-from tests.billing.emulated import Emulator
+from tests.billing.emulated import KEY, SECRET, Emulator
 from tests.billing.test_commands import Killed
 from tests.billing.test_invoicing import taken_for_dead
 from tests.billing.test_ledger import MID_OCTOBER, OCTOBER, use
@@ -57,19 +62,25 @@ HOUR = dt.timedelta(hours=1)
 THIN = "whsec_thin_tests"
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """One whose clock these tests move."""
-    running = Emulator(tmp_path_factory.mktemp("meters"))
-    yield running
-    running.stop()
-
-
 @pytest.fixture
 def metered(stripe_house: Emulator) -> Iterator[Emulator]:
     """An installation that tells meters."""
     with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN):
         yield stripe_house
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> Iterator[Emulator]:
+    """The same with a Stripe of its own, whose clock a test may move."""
+    running = Emulator(tmp_path)
+    stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": running.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN, **stripe):
+        stripe_port.cache_clear()
+        CatalogueEntry.objects.all().delete()
+        yield running
+    CatalogueEntry.objects.all().delete()
+    stripe_port.cache_clear()
+    running.stop()
 
 
 def take(tenant_id: UUID, hours: float = 2) -> int:
@@ -133,9 +144,9 @@ def books_are_right(tenant_id: UUID) -> None:
     assert [str(one) for one in invariants.findings([tenant_id])] == []
 
 
-def test_the_renewal_asks_for_the_bill_of_closed_hours_to_the_cent(cast: Cast, metered: Emulator) -> None:
+def test_the_renewal_asks_for_the_bill_of_closed_hours_to_the_cent(cast: Cast, timed: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
-    buy(cast.owner, metered)
+    buy(cast.owner, timed)
     subscribed(tenant_id)
     use(tenant_id, 1, 13 * NANO + 3_456_780)
     lines_post(tenant_id=tenant_id)
@@ -145,16 +156,16 @@ def test_the_renewal_asks_for_the_bill_of_closed_hours_to_the_cent(cast: Cast, m
     lines_post(tenant_id=tenant_id)
     assert take(tenant_id, 1.5) == 0 and take(tenant_id, 4.5) > 0 and take(tenant_id, 4.5) == 0
     closed = close(tenant_id)
-    assert first > 0 and counted(metered, tenant_id) == closed.net_nano // CENT and lines_cents(tenant_id) == 0
-    invoice = renewed(metered, tenant_id)
+    assert first > 0 and counted(timed, tenant_id) == closed.net_nano // CENT and lines_cents(tenant_id) == 0
+    invoice = renewed(timed, tenant_id)
     assert invoice.total == 2900 + closed.net_nano // CENT
     assert states(tenant_id) == ["billed", "billed"]
     books_are_right(tenant_id)
 
 
-def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, metered: Emulator) -> None:
+def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
-    buy(cast.owner, metered)
+    buy(cast.owner, timed)
     subscribed(tenant_id)
     use(tenant_id, 1, 20 * NANO)
     take(tenant_id)
@@ -166,11 +177,11 @@ def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, metere
     assert take(tenant_id) == 0  # less is owed than was told
     lines_post(tenant_id=tenant_id)
     closed = close(tenant_id)
-    assert counted(metered, tenant_id) + lines_cents(tenant_id) == closed.net_nano // CENT
+    assert counted(timed, tenant_id) + lines_cents(tenant_id) == closed.net_nano // CENT
     assert lines_cents(tenant_id) == -300
     push(closed)
     assert lines_cents(tenant_id) == -300
-    renewed(metered, tenant_id)
+    renewed(timed, tenant_id)
     books_are_right(tenant_id)
 
 
@@ -222,7 +233,7 @@ def test_usage_that_came_twice_is_delivered(cast: Cast, metered: Emulator) -> No
 def thin_event(emulator: Emulator) -> bytes:
     """The newest report of the meter, as it comes to a door."""
     meter = stripe_port().meter_named(METER)
-    found = emulator.client.v2.core.events.list({"object_id": meter}).data[-1].to_dict(for_json=True)
+    found = emulator.client.v2.core.events.list({"object_id": meter}).data[0].to_dict(for_json=True)
     return json.dumps({name: value for name, value in found.items() if name != "data"}).encode()
 
 
@@ -270,6 +281,47 @@ def test_thin_events_of_other_kinds_are_kept_and_bodies_that_are_none_refused(me
     assert webhooks.event_handle(StripeEvent.objects.get(event_id=nobody["id"]).pk) == "failed"  # Stripe has none
 
 
+def test_a_thin_event_that_no_door_heard_is_found_by_the_sweep(cast: Cast, timed: Emulator) -> None:
+    event = {"event_name": "unheard", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
+    timed.v1.billing.meter_events.create(event)
+    assert webhooks.stripe_sweep(back=HOUR)["events"] == 1
+    assert webhooks.stripe_sweep(back=HOUR)["events"] == 0
+    kinds = StripeEvent.objects.order_by("-received_at").values_list("type", flat=True)
+    assert kinds[0] == "v1.billing.meter.no_meter_found"
+
+
+def test_the_meter_and_the_destination_of_its_reports_are_made_once(timed: Emulator) -> None:
+    said = []
+    for _ in range(2):
+        out = io.StringIO()
+        call_command("stripe_sync", "--webhook", stdout=out)
+        said.append(out.getvalue())
+    assert "Set STRIPE_THIN_SECRET=whsec_" in said[0] and "STRIPE_THIN_SECRET" not in said[1]
+    assert [meter.event_name for meter in timed.v1.billing.meters.list().data] == [METER]
+    assert len(timed.v1.prices.list({"lookup_keys": [METER]}).data) == 1
+    assert len(timed.client.v2.core.event_destinations.list().data) == 1
+
+
+def test_the_daily_comparison_reads_the_meter(cast: Cast, timed: Emulator) -> None:
+    tenant_id, noon = cast.owner.tenant.id, (now() - dt.timedelta(days=1)).replace(hour=12, minute=0)
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+        more = {"at": noon, "sent_at": noon, "state": "sent", "period": OCTOBER}
+        for number, units in enumerate((5, 6)):
+            MeterReading.objects.create(
+                hour=noon, revision=number, units=units, identifier=f"{customer} {number}", **more
+            )
+    stamp = int(noon.timestamp())
+    stripe_port().meter_event_send(
+        event_name=METER, customer_id=customer, units=5, identifier=customer, at=stamp, key=customer
+    )
+    stripe_compare()
+    found = BillingFinding.objects.get(kind="stripe.meter_differs", organisation=tenant_id)
+    assert (found.expected, found.found) == ("11 cents", "5 cents")
+
+
 def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> None:
     event = {"event_name": "nobodys", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
     metered.v1.billing.meter_events.create(event)
@@ -281,9 +333,9 @@ def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> No
     assert "1 wrong events, 0 of them ours" in BillingFinding.objects.get(kind="meter.report", object=found).found
 
 
-def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, metered: Emulator) -> None:
+def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, timed: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
-    buy(cast.owner, metered)
+    buy(cast.owner, timed)
     subscribed(tenant_id)
     with tenant_scope(tenant_id):
         customer = BillingCustomer.objects.get().stripe_id
@@ -291,7 +343,7 @@ def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, metered: 
     take(tenant_id)
     stray = {"event_name": METER, "customer_id": customer, "units": 9, "identifier": f"stray {customer}"}
     stripe_port().meter_event_send(**stray, at=int(now().timestamp()), key=f"stray {customer}")  # type: ignore[arg-type]
-    invoice = renewed(metered, tenant_id)
+    invoice = renewed(timed, tenant_id)
     meters_look()
     assert BillingFinding.objects.get(kind="meter.invoice_differs", object=invoice.stripe_id).resolved_at is None
 
@@ -349,7 +401,12 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(STEPS, min_size=4, max_size=12))
 def test_whatever_happens_the_meter_and_the_lines_have_the_bill(
     cast: Cast, metered: Emulator, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int, int]]
@@ -369,7 +426,7 @@ def test_whatever_happens_the_meter_and_the_lines_have_the_bill(
             elif step == "take":
                 take(tenant_id, hours)
             elif step == "die":
-                with monkeypatch.context() as patch, pytest.MonkeyPatch.context():
+                with monkeypatch.context() as patch:
                     deadly(patch, *list(BORDERS.values())[value])
                     try:
                         take(tenant_id, hours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from billing.stripe_emulator.world import World, new_id
 EVENT = "v2.core.event"
 DESTINATION = "v2.core.event_destination"
 _PATH = "/v2/core/event_destinations"
+_COMPARE = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 
 def iso(moment: int) -> str:
@@ -98,9 +100,23 @@ def _shown(made: Obj, params: Obj) -> Obj:
 
 @route("GET", "/v2/core/events")
 def event_list(world: World, params: Obj) -> Obj:
-    """The events about one object, newest first: the v2 API lists no others."""
-    found = [one for one in world.find(EVENT) if (one["related_object"] or {}).get("id") == params["object_id"]]
-    return _page(found, params)
+    """Thin events, about one object or of some types, newest first."""
+    wanted, types, times = params.get("object_id"), params.get("types"), params.get("created") or {}
+    found = [
+        one
+        for one in world.find(EVENT)
+        if wanted in (None, (one["related_object"] or {}).get("id"))
+        and (types is None or one["type"] in types)
+        and all(_COMPARE[name](_second(one["created"], name), _second(given, name)) for name, given in times.items())
+    ]
+    return _page(sorted(found, key=lambda one: str(one["created"]), reverse=True), params)
+
+
+def _second(text: str, name: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise StripeError(f"Invalid timestamp: {text[:40]}.", param=f"created[{name}]") from error
 
 
 @route("GET", _PATH)
@@ -113,7 +129,9 @@ def _page(found: list[Obj], params: Obj) -> Obj:
     limit = params.get("limit", 100)
     if len(found) > limit:
         raise StripeError("The local emulator has one page of a v2 list: ask for more at once.", param="limit")
-    return {"data": found, "next_page_url": None, "previous_page_url": None}
+    # What is inside a page keeps its own notes to itself here; elsewhere the answer's rendering sees to it.
+    shown = [{name: value for name, value in one.items() if not name.startswith("_")} for one in found]
+    return {"data": shown, "next_page_url": None, "previous_page_url": None}
 
 
 @route("GET", _PATH + "/{id}")
