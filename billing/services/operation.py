@@ -18,11 +18,11 @@ class NotNeeded(Exception):
     """What it was for is not so any more."""
 
 
-def _nothing(command: StripeCommand) -> None:
+def nothing(command: StripeCommand) -> None:
     """Nothing follows."""
 
 
-def _never(port: StripePort, command: StripeCommand) -> Json | None:
+def never(port: StripePort, command: StripeCommand) -> Json | None:
     """Not to be found by reading."""
     return None
 
@@ -35,11 +35,11 @@ class Operation:
     """The request, from what is known when it is first sent; NotYet, or NotNeeded."""
     send: Callable[[StripePort, Json, str], Json]
     """Ask Stripe, under a key; what is worth keeping of the answer."""
-    look: Callable[[StripePort, StripeCommand], Json | None] = _never
+    look: Callable[[StripePort, StripeCommand], Json | None] = never
     """The answer, read from what Stripe has, where the command was carried out."""
-    apply: Callable[[StripeCommand], None] = _nothing
+    apply: Callable[[StripeCommand], None] = nothing
     """What the answer changes here, in the transaction that notes it."""
-    after: Callable[[StripeCommand], None] = _nothing
+    after: Callable[[StripeCommand], None] = nothing
     """What to fetch then, so that a page need not wait for the webhook."""
     late: str = AGAIN
     shown: bool = False
