@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 from typing import Any
@@ -133,6 +134,31 @@ def _owed_until(month: dt.date, until: dt.datetime) -> int:
     anew = RatedLine.objects.filter(day__gte=start.date(), day__lt=end.date(), price_version__startswith=RERATED)
     used += int(anew.aggregate(n=Sum("posted_nano"))["n"] or 0)
     return owed_nano(used=used, drawn=drawn_open(month).get(month, 0), allowance=allowance_nano(month))
+
+
+def invoices_metered(month: dt.date) -> list[Invoice]:
+    """The invoices that a month's readings are on."""
+    billed = MeterReading.objects.filter(period=month, state=State.BILLED).values_list("invoice_id", flat=True)
+    return list(Invoice.objects.filter(stripe_id__in=set(billed)).order_by("issued_at", "pk"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MonthMetered:
+    """What went of a month by the meter, and what was put right by lines, in cents."""
+
+    told: int
+    lines: int
+    invoices: list[Invoice]
+
+
+def month_metered(month: dt.date) -> MonthMetered | None:
+    """How a month went by the meter; None where its bill goes by lines."""
+    if month not in months_metered():
+        return None
+    told = MeterReading.objects.filter(period=month).exclude(state=State.LOST).aggregate(n=Sum("units"))["n"] or 0
+    pushes = InvoiceLinePush.objects.filter(period=month, line_key__startswith=METERED)
+    lines = pushes.aggregate(n=Sum("amount_cents"))["n"] or 0
+    return MonthMetered(int(told), int(lines), invoices_metered(month))
 
 
 def metered_lines(raw: dict[str, Any]) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from billing.models import (
 from billing.periods import month_of, start_of
 from billing.prices import PriceVersion, Usage, price_books
 from billing.selectors.bill_parts import invoices_of_pushes
+from billing.selectors.meters import invoices_metered
 from billing.selectors.statements import not_kept
 from billing.services.credits import credit_grant
 from billing.services.effects import funds_changed
@@ -191,7 +192,8 @@ def _paid(month: dt.date) -> int:
     credit than money nobody paid. Lines that are on no invoice yet count as paid.
     """
     close = PeriodClose.objects.get(period=month)
-    invoices = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
+    pushed = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
+    invoices = [*pushed, *invoices_metered(month)]
     unpaid = sum(not_kept(one) for one in {one.pk: one for one in invoices}.values()) * CENT
     billed = max(0, close.net_nano - unpaid)
     prepaid = CreditDraw.objects.filter(

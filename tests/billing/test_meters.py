@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import io
 import json
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -50,8 +52,9 @@ from billing.stripe_port import StripePort, stripe_port
 from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
-from tests.billing.commanded import asked
+from tests.billing.commanded import asked as ordered
 from tests.billing.emulated import KEY, SECRET, Emulator
+from tests.billing.test_bill_pages import words
 from tests.billing.test_commands import Killed
 from tests.billing.test_invoicing import taken_for_dead
 from tests.billing.test_ledger import MID_OCTOBER, OCTOBER, use
@@ -161,6 +164,9 @@ def test_the_renewal_asks_for_the_bill_of_closed_hours_to_the_cent(cast: Cast, t
     assert invoice.total == 2900 + closed.net_nano // CENT
     assert states(tenant_id) == ["billed", "billed"]
     books_are_right(tenant_id)
+    month = words(cast.owner, "/billing/months/2026-10/")
+    assert f"metered by the hour: ${closed.net_nano // CENT / 100:.2f}" in month and invoice.number in month
+    assert "Tunesmith usage" in words(cast.owner, f"/billing/invoices/{invoice.public_id}/")
 
 
 def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed: Emulator) -> None:
@@ -181,8 +187,12 @@ def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed:
     assert lines_cents(tenant_id) == -300
     push(closed)
     assert lines_cents(tenant_id) == -300
-    renewed(timed, tenant_id)
+    invoice = renewed(timed, tenant_id)
     books_are_right(tenant_id)
+    assert "the meter could not take: −$3.00" in words(cast.owner, "/billing/months/2026-10/")
+    rows = cast.owner.browser.get(f"{cast.owner.home}/billing/invoices/{invoice.public_id}/csv").content.decode()
+    asked = sum(Decimal(row["amount_usd"]) for row in csv.DictReader(io.StringIO(rows)))
+    assert asked * 100 == invoice.total == 2900 + closed.net_nano // CENT
 
 
 @pytest.mark.parametrize("first", ["invoice_items", "meter_events"])
@@ -356,7 +366,7 @@ def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an
     subscribed(tenant_id)
     use(tenant_id, 1, 15 * NANO)
     take(tenant_id)
-    assert asked(tenant_id, lambda: plan_change(plan="developer", interval="year")).state == "done"
+    assert ordered(tenant_id, lambda: plan_change(plan="developer", interval="year")).state == "done"
     with tenant_scope(tenant_id):
         subscription = Subscription.objects.get()
         assert len(subscription.raw["items"]["data"]) == 1 and subscription.plan == "developer"
