@@ -81,6 +81,10 @@ class PromotionRefused(StripeRefused):
     default_code = "promotion_code_refused"
 
 
+class StripeKnown(StripeRefused):
+    """Stripe has this usage already: it was sent before."""
+
+
 class StripeMissing(NotFound):
     """Stripe knows no such object (any more)."""
 

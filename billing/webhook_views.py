@@ -27,7 +27,10 @@ def stripe_webhook(request: HttpRequest) -> JsonResponse:
         if not settings.STRIPE_WEBHOOK_SECRET:
             raise PaymentsClosed
         event = StripePort.webhook_read(
-            _body(request), request.headers.get("Stripe-Signature"), settings.STRIPE_WEBHOOK_SECRET
+            _body(request),
+            request.headers.get("Stripe-Signature"),
+            settings.STRIPE_WEBHOOK_SECRET,
+            settings.STRIPE_THIN_SECRET,
         )
         event_receive(event)
     except ApiError as error:

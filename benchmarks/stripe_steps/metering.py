@@ -170,6 +170,41 @@ def stream(t: Tour) -> None:
     refused(lambda: wrong.v2.billing.meter_event_stream.create({"events": [event]}), status=401)
 
 
+@step("meters", "v2.core.event_destinations.create")
+def destination(t: Tour) -> None:
+    """A destination of thin events has a secret of its own, told when it is made."""
+    made = t.client.v2.core.event_destinations.create(
+        {
+            "name": f"Meters {t.tail}",
+            "type": "webhook_endpoint",
+            "event_payload": "thin",
+            "enabled_events": ["v1.billing.meter.no_meter_found"],
+            "webhook_endpoint": {"url": t.hook},
+            "include": ["webhook_endpoint.signing_secret"],
+        }
+    )
+    t.memory.destination = made.id
+    assert made.webhook_endpoint and str(made.webhook_endpoint.signing_secret).startswith("whsec_"), "no secret"
+
+
+@step("meters", "v2.core.event_destinations.list")
+def destinations(t: Tour) -> None:
+    """The list shows no secret, and addresses where they are asked for."""
+    found = t.client.v2.core.event_destinations.list({"include": ["webhook_endpoint.url"]})
+    mine = next(one for one in found.auto_paging_iter() if one.id == t.memory.destination)
+    assert mine.webhook_endpoint is not None
+    same((mine.webhook_endpoint.url, mine.webhook_endpoint.signing_secret), (t.hook, None))
+    t.client.v2.core.event_destinations.delete(mine.id)
+
+
+@step("meters", "v2.core.events.list")
+def thin_events(t: Tour) -> None:
+    """An event of a name that no meter has is told by a thin event, some time later."""
+    t.v1.billing.meter_events.create({**_event(t, 1, timestamp=t.memory.start), "event_name": f"nobodys_{t.tail}"})
+    kind = "v1.billing.meter.no_meter_found"
+    t.until(lambda: bool(t.client.v2.core.events.list({"types": [kind]}).data), 300)
+
+
 @step("credits", "billing.credit_grants.create")
 def grant_create(t: Tour) -> None:
     """A grant is money for metered prices, valid at once."""

@@ -18,6 +18,7 @@ from billing.models.economics import AcquisitionSpend, MachineHour, Subscription
 from billing.models.findings import BillingFinding
 from billing.models.ledger import Account, LedgerEntry, LedgerTransaction, PeriodClose
 from billing.models.metering import DirtyHour, RatedLine, UsageDispute, UsageEvent, UsageHour
+from billing.models.meters import BillSink, MeterReading
 from billing.models.rerating import RatedChange, Rerating
 from billing.models.reversals import CreditNote, PaymentDispute, Refund
 from billing.models.subscriptions import (
@@ -40,6 +41,7 @@ __all__ = [
     "AllowanceChange",
     "AutoTopUp",
     "BillLineShare",
+    "BillSink",
     "BillingCustomer",
     "BillingFinding",
     "Budget",
@@ -59,6 +61,7 @@ __all__ = [
     "LedgerTransaction",
     "MachineHour",
     "MemberLimits",
+    "MeterReading",
     "ModelLimits",
     "PaymentDispute",
     "PeriodClose",

@@ -13,6 +13,8 @@ class CatalogueEntry(models.Model):
 
         PLAN = "plan"
         SEAT = "seat"
+        USAGE = "usage"
+        """A cent of what a meter counts; it belongs to no plan."""
 
     plan = models.CharField(max_length=40)
     version = models.PositiveIntegerField()

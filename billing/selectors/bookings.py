@@ -19,6 +19,8 @@ from billing.models import (
     PeriodClose,
     Refund,
 )
+from billing.selectors.meters import METERED, metered_lines
+from kit.money import CENT
 
 MIRRORS = (Invoice, CreditNote, Refund, PaymentDispute)
 """What is booked, in this order."""
@@ -108,17 +110,25 @@ def pushed_lines(invoice: Invoice) -> list[tuple[InvoiceLinePush, Mapping[str, A
 
 def usage_on(invoice: Invoice) -> UsageOn:
     """Usage among the lines of an invoice."""
-    pushed = pushed_lines(invoice)
-    if not pushed:
+    pushed, metered = pushed_lines(invoice), metered_lines(invoice.raw)
+    if not pushed and not metered:
         return UsageOn()
     closes = {close.period: close for close in PeriodClose.objects.filter(period__in={p.period for p, _ in pushed})}
     exact = taxed = 0
     for push, line in pushed:
         closed = closes[push.period].lines if push.period in closes else []
         exact += sum(entry["amount_nano"] for entry in closed if entry["key"] == push.line_key)
-        taxes = line.get("taxes") or []
-        taxed += sum(tax["amount"] for tax in taxes if tax.get("tax_behavior") == "inclusive")
-    return UsageOn(exact_nano=exact, cents=sum(push.amount_cents for push, _ in pushed), inclusive_tax=taxed)
+        exact += push.amount_nano if push.line_key.startswith(METERED) else 0
+        taxed += _tax_inside(line)
+    # A meter counts whole cents: what the invoice says is exact.
+    cents = sum(line["amount"] for line in metered)
+    taxed += sum(_tax_inside(line) for line in metered)
+    cents_all = cents + sum(push.amount_cents for push, _ in pushed)
+    return UsageOn(exact_nano=exact + cents * CENT, cents=cents_all, inclusive_tax=taxed)
+
+
+def _tax_inside(line: Mapping[str, Any]) -> int:
+    return sum(tax["amount"] for tax in line.get("taxes") or [] if tax.get("tax_behavior") == "inclusive")
 
 
 def tax_noted(invoice: Invoice) -> int:

@@ -34,9 +34,10 @@ from billing.models import (
 )
 from billing.periods import bounds, from_ms
 from billing.prices import price_books
-from billing.selectors import invariants_stripe, invariants_wallet
+from billing.selectors import invariants_meter, invariants_stripe, invariants_wallet
 from billing.selectors.adjustments import BY_QUANTITY, NO_EVENTS, month_counted
 from billing.selectors.budgets import spent_nano
+from billing.selectors.meters import METERED
 from billing.selectors.suspects import SUMS, alike, priced_wrong, suspects
 from kit.money import CENT
 from tenants.scope import tenant_scope
@@ -189,7 +190,7 @@ def invoices_say_the_bill() -> Iterator[str]:
         close.period: {line["key"]: line["amount_nano"] for line in close.lines} for close in PeriodClose.objects.all()
     }
     carried: dict[str, int] = {}
-    for push in InvoiceLinePush.objects.order_by("period", "pk"):
+    for push in InvoiceLinePush.objects.exclude(line_key__startswith=METERED).order_by("period", "pk"):
         exact = bills.get(push.period, {}).get(push.line_key)
         if exact is None:
             yield f"invoice line {push} is on no bill"
@@ -228,6 +229,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     leases_cover_calls,
     *invariants_wallet.CHECKS,
     *invariants_stripe.CHECKS,
+    *invariants_meter.CHECKS,
 )
 
 

@@ -1,4 +1,4 @@
-"""The items of a subscription at Stripe: the plan's and that of its seats, told apart by their prices.
+"""The items of a subscription at Stripe: of its plan, its seats and what a meter counts, told apart by their prices.
 
 Stripe keeps no order of items, and staff may add some of their own; a place in the list says nothing.
 """
@@ -12,6 +12,8 @@ from billing.plans import plan_book
 from billing.stripe_port import Json
 
 PLAN, SEAT = CatalogueEntry.Part.PLAN.value, CatalogueEntry.Part.SEAT.value
+METERED = "metered"
+"""The part of a price for what a meter counts."""
 
 
 def plan_of_price(price: dict[str, Any]) -> tuple[str, int]:
@@ -27,12 +29,19 @@ def plan_of_price(price: dict[str, Any]) -> tuple[str, int]:
 
 
 def part_of_price(price: dict[str, Any]) -> str:
-    """What a Stripe price is of: `plan` or `seat` of ours, or nothing of ours. Its metadata say so; those of the first
-    plans name no part, and they had prices of plans alone."""
+    """What a Stripe price is of: `plan` or `seat` of ours, `metered`, or nothing of ours. Its metadata say so; those of
+    the first plans name no part, and they had prices of plans alone."""
+    if is_metered(price):
+        return METERED
     notes = price.get("metadata") or {}
     if notes.get("part") in (PLAN, SEAT):
         return str(notes["part"])
     return PLAN if plan_of_price(price)[0] else ""
+
+
+def is_metered(price: dict[str, Any]) -> bool:
+    """Whether a price is for what a meter counts, beside the plan."""
+    return (price.get("recurring") or {}).get("usage_type") == "metered"
 
 
 def items_of(found: Json) -> list[Json]:
@@ -42,7 +51,8 @@ def items_of(found: Json) -> list[Json]:
 
 
 def plan_item(items: list[Json]) -> Json | None:
-    """The item that is the plan: by its price; where none is of a plan of ours, the first that is no seat's."""
+    """The item that is the plan: by its price; where none is of a plan of ours, the first that is no seat's or
+    meter's."""
     parts = [part_of_price(item["price"]) for item in items]
     return next((items[parts.index(wanted)] for wanted in (PLAN, "") if wanted in parts), None)
 

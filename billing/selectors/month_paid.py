@@ -8,6 +8,7 @@ from django.db.models import Sum
 
 from billing.models import CreditDraw, CreditGrant, InvoiceLinePush, PeriodClose
 from billing.selectors.bill_parts import invoices_of_pushes
+from billing.selectors.meters import invoices_metered
 from billing.selectors.statements import not_kept
 from kit.money import CENT
 
@@ -19,7 +20,8 @@ def month_paid_nano(month: dt.date) -> int:
     credit than money nobody paid. Lines that are on no invoice yet count as paid.
     """
     close = PeriodClose.objects.get(period=month)
-    invoices = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
+    pushed = invoices_of_pushes(list(InvoiceLinePush.objects.filter(period=month)), close).values()
+    invoices = [*pushed, *invoices_metered(month)]
     unpaid = sum(not_kept(one) for one in {one.pk: one for one in invoices}.values()) * CENT
     billed = max(0, close.net_nano - unpaid)
     prepaid = CreditDraw.objects.filter(

@@ -202,6 +202,7 @@ STATEMENTS = {
     "cash_is_what_stripe_took": _PAID,
     "credit_goes_with_its_money": _MONEY_BACK,
     "no_more_rolls_over_than_was_left": _ROLLED,
+    "metered_bills_are_asked_for": "SELECT tenant_id FROM billing_billsink WHERE sink = 'meter_events'",
     "contracts_are_what_orders_asked": _SOLD.format(account="contract_revenue"),
     "credit_sold_is_on_open_invoices": _SOLD.format(account="credit_sold"),
 }

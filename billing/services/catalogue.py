@@ -7,6 +7,7 @@ from typing import Any
 from billing.errors import PlanNotSold, StripeMissing
 from billing.models import CatalogueEntry
 from billing.plans import Plan, Promotion, plan_book, promotions
+from billing.selectors.meters import METER, USAGE
 from billing.stripe_port import Json, StripePort, stripe_port
 from kit.clock import now
 
@@ -103,3 +104,20 @@ def promotions_push() -> list[Promotion]:
             ends_at=one.ends_at,
         )
     return running
+
+
+def meter_price_ensure(*, ask: bool = False) -> CatalogueEntry:
+    """The meter of what is owed, one cent a unit, and its price by the month, pushed now if they never were. `ask`:
+    believe Stripe, not what we noted."""
+    way: dict[str, Any] = {"interval": "month", "currency": "usd", "part": USAGE}
+    entry = CatalogueEntry.objects.filter(plan=USAGE, version=1, **way).first()
+    if entry is not None and not ask:
+        return entry
+    port = stripe_port()
+    meter_id = port.meter_ensure(METER, name="Tunesmith usage, in cents")
+    said = "What was used beyond what the plan includes and credit pays."
+    product_id = port.product_ensure("tunesmith_usage", name="Tunesmith usage", description=said)
+    price_id = port.meter_price_ensure(lookup_key=METER, product_id=product_id, meter_id=meter_id, cents=1)
+    noted = {"lookup_key": METER, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
+    made, _ = CatalogueEntry.objects.update_or_create(plan=USAGE, version=1, **way, defaults=noted)
+    return made

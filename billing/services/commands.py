@@ -16,7 +16,8 @@ from django.db.models import Q
 from billing.errors import CardRefused, PaymentsAway, PromotionRefused, StripeMissing, StripeRefused
 from billing.models import StripeCommand
 from billing.services.locks import money_lock
-from billing.services.operations import AGAIN, ASK, OPERATIONS, NotNeeded, NotYet
+from billing.services.operation import AGAIN, ASK, NotNeeded, NotYet
+from billing.services.operations import OPERATIONS
 from billing.services.sweeps import for_each
 from billing.stripe_port import Json, stripe_port
 from kit import outbox

@@ -19,7 +19,9 @@ from billing.selectors.bookings import pushed_lines
 from billing.selectors.subscriptions import renews, subscription_current, usage_subscription
 from billing.services.commands import KEY_LIFE, command_write, commands_send
 from billing.services.locks import money_lock
+from billing.services.meters import bills_metered
 from billing.services.mirror import line_view
+from billing.services.sinks import bill_lines
 from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
 from billing.stripe_port import stripe_port
@@ -158,20 +160,16 @@ def periods_push_all() -> int:
         done = InvoiceLinePush.ops.filter(period__in={close.period for close in closes}, sent_at__isnull=False)
         for key in done.values_list("tenant_id", "period"):
             sent[key] = sent.get(key, 0) + 1
+    metered = bills_metered()
+    apart = {close.pk for close in metered}
     due = [close for close in closes if sent.get((close.tenant_id, close.period), 0) < len(close.lines)]
+    due = [close for close in due if close.pk not in apart] + metered
     return for_each("periods_push", due, _push_close)
 
 
 def _push_close(close: PeriodClose) -> int:
-    lines = [_StoredLine(entry) for entry in close.lines]
-    return invoice_lines_push(tenant_id=close.tenant_id, period=close.period, lines=lines)
-
-
-class _StoredLine:
-    """A line as a closed month keeps it."""
-
-    def __init__(self, entry: dict[str, Any]) -> None:
-        self.key, self.description, self.amount_nano = entry["key"], entry["description"], entry["amount_nano"]
+    # What a meter leaves for an invoice is only known under the lock: the lines are read there.
+    return invoice_lines_push(tenant_id=close.tenant_id, period=close.period, lines=bill_lines(close))
 
 
 def upcoming_fetch() -> dict[str, Any] | None:

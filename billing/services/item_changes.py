@@ -48,11 +48,14 @@ def plan_parts(request: Json) -> tuple[str, ...]:
 
 
 def plan_items(request: Json, prices: dict[str, str]) -> list[Json]:
-    """The items of a change of the plan: seats keep their number; a plan that sells none ends them."""
+    """The items of a change of the plan: seats keep their number; a plan that sells none ends them. What a meter counts
+    ends where the new interval cannot have it (`drop`)."""
     items: list[Json] = [{"id": request["item"], "price": prices["plan"]}]
     if seat := request.get("seat_item"):
         kept = {"price": prices["seat"], "quantity": request["seats"]} if "seat" in prices else {"deleted": True}
         items.append({"id": seat, **kept})
+    if drop := request.get("drop"):
+        items.append({"id": drop, "deleted": True})
     return items
 
 

@@ -3,7 +3,6 @@
 `build` and `apply` run in the tenant's scope, in short transactions; `send` and `look` talk to Stripe outside of any.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 from billing.errors import StripeRefused
@@ -16,51 +15,14 @@ from billing.selectors.subscriptions import (
     usage_subscription,
 )
 from billing.services import item_changes, topup_charging
+from billing.services.meter_operations import EVENT, ITEM
+from billing.services.operation import ASK, DROP, NotNeeded, NotYet, Operation
 from billing.services.promotion_codes import code_history, code_id
 from billing.services.sync import customer_sync, details_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
 from tenants.models import Member, Role
 from tenants.selectors import tenant_current
-
-AGAIN, ASK, DROP = "again", "ask", "drop"
-"""What to do a day later with a command of which nothing is found at Stripe: send it, ask a person, or let it be."""
-
-
-class NotYet(Exception):
-    """Something has to be at Stripe first."""
-
-
-class NotNeeded(Exception):
-    """What it was for is not so any more."""
-
-
-def _nothing(command: StripeCommand) -> None:
-    """Nothing follows."""
-
-
-def _never(port: StripePort, command: StripeCommand) -> Json | None:
-    """Not to be found by reading."""
-    return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Operation:
-    """How one kind of command is made, sent, found again and taken in."""
-
-    build: Callable[[StripeCommand], Json]
-    """The request, from what is known when it is first sent; NotYet, or NotNeeded."""
-    send: Callable[[StripePort, Json, str], Json]
-    """Ask Stripe, under a key; what is worth keeping of the answer."""
-    look: Callable[[StripePort, StripeCommand], Json | None] = _never
-    """The answer, read from what Stripe has, where the command was carried out."""
-    apply: Callable[[StripeCommand], None] = _nothing
-    """What the answer changes here, in the transaction that notes it."""
-    after: Callable[[StripeCommand], None] = _nothing
-    """What to fetch then, so that a page need not wait for the webhook."""
-    late: str = AGAIN
-    shown: bool = False
-    """Somebody waits for it at a page and hears of a no there."""
 
 
 def _customer() -> BillingCustomer:
@@ -406,4 +368,6 @@ OPERATIONS: dict[str, Operation] = {
         topup_charging.void_apply,
         topup_charging.invoice_follow,
     ),
+    "meter_item": ITEM,
+    "meter_event": EVENT,
 }

@@ -17,14 +17,18 @@ from billing.models import (
     CreditGrant,
     Invoice,
     InvoiceLinePush,
+    MeterReading,
     Refund,
     StripeEvent,
     Subscription,
 )
+from billing.periods import start_of
 from billing.selectors.items import items_of, plan_item, seats_bought, seats_of
+from billing.selectors.meters import METER
 from billing.selectors.subscriptions import LIVE
 from billing.services.findings import Seen, findings_note
 from billing.services.invoicing import pushes_waiting
+from billing.services.meter_reports import REPORTS
 from billing.services.purchases import purchase_nano, sessions_paid
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
@@ -50,6 +54,7 @@ def stripe_compare(*, back: dt.timedelta = BACK) -> int:
         *_invoices(since, owners),
         *_refunds(since, owners),
         *_subscriptions(owners),
+        *_meters(),
         *_versions(),
         *_usage(),
         *_purchases(since, owners),
@@ -202,6 +207,23 @@ def _stands(status: str, price_id: str, seats: int) -> str:
     return f"{status} {price_id}" + (f" and {seats} seats" if seats else "")
 
 
+def _meters() -> Iterator[Seen]:
+    """What the meter counted of each organisation on the last whole day, against the readings that it took."""
+    end = start_of(now().date())
+    day = (end - dt.timedelta(days=1), end)
+    with ops_scope("compare meters with Stripe"):
+        taken = MeterReading.ops.filter(at__gte=day[0], at__lt=day[1], refused=False).exclude(sent_at=None)
+        ours = dict(taken.order_by().values_list("tenant_id").annotate(n=Sum("units")))
+        customers = dict(BillingCustomer.ops.filter(tenant_id__in=ours).values_list("tenant_id", "stripe_id"))
+    meter = stripe_port().meter_named(METER) if customers else ""
+    start, stop = (int(moment.timestamp()) for moment in day)
+    for tenant_id, customer in customers.items():
+        counted = stripe_port().meter_counted(meter, customer_id=customer, start=start, end=stop) if meter else 0
+        if counted != ours[tenant_id]:
+            name = f"{customer} on {day[0]:%Y-%m-%d}"
+            yield Seen("stripe.meter_differs", name, f"{ours[tenant_id]} cents", f"{counted} cents", tenant_id)
+
+
 def _versions() -> Iterator[Seen]:
     """Events and the endpoint speak the version that this code was written for; another one moves fields about."""
     pinned = settings.STRIPE_API_VERSION
@@ -235,3 +257,15 @@ def endpoint_ensure() -> tuple[str, str]:
     for endpoint_id in old:
         port.endpoint_remove(endpoint_id)
     return made["id"], made["secret"]
+
+
+def thin_destination_ensure() -> tuple[str, str]:
+    """Make the destination of thin events about meters at Stripe; its id, and its signing secret when it was made now
+    (Stripe tells it once). One whose secret was lost is removed at Stripe by hand."""
+    port = stripe_port()
+    for found in port.thin_destinations():
+        point = found.get("webhook_endpoint") or {}
+        if point.get("url") == webhook_url() and found.get("event_payload") == "thin" and found["status"] == "enabled":
+            return found["id"], ""
+    made = port.thin_destination_make(webhook_url(), name="Tunesmith meters", events=list(REPORTS))
+    return made["id"], made["webhook_endpoint"]["signing_secret"]

@@ -12,6 +12,7 @@ from billing.errors import ChangePending, PaymentsAway, PlanNotSold, Subscriptio
 from billing.models import StripeCommand, Subscription
 from billing.plans import Entitlement, Plan
 from billing.selectors.items import items_of, plan_item, seat_item, seats_bought
+from billing.selectors.meters import dropped_item
 from billing.selectors.subscriptions import (
     PAUSED,
     customer_current,
@@ -238,6 +239,7 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
         "item": item["id"],
         "seat_item": seats["id"] if seats is not None else "",
         "seats": seats_bought(current),
+        "drop": dropped_item(interval),
     }
 
 

@@ -10,16 +10,19 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 
 from billing.errors import StripeMissing
+from billing.event_body import happened_at, is_thin
 from billing.ledger.stripe_books import RUNNING
-from billing.models import BillingCustomer, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
+from billing.models import BillingCustomer, BillSink, Invoice, PaymentDispute, Refund, StripeEvent, Subscription
 from billing.selectors.topups import topups_unsettled
 from billing.services import trials
 from billing.services.entitlements import entitlement_refresh
 from billing.services.locks import money_lock
+from billing.services.meter_reports import REPORTS, thin_event_handle
 from billing.services.mirror import (
     credit_note_mirror,
     customer_mirror,
@@ -51,7 +54,11 @@ State = StripeEvent.State
 
 def event_receive(event: Json) -> StripeEvent:
     """Store an event whose signature holds, once; ring the task. The same event again changes nothing."""
-    obj = event.get("data", {}).get("object") or {}
+    if is_thin(event):
+        about = event.get("related_object") or {}
+        obj: Json = {"id": about.get("id"), "object": about.get("type")}
+    else:
+        obj = event.get("data", {}).get("object") or {}
     kind = str(obj.get("object") or "")
     customer = obj.get("id") if kind == "customer" else obj.get("customer")
     with transaction.atomic():
@@ -63,7 +70,7 @@ def event_receive(event: Json) -> StripeEvent:
                 "object_id": str(obj.get("id") or "")[:255],
                 "customer_id": customer[:255] if isinstance(customer, str) else "",
                 "payload": event,
-                "created_at": dt.datetime.fromtimestamp(int(event.get("created") or 0), dt.UTC),
+                "created_at": happened_at(event),
                 # The doorbell rings now; the sweep looks only if nobody answers.
                 "next_try_at": now() + dt.timedelta(seconds=30),
             },
@@ -105,6 +112,8 @@ def _note(event: StripeEvent, state: str, error: str) -> None:
 
 
 def _work(event: StripeEvent) -> str:
+    if is_thin(event.payload):
+        return State.DONE if thin_event_handle(event) else State.IGNORED
     _payer_find(event)
     look = _look(event)
     if look is None:
@@ -221,6 +230,11 @@ def stripe_sweep(*, back: dt.timedelta = SWEEP_BACK) -> dict[str, int]:
             event_receive(event)
             counts["events"] += 1
     counts["credited"] = purchases_sweep(back=back)
+    if settings.USAGE_SINK == BillSink.Sink.METER_EVENTS:
+        for event in stripe_port().thin_events_since(now() - back, types=list(REPORTS)):
+            if not StripeEvent.objects.filter(event_id=event["id"]).exists():
+                event_receive(event)
+                counts["events"] += 1
     for tenant_id in _unsettled():
         counts[_look_again(tenant_id)] += 1
     return counts

@@ -10,8 +10,10 @@ from billing.stripe_emulator.deliveries import MODES
 from billing.stripe_emulator.errors import StripeError
 from billing.stripe_emulator.nouns.authentication import authenticate, intent_get
 from billing.stripe_emulator.nouns.disputes import dispute_close, dispute_open
+from billing.stripe_emulator.nouns.meter_events import PLANNED, meter_refusals_plan
 from billing.stripe_emulator.nouns.payments import refusal_plan
 from billing.stripe_emulator.nouns.test_clocks import clock_advance, clocks_run
+from billing.stripe_emulator.nouns.thin_events import DESTINATION, EVENT
 from billing.stripe_emulator.store import CLOCK, Obj
 from billing.stripe_emulator.world import World, public
 
@@ -38,6 +40,11 @@ def _control(world: World, method: str, path: str, given: Obj) -> Obj:
         count = _whole(given.get("count", 1), "count", 100)
         with world.store.transaction():
             refusal_plan(world, str(given.get("decline_code", "generic_decline")), count)
+        return _state(world)
+    if method == "POST" and parts == ["meter_events", "fail"]:
+        count = _whole(given.get("count", 1), "count", 100)
+        with world.store.transaction():
+            meter_refusals_plan(world, count)
         return _state(world)
     if method == "POST" and len(parts) == 2 and parts[0] == "authentications":
         return _authenticate(world, parts[1], given.get("outcome"))
@@ -66,6 +73,7 @@ def _state(world: World) -> Obj:
         "clock_offset": store.setting("clock_offset", 0),
         "deliveries_mode": store.setting("deliveries_mode", "normal"),
         "planned_refusals": store.setting("planned_refusals", []),
+        PLANNED: store.setting(PLANNED, 0),
         "dunning_end": store.setting("dunning_end", "canceled"),
         **store.counts(),
     }
@@ -146,7 +154,8 @@ def _release(world: World, order: str, seed: Any) -> Obj:
 
 def _replay(world: World, event_id: str) -> Obj:
     with world.transaction():
-        event = world.get("event", event_id)
-        for endpoint in world.find("webhook_endpoint", status="enabled"):
+        thin = (world.maybe(event_id) or {}).get("object") == EVENT
+        event = world.get(EVENT if thin else "event", event_id)
+        for endpoint in world.find(DESTINATION if thin else "webhook_endpoint", status="enabled"):
             world.store.delivery_add(event["id"], endpoint["id"], "pending", time.time())
     return _state(world)

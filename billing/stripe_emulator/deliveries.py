@@ -15,6 +15,7 @@ import time
 
 import aiohttp
 
+from billing.stripe_emulator.nouns.thin_events import EVENT, as_sent
 from billing.stripe_emulator.store import Delivery
 from billing.stripe_emulator.world import World, public
 
@@ -75,7 +76,8 @@ class Courier:
         endpoint = self.world.store.get(delivery.endpoint)
         if event is None or endpoint is None or endpoint["status"] != "enabled":
             return "the endpoint is gone", True
-        body = json.dumps(public(event), indent=2).encode()
+        shown = public(event)
+        body = json.dumps(as_sent(shown) if shown["object"] == EVENT else shown, indent=2).encode()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "Stripe-Signature": signature(endpoint.get("_secret") or endpoint["secret"], body, int(time.time())),

@@ -13,6 +13,7 @@ from billing.stripe_port.checkout import Checkouts
 from billing.stripe_port.customers import Customers
 from billing.stripe_port.events import Events
 from billing.stripe_port.invoices import Invoices
+from billing.stripe_port.meters import Meters
 from billing.stripe_port.payments import Payments
 from billing.stripe_port.subscriptions import Subscriptions
 from billing.stripe_port.topups import TopUps
@@ -20,7 +21,7 @@ from billing.stripe_port.topups import TopUps
 __all__ = ["Json", "StripePort", "stripe_port"]
 
 
-class StripePort(Customers, Checkouts, Subscriptions, Invoices, TopUps, Payments, Catalogue, Events):
+class StripePort(Customers, Checkouts, Subscriptions, Invoices, TopUps, Payments, Catalogue, Meters, Events):
     """Stripe, as far as this product uses it. Amounts are cents."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeMissing, StripeRefused
+from billing.errors import CardRefused, PaymentsAway, SignatureWrong, StripeKnown, StripeMissing, StripeRefused
 
 if TYPE_CHECKING:
     import stripe
@@ -30,6 +30,8 @@ NO_TAX_ID = (
     "This is no tax id of that kind. Check the kind, the letters of the country in front where it has them, and each "
     "digit."
 )
+KNOWN = ("duplicate_meter_event", "already exists with identifier")
+"""How Stripe says, in its code or in its sentence, that usage came before."""
 NOT_SIGNED = "The signature does not fit the body. Check the endpoint's signing secret and the server's clock."
 
 Json = dict[str, Any]
@@ -77,6 +79,8 @@ def border() -> Iterator[None]:
             raise StripeMissing(f"The payment provider knows no such object ({error.param}).") from error
         if error.code == "tax_id_invalid":
             raise StripeRefused(NO_TAX_ID, param="value") from error
+        if error.code == KNOWN[0] or KNOWN[1] in str(error.user_message or error):
+            raise StripeKnown("The payment provider has this usage already.") from error
         logger.error("stripe refused a request: %s (param %s)", error.user_message, error.param)
         raise StripeRefused(f"The payment provider refused this: {error.user_message}", param=error.param) from error
     except stripe.IdempotencyError as error:

@@ -5,7 +5,18 @@ from uuid import UUID
 from celery import shared_task
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.services import commands, entitlements, findings, invoicing, reconcile, topups, trials, webhooks
+from billing.services import (
+    commands,
+    entitlements,
+    findings,
+    invoicing,
+    meter_reports,
+    meters,
+    reconcile,
+    topups,
+    trials,
+    webhooks,
+)
 from tenants.scope import tenant_scope
 
 
@@ -100,6 +111,21 @@ def periods_push() -> int:
         return 0
 
 
+@shared_task(name="billing.meter_hours")
+def meter_hours() -> int:
+    """Tell Stripe's meter what closed hours owe, and see what became of what was told; nothing without Stripe."""
+    try:
+        return meters.hours_take_all() + meters.readings_settle_all()
+    except PaymentsClosed:
+        return 0
+
+
+@shared_task(name="billing.meters_look")
+def meters_look() -> int:
+    """Look for readings that Stripe refused, and invoices that bill something else."""
+    return meter_reports.meters_look()
+
+
 SCHEDULE = {
     "billing.stripe_retry": 20,
     "billing.stripe_commands": 10,
@@ -109,4 +135,6 @@ SCHEDULE = {
     "billing.commands_look": 300,
     "billing.entitlements_due": 60,
     "billing.periods_push": 300,
+    "billing.meter_hours": 300,
+    "billing.meters_look": 3600,
 }

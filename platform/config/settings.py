@@ -238,6 +238,10 @@ EMBEDDED_STRIPE = DEBUG and not STRIPE_SECRET_KEY
 _EMULATOR = f"http://127.0.0.1:{STRIPE_EMULATOR_PORT}" if EMBEDDED_STRIPE else ""
 STRIPE_API_BASE = env.url("STRIPE_API_BASE", **_SITE, default=_EMULATOR)
 STRIPE_WEBHOOK_SECRET = env.secret("STRIPE_WEBHOOK_SECRET")
+STRIPE_THIN_SECRET = env.secret("STRIPE_THIN_SECRET")
+"""What thin events are signed with: their destination has a secret of its own."""
+USAGE_SINK = env.choice("USAGE_SINK", "invoice_items", ("invoice_items", "meter_events"))
+"""How usage reaches an invoice of Stripe's: as lines when a month has closed, or by a meter, hour by hour."""
 STRIPE_API_VERSION = "2026-10-28.endive"
 """What we say to Stripe and hear from it: requests name it, the webhook endpoint is made with it (`stripe_sync
 --webhook`), and nothing starts with a client of another one (`billing.checks`)."""

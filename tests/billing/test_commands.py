@@ -13,6 +13,7 @@ from billing.errors import CardRefused, ChangePending, StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand
 from billing.selectors.subscriptions import entitlement_for, invoices
 from billing.services import commands, operations
+from billing.services import operation as operation_kinds
 from billing.services.commands import command_again, command_drop, command_finish, command_write, commands_send
 from billing.services.invoicing import invoice_lines_push
 from billing.services.subscriptions import (
@@ -345,7 +346,7 @@ def test_a_fault_of_ours_keeps_the_command_and_says_why(
 def test_every_kind_of_command_that_costs_money_asks_a_person_when_it_is_late() -> None:
     late = {name: operation.late for name, operation in operations.OPERATIONS.items()}
     assert {name for name, what in late.items() if what == "ask"} >= {"plan_change", "plan_pause", "plan_resume"}
-    looked = {name for name, operation in operations.OPERATIONS.items() if operation.look is not operations._never}
+    looked = {name for name, operation in operations.OPERATIONS.items() if operation.look is not operation_kinds.never}
     assert set(late) - looked == {"checkout_create", "credit_checkout"}, "a page that nobody saw is let be"
 
 

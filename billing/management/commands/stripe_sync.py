@@ -9,8 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from billing.services.catalogue import catalogue_push, promotions_push
-from billing.services.reconcile import endpoint_ensure, stripe_compare, webhook_url
+from billing.models import BillSink
+from billing.services.catalogue import catalogue_push, meter_price_ensure, promotions_push
+from billing.services.reconcile import endpoint_ensure, stripe_compare, thin_destination_ensure, webhook_url
 from billing.services.webhooks import stripe_sweep
 
 
@@ -26,11 +27,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run both and say what happened."""
+        meters = settings.USAGE_SINK == BillSink.Sink.METER_EVENTS
         if options["webhook"]:
             endpoint, secret = endpoint_ensure()
             self.stdout.write(f"{webhook_url()}: {endpoint}, version {settings.STRIPE_API_VERSION}")
             if secret:
                 self.stdout.write(f"Set STRIPE_WEBHOOK_SECRET={secret} and restart; Stripe says it this once.")
+            if meters:
+                made, secret = thin_destination_ensure()
+                self.stdout.write(f"{webhook_url()}: {made}, thin events of meters")
+                if secret:
+                    self.stdout.write(f"Set STRIPE_THIN_SECRET={secret} and restart; Stripe says it this once.")
+        if meters:
+            entry = meter_price_ensure(ask=True)
+            self.stdout.write(f"{entry}: {entry.price_id}")
         for entry in catalogue_push():
             self.stdout.write(f"{entry}: {entry.price_id}")
         for one in promotions_push():

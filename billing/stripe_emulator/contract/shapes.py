@@ -82,6 +82,8 @@ def shape_problems(body: Any, kind: str | None = None) -> list[str]:
     name = kind or body.get("object")
     if body.get("deleted"):
         return []
+    if name is None and "next_page_url" in body:  # a page of the v2 API has no name
+        name = "list"
     if name in ("list", "search_result"):
         return [p for item in body["data"] for p in shape_problems(item)]
     if name == "v2.core.event":

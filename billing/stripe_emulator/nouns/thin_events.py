@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import secrets
 from datetime import UTC, datetime
 
@@ -15,11 +16,17 @@ from billing.stripe_emulator.world import World, new_id
 EVENT = "v2.core.event"
 DESTINATION = "v2.core.event_destination"
 _PATH = "/v2/core/event_destinations"
+_COMPARE = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 
 def iso(moment: int) -> str:
     """A moment as the v2 API writes it."""
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
+
+
+def as_sent(event: Obj) -> Obj:
+    """What a destination gets of a thin event: that it happened, and what it is about. The rest is to be fetched."""
+    return {name: value for name, value in event.items() if name not in ("data", "changes", "snapshot_event")}
 
 
 def thin_emit(world: World, event_type: str, data: Obj, related: Obj | None) -> None:
@@ -78,10 +85,53 @@ def destination_create(world: World, params: Obj) -> Obj:
     assign(made, params, "metadata")
     made.update(_url=url, _secret="whsec_" + secrets.token_hex(24))
     world.save(made)
-    shown: Obj = {"signing_secret": made["_secret"], "url": url}
+    return _shown(made, params)
+
+
+def _shown(made: Obj, params: Obj) -> Obj:
+    """A destination with what of its address was asked for; its secret is told when it is made."""
+    known: Obj = {"url": made["_url"]}
+    if "name" in params:
+        known["signing_secret"] = made["_secret"]
     included = [name.partition(".")[2] for name in params.get("include", [])]
-    point = {"signing_secret": None, "url": None, **{name: shown[name] for name in included if name in shown}}
+    point = {"signing_secret": None, "url": None, **{name: known[name] for name in included if name in known}}
     return {**made, "webhook_endpoint": point}
+
+
+@route("GET", "/v2/core/events")
+def event_list(world: World, params: Obj) -> Obj:
+    """Thin events, about one object or of some types, newest first."""
+    wanted, types, times = params.get("object_id"), params.get("types"), params.get("created") or {}
+    found = [
+        one
+        for one in world.find(EVENT)
+        if wanted in (None, (one["related_object"] or {}).get("id"))
+        and (types is None or one["type"] in types)
+        and all(_COMPARE[name](_second(one["created"], name), _second(given, name)) for name, given in times.items())
+    ]
+    return _page(sorted(found, key=lambda one: str(one["created"]), reverse=True), params)
+
+
+def _second(text: str, name: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError as error:
+        raise StripeError(f"Invalid timestamp: {text[:40]}.", param=f"created[{name}]") from error
+
+
+@route("GET", _PATH)
+def destination_list(world: World, params: Obj) -> Obj:
+    return _page([_shown(one, params) for one in world.find(DESTINATION)], params)
+
+
+def _page(found: list[Obj], params: Obj) -> Obj:
+    """A page of the v2 API. There is one only: who has more than it holds is told so."""
+    limit = params.get("limit", 100)
+    if len(found) > limit:
+        raise StripeError("The local emulator has one page of a v2 list: ask for more at once.", param="limit")
+    # What is inside a page keeps its own notes to itself here; elsewhere the answer's rendering sees to it.
+    shown = [{name: value for name, value in one.items() if not name.startswith("_")} for one in found]
+    return {"data": shown, "next_page_url": None, "previous_page_url": None}
 
 
 @route("GET", _PATH + "/{id}")

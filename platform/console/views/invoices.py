@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 
 from billing.models import Invoice, PeriodClose
-from billing.selectors import bill_parts, statements, subscriptions
+from billing.selectors import bill_parts, meters, statements, subscriptions
 from billing.stripe_port import stripe_port
 from console import invoices_page, tiers
 from console.events_page import address
@@ -158,12 +158,22 @@ class Bill(InvoicesView):
                 "close": close,
                 "rows": rows,
                 "sent": bool(pushes),
+                "metered": self._metered(close),
                 "carried": sum(row.sent.carried_in for row in rows),
                 "asked": invoices_page.money(sum(push.amount_cents for push in pushes), "usd"),
                 "kept": sum(push.remainder_nano for push in pushes),
                 "crumbs": self.crumbs(),
             }
         )
+
+    def _metered(self, close: PeriodClose) -> dict[str, Any] | None:
+        """What of the month was told to a meter by the hour, and the invoices that ask for it."""
+        found = meters.month_metered(close.period)
+        if found is None:
+            return None
+        links = [(one.number or one.public_id, self.org_path("invoice", one.public_id)) for one in found.invoices]
+        told, lines = (invoices_page.money(cents, "usd") for cents in (found.told, found.lines))
+        return {"told": told, "lines": lines if found.lines else "", "invoices": links}
 
     def _row(self, close: PeriodClose, sent: bill_parts.LineAsSent) -> invoices_page.BillRow:
         return invoices_page.BillRow(

@@ -9,7 +9,8 @@ from billing.models import StripeCommand
 from billing.selectors.subscriptions import customer_current
 from billing.services.locks import money_lock
 from billing.services.mirror import invoice_mirror
-from billing.services.operations import NotNeeded, Operation, customer_needed
+from billing.services.operation import NotNeeded, Operation
+from billing.services.operations import customer_needed
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
 from orders import states

@@ -8,6 +8,8 @@ from typing import Any
 
 import stripe
 
+from billing.errors import StripeRefused
+from billing.selectors.meters import line_price
 from tests.billing.scenarios.scene import Facts, Scene, fresh, step
 
 
@@ -159,6 +161,55 @@ def metered(scene: Scene) -> Facts:
     credit = sum(one["amount"] for one in invoice["total_pretax_credit_amounts"])
     quantity = invoice["lines"]["data"][0]["quantity"]
     return {"subtotal": invoice["subtotal"], "credit": credit, "total": invoice["total"], "quantity": quantity}
+
+
+@step("usage meter", "is made once, with a price of a cent", meters=1, prices=1)
+def usage_meter(scene: Scene) -> Facts:
+    name = scene.kept["name"] = f"scene_{fresh()[:12]}"
+    meters = {scene.port.meter_ensure(name, name="Usage in cents") for _ in range(2)}
+    product = scene.port.product_ensure(name, name="Usage", description="A test")
+    given = {"lookup_key": name, "product_id": product, "meter_id": next(iter(meters)), "cents": 1}
+    prices = {scene.port.meter_price_ensure(**given) for _ in range(2)}
+    scene.kept["price"], scene.kept["meter"] = next(iter(prices)), next(iter(meters))
+    return {"meters": len(meters), "prices": len(prices)}
+
+
+@step("usage meter", "goes beside the plan, and takes no place of its own", items=2, charged=2000)
+def usage_meter_item(scene: Scene) -> Facts:
+    scene.kept["who"] = scene.customer()
+    scene.kept["sub"] = scene.subscribe(scene.kept["who"], scene.plan(2000))
+    scene.port.meter_item_add(scene.kept["sub"], price_id=scene.kept["price"], key=fresh())
+    items = scene.subscription(scene.kept["sub"])["items"]["data"]
+    return {"items": len(items), "charged": scene.invoice(scene.kept["who"])["total"]}
+
+
+def _tell(scene: Scene, units: int, identifier: str, at: int) -> bool:
+    given = {"event_name": scene.kept["name"], "customer_id": scene.kept["who"], "units": units}
+    return scene.port.meter_event_send(**given, identifier=identifier, at=at, key=fresh())
+
+
+@step("usage meter", "takes an hour once, also under another key", told=[True, False], later=True)
+def usage_told(scene: Scene) -> Facts:
+    first = fresh()
+    told = [_tell(scene, 345, first, scene.start + 60) for _ in range(2)]
+    return {"told": told, "later": _tell(scene, 7, fresh(), scene.start + 120)}
+
+
+@step("usage meter", "refuses what is older than 35 days", refused=True)
+def usage_too_old(scene: Scene) -> Facts:
+    try:
+        _tell(scene, 1, fresh(), scene.start - 36 * 86400)
+    except StripeRefused:
+        return {"refused": True}
+    return {"refused": False}
+
+
+@step("usage meter", "is on the renewal to the cent", total=2352, quantity=352, amount=352)
+def usage_renewed(scene: Scene) -> Facts:
+    scene.next_period(scene.kept["sub"])
+    invoice = scene.invoice(scene.kept["who"])
+    line = next(one for one in invoice["lines"]["data"] if line_price(one) == scene.kept["price"])
+    return {"total": invoice["total"], "quantity": line["quantity"], "amount": line["amount"]}
 
 
 def _top_up(scene: Scene, card: str, key: str) -> Any:

@@ -1,0 +1,200 @@
+"""Usage to a meter at Stripe: what closed hours owe is told in whole cents, by readings that are never told twice.
+
+A reading is the difference between what is owed and what was taken (`ledger.hours`), written under the tenant's locks
+together with the command that sends it. What cannot arrive any more is lost: its cents are owed again and go with the
+next hour, or, where nobody is metered, on a line of an invoice.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Max
+
+from billing.errors import PaymentsAway
+from billing.models import BillSink, Invoice, InvoiceLinePush, MeterReading, PeriodClose, StripeCommand, Subscription
+from billing.periods import month_of
+from billing.selectors.meters import (
+    METERED,
+    hour_closed,
+    meter_account,
+    metered_item,
+    metered_lines,
+    metered_now,
+    metering_subscription,
+    months_open,
+)
+from billing.services.commands import command_write, commands_send
+from billing.services.locks import ledger_lock, money_lock
+from billing.services.sweeps import for_each
+from kit.clock import now
+from kit.ids import new_id
+from kit.money import CENT
+from tenants.scope import ops_scope, tenant_scope
+
+State = MeterReading.State
+GONE = dt.timedelta(days=1)
+"""How long after a subscription's end its last invoice may still bill what its meter counted."""
+ENDED = ("canceled", "incomplete_expired")
+
+
+class MeterEvents:
+    """The sink that tells a meter hour by hour. Whatever no meter can take is one line of an invoice."""
+
+    def hours_take(self, *, tenant_id: UUID, moment: dt.datetime | None = None) -> int:
+        """Write and send a reading of what closed hours owe; the cents it has."""
+        with tenant_scope(tenant_id):
+            money_lock(tenant_id)
+            ledger_lock(tenant_id)
+            cents = _reading_write(hour_closed(moment or now()))
+        _send(tenant_id)
+        return cents
+
+    def bill_lines(self, close: PeriodClose) -> Iterable[tuple[str, str, int]]:
+        """What puts the account right where the meter cannot: too much was taken, or nobody is metered any more."""
+        ledger_lock(close.tenant_id)
+        cents = meter_account(hour_closed(now())).line_cents(metered=metered_now())
+        if not cents:
+            return []
+        before = InvoiceLinePush.objects.filter(period=close.period, line_key__startswith=METERED).count()
+        key = f"{METERED}:{before + 1}" if before else METERED
+        said = "Usage that was not metered" if cents > 0 else "Usage that was metered and is not owed"
+        return [(key, said, cents * CENT)]
+
+
+METER_EVENTS = MeterEvents()
+
+
+def _send(tenant_id: UUID) -> None:
+    """Send now what was written; where that fails the outbox goes on."""
+    try:
+        commands_send(tenant_id)
+    except PaymentsAway:
+        return
+
+
+def _reading_write(until: dt.datetime) -> int:
+    subscription = metering_subscription()
+    if subscription is None:
+        return 0
+    if metered_item(subscription) is None:
+        _item_write(subscription)
+        return 0
+    if not metered_now():
+        return 0
+    months = months_open(until)
+    cents = meter_account(until, also=months).reading_cents
+    if not cents:
+        return 0
+    sinks = [
+        BillSink(tenant_id=subscription.tenant_id, period=month, sink=BillSink.Sink.METER_EVENTS) for month in months
+    ]
+    BillSink.objects.bulk_create(sinks, ignore_conflicts=True)
+    told = MeterReading.objects.filter(hour=until).aggregate(n=Max("revision"))["n"]
+    revision, pk = (0 if told is None else told + 1), new_id()
+    MeterReading.objects.create(
+        pk=pk,
+        period=month_of(until - dt.timedelta(seconds=1)),
+        hour=until,
+        revision=revision,
+        units=cents,
+        identifier=f"{subscription.tenant_id}:usage:{until:%Y%m%d%H}:{revision}",
+    )
+    command_write("meter_event", {"reading": str(pk)}, once=str(pk))
+    return cents
+
+
+def _item_write(subscription: Subscription) -> None:
+    """Ask for the meter's price on a subscription; again where it was taken off since."""
+    asked = StripeCommand.objects.filter(operation="meter_item", params__subscription=subscription.stripe_id)
+    newest = asked.order_by("-created_at").first()
+    if newest is not None and (newest.done_at is None or newest.done_at > subscription.fetched_at):
+        return
+    once = f"{subscription.stripe_id}/{asked.count()}"
+    command_write("meter_item", {"subscription": subscription.stripe_id}, once=once)
+
+
+def hours_take_all() -> int:
+    """Tell the meter what closed hours owe, of every tenant that is to be metered; the cents."""
+    if settings.USAGE_SINK != BillSink.Sink.METER_EVENTS:
+        return 0
+    with ops_scope("subscriptions that a meter goes with"):
+        running = Subscription.ops.filter(status__in=("trialing", "active", "past_due"))
+        tenants = sorted(set(running.values_list("tenant_id", flat=True)))
+    return for_each("meter_hours", tenants, lambda tenant_id: METER_EVENTS.hours_take(tenant_id=tenant_id))
+
+
+def bills_metered() -> list[PeriodClose]:
+    """Of each tenant that a meter takes part of, the last closed bill: what has to be put right goes with it."""
+    with ops_scope("closed months that a meter takes part of"):
+        metered = set(BillSink.ops.filter(sink=BillSink.Sink.METER_EVENTS).values_list("tenant_id", "period"))
+        last: dict[UUID, dt.date] = {}
+        for tenant_id, period in PeriodClose.ops.order_by("period").values_list("tenant_id", "period"):
+            if (tenant_id, period) in metered:
+                last[tenant_id] = period
+        rows = PeriodClose.ops.filter(tenant_id__in=last).order_by("closed_at", "pk")
+        return [row for row in rows if last[row.tenant_id] == row.period]
+
+
+def readings_settle(*, tenant_id: UUID) -> int:
+    """Find out what became of a tenant's readings: on an invoice, or lost; how many."""
+    with tenant_scope(tenant_id):
+        money_lock(tenant_id)
+        return sum(_settled(reading) for reading in MeterReading.objects.filter(state__in=(State.WAITING, State.SENT)))
+
+
+def readings_settle_all() -> int:
+    """The same of every tenant."""
+    with ops_scope("readings that are not settled"):
+        unsettled = MeterReading.ops.filter(state__in=(State.WAITING, State.SENT))
+        tenants = sorted(set(unsettled.values_list("tenant_id", flat=True)))
+    return for_each("readings_settle", tenants, lambda tenant_id: readings_settle(tenant_id=tenant_id))
+
+
+def _settled(reading: MeterReading) -> bool:
+    if reading.state == State.WAITING:
+        return _never_sent(reading)
+    invoice = _invoice_of(reading)
+    if invoice is not None:
+        final = (invoice.raw.get("status_transitions") or {}).get("finalized_at") or 0
+        if reading.sent_at is not None and reading.sent_at.timestamp() > final:
+            return reading_lose(reading, "It arrived after the invoice of its period was final.")
+        reading.state, reading.invoice_id, reading.settled_at = State.BILLED, invoice.stripe_id, now()
+        reading.save(update_fields=["state", "invoice_id", "settled_at"])
+        return True
+    subscription = Subscription.objects.filter(stripe_id=reading.subscription_id).first()
+    if subscription is None:
+        return False
+    ended = subscription.ended_at or subscription.canceled_at or now()
+    if subscription.status in ENDED and ended < now() - GONE:
+        return reading_lose(reading, "Its subscription ended without billing it.")
+    left = subscription.status not in ENDED and metered_item(subscription) is None
+    if left and reading.sent_at is not None and reading.sent_at < now() - GONE:
+        return reading_lose(reading, "The meter was taken off its subscription.")
+    return False
+
+
+def _never_sent(reading: MeterReading) -> bool:
+    command = StripeCommand.objects.filter(operation="meter_event", once=str(reading.pk)).first()
+    if command is None or command.state not in (StripeCommand.State.REFUSED, StripeCommand.State.DROPPED):
+        return False
+    return reading_lose(reading, command.error, refused=command.state == StripeCommand.State.REFUSED)
+
+
+def reading_lose(reading: MeterReading, why: str, *, refused: bool = False) -> bool:
+    """Take a reading for lost: what it has is owed again."""
+    reading.state, reading.error, reading.refused, reading.settled_at = State.LOST, why[:300], refused, now()
+    reading.save(update_fields=["state", "error", "refused", "settled_at"])
+    return True
+
+
+def _invoice_of(reading: MeterReading) -> Invoice | None:
+    """The final invoice whose metered line covers the moment of a reading."""
+    at = int(reading.at.timestamp()) if reading.at is not None else 0
+    issued = Invoice.objects.filter(subscription_id=reading.subscription_id, issued_at__gte=reading.at)
+    for invoice in issued.exclude(status="draft").order_by("issued_at"):
+        if any(line["period"]["start"] <= at < line["period"]["end"] for line in metered_lines(invoice.raw)):
+            found: Invoice = invoice
+            return found
+    return None

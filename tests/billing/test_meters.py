@@ -1,0 +1,504 @@
+"""Usage told to a meter at Stripe: whatever happens, what is asked for is the bill, to the cent, once."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+from django.test import Client, override_settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from billing.ledger.hours import MeterAccount
+from billing.models import (
+    BillingCustomer,
+    BillingFinding,
+    BillSink,
+    CatalogueEntry,
+    Invoice,
+    InvoiceLinePush,
+    MeterReading,
+    PeriodClose,
+    StripeCommand,
+    StripeEvent,
+    Subscription,
+)
+from billing.periods import bounds
+from billing.selectors import invariants
+from billing.selectors.meters import METER, hour_closed
+from billing.services import commands, webhooks
+from billing.services.credits import credit_grant
+from billing.services.invoicing import invoice_lines_push
+from billing.services.ledger import lines_post, period_close
+from billing.services.meter_reports import meters_look
+from billing.services.meters import METER_EVENTS, readings_settle
+from billing.services.receivables import mirror_book
+from billing.services.reconcile import stripe_compare
+from billing.services.sinks import bill_lines
+from billing.services.subscriptions import plan_change
+from billing.services.sync import customer_sync
+from billing.stripe_emulator.deliveries import signature
+from billing.stripe_port import StripePort, stripe_port
+from kit.clock import now
+from kit.money import CENT, NANO
+from tenants.scope import tenant_scope
+from tests.billing.commanded import asked as ordered
+from tests.billing.emulated import KEY, SECRET, Emulator
+from tests.billing.test_bill_pages import words
+from tests.billing.test_commands import Killed
+from tests.billing.test_invoicing import taken_for_dead
+from tests.billing.test_ledger import MID_OCTOBER, OCTOBER, use
+from tests.billing.test_subscriptions import buy
+from tests.conftest import Cast, make_person
+
+HOUR = dt.timedelta(hours=1)
+THIN = "whsec_thin_tests"
+
+
+@pytest.fixture
+def metered(stripe_house: Emulator) -> Iterator[Emulator]:
+    """An installation that tells meters."""
+    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN):
+        yield stripe_house
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> Iterator[Emulator]:
+    """The same with a Stripe of its own, whose clock a test may move."""
+    running = Emulator(tmp_path)
+    stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": running.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN, **stripe):
+        stripe_port.cache_clear()
+        CatalogueEntry.objects.all().delete()
+        yield running
+    CatalogueEntry.objects.all().delete()
+    stripe_port.cache_clear()
+    running.stop()
+
+
+def take(tenant_id: UUID, hours: float = 2) -> int:
+    """A tick so many hours after the middle of October."""
+    return METER_EVENTS.hours_take(tenant_id=tenant_id, moment=MID_OCTOBER + hours * HOUR)
+
+
+def subscribed(tenant_id: UUID) -> None:
+    """The meter comes onto the subscription with the first tick."""
+    assert take(tenant_id) == 0
+    with tenant_scope(tenant_id):
+        assert StripeCommand.objects.get(operation="meter_item").state == "done"
+
+
+def close(tenant_id: UUID) -> PeriodClose:
+    """October closes, and its bill goes its way."""
+    found = period_close(tenant_id=tenant_id, period=OCTOBER).close
+    push(found)
+    return found
+
+
+def push(closed: PeriodClose) -> None:
+    invoice_lines_push(tenant_id=closed.tenant_id, period=closed.period, lines=bill_lines(closed))
+
+
+def counted(emulator: Emulator, tenant_id: UUID) -> int:
+    """Units that Stripe's meter has of a tenant."""
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+    start = int(now().timestamp()) // 60 * 60
+    port = stripe_port()
+    return port.meter_counted(
+        port.meter_named(METER), customer_id=customer, start=start - 40 * 86400, end=start + 40 * 86400
+    )
+
+
+def lines_cents(tenant_id: UUID) -> int:
+    with tenant_scope(tenant_id):
+        return sum(InvoiceLinePush.objects.values_list("amount_cents", flat=True))
+
+
+def renewed(emulator: Emulator, tenant_id: UUID) -> Invoice:
+    """Two hours after the period's end: the newest invoice, mirrored and booked."""
+    with tenant_scope(tenant_id):
+        end = Subscription.objects.get().period_end
+        emulator.control("/clock", {"to": int(end.timestamp()) + 7200})
+        customer_sync(customer=BillingCustomer.objects.get())
+        for row in Invoice.objects.filter(status__in=("open", "paid")):
+            mirror_book(row=row)
+        found: Invoice = Invoice.objects.exclude(status="draft").order_by("-issued_at").first()
+    readings_settle(tenant_id=tenant_id)
+    return found
+
+
+def states(tenant_id: UUID) -> list[str]:
+    with tenant_scope(tenant_id):
+        return list(MeterReading.objects.order_by("created_at").values_list("state", flat=True))
+
+
+def books_are_right(tenant_id: UUID) -> None:
+    assert [str(one) for one in invariants.findings([tenant_id])] == []
+
+
+def test_the_renewal_asks_for_the_bill_of_closed_hours_to_the_cent(cast: Cast, timed: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 13 * NANO + 3_456_780)
+    lines_post(tenant_id=tenant_id)
+    assert take(tenant_id, 0.5) == 0  # its hour has not ended
+    first = take(tenant_id, 1.5)
+    use(tenant_id, 2, 2 * NANO + 9_999_980, at=MID_OCTOBER + 3 * HOUR)
+    lines_post(tenant_id=tenant_id)
+    assert take(tenant_id, 1.5) == 0 and take(tenant_id, 4.5) > 0 and take(tenant_id, 4.5) == 0
+    closed = close(tenant_id)
+    assert first > 0 and counted(timed, tenant_id) == closed.net_nano // CENT and lines_cents(tenant_id) == 0
+    invoice = renewed(timed, tenant_id)
+    assert invoice.total == 2900 + closed.net_nano // CENT
+    assert states(tenant_id) == ["billed", "billed"]
+    books_are_right(tenant_id)
+    month = words(cast.owner, "/billing/months/2026-10/")
+    assert f"metered by the hour: ${closed.net_nano // CENT / 100:.2f}" in month and invoice.number in month
+    assert "Tunesmith usage" in words(cast.owner, f"/billing/invoices/{invoice.public_id}/")
+
+
+def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 20 * NANO)
+    take(tenant_id)
+    use(tenant_id, 2, NANO, at=MID_OCTOBER - 5 * HOUR)  # late
+    assert take(tenant_id) == 100
+    with tenant_scope(tenant_id):
+        assert list(MeterReading.objects.order_by("created_at").values_list("revision", flat=True)) == [0, 1]
+        credit_grant(kind="promo", amount_nano=3 * NANO, source="test")
+    assert take(tenant_id) == 0  # less is owed than was told
+    lines_post(tenant_id=tenant_id)
+    closed = close(tenant_id)
+    assert counted(timed, tenant_id) + lines_cents(tenant_id) == closed.net_nano // CENT
+    assert lines_cents(tenant_id) == -300
+    push(closed)
+    assert lines_cents(tenant_id) == -300
+    invoice = renewed(timed, tenant_id)
+    books_are_right(tenant_id)
+    assert "the meter could not take: −$3.00" in words(cast.owner, "/billing/months/2026-10/")
+    rows = cast.owner.browser.get(f"{cast.owner.home}/billing/invoices/{invoice.public_id}/csv").content.decode()
+    asked = sum(Decimal(row["amount_usd"]) for row in csv.DictReader(io.StringIO(rows)))
+    assert asked * 100 == invoice.total == 2900 + closed.net_nano // CENT
+
+
+@pytest.mark.parametrize("first", ["invoice_items", "meter_events"])
+def test_a_switch_in_the_middle_of_a_month_charges_nothing_twice(cast: Cast, metered: Emulator, first: str) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    second = {"invoice_items": "meter_events", "meter_events": "invoice_items"}[first]
+    for number, sink in enumerate((first, second)):
+        with override_settings(USAGE_SINK=sink):
+            take(tenant_id, number * 3)
+            use(tenant_id, number, (12 + number) * NANO + 7_777_760, at=MID_OCTOBER + number * 3 * HOUR)
+            lines_post(tenant_id=tenant_id)
+            take(tenant_id, number * 3 + 2)
+    with override_settings(USAGE_SINK=second):
+        closed = close(tenant_id)
+        push(closed)
+        take(tenant_id, 800)
+    with tenant_scope(tenant_id):
+        assert BillSink.objects.get(period=OCTOBER).sink == "meter_events"
+    assert counted(metered, tenant_id) > 0
+    assert counted(metered, tenant_id) + lines_cents(tenant_id) == closed.net_nano // CENT
+
+
+def test_a_bill_that_went_as_items_stays_there_when_meters_are_switched_on(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    with override_settings(USAGE_SINK="invoice_items"):
+        use(tenant_id, 1, 15 * NANO)
+        closed = close(tenant_id)
+    subscribed(tenant_id)
+    assert take(tenant_id, 24 * 20) == 0
+    push(closed)
+    assert (lines_cents(tenant_id), counted(metered, tenant_id)) == (closed.net_nano // CENT, 0)
+
+
+def test_usage_that_came_twice_is_delivered(cast: Cast, metered: Emulator) -> None:
+    buy(cast.owner, metered)
+    subscribed(cast.owner.tenant.id)
+    with tenant_scope(cast.owner.tenant.id):
+        customer = BillingCustomer.objects.get().stripe_id
+    name = f"{customer}:usage:1:0"
+    event: dict[str, Any] = {"event_name": METER, "customer_id": customer, "units": 7, "identifier": name}
+    at = int(now().timestamp())
+    assert [stripe_port().meter_event_send(**event, at=at, key=f"{name}-{n}") for n in range(3)] == [True, False, False]
+    assert counted(metered, cast.owner.tenant.id) == 7
+
+
+def thin_event(emulator: Emulator) -> bytes:
+    """The newest report of the meter, as it comes to a door."""
+    meter = stripe_port().meter_named(METER)
+    found = emulator.client.v2.core.events.list({"object_id": meter}).data[0].to_dict(for_json=True)
+    return json.dumps({name: value for name, value in found.items() if name != "data"}).encode()
+
+
+def knock(body: bytes, secret: str = THIN) -> int:
+    header = signature(secret, body, int(time.time()))
+    return Client().post(
+        "/webhooks/stripe", data=body, content_type="application/json", headers={"Stripe-Signature": header}
+    ).status_code  # fmt: skip
+
+
+def test_a_reading_that_stripe_finds_wrong_afterwards_is_a_finding_and_goes_on_the_invoice(
+    cast: Cast, metered: Emulator
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 15 * NANO)
+    metered.control("/meter_events/fail", {"count": 1})
+    cents = take(tenant_id)
+    assert states(tenant_id) == ["sent"] and counted(metered, tenant_id) == 0
+    body = thin_event(metered)
+    assert [knock(body, "whsec_other"), knock(body), knock(body)] == [400, 200, 200]
+    row = StripeEvent.objects.get(event_id=json.loads(body)["id"])
+    assert (row.type, row.object_kind) == ("v1.billing.meter.error_report_triggered", "billing.meter")
+    assert webhooks.event_handle(row.pk) == "done"
+    assert states(tenant_id) == ["lost"]
+    finding = BillingFinding.objects.get(kind="meter.refused", organisation=tenant_id)
+    assert f"{cents} cents" in finding.expected and "meter_event_value_not_found" in finding.found
+    assert not BillingFinding.objects.filter(kind="meter.report", object=row.event_id).exists()
+    assert take(tenant_id) == 0  # nothing more goes there for a day
+    closed = close(tenant_id)
+    assert lines_cents(tenant_id) == closed.net_nano // CENT == cents
+
+
+def test_thin_events_of_other_kinds_are_kept_and_bodies_that_are_none_refused(metered: Emulator) -> None:
+    body = {"id": f"evt_test_{time.monotonic_ns()}", "object": "v2.core.event", "type": "v2.core.account.updated"}
+    body |= {"created": "2026-11-30T10:00:00.000Z", "livemode": False, "context": None, "related_object": None}
+    assert knock(json.dumps(body).encode()) == 200
+    row = StripeEvent.objects.get(event_id=body["id"])
+    assert webhooks.event_handle(row.pk) == "ignored" and row.created_at.isoformat() == "2026-11-30T10:00:00+00:00"
+    for wrong in ({"created": "x"}, {"created": 5}, {"type": None}, {"related_object": 5}, {"related_object": {}}):
+        assert knock(json.dumps(body | {"id": "evt_odd"} | wrong).encode()) == 400
+    nobody = body | {"id": f"{body['id']}_2", "type": "v1.billing.meter.no_meter_found"}
+    assert knock(json.dumps(nobody).encode()) == 200
+    assert webhooks.event_handle(StripeEvent.objects.get(event_id=nobody["id"]).pk) == "failed"  # Stripe has none
+
+
+def test_a_thin_event_that_no_door_heard_is_found_by_the_sweep(cast: Cast, timed: Emulator) -> None:
+    event = {"event_name": "unheard", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
+    timed.v1.billing.meter_events.create(event)
+    assert webhooks.stripe_sweep(back=HOUR)["events"] == 1
+    assert webhooks.stripe_sweep(back=HOUR)["events"] == 0
+    kinds = StripeEvent.objects.order_by("-received_at").values_list("type", flat=True)
+    assert kinds[0] == "v1.billing.meter.no_meter_found"
+
+
+def test_the_meter_and_the_destination_of_its_reports_are_made_once(timed: Emulator) -> None:
+    said = []
+    for _ in range(2):
+        out = io.StringIO()
+        call_command("stripe_sync", "--webhook", stdout=out)
+        said.append(out.getvalue())
+    assert "Set STRIPE_THIN_SECRET=whsec_" in said[0] and "STRIPE_THIN_SECRET" not in said[1]
+    assert [meter.event_name for meter in timed.v1.billing.meters.list().data] == [METER]
+    assert len(timed.v1.prices.list({"lookup_keys": [METER]}).data) == 1
+    assert len(timed.client.v2.core.event_destinations.list().data) == 1
+
+
+def test_the_daily_comparison_reads_the_meter(cast: Cast, timed: Emulator) -> None:
+    tenant_id, noon = cast.owner.tenant.id, (now() - dt.timedelta(days=1)).replace(hour=12, minute=0)
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+        more = {"at": noon, "sent_at": noon, "state": "sent", "period": OCTOBER}
+        for number, units in enumerate((5, 6)):
+            MeterReading.objects.create(
+                hour=noon, revision=number, units=units, identifier=f"{customer} {number}", **more
+            )
+    stamp = int(noon.timestamp())
+    stripe_port().meter_event_send(
+        event_name=METER, customer_id=customer, units=5, identifier=customer, at=stamp, key=customer
+    )
+    stripe_compare()
+    found = BillingFinding.objects.get(kind="stripe.meter_differs", organisation=tenant_id)
+    assert (found.expected, found.found) == ("11 cents", "5 cents")
+
+
+def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> None:
+    event = {"event_name": "nobodys", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
+    metered.v1.billing.meter_events.create(event)
+    page = metered.page(f"{metered.url}/objects/v2.core.event")[1]
+    found = page.split("/objects/v2.core.event/")[1].split('"')[0]
+    thin = {"id": found, "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}
+    assert knock(json.dumps(thin | {"created": "2026-11-30T10:00:00Z", "livemode": False}).encode()) == 200
+    assert webhooks.event_handle(StripeEvent.objects.get(event_id=found).pk) == "done"
+    assert "1 wrong events, 0 of them ours" in BillingFinding.objects.get(kind="meter.report", object=found).found
+
+
+def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, timed: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    with tenant_scope(tenant_id):
+        customer = BillingCustomer.objects.get().stripe_id
+    use(tenant_id, 1, 15 * NANO)
+    take(tenant_id)
+    stray = {"event_name": METER, "customer_id": customer, "units": 9, "identifier": f"stray {customer}"}
+    stripe_port().meter_event_send(**stray, at=int(now().timestamp()), key=f"stray {customer}")  # type: ignore[arg-type]
+    invoice = renewed(timed, tenant_id)
+    meters_look()
+    assert BillingFinding.objects.get(kind="meter.invoice_differs", object=invoice.stripe_id).resolved_at is None
+
+
+def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an_invoice(
+    cast: Cast, metered: Emulator
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 15 * NANO)
+    take(tenant_id)
+    assert ordered(tenant_id, lambda: plan_change(plan="developer", interval="year")).state == "done"
+    with tenant_scope(tenant_id):
+        subscription = Subscription.objects.get()
+        assert len(subscription.raw["items"]["data"]) == 1 and subscription.plan == "developer"
+        MeterReading.objects.update(sent_at=now() - dt.timedelta(days=2))
+    readings_settle(tenant_id=tenant_id)
+    closed = close(tenant_id)
+    assert states(tenant_id) == ["lost"] and lines_cents(tenant_id) == closed.net_nano // CENT
+
+
+def test_after_a_day_the_meter_is_read_before_anything_is_sent(
+    cast: Cast, metered: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 15 * NANO)
+    take(tenant_id)
+    with tenant_scope(tenant_id):
+        MeterReading.objects.update(state="waiting", sent_at=None)
+        StripeCommand.objects.filter(operation="meter_event").update(
+            state="waiting", first_sent_at=now() - dt.timedelta(days=2)
+        )
+    monkeypatch.setattr(StripePort, "meter_event_send", None)
+    commands.commands_send(tenant_id)
+    assert states(tenant_id) == ["sent"]
+
+
+BORDERS: dict[str, tuple[Any, str, bool]] = {
+    "claimed": (commands, "_claim", True),
+    "sent": (StripePort, "meter_event_send", True),
+    "answered": (commands, "_end", False),
+    "noted": (commands, "_end", True),
+}
+STEPS = st.one_of(
+    st.tuples(st.just("use"), st.integers(0, 300), st.integers(1, 700_000_000).map(lambda n: n * 20)),
+    st.tuples(st.just("credit"), st.just(0), st.integers(1, 10 * NANO)),
+    st.tuples(st.just("take"), st.integers(0, 300), st.just(0)),
+    st.tuples(st.just("die"), st.integers(0, 300), st.integers(0, 3)),
+    st.tuples(st.just("twice"), st.just(0), st.just(0)),
+    st.tuples(st.just("switch"), st.just(0), st.just(0)),
+    st.tuples(st.just("close"), st.just(0), st.just(0)),
+)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(STEPS, min_size=4, max_size=12))
+def test_whatever_happens_the_meter_and_the_lines_have_the_bill(
+    cast: Cast, metered: Emulator, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, int, int]]
+) -> None:
+    person = make_person("metered")
+    tenant_id, on, closed = person.tenant.id, True, None
+    buy(person, metered)
+    subscribed(tenant_id)
+    for number, (step, hours, value) in enumerate(steps):
+        with override_settings(USAGE_SINK="meter_events" if on else "invoice_items"):
+            if step == "use":
+                use(tenant_id, number, value, at=MID_OCTOBER + hours * HOUR)
+                lines_post(tenant_id=tenant_id)
+            elif step == "credit":
+                with tenant_scope(tenant_id):
+                    credit_grant(kind="promo", amount_nano=value, source=f"test {number}")
+            elif step == "take":
+                take(tenant_id, hours)
+            elif step == "die":
+                with monkeypatch.context() as patch:
+                    deadly(patch, *list(BORDERS.values())[value])
+                    try:
+                        take(tenant_id, hours)
+                    except Killed:
+                        taken_for_dead(tenant_id)
+            elif step == "twice":
+                again(tenant_id)
+            elif step == "switch":
+                on = not on
+            elif closed is None:
+                closed = close(tenant_id)
+    with override_settings(USAGE_SINK="meter_events" if on else "invoice_items"):
+        commands.commands_send(tenant_id)
+        closed = closed or close(tenant_id)
+        push(closed)
+        # Late usage of the closed month is on the bill of the next.
+        for _ in range(2):
+            take(tenant_id, 24 * 40)
+            push(closed)
+    with tenant_scope(tenant_id):
+        items = not BillSink.objects.filter(sink="meter_events").exists()
+        assert not StripeCommand.objects.filter(state="waiting").exists()
+    if items:
+        assert counted(metered, tenant_id) == 0
+    else:
+        assert counted(metered, tenant_id) + lines_cents(tenant_id) == closed.net_nano // CENT
+
+
+def deadly(patch: pytest.MonkeyPatch, owner: Any, name: str, after: bool) -> None:
+    """Let the process die at a border, the first time it comes there."""
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def dies(*args: Any, **values: Any) -> Any:
+        if after:
+            real(*args, **values)
+        raise Killed
+
+    patch.setattr(owner, name, dies)
+
+
+def again(tenant_id: UUID) -> None:
+    """Everything that was sent is sent once more, under other keys, as after a lost answer and a forgotten key."""
+    with tenant_scope(tenant_id):
+        rows = list(StripeCommand.objects.filter(operation="meter_event").exclude(request=None))
+    for row in rows:
+        stripe_port().meter_event_send(**(row.request or {}), key=f"again-{row.pk}")
+
+
+@given(st.lists(st.tuples(st.integers(-(10**12), 10**12), st.booleans()), max_size=30))
+def test_the_account_is_exact_by_whichever_way_each_part_goes(moves: list[tuple[int, bool]]) -> None:
+    owed = taken = 0
+    for change, metered_then in moves:
+        owed = max(0, owed + change)
+        account = MeterAccount(closed_nano=owed, open_nano=0, taken_cents=taken)
+        if metered_then:
+            assert account.reading_cents >= 0
+            taken += account.reading_cents
+        taken += MeterAccount(owed, 0, taken).line_cents(metered=metered_then)
+        assert 0 <= owed - taken * CENT < CENT
+
+
+def test_hours_close_ten_minutes_after_their_end() -> None:
+    end = bounds(OCTOBER)[1]
+    assert hour_closed(end + dt.timedelta(minutes=9)) == end - HOUR
+    assert hour_closed(end + dt.timedelta(minutes=10)) == end
