@@ -249,6 +249,23 @@ def dispute(found: Json) -> Position:
     return _nano({account: found["amount"], Account.CASH: -found["amount"]})
 
 
+def credit_back(amount: int, *, by_staff: int, refunded: int, lost: int, held: int) -> Position:
+    """What the accounts must hold because money of bought credit went back, all in nano-USD: refunded, lost to a bank,
+    or held by one. What staff took out of the wallet before counts towards refunds; together never more than was
+    bought."""
+    refunded = min(amount, refunded)
+    room = max(0, amount - max(by_staff, refunded))
+    refunded, lost = max(0, refunded - by_staff), min(room, lost)
+    held = min(room - lost, held)
+    position = {
+        str(Account.PREPAID): refunded + lost + held,
+        str(Account.REFUND): -refunded,
+        str(Account.BAD_DEBT): -lost,
+        str(Account.DISPUTE): -held,
+    }
+    return {account: nano for account, nano in position.items() if nano}
+
+
 def difference(target: Position, booked: Position) -> Position:
     """What to book so that the accounts hold the target."""
     left = {account: target.get(account, 0) - booked.get(account, 0) for account in {*target, *booked}}

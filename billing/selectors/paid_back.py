@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from billing.ledger import stripe_books
 from billing.ledger.stripe_books import Position
-from billing.models import Account, CreditDraw, CreditGrant, PaymentDispute, Refund
+from billing.models import CreditDraw, CreditGrant, PaymentDispute, Refund
 from billing.selectors.bookings import booked_for
 from kit.money import CENT
 
@@ -34,19 +34,13 @@ def returned_wanted(grant: CreditGrant) -> Position:
     refunds = Refund.objects.filter(grant=grant, currency="usd", status__in=stripe_books.REFUNDED)
     disputes = PaymentDispute.objects.filter(grant=grant, currency="usd")
     drawn = CreditDraw.objects.filter(grant=grant, kind=CreditDraw.Kind.REFUNDED)
-    by_staff = int(drawn.aggregate(n=Sum("amount_nano"))["n"] or 0)
-    refunded = min(grant.amount_nano, _nano(refunds))
-    room = grant.amount_nano - max(by_staff, refunded)
-    lost = min(room, _nano(disputes.filter(status="lost")))
-    held = min(room - lost, _nano(disputes.filter(status__in=stripe_books.WITHDRAWN)))
-    refunded = max(0, refunded - by_staff)
-    position = {
-        str(Account.PREPAID): refunded + lost + held,
-        str(Account.REFUND): -refunded,
-        str(Account.BAD_DEBT): -lost,
-        str(Account.DISPUTE): -held,
-    }
-    return {account: nano for account, nano in position.items() if nano}
+    return stripe_books.credit_back(
+        grant.amount_nano,
+        by_staff=int(drawn.aggregate(n=Sum("amount_nano"))["n"] or 0),
+        refunded=_nano(refunds),
+        lost=_nano(disputes.filter(status="lost")),
+        held=_nano(disputes.filter(status__in=stripe_books.WITHDRAWN)),
+    )
 
 
 def returned_left(grant: CreditGrant) -> Position:

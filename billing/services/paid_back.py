@@ -12,7 +12,7 @@ from functools import partial
 from django.db import transaction
 
 from billing.errors import PaymentsAway, PaymentsClosed
-from billing.models import CreditDraw, CreditGrant, PaymentDispute, Refund
+from billing.models import CreditDraw, CreditGrant, PaymentDispute, Refund, StripeCommand
 from billing.models.ledger import Account
 from billing.selectors.bookings import booked_for
 from billing.selectors.paid_back import BOOKED, returned_left
@@ -35,12 +35,13 @@ def money_back(row: Refund | PaymentDispute) -> bool:
     grant: CreditGrant | None = row.grant
     if grant is None:
         try:
-            row.grant = grant = _bought_with(row)
+            grant = _bought_with(row)
         except (PaymentsAway, PaymentsClosed) as error:
             logger.warning("what %s was paid for is asked later: %s", row.stripe_id, error)
             return False
         if grant is None:
             return True
+        row.grant = grant
         row.save(update_fields=["grant"])
     _credit_return(grant)
     return True
@@ -51,8 +52,10 @@ def _bought_with(row: Refund | PaymentDispute) -> CreditGrant | None:
     payment, customer = row.raw.get("payment_intent"), customer_current()
     if not isinstance(payment, str) or customer is None:
         return None
-    known: CreditGrant | None = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID, source=payment).first()
-    if known is not None:
+    bought = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID)
+    known: CreditGrant | None = bought.filter(source=payment).first()
+    asked = StripeCommand.objects.filter(operation="credit_checkout")
+    if known is not None or not (bought.exists() or asked.exists()):
         return known
     session = stripe_port().checkout_of_payment(payment)
     mine = session is not None and session["customer"] == customer.stripe_id

@@ -185,8 +185,7 @@ def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
             told = usd(purchase_nano(session))
             yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", "none", owner)
     for session_id, row in credited.items():
-        found = paid.get(session_id) or _session(session_id)
-        nano = purchase_nano(found) if found is not None else 0
+        nano = purchase_nano(paid.get(session_id) or _session(session_id) or {})
         if nano != row.amount_nano:
             told = f"{usd(row.amount_nano)} of credit"
             yield Seen("stripe.purchase_not_paid", session_id, f"{usd(nano)} paid", told, row.tenant_id)

@@ -7,6 +7,7 @@ at the first, then at the second, and so on until it gets through. After each de
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import signal
 import uuid
@@ -19,11 +20,12 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from billing.models import BillingCustomer, PeriodClose, StripeCommand
+from billing.models import BillingCustomer, PeriodClose, StripeCommand, Subscription
 from billing.services.commands import commands_send
-from billing.services.invoicing import periods_push_all
+from billing.services.invoicing import periods_push_all, waiting_invoice_all
 from billing.services.ledger import lines_post, period_close
 from billing.services.metering import usage_rollup
+from billing.services.sync import customer_sync
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.money import CENT, NANO
@@ -48,6 +50,7 @@ def ticks(tenant_id: uuid.UUID) -> None:
     lines_post(tenant_id=tenant_id)
     period_close(tenant_id=tenant_id, period=OCTOBER, allowance_nano=NANO)
     periods_push_all()
+    waiting_invoice_all()
     commands_send(tenant_id)
 
 
@@ -129,6 +132,50 @@ def test_a_worker_killed_at_any_step_of_a_close_loses_and_doubles_nothing(
         deaths += 1
         border += STRIDE
     assert deaths > 40 // STRIDE, "fewer steps than the work has"
+
+
+ENDS = list(itertools.product(("paused", "cancelled", "unpaid, then cancelled"), ("closed before the end", "after it")))
+
+
+def test_a_worker_killed_while_it_invoices_what_waits_asks_for_it_once(stripe_house: Emulator) -> None:
+    """Each death is another way in which a plan ends and a month closes, in turn."""
+    stride = 3 * STRIDE  # each round closes a month up to five times
+    border = 1 + uuid.uuid4().int % stride
+    for deaths in itertools.count():
+        end, closed = ENDS[deaths % len(ENDS)]
+        person = used_something(f"ended{border}")
+        buy(person, stripe_house)
+        if closed == "closed before the end":
+            ticks(person.tenant.id)
+        ended(person, stripe_house, end)
+
+        def work() -> None:
+            with tenant_scope(person.tenant.id):  # noqa: B023  # done before the next round
+                customer_sync(customer=BillingCustomer.objects.get())
+            ticks(person.tenant.id)  # noqa: B023
+
+        died = dies_at(border, work)
+        with tenant_scope(person.tenant.id):
+            StripeCommand.objects.exclude(claimed_until=None).update(claimed_until=now(), due_at=now())
+        for _ in range(3):
+            work()
+        _ended_well(person, stripe_house, subscribed=False)
+        if not died and closed == "after it":  # which has more steps
+            break
+        border += stride
+    assert deaths > 40 // stride, "fewer steps than the work has"
+
+
+def ended(person: Person, emulator: Emulator, end: str) -> None:
+    """What happens at Stripe, of which we have not heard."""
+    with tenant_scope(person.tenant.id):
+        subscription = Subscription.objects.get()
+        if end.startswith("unpaid"):  # as we have it from a webhook before
+            Subscription.objects.update(status="unpaid")
+    if end == "paused":
+        emulator.v1.subscriptions.pause(subscription.stripe_id)
+    else:
+        emulator.v1.subscriptions.cancel(subscription.stripe_id)
 
 
 def _ended_well(person: Person, emulator: Emulator, *, subscribed: bool) -> None:

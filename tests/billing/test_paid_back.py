@@ -7,7 +7,11 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from billing.errors import PaymentsAway
+from billing.ledger.stripe_books import credit_back
 from billing.models import BillingFinding, CreditDraw, CreditGrant, PaymentDispute, Refund
 from billing.selectors.budgets import WALLET, cap_nano
 from billing.selectors.limits import tenant_limit_set
@@ -19,6 +23,7 @@ from billing.services.receivables import mirrors_book_all
 from billing.services.reconcile import stripe_compare
 from billing.services.wallet import postpaid_set
 from billing.services.webhooks import event_handle, event_receive, stripe_sweep
+from billing.stripe_port import StripePort
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
@@ -92,6 +97,38 @@ def test_what_staff_took_out_before_they_refund_is_not_taken_twice(
     assert balance(tenant_id) == 10 * NANO
     assert books(tenant_id) == {"cash": 10 * NANO, "prepaid": -10 * NANO}
     right(tenant_id)
+
+
+def test_while_stripe_is_away_the_refund_is_booked_and_the_credit_goes_later(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise PaymentsAway
+
+    tenant_id, payment = bought
+    with monkeypatch.context() as patch:
+        patch.setattr(StripePort, "checkout_of_payment", away)
+        refunded(stripe_house, payment, 500)
+    assert (balance(tenant_id), books(tenant_id)["cash"]) == (20 * NANO, 15 * NANO)
+    right(tenant_id)
+    mirrors_book_all()
+    assert (balance(tenant_id), books(tenant_id)) == (15 * NANO, {"cash": 15 * NANO, "prepaid": -15 * NANO})
+    right(tenant_id)
+
+
+SUMS = st.integers(min_value=0, max_value=30)
+
+
+@given(st.integers(min_value=1, max_value=20), SUMS, SUMS, SUMS, SUMS)
+def test_never_more_goes_back_than_was_bought_and_never_less_than_went(
+    amount: int, by_staff: int, refunded: int, lost: int, held: int
+) -> None:
+    by_staff = min(by_staff, amount)
+    found = credit_back(amount, by_staff=by_staff, refunded=refunded, lost=lost, held=held)
+    taken = found.get("prepaid", 0)
+    assert sum(found.values()) == 0 and all(nano < 0 for account, nano in found.items() if account != "prepaid")
+    assert taken + by_staff == min(amount, max(by_staff, min(amount, refunded)) + lost + held)
+    assert -found.get("bad_debt", 0) <= lost and -found.get("dispute", 0) <= held
 
 
 def test_a_refund_that_fails_brings_the_credit_again(bought: tuple[uuid.UUID, str], stripe_house: Emulator) -> None:

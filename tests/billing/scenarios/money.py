@@ -43,6 +43,33 @@ def usage_billed(scene: Scene) -> Facts:
     return {"total": invoice["total"], "lines": len(invoice["lines"]["data"])}
 
 
+def _left_over(scene: Scene, customer: str, subscription: str = "") -> Facts:
+    made = scene.port.invoice_create(
+        customer_id=customer, by_mail=False, metadata={}, key=fresh(), subscription_id=subscription
+    )
+    total = (scene.port.invoice_fetch(made) or {})["total"]
+    waiting = [item for item in scene.port.items_waiting(customer) if item["metadata"].get("line")]
+    return {"total": total, "waiting": len(waiting)}
+
+
+@step("left over", "usage of a plan that rests is an invoice of its own", total=350, waiting=0)
+def left_at_rest(scene: Scene) -> Facts:
+    customer = scene.customer()
+    made = scene.subscribe(customer, scene.plan(2000))
+    _usage(scene, customer, 350, fresh())
+    scene.v1.subscriptions.pause(made, {"type": "subscription"})
+    return _left_over(scene, customer)
+
+
+@step("left over", "a line bound to a plan that ended is on the one for that plan", total=350, waiting=0)
+def left_at_end(scene: Scene) -> Facts:
+    customer = scene.customer()
+    made = scene.subscribe(customer, scene.plan(2000))
+    _usage(scene, customer, 350, fresh(), subscription_id=made)
+    scene.v1.subscriptions.cancel(made)
+    return _left_over(scene, customer, made)
+
+
 @step("coupon", "takes from the plan, never from usage", first=0, second=350)
 def coupon(scene: Scene) -> Facts:
     customer, price = scene.customer(), scene.plan(2000)
