@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import LedgerEntry, StripeEvent
-from ops import contracts, credits, deployments, jobs, orders, organisations, services, stripe_tables, webhooks
+from ops import contracts, credits, deployments, jobs, orders, organisations, quotes, services, stripe_tables, webhooks
 from ops.deeds import Deed, DeedTable
 from ops.models import Scenario, StaffAction
 from ops.site import staff
@@ -113,6 +113,7 @@ OWN: dict[type[models.Model], type[ReadOnly]] = {
     **stripe_tables.TABLES,
     **credits.TABLES,
     **orders.TABLES,
+    **quotes.TABLES,
     **contracts.TABLES,
     Replica: ReplicaTable,
     Scenario: ScenarioTable,

@@ -142,6 +142,13 @@ class Asked:
         return self.credited - self.row.waived_cents - self.row.again_cents
 
     @property
+    def by_transfer(self) -> bool:
+        """Whether the recorded transfer is what paid it, and not a card in between."""
+        if self.transfer is None or self.mirror is None or self.mirror.status != "paid":
+            return False
+        return bool(self.mirror.raw.get("amount_paid_off_stripe")) or not self.mirror.amount_paid
+
+    @property
     def paid(self) -> int:
         """Cents before tax that came in for it."""
         whole = self.mirror is not None and self.mirror.status == "paid" and self.mirror.total >= self.row.cents

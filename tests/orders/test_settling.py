@@ -9,11 +9,15 @@ from django.db import connections
 import config.celery  # noqa: F401 - doorbells ring somewhere
 from billing.economics import lifetime
 from billing.ledger.stripe_books import UsageOn, invoice_issued, invoice_sums
-from billing.models import Invoice, LedgerEntry, StripeCommand
+from billing.models import BillingFinding, Invoice, LedgerEntry, StripeCommand
 from billing.periods import month_of
 from billing.selectors.invariants import findings
 from billing.selectors.recurring import revenue_by_month, revenue_by_tenant
+from billing.selectors.subscriptions import customer_current
 from billing.services.commands import commands_send
+from billing.services.findings import commands_look
+from billing.services.ledger import ledger_post
+from billing.services.mirror import invoice_mirror
 from billing.services.receivables import mirrors_book_all
 from kit.clock import now
 from orders.models import OrderInvoice, OrderTransfer
@@ -23,7 +27,7 @@ from tenants.models import AuditEvent
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.emulated import Emulator
 from tests.conftest import Person, make_person
-from tests.isolation.orders import accepted
+from tests.isolation.orders import accepted, granted
 from tests.orders.test_contracts import invoices, pay
 from tests.orders.test_invoicing import asked, credit, only
 from tests.orders.test_orders import WHY, kinds, row_of
@@ -132,8 +136,6 @@ def test_two_of_staff_settle_a_credit_once(ada: Person, staff: Person, boss: Per
 
 
 def test_a_bank_transfer_pays_an_invoice_past_stripe(staff: Person, stripe_house: Emulator) -> None:
-    from tests.isolation.orders import granted
-
     bob = make_person("bob")
     granted(bob)
     order, row = sent(bob)
@@ -180,6 +182,39 @@ def test_a_transfer_that_stripe_does_not_hear_of_at_once_is_told_once(
         assert mine.get().state == "done" and Invoice.objects.get(stripe_id=row.stripe_id).status == "paid"
     invoices_settle()
     assert row_of(ada, order).state == "working"
+
+
+def test_a_transfer_for_what_a_card_has_paid_meanwhile_is_a_finding(
+    ada: Person, staff: Person, stripe_house: Emulator
+) -> None:
+    order, row = sent(ada)
+    stripe_house.v1.invoices.pay(row.stripe_id, {"payment_method": "pm_card_visa"})  # its news is on the way
+    refused = transfer(staff, row)
+    assert refused.status_code == 422 and "already paid" in refused.content.decode()
+    with tenant_scope(ada.tenant.id):
+        customer = customer_current()
+        assert customer is not None
+        invoice_mirror(customer, row.stripe_id)
+    invoices_settle()
+    assert row_of(ada, order).state == "working"
+    assert "by bank transfer" not in ada.browser.get(f"{ada.workspace}/orders/{order.public_id}/").content.decode()
+    commands_look()
+    with ops_scope("test"):
+        assert BillingFinding.objects.filter(organisation=ada.tenant.id, found__contains="order_paid_outside").exists()
+
+
+def test_invoices_that_were_booked_as_plans_move_to_contracts(stripe_house: Emulator) -> None:
+    bob = make_person("bob")
+    granted(bob)
+    _order, row = sent(bob)
+    with tenant_scope(bob.tenant.id):  # as it was before there was an account of their own
+        ledger_post(
+            kind="invoice",
+            key=row.stripe_id,
+            entries={"receivable": 330_000 * CENT, "subscription_revenue": -330_000 * CENT},
+        )
+        Invoice.objects.filter(stripe_id=row.stripe_id).update(booked_at=None)
+    assert books(bob) == {"receivable": 330_000, "contract_revenue": -330_000}
 
 
 def test_only_an_open_invoice_takes_a_transfer(ada: Person, staff: Person, stripe_house: Emulator) -> None:
