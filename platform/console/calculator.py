@@ -167,7 +167,7 @@ def traffic_cost(used: Sequence[Used], book: PriceVersion, percent: int = 100) -
 
 def by_quantity(used: Sequence[Used], book: PriceVersion, percent: int = 100) -> int:
     """What tiers and packages change of it: they count all models of a base together."""
-    fields = ("input_tokens", "output_tokens", "requests", "machine_ms", "byte_hours")  # in the order of `Usage`
+    fields = ("input_tokens", "output_tokens", "requests", "machine_ms", "byte_hours")
     months: dict[tuple[str, str], Counter[str]] = {}
     for one in used:
         if one.kind in book.kinds:
@@ -175,8 +175,8 @@ def by_quantity(used: Sequence[Used], book: PriceVersion, percent: int = 100) ->
             month.update({name: getattr(one.usage, name) for name in fields})
     total = 0
     for (kind, base), month in months.items():
-        counts = [month[name] * percent // 100 for name in fields]
-        change = adjustment(Usage(kind, base, *counts), book)
+        read, written, requests, machine_ms, byte_hours = (month[name] * percent // 100 for name in fields)
+        change = adjustment(Usage(kind, base, read, written, requests, machine_ms, byte_hours), book)
         total += change.tiers + change.packages
     return total
 
