@@ -18,7 +18,7 @@ _UNITS = {
     "trained_token": (gettext_lazy("tokens trained on"), gettext_lazy("1 M tokens"), 1, 10**6),
     "output_token": (gettext_lazy("tokens written"), gettext_lazy("1 M tokens"), 1, 10**6),
     "request": (gettext_lazy("calls"), gettext_lazy("1,000 calls"), 1, 1000),
-    "machine_ms": (gettext_lazy("seconds"), gettext_lazy("hour"), 1000, 3_600_000),
+    "machine_ms": (gettext_lazy("hours"), gettext_lazy("hour"), 3_600_000, 3_600_000),
     "gigabyte_hour": (gettext_lazy("GB-hours"), gettext_lazy("1,000 GB-hours"), 10**9, 1000),
 }
 """By unit: what is counted, what a price is shown per, how many counts are one, how many price units are shown."""

@@ -63,7 +63,11 @@ def test_there_is_a_choice_of_currency_where_plans_have_several(
 def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = text_of(client)
     assert "Classification, tokens read" in page and '<td class="n">$0.016</td>' in page
-    assert "Storage, GB-hours" in page and "Engines of its own, seconds" in page
+    assert (
+        "Storage, GB-hours" in page
+        and "Engines of its own, hours" in page
+        and "comes off the bill within a minute" in page
+    )
     assert "goes into the next month, up to $200.00, and ends with it" in page
     book = book_of(tmp_path, BOOK)
     monkeypatch.setattr(pricing, "current_book", lambda: book)
