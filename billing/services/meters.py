@@ -17,6 +17,7 @@ from billing.models import BillSink, Invoice, InvoiceLinePush, MeterReading, Per
 from billing.periods import month_of
 from billing.selectors.meters import (
     METERED,
+    REST,
     hour_closed,
     meter_account,
     metered_item,
@@ -111,6 +112,8 @@ def _item_write(subscription: Subscription) -> None:
     newest = asked.order_by("-created_at").first()
     if newest is not None and (newest.done_at is None or newest.done_at > subscription.fetched_at):
         return
+    if newest is not None and newest.state == StripeCommand.State.REFUSED and newest.created_at > now() - REST:
+        return
     once = f"{subscription.stripe_id}/{asked.count()}"
     command_write("meter_item", {"subscription": subscription.stripe_id}, once=once)
 
@@ -169,10 +172,27 @@ def _settled(reading: MeterReading) -> bool:
     ended = subscription.ended_at or subscription.canceled_at or now()
     if subscription.status in ENDED and ended < now() - GONE:
         return reading_lose(reading, "Its subscription ended without billing it.")
-    left = subscription.status not in ENDED and metered_item(subscription) is None
-    if left and reading.sent_at is not None and reading.sent_at < now() - GONE:
+    if subscription.status in ENDED or _drafted(reading):
+        return False
+    if metered_item(subscription) is None and reading.sent_at is not None and reading.sent_at < now() - GONE:
         return reading_lose(reading, "The meter was taken off its subscription.")
+    if _period_over(reading, subscription):
+        return reading_lose(reading, "Its period ended without an invoice that bills it.")
     return False
+
+
+def _period_over(reading: MeterReading, subscription: Subscription) -> bool:
+    """Whether the period of a reading's moment ended long ago, and the subscription was fetched since: it rested, or
+    began anew."""
+    starts, ends = subscription.period_start, subscription.period_end
+    over = starts if starts is not None and reading.at is not None and starts > reading.at else ends
+    return over is not None and over < now() - GONE and subscription.fetched_at > over + GONE
+
+
+def _drafted(reading: MeterReading) -> bool:
+    """Whether an invoice that covers the moment of a reading still waits to be final."""
+    drafts = Invoice.objects.filter(subscription_id=reading.subscription_id, status="draft")
+    return any(_covers(invoice, reading) for invoice in drafts)
 
 
 def _never_sent(reading: MeterReading) -> bool:
@@ -191,10 +211,14 @@ def reading_lose(reading: MeterReading, why: str, *, refused: bool = False) -> b
 
 def _invoice_of(reading: MeterReading) -> Invoice | None:
     """The final invoice whose metered line covers the moment of a reading."""
-    at = int(reading.at.timestamp()) if reading.at is not None else 0
     issued = Invoice.objects.filter(subscription_id=reading.subscription_id, issued_at__gte=reading.at)
     for invoice in issued.exclude(status="draft").order_by("issued_at"):
-        if any(line["period"]["start"] <= at < line["period"]["end"] for line in metered_lines(invoice.raw)):
+        if _covers(invoice, reading):
             found: Invoice = invoice
             return found
     return None
+
+
+def _covers(invoice: Invoice, reading: MeterReading) -> bool:
+    at = int(reading.at.timestamp()) if reading.at is not None else 0
+    return any(line["period"]["start"] <= at < line["period"]["end"] for line in metered_lines(invoice.raw))

@@ -376,6 +376,24 @@ def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an
     assert states(tenant_id) == ["lost"] and lines_cents(tenant_id) == closed.net_nano // CENT
 
 
+def test_the_meter_stays_through_a_change_of_plan_and_a_rest_bills_nothing(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    assert ordered(tenant_id, lambda: plan_change(plan="team")).state == "done"
+    use(tenant_id, 1, 90 * NANO)
+    cents = take(tenant_id)
+    with tenant_scope(tenant_id):
+        subscription = Subscription.objects.get()
+        assert (subscription.plan, len(subscription.raw["items"]["data"])) == ("team", 2)
+        began = now() - dt.timedelta(days=2)
+        MeterReading.objects.update(at=began - dt.timedelta(days=3))
+        Subscription.objects.update(period_start=began, fetched_at=now())
+    readings_settle(tenant_id=tenant_id)
+    assert states(tenant_id) == ["lost"]
+    assert take(tenant_id) == cents > 0  # owed again, and told with the same hour's next revision
+
+
 def test_after_a_day_the_meter_is_read_before_anything_is_sent(
     cast: Cast, metered: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

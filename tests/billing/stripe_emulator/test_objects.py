@@ -196,6 +196,8 @@ def test_a_thin_event_goes_to_the_destinations_of_its_type(shown: Emulator, hook
     wait_for(lambda: "delivered after 1 try" in see(shown, "/objects/v2.core.event/" + newest(shown)))
     # The endpoint of the command line wants every snapshot, and no thin event.
     assert got.count(kind) == 1
+    shown.control(f"/events/{newest(shown)}/replay", {})
+    wait_for(lambda: got.count(kind) == 2)
     shown.client.v2.core.event_destinations.delete(destination.id)
     shown.v1.billing.meter_events.create(event)
     assert "nobody listened" in see(shown, "/objects/v2.core.event/" + newest(shown))
