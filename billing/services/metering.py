@@ -38,21 +38,28 @@ DELETE FROM billing_usagehour old USING unnest(%(tenants)s::uuid[], %(hours)s::t
 WHERE old.tenant_id = mark.tenant_id AND old.hour = mark.hour
 """
 _HOURS_SQL = """
-INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
-    output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, computed_at)
-SELECT gen_random_uuid(), mark.tenant_id, project_id, key_id, model, kind, price_version, mark.hour, input_tokens,
-    output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, clock_timestamp()
-FROM unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
-CROSS JOIN LATERAL (
-    SELECT project_id, key_id, model, kind, price_version, sum(input_tokens) AS input_tokens,
-        sum(output_tokens) AS output_tokens, sum(requests) AS requests, sum(gpu_ms) AS gpu_ms,
-        sum(byte_hours) AS byte_hours, sum(cost_nano) AS cost_nano, sum(cached_tokens) AS cached_tokens,
-        count(*) AS events
-    FROM billing_usageevent
-    WHERE tenant_id = mark.tenant_id AND occurred_at >= mark.hour AND occurred_at < mark.hour + interval '1 hour'
-    GROUP BY project_id, key_id, model, kind, price_version
-) sums
+WITH sums AS MATERIALIZED (
+    SELECT mark.tenant_id, mark.hour, summed.*
+    FROM unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
+    CROSS JOIN LATERAL (
+        SELECT project_id, key_id, model, kind, price_version, sum(input_tokens) AS input_tokens,
+            sum(output_tokens) AS output_tokens, sum(requests) AS requests, sum(gpu_ms) AS gpu_ms,
+            sum(byte_hours) AS byte_hours, sum(cost_nano) AS cost_nano, sum(cached_tokens) AS cached_tokens,
+            count(*) AS events, max(occurred_at) AS last
+        FROM billing_usageevent
+        WHERE tenant_id = mark.tenant_id AND occurred_at >= mark.hour AND occurred_at < mark.hour + interval '1 hour'
+        GROUP BY project_id, key_id, model, kind, price_version
+    ) summed
+), kept AS (
+    INSERT INTO billing_usagehour (id, tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
+        output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, computed_at)
+    SELECT gen_random_uuid(), tenant_id, project_id, key_id, model, kind, price_version, hour, input_tokens,
+        output_tokens, requests, gpu_ms, byte_hours, cost_nano, cached_tokens, events, clock_timestamp()
+    FROM sums
+)
+SELECT key_id, max(last) FROM sums WHERE key_id IS NOT NULL GROUP BY key_id
 """
+"""Answers which keys the events name, and when each was last used."""
 _DAYS_SQL = """
 INSERT INTO billing_ratedline AS line (id, tenant_id, project_id, model, kind, price_version, day, input_tokens,
     output_tokens, requests, gpu_ms, byte_hours, amount_nano, posted_nano, invoiced_nano, rated_at)
@@ -72,13 +79,6 @@ ON CONFLICT (tenant_id, day, project_id, model, kind, price_version) DO UPDATE S
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, requests = excluded.requests,
     gpu_ms = excluded.gpu_ms, byte_hours = excluded.byte_hours, amount_nano = excluded.amount_nano,
     rated_at = excluded.rated_at
-"""
-_KEYS_SQL = """
-SELECT key_id, max(occurred_at)
-FROM unnest(%(tenants)s::uuid[], %(hours)s::timestamptz[]) AS mark (tenant_id, hour)
-JOIN billing_usageevent event ON event.tenant_id = mark.tenant_id
-    AND occurred_at >= mark.hour AND occurred_at < mark.hour + interval '1 hour'
-WHERE key_id IS NOT NULL GROUP BY key_id
 """
 _DUE_SQL = """
 SELECT id, tenant_id, hour
@@ -161,11 +161,11 @@ def _sum(cursor: CursorWrapper, marks: Sequence[Mark]) -> dict[uuid.UUID, dt.dat
     }
     cursor.execute(_FORGET_SQL, hours)
     cursor.execute(_HOURS_SQL, hours)
+    used = dict(cursor.fetchall())
     days = sorted({(tenant_id, hour.astimezone(dt.UTC).date()) for _, tenant_id, hour in marks})
     of_days: dict[str, list[Any]] = {"tenants": [one for one, _ in days], "days": [day for _, day in days]}
     cursor.execute(_DAYS_SQL, of_days)
-    cursor.execute(_KEYS_SQL, hours)
-    return dict(cursor.fetchall())
+    return used
 
 
 def _fresh_busy_hours() -> list[dt.datetime]:
