@@ -74,6 +74,7 @@ TREE: list[tuple[str | Promise, list[Chapter]]] = [
             Chapter("batches", _("Calls that may wait")),
             Chapter("webhooks", _("Webhooks")),
             Chapter("money", _("Prices, limits and caps")),
+            Chapter("billing", _("Plan and bills by API")),
             Chapter("errors", _("Errors and retries")),
             Chapter("security", _("Keys, roles and isolation")),
             Chapter("organisation", _("People, plan and invoices")),

@@ -9,13 +9,15 @@ import stripe
 from django.core import mail
 
 from billing.models import BillingCustomer, DunningNotice, Invoice, TenantEntitlement
+from billing.plans.entitlement import GRACE
+from billing.plans.ladder import DAYS, NO_JOBS
 from billing.selectors.subscriptions import entitlement_for
 from billing.services.entitlements import entitlement_refresh
 from billing.services.mirror import subscription_mirror
 from billing.stripe_port import StripePort
 from kit.clock import now
 from tenants.scope import tenant_scope
-from tests.billing.emulated import Emulator
+from tests.billing.emulated import ROOT, Emulator
 from tests.billing.stripe_emulator.test_three_d_secure import NAMED_ALWAYS
 from tests.billing.test_ladder import owe
 from tests.billing.test_life import card, synced
@@ -130,3 +132,10 @@ def test_a_subscription_paid_by_invoice_is_late_from_its_due_date(cast: Cast, st
         entitlement_refresh()
     found = entitlement_for(ada.tenant.id)
     assert (found.plan, found.standing) == ("developer", "grace"), "its week begins with the due date"
+
+
+def test_the_docs_have_the_days_of_the_ladder() -> None:
+    text = (ROOT / "templates/docs/content/organisation.md").read_text()
+    table = [int(day) for day in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+    assert table == list(DAYS.values())
+    assert DAYS[NO_JOBS] == GRACE.days, "the plan itself goes on for as long as new work does"
