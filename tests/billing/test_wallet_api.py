@@ -10,7 +10,7 @@ from billing.services.topups import CONSENT
 from tenants.access import KEY_SCOPES, MONEY
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
-from tenants.services.keys import key_scopes_set
+from tenants.services.keys import key_create, key_scopes_set
 from tests.billing.conftest import emulator, stripe_house
 from tests.billing.emulated import Emulator
 from tests.billing.topped import charges, sent, with_card
@@ -32,10 +32,12 @@ def changed(person: Person, body: Any) -> tuple[int, dict[str, Any]]:
 
 
 def test_a_key_changes_nothing_unless_that_was_chosen(cast: Cast) -> None:
+    with tenant_scope(cast.owner.tenant.id):
+        made, _secret = key_create(project=cast.owner.project, name="unasked")
+        assert not MONEY & set(made.scopes)
+        key_scopes_set(key=ApiKey.objects.get(pk=cast.owner.key_row.pk), scopes=made.scopes)
     status, said = changed(cast.owner, {"slow_below_usd": 5})
     assert status == 403 and "billing.write" in said["error"]["message"]
-    with tenant_scope(cast.owner.tenant.id):
-        assert not MONEY & set(ApiKey.objects.get(pk=cast.owner.key_row.pk).scopes)
 
 
 def test_top_up_is_agreed_to_and_turned_off(cast: Cast, stripe_house: Emulator) -> None:
