@@ -56,7 +56,7 @@ def test_buying_changing_and_leaving_a_plan_are_kept_once_each(cast: Cast, strip
         first, second = SubscriptionChange.objects.order_by("at")
         row = Subscription.objects.get()
         assert first.at == row.started_at and second.at > first.at
-        assert (second.interval, second.seats, second.plan_version) == ("month", 1, 5)
+        assert (second.interval, second.seats, second.plan_version) == ("month", 1, 6)
     stripe_house.v1.subscriptions.cancel(row.stripe_id)
     sync(ada)
     sync(ada)
