@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import cast
 
 from django.db import transaction
 
@@ -57,6 +58,9 @@ def _bought_with(row: Refund | PaymentDispute) -> CreditGrant | None:
     asked = StripeCommand.objects.filter(operation="credit_checkout")
     if known is not None or not (bought.exists() or asked.exists()):
         return known
+    topped_up = CreditGrant.objects.filter(source=stripe_port().invoice_of_payment(payment)).first()
+    if topped_up is not None:
+        return cast("CreditGrant", topped_up)
     session = stripe_port().checkout_of_payment(payment)
     mine = session is not None and session["customer"] == customer.stripe_id
     return purchase_credit(session) if session is not None and mine else None

@@ -76,3 +76,10 @@ class TopUps(Face):
             if found["status"] not in ("paid", "void"):
                 raise
         return str(found["status"])
+
+    def invoice_of_payment(self, payment_intent: str) -> str:
+        """The id of the invoice that a payment was made for; empty where it was for none."""
+        params: Any = {"payment": {"type": "payment_intent", "payment_intent": payment_intent}, "limit": 1}
+        with border():
+            found = self.v1.invoice_payments.list(params).data
+        return str(plain(found[0])["invoice"]) if found else ""

@@ -335,3 +335,18 @@ def test_a_forged_mark_of_nobody_gives_no_more_than_was_paid(cast: Cast, stripe_
     told(stripe_house, customer)
     assert balance(tenant_id) == 17 * NANO
     booked(tenant_id)
+
+
+def test_a_refund_of_a_top_up_takes_its_credit_along(cast: Cast, stripe_house: Emulator) -> None:
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada)
+    fall(ada, 1, 6)
+    sent(ada)
+    charge = stripe_house.v1.charges.list({"customer": customer, "limit": 1}).data[0]
+    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 1500})
+    told(stripe_house, customer)
+    with tenant_scope(tenant_id):
+        customer_sync(customer=topped.BillingCustomer.objects.get())
+    booked(tenant_id)
+    assert balance(tenant_id) == 9 * NANO
