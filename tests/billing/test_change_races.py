@@ -14,7 +14,8 @@ from django.test import Client
 
 from billing.models import Invoice, StripeCommand
 from billing.plans import plan_book
-from billing.selectors.subscriptions import entitlement_for, plan_of_price, subscription_held
+from billing.selectors.items import items_of, plan_item, plan_of_price
+from billing.selectors.subscriptions import entitlement_for, subscription_held
 from kit.clock import now
 from kit.errors import ApiError
 from tenants.scope import tenant_scope
@@ -89,7 +90,9 @@ def says_stripe(person: Person, emulator: Emulator) -> tuple[str, bool]:
         held = subscription_held()
     assert held is not None
     found = emulator.v1.subscriptions.retrieve(held.stripe_id).to_dict(for_json=True)
-    return plan_of_price(found["items"]["data"][0]["price"])[0], bool(found["cancel_at_period_end"])
+    item = plan_item(items_of(found))
+    assert item is not None
+    return plan_of_price(item["price"])[0], bool(found["cancel_at_period_end"])
 
 
 def settled(person: Person, emulator: Emulator) -> tuple[str, bool]:
