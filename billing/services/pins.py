@@ -3,7 +3,8 @@
 from django.core import signing
 
 from billing.models import Subscription
-from billing.selectors.subscriptions import plan_named, seats_bought, subscription_current
+from billing.selectors.items import seats_bought
+from billing.selectors.subscriptions import plan_named, subscription_current
 from kit.clock import now
 from kit.errors import Conflict
 from tenants.scope import current_tenant_id
