@@ -3,6 +3,7 @@
 from django.core import signing
 
 from billing.models import Subscription
+from billing.selectors.items import seats_bought
 from billing.selectors.subscriptions import plan_named, subscription_current
 from kit.clock import now
 from kit.errors import Conflict
@@ -25,7 +26,7 @@ def pin_end() -> int:
 
 def pin_read(pin: str, *, plan: str, interval: str) -> int | None:
     """The second that the preview counted from. Conflict for a pin that is old, forged, or of another change: another
-    plan, another version of it, another subscription or organisation."""
+    plan, another version of it, another subscription, number of seats, or organisation."""
     try:
         *shown, at = signing.loads(pin, salt=SALT, max_age=LIFE)
         good = shown == _shown(plan, interval, subscription_current()) and (at is None or isinstance(at, int))
@@ -37,5 +38,5 @@ def pin_read(pin: str, *, plan: str, interval: str) -> int | None:
 
 
 def _shown(plan: str, interval: str, current: Subscription | None) -> list[object]:
-    from_what = "" if current is None else f"{current.stripe_id}/{current.price_id}"
+    from_what = "" if current is None else f"{current.stripe_id}/{current.price_id}/{seats_bought(current)}"
     return [current_tenant_id().hex, from_what, *plan_named(plan).key, interval]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ from tests.conftest import Cast, Person
 
 DAY = dt.timedelta(days=1)
 PAGE = "https://pay.example.com/in_1"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One of its own: what is overdue depends on both clocks saying the same."""
+    running = Emulator(tmp_path_factory.mktemp("stripe"))
+    yield running
+    running.stop()
 
 
 def shown(person: Person) -> str:

@@ -74,7 +74,7 @@ POLICIES = {
     "v1/organization/limits": Policy("api", success={"GET": 200}),
     "v1/limits": Policy("api", success={"GET": 200}),
     "v1/limits/decisions": Policy("api", success={"GET": 200}),
-    "v1/billing/wallet": Policy("api", success={"GET": 200, "POST": 403}),  # no key may unless it was chosen
+    "v1/billing/wallet": Policy("api", success={"GET": 200, "POST": 200}),
     "v1/billing/plans": Policy("api", success={"GET": 200}),
     "v1/billing/subscription": Policy(
         "api", success={"GET": 200, "POST": 409}, bodies={"POST": lambda ids: dict(CHANGE)}
