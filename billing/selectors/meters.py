@@ -122,7 +122,8 @@ def meter_account(until: dt.datetime, *, also: set[dt.date] | None = None) -> Me
     read = MeterReading.objects.exclude(state=State.LOST).aggregate(n=Sum("units"))["n"] or 0
     lines = InvoiceLinePush.objects.filter(line_key__startswith=METERED).aggregate(n=Sum("amount_cents"))["n"] or 0
     return MeterAccount(
-        closed_nano=sum(closed.values()),
+        # A bill below nothing asks for nothing, whichever way it goes.
+        closed_nano=sum(max(0, net) for net in closed.values()),
         open_nano=sum(_owed_until(month, until) for month in months - closed.keys()),
         taken_cents=int(read) + int(lines),
     )

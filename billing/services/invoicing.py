@@ -16,6 +16,7 @@ from billing.models import Invoice, InvoiceLinePush, PeriodClose, StripeCommand,
 from billing.periods import bounds
 from billing.selectors.bills import carried_nano
 from billing.selectors.bookings import pushed_lines
+from billing.selectors.meters import METERED
 from billing.selectors.subscriptions import renews, subscription_current, usage_subscription
 from billing.services.commands import KEY_LIFE, command_write, commands_send
 from billing.services.locks import money_lock
@@ -80,7 +81,9 @@ def _commands_write(period: dt.date, pushes: list[InvoiceLinePush]) -> None:
         command_write("invoice_item", {"push": pk}, once=pk, key=f"push-{pk}", tried_at=tried_at)
     if usage_subscription() is None:
         month = f"{period:%Y-%m}"
-        command_write("invoice_make", {"period": month}, once=month)
+        # A metered bill may be put right more than once; each time needs an invoice.
+        again = [push.line_key for push in pushes if push.line_key.startswith(f"{METERED}:")]
+        command_write("invoice_make", {"period": month}, once="/".join([month, *again]))
 
 
 def _note(period: dt.date, line: Line) -> None:

@@ -1,13 +1,14 @@
 """The emulator of this run and the house pointed at it; quota servers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.test import override_settings
 
 from billing.quotas import QuotaStore
 from billing.stripe_port import stripe_port
-from tests.billing.emulated import KEY, SECRET, Emulator, of_its_own
+from tests.billing.emulated import KEY, SECRET, THIN, Emulator, of_its_own
 from tests.billing.quota_server import QuotaServer, quota_server
 
 
@@ -40,3 +41,26 @@ def store(server: QuotaServer) -> Iterator[QuotaStore]:
     made.begin()
     yield made
     made.close()
+
+
+@pytest.fixture
+def metered(stripe_house: Emulator) -> Iterator[Emulator]:
+    """An installation that tells meters."""
+    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN):
+        yield stripe_house
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> Iterator[Emulator]:
+    """The same with a Stripe of its own, whose clock a test may move."""
+    from billing.models import CatalogueEntry
+
+    running = Emulator(tmp_path)
+    stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": running.url, "STRIPE_WEBHOOK_SECRET": SECRET}
+    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN, **stripe):
+        stripe_port.cache_clear()
+        CatalogueEntry.objects.all().delete()
+        yield running
+    CatalogueEntry.objects.all().delete()
+    stripe_port.cache_clear()
+    running.stop()

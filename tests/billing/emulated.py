@@ -18,6 +18,7 @@ import stripe
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk_test_emulator_tests"
 SECRET = "whsec_tests"
+THIN = "whsec_thin_tests"
 GOOD, DECLINED, BROKE, LATER = "4242424242424242", "4000000000000002", "4000000000009995", "4000000000000341"
 SUCCESS, CANCEL = "http://localhost:8000/back?session={CHECKOUT_SESSION_ID}", "http://localhost:8000/pricing"
 

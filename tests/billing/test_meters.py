@@ -5,142 +5,45 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core.management import call_command
-from django.test import Client, override_settings
+from django.test import override_settings
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from billing.ledger.hours import MeterAccount
 from billing.models import (
     BillingCustomer,
-    BillingFinding,
     BillSink,
-    CatalogueEntry,
-    Invoice,
-    InvoiceLinePush,
     MeterReading,
-    PeriodClose,
     StripeCommand,
-    StripeEvent,
     Subscription,
 )
 from billing.periods import bounds
 from billing.selectors import invariants
 from billing.selectors.meters import METER, hour_closed
-from billing.services import commands, webhooks
+from billing.services import commands
 from billing.services.credits import credit_grant
-from billing.services.invoicing import invoice_lines_push
-from billing.services.ledger import lines_post, period_close
-from billing.services.meter_reports import meters_look
-from billing.services.meters import METER_EVENTS, readings_settle
-from billing.services.receivables import mirror_book
-from billing.services.reconcile import stripe_compare
-from billing.services.sinks import bill_lines
+from billing.services.ledger import lines_post
+from billing.services.meters import readings_settle
 from billing.services.subscriptions import plan_change
-from billing.services.sync import customer_sync
-from billing.stripe_emulator.deliveries import signature
 from billing.stripe_port import StripePort, stripe_port
 from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.commanded import asked as ordered
-from tests.billing.emulated import KEY, SECRET, Emulator
+from tests.billing.emulated import Emulator
+from tests.billing.metered import HOUR, close, counted, lines_cents, push, renewed, states, subscribed, take
 from tests.billing.test_bill_pages import words
 from tests.billing.test_commands import Killed
 from tests.billing.test_invoicing import taken_for_dead
 from tests.billing.test_ledger import MID_OCTOBER, OCTOBER, use
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast, make_person
-
-HOUR = dt.timedelta(hours=1)
-THIN = "whsec_thin_tests"
-
-
-@pytest.fixture
-def metered(stripe_house: Emulator) -> Iterator[Emulator]:
-    """An installation that tells meters."""
-    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN):
-        yield stripe_house
-
-
-@pytest.fixture
-def timed(tmp_path: Path) -> Iterator[Emulator]:
-    """The same with a Stripe of its own, whose clock a test may move."""
-    running = Emulator(tmp_path)
-    stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": running.url, "STRIPE_WEBHOOK_SECRET": SECRET}
-    with override_settings(USAGE_SINK="meter_events", STRIPE_THIN_SECRET=THIN, **stripe):
-        stripe_port.cache_clear()
-        CatalogueEntry.objects.all().delete()
-        yield running
-    CatalogueEntry.objects.all().delete()
-    stripe_port.cache_clear()
-    running.stop()
-
-
-def take(tenant_id: UUID, hours: float = 2) -> int:
-    """A tick so many hours after the middle of October."""
-    return METER_EVENTS.hours_take(tenant_id=tenant_id, moment=MID_OCTOBER + hours * HOUR)
-
-
-def subscribed(tenant_id: UUID) -> None:
-    """The meter comes onto the subscription with the first tick."""
-    assert take(tenant_id) == 0
-    with tenant_scope(tenant_id):
-        assert StripeCommand.objects.get(operation="meter_item").state == "done"
-
-
-def close(tenant_id: UUID) -> PeriodClose:
-    """October closes, and its bill goes its way."""
-    found = period_close(tenant_id=tenant_id, period=OCTOBER).close
-    push(found)
-    return found
-
-
-def push(closed: PeriodClose) -> None:
-    invoice_lines_push(tenant_id=closed.tenant_id, period=closed.period, lines=bill_lines(closed))
-
-
-def counted(emulator: Emulator, tenant_id: UUID) -> int:
-    """Units that Stripe's meter has of a tenant."""
-    with tenant_scope(tenant_id):
-        customer = BillingCustomer.objects.get().stripe_id
-    start = int(now().timestamp()) // 60 * 60
-    port = stripe_port()
-    return port.meter_counted(
-        port.meter_named(METER), customer_id=customer, start=start - 40 * 86400, end=start + 40 * 86400
-    )
-
-
-def lines_cents(tenant_id: UUID) -> int:
-    with tenant_scope(tenant_id):
-        return sum(InvoiceLinePush.objects.values_list("amount_cents", flat=True))
-
-
-def renewed(emulator: Emulator, tenant_id: UUID) -> Invoice:
-    """Two hours after the period's end: the newest invoice, mirrored and booked."""
-    with tenant_scope(tenant_id):
-        end = Subscription.objects.get().period_end
-        emulator.control("/clock", {"to": int(end.timestamp()) + 7200})
-        customer_sync(customer=BillingCustomer.objects.get())
-        for row in Invoice.objects.filter(status__in=("open", "paid")):
-            mirror_book(row=row)
-        found: Invoice = Invoice.objects.exclude(status="draft").order_by("-issued_at").first()
-    readings_settle(tenant_id=tenant_id)
-    return found
-
-
-def states(tenant_id: UUID) -> list[str]:
-    with tenant_scope(tenant_id):
-        return list(MeterReading.objects.order_by("created_at").values_list("state", flat=True))
 
 
 def books_are_right(tenant_id: UUID) -> None:
@@ -238,124 +141,6 @@ def test_usage_that_came_twice_is_delivered(cast: Cast, metered: Emulator) -> No
     at = int(now().timestamp())
     assert [stripe_port().meter_event_send(**event, at=at, key=f"{name}-{n}") for n in range(3)] == [True, False, False]
     assert counted(metered, cast.owner.tenant.id) == 7
-
-
-def thin_event(emulator: Emulator) -> bytes:
-    """The newest report of the meter, as it comes to a door."""
-    meter = stripe_port().meter_named(METER)
-    found = emulator.client.v2.core.events.list({"object_id": meter}).data[0].to_dict(for_json=True)
-    return json.dumps({name: value for name, value in found.items() if name != "data"}).encode()
-
-
-def knock(body: bytes, secret: str = THIN) -> int:
-    header = signature(secret, body, int(time.time()))
-    return Client().post(
-        "/webhooks/stripe", data=body, content_type="application/json", headers={"Stripe-Signature": header}
-    ).status_code  # fmt: skip
-
-
-def test_a_reading_that_stripe_finds_wrong_afterwards_is_a_finding_and_goes_on_the_invoice(
-    cast: Cast, metered: Emulator
-) -> None:
-    tenant_id = cast.owner.tenant.id
-    buy(cast.owner, metered)
-    subscribed(tenant_id)
-    use(tenant_id, 1, 15 * NANO)
-    metered.control("/meter_events/fail", {"count": 1})
-    cents = take(tenant_id)
-    assert states(tenant_id) == ["sent"] and counted(metered, tenant_id) == 0
-    body = thin_event(metered)
-    assert [knock(body, "whsec_other"), knock(body), knock(body)] == [400, 200, 200]
-    row = StripeEvent.objects.get(event_id=json.loads(body)["id"])
-    assert (row.type, row.object_kind) == ("v1.billing.meter.error_report_triggered", "billing.meter")
-    assert webhooks.event_handle(row.pk) == "done"
-    assert states(tenant_id) == ["lost"]
-    finding = BillingFinding.objects.get(kind="meter.refused", organisation=tenant_id)
-    assert f"{cents} cents" in finding.expected and "meter_event_value_not_found" in finding.found
-    assert not BillingFinding.objects.filter(kind="meter.report", object=row.event_id).exists()
-    assert take(tenant_id) == 0  # nothing more goes there for a day
-    closed = close(tenant_id)
-    assert lines_cents(tenant_id) == closed.net_nano // CENT == cents
-
-
-def test_thin_events_of_other_kinds_are_kept_and_bodies_that_are_none_refused(metered: Emulator) -> None:
-    body = {"id": f"evt_test_{time.monotonic_ns()}", "object": "v2.core.event", "type": "v2.core.account.updated"}
-    body |= {"created": "2026-11-30T10:00:00.000Z", "livemode": False, "context": None, "related_object": None}
-    assert knock(json.dumps(body).encode()) == 200
-    row = StripeEvent.objects.get(event_id=body["id"])
-    assert webhooks.event_handle(row.pk) == "ignored" and row.created_at.isoformat() == "2026-11-30T10:00:00+00:00"
-    for wrong in ({"created": "x"}, {"created": 5}, {"type": None}, {"related_object": 5}, {"related_object": {}}):
-        assert knock(json.dumps(body | {"id": "evt_odd"} | wrong).encode()) == 400
-    nobody = body | {"id": f"{body['id']}_2", "type": "v1.billing.meter.no_meter_found"}
-    assert knock(json.dumps(nobody).encode()) == 200
-    assert webhooks.event_handle(StripeEvent.objects.get(event_id=nobody["id"]).pk) == "failed"  # Stripe has none
-
-
-def test_a_thin_event_that_no_door_heard_is_found_by_the_sweep(cast: Cast, timed: Emulator) -> None:
-    event = {"event_name": "unheard", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
-    timed.v1.billing.meter_events.create(event)
-    assert webhooks.stripe_sweep(back=HOUR)["events"] == 1
-    assert webhooks.stripe_sweep(back=HOUR)["events"] == 0
-    kinds = StripeEvent.objects.order_by("-received_at").values_list("type", flat=True)
-    assert kinds[0] == "v1.billing.meter.no_meter_found"
-
-
-def test_the_meter_and_the_destination_of_its_reports_are_made_once(timed: Emulator) -> None:
-    said = []
-    for _ in range(2):
-        out = io.StringIO()
-        call_command("stripe_sync", "--webhook", stdout=out)
-        said.append(out.getvalue())
-    assert "Set STRIPE_THIN_SECRET=whsec_" in said[0] and "STRIPE_THIN_SECRET" not in said[1]
-    assert [meter.event_name for meter in timed.v1.billing.meters.list().data] == [METER]
-    assert len(timed.v1.prices.list({"lookup_keys": [METER]}).data) == 1
-    assert len(timed.client.v2.core.event_destinations.list().data) == 1
-
-
-def test_the_daily_comparison_reads_the_meter(cast: Cast, timed: Emulator) -> None:
-    tenant_id, noon = cast.owner.tenant.id, (now() - dt.timedelta(days=1)).replace(hour=12, minute=0)
-    buy(cast.owner, timed)
-    subscribed(tenant_id)
-    with tenant_scope(tenant_id):
-        customer = BillingCustomer.objects.get().stripe_id
-        more = {"at": noon, "sent_at": noon, "state": "sent", "period": OCTOBER}
-        for number, units in enumerate((5, 6)):
-            MeterReading.objects.create(
-                hour=noon, revision=number, units=units, identifier=f"{customer} {number}", **more
-            )
-    stamp = int(noon.timestamp())
-    stripe_port().meter_event_send(
-        event_name=METER, customer_id=customer, units=5, identifier=customer, at=stamp, key=customer
-    )
-    stripe_compare()
-    found = BillingFinding.objects.get(kind="stripe.meter_differs", organisation=tenant_id)
-    assert (found.expected, found.found) == ("11 cents", "5 cents")
-
-
-def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> None:
-    event = {"event_name": "nobodys", "payload": {"stripe_customer_id": "cus_x", "value": "1"}}
-    metered.v1.billing.meter_events.create(event)
-    page = metered.page(f"{metered.url}/objects/v2.core.event")[1]
-    found = page.split("/objects/v2.core.event/")[1].split('"')[0]
-    thin = {"id": found, "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}
-    assert knock(json.dumps(thin | {"created": "2026-11-30T10:00:00Z", "livemode": False}).encode()) == 200
-    assert webhooks.event_handle(StripeEvent.objects.get(event_id=found).pk) == "done"
-    assert "1 wrong events, 0 of them ours" in BillingFinding.objects.get(kind="meter.report", object=found).found
-
-
-def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, timed: Emulator) -> None:
-    tenant_id = cast.owner.tenant.id
-    buy(cast.owner, timed)
-    subscribed(tenant_id)
-    with tenant_scope(tenant_id):
-        customer = BillingCustomer.objects.get().stripe_id
-    use(tenant_id, 1, 15 * NANO)
-    take(tenant_id)
-    stray = {"event_name": METER, "customer_id": customer, "units": 9, "identifier": f"stray {customer}"}
-    stripe_port().meter_event_send(**stray, at=int(now().timestamp()), key=f"stray {customer}")  # type: ignore[arg-type]
-    invoice = renewed(timed, tenant_id)
-    meters_look()
-    assert BillingFinding.objects.get(kind="meter.invoice_differs", object=invoice.stripe_id).resolved_at is None
 
 
 def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an_invoice(
