@@ -18,6 +18,11 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume synchronous iterators"),
 ]
+PRICE = {
+    "id": "price_looks",
+    "recurring": {"interval": "month"},
+    "metadata": {"part": "plan", "plan": "developer", "plan_version": "5"},
+}
 PICTURES = os.environ.get("MONEY_PICTURES", "")
 
 
@@ -33,7 +38,7 @@ def busy() -> Person:
         project_create(name="Another project with a long name")
         Subscription.objects.create(
             stripe_id=f"sub_{ada.tenant.id.hex}", status="active", plan="developer", plan_version=5, started_at=now(),
-            period_end=now(), raw={"items": {"data": [{"id": "si_1", "price": {"recurring": {"interval": "month"}}}]}},
+            period_end=now(), raw={"items": {"data": [{"id": "si_1", "quantity": 1, "price": PRICE}]}},
         )  # fmt: skip
         BillingCustomer.objects.create(
             stripe_id=f"cus_{ada.tenant.id.hex}", email=ada.user.email, legal_name="Ada Works GmbH",
