@@ -58,14 +58,15 @@ def _spans(wanted: UsageFilter, before: dt.datetime | None, limit: int) -> list[
     until = wanted.until if before is None else min(wanted.until, before + dt.timedelta(microseconds=1))
     marks = DirtyHour.objects.filter(hour__gt=wanted.since - HOUR, hour__lt=until).values_list("hour", flat=True)
     hours = set(marks)
-    summed = matching(UsageHour.objects.all(), dataclasses.replace(wanted, until=until), "hour")
+    first = wanted.since.astimezone(dt.UTC).replace(minute=0, second=0, microsecond=0)
+    summed = matching(UsageHour.objects.all(), dataclasses.replace(wanted, since=first, until=until), "hour")
     counted = 0
     for hour, events in (
         summed.values("hour").annotate(n=Sum("events")).order_by("-hour").values_list("hour", "n")[: limit + 2]
     ):
         hours.add(hour)
-        # Of the hour that the reader stands in, some events lie behind.
-        counted += 0 if before is not None and hour <= before < hour + HOUR else int(events)
+        # Of an hour that an end of the span or the reader stands in, some events do not count.
+        counted += int(events) if wanted.since <= hour and hour + HOUR < until else 0
         if counted > limit:
             break
     spans: list[tuple[dt.datetime, dt.datetime]] = []
