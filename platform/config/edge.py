@@ -28,15 +28,18 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 
 from customers.limits import ATTACHMENT_BYTES
+from customers.selectors.threads import thread_for_staff
 from data.limits import PART_BYTES, room_for
 from data.receiving import FORM_OVERHEAD, too_large
 from kit import threads
 from kit.bodies import ARRIVING
-from kit.errors import ApiError, BadRequest, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
+from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, PermissionDenied, Unauthenticated, Unavailable
 from kit.http import client_ip
+from ops import door
 from orders.services.accepting import link_find
 from orders.services.purchase_orders import MOST_BYTES as PURCHASE_ORDER_BYTES
 from tenants.access import PERMISSIONS, AuthContext, Membership, membership, resolve_key
+from tenants.scope import ops_scope
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +92,20 @@ def room_of_letter(request: HttpRequest, org: str) -> Sender:
     return Sender(_seat(request, org, "support.write").tenant_id, ATTACHMENT_BYTES, "attachment")
 
 
+def room_of_staff(request: HttpRequest, thread: str) -> Sender:
+    """A file that comes with staff's answer to a customer, from an open staff session."""
+    request.session = door.StaffSession(request.COOKIES.get(door.COOKIE))
+    request.user = get_user(request)
+    if not door.is_open(request):
+        raise Unauthenticated("Sign in as staff to send a file.")
+    try:
+        thread_id = UUID(thread)
+    except ValueError as error:
+        raise NotFound.of(thread) from error
+    with ops_scope("a file for a customer's thread"):
+        return Sender(thread_for_staff(thread_id).tenant_id, ATTACHMENT_BYTES, "attachment")
+
+
 def room_of_order(request: HttpRequest, org: str) -> Sender:
     """A purchase order, from a member who may change orders."""
     return Sender(_seat(request, org, "jobs.write").tenant_id, PURCHASE_ORDER_BYTES, "document")
@@ -124,6 +141,7 @@ DOORS: tuple[tuple[re.Pattern[str], Callable[..., Sender]], ...] = (
     (re.compile(r"/o/(?P<org>[-\w]+)/support/(?:new|[^/]+/reply)"), room_of_letter),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/orders/(?:new|[^/]+/samples)"), room_of_member),
     (re.compile(r"/o/(?P<org>[-\w]+)/p/[-\w]+/orders/[^/]+/purchase-orders"), room_of_order),
+    (re.compile(re.escape(settings.STAFF_PATH) + r"support/(?P<thread>[^/]+)/"), room_of_staff),
     (re.compile(r"/quotes/(?P<token>[^/]+)"), room_of_link),
 )
 """Paths whose POST brings a file, and how many bytes of one the sender may bring. Anything else is small."""

@@ -8,17 +8,21 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import uvicorn
 from django.db import OperationalError
 
 from config import edge
+from customers.models import Attachment
 from data.models import File
 from kit import server as patience
 from tenants import keys as key_format
-from tenants.scope import tenant_scope
+from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person, make_person
+from tests.customers.asking import asked
+from tests.ops.conftest import inside, make_staff
 
 pytestmark = pytest.mark.slow  # starts the server and waits for stalling clients
 
@@ -104,6 +108,14 @@ def bearer(person: Person) -> str:
 
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def letter(fields: dict[str, str], file: bytes) -> bytes:
+    """A form with these fields and an attachment."""
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    given = 'form-data; name="attachment"; filename="a.log"'
+    start = "\r\n".join(parts) + f"\r\n--x\r\nContent-Disposition: {given}\r\n\r\n"
+    return start.encode() + file + b"\r\n--x--\r\n"
 
 
 def files_of(person: Person) -> int:
@@ -205,12 +217,30 @@ def test_a_file_comes_with_a_message_to_support_up_to_its_limit(port: int, cast:
     too_large = talk(port, head("POST", path, cookie(cast.owner), "Content-Length: 50000000", kind))
     assert too_large.status == 413 and b"10,000,000" in too_large.body and b"Send a smaller one." in too_large.body
     fields = {"csrfmiddlewaretoken": token, "subject": "A log", "text": "It is long."}
-    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
-    given = 'form-data; name="attachment"; filename="a.log"'
-    form = ("\r\n".join(parts) + f"\r\n--x\r\nContent-Disposition: {given}\r\n\r\n").encode()
-    form += b"line\n" * 600_000 + b"\r\n--x--\r\n"
+    form = letter(fields, b"line\n" * 600_000)
     answer = talk(port, head("POST", path, cookie(cast.owner), f"Content-Length: {len(form)}", kind), form)
     assert answer.status == 302 and "/support/sup_" in answer.headers["location"]
+
+
+def test_a_file_comes_with_staffs_answer_up_to_the_same_limit(port: int, cast: Cast) -> None:
+    carer, thread = inside(make_staff("carer")), asked(cast.owner)
+    path, token = f"/staff/support/{thread.pk}/", "a" * 32
+    kind = f"Content-Type: {FORM}"
+    mine, theirs = carer.browser.cookies["staff"].value, cast.owner.browser.cookies["sessionid"].value
+    known = f"Cookie: staff={mine}; csrftoken={token}"
+    for cookie in (f"Cookie: sessionid={theirs}", f"Cookie: staff={theirs}", f"Cookie: sessionid={mine}"):
+        answer = talk(port, head("POST", path, cookie, "Content-Length: 5000000", kind))
+        assert (answer.status, answer.headers["location"].partition("?")[0]) == (302, "/account/login/"), cookie
+    for nobodys in ("x", str(uuid4())):
+        nowhere = head("POST", f"/staff/support/{nobodys}/", known, "Content-Length: 5000000", kind)
+        assert talk(port, nowhere).status == 404
+    too_large = talk(port, head("POST", path, known, "Content-Length: 50000000", kind))
+    assert too_large.status == 413 and b"10,000,000" in too_large.body
+    form = letter({"csrfmiddlewaretoken": token, "text": "The report."}, b"line\n" * 600_000)
+    answer = talk(port, head("POST", path, known, f"Content-Length: {len(form)}", kind), form)
+    assert answer.status == 302 and f"{path}#" in answer.headers["location"]
+    with ops_scope("test"):
+        assert Attachment.ops.get(message__thread=thread).bytes == 3_000_000
 
 
 @pytest.mark.parametrize(
