@@ -148,10 +148,10 @@ class InvoiceTable(DeedTable):
         ),
         Deed(
             name="settle",
-            title=_("Settle credited amount"),
+            title=_("Settle credited or void amount"),
             text=_(
-                "A part of this invoice was credited. Say whether it is still owed. The order goes on once the rest is "
-                "paid. To credit a part, open the invoice at Stripe's mirror and use Refund or credit."
+                "A part of this invoice was credited, or it is void. Say whether that is still owed. The order goes on "
+                "once the rest is paid. To credit a part, open the invoice at Stripe's mirror and use Refund or credit."
             ),
             icon="rule",
             form=SettleForm,

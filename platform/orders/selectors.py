@@ -118,6 +118,13 @@ def _credited(rows: list[OrderInvoice]) -> dict[str, int]:
     return sums
 
 
+def undecided_cents(row: OrderInvoice, mirror: Invoice | None, credited: int) -> int:
+    """What an invoice asks for no more, because it was credited or the whole is void, and of which nobody said whether
+    it is still owed."""
+    gone = row.cents if mirror is not None and mirror.status == "void" else credited
+    return gone - row.waived_cents - row.again_cents
+
+
 def left_cents(mirror: Invoice) -> int:
     """What is still to be paid of an invoice."""
     return int(mirror.raw.get("amount_remaining", mirror.amount_due - mirror.amount_paid))
@@ -138,8 +145,8 @@ class Asked:
 
     @property
     def undecided(self) -> int:
-        """Cents that were credited, and of which nobody said whether they are still owed."""
-        return self.credited - self.row.waived_cents - self.row.again_cents
+        """Cents that were credited or are void, and of which nobody said whether they are still owed."""
+        return undecided_cents(self.row, self.mirror, self.credited)
 
     @property
     def by_transfer(self) -> bool:

@@ -27,7 +27,7 @@ HEADINGS = {
     "contract.made": gettext_lazy("The contract was made"),
     "invoice.sent": gettext_lazy("An invoice was sent"),
     "invoice.paid": gettext_lazy("An invoice was paid"),
-    "invoice.credited": gettext_lazy("A credited amount was settled"),
+    "invoice.credited": gettext_lazy("A credited or void amount was settled"),
     "invoice.transfer": gettext_lazy("A bank transfer came in"),
     "paper.added": gettext_lazy("A purchase order was added"),
     "work.started": gettext_lazy("Work began"),
@@ -99,8 +99,8 @@ def _facts(kind: str, detail: dict[str, Any]) -> str:
     if kind == "invoice.credited":
         told = {"what": detail["what"], "amount": cents(detail["cents"])}
         if detail["way"] == "waive":
-            return _("%(what)s: %(amount)s was credited and is no longer owed.") % told
-        return _("%(what)s: %(amount)s was credited and is asked for by another invoice.") % told
+            return _("%(what)s: %(amount)s is no longer owed.") % told
+        return _("%(what)s: %(amount)s is asked for by another invoice.") % told
     if kind == "invoice.transfer":
         told = {**detail, "amount": cents(detail["cents"])}
         return _("%(amount)s on %(received_on)s, reference %(reference)s.") % told

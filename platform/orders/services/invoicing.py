@@ -17,7 +17,7 @@ from kit.clock import now
 from kit.errors import BadRequest, Conflict
 from orders import states
 from orders.models import Contract, Milestone, OrderInvoice, OrderTransfer
-from orders.selectors import INVOICE, PAID_OUTSIDE, credited_cents, left_cents
+from orders.selectors import INVOICE, PAID_OUTSIDE, credited_cents, left_cents, undecided_cents
 from orders.services.timeline import order_lock, say, step
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
@@ -25,7 +25,7 @@ from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 NOT_PAID = "Nothing is left to pay, but a part was credited. Decide what becomes of it."
 WAIVE, AGAIN = "waive", "again"
 WAYS = (WAIVE, AGAIN)
-"""What becomes of something credited: nobody owes it any more, or another invoice asks for it."""
+"""What becomes of something credited or void: nobody owes it any more, or another invoice asks for it."""
 LONGEST_REFERENCE = 140
 
 
@@ -74,16 +74,18 @@ def _missing(tenant_id: uuid.UUID) -> int:
 
 
 def invoice_settle(*, invoice: OrderInvoice, way: str, reason: str = "") -> OrderInvoice:
-    """Decide what becomes of what was credited of an invoice and is not decided yet: `waive` it, and nobody owes it any
-    more, or ask for it `again` by another invoice. Conflict where nothing is to decide."""
+    """Decide what becomes of what was credited of an invoice, or of all that a void one asked for, and is not decided
+    yet: `waive` it, and nobody owes it any more, or ask for it `again` by another invoice. Conflict where nothing is to
+    decide."""
     money_lock(current_tenant_id())
     order = order_lock(invoice.contract.order)
     row: OrderInvoice = OrderInvoice.objects.select_for_update().get(pk=invoice.pk)
     if way not in WAYS:
         raise BadRequest(f"Name what becomes of it: {', '.join(WAYS)}.", param="way")
-    open_cents = credited_cents(row) - row.waived_cents - row.again_cents
+    mirror = Invoice.objects.filter(stripe_id=row.stripe_id).first() if row.stripe_id else None
+    open_cents = undecided_cents(row, mirror, credited_cents(row))
     if open_cents <= 0:
-        raise Conflict("Nothing of this invoice was credited that is not decided. Credit a part of it first.")
+        raise Conflict("Nothing of this invoice was credited or is void that is not decided. Credit a part of it first.")
     if way == WAIVE:
         row.waived_cents += open_cents
     else:
