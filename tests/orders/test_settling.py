@@ -117,6 +117,23 @@ def test_a_credited_part_that_is_still_owed_is_asked_for_by_another_invoice(
     assert account(ada, order).paid == 330_000 and account(ada, order).owed == 770_000
 
 
+def test_a_deposit_that_is_asked_for_again_as_a_whole_begins_the_work_when_that_is_paid(
+    ada: Person, staff: Person, stripe_house: Emulator
+) -> None:
+    order, row = sent(ada)
+    for _twice in range(2):
+        credit(ada, staff, row, "3300.00")
+        assert settle(staff, row, "again").status_code == 302
+        commands_send(ada.tenant.id)
+        invoices_settle()
+        assert row_of(ada, order).state == "accepted", "nothing was paid"
+        row = invoices(ada, order)[-1]
+        assert (row.kind, row.cents) == ("rest", 330_000)
+    pay(ada, stripe_house, row.stripe_id)
+    invoices_settle()
+    assert row_of(ada, order).state == "working" and account(ada, order).paid == 330_000
+
+
 def test_two_of_staff_settle_a_credit_once(ada: Person, staff: Person, boss: Person, stripe_house: Emulator) -> None:
     order, row = sent(ada)
     credit(ada, staff, row, "300.00")

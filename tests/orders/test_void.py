@@ -14,7 +14,7 @@ from tests.billing.emulated import Emulator
 from tests.conftest import Person
 from tests.orders.test_contracts import invoices, pay, unanswered
 from tests.orders.test_invoicing import CENTS, asked, credit, left, only, unpaid, unsent
-from tests.orders.test_orders import WHY
+from tests.orders.test_orders import WHY, row_of
 from tests.orders.test_settling import account, sent, settle
 
 
@@ -85,7 +85,7 @@ def test_what_a_void_invoice_asked_for_is_asked_for_by_another(
     assert (found.paid, found.waived, found.owed, found.invoiced) == (0, 30_000, 1_070_000, 300_000)
     pay(ada, stripe_house, rest.stripe_id)
     invoices_settle()
-    assert account(ada, order).paid == 300_000
+    assert account(ada, order).paid == 300_000 and row_of(ada, order).state == "working"
 
 
 def test_what_a_void_invoice_asked_for_can_be_waived(ada: Person, staff: Person, stripe_house: Emulator) -> None:
@@ -95,3 +95,4 @@ def test_what_a_void_invoice_asked_for_can_be_waived(ada: Person, staff: Person,
     found = account(ada, order)
     assert (found.paid, found.waived, found.owed, found.invoiced) == (0, CENTS, 770_000, 0)
     assert "to be decided" not in page_of(staff, order)
+    assert row_of(ada, order).state == "working", "nothing is awaited any more"

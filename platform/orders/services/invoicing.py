@@ -16,7 +16,7 @@ from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
 from orders import states
-from orders.models import Contract, Milestone, OrderInvoice, OrderTransfer
+from orders.models import Contract, Milestone, Order, OrderInvoice, OrderTransfer
 from orders.selectors import INVOICE, PAID_OUTSIDE, credited_cents, left_cents, undecided_cents
 from orders.services.timeline import order_lock, say, step
 from tenants import audit
@@ -103,7 +103,18 @@ def invoice_settle(*, invoice: OrderInvoice, way: str, reason: str = "") -> Orde
     detail = {"kind": row.kind, "cents": open_cents, "way": way, "what": row.description}
     say(order=order, kind="invoice.credited", side=states.STAFF, detail=detail)
     audit.record(action="order.credit_settled", target=order, after=detail, reason=reason)
+    if way == WAIVE and mirror is not None and mirror.status == "void":
+        _begin(order, row)  # any other one is seen once Stripe calls it paid
     return row
+
+
+def _begin(order: Order, row: OrderInvoice) -> None:
+    """Begin the work that waited for this invoice of a deposit: a part of it was paid, or nobody owes it any more. One of
+    which nothing was paid, and which another asks for, leaves it to the other."""
+    deposit = row.kind == OrderInvoice.Kind.DEPOSIT or (row.kind == OrderInvoice.Kind.REST and row.milestone_id is None)
+    paid_cents = row.cents - row.waived_cents - row.again_cents
+    if deposit and (paid_cents > 0 or not row.again_cents) and order.state == states.ACCEPTED:
+        step(order=order, name="start_work", side=states.SYSTEM, kind="work.started", mail=False)
 
 
 def transfer_record(
@@ -178,6 +189,5 @@ def _settle(entry: tuple[uuid.UUID, uuid.UUID]) -> int:
         detail = {"kind": row.kind, "cents": row.cents - row.waived_cents - row.again_cents, "number": mirror.number}
         say(order=order, kind="invoice.paid", side=states.SYSTEM, detail=detail)
         audit.record(action="order.paid", target=order, after=detail)
-        if row.kind == OrderInvoice.Kind.DEPOSIT and order.state == states.ACCEPTED:
-            step(order=order, name="start_work", side=states.SYSTEM, kind="work.started", mail=False)
+        _begin(order, row)
         return 1
