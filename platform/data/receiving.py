@@ -11,7 +11,7 @@ from django.http import QueryDict
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 
-from data.services.files import Stored, file_receive
+from data.services.files import HEAD, Stored, file_receive
 from kit import storage
 from kit.api import StrictJSONParser
 from kit.errors import ApiError, BadRequest, PayloadTooLarge, UnsupportedMediaType
@@ -35,6 +35,7 @@ class Intake(FileUploadHandler):
         super().__init__()
         self._tenant_id, self._field, self._limit, self._swallow = tenant_id, field, limit, swallow
         self._incoming: storage.Incoming | None = None
+        self._head = b""
         self.stored: Stored | None = None
         self.refused: ApiError | None = None
 
@@ -54,6 +55,7 @@ class Intake(FileUploadHandler):
             return
         try:
             self._incoming.write(raw_data)
+            self._head += raw_data[: HEAD - len(self._head)]
         except storage.TooLarge:
             self._refuse(too_large(self._limit, self._field))
         except ApiError as error:
@@ -66,7 +68,7 @@ class Intake(FileUploadHandler):
         elif self._incoming is not None and self.refused is None:
             try:
                 self._incoming.keep()
-                self.stored = Stored(self._incoming.key, self._incoming.size, self._incoming.sha256)
+                self.stored = Stored(self._incoming.key, self._incoming.size, self._incoming.sha256, self._head)
             except ApiError as error:
                 self._refuse(error)
         return UploadedFile(BytesIO(), self.file_name, self.content_type, file_size, self.charset)

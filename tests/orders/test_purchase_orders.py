@@ -78,6 +78,18 @@ def test_documents_are_added_later_up_to_their_number(ada: Person) -> None:
     assert len(documents(ada, order)) == MOST
 
 
+def test_no_lock_waits_for_the_storage(ada: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    _order, _quote, token = a_quote(ada)
+    order = accepted(ada)
+
+    def away(*_: object) -> None:
+        raise OSError("the storage does not answer")
+
+    monkeypatch.setattr(storage, "read_chunks", away)
+    assert add(ada, order, "po.png", PNG).status_code == 302
+    assert accept(Client(), token, document=purchase_order()).status_code == 302
+
+
 def test_nothing_is_kept_of_what_is_refused(ada: Person) -> None:
     order, early = accepted(ada), an_order(ada)
     assert add(ada, order, "first.pdf", PDF).status_code == 302

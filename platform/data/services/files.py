@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 NAME_CHARS = 255
+HEAD = 8
+"""First bytes that tell a document's kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Stored:
     key: str
     bytes: int
     sha256: str
+    head: bytes = b""
+    """The first HEAD of them, of what came with a form."""
 
     def discard(self) -> None:
         """Remove them again."""

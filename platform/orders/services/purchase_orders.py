@@ -1,6 +1,6 @@
 """A purchase order as the customer's document: a PDF or a picture, stored like files, opened by both sides."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from data.services.files import Stored, clean_filename
 from kit import storage
@@ -30,6 +30,7 @@ def purchase_order_add(
     """Attach a document to an order under contract, at its acceptance or later. BadRequest for anything but a PDF, a
     PNG or a JPEG of at most MOST_BYTES; Conflict past MOST; StepRefused before the acceptance and after the end.
 
+    The kind is told by the bytes that were kept while they arrived: nothing asks the storage under the order's lock.
     Whoever stored the bytes drops them when this raises.
     """
     row = order_lock(order)
@@ -42,7 +43,7 @@ def purchase_order_add(
     made: PurchaseOrder = PurchaseOrder.objects.create(
         order=row,
         filename=clean_filename(filename)[:255],
-        content_type=kind_of(storage.read_chunks(stored.key)),
+        content_type=kind_of(stored.head),
         bytes=stored.bytes,
         sha256=stored.sha256,
         storage_key=stored.key,
@@ -53,13 +54,8 @@ def purchase_order_add(
     return made
 
 
-def kind_of(chunks: Iterable[bytes]) -> str:
+def kind_of(head: bytes) -> str:
     """The content type by the first bytes; BadRequest for any other."""
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= 8:
-            break
     for beginning, kind in BEGINNINGS.items():
         if head.startswith(beginning):
             return kind
