@@ -314,7 +314,9 @@ class RotateKey(KeysView):
 
     def _rotate(self, row: ApiKey, overlap: dt.timedelta) -> tuple[ApiKey, str]:
         self.hand_out(row.scopes)
-        return key_rotate(key=row, overlap=overlap, by=self.user())
+        made = key_rotate(key=row, overlap=overlap, by=self.user())
+        self.hand_out(made[0].scopes)  # as they are under the lock: somebody may have granted more meanwhile
+        return made
 
     def _ask(self, row: ApiKey, form: RotateForm, status: int = 200) -> HttpResponseBase:
         return self.page({"key": row, "form": form, "once": secrets.token_urlsafe(12)}, status=status)

@@ -10,6 +10,7 @@ from billing.models import Budget
 from billing.periods import month_of
 from billing.selectors.budgets import promised_nano
 from billing.services.metering import usage_rollup
+from console.people import keys
 from kit.clock import now
 from tenants.access import KEY_SCOPES, READ, resolve_key
 from tenants.errors import KeyRefused
@@ -260,3 +261,21 @@ def test_a_key_that_changes_the_wallet_is_given_only_by_who_may(cast: Cast) -> N
     turn = f"/keys/{key.public_id}/rotate"
     assert dev.browser.post(f"{dev.workspace}{turn}", {"overlap": "24", "once": "two"}).status_code == 403
     assert ada.browser.post(f"{ada.workspace}{turn}", {"overlap": "24", "once": "two"}).status_code == 200
+
+
+def test_a_key_that_may_more_at_the_moment_of_its_rotation_hands_nothing_out(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, dev = cast.owner, make_person("dev", beside=cast.owner, role="developer")
+    real = keys.key_rotate
+
+    def later(**asked: Any) -> Any:  # the owner was faster than the lock
+        ApiKey.objects.filter(pk=asked["key"].pk).update(scopes=[*ada.key_row.scopes, "billing.write"])
+        return real(**asked)
+
+    monkeypatch.setattr(keys, "key_rotate", later)
+    path = f"{dev.workspace}/keys/{ada.key_row.public_id}/rotate"
+    assert dev.browser.post(path, {"overlap": "24", "once": "one"}).status_code == 403
+    with tenant_scope(ada.tenant.pk):
+        assert not ApiKey.objects.filter(rotated_from=ada.key_row).exists()
+        assert ApiKey.objects.get(pk=ada.key_row.pk).expires_at is None
