@@ -19,6 +19,7 @@ from billing.services import subscriptions as services
 from billing.services.commands import command_finish
 from billing.services.pins import pin_end, pin_make, pin_read
 from kit.clock import unix
+from kit.errors import Conflict
 from kit.ids import parse_id
 from kit.money import number
 from kit.schema import describe
@@ -135,6 +136,11 @@ class SubscriptionChangeView(OutsideView):
 
 
 def _change(command: StripeCommand) -> dict[str, Any]:
+    """What became of it. Conflict where nothing more will: staff gave it up, or have to look at it."""
+    if command.state == StripeCommand.State.DROPPED:
+        raise Conflict(f"This was not done: {command.error or 'it was given up.'}")
+    if command.state == StripeCommand.State.DOUBT:
+        raise Conflict(f"Whether this was done is not known, and we look at it: {command.error}")
     confirm = (command.answer or {}).get("confirm_url") or None
     waiting = command.state != StripeCommand.State.DONE
     return {

@@ -17,6 +17,7 @@ from billing.selectors.subscriptions import entitlement_for
 from billing.services.limits import key_limits_set, spend_limit_set
 from billing.services.metering import usage_rollup
 from kit.clock import now
+from kit.ids import parse_id
 from kit.money import NANO
 from tenants.models import ApiKey
 from tenants.scope import tenant_scope
@@ -110,6 +111,20 @@ def test_a_card_whose_owner_must_confirm_is_sent_to_do_so(cast: Cast, stripe_hou
     waits = post(ada, "subscription", {"plan": "team", "pin": shown["pin"]})
     assert waits["status"] == "requires_action" and waits["confirm_url"].startswith(stripe_house.url)
     assert waits["subscription"]["plan"] == "developer"
+
+
+@pytest.mark.parametrize(("state", "words"), [("dropped", "This was not done: Too late"), ("doubt", "is not known")])
+def test_a_change_of_which_nothing_more_comes_is_not_pending(
+    cast: Cast, stripe_house: Emulator, state: str, words: str
+) -> None:
+    ada = cast.owner
+    buy(ada, stripe_house)
+    done = post(ada, "subscription/cancel", idempotency_key="one")
+    with tenant_scope(ada.tenant.id):
+        mine = StripeCommand.objects.filter(pk=parse_id(StripeCommand.prefix, done["id"]))
+        assert mine.update(state=state, error="Too late.") == 1
+    told = post(ada, "subscription/cancel", status=409, idempotency_key="one")
+    assert words in told["error"]["message"]
 
 
 def test_a_refused_card_changes_nothing_and_says_so(cast: Cast, stripe_house: Emulator) -> None:
