@@ -14,7 +14,7 @@ from orders.services import invoices_make, invoices_settle
 from orders.tasks import dates
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
-from tests.conftest import Person
+from tests.conftest import Person, make_person
 from tests.isolation.orders import accepted
 from tests.orders.test_orders import WHY, kinds, row_of
 from tests.registry.making import make_model
@@ -82,7 +82,11 @@ def test_the_deposit_is_invoiced_once_with_the_purchase_order_and_days_to_pay(
     invoices_make(tenant_id=ada.tenant.id)
     assert invoices(ada, order)[0].stripe_id == row.stripe_id
     page = ada.browser.get(f"{ada.workspace}/orders/{order.public_id}/").content.decode()
-    assert found.number in page and "Pay" in page
+    assert found.number in page and page.count(found.hosted_invoice_url) == 2, "Pay, and Open"
+    dev = make_person("dev", beside=ada, role="developer")
+    page = dev.browser.get(f"{ada.workspace}/orders/{order.public_id}/").content.decode()
+    assert found.number in page and "is to be paid by" in page
+    assert found.hosted_invoice_url not in page, "an invoice's page at Stripe is for who may read bills"
     assert row_of(ada, order).state == "accepted", "nothing is paid yet"
 
 
