@@ -28,16 +28,17 @@ from tenants.selectors import tenant_current
 def _customer() -> BillingCustomer:
     found = customer_current()
     if found is None:
-        refused = StripeCommand.objects.filter(operation="customer_create", state=StripeCommand.State.REFUSED).first()
-        if refused is not None:
-            raise StripeRefused(refused.error)
+        over = (StripeCommand.State.REFUSED, StripeCommand.State.DROPPED)
+        ended = StripeCommand.objects.filter(operation="customer_create", state__in=over).first()
+        if ended is not None:
+            raise StripeRefused(ended.error or "To make the organisation a customer at Stripe was given up.")
         raise NotYet("The organisation is not at Stripe yet.")
     return found
 
 
 def customer_needed() -> BillingCustomer:
     """The tenant's customer at Stripe, for operations of rooms above; NotYet before there is one, and StripeRefused
-    where Stripe would not have it."""
+    where Stripe would not have it, or staff gave it up."""
     return _customer()
 
 

@@ -19,8 +19,8 @@ from orders.services import invoices_make, invoices_settle
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.test_invoicing import taken_for_dead
-from tests.conftest import Person
-from tests.isolation.orders import accepted
+from tests.conftest import Person, make_person
+from tests.isolation.orders import accepted, granted
 from tests.orders.test_contracts import invoices
 from tests.orders.test_invoicing import asked, customer_of, only
 from tests.orders.test_orders import WHY, kinds
@@ -144,3 +144,23 @@ def test_the_tick_writes_the_commands_that_are_missing(ada: Person, stripe_house
     assert only(ada, order).stripe_id
     with tenant_scope(ada.tenant.id):
         assert OrderInvoice.objects.filter(pk=row.pk, sent_at__isnull=False).exists()
+
+
+def test_a_customer_that_was_given_up_is_tried_anew_by_a_deed_and_not_by_the_tick(stripe_house: Emulator) -> None:
+    bob = make_person("bob")
+    granted(bob)
+    first = accepted(bob)
+    with tenant_scope(bob.tenant.id):
+        mine = StripeCommand.objects.filter(operation="customer_create")
+        assert mine.update(state="dropped", error="No such country.", error_code="given_up", done_at=now()) == 1
+    commands_send(bob.tenant.id)
+    invoices_settle()
+    commands_send(bob.tenant.id)
+    told = asked(bob, first)[0]
+    assert (told.state, told.why) == ("refused", "No such country.")
+    with tenant_scope(bob.tenant.id):
+        assert mine.get().state == "dropped"
+    second = accepted(bob)
+    commands_send(bob.tenant.id)
+    commands_send(bob.tenant.id)
+    assert only(bob, second).stripe_id

@@ -36,14 +36,15 @@ def invoice_ask(
     made: OrderInvoice = OrderInvoice.objects.create(
         contract=contract, milestone=milestone, kind=kind, description=description[:300], cents=cents
     )
-    _command(made)
+    _command(made, again=True)
     return made
 
 
-def _command(row: OrderInvoice, *, tried_at: dt.datetime | None = None) -> bool:
-    """Whether there is a command now; without a key of Stripe's the row waits for one."""
+def _command(row: OrderInvoice, *, tried_at: dt.datetime | None = None, again: bool = False) -> bool:
+    """Whether there is a command now; without a key of Stripe's the row waits for one. `again`: somebody's deed asks for
+    it, so a customer that Stripe refused, or staff gave up, is tried anew."""
     try:
-        customer_write()
+        customer_write(again=again)
         command_write(
             INVOICE, {"order_invoice": str(row.pk)}, once=str(row.pk), key=f"order-{row.pk}", tried_at=tried_at
         )
