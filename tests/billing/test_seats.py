@@ -239,6 +239,33 @@ def test_the_seats_page_shows_the_price_and_charges_it_once(cast: Cast, stripe_h
         assert ada.browser.get(change, {"seats": wanted}).status_code == 422
 
 
+def test_a_price_that_was_shown_holds_for_what_it_was_of(cast: Cast, stripe_house: Emulator) -> None:
+    ada, eve = cast.owner, cast.stranger
+    current = buy(ada, stripe_house)
+    buy(eve, stripe_house)
+    change = f"{ada.home}/billing/seats/change"
+
+    def pin(person: Person) -> str:
+        shown = person.browser.get(f"{person.home}/billing/seats/change?seats=2").content.decode()
+        found = re.search(r'name="pin" value="([^"]+)"', shown)
+        assert found
+        return found[1]
+
+    assert ada.browser.post(change, {"pin": pin(eve)}).status_code == 409, "shown to another organisation"
+    mine = pin(ada)
+    with tenant_scope(ada.tenant.id):
+        current.status = "trialing"  # nothing would be prorated now
+        current.save()
+    answer = ada.browser.post(change, {"pin": mine})
+    assert answer.status_code == 409 and b"changed since the price was shown" in answer.content
+    with tenant_scope(ada.tenant.id):
+        sync(current)
+    asked(ada.tenant.id, lambda: plan_change(plan="team"))
+    assert ada.browser.post(change, {"pin": mine}).status_code == 409, "seats of another plan have another price"
+    with tenant_scope(ada.tenant.id):
+        assert not StripeCommand.objects.filter(operation="seats_change").exists()
+
+
 def test_seats_in_a_trial_cost_nothing_until_it_ends(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
     begun(ada, stripe_house)
