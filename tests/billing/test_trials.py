@@ -102,7 +102,7 @@ def test_a_trial_without_a_card_becomes_no_plan_that_needs_one(cast: Cast, strip
     begun(ada, stripe_house)
     with tenant_scope(ada.tenant.id):
         for ask in (plan_preview, plan_change):
-            with pytest.raises(Conflict, match="This trial has no card, and .* needs one. Add a card under Billing"):
+            with pytest.raises(Conflict, match=r"This trial has no card, and .* needs one. Add a card under Billing"):
                 ask(plan=plan)  # type: ignore[operator]
         customer = customer_current()
         assert customer is not None
