@@ -7,21 +7,18 @@ import io
 import json
 import time
 
+import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from billing.models import (
-    BillingCustomer,
-    BillingFinding,
-    MeterReading,
-    StripeEvent,
-)
+from billing.errors import StripeRefused
+from billing.models import BillingCustomer, BillingFinding, MeterReading, StripeEvent, Subscription
 from billing.selectors.meters import METER
 from billing.services import webhooks
 from billing.services.meter_reports import meters_look
 from billing.services.reconcile import stripe_compare
 from billing.stripe_emulator.deliveries import signature
-from billing.stripe_port import stripe_port
+from billing.stripe_port import StripePort, stripe_port
 from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
@@ -90,6 +87,23 @@ def test_a_thin_event_that_no_door_heard_is_found_by_the_sweep(cast: Cast, timed
     assert webhooks.stripe_sweep(back=HOUR)["events"] == 0
     kinds = StripeEvent.objects.order_by("-received_at").values_list("type", flat=True)
     assert kinds[0] == "v1.billing.meter.no_meter_found"
+
+
+def test_a_key_that_may_not_read_thin_events_does_not_stop_the_sweep(
+    cast: Cast, timed: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    buy(cast.owner, timed)
+
+    def refused(*args: object, **values: object) -> None:
+        raise StripeRefused("The provided key does not have the required permissions for this endpoint.")
+
+    monkeypatch.setattr(StripePort, "thin_events_since", refused)
+    with tenant_scope(cast.owner.tenant.id):
+        before = Subscription.objects.get().fetched_at
+    webhooks.stripe_sweep(back=HOUR)
+    with tenant_scope(cast.owner.tenant.id):
+        assert Subscription.objects.get().fetched_at > before
+    assert "could not look for reports of the meter" in caplog.text
 
 
 def test_the_meter_and_the_destination_of_its_reports_are_made_once(timed: Emulator) -> None:
