@@ -15,6 +15,7 @@ from billing.selectors.seats import seats_now
 from billing.selectors.subscriptions import entitlement_for, subscription_current
 from billing.services import reconcile
 from billing.services.commands import command_finish, commands_send
+from billing.services.entitlements import override_set
 from billing.services.seats import seats_change, seats_preview
 from billing.services.subscriptions import plan_change, plan_preview
 from billing.stripe_port import stripe_port
@@ -117,6 +118,23 @@ def test_the_plan_is_found_wherever_stripe_lists_it(cast: Cast, stripe_house: Em
     with tenant_scope(ada.tenant.id):
         sync(current)
         assert seats_now().bought == 2 and entitlement_for(ada.tenant.id).plan == "team"
+
+
+@pytest.mark.parametrize("plan", ["developer", "team"])
+def test_paid_seats_stay_beside_a_plan_that_staff_granted(cast: Cast, stripe_house: Emulator, plan: str) -> None:
+    ada = cast.owner
+    buy(ada, stripe_house)
+    have(ada, 2)
+    granted, developer = plan_book().latest(plan), plan_book().latest("developer")
+    with tenant_scope(ada.tenant.id):
+        override_set(plan=plan, reason="a trial of more", created_by="staff")
+        assert entitlement_for(ada.tenant.id).subscription == "", "the plan rests on what was granted"
+        assert entitlement_for(ada.tenant.id).limits.members == granted.limits.members + 2
+        seats = seats_now()
+        assert (seats.plan, seats.bought, seats.included) == (granted, 2, granted.limits.members)
+        assert seats.price_cents == developer.seat_price("month"), "charged with the plan that is paid"
+    have(ada, 3)
+    assert "Bought 3" in words(ada.browser.get(f"{ada.home}/billing/seats").content)
 
 
 def test_mrr_counts_seats(cast: Cast) -> None:
