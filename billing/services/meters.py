@@ -53,12 +53,18 @@ class MeterEvents:
         return cents
 
     def bill_lines(self, close: PeriodClose) -> Iterable[tuple[str, str, int]]:
-        """What puts the account right where the meter cannot: too much was taken, or nobody is metered any more."""
+        """What puts the account right where the meter cannot: too much was taken, or nobody is metered any more.
+
+        As long as somebody is, once for a month: what the running one owes falls and rises with credit and with prices
+        by quantity, and a line for each fall would have the next readings take the same money back."""
         ledger_lock(close.tenant_id)
-        cents = meter_account(hour_closed(now())).line_cents(metered=metered_now())
+        before = InvoiceLinePush.objects.filter(period=close.period, line_key__startswith=METERED).count()
+        metered = metered_now()
+        if metered and before:
+            return []
+        cents = meter_account(hour_closed(now())).line_cents(metered=metered)
         if not cents:
             return []
-        before = InvoiceLinePush.objects.filter(period=close.period, line_key__startswith=METERED).count()
         key = f"{METERED}:{before + 1}" if before else METERED
         said = "Usage that was not metered" if cents > 0 else "Usage that was metered and is not owed"
         return [(key, said, cents * CENT)]

@@ -25,7 +25,7 @@ from billing.models import (
 )
 from billing.periods import bounds
 from billing.selectors import invariants
-from billing.selectors.meters import METER, hour_closed
+from billing.selectors.meters import METER, hour_closed, meter_account
 from billing.services import commands
 from billing.services.credits import credit_grant
 from billing.services.ledger import lines_post
@@ -96,6 +96,29 @@ def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed:
     rows = cast.owner.browser.get(f"{cast.owner.home}/billing/invoices/{invoice.public_id}/csv").content.decode()
     asked = sum(Decimal(row["amount_usd"]) for row in csv.DictReader(io.StringIO(rows)))
     assert asked * 100 == invoice.total == 2900 + closed.net_nano // CENT
+
+
+def test_what_a_running_month_owes_may_fall_and_makes_no_line_after_the_first(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 20 * NANO)
+    take(tenant_id)
+    with tenant_scope(tenant_id):
+        credit_grant(kind="promo", amount_nano=3 * NANO, source="before the close")
+    closed = close(tenant_id)
+    assert lines_cents(tenant_id) == -300
+    later = 24 * 30
+    for number in (2, 3):
+        use(tenant_id, number, 30 * NANO, at=MID_OCTOBER + dt.timedelta(hours=later + number))
+        lines_post(tenant_id=tenant_id)
+        assert take(tenant_id, later + number + 1.5) > 0, "what it owes is told again, however far it fell"
+        with tenant_scope(tenant_id):
+            credit_grant(kind="promo", amount_nano=4 * NANO, source=f"while it runs {number}")
+            assert meter_account(hour_closed(now())).left_nano // CENT == -400
+        push(closed)
+        assert lines_cents(tenant_id) == -300
+    assert counted(metered, tenant_id) + lines_cents(tenant_id) > closed.net_nano // CENT
 
 
 @pytest.mark.parametrize("first", ["invoice_items", "meter_events"])
