@@ -149,6 +149,24 @@ def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> No
     assert "1 wrong events, 0 of them ours" in BillingFinding.objects.get(kind="meter.report", object=found).found
 
 
+def test_a_reading_that_no_invoice_bills_is_a_finding_until_it_is_settled(cast: Cast, metered: Emulator) -> None:
+    tenant_id, long_ago = cast.owner.tenant.id, now() - dt.timedelta(days=41)
+    with tenant_scope(tenant_id):
+        name = f"{tenant_id}:usage:41:0"
+        reading = MeterReading.objects.create(
+            hour=long_ago, units=77, identifier=name, at=long_ago, sent_at=long_ago, state="sent", period=OCTOBER
+        )
+    meters_look()
+    found = BillingFinding.objects.get(kind="meter.unbilled", organisation=tenant_id)
+    assert (found.object, found.expected) == (name, "77 cents billed") and "on no final invoice" in found.found
+    with tenant_scope(tenant_id):
+        reading.state = "billed"
+        reading.save()
+    meters_look()
+    found.refresh_from_db()
+    assert found.resolved_at is not None
+
+
 def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, timed: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
     buy(cast.owner, timed)
