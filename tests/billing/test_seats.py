@@ -26,7 +26,7 @@ from tests.billing.commanded import asked
 from tests.billing.emulated import Emulator
 from tests.billing.test_plan_pages import words
 from tests.billing.test_plan_ways import buy, paid, sync
-from tests.billing.test_trials import begun
+from tests.billing.test_trials import begun, ended
 from tests.conftest import Cast, Person
 
 INCLUDED = plan_book().latest("developer").limits.members
@@ -294,6 +294,9 @@ def test_seats_in_a_trial_cost_nothing_until_it_ends(cast: Cast, stripe_house: E
         assert current is not None
         upcoming = stripe_port().upcoming_fetch(current.stripe_id)
     assert upcoming is not None and upcoming["total"] == 900 + 2 * 900
+    assert "goes on for $27 a month" in words(ada.browser.get(f"{ada.home}/billing/").content)
+    ended(ada, current, "paused")
+    assert "it goes on for $27 a month" in words(ada.browser.get(f"{ada.home}/billing/").content), "also where it rests"
 
 
 def test_a_page_shows_what_is_so_when_the_worker_was_faster(cast: Cast, stripe_house: Emulator) -> None:
