@@ -8,6 +8,7 @@ from collections.abc import Callable
 from billing.errors import StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent, TopUp
 from billing.periods import bounds
+from billing.selectors.meters import dropped_item
 from billing.selectors.subscriptions import (
     card_id,
     customer_current,
@@ -160,6 +161,11 @@ def _sub_build(command: StripeCommand) -> Json:
     if current is None or current.stripe_id != command.params["subscription"]:
         raise NotNeeded("That subscription has ended.")
     return dict(command.params)
+
+
+def _plan_build(command: StripeCommand) -> Json:
+    """The meter may have come onto the subscription since the change was asked for: what has to leave is known now."""
+    return {**_sub_build(command), "drop": dropped_item(item_changes.interval_of(command.params))}
 
 
 def _sub_after(command: StripeCommand) -> None:
@@ -342,7 +348,7 @@ OPERATIONS: dict[str, Operation] = {
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
     "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
     "plan_change": Operation(
-        _sub_build, item_changes.plan_send, item_changes.plan_look, after=_sub_after, late=ASK, shown=True
+        _plan_build, item_changes.plan_send, item_changes.plan_look, after=_sub_after, late=ASK, shown=True
     ),
     "seats_change": Operation(
         _sub_build, item_changes.seats_send, item_changes.seats_look, after=_sub_after, late=ASK, shown=True

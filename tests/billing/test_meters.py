@@ -184,6 +184,19 @@ def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an
     assert states(tenant_id) == ["lost"] and lines_cents(tenant_id) == closed.net_nano // CENT
 
 
+def test_a_change_to_the_year_takes_off_a_meter_that_came_before_it_was_sent(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    with tenant_scope(tenant_id):
+        stripe_id = Subscription.objects.get().stripe_id
+        commands.command_write("meter_item", {"subscription": stripe_id})
+    assert ordered(tenant_id, lambda: plan_change(plan="developer", interval="year")).state == "done"
+    with tenant_scope(tenant_id):
+        assert StripeCommand.objects.get(operation="meter_item").state == "done"
+        (item,) = Subscription.objects.get().raw["items"]["data"]
+        assert item["price"]["recurring"]["interval"] == "year"
+
+
 def test_the_meter_stays_through_a_change_of_plan_and_a_rest_bills_nothing(cast: Cast, metered: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
     buy(cast.owner, metered)
