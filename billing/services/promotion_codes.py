@@ -32,6 +32,12 @@ def code_history(code: str) -> Json:
     }
 
 
+def codes_open() -> bool:
+    """Whether a code may be typed on Stripe's own page. It does not ask whether the organisation had it before, so only
+    one that has had no subscription may; the others type it on ours."""
+    return not _begun().exists()
+
+
 def _begun() -> QuerySet[Subscription]:
     """The scope's subscriptions that came about. One whose trial was refused ended before it took anything off."""
     refused = TrialTaken.objects.exclude(refused="").values("subscription")

@@ -128,6 +128,9 @@ def test_a_code_that_is_tried_twice(cast: Cast, stripe_house: Emulator) -> None:
     finish(cast.owner, stripe_house, go(cast.owner, code))
     left(cast.owner, stripe_house)
     refused(cast.owner, code.lower(), f"The promotion code {code} was used by this organisation before")
+    url = go(cast.owner, "")
+    assert "Promotion code" not in stripe_house.page(url)[1], "nor on Stripe's page, which would not ask"
+    assert stripe_house.page(f"{url}/promotion", {"code": code})[0] != 303
 
 
 def test_a_code_of_a_trial_that_was_refused_is_still_there(cast: Cast, stripe_house: Emulator) -> None:
