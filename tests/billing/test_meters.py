@@ -233,6 +233,33 @@ def test_after_a_day_the_meter_is_read_before_anything_is_sent(
     assert states(tenant_id) == ["sent"]
 
 
+def test_a_reading_whose_answer_was_lost_around_the_end_is_where_the_invoice_has_it(
+    cast: Cast, timed: Emulator
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 15 * NANO)
+    cents = take(tenant_id)
+    with tenant_scope(tenant_id):
+        arrived, end = MeterReading.objects.get(), Subscription.objects.get().period_end
+        assert end is not None
+        answered = end + 3 * HOUR  # the invoice is final an hour after the end
+        for revision, first in ((8, now()), (9, answered)):
+            name = f"{tenant_id}:usage:{revision}"
+            facts = {"period": OCTOBER, "hour": arrived.hour, "at": arrived.at, "state": "sent", "identifier": name}
+            never = MeterReading.objects.create(
+                units=5, revision=revision, subscription_id=arrived.subscription_id, **facts
+            )
+            StripeCommand.objects.create(
+                operation="meter_event", once=str(never.pk), params={}, key=name, state="done", first_sent_at=first
+            )
+        MeterReading.objects.update(sent_at=answered)
+    invoice = renewed(timed, tenant_id)
+    assert invoice.total == 2900 + cents
+    assert states(tenant_id) == ["billed", "lost", "lost"]
+
+
 BORDERS: dict[str, tuple[Any, str, bool]] = {
     "claimed": (commands, "_claim", True),
     "sent": (StripePort, "meter_event_send", True),
