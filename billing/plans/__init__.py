@@ -11,6 +11,7 @@ from billing.plans.entitlement import (
     OverrideFacts,
     SubscriptionFacts,
     entitlement_derive,
+    standing_given,
 )
 from billing.plans.files_read import PlanBook, PlanError, plan_book
 from billing.plans.plan import GPU_CLASSES, INTERVALS, Plan, PlanLimits, Rollover, Seats, Trial, classes_within
@@ -37,4 +38,5 @@ __all__ = [
     "entitlement_derive",
     "plan_book",
     "promotions",
+    "standing_given",
 ]

@@ -83,8 +83,7 @@ def entitlement_derive(
         allowance = plan.trial.usage_nano
         if not plan.overage:
             limits = limits.changed({"monthly_spend_nano": min(limits.monthly_spend_nano, allowance)})
-    bought = next((sub.seats for sub in facts if source and sub.stripe_id == source), 0)
-    if bought:
+    if bought := _bought(facts, plans, at):
         limits = limits.changed({"members": limits.members + bought})
     for override in valid:
         limits = limits.changed(override.limits)
@@ -101,6 +100,25 @@ def entitlement_derive(
     )
 
 
+def standing_given(sub: SubscriptionFacts, plans: PlanBook, at: dt.datetime) -> str:
+    """What a subscription gives its plan with: `good`, `grace`, or nothing where it gives none."""
+    if (sub.plan, sub.plan_version) not in plans.plans or not sub.collecting:
+        return ""  # a plan that is a gift is granted, by an override with a reason
+    if sub.status in ("active", "trialing"):
+        return GOOD
+    return LATE if sub.status == "past_due" and at < (sub.past_due_since or at) + GRACE else ""
+
+
+def _bought(facts: list[SubscriptionFacts], plans: PlanBook, at: dt.datetime) -> int:
+    """The seats of the largest plan that is paid for. They are paid beside a granted plan too."""
+    given = [
+        (plans.get(sub.plan, sub.plan_version).rank, standing == GOOD, sub.stripe_id, sub.seats)
+        for sub in facts
+        if (standing := standing_given(sub, plans, at))
+    ]
+    return max(given)[-1] if given else 0
+
+
 def _on_trial(facts: list[SubscriptionFacts], source: str) -> bool:
     return any(sub.status == "trialing" for sub in facts if source and sub.stripe_id == source)
 
@@ -114,14 +132,10 @@ def _best(
     for sub in facts:
         if (sub.plan, sub.plan_version) not in plans.plans:
             continue
-        plan = plans.get(sub.plan, sub.plan_version)
-        if not sub.collecting:
-            continue  # a plan that is a gift is granted, by an override with a reason
-        if sub.status in ("active", "trialing"):
-            candidates.append((plan.rank, 1, sub.stripe_id, plan, GOOD))
-        elif sub.status == "past_due" and at < (sub.past_due_since or at) + GRACE:
-            candidates.append((plan.rank, 0, sub.stripe_id, plan, LATE))
-        elif sub.status in ("past_due", "unpaid"):
+        plan, standing = plans.get(sub.plan, sub.plan_version), standing_given(sub, plans, at)
+        if standing:
+            candidates.append((plan.rank, int(standing == GOOD), sub.stripe_id, plan, standing))
+        elif sub.collecting and sub.status in ("past_due", "unpaid"):
             too_late = True
     for override in overrides:
         if override.plan and (override.plan, override.plan_version) in plans.plans:

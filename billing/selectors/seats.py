@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from billing.models import Subscription
-from billing.plans import Plan, plan_book
+from billing.plans import Plan, plan_book, standing_given
 from billing.selectors.items import interval_of, seats_bought
-from billing.selectors.subscriptions import entitlement_now, subscription_current
+from billing.selectors.subscriptions import entitlement_now, facts_of, subscription_current
+from kit.clock import now
 from tenants import selectors
 
 
@@ -25,6 +26,13 @@ class SeatsNow:
     interval: str = "month"
     price_cents: int | None = None
     """Of one more, per interval; None where none can be bought."""
+    own: Plan | None = None
+    """The plan that is paid for, which sells them: another one than `plan` where staff granted that."""
+
+    @property
+    def seller(self) -> Plan:
+        """The plan that sells seats, or would."""
+        return self.own or self.plan
 
     @property
     def used(self) -> int:
@@ -46,17 +54,18 @@ class SeatsNow:
 def seats_now() -> SeatsNow:
     """As the mirror has them, in the caller's tenant scope."""
     entitlement, current = entitlement_now(), subscription_current()
-    runs = current is not None and current.stripe_id == entitlement.subscription
-    plan = plan_book().get(entitlement.plan, entitlement.plan_version)
-    interval = interval_of(current) if runs and current is not None else "month"
+    runs = current if current is not None and standing_given(facts_of(current), plan_book(), now()) else None
+    own = plan_book().get(runs.plan, runs.plan_version) if runs is not None else None
+    interval = interval_of(runs) if runs is not None else "month"
     return SeatsNow(
-        plan=plan,
+        plan=plan_book().get(entitlement.plan, entitlement.plan_version),
         members=selectors.members().count(),
         invited=selectors.invitations_open().count(),
-        bought=seats_bought(current) if runs and current is not None else 0,
+        bought=seats_bought(runs) if runs is not None else 0,
         room=entitlement.limits.members,
         interval=interval,
-        price_cents=plan.seat_price(interval) if runs else None,
+        price_cents=own.seat_price(interval) if own is not None else None,
+        own=own,
     )
 
 

@@ -85,18 +85,7 @@ def _limits(row: TenantEntitlement) -> PlanLimits:
 def entitlement_now() -> Entitlement:
     """Derived from the mirrors and overrides of the scope's tenant, without storing it."""
     return entitlement_derive(
-        [
-            SubscriptionFacts(
-                sub.stripe_id,
-                sub.status,
-                sub.plan,
-                sub.plan_version,
-                sub.past_due_since,
-                seats=seats_bought(sub),
-                collecting=not sub.raw.get("pause_collection"),
-            )
-            for sub in Subscription.objects.all()
-        ],
+        [facts_of(sub) for sub in Subscription.objects.all()],
         [
             OverrideFacts(
                 id=str(override.pk),
@@ -111,6 +100,19 @@ def entitlement_now() -> Entitlement:
         ],
         plan_book(),
         now(),
+    )
+
+
+def facts_of(sub: Subscription) -> SubscriptionFacts:
+    """What matters of a mirrored subscription for what its tenant may do."""
+    return SubscriptionFacts(
+        sub.stripe_id,
+        sub.status,
+        sub.plan,
+        sub.plan_version,
+        sub.past_due_since,
+        seats=seats_bought(sub),
+        collecting=not sub.raw.get("pause_collection"),
     )
 
 

@@ -18,6 +18,8 @@ from tenants.scope import ops_scope, tenant_scope
 ABOUT_METERS = "v1.billing.meter."
 REPORTS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 """The thin events that a destination is made for (`stripe_sync --webhook`)."""
+BILLED_BY = dt.timedelta(days=40)
+"""How long after its moment a reading may wait for its invoice: a month's period, and days to become final."""
 SHOWN = dt.timedelta(days=7)
 """How long a wrong event stays a finding."""
 
@@ -59,9 +61,9 @@ def _refuse(identifier: str, why: str) -> None:
 
 
 def meters_look() -> int:
-    """Readings that Stripe refused, reports of events that are none of ours, and invoices that bill something else than
-    what was read, kept as findings; how many are open."""
-    return findings_note("meter", [*_refused(), *_reports(), *_invoices()])
+    """Readings that Stripe refused or never billed, reports of events that are none of ours, and invoices that bill
+    something else than what was read, kept as findings; how many are open."""
+    return findings_note("meter", [*_refused(), *_unbilled(), *_reports(), *_invoices()])
 
 
 def _refused() -> Iterator[Seen]:
@@ -70,6 +72,16 @@ def _refused() -> Iterator[Seen]:
     for row in rows:
         told = f"refused, {row.units} cents go another way: {row.error}"
         yield Seen("meter.refused", row.identifier, f"{row.units} cents counted", told, row.tenant_id)
+
+
+def _unbilled() -> Iterator[Seen]:
+    """What Stripe took and has on no final invoice: an invoice may stay a draft for good, while a payment is late or
+    because somebody stopped it there."""
+    with ops_scope("readings that no invoice has"):
+        rows = list(MeterReading.ops.filter(state=State.SENT, at__lt=now() - BILLED_BY))
+    for row in rows:
+        told = "on no final invoice; look for a draft at Stripe, and finalise or void it"
+        yield Seen("meter.unbilled", row.identifier, f"{row.units} cents billed", told, row.tenant_id)
 
 
 def _reports() -> Iterator[Seen]:

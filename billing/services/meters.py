@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, Sum
 
 from billing.errors import PaymentsAway
 from billing.models import BillSink, Invoice, InvoiceLinePush, MeterReading, PeriodClose, StripeCommand, Subscription
@@ -53,12 +53,18 @@ class MeterEvents:
         return cents
 
     def bill_lines(self, close: PeriodClose) -> Iterable[tuple[str, str, int]]:
-        """What puts the account right where the meter cannot: too much was taken, or nobody is metered any more."""
+        """What puts the account right where the meter cannot: too much was taken, or nobody is metered any more.
+
+        As long as somebody is, once for a month: what the running one owes falls and rises with credit and with prices
+        by quantity, and a line for each fall would have the next readings take the same money back."""
         ledger_lock(close.tenant_id)
-        cents = meter_account(hour_closed(now())).line_cents(metered=metered_now())
+        before = InvoiceLinePush.objects.filter(period=close.period, line_key__startswith=METERED).count()
+        metered = metered_now()
+        if metered and before:
+            return []
+        cents = meter_account(hour_closed(now())).line_cents(metered=metered)
         if not cents:
             return []
-        before = InvoiceLinePush.objects.filter(period=close.period, line_key__startswith=METERED).count()
         key = f"{METERED}:{before + 1}" if before else METERED
         said = "Usage that was not metered" if cents > 0 else "Usage that was metered and is not owed"
         return [(key, said, cents * CENT)]
@@ -144,7 +150,9 @@ def readings_settle(*, tenant_id: UUID) -> int:
     """Find out what became of a tenant's readings: on an invoice, or lost; how many."""
     with tenant_scope(tenant_id):
         money_lock(tenant_id)
-        return sum(_settled(reading) for reading in MeterReading.objects.filter(state__in=(State.WAITING, State.SENT)))
+        unsettled = MeterReading.objects.filter(state__in=(State.WAITING, State.SENT))
+        # The later ones may have to be told from what an invoice has beside the earlier ones.
+        return sum(_settled(reading) for reading in unsettled.order_by("sent_at", "pk"))
 
 
 def readings_settle_all() -> int:
@@ -160,8 +168,7 @@ def _settled(reading: MeterReading) -> bool:
         return _never_sent(reading)
     invoice = _invoice_of(reading)
     if invoice is not None:
-        final = (invoice.raw.get("status_transitions") or {}).get("finalized_at") or 0
-        if reading.sent_at is not None and reading.sent_at.timestamp() > final:
+        if _late(reading, invoice):
             return reading_lose(reading, "It arrived after the invoice of its period was final.")
         reading.state, reading.invoice_id, reading.settled_at = State.BILLED, invoice.stripe_id, now()
         reading.save(update_fields=["state", "invoice_id", "settled_at"])
@@ -179,6 +186,21 @@ def _settled(reading: MeterReading) -> bool:
     if _period_over(reading, subscription):
         return reading_lose(reading, "Its period ended without an invoice that bills it.")
     return False
+
+
+def _late(reading: MeterReading, invoice: Invoice) -> bool:
+    """Whether a reading came after an invoice was final. Where it was first sent before and answered after, it may have
+    arrived at any moment in between: the invoice itself says whether it has it."""
+    final = (invoice.raw.get("status_transitions") or {}).get("finalized_at") or 0
+    if reading.sent_at is None or reading.sent_at.timestamp() <= final:
+        return False
+    command = StripeCommand.objects.filter(operation="meter_event", once=str(reading.pk)).first()
+    first = command.first_sent_at if command is not None else None
+    if first is None or int(first.timestamp()) > final:
+        return True
+    billed = MeterReading.objects.filter(state=State.BILLED, invoice_id=invoice.stripe_id)
+    known = int(billed.aggregate(n=Sum("units"))["n"] or 0)
+    return sum(line["amount"] for line in metered_lines(invoice.raw)) < known + reading.units
 
 
 def _period_over(reading: MeterReading, subscription: Subscription) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from billing.errors import StripeRefused
 from billing.models import BillingCustomer, InvoiceLinePush, StripeCommand, StripeEvent, TopUp
 from billing.periods import bounds
+from billing.selectors.meters import dropped_item
 from billing.selectors.subscriptions import (
     card_id,
     customer_current,
@@ -17,7 +18,7 @@ from billing.selectors.subscriptions import (
 from billing.services import item_changes, topup_charging
 from billing.services.meter_operations import EVENT, ITEM
 from billing.services.operation import ASK, DROP, NotNeeded, NotYet, Operation
-from billing.services.promotion_codes import code_history, code_id
+from billing.services.promotion_codes import code_history, code_id, codes_open
 from billing.services.sync import customer_sync, details_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
@@ -110,14 +111,16 @@ def _checkout_build(command: StripeCommand) -> Json:
         raise NotNeeded("The organisation has a subscription by now.")
     code = command.params.get("code") or ""
     history = code_history(code) if code else {}
-    return {**command.params, **history, "customer_id": _customer().stripe_id, "command": str(command.pk)}
+    known = {"codes": codes_open(), "customer_id": _customer().stripe_id, "command": str(command.pk)}
+    return {**command.params, **history, **known}
 
 
 def _checkout_send(port: StripePort, request: Json, key: str) -> Json:
     port.checkouts_expire(request["customer_id"], but=request["command"])
     metadata = {name: str(request[name]) for name in ("tenant_id", "plan", "plan_version", "command")}
     values = {name: request[name] for name in ("customer_id", "success_url", "cancel_url")}
-    values |= {name: request[name] for name in ("trial_days", "trial_card", "trial_at_end") if name in request}
+    optional = ("trial_days", "trial_card", "trial_at_end", "codes")
+    values |= {name: request[name] for name in optional if name in request}
     _one_currency(port, request)
     if request.get("code"):
         values["promotion_code_id"] = code_id(port, request)
@@ -161,6 +164,11 @@ def _sub_build(command: StripeCommand) -> Json:
     if current is None or current.stripe_id != command.params["subscription"]:
         raise NotNeeded("That subscription has ended.")
     return dict(command.params)
+
+
+def _plan_build(command: StripeCommand) -> Json:
+    """The meter may have come onto the subscription since the change was asked for: what has to leave is known now."""
+    return {**_sub_build(command), "drop": dropped_item(item_changes.interval_of(command.params))}
 
 
 def _sub_after(command: StripeCommand) -> None:
@@ -343,7 +351,7 @@ OPERATIONS: dict[str, Operation] = {
     "checkout_create": Operation(_checkout_build, _checkout_send, late=DROP, shown=True),
     "credit_checkout": Operation(_credit_build, _credit_send, late=DROP, shown=True),
     "plan_change": Operation(
-        _sub_build, item_changes.plan_send, item_changes.plan_look, after=_sub_after, late=ASK, shown=True
+        _plan_build, item_changes.plan_send, item_changes.plan_look, after=_sub_after, late=ASK, shown=True
     ),
     "seats_change": Operation(
         _sub_build, item_changes.seats_send, item_changes.seats_look, after=_sub_after, late=ASK, shown=True

@@ -26,7 +26,7 @@ def pin_end() -> int:
 
 def pin_read(pin: str, *, plan: str, interval: str) -> int | None:
     """The second that the preview counted from. Conflict for a pin that is old, forged, or of another change: another
-    plan, another version of it, another subscription, number of seats, or organisation."""
+    plan, another version of it, another subscription, number of seats, state, or organisation."""
     try:
         *shown, at = signing.loads(pin, salt=SALT, max_age=LIFE)
         good = shown == _shown(plan, interval, subscription_current()) and (at is None or isinstance(at, int))
@@ -37,6 +37,12 @@ def pin_read(pin: str, *, plan: str, interval: str) -> int | None:
     return at if at is None else int(at)
 
 
+def from_what(current: Subscription | None) -> str:
+    """What a price was shown for: it is another one once the subscription, its price, seats or state are."""
+    if current is None:
+        return ""
+    return f"{current.stripe_id}/{current.price_id}/{seats_bought(current)}/{current.status}"
+
+
 def _shown(plan: str, interval: str, current: Subscription | None) -> list[object]:
-    from_what = "" if current is None else f"{current.stripe_id}/{current.price_id}/{seats_bought(current)}"
-    return [current_tenant_id().hex, from_what, *plan_named(plan).key, interval]
+    return [current_tenant_id().hex, from_what(current), *plan_named(plan).key, interval]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from django.db.models import QuerySet
+
 from billing.errors import PromotionRefused
-from billing.models import Invoice, Subscription
+from billing.models import Invoice, Subscription, TrialTaken
 from billing.plans import plan_book
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
@@ -24,11 +26,23 @@ def code_cleaned(text: str) -> str:
 
 def code_history(code: str) -> Json:
     """What of the scope's organisation a code's rules ask for: whether it ever paid, and had this code before."""
-    begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
     return {
         "paid_before": Invoice.objects.filter(amount_paid__gt=0).exists(),
-        "had_before": begun.filter(raw__metadata__promotion=code).exists(),
+        "had_before": _begun().filter(raw__metadata__promotion=code).exists(),
     }
+
+
+def codes_open() -> bool:
+    """Whether a code may be typed on Stripe's own page. It does not ask whether the organisation had it before, so only
+    one that has had no subscription may; the others type it on ours."""
+    return not _begun().exists()
+
+
+def _begun() -> QuerySet[Subscription]:
+    """The scope's subscriptions that came about. One whose trial was refused ended before it took anything off."""
+    refused = TrialTaken.objects.exclude(refused="").values("subscription")
+    begun: QuerySet[Subscription] = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
+    return begun.exclude(stripe_id__in=refused)
 
 
 def code_id(port: StripePort, request: Json) -> str:

@@ -27,7 +27,7 @@ def seats_preview(*, seats: int) -> Callable[[], Json]:
     request = _request(current, seats)
     return lambda: change_charge(
         priced(
-            plan=now.plan,
+            plan=now.seller,
             interval=now.interval,
             parts=("seat",),
             ask=lambda prices: stripe_port().change_preview(current.stripe_id, items=seat_items(request, prices)),
@@ -73,7 +73,7 @@ def _why_none(now: SeatsNow, current: Subscription | None) -> str:
     if current is None:
         return f"The plan {now.plan.name} has {now.room} seats. Take a plan that sells more under Billing first."
     return (
-        f"This version of the plan {now.plan.name} sells no seats by the {now.interval}. Change to the plan as it is "
+        f"This version of the plan {now.seller.name} sells no seats by the {now.interval}. Change to the plan as it is "
         "sold today, or to a larger one, under Billing."
     )
 

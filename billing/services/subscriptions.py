@@ -22,7 +22,7 @@ from billing.selectors.subscriptions import (
     subscription_current,
     subscription_held,
 )
-from billing.selectors.trials import trial_due
+from billing.selectors.trials import card_known, trial_due
 from billing.services.catalogue import price_sold, priced
 from billing.services.commands import command_finish, command_write
 from billing.services.item_changes import plan_items, plan_parts
@@ -136,7 +136,7 @@ def plan_change(*, plan: str, interval: str = "month", at: int | None = None) ->
         if wanted.price_cents == 0:
             return subscription_cancel()
         raise PlanNotSold(f"The plan {wanted.name} is not sold online. Write to us for an offer.", param="plan")
-    _not_the_same(current, wanted, interval)
+    _may_change(current, wanted, interval)
     return change_write("plan_change", current, **_request(current, wanted, interval), at=at)
 
 
@@ -154,7 +154,7 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
     transaction need wait for its answer, {"total", "credit", "currency", "lines", "at"}, cents. With its `at`,
     `plan_change` charges the same."""
     wanted, current = plan_named(plan), _current()
-    _not_the_same(current, wanted, interval)
+    _may_change(current, wanted, interval)
     request = _request(current, wanted, interval)
     return lambda: change_charge(
         priced(
@@ -243,7 +243,14 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
     }
 
 
-def _not_the_same(current: Subscription, wanted: Plan, interval: str) -> None:
+def _may_change(current: Subscription, wanted: Plan, interval: str) -> None:
+    """It is sold, is another one, and what it may cost can be charged: a trial without a card ends at what it includes,
+    and must not become a plan that goes on above that with nobody to pay."""
     price_sold(wanted, interval)
     if (current.plan, current.plan_version, interval_of(current)) == (*wanted.key, interval):
         raise PlanNotSold(f"This organisation already is on the plan {wanted.name}.", param="plan")
+    needs_card = wanted.trial is None or wanted.trial.card
+    if current.status == "trialing" and needs_card and not card_known(current):
+        raise Conflict(
+            f"This trial has no card, and {wanted.name} needs one. Add a card under Billing first.", param="plan"
+        )

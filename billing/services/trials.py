@@ -10,8 +10,7 @@ from django.utils.translation import gettext as _
 
 from billing.models import Subscription, TrialMark, TrialTaken
 from billing.plans import plan_book
-from billing.selectors.items import interval_of
-from billing.selectors.seats import seats_now
+from billing.selectors.items import interval_of, seats_bought
 from billing.selectors.subscriptions import customer_current
 from billing.selectors.trials import card_digests, card_known, owner_digests, trials_of_others
 from billing.services import mirror
@@ -110,6 +109,6 @@ def _words(row: Subscription) -> tuple[str, str]:
 def then_charged(row: Subscription) -> str:
     """What a subscription costs after its trial, seats included, in words: `$29 a month`."""
     plan, interval = plan_book().get(row.plan, row.plan_version), interval_of(row)
-    cents = (plan.price(interval) or 0) + (plan.seat_price(interval) or 0) * seats_now().bought
+    cents = (plan.price(interval) or 0) + (plan.seat_price(interval) or 0) * seats_bought(row)
     amount = price(cents, plan.currency)
     return (_("%(amount)s a year") if interval == "year" else _("%(amount)s a month")) % {"amount": amount}

@@ -24,14 +24,15 @@ class Checkouts(Face):
         trial_card: bool = True,
         trial_at_end: str = "cancel",
         promotion_code_id: str = "",
+        codes: bool = True,
     ) -> Json:
-        """A Checkout session for a subscription; its `url` is where the buyer goes, and may type a promotion code where
-        none is given here.
+        """A Checkout session for a subscription; its `url` is where the buyer goes, and with `codes` may type a
+        promotion code where none is given here.
 
         `trial_days` come before the first payment; without `trial_card` no card is asked for. A subscription that has
         none at the trial's end is then to `cancel` or to `pause`."""
         subscription: Any = {"metadata": metadata}
-        more: Any = {"allow_promotion_codes": True}
+        more: Any = {"allow_promotion_codes": codes}
         if promotion_code_id:
             more = {"discounts": [{"promotion_code": promotion_code_id}]}
         if trial_days:

@@ -7,21 +7,18 @@ import io
 import json
 import time
 
+import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from billing.models import (
-    BillingCustomer,
-    BillingFinding,
-    MeterReading,
-    StripeEvent,
-)
+from billing.errors import StripeRefused
+from billing.models import BillingCustomer, BillingFinding, MeterReading, StripeEvent, Subscription
 from billing.selectors.meters import METER
 from billing.services import webhooks
 from billing.services.meter_reports import meters_look
 from billing.services.reconcile import stripe_compare
 from billing.stripe_emulator.deliveries import signature
-from billing.stripe_port import stripe_port
+from billing.stripe_port import StripePort, stripe_port
 from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
@@ -92,6 +89,23 @@ def test_a_thin_event_that_no_door_heard_is_found_by_the_sweep(cast: Cast, timed
     assert kinds[0] == "v1.billing.meter.no_meter_found"
 
 
+def test_a_key_that_may_not_read_thin_events_does_not_stop_the_sweep(
+    cast: Cast, timed: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    buy(cast.owner, timed)
+
+    def refused(*args: object, **values: object) -> None:
+        raise StripeRefused("The provided key does not have the required permissions for this endpoint.")
+
+    monkeypatch.setattr(StripePort, "thin_events_since", refused)
+    with tenant_scope(cast.owner.tenant.id):
+        before = Subscription.objects.get().fetched_at
+    webhooks.stripe_sweep(back=HOUR)
+    with tenant_scope(cast.owner.tenant.id):
+        assert Subscription.objects.get().fetched_at > before
+    assert "could not look for reports of the meter" in caplog.text
+
+
 def test_the_meter_and_the_destination_of_its_reports_are_made_once(timed: Emulator) -> None:
     said = []
     for _ in range(2):
@@ -133,6 +147,24 @@ def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> No
     assert knock(json.dumps(thin | {"created": "2026-11-30T10:00:00Z", "livemode": False}).encode()) == 200
     assert webhooks.event_handle(StripeEvent.objects.get(event_id=found).pk) == "done"
     assert "1 wrong events, 0 of them ours" in BillingFinding.objects.get(kind="meter.report", object=found).found
+
+
+def test_a_reading_that_no_invoice_bills_is_a_finding_until_it_is_settled(cast: Cast, metered: Emulator) -> None:
+    tenant_id, long_ago = cast.owner.tenant.id, now() - dt.timedelta(days=41)
+    with tenant_scope(tenant_id):
+        name = f"{tenant_id}:usage:41:0"
+        reading = MeterReading.objects.create(
+            hour=long_ago, units=77, identifier=name, at=long_ago, sent_at=long_ago, state="sent", period=OCTOBER
+        )
+    meters_look()
+    found = BillingFinding.objects.get(kind="meter.unbilled", organisation=tenant_id)
+    assert (found.object, found.expected) == (name, "77 cents billed") and "on no final invoice" in found.found
+    with tenant_scope(tenant_id):
+        reading.state = "billed"
+        reading.save()
+    meters_look()
+    found.refresh_from_db()
+    assert found.resolved_at is not None
 
 
 def test_an_invoice_that_bills_something_else_is_a_finding(cast: Cast, timed: Emulator) -> None:

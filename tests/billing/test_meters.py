@@ -25,7 +25,7 @@ from billing.models import (
 )
 from billing.periods import bounds
 from billing.selectors import invariants
-from billing.selectors.meters import METER, hour_closed
+from billing.selectors.meters import METER, hour_closed, meter_account
 from billing.services import commands
 from billing.services.credits import credit_grant
 from billing.services.ledger import lines_post
@@ -98,6 +98,29 @@ def test_late_usage_and_credit_go_with_a_later_hour_or_a_line(cast: Cast, timed:
     assert asked * 100 == invoice.total == 2900 + closed.net_nano // CENT
 
 
+def test_what_a_running_month_owes_may_fall_and_makes_no_line_after_the_first(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 20 * NANO)
+    take(tenant_id)
+    with tenant_scope(tenant_id):
+        credit_grant(kind="promo", amount_nano=3 * NANO, source="before the close")
+    closed = close(tenant_id)
+    assert lines_cents(tenant_id) == -300
+    later = 24 * 30
+    for number in (2, 3):
+        use(tenant_id, number, 30 * NANO, at=MID_OCTOBER + dt.timedelta(hours=later + number))
+        lines_post(tenant_id=tenant_id)
+        assert take(tenant_id, later + number + 1.5) > 0, "what it owes is told again, however far it fell"
+        with tenant_scope(tenant_id):
+            credit_grant(kind="promo", amount_nano=4 * NANO, source=f"while it runs {number}")
+            assert meter_account(hour_closed(now())).left_nano // CENT == -400
+        push(closed)
+        assert lines_cents(tenant_id) == -300
+    assert counted(metered, tenant_id) + lines_cents(tenant_id) > closed.net_nano // CENT
+
+
 @pytest.mark.parametrize("first", ["invoice_items", "meter_events"])
 def test_a_switch_in_the_middle_of_a_month_charges_nothing_twice(cast: Cast, metered: Emulator, first: str) -> None:
     tenant_id = cast.owner.tenant.id
@@ -161,6 +184,19 @@ def test_a_plan_by_the_year_leaves_the_meter_and_what_it_never_billed_goes_on_an
     assert states(tenant_id) == ["lost"] and lines_cents(tenant_id) == closed.net_nano // CENT
 
 
+def test_a_change_to_the_year_takes_off_a_meter_that_came_before_it_was_sent(cast: Cast, metered: Emulator) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, metered)
+    with tenant_scope(tenant_id):
+        stripe_id = Subscription.objects.get().stripe_id
+        commands.command_write("meter_item", {"subscription": stripe_id})
+    assert ordered(tenant_id, lambda: plan_change(plan="developer", interval="year")).state == "done"
+    with tenant_scope(tenant_id):
+        assert StripeCommand.objects.get(operation="meter_item").state == "done"
+        (item,) = Subscription.objects.get().raw["items"]["data"]
+        assert item["price"]["recurring"]["interval"] == "year"
+
+
 def test_the_meter_stays_through_a_change_of_plan_and_a_rest_bills_nothing(cast: Cast, metered: Emulator) -> None:
     tenant_id = cast.owner.tenant.id
     buy(cast.owner, metered)
@@ -195,6 +231,33 @@ def test_after_a_day_the_meter_is_read_before_anything_is_sent(
     monkeypatch.setattr(StripePort, "meter_event_send", None)
     commands.commands_send(tenant_id)
     assert states(tenant_id) == ["sent"]
+
+
+def test_a_reading_whose_answer_was_lost_around_the_end_is_where_the_invoice_has_it(
+    cast: Cast, timed: Emulator
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    buy(cast.owner, timed)
+    subscribed(tenant_id)
+    use(tenant_id, 1, 15 * NANO)
+    cents = take(tenant_id)
+    with tenant_scope(tenant_id):
+        arrived, end = MeterReading.objects.get(), Subscription.objects.get().period_end
+        assert end is not None
+        answered = end + 3 * HOUR  # the invoice is final an hour after the end
+        for revision, first in ((8, now()), (9, answered)):
+            name = f"{tenant_id}:usage:{revision}"
+            facts = {"period": OCTOBER, "hour": arrived.hour, "at": arrived.at, "state": "sent", "identifier": name}
+            never = MeterReading.objects.create(
+                units=5, revision=revision, subscription_id=arrived.subscription_id, **facts
+            )
+            StripeCommand.objects.create(
+                operation="meter_event", once=str(never.pk), params={}, key=name, state="done", first_sent_at=first
+            )
+        MeterReading.objects.update(sent_at=answered)
+    invoice = renewed(timed, tenant_id)
+    assert invoice.total == 2900 + cents
+    assert states(tenant_id) == ["billed", "lost", "lost"]
 
 
 BORDERS: dict[str, tuple[Any, str, bool]] = {

@@ -139,6 +139,7 @@ SUBS = st.builds(
     plan=st.sampled_from(["developer", "team", "enterprise", "gone"]),
     plan_version=st.just(1),
     past_due_since=st.none() | MOMENTS,
+    seats=st.integers(0, 3),
 )
 OVERRIDES = st.builds(
     OverrideFacts,

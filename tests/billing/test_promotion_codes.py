@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from billing.errors import PromotionRefused
-from billing.models import Subscription
+from billing.models import Subscription, TrialTaken
 from billing.selectors.subscriptions import customer_current
 from billing.services import promotion_codes
 from billing.services.catalogue import catalogue_push
-from billing.services.commands import command_finish
+from billing.services.commands import command_finish, commands_send
 from billing.services.subscriptions import checkout_start
 from billing.services.sync import customer_sync
 from kit.clock import now
@@ -20,7 +20,11 @@ from tests.billing.commanded import asked, customer_made
 from tests.billing.emulated import CANCEL, SUCCESS, Emulator
 from tests.billing.test_plan_pages import words
 from tests.billing.test_plan_ways import buy, finish, paid
+from tests.billing.test_trials import begun
 from tests.conftest import Cast, Person
+
+OTHER_CARD = "6011111111111117"
+"""A card that no other test has a trial with: marks are of all organisations, and stay."""
 
 NAMES = (f"OFFER{n}" for n in itertools.count(1))
 
@@ -124,6 +128,26 @@ def test_a_code_that_is_tried_twice(cast: Cast, stripe_house: Emulator) -> None:
     finish(cast.owner, stripe_house, go(cast.owner, code))
     left(cast.owner, stripe_house)
     refused(cast.owner, code.lower(), f"The promotion code {code} was used by this organisation before")
+    url = go(cast.owner, "")
+    assert "Promotion code" not in stripe_house.page(url)[1], "nor on Stripe's page, which would not ask"
+    assert stripe_house.page(f"{url}/promotion", {"code": code})[0] != 303
+
+
+def test_a_code_of_a_trial_that_was_refused_is_still_there(cast: Cast, stripe_house: Emulator) -> None:
+    code = offered(stripe_house)
+    begun(cast.owner, stripe_house, "team", OTHER_CARD)
+    eve = cast.stranger
+    session = stripe_house.pay(go(eve, code, "team"), OTHER_CARD)[2]["Location"].split("session=")[1]
+    eve.browser.get(f"{eve.home}/billing/", {"session_id": session})
+    commands_send(eve.tenant.id)
+    with tenant_scope(eve.tenant.id):
+        assert TrialTaken.objects.get().refused == "card" and not sum(paid())
+        assert Subscription.objects.get().raw["metadata"]["promotion"] == code
+    finish(eve, stripe_house, go(eve, code, "team"))
+    with tenant_scope(eve.tenant.id):
+        assert paid()[-1] == 19_900 * 3 // 4
+    left(eve, stripe_house)
+    refused(eve, code, "was used by this organisation before", "team")
 
 
 def test_a_code_of_somebody_else(cast: Cast, stripe_house: Emulator) -> None:

@@ -15,6 +15,7 @@ from billing.selectors.seats import seats_now
 from billing.selectors.subscriptions import entitlement_for, subscription_current
 from billing.services import reconcile
 from billing.services.commands import command_finish, commands_send
+from billing.services.entitlements import override_set
 from billing.services.seats import seats_change, seats_preview
 from billing.services.subscriptions import plan_change, plan_preview
 from billing.stripe_port import stripe_port
@@ -25,7 +26,7 @@ from tests.billing.commanded import asked
 from tests.billing.emulated import Emulator
 from tests.billing.test_plan_pages import words
 from tests.billing.test_plan_ways import buy, paid, sync
-from tests.billing.test_trials import begun
+from tests.billing.test_trials import begun, ended
 from tests.conftest import Cast, Person
 
 INCLUDED = plan_book().latest("developer").limits.members
@@ -117,6 +118,23 @@ def test_the_plan_is_found_wherever_stripe_lists_it(cast: Cast, stripe_house: Em
     with tenant_scope(ada.tenant.id):
         sync(current)
         assert seats_now().bought == 2 and entitlement_for(ada.tenant.id).plan == "team"
+
+
+@pytest.mark.parametrize("plan", ["developer", "team"])
+def test_paid_seats_stay_beside_a_plan_that_staff_granted(cast: Cast, stripe_house: Emulator, plan: str) -> None:
+    ada = cast.owner
+    buy(ada, stripe_house)
+    have(ada, 2)
+    granted, developer = plan_book().latest(plan), plan_book().latest("developer")
+    with tenant_scope(ada.tenant.id):
+        override_set(plan=plan, reason="a trial of more", created_by="staff")
+        assert entitlement_for(ada.tenant.id).subscription == "", "the plan rests on what was granted"
+        assert entitlement_for(ada.tenant.id).limits.members == granted.limits.members + 2
+        seats = seats_now()
+        assert (seats.plan, seats.bought, seats.included) == (granted, 2, granted.limits.members)
+        assert seats.price_cents == developer.seat_price("month"), "charged with the plan that is paid"
+    have(ada, 3)
+    assert "Bought 3" in words(ada.browser.get(f"{ada.home}/billing/seats").content)
 
 
 def test_mrr_counts_seats(cast: Cast) -> None:
@@ -239,6 +257,33 @@ def test_the_seats_page_shows_the_price_and_charges_it_once(cast: Cast, stripe_h
         assert ada.browser.get(change, {"seats": wanted}).status_code == 422
 
 
+def test_a_price_that_was_shown_holds_for_what_it_was_of(cast: Cast, stripe_house: Emulator) -> None:
+    ada, eve = cast.owner, cast.stranger
+    current = buy(ada, stripe_house)
+    buy(eve, stripe_house)
+    change = f"{ada.home}/billing/seats/change"
+
+    def pin(person: Person) -> str:
+        shown = person.browser.get(f"{person.home}/billing/seats/change?seats=2").content.decode()
+        found = re.search(r'name="pin" value="([^"]+)"', shown)
+        assert found
+        return found[1]
+
+    assert ada.browser.post(change, {"pin": pin(eve)}).status_code == 409, "shown to another organisation"
+    mine = pin(ada)
+    with tenant_scope(ada.tenant.id):
+        current.status = "trialing"  # nothing would be prorated now
+        current.save()
+    answer = ada.browser.post(change, {"pin": mine})
+    assert answer.status_code == 409 and b"changed since the price was shown" in answer.content
+    with tenant_scope(ada.tenant.id):
+        sync(current)
+    asked(ada.tenant.id, lambda: plan_change(plan="team"))
+    assert ada.browser.post(change, {"pin": mine}).status_code == 409, "seats of another plan have another price"
+    with tenant_scope(ada.tenant.id):
+        assert not StripeCommand.objects.filter(operation="seats_change").exists()
+
+
 def test_seats_in_a_trial_cost_nothing_until_it_ends(cast: Cast, stripe_house: Emulator) -> None:
     ada = cast.owner
     begun(ada, stripe_house)
@@ -249,6 +294,9 @@ def test_seats_in_a_trial_cost_nothing_until_it_ends(cast: Cast, stripe_house: E
         assert current is not None
         upcoming = stripe_port().upcoming_fetch(current.stripe_id)
     assert upcoming is not None and upcoming["total"] == 900 + 2 * 900
+    assert "goes on for $27 a month" in words(ada.browser.get(f"{ada.home}/billing/").content)
+    ended(ada, current, "paused")
+    assert "it goes on for $27 a month" in words(ada.browser.get(f"{ada.home}/billing/").content), "also where it rests"
 
 
 def test_a_page_shows_what_is_so_when_the_worker_was_faster(cast: Cast, stripe_house: Emulator) -> None:

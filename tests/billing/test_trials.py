@@ -14,14 +14,17 @@ from billing.selectors.trials import mailbox, trial_due, trial_lapsed
 from billing.services.commands import commands_send
 from billing.services.entitlements import entitlement_refresh
 from billing.services.metering import usage_rollup
+from billing.services.subscriptions import plan_change, plan_preview
 from billing.services.sync import customer_sync
 from billing.services.trials import trial_begun, trial_remind
 from billing.services.webhooks import event_handle, event_receive
 from billing.stripe_port import StripePort
 from kit.clock import now
+from kit.errors import Conflict
 from kit.money import NANO
 from tenants.models import Member
 from tenants.scope import tenant_scope
+from tests.billing.commanded import asked
 from tests.billing.emulated import CANCEL, KEY, SUCCESS, Emulator
 from tests.billing.money import call, store_events
 from tests.billing.test_plan_pages import words
@@ -91,6 +94,24 @@ def test_a_trial_without_a_card_spends_what_it_includes_and_no_more(cast: Cast, 
     assert found.allowance_nano == found.limits.monthly_spend_nano == 3 * NANO
     with tenant_scope(cast.owner.tenant.id):
         assert allowance_nano() >= 3 * NANO, "all of it, in the month in which it began"
+
+
+@pytest.mark.parametrize("plan", ["developer", "team"])
+def test_a_trial_without_a_card_becomes_no_plan_that_needs_one(cast: Cast, stripe_house: Emulator, plan: str) -> None:
+    ada = cast.owner
+    begun(ada, stripe_house)
+    with tenant_scope(ada.tenant.id):
+        for ask in (plan_preview, plan_change):
+            with pytest.raises(Conflict, match=r"This trial has no card, and .* needs one. Add a card under Billing"):
+                ask(plan=plan)  # type: ignore[operator]
+        customer = customer_current()
+        assert customer is not None
+    method = stripe_house.v1.payment_methods.attach("pm_card_visa", {"customer": customer.stripe_id})
+    settings = {"default_payment_method": method.id}
+    stripe_house.v1.customers.update(customer.stripe_id, {"invoice_settings": settings})
+    look(ada)
+    asked(ada.tenant.id, lambda: plan_change(plan=plan))
+    assert entitlement_for(ada.tenant.id).plan == plan
 
 
 def test_paying_brings_the_whole_plan() -> None:

@@ -6,7 +6,7 @@ import contextlib
 
 from billing.stripe_emulator.errors import StripeError, wrong_state
 from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_close, invoice_finalize, subscription_of
-from billing.stripe_emulator.nouns.proration import items_change, period_next, period_restart, renewal_draft
+from billing.stripe_emulator.nouns.proration import period_next, period_restart, renewal_draft, unused_credit
 from billing.stripe_emulator.nouns.subscriptions import items_of, status_move
 from billing.stripe_emulator.registry import listens, route
 from billing.stripe_emulator.store import Obj
@@ -64,10 +64,7 @@ def subscription_pause(world: World, params: Obj, subscription_id: str) -> Obj:
             "The local emulator credits unused time from now on, onto the next invoice.", param="invoicing_behavior"
         )
     if unused == "now":
-        before = [dict(item) for item in items_of(subscription)]
-        nothing = [{"id": item["id"], "quantity": 0} for item in before]
-        items_change(world, subscription, nothing, "create_prorations", world.now)
-        subscription["items"]["data"] = before
+        unused_credit(world, subscription)
     pause(world, subscription, "pause_requested")
     return subscription
 

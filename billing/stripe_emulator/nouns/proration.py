@@ -51,6 +51,15 @@ def items_change(world: World, subscription: Obj, given: list[Obj], behavior: st
     return restart
 
 
+def unused_credit(world: World, subscription: Obj) -> None:
+    """Write what is left of the paid period as waiting items that give it back; the subscription keeps its items. What
+    a meter counts is not paid in advance, so there is nothing of it to give back."""
+    before = [dict(item) for item in items_of(subscription)]
+    nothing = [{"id": item["id"], "quantity": 0} for item in before if not metered(item["price"])]
+    items_change(world, subscription, nothing, "create_prorations", world.now)
+    subscription["items"]["data"] = before
+
+
 def _cost(items: list[Obj]) -> int:
     return sum(item_cost(item) for item in items)
 

@@ -9,7 +9,13 @@ from billing.stripe_emulator.nouns.invoices import invoice_attempt, invoice_fina
 from billing.stripe_emulator.nouns.pausing import collection_pause
 from billing.stripe_emulator.nouns.payment_methods import method_attach, method_resolve
 from billing.stripe_emulator.nouns.pending_updates import PENDING_ALLOWED, pending_discard, pending_hold
-from billing.stripe_emulator.nouns.proration import change_invoice, items_change, period_restart, usage_lines
+from billing.stripe_emulator.nouns.proration import (
+    change_invoice,
+    items_change,
+    period_restart,
+    unused_credit,
+    usage_lines,
+)
 from billing.stripe_emulator.nouns.subscriptions import (
     ENDED,
     discounts_redeem,
@@ -146,10 +152,7 @@ def subscription_cancel(world: World, params: Obj, subscription_id: str) -> Obj:
         world.get("subscription", "")
     details = params.get("cancellation_details") or {}
     if params.get("prorate"):
-        items = [{"id": i["id"], "quantity": 0} for i in items_of(subscription)]
-        before = [dict(i) for i in items_of(subscription)]
-        items_change(world, subscription, items, "create_prorations", world.now)
-        subscription["items"]["data"] = before
+        unused_credit(world, subscription)
     if params.get("invoice_now"):
         invoice = change_invoice(world, subscription, restart=False)
         usage_lines(world, invoice, subscription, items_of(subscription)[0]["current_period_start"], world.now)

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy, ngettext
 from billing.models import StripeCommand
 from billing.selectors import seats as selectors
 from billing.selectors.commands import commands_pending
+from billing.selectors.subscriptions import subscription_current
 from billing.services import seats as services
 from billing.services.commands import command_finish
-from billing.services.pins import LIFE
+from billing.services.pins import LIFE, from_what
 from console.views.base import ConsoleView, Outside
 from console.views.billing import policy
 from kit.errors import Conflict
@@ -41,8 +42,8 @@ class _Seats(ConsoleView):
             "form": form,
             "seats": seats,
             "free": max(0, seats.room - seats.used),
-            "each": price(seats.price_cents or 0, seats.plan.currency),
-            "all": price((seats.price_cents or 0) * seats.bought, seats.plan.currency),
+            "each": price(seats.price_cents or 0, seats.seller.currency),
+            "all": price((seats.price_cents or 0) * seats.bought, seats.seller.currency),
             "can_change": self.can("billing.write"),
             "pending": commands_pending(),
             "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
@@ -83,10 +84,10 @@ class SeatsChange(_Seats):
                 "seats": seats,
                 "wanted": wanted,
                 "room": seats.room + wanted - seats.bought,
-                "now": price(each * seats.bought, seats.plan.currency),
-                "then": price(each * wanted, seats.plan.currency),
+                "now": price(each * seats.bought, seats.seller.currency),
+                "then": price(each * wanted, seats.seller.currency),
                 "charge": charge,
-                "pin": signing.dumps([wanted, seats.bought, charge["at"]], salt=PIN),
+                "pin": signing.dumps([wanted, *self._of(), charge["at"]], salt=PIN),
                 "crumbs": [
                     {"label": _("Billing"), "href": self.org_path("billing")},
                     {"label": _("Seats"), "href": self.org_path("seats")},
@@ -103,15 +104,19 @@ class SeatsChange(_Seats):
         command = services.seats_change(seats=wanted, at=at)
         return Outside(lambda: command_finish(command), lambda row: self._said(row, wanted))
 
+    def _of(self) -> list[str]:
+        """What a price is shown for: whose seats, and beside which plan."""
+        return [self.tenant.pk.hex, from_what(subscription_current())]
+
     def _pinned(self, given: str) -> tuple[int, int | None]:
-        """What was shown: how many, and the second that its price counted from. Conflict where it is old, or the seats
-        have changed since."""
+        """What was shown: how many, and the second that its price counted from. Conflict where it is old, of another
+        organisation, or the seats or their plan have changed since."""
         try:
-            wanted, bought, at = signing.loads(given, salt=PIN, max_age=LIFE)
+            wanted, *shown, at = signing.loads(given, salt=PIN, max_age=LIFE)
         except (signing.BadSignature, ValueError, TypeError):
             raise Conflict(_("The price shown is older than a quarter of an hour. Look at the change again.")) from None
-        if bought != selectors.seats_now().bought:
-            raise Conflict(_("The seats have changed since the price was shown. Look at the change again."))
+        if shown != self._of():
+            raise Conflict(_("The seats or the plan have changed since the price was shown. Look at it again."))
         return wanted, at
 
     def _said(self, command: StripeCommand, wanted: int) -> HttpResponseBase:

@@ -98,6 +98,24 @@ def test_unused_time_of_a_pause_is_credited(clockwork: Emulator) -> None:
     assert resumed.status == "active"
 
 
+@pytest.mark.parametrize("how", ["pause", "cancel"])
+def test_unused_time_of_a_plan_with_a_meter_is_credited_too(clockwork: Emulator, how: str) -> None:
+    subscriptions, counting = clockwork.v1.subscriptions, {"display_name": "Calls", "event_name": f"calls_{how}"}
+    summed: Any = {**counting, "default_aggregation": {"formula": "sum"}}
+    meter = clockwork.v1.billing.meters.create(summed).id
+    subscription = clockwork.subscribe(3000)
+    calls = clockwork.price(2, recurring={"interval": "month", "usage_type": "metered", "meter": meter})
+    subscriptions.update(subscription.id, {"items": [{"price": calls.id}]})
+    if how == "pause":
+        credit: Any = {"type": "subscription", "bill_for": {"unused_time_from": {"type": "now"}}}
+        subscriptions.pause(subscription.id, credit)
+    else:
+        subscriptions.cancel(subscription.id, {"prorate": True})
+    waiting = clockwork.v1.invoice_items.list({"customer": str(subscription.customer), "pending": True}).data
+    assert sum(item.amount for item in waiting) in range(-3000, -2995)
+    assert len(now_of(clockwork, subscription)["items"].data) == 2
+
+
 @pytest.mark.parametrize(
     ("ending", "status"), [("cancel", "canceled"), ("pause", "paused"), ("create_invoice", "past_due")]
 )
