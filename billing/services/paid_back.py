@@ -23,6 +23,7 @@ from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.posting import ledger_post
 from billing.services.purchases import purchase_credit
+from billing.services.topup_settling import topup_pause
 from billing.stripe_port import stripe_port
 from tenants import audit
 from tenants.scope import current_tenant_id
@@ -86,4 +87,6 @@ def _credit_return(grant: CreditGrant) -> None:
         audit.record(action="credit.returned", target=grant, after={"amount_nano": nano}, actor=audit.SYSTEM)
         if nano < 0:
             credits_apply()
+        else:
+            topup_pause()
         transaction.on_commit(partial(funds_changed, tenant_id))

@@ -10,14 +10,15 @@ import datetime as dt
 import uuid
 
 from billing.errors import PaymentsClosed
-from billing.models import AutoTopUp, StripeCommand, TopUp, TopUpConsent
+from billing.models import AutoTopUp, TopUp, TopUpConsent
 from billing.periods import month_of
 from billing.selectors.topups import card_words, month_nano, tenants_low, topups_stale
 from billing.selectors.wallet import balance_nano
-from billing.services.commands import NOT_NEEDED, command_write
+from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from billing.services.purchases import LEAST, MOST
 from billing.services.sweeps import for_each
+from billing.services.topup_settling import topup_unsent
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
@@ -113,22 +114,8 @@ def topup_stop() -> AutoTopUp | None:
 def _end(states: list[str]) -> None:
     """Give purchases up: those that were never sent, now; of the others the invoice, once Stripe has answered."""
     for topup in TopUp.objects.filter(state__in=states).order_by("created_at"):
-        if not _unsent(topup):
+        if not topup_unsent(topup):
             command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
-
-
-def _unsent(topup: TopUp) -> bool:
-    """Take back a purchase whose command nobody has begun to send. Its row is locked by whoever does."""
-    mine = StripeCommand.objects.select_for_update().filter(operation="topup_charge", once=str(topup.pk))
-    command = mine.first()
-    if topup.state != TopUp.State.WAITING or command is None or command.first_sent_at is not None:
-        return False
-    command.state, command.error, command.error_code = StripeCommand.State.DROPPED, "It was given up.", NOT_NEEDED
-    command.done_at = now()
-    command.save(update_fields=["state", "error", "error_code", "done_at"])
-    topup.state, topup.changed_at = TopUp.State.VOID, now()
-    topup.save(update_fields=["state", "changed_at"])
-    return True
 
 
 def topup_look(*, tenant_id: uuid.UUID) -> int:

@@ -18,6 +18,7 @@ from billing.selectors.topups import topup_failed
 from billing.services import topups
 from billing.services.credit_notes import credit_note_write
 from billing.services.sync import customer_sync
+from billing.services.topup_settling import topup_pause
 from billing.services.topups import CONSENT, topup_look, topup_set, topup_stop, topups_look_all, topups_tidy
 from billing.services.webhooks import stripe_sweep
 from hooks.models import Event
@@ -25,6 +26,7 @@ from hooks.services import endpoint_create
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
 from kit.money import CENT, NANO
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing import topped
 from tests.billing.emulated import GOOD, Emulator
@@ -344,9 +346,26 @@ def test_a_refund_of_a_top_up_takes_its_credit_along(cast: Cast, stripe_house: E
     fall(ada, 1, 6)
     sent(ada)
     charge = stripe_house.v1.charges.list({"customer": customer, "limit": 1}).data[0]
-    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 1500})
+    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 2000})
     told(stripe_house, customer)
     with tenant_scope(tenant_id):
         customer_sync(customer=topped.BillingCustomer.objects.get())
     booked(tenant_id)
-    assert balance(tenant_id) == 9 * NANO
+    assert balance(tenant_id) == 4 * NANO
+    assert not is_on(tenant_id), "the card that the money went back to is not charged for it again"
+    assert topup_look(tenant_id=tenant_id) == 0 and charges(stripe_house, customer) == [2000]
+    assert "a payment went back" in mail.outbox[-1].subject and "/billing/wallet" in mail.outbox[-1].body
+    with tenant_scope(tenant_id):
+        assert AuditEvent.objects.get(action="topup.stopped").after == {"on": False, "reason": "paid_back"}
+
+
+def test_what_is_not_sent_yet_when_money_goes_back_is_not_bought(cast: Cast, stripe_house: Emulator) -> None:
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada)
+    assert fall(ada, 1, 6) == 1
+    with tenant_scope(tenant_id):
+        topup_pause()
+        topup_pause()
+    sent(ada)
+    assert (charges(stripe_house, customer), states(tenant_id), len(mail.outbox)) == ([], ["void"], 1)
