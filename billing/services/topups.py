@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
+from django.db.models import Q
+
 from billing.errors import PaymentsClosed
 from billing.models import AutoTopUp, TopUp, TopUpConsent
 from billing.periods import month_of
@@ -131,8 +133,9 @@ def _look(row: AutoTopUp) -> bool:
     agreed, month = row.consent, month_of(now())
     if tenant_current().status != Tenant.Status.ACTIVE:
         return False
-    if TopUp.objects.filter(state=TopUp.State.WAITING).exists() or balance_nano() >= agreed.below_nano:
-        return False
+    payable = Q(state=TopUp.State.WAITING) | Q(state=TopUp.State.FAILED) & ~Q(invoice_id="")
+    if TopUp.objects.filter(payable).exists() or balance_nano() >= agreed.below_nano:
+        return False  # what can still be paid, or was a moment ago, is not bought beside it
     if month_nano(month) + agreed.amount_nano > agreed.month_most_nano:
         return False
     topup: TopUp = TopUp.objects.create(consent=agreed, amount_nano=agreed.amount_nano, month=month)

@@ -235,6 +235,24 @@ def test_turned_on_again_by_hand_it_buys_once(cast: Cast, stripe_house: Emulator
     booked(tenant_id)
 
 
+def test_turned_on_by_who_just_paid_the_refused_invoice_it_buys_no_second(cast: Cast, stripe_house: Emulator) -> None:
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada)
+    stripe_house.control("/payments/fail", {"count": 1})
+    fall(ada, 1, 6)
+    sent(ada)
+    with tenant_scope(tenant_id):
+        url = TopUp.objects.get().url
+    assert stripe_house.page(url, {"number": GOOD, "expiry": "12/40", "cvc": "123"})[0] == 303
+    agreed(ada)
+    assert states(tenant_id) == ["failed"] and topup_look(tenant_id=tenant_id) == 0
+    sent(ada)
+    assert (states(tenant_id), charges(stripe_house, customer), is_on(tenant_id)) == (["paid"], [2000], True)
+    assert balance(tenant_id) == 24 * NANO
+    booked(tenant_id)
+
+
 def test_what_was_paid_before_the_answer_came_is_not_void(cast: Cast, stripe_house: Emulator) -> None:
     ada, tenant_id = cast.owner, cast.owner.tenant.id
     customer = with_card(ada, stripe_house)
