@@ -20,7 +20,7 @@ from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from billing.services.purchases import LEAST, MOST
 from billing.services.sweeps import for_each
-from billing.services.topup_settling import topup_unsent
+from billing.services.topup_settling import topup_unsent, topup_void
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
@@ -117,7 +117,15 @@ def _end(states: list[str]) -> None:
     """Give purchases up: those that were never sent, now; of the others the invoice, once Stripe has answered."""
     for topup in TopUp.objects.filter(state__in=states).order_by("created_at"):
         if not topup_unsent(topup):
-            command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
+            _give_up(topup)
+
+
+def _give_up(topup: TopUp) -> None:
+    """What was refused before it had an invoice is over now; of others the invoice is ended."""
+    if topup.state == TopUp.State.FAILED and not topup.invoice_id:
+        topup_void(topup)
+    else:
+        command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
 
 
 def topup_look(*, tenant_id: uuid.UUID) -> int:
@@ -166,7 +174,7 @@ def topups_tidy() -> int:
         with tenant_scope(tenant_id):
             money_lock(tenant_id)
             for topup in TopUp.objects.filter(state=TopUp.State.FAILED, changed_at__lt=now() - PAYABLE):
-                command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
+                _give_up(topup)
         return 1
 
     return for_each("topups_tidy", stale, tidy)

@@ -12,6 +12,7 @@ from django.core import mail
 from django.db import connections
 from django.test import override_settings
 
+from billing.errors import StripeRefused
 from billing.models import AutoTopUp, Invoice, StripeCommand, TopUp, TopUpConsent
 from billing.selectors.dunning import owed
 from billing.selectors.topups import topup_failed
@@ -21,6 +22,7 @@ from billing.services.sync import customer_sync
 from billing.services.topup_settling import topup_pause
 from billing.services.topups import CONSENT, topup_look, topup_set, topup_stop, topups_look_all, topups_tidy
 from billing.services.webhooks import stripe_sweep
+from billing.stripe_port import StripePort
 from hooks.models import Event
 from hooks.services import endpoint_create
 from kit.clock import now
@@ -251,6 +253,26 @@ def test_turned_on_by_who_just_paid_the_refused_invoice_it_buys_no_second(cast: 
     assert (states(tenant_id), charges(stripe_house, customer), is_on(tenant_id)) == (["paid"], [2000], True)
     assert balance(tenant_id) == 24 * NANO
     booked(tenant_id)
+
+
+def test_what_was_refused_without_an_invoice_takes_nothing_of_the_month(
+    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise StripeRefused("no such card")
+
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada, most=20)
+    fall(ada, 1, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(StripePort, "topup_charge", refuse)
+        sent(ada)
+    assert (states(tenant_id), is_on(tenant_id)) == (["failed"], False)
+    agreed(ada, most=20)
+    assert states(tenant_id) == ["void", "waiting"]
+    sent(ada)
+    assert (states(tenant_id), charges(stripe_house, customer)) == (["void", "paid"], [2000])
 
 
 def test_what_was_paid_before_the_answer_came_is_not_void(cast: Cast, stripe_house: Emulator) -> None:
