@@ -12,17 +12,14 @@ from django.core import mail
 from django.db import connections
 from django.test import override_settings
 
-from billing.errors import StripeRefused
 from billing.models import AutoTopUp, Invoice, StripeCommand, TopUp, TopUpConsent
 from billing.selectors.dunning import owed
 from billing.selectors.topups import topup_failed
 from billing.services import topups
 from billing.services.credit_notes import credit_note_write
 from billing.services.sync import customer_sync
-from billing.services.topup_settling import topup_pause
 from billing.services.topups import CONSENT, topup_look, topup_set, topup_stop, topups_look_all, topups_tidy
 from billing.services.webhooks import stripe_sweep
-from billing.stripe_port import StripePort
 from hooks.models import Event
 from hooks.services import endpoint_create
 from kit.clock import now
@@ -237,44 +234,6 @@ def test_turned_on_again_by_hand_it_buys_once(cast: Cast, stripe_house: Emulator
     booked(tenant_id)
 
 
-def test_turned_on_by_who_just_paid_the_refused_invoice_it_buys_no_second(cast: Cast, stripe_house: Emulator) -> None:
-    ada, tenant_id = cast.owner, cast.owner.tenant.id
-    customer = with_card(ada, stripe_house)
-    agreed(ada)
-    stripe_house.control("/payments/fail", {"count": 1})
-    fall(ada, 1, 6)
-    sent(ada)
-    with tenant_scope(tenant_id):
-        url = TopUp.objects.get().url
-    assert stripe_house.page(url, {"number": GOOD, "expiry": "12/40", "cvc": "123"})[0] == 303
-    agreed(ada)
-    assert states(tenant_id) == ["failed"] and topup_look(tenant_id=tenant_id) == 0
-    sent(ada)
-    assert (states(tenant_id), charges(stripe_house, customer), is_on(tenant_id)) == (["paid"], [2000], True)
-    assert balance(tenant_id) == 24 * NANO
-    booked(tenant_id)
-
-
-def test_what_was_refused_without_an_invoice_takes_nothing_of_the_month(
-    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise StripeRefused("no such card")
-
-    ada, tenant_id = cast.owner, cast.owner.tenant.id
-    customer = with_card(ada, stripe_house)
-    agreed(ada, most=20)
-    fall(ada, 1, 6)
-    with monkeypatch.context() as patch:
-        patch.setattr(StripePort, "topup_charge", refuse)
-        sent(ada)
-    assert (states(tenant_id), is_on(tenant_id)) == (["failed"], False)
-    agreed(ada, most=20)
-    assert states(tenant_id) == ["void", "waiting"]
-    sent(ada)
-    assert (states(tenant_id), charges(stripe_house, customer)) == (["void", "paid"], [2000])
-
-
 def test_what_was_paid_before_the_answer_came_is_not_void(cast: Cast, stripe_house: Emulator) -> None:
     ada, tenant_id = cast.owner, cast.owner.tenant.id
     customer = with_card(ada, stripe_house)
@@ -397,15 +356,3 @@ def test_a_refund_of_a_top_up_takes_its_credit_along(cast: Cast, stripe_house: E
     assert "a payment went back" in mail.outbox[-1].subject and "/billing/wallet" in mail.outbox[-1].body
     with tenant_scope(tenant_id):
         assert AuditEvent.objects.get(action="topup.stopped").after == {"on": False, "reason": "paid_back"}
-
-
-def test_what_is_not_sent_yet_when_money_goes_back_is_not_bought(cast: Cast, stripe_house: Emulator) -> None:
-    ada, tenant_id = cast.owner, cast.owner.tenant.id
-    customer = with_card(ada, stripe_house)
-    agreed(ada)
-    assert fall(ada, 1, 6) == 1
-    with tenant_scope(tenant_id):
-        topup_pause()
-        topup_pause()
-    sent(ada)
-    assert (charges(stripe_house, customer), states(tenant_id), len(mail.outbox)) == ([], ["void"], 1)
