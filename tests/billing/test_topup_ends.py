@@ -1,15 +1,18 @@
-"""A purchase of a top-up that was refused, or whose money goes back: nothing is charged twice, nothing waits for ever."""
+"""A purchase of a top-up that was refused, or whose money goes back: charged once, and nothing waits for ever."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 from django.core import mail
 from django.test import override_settings
 
 from billing.errors import StripeRefused
-from billing.models import TopUp
+from billing.models import CreditDraw, TopUp
 from billing.services.topup_settling import topup_pause
 from billing.services.topups import topup_look
+from billing.services.webhooks import event_handle, event_receive
 from billing.stripe_port import StripePort
 from kit.money import NANO
 from tenants.scope import tenant_scope
@@ -68,3 +71,27 @@ def test_what_is_not_sent_yet_when_money_goes_back_is_not_bought(cast: Cast, str
         topup_pause()
     sent(ada)
     assert (charges(stripe_house, customer), states(tenant_id), len(mail.outbox)) == ([], ["void"], 1)
+
+
+def test_a_refund_heard_before_its_top_up_takes_the_credit_along(
+    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada)
+    fall(ada, 1, 6)
+    with monkeypatch.context() as patch:
+        patch.setattr("billing.services.commands._follow", lambda command: None)
+        sent(ada)
+    charge = stripe_house.v1.charges.list({"customer": customer, "limit": 1}).data[0]
+    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 2000})
+    for event in stripe_house.events(type="refund.created"):
+        found = json.loads(str(event))
+        if found["data"]["object"]["charge"] == charge.id:
+            event_handle(event_receive(found).pk)
+    assert (states(tenant_id), balance(tenant_id)) == (["waiting"], 4 * NANO)
+    booked(tenant_id)
+    assert (states(tenant_id), balance(tenant_id), is_on(tenant_id)) == (["paid"], 4 * NANO, False)
+    booked(tenant_id)
+    with tenant_scope(tenant_id):
+        assert list(CreditDraw.objects.filter(kind="returned").values_list("amount_nano", flat=True)) == [20 * NANO]
