@@ -16,7 +16,7 @@ from django.db.models import Q
 from billing.errors import CardRefused, PaymentsAway, PromotionRefused, StripeMissing, StripeRefused
 from billing.models import StripeCommand
 from billing.services.locks import money_lock
-from billing.services.operation import AGAIN, ASK, NotNeeded, NotYet
+from billing.services.operation import AGAIN, ASK, NOT_NEEDED, NotNeeded, NotYet
 from billing.services.operations import OPERATIONS
 from billing.services.sweeps import for_each
 from billing.stripe_port import Json, stripe_port
@@ -36,8 +36,8 @@ CLAIM = dt.timedelta(seconds=180)
 """Longer than any sending takes."""
 PATIENCE = 8.0
 """Seconds; a page waits no longer, then says that it is on its way."""
-NOT_NEEDED, GIVEN_UP = "not_needed", "given_up"
-"""Marks of what was dropped: before it was sent, because it was not needed, or by staff."""
+GIVEN_UP = "given_up"
+"""Marks what was dropped by staff."""
 COMMANDS = Counter("billing_stripe_commands_total", "Commands to Stripe by what became of them", ["operation", "state"])
 State = StripeCommand.State
 

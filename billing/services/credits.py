@@ -33,7 +33,7 @@ from billing.selectors.wallet import (
 )
 from billing.services.effects import funds_changed
 from billing.services.jobs import taken_back
-from billing.services.locks import ledger_lock
+from billing.services.locks import ledger_lock, money_lock
 from billing.services.posting import ledger_post
 from billing.services.stores import quota_store
 from billing.services.sweeps import for_each
@@ -268,6 +268,7 @@ def credit_refund(
         raise Conflict("This credit was given, not bought: there is no money to give back.")
     left = int(grant.left_nano) - owed_nano()
     free = _free_nano(budget, amount_nano, left, store or quota_store()) if budget is not None and left > 0 else None
+    money_lock(tenant_id)  # before the ledger's, for a caller that stops automatic top-up with it
     ledger_lock(tenant_id)
     grant = grant_of(grant_id) or grant
     left = max(0, int(grant.left_nano) - owed_nano())

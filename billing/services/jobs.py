@@ -27,7 +27,7 @@ from billing.quotas.jobs import Reached, naming
 from billing.quotas.limits import Limit
 from billing.selectors.budgets import WALLET, cap_nano, promised_nano
 from billing.selectors.wallet import postpaid_nano
-from billing.services.leases import lease_return
+from billing.services.leases import lease_return, wallet_begin
 from billing.services.metering import usage_record
 from billing.services.stores import quota_store
 from kit.clock import now
@@ -170,7 +170,10 @@ def budgets_lock(project_id: uuid.UUID, key_id: uuid.UUID | None) -> list[Budget
         Budget.objects.get_or_create(
             tenant_id=current_tenant_id(), name=name, defaults={"scope": scope, "scope_id": scope_id}
         )
-    return list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
+    budgets = list(Budget.objects.select_for_update().filter(name__in=names).order_by("name"))
+    for budget in budgets:
+        wallet_begin(budget, month_of(now()))
+    return budgets
 
 
 def key_maker(key_id: uuid.UUID | None) -> uuid.UUID | None:

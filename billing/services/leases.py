@@ -171,6 +171,8 @@ def _debit(budget: Budget, state: LeaseState | None, server_ms: int, wanted: int
         lease.state, lease.closed_ms, lease.updated_at = BudgetLease.State.CLOSED, server_ms, now()
         lease.save(update_fields=["state", "closed_ms", "updated_at"])
         lease = None
+    if lease is None:
+        wallet_begin(budget, period)
     cap = cap_nano(budget.scope, budget.scope_id, period) or 0
     usual = max(1, min(cap // BLOCK_SHARE, BLOCK_MOST))
     available = state.available if lease is not None and state is not None else 0
@@ -273,6 +275,17 @@ def budget_begin(*, scope: str, scope_id: str) -> None:
         opened_ms=since_ms,
         closed_ms=to_ms(moment),
     )
+
+
+def wallet_begin(budget: Budget, period: dt.date) -> None:
+    """Where nothing was promised of a wallet this month, what was called before counts under it.
+
+    Its limit comes without anybody setting one when credit falls below zero; what the month used of credit and of the
+    plan would be given a second time. Under the budget's lock.
+    """
+    if budget.scope == WALLET and not BudgetLease.objects.filter(budget=budget, period=period).exists():
+        budget_begin(scope=WALLET, scope_id=budget.scope_id)
+        budget.refresh_from_db(fields=["epoch"])
 
 
 def budget_end(*, scope: str, scope_id: str) -> None:

@@ -10,6 +10,10 @@ AGAIN, ASK, DROP = "again", "ask", "drop"
 """What to do a day later with a command of which nothing is found at Stripe: send it, ask a person, or let it be."""
 
 
+NOT_NEEDED = "not_needed"
+"""Marks what was dropped before it was sent."""
+
+
 class NotYet(Exception):
     """Something has to be at Stripe first."""
 

@@ -21,8 +21,10 @@ from billing.selectors.subscriptions import customer_current
 from billing.services.credits import credits_apply
 from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
+from billing.services.mirror import invoice_mirror
 from billing.services.posting import ledger_post
 from billing.services.purchases import purchase_credit
+from billing.services.topup_settling import topup_pause
 from billing.stripe_port import stripe_port
 from tenants import audit
 from tenants.scope import current_tenant_id
@@ -55,12 +57,15 @@ def _bought_with(row: Refund | PaymentDispute) -> CreditGrant | None:
         return None
     bought = CreditGrant.objects.filter(kind=CreditGrant.Kind.PREPAID)
     known: CreditGrant | None = bought.filter(source=payment).first()
-    asked = StripeCommand.objects.filter(operation="credit_checkout")
+    asked = StripeCommand.objects.filter(operation__in=("credit_checkout", "topup_charge"))
     if known is not None or not (bought.exists() or asked.exists()):
         return known
-    topped_up = CreditGrant.objects.filter(source=stripe_port().invoice_of_payment(payment)).first()
-    if topped_up is not None:
-        return cast("CreditGrant", topped_up)
+    invoice_id = stripe_port().invoice_of_payment(payment)
+    topped_up = bought.filter(source=invoice_id)
+    if invoice_id and not topped_up.exists():
+        invoice_mirror(customer, invoice_id)  # which credits it
+    if topped_up.exists():
+        return cast("CreditGrant", topped_up.get())
     session = stripe_port().checkout_of_payment(payment)
     mine = session is not None and session["customer"] == customer.stripe_id
     return purchase_credit(session) if session is not None and mine else None
@@ -86,4 +91,6 @@ def _credit_return(grant: CreditGrant) -> None:
         audit.record(action="credit.returned", target=grant, after={"amount_nano": nano}, actor=audit.SYSTEM)
         if nano < 0:
             credits_apply()
+        else:
+            topup_pause()
         transaction.on_commit(partial(funds_changed, tenant_id))

@@ -14,14 +14,17 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from billing.ledger.stripe_books import NotBookable, credit_on, invoice_sums, sells_credit
-from billing.models import Account, AutoTopUp, CreditGrant, Invoice, TopUp
+from billing.models import Account, AutoTopUp, CreditGrant, Invoice, StripeCommand, TopUp
 from billing.services.credits import credit_grant
+from billing.services.locks import money_lock
+from billing.services.operation import NOT_NEEDED
 from hooks.catalogue import WALLET_TOPPED_UP, WALLET_TOPUP_FAILED
 from hooks.services import event_publish, projects_listening
 from kit.clock import now
 from kit.money import CENT, usd
 from tenants import audit
 from tenants.models import Member, Role
+from tenants.scope import current_tenant_id
 from tenants.selectors import tenant_current
 
 logger = logging.getLogger(__name__)
@@ -93,6 +96,40 @@ def topup_void(topup: TopUp) -> None:
         _move(topup, State.VOID)
 
 
+def topup_unsent(topup: TopUp) -> bool:
+    """Take back a purchase whose command nobody has begun to send. Its row is locked by whoever does."""
+    mine = StripeCommand.objects.select_for_update().filter(operation="topup_charge", once=str(topup.pk))
+    command = mine.first()
+    if topup.state != State.WAITING or command is None or command.first_sent_at is not None:
+        return False
+    command.state, command.error, command.error_code = StripeCommand.State.DROPPED, "It was given up.", NOT_NEEDED
+    command.done_at = now()
+    command.save(update_fields=["state", "error", "error_code", "done_at"])
+    _move(topup, State.VOID)
+    return True
+
+
+def topup_pause() -> None:
+    """A payment for credit goes back, which takes the balance below what was agreed. The same card is not charged again
+    for it: automatic top-up is off until a member turns it on, and what is not sent yet is not bought."""
+    money_lock(current_tenant_id())
+    auto = AutoTopUp.objects.filter(on=True).first()
+    if auto is None:
+        return
+    auto.on, auto.failed, auto.changed_at = False, None, now()
+    auto.save(update_fields=["on", "failed", "changed_at"])
+    after = {"on": False, "reason": "paid_back"}
+    audit.record(action="topup.stopped", target=auto, before={"on": True}, after=after, actor=audit.SYSTEM)
+    for topup in TopUp.objects.filter(state=State.WAITING):
+        topup_unsent(topup)
+    whose = tenant_current().name
+    lines = [
+        _("Automatic top-up of %(whose)s was turned off because a payment for credit went back.") % {"whose": whose},
+        _("Nothing is bought by itself until you turn it on again, here:"),
+    ]
+    _mail(_("Automatic top-up is off: a payment went back"), lines)
+
+
 def topup_fail(topup: TopUp, *, reason: str, message: str) -> None:
     """The purchase was refused: automatic top-up turns itself off, and who can mend it hears of it."""
     if topup.state != State.WAITING:
@@ -122,9 +159,8 @@ def failure_words(topup: TopUp) -> str:
 
 
 def _tell(topup: TopUp) -> None:
-    tenant = tenant_current()
     values = {
-        "whose": tenant.name,
+        "whose": tenant_current().name,
         "amount": usd(topup.amount_nano),
         "below": usd(topup.consent.below_nano),
     }
@@ -137,8 +173,13 @@ def _tell(topup: TopUp) -> None:
         how = _("Confirm and pay here: %(url)s") if topup.reason == Reason.CONFIRM else _("Pay here: %(url)s")
         lines.append(how % {"url": topup.url})
         lines.append(_("Paying brings the credit and turns automatic top-up on again."))
-    lines.append(f"{settings.BASE_URL}/o/{tenant.slug}/billing/wallet")
-    subject, text = _("Automatic top-up is off: a payment failed"), "\n\n".join(lines) + "\n"
+    _mail(_("Automatic top-up is off: a payment failed"), lines)
+
+
+def _mail(subject: str, lines: list[str]) -> None:
+    """Tell who can mend it, with the way to the wallet."""
+    link = f"{settings.BASE_URL}/o/{tenant_current().slug}/billing/wallet"
+    text = "\n\n".join([*lines, link]) + "\n"
     seats = Member.objects.select_related("user").filter(role__in=TOLD)
     for address in sorted({seat.user.email for seat in seats}):
         transaction.on_commit(

@@ -9,15 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
+from django.db.models import Q
+
 from billing.errors import PaymentsClosed
-from billing.models import AutoTopUp, StripeCommand, TopUp, TopUpConsent
+from billing.models import AutoTopUp, TopUp, TopUpConsent
 from billing.periods import month_of
 from billing.selectors.topups import card_words, month_nano, tenants_low, topups_stale
 from billing.selectors.wallet import balance_nano
-from billing.services.commands import NOT_NEEDED, command_write
+from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from billing.services.purchases import LEAST, MOST
 from billing.services.sweeps import for_each
+from billing.services.topup_settling import topup_unsent, topup_void
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
@@ -113,22 +116,16 @@ def topup_stop() -> AutoTopUp | None:
 def _end(states: list[str]) -> None:
     """Give purchases up: those that were never sent, now; of the others the invoice, once Stripe has answered."""
     for topup in TopUp.objects.filter(state__in=states).order_by("created_at"):
-        if not _unsent(topup):
-            command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
+        if not topup_unsent(topup):
+            _give_up(topup)
 
 
-def _unsent(topup: TopUp) -> bool:
-    """Take back a purchase whose command nobody has begun to send. Its row is locked by whoever does."""
-    mine = StripeCommand.objects.select_for_update().filter(operation="topup_charge", once=str(topup.pk))
-    command = mine.first()
-    if topup.state != TopUp.State.WAITING or command is None or command.first_sent_at is not None:
-        return False
-    command.state, command.error, command.error_code = StripeCommand.State.DROPPED, "It was given up.", NOT_NEEDED
-    command.done_at = now()
-    command.save(update_fields=["state", "error", "error_code", "done_at"])
-    topup.state, topup.changed_at = TopUp.State.VOID, now()
-    topup.save(update_fields=["state", "changed_at"])
-    return True
+def _give_up(topup: TopUp) -> None:
+    """What was refused before it had an invoice is over now; of others the invoice is ended."""
+    if topup.state == TopUp.State.FAILED and not topup.invoice_id:
+        topup_void(topup)
+    else:
+        command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
 
 
 def topup_look(*, tenant_id: uuid.UUID) -> int:
@@ -144,8 +141,9 @@ def _look(row: AutoTopUp) -> bool:
     agreed, month = row.consent, month_of(now())
     if tenant_current().status != Tenant.Status.ACTIVE:
         return False
-    if TopUp.objects.filter(state=TopUp.State.WAITING).exists() or balance_nano() >= agreed.below_nano:
-        return False
+    payable = Q(state=TopUp.State.WAITING) | Q(state=TopUp.State.FAILED) & ~Q(invoice_id="")
+    if TopUp.objects.filter(payable).exists() or balance_nano() >= agreed.below_nano:
+        return False  # what can still be paid, or was a moment ago, is not bought beside it
     if month_nano(month) + agreed.amount_nano > agreed.month_most_nano:
         return False
     topup: TopUp = TopUp.objects.create(consent=agreed, amount_nano=agreed.amount_nano, month=month)
@@ -176,7 +174,7 @@ def topups_tidy() -> int:
         with tenant_scope(tenant_id):
             money_lock(tenant_id)
             for topup in TopUp.objects.filter(state=TopUp.State.FAILED, changed_at__lt=now() - PAYABLE):
-                command_write("topup_void", {"topup": str(topup.pk)}, once=str(topup.pk))
+                _give_up(topup)
         return 1
 
     return for_each("topups_tidy", stale, tidy)

@@ -19,6 +19,7 @@ from billing.services.credits import credit_grant, credit_refund
 from billing.services.dunning import hold_revoke, hold_set
 from billing.services.entitlements import entitlement_refresh, override_revoke, override_set
 from billing.services.findings import finding_resolve
+from billing.services.topup_settling import topup_pause
 from billing.services.wallet import postpaid_most_set
 from billing.services.webhooks import event_replay, events_replay
 from hooks import services as hooks
@@ -176,9 +177,10 @@ def credit_give(
 
 def credit_take_back(*, tenant_id: UUID, grant_id: UUID, by: Staff) -> int:
     """Take the unused rest of bought credit out of a wallet, because its money goes back; nano-USD. The refund itself
-    is made at Stripe."""
+    is made at Stripe. Automatic top-up is off then, or it would buy at once what is given back."""
     with acting_in(tenant_id, by):
         nano = credit_refund(grant_id=grant_id, reason=by.reason.strip())
+        topup_pause()
         grant = CreditGrant.objects.get(pk=grant_id)
         record(action="credit.take_back", target=grant, by=by, tenant_id=tenant_id, detail={"amount_nano": nano})
         return nano

@@ -10,25 +10,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.errors import PaymentsAway
+from billing.errors import BudgetExceeded, PaymentsAway
 from billing.ledger.stripe_books import credit_back
 from billing.models import BillingFinding, CreditDraw, CreditGrant, PaymentDispute, Refund
+from billing.quotas import QuotaStore
+from billing.selectors.bills import allowance_nano
 from billing.selectors.budgets import WALLET, cap_nano
 from billing.selectors.limits import tenant_limit_set
 from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services import reconcile
 from billing.services.credits import credit_grant, credit_refund
+from billing.services.jobs import job_reserve
 from billing.services.ledger import lines_post, period_close
 from billing.services.receivables import mirrors_book_all
 from billing.services.reconcile import stripe_compare
 from billing.services.wallet import postpaid_set
 from billing.services.webhooks import event_handle, event_receive, stripe_sweep
 from billing.stripe_port import StripePort
+from kit.clock import now
 from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.money import entitle
 from tests.billing.test_credits import books, give, left, right
+from tests.billing.test_funds import ask
 from tests.billing.test_ledger import OCTOBER, use
 from tests.billing.test_purchases import balance, paid, told
 from tests.conftest import Cast
@@ -176,7 +181,7 @@ def test_what_was_spent_already_is_owed_and_stops_calls_until_credit_comes(
     with tenant_scope(tenant_id):
         assert (balance_nano(), postpaid_nano()) == (-15 * NANO, 0)
         included = cap_nano(WALLET, tenant_id.hex)
-        assert included == 2 * NANO, "no more than the plan includes goes on, though it was on account before"
+        assert included == allowance_nano(), "no more than the plan includes goes on, though it was on account before"
         assert tenant_limit_set().funds_nano == 0
         postpaid_set(nano=40 * NANO)
         assert cap_nano(WALLET, tenant_id.hex) == included, "nor on the limit it sets itself"
@@ -191,6 +196,28 @@ def test_what_was_spent_already_is_owed_and_stops_calls_until_credit_comes(
     with tenant_scope(tenant_id):
         assert balance_nano() == 0, "and only what is beyond it pays for usage"
     assert left(tenant_id) == [-15 * NANO, 3 * NANO, 12 * NANO]
+    right(tenant_id)
+
+
+def test_calls_of_before_count_when_money_that_paid_for_them_goes_back(
+    cast: Cast, bought: tuple[uuid.UUID, str], stripe_house: Emulator, store: QuotaStore
+) -> None:
+    """Nothing was limited while they ran, so nothing was promised for them."""
+    tenant_id, payment = bought
+    entitle(tenant_id, spend_nano=10**12, allowance_nano=2 * NANO)
+    use(tenant_id, 1, 22 * NANO, now())
+    lines_post(tenant_id=tenant_id)
+    refunded(stripe_house, payment, 2_000)
+    job = {"job_id": uuid.uuid4(), "project_id": cast.owner.project.id, "key_id": None, "store": store}
+    with tenant_scope(tenant_id):
+        paid_and_included = 20 * NANO + allowance_nano()
+        assert (balance_nano(), postpaid_nano(), cap_nano(WALLET, tenant_id.hex)) == (-20 * NANO, 0, paid_and_included)
+        with pytest.raises(BudgetExceeded, match="buy credit"):
+            job_reserve(**job, ceiling_nano=20)
+    assert not ask(store, tenant_id, 20), "what the plan includes was used before"
+    give(tenant_id, "promo", 21 * NANO)
+    with tenant_scope(tenant_id):
+        assert balance_nano() > 0 and postpaid_nano() is None
     right(tenant_id)
 
 

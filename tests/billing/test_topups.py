@@ -25,6 +25,7 @@ from hooks.services import endpoint_create
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
 from kit.money import CENT, NANO
+from tenants.models import AuditEvent
 from tenants.scope import tenant_scope
 from tests.billing import topped
 from tests.billing.emulated import GOOD, Emulator
@@ -344,9 +345,14 @@ def test_a_refund_of_a_top_up_takes_its_credit_along(cast: Cast, stripe_house: E
     fall(ada, 1, 6)
     sent(ada)
     charge = stripe_house.v1.charges.list({"customer": customer, "limit": 1}).data[0]
-    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 1500})
+    stripe_house.v1.refunds.create({"charge": charge.id, "amount": 2000})
     told(stripe_house, customer)
     with tenant_scope(tenant_id):
         customer_sync(customer=topped.BillingCustomer.objects.get())
     booked(tenant_id)
-    assert balance(tenant_id) == 9 * NANO
+    assert balance(tenant_id) == 4 * NANO
+    assert not is_on(tenant_id), "the card that the money went back to is not charged for it again"
+    assert topup_look(tenant_id=tenant_id) == 0 and charges(stripe_house, customer) == [2000]
+    assert "a payment went back" in mail.outbox[-1].subject and "/billing/wallet" in mail.outbox[-1].body
+    with tenant_scope(tenant_id):
+        assert AuditEvent.objects.get(action="topup.stopped").after == {"on": False, "reason": "paid_back"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 
-from billing.models import CreditGrant, EntitlementOverride, StripeEvent
+from billing.models import AutoTopUp, CreditGrant, EntitlementOverride, StripeEvent, TopUpConsent
 from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services.credits import credit_grant
@@ -258,6 +258,8 @@ def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: C
     with tenant_scope(tenant.pk):
         bought = credit_grant(kind="prepaid", amount_nano=30 * 10**9, source="cs_test_1")
         given = credit_grant(kind="promo", amount_nano=5 * 10**9, source="t")
+        agreed = TopUpConsent.objects.create(below_nano=10**9, amount_nano=10**10, month_most_nano=10**10, text="yes")
+        AutoTopUp.objects.create(consent=agreed)
     path = "/staff/billing/creditgrant/{}/take-back/"
     assert ada.browser.post(path.format(bought.pk), {"reason": "x"}).status_code == 422
     assert ada.browser.post(path.format(given.pk), {"reason": WHY}).status_code == 422
@@ -268,5 +270,6 @@ def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: C
     assert "Take back" not in ada.browser.get(page).content.decode()
     with tenant_scope(tenant.pk):
         assert balance_nano() == 5 * 10**9
+        assert not AutoTopUp.objects.get().on, "or it would buy at once what is given back"
     assert "$30.00" in ada.browser.get("/staff/billing/creditgrant/").content.decode()
     assert StaffAction.objects.filter(organisation=tenant.pk, action="credit.take_back").count() == 1
