@@ -206,5 +206,12 @@ def periods_close_all() -> int:
     # Who missed a month has them closed in their order, whatever happens to one of them; what a plan carries on is
     # credit, which is given by the way of one.
     together = {one for one in due if one[1] == last and months_of[one[0]] == 1 and one[0] not in carrying}
-    closed = for_batches("period_close", [one for one in ordered if one in together], periods_close_many, close)
-    return closed + for_each("period_close", [one for one in ordered if one not in together], close)
+    closed, failed = 0, None
+    try:
+        closed = for_batches("period_close", [one for one in ordered if one in together], periods_close_many, close)
+    except FAILED as error:  # of one of them: the others wait for nobody
+        failed = error
+    closed += for_each("period_close", [one for one in ordered if one not in together], close)
+    if failed is not None:
+        raise failed
+    return closed
