@@ -27,7 +27,7 @@ from billing.services.alerts import budgets_alert
 from billing.services.closing import lines_post_many, periods_close_many
 from billing.services.credits import credit_grant, credits_apply
 from billing.services.effects import funds_changed
-from billing.services.locks import ledger_lock
+from billing.services.locks import days_lock, ledger_lock
 from billing.services.posting import ledger_post as ledger_post
 from billing.services.rollover import rollover_grant, rollover_tenants
 from billing.services.sweeps import FAILED, for_batches, for_each
@@ -56,8 +56,10 @@ def books_lock(tenant_id: uuid.UUID) -> None:
 def lines_post_here(months: Collection[dt.date] = ()) -> int:
     """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`.
 
-    Tiers and packages are brought up also in `months` that have nothing else to post.
+    Tiers and packages are brought up also in `months` that have nothing else to post. The roll-up waits from here to
+    the transaction's end: what tiers and packages are made of stays what is posted.
     """
+    days_lock(current_tenant_id())
     lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
     of_events = [line for line in lines if not line.price_version.startswith((TIERS, PACKAGES))]
     touched = {*months, *(month_of(line.day) for line in of_events)}
