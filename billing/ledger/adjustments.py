@@ -10,13 +10,18 @@ from collections.abc import Iterable, Mapping
 
 from billing.ledger.lines import PACKAGES, TIERS
 from billing.prices import STORAGE, Adjustment, PriceBooks, PriceVersion, Usage, adjustment, ahead, rate
-from billing.prices.rating import base_of
+from billing.prices.rating import GIGABYTE, base_of
 
 Counts = tuple[int, int, int, int, int]
 """Input tokens, output tokens, requests, machine ms, byte-hours."""
 NOTHING: Counts = (0, 0, 0, 0, 0)
 Group = tuple[str, str, str]
 """Kind, base, price version."""
+Changes = Mapping[tuple[str, Group], int]
+"""By what it is (`TIERS`, `PACKAGES`) and group, what is added to a month, in nano-USD."""
+DROPPED = 10**5
+"""More than storage drops in a month: less than a nano for each hour and project. What is missing beyond it, a limit
+let off."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,13 +76,16 @@ def months_of(rows: Iterable[tuple[str, str, str, Counts, int]], anew: Iterable[
 def month_change(kind: str, base: str, book: PriceVersion, counted: Counted) -> Adjustment:
     """What the month's price by its quantities is beyond what was charged.
 
-    What jobs and engines were let off they stay let off, and tiers never take off more than was charged. Storage drops
-    parts of a nano by the hour, and is charged only as far as limits go: there the package itself is what counts.
+    What was let off stays let off, and tiers never take off more than was charged. Storage drops parts of a nano by the
+    hour: there the package itself is what counts. Where a limit let some of it off, only what was paid for begins one.
     """
     month = counted.usage(kind, base)
     price = book.price(kind, base)
     if not price.scales:
         return Adjustment()
+    if kind == STORAGE and ahead(price) and rate(month, book) - counted.charged_nano > DROPPED:
+        paid = counted.charged_nano * GIGABYTE // price.gigabyte_hour
+        month = dataclasses.replace(month, byte_hours=paid)
     found = adjustment(month, book)
     tiers, packages = found.tiers, found.packages
     if kind == STORAGE:
@@ -101,7 +109,7 @@ def month_changes(months: Mapping[Group, Counted], books: PriceBooks) -> dict[tu
     return found
 
 
-def within(changes: Mapping[tuple[str, Group], int], room_nano: int | None) -> dict[tuple[str, Group], int]:
+def within(changes: Changes, room_nano: int | None) -> dict[tuple[str, Group], int]:
     """The same, with packages only as far as the limits carry them; None where there is no limit."""
     if room_nano is None:
         return dict(changes)
@@ -111,6 +119,17 @@ def within(changes: Mapping[tuple[str, Group], int], room_nano: int | None) -> d
         left -= part if what == PACKAGES else 0
         if part:
             found[what, group] = part
+    return found
+
+
+def as_billed(changes: Changes, carried: Changes, held: Changes, let_off: Changes) -> dict[tuple[str, Group], int]:
+    """What of the changes of a month that was billed is charged. The limits of today have no say in what was: a package
+    that was charged stays (`held`), as far as prices still say it, and what was let off is not asked for again."""
+    found = {key: nano for key, nano in changes.items() if key[0] != PACKAGES}
+    for key in changes.keys() - found.keys():
+        most = min(carried.get(key, 0), changes[key] - let_off.get(key, 0))
+        if nano := max(most, min(held.get(key, 0), changes[key])):
+            found[key] = nano
     return found
 
 

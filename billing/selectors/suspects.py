@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Max, Min, QuerySet
 
-from billing.ledger.lines import CREDIT, NOT_OF_EVENTS, RERATED
+from billing.ledger.lines import CREDIT, GIVEN, NOT_OF_EVENTS, RERATED
 from billing.models import UsageEvent
 from billing.prices import NOT_CALLS, Usage, price_books, rate
 from billing.selectors.many import quantities_differ
@@ -80,15 +80,17 @@ SELECT tenant.id
       <> coalesce(posted, 0) - coalesce(invoiced, 0) - coalesce(paid.nano, 0) + coalesce(taken.nano, 0)
     OR coalesce(billed, 0) <> coalesce(invoiced, 0) - coalesce(taken.nano, 0)
 """
-_BILLS = """
+_BILLS = f"""
 SELECT DISTINCT bill.tenant_id
   FROM billing_periodclose bill
-  CROSS JOIN LATERAL (SELECT coalesce(sum((line->>'amount_nano')::bigint), 0) AS nano
-                        FROM jsonb_array_elements(bill.lines) line) lines
+  CROSS JOIN LATERAL (
+    SELECT coalesce(sum((line->>'amount_nano')::bigint), 0) AS nano,
+      coalesce(sum((line->>'amount_nano')::bigint) FILTER (WHERE line->>'key' = '{GIVEN}'), 0) AS given
+      FROM jsonb_array_elements(bill.lines) line) lines
   LEFT JOIN billing_ledgertransaction moved
     ON moved.tenant_id = bill.tenant_id AND moved.kind = 'close' AND moved.key = to_char(bill.period, 'YYYY-MM')
   LEFT JOIN billing_ledgerentry entry ON entry.transaction_id = moved.id AND entry.account = 'unbilled'
- WHERE lines.nano <> net_nano OR usage_nano - allowance_nano - drawn_nano <> net_nano
+ WHERE lines.nano <> net_nano OR usage_nano - allowance_nano - drawn_nano + lines.given <> net_nano
     OR (usage_nano <> drawn_nano AND entry.amount_nano IS DISTINCT FROM drawn_nano - usage_nano)
 """
 _INVOICES = f"""

@@ -11,11 +11,11 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Iterable
 
-from billing.ledger.adjustments import Counted, Group, kinds_by_quantity, month_changes, within
+from billing.ledger.adjustments import Counted, Group, as_billed, kinds_by_quantity, month_changes, within
 from billing.ledger.lines import PACKAGES, TIERS
-from billing.models import Budget, RatedLine
+from billing.models import Budget, PeriodClose, RatedLine
 from billing.periods import bounds
-from billing.prices import price_books
+from billing.prices import PriceBooks, Usage, adjustment, price_books
 from billing.selectors.adjustments import BY_QUANTITY, month_counted
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
 from kit.clock import now
@@ -45,7 +45,12 @@ def months_adjust(months: Iterable[dt.date], *, fresh: Collection[uuid.UUID]) ->
         wanted = month_changes(counted, books)
         known = _lines(period)
         if any(what == PACKAGES for what, _ in wanted):
-            wanted = within(wanted, _room(period, known.values()))
+            carried = within(wanted, _room(period, known.values()))
+            if PeriodClose.objects.filter(period=period).exists():
+                held = {key: line.amount_nano for key, line in known.items()}
+                wanted = as_billed(wanted, carried, held, _let_off(period, known, books))
+            else:
+                wanted = carried
         changed += _set(period, wanted, counted, known)
     return changed
 
@@ -71,6 +76,23 @@ def _room(period: dt.date, known: Iterable[RatedLine]) -> int | None:
             )
             free.append(cap - promised_nano(budget, period) + held)
     return min(free, default=None)
+
+
+def _let_off(
+    period: dt.date, known: dict[tuple[str, Group], RatedLine], books: PriceBooks
+) -> dict[tuple[str, Group], int]:
+    """What of packages the limits had not carried before now: of lines there are by their quantities, and all of what
+    was posted and has no line."""
+    found = {
+        key: nano for key, nano in month_changes(month_counted(period, fresh=()), books).items() if key not in known
+    }
+    for key, line in known.items():
+        _, (kind, base, version) = key
+        month = Usage(
+            kind, base, line.input_tokens, line.output_tokens, line.requests, line.gpu_ms, line.byte_hours
+        )  # fmt: skip
+        found[key] = max(0, adjustment(month, books.get(version)).packages - line.amount_nano)
+    return found
 
 
 def _set(

@@ -3,7 +3,7 @@
 The rules are those of one tenant (`services.ledger`): the same lock, the same pure functions, the same rows. Rows are
 read and written by statements over many tenants in the ops role, where each row goes by its own tenant; that what
 belongs together is one tenant's, the composite keys of the tables check as they do for everybody. Left to the way of
-one tenant is who needs more than that: somebody else holds the lock, credit has to be drawn, tiers or packages change,
+one tenant is who needs more than that: somebody else holds a lock, credit has to be drawn, tiers or packages change,
 a bill is below nothing, or a rule failed.
 """
 
@@ -13,7 +13,7 @@ import datetime as dt
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -23,7 +23,7 @@ from billing.ledger.closing import Closing, closing
 from billing.models import Account, PeriodClose, RatedLine
 from billing.periods import bounds, month_of
 from billing.selectors.many import allowances_nano, quantities_differ, with_credit
-from billing.services.locks import ledger_locks
+from billing.services.locks import posting_locks
 from billing.services.posting import Posting, ledger_post_many
 from billing.services.sweeps import FAILED
 from kit.clock import now
@@ -37,16 +37,17 @@ Due = tuple[uuid.UUID, dt.date]
 def lines_post_many(tenant_ids: Sequence[uuid.UUID]) -> tuple[int, list[uuid.UUID]]:
     """`ledger.lines_post` for many; the nano-USD posted, and who was left."""
     with ops_scope("post usage"), transaction.atomic(using=OPS):
-        mine = _mine(tenant_ids, since=_earliest(tenant_ids))
+        mine = _mine(tenant_ids)
         return _post(mine), [one for one in tenant_ids if one not in mine]
 
 
-def _mine(tenant_ids: Sequence[uuid.UUID], *, since: dt.date) -> set[uuid.UUID]:
-    """Those whose ledger is locked now, whose usage no credit pays for, and whose tiers and packages in the months from
-    `since` on stay as they are."""
-    locked = ledger_locks(tenant_ids)
-    rest = locked - with_credit(list(locked))
-    return rest - quantities_differ(list(rest), since=since)
+def _mine(tenant_ids: Sequence[uuid.UUID], *, wanted: Collection[dt.date] = ()) -> set[uuid.UUID]:
+    """Those whose ledger and rated lines are locked now, whose usage no credit pays for, and whose tiers and packages
+    stay as they are in the `wanted` months and those that have something to post. What is read here is posted: the
+    roll-up writes nothing in between."""
+    locked = posting_locks(tenant_ids)
+    rest = list(locked - with_credit(list(locked)))
+    return set(rest) - quantities_differ(rest, since=min([_earliest(rest), *wanted]))
 
 
 def _earliest(tenant_ids: Sequence[uuid.UUID]) -> dt.date:
@@ -84,7 +85,7 @@ def periods_close_many(due: Sequence[Due]) -> tuple[int, list[Due]]:
     left."""
     wanted_of = dict(due)
     with ops_scope("close months"), transaction.atomic(using=OPS):
-        mine = _mine(list(wanted_of), since=min(_earliest(list(wanted_of)), *wanted_of.values()))
+        mine = _mine(list(wanted_of), wanted=wanted_of.values())
         _post(mine)
         done = set(PeriodClose.ops.filter(tenant_id__in=mine).values_list("tenant_id", "period"))
         wanted = {one: wanted_of[one] for one in mine if (one, wanted_of[one]) not in done}

@@ -27,7 +27,7 @@ from billing.services.alerts import budgets_alert
 from billing.services.closing import lines_post_many, periods_close_many
 from billing.services.credits import credit_grant, credits_apply
 from billing.services.effects import funds_changed
-from billing.services.locks import ledger_lock
+from billing.services.locks import days_lock, ledger_lock
 from billing.services.posting import ledger_post as ledger_post
 from billing.services.rollover import rollover_grant, rollover_tenants
 from billing.services.sweeps import FAILED, for_batches, for_each
@@ -56,8 +56,10 @@ def books_lock(tenant_id: uuid.UUID) -> None:
 def lines_post_here(months: Collection[dt.date] = ()) -> int:
     """`lines_post` in the caller's tenant scope and transaction, which holds `books_lock`.
 
-    Tiers and packages are brought up also in `months` that have nothing else to post.
+    Tiers and packages are brought up also in `months` that have nothing else to post. The roll-up waits from here to
+    the transaction's end: what tiers and packages are made of stays what is posted.
     """
+    days_lock(current_tenant_id())
     lines = list(RatedLine.objects.exclude(amount_nano=F("posted_nano")).select_for_update().order_by("pk"))
     of_events = [line for line in lines if not line.price_version.startswith((TIERS, PACKAGES))]
     touched = {*months, *(month_of(line.day) for line in of_events)}
@@ -206,5 +208,12 @@ def periods_close_all() -> int:
     # Who missed a month has them closed in their order, whatever happens to one of them; what a plan carries on is
     # credit, which is given by the way of one.
     together = {one for one in due if one[1] == last and months_of[one[0]] == 1 and one[0] not in carrying}
-    closed = for_batches("period_close", [one for one in ordered if one in together], periods_close_many, close)
-    return closed + for_each("period_close", [one for one in ordered if one not in together], close)
+    closed, failed = 0, None
+    try:
+        closed = for_batches("period_close", [one for one in ordered if one in together], periods_close_many, close)
+    except FAILED as error:  # of one of them: the others wait for nobody
+        failed = error
+    closed += for_each("period_close", [one for one in ordered if one not in together], close)
+    if failed is not None:
+        raise failed
+    return closed

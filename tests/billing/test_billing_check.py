@@ -26,6 +26,11 @@ MID_OCTOBER = dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
 MID_NOVEMBER = dt.datetime(2026, 11, 15, 12, tzinfo=dt.UTC)
 
 
+HANDED_ON = """lines = lines
+  || '[{"key": "given", "description": "", "quantity": 1, "unit": "month", "amount_nano": 1},
+       {"key": "other", "description": "", "quantity": 1, "unit": "month", "amount_nano": -1}]'"""
+
+
 @pytest.fixture
 def books(cast: Cast) -> uuid.UUID:
     """A tenant with calls, a job, a closed month and usage still on its way."""
@@ -94,6 +99,7 @@ def test_right_books_pass_even_with_usage_on_its_way(books: uuid.UUID, capsys: p
         ("billing_jobhold", "reserved_nano = spent_nano - 1"),
         ("billing_periodclose", "usage_nano = usage_nano + 1"),
         ("billing_periodclose", "drawn_nano = 1"),
+        ("billing_periodclose", HANDED_ON),
         ("billing_ledgerentry", "account = 'cash'"),
         ("billing_ledgerentry", "account = 'tax'"),
         ("billing_ledgerentry", "account = 'promo'"),
@@ -145,6 +151,11 @@ def suspected(tenant_id: uuid.UUID) -> set[str]:
 
 def test_the_nightly_look_has_nothing_to_look_at_where_books_are_right(books: uuid.UUID) -> None:
     assert suspected(books) == set()
+
+
+def test_a_bill_that_hands_credit_on_is_looked_at_only_where_it_is_wrong(books: uuid.UUID) -> None:
+    tamper(books, "billing_periodclose", HANDED_ON + ", allowance_nano = allowance_nano + 1")
+    assert "bills_add_up" not in findings_of(books) | suspected(books)
 
 
 def test_the_nightly_look_asks_over_everybody_for_each_invariant() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.db import connections, transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -29,16 +30,16 @@ from billing.selectors.invariants import findings
 from billing.selectors.many import limits_to_look_at
 from billing.services.closing import lines_post_many, periods_close_many
 from billing.services.credits import credit_grant
-from billing.services.ledger import lines_post, period_close
+from billing.services.ledger import books_lock, lines_post, lines_post_here, period_close
 from billing.services.limits import project_limits_set
-from billing.services.locks import ledger_lock
+from billing.services.locks import days_lock, ledger_lock, locks
 from billing.services.metering import _rollup_many, usage_record, usage_rollup
 from billing.services.sweeps import for_batches
 from kit.clock import now
 from kit.ids import new_id
 from kit.money import NANO
 from tenants.models import Tenant
-from tenants.scope import ops_scope, tenant_scope
+from tenants.scope import OPS, ops_scope, tenant_scope
 from tests.billing.money import call, entitle, store_events
 from tests.billing.test_killed_money import dies_at
 from tests.conftest import Cast
@@ -163,6 +164,28 @@ def test_who_needs_more_than_statements_is_left() -> None:
     closed, left = periods_close_many(everybody)
     assert closed == 2
     assert left == [(credited, OCTOBER), (contracted, OCTOBER)]
+
+
+def test_what_is_being_rated_is_posted_after_it_and_what_is_being_posted_is_rated_after_it() -> None:
+    plain, rating = organisations(2)
+    for tenant_id in (plain, rating):
+        use(tenant_id, [(1, 500, "classify")])
+    with tenant_scope(rating):
+        days_lock(rating)
+        assert lines_post_many([plain, rating]) == (10_000, [rating])
+        assert periods_close_many([(plain, OCTOBER), (rating, OCTOBER)]) == (1, [(rating, OCTOBER)])
+
+    def free() -> set[uuid.UUID]:
+        with ops_scope("a test"), transaction.atomic(using=OPS), connections[OPS].cursor() as cursor:
+            return locks(cursor, "rate", [rating])
+
+    with tenant_scope(rating):
+        books_lock(rating)
+        assert free() == {rating}, "who only reads the books keeps nobody from rating"
+        assert lines_post_here() == 10_000
+        assert free() == set()
+    assert free() == {rating}
+    assert list(findings([plain, rating])) == []
 
 
 def test_credit_that_is_used_up_and_billed_keeps_nobody_apart() -> None:

@@ -123,6 +123,58 @@ def test_a_package_takes_no_more_than_the_limit_has_left(cast: Cast, room: int, 
     right(tenant_id)
 
 
+PACKAGE = 744 * 10**9
+WHOLE = 101_928_000
+
+
+def stored(tenant_id: uuid.UUID, number: int, byte_hours: int, cost: int, at: dt.datetime = MID_OCTOBER) -> UsageEvent:
+    """Storage of which a limit carried `cost`."""
+    made = event(tenant_id, number, Usage("storage", "files", requests=0, byte_hours=byte_hours), at=at)
+    assert cost <= made.cost_nano
+    made.cost_nano = cost
+    return made
+
+
+def test_storage_that_a_limit_let_off_begins_no_package(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=10**15)
+    used(tenant_id, stored(tenant_id, 1, PACKAGE, WHOLE))
+    for hour in range(1, 11):  # the project's limit is used up, and 100 GB stay
+        at = MID_OCTOBER + dt.timedelta(hours=hour)
+        used(tenant_id, stored(tenant_id, 1 + hour, 100 * 10**9, 0, at))
+        assert of_october(tenant_id) == WHOLE
+    used(tenant_id, stored(tenant_id, 20, 10**9, 137_000))
+    assert of_october(tenant_id) == 2 * WHOLE, "what is paid for again begins the next"
+    right(tenant_id)
+
+
+def test_a_package_that_was_paid_stays_while_the_rest_of_it_is_let_off(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=WHOLE)
+    used(tenant_id, stored(tenant_id, 1, 100 * 10**9, 13_700_000, now()))
+    used(tenant_id, stored(tenant_id, 2, 100 * 10**9, 0, now()))
+    with tenant_scope(tenant_id):
+        assert sum(RatedLine.objects.values_list("posted_nano", flat=True)) == WHOLE
+    right(tenant_id)
+
+
+@pytest.mark.parametrize(("then", "today"), [(WHOLE, 1), (5_000_000, 10**15), (137_000, 10**15)])
+def test_what_a_bill_has_of_packages_is_not_todays_limits_to_say(cast: Cast, then: int, today: int) -> None:
+    tenant_id = cast.owner.tenant.id
+    entitle(tenant_id, spend_nano=then)
+    used(tenant_id, stored(tenant_id, 1, 10**9, 137_000))
+    period_close(tenant_id=tenant_id, period=OCTOBER, allowance_nano=0)
+    assert of_october(tenant_id) == then
+    entitle(tenant_id, spend_nano=today)
+    used(tenant_id, event(tenant_id, 2, read(1000)))
+    assert of_october(tenant_id) == then + rate(read(1000), price_books().get(TIERED)), "late usage changes nothing"
+    late = MID_OCTOBER + dt.timedelta(days=1)
+    used(tenant_id, stored(tenant_id, 3, 10**9, 137_000, late))
+    more = 0 if then == WHOLE else 137_000  # a package that was paid for has it in
+    assert of_october(tenant_id) == then + more + rate(read(1000), price_books().get(TIERED))
+    right(tenant_id)
+
+
 def test_credit_gets_back_what_a_tier_takes_off_while_the_month_runs(cast: Cast) -> None:
     tenant_id = cast.owner.tenant.id
     entitle(tenant_id, spend_nano=10**15)

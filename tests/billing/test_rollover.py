@@ -10,13 +10,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from billing.models import AllowanceChange, CreditGrant, PeriodClose
+from billing.models import AllowanceChange, CreditGrant, PeriodClose, TenantEntitlement
 from billing.plans import Plan, PlanBook, Rollover, plan_book
 from billing.selectors.wallet import balance_nano
 from billing.services import ledger, rollover
 from billing.services.ledger import period_close, periods_close_all
 from kit.money import NANO
 from tenants.scope import tenant_scope
+from tests.billing.money import entitle
 from tests.billing.test_credits import use
 from tests.billing.test_month_prices import right
 from tests.conftest import Cast, make_person
@@ -68,6 +69,21 @@ def test_a_month_without_usage_carries_one_months_allowance(cast: Cast, monkeypa
     with tenant_scope(tenant_id):
         assert PeriodClose.objects.get().net_nano == 0
     right(tenant_id)
+
+
+def test_one_bad_organisation_keeps_no_plan_from_carrying_on(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    carrying, bad = cast.owner.tenant.id, cast.stranger.tenant.id
+    on_team(carrying)
+    use(bad, 1, NANO, at=MID_OCTOBER)
+    entitle(bad, spend_nano=10**12)
+    with tenant_scope(bad):
+        TenantEntitlement.objects.update(allowance={})
+    monkeypatch.setattr(ledger, "now", lambda: IN_NOVEMBER)
+    with pytest.raises(KeyError):
+        periods_close_all()
+    with tenant_scope(bad):  # other tests close everybody's months
+        TenantEntitlement.objects.update(allowance={"usage_nano": 0})
+    assert [nano for nano, _, _ in carried(carrying)] == [200 * NANO]
 
 
 @pytest.mark.parametrize(
