@@ -33,7 +33,8 @@ def busy() -> Person:
         project_create(name="Another project with a long name")
         Subscription.objects.create(
             stripe_id=f"sub_{ada.tenant.id.hex}", status="active", plan="developer", plan_version=5, started_at=now(),
-            period_end=now(), raw={"items": {"data": [{"id": "si_1", "price": {"recurring": {"interval": "month"}}}]}},
+            period_end=now(),
+            raw={"items": {"data": [{"id": "si_1", "price": {"id": "price_1", "recurring": {"interval": "month"}}}]}},
         )  # fmt: skip
         BillingCustomer.objects.create(
             stripe_id=f"cus_{ada.tenant.id.hex}", email=ada.user.email, legal_name="Ada Works GmbH",
