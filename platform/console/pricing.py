@@ -54,6 +54,8 @@ class Offer:
     per: str
     instead: str = ""
     """What twelve months cost, where a year is shown."""
+    seat: str = ""
+    """What one seat beyond the plan's own costs in the same interval; empty where none is sold."""
 
 
 def offers(every: str, currency: str) -> list[Offer]:
@@ -68,8 +70,15 @@ def offer_of(plan: Plan, every: str, currency: str) -> Offer:
     currency = currency if currency in plan.currencies else plan.currency
     cents, month = plan.price(every, currency), plan.price("month", currency)
     if cents is None or every == "month" or month is None:
-        return Offer(plan, price(month or plan.price_cents, currency), _("a month"))
-    return Offer(plan, price(cents, currency), _("a year"), price(12 * month, currency))
+        seat = seat_of(plan, "month", currency)
+        return Offer(plan, price(month or plan.price_cents, currency), _("a month"), seat=seat)
+    return Offer(plan, price(cents, currency), _("a year"), price(12 * month, currency), seat_of(plan, every, currency))
+
+
+def seat_of(plan: Plan, every: str, currency: str) -> str:
+    """What one more seat costs; empty where the plan sells none."""
+    cents = plan.seat_price(every, currency)
+    return "" if cents is None else price(cents, currency)
 
 
 def ways(every: str, currency: str) -> dict[str, list[dict[str, Any]]]:
@@ -97,7 +106,7 @@ def current_book() -> PriceVersion:
 def batch_share(book: PriceVersion) -> str:
     """What a call costs in a batch, as a share of its price: the same for every kind."""
     live, batched = (book.price(kind, "default").input_token for kind in ("classify", batch_kind("classify")))
-    return f"{100 * batched // live} %"
+    return f"{100 * batched // live}%"
 
 
 def unit_prices(book: PriceVersion) -> list[UnitPrice]:
@@ -158,12 +167,14 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
     every = data["every"] if data.get("every") in INTERVALS else "month"
     sold = [one for plan in plan_book().offered() for one in plan.currencies]
     currency = data["currency"] if data.get("currency") in sold else sold[0]
+    shown = offers(every, currency)
     return {
         "here": "pricing",
         "every": every,
         "currency": currency,
         "ways": ways(every, currency),
-        "offers": offers(every, currency),
+        "offers": shown,
+        "seats": any(one.seat for one in shown),
         "plans": plan_book().offered(),
         "trials": any(plan.trial for plan in plan_book().offered()),
         "tiers": tiers.tables(book),

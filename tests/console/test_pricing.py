@@ -27,6 +27,8 @@ def test_plans_are_shown_by_the_month_and_by_the_year(client: Client) -> None:
     assert "$1,990" in year and "instead of $2,388" in year
     assert '14 days</span> <span class="text-muted">without a card' in month, "Starter"
     assert '14 days</span> <span class="text-muted">with a card' in month, "Team"
+    assert '<td class="num">$9 <span class="text-muted">a month' in month[month.index("One more seat") :]
+    assert '<td class="num">$90 <span class="text-muted">a year' in year[year.index("One more seat") :]
     assert 'name="every" value="year"' in year, "the calculator keeps the choice"
 
 
@@ -79,7 +81,9 @@ def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypa
     monkeypatch.setattr(pricing, "unit_prices", lambda book: [])  # this book sells fewer kinds than are listed
     page = text_of(client)
     assert "Prices by quantity" in page and "A package that is begun is paid" in page
-    assert "Embeddings, tokens read" in page and '<td class="n">3,001</td> <td class="n">any</td>' in page
+    assert "Embeddings, tokens read" in page
+    assert '<td class="n">3,000</td> <td class="n">$0.008</td>' in page
+    assert '<td class="n">any more</td> <td class="n">$0.004</td>' in page
 
 
 @pytest.mark.parametrize(

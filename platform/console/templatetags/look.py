@@ -32,8 +32,8 @@ GIGABYTE = 10**9
 
 @register.filter
 def usd(nano: Any) -> str:
-    """Nano-USD as `$4.20`; nothing as an en dash."""
-    return NOTHING if nano in (None, "") else format_usd(int(nano))
+    """Nano-USD as `$4.20`, less than nothing as `−$4.20`; nothing as an en dash."""
+    return NOTHING if nano in (None, "") else format_usd(int(nano)).replace("-", "−")
 
 
 @register.filter
@@ -56,7 +56,7 @@ def usd_at_most(nano: Any) -> str:
 @register.filter
 def cents(value: Any) -> str:
     """Whole cents as an amount: $29.00."""
-    return NOTHING if value in (None, "") else format_usd(int(value) * CENT)
+    return NOTHING if value in (None, "") else usd(int(value) * CENT)
 
 
 @register.filter

@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from billing.models import Invoice, PeriodClose
@@ -176,9 +177,10 @@ class Bill(InvoicesView):
         return {"told": told, "lines": lines if found.lines else "", "invoices": links}
 
     def _row(self, close: PeriodClose, sent: bill_parts.LineAsSent) -> invoices_page.BillRow:
+        counts = sent.opens and sent.line.unit != "adjustment"  # its words say the month's quantity; "1" says nothing
         return invoices_page.BillRow(
             sent=sent,
-            quantity=invoices_page.quantity(sent.line.quantity, sent.line.unit) if sent.opens else "",
+            quantity=invoices_page.quantity(sent.line.quantity, sent.line.unit) if counts else "",
             href=self.line_path(close.period, sent.line.key) if sent.opens else "",
             invoice_href=self.org_path("invoice", sent.invoice.public_id) if sent.invoice is not None else "",
         )
@@ -217,7 +219,7 @@ class BillLine(InvoicesView):
                 "missing": line.amount_nano - found.amount_nano,
                 "quantity": invoices_page.quantity(sum(part.quantity for part in found.rows), line.unit),
                 "csv_url": f"{self.org_path('bill_line_csv', period)}?{address(key=line.key)}",
-                "crumbs": self.crumbs((f"{close.period:%Y-%m}", self.month_path(close))),
+                "crumbs": self.crumbs((date_format(close.period, "F Y"), self.month_path(close))),
             }
         )
 
