@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections import Counter
 from functools import partial
@@ -173,6 +174,23 @@ def test_what_a_bill_has_of_packages_is_not_todays_limits_to_say(cast: Cast, the
     more = 0 if then == WHOLE else 137_000  # a package that was paid for has it in
     assert of_october(tenant_id) == then + more + rate(read(1000), price_books().get(TIERED))
     right(tenant_id)
+
+
+def test_a_bill_says_what_of_a_package_was_let_off(cast: Cast) -> None:
+    ada = cast.owner
+    entitle(ada.tenant.id, spend_nano=5_000_000)
+    used(ada.tenant.id, stored(ada.tenant.id, 1, 10**9, 137_000))
+    used(ada.tenant.id, stored(ada.tenant.id, 2, 10**9, 0))
+    lines = period_close(tenant_id=ada.tenant.id, period=OCTOBER, allowance_nano=0).lines
+    line = next(one for one in lines if PACKAGES in one.key)
+    assert line.description == "Packages begun · Storage · files, 2 GB-hours", "though the second changed no amount"
+    page = ada.browser.get(f"{ada.home}/billing/months/2026-10/line", {"key": line.key}).content.decode()
+    sums = re.findall(r"<tr>\s*<th scope=\"row\">([^<]+)</th>(?:(?!</tr>).)*<td class=\"n\">([^<]+)</td>", page, re.S)
+    found = {name: " ".join(text.split()) for name, text in sums}
+    assert found["The month by its quantity"] == "$0.101928"
+    assert found["What its usage costs in lines of its own"] == "$0.000137"
+    assert found["Let off, since limits carried no more"] == "$0.096928"
+    assert found["Difference"] == "$0.004863"
 
 
 def test_credit_gets_back_what_a_tier_takes_off_while_the_month_runs(cast: Cast) -> None:
