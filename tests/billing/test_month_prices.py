@@ -9,6 +9,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from billing.prices.rating import base_of
 from billing.selectors.bills import balances, invoice_preview
 from billing.selectors.budgets import budget_month
 from billing.selectors.invariants import findings
+from billing.selectors.many import quantities_differ
 from billing.selectors.wallet import balance_nano
 from billing.services.credits import credit_grant
 from billing.services.ledger import lines_post, period_close
@@ -28,7 +30,7 @@ from billing.services.rerating import Wanted, rerate
 from kit.clock import now
 from kit.errors import Conflict
 from kit.money import NANO
-from tenants.scope import tenant_scope
+from tenants.scope import OPS, ops_scope, tenant_scope
 from tests.billing.money import entitle
 from tests.billing.test_billing_check import tamper
 from tests.conftest import Cast, make_person
@@ -241,6 +243,25 @@ def test_one_nano_off_is_found(cast: Cast) -> None:
            f" WHERE price_version = '{TIERS}{TIERED}'")  # fmt: skip
     said = {found.check: found.message for found in findings([tenant_id])}
     assert "its quantities make -2000000000" in said["months_are_what_their_quantities_cost"]
+    assert tenant_id in differing()
+
+
+def differing() -> set[uuid.UUID]:
+    with ops_scope("a test"), transaction.atomic(using=OPS):
+        return quantities_differ()
+
+
+def test_a_line_on_another_day_than_the_first_is_found(cast: Cast) -> None:
+    tenant_id, other = cast.owner.tenant.id, cast.stranger.tenant.id
+    for one in (tenant_id, other):
+        used(one, event(one, 1, read(2 * BILLION)), event(one, 2, read(BILLION, TUNED)))
+        used(one, event(one, 3, read(2 * BILLION), at=now()))
+    right(tenant_id)
+    assert not {tenant_id, other} & differing()
+    tamper(tenant_id, "billing_ratedline", f"day = day + 1 WHERE price_version = '{TIERS}{TIERED}'")
+    said = [found.message for found in findings([tenant_id]) if found.check == "months_are_what_their_quantities_cost"]
+    assert any("is not on the first day" in one for one in said)
+    assert {tenant_id, other} & differing() == {tenant_id}
 
 
 USAGES = st.one_of(
