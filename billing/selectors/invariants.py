@@ -126,6 +126,8 @@ def months_are_what_their_quantities_cost() -> Iterator[str]:
         (line.day, line.kind, line.model, line.price_version): line.amount_nano
         for line in RatedLine.objects.filter(BY_QUANTITY)
     }
+    for day, kind, model, version in sorted(line for line in held if line[0].day != 1):
+        yield f"{day} {kind} {model} ({version}) is not on the first day of its month"
     for month in sorted(months - waiting):
         counted = month_counted(month)
         # Usage that costs nothing by itself is posted by nobody: it waits for other usage, or for the close.

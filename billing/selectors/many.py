@@ -6,8 +6,11 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from django.db import connections
 
@@ -16,7 +19,7 @@ from billing.ledger.lines import PACKAGES, RERATED, TIERS
 from billing.models import AllowanceChange, EntitlementOverride, Subscription, TenantEntitlement
 from billing.periods import bounds, month_of
 from billing.plans import AllowanceFrom, Entitlement, entitlement_derive, plan_book
-from billing.prices import price_books
+from billing.prices import PriceBooks, price_books
 from billing.selectors.bills import allowance_from, included_nano
 from billing.selectors.budgets import THRESHOLDS
 from billing.selectors.subscriptions import entitlement_of
@@ -56,13 +59,15 @@ SELECT tenant_id, sum(cost_nano) FROM billing_usagehour
 """
 
 _QUANTITIES = """
-SELECT tenant_id, date_trunc('month', day)::date, kind, model, price_version,
+SELECT tenant_id, date_trunc('month', day)::date,
+  kind, CASE WHEN model LIKE 'ft:%%' THEN split_part(model, ':', 2) ELSE model END, price_version,
   sum(input_tokens), sum(output_tokens), sum(requests), sum(gpu_ms), sum(byte_hours), sum(amount_nano),
-  bool_and(amount_nano = posted_nano)
+  bool_and(amount_nano = posted_nano AND extract(day FROM day) = 1)
   FROM billing_ratedline
  WHERE kind = ANY(%(kinds)s) AND (%(tenants)s::uuid[] IS NULL OR tenant_id = ANY(%(tenants)s)) AND day >= %(since)s
- GROUP BY 1, 2, 3, 4, 5
+ GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2
 """
+"""The sums of `months_of`, with each model's base, a month of a tenant at a time."""
 _PRICED_ANEW = """
 SELECT DISTINCT tenant_id FROM billing_ratedchange
  WHERE kind = ANY(%(kinds)s) AND (%(tenants)s::uuid[] IS NULL OR tenant_id = ANY(%(tenants)s)) AND day >= %(since)s
@@ -86,28 +91,32 @@ def quantities_differ(tenant_ids: Sequence[uuid.UUID] | None = None, *, since: d
     if not kinds:
         return set()
     asked = {"kinds": kinds, "tenants": None if tenant_ids is None else list(tenant_ids), "since": since}
-    usage: dict[tuple[uuid.UUID, dt.date], list[tuple[str, str, str, Counts, int]]] = defaultdict(list)
-    held: dict[tuple[uuid.UUID, dt.date], dict[tuple[str, Group], int]] = defaultdict(dict)
     with connections[OPS].cursor() as cursor:
         cursor.execute(_PRICED_ANEW, asked)
         differ = {row[0] for row in cursor.fetchall()}
+    with connections[OPS].chunked_cursor() as cursor:  # everybody's months are never in memory at once
         cursor.execute(_QUANTITIES, asked)
-        for tenant_id, month, kind, model, version, *counts, nano, posted in cursor.fetchall():
-            what = next((prefix for prefix in (TIERS, PACKAGES) if version.startswith(prefix)), "")
-            if what:
-                held[tenant_id, month][what, (kind, model, version.removeprefix(what))] = int(nano)
-                if not posted:
-                    differ.add(tenant_id)
-            elif not version.startswith(RERATED):
-                read, written, requests, machine_ms, byte_hours = (int(count) for count in counts)
-                usage[tenant_id, month].append(
-                    (kind, model, version, (read, written, requests, machine_ms, byte_hours), int(nano))
-                )
-    for key in {*usage, *held}:
-        nonzero = {line: nano for line, nano in held[key].items() if nano}
-        if month_changes(months_of(usage[key]), books) != nonzero:
-            differ.add(key[0])
+        for (tenant_id, _), rows in groupby(cursor, key=itemgetter(0, 1)):
+            if _month_differs(rows, books):
+                differ.add(tenant_id)
     return differ
+
+
+def _month_differs(rows: Iterable[tuple[Any, ...]], books: PriceBooks) -> bool:
+    """Whether a month has lines of tiers and packages that are not posted, not on its first day, or not what its
+    quantities make."""
+    usage: list[tuple[str, str, str, Counts, int]] = []
+    held: dict[tuple[str, Group], int] = {}
+    wrong = False
+    for _, _, kind, base, version, *counts, nano, in_place in rows:
+        what = next((prefix for prefix in (TIERS, PACKAGES) if version.startswith(prefix)), "")
+        if what:
+            held[what, (kind, base, version.removeprefix(what))] = int(nano)
+            wrong |= not in_place
+        elif not version.startswith(RERATED):
+            read, written, requests, machine_ms, byte_hours = (int(count) for count in counts)
+            usage.append((kind, base, version, (read, written, requests, machine_ms, byte_hours), int(nano)))
+    return wrong or month_changes(months_of(usage), books) != {line: nano for line, nano in held.items() if nano}
 
 
 def entitlements(tenant_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Entitlement]:

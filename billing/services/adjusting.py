@@ -112,11 +112,13 @@ def _set(
                 kind=kind, price_version=what + version, **nothing,
             )  # fmt: skip
         counts = counted[key[1]].counts if key[1] in counted else (0,) * len(_COUNTS)
-        if line.amount_nano == nano and line.amount_nano == line.posted_nano:
+        same = line.amount_nano == nano == line.posted_nano
+        if same and counts == tuple(getattr(line, name) for name in _COUNTS):
             continue
         line.amount_nano, line.rated_at = nano, now()
         for name, count in zip(_COUNTS, counts, strict=True):
             setattr(line, name, count)
         line.save()
-        changed.append(line)
+        if not same:
+            changed.append(line)
     return changed

@@ -7,10 +7,11 @@ from django.utils.translation import gettext_lazy
 
 from billing.ledger.lines import PACKAGES, TIERS, kind_name
 from billing.models import RatedLine
+from billing.periods import month_of
 from billing.prices import Flat, Graduated, Package, PriceVersion, Scale, price_books
 from billing.prices.rating import COUNTED
 from billing.prices.scales import spans
-from billing.selectors.adjustments import ByQuantity
+from billing.selectors.adjustments import ByQuantity, month_counted
 from kit.money import usd
 
 _UNITS = {
@@ -138,11 +139,13 @@ class Explained:
     parts: list[Part]
     month_nano: int
     charged_nano: int
+    change_nano: int
+    """What the line adds to it; negative for what it takes off."""
 
     @property
-    def change_nano(self) -> int:
-        """What the line adds to it; negative for what it takes off."""
-        return self.month_nano - self.charged_nano
+    def let_off_nano(self) -> int:
+        """What of the month nobody pays, since limits carried no more."""
+        return self.month_nano - self.charged_nano - self.change_nano
 
 
 def explained(rated: RatedLine) -> Explained | None:
@@ -156,7 +159,11 @@ def explained(rated: RatedLine) -> Explained | None:
     field, per = COUNTED[unit]
     quantity = getattr(rated, "gpu_ms" if field == "machine_ms" else field)
     parts, month = _parts(unit, scale, quantity), scale.cost(quantity, per)
-    return Explained(str(_UNITS[unit][0]), parts, month, month - rated.amount_nano)
+    rest = month - rated.amount_nano
+    group = rated.kind, rated.model, rated.price_version.removeprefix(what)
+    counted = month_counted(month_of(rated.day)).get(group)
+    charged = rest if counted is None else min(counted.charged_nano, rest)  # more of it may be on its way
+    return Explained(str(_UNITS[unit][0]), parts, month, charged, rated.amount_nano)
 
 
 def _parts(unit: str, scale: Scale, quantity: int) -> list[Part]:

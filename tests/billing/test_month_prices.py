@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections import Counter
 from functools import partial
 
 import pytest
+from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from billing.prices.rating import base_of
 from billing.selectors.bills import balances, invoice_preview
 from billing.selectors.budgets import budget_month
 from billing.selectors.invariants import findings
+from billing.selectors.many import quantities_differ
 from billing.selectors.wallet import balance_nano
 from billing.services.credits import credit_grant
 from billing.services.ledger import lines_post, period_close
@@ -27,7 +30,7 @@ from billing.services.rerating import Wanted, rerate
 from kit.clock import now
 from kit.errors import Conflict
 from kit.money import NANO
-from tenants.scope import tenant_scope
+from tenants.scope import OPS, ops_scope, tenant_scope
 from tests.billing.money import entitle
 from tests.billing.test_billing_check import tamper
 from tests.conftest import Cast, make_person
@@ -175,6 +178,23 @@ def test_what_a_bill_has_of_packages_is_not_todays_limits_to_say(cast: Cast, the
     right(tenant_id)
 
 
+def test_a_bill_says_what_of_a_package_was_let_off(cast: Cast) -> None:
+    ada = cast.owner
+    entitle(ada.tenant.id, spend_nano=5_000_000)
+    used(ada.tenant.id, stored(ada.tenant.id, 1, 10**9, 137_000))
+    used(ada.tenant.id, stored(ada.tenant.id, 2, 10**9, 0))
+    lines = period_close(tenant_id=ada.tenant.id, period=OCTOBER, allowance_nano=0).lines
+    line = next(one for one in lines if PACKAGES in one.key)
+    assert line.description == "Packages begun · Storage · files, 2 GB-hours", "though the second changed no amount"
+    page = ada.browser.get(f"{ada.home}/billing/months/2026-10/line", {"key": line.key}).content.decode()
+    sums = re.findall(r"<tr>\s*<th scope=\"row\">([^<]+)</th>(?:(?!</tr>).)*<td class=\"n\">([^<]+)</td>", page, re.S)
+    found = {name: " ".join(text.split()) for name, text in sums}
+    assert found["The month by its quantity"] == "$0.101928"
+    assert found["What its usage costs in lines of its own"] == "$0.000137"
+    assert found["Let off, since limits carried no more"] == "$0.096928"
+    assert found["Difference"] == "$0.004863"
+
+
 def test_credit_gets_back_what_a_tier_takes_off_while_the_month_runs(cast: Cast) -> None:
     tenant_id = cast.owner.tenant.id
     entitle(tenant_id, spend_nano=10**15)
@@ -223,6 +243,25 @@ def test_one_nano_off_is_found(cast: Cast) -> None:
            f" WHERE price_version = '{TIERS}{TIERED}'")  # fmt: skip
     said = {found.check: found.message for found in findings([tenant_id])}
     assert "its quantities make -2000000000" in said["months_are_what_their_quantities_cost"]
+    assert tenant_id in differing()
+
+
+def differing() -> set[uuid.UUID]:
+    with ops_scope("a test"), transaction.atomic(using=OPS):
+        return quantities_differ()
+
+
+def test_a_line_on_another_day_than_the_first_is_found(cast: Cast) -> None:
+    tenant_id, other = cast.owner.tenant.id, cast.stranger.tenant.id
+    for one in (tenant_id, other):
+        used(one, event(one, 1, read(2 * BILLION)), event(one, 2, read(BILLION, TUNED)))
+        used(one, event(one, 3, read(2 * BILLION), at=now()))
+    right(tenant_id)
+    assert not {tenant_id, other} & differing()
+    tamper(tenant_id, "billing_ratedline", f"day = day + 1 WHERE price_version = '{TIERS}{TIERED}'")
+    said = [found.message for found in findings([tenant_id]) if found.check == "months_are_what_their_quantities_cost"]
+    assert any("is not on the first day" in one for one in said)
+    assert {tenant_id, other} & differing() == {tenant_id}
 
 
 USAGES = st.one_of(
