@@ -21,6 +21,7 @@ from billing.plans.costs import Offer, break_even, cheapest, corners
 from billing.prices import ENGINES, STORAGE, TRAINING, PriceVersion, Usage, adjustment, month_cost, rate
 from billing.prices.rating import base_of
 from billing.selectors.usage import UsageFilter, usage_sums
+from console.fields import WholeField
 from kit import charts
 from kit.money import CENT, NANO, usd
 
@@ -41,9 +42,9 @@ class Traffic(forms.Form):
     """Calls of a month, as somebody expects them."""
 
     kind = forms.ChoiceField(label=gettext_lazy("Calls are"), choices=list(KINDS.items()))
-    calls = forms.IntegerField(label=gettext_lazy("Calls a month"), min_value=0, max_value=10**10)
-    read = forms.IntegerField(label=gettext_lazy("Tokens read a call"), min_value=1, max_value=100_000)
-    written = forms.IntegerField(
+    calls = WholeField(label=gettext_lazy("Calls a month"), min_value=0, max_value=10**10)
+    read = WholeField(label=gettext_lazy("Tokens read a call"), min_value=1, max_value=100_000)
+    written = WholeField(
         label=gettext_lazy("Tokens written a call"),
         help_text=gettext_lazy("Where a model writes text."),
         min_value=0,
@@ -54,14 +55,14 @@ class Traffic(forms.Form):
 class Engines(forms.Form):
     """Engines of one's own, beside the calls."""
 
-    engines = forms.IntegerField(label=gettext_lazy("Engines of your own"), min_value=1, max_value=32)
-    hours = forms.IntegerField(label=gettext_lazy("Hours a day they are ready"), min_value=1, max_value=24)
+    engines = WholeField(label=gettext_lazy("Engines of your own"), min_value=1, max_value=32)
+    hours = WholeField(label=gettext_lazy("Hours a day they are ready"), min_value=1, max_value=24)
 
 
 class Share(Engines):
     """How much of the own traffic to reckon with."""
 
-    percent = forms.IntegerField(
+    percent = WholeField(
         label=gettext_lazy("Percent of your traffic"),
         help_text=gettext_lazy("200 is twice as much of everything."),
         min_value=1,

@@ -47,6 +47,16 @@ class UsdField(forms.CharField):
         return {**super().widget_attrs(widget), "inputmode": "decimal", "autocomplete": "off"}
 
 
+class WholeField(forms.IntegerField):
+    """A whole number, refused in words that say what to enter."""
+
+    default_error_messages = {
+        "invalid": _("Enter a whole number."),
+        "min_value": _("Enter %(limit_value)s or more."),
+        "max_value": _("Enter %(limit_value)s at most."),
+    }
+
+
 def slow_field() -> forms.IntegerField:
     """From which share of a spend limit on calls are slowed."""
     return forms.IntegerField(

@@ -12,6 +12,7 @@ from billing.plans import INTERVALS, Plan, plan_book
 from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, month_cost, price_books, rate
 from billing.selectors.features import FEATURES
 from console import calculator, tiers
+from console.fields import WholeField
 from kit.clock import now
 from kit.money import price, usd
 
@@ -23,15 +24,15 @@ DEFAULTS = {"rows": 5_000, "tokens": 20, "epochs": 3, "calls": 100_000}
 class Calculator(forms.Form):
     """What somebody plans to do in a month."""
 
-    rows = forms.IntegerField(label=gettext_lazy("Training rows"), min_value=1, max_value=10_000_000)
-    tokens = forms.IntegerField(
+    rows = WholeField(label=gettext_lazy("Training rows"), min_value=1, max_value=10_000_000)
+    tokens = WholeField(
         label=gettext_lazy("Tokens in a text"),
         help_text=gettext_lazy("A short sentence has about 12."),
         min_value=1,
         max_value=512,
     )
-    epochs = forms.IntegerField(label=gettext_lazy("Epochs"), min_value=1, max_value=50)
-    calls = forms.IntegerField(label=gettext_lazy("Calls a month"), min_value=0, max_value=1_000_000_000)
+    epochs = WholeField(label=gettext_lazy("Epochs"), min_value=1, max_value=50)
+    calls = WholeField(label=gettext_lazy("Calls a month"), min_value=0, max_value=1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)

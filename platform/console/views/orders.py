@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing.selectors.features import CUSTOM_ORDERS, feature_granted, feature_needed
+from console.fields import WholeField
 from console.paging import page_number, page_of, page_with
 from console.views.base import ConsoleView, Outside
 from console.views.files import ACCEPTED, Upload
@@ -58,7 +59,7 @@ class BriefForm(forms.Form):
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
     )
-    calls_per_month = forms.IntegerField(
+    calls_per_month = WholeField(
         label=gettext_lazy("Calls a month, about"), min_value=0, max_value=MOST_CALLS, required=False
     )
     wanted_by = forms.DateField(

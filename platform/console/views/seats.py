@@ -17,6 +17,7 @@ from billing.selectors.subscriptions import subscription_current
 from billing.services import seats as services
 from billing.services.commands import command_finish
 from billing.services.pins import LIFE, from_what
+from console.fields import WholeField
 from console.views.base import ConsoleView, Outside
 from console.views.billing import policy
 from kit.errors import Conflict
@@ -28,7 +29,7 @@ PIN = "console.seats"
 class SeatsForm(forms.Form):
     """How many seats to have beyond those that the plan includes."""
 
-    seats = forms.IntegerField(label=gettext_lazy("Seats to buy"), min_value=0, max_value=services.MOST)
+    seats = WholeField(label=gettext_lazy("Seats to buy"), min_value=0, max_value=services.MOST)
 
 
 class _Seats(ConsoleView):
