@@ -1,5 +1,6 @@
 """Files: take the bytes in, check them in the background."""
 
+import builtins
 import logging
 import unicodedata
 from collections.abc import Iterable
@@ -40,7 +41,7 @@ class Stored:
     key: str
     bytes: int
     sha256: str
-    head: bytes = b""
+    head: builtins.bytes = b""
     """The first HEAD of them, of what came with a form."""
 
     def discard(self) -> None:

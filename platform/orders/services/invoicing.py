@@ -41,8 +41,8 @@ def invoice_ask(
 
 
 def _command(row: OrderInvoice, *, tried_at: dt.datetime | None = None, again: bool = False) -> bool:
-    """Whether there is a command now; without a key of Stripe's the row waits for one. `again`: somebody's deed asks for
-    it, so a customer that Stripe refused, or staff gave up, is tried anew."""
+    """Whether there is a command now; without a key of Stripe's the row waits for one. `again`: somebody's deed
+    asks for it, so a customer that Stripe refused, or staff gave up, is tried anew."""
     try:
         customer_write(again=again)
         command_write(
@@ -86,7 +86,9 @@ def invoice_settle(*, invoice: OrderInvoice, way: str, reason: str = "") -> Orde
     mirror = Invoice.objects.filter(stripe_id=row.stripe_id).first() if row.stripe_id else None
     open_cents = undecided_cents(row, mirror, credited_cents(row))
     if open_cents <= 0:
-        raise Conflict("Nothing of this invoice was credited or is void that is not decided. Credit a part of it first.")
+        raise Conflict(
+            "Nothing of this invoice was credited or is void that is not decided. Credit a part of it first."
+        )
     if way == WAIVE:
         row.waived_cents += open_cents
     else:
@@ -110,8 +112,8 @@ def invoice_settle(*, invoice: OrderInvoice, way: str, reason: str = "") -> Orde
 
 
 def _begin(order: Order, row: OrderInvoice) -> None:
-    """Begin the work that waited for this invoice of a deposit: a part of it was paid, or nobody owes it any more. One of
-    which nothing was paid, and which another asks for, leaves it to the other."""
+    """Begin the work that waited for this invoice of a deposit: a part of it was paid, or nobody owes it any more. One
+    of which nothing was paid, and which another asks for, leaves it to the other."""
     deposit = row.kind == OrderInvoice.Kind.DEPOSIT or (row.kind == OrderInvoice.Kind.REST and row.milestone_id is None)
     paid_cents = row.cents - row.waived_cents - row.again_cents
     if deposit and (paid_cents > 0 or not row.again_cents) and order.state == states.ACCEPTED:

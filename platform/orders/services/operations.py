@@ -59,8 +59,8 @@ def _invoice_send(port: StripePort, request: Json, key: str) -> Json:
     wanted, asked = request["amount_cents"], begun["subtotal"] if begun is not None else 0
     if begun is not None and asked not in (0, wanted):
         raise StripeRefused(
-            f"The invoice {begun['id']} asks for {asked} cents and not {wanted}. Put it right at Stripe, or void it, and "
-            "send this again."
+            f"The invoice {begun['id']} asks for {asked} cents and not {wanted}. Put it right at Stripe, or void it, "
+            "and send this again."
         )
     if begun is not None and begun["status"] not in ("draft", "open"):
         if asked:
@@ -70,8 +70,8 @@ def _invoice_send(port: StripePort, request: Json, key: str) -> Json:
 
 
 def _invoice_look(port: StripePort, command: StripeCommand) -> Json | None:
-    """What is paid or given up was sent, and a void one asks for nothing. Whether an open one was mailed Stripe does not
-    tell: it is mailed once more."""
+    """What is paid or given up was sent, and a void one asks for nothing. Whether an open one was mailed Stripe does
+    not tell: it is mailed once more."""
     request = command.request or {}
     found = port.invoice_marked(request["customer_id"], MARK, request["metadata"][MARK]) if request else None
     done = found is not None and found["subtotal"] > 0 and found["status"] not in ("draft", "open", "void")
