@@ -100,10 +100,14 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
     wait = max(decision.wait_ms, 1)
     if decision.slow and limit.kind == "requests":
         budget = decision.slow[0]
+        counts = f"each call counts as {SLOWED} of the {limit.cap:,} requests per {duration(limit.window_ms)}"
         message = (
-            f"Calls are slowed down: the monthly spend limit of {whose_limit(budget, model, keyless=keyless)} "
-            f"({usd(budget.cap)}) is nearly used, and each call counts as {SLOWED} of the {limit.cap:,} requests per "
-            f"{duration(limit.window_ms)}. Retry in {duration(wait)}, raise the spend limit or wait for the next month."
+            f"Calls are slowed down: little is left of your organization's credit and what it may owe, and {counts}. "
+            f"Retry in {duration(wait)}, or buy credit under Billing, Wallet."
+            if budget.scope == "wallet"
+            else f"Calls are slowed down: the monthly spend limit of {whose_limit(budget, model, keyless=keyless)} "
+            f"({usd(budget.cap)}) is nearly used, and {counts}. Retry in {duration(wait)}, raise the spend limit or "
+            "wait for the next month."
         )
         return Denial(429, kind, "rate_limit_exceeded", message, (*headers, *_retry(wait)))
     remedy = _LARGER if limit.scope == "tenant" else _RAISE[limit.scope]

@@ -91,7 +91,7 @@ def credit_goes_with_its_money() -> Iterator[str]:
 
 def no_more_rolls_over_than_was_left() -> Iterator[str]:
     """What was carried into a month is at most what the one before had included and its bill did not use, and ends."""
-    used = {close.period: close.allowance_nano for close in PeriodClose.objects.all()}
+    used = {close.period: max(0, close.allowance_nano) for close in PeriodClose.objects.all()}
     for grant in CreditGrant.objects.filter(kind=Kind.ROLLOVER, source__startswith=ROLLOVER):
         month = dt.date.fromisoformat(f"{grant.source.removeprefix(ROLLOVER)}-01")
         left = allowance_nano(month) - used[month] if month in used else 0

@@ -15,6 +15,8 @@ from billing.selectors.subscriptions import card_id, customer_current
 from kit.clock import now
 
 State = TopUp.State
+STALE = Q(state=State.FAILED) | Q(state=State.WAITING) & ~Q(invoice_id="")
+"""Purchases that may have an open invoice."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ def tenants_low() -> list[uuid.UUID]:
 
 
 def topups_stale(before: dt.datetime) -> list[uuid.UUID]:
-    """Tenants with refused purchases from before a moment that can still be paid. In an ops scope."""
-    rows = TopUp.ops.filter(state=State.FAILED, changed_at__lt=before)
+    """Tenants with purchases from before a moment that can still be paid and were not. In an ops scope."""
+    rows = TopUp.ops.filter(STALE, changed_at__lt=before)
     return sorted(set(rows.values_list("tenant_id", flat=True)))
 
 

@@ -159,7 +159,8 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
                 reason=f"Usage of {month:%Y-%m}, corrected after its bill",
                 actor=audit.SYSTEM,
             )
-        rollover_grant(period=period, allowance_nano=allowance_nano, used_nano=close.allowance_nano)
+        used = max(0, close.allowance_nano)  # below nothing where a correction took more off
+        rollover_grant(period=period, allowance_nano=allowance_nano, used_nano=used)
         return ClosedPeriod(close, bill.lines, fresh=True)
 
 

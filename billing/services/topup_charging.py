@@ -64,8 +64,11 @@ def charge_apply(command: StripeCommand) -> None:
     topup.save(update_fields=["invoice_id", "url"])
     if answer["status"] == GIVEN_UP:
         topup_void(topup)
-    elif answer["status"] != "paid":
-        code = answer.get("code", "")
+        return
+    code = answer.get("code", "")
+    if answer["status"] == "open" and not code:
+        return  # nobody said no: the bank is still at it, and the sweep follows the invoice
+    if answer["status"] != "paid":
         declined = TopUp.Reason.DECLINED if answer["invoice"] else TopUp.Reason.REFUSED
         topup_fail(topup, reason=TopUp.Reason.CONFIRM if code in CONFIRM else declined, message=answer["message"])
 

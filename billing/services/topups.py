@@ -14,7 +14,7 @@ from django.db.models import Q
 from billing.errors import PaymentsClosed
 from billing.models import AutoTopUp, TopUp, TopUpConsent
 from billing.periods import month_of
-from billing.selectors.topups import card_words, month_nano, tenants_low, topups_stale
+from billing.selectors.topups import STALE, card_words, month_nano, tenants_low, topups_stale
 from billing.selectors.wallet import balance_nano
 from billing.services.commands import command_write
 from billing.services.locks import money_lock
@@ -166,14 +166,15 @@ def topups_look_all() -> int:
 
 
 def topups_tidy() -> int:
-    """End the invoices of purchases that were refused a week ago and not paid by hand; how many tenants."""
+    """End the invoices of purchases that were refused a week ago and not paid by hand, or whose payment is on its way
+    for so long; how many tenants."""
     with ops_scope("find top-ups that nobody paid"):
         stale = topups_stale(now() - PAYABLE)
 
     def tidy(tenant_id: uuid.UUID) -> int:
         with tenant_scope(tenant_id):
             money_lock(tenant_id)
-            for topup in TopUp.objects.filter(state=TopUp.State.FAILED, changed_at__lt=now() - PAYABLE):
+            for topup in TopUp.objects.filter(STALE, changed_at__lt=now() - PAYABLE):
                 _give_up(topup)
         return 1
 

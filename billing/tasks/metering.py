@@ -15,6 +15,7 @@ from billing.services import (
     topups,
 )  # fmt: skip
 from billing.services.stores import quota_store
+from billing.services.sweeps import for_each
 
 
 @shared_task(name="billing.usage_rollup")
@@ -25,10 +26,10 @@ def usage_rollup() -> int:
 
 @shared_task(name="billing.usage_post")
 def usage_post() -> int:
-    """Bring the ledger up to the rated lines and to what Stripe says; top up balances that fell."""
-    posted = ledger.lines_post_all()
-    topups.topups_look_all()
-    return posted + receivables.mirrors_book_all()
+    """Bring the ledger up to the rated lines and to what Stripe says; top up balances that fell. Each of them runs also
+    where another failed for somebody, which is raised at the end."""
+    steps = (ledger.lines_post_all, topups.topups_look_all, receivables.mirrors_book_all)
+    return for_each("usage_post", steps, lambda step: step())
 
 
 @shared_task(name="billing.reservations_sweep")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from billing.models import AllowanceChange, CreditGrant, PeriodClose, TenantEntitlement
+from billing.models import AllowanceChange, CreditGrant, PeriodClose, RatedLine, TenantEntitlement
 from billing.plans import Plan, PlanBook, Rollover, plan_book
 from billing.selectors.wallet import balance_nano
 from billing.services import ledger, rollover
@@ -100,6 +100,23 @@ def test_a_month_that_is_closed_after_the_next_one_carries_nothing(cast: Cast) -
     on_team(cast.owner.tenant.id)
     period_close(tenant_id=cast.owner.tenant.id, period=dt.date(2026, 9, 1))
     assert carried(cast.owner.tenant.id) == []
+
+
+def test_a_correction_of_an_earlier_month_carries_no_more_than_a_month_includes(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id, september = cast.owner.tenant.id, dt.date(2026, 9, 1)
+    plan = on_team(tenant_id)
+    half = dataclasses.replace(plan, rollover=Rollover(50, 10**15))
+    monkeypatch.setattr(rollover, "plan_book", lambda: PlanBook(plan_book().plans | {plan.key: half}))
+    use(tenant_id, 1, 100 * NANO, at=dt.datetime(2026, 9, 15, tzinfo=dt.UTC))
+    period_close(tenant_id=tenant_id, period=september)
+    with tenant_scope(tenant_id):
+        RatedLine.objects.update(amount_nano=0)
+    period_close(tenant_id=tenant_id, period=OCTOBER)
+    with tenant_scope(tenant_id):
+        assert PeriodClose.objects.get(period=OCTOBER).allowance_nano == -100 * NANO
+    assert [nano for nano, _, _ in carried(tenant_id)] == [100 * NANO]
 
 
 @pytest.mark.slow

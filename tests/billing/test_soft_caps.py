@@ -63,6 +63,17 @@ def test_from_the_soft_cap_on_a_call_counts_as_ten(store: QuotaStore) -> None:
     assert store.reserve(of, "e", nano=10).slow == (), "with the money back nothing is slow"
 
 
+def test_where_the_wallet_slows_it_is_credit_that_helps(store: QuotaStore) -> None:
+    tenant = uuid.uuid4().hex
+    money = Limit("wallet", tenant, "spend", 100_000, slow_nano=20_000)
+    of = CompiledLimits(tenant, [Limit("tenant", tenant, "requests", 15, LONG_MS), money])
+    assert store.grant(tenant, "w:s", epoch=1, block=1, nano=10_000, ends_ms=FAR_MS, low_nano=1, rest_nano=0)[0]
+    assert store.reserve(of, "a", nano=10).allowed
+    said = denial(store.reserve(of, "b", nano=10))
+    assert said.status == 429 and "counts as 10 of the 15 requests" in said.message
+    assert "buy credit under Billing, Wallet" in said.message and "spend limit" not in said.message
+
+
 def test_a_rate_below_ten_still_lets_calls_pass(store: QuotaStore) -> None:
     of = limits(3)
     grant(store, of, 10_000, 0)

@@ -7,7 +7,7 @@ import pytest
 from django.test import override_settings
 
 from billing.errors import CardRefused, PaymentsAway, PaymentsClosed, PlanNotSold, PlanUnknown, SubscriptionMissing
-from billing.models import BillingCustomer, CatalogueEntry, Subscription, TenantEntitlement
+from billing.models import AutoTopUp, BillingCustomer, CatalogueEntry, Subscription, TenantEntitlement, TopUpConsent
 from billing.selectors.subscriptions import entitlement_for, invoices, subscription_current
 from billing.services.catalogue import catalogue_push
 from billing.services.commands import commands_send
@@ -117,6 +117,9 @@ def test_the_page_before_a_change_says_what_it_charges_and_what_it_brings(cast: 
 def test_closing_the_organisation_ends_its_plan_and_its_jobs(cast: Cast, stripe_house: Emulator) -> None:
     ada, page = cast.owner, f"{cast.owner.home}/settings/close"
     buy(ada, stripe_house)
+    with tenant_scope(ada.tenant.id):
+        agreed = TopUpConsent.objects.create(below_nano=10, amount_nano=10**10, month_most_nano=10**10, text="yes")
+        AutoTopUp.objects.create(consent=agreed)
     job = made_job(ada, state="queued")
     words = " ".join(ada.browser.get(page).content.decode().split())
     assert "1 job that waits or runs is cancelled." in words and "is not renewed." in words
@@ -130,7 +133,7 @@ def test_closing_the_organisation_ends_its_plan_and_its_jobs(cast: Cast, stripe_
         current = subscription_current()
         assert current is not None and current.cancel_at_period_end
         job.refresh_from_db()
-        assert job.state == "cancelled"
+        assert job.state == "cancelled" and not AutoTopUp.objects.get().on
     assert stripe_house.v1.subscriptions.retrieve(current.stripe_id).cancel_at_period_end
 
 

@@ -31,6 +31,19 @@ def test_every_tick_runs_and_brings_a_call_into_the_ledger(cast: Cast) -> None:
         assert RatedLine.objects.get().posted_nano == 1_000
 
 
+def test_where_posting_fails_for_one_the_others_are_topped_up_and_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise LookupError("one tenant's lines")
+
+    ran: list[str] = []
+    monkeypatch.setattr(metering.ledger, "lines_post_all", fail)
+    monkeypatch.setattr(metering.topups, "topups_look_all", lambda: ran.append("looked") or 0)
+    monkeypatch.setattr(metering.receivables, "mirrors_book_all", lambda: ran.append("booked") or 0)
+    with pytest.raises(LookupError, match="one tenant"):
+        metering.usage_post()
+    assert ran == ["looked", "booked"]
+
+
 def test_a_failure_for_one_is_raised_after_all_the_others_were_served() -> None:
     served = []
 

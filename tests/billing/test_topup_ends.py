@@ -11,9 +11,10 @@ from django.test import override_settings
 from billing.errors import StripeRefused
 from billing.models import CreditDraw, TopUp
 from billing.services.topup_settling import topup_pause
-from billing.services.topups import topup_look
+from billing.services.topups import PAYABLE, topup_look, topups_tidy
 from billing.services.webhooks import event_handle, event_receive
 from billing.stripe_port import StripePort
+from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import GOOD, Emulator
@@ -95,3 +96,28 @@ def test_a_refund_heard_before_its_top_up_takes_the_credit_along(
     booked(tenant_id)
     with tenant_scope(tenant_id):
         assert list(CreditDraw.objects.filter(kind="returned").values_list("amount_nano", flat=True)) == [20 * NANO]
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_payment_that_the_bank_is_still_at_is_no_refusal(
+    cast: Cast, stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch, paid: bool
+) -> None:
+    charge = StripePort.topup_charge
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    agreed(ada)
+    fall(ada, 1, 6)
+    stripe_house.control("/payments/fail", {"count": 1})  # so that the invoice is open, as one is meanwhile
+    with monkeypatch.context() as patch:
+        patch.setattr(StripePort, "topup_charge", lambda *a, **k: charge(*a, **k) | {"code": "", "message": ""})
+        sent(ada)
+    assert (states(tenant_id), is_on(tenant_id), topup_look(tenant_id=tenant_id)) == (["waiting"], True, 0)
+    with tenant_scope(tenant_id):
+        url = TopUp.objects.get().url
+        TopUp.objects.update(changed_at=now() - PAYABLE)
+    if paid:
+        assert stripe_house.page(url, {"number": GOOD, "expiry": "12/40", "cvc": "123"})[0] == 303
+    topups_tidy()
+    sent(ada)
+    assert (states(tenant_id), is_on(tenant_id)) == (["paid" if paid else "void"], True)
+    assert charges(stripe_house, customer) == ([2000] if paid else [])

@@ -2,10 +2,11 @@
 
 import pytest
 
+from billing.models import TopUp
 from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services.ledger import lines_post
 from billing.services.metering import usage_rollup
-from billing.services.topups import CONSENT
+from billing.services.topups import CONSENT, PAYABLE, topups_tidy
 from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
@@ -135,6 +136,13 @@ def test_a_refused_payment_is_said_on_every_page_with_the_way_to_mend_it(cast: C
     assert "Off since $20.00 could not be bought" in page and "The saved card was declined." in page
     overview = owner.browser.get(f"{owner.workspace}/").content.decode()
     assert "Automatic top-up is off: a payment failed." in overview and "Pay the invoice" in overview
+    with tenant_scope(owner.tenant.id):
+        TopUp.objects.update(changed_at=now() - PAYABLE)
+    topups_tidy()
+    topped.sent(owner)
+    overview = owner.browser.get(f"{owner.workspace}/").content.decode()
+    assert "Automatic top-up is off: a payment failed." in overview
+    assert "Pay the invoice" not in overview + words(owner), "it is void by now"
     viewer = make_person("dev", beside=owner, role="developer")
     assert "Automatic top-up is off" not in viewer.browser.get(f"{viewer.workspace}/").content.decode()
 

@@ -8,6 +8,7 @@ from billing.models import Subscription
 from billing.selectors.subscriptions import subscription_current
 from billing.services.commands import command_finish
 from billing.services.subscriptions import subscription_cancel
+from billing.services.topups import topup_stop
 from serving.models import Deployment
 from serving.selectors import ACTIVE
 from serving.services import deployment_stop
@@ -102,8 +103,8 @@ def plan_end(*, tenant: Tenant) -> None:
 
 
 def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) -> Tenant:
-    """Shut every door, cancel what waits or runs, and give back the engine's memory. What was used is billed when its
-    month ends."""
+    """Shut every door, cancel what waits or runs, give back the engine's memory, and buy no more credit. What was used
+    is billed when its month ends."""
     closed = tenant_close(tenant=tenant, confirm_name=confirm_name, by=by)
     for sweep in _searching():  # before the jobs, or it would start others in their place
         sweep_cancel(sweep=sweep)
@@ -111,4 +112,5 @@ def organisation_close(*, tenant: Tenant, confirm_name: str, by: AuthContext) ->
         job_cancel(job=job)
     for deployment in _served():
         deployment_stop(deployment=deployment, reason="The organisation was closed.")
+    topup_stop()
     return closed
