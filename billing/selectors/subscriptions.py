@@ -1,6 +1,7 @@
 """Reading plans, subscriptions, invoices and entitlements."""
 
 import dataclasses
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -152,10 +153,15 @@ def paid_yearly() -> bool:
 def card_id() -> str:
     """Stripe's id of the card that the subscription is paid with, or the last one was. Checkout keeps it there and not
     with the customer, so an invoice of its own has to name it. Empty where there is none."""
+    method = card_method()
+    return str(method["id"] if isinstance(method, dict) else method or "")
+
+
+def card_method() -> Any:
+    """The same card as Stripe said it: an object, its id, or nothing."""
     begun = Subscription.objects.exclude(status__in=("incomplete", "incomplete_expired"))
     current = subscription_current() or begun.order_by("-started_at", "-pk").first()
-    method = current.raw.get("default_payment_method") if current is not None else None
-    return str(method["id"] if isinstance(method, dict) else method or "")
+    return current.raw.get("default_payment_method") if current is not None else None
 
 
 def customer_current() -> BillingCustomer | None:

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 
 from billing.models import AutoTopUp, CreditDraw, CreditGrant, Invoice, TopUp
 from billing.periods import month_of
-from billing.selectors.subscriptions import card_id, customer_current
+from billing.selectors.subscriptions import card_id, card_method, customer_current
 from kit.clock import now
 
 State = TopUp.State
@@ -77,6 +77,16 @@ def card_words() -> str:
         return ""
     card = customer.card or {}
     return f"{str(card.get('brand', 'card')).capitalize()} {card.get('last4', '')}".strip()
+
+
+def card_shown_id() -> str:
+    """Stripe's id of the subscription's card where that is the one `card_words` names; empty where it is the customer's
+    own, which Stripe charges unless told otherwise."""
+    customer, method = customer_current(), card_method()
+    if customer is None or customer.card is None or not isinstance(method, dict):
+        return card_id()
+    card = method.get("card") or {}
+    return card_id() if all(card.get(name) == value for name, value in customer.card.items()) else ""
 
 
 def topup_failed() -> TopUp | None:

@@ -15,6 +15,7 @@ from billing.selectors.subscriptions import (
     subscription_held,
     usage_subscription,
 )
+from billing.selectors.topups import card_shown_id
 from billing.services import item_changes, topup_charging
 from billing.services.meter_operations import EVENT, ITEM
 from billing.services.operation import ASK, DROP, NotNeeded, NotYet, Operation
@@ -333,7 +334,7 @@ def _topup_build(command: StripeCommand) -> Json:
     topup = topup_charging.topup_of(command)
     if topup.state != TopUp.State.WAITING:
         raise NotNeeded("The purchase was given up.")
-    return topup_charging.charge_request(command, topup, customer_id=_customer().stripe_id, card_id=card_id())
+    return topup_charging.charge_request(command, topup, customer_id=_customer().stripe_id, card_id=card_shown_id())
 
 
 def _void_build(command: StripeCommand) -> Json:

@@ -10,6 +10,7 @@ from django.test import override_settings
 
 from billing.errors import StripeRefused
 from billing.models import CreditDraw, TopUp
+from billing.selectors.topups import card_words
 from billing.services.topup_settling import topup_pause
 from billing.services.topups import PAYABLE, topup_look, topups_tidy
 from billing.services.webhooks import event_handle, event_receive
@@ -18,7 +19,8 @@ from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import GOOD, Emulator
-from tests.billing.topped import agreed, balance, booked, charges, fall, is_on, sent, states, with_card
+from tests.billing.money import entitle
+from tests.billing.topped import agreed, balance, booked, charges, fall, is_on, sent, states, told, with_card
 from tests.conftest import Cast
 
 
@@ -121,3 +123,21 @@ def test_a_payment_that_the_bank_is_still_at_is_no_refusal(
     sent(ada)
     assert (states(tenant_id), is_on(tenant_id)) == (["paid" if paid else "void"], True)
     assert charges(stripe_house, customer) == ([2000] if paid else [])
+
+
+def test_the_card_that_the_page_shows_is_charged_when_the_plan_has_ended(cast: Cast, stripe_house: Emulator) -> None:
+    ada, tenant_id = cast.owner, cast.owner.tenant.id
+    customer = with_card(ada, stripe_house)
+    for one in stripe_house.v1.subscriptions.list({"customer": customer}).data:
+        stripe_house.v1.subscriptions.cancel(one.id)
+    method = stripe_house.v1.payment_methods.attach("pm_card_mastercard", {"customer": customer})
+    stripe_house.v1.customers.update(customer, {"invoice_settings": {"default_payment_method": method.id}})
+    told(stripe_house, customer)
+    entitle(tenant_id, spend_nano=10**13)
+    agreed(ada)
+    with tenant_scope(tenant_id):
+        assert card_words() == "Mastercard 4444"
+    fall(ada, 1, 6)
+    sent(ada)
+    assert states(tenant_id) == ["paid"]
+    assert stripe_house.v1.charges.list({"customer": customer, "limit": 1}).data[0].payment_method == method.id
