@@ -102,7 +102,11 @@ def command_finish(command: StripeCommand, *, patience: float = PATIENCE) -> Str
         with tenant_scope(command.tenant_id):
             row: StripeCommand = StripeCommand.objects.get(pk=command.pk)
             before = StripeCommand.objects.filter(state=State.WAITING, created_at__lte=row.created_at)
-            busy = before.filter(claimed_until__gt=now()).exists()
+            first = before.order_by("created_at", "pk").first()
+        # Somebody has the next one, or has just ended what was in front of it. One that failed is due later.
+        moment = now()
+        claimed = first is not None and first.claimed_until is not None and first.claimed_until > moment
+        busy = claimed or (first is not None and first.due_at <= moment)
         if row.state == State.REFUSED:
             raise refusal_of(row)
         if row.state == State.DONE and not mine:
