@@ -3,7 +3,7 @@
 import builtins
 import logging
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -42,7 +42,7 @@ class Stored:
     bytes: int
     sha256: str
     head: builtins.bytes = b""
-    """The first HEAD of them, of what came with a form."""
+    """The first HEAD of them."""
 
     def discard(self) -> None:
         """Remove them again."""
@@ -56,12 +56,18 @@ def file_receive(*, tenant_id: UUID, limit: int) -> storage.Incoming:
 
 def file_store(*, tenant_id: UUID, chunks: Iterable[bytes], limit: int) -> Stored:
     """Stream bytes to storage, outside any transaction. PayloadTooLarge past `limit`, with nothing left behind."""
-    key = storage.tenant_key(tenant_id, "files", new_id())
+    key, head = storage.tenant_key(tenant_id, "files", new_id()), bytearray()
+
+    def seen() -> Iterator[bytes]:
+        for chunk in chunks:
+            head.extend(chunk[: HEAD - len(head)])
+            yield chunk
+
     try:
-        size, sha256 = storage.write_stream(key, chunks, limit=limit)
+        size, sha256 = storage.write_stream(key, seen(), limit=limit)
     except storage.TooLarge as error:
         raise PayloadTooLarge(f"More than {limit:,} bytes arrived.", code="file_too_large") from error
-    return Stored(key, size, sha256)
+    return Stored(key, size, sha256, bytes(head))
 
 
 def visible(text: str) -> str:
