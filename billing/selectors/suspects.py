@@ -265,12 +265,16 @@ def alike(events: QuerySet[Any]) -> QuerySet[Any, tuple[Any, ...]]:
 
 
 def priced_wrong(groups: Iterable[tuple[Any, ...]]) -> Iterator[tuple[dict[str, Any], str, int]]:
-    """Quantities, price version and price of events of which one costs something else."""
+    """Quantities, price version and price of events of which one costs something else. Where the version sells nothing
+    of the kind the price is -1: whatever such an event costs is wrong."""
     books = price_books()
     for version, *quantities, most, least in groups:
         usage = dict(zip(QUANTITIES, quantities, strict=True))
         priced = {("machine_ms" if name == "gpu_ms" else name): value for name, value in usage.items()}
-        ceiling = rate(Usage(**priced), books.get(version))
+        try:
+            ceiling = rate(Usage(**priced), books.get(version))
+        except LookupError:  # one organisation's event must not keep everybody's books from being looked at
+            ceiling = -1
         if least < 0 or most > ceiling:
             yield usage, version, ceiling
 

@@ -6,6 +6,7 @@ The hourly sweep and the webhooks repair; what still differs, or differed althou
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
@@ -217,7 +218,9 @@ def _meters() -> Iterator[Seen]:
     meter = stripe_port().meter_named(METER) if customers else ""
     start, stop = (int(moment.timestamp()) for moment in day)
     for tenant_id, customer in customers.items():
-        counted = stripe_port().meter_counted(meter, customer_id=customer, start=start, end=stop) if meter else 0
+        counted = 0
+        with suppress(StripeMissing):  # of a customer that is not there any more nothing is counted
+            counted = stripe_port().meter_counted(meter, customer_id=customer, start=start, end=stop) if meter else 0
         if counted != ours[tenant_id]:
             name = f"{customer} on {day[0]:%Y-%m-%d}"
             yield Seen("stripe.meter_differs", name, f"{ours[tenant_id]} cents", f"{counted} cents", tenant_id)

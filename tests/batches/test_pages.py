@@ -131,7 +131,7 @@ def test_search_finds_a_batch_and_pricing_names_its_price(ada: Person) -> None:
     batch = a_batch(ada)
     found = ada.browser.get(f"/search?q={batch.public_id}&in={ada.tenant.slug}/{ada.project.slug}").content.decode()
     assert f"/batches/{batch.public_id}/" in found
-    assert "50 %" in ada.browser.get("/pricing").content.decode()
+    assert "50%" in ada.browser.get("/pricing").content.decode()
 
 
 def test_the_usage_page_shows_the_share_of_batches(ada: Person) -> None:

@@ -141,6 +141,13 @@ def test_one_nano_of_credit_off_is_found_by_the_nightly_look_too(cast: Cast, tab
     assert findings_of(tenant_id) <= suspected(tenant_id)
 
 
+def test_an_event_of_a_kind_that_its_version_never_sold_is_found_and_stops_no_look(cast: Cast) -> None:
+    tenant_id = cast.owner.tenant.id
+    store_events([call(tenant_id, 1, cost=1_000, at=MID_OCTOBER)])
+    tamper(tenant_id, "billing_usageevent", "kind = 'nothing-sold'")
+    assert "events_are_priced_right" in findings_of(tenant_id) & suspected(tenant_id)
+
+
 def findings_of(tenant_id: uuid.UUID) -> set[str]:
     return {one.check for one in findings([tenant_id])}
 

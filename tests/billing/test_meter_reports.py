@@ -136,6 +136,11 @@ def test_the_daily_comparison_reads_the_meter(cast: Cast, timed: Emulator) -> No
     stripe_compare()
     found = BillingFinding.objects.get(kind="stripe.meter_differs", organisation=tenant_id)
     assert (found.expected, found.found) == ("11 cents", "5 cents")
+    with tenant_scope(tenant_id):
+        BillingCustomer.objects.update(stripe_id="cus_gone")
+    stripe_compare()
+    gone = BillingFinding.objects.get(kind="stripe.meter_differs", object__startswith="cus_gone")
+    assert (gone.expected, gone.found) == ("11 cents", "0 cents"), "and everybody else is still compared"
 
 
 def test_a_report_of_somebody_elses_events_is_a_finding(metered: Emulator) -> None:
