@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from billing.models import AllowanceChange, CreditGrant, PeriodClose, RatedLine, TenantEntitlement
+from billing.periods import bounds, month_of
 from billing.plans import Plan, PlanBook, Rollover, plan_book
 from billing.selectors.wallet import balance_nano
 from billing.services import ledger, rollover
 from billing.services.ledger import period_close, periods_close_all
+from kit.clock import now
 from kit.money import NANO
 from tenants.scope import tenant_scope
 from tests.billing.money import entitle
@@ -22,14 +24,16 @@ from tests.billing.test_credits import use
 from tests.billing.test_month_prices import right
 from tests.conftest import Cast, make_person
 
-OCTOBER = dt.date(2026, 10, 1)
-IN_NOVEMBER = dt.datetime(2026, 11, 1, 7, tzinfo=dt.UTC)
-MID_OCTOBER = dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
+RUNNING = month_of(now())
+LAST = month_of(RUNNING - dt.timedelta(days=1))
+BEFORE = month_of(LAST - dt.timedelta(days=1))
+"""Months of the run itself: what is carried on ends with the next month, so no month of the calendar will do."""
+BEGUN, END = bounds(RUNNING)
+EARLIER = bounds(BEFORE)[0]
+MIDDLE = bounds(LAST)[0] + dt.timedelta(days=14, hours=12)
 
 
-def on_team(
-    tenant_id: uuid.UUID, *, since: dt.datetime = dt.datetime(2026, 9, 1, tzinfo=dt.UTC), version: int = 6
-) -> Plan:
+def on_team(tenant_id: uuid.UUID, *, since: dt.datetime = EARLIER, version: int = 6) -> Plan:
     plan = plan_book().get("team", version)
     with tenant_scope(tenant_id):
         AllowanceChange.objects.create(
@@ -47,12 +51,11 @@ def carried(tenant_id: uuid.UUID) -> list[tuple[int, dt.datetime | None, str]]:
 def test_what_is_left_of_a_month_pays_in_the_next_before_its_own_allowance(cast: Cast) -> None:
     tenant_id = cast.owner.tenant.id
     on_team(tenant_id)
-    use(tenant_id, 1, 150 * NANO, at=MID_OCTOBER)
-    period_close(tenant_id=tenant_id, period=OCTOBER)
-    period_close(tenant_id=tenant_id, period=OCTOBER)
-    end = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
-    assert carried(tenant_id) == [(50 * NANO, end, "Included in 2026-10 and not used")]
-    use(tenant_id, 2, 20 * NANO, at=dt.datetime(2026, 11, 5, tzinfo=dt.UTC))
+    use(tenant_id, 1, 150 * NANO, at=MIDDLE)
+    period_close(tenant_id=tenant_id, period=LAST)
+    period_close(tenant_id=tenant_id, period=LAST)
+    assert carried(tenant_id) == [(50 * NANO, END, f"Included in {LAST:%Y-%m} and not used")]
+    use(tenant_id, 2, 20 * NANO, at=BEGUN)
     ledger.lines_post(tenant_id=tenant_id)
     with tenant_scope(tenant_id):
         assert balance_nano() == 30 * NANO
@@ -62,7 +65,7 @@ def test_what_is_left_of_a_month_pays_in_the_next_before_its_own_allowance(cast:
 def test_a_month_without_usage_carries_one_months_allowance(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant_id = cast.owner.tenant.id
     on_team(tenant_id)
-    monkeypatch.setattr(ledger, "now", lambda: IN_NOVEMBER)
+    monkeypatch.setattr(ledger, "now", lambda: BEGUN + dt.timedelta(hours=7))
     periods_close_all()
     periods_close_all()
     assert [nano for nano, _, _ in carried(tenant_id)] == [200 * NANO]
@@ -74,11 +77,11 @@ def test_a_month_without_usage_carries_one_months_allowance(cast: Cast, monkeypa
 def test_one_bad_organisation_keeps_no_plan_from_carrying_on(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     carrying, bad = cast.owner.tenant.id, cast.stranger.tenant.id
     on_team(carrying)
-    use(bad, 1, NANO, at=MID_OCTOBER)
+    use(bad, 1, NANO, at=MIDDLE)
     entitle(bad, spend_nano=10**12)
     with tenant_scope(bad):
         TenantEntitlement.objects.update(allowance={})
-    monkeypatch.setattr(ledger, "now", lambda: IN_NOVEMBER)
+    monkeypatch.setattr(ledger, "now", lambda: BEGUN + dt.timedelta(hours=7))
     with pytest.raises(KeyError):
         periods_close_all()
     with tenant_scope(bad):  # other tests close everybody's months
@@ -86,36 +89,34 @@ def test_one_bad_organisation_keeps_no_plan_from_carrying_on(cast: Cast, monkeyp
     assert [nano for nano, _, _ in carried(carrying)] == [200 * NANO]
 
 
-@pytest.mark.parametrize(
-    ("since", "version"), [(dt.datetime(2026, 9, 1, tzinfo=dt.UTC), 5), (dt.datetime(2026, 11, 1, tzinfo=dt.UTC), 6)]
-)
+@pytest.mark.parametrize(("since", "version"), [(EARLIER, 5), (BEGUN, 6)], ids=["without it", "that came later"])
 def test_a_plan_without_it_and_one_that_came_later_carry_nothing(cast: Cast, since: dt.datetime, version: int) -> None:
     on_team(cast.owner.tenant.id, since=since, version=version)
-    use(cast.owner.tenant.id, 1, NANO, at=MID_OCTOBER)
-    period_close(tenant_id=cast.owner.tenant.id, period=OCTOBER)
+    use(cast.owner.tenant.id, 1, NANO, at=MIDDLE)
+    period_close(tenant_id=cast.owner.tenant.id, period=LAST)
     assert carried(cast.owner.tenant.id) == []
 
 
 def test_a_month_that_is_closed_after_the_next_one_carries_nothing(cast: Cast) -> None:
     on_team(cast.owner.tenant.id)
-    period_close(tenant_id=cast.owner.tenant.id, period=dt.date(2026, 9, 1))
+    period_close(tenant_id=cast.owner.tenant.id, period=BEFORE)
     assert carried(cast.owner.tenant.id) == []
 
 
 def test_a_correction_of_an_earlier_month_carries_no_more_than_a_month_includes(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tenant_id, september = cast.owner.tenant.id, dt.date(2026, 9, 1)
+    tenant_id = cast.owner.tenant.id
     plan = on_team(tenant_id)
     half = dataclasses.replace(plan, rollover=Rollover(50, 10**15))
     monkeypatch.setattr(rollover, "plan_book", lambda: PlanBook(plan_book().plans | {plan.key: half}))
-    use(tenant_id, 1, 100 * NANO, at=dt.datetime(2026, 9, 15, tzinfo=dt.UTC))
-    period_close(tenant_id=tenant_id, period=september)
+    use(tenant_id, 1, 100 * NANO, at=EARLIER)
+    period_close(tenant_id=tenant_id, period=BEFORE)
     with tenant_scope(tenant_id):
         RatedLine.objects.update(amount_nano=0)
-    period_close(tenant_id=tenant_id, period=OCTOBER)
+    period_close(tenant_id=tenant_id, period=LAST)
     with tenant_scope(tenant_id):
-        assert PeriodClose.objects.get(period=OCTOBER).allowance_nano == -100 * NANO
+        assert PeriodClose.objects.get(period=LAST).allowance_nano == -100 * NANO
     assert [nano for nano, _, _ in carried(tenant_id)] == [100 * NANO]
 
 
@@ -142,10 +143,10 @@ def test_never_more_than_was_left_and_once_however_often_it_is_closed(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rollover, "plan_book", lambda: PlanBook(plan_book().plans | {plan.key: changed}))
         for number, tens in enumerate(usage):
-            use(tenant_id, number, tens * 20, at=MID_OCTOBER)
+            use(tenant_id, number, tens * 20, at=MIDDLE)
             used += tens * 20
         for _ in range(closes):
-            period_close(tenant_id=tenant_id, period=OCTOBER)
+            period_close(tenant_id=tenant_id, period=LAST)
     left = max(0, plan.allowance_nano - used)
     assert sum(nano for nano, _, _ in carried(tenant_id)) == min(left * percent // 100, most)
     right(tenant_id)
