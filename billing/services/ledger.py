@@ -184,15 +184,13 @@ CLOSE_AFTER = dt.timedelta(hours=6)
 
 
 def periods_close_all() -> int:
-    """Close every month that has ended and has unbilled usage, or included usage to carry on, oldest first; how many.
+    """Close every month that ended `CLOSE_AFTER` ago and has unbilled usage, or included usage to carry on, oldest
+    first; how many.
 
     A month missed while nothing ran is closed by itself, with its own allowance. What came late to a closed month goes
     onto the bill of the last one.
     """
-    moment = now()
-    last = month_of(month_of(moment) - dt.timedelta(days=1))
-    if moment < bounds(last)[1] + CLOSE_AFTER:
-        return 0
+    last = month_of(month_of(now() - CLOSE_AFTER) - dt.timedelta(days=1))
     with ops_scope("find months to close"):
         unbilled = RatedLine.ops.filter(day__lt=bounds(last)[1].date()).exclude(amount_nano=F("invoiced_nano"))
         months = set(unbilled.order_by().values_list("tenant_id", TruncMonth("day")).distinct())

@@ -12,6 +12,7 @@ from billing.models import AllowanceChange, InvoiceLinePush, PeriodClose, Tenant
 from billing.periods import bounds
 from billing.plans import AllowanceFrom, allowance_of, plan_book
 from billing.selectors.bills import allowance_nano, invoice_preview
+from billing.services import ledger
 from billing.services.entitlements import entitlement_refresh, override_revoke, override_set
 from billing.services.invoicing import invoice_lines_push
 from billing.services.ledger import period_close, periods_close_all
@@ -119,6 +120,18 @@ def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(cast: Cast) -
     periods_close_all()
     with tenant_scope(tenant_id):
         assert PeriodClose.objects.count() == 2, "both are closed: what came late waits for the next one"
+
+
+def test_in_a_months_first_hours_the_last_one_waits_and_missed_ones_do_not(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id = cast.owner.tenant.id
+    use(tenant_id, 1, 3 * NANO, at=MID_OCTOBER - dt.timedelta(days=30))
+    use(tenant_id, 2, 3 * NANO)
+    monkeypatch.setattr(ledger, "now", lambda: dt.datetime(2026, 11, 1, 5, 59, tzinfo=dt.UTC))
+    periods_close_all()
+    with tenant_scope(tenant_id):
+        assert [close.period for close in PeriodClose.objects.all()] == [SEPTEMBER]
 
 
 def test_the_preview_is_the_invoice_to_the_cent_with_what_rounding_carried(cast: Cast, stripe_house: Emulator) -> None:
