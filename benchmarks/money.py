@@ -242,7 +242,7 @@ MODEL = "all-MiniLM-L6-v2"
 def _price(start: Any) -> tuple[str, Any]:
     from billing.prices import price_books
 
-    book = price_books().current(int(start.timestamp() * 1000))
+    book = price_books().current(int(start.timestamp() * 1000), "usd")
     return book.version, book.price("classify", MODEL)
 
 

@@ -23,7 +23,7 @@ from billing.usage_query import read_moment
 from kit.clock import now, unix
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
-from kit.money import exact_usd, number
+from kit.money import exact_amount, number
 from kit.pages import read_limit
 from kit.schema import describe, paging, query
 from kit.spreadsheets import csv_line
@@ -156,7 +156,7 @@ def _lines(tenant_id: UUID, asked: UsageFilter) -> Iterator[bytes]:
 def _cells(event: UsageEvent, bill: PeriodClose | None) -> list[Any]:
     found = event_object(event, bill)
     at = event.occurred_at.astimezone(dt.UTC).isoformat()
-    found |= {"occurred_at": at, "cost_usd": exact_usd(event.cost_nano)}
+    found |= {"occurred_at": at, "cost_usd": exact_amount(event.cost_nano)}
     return ["" if found[name] is None else found[name] for name in COLUMNS]
 
 

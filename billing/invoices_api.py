@@ -21,7 +21,7 @@ from kit.clock import unix
 from kit.csvs import csv_response
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
-from kit.money import exact_usd, number
+from kit.money import exact_amount, number
 from kit.pages import cursor_page, read_limit
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
@@ -252,7 +252,7 @@ class DaysCsvView(TenantAPIView):
         All rated days of a closed month as CSV. Amounts are exact decimals.
         """
         rows = [
-            [exact_usd(row["x_amount_nano"]) if name == "amount_usd" else row[name] for name in COLUMNS]
+            [exact_amount(row["x_amount_nano"]) if name == "amount_usd" else row[name] for name in COLUMNS]
             for row in _days(bill_parts.close_of(month), request._request.GET)
         ]
         return csv_response(f"rated-days-{month}.csv", COLUMNS, rows)

@@ -33,6 +33,11 @@ def current_tenant_id() -> UUID:
     return tenant_id
 
 
+def scoped_tenant_id() -> UUID | None:
+    """The same, or None outside one: for what has an answer there too."""
+    return _tenant.get()
+
+
 def current_ops_reason() -> str:
     """The reason of the running ops scope; ScopeError outside one."""
     reason = _ops.get()

@@ -1,7 +1,7 @@
 """Immutable price books and the pure function from a usage to its cost. No Django, no clock, no network.
 
 book = price_books()                      # every published book, checked against its recorded digest
-version = book.current(now_ms)
+version = book.current(now_ms, "usd")
 cost = rate(Usage(kind="classify", model="ft:all-MiniLM-L6-v2:acme:intents:x", input_tokens=12), version)
 """
 

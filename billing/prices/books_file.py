@@ -28,6 +28,7 @@ from typing import Any
 
 from billing.prices.rating import ENGINES, NOT_CALLS, TRAINING, Price, PriceVersion, batch_kind
 from billing.prices.scales import Flat, Graduated, Package, Scale, Tier, Volume
+from kit.money import HOUSE, WITHOUT_HUNDREDTHS
 
 FOLDER = Path(__file__).parent / "books"
 _UNITS = {
@@ -58,12 +59,19 @@ class PriceBooks:
         """A version by name; KeyError if it was never published."""
         return self.versions[version]
 
-    def current(self, at_ms: int) -> PriceVersion:
-        """The version in force at a moment (ms since 1970, UTC)."""
-        begun = [book for book in self.versions.values() if book.effective_from_ms <= at_ms]
+    def current(self, at_ms: int, currency: str) -> PriceVersion:
+        """The version in force at a moment (ms since 1970, UTC), of those in a currency."""
+        begun = [
+            book for book in self.versions.values() if book.effective_from_ms <= at_ms and book.currency == currency
+        ]
         if not begun:
-            raise PriceError("no price book was in force at that time")
+            raise PriceError(f"no price book in {currency.upper()} was in force at that time")
         return max(begun, key=lambda book: (book.effective_from_ms, book.version))
+
+    def currencies(self, at_ms: int) -> list[str]:
+        """Those in which there are prices at a moment, the house's first."""
+        found = {book.currency for book in self.versions.values() if book.effective_from_ms <= at_ms}
+        return sorted(found, key=lambda one: (one != HOUSE, one))
 
 
 @functools.cache
@@ -88,8 +96,9 @@ def price_books(folder: Path = FOLDER) -> PriceBooks:
 
 
 def _parse(data: dict[str, Any]) -> PriceVersion:
-    if data["currency"] != "USD":
-        raise PriceError("price books are in USD")
+    currency = str(data["currency"])
+    if len(currency) != 3 or currency != currency.upper() or currency.lower() in WITHOUT_HUNDREDTHS:
+        raise PriceError(f"{currency} is no currency with hundredths, in three capitals: bills are in hundredths")
     schema = data.get("schema", 1)
     if schema not in (1, 2):
         raise PriceError(f"schema {schema} is none that this release reads")
@@ -113,7 +122,7 @@ def _parse(data: dict[str, Any]) -> PriceVersion:
             )
     if "batch" in data:
         kinds |= _batched(kinds, data["batch"]["percent"])
-    return PriceVersion(data["version"], int(since.timestamp()) * 1000, kinds, machines)
+    return PriceVersion(data["version"], int(since.timestamp()) * 1000, kinds, machines, currency.lower())
 
 
 def _of_machine(kind: str, machine: str, fields: dict[str, Any]) -> Price:

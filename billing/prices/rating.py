@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from billing.prices.scales import Scale
+from kit.money import HOUSE
 
 GIGABYTE = 10**9
 TRAINING = ("training", "training_preemptible", "training_priority")
@@ -76,6 +77,8 @@ class PriceVersion:
     kinds: dict[str, dict[str, Price]]
     machines: dict[tuple[str, str], Price] = dataclasses.field(default_factory=dict)
     """By kind and class of machine, where a class has a price of its own."""
+    currency: str = HOUSE
+    """What its nano are of; three small letters."""
 
     def price(self, kind: str, model: str, machine: str = "") -> Price:
         """The price of `kind` on a class of machine, else for a model or its base; KeyError for a kind this book does

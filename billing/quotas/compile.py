@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from billing.quotas.limits import MAX_CAP, MINUTE_MS, CompiledLimits, Kind, Limit, Scope
+from kit.money import HOUSE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LimitSet:
-    """What one scope may do. Rates are per minute; `spend_nano` is nano-USD per calendar month (UTC)."""
+    """What one scope may do. Rates are per minute; `spend_nano` is nano per calendar month (UTC)."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -108,10 +109,12 @@ def limits_for(
     key: LimitSet | None = None,
     model_id: UUID | None = None,
     model: LimitSet | None = None,
+    currency: str = HOUSE,
 ) -> CompiledLimits:
     """Compile all scopes of one caller. Keep the result until one of them changes.
 
-    `member_id` is the user's who made the key, `model_id` that of the project's limits for one model.
+    `member_id` is the user's who made the key, `model_id` that of the project's limits for one model; `currency`
+    is what all money is in: it chooses the price book.
     """
     whole = plan.overridden(overrides)
     limits = _limits("tenant", tenant_id.hex, whole)
@@ -124,4 +127,4 @@ def limits_for(
         limits += _limits("key", key_id.hex, key)
     if model_id is not None:
         limits += _limits("model", model_id.hex, model)
-    return CompiledLimits(tenant_id, limits)
+    return CompiledLimits(tenant_id, limits, currency)

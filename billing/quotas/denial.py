@@ -7,7 +7,7 @@ import dataclasses
 from billing.quotas.decision import Decision, duration, rate_headers
 from billing.quotas.limits import Limit
 from billing.quotas.scripts import SLOWED
-from kit.money import usd
+from kit.money import written
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
     limit = decision.limit
     if limit is None:
         raise ValueError("the decision admits the call: there is nothing to refuse")
-    whose = whose_limit(limit, model, keyless=keyless)
+    whose, code = whose_limit(limit, model, keyless=keyless), decision.limits.currency
     headers = rate_headers(decision)
     if decision.reason in ("spend", "lease") and limit.scope == "wallet":
         return Denial(402, "insufficient_quota", "budget_exceeded", OUT_OF_CREDIT, (*headers, _NO_RETRY))
     if decision.reason in ("spend", "lease"):
         message = (
-            f"This call would go beyond the monthly spend limit of {whose} ({usd(limit.cap)}). "
+            f"This call would go beyond the monthly spend limit of {whose} ({written(limit.cap, code=code)}). "
             f"{_RAISE[limit.scope]}, or wait for the next billing period."
         )
         return Denial(402, "insufficient_quota", "budget_exceeded", message, (*headers, _NO_RETRY))
@@ -106,8 +106,8 @@ def denial(decision: Decision, model: str = "", *, keyless: bool = False) -> Den
             f"Retry in {duration(wait)}, or buy credit under Billing, Wallet."
             if budget.scope == "wallet"
             else f"Calls are slowed down: the monthly spend limit of {whose_limit(budget, model, keyless=keyless)} "
-            f"({usd(budget.cap)}) is nearly used, and {counts}. Retry in {duration(wait)}, raise the spend limit or "
-            "wait for the next month."
+            f"({written(budget.cap, code=code)}) is nearly used, and {counts}. Retry in {duration(wait)}, raise the "
+            "spend limit or wait for the next month."
         )
         return Denial(429, kind, "rate_limit_exceeded", message, (*headers, *_retry(wait)))
     remedy = _LARGER if limit.scope == "tenant" else _RAISE[limit.scope]

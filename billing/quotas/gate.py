@@ -122,9 +122,8 @@ class QuotaGate:
         self._spool, self._prices, self._on_lease_wanted = spool, prices, on_lease_wanted
         self._on_refused = on_refused
         self._local = LocalBuckets()
-        self._book = prices.current(_wall_ms())
-        self._book_until = 0.0
-        self._price_cache: dict[tuple[str, str], Price] = {}
+        self._cached_until = 0.0
+        self._price_cache: dict[tuple[str, str, str], tuple[PriceVersion, Price]] = {}
 
     async def admit(
         self,
@@ -148,9 +147,9 @@ class QuotaGate:
         many may be written.
         """
         limits = limits.of(model)
-        price = self._price(kind, model)
+        book, price = self._price(limits.currency, kind, model)
         nano = tokens * price.input_token + output_tokens * price.output_token + requests * price.request
-        ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, self._book, price, nano)
+        ticket = Ticket(None, None, request_id, kind, model, project_id, key_id, book, price, nano)
         asked = Amounts(requests, tokens, output_tokens, nano)
         fewer = None if at_least is None else Fewer(min(at_least, output_tokens), price.output_token)
         try:
@@ -303,17 +302,15 @@ class QuotaGate:
         done, late = await asyncio.wait(waits, timeout=_LEASE_WAIT_SECONDS)
         return not late and all(future.result() for future in done)
 
-    def _price(self, kind: str, model: str) -> Price:
-        if time.monotonic() > self._book_until:  # a published book may have come into force
-            self._book_until = time.monotonic() + _BOOK_SECONDS
-            self._book = self._prices.current(_wall_ms())
+    def _price(self, currency: str, kind: str, model: str) -> tuple[PriceVersion, Price]:
+        if time.monotonic() > self._cached_until or len(self._price_cache) > 10_000:
+            self._cached_until = time.monotonic() + _BOOK_SECONDS  # a published book may have come into force
             self._price_cache.clear()
-        price = self._price_cache.get((kind, model))
-        if price is None:
-            if len(self._price_cache) > 10_000:
-                self._price_cache.clear()
-            price = self._price_cache[(kind, model)] = self._book.price(kind, model)
-        return price
+        found = self._price_cache.get((currency, kind, model))
+        if found is None:
+            book = self._prices.current(_wall_ms(), currency)
+            found = self._price_cache[currency, kind, model] = book, book.price(kind, model)
+        return found
 
     def _reserve(
         self, limits: CompiledLimits, request_id: str, asked: Amounts, life_ms: int, fewer: Fewer | None

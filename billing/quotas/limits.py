@@ -6,8 +6,8 @@ Kinds:
   server that lost what it knew); refills every millisecond; exact integers. `tokens` counts input and output together.
 - `concurrency`: at most `cap` reservations alive at once; one past its deadline no longer counts. A server that lost
   what it knew admits none for `scripts.HOLD_MS`, until those who run calls have told it of them (`recount`).
-- `spend`: nano-USD out of a lease that Postgres granted. `cap` is only shown; the lease is what is enforced. Of the
-  scope `wallet` it is what credit and the limit on account carry; of every other a monthly limit.
+- `spend`: nano of the caller's currency out of a lease that Postgres granted. `cap` is only shown; the lease is what is
+  enforced. Of the scope `wallet` it is what credit and the limit on account carry; of every other a monthly limit.
 
 What it does not promise: a bucket of `cap` admits up to twice its cap within the first window (a full bucket plus its
 refill), as every token bucket does.
@@ -24,6 +24,7 @@ import msgspec
 
 from billing.quotas.errors import LimitError
 from billing.quotas.wire import bulk
+from kit.money import HOUSE
 
 Kind = Literal["requests", "tokens", "input_tokens", "output_tokens", "concurrency", "spend"]
 Scope = Literal["tenant", "wallet", "project", "member", "key", "model"]
@@ -95,9 +96,10 @@ class CompiledLimits:
     Immutable and cheap to share; the gateway keeps one per key (and model) and drops it when the plan changes.
     """
 
-    __slots__ = ("_by_kind", "blob", "keys", "limits", "packed", "project_tokens", "tenant", "tenant_id")
+    __slots__ = ("_by_kind", "blob", "currency", "keys", "limits", "packed", "project_tokens", "tenant", "tenant_id")
 
-    def __init__(self, tenant: UUID | str, limits: Iterable[Limit]) -> None:
+    def __init__(self, tenant: UUID | str, limits: Iterable[Limit], currency: str = HOUSE) -> None:
+        self.currency = currency
         self.tenant_id = tenant if isinstance(tenant, UUID) else UUID(hex=tenant)
         self.tenant = self.tenant_id.hex
         unique = {limit.name: limit for limit in limits}

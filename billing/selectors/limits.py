@@ -11,6 +11,7 @@ from billing.plans import PlanLimits
 from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.wallet import balance_nano, postpaid_nano, slow_nano
+from kit.money import HOUSE, currency
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -28,6 +29,8 @@ class CallerLimits:
     key_id: uuid.UUID | None = None
     key: LimitSet | None = None
     models: Mapping[str, tuple[uuid.UUID, LimitSet]] = dataclasses.field(default_factory=dict)
+    currency: str = HOUSE
+    """What its money is in."""
 
     def money(self) -> CallerLimits:
         """The spend limits alone: the lines of a batch wait for each other, not for a minute to pass."""
@@ -58,6 +61,7 @@ class CallerLimits:
             key=self.key,
             model_id=model_id,
             model=limits,
+            currency=self.currency,
         )
 
 
@@ -82,6 +86,7 @@ def caller_limits(
         key_id=key_id,
         key=_set_or_none(key.limits) if key is not None else None,
         models={name: (row.pk, LimitSet.read(row.limits)) for name, row in model_limits_of(project_id).items()},
+        currency=currency(),
     )
 
 

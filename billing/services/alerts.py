@@ -24,7 +24,7 @@ from billing.selectors.filling import Filling, filling
 from hooks.catalogue import BUDGET_THRESHOLD
 from hooks.services import event_publish, projects_listening
 from kit.clock import now
-from kit.money import usd
+from kit.money import written
 from tenants import audit
 from tenants.models import Member, Project, Role
 from tenants.scope import tenant_scope
@@ -96,7 +96,7 @@ def _mail(told: list[Filling]) -> None:
             heard[emails[user_id]].append(one)
 
     def said(one: Filling) -> str:
-        values = {"spent": usd(one.state.spent_nano), "cap": usd(one.state.cap_nano)}
+        values = {"spent": written(one.state.spent_nano), "cap": written(one.state.cap_nano)}
         if one.scope == WALLET:
             return _("%(whose)s has used %(spent)s of its credit of %(cap)s.") % {"whose": tenant.name, **values}
         project = names.get(one.project_id, "")

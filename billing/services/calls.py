@@ -33,6 +33,7 @@ from billing.services.metering import usage_record
 from billing.services.stores import calling_store
 from kit.clock import now
 from kit.ids import new_id, public_id
+from kit.money import currency
 from tenants.scope import tenant_scope
 
 REFILL_SECONDS = 2.0
@@ -76,11 +77,11 @@ def call_metered(
     """
     store = store or calling_store()
     request_id = request_id or public_id("req_", new_id())
-    price = price_books().current(int(now().timestamp() * 1000)).price(kind, model)
-    nano = tokens * price.input_token + price.request
     with tenant_scope(tenant_id):
+        price = price_books().current(int(now().timestamp() * 1000), currency()).price(kind, model)
         calls_check()
         limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
+    nano = tokens * price.input_token + price.request
     decision = _admit(store, limits, request_id, Amounts(1, tokens, 0, nano), life_ms)
     if not decision.allowed:
         raise _refused(decision, Amounts(1, tokens, 0, nano), Caller(request_id, kind, model, project_id, None))

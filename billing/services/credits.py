@@ -40,7 +40,7 @@ from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.ids import new_id
-from kit.money import LIMIT, usd
+from kit.money import LIMIT, written
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
@@ -77,7 +77,7 @@ def credit_grant(
     BadRequest for an amount that is none, or an end that has passed.
     """
     if not isinstance(amount_nano, int) or isinstance(amount_nano, bool) or not 0 < amount_nano <= LIMIT:
-        raise BadRequest(f"The amount must be more than $0 and at most {usd(LIMIT)}.", param="amount")
+        raise BadRequest(f"The amount must be more than 0 and at most {written(LIMIT)}.", param="amount")
     if expires_at is not None and expires_at <= now():
         raise BadRequest("The credit would end before it begins. Choose a later end, or none.", param="expires_at")
     tenant_id = current_tenant_id()
@@ -275,7 +275,7 @@ def credit_refund(
     most = left if free is None else min(left, free)
     nano = most if amount_nano is None else amount_nano
     if not 0 < nano <= most:
-        raise Conflict(f"Of this credit {usd(most)} is unused and not promised to running calls and jobs.")
+        raise Conflict(f"Of this credit {written(most)} is unused and not promised to running calls and jobs.")
     _lose(grant, nano, Lost.REFUNDED, Account.REFUND, memo="Credit refunded")
     audit.record(action="credit.refunded", target=grant, after={"amount_nano": nano}, reason=reason)
     transaction.on_commit(partial(funds_changed, tenant_id))

@@ -32,7 +32,7 @@ from billing.services.metering import usage_record
 from billing.services.stores import quota_store
 from kit.clock import now
 from kit.errors import NotFound
-from kit.money import usd
+from kit.money import written
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -203,14 +203,14 @@ def _require(budget: Budget, nano: int, period: dt.date, store: QuotaStore) -> N
 def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
     if budget.scope == WALLET:
         return (
-            f"This job may cost up to {usd(nano)}, but your organization has only {usd(free)} left: its credit, what "
-            "its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under Billing, "
-            "Wallet."
+            f"This job may cost up to {written(nano)}, but your organization has only {written(free)} left: its "
+            "credit, what its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under "
+            "Billing, Wallet."
         )
     whose = _WHOSE.get(budget.scope, "your API key")
     return (
-        f"This job may cost up to {usd(nano)}, but only {usd(free)} of the monthly spend limit of {whose} ({usd(cap)}) "
-        "is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        f"This job may cost up to {written(nano)}, but only {written(free)} of the monthly spend limit of {whose} "
+        f"({written(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
     )
 
 

@@ -21,7 +21,7 @@ from billing.services.effects import limits_changed
 from billing.services.leases import budget_begin, budget_end
 from kit.clock import now
 from kit.errors import BadRequest
-from kit.money import usd
+from kit.money import written
 from tenants import audit
 from tenants.models import ApiKey, Member, Project
 from tenants.scope import current_tenant_id
@@ -177,7 +177,7 @@ def limits_check(limits: dict[str, Any]) -> None:
             continue
         plans = _WITHIN.get(name, name)
         if value > allowed[plans]:
-            most = _SAID[plans].format(allowed[plans]) if plans in _SAID else f"{usd(allowed[plans])} a month"
+            most = _SAID[plans].format(allowed[plans]) if plans in _SAID else f"{written(allowed[plans])} a month"
             raise BadRequest(
                 f"Your plan, {plan}, allows {most}. Set at most that, or nothing for the plan's limit.", param=name
             )

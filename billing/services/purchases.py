@@ -14,7 +14,7 @@ from billing.services.subscriptions import customer_write
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
-from kit.money import CENT, NANO, usd
+from kit.money import CENT, NANO, written
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
@@ -31,7 +31,7 @@ def purchase_start(*, amount_nano: int | None, success_url: str, cancel_url: str
     BadRequest for less or more than one purchase may be, or parts of a cent.
     """
     if amount_nano is None or not LEAST <= amount_nano <= MOST or amount_nano % CENT:
-        raise BadRequest(f"Buy from {usd(LEAST)} to {usd(MOST)} at once, in whole cents.", param="amount")
+        raise BadRequest(f"Buy from {written(LEAST)} to {written(MOST)} at once, in whole cents.", param="amount")
     customer_write(again=True)
     command = command_write(
         "credit_checkout",

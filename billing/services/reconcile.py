@@ -33,7 +33,7 @@ from billing.services.meter_reports import REPORTS
 from billing.services.purchases import purchase_nano, sessions_paid
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
-from kit.money import usd
+from kit.money import written
 from tenants.scope import ops_scope, tenant_scope
 
 BACK = dt.timedelta(days=35)
@@ -183,16 +183,18 @@ def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
     for session_id, session in paid.items():
         owner = owners.get(str(session["customer"]))
         if owner is not None and session_id not in credited and not _young(session):
-            told = usd(purchase_nano(session))
+            told = written(purchase_nano(session))
             yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", "none", owner)
     for session_id, row in credited.items():
         nano = purchase_nano(paid.get(session_id) or _session(session_id) or {})
         if nano != row.amount_nano:
-            told = f"{usd(row.amount_nano)} of credit"
-            yield Seen("stripe.purchase_not_paid", session_id, f"{usd(nano)} paid", told, row.tenant_id)
+            told = f"{written(row.amount_nano)} of credit"
+            yield Seen("stripe.purchase_not_paid", session_id, f"{written(nano)} paid", told, row.tenant_id)
     for row in below:
-        told = f"{usd(row.lost)} used or paid back"
-        yield Seen("stripe.credit_below_zero", row.public_id, f"at most {usd(row.amount_nano)}", told, row.tenant_id)
+        told = f"{written(row.lost)} used or paid back"
+        yield Seen(
+            "stripe.credit_below_zero", row.public_id, f"at most {written(row.amount_nano)}", told, row.tenant_id
+        )
 
 
 def _session(session_id: str) -> Json | None:

@@ -38,7 +38,7 @@ from billing.services.effects import funds_changed
 from billing.services.ledger import books_lock, lines_post_here
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import usd
+from kit.money import written
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -182,8 +182,8 @@ def _due_back(found: list[Change]) -> dict[dt.date, int]:
     for month in sorted(set(sums) & closed):
         if sums[month] > 0:
             raise Conflict(
-                f"{month:%Y-%m} was billed, and would cost {usd(sums[month])} more. A bill that stands never becomes "
-                "dearer: choose days of a month that is not billed yet."
+                f"{month:%Y-%m} was billed, and would cost {written(sums[month])} more. A bill that stands never "
+                "becomes dearer: choose days of a month that is not billed yet."
             )
         if nano := min(-sums[month], month_paid_nano(month)):
             back[month] = nano

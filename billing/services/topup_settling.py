@@ -21,7 +21,7 @@ from billing.services.operation import NOT_NEEDED
 from hooks.catalogue import WALLET_TOPPED_UP, WALLET_TOPUP_FAILED
 from hooks.services import event_publish, projects_listening
 from kit.clock import now
-from kit.money import CENT, usd
+from kit.money import CENT, written
 from tenants import audit
 from tenants.models import Member, Role
 from tenants.scope import current_tenant_id
@@ -161,8 +161,8 @@ def failure_words(topup: TopUp) -> str:
 def _tell(topup: TopUp) -> None:
     values = {
         "whose": tenant_current().name,
-        "amount": usd(topup.amount_nano),
-        "below": usd(topup.consent.below_nano),
+        "amount": written(topup.amount_nano),
+        "below": written(topup.consent.below_nano),
     }
     lines = [
         _("%(whose)s has less than %(below)s of credit, and %(amount)s could not be bought.") % values,

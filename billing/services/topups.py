@@ -24,7 +24,7 @@ from billing.services.topup_settling import topup_unsent, topup_void
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import CENT, NANO, usd
+from kit.money import CENT, NANO, written
 from tenants import audit
 from tenants.models import Tenant
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
@@ -56,8 +56,8 @@ def topup_set(
     most = _amount(month_most_nano, "month_most", "The total of a month", LEAST)
     if most < amount:
         raise BadRequest(
-            f"A month may come to {usd(most)}, which is less than one purchase of {usd(amount)}. Raise it, or buy less "
-            "at once.",
+            f"A month may come to {written(most)}, which is less than one purchase of {written(amount)}. Raise it, or "
+            "buy less at once.",
             param="month_most",
         )
     if not agreed:
@@ -84,7 +84,7 @@ def topup_set(
 def _amount(nano: int | None, param: str, what: str, least: int, most: int = MOST_NANO) -> int:
     whole = isinstance(nano, int) and not isinstance(nano, bool)
     if nano is None or not whole or not least <= nano <= most or nano % CENT:
-        raise BadRequest(f"{what} must be from {usd(least)} to {usd(most)}, in whole cents.", param=param)
+        raise BadRequest(f"{what} must be from {written(least)} to {written(most)}, in whole cents.", param=param)
     return nano
 
 

@@ -13,7 +13,7 @@ from billing.services.effects import limits_changed
 from billing.services.limits import budget_changed
 from kit.clock import now
 from kit.errors import BadRequest
-from kit.money import LIMIT, usd
+from kit.money import LIMIT, written
 from tenants import audit
 from tenants.scope import current_tenant_id
 from tenants.services.organisations import tenant_turn
@@ -36,7 +36,7 @@ def slow_set(*, nano: int | None) -> Wallet:
     """At how much left of credit and what may be owed, or less, calls are slowed to a tenth of their rates; None lifts
     it. BadRequest for what is no amount, or where nothing would stop after it."""
     if nano is not None and (not isinstance(nano, int) or isinstance(nano, bool) or not 0 < nano <= LIMIT):
-        raise BadRequest(f"Calls are slowed at more than $0 and at most {usd(LIMIT)}, or never.", param="slow_below")
+        raise BadRequest(f"Calls are slowed at more than 0 and at most {written(LIMIT)}, or never.", param="slow_below")
     if nano is not None and postpaid_nano() is None:
         raise BadRequest(
             "Slowing down is before a stop. Say first how much may go on account when credit is used up.",
@@ -56,7 +56,7 @@ def slow_set(*, nano: int | None) -> Wallet:
 
 def _set(field: str, nano: int | None, *, action: str, reason: str) -> Wallet:
     if nano is not None and (not isinstance(nano, int) or isinstance(nano, bool) or not 0 <= nano <= LIMIT):
-        raise BadRequest(f"What may be owed must be from $0 to {usd(LIMIT)}, or nothing.", param="postpaid")
+        raise BadRequest(f"What may be owed must be from 0 to {written(LIMIT)}, or nothing.", param="postpaid")
     tenant_turn()
     row = Wallet.objects.first() or Wallet(tenant_id=current_tenant_id())
     had, before = postpaid_nano(), getattr(row, field)

@@ -23,7 +23,7 @@ from billing.prices.rating import base_of
 from billing.selectors.usage import UsageFilter, usage_sums
 from console.fields import WholeField
 from kit import charts
-from kit.money import CENT, NANO, usd
+from kit.money import CENT, NANO, written
 
 DAYS = 30
 """A month of the calculator."""
@@ -153,8 +153,8 @@ def own_traffic(book: PriceVersion, until: dt.datetime) -> list[Used]:
         for place, amount in enumerate(amounts):
             entry[place] += amount
     found = []
-    for (kind, model), (read, written, requests, gpu_ms, byte_hours, cost) in sums.items():
-        usage = Usage(kind, model, read, written, requests, gpu_ms if kind == ENGINES else 0, byte_hours)
+    for (kind, model), (read, out, requests, gpu_ms, byte_hours, cost) in sums.items():
+        usage = Usage(kind, model, read, out, requests, gpu_ms if kind == ENGINES else 0, byte_hours)
         with contextlib.suppress(KeyError):
             cost = rate(usage, book)
         found.append(Used(kind, model, usage, cost))
@@ -194,12 +194,12 @@ def costs(usage: int, *, calls: int = 0, engines: int = 0, engine_nano: int | No
     best = cheapest(every, usage)
     choices = [_bare(usage, calls)]
     for offer in every:
-        fits, limit = offer.carries(usage), usd(offer.limit_nano or 0)
+        fits, limit = offer.carries(usage), written(offer.limit_nano or 0)
         choices.append(
             Choice(
                 name=offer.name,
                 detail=_("%(price)s a month, %(included)s of usage included")
-                % {"price": usd(offer.price_nano), "included": usd(offer.included_nano)},
+                % {"price": written(offer.price_nano), "included": written(offer.included_nano)},
                 total=offer.cost(usage),
                 fits=fits,
                 best=offer is best,
@@ -240,7 +240,7 @@ def _with_engines(every: Sequence[Offer], usage: int, calls: int, engines: int, 
         return Choice(name, _("calls and engine time"), usage + engine_nano, fits=False, why_not=why)
     total = chosen.cost(usage + engine_nano)
     words = _("%(plan)s plan, engine time %(engines)s; calls keep their price")
-    detail = words % {"plan": chosen.name, "engines": usd(engine_nano)}
+    detail = words % {"plan": chosen.name, "engines": written(engine_nano)}
     return Choice(name, detail, total, fits=True, per_thousand=_per_thousand(total, calls))  # fmt: skip
 
 
@@ -256,10 +256,10 @@ def _meetings(every: Sequence[Offer]) -> list[str]:
         names = {"small": smaller.name, "large": larger.name}
         if meet is not None and smaller.carries(meet):
             words = _("From %(usage)s of usage a month %(large)s costs no more than %(small)s.")
-            said.append(words % {**names, "usage": usd(meet)})
+            said.append(words % {**names, "usage": written(meet)})
         elif smaller.limit_nano is not None:
             words = _("%(small)s carries %(limit)s of usage a month; beyond it %(large)s is the next.")
-            said.append(words % {**names, "limit": usd(smaller.limit_nano)})
+            said.append(words % {**names, "limit": written(smaller.limit_nano)})
     return said
 
 
@@ -287,7 +287,7 @@ def _drawn(every: Sequence[Offer], usage: int, engines: int, engine_nano: int | 
         series.append(charts.Series("meet", _("Break-even"), points, len(series) + 1, sparse=True))
     chosen = cheapest(every, usage)
     finding = _("At %(usage)s of usage %(plan)s costs least.") % {
-        "usage": usd(usage), "plan": chosen.name if chosen is not None else _("a contract")
+        "usage": written(usage), "plan": chosen.name if chosen is not None else _("a contract")
     }  # fmt: skip
     return charts.line_chart(
         id="costs", title=_("Cost of a month over its usage, USD"), finding=finding, series=series,

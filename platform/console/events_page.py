@@ -21,7 +21,7 @@ from console.states import call_word
 from console.templatetags.look import count, engine_time, gb_months
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
-from kit.money import exact_usd, usd
+from kit.money import exact_amount, written
 from kit.spreadsheets import BOM, csv_line
 from serving.requests_read import KINDS
 from tenants.scope import tenant_scope
@@ -199,8 +199,11 @@ def pieces(event: UsageEvent) -> list[Piece]:
         (_t("Storage"), gb_months(event.byte_hours), _t("%(price)s a GB and month"), cost(byte_hours=GIGABYTE_MONTH),
          cost(byte_hours=event.byte_hours)),
     ]  # fmt: skip
-    found = [Piece(name, quantity, words % {"price": usd(unit)}, nano) for name, quantity, words, unit, nano in parts
-             if unit and (nano or name == tokens)]  # fmt: skip
+    found = [
+        Piece(name, quantity, words % {"price": written(unit)}, nano)
+        for name, quantity, words, unit, nano in parts
+        if unit and (nano or name == tokens)
+    ]
     rest = event.cost_nano - sum(piece.nano for piece in found)
     if rest:
         found.append(Piece(_t("Taken off") if rest < 0 else _t("Added"), "", "", rest))
@@ -243,7 +246,7 @@ def cells(event: UsageEvent, names: Names, bill: PeriodClose | None) -> Sequence
         event.public_id, event.occurred_at.astimezone(dt.UTC).isoformat(), project_names(names, event),
         names.key(event.key_id, event.kind), event.kind, event.model, event.input_tokens, event.output_tokens,
         event.cached_tokens, event.requests, event.gpu_ms, event.byte_hours, event.price_version,
-        exact_usd(event.cost_nano), event.request_id, f"{bill.period:%Y-%m}" if bill is not None else "",
+        exact_amount(event.cost_nano), event.request_id, f"{bill.period:%Y-%m}" if bill is not None else "",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from kit.money import NANO, parse_usd
+from kit.money import NANO, parse_amount
 from registry import names
 from training.serializers import LONGEST_SUFFIX, MOST_GPUS
 
@@ -30,7 +30,7 @@ class UsdField(forms.CharField):
         try:
             if AMOUNT.fullmatch(text) is None:
                 raise ValueError("not an amount")
-            return parse_usd(text.replace(",", ""))
+            return parse_amount(text.replace(",", ""))
         except ValueError as error:
             raise forms.ValidationError(self.error_messages["usd"], code="usd") from error
 

@@ -16,10 +16,8 @@ from console.events_page import address
 from console.templatetags.look import cents, count, engine_time, gb_months
 from console.usage_page import Names
 from kit.ids import public_id
-from kit.money import CENT, exact_usd
+from kit.money import CENT, WITHOUT_CENTS, exact_amount
 
-ZERO_DECIMAL = {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf", "xof", "xpf"}  # fmt: skip  # noqa: E501
-"""Currencies that Stripe counts whole."""
 COLUMNS = ("what", "line", "day", "project", "model", "kind", "price_book", "quantity", "unit", "amount_usd")
 PART_COLUMNS = ("bill", "line", *COLUMNS[2:], "events")
 
@@ -29,7 +27,7 @@ def money(amount: int, currency: str) -> str:
     sign, size = "−" if amount < 0 else "", abs(amount)
     if currency == "usd":
         return sign + cents(size)
-    text = str(size) if currency in ZERO_DECIMAL else f"{size // 100}.{size % 100:02d}"
+    text = str(size) if currency in WITHOUT_CENTS else f"{size // 100}.{size % 100:02d}"
     return f"{sign}{text}\u00a0{currency.upper()}"
 
 
@@ -137,14 +135,14 @@ def _months(found: Statement) -> set[Any]:
 
 
 def _row(what: str, line: str, *, nano: int) -> tuple[Any, ...]:
-    return (what, line, "", "", "", "", "", "", "", exact_usd(nano))
+    return (what, line, "", "", "", "", "", "", "", exact_amount(nano))
 
 
 def _part(what: str, line: str, part: Part, unit: str, names: Names) -> tuple[Any, ...]:
     rated = part.rated
     return (
         what, line, rated.day.isoformat(), names.projects.get(rated.project_id, ""), rated.model, rated.kind,
-        rated.price_version, part.quantity, unit, exact_usd(part.amount_nano),
+        rated.price_version, part.quantity, unit, exact_amount(part.amount_nano),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from data.models import DatasetVersion, File
 from data.roles import TRAINS_ON
 from inference.tasks import TEXT_GENERATION
 from kit.errors import ApiError, NotFound
-from kit.money import NANO, parse_usd
+from kit.money import NANO, parse_amount
 from registry.bases import catalogue
 from registry.selectors import bases
 from tenants.models import Project
@@ -351,11 +351,11 @@ def estimate_view(project: Project, form: JobForm) -> dict[str, Any]:
     if not price or not seconds:
         messages = [str(item.get("message", "")) for item in found.get("x_blocking", [])]
         return {"problem": " ".join(messages[:3]) or _("Blocking findings must be fixed first.")}
-    low, high = parse_usd(price["low"]), parse_usd(price["high"])
+    low, high = parse_amount(price["low"]), parse_amount(price["high"])
     return {
         "estimate": {
             "about": (low + high) // 2,
-            "ceiling": parse_usd(price["ceiling"]),
+            "ceiling": parse_amount(price["ceiling"]),
             "seconds_low": seconds["low"],
             "seconds_high": seconds["high"],
             "queue_seconds": found.get("queue_seconds"),

@@ -9,8 +9,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.numbers import number
-from console.templatetags.look import duration, eta, usd
+from console.templatetags.look import duration, eta
 from kit import charts
+from kit.money import written
 from training.services import money
 
 SHOWN_EVENTS = 100
@@ -136,7 +137,7 @@ def live_state(job: Any) -> dict[str, Any]:
         "progress": round(job.progress, 4) if job.progress else None,
         "phase": phase_text(job),
         "steps": steps_text(job),
-        "cost": usd(spent_nano(job)),
+        "cost": written(spent_nano(job)),
         "tokens": formats.number_format(job.trained_tokens, force_grouping=True),
     }
 

@@ -14,7 +14,7 @@ from billing.selectors.features import FEATURES
 from console import calculator, tiers
 from console.fields import WholeField
 from kit.clock import now
-from kit.money import price, usd
+from kit.money import currency, price, written
 
 HOURS_OF_MONTH = 730
 """What is called a month where storage is priced by the hour."""
@@ -101,7 +101,7 @@ def ways(every: str, currency: str) -> dict[str, list[dict[str, Any]]]:
 
 def current_book() -> PriceVersion:
     """The price book in force."""
-    return price_books().current(int(now().timestamp() * 1000))
+    return price_books().current(int(now().timestamp() * 1000), currency())
 
 
 def batch_share(book: PriceVersion) -> str:
@@ -114,17 +114,17 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
     """What a million tokens of each kind cost, and storage."""
     million = 1_000_000
 
-    def cost(kind: str, *, written: bool = False) -> str:
-        read, out = (0, million) if written else (million, 0)
-        return usd(rate(Usage(kind=kind, model="default", input_tokens=read, output_tokens=out, requests=0), book))
+    def cost(kind: str, *, out: bool = False) -> str:
+        tokens = Usage(kind, "default", 0, million, requests=0) if out else Usage(kind, "default", million, requests=0)
+        return written(rate(tokens, book))
 
     found = book.price("chat", "default").cached_token
     said = _("Chat and completions, what of the prompt is in the cache")
-    cached = [] if found is None else [UnitPrice(said, usd(found * million), _("1 M tokens read"))]
+    cached = [] if found is None else [UnitPrice(said, written(found * million), _("1 M tokens read"))]
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     hour = rate(Usage(ENGINES, "default", requests=0, machine_ms=3_600_000), book)
     machines = [
-        UnitPrice(f"{kind_name(kind)} · {machine}", usd(own.machine_ms * 3_600_000), _("hour that it is ready"))
+        UnitPrice(f"{kind_name(kind)} · {machine}", written(own.machine_ms * 3_600_000), _("hour that it is ready"))
         for (kind, machine), own in book.machines.items()
         if own.machine_ms
     ]
@@ -138,12 +138,12 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Reranking"), cost("rerank"), _("1 M tokens read")),
         UnitPrice(_("Chat and completions, the prompt"), cost("chat"), _("1 M tokens read")),
         *cached,
-        UnitPrice(_("Chat and completions, the answer"), cost("chat", written=True), _("1 M tokens written")),
+        UnitPrice(_("Chat and completions, the answer"), cost("chat", out=True), _("1 M tokens written")),
         UnitPrice(_("Any call as a line of a batch"), batch_share(book), _("of its price")),
-        UnitPrice(_("Storage"), usd(month), _("GB and month")),
-        UnitPrice(_("An engine of a deployment's own"), usd(hour), _("hour that it is ready")),
+        UnitPrice(_("Storage"), written(month), _("GB and month")),
+        UnitPrice(_("An engine of a deployment's own"), written(hour), _("hour that it is ready")),
         *machines,
-        UnitPrice(_("A deployment nobody calls"), usd(0), _("month"), headline=True),
+        UnitPrice(_("A deployment nobody calls"), written(0), _("month"), headline=True),
     ]
 
 

@@ -13,7 +13,7 @@ from console.fields import name_field, places_field, price_field
 from console.job_form import METHODS, PARAMS, JobForm
 from data.models import File
 from kit.errors import ApiError, BadRequest, NotFound
-from kit.money import parse_usd, usd
+from kit.money import parse_amount, written
 from tenants.models import Project
 from training import services
 from training.methods import RANK
@@ -240,15 +240,15 @@ def sweep_estimate_view(project: Project, form: SweepForm) -> dict[str, Any]:
     if price is None:
         messages = [str(item.get("message", "")) for item in found.get("x_blocking", [])]
         return {"problem": " ".join(messages[:3]) or _("Blocking findings must be fixed first.")}
-    low, high = parse_usd(price["low"]), parse_usd(price["high"])
+    low, high = parse_amount(price["low"]), parse_amount(price["high"])
     return {
         "estimate": {
             "trials": found["trials"],
             "settings": found["settings"],
             "rungs": found["rungs"] if len(found["rungs"]) > 1 else [],
-            "range": f"{usd(low)}–{usd(high)}" if usd(low) != usd(high) else "",
+            "range": f"{written(low)}–{written(high)}" if written(low) != written(high) else "",
             "about": (low + high) // 2,
-            "ceiling": parse_usd(price["ceiling"]),
+            "ceiling": parse_amount(price["ceiling"]),
             "covers_all": found["x_covers_all"],
             "seconds_low": seconds["low"],
             "seconds_high": seconds["high"],

@@ -12,7 +12,7 @@ from billing.prices import Flat, Graduated, Package, PriceVersion, Scale, price_
 from billing.prices.rating import COUNTED
 from billing.prices.scales import spans
 from billing.selectors.adjustments import ByQuantity, month_counted
-from kit.money import usd
+from kit.money import written
 
 _UNITS = {
     "input_token": (gettext_lazy("tokens read"), gettext_lazy("1 M tokens"), 1, 10**6),
@@ -27,7 +27,7 @@ _UNITS = {
 
 def _exact(nano: int) -> str:
     """A price to its last digit, and at least to the cent."""
-    whole, _dot, part = usd(nano, places=9).partition(".")
+    whole, _dot, part = written(nano, places=9).partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
 
 

@@ -15,7 +15,7 @@ from billing.prices import ENGINES, STORAGE, TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
 from kit import charts
 from kit.ids import public_id
-from kit.money import NANO, usd
+from kit.money import NANO, written
 from tenants import selectors as tenants
 
 SPANS = {7: gettext_lazy("7 days"), 30: gettext_lazy("30 days"), 90: gettext_lazy("90 days")}
@@ -200,7 +200,7 @@ def _bars(
             parts.append(sum(cells.get((day, name), 0) for name in rest) / NANO)
         query = events_query(wanted, since=day.isoformat(), until=day.isoformat())
         columns.append(charts.Column(f"{day.day} {day:%b}", parts, f"{events_url}?{query}" if any(parts) else ""))
-    finding = _("%(cost)s in %(days)s days.") % {"cost": usd(total), "days": wanted.days}
+    finding = _("%(cost)s in %(days)s days.") % {"cost": written(total), "days": wanted.days}
     keys = [*shown, _("other")] if rest else shown or [_("cost")]
     return charts.bar_chart(
         id="usage", title=_("Cost per day, USD"), finding=finding, keys=keys, columns=columns, unit="$"

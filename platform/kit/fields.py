@@ -9,7 +9,7 @@ from drf_spectacular.drainage import set_override
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from kit.money import NANO, parse_usd
+from kit.money import NANO, parse_amount
 
 AUTO = "auto"
 
@@ -79,7 +79,7 @@ class Dollars(serializers.Field[int, Any, float, Any]):
         try:
             if isinstance(data, str):
                 raise ValueError("not a number")
-            nano = parse_usd(data)
+            nano = parse_amount(data)
         except ValueError as error:
             raise serializers.ValidationError("Must be a number of US dollars, above 0 and up to a billion.") from error
         if nano <= 0:

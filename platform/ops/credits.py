@@ -5,7 +5,7 @@ from django.db.models import Model, Sum
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import CreditDraw, CreditGrant
-from kit.money import usd
+from kit.money import written
 from ops import services
 from ops.deeds import Deed, DeedTable
 from ops.tables import ReadOnly
@@ -35,19 +35,19 @@ class CreditGrantTable(DeedTable):
             icon="undo",
             offered=lambda row: row.kind == CreditGrant.Kind.PREPAID and left_nano(row) > 0,
             work=lambda by, row, form: services.credit_take_back(tenant_id=row.tenant_id, grant_id=row.pk, by=by),
-            outcome=lambda made: _("%(amount)s left the wallet.") % {"amount": usd(made)},
+            outcome=lambda made: _("%(amount)s left the wallet.") % {"amount": written(made)},
         ),
     )
 
     @admin.display(description=_("Amount"))
     def amount(self, row: CreditGrant) -> str:
         """In dollars."""
-        return usd(row.amount_nano)
+        return written(row.amount_nano)
 
     @admin.display(description=_("Left"))
     def left(self, row: CreditGrant) -> str:
         """What it has not lost."""
-        return usd(left_nano(row))
+        return written(left_nano(row))
 
 
 TABLES: dict[type[Model], type[ReadOnly]] = {CreditGrant: CreditGrantTable}

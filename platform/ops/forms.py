@@ -14,7 +14,7 @@ from billing.selectors.subscriptions import plans_offered
 from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.ids import new_id
-from kit.money import parse_usd, usd
+from kit.money import parse_amount, written
 from ops.services import SHORTEST_REASON
 
 LAST_YEAR = 2999
@@ -84,7 +84,7 @@ class AccountForm(ReasonForm):
 
 def _dollars(text: str) -> int:
     try:
-        return parse_usd(text)
+        return parse_amount(text)
     except ValueError as error:
         raise forms.ValidationError(_("Enter an amount in dollars, for example 50 or 12.50.")) from error
 
@@ -188,7 +188,7 @@ def _now(present: PlanLimits | None, name: str) -> str:
     if present is None:
         return ""
     value = getattr(present, name)
-    shown = usd(value) if name.endswith("_nano") else f"{value:,}" if isinstance(value, int) else str(value)
+    shown = written(value) if name.endswith("_nano") else f"{value:,}" if isinstance(value, int) else str(value)
     return f" (now {shown})"
 
 
@@ -251,5 +251,5 @@ def _typed(name: str, text: str) -> Any:
     if name == "gpu_class":
         return text
     if name.endswith("_nano"):
-        return parse_usd(text.removeprefix("$"))
+        return parse_amount(text.removeprefix("$"))
     return int(text)

@@ -14,7 +14,7 @@ from billing.periods import bounds, month_of
 from billing.prices import ENGINES, NOT_CALLS, price_books
 from billing.selectors.acquisition import spend_by_channel
 from kit.clock import now
-from kit.money import NANO, usd
+from kit.money import HOUSE, NANO, usd
 from tenants.models import Tenant
 from training.models import Attempt
 
@@ -71,7 +71,7 @@ def _calls(moment: dt.datetime, since: dt.datetime | None = None) -> dict[str, i
 
 def _engine_second(moment: dt.datetime) -> Fraction:
     """Dollars of one second of an engine at list price; 0 where the price book in force has none."""
-    book = price_books().current(int(moment.timestamp() * 1000))
+    book = price_books().current(int(moment.timestamp() * 1000), HOUSE)
     default = book.kinds.get(ENGINES, {}).get("default")
     return Fraction(default.machine_ms * 1000, NANO) if default else Fraction(0)
 

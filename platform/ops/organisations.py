@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.models import EntitlementOverride, UsageHour
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
-from kit.money import usd
+from kit.money import written
 from ops import services
 from ops.deeds import Deed, DeedTable
 from ops.forms import AccountForm, CreditForm, HoldForm, OverrideForm
@@ -161,7 +161,7 @@ class TenantTable(DeedTable):
     def spent(self, row: Tenant) -> str:
         """By the hourly sums."""
         first = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        return usd(UsageHour.ops.filter(tenant=row, hour__gte=first).aggregate(n=Sum("cost_nano"))["n"] or 0)
+        return written(UsageHour.ops.filter(tenant=row, hour__gte=first).aggregate(n=Sum("cost_nano"))["n"] or 0)
 
     @admin.display(description=_("More"))
     def more(self, row: Tenant) -> str:

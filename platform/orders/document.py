@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kit.money import CENT, usd
+from kit.money import CENT, written
 from kit.paper import Sheet
 from orders.papers import paper_named
 from orders.pricing import Line
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 def cents(amount: int) -> str:
     """Whole cents as $1,200.00."""
-    return usd(amount * CENT)
+    return written(amount * CENT)
 
 
 def percent(basis_points: int) -> str:

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from kit.clock import now
 from kit.ids import new_id, public_id
+from kit.money import HOUSE
 from tenants.models.base import OpsManager, TenantManager, TenantModel
 from tenants.scope import current_tenant_id
 
@@ -42,6 +43,8 @@ class Tenant(models.Model):
     name = models.CharField(max_length=100)
     slug = models.SlugField(max_length=48, unique=True)
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE)
+    currency = models.CharField(max_length=3, default=HOUSE, db_default=HOUSE, editable=False)
+    """What all its amounts are in, as Stripe writes it; never changed."""
     created_at = models.DateTimeField(default=now, editable=False)
 
     objects = TenantRowManager()

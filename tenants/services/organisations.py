@@ -12,6 +12,7 @@ from kit import redis
 from kit.clock import now
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.ids import new_id
+from kit.money import HOUSE
 from tenants import audit
 from tenants.access import PERMISSIONS, AuthContext
 from tenants.errors import LastOwner, LastProject
@@ -41,19 +42,20 @@ def clean_name(raw: str, *, param: str = "name", limit: int = 100) -> str:
     return name
 
 
-def tenant_create(*, name: str, owner: User) -> NewTenant:
-    """A new organisation with a first project, owned by a user."""
+def tenant_create(*, name: str, owner: User, currency: str = HOUSE) -> NewTenant:
+    """A new organisation with a first project, owned by a user. All its amounts will be in `currency`, of which whoever
+    calls knows that there are prices in it."""
     name = clean_name(name)
     tenant_id = new_id()
     with tenant_scope(tenant_id):
-        tenant = Tenant(id=tenant_id, name=name, slug=_free_slug(name))
+        tenant = Tenant(id=tenant_id, name=name, slug=_free_slug(name), currency=currency)
         tenant.save(force_insert=True)
         project = Project.objects.create(name="Default", slug="default")
         member = Member.objects.create(user=owner, role=Role.OWNER)
         audit.record(
             action="tenant.created",
             target=tenant,
-            after={"name": name, "owner": owner.email},
+            after={"name": name, "owner": owner.email, "currency": currency},
             actor=("user", str(owner.pk), owner.email),
         )
     return NewTenant(tenant=tenant, project=project, member=member)

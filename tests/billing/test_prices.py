@@ -16,19 +16,19 @@ NOW_MS = 1_790_000_000_000
 
 
 def test_a_million_tokens_cost_what_the_book_says() -> None:
-    book = price_books().current(NOW_MS)
+    book = price_books().current(NOW_MS, "usd")
     usage = Usage("classify", "ft:all-MiniLM-L6-v2:acme:intents:x", input_tokens=10**6)
     assert rate(usage, book) == 20_000_000
 
 
 def test_training_is_priced_by_trained_tokens() -> None:
-    book = price_books().current(NOW_MS)
+    book = price_books().current(NOW_MS, "usd")
     assert rate(Usage("training", "all-MiniLM-L6-v2", input_tokens=1000, machine_ms=10**9), book) == 400_000
 
 
 @given(st.lists(st.integers(0, 10**12), max_size=20))
 def test_the_sum_of_ratings_is_the_rating_of_the_sum(tokens: list[int]) -> None:
-    book = price_books().current(NOW_MS)
+    book = price_books().current(NOW_MS, "usd")
     one_by_one = sum(rate(Usage("decisions", "m", input_tokens=n), book) for n in tokens)
     assert one_by_one == rate(Usage("decisions", "m", input_tokens=sum(tokens)), book)
 
@@ -57,7 +57,7 @@ def test_a_batch_price_that_would_need_rounding_is_refused(tmp_path: Path) -> No
 
 def test_an_unknown_kind_has_no_price() -> None:
     with pytest.raises(KeyError):
-        rate(Usage("telepathy", "m"), price_books().current(NOW_MS))
+        rate(Usage("telepathy", "m"), price_books().current(NOW_MS, "usd"))
 
 
 def copy_of_books(folder: Path, name: str, text: str, digest: str | None = None) -> Path:
@@ -89,7 +89,7 @@ def test_a_price_that_would_need_rounding_is_refused(tmp_path: Path) -> None:
 
 def test_before_the_first_book_there_is_no_price() -> None:
     with pytest.raises(PriceError):
-        price_books().current(0)
+        price_books().current(0, "usd")
 
 
 def test_the_book_with_engines_of_ones_own_changes_no_other_price() -> None:

@@ -31,7 +31,7 @@ from tests.conftest import Cast, Person, make_person
 
 GB = 10**9
 WITHOUT_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)  # each example makes a tenant
-BOOK = price_books().current(int(now().timestamp() * 1000))
+BOOK = price_books().current(int(now().timestamp() * 1000), "usd")
 
 
 def this_hour() -> dt.datetime:

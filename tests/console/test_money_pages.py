@@ -209,7 +209,7 @@ def test_the_calculator_reckons_with_ones_own_traffic_exactly(cast: Cast) -> Non
     ada = cast.owner
     path = f"{ada.home}/billing/calculator"
     assert "figures of an example" in text_of(ada.browser.get(path))
-    book = price_books().current(int(now().timestamp() * 1000))
+    book = price_books().current(int(now().timestamp() * 1000), "usd")
     usage = Usage("classify", billed.TUNED, 12_000_000_000, requests=1)
     store_events([billed.event(ada, usage, "req_1", now() - dt.timedelta(days=2))])
     usage_rollup(tenant_id=ada.tenant.id)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from billing.selectors.features import AUDIT_EXPORT, feature_granted, feature_needed, feature_plan
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView, Download
-from kit.money import usd
+from kit.money import written
 from kit.spreadsheets import BOM, csv_line
 from kit.streams import attachment
 from tenants import audit, selectors
@@ -161,7 +161,7 @@ def _short(value: Any, name: str) -> str:
     if value is None:
         return ""
     if name.endswith("_nano") and isinstance(value, int):
-        return usd(value)
+        return written(value)
     if isinstance(value, list):
         return f"{', '.join(map(str, value[:3]))}{f' +{len(value) - 3}' if len(value) > 3 else ''}"
     if isinstance(value, dict):

@@ -22,7 +22,7 @@ from billing.services.limits import member_limits_set, model_limits_set, project
 from billing.services.stores import quota_store
 from console.fields import UsdField, slow_field
 from console.people.settings import SettingsView
-from console.templatetags.look import count, usd
+from console.templatetags.look import count, money
 from console.views.base import ConsoleView
 from kit.clock import now
 from kit.errors import NotFound
@@ -125,8 +125,8 @@ class LimitsMixin(ConsoleView):
         for name, kind in KINDS.items():
             plans = getattr(most, PLANS.get(name, name))
             if kind == "spend":
-                shown = usd(own[name]) if name in own else _t("as the organisation")
-                lines.append(LimitLine(form[name], shown, usd(plans), prefix="$"))
+                shown = money(own[name]) if name in own else _t("as the organisation")
+                lines.append(LimitLine(form[name], shown, money(plans), prefix="$"))
             else:
                 shown = count(own[name]) if name in own else _t("as the plan")
                 lines.append(LimitLine(form[name], shown, count(plans), _used(uses.get(kind))))
@@ -292,5 +292,5 @@ def in_words(limits: dict[str, int]) -> str:
         "monthly_spend_nano": _t("%(n)s a month"),
         "slow_from_percent": _t("slowed from %(n)s%%"),
     }
-    said = {name: usd(value) if name == "monthly_spend_nano" else count(value) for name, value in limits.items()}
+    said = {name: money(value) if name == "monthly_spend_nano" else count(value) for name, value in limits.items()}
     return " · ".join(words[name] % {"n": said[name]} for name in words if name in limits)

@@ -20,9 +20,7 @@ from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State, call_word
 from kit import charts
-from kit.money import CENT, NANO
-from kit.money import usd as format_usd
-from kit.money import usd_at_most as format_usd_at_most
+from kit.money import CENT, NANO, currency, with_symbol, written, written_at_most
 
 register = template.Library()
 NBSP = "\u00a0"
@@ -31,32 +29,33 @@ GIGABYTE = 10**9
 
 
 @register.filter
-def usd(nano: Any) -> str:
-    """Nano-USD as `$4.20`, less than nothing as `−$4.20`; nothing as an en dash."""
-    return NOTHING if nano in (None, "") else format_usd(int(nano)).replace("-", "−")
+def money(nano: Any) -> str:
+    """An amount of the organisation in scope as `$4.20`, less than nothing as `−$4.20`; nothing as an en dash."""
+    return NOTHING if nano in (None, "") else written(int(nano)).replace("-", "−")
 
 
 @register.filter
-def usd_exact(nano: Any) -> str:
-    """Nano-USD to the last digit that is not a zero, and at least to the cent: $3.00, $0.00345678; for tables whose
+def money_exact(nano: Any) -> str:
+    """An amount to the last digit that is not a zero, and at least to the cent: $3.00, $0.00345678; for tables whose
     lines a reader may add up."""
     if nano in (None, ""):
         return NOTHING
     amount = f"{Decimal(abs(int(nano))) / NANO:,.9f}"
     whole, _dot, part = amount.partition(".")
-    return f"{'−' if int(nano) < 0 else ''}${whole}.{part.rstrip('0').ljust(2, '0')}"
+    digits = f"{whole}.{part.rstrip('0').ljust(2, '0')}"
+    return f"{'−' if int(nano) < 0 else ''}{with_symbol(digits, currency())}"
 
 
 @register.filter
-def usd_at_most(nano: Any) -> str:
-    """A ceiling in nano-USD, rounded up; nothing as an en dash."""
-    return NOTHING if nano in (None, "") else format_usd_at_most(int(nano))
+def money_at_most(nano: Any) -> str:
+    """A ceiling, rounded up; nothing as an en dash."""
+    return NOTHING if nano in (None, "") else written_at_most(int(nano))
 
 
 @register.filter
 def cents(value: Any) -> str:
     """Whole cents as an amount: $29.00."""
-    return NOTHING if value in (None, "") else usd(int(value) * CENT)
+    return NOTHING if value in (None, "") else money(int(value) * CENT)
 
 
 @register.filter

@@ -19,7 +19,7 @@ from billing.selectors.decisions import DecisionFilter, decisions
 from billing.selectors.limits import model_limits_row
 from console import usage_page
 from console.paging import page_number, page_of
-from console.templatetags.look import count, duration, usd
+from console.templatetags.look import count, duration, money
 from console.views.base import ConsoleView
 from kit.ids import parse_id, public_id
 from tenants import selectors
@@ -138,8 +138,8 @@ class Refused(ConsoleView):
         return self.page(context)
 
     def _row(self, one: QuotaDecision) -> Row:
-        money = one.limit_kind == "spend"
-        amount = usd if money else count
+        spends = one.limit_kind == "spend"
+        amount = money if spends else count
         whose, change = self._whose(one)
         return Row(
             decision=one,

@@ -20,7 +20,7 @@ from billing.services.topup_settling import failure_words
 from billing.services.topups import CONSENT, topup_set, topup_stop
 from billing.services.wallet import postpaid_set, slow_set
 from console.fields import UsdField
-from console.templatetags.look import usd
+from console.templatetags.look import money
 from console.views.base import ConsoleView, Download, Outside
 from console.views.billing import policy
 from kit.clock import now
@@ -85,7 +85,7 @@ class Wallet(ConsoleView):
             bought = purchases.purchase_finish(session_id=session)
             said = _("The payment is not through yet; the credit is here as soon as it is.")
             if bought is not None:
-                said = _("%(amount)s of credit is here.") % {"amount": usd(bought.amount_nano)}
+                said = _("%(amount)s of credit is here.") % {"amount": money(bought.amount_nano)}
             return self.done(self.org_path("wallet"), said)
         return self.show()
 

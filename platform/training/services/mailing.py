@@ -12,7 +12,7 @@ from django.db.models import Sum
 from django.utils.translation import gettext as _
 
 from kit import outbox
-from kit.money import usd, usd_at_most
+from kit.money import written, written_at_most
 from registry.models import ModelVersion
 from tenants.models import Member
 from tenants.scope import tenant_scope
@@ -89,7 +89,7 @@ def _letter(job: Job, what: str) -> tuple[str, str]:
         states.SUCCEEDED: _succeeded,
         states.FAILED: lambda job: [job.error_message, _("You were not charged.")],
         states.BUDGET: lambda job: [
-            _("It reached its price ceiling of %s and stopped with a checkpoint.") % usd_at_most(job.ceiling_nano),
+            _("It reached its price ceiling of %s and stopped with a checkpoint.") % written_at_most(job.ceiling_nano),
             _("Allow it more on the job's page, and it goes on from there."),
         ],
         states.QUOTA: lambda job: [
@@ -109,7 +109,7 @@ def _letter(job: Job, what: str) -> tuple[str, str]:
 def _sweep_letter(sweep: Sweep) -> tuple[str, str]:
     """Subject and body."""
     trials = trials_of(sweep)
-    cost = usd(trials.aggregate(sum=Sum("price_nano"))["sum"] or 0)
+    cost = written(trials.aggregate(sum=Sum("price_nano"))["sum"] or 0)
     tried = _("It tried %(trials)s settings for %(cost)s.") % {"trials": trials.count(), "cost": cost}
     if sweep.state == Sweep.State.SUCCEEDED and sweep.winner is not None:
         subject = _("Your sweep %s has a winner") % sweep.name
@@ -137,5 +137,5 @@ def _succeeded(job: Job) -> list[str]:
     accuracy = (version.metrics or {}).get("accuracy") if version is not None else None
     if accuracy is not None:
         lines.append(_("Accuracy on the test rows, which it never saw: %.1f %%") % (100 * accuracy))
-    lines.append(_("It cost %s.") % usd(job.price_nano))
+    lines.append(_("It cost %s.") % written(job.price_nano))
     return lines

@@ -16,7 +16,7 @@ from billing.services.decisions import job_refusals
 from kit import outbox
 from kit.errors import ApiError, BadRequest
 from kit.fields import AUTO
-from kit.money import number, usd, usd_at_most
+from kit.money import number, written, written_at_most
 from registry.selectors import base_by_name
 from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_turn
@@ -104,12 +104,11 @@ def _queue(job_id: UUID, ready: intake.Ready, planned: forecast.Forecast) -> str
         news.append(warn(words, code="rows_cut", data={"rows": planned.cut_rows, "max_length": planned.max_length}))
     steps, every = job.spec["config"]["max_steps"], planned.epochs * planned.steps_per_epoch
     if steps is not None and steps < every:
-        words = (
-            f"The ceiling of {usd_at_most(ceiling)} pays for about {steps:,} of {every:,} steps; training ends there."
-        )
+        most = written_at_most(ceiling)
+        words = f"The ceiling of {most} pays for about {steps:,} of {every:,} steps; training ends there."
         news.append(warn(words, code="ceiling_short", data={"steps": steps, "all_steps": every}))
     held = f"{ready.rows:,} rows, {ready.labels} labels" if ready.labels else f"{ready.rows:,} rows"
-    words = f"Files validated: {held}. The job is in the queue; it costs at most {usd_at_most(ceiling)}."
+    words = f"Files validated: {held}. The job is in the queue; it costs at most {written_at_most(ceiling)}."
     news.append(News(words, code="queued", data=planned.as_dict()))
     events_append(job=job, news=news)
     outbox.ring(WORK, queue="train")
@@ -197,8 +196,8 @@ def ceiling_of(job: Job, planned: forecast.Forecast) -> int:
         return planned.nano_high
     if job.max_price_nano < planned.nano_least:
         raise CeilingTooLow(
-            f"One pass over this data costs {usd_at_most(planned.nano_least)}, more than x_max_price_usd "
-            f"({usd(job.max_price_nano)}). Raise the ceiling to at least that, or train on fewer rows.",
+            f"One pass over this data costs {written_at_most(planned.nano_least)}, more than x_max_price_usd "
+            f"({written(job.max_price_nano)}). Raise the ceiling to at least that, or train on fewer rows.",
             param="x_max_price_usd",
         )
     return min(job.max_price_nano, planned.nano_high)
