@@ -7,6 +7,7 @@ The schema is migrated once into a template database and copied for each run.
 import gc
 import importlib
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -212,6 +213,8 @@ class Cast:
         return make_person("eve")
 
 
+CURRENCY = os.environ.get("TEST_CURRENCY", "usd")
+"""What organisations pay in, where a test does not say. In euros, what fails are tests that name a dollar."""
 PASSPHRASE = "a long enough passphrase"
 """Everybody's."""
 
@@ -228,7 +231,7 @@ def make_user(name: str) -> Any:
     return user
 
 
-def make_person(name: str, *, beside: Person | None = None, role: str = "owner") -> Person:
+def make_person(name: str, *, beside: Person | None = None, role: str = "owner", currency: str = CURRENCY) -> Person:
     """A person with an organisation of their own, or a seat beside somebody."""
     from tenants.access import KEY_SCOPES
     from tenants.models import Member
@@ -238,7 +241,7 @@ def make_person(name: str, *, beside: Person | None = None, role: str = "owner")
 
     user = make_user(name)
     if beside is None:
-        made = tenant_create(name=f"{name.title()} Works", owner=user)
+        made = tenant_create(name=f"{name.title()} Works", owner=user, currency=currency)
         tenant, project = made.tenant, made.project
     else:
         tenant, project = beside.tenant, beside.project
