@@ -61,7 +61,8 @@ def draws_are_in_the_ledger() -> Iterator[str]:
     )
     for row in drawn.exclude(n=F("booked")):
         yield f"ledger transaction {row['transaction']} moved {row['booked']} nano-USD; its draws say {row['n']}"
-    of_credit = LedgerTransaction.objects.filter(kind__in=("credit_draw", "credit_expired", "credit_refunded"))
+    drawn_by = ("credit_draw", "credit_expired", "credit_refunded", "credit_settled")
+    of_credit = LedgerTransaction.objects.filter(kind__in=drawn_by)
     for made in of_credit.exclude(Exists(CreditDraw.objects.filter(transaction=OuterRef("pk")))):
         yield f"ledger transaction {made.public_id} is of credit and has no draws"
 

@@ -133,7 +133,7 @@ SELECT tenant_id FROM (
               FROM billing_ledgerentry WHERE account IN ('prepaid', 'promo')) moved
  GROUP BY tenant_id, bought HAVING sum(nano) <> 0
 """
-_OF_CREDIT = "kind IN ('credit_draw', 'credit_expired', 'credit_refunded')"
+_OF_CREDIT = "kind IN ('credit_draw', 'credit_expired', 'credit_refunded', 'credit_settled')"
 _DRAWS = f"""
 SELECT tenant_id FROM (
   SELECT tenant_id, transaction_id, amount_nano AS nano FROM billing_creditdraw
