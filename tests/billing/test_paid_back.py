@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.money import entitle
-from tests.billing.test_credits import books, give, later, left, right
+from tests.billing.test_credits import books, give, go_on, left, right
 from tests.billing.test_funds import ask
 from tests.billing.test_ledger import OCTOBER, use
 from tests.billing.test_purchases import balance, paid, told
@@ -201,7 +201,7 @@ def test_what_was_spent_already_is_owed_and_stops_calls_until_credit_comes(
 
 
 def test_credit_that_ends_settles_what_it_stood_against(
-    bought: tuple[uuid.UUID, str], stripe_house: Emulator, later: Callable[[dt.timedelta], None]
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant_id, payment = bought
     use(tenant_id, 1, 17 * NANO)
@@ -214,11 +214,11 @@ def test_credit_that_ends_settles_what_it_stood_against(
     give(tenant_id, "promo", 2 * NANO, expires_at=now() + 5 * hour)
     assert (balance(tenant_id), left(tenant_id)) == (NANO, [-15 * NANO, 10 * NANO, 4 * NANO, 2 * NANO])
     for pause in (hour + dt.timedelta(minutes=1), 2 * hour):
-        later(pause)
+        go_on(monkeypatch, pause)
         credits_expire(tenant_id=tenant_id)
         assert balance(tenant_id) == 0, "the dollar that could be used has ended; nothing is owed again"
     assert left(tenant_id) == [-2 * NANO, 0, 0, 2 * NANO]
-    later(6 * hour)
+    go_on(monkeypatch, 6 * hour)
     assert credits_expire(tenant_id=tenant_id) == 2 * NANO
     assert (balance(tenant_id), left(tenant_id)) == (0, [0, 0, 0, 0])
     right(tenant_id)
