@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from kit.amounts import Places, called, places_of
+from kit.amounts import called, places_in
 from kit.api import StrictSerializer
 from kit.errors import ApiError, MethodNotAllowed
 from kit.http import client_ip
@@ -76,15 +76,12 @@ class TenantAPIView(APIView):
                 transaction.set_rollback(True)
         response = self.finished(response)
         if self.currency != HOUSE and isinstance(response, Response) and response.status_code < 400:
-            response.data = called(response.data, self._places(str(request.method)), self.currency)
+            method = "get" if request.method == "HEAD" else str(request.method).lower()
+            response.data = called(response.data, places_in(getattr(type(self), method)), self.currency)
         if hasattr(self, "caller"):
             response["openai-organization"] = self.caller.tenant_slug
         response["openai-version"] = "2020-10-01"
         return response
-
-    def _places(self, method: str) -> Places:
-        handler = getattr(self, "get" if method == "HEAD" else method.lower())
-        return places_of(getattr(handler, "answers", None))
 
     def handle_exception(self, exc: Exception) -> Response:
         """The wire's answer to an error; the field at fault has the name that the caller knows."""

@@ -5,7 +5,8 @@ fields hold amounts is read from what the route declares of its answer (`kit.sch
 caller's own (metadata, a column of data) is never touched, whatever it is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from kit.money import HOUSE, in_name
@@ -19,9 +20,16 @@ _CHOICES = ("oneOf", "allOf", "anyOf")
 _REFERENCE = "#/components/schemas/"
 
 
-def places_of(answers: Any) -> Places:
-    """Where a declared answer has amounts; empty where it has none, or is no JSON object."""
-    return _places(answers, ()) if isinstance(answers, dict) else {}
+@cache
+def places_in(method: Callable[..., Any]) -> Places:
+    """Where the answer of a view's method has amounts; empty where it has none, or is no JSON object."""
+    answers = getattr(method, "answers", None)
+    return places_of(answers) if isinstance(answers, dict) else {}
+
+
+def places_of(schema: Schema) -> Places:
+    """Where something declared has amounts."""
+    return _places(schema, ())
 
 
 def _places(schema: Schema, within: tuple[str, ...]) -> Places:
@@ -37,7 +45,8 @@ def _places(schema: Schema, within: tuple[str, ...]) -> Places:
     values = schema.get("additionalProperties")
     if isinstance(values, dict) and (below := _places(values, within)):
         found[_EVERY] = below
-    for part in (schema.get("items", {}), *(one for kind in _CHOICES for one in schema.get(kind, ()))):
+    parts = [one for kind in _CHOICES for one in schema.get(kind, ())]
+    for part in [*parts, schema["items"]] if "items" in schema else parts:
         found = _merged(found, _places(part, within))
     return found
 
