@@ -2,8 +2,8 @@
 because of it.
 
 Each function gives a position, account -> nano (debits positive), that sums to zero. It depends on the object's present
-state and on the currency of the organisation's books alone, and not on how it came there: whoever books compares it with what is booked, and writes the
-difference. So news may come twice, late or in any order.
+state and on the currency of the organisation's books alone, and not on how it came there: whoever books compares it
+with what is booked, and writes the difference. So news may come twice, late or in any order.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ class InvoiceSums:
 
 
 def in_its_currency(found: Json, currency: str) -> None:
-    """Raise NotBookable for an object in another currency than its organisation's: the ledger counts that one, and cents
-    of others are not its."""
+    """Raise NotBookable for an object in another currency than its organisation's: the ledger counts that one, and
+    cents of others are not its."""
     told = str(found.get("currency") or "").lower()
     if told != currency:
         raise NotBookable(
-            f"It is in {told.upper() or 'no currency'}, and this organisation pays in {currency.upper()}: its books are "
-            "kept in that. Nothing is booked."
+            f"It is in {told.upper() or 'no currency'}, and this organisation pays in {currency.upper()}: its books "
+            "are kept in that. Nothing is booked."
         )
 
 

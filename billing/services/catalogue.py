@@ -54,8 +54,8 @@ def priced(
     *, plan: Plan, interval: str, currency: str, ask: Callable[[dict[str, str]], Json],
     parts: tuple[str, ...] = ("plan",),
 ) -> Json:  # fmt: skip
-    """Ask Stripe something about a plan's prices in a currency, {part: price's id}. Where those that we noted are of another account
-    (a key was changed, the emulator was emptied), once more with those of this one."""
+    """Ask Stripe something about a plan's prices in a currency, {part: price's id}. Where those that we noted are of
+    another account (a key was changed, the emulator was emptied), once more with those of this one."""
     try:
         return ask(_price_ids(plan, interval, currency, parts, ask=False))
     except StripeMissing:

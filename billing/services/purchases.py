@@ -59,8 +59,8 @@ def purchase_finish(*, session_id: str) -> CreditGrant | None:
 
 
 def purchase_credit(session: Json) -> CreditGrant | None:
-    """Credit what a session of the tenant's customer was paid, once; None where it is for something else, unpaid, or not in the
-    tenant's currency.
+    """Credit what a session of the tenant's customer was paid, once; None where it is for something else, unpaid, or
+    not in the tenant's currency.
 
     Under `money_lock`.
     """

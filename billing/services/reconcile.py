@@ -178,12 +178,10 @@ def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
     """What was paid for credit, against the credit that is there; what was used and its money went back."""
     paid = {session["id"]: session for session in sessions_paid(since)}
     with ops_scope("compare bought credit with Stripe"):
-        bought = CreditGrant.ops.filter(kind=CreditGrant.Kind.PREPAID, source__startswith="cs_").select_related(
-            "tenant"
-        )
+        grants = CreditGrant.ops.select_related("tenant")
+        bought = grants.filter(kind=CreditGrant.Kind.PREPAID, source__startswith="cs_")
         credited = {row.source: row for row in bought.filter(Q(source__in=paid) | Q(created_at__gte=since))}
-        lost = CreditGrant.ops.annotate(lost=Sum("draws__amount_nano")).filter(lost__gt=F("amount_nano"))
-        below = list(lost.select_related("tenant"))
+        below = list(grants.annotate(lost=Sum("draws__amount_nano")).filter(lost__gt=F("amount_nano")))
         payers = [owners[session["customer"]] for session in paid.values() if session["customer"] in owners]
         pays_in = dict(Tenant.ops.filter(pk__in=payers).values_list("pk", "currency"))
     for session_id, session in paid.items():

@@ -54,8 +54,8 @@ def checkout_start(
     is the organisation's first plan, and what a promotion `code` takes off. `success_url` may hold
     `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
-    Raises PlanUnknown, or PlanNotSold for a plan without a price in the organisation's currency, or a tenant that already has a subscription. The
-    command is refused with PromotionRefused for a code that cannot be used for it.
+    Raises PlanUnknown, or PlanNotSold for a plan without a price in the organisation's currency or a tenant that
+    already has a subscription. The command is refused with PromotionRefused for a code that cannot be used for it.
     """
     wanted = plan_named(plan)
     price_sold(wanted, interval, currency())
