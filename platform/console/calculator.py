@@ -21,9 +21,10 @@ from billing.plans.costs import Offer, break_even, cheapest, corners
 from billing.prices import ENGINES, STORAGE, TRAINING, PriceVersion, Usage, adjustment, month_cost, rate
 from billing.prices.rating import base_of
 from billing.selectors.usage import UsageFilter, usage_sums
+from console import currencies
 from console.fields import WholeField
 from kit import charts
-from kit.money import CENT, NANO, written
+from kit.money import CENT, NANO, currency, written
 
 DAYS = 30
 """A month of the calculator."""
@@ -113,31 +114,37 @@ class Costs:
     """Plans by contract, which have no price to compare."""
 
 
+def priced(plan: plans.Plan) -> int | None:
+    """What a month of a plan costs in the currency that holds here, in cents; None where it is not sold in it, or by
+    contract. The free one costs nothing in any."""
+    return plan.price("month", currency()) if plan.price_cents else plan.price_cents
+
+
 def offers() -> list[Offer]:
-    """Today's plans with a price, smallest first."""
+    """Today's plans with a price in the currency that holds here, smallest first."""
     return [
         Offer(
             plan.code,
             plan.name,
-            plan.price_cents * CENT,
+            cents * CENT,
             plan.allowance_nano,
             plan.limits.monthly_spend_nano,
             plan.limits.own_engines,
         )
         for plan in plans.plan_book().offered()
-        if plan.price_cents is not None and plan.currency == "usd" and plan.interval == "month"
+        if (cents := priced(plan)) is not None
     ]
 
 
 def typed_usage(book: PriceVersion, values: dict[str, Any]) -> int:
-    """Nano-USD of typed-in calls."""
+    """Nano of typed-in calls."""
     calls = values["calls"]
     usage = Usage(values["kind"], "default", calls * values["read"], calls * values["written"], requests=calls)
     return month_cost(usage, book)
 
 
 def engine_usage(book: PriceVersion, values: dict[str, Any]) -> int:
-    """Nano-USD of engines of one's own for a month."""
+    """Nano of engines of one's own for a month."""
     milliseconds = values["engines"] * values["hours"] * DAYS * HOUR_MS
     return month_cost(Usage(ENGINES, "default", requests=0, machine_ms=milliseconds), book)
 
@@ -162,7 +169,7 @@ def own_traffic(book: PriceVersion, until: dt.datetime) -> list[Used]:
 
 
 def traffic_cost(used: Sequence[Used], book: PriceVersion, percent: int = 100) -> int:
-    """Nano-USD of so many percent of own traffic as one month, by the tiers and packages of `book`."""
+    """Nano of so many percent of own traffic as one month, by the tiers and packages of `book`."""
     return sum(one.cost for one in used) * percent // 100 + by_quantity(used, book, percent)
 
 
@@ -290,6 +297,6 @@ def _drawn(every: Sequence[Offer], usage: int, engines: int, engine_nano: int | 
         "usage": written(usage), "plan": chosen.name if chosen is not None else _("a contract")
     }  # fmt: skip
     return charts.line_chart(
-        id="costs", title=_("Cost of a month over its usage, USD"), finding=finding, series=series,
-        xlabel=_("usage a month at unit prices, USD"), zero=True, note=finding,
+        id="costs", title=currencies.with_code(_("Cost of a month over its usage")), finding=finding, series=series,
+        xlabel=currencies.with_code(_("usage a month at unit prices")), zero=True, note=finding,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from console.states import call_word
 from console.templatetags.look import count, engine_time, gb_months
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
-from kit.money import exact_amount, written
+from kit.money import exact_amount, in_name, written
 from kit.spreadsheets import BOM, csv_line
 from serving.requests_read import KINDS
 from tenants.scope import tenant_scope
@@ -229,7 +229,8 @@ def project_names(names: Names, event: UsageEvent) -> str:
 
 def csv_rows(tenant_id: UUID, wanted: UsageFilter, names: Names) -> Iterator[bytes]:
     """The file in parcels, newest first. Each is read in a transaction of its own: a slow client holds none open."""
-    yield (BOM + csv_line(COLUMNS)).encode()
+    with tenant_scope(tenant_id):
+        yield (BOM + csv_line([in_name(name) for name in COLUMNS])).encode()
     cursor, more = "", True
     while more:
         with tenant_scope(tenant_id):

@@ -4,9 +4,11 @@ import re
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from kit.money import NANO, parse_amount
+from console import currencies
+from kit.money import NANO, SYMBOLS, currency, parse_amount
 from registry import names
 from training.serializers import LONGEST_SUFFIX, MOST_GPUS
 
@@ -14,17 +16,47 @@ AMOUNT = re.compile(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?", re.ASCII)
 """Commas stand between thousands and nowhere else: 12,50 may mean 12.50, and must not become 1250."""
 
 
-class UsdField(forms.CharField):
-    """An amount in dollars as people write it; clean to nano-USD, and to None when empty."""
+class InCurrency:
+    """A field for an amount in the currency that holds where its form is shown."""
 
-    default_error_messages = {"usd": _("Enter an amount in dollars, for example 50 or 12.50.")}
+    label: Any
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_length": 20, "required": False, **options})
+    @property
+    def prefix(self) -> str:
+        """What stands before its input."""
+        return currencies.symbol()
+
+    def refusal(self) -> str:
+        """What to enter."""
+        name = currencies.name(currency())
+        return gettext("Enter an amount in %(currency)s, for example 50 or 12.50.") % {"currency": name}
+
+    def digits(self, text: str) -> str:
+        """The amount without its currency, before or after it. ValidationError for another one's, since a number of
+        dollars is not one of euros."""
+        text, here = text.strip(), currency()
+        for code in {here, *SYMBOLS}:
+            for sign in (SYMBOLS.get(code, code), code, code.upper()):
+                bare = text.removeprefix(sign).removesuffix(sign)
+                if bare == text:
+                    continue
+                if code != here:
+                    words = gettext("Amounts here are in %(own)s, not in %(other)s. %(do)s")
+                    names = {"own": currencies.name(here), "other": currencies.name(code), "do": self.refusal()}
+                    raise forms.ValidationError(words % names, code="currency")
+                return bare.strip()
+        return text
+
+
+class AmountField(InCurrency, forms.CharField):
+    """An amount of money as people write it; clean to nano, and to None when empty."""
+
+    def __init__(self, *, label: Any, **options: Any) -> None:
+        super().__init__(**{"label": currencies.with_code_lazy(label), "max_length": 20, "required": False, **options})
 
     def clean(self, value: Any) -> Any:
-        """Nano-USD of the text; exact."""
-        text = super().clean(value).strip().removeprefix("$")
+        """Nano of the text; exact."""
+        text = self.digits(super().clean(value))
         if not text:
             return None
         try:
@@ -32,10 +64,10 @@ class UsdField(forms.CharField):
                 raise ValueError("not an amount")
             return parse_amount(text.replace(",", ""))
         except ValueError as error:
-            raise forms.ValidationError(self.error_messages["usd"], code="usd") from error
+            raise forms.ValidationError(self.refusal(), code="amount") from error
 
     def prepare_value(self, value: Any) -> Any:
-        """Nano-USD as it would be typed: whole dollars, cents, or as many digits as it has."""
+        """Nano as it would be typed: whole ones, cents, or as many digits as it has."""
         if not isinstance(value, int):
             return value
         whole, rest = divmod(value, NANO)
@@ -80,16 +112,28 @@ def name_field(hint: Any, *, longest: int = LONGEST_SUFFIX) -> forms.RegexField:
     )
 
 
-def price_field(label: Any, hint: Any = "", *, required: bool = False) -> forms.DecimalField:
-    """Dollars that are not to be passed."""
-    return forms.DecimalField(
+class CeilingField(InCurrency, forms.DecimalField):
+    """A price that is not to be passed."""
+
+    def to_python(self, value: Any) -> Any:
+        """The number, with or without the currency's symbol."""
+        if isinstance(value, str):
+            value = self.digits(value)
+        try:
+            return super().to_python(value)
+        except forms.ValidationError as error:
+            raise forms.ValidationError(self.refusal(), code="invalid") from error
+
+
+def price_field(label: Any, hint: Any = "", *, required: bool = False) -> CeilingField:
+    """Money that is not to be passed."""
+    return CeilingField(
         label=label,
         help_text=hint,
         min_value=0,
         max_value=1_000_000,
         decimal_places=6,
         required=required,
-        error_messages={"invalid": _("Use a number of dollars, for example 4.20.")},
     )
 
 

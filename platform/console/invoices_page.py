@@ -1,7 +1,7 @@
 """Invoices and bills as their pages and files show them. Every column of amounts adds up to the total under it."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,22 @@ from console.events_page import address
 from console.templatetags.look import cents, count, engine_time, gb_months
 from console.usage_page import Names
 from kit.ids import public_id
-from kit.money import CENT, WITHOUT_CENTS, exact_amount
+from kit.money import CENT, WITHOUT_CENTS, currency, exact_amount, in_name, with_symbol
 
 COLUMNS = ("what", "line", "day", "project", "model", "kind", "price_book", "quantity", "unit", "amount_usd")
 PART_COLUMNS = ("bill", "line", *COLUMNS[2:], "events")
 
 
-def money(amount: int, currency: str) -> str:
-    """The smallest units of a currency as an amount; dollars as everywhere."""
+def money(amount: int, code: str = "") -> str:
+    """The smallest units of a currency as an amount."""
     sign, size = "−" if amount < 0 else "", abs(amount)
-    if currency == "usd":
-        return sign + cents(size)
-    text = str(size) if currency in WITHOUT_CENTS else f"{size // 100}.{size % 100:02d}"
-    return f"{sign}{text}\u00a0{currency.upper()}"
+    text = f"{size:,}" if code in WITHOUT_CENTS else f"{size // 100:,}.{size % 100:02d}"
+    return f"{sign}{with_symbol(text, code or currency())}"
+
+
+def columns(names: Iterable[str]) -> list[str]:
+    """The head of a file, amounts under the name of the currency they are in."""
+    return [in_name(name) for name in names]
 
 
 def quantity(amount: int, unit: str) -> str:
@@ -54,7 +57,7 @@ class Sum:
     @property
     def amount(self) -> str:
         """The cents as an amount."""
-        return money(self.cents, "usd")
+        return money(self.cents)
 
 
 def sums(found: Statement) -> list[Sum]:
@@ -166,7 +169,7 @@ class BillRow:
     def amount(self) -> str:
         """What the invoice says; nothing where none will."""
         push = self.sent.push
-        return money(push.amount_cents, "usd") if push is not None else ""
+        return money(push.amount_cents) if push is not None else ""
 
     @property
     def state(self) -> str:

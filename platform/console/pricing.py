@@ -11,7 +11,7 @@ from billing.ledger.lines import kind_name
 from billing.plans import INTERVALS, Plan, plan_book
 from billing.prices import ENGINES, PriceVersion, Usage, batch_kind, month_cost, price_books, rate
 from billing.selectors.features import FEATURES
-from console import calculator, tiers
+from console import calculator, currencies, tiers
 from console.fields import WholeField
 from kit.clock import now
 from kit.money import currency, price, written
@@ -48,7 +48,7 @@ class UnitPrice:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A plan as it is shown: its price for an interval in a currency."""
+    """A plan as it is shown: its price for an interval in the currency that holds here (`kit.money.currency`)."""
 
     plan: Plan
     price: str
@@ -57,45 +57,49 @@ class Offer:
     """What twelve months cost, where a year is shown."""
     seat: str = ""
     """What one seat beyond the plan's own costs in the same interval; empty where none is sold."""
+    sold: bool = True
+    """Whether it can be had in the currency it is shown in."""
 
 
-def offers(every: str, currency: str) -> list[Offer]:
+def offers(every: str) -> list[Offer]:
     """The plans of today. One that is not sold so is shown by the month."""
-    return [offer_of(plan, every, currency) for plan in plan_book().offered()]
+    return [offer_of(plan, every) for plan in plan_book().offered()]
 
 
-def offer_of(plan: Plan, every: str, currency: str) -> Offer:
-    """A plan's price for an interval in a currency, as far as it is sold so."""
+def offer_of(plan: Plan, every: str) -> Offer:
+    """A plan's price for an interval, or else by the month; in the currency that holds here and in no other."""
+    code = currency()
     if not plan.price_cents:
-        return Offer(plan, _("by contract") if plan.price_cents is None else price(0, currency), "")
-    currency = currency if currency in plan.currencies else plan.currency
-    cents, month = plan.price(every, currency), plan.price("month", currency)
-    if cents is None or every == "month" or month is None:
-        seat = seat_of(plan, "month", currency)
-        return Offer(plan, price(month or plan.price_cents, currency), _("a month"), seat=seat)
-    return Offer(plan, price(cents, currency), _("a year"), price(12 * month, currency), seat_of(plan, every, currency))
+        return Offer(plan, _("by contract") if plan.price_cents is None else price(0, code), "")
+    cents, month = plan.price(every, code), plan.price("month", code)
+    if cents is None and month is None:
+        return Offer(plan, _("not sold in %(currency)s") % {"currency": currencies.name(code)}, "", sold=False)
+    if every == "month" or cents is None:
+        return Offer(plan, price(month or 0, code), _("a month"), seat=seat_of(plan, "month"))
+    return Offer(plan, price(cents, code), _("a year"), price(12 * (month or 0), code) if month else "",
+                 seat_of(plan, every))  # fmt: skip
 
 
-def seat_of(plan: Plan, every: str, currency: str) -> str:
+def seat_of(plan: Plan, every: str) -> str:
     """What one more seat costs; empty where the plan sells none."""
-    cents = plan.seat_price(every, currency)
-    return "" if cents is None else price(cents, currency)
+    cents = plan.seat_price(every, currency())
+    return "" if cents is None else price(cents, currency())
 
 
-def ways(every: str, currency: str) -> dict[str, list[dict[str, Any]]]:
+def ways(every: str) -> dict[str, list[dict[str, Any]]]:
     """The links that change the interval, and the currency where there is a choice."""
-    sold = [plan for plan in plan_book().offered() if plan.sold_online]
+    code = currency()
     names = {"month": _("By the month"), "year": _("By the year")}
-    each = [one for one in INTERVALS if any(plan.price(one) for plan in sold)]
-    money = list(dict.fromkeys(one for plan in sold for one in plan.currencies))
+    each = [one for one in INTERVALS if any(plan.price(one, code) for plan in plan_book().offered())]
+    sold = currencies.sold()
 
-    def link(label: str, now_every: str, now_currency: str) -> dict[str, Any]:
-        current = (now_every, now_currency) == (every, currency)
-        return {"label": label, "href": f"?every={now_every}&currency={now_currency}", "current": current}
+    def link(label: str, now_every: str, now_code: str) -> dict[str, Any]:
+        current = (now_every, now_code) == (every, code)
+        return {"label": label, "href": f"?every={now_every}&currency={now_code}", "current": current}
 
     return {
-        "intervals": [link(names[one], one, currency) for one in each] if len(each) > 1 else [],
-        "currencies": [link(one.upper(), every, one) for one in money] if len(money) > 1 else [],
+        "intervals": [link(names[one], one, code) for one in each] if len(each) > 1 else [],
+        "currencies": [link(one.upper(), every, one) for one in sold] if len(sold) > 1 else [],
     }
 
 
@@ -160,20 +164,27 @@ def calculate(book: PriceVersion, values: dict[str, int]) -> dict[str, Any]:
     }
 
 
+def chosen(data: dict[str, Any]) -> str:
+    """The currency that an address asks for, if anything is sold in it; else the first."""
+    sold = currencies.sold()
+    return data["currency"] if data.get("currency") in sold else sold[0]
+
+
 def context(data: dict[str, Any]) -> dict[str, Any]:
-    """The page; without input the calculator shows a usual month, and prices are by the month."""
+    """The page in the currency that holds here (`chosen`); without input the calculator shows a usual month, and prices
+    are by the month."""
     book = current_book()
     form = Calculator({name: data.get(name) or default for name, default in DEFAULTS.items()})
     result = calculate(book, form.cleaned_data) if form.is_valid() else None
     every = data["every"] if data.get("every") in INTERVALS else "month"
-    sold = [one for plan in plan_book().offered() for one in plan.currencies]
-    currency = data["currency"] if data.get("currency") in sold else sold[0]
-    shown = offers(every, currency)
+    shown = offers(every)
     return {
         "here": "pricing",
         "every": every,
-        "currency": currency,
-        "ways": ways(every, currency),
+        "currency": currency(),
+        "currency_name": currencies.name(currency()),
+        "unsold": [offer.plan.name for offer in shown if not offer.sold],
+        "ways": ways(every),
         "offers": shown,
         "seats": any(one.seat for one in shown),
         "plans": plan_book().offered(),

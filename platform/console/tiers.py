@@ -12,7 +12,7 @@ from billing.prices import Flat, Graduated, Package, PriceVersion, Scale, price_
 from billing.prices.rating import COUNTED
 from billing.prices.scales import spans
 from billing.selectors.adjustments import ByQuantity, month_counted
-from kit.money import written
+from kit.money import written_exact
 
 _UNITS = {
     "input_token": (gettext_lazy("tokens read"), gettext_lazy("1 M tokens"), 1, 10**6),
@@ -23,12 +23,6 @@ _UNITS = {
     "gigabyte_hour": (gettext_lazy("GB-hours"), gettext_lazy("1,000 GB-hours"), 10**9, 1000),
 }
 """By unit: what is counted, what a price is shown per, how many counts are one, how many price units are shown."""
-
-
-def _exact(nano: int) -> str:
-    """A price to its last digit, and at least to the cent."""
-    whole, _dot, part = written(nano, places=9).partition(".")
-    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +61,19 @@ def _table(name: str, unit: str, scale: Scale) -> Table:
     counted, per, count, shown = _UNITS[unit]
     if isinstance(scale, Flat):
         rule = _("One price for a month in which there is any of it.")
-        return Table(name, str(counted), _("month"), rule, [Step(1, None, _exact(scale.price))])
+        return Table(name, str(counted), _("month"), rule, [Step(1, None, written_exact(scale.price))])
     if isinstance(scale, Package):
         rule = _("A package that is begun is paid; what is left of it ends with the month.")
-        return Table(name, str(counted), _("package"), rule, [Step(1, scale.units // count, _exact(scale.price))])
+        return Table(
+            name, str(counted), _("package"), rule, [Step(1, scale.units // count, written_exact(scale.price))]
+        )
     rule = _("A month pays for all of it the price that its last one reaches.")
     if isinstance(scale, Graduated):
         rule = _("Each one has the price of the line it falls in.")
     steps, first = [], 1
     for tier in scale.tiers:
         last = None if tier.up_to is None else tier.up_to // count
-        steps.append(Step(first, last, _exact(tier.price * shown)))
+        steps.append(Step(first, last, written_exact(tier.price * shown)))
         first = (last or 0) + 1
     return Table(name, str(counted), str(per), rule, steps)
 
@@ -108,16 +104,18 @@ def _so_far(one: ByQuantity) -> SoFar:
     if isinstance(one.scale, Package):
         left = (-one.quantity % one.scale.units) // count
         then = _("%(left)s left of the one that is begun") % {"left": f"{left:,}"}
-        return SoFar(name, str(counted), quantity, _exact(one.scale.price), _("package"), then, one.change_nano)
+        return SoFar(name, str(counted), quantity, written_exact(one.scale.price), _("package"), then, one.change_nano)
     if isinstance(one.scale, Flat):
-        return SoFar(name, str(counted), quantity, _exact(one.scale.price), _("month"), "", one.change_nano)
+        return SoFar(name, str(counted), quantity, written_exact(one.scale.price), _("month"), "", one.change_nano)
     tiers = one.scale.tiers
     here = next(place for place, tier in enumerate(tiers) if tier.up_to is None or one.quantity < tier.up_to)
     then, end = "", tiers[here].up_to
     if end is not None:
-        words = {"end": f"{end // count:,}", "price": _exact(tiers[here + 1].price * shown)}
+        words = {"end": f"{end // count:,}", "price": written_exact(tiers[here + 1].price * shown)}
         then = _("beyond %(end)s: %(price)s") % words
-    return SoFar(name, str(counted), quantity, _exact(tiers[here].price * shown), str(per), then, one.change_nano)
+    return SoFar(
+        name, str(counted), quantity, written_exact(tiers[here].price * shown), str(per), then, one.change_nano
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +171,24 @@ def _parts(unit: str, scale: Scale, quantity: int) -> list[Part]:
         words = _("%(n)s packages of %(units)s") % {
             "n": f"{-(-quantity // scale.units):,}", "units": f"{scale.units // count:,}"
         }  # fmt: skip
-        return [Part(words, whole, _exact(scale.price), _("package"), nano)]
+        return [Part(words, whole, written_exact(scale.price), _("package"), nano)]
     if isinstance(scale, Flat):
-        return [Part(_("Any of it"), whole, _exact(scale.price), _("month"), nano)]
+        return [Part(_("Any of it"), whole, written_exact(scale.price), _("month"), nano)]
     if not isinstance(scale, Graduated):
         tier = next(one for one in scale.tiers if one.up_to is None or quantity <= one.up_to)
         return [
-            Part(_("All of it, at the price its last one reaches"), whole, _exact(tier.price * shown), str(per), nano)
+            Part(
+                _("All of it, at the price its last one reaches"),
+                whole,
+                written_exact(tier.price * shown),
+                str(per),
+                nano,
+            )
         ]
     found = []
     for tier, lower, upper in spans(scale.tiers, quantity):
         first, last = lower // count + 1, -(-upper // count)
         cost = scale.cost(upper, COUNTED[unit][1]) - scale.cost(lower, COUNTED[unit][1])
         words = f"{first:,} – {last:,}"
-        found.append(Part(words, last - first + 1, _exact(tier.price * shown), str(per), cost))
+        found.append(Part(words, last - first + 1, written_exact(tier.price * shown), str(per), cost))
     return found

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.prices import ENGINES, STORAGE, TRAINING, is_batch
 from billing.selectors.usage import UsageFilter, UsageSum, usage_sums
+from console.currencies import symbol, with_code
 from kit import charts
 from kit.ids import public_id
 from kit.money import NANO, written
@@ -203,7 +204,7 @@ def _bars(
     finding = _("%(cost)s in %(days)s days.") % {"cost": written(total), "days": wanted.days}
     keys = [*shown, _("other")] if rest else shown or [_("cost")]
     return charts.bar_chart(
-        id="usage", title=_("Cost per day, USD"), finding=finding, keys=keys, columns=columns, unit="$"
+        id="usage", title=with_code(_("Cost per day")), finding=finding, keys=keys, columns=columns, unit=symbol()
     )
 
 

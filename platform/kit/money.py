@@ -65,6 +65,13 @@ def written(nano: int, *, places: int | None = None, code: str = "") -> str:
     return f"{sign}{less}{with_symbol(digits, code or currency())}"
 
 
+def written_exact(nano: int) -> str:
+    """An amount to its last digit that is not a zero, and at least to the cent: `$3.00`, `$0.00345678`."""
+    whole, _dot, part = f"{Decimal(abs(nano)) / NANO:,.9f}".partition(".")
+    digits = f"{whole}.{part.rstrip('0').ljust(2, '0')}"
+    return f"{'-' if nano < 0 else ''}{with_symbol(digits, currency())}"
+
+
 def usd(nano: int, *, places: int | None = None) -> str:
     """An amount of the house's own as text, whoever is in scope."""
     return written(nano, places=places, code=HOUSE)

@@ -70,7 +70,7 @@ class Writing extends HTMLElement {
     const spans = { ms: performance.now() - this.began, first: (this.first ?? performance.now()) - this.began };
     const values = {
       ms: Math.round(spans.ms), first: Math.round(spans.first), read: this.usage?.prompt_tokens ?? "–",
-      written: this.usage?.completion_tokens ?? "–", cost: dollars(this.usage?.x_cost_usd),
+      written: this.usage?.completion_tokens ?? "–", cost: this.money(this.usage?.[`x_cost_${this.dataset.currency}`]),
     };
     const facts = this.dataset.facts.replace(/\{(\w+)\}/g, (_, name) => values[name]);
     const why = { length: this.dataset.cut, budget: this.dataset.spent }[this.finish];
@@ -85,6 +85,14 @@ class Writing extends HTMLElement {
     link.hidden = false;
   }
 
+  // An amount as the pages write it: `data-money` is the currency around a place for the digits, €{} or {} CHF.
+  money(amount) {
+    if (amount === undefined) return "–";
+    const written = (digits) => this.dataset.money.replace("{}", digits);
+    if (amount > 0 && amount < 1e-6) return `<${written("0.000001")}`;
+    return written(amount === 0 || amount >= 0.01 ? amount.toFixed(2) : amount.toFixed(6));
+  }
+
   tell(words) { this.querySelector("[data-told]").textContent = words; }
 
   fail(words) {
@@ -95,11 +103,5 @@ class Writing extends HTMLElement {
 }
 
 class Refused extends Error {}
-
-function dollars(amount) {
-  if (amount === undefined) return "–";
-  if (amount > 0 && amount < 1e-6) return "<$0.000001";
-  return `$${amount === 0 || amount >= 0.01 ? amount.toFixed(2) : amount.toFixed(6)}`;
-}
 
 customElements.define("ts-writing", Writing);

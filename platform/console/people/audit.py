@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.selectors.features import AUDIT_EXPORT, feature_granted, feature_needed, feature_plan
+from console import currencies
 from console.paging import page_number, page_of
 from console.views.base import ConsoleView, Download
 from kit.money import written
@@ -157,11 +158,13 @@ def _field(name: str) -> str:
 
 
 def _short(value: Any, name: str) -> str:
-    """A field's value in words; amounts are kept in nano-USD and said in dollars."""
+    """A field's value in words; amounts are kept in nano and said in the organisation's currency."""
     if value is None:
         return ""
     if name.endswith("_nano") and isinstance(value, int):
         return written(value)
+    if name == "currency":
+        return currencies.label(str(value))
     if isinstance(value, list):
         return f"{', '.join(map(str, value[:3]))}{f' +{len(value) - 3}' if len(value) > 3 else ''}"
     if isinstance(value, dict):

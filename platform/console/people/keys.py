@@ -20,7 +20,7 @@ from billing.selectors.usage import UsageFilter, usage_events, usage_totals
 from billing.services.limits import key_make
 from billing.services.stores import quota_store
 from console.code import Sample
-from console.fields import UsdField, slow_field
+from console.fields import AmountField, slow_field
 from console.people.scopes import SCOPE_WORDS, choices, preset_of, scopes_of
 from console.task_call import task_call
 from console.views.base import ConsoleView
@@ -67,7 +67,7 @@ class LimitsForm(forms.Form):
         label=_("Output tokens per minute"), required=False, min_value=1, max_value=10**12
     )
     concurrency = forms.IntegerField(label=_("Calls at the same time"), required=False, min_value=1, max_value=10**9)
-    monthly_spend = UsdField(label=_("Spend per month, USD"))
+    monthly_spend = AmountField(label=_("Spend per month"))
     slow_from_percent = slow_field()
     api_names = {"monthly_spend_nano": "monthly_spend"}
 

@@ -20,7 +20,7 @@ from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.usage import UsageFilter, usage_totals
 from billing.services.limits import member_limits_set, model_limits_set, project_limits_set
 from billing.services.stores import quota_store
-from console.fields import UsdField, slow_field
+from console.fields import AmountField, slow_field
 from console.people.settings import SettingsView
 from console.templatetags.look import count, money
 from console.views.base import ConsoleView
@@ -52,7 +52,7 @@ class LimitsForm(forms.Form):
     input_tokens_per_minute = forms.IntegerField(label=_("Input tokens per minute"), required=False, min_value=1)
     output_tokens_per_minute = forms.IntegerField(label=_("Output tokens per minute"), required=False, min_value=1)
     concurrency = forms.IntegerField(label=_("Calls at the same time"), required=False, min_value=1)
-    monthly_spend_nano = UsdField(label=_("Spend per month, USD"))
+    monthly_spend_nano = AmountField(label=_("Spend per month"))
     slow_from_percent = slow_field()
 
     def limits(self) -> dict[str, int]:
@@ -68,7 +68,6 @@ class LimitLine:
     own: str
     most: str
     used: str = ""
-    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class LimitsMixin(ConsoleView):
             plans = getattr(most, PLANS.get(name, name))
             if kind == "spend":
                 shown = money(own[name]) if name in own else _t("as the organisation")
-                lines.append(LimitLine(form[name], shown, money(plans), prefix="$"))
+                lines.append(LimitLine(form[name], shown, money(plans)))
             else:
                 shown = count(own[name]) if name in own else _t("as the plan")
                 lines.append(LimitLine(form[name], shown, count(plans), _used(uses.get(kind))))

@@ -11,9 +11,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.http import require_safe
 
+from console import currencies
 from kit.errors import ApiError
+from kit.money import currency
 from tenants.access import Membership, memberships_of
 from tenants.models import Role, User
+from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_create
 
 MOST_OWNED = 10
@@ -23,7 +26,7 @@ LAST = "organisation"
 
 
 class NewOrganisationForm(forms.Form):
-    """The one question of a first sign-in."""
+    """The question of a first sign-in, and a second one where more than one currency is sold."""
 
     name = forms.CharField(
         label=_("Name of the organisation"),
@@ -31,11 +34,41 @@ class NewOrganisationForm(forms.Form):
         help_text=_("A company, a team or yourself. You can change it later."),
         widget=forms.TextInput(attrs={"autocomplete": "organization", "autofocus": True}),
     )
+    currency = forms.ChoiceField(
+        label=_("Currency"),
+        help_text=_("What it pays in. It cannot be changed later, and each currency has prices of its own."),
+        widget=forms.RadioSelect,
+        error_messages={"required": _("Choose a currency."), "invalid_choice": _("Choose one of these currencies.")},
+    )
+
+    def __init__(self, *args: Any, likely: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.sold = currencies.sold()
+        choice: Any = self.fields["currency"]
+        choice.choices = [(code, currencies.label(code)) for code in self.sold]
+        choice.initial = likely
+        if len(self.sold) == 1:
+            del self.fields["currency"]
+
+    @property
+    def chosen(self) -> str:
+        """The currency of the one that is to be made."""
+        return str(self.cleaned_data.get("currency") or self.sold[0])
 
 
 def _seats(request: HttpRequest) -> list[Membership]:
     assert request.user.pk is not None  # noqa: S101 - behind login_required
     return [seat for seat in memberships_of(request.user.pk) if seat.tenant_status != "closed"]
+
+
+def _told_apart(seats: list[Membership]) -> list[tuple[Membership, str]]:
+    """Each with its currency, where they are not all in the same one."""
+    codes = []
+    for seat in seats:
+        with tenant_scope(seat.tenant_id):
+            codes.append(currency())
+    several = len(set(codes)) > 1
+    return [(seat, code.upper() if several else "") for seat, code in zip(seats, codes, strict=True)]
 
 
 @require_safe
@@ -52,15 +85,16 @@ def home(request: HttpRequest) -> HttpResponse:
     slugs = [seat.tenant_slug for seat in seats]
     if "all" not in request.GET and (last in slugs or len(slugs) == 1):
         return redirect("console:organisation", last if last in slugs else slugs[0])
-    return render(request, "people/organisations.html", {"seats": seats, "last": last})
+    return render(request, "people/organisations.html", {"seats": _told_apart(seats), "last": last})
 
 
 class NewOrganisation(LoginRequiredMixin, View):
     """`/o/new`."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Ask for the name."""
-        return self._page(NewOrganisationForm())
+        """Ask."""
+        likely = currencies.likely(request.headers.get("Accept-Language", ""))
+        return self._page(NewOrganisationForm(likely=likely))
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make it and go there."""
@@ -73,7 +107,7 @@ class NewOrganisation(LoginRequiredMixin, View):
             owner = request.user
             assert isinstance(owner, User)  # noqa: S101 - LoginRequiredMixin
             try:
-                made = tenant_create(name=form.cleaned_data["name"], owner=owner)
+                made = tenant_create(name=form.cleaned_data["name"], owner=owner, currency=form.chosen)
             except ApiError as error:
                 form.add_error("name", error.message)
             else:

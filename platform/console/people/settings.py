@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from billing.services.room import project_add
+from console import currencies
 from console.people.closing import at_stake, organisation_close, plan_end, project_at_stake, project_close
 from console.views.base import ConsoleView, Outside
 from kit.errors import NotFound
@@ -71,6 +72,7 @@ class SettingsView(ConsoleView):
             "form": NameForm(initial={"name": self.tenant.name}, auto_id="organisation_%s"),
             "project_form": ProjectForm(auto_id="new_project_%s"),
             "own_projects": own,
+            "currency_label": currencies.label(self.tenant.currency),
             "shares": sharing_allowed(),
             "may": self.can("tenant.write"),
             "may_own": self.can("tenant.own"),

@@ -9,6 +9,7 @@ from typing import Any
 from console.code import Sample, chat_call
 from console.playing.answers import Outcome, Values
 from console.playing.subjects import Subject
+from kit.money import currency, with_symbol
 from tenants.passes import pass_make
 
 URL = "/v1/chat/completions"
@@ -20,7 +21,8 @@ Message = dict[str, str]
 
 def context(outcomes: list[Outcome], values: Values) -> dict[str, Any]:
     """For each model what was said so far and the call that the page is to make."""
-    return {"talks": [_talk(one.number, one.subject, values) for one in outcomes], "url": URL}
+    talks = [_talk(one.number, one.subject, values) for one in outcomes]
+    return {"talks": talks, "url": URL, "currency": currency(), "money_pattern": with_symbol("{}", currency())}
 
 
 def samples(server: str, subject: Subject, values: Values) -> list[Sample]:

@@ -20,7 +20,8 @@ from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State, call_word
 from kit import charts
-from kit.money import CENT, NANO, currency, with_symbol, written, written_at_most
+from kit.money import CENT, currency, written, written_at_most, written_exact
+from kit.money import price as priced
 
 register = template.Library()
 NBSP = "\u00a0"
@@ -38,12 +39,7 @@ def money(nano: Any) -> str:
 def money_exact(nano: Any) -> str:
     """An amount to the last digit that is not a zero, and at least to the cent: $3.00, $0.00345678; for tables whose
     lines a reader may add up."""
-    if nano in (None, ""):
-        return NOTHING
-    amount = f"{Decimal(abs(int(nano))) / NANO:,.9f}"
-    whole, _dot, part = amount.partition(".")
-    digits = f"{whole}.{part.rstrip('0').ljust(2, '0')}"
-    return f"{'−' if int(nano) < 0 else ''}{with_symbol(digits, currency())}"
+    return NOTHING if nano in (None, "") else written_exact(int(nano)).replace("-", "−")
 
 
 @register.filter
@@ -61,7 +57,7 @@ def cents(value: Any) -> str:
 @register.filter
 def price(value: Any) -> str:
     """Whole cents as a plan's price: $29, $29.50."""
-    return cents(value).removesuffix(".00")
+    return NOTHING if value in (None, "") else priced(int(value), currency()).replace("-", "−")
 
 
 @register.filter

@@ -22,10 +22,11 @@ from billing.services.limits import spend_limit_set
 from billing.services.pins import pin_make, pin_read
 from billing.services.trials import then_charged
 from console import pricing
-from console.fields import UsdField, slow_field
+from console.fields import AmountField, slow_field
 from console.views.base import ConsoleView, Outside
 from kit.clock import now
 from kit.errors import Unprocessable
+from kit.money import currency
 
 HOSTED = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 
@@ -97,7 +98,7 @@ class Billing(ConsoleView):
         every = every if every in INTERVALS else own
         return {
             "plan": plan,
-            "own_price": pricing.offer_of(plan, own, plan.currency),
+            "own_price": pricing.offer_of(plan, own),
             "entitlement": entitlement,
             "subscription": current,
             "customer": subscriptions.customer_current(),
@@ -106,7 +107,7 @@ class Billing(ConsoleView):
             "preview": bills.invoice_preview(),
             "invoices": list(subscriptions.invoices()[:24]),
             "every": every,
-            "ways": pricing.ways(every, plan_book().free.currency)["intervals"],
+            "ways": pricing.ways(every)["intervals"],
             "offers": [self._offer(offer, plan, current, every) for offer in subscriptions.plans_offered()],
             "can_change": self.can("billing.write"),
             "pending": commands_pending(),
@@ -118,15 +119,16 @@ class Billing(ConsoleView):
     def _offer(self, offer: Plan, plan: Plan, current: Subscription | None, every: str) -> dict[str, Any]:
         """One plan with what its button does: subscribe, change, or nothing."""
         own = subscriptions.interval_of(current) if current is not None else every
-        same = offer.code == plan.code and (every == own or not offer.price(every))
+        cents = offer.price(every, currency())
+        same = offer.code == plan.code and (every == own or not cents)
         action = ""
-        if not same and offer.price(every):
+        if not same and cents:
             action = "change" if current is not None else "subscribe"
             if current is not None and current.status == subscriptions.PAUSED:
                 action = ""
         return {
             "plan": offer,
-            "shown": pricing.offer_of(offer, every, offer.currency),
+            "shown": pricing.offer_of(offer, every),
             "trial": trials.trial_due(offer) if current is None else None,
             "current": same,
             "action": action,
@@ -136,7 +138,7 @@ class Billing(ConsoleView):
 class LimitForm(forms.Form):
     """What the organisation allows itself to spend in a month; empty for the plan's limit."""
 
-    monthly_spend = UsdField(label=gettext_lazy("Monthly spend limit, USD"))
+    monthly_spend = AmountField(label=gettext_lazy("Monthly spend limit"))
     slow_from_percent = slow_field()
     api_names = {"monthly_spend_nano": "monthly_spend"}
 
@@ -221,8 +223,8 @@ class PlanChange(ConsoleView):
                 "plan": plan,
                 "wanted": wanted,
                 "interval": interval,
-                "now": pricing.offer_of(plan, own, plan.currency),
-                "then": pricing.offer_of(wanted, interval, wanted.currency),
+                "now": pricing.offer_of(plan, own),
+                "then": pricing.offer_of(wanted, interval),
                 "charge": charge,
                 "pin": pin_make(plan=wanted.code, interval=interval, at=charge["at"]),
                 "features": FEATURES,

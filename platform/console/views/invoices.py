@@ -125,7 +125,9 @@ class InvoiceCsv(InvoicesView, Download):
         """Send it."""
         row = statements.invoice_by_id(invoice)
         rows = invoices_page.invoice_rows(statements.statement(row), Names.of_scope())
-        return csv_response(f"invoice-{row.number or row.public_id}.csv", invoices_page.COLUMNS, rows)
+        return csv_response(
+            f"invoice-{row.number or row.public_id}.csv", invoices_page.columns(invoices_page.COLUMNS), rows
+        )
 
 
 class Receipt(InvoicesView):
@@ -161,7 +163,7 @@ class Bill(InvoicesView):
                 "sent": bool(pushes),
                 "metered": self._metered(close),
                 "carried": sum(row.sent.carried_in for row in rows),
-                "asked": invoices_page.money(sum(push.amount_cents for push in pushes), "usd"),
+                "asked": invoices_page.money(sum(push.amount_cents for push in pushes)),
                 "kept": sum(push.remainder_nano for push in pushes),
                 "crumbs": self.crumbs(),
             }
@@ -173,7 +175,7 @@ class Bill(InvoicesView):
         if found is None:
             return None
         links = [(one.number or one.public_id, self.org_path("invoice", one.public_id)) for one in found.invoices]
-        told, lines = (invoices_page.money(cents, "usd") for cents in (found.told, found.lines))
+        told, lines = (invoices_page.money(cents) for cents in (found.told, found.lines))
         return {"told": told, "lines": lines if found.lines else "", "invoices": links}
 
     def _row(self, close: PeriodClose, sent: bill_parts.LineAsSent) -> invoices_page.BillRow:
@@ -235,4 +237,5 @@ class BillLineCsv(InvoicesView, Download):
         rows: Iterable[Any] = invoices_page.part_rows(
             close, line.key, line.description, line.unit, Names.of_scope(), events
         )
-        return csv_response(f"bill-{period}-line.csv", invoices_page.PART_COLUMNS, rows)
+        head = invoices_page.columns(invoices_page.PART_COLUMNS)
+        return csv_response(f"bill-{period}-line.csv", head, rows)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from console import pricing as prices
 from console import showcase
 from console.code import first_call
+from kit.money import in_currency
 
 YEAR = 365 * 86_400
 
@@ -64,5 +65,7 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def pricing(request: HttpRequest) -> HttpResponse:
-    """Plans and unit prices."""
-    return render(request, "public/pricing.html", prices.context(request.GET.dict()))
+    """Plans and unit prices, everything in the currency that is asked for."""
+    data = request.GET.dict()
+    with in_currency(prices.chosen(data)):
+        return render(request, "public/pricing.html", prices.context(data))

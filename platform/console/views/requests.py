@@ -18,7 +18,7 @@ from console.views.base import ConsoleView, Download
 from kit.clock import now
 from kit.csvs import csv_response
 from kit.errors import NotFound
-from kit.money import NANO
+from kit.money import NANO, in_name
 from serving import requests_read
 from serving.errors import SpanTooLarge
 from serving.models import RequestRecord, TextKeeping
@@ -197,7 +197,9 @@ class RequestsCsv(RequestsView, Download):
         """Send it."""
         form = self.asked()
         rows = requests_read.requests_newest(form.wanted(self.project.pk), limit=MOST_LINES)
-        return csv_response(f"requests-{now():%Y-%m-%d}.csv", HEAD, [self._line(row) for row in rows])
+        return csv_response(
+            f"requests-{now():%Y-%m-%d}.csv", [in_name(name) for name in HEAD], [self._line(row) for row in rows]
+        )
 
     def _line(self, row: RequestRecord) -> list[Any]:
         return [

@@ -21,7 +21,7 @@ from console.fields import WholeField
 from console.views.base import ConsoleView, Outside
 from console.views.billing import policy
 from kit.errors import Conflict
-from kit.money import price
+from kit.money import currency, price
 
 PIN = "console.seats"
 
@@ -43,8 +43,8 @@ class _Seats(ConsoleView):
             "form": form,
             "seats": seats,
             "free": max(0, seats.room - seats.used),
-            "each": price(seats.price_cents or 0, seats.seller.currency),
-            "all": price((seats.price_cents or 0) * seats.bought, seats.seller.currency),
+            "each": price(seats.price_cents or 0, currency()),
+            "all": price((seats.price_cents or 0) * seats.bought, currency()),
             "can_change": self.can("billing.write"),
             "pending": commands_pending(),
             "crumbs": [{"label": _("Billing"), "href": self.org_path("billing")}],
@@ -85,8 +85,8 @@ class SeatsChange(_Seats):
                 "seats": seats,
                 "wanted": wanted,
                 "room": seats.room + wanted - seats.bought,
-                "now": price(each * seats.bought, seats.seller.currency),
-                "then": price(each * wanted, seats.seller.currency),
+                "now": price(each * seats.bought, currency()),
+                "then": price(each * wanted, currency()),
                 "charge": charge,
                 "pin": signing.dumps([wanted, *self._of(), charge["at"]], salt=PIN),
                 "crumbs": [

@@ -13,6 +13,7 @@ from console.views.base import ConsoleView, Download
 from data.limits import room_for
 from kit.clock import now
 from kit.csvs import csv_response
+from kit.money import in_name
 
 
 class Usage(ConsoleView):
@@ -58,7 +59,7 @@ class UsageCsv(Download):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
         wanted = usage_page.Question.read(request.GET, today=now().date())
-        amounts = ["calls", "input_tokens", "output_tokens", "byte_hours", "engine_seconds", "cost_usd"]
+        amounts = ["calls", "input_tokens", "output_tokens", "byte_hours", "engine_seconds", in_name("cost_usd")]
         head = ["day", "model", "kind", "key", *amounts]
         lines: list[list[Any]] = usage_page.lines(wanted, usage_page.Names.of_scope())
         return csv_response(f"usage-{wanted.first}-{wanted.last}.csv", head, lines)

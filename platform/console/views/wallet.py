@@ -19,13 +19,13 @@ from billing.services.commands import command_finish
 from billing.services.topup_settling import failure_words
 from billing.services.topups import CONSENT, topup_set, topup_stop
 from billing.services.wallet import postpaid_set, slow_set
-from console.fields import UsdField
+from console.fields import AmountField
 from console.templatetags.look import money
 from console.views.base import ConsoleView, Download, Outside
 from console.views.billing import policy
 from kit.clock import now
 from kit.csvs import csv_response
-from kit.money import NANO
+from kit.money import NANO, in_name
 
 SHOWN = 30
 """Lines of the statement on the page; the file has all."""
@@ -48,27 +48,27 @@ WHAT = {
 class AccountForm(forms.Form):
     """What may be owed beyond credit; empty for what the spend limits say."""
 
-    postpaid = UsdField(label=gettext_lazy("Most on account in a month, USD"))
+    postpaid = AmountField(label=gettext_lazy("Most on account in a month"))
 
 
 class BuyForm(forms.Form):
     """How much credit to buy."""
 
-    amount = UsdField(label=gettext_lazy("Credit to buy, USD"), required=True, initial=50 * NANO)
+    amount = AmountField(label=gettext_lazy("Credit to buy"), required=True, initial=50 * NANO)
 
 
 class SlowForm(forms.Form):
     """At how much left calls are slowed; empty for never."""
 
-    slow_below = UsdField(label=gettext_lazy("Slow calls down below, USD"))
+    slow_below = AmountField(label=gettext_lazy("Slow calls down below"))
 
 
 class TopUpForm(forms.Form):
     """When to buy credit by itself, how much, and the most of a month."""
 
-    below = UsdField(label=gettext_lazy("When the balance falls below, USD"), required=True, initial=10 * NANO)
-    amount = UsdField(label=gettext_lazy("Buy, USD"), required=True, initial=50 * NANO)
-    month_most = UsdField(label=gettext_lazy("At most in a month, USD"), required=True, initial=200 * NANO)
+    below = AmountField(label=gettext_lazy("When the balance falls below"), required=True, initial=10 * NANO)
+    amount = AmountField(label=gettext_lazy("Buy"), required=True, initial=50 * NANO)
+    month_most = AmountField(label=gettext_lazy("At most in a month"), required=True, initial=200 * NANO)
     consent = forms.BooleanField(label=gettext_lazy("I agree for the organisation"), required=False)
 
 
@@ -146,7 +146,7 @@ class Statement(Download):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         """Send it."""
-        head = ["day", "what", "credit", "usage_of", "amount_nano_usd", "reason"]
+        head = ["day", "what", "credit", "usage_of", in_name("amount_nano_usd"), "reason"]
         lines = [
             [one.day, one.what, one.kind, f"{one.period:%Y-%m}" if one.period else "", one.amount_nano, one.reason]
             for one in wallet.statement()

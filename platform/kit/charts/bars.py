@@ -101,9 +101,11 @@ def _draw(columns: list[Column], tones: list[int], unit: str, limit: float | Non
 
 
 def _words(value: float, unit: str) -> str:
-    """A number as it stands beside the axis. Money is written out: nobody reads $1e-05 on a bill."""
-    if unit != "$":
+    """A number as it stands beside the axis. Money, which alone has a unit, is written out: nobody reads $1e-05 on a
+    bill."""
+    if not unit:
         return label(value)
     if value < 0:
         return f"-{_words(-value, unit)}"
-    return f"${value:.9f}".rstrip("0").rstrip(".") if 0 < value < 0.001 else f"${label(value)}"
+    digits = f"{value:.9f}".rstrip("0").rstrip(".") if 0 < value < 0.001 else label(value)
+    return f"{unit}{digits}" if len(unit) == 1 else f"{digits}\u00a0{unit}"

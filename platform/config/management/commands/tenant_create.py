@@ -1,4 +1,5 @@
-"""`manage.py tenant_create --email E --name N --plan P`: an organisation, project, owner and key from the shell.
+"""`manage.py tenant_create --email E --name N --plan P --currency C`: an organisation, a project, an owner and a key
+from the shell.
 
 Running it again with the same address gives the same person another organisation.
 """
@@ -19,7 +20,9 @@ from django.db import transaction
 
 from billing.selectors.subscriptions import plan_named
 from billing.services.entitlements import plan_grant
-from kit.errors import ApiError
+from console.currencies import sold
+from kit.errors import ApiError, BadRequest
+from kit.money import HOUSE
 from tenants.models import User
 from tenants.scope import tenant_scope
 from tenants.services.keys import key_create
@@ -57,6 +60,7 @@ class Command(BaseCommand):
         parser.add_argument("--email", required=True, help="the owner; an existing account is used as it is")
         parser.add_argument("--name", required=True, help="name of the organisation")
         parser.add_argument("--plan", default="free", help="plan granted without payment (default: free)")
+        parser.add_argument("--currency", default=HOUSE, help="what it pays in, for good (default: %(default)s)")
         parser.add_argument("--password", default="", help="of a new account; without one, a random one is printed")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
 
@@ -64,7 +68,7 @@ class Command(BaseCommand):
         """Make and print it."""
         try:
             validate_email(options["email"])
-            made = make(options["email"], options["name"], options["plan"], options["password"])
+            made = make(options["email"], options["name"], options["plan"], options["password"], options["currency"])
         except ValidationError as error:
             raise CommandError("--email needs an e-mail address, for example ada@example.com.") from error
         except ApiError as error:
@@ -78,12 +82,16 @@ class Command(BaseCommand):
         self.stdout.write(f"export TUNESMITH_API_KEY={made.key}")
 
 
-def make(email: str, name: str, plan: str, password: str = "") -> Made:
-    """Everything or nothing, in one transaction."""
+def make(email: str, name: str, plan: str, password: str = "", currency: str = HOUSE) -> Made:
+    """Everything or nothing, in one transaction. BadRequest for a currency in which nothing is sold."""
     plan_named(plan)
+    code = currency.strip().lower()
+    if code not in sold():
+        words = f"Nothing is sold in '{currency[:20]}'. Currencies: {', '.join(sold())}."
+        raise BadRequest(words, param="currency")
     with transaction.atomic():
         user, password = _owner(email, password)
-        made = tenant_create(name=name, owner=user)
+        made = tenant_create(name=name, owner=user, currency=code)
         with tenant_scope(made.tenant.pk):
             plan_grant(plan=plan, reason="tenant_create", created_by="shell")
             key, plaintext = key_create(project=made.project, name="first key", created_by=user)
