@@ -42,10 +42,13 @@ class PlansView(TenantAPIView):
     def get(self, request: Request) -> Response:
         """List plans
 
-        The plans of today, smallest first, with every way to pay them, what they include and their limits. A
-        subscription keeps the version it was bought at.
+        The plans of today, smallest first, with every way to pay them, what they include and their limits. A plan that
+        is sold, but not in the organisation's currency, is not among them. A subscription keeps the version it was
+        bought at.
         """
-        return Response({"object": "list", "data": [_plan(plan) for plan in subscriptions.plans_offered()]})
+        mine = currency()
+        offered = [plan for plan in subscriptions.plans_offered() if not plan.sold_online or mine in plan.currencies]
+        return Response({"object": "list", "data": [_plan(plan) for plan in offered]})
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
@@ -58,8 +61,8 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "summary": plan.summary,
         "sold_online": plan.sold_online,
         "prices": [
-            {"interval": interval, "currency": currency, "amount": amount}
-            for (interval, currency), amount in plan.prices.items()
+            {"interval": interval, "currency": code, "amount": amount}
+            for (interval, code), amount in plan.prices.items()
         ],
         "included_usd": number(plan.allowance_nano),
         "x_included_nano": plan.allowance_nano,

@@ -38,13 +38,14 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
     """Bring a job out of validating_files; returns its state. Does nothing while its files are still being read."""
     with tenant_scope(tenant_id):
         job = Job.objects.select_related("project").filter(pk=job_id, state=states.VALIDATING).first()
-        price = money.price_per_million(job) if job is not None else 0
     if job is None:
         return ""
     try:
         ready = intake.prepare(job)
         if ready is None:
             return states.VALIDATING
+        with tenant_scope(tenant_id):  # whose currency says which prices
+            price = money.price_per_million(job)
         planned = forecast.forecast(job, ready.parquet_key, price=price)
         with tenant_scope(tenant_id), job_refusals(money.asking(job)):
             return _queue(job_id, ready, planned)
