@@ -1,4 +1,4 @@
-"""What a month's quantities change in what its usage cost: tiers take off, packages are rounded up. Pure; nano-USD.
+"""What a month's quantities change in what its usage cost: tiers take off, packages are rounded up. Pure; nano.
 
 Each kind, base and price version counts for itself. Usage that was priced anew counts under the version it has now.
 """
@@ -18,7 +18,7 @@ NOTHING: Counts = (0, 0, 0, 0, 0)
 Group = tuple[str, str, str]
 """Kind, base, price version."""
 Changes = Mapping[tuple[str, Group], int]
-"""By what it is (`TIERS`, `PACKAGES`) and group, what is added to a month, in nano-USD."""
+"""By what it is (`TIERS`, `PACKAGES`) and group, what is added to a month, in nano."""
 DROPPED = 10**5
 """More than storage drops in a month: less than a nano for each hour and project. What is missing beyond it, a limit
 let off."""
@@ -53,7 +53,7 @@ class Anew:
 
 
 def months_of(rows: Iterable[tuple[str, str, str, Counts, int]], anew: Iterable[Anew] = ()) -> dict[Group, Counted]:
-    """A month by group. `rows` are its rated lines as calls made them: kind, model, price version, counts, nano-USD."""
+    """A month by group. `rows` are its rated lines as calls made them: kind, model, price version, counts, nano."""
     sums: dict[Group, list[int]] = {}
 
     def add(kind: str, model: str, version: str, counts: Counts, nano: int, sign: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What closing a month writes down, from the lines that are not billed. Pure; exact nano-USD."""
+"""What closing a month writes down, from the lines that are not billed. Pure; exact nano."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a meter is told of a running account. Pure; exact nano-USD in, whole cents out.
+"""What a meter is told of a running account. Pure; exact nano in, whole cents out.
 
 An account has what is owed (bills of closed months, and of running ones what closed hours owe) and what was taken:
 cents that a meter was told of, and cents that stood on a line of an invoice. Whatever happened in between (late usage,

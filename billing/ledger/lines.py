@@ -1,4 +1,4 @@
-"""From rated days to the lines of a bill. Pure; exact nano-USD; the rounding to cents is the invoice's alone.
+"""From rated days to the lines of a bill. Pure; exact nano; the rounding to cents is the invoice's alone.
 
 The one rounding rule (`to_cents`): a line's cents are its exact amount plus what the same line left over last month,
 rounded half to even; the difference is carried to the same line of the next month. Nothing is ever lost or gained.
@@ -141,7 +141,7 @@ def kind_name(kind: str) -> str:
 
 
 def to_cents(amount_nano: int, carried_nano: int = 0) -> tuple[int, int]:
-    """(whole cents, nano-USD carried on), with carried in; the carry is within half a cent."""
+    """(whole cents, nano carried on), with carried in; the carry is within half a cent."""
     exact = amount_nano + carried_nano
     whole = cents(exact)
     return whole, exact - whole * CENT

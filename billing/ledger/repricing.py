@@ -1,4 +1,4 @@
-"""What usage costs under another price version. Pure; exact nano-USD.
+"""What usage costs under another price version. Pure; exact nano.
 
 What a call was let off (a ceiling below its price) it stays let off. The new cost is of the events themselves, so that
 a second re-rating of the same days replaces the first, and the same one again changes nothing.

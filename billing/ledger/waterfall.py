@@ -1,4 +1,4 @@
-"""Which credit pays for usage, and how much. Pure; exact nano-USD.
+"""Which credit pays for usage, and how much. Pure; exact nano.
 
     promo, goodwill  ->  rolled over  ->  the month's allowance  ->  prepaid  ->  owed
 

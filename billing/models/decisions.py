@@ -9,7 +9,7 @@ from tenants.models import TenantModel
 
 class QuotaDecision(TenantModel):
     """One refusal, or several alike of one second. Amounts are in the limit's unit: requests, tokens, calls at once or
-    nano-USD. Project, key and model are plain values: they may be gone when the row is read."""
+    nano. Project, key and model are plain values: they may be gone when the row is read."""
 
     prefix = "qdec_"
 

@@ -1,4 +1,4 @@
-"""The ledger: double entry, nano-USD, append-only. The database refuses changes and unbalanced transactions."""
+"""The ledger: double entry, nano, append-only. The database refuses changes and unbalanced transactions."""
 
 from django.db import models
 

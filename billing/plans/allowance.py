@@ -1,4 +1,4 @@
-"""What of a month's usage is included, when the plan changed within it. Pure; exact nano-USD."""
+"""What of a month's usage is included, when the plan changed within it. Pure; exact nano."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a month of usage costs on each plan, and from where on one is cheaper than another. Pure; exact nano-USD.
+"""What a month of usage costs on each plan, and from where on one is cheaper than another. Pure; exact nano.
 
 A plan costs its price and the usage beyond what it includes; above its spend limit it carries no more. So a plan's
 cost is flat, then rises with usage, and any two meet at one point at most.

@@ -21,7 +21,7 @@ MOST_WEIGHT = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """What one tenant may do. Rates are per minute, money nano-USD per calendar month (UTC), sizes bytes."""
+    """What one tenant may do. Rates are per minute, money nano per calendar month (UTC), sizes bytes."""
 
     requests_per_minute: int
     tokens_per_minute: int
@@ -110,7 +110,7 @@ class Rollover:
     most_nano: int
 
     def carried(self, allowance_nano: int, used_nano: int) -> int:
-        """Nano-USD to carry into the next month; parts of a nano are dropped."""
+        """Nano to carry into the next month; parts of a nano are dropped."""
         return min(max(allowance_nano - used_nano, 0) * self.percent // 100, self.most_nano)
 
 

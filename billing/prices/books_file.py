@@ -144,7 +144,7 @@ def _batched(kinds: dict[str, dict[str, Price]], percent: int) -> dict[str, dict
 def _share(name: str, price: Price, percent: int) -> Price:
     def part(unit: str, amount: int) -> int:
         if amount * percent % 100:
-            raise PriceError(f"{percent} % of {name}'s {unit} is not a whole number of nano-USD")
+            raise PriceError(f"{percent} % of {name}'s {unit} is not a whole number of nano")
         return amount * percent // 100
 
     units = {unit: part(unit, getattr(price, unit)) for unit, _, _ in _UNITS.values() if getattr(price, unit)}
@@ -237,5 +237,5 @@ def _whole(name: str, value: Any) -> int:
 
 def _divided(name: str, value: int, by: int) -> int:
     if value % by:
-        raise PriceError(f"{name} = {value} is not a whole number of nano-USD per unit")
+        raise PriceError(f"{name} = {value} is not a whole number of nano per unit")
     return value // by

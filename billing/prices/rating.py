@@ -1,6 +1,6 @@
 """Prices of one version, and rating: exact integers, the same answer for ever.
 
-Every price is a whole number of nano-USD per smallest unit, so sums of ratings equal the rating of sums, and nothing
+Every price is a whole number of nano per smallest unit, so sums of ratings equal the rating of sums, and nothing
 is rounded before an invoice line. The one exception, storage per byte-hour, rounds down once per event. A price that
 depends on a month's quantity is rated by its first unit; `adjustment` says what the month's end changes.
 """
@@ -37,7 +37,7 @@ def is_batch(kind: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Price:
-    """Nano-USD per unit."""
+    """Nano per unit."""
 
     input_token: int = 0
     output_token: int = 0
@@ -95,7 +95,7 @@ def base_of(model: str) -> str:
 
 
 def rate(usage: Usage, version: PriceVersion) -> int:
-    """Cost in nano-USD of one usage under one price version."""
+    """Cost in nano of one usage under one price version."""
     price = version.price(usage.kind, usage.model, usage.machine)
     first = price.trained_token if usage.kind in TRAINING else price.input_token
     read = usage.input_tokens * first
@@ -112,7 +112,7 @@ def rate(usage: Usage, version: PriceVersion) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What the end of a month changes in what its events cost, in nano-USD."""
+    """What the end of a month changes in what its events cost, in nano."""
 
     tiers: int = 0
     """Never above zero."""
@@ -143,7 +143,7 @@ def adjustment(month: Usage, version: PriceVersion) -> Adjustment:
 
 
 def month_cost(month: Usage, version: PriceVersion) -> int:
-    """Nano-USD of a whole month of one kind and base, by its tiers and packages."""
+    """Nano of a whole month of one kind and base, by its tiers and packages."""
     change = adjustment(month, version)
     return rate(month, version) + change.tiers + change.packages
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tier:
-    """`price` nano-USD per unit up to and with the `up_to`th unit of a month; None: without end."""
+    """`price` nano per unit up to and with the `up_to`th unit of a month; None: without end."""
 
     up_to: int | None
     price: int
@@ -28,11 +28,11 @@ class Graduated:
 
     @property
     def first(self) -> int:
-        """Nano-USD per unit before a month's end."""
+        """Nano per unit before a month's end."""
         return self.tiers[0].price
 
     def cost(self, quantity: int, per: int = 1) -> int:
-        """Nano-USD of a month's quantity; prices are for `per` units, and what is left of a nano is dropped."""
+        """Nano of a month's quantity; prices are for `per` units, and what is left of a nano is dropped."""
         return sum((upper - lower) * tier.price for tier, lower, upper in spans(self.tiers, quantity)) // per
 
 
@@ -45,11 +45,11 @@ class Volume:
 
     @property
     def first(self) -> int:
-        """Nano-USD per unit before a month's end."""
+        """Nano per unit before a month's end."""
         return self.tiers[0].price
 
     def cost(self, quantity: int, per: int = 1) -> int:
-        """Nano-USD of a month's quantity; prices are for `per` units, and what is left of a nano is dropped."""
+        """Nano of a month's quantity; prices are for `per` units, and what is left of a nano is dropped."""
         reached = next(tier for tier in self.tiers if tier.up_to is None or quantity <= tier.up_to)
         return quantity * reached.price // per
 
@@ -60,17 +60,17 @@ class Package:
 
     units: int
     price: int
-    """Nano-USD of a package."""
+    """Nano of a package."""
     first: int
-    """Nano-USD per unit before a month's end."""
+    """Nano per unit before a month's end."""
 
     @property
     def ahead(self) -> int:
-        """The most that a month's end adds, in nano-USD."""
+        """The most that a month's end adds, in nano."""
         return self.price
 
     def cost(self, quantity: int, per: int = 1) -> int:
-        """Nano-USD of a month's quantity."""
+        """Nano of a month's quantity."""
         return -(-quantity // self.units) * self.price
 
 
@@ -83,11 +83,11 @@ class Flat:
 
     @property
     def ahead(self) -> int:
-        """The most that a month's end adds, in nano-USD."""
+        """The most that a month's end adds, in nano."""
         return self.price
 
     def cost(self, quantity: int, per: int = 1) -> int:
-        """Nano-USD of a month's quantity."""
+        """Nano of a month's quantity."""
         return self.price if quantity else 0
 
 

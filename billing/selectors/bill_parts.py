@@ -1,4 +1,4 @@
-"""What a closed month's bill is made of: its lines in exact nano-USD and in cents, and the rated lines in each."""
+"""What a closed month's bill is made of: its lines in exact nano and in cents, and the rated lines in each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LineAsSent:
 
     @property
     def carried_in(self) -> int:
-        """Nano-USD that rounding had left over from the same line of earlier months."""
+        """Nano that rounding had left over from the same line of earlier months."""
         return self.push.amount_nano - self.line.amount_nano if self.push is not None else 0
 
 

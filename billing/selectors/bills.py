@@ -1,4 +1,4 @@
-"""Reading bills: the running month as its invoice would be, closed months, account balances. Exact nano-USD."""
+"""Reading bills: the running month as its invoice would be, closed months, account balances. Exact nano."""
 
 from __future__ import annotations
 

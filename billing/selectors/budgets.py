@@ -1,4 +1,4 @@
-"""How much of a month's spend limit, or of the wallet, is promised, spent and left. Everything is exact nano-USD."""
+"""How much of a month's spend limit, or of the wallet, is promised, spent and left. Everything is exact nano."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _spans(wanted: UsageFilter, before: dt.datetime | None, limit: int) -> list[
 
 
 def events_sum(wanted: UsageFilter) -> tuple[int, int]:
-    """How many events of whole hours match, and their cost in nano-USD, as far as the hours are summed."""
+    """How many events of whole hours match, and their cost in nano, as far as the hours are summed."""
     sums = matching(UsageHour.objects.all(), wanted, "hour").aggregate(n=Sum("events"), cost=Sum("cost_nano"))
     return int(sums["n"] or 0), int(sums["cost"] or 0)
 

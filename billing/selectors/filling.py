@@ -79,7 +79,7 @@ def spend_limits(period: dt.date) -> list[Filling]:
 
 
 class _Sums:
-    """nano-USD of a month by what limits are about."""
+    """nano of a month by what limits are about."""
 
     def __init__(self, period: dt.date) -> None:
         start, end = bounds(period)

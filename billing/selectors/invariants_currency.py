@@ -14,7 +14,7 @@ from billing.prices import price_books
 from billing.selectors.bookings import KINDS, MIRRORS, booked_for
 from billing.selectors.invariants_stripe import object_name
 from billing.selectors.subscriptions import LIVE, PAUSED
-from kit.money import currency
+from tenants.currency import paid_in
 from tenants.scope import OPS
 
 HELD = (*LIVE, PAUSED)
@@ -48,7 +48,7 @@ def _in() -> dict[str, str]:
 
 def prices_are_in_its_currency() -> Iterator[str]:
     """What an organisation uses is priced by books in its currency."""
-    books, ours = _in(), currency()
+    books, ours = _in(), paid_in()
     others = [name for name, code in books.items() if code != ours]
     for model, what in ((UsageEvent, "events"), (RatedLine, "rated lines"), (Rerating, "re-ratings")):
         rows = model.objects.filter(price_version__in=others).order_by()
@@ -70,22 +70,22 @@ def priced_elsewhere() -> set[uuid.UUID]:
 def booked_objects_are_in_its_currency() -> Iterator[str]:
     """Nothing is in the ledger because of an object at Stripe in another currency."""
     for model in MIRRORS:
-        for row in model.objects.exclude(currency=currency()):
+        for row in model.objects.exclude(currency=paid_in()):
             if any(booked_for(kind, row.stripe_id)[0] for kind in KINDS[model]):
                 yield (
                     f"{object_name(row)} is booked and in {row.currency.upper()}; the organisation pays in "
-                    f"{currency().upper()}"
+                    f"{paid_in().upper()}"
                 )
 
 
 def subscriptions_are_in_its_currency() -> Iterator[str]:
     """No subscription charges an organisation in another currency."""
     for row in Subscription.objects.filter(status__in=HELD):
-        paid_in = row.raw.get("currency") or currency()
-        if paid_in != currency():
+        charges_in = row.raw.get("currency") or paid_in()
+        if charges_in != paid_in():
             yield (
-                f"subscription {row.stripe_id} charges in {paid_in.upper()}; the organisation pays in "
-                f"{currency().upper()}, and nothing of it is booked"
+                f"subscription {row.stripe_id} charges in {charges_in.upper()}; the organisation pays in "
+                f"{paid_in().upper()}, and nothing of it is booked"
             )
 
 

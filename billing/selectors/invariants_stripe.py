@@ -17,7 +17,8 @@ from billing.ledger.stripe_books import Position
 from billing.models import Account, CreditGrant, CreditNote, Invoice, LedgerEntry, PaymentDispute, PeriodClose, Refund
 from billing.selectors.bookings import MIRRORS, Mirror, differences, invoice_facts, invoices_issued, tax_noted, usage_on
 from kit.clock import now
-from kit.money import CENT, currency
+from kit.money import CENT
+from tenants.currency import paid_in
 
 PATIENCE = dt.timedelta(hours=1)
 """For how long an object may wait to be booked; the tick comes every minute."""
@@ -79,8 +80,8 @@ def contracts_are_what_orders_asked() -> Iterator[str]:
 def cash_is_what_stripe_took() -> Iterator[str]:
     """Money is what was paid through Stripe, for credit as well, less refunds and what banks hold or took back."""
     expected = sum(sums.paid - sums.outside for _, sums in invoices_issued())
-    back = Refund.objects.filter(currency=currency(), status__in=stripe_books.REFUNDED)
-    away = PaymentDispute.objects.filter(currency=currency(), status__in=(*stripe_books.WITHDRAWN, "lost"))
+    back = Refund.objects.filter(currency=paid_in(), status__in=stripe_books.REFUNDED)
+    away = PaymentDispute.objects.filter(currency=paid_in(), status__in=(*stripe_books.WITHDRAWN, "lost"))
     for rows in (back, away):
         expected -= int(rows.aggregate(n=Sum("amount"))["n"] or 0)
     by_invoice = Invoice.objects.filter(raw__metadata__purpose=stripe_books.TOPUP).values("stripe_id")

@@ -16,7 +16,7 @@ from tenants.scope import current_tenant_id
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LimitUse:
-    """One limit. `used` is in its unit: requests or tokens of the current minute, calls running now, nano-USD of this
+    """One limit. `used` is in its unit: requests or tokens of the current minute, calls running now, nano of this
     month; None where the quota server did not answer. `model` names the model of a model's limit."""
 
     limit: Limit

@@ -97,7 +97,7 @@ def plan_limit_set() -> LimitSet:
 
 
 def spend_limit() -> int | None:
-    """What the organisation set for itself, nano-USD a month; None when the plan's limit is the only one."""
+    """What the organisation set for itself, nano a month; None when the plan's limit is the only one."""
     found: int | None = SpendLimit.objects.values_list("monthly_nano", flat=True).first()
     return found
 

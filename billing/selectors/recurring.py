@@ -139,7 +139,7 @@ TAKEN_OFF = (Account.DISCOUNT, Account.CREDIT, Account.REFUND)
 
 @dataclass(frozen=True, slots=True)
 class Revenue:
-    """What the ledger booked in a month, nano-USD: usage less what plans include, plans, custom models made to order,
+    """What the ledger booked in a month, nano: usage less what plans include, plans, custom models made to order,
     and what is taken off all of them (negative)."""
 
     usage: int = 0

@@ -148,7 +148,7 @@ def usage_totals(*, wanted: UsageFilter) -> UsageTotals:
 
 
 def engine_time_month(name: str) -> tuple[int, int]:
-    """Engine-seconds of this month's events whose name begins so, and what they cost in nano-USD."""
+    """Engine-seconds of this month's events whose name begins so, and what they cost in nano."""
     start, end = bounds(month_of(now()))
     events = UsageEvent.objects.filter(
         kind=ENGINES, occurred_at__gte=start, occurred_at__lt=end, request_id__startswith=name

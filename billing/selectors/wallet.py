@@ -122,7 +122,7 @@ def balance_end() -> dt.datetime | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MonthFacts:
-    """One month's usage as the ledger's side has it, in nano-USD."""
+    """One month's usage as the ledger's side has it, in nano."""
 
     rated_nano: int = 0
     invoiced_nano: int = 0

@@ -35,7 +35,7 @@ Due = tuple[uuid.UUID, dt.date]
 
 
 def lines_post_many(tenant_ids: Sequence[uuid.UUID]) -> tuple[int, list[uuid.UUID]]:
-    """`ledger.lines_post` for many; the nano-USD posted, and who was left."""
+    """`ledger.lines_post` for many; the nano posted, and who was left."""
     with ops_scope("post usage"), transaction.atomic(using=OPS):
         mine = _mine(tenant_ids)
         return _post(mine), [one for one in tenant_ids if one not in mine]

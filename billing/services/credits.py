@@ -113,7 +113,7 @@ def credit_grant(
 def credits_apply(
     *, fresh: Mapping[dt.date, int] | None = None, until: dt.date | None = None, allowance: int | None = None
 ) -> int:
-    """Let what was posted and is not billed run down the waterfall, under the ledger's lock; nano-USD drawn.
+    """Let what was posted and is not billed run down the waterfall, under the ledger's lock; nano drawn.
 
     `fresh` is what was just posted, by month. With `until` (and its `allowance`), for the bill of that month: all usage
     up to it is one.
@@ -226,12 +226,12 @@ def _spread(nano: int, room: Iterable[tuple[dt.date, int]]) -> list[tuple[dt.dat
             found.append((month, part))
             nano -= part
     if nano:
-        raise LookupError(f"{nano} nano-USD of a draw have no usage to pay for")
+        raise LookupError(f"{nano} nano of a draw have no usage to pay for")
     return found
 
 
 def credits_expire(*, tenant_id: uuid.UUID) -> int:
-    """Take what is left of grants that ended, once usage of before has had time to be paid for; nano-USD. What of it
+    """Take what is left of grants that ended, once usage of before has had time to be paid for; nano. What of it
     could pay for nothing, because it stood against credit below zero, settles that."""
     with tenant_scope(tenant_id):
         ledger_lock(tenant_id)
@@ -256,7 +256,7 @@ def _settle(nano: int, out_of: Account) -> None:
 
 
 def credits_expire_all() -> int:
-    """The same for every tenant; nano-USD."""
+    """The same for every tenant; nano."""
     with ops_scope("find credit that has ended"):
         ended = CreditGrant.ops.filter(expires_at__lte=now() - SETTLING).annotate(
             left_nano=F("amount_nano") - Coalesce(Sum("draws__amount_nano"), 0)
@@ -268,7 +268,7 @@ def credits_expire_all() -> int:
 def credit_refund(
     *, grant_id: uuid.UUID, amount_nano: int | None = None, reason: str, store: QuotaStore | None = None
 ) -> int:
-    """Take unused prepaid credit out of the wallet, because its money goes back to whom it came from; nano-USD.
+    """Take unused prepaid credit out of the wallet, because its money goes back to whom it came from; nano.
 
     All that is left, or so much. NotFound; Conflict for credit that was given, or more than nobody has promised.
     """

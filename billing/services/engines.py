@@ -21,7 +21,7 @@ from tenants.currency import paid_in
 
 
 def engine_price(*, model: str, seconds: int, at: dt.datetime | None = None) -> int:
-    """What so many engine-seconds of a model cost by the book of that moment, in nano-USD."""
+    """What so many engine-seconds of a model cost by the book of that moment, in nano."""
     book = price_books().current(int((at or now()).timestamp() * 1000), paid_in())
     return rate(_usage(model, seconds), book)
 
@@ -51,7 +51,7 @@ def _usage(model: str, seconds: int) -> Usage:
 
 
 def _free(project_id: UUID, period: dt.date, wanted: int, store: QuotaStore | None = None) -> int:
-    """How much of `wanted` nano-USD the limits carry, their budgets locked."""
+    """How much of `wanted` nano the limits carry, their budgets locked."""
     carried = wanted
     for budget in budgets_lock(project_id, None):
         cap = cap_nano(budget.scope, budget.scope_id, period)

@@ -89,7 +89,7 @@ def job_shrink(*, job_id: uuid.UUID, ceiling_nano: int) -> JobHold:
 
 
 def jobs_over(*, used: Mapping[uuid.UUID, int], store: QuotaStore | None = None) -> list[uuid.UUID]:
-    """Which of these jobs (each with what it has used, in nano-USD) the spend limits no longer carry.
+    """Which of these jobs (each with what it has used, in nano) the spend limits no longer carry.
 
     A limit was lowered, or a plan ended, after they were admitted. Newest first, and no more than have to stop so that
     the rest fits. In the tenant's scope; changes nothing but takes unspent lease money back.

@@ -44,7 +44,7 @@ SENDING = dt.timedelta(seconds=3)
 """Blocks of one budget go out one at a time; longer than this none is on its way, whatever became of its sender."""
 WAIT_SECONDS = 0.02
 EVERYTHING = 10**15
-"""More nano-USD than any lease holds."""
+"""More nano than any lease holds."""
 QUIET = dt.timedelta(hours=24)
 """After this long every event of a closed epoch has been shipped; the gateways' files are replayed at their start."""
 
@@ -74,7 +74,7 @@ class _Turn(enum.Enum):
 
 
 def lease_refill(*, store: QuotaStore, tenant_id: uuid.UUID, scope: str, scope_id: str, name: str, wanted: int) -> bool:
-    """Hand the quota server another block of a budget if it runs low (or holds less than `wanted` nano-USD).
+    """Hand the quota server another block of a budget if it runs low (or holds less than `wanted` nano).
 
     True when money is there afterwards. QuotaUnavailable when the server does not answer; the block then counts as
     spent until reconciled.
@@ -206,7 +206,7 @@ def _lease_end(budget: Budget, period: dt.date) -> dt.datetime:
 
 
 def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most: int) -> int:
-    """Take unspent money back from the quota server, for a job that needs it; the nano-USD taken.
+    """Take unspent money back from the quota server, for a job that needs it; the nano taken.
 
     First out of the server, then off the debit: a crash between the two leaves it promised.
     """
@@ -222,7 +222,7 @@ def lease_return(*, store: QuotaStore, tenant_id: uuid.UUID, name: str, at_most:
 
 
 def lease_recall(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
-    """Take back what nobody holds of a budget whose limit changed; nano-USD. Blocks measured by the old limit may be
+    """Take back what nobody holds of a budget whose limit changed; nano. Blocks measured by the old limit may be
     large beside the new one; the gateways ask for new ones."""
     under_way = _on_its_way(tenant_id, name)  # debited under the old limit; those after it know the new one
     while under_way is not None and _on_its_way(tenant_id, name) == under_way:
@@ -238,7 +238,7 @@ def _on_its_way(tenant_id: uuid.UUID, name: str) -> dt.datetime | None:
 
 
 def lease_trim(*, store: QuotaStore, tenant_id: uuid.UUID, name: str) -> int:
-    """Recall a budget's lease where it promised more than a limit that was lowered since; nano-USD."""
+    """Recall a budget's lease where it promised more than a limit that was lowered since; nano."""
     with tenant_scope(tenant_id):
         budget = Budget.objects.filter(name=name).first()
         cap = cap_nano(budget.scope, budget.scope_id) if budget is not None else None
@@ -343,6 +343,6 @@ def _reconcile(lease_id: uuid.UUID) -> None:
     if lease.blocks == 0:
         lease.granted_nano = spent
     if spent > lease.granted_nano:
-        logger.error("lease %s carried %d nano-USD beyond its grant", lease.pk, spent - lease.granted_nano)
+        logger.error("lease %s carried %d nano beyond its grant", lease.pk, spent - lease.granted_nano)
     lease.state, lease.spent_nano, lease.updated_at = BudgetLease.State.RECONCILED, spent, now()
     lease.save(update_fields=["state", "granted_nano", "spent_nano", "updated_at"])

@@ -38,7 +38,7 @@ from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 
 def lines_post(*, tenant_id: uuid.UUID) -> int:
-    """Post what rated lines have beyond what the ledger has, as one transaction; the nano-USD posted.
+    """Post what rated lines have beyond what the ledger has, as one transaction; the nano posted.
 
     What a month's tiers and packages change is brought up with them.
     """
@@ -92,7 +92,7 @@ def lines_post_here(months: Collection[dt.date] = ()) -> int:
 
 
 def lines_post_all() -> int:
-    """Post every tenant's lines, and tell those whose spend limits fill up; the nano-USD posted."""
+    """Post every tenant's lines, and tell those whose spend limits fill up; the nano posted."""
     with ops_scope("find tenants with usage to post"):
         tenants = list(
             RatedLine.ops.exclude(amount_nano=F("posted_nano"))
@@ -124,7 +124,7 @@ def period_close(*, tenant_id: uuid.UUID, period: dt.date, allowance_nano: int |
     """Close a month that has ended and return its bill; closing again returns the same bill.
 
     Usage of earlier months that arrived after their close is billed here as well, in lines of its own. Amounts are
-    exact nano-USD; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in
+    exact nano; what credit paid for is taken off, and as far as it is used the allowance (that of the plans in
     force in the month, unless told). A bill is never below nothing: what corrections of billed months leave of it is
     handed on as credit.
     """

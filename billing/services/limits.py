@@ -46,7 +46,7 @@ _WITHIN = {"input_tokens_per_minute": "tokens_per_minute", "output_tokens_per_mi
 def project_limits_set(*, project: Project, limits: dict[str, Any]) -> ProjectLimits:
     """Replace a project's own limits, in its tenant's scope; an empty mapping lifts them.
 
-    Values are whole numbers from 0 (money in nano-USD). BadRequest for an unknown name, a value no limit can have, or
+    Values are whole numbers from 0 (money in nano). BadRequest for an unknown name, a value no limit can have, or
     more than the plan allows.
     """
     limits_check(limits)

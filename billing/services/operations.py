@@ -23,7 +23,8 @@ from billing.services.promotion_codes import code_history, code_id, codes_open
 from billing.services.sync import customer_sync, details_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
-from kit.money import HOUSE, currency
+from kit.money import HOUSE
+from tenants.currency import paid_in
 from tenants.models import Member, Role
 from tenants.selectors import tenant_current
 
@@ -148,7 +149,7 @@ def _one_currency(port: StripePort, request: Json) -> None:
 
 
 def _credit_build(command: StripeCommand) -> Json:
-    return {**command.params, "customer_id": _customer().stripe_id, "currency": currency()}
+    return {**command.params, "customer_id": _customer().stripe_id, "currency": paid_in()}
 
 
 def _credit_send(port: StripePort, request: Json, key: str) -> Json:
@@ -234,7 +235,7 @@ def _item_build(command: StripeCommand) -> Json:
     return {
         "customer_id": _customer().stripe_id,
         "amount_cents": push.amount_cents,
-        "currency": currency(),
+        "currency": paid_in(),
         "description": push.description,
         "period": [int(begin.timestamp()), int(end.timestamp())],
         # For no subscription: a line for one that has ended by then would be refused, or wait for good.
@@ -266,7 +267,7 @@ def _invoice_build(command: StripeCommand) -> Json:
     metadata = {"period": command.params["period"], "command": str(command.pk)}
     card = card_id()
     by_mail = not card and customer.card is None
-    who = {"customer_id": customer.stripe_id, "currency": currency()}
+    who = {"customer_id": customer.stripe_id, "currency": paid_in()}
     return {**who, "by_mail": by_mail, "card_id": card, "metadata": metadata}
 
 

@@ -15,7 +15,7 @@ from tenants.scope import current_tenant_id
 def ledger_post(
     *, kind: str, key: str, entries: Mapping[str, int], memo: str = "", detail: Mapping[str, Any] | None = None
 ) -> LedgerTransaction:
-    """Write one transaction in the caller's scope: account -> nano-USD, debits positive, credits negative.
+    """Write one transaction in the caller's scope: account -> nano, debits positive, credits negative.
 
     The same kind and key again returns the first transaction and writes nothing. LedgerError when it does not balance.
     """

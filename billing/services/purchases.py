@@ -14,8 +14,9 @@ from billing.services.subscriptions import customer_write
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
-from kit.money import CENT, NANO, currency, written
+from kit.money import CENT, NANO, written
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
 LEAST, MOST = 5 * NANO, 10_000 * NANO
@@ -64,17 +65,17 @@ def purchase_credit(session: Json) -> CreditGrant | None:
 
     Under `money_lock`.
     """
-    nano = purchase_nano(session, currency())
+    nano = purchase_nano(session, paid_in())
     if not nano:
         return None
     return credit_grant(kind=CreditGrant.Kind.PREPAID, amount_nano=nano, source=session["id"], reason="Bought")
 
 
-def purchase_nano(session: Json, paid_in: str) -> int:
+def purchase_nano(session: Json, code: str) -> int:
     """The credit that was paid for on a session, in nano of a currency, its organisation's; 0 where it is for something
     else, unpaid, or paid in another one."""
     mine = session.get("mode") == "payment" and (session.get("metadata") or {}).get("purpose") == PURPOSE
-    if not mine or session.get("payment_status") != "paid" or session.get("currency") != paid_in:
+    if not mine or session.get("payment_status") != "paid" or session.get("currency") != code:
         return 0
     # Tax on top is the state's, not credit; a coupon takes nothing off what was bought.
     tax = (session.get("total_details") or {}).get("amount_tax") or 0

@@ -187,9 +187,9 @@ def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
     for session_id, session in paid.items():
         owner = owners.get(str(session["customer"]))
         if owner is not None and session_id not in credited and not _young(session):
-            paid_in = session["currency"]
+            paid_in = str(session["currency"])
             told = written(purchase_nano(session, paid_in), code=paid_in)
-            ours = pays_in.get(owner, paid_in)
+            ours = str(pays_in.get(owner, paid_in))
             found = "none" if paid_in == ours else f"none: the organisation pays in {ours.upper()}"
             yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", found, owner)
     for session_id, row in credited.items():

@@ -38,8 +38,9 @@ from billing.services.effects import funds_changed
 from billing.services.ledger import books_lock, lines_post_here
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import currency, written
+from kit.money import written
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.scope import current_tenant_id, tenant_scope
 
 _QUANTITIES = ("input_tokens", "output_tokens", "requests", "gpu_ms", "byte_hours")
@@ -63,15 +64,15 @@ class Wanted:
             raise BadRequest(
                 "The first day must not be after the last one, nor the last one after today.", param="days"
             )
-        books, paid_in = price_books().versions, currency()
+        books, ours = price_books().versions, paid_in()
         found = books.get(self.price_version)
-        known = ", ".join(sorted(name for name, book in books.items() if book.currency == paid_in))
+        known = ", ".join(sorted(name for name, book in books.items() if book.currency == ours))
         if found is None:
             raise BadRequest(f"There is no price version {self.price_version!r}; there are {known}.", param="version")
-        if found.currency != paid_in:
+        if found.currency != ours:
             raise BadRequest(
                 f"The price version {self.price_version} is in {found.currency.upper()}, and this organisation pays in "
-                f"{paid_in.upper()}. Price by one of {known}.",
+                f"{ours.upper()}. Price by one of {known}.",
                 param="version",
             )
         return found

@@ -13,8 +13,8 @@ from billing.services.item_changes import seat_items
 from billing.services.subscriptions import change_charge, change_write
 from billing.stripe_port import Json, stripe_port
 from kit.errors import BadRequest, Conflict
-from kit.money import currency
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.services.organisations import tenant_turn
 
 MOST = 1_000
@@ -86,7 +86,7 @@ def _request(current: Subscription, seats: int) -> Json:
         "plan": current.plan,
         "plan_version": current.plan_version,
         "interval": interval_of(current),
-        "currency": currency(),
+        "currency": paid_in(),
         "seat_item": item["id"] if item is not None else "",
         "seats": seats,
     }

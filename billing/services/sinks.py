@@ -29,7 +29,7 @@ class UsageSink(Protocol):
         """Hand over what closed hours owe; the cents. Not inside a scope."""
 
     def bill_lines(self, close: PeriodClose) -> Iterable[tuple[str, str, int]]:
-        """The lines (key, description, nano-USD) that an invoice is to have of a closed month. In the tenant's scope,
+        """The lines (key, description, nano) that an invoice is to have of a closed month. In the tenant's scope,
         under its lock."""
 
 

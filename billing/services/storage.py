@@ -24,7 +24,7 @@ MODEL = "files"
 
 
 def storage_record(*, hour: dt.datetime, stored: Mapping[UUID, int]) -> int:
-    """Record the bytes each project stores as its storage of `hour`, in the tenant's scope; nano-USD charged now."""
+    """Record the bytes each project stores as its storage of `hour`, in the tenant's scope; nano charged now."""
     charged = 0
     for project_id, size in sorted(stored.items()):
         request_id = f"storage:{hour:%Y-%m-%dT%H}:{project_id.hex}"

@@ -32,8 +32,8 @@ from billing.services.sync import subscription_sync
 from billing.services.trials import trial_begun
 from billing.stripe_port import Json, stripe_port
 from kit.errors import Conflict, NotFound
-from kit.money import currency
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.scope import current_tenant_id, tenant_scope
 
 CHANGES = ("plan_change", "seats_change", "plan_end", "plan_pause", "plan_resume")
@@ -58,7 +58,7 @@ def checkout_start(
     already has a subscription. The command is refused with PromotionRefused for a code that cannot be used for it.
     """
     wanted = plan_named(plan)
-    price_sold(wanted, interval, currency())
+    price_sold(wanted, interval, paid_in())
     current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
@@ -76,7 +76,7 @@ def checkout_start(
             "trial_card": trial is None or trial.card,
             "trial_at_end": trial.at_end if trial else "cancel",
             "code": typed,
-            "currency": currency(),
+            "currency": paid_in(),
             "success_url": success_url,
             "cancel_url": cancel_url,
         },
@@ -238,7 +238,7 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
         "plan": wanted.code,
         "plan_version": wanted.version,
         "interval": interval,
-        "currency": currency(),
+        "currency": paid_in(),
         "item": item["id"],
         "seat_item": seats["id"] if seats is not None else "",
         "seats": seats_bought(current),
@@ -249,7 +249,7 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
 def _may_change(current: Subscription, wanted: Plan, interval: str) -> None:
     """It is sold, is another one, and what it may cost can be charged: a trial without a card ends at what it includes,
     and must not become a plan that goes on above that with nobody to pay."""
-    price_sold(wanted, interval, currency())
+    price_sold(wanted, interval, paid_in())
     if (current.plan, current.plan_version, interval_of(current)) == (*wanted.key, interval):
         raise PlanNotSold(f"This organisation already is on the plan {wanted.name}.", param="plan")
     needs_card = wanted.trial is None or wanted.trial.card

@@ -18,8 +18,9 @@ from billing.services.alerts import TOLD_OF_ALL
 from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from kit.clock import now
-from kit.money import currency, price
+from kit.money import price
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.models import Member
 from tenants.scope import current_tenant_id
 from tenants.selectors import tenant_current
@@ -109,7 +110,7 @@ def _words(row: Subscription) -> tuple[str, str]:
 def then_charged(row: Subscription) -> str:
     """What a subscription costs after its trial, seats included, in words: `$29 a month`."""
     plan, interval = plan_book().get(row.plan, row.plan_version), interval_of(row)
-    paid_in = currency()
-    cents = (plan.price(interval, paid_in) or 0) + (plan.seat_price(interval, paid_in) or 0) * seats_bought(row)
-    amount = price(cents, paid_in)
+    money = paid_in()
+    cents = (plan.price(interval, money) or 0) + (plan.seat_price(interval, money) or 0) * seats_bought(row)
+    amount = price(cents, money)
     return (_("%(amount)s a year") if interval == "year" else _("%(amount)s a month")) % {"amount": amount}

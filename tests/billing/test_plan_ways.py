@@ -87,7 +87,7 @@ def paid() -> list[int]:
 def test_a_year_is_charged_at_once_and_once(cast: Cast, stripe_house: Emulator) -> None:
     current = buy(cast.owner, stripe_house, interval="year")
     assert (interval_of(current), current.status) == ("year", "active")
-    assert (current.plan, current.plan_version) == ("developer", 5)
+    assert (current.plan, current.plan_version) == ("developer", 6)
     assert current.period_end is not None and current.period_start is not None
     assert (current.period_end - current.period_start).days in (365, 366)
     with tenant_scope(cast.owner.tenant.id):
@@ -154,7 +154,7 @@ def test_a_change_to_the_year_charges_what_its_preview_said(cast: Cast, stripe_h
     with tenant_scope(tenant_id):
         current = subscription_current()
         assert current is not None
-        assert (interval_of(current), current.plan_version) == ("year", 5)
+        assert (interval_of(current), current.plan_version) == ("year", 6)
         assert max(paid()) == said["total"]
         with pytest.raises(PlanNotSold, match="already is on"):
             plan_change(plan="developer", interval="year")

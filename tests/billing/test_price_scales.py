@@ -225,7 +225,7 @@ REFUSED = {
     "the last has none": ("{ price = 4_000_000 }", "{ up_to = 9_000, price = 4_000_000 }"),
     "graduated and volume have tiers": ('mode = "volume"', 'mode = "by_moon"'),
     "one unit at least": ("units = 1_000_000\nprice = 400_000_000", "units = 0\nprice = 400_000_000"),
-    "not a whole number of nano-USD per unit": ("units = 1_000_000", "units = 3"),
+    "not a whole number of nano per unit": ("units = 1_000_000", "units = 3"),
     "not a whole number, 0 or more": ("price = 400_000_000", "price = 0.4"),
     "cached input costs more": ("cached_input_per_million = 50_000_000", "cached_input_per_million = 200_000_000"),
     "what is cached cannot": (

@@ -52,7 +52,7 @@ def test_a_new_tenant_has_the_free_plan(cast: Cast) -> None:
 def test_a_paid_checkout_gives_the_plan_at_once(cast: Cast, stripe_house: Emulator) -> None:
     buy(cast.owner, stripe_house)
     found = entitlement_for(cast.owner.tenant.id)
-    assert (found.plan, found.plan_version, found.standing) == ("developer", 5, "good")
+    assert (found.plan, found.plan_version, found.standing) == ("developer", 6, "good")
     with tenant_scope(cast.owner.tenant.id):
         current = subscription_current()
         assert current is not None
@@ -204,6 +204,12 @@ def test_the_catalogue_is_pushed_once(stripe_house: Emulator) -> None:
     assert set(first) == {
         *(f"tunesmith_{plan}_{version}" for plan in ("developer", "team") for version in (1, 2, 3, 4)),
         *(f"tunesmith_{plan}_{way}" for plan in ("developer_5", "team_5", "team_6", "starter_1") for way in ways),
+        *(
+            f"tunesmith_{plan}_{way.replace('usd', currency)}"
+            for plan in ("developer_6", "team_7", "starter_2")
+            for way in ways
+            for currency in ("usd", "eur")
+        ),
     }
 
 

@@ -1,4 +1,4 @@
-"""`manage.py billing_check`: are the books right, to the nano-USD?"""
+"""`manage.py billing_check`: are the books right, to the nano?"""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from billing.selectors.invariants import CHECKS, findings
 
 
 class Command(BaseCommand):
-    """Nightly: exits 1 when one nano-USD is not where it must be."""
+    """Nightly: exits 1 when one nano is not where it must be."""
 
     help = (
         "Checks events against prices, sums against events, the ledger against sums, bills against the ledger, "

@@ -13,12 +13,12 @@ from billing.services.operation import NotNeeded, Operation
 from billing.services.operations import customer_needed
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
-from kit.money import currency
 from orders import states
 from orders.models import OrderInvoice, OrderTransfer
 from orders.selectors import INVOICE, PAID_OUTSIDE
 from orders.services.timeline import say
 from tenants import audit
+from tenants.currency import paid_in
 
 MARK = "order_invoice"
 """In the metadata of an order's invoice at Stripe: our row. The books tell contracts from plans by it."""
@@ -45,7 +45,7 @@ def _invoice_build(command: StripeCommand) -> Json:
     return {
         "customer_id": customer_needed().stripe_id,
         "amount_cents": row.cents,
-        "currency": currency(),
+        "currency": paid_in(),
         "description": row.description,
         "days": max(contract.net_days, 1),  # with none, as older contracts may say, it were overdue at once
         "fields": fields,
