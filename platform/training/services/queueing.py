@@ -44,7 +44,9 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
         ready = intake.prepare(job)
         if ready is None:
             return states.VALIDATING
-        planned = forecast.forecast(job, ready.parquet_key, price=money.price_per_million(job))
+        with tenant_scope(tenant_id):  # whose currency says which prices
+            price = money.price_per_million(job)
+        planned = forecast.forecast(job, ready.parquet_key, price=price)
         with tenant_scope(tenant_id), job_refusals(money.asking(job)):
             return _queue(job_id, ready, planned)
     except ApiError as error:
