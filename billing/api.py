@@ -19,7 +19,7 @@ from billing.usage_query import LAST_SECOND, read_moment
 from kit.clock import now
 from kit.errors import BadRequest
 from kit.ids import parse_id, public_id
-from kit.money import number
+from kit.money import currency, number
 from kit.pages import read_limit
 from kit.schema import describe, query
 from tenants.api import TenantAPIView
@@ -272,7 +272,7 @@ class CostsView(TenantAPIView):
 def _cost_result(one: UsageSum) -> dict[str, Any]:
     return {
         "object": "organization.costs.result",
-        "amount": {"value": number(one.cost_nano), "currency": "usd"},
+        "amount": {"value": number(one.cost_nano), "currency": currency()},
         "line_item": f"{one.kind}, {one.model}" if one.kind else None,
         "project_id": public_id("proj_", one.project_id) if one.project_id else None,
         "api_key_id": public_id("key_", one.key_id) if one.key_id else None,

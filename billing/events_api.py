@@ -23,7 +23,7 @@ from billing.usage_query import read_moment
 from kit.clock import now, unix
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
-from kit.money import exact_amount, number
+from kit.money import exact_amount, in_name, number
 from kit.pages import read_limit
 from kit.schema import describe, paging, query
 from kit.spreadsheets import csv_line
@@ -134,15 +134,16 @@ class EventsCsvView(TenantAPIView):
 
         All events of a filter as CSV, newest first, however many they are. Costs are exact decimals.
         """
-        pieces = _lines(self.caller.tenant_id, wanted(request._request.GET))
+        head = [in_name(name) for name in COLUMNS]
+        pieces = _lines(self.caller.tenant_id, wanted(request._request.GET), head)
         return attachment(
             request._request, pieces, filename="usage-events.csv", content_type="text/csv", from_database=True
         )
 
 
-def _lines(tenant_id: UUID, asked: UsageFilter) -> Iterator[bytes]:
+def _lines(tenant_id: UUID, asked: UsageFilter, head: list[str]) -> Iterator[bytes]:
     """In parcels. Each is read in a transaction of its own: a slow client holds none open."""
-    yield csv_line(COLUMNS).encode()
+    yield csv_line(head).encode()
     cursor, more = "", True
     while more:
         with tenant_scope(tenant_id):

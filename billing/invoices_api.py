@@ -21,7 +21,7 @@ from kit.clock import unix
 from kit.csvs import csv_response
 from kit.errors import BadRequest, NotFound
 from kit.ids import parse_id, public_id
-from kit.money import exact_amount, number
+from kit.money import exact_amount, in_name, number
 from kit.pages import cursor_page, read_limit
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
@@ -169,7 +169,7 @@ class MonthView(TenantAPIView):
     def get(self, request: Request, month: str) -> Response:
         """Retrieve a closed month
 
-        With the lines of its bill in nano-dollars, and the invoice that each is on.
+        With the lines of its bill in nano of its currency, and the invoice that each is on.
         """
         close = bill_parts.close_of(month)
         lines = [_bill_line(line) for line in bill_parts.lines_as_sent(close)]
@@ -218,7 +218,7 @@ class DaysView(TenantAPIView):
         """List rated days
 
         What the bill of a closed month has of each day, project and model, oldest first. They sum to the line, to the
-        nano-dollar. `GET /v1/billing/events` has the events of a day.
+        nano. `GET /v1/billing/events` has the events of a day.
         """
         asked = request._request.GET
         limit = read_limit(asked.get("limit"), default=20, maximum=100)
@@ -255,7 +255,7 @@ class DaysCsvView(TenantAPIView):
             [exact_amount(row["x_amount_nano"]) if name == "amount_usd" else row[name] for name in COLUMNS]
             for row in _days(bill_parts.close_of(month), request._request.GET)
         ]
-        return csv_response(f"rated-days-{month}.csv", COLUMNS, rows)
+        return csv_response(f"rated-days-{month}.csv", [in_name(name) for name in COLUMNS], rows)
 
 
 def _days(close: PeriodClose, asked: QueryDict) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from billing.services.stores import quota_store
 from billing.usage_query import read_moment
 from kit.errors import BadRequest
 from kit.ids import parse_id, public_id
-from kit.money import number
+from kit.money import in_name, number
 from kit.pages import cursor_page
 from kit.schema import describe, paging, query
 from tenants.api import TenantAPIView
@@ -160,7 +160,7 @@ def _wanted(request: Request) -> DecisionFilter:
 
 
 def decision_object(row: QuotaDecision) -> dict[str, Any]:
-    """A refusal on the wire. Money stands in nano-dollars like every other amount, with dollars beside it."""
+    """A refusal on the wire. Money stands in nano like every other amount, with whole units beside it."""
     money = row.limit_kind == "spend"
     found: dict[str, Any] = {
         "id": row.public_id,
@@ -178,7 +178,7 @@ def decision_object(row: QuotaDecision) -> dict[str, Any]:
         "limit": {
             "kind": _kind(row.layer, row.limit_kind),
             "value": row.cap,
-            "unit": _UNITS.get(row.limit_kind, row.limit_kind),
+            "unit": in_name(_UNITS.get(row.limit_kind, row.limit_kind)),
         },
         "asked": row.asked,
         "remaining": row.remaining,

@@ -30,7 +30,7 @@ INVOICE_WHOLE = component(
         {
             **_INVOICE,
             "sums": thing(
-                f"How its total comes about; null where it is not in US dollars. {SMALLEST}",
+                f"How its total comes about; null where it is not in the organisation's currency. {SMALLEST}",
                 {
                     "subtotal": whole("Its lines."),
                     "discount": whole("Taken off by coupons."),
@@ -81,12 +81,12 @@ _MONTH = {
     "id": string("The month, such as `2026-10`."),
     "object": one_of("Always `billing.month`.", ["billing.month"]),
     "closed_at": moment("When it was closed."),
-    "usage_usd": number("All usage, in US dollars."),
-    "x_usage_nano": whole("The same in nano-dollars."),
+    "usage_usd": number("All usage."),
+    "x_usage_nano": whole("The same in nano."),
     "x_included_nano": whole("Of it, what the plan includes."),
     "x_credit_nano": whole("Of it, what credit has paid."),
-    "due_usd": number("What is left to be invoiced, in US dollars."),
-    "x_due_nano": whole("The same in nano-dollars."),
+    "due_usd": number("What is left to be invoiced."),
+    "x_due_nano": whole("The same in nano."),
 }
 MONTHS = page_of(component("BillingMonth", thing("A closed month.", _MONTH)), "The months.")
 MONTH_WHOLE = component(
@@ -106,7 +106,7 @@ MONTH_WHOLE = component(
                         "unit": string(
                             "What is counted: `tokens`, `byte-hours`, `engine-seconds`; `month`: taken off."
                         ),
-                        "x_amount_nano": whole("Nano-dollars, exact. Negative: taken off."),
+                        "x_amount_nano": whole("Nano, exact. Negative: taken off."),
                         "invoice_id": string("The invoice it is on; null: none yet, or nothing was due.", null=True),
                         "invoiced": whole("What that invoice says, in cents; null where nothing was sent.", null=True),
                     },
@@ -132,8 +132,8 @@ DAYS = page_of(
                 "price_version": string("The price book."),
                 "quantity": whole("How many units."),
                 "unit": string("What is counted."),
-                "amount_usd": number("What the bill has of it, in US dollars."),
-                "x_amount_nano": whole("The same in nano-dollars."),
+                "amount_usd": number("What the bill has of it."),
+                "x_amount_nano": whole("The same in nano."),
             },
         ),
     ),
@@ -154,8 +154,8 @@ _EVENT = {
     "engine_ms": whole("Time of an engine, in ms."),
     "byte_hours": whole("Storage: bytes times hours."),
     "price_version": string("The price book."),
-    "cost_usd": number("What it cost, in US dollars."),
-    "x_cost_nano": whole("The same in nano-dollars."),
+    "cost_usd": number("What it cost."),
+    "x_cost_nano": whole("The same in nano."),
     "request_id": string("The `x-request-id` of the call's answer, or what names the job or measurement."),
     "bill": string("The closed month on whose bill it stands; null: none yet.", null=True),
 }
@@ -190,10 +190,10 @@ BUDGETS = thing(
                         "member_id": _null("The member;"),
                         "api_key_id": _null("The key;"),
                         "model": _null("The model;"),
-                        "limit_usd": number("The most a month may cost, in US dollars."),
-                        "x_limit_nano": whole("The same in nano-dollars."),
+                        "limit_usd": number("The most a month may cost."),
+                        "x_limit_nano": whole("The same in nano."),
                         "used_usd": number("What this month has cost so far."),
-                        "x_used_nano": whole("The same in nano-dollars."),
+                        "x_used_nano": whole("The same in nano."),
                         "renews_at": moment("When the next month begins."),
                     },
                 ),

@@ -1,6 +1,7 @@
 """What `/v1/organization/usage`, `/costs` and `/limits` answer, field by field, for the API reference."""
 
 from billing.prices import ENGINES, NOT_CALLS, STORAGE, TRAINING, batch_kind
+from billing.subscription_schema import CURRENCY
 from kit.schema import Schema, component, many, moment, number, one_of, page_of, string, thing, truth, whole
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -48,7 +49,6 @@ USAGE_KIND = {
 
 
 JOB_LIMIT_KINDS = ["queued_jobs", "open_sweeps", "parallel_jobs", "train_rows", "plan"]
-JOB_UNITS = ["jobs", "sweeps", "rows"]
 LIMIT_KINDS = [
     "requests_per_minute",
     "tokens_per_minute",
@@ -100,7 +100,7 @@ USAGE = component(
                 "model": string("The model, when grouped by `model`; null otherwise.", null=True),
                 "batch": truth("Whether it came from batches, when grouped by `batch`; null otherwise.", null=True),
                 "service_tier": string("Always null: there is one tier.", null=True),
-                "x_cost_usd": number("What it cost, in US dollars."),
+                "x_cost_usd": number("What it cost."),
                 "x_byte_hours": whole("Storage only: bytes times hours."),
                 "x_engine_seconds": whole("Dedicated only: seconds that engines of deployments' own were ready."),
             },
@@ -115,13 +115,11 @@ COSTS = component(
             "Costs of one group.",
             {
                 "object": one_of("Always `organization.costs.result`.", ["organization.costs.result"]),
-                "amount": thing(
-                    "The money.", {"value": number("US dollars."), "currency": one_of("Always `usd`.", ["usd"])}
-                ),
+                "amount": thing("The money.", {"value": number("The amount."), "currency": CURRENCY}),
                 "line_item": string("Kind and model, when grouped by `line_item`; null otherwise.", null=True),
                 "project_id": string("The project, when grouped by `project_id`; null otherwise.", null=True),
                 "api_key_id": string("The key, when grouped by `api_key_id`; null otherwise.", null=True),
-                "x_amount_nano": whole("The same to the last nano-dollar: 1,000,000,000 are one US dollar."),
+                "x_amount_nano": whole("The same to the last nano: 1,000,000,000 are one of the currency."),
             },
         )
     ),
@@ -147,12 +145,10 @@ LIMITS = thing(
                         "What is used of it: of this minute, or calls running now. Not there while the quota service "
                         "does not answer."
                     ),
-                    "limit_usd": number(
-                        "Money: the most a month may cost, or what the wallet carries of it, in US dollars."
-                    ),
-                    "x_limit_nano": whole("Money: the same in nano-dollars."),
+                    "limit_usd": number("Money: the most a month may cost, or what the wallet carries of it."),
+                    "x_limit_nano": whole("Money: the same in nano."),
                     "used_usd": number("Money: what this month has cost so far."),
-                    "x_used_nano": whole("Money: the same in nano-dollars."),
+                    "x_used_nano": whole("Money: the same in nano."),
                 },
                 optional=("model", "limit", "used", "limit_usd", "x_limit_nano", "used_usd", "x_used_nano"),
             ),
@@ -197,17 +193,18 @@ DECISIONS = page_of(
                     {
                         "kind": one_of("What it limits.", [*LIMIT_KINDS, *JOB_LIMIT_KINDS]),
                         "value": whole("The most there may be."),
-                        "unit": one_of(
-                            "What `value`, `asked` and `remaining` count.",
-                            ["requests", "tokens", "input_tokens", "output_tokens", "calls", "nano_usd", *JOB_UNITS],
+                        "unit": string(
+                            "What `value`, `asked` and `remaining` count: `requests`, `tokens`, `input_tokens`, "
+                            "`output_tokens`, `calls`, `jobs`, `sweeps`, `rows`; of money `nano_` and the currency.",
+                            example="nano_usd",
                         ),
                     },
                 ),
                 "asked": whole("What the call needed at most."),
                 "remaining": whole("What was left of the limit; null where it is not known.", null=True),
                 "wait_ms": whole("When it would have passed, in ms; null where no short wait helps.", null=True),
-                "x_limit_usd": number("Money: the limit in US dollars."),
-                "x_asked_usd": number("Money: what the call could cost at most, in US dollars."),
+                "x_limit_usd": number("Money: the limit."),
+                "x_asked_usd": number("Money: what the call could cost at most."),
             },
             optional=("x_limit_usd", "x_asked_usd"),
         ),
@@ -223,8 +220,8 @@ _TOP_UP = thing(
             "`waiting` is on its way, `failed` was refused and can be paid by hand.", ["waiting", "paid", "failed"]
         ),
         "created_at": moment("When it began."),
-        "amount_usd": number("What it buys, in US dollars."),
-        "x_amount_nano": whole("The same in nano-dollars."),
+        "amount_usd": number("What it buys."),
+        "x_amount_nano": whole("The same in nano."),
         "reason": one_of("Why it failed.", ["declined", "confirm", "refused"], null=True),
         "pay_url": string("Where it can be paid by hand; only for keys with `billing.write`.", null=True),
     },
@@ -235,14 +232,14 @@ _AUTO_TOP_UP = thing(
     {
         "object": one_of("Always `billing.auto_top_up`.", ["billing.auto_top_up"]),
         "status": one_of("`failed`: a refused payment turned it off.", ["on", "off", "failed"]),
-        "below_usd": number("Credit is bought when the balance falls below this, in US dollars."),
-        "x_below_nano": whole("The same in nano-dollars."),
-        "amount_usd": number("How much is bought at once, in US dollars."),
-        "x_amount_nano": whole("The same in nano-dollars."),
-        "month_most_usd": number("What purchases of a month (UTC) may come to, in US dollars."),
-        "x_month_most_nano": whole("The same in nano-dollars."),
-        "month_usd": number("What they come to this month, in US dollars."),
-        "x_month_nano": whole("The same in nano-dollars."),
+        "below_usd": number("Credit is bought when the balance falls below this."),
+        "x_below_nano": whole("The same in nano."),
+        "amount_usd": number("How much is bought at once."),
+        "x_amount_nano": whole("The same in nano."),
+        "month_most_usd": number("What purchases of a month (UTC) may come to."),
+        "x_month_most_nano": whole("The same in nano."),
+        "month_usd": number("What they come to this month."),
+        "x_month_nano": whole("The same in nano."),
         "consented_at": moment("When it was agreed to."),
         "last": _TOP_UP,
     },
@@ -252,21 +249,19 @@ WALLET = thing(
     "The organisation's credit.",
     {
         "object": one_of("Always `billing.wallet`.", ["billing.wallet"]),
-        "balance_usd": number(
-            "All that is left, in US dollars; negative where the money of credit went back after it was used."
-        ),
-        "x_balance_nano": whole("The same in nano-dollars."),
+        "currency": CURRENCY,
+        "balance_usd": number("All that is left; negative where the money of credit went back after it was used."),
+        "x_balance_nano": whole("The same in nano."),
         "on_account_usd": number(
             "What may be owed in a month beyond credit: nothing while that is negative; null: up to the spend limits.",
             null=True,
         ),
-        "x_on_account_nano": whole("The same in nano-dollars.", null=True),
+        "x_on_account_nano": whole("The same in nano.", null=True),
         "slow_below_usd": number(
-            "At so much left of credit and what may be owed, or less, a call counts as 10 requests, in US dollars; "
-            "null: never.",
+            "At so much left of credit and what may be owed, or less, a call counts as 10 requests; null: never.",
             null=True,
         ),
-        "x_slow_below_nano": whole("The same in nano-dollars.", null=True),
+        "x_slow_below_nano": whole("The same in nano.", null=True),
         "auto_top_up": _AUTO_TOP_UP,
         "top_up_terms": string("What is agreed to by turning automatic top-up on."),
         "grants": many(
@@ -281,10 +276,10 @@ WALLET = thing(
                         "kind": one_of("Where it came from.", ["promo", "goodwill", "rollover", "prepaid"]),
                         "created_at": moment("When it came."),
                         "expires_at": moment("When it ends; null: never.", null=True),
-                        "amount_usd": number("What it was, in US dollars."),
-                        "x_amount_nano": whole("The same in nano-dollars."),
-                        "left_usd": number("What is left of it, in US dollars."),
-                        "x_left_nano": whole("The same in nano-dollars."),
+                        "amount_usd": number("What it was."),
+                        "x_amount_nano": whole("The same in nano."),
+                        "left_usd": number("What is left of it."),
+                        "x_left_nano": whole("The same in nano."),
                     },
                 ),
             ),

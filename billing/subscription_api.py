@@ -21,7 +21,7 @@ from billing.services.pins import pin_end, pin_make, pin_read
 from kit.clock import unix
 from kit.errors import Conflict
 from kit.ids import parse_id
-from kit.money import number
+from kit.money import currency, number
 from kit.schema import describe
 from tenants.api import OutsideView, TenantAPIView
 from tenants.scope import tenant_scope
@@ -89,6 +89,7 @@ def subscription_object() -> dict[str, Any]:
     late = dunning.overdue()
     return {
         "object": "billing.subscription",
+        "currency": currency(),
         "plan": entitlement.plan,
         "plan_version": entitlement.plan_version,
         "standing": entitlement.standing,

@@ -4,6 +4,7 @@ from billing.plans import INTERVALS
 from kit.schema import component, many, moment, number, one_of, string, thing, truth, whole
 
 SMALLEST = "In the currency's smallest unit: 2900 are $29.00."
+CURRENCY = string("What the organisation pays in: three letters, such as `usd`, in which names of amounts end.")
 
 PLANS = thing(
     "The plans.",
@@ -33,8 +34,8 @@ PLANS = thing(
                                 },
                             ),
                         ),
-                        "included_usd": number("Usage included in a month, in US dollars."),
-                        "x_included_nano": whole("The same in nano-dollars."),
+                        "included_usd": number("Usage included in a month."),
+                        "x_included_nano": whole("The same in nano."),
                         "trial_days": whole("Days of its trial; null: none.", null=True),
                         "limits": thing(
                             "What it allows.",
@@ -42,8 +43,8 @@ PLANS = thing(
                                 "requests_per_minute": whole("Calls a minute."),
                                 "tokens_per_minute": whole("Tokens a minute."),
                                 "concurrency": whole("Calls at the same time."),
-                                "monthly_spend_usd": number("The most usage may cost in a month, in US dollars."),
-                                "x_monthly_spend_nano": whole("The same in nano-dollars."),
+                                "monthly_spend_usd": number("The most usage may cost in a month."),
+                                "x_monthly_spend_nano": whole("The same in nano."),
                                 "storage_bytes": whole("Files and datasets together."),
                                 "file_bytes": whole("The largest file."),
                                 "train_rows": whole("The most rows a job may train on."),
@@ -65,11 +66,12 @@ _SUBSCRIPTION = thing(
     "What the organisation has.",
     {
         "object": one_of("Always `billing.subscription`.", ["billing.subscription"]),
+        "currency": CURRENCY,
         "plan": string("The plan that applies now."),
         "plan_version": whole("Its version."),
         "standing": one_of("How payment stands.", ["good", "grace", "restricted"]),
-        "included_usd": number("Usage included in a full month, in US dollars."),
-        "x_included_nano": whole("The same in nano-dollars."),
+        "included_usd": number("Usage included in a full month."),
+        "x_included_nano": whole("The same in nano."),
         "subscription": thing(
             "What is paid for; null on the free plan, and where a contract gives the plan.",
             {

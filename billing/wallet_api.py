@@ -16,7 +16,7 @@ from billing.services.wallet import postpaid_set, slow_set
 from billing.wallet_body import WalletBody
 from kit.clock import unix
 from kit.errors import BadRequest
-from kit.money import number
+from kit.money import currency, number
 from kit.schema import describe
 from tenants.api import TenantAPIView
 
@@ -95,6 +95,7 @@ class WalletView(TenantAPIView):
         balance, postpaid, slow = wallet.balance_nano(), wallet.postpaid_nano(), wallet.slow_nano()
         return {
             "object": "billing.wallet",
+            "currency": currency(),
             "balance_usd": number(balance),
             "x_balance_nano": balance,
             "on_account_usd": None if postpaid is None else number(postpaid),

@@ -9,10 +9,10 @@ from kit.fields import Dollars, Truth
 
 
 class DollarsFromZero(Dollars):
-    """An amount in US dollars that may be nothing."""
+    """An amount that may be nothing."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Nano-USD."""
+        """Nano."""
         return 0 if data == 0 and not isinstance(data, bool) else super().to_internal_value(data)
 
 

@@ -9,9 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from kit.amounts import called, places_in
 from kit.api import StrictSerializer
 from kit.errors import ApiError, MethodNotAllowed
 from kit.http import client_ip
+from kit.money import HOUSE, currency, in_name
 from kit.schema import check_query
 from tenants import audit, idempotency
 from tenants.access import AuthContext, resolve_key
@@ -25,10 +27,16 @@ class TenantAPIView(APIView):
 
     Subclasses name a scope per method (`required_scopes = {"GET": "files.read"}`), and find the caller in
     `self.caller`. The whole handler runs in one transaction, rolled back on any error.
+
+    Handlers write the house's names of amounts (`cost_usd`); what the caller reads and sends is called after the
+    currency of its organisation.
     """
 
     required_scopes: ClassVar[dict[str, str]] = {}
     caller: AuthContext
+    currency = HOUSE
+    _misread = False
+    """Whether the body was refused: such an error has the names that were sent."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, then open the tenant's scope until the response is made."""
@@ -42,6 +50,7 @@ class TenantAPIView(APIView):
         self.caller.require(scope)
         check_query(dict(request._request.GET.lists()), getattr(self, str(request.method).lower()))
         self._stack.enter_context(tenant_scope(self.caller.tenant_id))
+        self.currency = currency()
         token = audit.set_actor(self.caller)
         self._stack.callback(audit.reset_actor, token)
         gates_pass(str(request.method))
@@ -66,14 +75,27 @@ class TenantAPIView(APIView):
             if response.status_code >= 400 and transaction.get_connection().in_atomic_block:
                 transaction.set_rollback(True)
         response = self.finished(response)
+        if self.currency != HOUSE and isinstance(response, Response) and response.status_code < 400:
+            method = "get" if request.method == "HEAD" else str(request.method).lower()
+            response.data = called(response.data, places_in(getattr(type(self), method)), self.currency)
         if hasattr(self, "caller"):
             response["openai-organization"] = self.caller.tenant_slug
         response["openai-version"] = "2020-10-01"
         return response
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """The wire's answer to an error; the field at fault has the name that the caller knows."""
+        if isinstance(exc, ApiError) and exc.param and not self._misread:
+            exc.param = in_name(exc.param, self.currency)
+        return super().handle_exception(exc)
+
     def read(self, serializer: type[StrictSerializer]) -> dict[str, Any]:
         """The validated body."""
-        return serializer(data=self.request.data).read()
+        try:
+            return serializer(data=self.request.data, context={"currency": self.currency}).read()
+        except ApiError:
+            self._misread = True
+            raise
 
     def create_once(self, request: Request, create: Any, *, status: int = 200) -> Response:
         """Answer a JSON create through `tenants.idempotency`; `create()` returns the object to answer."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from kit.money import HOUSE
 from tenants.models import Tenant
-from tenants.scope import scoped_tenant_id
+from tenants.scope import current_tenant_id, scoped_tenant_id
 
 
 def currency_in_scope() -> str:
@@ -18,6 +18,11 @@ def currency_in_scope() -> str:
         return _of(tenant_id)
     except Tenant.DoesNotExist:  # it is being made
         return HOUSE
+
+
+def paid_in() -> str:
+    """The same where a price is chosen by it: ScopeError outside a scope, where a guess would charge another price."""
+    return _of(current_tenant_id())
 
 
 @lru_cache(maxsize=10_000)

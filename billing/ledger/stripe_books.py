@@ -1,9 +1,9 @@
 """What Stripe's objects mean in the ledger. Pure: from an object, as it was fetched, to what the accounts must hold
 because of it.
 
-Each function gives a position, account -> nano-USD (debits positive), that sums to zero. It depends on the object's
-present state alone and not on how it came there: whoever books compares it with what is booked, and writes the
-difference. So news may come twice, late or in any order.
+Each function gives a position, account -> nano (debits positive), that sums to zero. It depends on the object's present
+state and on the currency of the organisation's books alone, and not on how it came there: whoever books compares it
+with what is booked, and writes the difference. So news may come twice, late or in any order.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class NotBookable(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UsageOn:
-    """Usage on an invoice, which was owed and earned when its month closed: the exact nano-USD of then, the whole
+    """Usage on an invoice, which was owed and earned when its month closed: the exact nano of then, the whole
     cents the invoice asks for, and the cents of tax that are inside them."""
 
     exact_nano: int = 0
@@ -90,18 +90,21 @@ class InvoiceSums:
         return (self.tax - tax_noted) * undone // (undone + self.paid)
 
 
-def in_dollars(found: Json) -> None:
-    """Raise NotBookable for an object in another currency: the ledger counts USD, and cents of others are not its."""
-    currency = str(found.get("currency") or "").lower()
-    if currency != "usd":
+def in_its_currency(found: Json, currency: str) -> None:
+    """Raise NotBookable for an object in another currency than its organisation's: the ledger counts that one, and
+    cents of others are not its."""
+    told = str(found.get("currency") or "").lower()
+    if told != currency:
         raise NotBookable(
-            f"It is in {currency.upper() or 'no currency'}, and the books are kept in USD. Nothing is booked."
+            f"It is in {told.upper() or 'no currency'}, and this organisation pays in {currency.upper()}: its books "
+            "are kept in that. Nothing is booked."
         )
 
 
-def invoice_sums(found: Json) -> InvoiceSums:
-    """Read an invoice's amounts; NotBookable when they do not add up to its total."""
-    in_dollars(found)
+def invoice_sums(found: Json, currency: str) -> InvoiceSums:
+    """Read an invoice's amounts; NotBookable when it is not in the organisation's `currency`, or they do not add up to
+    its total."""
+    in_its_currency(found, currency)
     taxes = found.get("total_taxes") or []
     inside = sum(tax["amount"] for tax in taxes if tax.get("tax_behavior") == "inclusive")
     on_top = sum(tax["amount"] for tax in taxes) - inside
@@ -203,10 +206,10 @@ def note_tax(found: Json) -> int:
     return sum(tax["amount"] for tax in found.get("total_taxes") or []) if found["status"] == "issued" else 0
 
 
-def credit_note(found: Json) -> Position:
+def credit_note(found: Json, currency: str) -> Position:
     """What a credit note takes back, and where it goes: off the open invoice, or given back by a refund (which is
     booked by itself and cleared here), to the customer's balance, or past Stripe."""
-    in_dollars(found)
+    in_its_currency(found, currency)
     if found["status"] != "issued":
         return {}
     total, tax = found["total"], note_tax(found)
@@ -230,17 +233,17 @@ def credit_note(found: Json) -> Position:
     )
 
 
-def refund(found: Json) -> Position:
+def refund(found: Json, currency: str) -> Position:
     """Money given back. It stands in REFUND until a credit note says what for."""
-    in_dollars(found)
+    in_its_currency(found, currency)
     if found["status"] not in REFUNDED:
         return {}
     return _nano({Account.REFUND: found["amount"], Account.CASH: -found["amount"]})
 
 
-def dispute(found: Json) -> Position:
+def dispute(found: Json, currency: str) -> Position:
     """Money that a bank took back: held while the dispute runs, a loss when it is lost, ours again when it is won."""
-    in_dollars(found)
+    in_its_currency(found, currency)
     if found["status"] in HARMLESS:
         return {}
     if found["status"] != "lost" and found["status"] not in WITHDRAWN:
@@ -250,7 +253,7 @@ def dispute(found: Json) -> Position:
 
 
 def credit_back(amount: int, *, by_staff: int, refunded: int, lost: int, held: int) -> Position:
-    """What the accounts must hold because money of bought credit went back, all in nano-USD: refunded, lost to a bank,
+    """What the accounts must hold because money of bought credit went back, all in nano: refunded, lost to a bank,
     or held by one. What staff took out of the wallet before counts towards refunds; together never more than was
     bought."""
     refunded = min(amount, refunded)

@@ -59,6 +59,8 @@ class CreditDraw(LastingModel):
         """Staff took it out, to give its money back."""
         RETURNED = "returned"
         """Its money went back at Stripe, by a refund or a dispute; negative where it came again."""
+        SETTLED = "settled"
+        """Negative: of what it had less than nothing, so much was made up for by credit that ended beside it."""
 
     grant = models.ForeignKey(CreditGrant, on_delete=models.PROTECT, related_name="draws")
     transaction = models.ForeignKey("billing.LedgerTransaction", on_delete=models.PROTECT, related_name="+")

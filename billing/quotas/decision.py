@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from typing import Any, Literal
 
 from billing.quotas.limits import CompiledLimits, Kind, Limit
@@ -87,7 +88,6 @@ _RATES: dict[Kind, bytes] = {
     "input_tokens": b"input-tokens",
     "output_tokens": b"output-tokens",
 }
-_BUDGET = b"x-budget-remaining-usd"
 _SLOWED = b"x-budget-slowed"
 _SCOPES = {
     "tenant": b"organization",
@@ -129,14 +129,19 @@ def rate_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
         headers += _one(limits.limits[project], remaining[project], _PROJECT_TOKENS)
     left = budget_left(decision)
     if left is not None:
-        headers.append((_BUDGET, b"%d.%09d" % divmod(left, NANO)))
+        headers.append((_budget_name(limits.currency), b"%d.%09d" % divmod(left, NANO)))
     if decision.slow:
         headers.append((_SLOWED, b", ".join(_SCOPES[limit.scope] for limit in decision.slow)))
     return headers
 
 
+@lru_cache(maxsize=200)  # as many as there can be currencies
+def _budget_name(currency: str) -> bytes:
+    return b"x-budget-remaining-" + currency.encode()
+
+
 def budget_left(decision: Decision) -> int | None:
-    """Nano-USD that the tightest spend limit has left this month; None without one, or where it is not known."""
+    """Nano that the tightest spend limit has left this month; None without one, or where it is not known."""
     if decision.local or not decision.remaining:
         return None
     known = [left for index in decision.limits.indices("spend") if (left := decision.remaining[index]) >= 0]

@@ -9,7 +9,7 @@ from django.db.models import Min, Sum
 
 from billing.models import AcquisitionSpend, Invoice, SubscriptionChange, UsageHour
 from billing.prices import NOT_CALLS
-from billing.selectors.recurring import FACTS, worth_nano
+from billing.selectors.recurring import FACTS, WHOSE, worth_nano
 
 
 def spend_by_channel(first: dt.date, last: dt.date) -> dict[str, dict[dt.date, int]]:
@@ -46,9 +46,9 @@ def first_calls() -> dict[UUID, dt.datetime]:
 def first_payments() -> dict[UUID, dt.datetime]:
     """Since when each tenant pays: for a plan that counts and is not free, or an invoice, whichever was first."""
     found: dict[UUID, dt.datetime] = {}
-    changes = SubscriptionChange.ops.order_by("-at").values_list("tenant_id", "at", *FACTS)
-    for tenant_id, at, *facts in changes.iterator(5000):
-        if worth_nano(*facts) != 0:
+    changes = SubscriptionChange.ops.order_by("-at").values_list(*WHOSE, "at", *FACTS)
+    for tenant_id, currency, at, *facts in changes.iterator(5000):
+        if worth_nano(currency, *facts) != 0:
             found[tenant_id] = at
     paid = Invoice.ops.filter(amount_paid__gt=0, paid_at__isnull=False).order_by()
     for tenant_id, at in paid.values_list("tenant_id").annotate(at=Min("paid_at")):

@@ -20,7 +20,7 @@ from billing.models import (
     Refund,
 )
 from billing.selectors.meters import METERED, metered_lines
-from kit.money import CENT
+from kit.money import CENT, currency
 
 MIRRORS = (Invoice, CreditNote, Refund, PaymentDispute)
 """What is booked, in this order."""
@@ -50,15 +50,15 @@ def invoice_facts(invoice: Invoice) -> dict[str, Any]:
 def positions_of(row: Mirror) -> dict[str, Position]:
     """By kind of transaction, what the accounts must hold because of an object. Raises NotBookable."""
     if isinstance(row, CreditNote):
-        return {"credit_note": stripe_books.credit_note(row.raw)}
+        return {"credit_note": stripe_books.credit_note(row.raw, currency())}
     if isinstance(row, Refund):
-        return {"refund": stripe_books.refund(row.raw)}
+        return {"refund": stripe_books.refund(row.raw, currency())}
     if isinstance(row, PaymentDispute):
-        return {"dispute": stripe_books.dispute(row.raw)}
+        return {"dispute": stripe_books.dispute(row.raw, currency())}
     if row.status not in stripe_books.ISSUED:
         return {}
     facts = invoice_facts(row)
-    sums = stripe_books.invoice_sums(facts)
+    sums = stripe_books.invoice_sums(facts, currency())
     credit = stripe_books.credit_on(row.raw, sums)
     contract = stripe_books.of_contract(facts)
     return {
@@ -140,7 +140,7 @@ def invoices_issued() -> Iterator[tuple[Invoice, InvoiceSums]]:
     """Every invoice that asks for money, or did, and can be booked, with its sums."""
     for invoice in Invoice.objects.filter(status__in=stripe_books.ISSUED):
         try:
-            yield invoice, stripe_books.invoice_sums(invoice_facts(invoice))
+            yield invoice, stripe_books.invoice_sums(invoice_facts(invoice), currency())
         except NotBookable:
             continue
 

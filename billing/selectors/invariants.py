@@ -1,4 +1,4 @@
-"""What must always be true of money, checked from the facts up. One nano-USD off is a finding.
+"""What must always be true of money, checked from the facts up. One nano off is a finding.
 
 Each check reads one tenant inside its scope and yields sentences. They hold at any moment: what is still on its way
 (dirty hours, lines not yet posted) is accounted for, not excused.
@@ -34,7 +34,7 @@ from billing.models import (
 )
 from billing.periods import bounds, from_ms
 from billing.prices import price_books
-from billing.selectors import invariants_meter, invariants_stripe, invariants_wallet
+from billing.selectors import invariants_currency, invariants_meter, invariants_stripe, invariants_wallet
 from billing.selectors.adjustments import BY_QUANTITY, NO_EVENTS, month_counted
 from billing.selectors.budgets import spent_nano
 from billing.selectors.meters import METERED
@@ -57,7 +57,7 @@ def events_are_priced_right() -> Iterator[str]:
     for usage, version, ceiling in priced_wrong(alike(UsageEvent.objects.all()).iterator(chunk_size=5000)):
         of_them = UsageEvent.objects.filter(price_version=version, **usage)
         for event in of_them.exclude(cost_nano__range=(0, ceiling)):
-            yield f"event {event.pk} costs {event.cost_nano} nano-USD; its price is {ceiling}"
+            yield f"event {event.pk} costs {event.cost_nano} nano; its price is {ceiling}"
 
 
 def hours_are_sums_of_events() -> Iterator[str]:
@@ -90,7 +90,7 @@ def lines_are_sums_of_hours() -> Iterator[str]:
         lines[day] += amount
     for day in sorted({*hours, *lines} - dirty):
         if hours[day] != lines[day]:
-            yield f"{day} is rated at {lines[day]} nano-USD; its hours cost {hours[day]}"
+            yield f"{day} is rated at {lines[day]} nano; its hours cost {hours[day]}"
 
 
 def corrections_are_what_was_decided() -> Iterator[str]:
@@ -105,7 +105,7 @@ def corrections_are_what_was_decided() -> Iterator[str]:
     for line in sorted({*wanted, *found}, key=str):
         held_nano, decided_nano = found.get(line, 0), wanted.get(line, 0)
         if held_nano != decided_nano:
-            yield f"{line[0]} {line[3]} {line[2]} is corrected by {held_nano} nano-USD; decided was {decided_nano}"
+            yield f"{line[0]} {line[3]} {line[2]} is corrected by {held_nano} nano; decided was {decided_nano}"
 
 
 def months_are_what_their_quantities_cost() -> Iterator[str]:
@@ -139,7 +139,7 @@ def months_are_what_their_quantities_cost() -> Iterator[str]:
         for line in sorted({*wanted, *(one for one in held if one[0] == month)}):
             has, due = held.get(line, 0), wanted.get(line, 0)
             if has != due and not (line[3].startswith(PACKAGES) and 0 <= has < due):
-                yield f"{month:%Y-%m} {line[1]} {line[2]} ({line[3]}) is {has} nano-USD; its quantities make {due}"
+                yield f"{month:%Y-%m} {line[1]} {line[2]} ({line[3]}) is {has} nano; its quantities make {due}"
 
 
 def transactions_balance() -> Iterator[str]:
@@ -163,10 +163,10 @@ def ledger_agrees_with_lines() -> Iterator[str]:
     expected = {Account.USAGE_REVENUE: -posted, Account.UNBILLED: posted - invoiced - (paid - billed_paid)}
     for account, amount in expected.items():
         if accounts.get(account, 0) != amount:
-            yield f"account {account} holds {accounts.get(account, 0)} nano-USD; the rated lines say {amount}"
+            yield f"account {account} holds {accounts.get(account, 0)} nano; the rated lines say {amount}"
     billed = sum(accounts.get(account, 0) for account in (Account.RECEIVABLE, Account.ALLOWANCE, Account.CREDIT))
     if billed != invoiced - billed_paid:
-        yield f"closed months booked {billed} nano-USD; the rated lines say {invoiced}, {billed_paid} of it from credit"
+        yield f"closed months booked {billed} nano; the rated lines say {invoiced}, {billed_paid} of it from credit"
 
 
 def bills_add_up() -> Iterator[str]:
@@ -176,7 +176,7 @@ def bills_add_up() -> Iterator[str]:
         given = sum(line["amount_nano"] for line in close.lines if line["key"] == GIVEN)
         due = close.usage_nano - close.allowance_nano - close.drawn_nano + given
         if lines != close.net_nano or due != close.net_nano:
-            yield f"the bill of {close} says {close.net_nano} nano-USD; its lines sum to {lines}"
+            yield f"the bill of {close} says {close.net_nano} nano; its lines sum to {lines}"
         moved = close.usage_nano - close.drawn_nano
         if moved:
             entry = LedgerEntry.objects.filter(
@@ -197,7 +197,7 @@ def invoices_say_the_bill() -> Iterator[str]:
         if exact is None:
             yield f"invoice line {push} is on no bill"
         elif push.amount_cents * CENT + push.remainder_nano != exact + carried.get(push.line_key, 0):
-            yield f"invoice line {push} says {push.amount_cents} cents; the bill says {exact} nano-USD"
+            yield f"invoice line {push} says {push.amount_cents} cents; the bill says {exact} nano"
         carried[push.line_key] = push.remainder_nano
 
 
@@ -205,17 +205,17 @@ def leases_cover_calls() -> Iterator[str]:
     """Calls never cost more than what was promised for them, in the epoch that runs as well, and holds never more than
     their ceiling."""
     for lease in BudgetLease.objects.filter(spent_nano__gt=F("granted_nano")):
-        yield f"lease {lease.pk} carried {lease.spent_nano} nano-USD of a grant of {lease.granted_nano}"
+        yield f"lease {lease.pk} carried {lease.spent_nano} nano of a grant of {lease.granted_nano}"
     unknown = BudgetLease.objects.exclude(state=BudgetLease.State.RECONCILED).filter(blocks__gt=0)
     for lease in unknown.select_related("budget"):
         end = bounds(lease.period)[1] if lease.closed_ms is None else from_ms(lease.closed_ms + 1)
         budget = lease.budget
         spent = spent_nano(budget.scope, budget.scope_id, from_ms(lease.opened_ms), end, calls_only=True)
         if spent > lease.granted_nano:
-            yield f"lease {lease.pk} carries {spent} nano-USD of a grant of {lease.granted_nano} so far"
+            yield f"lease {lease.pk} carries {spent} nano of a grant of {lease.granted_nano} so far"
     wrong = Q(spent_nano__gt=F("reserved_nano")) | Q(spent_nano__lt=0)
     for hold in JobHold.objects.filter(wrong):
-        yield f"job {hold.job_id} was charged {hold.spent_nano} nano-USD of a ceiling of {hold.reserved_nano}"
+        yield f"job {hold.job_id} was charged {hold.spent_nano} nano of a ceiling of {hold.reserved_nano}"
 
 
 CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
@@ -232,6 +232,7 @@ CHECKS: tuple[Callable[[], Iterator[str]], ...] = (
     *invariants_wallet.CHECKS,
     *invariants_stripe.CHECKS,
     *invariants_meter.CHECKS,
+    *invariants_currency.CHECKS,
 )
 
 

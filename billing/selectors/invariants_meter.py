@@ -24,9 +24,9 @@ def metered_bills_are_asked_for() -> Iterator[str]:
     account = meter_account(hour_closed(now()))
     closed = account.closed_nano - account.taken_cents * CENT
     if closed >= CENT:
-        yield f"of bills that go to a meter {closed} nano-USD were never asked for"
+        yield f"of bills that go to a meter {closed} nano were never asked for"
     if account.left_nano < 0 and set(closes.values_list("period", flat=True)) == months:
-        yield f"a meter was told {-account.left_nano} nano-USD more than bills say"
+        yield f"a meter was told {-account.left_nano} nano more than bills say"
 
 
 CHECKS = (metered_bills_are_asked_for,)

@@ -17,7 +17,7 @@ from billing.ledger.stripe_books import Position
 from billing.models import Account, CreditGrant, CreditNote, Invoice, LedgerEntry, PaymentDispute, PeriodClose, Refund
 from billing.selectors.bookings import MIRRORS, Mirror, differences, invoice_facts, invoices_issued, tax_noted, usage_on
 from kit.clock import now
-from kit.money import CENT
+from kit.money import CENT, currency
 
 PATIENCE = dt.timedelta(hours=1)
 """For how long an object may wait to be booked; the tick comes every minute."""
@@ -27,7 +27,7 @@ def objects_can_be_booked() -> Iterator[str]:
     """Nothing at Stripe is left out of the books, in another currency for example."""
     for model in MIRRORS:
         for row in model.objects.exclude(problem=""):
-            yield f"{_name(row)} is not in the books: {row.problem}"
+            yield f"{object_name(row)} is not in the books: {row.problem}"
 
 
 def objects_are_booked_soon() -> Iterator[str]:
@@ -37,7 +37,7 @@ def objects_are_booked_soon() -> Iterator[str]:
         if model is Invoice:
             late = late.filter(status__in=stripe_books.ISSUED)
         for row in late:
-            yield f"{_name(row)} has waited to be booked since {row.fetched_at:%Y-%m-%d %H:%M}"
+            yield f"{object_name(row)} has waited to be booked since {row.fetched_at:%Y-%m-%d %H:%M}"
 
 
 def bookings_are_what_stripe_says() -> Iterator[str]:
@@ -45,7 +45,7 @@ def bookings_are_what_stripe_says() -> Iterator[str]:
     for model in MIRRORS:
         for row in model.objects.exclude(booked_at=None):
             for kind, left in differences(row).items():
-                yield f"{_name(row)}: the ledger is off by {left} in {kind}"
+                yield f"{object_name(row)}: the ledger is off by {left} in {kind}"
 
 
 def receivable_is_what_is_open() -> Iterator[str]:
@@ -79,8 +79,8 @@ def contracts_are_what_orders_asked() -> Iterator[str]:
 def cash_is_what_stripe_took() -> Iterator[str]:
     """Money is what was paid through Stripe, for credit as well, less refunds and what banks hold or took back."""
     expected = sum(sums.paid - sums.outside for _, sums in invoices_issued())
-    back = Refund.objects.filter(currency="usd", status__in=stripe_books.REFUNDED)
-    away = PaymentDispute.objects.filter(currency="usd", status__in=(*stripe_books.WITHDRAWN, "lost"))
+    back = Refund.objects.filter(currency=currency(), status__in=stripe_books.REFUNDED)
+    away = PaymentDispute.objects.filter(currency=currency(), status__in=(*stripe_books.WITHDRAWN, "lost"))
     for rows in (back, away):
         expected -= int(rows.aggregate(n=Sum("amount"))["n"] or 0)
     by_invoice = Invoice.objects.filter(raw__metadata__purpose=stripe_books.TOPUP).values("stripe_id")
@@ -101,7 +101,7 @@ def _differs(account: Account, expected: int, source: str) -> Iterator[str]:
     entries = LedgerEntry.objects.filter(account=account)
     found = int(entries.aggregate(n=Sum("amount_nano"))["n"] or 0) + _on_its_way().get(account, 0)
     if found != expected:
-        yield f"account {account} holds {found} nano-USD; {source} say {expected}"
+        yield f"account {account} holds {found} nano; {source} say {expected}"
 
 
 def _on_its_way() -> Position:
@@ -109,7 +109,8 @@ def _on_its_way() -> Position:
     return stripe_books.total(position for row in waiting for position in differences(row).values())
 
 
-def _name(row: Mirror) -> str:
+def object_name(row: Mirror) -> str:
+    """How findings call an object."""
     names = {Invoice: "invoice", CreditNote: "credit note", Refund: "refund", PaymentDispute: "dispute"}
     return f"{names[type(row)]} {row.stripe_id}"
 

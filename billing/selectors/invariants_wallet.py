@@ -33,9 +33,9 @@ def grants_lose_what_they_have() -> Iterator[str]:
     for grant in with_left():
         left = int(grant.left_nano)
         if not -int(returned.get(grant.pk, 0)) <= left <= grant.amount_nano:
-            yield f"grant {grant.public_id} of {grant.amount_nano} nano-USD has {left} left"
+            yield f"grant {grant.public_id} of {grant.amount_nano} nano has {left} left"
         if left > 0 and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:
-            yield f"grant {grant.public_id} ended at {grant.expires_at:%Y-%m-%d %H:%M} and still has {left} nano-USD"
+            yield f"grant {grant.public_id} ended at {grant.expires_at:%Y-%m-%d %H:%M} and still has {left} nano"
 
 
 def credit_accounts_hold_what_is_left() -> Iterator[str]:
@@ -47,7 +47,7 @@ def credit_accounts_hold_what_is_left() -> Iterator[str]:
     held = {account: int(total) for account, total in rows.annotate(n=Sum("amount_nano"))}
     for account in (Account.PREPAID, Account.PROMO):
         if held.get(account, 0) != -left[account]:
-            yield f"account {account} holds {held.get(account, 0)} nano-USD; grants have {left[account]} left"
+            yield f"account {account} holds {held.get(account, 0)} nano; grants have {left[account]} left"
 
 
 def draws_are_in_the_ledger() -> Iterator[str]:
@@ -60,8 +60,9 @@ def draws_are_in_the_ledger() -> Iterator[str]:
         CreditDraw.objects.order_by().values("transaction").annotate(n=Sum("amount_nano"), booked=Coalesce(booked, 0))
     )
     for row in drawn.exclude(n=F("booked")):
-        yield f"ledger transaction {row['transaction']} moved {row['booked']} nano-USD; its draws say {row['n']}"
-    of_credit = LedgerTransaction.objects.filter(kind__in=("credit_draw", "credit_expired", "credit_refunded"))
+        yield f"ledger transaction {row['transaction']} moved {row['booked']} nano; its draws say {row['n']}"
+    drawn_by = ("credit_draw", "credit_expired", "credit_refunded", "credit_settled")
+    of_credit = LedgerTransaction.objects.filter(kind__in=drawn_by)
     for made in of_credit.exclude(Exists(CreditDraw.objects.filter(transaction=OuterRef("pk")))):
         yield f"ledger transaction {made.public_id} is of credit and has no draws"
 
@@ -71,7 +72,7 @@ def credit_pays_for_usage_once() -> Iterator[str]:
     for close in PeriodClose.objects.exclude(drawn_nano=0, drawn={}):
         line = sum(line["amount_nano"] for line in close.lines if line["key"] == CREDIT)
         if -line != close.drawn_nano or sum(close.drawn.values()) != close.drawn_nano:
-            yield f"the bill of {close} took {-line} nano-USD of credit off; it says {close.drawn_nano}: {close.drawn}"
+            yield f"the bill of {close} took {-line} nano of credit off; it says {close.drawn_nano}: {close.drawn}"
     usage: dict[dt.date, int] = defaultdict(int)
     for day, nano in RatedLine.objects.exclude(posted_nano=F("invoiced_nano")).values_list(
         "day", F("posted_nano") - F("invoiced_nano")
@@ -79,14 +80,14 @@ def credit_pays_for_usage_once() -> Iterator[str]:
         usage[month_of(day)] += nano
     for month, paid in drawn_open().items():
         if not 0 <= paid <= usage.get(month, 0):
-            yield f"credit paid {paid} nano-USD for {month:%Y-%m}, of which {usage.get(month, 0)} is not billed"
+            yield f"credit paid {paid} nano for {month:%Y-%m}, of which {usage.get(month, 0)} is not billed"
 
 
 def credit_goes_with_its_money() -> Iterator[str]:
     """Bought credit lost what went back of its money, by refunds and disputes, and no more than it was."""
     for grant in granted_and_back():
         for account, nano in returned_left(grant).items():
-            yield f"grant {grant.public_id} is off by {nano} nano-USD in {account} of what went back of its money"
+            yield f"grant {grant.public_id} is off by {nano} nano in {account} of what went back of its money"
 
 
 def no_more_rolls_over_than_was_left() -> Iterator[str]:
@@ -96,7 +97,7 @@ def no_more_rolls_over_than_was_left() -> Iterator[str]:
         month = dt.date.fromisoformat(f"{grant.source.removeprefix(ROLLOVER)}-01")
         left = allowance_nano(month) - used[month] if month in used else 0
         if grant.amount_nano > left or grant.expires_at is None:
-            yield f"grant {grant.public_id} carries {grant.amount_nano} nano-USD of {month:%Y-%m}, which left {left}"
+            yield f"grant {grant.public_id} carries {grant.amount_nano} nano of {month:%Y-%m}, which left {left}"
 
 
 CHECKS = (

@@ -11,7 +11,8 @@ from billing.plans import PlanLimits
 from billing.quotas import CompiledLimits, LimitSet, limits_for
 from billing.selectors.subscriptions import entitlement_for
 from billing.selectors.wallet import balance_nano, postpaid_nano, slow_nano
-from kit.money import HOUSE, currency
+from kit.money import HOUSE
+from tenants.currency import paid_in
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -86,7 +87,7 @@ def caller_limits(
         key_id=key_id,
         key=_set_or_none(key.limits) if key is not None else None,
         models={name: (row.pk, LimitSet.read(row.limits)) for name, row in model_limits_of(project_id).items()},
-        currency=currency(),
+        currency=paid_in(),
     )
 
 

@@ -29,9 +29,11 @@ from billing.selectors.items import is_metered
 from billing.selectors.subscriptions import subscription_current, usage_subscription
 from billing.selectors.wallet import drawn_open
 from kit.clock import now
+from kit.money import HOUSE, currency
 
 METER = "tunesmith_usage_cents"
-"""The meter's event name at Stripe, and the lookup key of its price."""
+"""The meter's event name at Stripe, and the lookup key of its price in the house's currency; those of others end in
+theirs."""
 USAGE = "usage"
 """How the catalogue names the meter's price."""
 METERED = "metered"
@@ -54,8 +56,8 @@ def metering_subscription() -> Subscription | None:
     found = usage_subscription()
     if found is None or found.status not in ("trialing", "active", "past_due"):
         return None
-    rests, currency = found.raw.get("pause_collection"), found.raw.get("currency") or "usd"
-    return None if rests or currency != "usd" else found
+    rests, paid_in = found.raw.get("pause_collection"), found.raw.get("currency") or HOUSE
+    return None if rests or paid_in != currency() else found
 
 
 def metered_item(subscription: Subscription) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from billing.ledger import stripe_books
 from billing.ledger.stripe_books import Position
 from billing.models import CreditDraw, CreditGrant, PaymentDispute, Refund
 from billing.selectors.bookings import booked_for
-from kit.money import CENT
+from kit.money import CENT, currency
 
 BOOKED = "credit_returned"
 """The kind of transaction, keyed by the grant."""
@@ -31,8 +31,8 @@ def returned_wanted(grant: CreditGrant) -> Position:
     A refund takes the credit that it pays back, beyond what staff had taken out for it; a dispute takes as long as the
     bank holds the money, and for good when it is lost. Together never more than was bought.
     """
-    refunds = Refund.objects.filter(grant=grant, currency="usd", status__in=stripe_books.REFUNDED)
-    disputes = PaymentDispute.objects.filter(grant=grant, currency="usd")
+    refunds = Refund.objects.filter(grant=grant, currency=currency(), status__in=stripe_books.REFUNDED)
+    disputes = PaymentDispute.objects.filter(grant=grant, currency=currency())
     drawn = CreditDraw.objects.filter(grant=grant, kind=CreditDraw.Kind.REFUNDED)
     return stripe_books.credit_back(
         grant.amount_nano,

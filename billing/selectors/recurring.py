@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,32 +17,30 @@ from billing.economics import COUNTED, Change, Month, month_ends, monthly_nano, 
 from billing.models import Account, LedgerEntry, SubscriptionChange, SubscriptionMonth
 from billing.periods import bounds, month_of
 from billing.plans import plan_book
-
-CURRENCY = "usd"
-"""Plans in another currency have no place in the sum."""
-
+from tenants.models import Tenant
 
 FACTS = ("status", "plan", "plan_version", "interval", "seats", "extra_seats")
-"""What the worth of a subscription depends on."""
+"""What the worth of a subscription depends on, with its organisation's currency."""
+WHOSE = ("tenant_id", "tenant__currency")
 
 
 @functools.lru_cache(maxsize=4096)
 def worth_nano(
-    status: str, plan: str, plan_version: int, interval: str, seats: int, extra_seats: int = 0
+    currency: str, status: str, plan: str, plan_version: int, interval: str, seats: int, extra_seats: int = 0
 ) -> int | None:
-    """Nano-USD a month of a subscription, its plan and the seats beyond it: 0 while it does not count, None where it
-    counts and its plan, or a seat, has no published price for its interval."""
+    """Nano a month of a subscription in its organisation's currency, its plan and the seats beyond it: 0 while it does
+    not count, None where it counts and its plan, or a seat, has no published price for its interval in that."""
     if status not in COUNTED:
         return 0
     found = plan_book().plans.get((plan, plan_version))
     if found is not None and found.price_cents == 0:
         return 0
-    cents = found.price(interval, CURRENCY) if found is not None else None
+    cents = found.price(interval, currency) if found is not None else None
     if found is None or cents is None:
         return None
     worth = monthly_nano(cents, interval, seats)
     if extra_seats:
-        each = found.seat_price(interval, CURRENCY)
+        each = found.seat_price(interval, currency)
         return None if each is None else worth + monthly_nano(each, interval, extra_seats)
     return worth
 
@@ -52,13 +51,14 @@ def month_taken(month: dt.date) -> bool:
 
 
 def standing_at(month: dt.date) -> list[SubscriptionMonth]:
-    """One unsaved row for every tenant that ever had a subscription, as things stood at the month's end."""
+    """One unsaved row for every tenant that ever had a subscription, as things stood at the month's end; what it brings
+    is in the tenant's currency."""
     names = (*FACTS, "at")
     last = SubscriptionChange.ops.filter(at__lt=bounds(month)[1]).order_by("subscription", "-at")
     own: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for tenant_id, *facts in last.distinct("subscription").values_list("tenant_id", *names):
+    for tenant_id, currency, *facts in last.distinct("subscription").values_list(*WHOSE, *names):
         change = dict(zip(names, facts, strict=True))
-        own[tenant_id].append({**change, "worth": worth_nano(*facts[: len(FACTS)])})
+        own[tenant_id].append({**change, "worth": worth_nano(currency, *facts[: len(FACTS)])})
     rows = []
     for tenant_id, changes in sorted(own.items()):
         top = max(changes, key=lambda change: (change["worth"] or 0, change["status"] in COUNTED, change["at"]))
@@ -75,17 +75,25 @@ def standing_at(month: dt.date) -> list[SubscriptionMonth]:
 
 
 def paid_by_month(last: dt.date) -> dict[dt.date, dict[UUID, int]]:
-    """What each tenant paid a month at each month's end, from the first subscription's to `last`: as kept, and by the
-    changes so far where a month is not kept yet."""
+    """What each tenant paid a month at each month's end, in its currency (`currencies_of`), from the first
+    subscription's to `last`: as kept, and by the changes so far where a month is not kept yet."""
     changes = SubscriptionChange.ops.filter(at__lt=bounds(last)[1]).order_by("at", "pk")
-    rows = changes.values_list("tenant_id", "subscription", "at", *FACTS)
-    told = (Change(tenant, name, at, worth_nano(*facts) or 0) for tenant, name, at, *facts in rows.iterator(5000))
+    rows = changes.values_list(*WHOSE, "subscription", "at", *FACTS)
+    told = (
+        Change(tenant, name, at, worth_nano(currency, *facts) or 0)
+        for tenant, currency, name, at, *facts in rows.iterator(5000)
+    )
     found: dict[dt.date, dict[UUID, int]] = month_ends(told, last)
     kept = SubscriptionMonth.ops.filter(month__lte=last)
     found |= {month: {} for month in kept.order_by().values_list("month", flat=True).distinct()}
     for month, tenant_id, nano in kept.filter(mrr_nano__gt=0).values_list("month", "tenant_id", "mrr_nano"):
         found[month][tenant_id] = nano
     return dict(sorted(found.items()))
+
+
+def currencies_of(tenant_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """What each pays in: its amounts are in that, and not to be added to another's."""
+    return dict(Tenant.ops.filter(pk__in=tenant_ids).values_list("pk", "currency"))
 
 
 def first_month() -> dt.date | None:

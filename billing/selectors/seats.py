@@ -9,6 +9,7 @@ from billing.plans import Plan, plan_book, standing_given
 from billing.selectors.items import interval_of, seats_bought
 from billing.selectors.subscriptions import entitlement_now, facts_of, subscription_current
 from kit.clock import now
+from kit.money import currency
 from tenants import selectors
 
 
@@ -25,7 +26,7 @@ class SeatsNow:
     """Members that there may be: what the plan includes, what was bought, or what was agreed instead."""
     interval: str = "month"
     price_cents: int | None = None
-    """Of one more, per interval; None where none can be bought."""
+    """Of one more, per interval, in the organisation's currency; None where none can be bought."""
     own: Plan | None = None
     """The plan that is paid for, which sells them: another one than `plan` where staff granted that."""
 
@@ -64,7 +65,7 @@ def seats_now() -> SeatsNow:
         bought=seats_bought(runs) if runs is not None else 0,
         room=entitlement.limits.members,
         interval=interval,
-        price_cents=own.seat_price(interval) if own is not None else None,
+        price_cents=own.seat_price(interval, currency()) if own is not None else None,
         own=own,
     )
 
@@ -74,5 +75,5 @@ def seats_monthly_cents(subscription: Subscription | None) -> int:
     if subscription is None or interval_of(subscription) != "month":
         return 0
     plan = plan_book().plans.get((subscription.plan, subscription.plan_version))
-    each = plan.seat_price("month") if plan is not None else None
+    each = plan.seat_price("month", currency()) if plan is not None else None
     return (each or 0) * seats_bought(subscription)

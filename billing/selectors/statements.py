@@ -13,6 +13,7 @@ from billing.models import CreditNote, Invoice, InvoiceLinePush, Refund
 from billing.selectors.bookings import invoice_facts, pushed_lines
 from kit.errors import NotFound
 from kit.ids import parse_id
+from kit.money import currency
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ def invoice_by_id(invoice_id: str) -> Invoice:
 
 
 def sums_of(invoice: Invoice) -> InvoiceSums | None:
-    """An invoice's sums; None where its amounts cannot be read, or are not in USD."""
+    """An invoice's sums; None where its amounts cannot be read, or are not in the organisation's currency."""
     try:
-        return stripe_books.invoice_sums(invoice_facts(invoice))
+        return stripe_books.invoice_sums(invoice_facts(invoice), currency())
     except NotBookable:
         return None
 
@@ -87,7 +88,7 @@ def sums_of(invoice: Invoice) -> InvoiceSums | None:
 def statement(invoice: Invoice) -> Statement:
     """An invoice with everything that happened to it."""
     try:
-        sums, problem = stripe_books.invoice_sums(invoice_facts(invoice)), ""
+        sums, problem = stripe_books.invoice_sums(invoice_facts(invoice), currency()), ""
     except NotBookable as error:
         sums, problem = None, str(error)
     notes = CreditNote.objects.filter(invoice_id=invoice.stripe_id, status="issued").order_by("created_at", "pk")

@@ -19,6 +19,7 @@ from django.db.models import Max, Min, QuerySet
 from billing.ledger.lines import CREDIT, GIVEN, NOT_OF_EVENTS, RERATED
 from billing.models import UsageEvent
 from billing.prices import NOT_CALLS, Usage, price_books, rate
+from billing.selectors.invariants_currency import MIRRORED_ELSEWHERE, SUBSCRIBED_ELSEWHERE, priced_elsewhere
 from billing.selectors.many import quantities_differ
 from kit.clock import now
 from kit.money import CENT
@@ -133,7 +134,7 @@ SELECT tenant_id FROM (
               FROM billing_ledgerentry WHERE account IN ('prepaid', 'promo')) moved
  GROUP BY tenant_id, bought HAVING sum(nano) <> 0
 """
-_OF_CREDIT = "kind IN ('credit_draw', 'credit_expired', 'credit_refunded')"
+_OF_CREDIT = "kind IN ('credit_draw', 'credit_expired', 'credit_refunded', 'credit_settled')"
 _DRAWS = f"""
 SELECT tenant_id FROM (
   SELECT tenant_id, transaction_id, amount_nano AS nano FROM billing_creditdraw
@@ -207,6 +208,8 @@ STATEMENTS = {
     "metered_bills_are_asked_for": "SELECT tenant_id FROM billing_billsink WHERE sink = 'meter_events'",
     "contracts_are_what_orders_asked": _SOLD.format(account="contract_revenue"),
     "credit_sold_is_on_open_invoices": _SOLD.format(account="credit_sold"),
+    "booked_objects_are_in_its_currency": MIRRORED_ELSEWHERE,
+    "subscriptions_are_in_its_currency": SUBSCRIBED_ELSEWHERE,
 }
 
 Check = Callable[[], Iterator[str]]
@@ -282,5 +285,6 @@ def priced_wrong(groups: Iterable[tuple[Any, ...]]) -> Iterator[tuple[dict[str, 
 LOOKS = {
     "events_are_priced_right": _priced_wrong,
     "months_are_what_their_quantities_cost": quantities_differ,
+    "prices_are_in_its_currency": priced_elsewhere,
 }
 """Those that no single statement finds."""

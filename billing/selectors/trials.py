@@ -42,7 +42,11 @@ def owner_digests() -> list[str]:
 
 def card_digests(subscription: Subscription) -> list[str]:
     """Of the card that a subscription is paid with, where Stripe knows one."""
-    method = subscription.raw.get("default_payment_method")
+    return method_digests(subscription.raw.get("default_payment_method"))
+
+
+def method_digests(method: object) -> list[str]:
+    """Of the card of a way to pay, as Stripe tells it."""
     card = (method.get("card") or {}) if isinstance(method, dict) else {}
     return [digest_of("card", card["fingerprint"])] if card.get("fingerprint") else []
 

@@ -66,22 +66,32 @@ def owed_nano() -> int:
     return -sum(int(one.left_nano) for one in with_left().filter(left_nano__lt=0))
 
 
-def credits_usable() -> list[Credit]:
-    """What may pay for usage: what grants have left, without what stands against credit that is owed for. That is
-    taken of whose turn would come last."""
-    owed, found = owed_nano(), []
-    for one in reversed(in_order(credits_of(grants_left(settling=True)))):
-        part = min(owed, one.left_nano)
+def against_owed() -> dict[Any, int]:
+    """What of each grant stands against credit that is owed for, and so can pay for nothing: of whose turn would come
+    last."""
+    owed, found = owed_nano(), {}
+    for one in reversed(in_order(credits_of(with_left().filter(left_nano__gt=0)))) if owed else ():
+        found[one.id] = part = min(owed, one.left_nano)
         owed -= part
-        if one.left_nano > part:
-            found.append(dataclasses.replace(one, left_nano=one.left_nano - part))
     return found
+
+
+def credits_usable() -> list[Credit]:
+    """What may pay for usage: what grants have left, without what stands against credit that is owed for."""
+    against = against_owed()
+    usable = [
+        dataclasses.replace(one, left_nano=one.left_nano - against.get(one.id, 0))
+        for one in credits_of(grants_left(settling=True))
+    ]
+    return [one for one in usable if one.left_nano]
 
 
 def balance_nano() -> int:
     """Credit that may be used now; negative where more was used than was paid for in the end. What is promised to
     running calls, or used and not posted, is still in it."""
-    return sum(int(one.left_nano) for one in grants_left()) - owed_nano()
+    against = against_owed()
+    usable = sum(int(one.left_nano) - against.get(one.pk, 0) for one in grants_left())
+    return usable - (owed_nano() - sum(against.values()) if against else owed_nano())
 
 
 def drawn_open(until: dt.date | None = None) -> dict[dt.date, int]:

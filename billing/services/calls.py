@@ -33,7 +33,7 @@ from billing.services.metering import usage_record
 from billing.services.stores import calling_store
 from kit.clock import now
 from kit.ids import new_id, public_id
-from kit.money import currency
+from tenants.currency import paid_in
 from tenants.scope import tenant_scope
 
 REFILL_SECONDS = 2.0
@@ -78,7 +78,7 @@ def call_metered(
     store = store or calling_store()
     request_id = request_id or public_id("req_", new_id())
     with tenant_scope(tenant_id):
-        price = price_books().current(int(now().timestamp() * 1000), currency()).price(kind, model)
+        price = price_books().current(int(now().timestamp() * 1000), paid_in()).price(kind, model)
         calls_check()
         limits = caller_limits(project_id=project_id, member_id=member_id).compiled(model)
     nano = tokens * price.input_token + price.request

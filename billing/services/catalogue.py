@@ -7,9 +7,11 @@ from typing import Any
 from billing.errors import PlanNotSold, StripeMissing
 from billing.models import CatalogueEntry
 from billing.plans import Plan, Promotion, plan_book, promotions
+from billing.prices import price_books
 from billing.selectors.meters import METER, USAGE
 from billing.stripe_port import Json, StripePort, stripe_port
 from kit.clock import now
+from kit.money import HOUSE
 
 
 def catalogue_push() -> list[CatalogueEntry]:
@@ -49,18 +51,22 @@ def price_ensure(
 
 
 def priced(
-    *, plan: Plan, interval: str, ask: Callable[[dict[str, str]], Json], parts: tuple[str, ...] = ("plan",)
-) -> Json:
-    """Ask Stripe something about a plan's prices, {part: price's id}. Where those that we noted are of another account
-    (a key was changed, the emulator was emptied), once more with those of this one."""
+    *, plan: Plan, interval: str, currency: str, ask: Callable[[dict[str, str]], Json],
+    parts: tuple[str, ...] = ("plan",),
+) -> Json:  # fmt: skip
+    """Ask Stripe something about a plan's prices in a currency, {part: price's id}. Where those that we noted are of
+    another account (a key was changed, the emulator was emptied), once more with those of this one."""
     try:
-        return ask(_price_ids(plan, interval, parts, ask=False))
+        return ask(_price_ids(plan, interval, currency, parts, ask=False))
     except StripeMissing:
-        return ask(_price_ids(plan, interval, parts, ask=True))
+        return ask(_price_ids(plan, interval, currency, parts, ask=True))
 
 
-def _price_ids(plan: Plan, interval: str, parts: tuple[str, ...], *, ask: bool) -> dict[str, str]:
-    return {part: price_ensure(plan=plan, interval=interval, part=part, ask=ask).price_id for part in parts}
+def _price_ids(plan: Plan, interval: str, currency: str, parts: tuple[str, ...], *, ask: bool) -> dict[str, str]:
+    return {
+        part: price_ensure(plan=plan, interval=interval, currency=currency, part=part, ask=ask).price_id
+        for part in parts
+    }
 
 
 def price_sold(plan: Plan, interval: str, currency: str = "", part: str = "plan") -> int:
@@ -106,10 +112,16 @@ def promotions_push() -> list[Promotion]:
     return running
 
 
-def meter_price_ensure(*, ask: bool = False) -> CatalogueEntry:
-    """The meter of what is owed, one cent a unit, and its price by the month, pushed now if they never were. `ask`:
-    believe Stripe, not what we noted."""
-    way: dict[str, Any] = {"interval": "month", "currency": "usd", "part": USAGE}
+def meter_prices_push() -> list[CatalogueEntry]:
+    """Make sure that the meter has its price in every currency that usage is sold in; repeated, it changes nothing."""
+    sold = price_books().currencies(int(now().timestamp() * 1000))
+    return [meter_price_ensure(currency=currency, ask=True) for currency in sold]
+
+
+def meter_price_ensure(*, currency: str, ask: bool = False) -> CatalogueEntry:
+    """The meter of what is owed, a hundredth of its organisation's currency a unit, and its price by the month in a
+    currency, pushed now if they never were. `ask`: believe Stripe, not what we noted."""
+    way: dict[str, Any] = {"interval": "month", "currency": currency, "part": USAGE}
     entry = CatalogueEntry.objects.filter(plan=USAGE, version=1, **way).first()
     if entry is not None and not ask:
         return entry
@@ -117,7 +129,10 @@ def meter_price_ensure(*, ask: bool = False) -> CatalogueEntry:
     meter_id = port.meter_ensure(METER, name="Tunesmith usage, in cents")
     said = "What was used beyond what the plan includes and credit pays."
     product_id = port.product_ensure("tunesmith_usage", name="Tunesmith usage", description=said)
-    price_id = port.meter_price_ensure(lookup_key=METER, product_id=product_id, meter_id=meter_id, cents=1)
-    noted = {"lookup_key": METER, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
+    lookup_key = METER if currency == HOUSE else f"{METER}_{currency}"
+    price_id = port.meter_price_ensure(
+        lookup_key=lookup_key, product_id=product_id, meter_id=meter_id, cents=1, currency=currency
+    )
+    noted = {"lookup_key": lookup_key, "product_id": product_id, "price_id": price_id, "pushed_at": now()}
     made, _ = CatalogueEntry.objects.update_or_create(plan=USAGE, version=1, **way, defaults=noted)
     return made

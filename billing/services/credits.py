@@ -24,12 +24,14 @@ from billing.selectors import bills
 from billing.selectors.budgets import WALLET, budget_name, cap_nano, promised_nano
 from billing.selectors.wallet import (
     SETTLING,
+    against_owed,
     credits_usable,
     drawn_billed,
     drawn_open,
     grant_of,
     grants_ended,
     owed_nano,
+    with_left,
 )
 from billing.services.effects import funds_changed
 from billing.services.jobs import taken_back
@@ -229,17 +231,28 @@ def _spread(nano: int, room: Iterable[tuple[dt.date, int]]) -> list[tuple[dt.dat
 
 
 def credits_expire(*, tenant_id: uuid.UUID) -> int:
-    """Take what is left of grants that ended, once usage of before has had time to be paid for; nano-USD."""
+    """Take what is left of grants that ended, once usage of before has had time to be paid for; nano-USD. What of it
+    could pay for nothing, because it stood against credit below zero, settles that."""
     with tenant_scope(tenant_id):
         ledger_lock(tenant_id)
-        taken = 0
+        taken, against = 0, against_owed()
         for grant in grants_ended():
-            left = int(grant.left_nano)
-            _lose(grant, left, Lost.EXPIRED, ENDS_IN[Kind(grant.kind)], memo="Credit ended")
+            left, into = int(grant.left_nano), ENDS_IN[Kind(grant.kind)]
+            _lose(grant, left, Lost.EXPIRED, into, memo="Credit ended")
+            _settle(against.get(grant.pk, 0), into)
             taken += left
         if taken:
             transaction.on_commit(partial(funds_changed, tenant_id))
         return taken
+
+
+def _settle(nano: int, out_of: Account) -> None:
+    """Make up for credit below zero, the oldest first, out of where credit that stood against it has gone."""
+    for owing in with_left().filter(left_nano__lt=0).order_by("created_at", "pk"):
+        part = min(nano, -int(owing.left_nano))
+        if part > 0:
+            _lose(owing, -part, Lost.SETTLED, out_of, memo="Settled by credit that ended")
+            nano -= part
 
 
 def credits_expire_all() -> int:

@@ -17,12 +17,12 @@ from billing.services.jobs import budgets_lock, taken_back
 from billing.services.metering import usage_record
 from billing.services.stores import quota_store
 from kit.clock import now
-from kit.money import currency
+from tenants.currency import paid_in
 
 
 def engine_price(*, model: str, seconds: int, at: dt.datetime | None = None) -> int:
     """What so many engine-seconds of a model cost by the book of that moment, in nano-USD."""
-    book = price_books().current(int((at or now()).timestamp() * 1000), currency())
+    book = price_books().current(int((at or now()).timestamp() * 1000), paid_in())
     return rate(_usage(model, seconds), book)
 
 

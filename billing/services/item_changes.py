@@ -29,6 +29,11 @@ def interval_of(request: Json) -> str:
     return str(request.get("interval") or "month")
 
 
+def currency_of(request: Json) -> str:
+    """What its organisation pays in; commands older than the choice are in the plan's first currency."""
+    return str(request.get("currency") or plan_of(request).currency)
+
+
 def keyed(
     request: Json, key: str, send: Callable[[dict[str, str], str], Json], parts: tuple[str, ...] = ("plan",)
 ) -> Json:
@@ -36,6 +41,7 @@ def keyed(
     return priced(
         plan=plan_of(request),
         interval=interval_of(request),
+        currency=currency_of(request),
         parts=parts,
         ask=lambda prices: send(prices, "/".join([key, *prices.values()])),
     )
@@ -43,7 +49,7 @@ def keyed(
 
 def plan_parts(request: Json) -> tuple[str, ...]:
     """Which prices a change of the plan needs: that of seats too where some are bought and the new plan has them."""
-    more = request.get("seats") and plan_of(request).seat_price(interval_of(request)) is not None
+    more = request.get("seats") and plan_of(request).seat_price(interval_of(request), currency_of(request)) is not None
     return ("plan", "seat") if more else ("plan",)
 
 

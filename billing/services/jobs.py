@@ -32,7 +32,7 @@ from billing.services.metering import usage_record
 from billing.services.stores import quota_store
 from kit.clock import now
 from kit.errors import NotFound
-from kit.money import written
+from kit.money import in_name, written
 from tenants.models import ApiKey
 from tenants.scope import current_tenant_id
 
@@ -204,13 +204,14 @@ def _too_dear(budget: Budget, nano: int, free: int, cap: int) -> str:
     if budget.scope == WALLET:
         return (
             f"This job may cost up to {written(nano)}, but your organization has only {written(free)} left: its "
-            "credit, what its plan includes this month and what it may owe. Lower x_max_price_usd, or buy credit under "
-            "Billing, Wallet."
+            f"credit, what its plan includes this month and what it may owe. Lower {in_name('x_max_price_usd')}, or "
+            "buy credit under Billing, Wallet."
         )
     whose = _WHOSE.get(budget.scope, "your API key")
     return (
         f"This job may cost up to {written(nano)}, but only {written(free)} of the monthly spend limit of {whose} "
-        f"({written(cap)}) is left. Lower x_max_price_usd, raise the limit under Billing, or wait for the next month."
+        f"({written(cap)}) is left. Lower {in_name('x_max_price_usd')}, raise the limit under Billing, or wait for the "
+        "next month."
     )
 
 

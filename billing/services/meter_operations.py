@@ -20,6 +20,7 @@ from billing.services.operation import NotNeeded, NotYet, Operation
 from billing.services.sync import subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
+from kit.money import HOUSE, currency
 from tenants.scope import tenant_scope
 
 
@@ -29,17 +30,18 @@ def _item_build(command: StripeCommand) -> Json:
         raise NotNeeded("That subscription does not bill by the month any more.")
     if metered_item(current) is not None:
         raise NotNeeded("The meter is on that subscription.")
-    return {"subscription": current.stripe_id}
+    return {"subscription": current.stripe_id, "currency": currency()}
 
 
 def _item_send(port: StripePort, request: Json, key: str) -> Json:
     def send(price_id: str) -> str:
         return port.meter_item_add(request["subscription"], price_id=price_id, key=f"{key}/{price_id}")
 
+    paid_in = request.get("currency") or HOUSE  # commands of before it was asked are the house's
     try:
-        return {"item": send(meter_price_ensure().price_id)}
+        return {"item": send(meter_price_ensure(currency=paid_in).price_id)}
     except StripeMissing:  # noted of another account
-        return {"item": send(meter_price_ensure(ask=True).price_id)}
+        return {"item": send(meter_price_ensure(currency=paid_in, ask=True).price_id)}
 
 
 def _item_look(port: StripePort, command: StripeCommand) -> Json | None:

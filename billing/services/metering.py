@@ -21,7 +21,7 @@ from billing.prices import Usage, price_books, rate
 from billing.services.locks import locks
 from billing.services.sweeps import for_batches
 from kit.clock import now
-from kit.money import currency
+from tenants.currency import paid_in
 from tenants.scope import OPS, current_tenant_id, ops_scope, tenant_scope
 from tenants.services.keys import keys_used
 
@@ -106,7 +106,7 @@ def usage_record(
     The same request and kind again returns the first event. `cost_nano` may only lower the rated price (a ceiling).
     """
     moment = occurred_at or now()
-    book = price_books().current(int(moment.timestamp() * 1000), currency())
+    book = price_books().current(int(moment.timestamp() * 1000), paid_in())
     rated = rate(usage, book)
     cost = rated if cost_nano is None else min(cost_nano, rated)
     identity = event_id(current_tenant_id(), request_id, usage.kind)

@@ -6,9 +6,19 @@ What an event says about an object is never used: it says only which object to f
 import datetime as dt
 from typing import Any
 
-from billing.models import BillingCustomer, CreditNote, Invoice, PaymentDispute, Refund, Subscription, TrialTaken
+from billing.models import (
+    BillingCustomer,
+    CreditNote,
+    Invoice,
+    PaymentDispute,
+    Refund,
+    Subscription,
+    TrialMark,
+    TrialTaken,
+)
 from billing.models.ledger import Booked
 from billing.selectors.items import items_of, plan_item, plan_of_price
+from billing.selectors.trials import method_digests
 from billing.services.changes import change_note
 from billing.services.topup_settling import invoice_settle
 from billing.stripe_port import Json, stripe_port
@@ -34,7 +44,7 @@ def customer_mirror(customer: BillingCustomer) -> None:
         customer.delinquent = bool(found.get("delinquent"))
         method = (found.get("invoice_settings") or {}).get("default_payment_method")
         if isinstance(method, dict):
-            customer.card = card_of(method)
+            _card_note(customer, method)
         _details(customer, found)
     customer.save()
 
@@ -78,12 +88,24 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
     if row.status == "trialing" and not TrialTaken.objects.filter(subscription=row.stripe_id).exists():
         outbox.ring(TRIAL_BEGUN, str(row.tenant_id), row.stripe_id)
     method = found.get("default_payment_method")
-    if isinstance(method, dict) and row.status not in ENDED:
-        card = card_of(method)
-        if card != customer.card:
-            customer.card = card
-            customer.save(update_fields=["card"])
+    if isinstance(method, dict) and row.status not in ENDED and card_of(method) != customer.card:
+        _card_note(customer, method)
+        customer.save(update_fields=["card"])
     return row
+
+
+def _card_note(customer: BillingCustomer, method: Json) -> None:
+    """What is shown of a card. One that came after a trial without any has had its trial by that."""
+    card = card_of(method)
+    if card != customer.card and TrialTaken.objects.filter(refused="").exists():
+        TrialMark.objects.bulk_create(
+            [
+                TrialMark(kind=TrialTaken.Refused.CARD, digest=digest, organisation=customer.tenant_id)
+                for digest in method_digests(method)
+            ],
+            ignore_conflicts=True,
+        )
+    customer.card = card
 
 
 def _subscription_columns(row: Subscription, found: Json) -> None:

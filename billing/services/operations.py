@@ -23,6 +23,7 @@ from billing.services.promotion_codes import code_history, code_id, codes_open
 from billing.services.sync import customer_sync, details_sync, subscription_sync
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
+from kit.money import HOUSE, currency
 from tenants.models import Member, Role
 from tenants.selectors import tenant_current
 
@@ -135,23 +136,24 @@ def _checkout_send(port: StripePort, request: Json, key: str) -> Json:
 
 
 def _one_currency(port: StripePort, request: Json) -> None:
-    """A customer pays in the currency of its first purchase (Stripe's rule), and plans are sold in one: refused here in
-    words that say so."""
-    currency = request.get("currency") or "usd"
-    fixed = (port.customer_fetch(request["customer_id"]) or {}).get("currency") or currency
-    if fixed != currency:
+    """A customer pays in the currency of its first purchase (Stripe's rule), which is its organisation's unless staff
+    sold it something else at Stripe: refused here in words that say so."""
+    wanted = request.get("currency") or HOUSE
+    fixed = (port.customer_fetch(request["customer_id"]) or {}).get("currency") or wanted
+    if fixed != wanted:
         raise StripeRefused(
             f"This organisation pays in {fixed.upper()} since its first purchase, and the plan is sold in "
-            f"{currency.upper()}. One customer has one currency; write to us."
+            f"{wanted.upper()}. One customer has one currency; write to us."
         )
 
 
 def _credit_build(command: StripeCommand) -> Json:
-    return {**command.params, "customer_id": _customer().stripe_id}
+    return {**command.params, "customer_id": _customer().stripe_id, "currency": currency()}
 
 
 def _credit_send(port: StripePort, request: Json, key: str) -> Json:
     values = {name: request[name] for name in ("customer_id", "amount_cents", "success_url", "cancel_url")}
+    values["currency"] = request.get("currency") or HOUSE
     metadata = {name: request[name] for name in ("tenant_id", "purpose")}
     session = port.credit_checkout_create(**values, name="Tunesmith credit", metadata=metadata, key=key)
     return {"id": session["id"], "url": session["url"]}
@@ -232,7 +234,7 @@ def _item_build(command: StripeCommand) -> Json:
     return {
         "customer_id": _customer().stripe_id,
         "amount_cents": push.amount_cents,
-        "currency": "usd",
+        "currency": currency(),
         "description": push.description,
         "period": [int(begin.timestamp()), int(end.timestamp())],
         # For no subscription: a line for one that has ended by then would be refused, or wait for good.
@@ -264,7 +266,8 @@ def _invoice_build(command: StripeCommand) -> Json:
     metadata = {"period": command.params["period"], "command": str(command.pk)}
     card = card_id()
     by_mail = not card and customer.card is None
-    return {"customer_id": customer.stripe_id, "by_mail": by_mail, "card_id": card, "metadata": metadata}
+    who = {"customer_id": customer.stripe_id, "currency": currency()}
+    return {**who, "by_mail": by_mail, "card_id": card, "metadata": metadata}
 
 
 def _invoice_send(port: StripePort, request: Json, key: str) -> Json:

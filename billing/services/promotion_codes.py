@@ -81,8 +81,9 @@ def _why_not(found: Json, request: Json) -> str:
 
 
 def _not_for(coupon: Json, limits: Json, plan: str, currency: str) -> str:
-    for money in (coupon.get("currency"), limits.get("minimum_amount_currency")):
-        if money and money.lower() != currency:
+    for one, name in ((coupon, "currency"), (limits, "minimum_amount_currency")):
+        money = one.get(name)
+        if money and currency not in (money.lower(), *(one.get("currency_options") or {})):
             return f"is for payments in {money.upper()}, and this plan is paid in {currency.upper()}"
     products = (coupon.get("applies_to") or {}).get("products") or []
     if products and f"tunesmith_{plan}" not in products:

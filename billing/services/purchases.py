@@ -14,7 +14,7 @@ from billing.services.subscriptions import customer_write
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.errors import BadRequest, NotFound
-from kit.money import CENT, NANO, written
+from kit.money import CENT, NANO, currency, written
 from tenants import audit
 from tenants.scope import current_tenant_id, ops_scope, tenant_scope
 
@@ -59,20 +59,22 @@ def purchase_finish(*, session_id: str) -> CreditGrant | None:
 
 
 def purchase_credit(session: Json) -> CreditGrant | None:
-    """Credit what a session of the tenant's customer was paid, once; None where it is for something else, or unpaid.
+    """Credit what a session of the tenant's customer was paid, once; None where it is for something else, unpaid, or
+    not in the tenant's currency.
 
     Under `money_lock`.
     """
-    nano = purchase_nano(session)
+    nano = purchase_nano(session, currency())
     if not nano:
         return None
     return credit_grant(kind=CreditGrant.Kind.PREPAID, amount_nano=nano, source=session["id"], reason="Bought")
 
 
-def purchase_nano(session: Json) -> int:
-    """The credit that was paid for on a session, in nano-USD; 0 where it is for something else, or unpaid."""
+def purchase_nano(session: Json, paid_in: str) -> int:
+    """The credit that was paid for on a session, in nano of a currency, its organisation's; 0 where it is for something
+    else, unpaid, or paid in another one."""
     mine = session.get("mode") == "payment" and (session.get("metadata") or {}).get("purpose") == PURPOSE
-    if not mine or session.get("payment_status") != "paid" or session.get("currency") != "usd":
+    if not mine or session.get("payment_status") != "paid" or session.get("currency") != paid_in:
         return 0
     # Tax on top is the state's, not credit; a coupon takes nothing off what was bought.
     tax = (session.get("total_details") or {}).get("amount_tax") or 0
@@ -97,7 +99,7 @@ def purchases_sweep(*, back: dt.timedelta) -> int:
 
 
 def sessions_paid(since: dt.datetime) -> Iterator[Json]:
-    """Sessions for credit, made since a moment, that were paid."""
+    """Sessions for credit, made since a moment, that were paid, in whatever currency."""
     for session in stripe_port().checkouts_since(since):
-        if purchase_nano(session):
+        if purchase_nano(session, session.get("currency") or ""):
             yield session

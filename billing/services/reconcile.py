@@ -34,6 +34,7 @@ from billing.services.purchases import purchase_nano, sessions_paid
 from billing.stripe_port import Json, stripe_port
 from kit.clock import now
 from kit.money import written
+from tenants.models import Tenant
 from tenants.scope import ops_scope, tenant_scope
 
 BACK = dt.timedelta(days=35)
@@ -177,23 +178,30 @@ def _purchases(since: dt.datetime, owners: dict[str, UUID]) -> Iterator[Seen]:
     """What was paid for credit, against the credit that is there; what was used and its money went back."""
     paid = {session["id"]: session for session in sessions_paid(since)}
     with ops_scope("compare bought credit with Stripe"):
-        bought = CreditGrant.ops.filter(kind=CreditGrant.Kind.PREPAID, source__startswith="cs_")
+        grants = CreditGrant.ops.select_related("tenant")
+        bought = grants.filter(kind=CreditGrant.Kind.PREPAID, source__startswith="cs_")
         credited = {row.source: row for row in bought.filter(Q(source__in=paid) | Q(created_at__gte=since))}
-        below = list(CreditGrant.ops.annotate(lost=Sum("draws__amount_nano")).filter(lost__gt=F("amount_nano")))
+        below = list(grants.annotate(lost=Sum("draws__amount_nano")).filter(lost__gt=F("amount_nano")))
+        payers = [owners[session["customer"]] for session in paid.values() if session["customer"] in owners]
+        pays_in = dict(Tenant.ops.filter(pk__in=payers).values_list("pk", "currency"))
     for session_id, session in paid.items():
         owner = owners.get(str(session["customer"]))
         if owner is not None and session_id not in credited and not _young(session):
-            told = written(purchase_nano(session))
-            yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", "none", owner)
+            paid_in = session["currency"]
+            told = written(purchase_nano(session, paid_in), code=paid_in)
+            ours = pays_in.get(owner, paid_in)
+            found = "none" if paid_in == ours else f"none: the organisation pays in {ours.upper()}"
+            yield Seen("stripe.purchase_not_credited", session_id, f"{told} of credit", found, owner)
     for session_id, row in credited.items():
-        nano = purchase_nano(paid.get(session_id) or _session(session_id) or {})
+        code = row.tenant.currency  # no scope says it here
+        nano = purchase_nano(paid.get(session_id) or _session(session_id) or {}, code)
         if nano != row.amount_nano:
-            told = f"{written(row.amount_nano)} of credit"
-            yield Seen("stripe.purchase_not_paid", session_id, f"{written(nano)} paid", told, row.tenant_id)
+            told = f"{written(row.amount_nano, code=code)} of credit"
+            yield Seen("stripe.purchase_not_paid", session_id, f"{written(nano, code=code)} paid", told, row.tenant_id)
     for row in below:
-        told = f"{written(row.lost)} used or paid back"
+        most, lost = (written(nano, code=row.tenant.currency) for nano in (row.amount_nano, row.lost))
         yield Seen(
-            "stripe.credit_below_zero", row.public_id, f"at most {written(row.amount_nano)}", told, row.tenant_id
+            "stripe.credit_below_zero", row.public_id, f"at most {most}", f"{lost} used or paid back", row.tenant_id
         )
 
 

@@ -38,7 +38,7 @@ from billing.services.effects import funds_changed
 from billing.services.ledger import books_lock, lines_post_here
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
-from kit.money import written
+from kit.money import currency, written
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -57,15 +57,23 @@ class Wanted:
     base: str = ""
 
     def book(self) -> PriceVersion:
-        """The version to price by. BadRequest where this is no question that can be answered."""
+        """The version to price by, in the scope of whose usage it is. BadRequest where this is no question that can be
+        answered: a version in another currency, for one."""
         if not self.first_day <= self.last_day <= now().date():
             raise BadRequest(
                 "The first day must not be after the last one, nor the last one after today.", param="days"
             )
-        found = price_books().versions.get(self.price_version)
+        books, paid_in = price_books().versions, currency()
+        found = books.get(self.price_version)
+        known = ", ".join(sorted(name for name, book in books.items() if book.currency == paid_in))
         if found is None:
-            known = ", ".join(sorted(price_books().versions))
             raise BadRequest(f"There is no price version {self.price_version!r}; there are {known}.", param="version")
+        if found.currency != paid_in:
+            raise BadRequest(
+                f"The price version {self.price_version} is in {found.currency.upper()}, and this organisation pays in "
+                f"{paid_in.upper()}. Price by one of {known}.",
+                param="version",
+            )
         return found
 
 

@@ -13,6 +13,7 @@ from billing.services.item_changes import seat_items
 from billing.services.subscriptions import change_charge, change_write
 from billing.stripe_port import Json, stripe_port
 from kit.errors import BadRequest, Conflict
+from kit.money import currency
 from tenants import audit
 from tenants.services.organisations import tenant_turn
 
@@ -29,6 +30,7 @@ def seats_preview(*, seats: int) -> Callable[[], Json]:
         priced(
             plan=now.seller,
             interval=now.interval,
+            currency=request["currency"],
             parts=("seat",),
             ask=lambda prices: stripe_port().change_preview(current.stripe_id, items=seat_items(request, prices)),
         )
@@ -84,6 +86,7 @@ def _request(current: Subscription, seats: int) -> Json:
         "plan": current.plan,
         "plan_version": current.plan_version,
         "interval": interval_of(current),
+        "currency": currency(),
         "seat_item": item["id"] if item is not None else "",
         "seats": seats,
     }

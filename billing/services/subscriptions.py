@@ -32,6 +32,7 @@ from billing.services.sync import subscription_sync
 from billing.services.trials import trial_begun
 from billing.stripe_port import Json, stripe_port
 from kit.errors import Conflict, NotFound
+from kit.money import currency
 from tenants import audit
 from tenants.scope import current_tenant_id, tenant_scope
 
@@ -53,11 +54,11 @@ def checkout_start(
     is the organisation's first plan, and what a promotion `code` takes off. `success_url` may hold
     `{CHECKOUT_SESSION_ID}`, for `checkout_finish`.
 
-    Raises PlanUnknown, or PlanNotSold for a plan without a price or a tenant that already has a subscription. The
-    command is refused with PromotionRefused for a code that cannot be used for it.
+    Raises PlanUnknown, or PlanNotSold for a plan without a price in the organisation's currency or a tenant that
+    already has a subscription. The command is refused with PromotionRefused for a code that cannot be used for it.
     """
     wanted = plan_named(plan)
-    price_sold(wanted, interval)
+    price_sold(wanted, interval, currency())
     current = subscription_held()
     if current is not None:
         raise PlanNotSold(f"This organisation already has a subscription ({current.plan}). Change its plan instead.")
@@ -75,7 +76,7 @@ def checkout_start(
             "trial_card": trial is None or trial.card,
             "trial_at_end": trial.at_end if trial else "cancel",
             "code": typed,
-            "currency": wanted.currency,
+            "currency": currency(),
             "success_url": success_url,
             "cancel_url": cancel_url,
         },
@@ -160,6 +161,7 @@ def plan_preview(*, plan: str, interval: str = "month") -> Callable[[], Json]:
         priced(
             plan=wanted,
             interval=interval,
+            currency=request["currency"],
             parts=plan_parts(request),
             ask=lambda prices: stripe_port().change_preview(current.stripe_id, items=plan_items(request, prices)),
         )
@@ -236,6 +238,7 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
         "plan": wanted.code,
         "plan_version": wanted.version,
         "interval": interval,
+        "currency": currency(),
         "item": item["id"],
         "seat_item": seats["id"] if seats is not None else "",
         "seats": seats_bought(current),
@@ -246,7 +249,7 @@ def _request(current: Subscription, wanted: Plan, interval: str) -> Json:
 def _may_change(current: Subscription, wanted: Plan, interval: str) -> None:
     """It is sold, is another one, and what it may cost can be charged: a trial without a card ends at what it includes,
     and must not become a plan that goes on above that with nobody to pay."""
-    price_sold(wanted, interval)
+    price_sold(wanted, interval, currency())
     if (current.plan, current.plan_version, interval_of(current)) == (*wanted.key, interval):
         raise PlanNotSold(f"This organisation already is on the plan {wanted.name}.", param="plan")
     needs_card = wanted.trial is None or wanted.trial.card

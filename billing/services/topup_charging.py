@@ -14,7 +14,7 @@ from billing.services.mirror import invoice_mirror
 from billing.services.topup_settling import topup_fail, topup_void
 from billing.stripe_port import Json, StripePort
 from billing.stripe_port.topups import CONFIRM
-from kit.money import CENT
+from kit.money import CENT, currency
 
 GIVEN_UP = "given_up"
 """The status of a purchase that nobody knew the end of for a day: it is ended, and the next look buys anew."""
@@ -32,6 +32,7 @@ def charge_request(command: StripeCommand, topup: TopUp, *, customer_id: str, ca
         "customer_id": customer_id,
         "card_id": card_id,
         "amount_cents": topup.amount_nano // CENT,
+        "currency": currency(),
         "description": "Tunesmith credit, topped up",
         "metadata": {"tenant_id": str(command.tenant_id), "purpose": TOPUP, "topup": str(topup.pk)},
     }

@@ -21,7 +21,7 @@ from billing.services.operation import NOT_NEEDED
 from hooks.catalogue import WALLET_TOPPED_UP, WALLET_TOPUP_FAILED
 from hooks.services import event_publish, projects_listening
 from kit.clock import now
-from kit.money import CENT, written
+from kit.money import CENT, currency, written
 from tenants import audit
 from tenants.models import Member, Role
 from tenants.scope import current_tenant_id
@@ -44,7 +44,7 @@ def invoice_settle(row: Invoice) -> CreditGrant | None:
     if row.status != "paid":
         return None
     try:
-        cents = credit_on(row.raw, invoice_sums(row.raw))
+        cents = credit_on(row.raw, invoice_sums(row.raw, currency()))
     except NotBookable as problem:  # staff see it where it cannot be booked
         logger.error("invoice %s is paid and gives no credit: %s", row.stripe_id, problem)
         return None

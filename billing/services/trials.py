@@ -18,7 +18,7 @@ from billing.services.alerts import TOLD_OF_ALL
 from billing.services.commands import command_write
 from billing.services.locks import money_lock
 from kit.clock import now
-from kit.money import price
+from kit.money import currency, price
 from tenants import audit
 from tenants.models import Member
 from tenants.scope import current_tenant_id
@@ -109,6 +109,7 @@ def _words(row: Subscription) -> tuple[str, str]:
 def then_charged(row: Subscription) -> str:
     """What a subscription costs after its trial, seats included, in words: `$29 a month`."""
     plan, interval = plan_book().get(row.plan, row.plan_version), interval_of(row)
-    cents = (plan.price(interval) or 0) + (plan.seat_price(interval) or 0) * seats_bought(row)
-    amount = price(cents, plan.currency)
+    paid_in = currency()
+    cents = (plan.price(interval, paid_in) or 0) + (plan.seat_price(interval, paid_in) or 0) * seats_bought(row)
+    amount = price(cents, paid_in)
     return (_("%(amount)s a year") if interval == "year" else _("%(amount)s a month")) % {"amount": amount}

@@ -77,7 +77,12 @@ def _expand(world: World, node: Any, parts: list[str], path: str) -> None:
         return
     name, rest = parts[0], parts[1:]
     value = node.get(name)
-    special = EXTRAS.get((str(node.get("object")), name))
+    kind = str(node.get("object"))
+    inside = EXTRAS.get((kind, ".".join(parts))) if rest else None
+    if inside is not None:  # of a part of the object
+        node[name] = {**node[name], rest[0]: inside(world, world.fetch(node["id"]))}
+        return
+    special = EXTRAS.get((kind, name))
     if special is not None and value is None:
         node[name] = special(world, world.fetch(node["id"]))
     elif isinstance(value, str):

@@ -59,6 +59,8 @@ class World:
         self._live: dict[str, Obj] = {}
         self._saved: dict[str, Obj] = {}
         self._moment: int | None = None
+        # The wall clock when the transaction began: however long it takes, what it writes is of one moment.
+        self._began: int | None = None
         # The test clock in whose time the present call, page or timer is.
         self._clock: str | None = None
         # Small writes that must survive when the transaction is undone.
@@ -71,6 +73,7 @@ class World:
         """One unit of work. Errors undo it, save those that say `keep` (a refused card)."""
         self.request = request or Request()
         self._forget()
+        self._began = int(time.time())
         refusal: StripeError | None = None
         try:
             with self.store.transaction():
@@ -89,6 +92,7 @@ class World:
             self._forget()
             self.on_abort.clear()
             self.request = Request()
+            self._began = None
         if refusal is not None:
             raise refusal
 
@@ -116,7 +120,10 @@ class World:
         clock = self.store.get(self._clock) if self._clock else None
         if clock is not None:
             return int(clock["frozen_time"])
-        return int(time.time()) + int(self.store.setting("clock_offset", 0))
+        return self._wall() + int(self.store.setting("clock_offset", 0))
+
+    def _wall(self) -> int:
+        return int(time.time()) if self._began is None else self._began
 
     def advance_to(self, target: int) -> int:
         """Move the clock forward and let everything happen on the way, in order. Returns how much happened."""
@@ -168,7 +175,7 @@ class World:
                 self._moment = self._clock = None
 
     def _set_clock(self, moment: int) -> None:
-        self.store.setting_put("clock_offset", moment - int(time.time()))
+        self.store.setting_put("clock_offset", moment - self._wall())
 
     @contextlib.contextmanager
     def at(self, moment: int) -> Iterator[None]:

@@ -78,9 +78,12 @@ class Catalogue(Face):
         return coupon_id
 
     def promotion_codes(self, code: str) -> list[Json]:
-        """Every promotion code of this text, over or not, with its coupon and what that applies to."""
+        """Every promotion code of this text, over or not, with its coupon, what that applies to, and what both are in
+        other currencies."""
         with border():
-            expand = ["data.promotion.coupon", "data.promotion.coupon.applies_to"]
+            coupon = "data.promotion.coupon"
+            parts = (f"{coupon}.applies_to", f"{coupon}.currency_options", "data.restrictions.currency_options")
+            expand = [coupon, *parts]
             return [
                 plain(one) for one in self.v1.promotion_codes.list({"code": code, "expand": expand, "limit": 100}).data
             ]

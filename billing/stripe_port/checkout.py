@@ -55,11 +55,11 @@ class Checkouts(Face):
             return plain(self.v1.checkout.sessions.create(params, cast("Any", write(key))))
 
     def credit_checkout_create(
-        self, *, customer_id: str, amount_cents: int, name: str, success_url: str, cancel_url: str,
+        self, *, customer_id: str, amount_cents: int, currency: str, name: str, success_url: str, cancel_url: str,
         metadata: dict[str, str], key: str,
     ) -> Json:  # fmt: skip
-        """A Checkout session for one payment of so many cents of USD; its `url` is where the buyer goes."""
-        line = {"currency": "usd", "unit_amount": amount_cents, "product_data": {"name": name}}
+        """A Checkout session for one payment of so many cents of a currency; its `url` is where the buyer goes."""
+        line = {"currency": currency, "unit_amount": amount_cents, "product_data": {"name": name}}
         params: Any = {
             "mode": "payment",
             "customer": customer_id,

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from billing.errors import StripeMissing
 from billing.stripe_port.border import PAGE, Face, Json, border, plain, write
+from kit.money import HOUSE
 
 INTENTS = "payments.data.payment.payment_intent"
 
@@ -121,11 +122,13 @@ class Invoices(Face):
         by_mail: bool,
         metadata: dict[str, str],
         key: str,
+        currency: str = "",
         card_id: str = "",
         subscription_id: str = "",
     ) -> str:
         """An invoice of the lines that wait for no subscription, or of those for one, charged to a card (the
-        customer's, unless one is named) or sent with 30 days to pay; its id."""
+        customer's, unless one is named) or sent with 30 days to pay; its id. In a currency, which a customer that has
+        bought nothing yet has none of by itself."""
         params: Any = {
             "customer": customer_id,
             "auto_advance": True,
@@ -133,6 +136,8 @@ class Invoices(Face):
             "collection_method": "send_invoice" if by_mail else "charge_automatically",
             "metadata": metadata,
         }
+        if currency:
+            params["currency"] = currency
         if by_mail:
             params["days_until_due"] = 30
         elif card_id:
@@ -165,6 +170,7 @@ class Invoices(Face):
         metadata: dict[str, str],
         key: str,
         begun: Json | None = None,
+        currency: str = HOUSE,
     ) -> Json:
         """An invoice of one line that takes nothing along which waits, sent by mail with so many days to pay.
 
@@ -174,7 +180,7 @@ class Invoices(Face):
         """
         params: Any = {
             "customer": customer_id,
-            "currency": "usd",
+            "currency": currency,
             "auto_advance": False,  # or Stripe would close it after an hour, also where its line never came
             "pending_invoice_items_behavior": "exclude",
             "collection_method": "send_invoice",
@@ -185,7 +191,7 @@ class Invoices(Face):
         item: Any = {
             "customer": customer_id,
             "amount": amount_cents,
-            "currency": "usd",
+            "currency": currency,
             "description": description,
             "discountable": False,
             "metadata": metadata,

@@ -34,22 +34,22 @@ class Meters(Face):
                     return meter.id
         return ""
 
-    def meter_price_ensure(self, *, lookup_key: str, product_id: str, meter_id: str, cents: int) -> str:
-        """The monthly price of one unit of a meter in cents of USD, found by its lookup key or made; its id."""
+    def meter_price_ensure(self, *, lookup_key: str, product_id: str, meter_id: str, cents: int, currency: str) -> str:
+        """The monthly price of one unit of a meter in cents of a currency, found by its lookup key or made; its id."""
         with border():
             for price in self.v1.prices.list({"lookup_keys": [lookup_key], "active": True}).data:
                 each = price.recurring
                 stands = (price.unit_amount, price.currency, each and each.interval, each and each.meter)
-                if stands != (cents, "usd", "month", meter_id):
+                if stands != (cents, currency, "month", meter_id):
                     raise StripeRefused(
-                        f"Stripe's price {lookup_key} is not {cents} cents a month of the meter {meter_id}. Archive it "
-                        "there and push again."
+                        f"Stripe's price {lookup_key} is not {cents} cents of {currency.upper()} a month of the meter "
+                        f"{meter_id}. Archive it there and push again."
                     )
                 return price.id
             params: Any = {
                 "product": product_id,
                 "unit_amount": cents,
-                "currency": "usd",
+                "currency": currency,
                 "recurring": {"interval": "month", "usage_type": "metered", "meter": meter_id},
                 "lookup_key": lookup_key,
                 "metadata": {"part": "usage"},

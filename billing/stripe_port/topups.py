@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from billing.errors import CardRefused, StripeMissing, StripeRefused
 from billing.stripe_port.border import Face, Json, border, plain, write
+from kit.money import HOUSE
 
 CONFIRM = ("invoice_payment_intent_requires_action", "authentication_required")
 """Stripe's words for a card whose owner has to confirm the payment first (3-D Secure)."""
@@ -13,8 +14,9 @@ class TopUps(Face):
     """What is asked for. Amounts are cents."""
 
     def topup_charge(
-        self, *, customer_id: str, card_id: str, amount_cents: int, description: str, metadata: Json, key: str
-    ) -> Json:
+        self, *, customer_id: str, card_id: str, amount_cents: int, description: str, metadata: Json, key: str,
+        currency: str = HOUSE,
+    ) -> Json:  # fmt: skip
         """An invoice of one line, closed and charged now while nobody is there: {"invoice", "status", "url"}, and where
         the charge was refused its "code" and "message". Stripe never tries it again by itself.
 
@@ -22,7 +24,7 @@ class TopUps(Face):
         """
         params: Any = {
             "customer": customer_id,
-            "currency": "usd",
+            "currency": currency,
             "auto_advance": False,
             "pending_invoice_items_behavior": "exclude",
             "collection_method": "charge_automatically",
@@ -33,7 +35,7 @@ class TopUps(Face):
         item: Any = {
             "customer": customer_id,
             "amount": amount_cents,
-            "currency": "usd",
+            "currency": currency,
             "description": description,
             "discountable": False,
             "metadata": metadata,

@@ -299,7 +299,10 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Tunesmith API",
-    "DESCRIPTION": "Turn your own data into your own models, and call them. Works with the official openai client.",
+    "DESCRIPTION": "Turn your own data into your own models, and call them. Works with the official openai client.\n\n"
+    "An organisation has one currency, and every amount is in it. Names of fields, columns and headers that hold an "
+    "amount end in it: `x_cost_usd` here is `x_cost_eur` for an organisation in euros, in what it reads and what it "
+    "sends.",
     "VERSION": VERSION,
     "SCHEMA_PATH_PREFIX": "/v1",
     "SERVE_INCLUDE_SCHEMA": False,

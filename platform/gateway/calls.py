@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -222,7 +223,7 @@ class Call:
             raise unrecorded() from error
         if event is not None:
             self.note.cost_nano = event.cost_nano
-            self.headers.append(cost_header(event.cost_nano))
+            self.headers.append(cost_header(event.cost_nano, self.key.currency))
         return result
 
     async def resident(self, route: Route, ask: Callable[[EngineClient], Awaitable[T]]) -> T:
@@ -314,6 +315,11 @@ def unrecorded() -> Unavailable:
     return Unavailable("The call could not be recorded, so it was not answered or charged. Try again.")
 
 
-def cost_header(nano: int) -> tuple[bytes, bytes]:
-    """What the call cost, in dollars and to the nano."""
-    return b"x-cost-usd", b"%d.%09d" % divmod(nano, NANO)
+def cost_header(nano: int, currency: str) -> tuple[bytes, bytes]:
+    """What the call cost, to the nano, under the name of its currency."""
+    return _cost_name(currency), b"%d.%09d" % divmod(nano, NANO)
+
+
+@lru_cache(maxsize=200)  # as many as there can be currencies
+def _cost_name(currency: str) -> bytes:
+    return b"x-cost-" + currency.encode()

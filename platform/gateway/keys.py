@@ -88,6 +88,11 @@ class OpenKey:
         """Its share of a busy engine."""
         return self.limits.weight
 
+    @property
+    def currency(self) -> str:
+        """What its organisation pays in."""
+        return self.limits.caller.currency
+
     def admit(self) -> None:
         """Raises unless the key works at this moment, and its organisation pays."""
         if self.record.revoked_at is not None or self.expires <= time.time():

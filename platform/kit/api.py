@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from kit import strict_json
 from kit.errors import ApiError, BadRequest, NotFound, PayloadTooLarge, Unavailable
+from kit.money import HOUSE, in_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +47,35 @@ class JsonWhatever(DefaultContentNegotiation):
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Input with no room for surprises: a field nobody knows is an error, not ignored."""
+    """Input with no room for surprises: a field nobody knows is an error, not ignored.
+
+    With a currency in the `context`, a field that holds an amount is called after it: `cost_usd` is `cost_eur` there.
+    """
 
     default_error_messages = {"invalid": "Must be an object."}
 
     def to_internal_value(self, data: Any) -> Any:
         """Refuse unknown fields, then validate as usual."""
+        code = self.context.get("currency", HOUSE)
+        called: dict[str, str] = {in_name(str(name), code): str(name) for name in self.fields}
         if isinstance(data, Mapping):
             for name in data:
-                if name not in self.fields:
-                    known = ", ".join(sorted(field for field, spec in self.fields.items() if not spec.read_only))
-                    raise serializers.ValidationError({str(name): [f"Unknown field. Known fields: {known}."]})
-        return super().to_internal_value(data)
+                if name not in called:
+                    raise serializers.ValidationError({str(name): [self._unknown(str(name), called, code)]})
+            data = {called[name]: value for name, value in data.items()}
+        try:
+            return super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            if code == HOUSE or not isinstance(error.detail, Mapping):
+                raise
+            detail = {in_name(name, code) if name in self.fields else name: one for name, one in error.detail.items()}
+            raise serializers.ValidationError(detail) from error
+
+    def _unknown(self, name: str, called: Mapping[str, str], code: str) -> str:
+        if name in self.fields:
+            return f"This organisation pays in {code.upper()}: the field is {in_name(name, code)}."
+        known = ", ".join(sorted(said for said, field in called.items() if not self.fields[field].read_only))
+        return f"Unknown field. Known fields: {known}."
 
     def read(self) -> dict[str, Any]:
         """The validated input; BadRequest with `param` otherwise."""

@@ -72,22 +72,22 @@ class Number(serializers.Field[float, Any, float, Any]):
 
 @extend_schema_field({"type": "number", "minimum": 0, "exclusiveMinimum": True})
 class Dollars(serializers.Field[int, Any, float, Any]):
-    """A price in US dollars as a JSON number; inside it is integer nano-USD."""
+    """A price in the organisation's currency as a JSON number; inside it is integer nano."""
 
     def to_internal_value(self, data: Any) -> int:
-        """Nano-USD."""
+        """Nano."""
         try:
             if isinstance(data, str):
                 raise ValueError("not a number")
             nano = parse_amount(data)
         except ValueError as error:
-            raise serializers.ValidationError("Must be a number of US dollars, above 0 and up to a billion.") from error
+            raise serializers.ValidationError("Must be an amount as a number, above 0 and up to a billion.") from error
         if nano <= 0:
             raise serializers.ValidationError("Must be above 0.")
         return nano
 
     def to_representation(self, value: int) -> float:
-        """Dollars."""
+        """The number."""
         return value / NANO
 
 

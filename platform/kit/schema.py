@@ -159,6 +159,7 @@ def describe(
         method.query_fields = {one.name: bool((one.extensions or {}).get(REPEATED)) for one in known}  # type: ignore[attr-defined]
         method.query_maps = frozenset(maps)  # type: ignore[attr-defined]
         method.refusals, method.once, method.example = refusals, once, example  # type: ignore[attr-defined]
+        method.answers = answers  # type: ignore[attr-defined]
         bytes_ = isinstance(answers, Mapping) and all(isinstance(key, tuple) for key in answers)
         responses: Any = {200: OpenApiResponse(answers, description=words)}
         if bytes_:

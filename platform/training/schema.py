@@ -131,9 +131,9 @@ JOB = component(
             ),
             "x_dataset_version": string("The immutable version it trains on; null until it is written.", null=True),
             "x_sweep": string("The sweep it is a trial of; null where it is none.", null=True),
-            "x_price_usd": number("What it cost so far, or in the end; US dollars."),
+            "x_price_usd": number("What it cost so far, or in the end."),
             "x_price": thing(
-                "The estimate made when it was queued, in US dollars; null before.",
+                "The estimate made when it was queued, in the organisation's currency; null before.",
                 {**_RANGE, "ceiling": number("What it cannot cost more than.")},
                 null=True,
             ),
@@ -148,7 +148,7 @@ ESTIMATE = thing(
         "object": one_of("Always `fine_tuning.estimate`.", ["fine_tuning.estimate"]),
         "tokens": whole("Tokens at most trained on, all passes together."),
         "price_usd": thing(
-            "US dollars; null where something blocks training.",
+            "The price; null where something blocks training.",
             {
                 "low": number("If it stops as early as it can."),
                 "high": number("If it makes every pass."),

@@ -125,7 +125,7 @@ class JobInput(StrictSerializer):
         METHODS, required=False, help_text="`lora` (the default), `full` or `head`; a model that writes takes `lora`."
     )
     x_max_price_usd = Dollars(
-        required=False, allow_null=True, help_text="A ceiling in dollars: the job stops before it costs more."
+        required=False, allow_null=True, help_text="A ceiling: the job stops before it costs more."
     )
     x_lane = OneOf(
         LANES,
@@ -176,9 +176,7 @@ class JobChanges(JobInput):
 class ResumeInput(StrictSerializer):
     """The body of a resume; may be empty."""
 
-    x_max_price_usd = Dollars(
-        required=False, help_text="A higher ceiling in dollars, for a job that stopped at the one it had."
-    )
+    x_max_price_usd = Dollars(required=False, help_text="A higher ceiling, for a job that stopped at the one it had.")
 
 
 def knobs_of(data: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from kit import threads
+from kit.amounts import called, places_of
 from kit.errors import RateLimited
+from kit.money import currency
 from tenants.scope import tenant_scope
-from training import selectors, wire
+from training import schema, selectors, wire
 
 LOOK_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
@@ -67,7 +69,8 @@ def _look(
     with tenant_scope(tenant_id):
         job = selectors.job_by_id(project_id, job_id)
         events = [wire.event_object(event) for event in selectors.events_after(job, after)]
-        return wire.job_object(job), events, job.is_final and not events
+        answer = called(wire.job_object(job), places_of(schema.JOB), currency())
+        return answer, events, job.is_final and not events
 
 
 def message(event: str, data: Any, number: int | None = None) -> str:

@@ -187,7 +187,7 @@ class SweepInput(StrictSerializer):
     x_max_price_usd = Dollars(
         required=False,
         allow_null=True,
-        help_text="The budget of the whole sweep in dollars, never exceeded; the estimate's upper end by default.",
+        help_text="The budget of the whole sweep, never exceeded; the estimate's upper end by default.",
     )
     x_email_on_end = Truth(required=False, help_text="Mail whoever made the key when the sweep has ended.")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from kit.clock import unix
 from kit.ids import public_id
-from kit.money import number
+from kit.money import in_name, number
 from training import states
 from training.models import Job, Sweep
 from training.searching.space import METHOD
@@ -72,7 +72,7 @@ def _price(sweep: Sweep, now: Standing) -> dict[str, float | None]:
 def _error(sweep: Sweep) -> dict[str, Any] | None:
     if not sweep.error_code:
         return None
-    return {"code": sweep.error_code, "message": sweep.error_message, "param": sweep.error_param or None}
+    return {"code": sweep.error_code, "message": sweep.error_message, "param": in_name(sweep.error_param) or None}
 
 
 def losers_object(sweep: Sweep, found: Losers, *, deleted: bool) -> dict[str, Any]:

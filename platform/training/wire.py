@@ -6,7 +6,7 @@ from typing import Any
 from kit.clock import now, unix
 from kit.fields import AUTO
 from kit.ids import public_id
-from kit.money import number
+from kit.money import in_name, number
 from training import states
 from training.methods import LORA, RANK
 from training.models import Checkpoint, Job, JobEvent, Sweep
@@ -110,7 +110,7 @@ def _price(job: Job) -> dict[str, float] | None:
 def _error(job: Job) -> dict[str, Any] | None:
     if not job.error_code:
         return None
-    return {"code": job.error_code, "message": job.error_message, "param": job.error_param or None}
+    return {"code": job.error_code, "message": job.error_message, "param": in_name(job.error_param) or None}
 
 
 def _eta(job: Job, place: Waiting | None) -> int | None:

@@ -12,7 +12,12 @@ from billing.quotas import CompiledLimits, limits_for
 from billing.selectors.limits import plan_limit_set
 from billing.services.gate import sink_dsn
 from tenants.scope import tenant_scope
+from tests.conftest import CURRENCY
 
+EURO = "2026-12-01.eur"
+BOOK = EURO if CURRENCY == "eur" else "2026-11-01"
+PER_TOKEN = {"2026-11-01": {"embeddings": 10, "classify": 20}, EURO: {"embeddings": 8, "classify": 18}}
+"""What a token of these costs, nano; all other kinds as classification."""
 LIMITS = {"requests_per_minute": 10_000, "tokens_per_minute": 10_000_000, "concurrency": 1000}
 
 
@@ -44,9 +49,12 @@ def call(
     model: str = "ft:all-MiniLM-L6-v2:o:s:1",
     project_id: uuid.UUID | None = None,
     key_id: uuid.UUID | None = None,
+    book: str = BOOK,
 ) -> UsageEvent:
-    """An event of `cost` nano-USD (a multiple of 20)."""
+    """An event of `cost` nano (a multiple of 20), of as many tokens as that buys by a price book, the last one perhaps
+    not whole."""
     request = f"req_{number}"
+    each = PER_TOKEN[book].get(kind, PER_TOKEN[book]["classify"])
     return UsageEvent(
         event_id=event_id(tenant_id, request, kind),
         request_id=request,
@@ -55,11 +63,11 @@ def call(
         key_id=key_id,
         model=model,
         kind=kind,
-        input_tokens=cost // (10 if kind == "embeddings" else 20),
+        input_tokens=-(-cost // each),
         output_tokens=0,
         requests=1,
         gpu_ms=1,
-        price_version="2026-11-01",
+        price_version=book,
         cost_nano=cost,
         occurred_at=to_ms(at),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from django.db import DatabaseError, connection
@@ -57,12 +58,13 @@ def right(tenant_id: uuid.UUID) -> None:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dt.timedelta], None]]:
     """Moves the wallet's clock."""
+    yield partial(go_on, monkeypatch)
 
-    def move(by: dt.timedelta) -> None:
-        for module in (wallet, credits):
-            monkeypatch.setattr(module, "now", lambda: now() + by)
 
-    yield move
+def go_on(monkeypatch: pytest.MonkeyPatch, by: dt.timedelta) -> None:
+    """The wallet's clock, later by so much."""
+    for module in (wallet, credits):
+        monkeypatch.setattr(module, "now", lambda: now() + by)
 
 
 def test_promo_then_allowance_then_prepaid_then_the_invoice(cast: Cast) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.models import Sum
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -40,27 +41,41 @@ from kit.ids import new_id
 from kit.money import NANO
 from tenants.models import Tenant
 from tenants.scope import OPS, ops_scope, tenant_scope
-from tests.billing.money import call, entitle, store_events
+from tests.billing.money import BOOK, EURO, call, entitle, store_events
 from tests.billing.test_killed_money import dies_at
-from tests.conftest import Cast
+from tests.conftest import CURRENCY, Cast
 
 SEPTEMBER, OCTOBER = dt.date(2026, 9, 1), dt.date(2026, 10, 1)
 
 
-def organisations(count: int) -> list[uuid.UUID]:
-    """Organisations without anybody in them."""
+def organisations(count: int, *, euros: Sequence[bool] = ()) -> list[uuid.UUID]:
+    """Organisations without anybody in them, some of which pay in euros."""
+    pay_in = ["eur" if one else "usd" for one in euros] or [CURRENCY] * count
     with ops_scope("a test"):
-        rows = [Tenant(id=new_id(), name=f"Many {n}", slug=f"many-{uuid.uuid4().hex[:12]}") for n in range(count)]
+        rows = [
+            Tenant(id=new_id(), name=f"Many {n}", slug=f"many-{uuid.uuid4().hex[:12]}", currency=pay_in[n])
+            for n in range(count)
+        ]
         Tenant.ops.bulk_create(rows)
     return [row.pk for row in rows]
 
 
-def use(tenant_id: uuid.UUID, calls: Sequence[tuple[int, int, str]], first: int = 0, month: dt.date = OCTOBER) -> None:
+def use(
+    tenant_id: uuid.UUID, calls: Sequence[tuple[int, int, str]], first: int = 0, month: dt.date = OCTOBER,
+    book: str = BOOK,
+) -> None:  # fmt: skip
     """Calls of (day of the month, cost / 20, kind), summed and rated."""
     start = bounds(month)[0]
     store_events(
         [
-            call(tenant_id, first + n, cost=20 * twenties, at=start + dt.timedelta(days=day, hours=n), kind=kind)
+            call(
+                tenant_id,
+                first + n,
+                cost=20 * twenties,
+                at=start + dt.timedelta(days=day, hours=n),
+                kind=kind,
+                book=book,
+            )
             for n, (day, twenties, kind) in enumerate(calls)
         ]
     )
@@ -110,19 +125,22 @@ CALLS = st.lists(
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(
     usage=st.lists(st.tuples(CALLS, CALLS, st.integers(0, 10**7), st.booleans()), min_size=2, max_size=4),
+    euros=st.permutations([True, False, True, False]),
 )
 def test_a_month_closed_with_others_is_the_month_closed_alone(
-    usage: list[tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], int, bool]],
+    usage: list[tuple[list[tuple[int, int, str]], list[tuple[int, int, str]], int, bool]], euros: list[bool]
 ) -> None:
-    alone, together = organisations(len(usage)), organisations(len(usage))
+    euros = euros[: len(usage)]
+    alone, together = organisations(len(usage), euros=euros), organisations(len(usage), euros=euros)
     for ones in (alone, together):
-        for tenant_id, (before, calls, allowance, late) in zip(ones, usage, strict=True):
+        for tenant_id, (before, calls, allowance, late), euro in zip(ones, usage, euros, strict=True):
+            book = EURO if euro else "2026-11-01"
             entitle(tenant_id, spend_nano=10**12, allowance_nano=allowance)
             if late:  # September is closed before the last of its usage arrives
-                use(tenant_id, before[:1], first=100, month=SEPTEMBER)
+                use(tenant_id, before[:1], first=100, month=SEPTEMBER, book=book)
                 period_close(tenant_id=tenant_id, period=SEPTEMBER)
-                use(tenant_id, before[1:], first=200, month=SEPTEMBER)
-            use(tenant_id, calls)
+                use(tenant_id, before[1:], first=200, month=SEPTEMBER, book=book)
+            use(tenant_id, calls, book=book)
     for tenant_id in alone:
         lines_post(tenant_id=tenant_id)
         period_close(tenant_id=tenant_id, period=OCTOBER)
@@ -133,6 +151,18 @@ def test_a_month_closed_with_others_is_the_month_closed_alone(
     assert periods_close_many([(one, OCTOBER) for one in together]) == (0, []), "once more changes nothing"
     assert [books(one) for one in together] == [books(one) for one in alone]
     assert list(findings(together)) == []
+    assert asked_by_currency(together) == asked_by_currency(alone)
+    used = {"eur": 0, "usd": 0}
+    for euro, (before, calls, _, late) in zip(euros, usage, strict=True):
+        used["eur" if euro else "usd"] += sum(20 * twenties for _, twenties, _ in [*calls, *(before if late else [])])
+    assert asked_by_currency(together) == {code: used[code] for code in asked_by_currency(alone)}
+
+
+def asked_by_currency(tenant_ids: Sequence[uuid.UUID]) -> dict[str, int]:
+    """All usage on bills of some organisations, by what they pay in."""
+    with ops_scope("a test"):
+        rows = PeriodClose.ops.filter(tenant_id__in=tenant_ids).values_list("tenant__currency")
+        return {code: int(nano) for code, nano in rows.annotate(n=Sum("usage_nano")).order_by()}
 
 
 def test_posting_with_others_is_posting_alone_and_touches_nobody_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from billing.selectors.budgets import WALLET, cap_nano
 from billing.selectors.limits import tenant_limit_set
 from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services import reconcile
-from billing.services.credits import credit_grant, credit_refund
+from billing.services.credits import credit_grant, credit_refund, credits_expire
 from billing.services.jobs import job_reserve
 from billing.services.ledger import lines_post, period_close
 from billing.services.receivables import mirrors_book_all
@@ -32,7 +33,7 @@ from kit.money import CENT, NANO
 from tenants.scope import tenant_scope
 from tests.billing.emulated import Emulator
 from tests.billing.money import entitle
-from tests.billing.test_credits import books, give, left, right
+from tests.billing.test_credits import books, give, go_on, left, right
 from tests.billing.test_funds import ask
 from tests.billing.test_ledger import OCTOBER, use
 from tests.billing.test_purchases import balance, paid, told
@@ -196,6 +197,37 @@ def test_what_was_spent_already_is_owed_and_stops_calls_until_credit_comes(
     with tenant_scope(tenant_id):
         assert balance_nano() == 0, "and only what is beyond it pays for usage"
     assert left(tenant_id) == [-15 * NANO, 3 * NANO, 12 * NANO]
+    right(tenant_id)
+
+
+def test_credit_that_ends_settles_what_it_stood_against(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id, payment = bought
+    use(tenant_id, 1, 17 * NANO)
+    lines_post(tenant_id=tenant_id)
+    period_close(tenant_id=tenant_id, period=OCTOBER)
+    refunded(stripe_house, payment, 2_000)
+    hour = dt.timedelta(hours=1)
+    give(tenant_id, "promo", 10 * NANO, expires_at=now() + hour)
+    give(tenant_id, "prepaid", 4 * NANO, expires_at=now() + hour)
+    give(tenant_id, "promo", 2 * NANO, expires_at=now() + 5 * hour)
+    assert (balance(tenant_id), left(tenant_id)) == (NANO, [-15 * NANO, 10 * NANO, 4 * NANO, 2 * NANO])
+    for pause in (hour + dt.timedelta(minutes=1), 2 * hour):
+        go_on(monkeypatch, pause)
+        credits_expire(tenant_id=tenant_id)
+        assert balance(tenant_id) == 0, "the dollar that could be used has ended; nothing is owed again"
+    assert left(tenant_id) == [-2 * NANO, 0, 0, 2 * NANO]
+    go_on(monkeypatch, 6 * hour)
+    assert credits_expire(tenant_id=tenant_id) == 2 * NANO
+    assert (balance(tenant_id), left(tenant_id)) == (0, [0, 0, 0, 0])
+    right(tenant_id)
+    with tenant_scope(tenant_id):
+        row = Refund.objects.get()
+        row.raw, row.status, row.booked_at = {**row.raw, "status": "failed"}, "failed", None
+        row.save()
+    mirrors_book_all()
+    assert balance(tenant_id) == 20 * NANO, "its money came again after all: what was unused, and what made up for it"
     right(tenant_id)
 
 

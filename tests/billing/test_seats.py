@@ -60,7 +60,7 @@ def test_seats_are_charged_as_shown_and_make_room_at_once(cast: Cast, stripe_hou
         assert invoice_preview().seats_cents == 2_700
         last = SubscriptionChange.objects.order_by("-at").first()
         assert last is not None
-        assert (last.plan, last.plan_version, last.seats, last.extra_seats) == ("developer", 5, 1, 3)
+        assert (last.plan, last.plan_version, last.seats, last.extra_seats) == ("developer", 6, 1, 3)
     with pytest.raises(Conflict, match="3 bought seats already"), tenant_scope(ada.tenant.id):
         seats_change(seats=3)
 
@@ -138,10 +138,10 @@ def test_paid_seats_stay_beside_a_plan_that_staff_granted(cast: Cast, stripe_hou
 
 
 def test_mrr_counts_seats(cast: Cast) -> None:
-    assert worth_nano("active", "developer", 5, "month", 1, 3) == (29 + 3 * 9) * NANO
-    assert worth_nano("active", "developer", 5, "year", 1, 3) == round((290 + 3 * 90) * NANO / 12)
-    assert worth_nano("active", "developer", 4, "month", 1, 3) is None, "that version never sold seats"
-    assert worth_nano("canceled", "developer", 5, "month", 1, 3) == 0
+    assert worth_nano("usd", "active", "developer", 5, "month", 1, 3) == (29 + 3 * 9) * NANO
+    assert worth_nano("usd", "active", "developer", 5, "year", 1, 3) == round((290 + 3 * 90) * NANO / 12)
+    assert worth_nano("usd", "active", "developer", 4, "month", 1, 3) is None, "that version never sold seats"
+    assert worth_nano("usd", "canceled", "developer", 5, "month", 1, 3) == 0
 
 
 def test_the_daily_comparison_tells_seats_that_differ(

@@ -128,9 +128,9 @@ def test_a_months_mrr_is_what_plans_cost_at_its_end(cast: Cast) -> None:
 
 
 def test_a_yearly_plan_is_worth_a_twelfth_of_its_own_price_a_month() -> None:
-    assert worth_nano("active", "developer", 5, "month", 1) == 29 * NANO
-    assert worth_nano("active", "developer", 5, "year", 1) == round(290 * NANO / 12)
-    assert worth_nano("active", "developer", 4, "year", 1) is None, "that version was never sold by the year"
+    assert worth_nano("usd", "active", "developer", 5, "month", 1) == 29 * NANO
+    assert worth_nano("usd", "active", "developer", 5, "year", 1) == round(290 * NANO / 12)
+    assert worth_nano("usd", "active", "developer", 4, "year", 1) is None, "that version was never sold by the year"
 
 
 def test_a_month_is_kept_once_and_late_news_move_the_next(cast: Cast) -> None:

@@ -31,7 +31,7 @@ from tests.billing.test_plan_pages import words
 from tests.billing.test_plan_ways import OCTOBER, finish, paid, start
 from tests.conftest import Cast, Person, make_person
 
-DEBIT, MASTERCARD = "4000056655665556", "5555555555554444"
+DEBIT, MASTERCARD, AMEX = "4000056655665556", "5555555555554444", "378282246310005"
 """Cards that no other test has a trial with: marks are of all organisations, and stay."""
 
 
@@ -57,6 +57,17 @@ def look(person: Person) -> None:
         customer = customer_current()
         assert customer is not None
         customer_sync(customer=customer)
+
+
+def card_added(person: Person, emulator: Emulator, card: str) -> None:
+    """As in the portal."""
+    with tenant_scope(person.tenant.id):
+        customer = customer_current()
+        assert customer is not None
+    method = emulator.v1.payment_methods.attach(card, {"customer": customer.stripe_id})
+    settings = {"default_payment_method": method.id}
+    emulator.v1.customers.update(customer.stripe_id, {"invoice_settings": settings})
+    look(person)
 
 
 def ended(person: Person, row: Subscription, status: str) -> None:
@@ -104,12 +115,7 @@ def test_a_trial_without_a_card_becomes_no_plan_that_needs_one(cast: Cast, strip
         for ask in (plan_preview, plan_change):
             with pytest.raises(Conflict, match=r"This trial has no card, and .* needs one. Add a card under Billing"):
                 ask(plan=plan)
-        customer = customer_current()
-        assert customer is not None
-    method = stripe_house.v1.payment_methods.attach("pm_card_visa", {"customer": customer.stripe_id})
-    settings = {"default_payment_method": method.id}
-    stripe_house.v1.customers.update(customer.stripe_id, {"invoice_settings": settings})
-    look(ada)
+    card_added(ada, stripe_house, "pm_card_threeDSecureOptional")
     asked(ada.tenant.id, lambda: plan_change(plan=plan))
     assert entitlement_for(ada.tenant.id).plan == plan
 
@@ -284,6 +290,14 @@ def test_a_card_gets_no_second_trial(cast: Cast, stripe_house: Emulator) -> None
     row = finish(eve, stripe_house, start(eve, "team"))
     assert row.status == "active"
     assert "has had a trial" not in words(eve.browser.get(f"{eve.home}/billing/").content)
+
+
+def test_a_card_that_came_after_a_trial_without_one_has_had_it(cast: Cast, stripe_house: Emulator) -> None:
+    begun(cast.owner, stripe_house)
+    card_added(cast.owner, stripe_house, "pm_card_amex")
+    begun(cast.stranger, stripe_house, "team", AMEX)
+    with tenant_scope(cast.stranger.tenant.id):
+        assert TrialTaken.objects.get().refused == "card" and sum(paid()) == 0
 
 
 def test_marks_cannot_be_read(cast: Cast, stripe_house: Emulator) -> None:

@@ -66,7 +66,7 @@ def test_the_deposit_is_invoiced_once_with_the_purchase_order_and_days_to_pay(
     (row,) = invoices(ada, order)
     found = stripe_house.v1.invoices.retrieve(row.stripe_id)
     assert (found.status, found.total, found.collection_method) == ("open", 330_000, "send_invoice")
-    assert found.due_date - found.created == 30 * 86_400
+    assert found.due_date - found.status_transitions.finalized_at == 30 * 86_400
     with tenant_scope(ada.tenant.id):
         contract = Contract.objects.get(order=order)
     assert {one.name: one.value for one in found.custom_fields or []} == {

@@ -212,4 +212,4 @@ def test_an_older_contract_without_days_to_pay_is_not_overdue_at_once(ada: Perso
         Contract.objects.filter(pk=row.contract_id).update(net_days=0)
     invoices_make(tenant_id=ada.tenant.id)
     found = stripe_house.v1.invoices.retrieve(only(ada, order).stripe_id)
-    assert found.due_date - found.created == 86_400
+    assert found.due_date - found.status_transitions.finalized_at == 86_400

@@ -12,7 +12,7 @@ from kit.errors import ApiError
 from tenants.models import Tenant
 from tenants.scope import ops_scope, tenant_scope
 
-COLUMNS = ("day", "project", "model", "kind", "charged by", "events", "before, nano-USD", "after, nano-USD")
+COLUMNS = ("day", "project", "model", "kind", "charged by", "events", "before, nano-{0}", "after, nano-{0}")
 
 
 class Command(BaseCommand):
@@ -40,13 +40,14 @@ class Command(BaseCommand):
             tenant = Tenant.ops.filter(slug=options["organisation"]).first()
         if tenant is None:
             raise CommandError(f"There is no organisation {options['organisation']!r}.")
+        paid_in = tenant.currency.upper()
         names = ("first", "last", "version", "kind", "base")
         wanted = Wanted(*(options[name] for name in names))
         try:
             with tenant_scope(tenant.pk):
                 found = rerating_preview(wanted=wanted)
             table = csv.writer(self.stdout)
-            table.writerow(COLUMNS)
+            table.writerow([name.format(paid_in) for name in COLUMNS])
             for one in found:
                 table.writerow([*map(str, one.line), one.events, one.before_nano, one.after_nano])
             if options["apply"] and found:
@@ -58,4 +59,4 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
         delta = sum(one.delta_nano for one in found)
         done = "changed" if options["apply"] else "would change"
-        self.stderr.write(f"{len(found)} lines {done}, by {delta} nano-USD in all.")
+        self.stderr.write(f"{len(found)} lines {done}, by {delta} nano-{paid_in} in all.")

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from billing.models import BillSink
-from billing.services.catalogue import catalogue_push, meter_price_ensure, promotions_push
+from billing.services.catalogue import catalogue_push, meter_prices_push, promotions_push
 from billing.services.reconcile import endpoint_ensure, stripe_compare, thin_destination_ensure, webhook_url
 from billing.services.webhooks import stripe_sweep
 
@@ -39,8 +39,8 @@ class Command(BaseCommand):
                 if secret:
                     self.stdout.write(f"Set STRIPE_THIN_SECRET={secret} and restart; Stripe says it this once.")
         if meters:
-            entry = meter_price_ensure(ask=True)
-            self.stdout.write(f"{entry}: {entry.price_id}")
+            for entry in meter_prices_push():
+                self.stdout.write(f"{entry}: {entry.price_id}")
         for entry in catalogue_push():
             self.stdout.write(f"{entry}: {entry.price_id}")
         for one in promotions_push():

@@ -12,20 +12,49 @@ from billing.stripe_emulator.world import World
 _LIST = "/v1/customers/{customer}/balance_transactions"
 
 
-def balance_move(world: World, customer: Obj, amount: int, kind: str, **fields: object) -> Obj:
+def balance_in(customer: Obj, currency: str) -> int:
+    """A customer's balance in one currency, cents: an invoice in another one neither uses nor changes it."""
+    return int(_balances(customer).get(currency, 0))
+
+
+def _balances(customer: Obj) -> dict[str, int]:
+    """By currency. `balance` is the one of the customer's own."""
+    kept: dict[str, int] | None = customer.get("_balances")
+    return {customer["currency"] or "usd": customer["balance"]} if kept is None else kept
+
+
+def balance_move(world: World, customer: Obj, amount: int, kind: str, *, currency: str = "", **fields: object) -> Obj:
     """Add an amount (cents, negative for credit) to the balance and note why. The caller saves the customer."""
-    customer["balance"] += amount
+    own = customer["currency"] or "usd"
+    currency = currency or own
+    after = balance_in(customer, currency) + amount
+    customer["_balances"] = {**_balances(customer), currency: after}
+    customer["balance"] = balance_in(customer, own)
     made = world.new(
         "customer_balance_transaction",
         "cbtxn",
         amount=amount,
         customer=customer["id"],
-        ending_balance=customer["balance"],
+        currency=currency,
+        ending_balance=after,
         metadata={},
         type=kind,
-        **{"currency": customer["currency"] or "usd", **fields},
+        **fields,
     )
     return world.save(made)
+
+
+def currency_fix(world: World, customer: Obj, currency: str) -> None:
+    """A customer pays in the currency of its first purchase from then on. Raises for another one."""
+    if customer["currency"] not in (None, currency):
+        raise StripeError(
+            "You cannot combine currencies on a single customer. This customer has an active subscription, "
+            f"subscription schedule, discount, quote, or invoice item with currency {customer['currency']}."
+        )
+    if customer["currency"] is None:
+        customer["_balances"] = _balances(customer)
+        customer["currency"], customer["balance"] = currency, balance_in(customer, currency)
+        world.save(customer)
 
 
 @route("POST", _LIST)

@@ -10,7 +10,7 @@ from typing import Any
 
 from billing.stripe_emulator.answers import listing
 from billing.stripe_emulator.errors import StripeError, card_error, wrong_state
-from billing.stripe_emulator.nouns.balance import balance_move
+from billing.stripe_emulator.nouns.balance import balance_in, balance_move
 from billing.stripe_emulator.nouns.coupons import discounts_spend
 from billing.stripe_emulator.nouns.credits import credits_apply
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total
@@ -48,7 +48,7 @@ def invoice_draft(world: World, customer: Obj, *, currency: str, reason: str, **
         auto_advance=False,
         period_start=world.now,
         period_end=world.now,
-        starting_balance=customer["balance"],
+        starting_balance=balance_in(customer, currency),
         metadata={},
         total_discount_amounts=[],
         total_taxes=[],
@@ -85,14 +85,14 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
     """draft -> open (or straight to paid when nothing is due). `next_attempt`: when to charge by itself."""
     must_be(invoice, "draft", doing="finalize")
     customer = world.fetch(invoice["customer"])
-    invoice["starting_balance"] = customer["balance"]
+    invoice["starting_balance"] = balance_in(customer, invoice["currency"])
     invoice.update(customer_tax_exempt=customer["tax_exempt"], customer_tax_ids=tax_ids_shown(world, customer["id"]))
     usage_refresh(world, invoice)
     invoice_total(world, invoice)
     credits_apply(world, invoice)
     invoice_total(world, invoice)
     # Without rounding in play the balance after is what the invoice did not use up.
-    total, balance = invoice["total"], customer["balance"]
+    total, balance = invoice["total"], invoice["starting_balance"]
     ending = balance + total if total < 0 or balance + total < 0 else 0
     sequence = customer["next_invoice_sequence"]
     customer["next_invoice_sequence"] = sequence + 1
@@ -117,6 +117,8 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
         next_payment_attempt=next_attempt if invoice["auto_advance"] else None,
     )
     invoice["status_transitions"]["finalized_at"] = world.now
+    # Stripe's reference counts the days from the creation; its invoices have them from when they became final, and until
+    # then no due date.
     if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
         invoice["due_date"] = world.now + DAY * invoice.get("_days_until_due", 30)
     discounts_spend(world, invoice)

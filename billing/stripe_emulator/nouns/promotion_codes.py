@@ -8,7 +8,7 @@ import string
 from billing.stripe_emulator.answers import assign, by_currency, page
 from billing.stripe_emulator.errors import StripeError, missing
 from billing.stripe_emulator.nouns.customers import customer_alive
-from billing.stripe_emulator.registry import route
+from billing.stripe_emulator.registry import extra, route
 from billing.stripe_emulator.store import Obj
 from billing.stripe_emulator.world import World
 
@@ -57,6 +57,12 @@ def _restrict(code: Obj, given: Obj) -> None:
             code["restrictions"][name] = given[name]
     if "currency_options" in given:
         code["_currencies"] = by_currency(given["currency_options"], "minimum_amount")
+
+
+@extra("promotion_code", "restrictions.currency_options")
+def code_currencies(world: World, code: Obj) -> Obj:
+    """Its least sums in other currencies, when asked for."""
+    return {name: {"minimum_amount": least} for name, least in code.get("_currencies", {}).items()}
 
 
 @route("GET", "/v1/promotion_codes/{promotion_code}")

@@ -246,8 +246,9 @@ def preview_draft(world: World, params: Obj) -> Obj:
     if customer_id is None:
         raise missing("customer")
     customer = customer_alive(world, customer_id, "customer")
+    currency = params.get("currency") or (subscription or customer)["currency"] or "usd"
     for entry in params.get("invoice_items", []):
-        item = waiting_make(world, customer, {"currency": "usd", **entry})
+        item = waiting_make(world, customer, {"currency": currency, **entry})
         world.save(item)
     details = params.get("subscription_details", {})
     if subscription is None and "items" in details:
@@ -255,7 +256,7 @@ def preview_draft(world: World, params: Obj) -> Obj:
         subscription = subscription_make(world, customer, given)
         invoice = first_invoice(world, subscription)
     elif subscription is None:
-        invoice = invoice_draft(world, customer, currency=params.get("currency", "usd"), reason="upcoming")
+        invoice = invoice_draft(world, customer, currency=currency, reason="upcoming")
         pending_take(world, invoice, None)
         invoice_total(world, invoice)
     else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from billing.stripe_emulator.answers import assign, listing
 from billing.stripe_emulator.errors import StripeError, missing, wrong_state
+from billing.stripe_emulator.nouns.balance import currency_fix
 from billing.stripe_emulator.nouns.catalogue import amount_of, plan_of, price_for
 from billing.stripe_emulator.nouns.coupons import discounts_make
 from billing.stripe_emulator.nouns.invoice_lines import invoice_total, line_add, pending_take
@@ -193,18 +194,6 @@ def _blank(world: World, customer: Obj, params: Obj) -> Obj:
     if subscription["cancel_at_period_end"]:
         subscription["canceled_at"] = world.now
     return subscription
-
-
-def currency_fix(world: World, customer: Obj, currency: str) -> None:
-    """A customer pays in the currency of its first purchase from then on. Raises for another one."""
-    if customer["currency"] not in (None, currency):
-        raise StripeError(
-            "You cannot combine currencies on a single customer. This customer has an active subscription, "
-            f"subscription schedule, discount, quote, or invoice item with currency {customer['currency']}."
-        )
-    if customer["currency"] is None:
-        customer["currency"] = currency
-        world.save(customer)
 
 
 def _trial_end(world: World, params: Obj) -> int | None:

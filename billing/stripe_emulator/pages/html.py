@@ -50,7 +50,7 @@ def money(amount: int, currency: str) -> str:
     if currency in ZERO_DECIMAL:
         return f"{sign}{abs(amount):,} {code}"
     whole, cents = divmod(abs(amount), 100)
-    mark = "$" if currency == "usd" else ""
+    mark = {"eur": "\u20ac", "gbp": "\u00a3", "usd": "$"}.get(currency, "")
     return f"{sign}{mark}{whole:,}.{cents:02d}" + ("" if mark else f" {code}")
 
 

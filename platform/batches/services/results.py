@@ -72,14 +72,14 @@ class Outcome:
 
 
 def answered(turn: Turn, line: Line, status: int, body: bytes, cost: str) -> Outcome:
-    """The outcome of a call; ValueError for a body that is no JSON object. `cost` is what `x-cost-usd` said."""
+    """The outcome of a call; ValueError for a body that is no JSON object. `cost` is what the answer's header said."""
     nano = nano_of(cost)
     read = msgspec.json.decode(body, type=_Body)  # a msgspec.DecodeError is a ValueError
     response = {
         "status_code": status,
         "request_id": request_id_of(turn.batch_id, line.number),
         "body": msgspec.Raw(body),
-        "x_cost_usd": money.number(nano),
+        money.in_name("x_cost_usd", turn.currency): money.number(nano),
     }
     failed = status != 200
     code = (read.error and (read.error.code or read.error.type)) or f"status_{status}"
@@ -109,9 +109,9 @@ def _text(turn: Turn, line: Line, response: dict[str, Any] | None, error: dict[s
     return _encode(result) + b"\n"
 
 
-def nano_of(dollars: str) -> int:
-    """Nano-USD of a header such as `0.000000123`; 0 where there is none."""
-    whole, _, fraction = dollars.partition(".")
+def nano_of(amount: str) -> int:
+    """Nano of a header such as `0.000000123`; 0 where there is none."""
+    whole, _, fraction = amount.partition(".")
     return int(whole or 0) * NANO + int((fraction + "0" * 9)[:9])
 
 

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from batches.credential import Caller
 from batches.errors import Fenced
 from batches.models import OPEN, Batch
+from kit.money import HOUSE
 from tenants.scope import OPS, ops_scope, tenant_scope
 
 LEASE_SECONDS = 30
@@ -34,6 +35,8 @@ class Turn:
     endpoint: str
     storage_key: str
     """Of the input file."""
+    currency: str = HOUSE
+    """What the organisation pays in."""
 
 
 def claimable() -> "QuerySet[Batch]":
@@ -63,9 +66,9 @@ def turn_claim() -> Turn | None:
         Batch.ops.filter(pk=batch.pk).update(
             lease_token=token, lease_expires_at=_lease_end(), served_at=Now(), turns=F("turns") + 1, not_before=None
         )
-        key = Batch.ops.filter(pk=batch.pk).values_list("input_file__storage_key", flat=True).get()
+        key, currency = Batch.ops.values_list("input_file__storage_key", "tenant__currency").get(pk=batch.pk)
     caller = Caller(batch.tenant_id, batch.project_id, batch.key_id, batch.user_id)
-    return Turn(batch.tenant_id, batch.pk, token, batch.turns + 1, caller, batch.endpoint, key)
+    return Turn(batch.tenant_id, batch.pk, token, batch.turns + 1, caller, batch.endpoint, key, currency)
 
 
 def others_wait() -> bool:

@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+COST = "x-cost-"
+"""How the header begins that says what a call cost; the currency follows."""
 SECONDS = 600.0
 """The longest a line may take."""
 MOST_BYTES = 64 << 20
@@ -85,7 +87,7 @@ class Door:
         return Answer(
             response.status,
             found,
-            response.headers.get("x-cost-usd", ""),
+            _cost(response.headers),
             _seconds(response.headers.get("retry-after")),
         )
 
@@ -110,6 +112,10 @@ class Door:
         with self._lock:
             self._open.discard(connection)
         connection.close()
+
+
+def _cost(headers: http.client.HTTPMessage) -> str:
+    return next((value for name, value in headers.items() if name.lower().startswith(COST)), "")
 
 
 def _seconds(text: str | None) -> float:

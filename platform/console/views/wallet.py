@@ -41,6 +41,7 @@ WHAT = {
     "expired": gettext_lazy("Ended"),
     "refunded": gettext_lazy("Refunded"),
     "returned": gettext_lazy("Payment went back"),
+    "settled": gettext_lazy("Settled by credit that ended"),
 }
 
 

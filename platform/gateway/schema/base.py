@@ -56,7 +56,7 @@ _WORDS = {
 _HEADERS = {
     name: {"description": words, "schema": {"type": "string"}}
     for name, words in {
-        "x-cost-usd": "What the call cost, in dollars.",
+        "x-cost-usd": "What the call cost. The name ends in your organisation's currency.",
         "x-model-version": "The model that answered, and its version.",
         "x-rollout-arm": "`stable` or `candidate`, while a rollout runs on the name that was called.",
     }.items()

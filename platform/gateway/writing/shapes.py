@@ -19,7 +19,7 @@ from inference.wire import Piece, TokenChance
 from kit.api import InternalError
 from kit.clock import now
 from kit.errors import ApiError, BadRequest
-from kit.money import number
+from kit.money import HOUSE, in_name, number
 from serving.routes import Route
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def answered(call: Call, writing: MeteredCall, wish: Wish, shape: Shape) -
         async for place, piece in writing.pieces():
             shape.feed(place, piece)
         event = writing.settle()
-    call.headers.append(cost_header(event.cost_nano))
+    call.headers.append(cost_header(event.cost_nano, call.key.currency))
     return encode(shape.whole(usage_of(writing)))
 
 
@@ -70,7 +70,7 @@ async def _streamed(call: Call, writing: MeteredCall, wish: Wish, shape: Shape) 
                 found = await _next(pieces)
             event = writing.settle()
             if wish.usage:
-                await events.data(shape.last(usage_of(writing, event)))
+                await events.data(shape.last(usage_of(writing, event, call.key.currency)))
             await events.end()
     except (Disconnected, asyncio.CancelledError):
         raise
@@ -114,8 +114,8 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def usage_of(writing: MeteredCall, event: UsageEvent | None = None) -> dict[str, Any]:
-    """Tokens read and written; with the event what they cost, in dollars."""
+def usage_of(writing: MeteredCall, event: UsageEvent | None = None, currency: str = HOUSE) -> dict[str, Any]:
+    """Tokens read and written; with the event what they cost, under the name of its currency."""
     read, written = writing.prompt_tokens, writing.output_tokens
     usage: dict[str, Any] = {
         "prompt_tokens": read,
@@ -130,7 +130,7 @@ def usage_of(writing: MeteredCall, event: UsageEvent | None = None) -> dict[str,
         },
     }
     if event is not None:
-        usage["x_cost_usd"] = number(event.cost_nano)
+        usage[in_name("x_cost_usd", currency)] = number(event.cost_nano)
     return usage
 
 

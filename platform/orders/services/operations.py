@@ -13,6 +13,7 @@ from billing.services.operation import NotNeeded, Operation
 from billing.services.operations import customer_needed
 from billing.stripe_port import Json, StripePort
 from kit.clock import now
+from kit.money import currency
 from orders import states
 from orders.models import OrderInvoice, OrderTransfer
 from orders.selectors import INVOICE, PAID_OUTSIDE
@@ -44,6 +45,7 @@ def _invoice_build(command: StripeCommand) -> Json:
     return {
         "customer_id": customer_needed().stripe_id,
         "amount_cents": row.cents,
+        "currency": currency(),
         "description": row.description,
         "days": max(contract.net_days, 1),  # with none, as older contracts may say, it were overdue at once
         "fields": fields,

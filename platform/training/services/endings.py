@@ -51,7 +51,7 @@ BLOCKED = {
     states.HOLD: "Our staff hold this job for a moment. Nothing of it is lost.",
     states.QUOTA: "Your spend limit no longer carries the job. Raise the limit under Billing, then resume it.",
     states.SUSPENDED: "Your organisation is suspended. The job goes on by itself once it is reopened.",
-    states.BUDGET: "The job reached its price ceiling and stopped there. Resume it with a higher x_max_price_usd.",
+    states.BUDGET: "The job reached its price ceiling and stopped there. Resume it with a higher one.",
 }
 NO_LEASE: dict[str, Any] = {"lease_token": None, "lease_expires_at": None, "lease_owner": ""}
 

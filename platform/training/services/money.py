@@ -4,7 +4,7 @@ from billing.prices import Price, Usage, price_books, rate
 from billing.quotas.trace import Caller
 from billing.services.jobs import job_extend, job_release, job_reserve, job_settle, job_shrink
 from kit.clock import now
-from kit.money import currency
+from tenants.currency import paid_in
 from training.models import Job
 from training.scheduling.fairness import PREEMPTIBLE, PRIORITY, STANDARD
 
@@ -19,12 +19,12 @@ def asking(job: Job) -> Caller:
 
 def price_version() -> str:
     """The price book in force."""
-    return price_books().current(_now_ms(), currency()).version
+    return price_books().current(_now_ms(), paid_in()).version
 
 
 def price_per_million(job: Job) -> int:
     """Nano-USD per million tokens trained on, in its lane."""
-    price: Price = price_books().current(_now_ms(), currency()).price(KINDS[job.lane], job.base)
+    price: Price = price_books().current(_now_ms(), paid_in()).price(KINDS[job.lane], job.base)
     return price.trained_token * 10**6
 
 

@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 from billing.services.decisions import job_refusals
 from kit import outbox
 from kit.errors import Conflict
-from kit.money import written_at_most
+from kit.money import in_name, written_at_most
 from tenants import audit
 from tenants.services.organisations import tenant_turn
 from training import states
@@ -74,7 +74,8 @@ def _raise_ceiling(row: Job, ceiling_nano: int | None) -> None:
     if ceiling_nano is None or ceiling_nano <= row.ceiling_nano:
         stopped = "stopped at its ceiling of" if row.blocked_by == states.BUDGET else "has a ceiling of"
         raise CeilingTooLow(
-            f"The job {stopped} {written_at_most(row.ceiling_nano)}. Resume it with a higher x_max_price_usd.",
+            f"The job {stopped} {written_at_most(row.ceiling_nano)}. Resume it with a higher "
+            f"{in_name('x_max_price_usd')}.",
             param="x_max_price_usd",
         )
     money.extend(row, nano=ceiling_nano)

@@ -16,7 +16,7 @@ from billing.services.decisions import job_refusals
 from kit import outbox
 from kit.errors import ApiError, BadRequest
 from kit.fields import AUTO
-from kit.money import number, written, written_at_most
+from kit.money import in_name, number, written, written_at_most
 from registry.selectors import base_by_name
 from tenants.scope import tenant_scope
 from tenants.services.organisations import tenant_turn
@@ -38,14 +38,13 @@ def job_validate(*, tenant_id: UUID, job_id: UUID) -> str:
     """Bring a job out of validating_files; returns its state. Does nothing while its files are still being read."""
     with tenant_scope(tenant_id):
         job = Job.objects.select_related("project").filter(pk=job_id, state=states.VALIDATING).first()
+        price = money.price_per_million(job) if job is not None else 0
     if job is None:
         return ""
     try:
         ready = intake.prepare(job)
         if ready is None:
             return states.VALIDATING
-        with tenant_scope(tenant_id):  # whose currency says which prices
-            price = money.price_per_million(job)
         planned = forecast.forecast(job, ready.parquet_key, price=price)
         with tenant_scope(tenant_id), job_refusals(money.asking(job)):
             return _queue(job_id, ready, planned)
@@ -198,8 +197,9 @@ def ceiling_of(job: Job, planned: forecast.Forecast) -> int:
         return planned.nano_high
     if job.max_price_nano < planned.nano_least:
         raise CeilingTooLow(
-            f"One pass over this data costs {written_at_most(planned.nano_least)}, more than x_max_price_usd "
-            f"({written(job.max_price_nano)}). Raise the ceiling to at least that, or train on fewer rows.",
+            f"One pass over this data costs {written_at_most(planned.nano_least)}, more than "
+            f"{in_name('x_max_price_usd')} ({written(job.max_price_nano)}). Raise the ceiling to at least that, or "
+            "train on fewer rows.",
             param="x_max_price_usd",
         )
     return min(job.max_price_nano, planned.nano_high)

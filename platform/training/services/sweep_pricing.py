@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.ids import new_id
-from kit.money import written, written_at_most
+from kit.money import in_name, written, written_at_most
 from training import forecast
 from training.errors import CeilingTooLow
 from training.lab.estimate import Workload
@@ -96,8 +96,8 @@ def check_budget(asked: int | None, found: Priced) -> int:
     first = found.ceilings[0][0]
     if asked is not None and asked < first:
         raise CeilingTooLow(
-            f"The first trial may cost {written_at_most(first)}, more than x_max_price_usd ({written(asked)}). Raise "
-            "the budget to at least that, or use fewer passes or rows.",
+            f"The first trial may cost {written_at_most(first)}, more than {in_name('x_max_price_usd')} "
+            f"({written(asked)}). Raise the budget to at least that, or use fewer passes or rows.",
             param="x_max_price_usd",
         )
     return found.nano_high if asked is None else min(asked, found.nano_high)
