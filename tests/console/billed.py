@@ -114,9 +114,7 @@ def made_invoice(person: Person) -> Invoice:
             amount=1_200, created_at=now(),
             raw={"pre_payment_amount": 700, "refunds": [{"amount_refunded": 500, "refund": f"re_{name}"}]},
         )  # fmt: skip
-        Refund.objects.create(
-            stripe_id=f"re_{name}", status="succeeded", currency=code, amount=500, created_at=now()
-        )
+        Refund.objects.create(stripe_id=f"re_{name}", status="succeeded", currency=code, amount=500, created_at=now())
         made: Invoice = Invoice.objects.create(
             stripe_id=f"in_{name}", number=f"{name[:8].upper()}-0002", status="open", currency=code, total=total,
             amount_due=total - 700, amount_paid=1_000, issued_at=now(), due_at=now() + dt.timedelta(days=7), raw=raw,
