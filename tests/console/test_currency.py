@@ -1,19 +1,27 @@
 """A tenant sees its own currency and no other: where it is chosen, on every page, in files, and on the price list."""
 
+import datetime as dt
 import html
 import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.test import Client
 
+from billing.models import Subscription
+from billing.plans import plan_book
+from billing.selectors import subscriptions
+from billing.services.entitlements import entitlement_refresh
 from console.currencies import likely
 from console.fields import AmountField, price_field
+from kit.clock import now
 from kit.money import NANO, in_currency
 from tenants.access import memberships_of
 from tenants.currency import currency_in_scope
 from tenants.models import Tenant
 from tenants.scope import tenant_scope
+from tests.billing.test_plan_files import changed
 from tests.conftest import Person, make_person
 from tests.console import billed
 from tests.console.places import PLACES
@@ -137,6 +145,34 @@ def test_no_page_of_an_organisation_shows_another_currency(code: str, other: re.
         text = seen(ada.browser, path).replace(CHOICES, "")
         wrong += [f"{path}: …{text[max(0, one.start() - 60) : one.end() + 30]}" for one in other.finditer(text)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_plan_is_shown_at_its_price_in_the_currency_it_is_paid_in() -> None:
+    ada = make_person("ada", currency="eur")
+    with tenant_scope(ada.tenant.id):
+        Subscription.objects.create(
+            stripe_id=f"sub_{ada.tenant.id.hex}", status="active", plan="developer", plan_version=6, started_at=now(),
+            period_end=now() + dt.timedelta(days=30), raw={"items": {"data": []}, "currency": "eur"},
+        )  # fmt: skip
+        entitlement_refresh()
+    month, year = (seen(ada.browser, f"{ada.home}/billing/{query}") for query in ("", "?every=year"))
+    assert "Developer plan €27.00 Total before tax €27.00" in month and "Team €185 a month" in month
+    assert "Team €1,850 a year" in year and "29" not in re.findall(r"€(\d+)", month + year)
+    seats = seen(ada.browser, f"{ada.home}/billing/seats")
+    assert "Beyond the 5 that are included, €8 each." in seats
+    typed = seen(ada.browser, f"{ada.home}/billing/calculator?traffic=typed")
+    assert "€27.00 a month, €20.00 of usage included" in typed and "Cost of a month over its usage, EUR" in typed
+
+
+def test_a_plan_that_is_not_sold_in_it_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swaps = (("eur = 2_700\n", ""), ("eur = 27_000\n", ""), ("eur = 800\n", ""), ("eur = 8_000\n", ""))
+    book = changed(tmp_path, *swaps, name="developer-6.toml")
+    plan_book.cache_clear()
+    monkeypatch.setattr(subscriptions, "plan_book", lambda: book)
+    ada = make_person("ada", currency="eur")
+    page = seen(ada.browser, f"{ada.home}/billing/")
+    assert "Developer not sold in euros" in page and "An organisation keeps its currency. Ask us for an offer" in page
+    assert "Choose Developer" not in page and "Choose Team" in page.replace("Try Team", "Choose Team")
 
 
 def test_files_name_the_currency_of_their_amounts() -> None:
