@@ -16,6 +16,7 @@ from billing.selectors.seats import seats_monthly_cents
 from billing.selectors.subscriptions import entitlement_for, paid_yearly, subscription_current
 from billing.selectors.wallet import drawn_open
 from kit.clock import now
+from kit.money import currency
 from tenants.scope import current_tenant_id
 
 
@@ -113,7 +114,7 @@ def invoice_preview() -> InvoicePreview:
         # A month whose lines come to nothing is not sent; what they carried stays for the next one.
         usage_cents=sum(to_cents(line.amount_nano, carried.get(line.key, 0))[0] for line in lines) if net > 0 else 0,
         # A yearly plan is on an invoice of its own, once a year.
-        subscription_cents=(plan.price_cents or 0) if charged and not paid_yearly() else 0,
+        subscription_cents=(plan.price("month", currency()) or 0) if charged and not paid_yearly() else 0,
         seats_cents=seats_monthly_cents(current) if charged else 0,
         trial=trial,
         plan=entitlement.plan,

@@ -12,7 +12,7 @@ from billing.prices import Usage, price_books, rate
 from billing.services.ledger import period_close
 from billing.services.metering import usage_record, usage_rollup
 from kit.clock import now
-from kit.money import CENT, NANO
+from kit.money import CENT, NANO, SYMBOLS
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
 from tests.conftest import Person
@@ -20,18 +20,19 @@ from tests.serving.logged import log_request
 
 OCTOBER = dt.date(2026, 10, 1)
 TUNED = "ft:all-MiniLM-L6-v2:ada-works:customer-support-escalations-a-48-letter-name:0190aa11bb22cc33"
-BOOK = "2026-11-30.3"
+BOOKS = {"usd": "2026-11-30.3", "eur": "2026-12-01.eur"}
 
 
 def event(person: Person, usage: Usage, request_id: str, at: dt.datetime, *, with_key: bool = True) -> Event:
-    """An event at the prices of a real book."""
+    """An event at the prices of a real book of its currency."""
+    book = BOOKS[person.tenant.currency]
     return Event(
         event_id=event_id(person.tenant.id, request_id, usage.kind), request_id=request_id,
         tenant_id=person.tenant.id, project_id=person.project.pk,
         key_id=person.key_row.id if with_key else None, model=usage.model, kind=usage.kind,
         input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, requests=usage.requests,
-        gpu_ms=usage.machine_ms, price_version=BOOK,
-        cost_nano=rate(usage, price_books().get(BOOK)), occurred_at=to_ms(at),
+        gpu_ms=usage.machine_ms, price_version=book,
+        cost_nano=rate(usage, price_books().get(book)), occurred_at=to_ms(at),
     )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def made_invoice(person: Person) -> Invoice:
     """The invoice that asks for October, with tax, a coupon, a part that was paid and a credit note."""
     closed = made_bill(person)
     marked = []
+    code = person.tenant.currency
     with tenant_scope(person.tenant.id):
         for line in closed.lines:
             cents = round(line.amount_nano / CENT)
@@ -96,25 +98,25 @@ def made_invoice(person: Person) -> Invoice:
                 },
             )
             marked.append(_line(push.description, push.amount_cents, metadata={"push": str(push.pk)}))
-        lines = [_line("1 × Developer (at $29.00 / month)", 2_900), *marked]
+        lines = [_line(f"1 × Developer (at {SYMBOLS[code]}29.00 / month)", 2_900), *marked]
         subtotal = sum(line["amount"] for line in lines)
         total = subtotal - 290 + 551
         name = secrets.token_hex(6)
         raw = {
-            "currency": "usd", "subtotal": subtotal, "total": total, "amount_due": total - 700, "status": "open",
+            "currency": code, "subtotal": subtotal, "total": total, "amount_due": total - 700, "status": "open",
             "amount_paid": 1_000, "starting_balance": 0, "ending_balance": 0,
             "pre_payment_credit_notes_amount": 700, "post_payment_credit_notes_amount": 0,
             "total_discount_amounts": [{"amount": 290}],
             "total_taxes": [{"amount": 551, "tax_behavior": "exclusive"}], "lines": {"data": lines},
         }  # fmt: skip
         CreditNote.objects.create(
-            stripe_id=f"cn_{name}", invoice_id=f"in_{name}", number="A-0002-CN-01", status="issued", currency="usd",
+            stripe_id=f"cn_{name}", invoice_id=f"in_{name}", number="A-0002-CN-01", status="issued", currency=code,
             amount=1_200, created_at=now(),
             raw={"pre_payment_amount": 700, "refunds": [{"amount_refunded": 500, "refund": f"re_{name}"}]},
         )  # fmt: skip
-        Refund.objects.create(stripe_id=f"re_{name}", status="succeeded", currency="usd", amount=500, created_at=now())
+        Refund.objects.create(stripe_id=f"re_{name}", status="succeeded", currency=code, amount=500, created_at=now())
         made: Invoice = Invoice.objects.create(
-            stripe_id=f"in_{name}", number=f"{name[:8].upper()}-0002", status="open", currency="usd", total=total,
+            stripe_id=f"in_{name}", number=f"{name[:8].upper()}-0002", status="open", currency=code, total=total,
             amount_due=total - 700, amount_paid=1_000, issued_at=now(), due_at=now() + dt.timedelta(days=7), raw=raw,
             hosted_url="https://invoice.stripe.com/i/1", pdf_url="https://pay.stripe.com/invoice/1/pdf",
         )  # fmt: skip

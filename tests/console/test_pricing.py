@@ -1,14 +1,15 @@
 """The public pricing page says what plan files and the price book say."""
 
+import re
 from pathlib import Path
 
 import pytest
 from django.test import Client
 
 from billing.plans import plan_book
-from console import pricing, tiers
+from console import calculator, pricing, tiers
 from kit.money import price
-from tests.billing.test_plan_files import TRIAL, changed
+from tests.billing.test_plan_files import changed
 from tests.billing.test_price_scales import BOOK, book_of
 
 
@@ -32,7 +33,7 @@ def test_plans_are_shown_by_the_month_and_by_the_year(client: Client) -> None:
     assert 'name="every" value="year"' in year, "the calculator keeps the choice"
 
 
-@pytest.mark.parametrize("query", ["?every=week", "?every=", "?currency=eur", "?currency=%00&every=<b>"])
+@pytest.mark.parametrize("query", ["?every=week", "?every=", "?currency=chf", "?currency=%00&every=<b>"])
 def test_a_choice_that_is_not_there_shows_the_first_one(client: Client, query: str) -> None:
     assert "$29</strong>" in text_of(client, query)
 
@@ -44,22 +45,23 @@ def test_cached_prompts_have_a_price_of_their_own(client: Client) -> None:
 def test_there_is_a_choice_of_currency_where_plans_have_several(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "Currency" not in text_of(client)
-    book = changed(
-        tmp_path,
-        ("usd = 2_900", "usd = 2_900\neur = 2_750"),
-        ("usd = 29_000", "usd = 29_000\neur = 27_000"),
-        ("usd = 900\n", "usd = 900\neur = 800\n"),
-        ("usd = 9_000", "usd = 9_000\neur = 8_000"),
-        TRIAL,
+    links = ('href="?every=month&amp;currency=usd" aria-current="page"', 'href="?every=month&amp;currency=eur"')
+    assert all(link in text_of(client) for link in links)
+    page = text_of(client, "?currency=eur")
+    assert '€27</strong> <span class="text-muted">a month' in page
+    assert '€270</strong> <span class="text-muted">a year' in text_of(client, "?currency=eur&every=year")
+    assert 'name="currency" value="eur"' in page, "the calculator keeps the choice"
+    assert not re.search(r"\$\d|USD", page.replace("currency=usd", "").replace(">USD<", "")), (
+        "nothing else is in dollars"
     )
+    swaps = (("eur = 2_700\n", ""), ("eur = 27_000\n", ""), ("eur = 800\n", ""), ("eur = 8_000\n", ""))
+    book = changed(tmp_path, *swaps, name="developer-6.toml")
     plan_book.cache_clear()
     monkeypatch.setattr(pricing, "plan_book", lambda: book)
+    monkeypatch.setattr(calculator.plans, "plan_book", lambda: book)
     page = text_of(client, "?currency=eur")
-    assert '27.50 EUR</strong> <span class="text-muted">a month' in page
-    assert '14 days</span> <span class="text-muted">with a card' in page
-    assert "$199</strong>" in page, "a plan that is not sold in it keeps its own"
-    assert "270 EUR" in text_of(client, "?currency=eur&every=year")
+    assert "not sold in euros</strong>" in page and "ask us, or choose another currency" in page
+    assert "$29" not in page, "it is not shown at a price that nobody here pays"
 
 
 def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +90,13 @@ def test_prices_by_quantity_are_a_table(client: Client, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     ("minor", "currency", "said"),
-    [(2900, "usd", "$29"), (2950, "usd", "$29.50"), (270000, "eur", "2,700\u00a0EUR"), (4400, "jpy", "4,400\u00a0JPY")],
+    [
+        (2900, "usd", "$29"),
+        (2950, "usd", "$29.50"),
+        (270000, "eur", "€2,700"),
+        (2900, "chf", "29\u00a0CHF"),
+        (4400, "jpy", "4,400\u00a0JPY"),
+    ],
 )
 def test_a_price_is_said_in_its_currency(minor: int, currency: str, said: str) -> None:
     assert price(minor, currency) == said

@@ -97,7 +97,7 @@ def test_a_member_dismisses_it_for_themselves_in_every_organisation_and_twice_is
     assert answer.headers["Location"] == f"{ada.workspace}/jobs/"
     assert not sees(ada) and sees(bob)
     assert ada.browser.post(place).status_code == 404
-    second = ada.browser.post("/o/new", {"name": "Second"}, follow=True)
+    second = ada.browser.post("/o/new", {"name": "Second", "currency": "usd"}, follow=True)
     assert second.status_code == 200 and "A new base" not in second.content.decode()
 
 

@@ -110,7 +110,7 @@ def test_asked_in_one_organisation_is_asked_in_all() -> None:
     ada = settled()
     assert is_shown(ada)
     say(ada, score="10")
-    second = ada.browser.post("/o/new", {"name": "Second"}, follow=True)
+    second = ada.browser.post("/o/new", {"name": "Second", "currency": "usd"}, follow=True)
     assert second.status_code == 200 and QUESTION not in second.content.decode()
 
 

@@ -80,7 +80,9 @@ KEYS = "o/<slug:org>/p/<slug:project>/keys"
 SETTINGS = "o/<slug:org>/settings"
 
 POLICIES: dict[str, Policy] = {
-    "o/new": Policy("page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Second"}}),
+    "o/new": Policy(
+        "page", success={"GET": 200, "POST": 302}, bodies={"POST": lambda ids: {"name": "Second", "currency": "usd"}}
+    ),
     "invitations/<str:token>": TOLD_APART,
     "dev/mail": Policy("public", success={"GET": 404}),
     "dev/mail/<str:name>": TOLD_APART,

@@ -11,7 +11,8 @@ from billing.selectors.subscriptions import entitlement_for
 from kit.ids import parse_id
 from ops.models import StaffAction
 from tenants.access import memberships_of, resolve_key
-from tenants.models import User
+from tenants.models import Tenant, User
+from tenants.scope import tenant_scope
 from tests.conftest import make_user
 
 
@@ -42,6 +43,14 @@ def test_an_existing_account_is_used_as_it_is() -> None:
     create(email=user.email.upper(), name="Second", plan="free")
     assert len(memberships_of(user.pk)) == 1
     assert User.objects.get(pk=user.pk).check_password("a long enough passphrase")
+
+
+def test_an_organisation_pays_in_the_currency_it_was_made_in() -> None:
+    made = create(email=make_user("euro").email, name="Euro Works", currency="EUR")
+    with tenant_scope(parse_id("org_", made["tenant"]["id"])):
+        assert Tenant.objects.get().currency == "eur"
+    with pytest.raises(CommandError, match=r"Nothing is sold in 'chf'\. Currencies: usd, eur\."):
+        create(email=make_user("franc").email, name="Swiss Works", currency="chf")
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ def test_sign_up_confirm_by_mail_and_name_the_organisation(client: Client) -> No
     assert "Confirm your address" in client.get(link).content.decode()
     answer = client.post(link, follow=True)
     assert answer.redirect_chain[-1][0] == "/o/new"
-    answer = client.post("/o/new", {"name": "New Works"}, follow=True)
+    answer = client.post("/o/new", {"name": "New Works", "currency": "usd"}, follow=True)
     assert re.fullmatch(r"/o/new-works-[0-9a-f]+/p/default/", answer.redirect_chain[-1][0])
 
 
 def test_an_organisation_needs_a_visible_name(cast: Cast) -> None:
-    answer = cast.owner.browser.post("/o/new", {"name": "\u200b \u200b"})
+    answer = cast.owner.browser.post("/o/new", {"name": "\u200b \u200b", "currency": "usd"})
     assert answer.status_code == 422
     assert "visible characters" in answer.content.decode()
 

@@ -44,9 +44,9 @@ def test_limits_are_set_shown_and_lifted_on_their_page(cast: Cast) -> None:
         ("tokens_per_minute", "0", "greater than or equal to 1"),
         ("concurrency", "many", "Enter a whole number."),
         ("monthly_spend_nano", "2.01", "Your plan, Free, allows $2.00 a month."),
-        ("monthly_spend_nano", "a lot", "Enter an amount in dollars, for example 50 or 12.50."),
-        ("monthly_spend_nano", "NaN", "Enter an amount in dollars"),
-        ("monthly_spend_nano", "-1", "Enter an amount in dollars"),
+        ("monthly_spend_nano", "a lot", "Enter an amount in US dollars, for example 50 or 12.50."),
+        ("monthly_spend_nano", "NaN", "Enter an amount in US dollars"),
+        ("monthly_spend_nano", "-1", "Enter an amount in US dollars"),
     ],
 )
 def test_a_limit_that_cannot_be_stays_in_the_form_with_its_reason(
