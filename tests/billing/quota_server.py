@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 import time
@@ -53,6 +54,17 @@ class QuotaServer:
         self._process.kill()
         self._process.wait()
         self._process = None
+
+    def pause(self) -> None:
+        """Answer no script, until `resume`."""
+        self.command("CLIENT", "PAUSE", 60_000, "WRITE")  # one for all commands would hold up what ends it as well
+
+    def resume(self) -> None:
+        """Answer again, also what was asked meanwhile."""
+        with socket.socket(socket.AF_UNIX) as line:  # one of ours would begin with scripts
+            line.connect(str(self.path))
+            line.sendall(b"CLIENT UNPAUSE\r\n")
+            assert line.recv(64) == b"+OK\r\n"
 
     def command(self, *parts: bytes | str | int) -> object:
         line = SyncLine(self.url)

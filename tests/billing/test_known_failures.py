@@ -175,12 +175,13 @@ def test_answers_that_never_came_are_counted_once_or_not_at_all(tenant: str) -> 
         grant_all(store, limits, 10**8)
 
         async def main() -> None:
-            gate = QuotaGate(own.url, prices=price_books(), timeout=0.05)
+            gate = QuotaGate(own.url, prices=price_books(), timeout=0.15)
             first = await admit(gate, limits, "first", 100)
-            await asyncio.to_thread(own.command, "CLIENT", "PAUSE", 400)
+            await asyncio.to_thread(own.pause)
             for attempt in range(6):
                 lost = await admit(gate, limits, f"lost{attempt}", 100)
                 assert lost.denial is not None and lost.denial.code == "quota_unavailable"
+            await asyncio.to_thread(own.resume)
             number = 0
             while (alive := await admit(gate, limits, f"alive{number}", 1)).denial is not None:
                 number += 1

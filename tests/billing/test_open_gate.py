@@ -71,6 +71,7 @@ def test_the_first_call_of_a_new_tenant_finds_a_lease_and_the_cap_holds_to_the_n
 ) -> None:
     person = cast.owner
     cap = 20 * 1_000
+    begun = now().replace(minute=0, second=0, microsecond=0)
     limits = entitle(person.tenant.id, spend_nano=cap)
 
     async def main() -> list[int]:
@@ -97,8 +98,7 @@ def test_the_first_call_of_a_new_tenant_finds_a_lease_and_the_cap_holds_to_the_n
     assert spent >= cap - 40 * 20, "settling gives the unused part back, so the budget can be used up"
     usage_rollup(tenant_id=person.tenant.id)
     with tenant_scope(person.tenant.id):
-        start = now().replace(minute=0, second=0, microsecond=0)
-        assert usage_totals(wanted=UsageFilter(since=start, until=now())).cost_nano == spent
+        assert usage_totals(wanted=UsageFilter(since=begun, until=now())).cost_nano == spent
 
 
 def test_a_call_is_in_the_sums_within_seconds(gate_settings: object, cast: Cast) -> None:

@@ -17,6 +17,8 @@ from tests.billing.quota_server import QuotaServer, quota_server
 
 FAR_MS = 4_000_000_000_000
 HOUR_MS = 3_600_000
+SOON_MS = 600
+"""The end of what a test waits for; a busy machine does what comes before it in time as well."""
 
 
 @pytest.fixture
@@ -65,11 +67,14 @@ def test_the_wait_is_what_the_bucket_needs_to_refill(store: QuotaStore, tenant: 
     limits = CompiledLimits(tenant, [Limit("key", "k", "requests", 60, 60_000)])
     for n in range(60):
         assert store.reserve(limits, f"r{n}").allowed
-    denied = store.reserve(limits, "r60")
+    for n in range(60, 70):  # one a second refills meanwhile
+        denied = store.reserve(limits, f"r{n}")
+        if not denied.allowed:
+            break
     assert not denied.allowed
     assert 0 < denied.wait_ms <= 1000
     time.sleep(denied.wait_ms / 1000 + 0.005)
-    assert store.reserve(limits, "r61").allowed
+    assert store.reserve(limits, "later").allowed
 
 
 def test_a_request_larger_than_the_limit_itself_is_told_so_and_not_to_retry(store: QuotaStore, tenant: str) -> None:
@@ -113,12 +118,12 @@ def test_more_tokens_than_reserved_put_the_bucket_into_debt(store: QuotaStore, t
 
 def test_concurrency_counts_live_reservations_and_heals_after_their_deadline(store: QuotaStore, tenant: str) -> None:
     limits = CompiledLimits(tenant, [Limit("tenant", tenant, "concurrency", 2)])
-    store.reserve(limits, "r1", life_ms=60)
+    store.reserve(limits, "r1", life_ms=SOON_MS)
     store.reserve(limits, "r2")
     denied = store.reserve(limits, "r3")
     assert denied.reason == "concurrency"
     assert denial(denied).status == 429
-    time.sleep(0.08)
+    time.sleep(SOON_MS / 1000 + 0.02)
     assert store.reserve(limits, "r3").allowed
     store.settle(tenant, "r2", tokens=0, nano=0)
     assert store.reserve(limits, "r4").allowed
@@ -187,9 +192,9 @@ def test_a_past_period_is_closed(store: QuotaStore, tenant: str) -> None:
     limits = spend(tenant)
     name = limits.limits[0].name
     _, now = store.lease_state(tenant, name)
-    store.grant(tenant, name, epoch=1, block=1, nano=100, ends_ms=now + 50, low_nano=0)
+    store.grant(tenant, name, epoch=1, block=1, nano=100, ends_ms=now + SOON_MS, low_nano=0)
     assert store.reserve(limits, "r1", nano=1).allowed
-    time.sleep(0.07)
+    time.sleep(SOON_MS / 1000 + 0.02)
     assert store.reserve(limits, "r2", nano=1).reason == "lease"
 
 
@@ -210,10 +215,10 @@ def test_an_extension_is_all_or_nothing(store: QuotaStore, tenant: str) -> None:
 def test_the_sweeper_finds_what_is_due_and_expires_it_at_the_reserved_amount(store: QuotaStore, tenant: str) -> None:
     limits = spend(tenant)
     lease(store, limits, 100)
-    store.reserve(limits, "r1", nano=40, life_ms=30)
+    store.reserve(limits, "r1", nano=40, life_ms=SOON_MS)
     store.reserve(limits, "r2", nano=10)
     assert store.due(tenant) == []
-    time.sleep(0.05)
+    time.sleep(SOON_MS / 1000 + 0.02)
     due = store.due(tenant)
     assert [(d.reservation_id, d.nano) for d in due] == [("r1", 40)]
     assert tenant in store.tenants()
@@ -298,10 +303,11 @@ def test_after_a_loss_a_bucket_is_empty_and_refills(tenant: str) -> None:
         store, limits = QuotaStore(own.url), refilling(tenant)
         assert taken(store, limits, "before") >= 20, "where nothing was ever admitted it is full"
         own.command("FLUSHALL")
+        begun = time.monotonic()
         refused = store.reserve(limits, "at once")
         assert (refused.reason, refused.wait_ms) == ("rate", 50), "one more would be one too many"
         time.sleep(0.3)
-        assert 5 <= taken(store, limits, "a little later") < 20
+        assert 5 <= taken(store, limits, "a little later") <= 20 * (time.monotonic() - begun) + 1, "no more than refilled"
         time.sleep(1.1)
         assert taken(store, CompiledLimits(uuid.uuid4(), limits.limits), "another tenant") >= 20
         store.close()

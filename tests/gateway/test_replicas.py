@@ -256,7 +256,8 @@ def test_an_address_without_our_signature_is_sent_nothing(kept: Kept, cast: Cast
                 with pytest.raises(TimeoutError):
                     trap.accept()
             assert set(hammer.statuses) == {200}
-            redis.set(key_of("trap"), signed(beat, settings.ENGINE_TOKEN), ex=10)  # and with it, it is believed
+            trap.settimeout(PATIENCE)
+            redis.set(key_of("trap"), signed(beat, settings.ENGINE_TOKEN), ex=60)  # and with it, it is believed
             with Hammer(door, cast.owner.key).going(2):
                 trap.accept()[0].close()
         finally:

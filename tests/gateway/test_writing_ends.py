@@ -81,14 +81,14 @@ def test_a_reader_who_takes_nothing_is_given_up_and_pays_for_what_was_made(
 def test_a_call_longer_than_a_reservations_life_keeps_it(
     writing: Wired, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metered, "LIFE_MS", 400)
+    monkeypatch.setattr(metered, "LIFE_MS", 1200)
     monkeypatch.setattr(metered, "RENEW_SECONDS", 0.05)
     word = writing.word()
     plan = writing.engine.plan(word, "a", "b", hold_after=1)
     store = QuotaStore(settings.REDIS_URL)
     with streaming(writing, ada, {"messages": says(word)}) as raw:
         until(lambda: only(writing, word).made == 1)
-        over = time.monotonic() + 1.0
+        over = time.monotonic() + 1.8
         while time.monotonic() < over:
             assert store.due(ada.tenant.id) == []
             time.sleep(0.05)
@@ -126,7 +126,7 @@ def test_who_leaves_while_the_model_is_brought_in_pays_nothing(writing: Wired, a
     writing.engine.stuck.add(row.version_id.hex)
     before = len(writing.events(ada))
     with pytest.raises(openai.APITimeoutError):
-        writing.client(ada, timeout=0.5).chat.completions.create(model=name, messages=says(writing.word()))
+        writing.client(ada, timeout=1.0).chat.completions.create(model=name, messages=says(writing.word()))
     until(lambda: writing.engine.loaded and writing.engine.loaded[-1].model == row.version_id.hex)
     until(lambda: alive(ada) == 0)
     assert len(writing.events(ada)) == before

@@ -82,7 +82,7 @@ def test_one_organisation_has_two_long_bodies_rendered_at_a_time_and_nobody_wait
 ) -> None:
     """Rendering is before the quota: nothing else holds it back."""
     word, other = writing.word(), on_plan("adam")
-    writing.engine.plan(word, "a", render_s=0.1)
+    writing.engine.plan(word, "a", render_s=0.3)
     body = json.dumps({"model": WRITER, "messages": says(word)}).encode() + b" " * 30_000  # two of them are 64 KiB
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(writing.post, CHAT, body, eve.key) for _ in range(8)]

@@ -78,14 +78,14 @@ def test_a_child_that_left_group_parent_and_environment_dies_with_its_trainer(ca
     assert len(still_running(job)) >= 2, "the trainer and what it hid"
     cast.owner.api.post(f"/v1/fine_tuning/jobs/{job.public_id}/cancel")
     worker.join()
-    until(lambda: not still_running(job), 2)
+    until(lambda: not still_running(job), 10)
 
 
 @pytest.mark.parametrize("held", WAYS[:2], indirect=True)
 def test_not_even_one_that_a_dead_trainer_left_behind_at_once_survives(cast: Cast, held: str) -> None:
     job = queued(cast.owner, seed=fake_lab.FLEEING)
     assert duty.work_once()
-    until(lambda: not still_running(job), 2)
+    until(lambda: not still_running(job), 10)
 
 
 @pytest.mark.parametrize("held", WAYS, indirect=True)
