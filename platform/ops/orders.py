@@ -62,7 +62,7 @@ class QuoteForm(ReasonForm):
     lines = forms.CharField(
         label=_("Lines"),
         max_length=20_000,
-        help_text=_("One a row: description | quantity | unit price in dollars."),
+        help_text=_("One a row: description | quantity | unit price."),
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 6, "placeholder": EXAMPLE_LINES}),
     )
     parts = forms.CharField(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kit.money import CENT, written
+from kit.money import CENT, currency, written
 from kit.paper import Sheet
 from orders.papers import paper_named
 from orders.pricing import Line
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def cents(amount: int) -> str:
-    """Whole cents as $1,200.00."""
+    """Whole cents as $1,200.00, in the currency of the organisation in scope."""
     return written(amount * CENT)
 
 
@@ -22,7 +22,7 @@ def percent(basis_points: int) -> str:
 
 
 def quote_document(revision: Any, lines: Sequence[Line], *, quote_number: str, title: str, order_id: str) -> bytes:
-    """The PDF of a revision that is about to be kept, from its columns alone."""
+    """The PDF of a revision that is about to be kept, from its columns and its organisation's currency alone."""
     sheet = Sheet(
         title=f"Quote {quote_number}",
         made_at=revision.created_at,
@@ -60,8 +60,8 @@ def quote_document(revision: Any, lines: Sequence[Line], *, quote_number: str, t
     sheet.gap(4)
     sheet.text(
         f"Days count from the acceptance of this quote. Invoices are payable within {revision.net_days} days. All "
-        "amounts are US dollars; tax is added where the law asks for it. Figures that a milestone must reach are "
-        "measured on rows that training never saw."
+        f"amounts are in {currency().upper()}; tax is added where the law asks for it. Figures that a milestone must "
+        "reach are measured on rows that training never saw."
     )
     sheet.heading("Terms")
     terms, dpa = paper_named(f"terms-{revision.terms_version}"), paper_named(f"dpa-{revision.dpa_version}")
@@ -79,7 +79,7 @@ def _totals(revision: Any) -> list[tuple[str, str]]:
     totals = [("Subtotal", cents(revision.subtotal_cents))]
     if revision.discount_cents:
         totals.append((f"Discount {percent(revision.discount_bp)}", f"-{cents(revision.discount_cents)}"))
-    return [*totals, ("Total in USD", cents(revision.total_cents))]
+    return [*totals, (f"Total in {currency().upper()}", cents(revision.total_cents))]
 
 
 def _criterion(milestone: Json) -> str:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kit.money import SYMBOLS, currency, with_symbol
 from orders.errors import AmountRefused
 
 MOST_CENTS = 10_000_000_000
-"""One hundred million dollars: of a unit price, a line and a total."""
+"""One hundred million: of a unit price, a line and a total."""
 MOST_QUANTITY = 1_000_000_000
 MOST_LINES = 50
 WHOLE = 10_000
@@ -98,7 +99,7 @@ def sums_of(lines: Sequence[Line], *, discount_bp: int, deposit_bp: int) -> Sums
     discount = subtotal * discount_bp // WHOLE
     total = subtotal - discount
     if total == 0:
-        raise AmountRefused("The quote comes to $0.00. Give at least one line a price.", param="lines")
+        raise AmountRefused("The quote comes to nothing. Give at least one line a price.", param="lines")
     return Sums(subtotal, discount, total, total * deposit_bp // WHOLE)
 
 
@@ -114,17 +115,18 @@ def parts_of(total: int, count: int) -> list[int]:
 
 
 def cents_of(text: str) -> int:
-    """Cents of an amount in dollars as people write it ("1,200.50"). AmountRefused for anything else."""
-    said = text.strip().removeprefix("$").strip()
+    """Cents of an amount as people write it ("1,200.50"), with the symbol of the currency that holds here or without
+    any. AmountRefused for anything else."""
+    said = text.strip().removeprefix(SYMBOLS.get(currency(), "")).strip()
     found = _AMOUNT.fullmatch(said)
     if said.startswith(("-", "−")):
         raise AmountRefused(f"{text.strip()[:40]} is negative. Give a discount on the whole quote instead.")
     if found is None:
         raise AmountRefused(
-            f"'{text.strip()[:40]}' is not an amount in dollars and whole cents, such as 1,200 or 49.50."
+            f"'{text.strip()[:40]}' is not an amount of {currency().upper()} in whole cents, such as 1,200 or 49.50."
         )
     if len(found[1].replace(",", "")) > 12:
-        raise AmountRefused(f"An amount is at most ${MOST_CENTS // 100:,}.")
+        raise AmountRefused(f"An amount is at most {with_symbol(f'{MOST_CENTS // 100:,}', currency())}.")
     return int(found[1].replace(",", "")) * 100 + int((found[2] or "").ljust(2, "0"))
 
 
@@ -137,7 +139,7 @@ def share_of(text: str) -> int:
 
 
 def lines_of(text: str) -> list[Line]:
-    """Lines typed one a row as `description | quantity | unit price in dollars`. AmountRefused names the row."""
+    """Lines typed one a row as `description | quantity | unit price`. AmountRefused names the row."""
     lines = []
     for number, row in enumerate(text.splitlines(), 1):
         if not row.strip():

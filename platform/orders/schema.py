@@ -6,7 +6,7 @@ from orders.states import CUSTOMER, STAFF, SYSTEM
 
 PAPER = thing("A paper of the contract.", {"version": whole("Its version."), "sha256": string("Its hash.")})
 QUOTE = thing(
-    "The newest quote that was sent; null where none stands. Amounts are whole cents of US dollars.",
+    "The newest quote that was sent; null where none stands. Amounts are whole cents of `currency`.",
     {
         "number": string("Its number."),
         "revision": whole("Which wording of it."),
@@ -114,6 +114,7 @@ ORDER = component(
             "calls_per_month": whole("How often it will be called; null where nothing was said.", null=True),
             "wanted_by": string("The day by which you need it; null for none.", null=True, format="date"),
             "contact": string("Who hears of what happens."),
+            "currency": string("What the organisation pays in: three letters, such as `usd`."),
             "status": one_of("Where it stands.", Order.State.values),
             "file_ids": many("Files shown as samples.", string("A file's id.")),
             "created_at": moment("When the brief was sent."),

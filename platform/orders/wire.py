@@ -1,4 +1,4 @@
-"""An order on the wire. Amounts are whole cents of US dollars."""
+"""An order on the wire. Amounts are whole cents of its organisation's currency."""
 
 import datetime as dt
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from orders.models import Contract, Milestone, Order, OrderEvent, PurchaseOrder, QuoteRevision
 from orders.selectors import Account, Asked, facts_of
 from orders.words import words_of
+from tenants.currency import paid_in
 
 
 def order_object(order: Order) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def order_object(order: Order) -> dict[str, Any]:
         "calls_per_month": order.calls_per_month,
         "wanted_by": order.wanted_by.isoformat() if order.wanted_by else None,
         "contact": order.contact,
+        "currency": paid_in(),
         "status": order.state,
         "file_ids": [shown.file.public_id for shown in facts["files"]],
         "created_at": seconds(order.created_at),

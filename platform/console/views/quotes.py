@@ -23,6 +23,7 @@ from console.docs import render as marked
 from data.receiving import Intake
 from kit.errors import ApiError, NotFound, RateLimited
 from kit.http import client_ip
+from kit.money import in_currency
 from kit.rates import within
 from orders import papers, services
 from orders.errors import LinkGone
@@ -126,7 +127,8 @@ class QuotePage(LinkView):
         done = _done(request, token)
         if done:
             made, offer = services.acceptance_of(*done)
-            return render(request, "public/quote_accepted.html", {"made": made, "offer": offer, "token": token})
+            with in_currency(offer.currency):
+                return render(request, "public/quote_accepted.html", {"made": made, "offer": offer, "token": token})
         offer = services.offer_peek(token)
         return self._page(request, token, offer, AcceptForm(initial={"sha256": offer.revision.sha256}))
 
@@ -188,7 +190,8 @@ class QuotePage(LinkView):
                 papers.paper_named(f"dpa-{revision.dpa_version}"),
             ],
         }
-        return render(request, "public/quote.html", context, status=status)
+        with in_currency(offer.currency):
+            return render(request, "public/quote.html", context, status=status)
 
 
 class QuoteDocument(LinkView):

@@ -1,6 +1,6 @@
 """Accepting a quote by its link, without an account: looked up through a door function, then in the tenant's scope."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +15,12 @@ from orders import states
 from orders.errors import LinkGone, QuoteRefused
 from orders.models import Acceptance, Order, Quote, QuoteLink, QuoteRevision
 from orders.services.closing import links_revoke
-from orders.services.contracts import contract_make
+from orders.services.contracts import Actor, contract_make
 from orders.services.purchase_orders import purchase_order_add
 from orders.services.quotes import hash_of
 from orders.services.timeline import LETTERS, order_lock, step
 from tenants import audit
+from tenants.currency import paid_in
 from tenants.scope import tenant_scope
 
 LONGEST_PO = 30
@@ -35,6 +36,8 @@ class Offer:
     revision: QuoteRevision
     link: QuoteLink
     lines: list[Any]
+    currency: str
+    """What its organisation pays in."""
 
 
 def link_find(token: str) -> tuple[UUID, UUID]:
@@ -60,7 +63,7 @@ def _offer(link: QuoteLink) -> Offer:
     revision = QuoteRevision.objects.select_related("quote", "quote__order").get(pk=link.revision_id)
     quote = revision.quote
     lines = list(revision.lines.order_by("position"))
-    return Offer(quote.order, quote, revision, link, lines)
+    return Offer(quote.order, quote, revision, link, lines, paid_in())
 
 
 def offer_accept(
@@ -81,61 +84,69 @@ def offer_accept(
     tenant_id, link_id = link_find(token)
     with tenant_scope(tenant_id):
         money_lock(tenant_id)
-        found = _offer(QuoteLink.objects.get(pk=link_id))
-        order = order_lock(found.order)
-        quote = Quote.objects.select_for_update().get(pk=found.quote.pk)
-        link = QuoteLink.objects.select_for_update().get(pk=link_id)
-        revision = found.revision
-        moment = now()
-        gone = link.used_at or link.revoked_at or link.expires_at <= moment
-        if gone or quote.state != Quote.State.SENT or quote.revision != revision.number:
-            raise LinkGone
-        if sha256 != revision.sha256:
+        found = _locked(link_id)
+        if sha256 != found.revision.sha256:
             raise QuoteRefused("The document is not the one that was shown. Open the link again and read it anew.")
-        who = _line(name, "your name", "name")
         made: Acceptance = Acceptance.objects.create(
-            revision=revision,
-            link=link,
-            name=who,
+            revision=found.revision,
+            link=found.link,
+            name=_line(name, "your name", "name"),
             title=_line(title, "your position", "title"),
-            email=link.email,
+            email=found.link.email,
             purchase_order=_line(purchase_order, "the purchase order", "purchase_order", least=0, most=LONGEST_PO),
-            document_sha256=revision.sha256,
+            document_sha256=found.revision.sha256,
             ip=ip,
-            at=moment,
+            at=now(),
         )
-        link.used_at = moment
-        link.save(update_fields=["used_at"])
-        links_revoke(quote=quote)
-        quote.state = Quote.State.ACCEPTED
-        quote.save(update_fields=["state"])
-        detail = {
-            "quote": quote.number,
-            "revision": revision.number,
-            "total_cents": revision.total_cents,
-            "name": made.name,
-            "title": made.title,
-            "purchase_order": made.purchase_order,
-            "sha256": revision.sha256,
-        }
-        actor = ("link", link.public_id, f"{made.name} <{link.email}>")
-        step(
-            order=order,
-            name="accept",
-            side=states.CUSTOMER,
-            kind="quote.accepted",
-            who=made.name,
-            detail=detail,
-            actor=actor,
-            mail=False,
-        )
-        audit.record(action="quote.accepted", target=order, after={**detail, "ip": ip}, actor=actor)
-        contract_make(order=order, revision=revision, acceptance=made, actor=actor)
+        found.link.used_at = made.at
+        found.link.save(update_fields=["used_at"])
+        links_revoke(quote=found.quote)
+        found.quote.state = Quote.State.ACCEPTED
+        found.quote.save(update_fields=["state"])
+        actor = ("link", found.link.public_id, f"{made.name} <{found.link.email}>")
+        _told(found, made, actor)
+        contract_make(order=found.order, revision=found.revision, acceptance=made, actor=actor)
         if document is not None:
             stored, filename = document
-            purchase_order_add(order=order, stored=stored, filename=filename, by=made.name, actor=actor)
+            purchase_order_add(order=found.order, stored=stored, filename=filename, by=made.name, actor=actor)
         outbox.ring(LETTERS, str(tenant_id), str(made.pk))
         return made
+
+
+def _locked(link_id: UUID) -> Offer:
+    """What a link leads to, with its order, quote and link locked. LinkGone where it leads nowhere by now."""
+    found = _offer(QuoteLink.objects.get(pk=link_id))
+    order = order_lock(found.order)
+    quote = Quote.objects.select_for_update().get(pk=found.quote.pk)
+    link = QuoteLink.objects.select_for_update().get(pk=link_id)
+    gone = link.used_at or link.revoked_at or link.expires_at <= now()
+    if gone or quote.state != Quote.State.SENT or quote.revision != found.revision.number:
+        raise LinkGone
+    return replace(found, order=order, quote=quote, link=link)
+
+
+def _told(found: Offer, made: Acceptance, actor: Actor) -> None:
+    """The acceptance in the timeline and in the log."""
+    detail = {
+        "quote": found.quote.number,
+        "revision": found.revision.number,
+        "total_cents": found.revision.total_cents,
+        "name": made.name,
+        "title": made.title,
+        "purchase_order": made.purchase_order,
+        "sha256": found.revision.sha256,
+    }
+    step(
+        order=found.order,
+        name="accept",
+        side=states.CUSTOMER,
+        kind="quote.accepted",
+        who=made.name,
+        detail=detail,
+        actor=actor,
+        mail=False,
+    )
+    audit.record(action="quote.accepted", target=found.order, after={**detail, "ip": made.ip}, actor=actor)
 
 
 def acceptance_of(tenant_id: UUID, acceptance_id: UUID) -> tuple[Acceptance, Offer]:

@@ -15,6 +15,7 @@ from billing.services.subscriptions import customer_write
 from billing.services.sweeps import for_each
 from kit.clock import now
 from kit.errors import BadRequest, Conflict
+from kit.money import CENT, written
 from orders import states
 from orders.models import Contract, Milestone, Order, OrderInvoice, OrderTransfer
 from orders.selectors import INVOICE, PAID_OUTSIDE, credited_cents, left_cents, undecided_cents
@@ -143,7 +144,7 @@ def transfer_record(
     left = left_cents(mirror)
     if cents != left:
         raise BadRequest(
-            f"${left / 100:,.2f} of the invoice are open, and Stripe can only be told of all. Record exactly that; "
+            f"{written(left * CENT)} of the invoice are open, and Stripe can only be told of all. Record exactly that; "
             "if less came in, credit the difference first.",
             param="amount",
         )

@@ -79,19 +79,19 @@ def acceptance_mail(*, tenant_id: UUID, acceptance_id: UUID) -> int:
             return 0
         revision, organisation = made.revision, tenant_current().name
         quote, contract = revision.quote, Contract.objects.get(acceptance=made)
-    lines = [
-        _("%(name)s, %(title)s, accepted quote %(quote)s for %(organisation)s.")
-        % {"name": made.name, "title": made.title, "quote": quote.number, "organisation": organisation},
-        "",
-        f"{_('Order')}: {quote.order.title}",
-        f"{_('Contract')}: {contract.number}",
-        f"{_('Total')}: {cents(revision.total_cents)}",
-        f"{_('Deposit')}: {cents(revision.deposit_cents)}",
-        f"{_('Purchase order')}: {made.purchase_order or '–'}",
-        f"{_('Accepted at')}: {made.at:%Y-%m-%d %H:%M:%S} UTC",
-        f"{_('From')}: {made.ip or '–'}",
-        f"{_('SHA-256 of the document')}: {made.document_sha256}",
-    ]
+        lines = [
+            _("%(name)s, %(title)s, accepted quote %(quote)s for %(organisation)s.")
+            % {"name": made.name, "title": made.title, "quote": quote.number, "organisation": organisation},
+            "",
+            f"{_('Order')}: {quote.order.title}",
+            f"{_('Contract')}: {contract.number}",
+            f"{_('Total')}: {cents(revision.total_cents)}",
+            f"{_('Deposit')}: {cents(revision.deposit_cents)}",
+            f"{_('Purchase order')}: {made.purchase_order or '–'}",
+            f"{_('Accepted at')}: {made.at:%Y-%m-%d %H:%M:%S} UTC",
+            f"{_('From')}: {made.ip or '–'}",
+            f"{_('SHA-256 of the document')}: {made.document_sha256}",
+        ]
     attached = (f"{quote.number}-{revision.number}.pdf", bytes(revision.document), "application/pdf")
     subject = _("Accepted: quote %(quote)s") % {"quote": quote.number}
     people = list(dict.fromkeys([made.email, quote.order.contact]))
