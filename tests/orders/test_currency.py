@@ -30,9 +30,7 @@ def eva() -> Person:
     return person
 
 
-def test_an_order_in_euros_is_quoted_accepted_invoiced_and_paid_in_euros(
-    eva: Person, ada: Person, stripe_house: Emulator
-) -> None:
+def test_an_order_in_euros_is_quoted_accepted_invoiced_and_paid_in_euros(eva: Person, stripe_house: Emulator) -> None:
     order, quote, token = a_quote(eva)
     buyer = Client()
     page = buyer.get(f"/quotes/{token}").content.decode()
@@ -59,7 +57,9 @@ def test_an_order_in_euros_is_quoted_accepted_invoiced_and_paid_in_euros(
     assert "€11,000.00" in shown and "$1" not in shown and "$3" not in shown
     told = eva.api.get(f"/v1/orders/{order.public_id}").json()
     assert (told["currency"], told["quote"]["total_cents"]) == ("eur", 1_100_000)
-    _order, _quote, other = a_quote(ada)
+    beside = make_person("dora", currency="usd")
+    granted(beside)
+    _order, _quote, other = a_quote(beside)
     assert "$11,000.00" in buyer.get(f"/quotes/{other}").content.decode()
 
 
