@@ -29,8 +29,6 @@ from billing.selectors.items import is_metered
 from billing.selectors.subscriptions import subscription_current, usage_subscription
 from billing.selectors.wallet import drawn_open
 from kit.clock import now
-from kit.money import HOUSE
-from tenants.currency import paid_in
 
 METER = "tunesmith_usage_cents"
 """The meter's event name at Stripe, and the lookup key of its price in the house's currency; those of others end in
@@ -50,15 +48,9 @@ State = MeterReading.State
 
 
 def metering_subscription() -> Subscription | None:
-    """The subscription that is to carry the meter: one that runs and is paid by the month, where this installation uses
-    meters."""
-    if settings.USAGE_SINK != BillSink.Sink.METER_EVENTS:
-        return None
-    found = usage_subscription()
-    if found is None or found.status not in ("trialing", "active", "past_due"):
-        return None
-    rests, charges_in = found.raw.get("pause_collection"), found.raw.get("currency") or HOUSE
-    return None if rests or charges_in != paid_in() else found
+    """The subscription that is to carry the meter: the one whose invoices take usage along, where this installation
+    uses meters."""
+    return usage_subscription() if settings.USAGE_SINK == BillSink.Sink.METER_EVENTS else None
 
 
 def metered_item(subscription: Subscription) -> dict[str, Any] | None:

@@ -138,10 +138,12 @@ def usage_subscription() -> Subscription | None:
 
 
 def renews(subscription: Subscription) -> bool:
-    """Whether its next invoice comes within a month, and is sent: not of a yearly one, one that rests, or one that is
-    unpaid, for which Stripe only makes drafts."""
+    """Whether its next invoice comes within a month, is sent, and takes usage along: not of a yearly one, one that
+    rests, one that is unpaid, for which Stripe only makes drafts, or one in another currency than its organisation's
+    usage, which staff made at Stripe."""
     resting = subscription.status not in RENEWING or subscription.raw.get("pause_collection")
-    return not resting and interval_of(subscription) == "month"
+    elsewhere = subscription.raw.get("currency") not in (None, subscription.tenant.currency)
+    return not resting and not elsewhere and interval_of(subscription) == "month"
 
 
 def paid_yearly() -> bool:

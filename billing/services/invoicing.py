@@ -109,7 +109,11 @@ def waiting_invoice_all() -> int:
     with ops_scope("lines that wait at Stripe"):
         waiting = InvoiceLinePush.ops.filter(sent_at__isnull=False, invoice_id="").exclude(amount_cents=0)
         tenants = list(waiting.order_by().values_list("tenant_id", flat=True).distinct())
-        renewed = {one.tenant_id for one in Subscription.ops.filter(tenant_id__in=tenants) if renews(one)}
+        renewed = {
+            one.tenant_id
+            for one in Subscription.ops.filter(tenant_id__in=tenants).select_related("tenant")
+            if renews(one)
+        }
     return for_each("waiting_invoice", sorted(set(tenants) - renewed, key=str), _waiting_invoice)
 
 

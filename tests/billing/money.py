@@ -15,7 +15,8 @@ from tenants.scope import tenant_scope
 from tests.conftest import CURRENCY
 
 EURO = "2026-12-01.eur"
-BOOK = EURO if CURRENCY == "eur" else "2026-11-01"
+BOOKS = {"usd": "2026-11-01", "eur": EURO}
+BOOK = BOOKS[CURRENCY]
 PER_TOKEN = {"2026-11-01": {"embeddings": 10, "classify": 20}, EURO: {"embeddings": 8, "classify": 18}}
 """What a token of these costs, nano; all other kinds as classification."""
 LIMITS = {"requests_per_minute": 10_000, "tokens_per_minute": 10_000_000, "concurrency": 1000}

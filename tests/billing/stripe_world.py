@@ -48,6 +48,7 @@ class World:
     def __init__(self, account: Account, person: Person) -> None:
         self.account, self.person = account, person
         self.customer, self.balance = f"cus_{secrets.token_hex(8)}", 0
+        self.currency = person.tenant.currency
         self.events: list[Json] = []
         self.expected: Counter[str] = Counter()
         self._numbers = itertools.count(1)
@@ -66,7 +67,7 @@ class World:
         on_top: int = 0,
         inside: int = 0,
         lines: list[Json] | None = None,
-        currency: str = "usd",
+        currency: str = "",
     ) -> Json:
         """Issue one: cents of a plan and of a coupon on it, of tax on top or inside, and lines of usage."""
         line = {"id": "il_plan", "amount": plan, "parent": {"type": "subscription_item_details"}, "period": _PERIOD}
@@ -82,7 +83,7 @@ class World:
             "status": "open" if due else "paid",
             "customer": self.customer,
             "number": f"W-{next(self._numbers):04d}",
-            "currency": currency,
+            "currency": currency or self.currency,
             "subtotal": subtotal,
             "total": total,
             "amount_due": due,
@@ -101,7 +102,7 @@ class World:
             "status_transitions": {},
             "lines": {"data": [*([line] if plan else []), *usage], "has_more": False},
         }
-        if currency == "usd":
+        if currency in ("", self.currency):
             self._moved(
                 subscription_revenue=-(plan - inside),
                 discount=coupon,
@@ -156,7 +157,7 @@ class World:
             "invoice": invoice["id"],
             "number": f"{invoice['number']}-CN",
             "status": "issued",
-            "currency": "usd",
+            "currency": self.currency,
             "total": cents,
             "pre_payment_amount": before,
             "post_payment_amount": after,
@@ -233,7 +234,7 @@ class World:
         charge = {"id": f"ch_{secrets.token_hex(6)}", "object": "charge", "customer": self.customer}
         return {
             "id": f"{prefix}_{secrets.token_hex(8)}",
-            "currency": "usd",
+            "currency": self.currency,
             "charge": charge,
             "created": int(time.time()),
         }

@@ -25,7 +25,7 @@ from kit.clock import now
 from kit.money import CENT
 from tenants.scope import tenant_scope
 from tests.billing.emulated import KEY, SECRET
-from tests.billing.money import call, store_events
+from tests.billing.money import BOOKS, call, store_events
 from tests.billing.stripe_world import Account, Json, World
 from tests.conftest import make_person
 
@@ -62,7 +62,7 @@ def test_any_life_of_invoices_in_any_order_of_news_ends_in_right_books(
     account: Account, life: list[str], seed: int
 ) -> None:
     random = randoms.Random(seed)
-    world = World(account, make_person("books"))
+    world = World(account, make_person("books", currency=random.choice(["usd", "eur"])))
     tenant_id = world.person.tenant.id
     for step in life:
         if step == "news":
@@ -143,7 +143,8 @@ def usage(world: World, random: randoms.Random) -> list[Json] | None:
     with tenant_scope(tenant_id):
         if InvoiceLinePush.objects.exists():
             return None
-    store_events([call(tenant_id, 1, cost=20 * random.randint(10**6, 10**8), at=MID_OCTOBER)])
+    book = BOOKS[world.currency]
+    store_events([call(tenant_id, 1, cost=20 * random.randint(10**6, 10**8), at=MID_OCTOBER, book=book)])
     usage_rollup(tenant_id=tenant_id)
     closed = period_close(tenant_id=tenant_id, period=MID_OCTOBER.date().replace(day=1), allowance_nano=0)
     lines: list[Json] = []

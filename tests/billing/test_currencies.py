@@ -22,6 +22,7 @@ from billing.models import (
 from billing.plans import plan_book
 from billing.selectors.invariants import findings
 from billing.selectors.statements import sums_of
+from billing.selectors.subscriptions import usage_subscription
 from billing.selectors.trials import trial_due
 from billing.services import reconcile, subscriptions
 from billing.services.catalogue import meter_prices_push, price_sold
@@ -253,6 +254,7 @@ def test_what_stripe_has_in_dollars_is_told_and_not_booked(eve: Person, stripe_h
     )
     with tenant_scope(tenant_id):
         assert [sums_of(row) for row in Invoice.objects.all()] == [None, None]
+        assert usage_subscription() is None, "usage in euros would wait for its invoices in dollars for good"
 
     v1.subscriptions.cancel(plan.id)
     with tenant_scope(tenant_id):

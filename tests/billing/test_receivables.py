@@ -15,7 +15,7 @@ from kit.clock import now
 from kit.money import CENT
 from tenants.scope import tenant_scope
 from tests.billing.money import call, store_events
-from tests.conftest import Cast
+from tests.conftest import CURRENCY, Cast
 
 MID_OCTOBER = dt.datetime(2026, 10, 15, 12, tzinfo=dt.UTC)
 
@@ -26,7 +26,7 @@ def invoice(tenant_id: uuid.UUID, *, total: int, status: str = "open", items: tu
         made: Invoice = Invoice.objects.create(
             stripe_id=f"in_{uuid.uuid4().hex}",
             status=status,
-            currency="usd",
+            currency=CURRENCY,
             total=total,
             amount_due=total,
             amount_paid=total if status == "paid" else 0,

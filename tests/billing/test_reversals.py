@@ -168,20 +168,20 @@ def test_an_inquiry_takes_no_money(world: World) -> None:
     assert books(world) == {"cash": 2_900, "subscription_revenue": -2_900}
 
 
-def test_another_currency_is_never_booked_as_dollars_and_is_told(world: World, capsys: Any) -> None:
+def test_another_currency_is_never_booked_and_is_told(world: World, capsys: Any) -> None:
     tenant_id = world.person.tenant.id
-    invoice = world.invoice(2_900, currency="eur")
+    invoice = world.invoice(2_900, currency="chf")
     world.deliver(world.events[0])
     mirrors_book_all()
     assert mirrors_book_all() == 0, "looked at once, not every minute"
     with tenant_scope(tenant_id):
         assert balances() == {}
-        assert Invoice.objects.get().currency == "eur"
+        assert Invoice.objects.get().currency == "chf"
     with pytest.raises(SystemExit):
         call_command("billing_check", tenant=[tenant_id])
     said = capsys.readouterr().out
-    assert f"invoice {invoice['id']} is not in the books: It is in EUR" in said
-    invoice["currency"] = "usd"
+    assert f"invoice {invoice['id']} is not in the books: It is in CHF" in said
+    invoice["currency"] = world.currency
     world._save(invoice, "invoice.updated")
     assert books(world) == {"receivable": 2_900, "subscription_revenue": -2_900}
 

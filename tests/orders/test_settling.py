@@ -246,8 +246,9 @@ def test_only_an_open_invoice_takes_a_transfer(ada: Person, staff: Person, strip
 
 
 def test_contracts_stand_apart_from_plans_and_in_what_a_customer_is_worth() -> None:
-    sums = invoice_sums({"currency": "usd", "status": "open", "total": 1_190, "amount_due": 1_190, "subtotal": 1_000,
-                         "total_taxes": [{"amount": 190, "tax_behavior": "exclusive"}]}, "usd")  # fmt: skip
+    found = {"currency": "usd", "status": "open", "total": 1_190, "amount_due": 1_190, "subtotal": 1_000,
+             "total_taxes": [{"amount": 190, "tax_behavior": "exclusive"}]}  # fmt: skip
+    sums = invoice_sums(found, "usd")
     assert invoice_issued(sums, UsageOn(), contract=True) == {
         "receivable": 1_190 * CENT,
         "contract_revenue": -1_000 * CENT,

@@ -169,6 +169,24 @@ def test_a_voided_invoice_gives_used_credit_back(emulator: Emulator) -> None:
     assert emulator.v1.customers.retrieve(customer.id).balance == -500
 
 
+def test_a_balance_pays_invoices_in_its_own_currency_alone(emulator: Emulator) -> None:
+    customer, v1 = emulator.customer(), emulator.v1
+    v1.customers.balance_transactions.create(customer.id, {"amount": -500, "currency": "eur"})
+
+    def asked(currency: str) -> tuple[int, int | None]:
+        made = v1.invoices.create({"customer": customer.id, "currency": currency})
+        v1.invoice_items.create({"customer": customer.id, "invoice": made.id, "amount": 700, "currency": currency})
+        found = v1.invoices.finalize_invoice(made.id)
+        return found.amount_due, found.ending_balance
+
+    assert [asked("usd"), asked("eur"), asked("eur")] == [(700, 0), (200, 0), (700, 0)]
+    v1.subscriptions.create({"customer": customer.id, "items": [{"price": emulator.price(900, currency="eur").id}]})
+    v1.customers.update(customer.id, {"balance": -100})
+    found = v1.customers.retrieve(customer.id)
+    assert (found.currency, found.balance) == ("eur", -100)
+    assert v1.invoices.create_preview({"customer": customer.id}).currency == "eur"
+
+
 @pytest.mark.parametrize("params", [{"amount": 0, "currency": "usd"}, {"amount": 5}])
 def test_a_move_of_the_balance_that_cannot_be_is_refused(emulator: Emulator, params: Any) -> None:
     with pytest.raises(stripe.InvalidRequestError):
