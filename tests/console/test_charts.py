@@ -59,14 +59,22 @@ def test_a_value_between_two_gaps_is_a_point() -> None:
     assert [dot.get("cx") for dot in dots] == ["0%", "100%"]
 
 
-def test_small_amounts_of_money_are_written_out() -> None:
+@pytest.mark.parametrize(
+    ("unit", "tick", "said"),
+    [
+        ("$", "$0.00001", "$0.000022"),
+        ("€", "€0.00001", "€0.000022"),
+        ("CHF", "0.00001\u00a0CHF", "0.000022\u00a0CHF"),
+    ],
+)
+def test_small_amounts_of_money_are_written_out(unit: str, tick: str, said: str) -> None:
     chart = charts.bar_chart(
-        id="b", title="", finding="", keys=["m"], columns=[charts.Column("1 Nov", [2.2e-5])], unit="$"
+        id="b", title="", finding="", keys=["m"], columns=[charts.Column("1 Nov", [2.2e-5])], unit=unit
     )
     drawn = ET.fromstring(chart.svg)
     texts = [text.text for text in drawn.findall("text")]
-    assert "$0.00001" in texts and not [text for text in texts if text and "e-" in text]
-    assert [title.text for title in drawn.iter("title")] == ["1 Nov: $0.000022"]
+    assert tick in texts and not [text for text in texts if text and "e-" in text]
+    assert [title.text for title in drawn.iter("title")] == [f"1 Nov: {said}"]
 
 
 def test_a_series_without_points_still_draws() -> None:

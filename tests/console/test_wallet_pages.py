@@ -90,7 +90,7 @@ def test_credit_is_bought_on_the_payment_page(cast: Cast, stripe_house: Emulator
 
 def test_the_api_says_what_is_left(cast: Cast) -> None:
     assert cast.owner.api.get("/v1/billing/wallet").json() == {
-        "object": "billing.wallet", "balance_usd": 0.0, "x_balance_nano": 0, "on_account_usd": None,
+        "object": "billing.wallet", "currency": "usd", "balance_usd": 0.0, "x_balance_nano": 0, "on_account_usd": None,
         "x_on_account_nano": None, "slow_below_usd": None, "x_slow_below_nano": None, "auto_top_up": None,
         "top_up_terms": CONSENT, "grants": [],
     }  # fmt: skip

@@ -16,6 +16,20 @@ def test_a_dollar_text_of_nano_precision_comes_back_exactly(nano: int) -> None:
     assert money.parse_amount(str(Decimal(nano) / money.NANO)) == nano
 
 
+@pytest.mark.parametrize(
+    ("nano", "code", "text"),
+    [
+        (3 * money.NANO, "usd", "$3.00"),
+        (3_456_780, "eur", "€0.00345678"),
+        (-1_234_500_000_000, "eur", "-€1,234.50"),
+        (90_000_001, "chf", "0.090000001\u00a0CHF"),
+    ],
+)
+def test_an_exact_amount_has_all_its_digits(nano: int, code: str, text: str) -> None:
+    with money.in_currency(code):
+        assert money.written_exact(nano) == text
+
+
 @pytest.mark.parametrize("bad", [-1, "NaN", "Infinity", "1e12", "1e999999999", True, None, "", [], "four"])
 def test_what_is_no_amount_is_refused(bad: object) -> None:
     with pytest.raises(ValueError):
