@@ -28,7 +28,7 @@ from tests.billing.test_ledger import MID_OCTOBER, OCTOBER, use
 from tests.billing.test_subscriptions import buy
 from tests.conftest import Cast
 
-SEPTEMBER = dt.date(2026, 9, 1)
+SEPTEMBER, NOVEMBER = dt.date(2026, 9, 1), dt.date(2026, 11, 1)
 START, END = bounds(OCTOBER)
 FREE = plan_book().free.allowance_nano
 moments = st.datetimes(dt.datetime(2026, 8, 1), dt.datetime(2026, 12, 1), timezones=st.just(dt.UTC))
@@ -109,8 +109,11 @@ def test_a_plan_taken_before_there_was_a_record_counts_from_its_change_and_not_f
         assert row.derived_at > START + third
 
 
-def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(cast: Cast) -> None:
+def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tenant_id = cast.owner.tenant.id
+    monkeypatch.setattr(ledger, "now", lambda: dt.datetime(2026, 12, 1, 5, 59, tzinfo=dt.UTC))
     use(tenant_id, 1, 3 * NANO, at=MID_OCTOBER - dt.timedelta(days=30))
     use(tenant_id, 2, 3 * NANO)
     periods_close_all()
@@ -121,6 +124,10 @@ def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(cast: Cast) -
     periods_close_all()
     with tenant_scope(tenant_id):
         assert PeriodClose.objects.count() == 2, "both are closed: what came late waits for the next one"
+    monkeypatch.setattr(ledger, "now", lambda: dt.datetime(2026, 12, 1, 6, 1, tzinfo=dt.UTC))
+    periods_close_all()
+    with tenant_scope(tenant_id):
+        assert PeriodClose.objects.get(period=NOVEMBER).usage_nano == 1 * NANO, "which it is on once it has ended"
 
 
 def test_in_a_months_first_hours_the_last_one_waits_and_missed_ones_do_not(

@@ -28,7 +28,7 @@ LINES = st.builds(
 
 
 @given(
-    st.lists(LINES, min_size=1, max_size=8).filter(lambda lines: sum(line.cents for line in lines) > 1),
+    st.lists(LINES, min_size=1, max_size=8).filter(lambda lines: 1 < sum(line.cents for line in lines) <= MOST_CENTS),
     st.integers(0, MOST_DISCOUNT),
     st.integers(0, WHOLE),
     st.integers(1, 12),
@@ -101,6 +101,13 @@ def test_a_free_quote_is_none() -> None:
         sums_of([Line("One", 1, 0)], discount_bp=0, deposit_bp=0)
     with pytest.raises(AmountRefused, match="at least one line"):
         sums_of([], discount_bp=0, deposit_bp=0)
+
+
+def test_the_most_that_a_quote_may_be_is_one_and_a_cent_more_is_none() -> None:
+    lines = [Line("One", 1, MOST_CENTS - 1), Line("Two", 1, 1)]
+    assert sums_of(lines, discount_bp=0, deposit_bp=0).total == MOST_CENTS
+    with pytest.raises(AmountRefused, match=r"more than \$100,000,000"):
+        sums_of([*lines, Line("Three", 1, 1)], discount_bp=0, deposit_bp=0)
 
 
 def test_a_discount_up_to_a_tenth_is_one_persons_to_give() -> None:

@@ -96,8 +96,9 @@ def made(person: Person, *, begun: dt.datetime | None = None, wanted: int = 1, *
 
 
 def begin() -> dt.datetime:
-    """A moment a little ago, at no minute's beginning."""
-    return (now() - dt.timedelta(minutes=10)).replace(second=17, microsecond=0)
+    """A moment a little ago, at no minute's beginning, but in this month: bills and limits are of one."""
+    ago, month = now() - dt.timedelta(minutes=10), now().replace(day=1, hour=0, minute=0)
+    return max(ago, month).replace(second=17, microsecond=0)
 
 
 def deployment(person: Person, public_id: str) -> Deployment:
