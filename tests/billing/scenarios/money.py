@@ -196,7 +196,7 @@ def usage_meter(scene: Scene) -> Facts:
     meters = {scene.port.meter_ensure(name, name="Usage in cents") for _ in range(2)}
     product = scene.port.product_ensure(name, name="Usage", description="A test")
     given = {"lookup_key": name, "product_id": product, "meter_id": next(iter(meters)), "cents": 1}
-    prices = {scene.port.meter_price_ensure(**given) for _ in range(2)}
+    prices = {scene.port.meter_price_ensure(**given, currency="usd") for _ in range(2)}
     scene.kept["price"], scene.kept["meter"] = next(iter(prices)), next(iter(meters))
     return {"meters": len(meters), "prices": len(prices)}
 
