@@ -21,7 +21,7 @@ from kit.errors import NotFound
 from kit.streams import attachment
 from ops import ordering
 from ops.deeds import Deed, DeedTable
-from ops.forms import ReasonForm
+from ops.forms import ReasonForm, with_code
 from ops.stripe_tables import still_on_its_way
 from ops.tables import ReadOnly, generic
 from orders import selectors
@@ -50,7 +50,7 @@ class TransferForm(ReasonForm):
         widget=UnfoldAdminTextInputWidget,
     )
     amount = forms.DecimalField(
-        label=_("Amount, dollars"),
+        label=with_code(_("Amount")),
         min_value=Decimal("0.01"),
         max_digits=12,
         decimal_places=2,

@@ -41,7 +41,7 @@ class CreditGrantTable(DeedTable):
 
     @admin.display(description=_("Amount"))
     def amount(self, row: CreditGrant) -> str:
-        """In dollars."""
+        """What it was."""
         return written(row.amount_nano)
 
     @admin.display(description=_("Left"))

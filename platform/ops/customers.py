@@ -23,6 +23,7 @@ from customers.selectors import customers as selectors
 from kit import charts
 from kit.errors import ApiError, NotFound
 from kit.http import client_ip
+from kit.money import in_currency
 from ops import care
 from ops.services import Staff
 from tenants.models import Tenant, User
@@ -95,7 +96,7 @@ class Filters(forms.Form):
         )
 
 
-def answer(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponseBase:
+def answer(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> TemplateResponse:
     """A page from our own components, under the policy of every product page."""
     headers = {"Content-Security-Policy": settings.CONTENT_SECURITY_POLICY}
     return TemplateResponse(request, template, context, status=status, headers=headers)
@@ -136,7 +137,9 @@ def customer(request: HttpRequest, tenant: UUID) -> HttpResponseBase:
         if done:
             return redirect(reverse("admin:customer", args=[row.pk]))
     context = _shown(row) | {"note": note, "tag": tag, "more_forms": [tag]}
-    return answer(request, "ops/customers/customer.html", context, 422 if request.method == "POST" else 200)
+    with in_currency(row.currency):
+        page = answer(request, "ops/customers/customer.html", context, 422 if request.method == "POST" else 200)
+        return page.render()
 
 
 def _done(request: HttpRequest, row: Tenant) -> tuple[bool, NoteForm, TagForm]:

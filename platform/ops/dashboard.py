@@ -9,6 +9,7 @@ from billing.models import LedgerEntry, StripeEvent, TenantEntitlement, UsageHou
 from customers.selectors.threads import desk
 from kit.clock import now
 from kit.models import OutboxEntry
+from kit.money import HOUSE
 from ops import alerts, fleet
 from ops.models import StaffAction
 from tenants.models import Tenant
@@ -55,16 +56,22 @@ def _counts(rows: Any) -> dict[str, int]:
     return {str(name): int(n) for name, n in sorted(rows)}
 
 
-def revenue_this_month() -> dict[str, int]:
-    """Nano-USD by revenue account since the first of the month (UTC), from the ledger; credits count as positive. What
-    is taken off them is one negative figure, `taken_off`; `total` is what remains."""
+def revenue_this_month() -> dict[str, dict[str, int]]:
+    """By currency, the house's first: nano by revenue account since the first of the month (UTC), from the ledger;
+    credits count as positive. What is taken off them is one negative figure, `taken_off`; `total` is what remains."""
     first = now().astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = (
         LedgerEntry.ops.filter(account__in=(*REVENUE, *TAKEN_OFF), transaction__at__gte=first)
-        .values_list("account")
+        .values_list("tenant__currency", "account")
         .annotate(n=Sum("amount_nano"))
     )
-    found = {account: -int(amount) for account, amount in rows}
+    found: dict[str, dict[str, int]] = {HOUSE: {}}
+    for code, account, amount in rows.order_by("tenant__currency"):
+        found.setdefault(code, {})[account] = -int(amount)
+    return {code: _summed(accounts) for code, accounts in found.items()}
+
+
+def _summed(found: dict[str, int]) -> dict[str, int]:
     taken_off = sum(found.pop(account, 0) for account in TAKEN_OFF)
     total = sum(found.values()) + taken_off
     return {**dict.fromkeys(REVENUE, 0), **found, "taken_off": taken_off, "total": total}

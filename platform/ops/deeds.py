@@ -21,7 +21,8 @@ from unfold.decorators import action
 
 from kit.errors import ApiError
 from kit.http import client_ip
-from ops import door
+from kit.money import in_currency
+from ops import door, saying
 from ops.forms import ReasonForm
 from ops.services import Staff
 from ops.tables import ReadOnly
@@ -83,10 +84,15 @@ class DeedTable(ReadOnly):
         return [one for one in super().get_actions_detail(request, object_id) if one.action_name in offered]
 
     def ask(self, request: HttpRequest, object_id: str, deed: Deed) -> HttpResponseBase:
-        """The page that asks why; on POST the work, then back to the row."""
+        """The page that asks why; on POST the work, then back to the row. Amounts are in the row's currency."""
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
+        with in_currency(saying.currency_of(row)):
+            answer = self._asked(request, row, deed)
+            return answer.render() if isinstance(answer, TemplateResponse) else answer
+
+    def _asked(self, request: HttpRequest, row: Any, deed: Deed) -> HttpResponseBase:
         if not door.is_confirmed(request):
             return redirect(f"{reverse('admin:login')}?{urlencode({'next': request.path})}")
         form = deed.form(request.POST if request.method == "POST" else None, **deed.options(row))

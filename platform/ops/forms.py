@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -14,10 +15,18 @@ from billing.selectors.subscriptions import plans_offered
 from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.ids import new_id
-from kit.money import parse_amount, written
+from kit.money import SYMBOLS, currency, parse_amount, written
 from ops.services import SHORTEST_REASON
 
 LAST_YEAR = 2999
+
+
+def _with_code(words: Any) -> str:
+    return f"{words}, {currency().upper()}"
+
+
+with_code = lazy(_with_code, str)
+"""A label with the currency of the row that is acted on."""
 
 
 class ReasonForm(forms.Form):
@@ -40,7 +49,7 @@ class CreditForm(ReasonForm):
         choices=[("promo", _("Promotion")), ("goodwill", _("Goodwill"))],
         widget=UnfoldAdminSelectWidget,
     )
-    amount = forms.CharField(label=_("Amount, USD"), max_length=20, widget=UnfoldAdminTextInputWidget)
+    amount = forms.CharField(label=with_code(_("Amount")), max_length=20, widget=UnfoldAdminTextInputWidget)
     expires = forms.DateField(
         label=_("Until (UTC, inclusive)"), widget=UnfoldAdminTextInputWidget(attrs={"type": "date"})
     )
@@ -49,8 +58,8 @@ class CreditForm(ReasonForm):
     field_order = ["kind", "amount", "expires", "reason"]
 
     def clean_amount(self) -> int:
-        """Nano-USD."""
-        return _dollars(self.cleaned_data["amount"])
+        """Nano."""
+        return _amount(self.cleaned_data["amount"])
 
     def clean_expires(self) -> dt.date:
         """A day that is not over, in a year people write."""
@@ -68,7 +77,7 @@ class AccountForm(ReasonForm):
     """What may be owed."""
 
     most = forms.CharField(
-        label=_("Most it may owe in a month, USD"),
+        label=with_code(_("Most it may owe in a month")),
         required=False,
         max_length=20,
         help_text=_("0: calls stop when its credit is used. Empty: its spend limits alone hold."),
@@ -77,16 +86,21 @@ class AccountForm(ReasonForm):
     field_order = ["most", "reason"]
 
     def clean_most(self) -> int | None:
-        """Nano-USD, or none."""
+        """Nano, or none."""
         text: str = self.cleaned_data["most"].strip()
-        return _dollars(text) if text else None
+        return _amount(text) if text else None
 
 
-def _dollars(text: str) -> int:
+def _amount(text: str) -> int:
     try:
-        return parse_amount(text)
+        return _parsed(text)
     except ValueError as error:
-        raise forms.ValidationError(_("Enter an amount in dollars, for example 50 or 12.50.")) from error
+        told = _("Enter an amount of %(code)s, for example 50 or 12.50.") % {"code": currency().upper()}
+        raise forms.ValidationError(told) from error
+
+
+def _parsed(text: str) -> int:
+    return parse_amount(text.strip().removeprefix(SYMBOLS.get(currency(), "")))
 
 
 class SinceForm(ReasonForm):
@@ -200,7 +214,7 @@ class OverrideForm(ReasonForm):
         label=_("New value"),
         required=False,
         max_length=40,
-        help_text=_("A whole number; dollars for the monthly spend; a class name for the GPU class."),
+        help_text=_("A whole number; an amount for the monthly spend; a class name for the GPU class."),
         widget=UnfoldAdminTextInputWidget,
     )
     plan = forms.ChoiceField(label=_("Grant plan"), required=False, widget=UnfoldAdminSelectWidget)
@@ -251,5 +265,5 @@ def _typed(name: str, text: str) -> Any:
     if name == "gpu_class":
         return text
     if name.endswith("_nano"):
-        return parse_amount(text.removeprefix("$"))
+        return _parsed(text)
     return int(text)

@@ -1,13 +1,18 @@
-"""How columns are said to staff: money in dollars, times to the second in UTC, shares in percent."""
+"""How columns are said to staff: money in its organisation's currency, times to the second in UTC, shares in percent.
+
+Staff look at many organisations at once, so no scope says what an amount is in: its row does.
+"""
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
 from django.db import models
 
-from kit.money import usd
+from kit.money import HOUSE, in_currency, written
+from tenants.models import Tenant
 
 Say = Callable[[Any], str]
 NOTHING = "–"
@@ -16,7 +21,7 @@ NOTHING = "–"
 def of(field: "models.Field[Any, Any]") -> Say | None:
     """How a column's values are said; None for those Django says well."""
     if field.name.endswith("_nano"):
-        return usd
+        return written
     if isinstance(field, models.DateTimeField):
         return _moment
     if field.name == "progress":
@@ -30,7 +35,25 @@ def column(field: "models.Field[Any, Any]", say: Say) -> Callable[[Any], str]:
     @admin.display(description=str(field.verbose_name).removesuffix(" nano"), ordering=field.name)
     def said(row: Any) -> str:
         value = getattr(row, field.name)
-        return NOTHING if value is None else say(value)
+        with in_currency(currency_of(row)):
+            return NOTHING if value is None else say(value)
+
+    return said
+
+
+def currency_of(row: Any) -> str:
+    """What the amounts of a row are in: its organisation's currency; the house's where it belongs to none."""
+    whose = row if isinstance(row, Tenant) else getattr(row, "tenant", None)
+    return str(getattr(whose, "currency", HOUSE))
+
+
+def in_its_currency(display: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A column made by a method, with its amounts in the currency of the row."""
+
+    @functools.wraps(display)
+    def said(table: Any, row: Any) -> Any:
+        with in_currency(currency_of(row)):
+            return display(table, row)
 
     return said
 

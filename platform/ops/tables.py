@@ -36,6 +36,12 @@ class ReadOnly(ModelAdmin):
     only: ClassVar[tuple[str, ...]] = ()
     """What a row's page shows instead of its columns."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if hasattr(method, "short_description"):  # what `admin.display` leaves on a method
+                setattr(cls, name, saying.in_its_currency(method))
+
     def __init__(self, model: type[models.Model], admin_site: Any) -> None:
         super().__init__(model, admin_site)
         self._said: dict[str, str] = {}
@@ -52,6 +58,8 @@ class ReadOnly(ModelAdmin):
             rows = manager.get_queryset()
         else:
             rows = self.model._base_manager.using(OPS)
+        if any(field.name == "tenant" for field in self.model._meta.fields):
+            rows = rows.select_related("tenant")  # whose currency says what the amounts are in
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
 

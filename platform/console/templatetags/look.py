@@ -20,7 +20,7 @@ from console.numbers import number
 from console.pricing import HOURS_OF_MONTH
 from console.states import STATES, State, call_word
 from kit import charts
-from kit.money import CENT, currency, written, written_at_most, written_exact
+from kit.money import CENT, currency, in_currency, written, written_at_most, written_exact
 from kit.money import price as priced
 
 register = template.Library()
@@ -33,6 +33,13 @@ GIGABYTE = 10**9
 def money(nano: Any) -> str:
     """An amount of the organisation in scope as `$4.20`, less than nothing as `−$4.20`; nothing as an en dash."""
     return NOTHING if nano in (None, "") else written(int(nano)).replace("-", "−")
+
+
+@register.filter
+def money_in(nano: Any, code: str) -> str:
+    """An amount in the currency that is named, for pages of many organisations."""
+    with in_currency(code):
+        return money(nano)
 
 
 @register.filter
