@@ -51,7 +51,7 @@ RESERVE_PARTS, EXTEND_PARTS, SETTLE_PARTS = 14, 12, 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fewer:
-    """Fewer output tokens will do, down to `least`; each one less costs `price` nano-USD less.
+    """Fewer output tokens will do, down to `least`; each one less costs `price` nano less.
 
     A reserve holds fewer where a limit can never carry all of them, or the month has no money for them; an extend also
     where they do not fit at this moment.
@@ -215,7 +215,7 @@ class QuotaStore:
         self.line.command("HSET", _tenant_keys(tenant).leases, f"{lease}.r", rest_nano)
 
     def drain(self, tenant: UUID | str, lease: str, *, epoch: int, at_most: int) -> int | None:
-        """Take back up to `at_most` nano-USD nobody holds; None when the server no longer knows the epoch."""
+        """Take back up to `at_most` nano nobody holds; None when the server no longer knows the epoch."""
         keys = _tenant_keys(tenant)
         tail = bulk(lease.encode()) + _number(epoch) + _number(at_most)
         answer = self.line.run("drain", _keys(keys.leases), tail, 5)

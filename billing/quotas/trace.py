@@ -40,7 +40,7 @@ DROPPED = Counter("billing_decisions_dropped_total", "Refusals whose explanation
 
 @dataclasses.dataclass(slots=True)
 class Refusal:
-    """One refusal, or several alike. Amounts are in the limit's unit: requests, tokens, calls at once or nano-USD."""
+    """One refusal, or several alike. Amounts are in the limit's unit: requests, tokens, calls at once or nano."""
 
     at_ms: int
     tenant_id: UUID

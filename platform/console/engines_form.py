@@ -72,7 +72,7 @@ def _wish(clean: dict[str, Any]) -> Wish:
 
 @dataclass(frozen=True, slots=True)
 class EnginePrice:
-    """What engines of its own cost, in nano-USD; a month has 730 hours."""
+    """What engines of its own cost, in nano; a month has 730 hours."""
 
     least: int
     most: int

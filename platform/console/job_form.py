@@ -340,7 +340,7 @@ class JobForm(forms.Form):
 
 
 def estimate_view(project: Project, form: JobForm) -> dict[str, Any]:
-    """The estimate as the wizard shows it; nano-USD and seconds. What a service refuses is shown in its place."""
+    """The estimate as the wizard shows it; nano and seconds. What a service refuses is shown in its place."""
     try:
         found = services.job_estimate(project=project, wanted=form.wanted())
     except NotFound:

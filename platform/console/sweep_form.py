@@ -229,7 +229,7 @@ class SweepForm(JobForm):
 
 
 def sweep_estimate_view(project: Project, form: SweepForm) -> dict[str, Any]:
-    """The estimate beside the form; nano-USD and seconds. What a service refuses is shown in its place."""
+    """The estimate beside the form; nano and seconds. What a service refuses is shown in its place."""
     try:
         found = services.sweep_estimate(project=project, wanted=form.wanted())
     except NotFound:

@@ -176,7 +176,7 @@ def credit_give(
 
 
 def credit_take_back(*, tenant_id: UUID, grant_id: UUID, by: Staff) -> int:
-    """Take the unused rest of bought credit out of a wallet, because its money goes back; nano-USD. The refund itself
+    """Take the unused rest of bought credit out of a wallet, because its money goes back; nano. The refund itself
     is made at Stripe. Automatic top-up is off then, or it would buy at once what is given back."""
     with acting_in(tenant_id, by):
         nano = credit_refund(grant_id=grant_id, reason=by.reason.strip())

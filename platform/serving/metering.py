@@ -149,7 +149,7 @@ def _obey_limits(row: Dedicated, *, charged: bool, minute: bool) -> None:
 
 
 def month_of_engines(deployment: Deployment) -> tuple[int, int]:
-    """Engine-seconds of a deployment in this month, and what they cost in nano-USD; a minute or so behind."""
+    """Engine-seconds of a deployment in this month, and what they cost in nano; a minute or so behind."""
     return engine_time_month(usage_name(deployment.pk))
 
 

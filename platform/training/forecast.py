@@ -91,7 +91,7 @@ def likely_seconds(estimate: dict[str, Any]) -> float:
 
 
 def forecast(job: Job, parquet_key: str, *, price: int) -> Forecast:
-    """Count a dataset version against the job's base. `price` is nano-USD per million trained tokens."""
+    """Count a dataset version against the job's base. `price` is nano per million trained tokens."""
     return forecast_work(job, workload(job, parquet_key), price=price)
 
 

@@ -312,7 +312,7 @@ def _bill(one: Customer) -> list[str]:
             tokens = None if event is None else event.output_tokens if call.written else event.input_tokens
             found += [] if tokens == call.tokens else [f"{call} was answered and is charged as {tokens}"]
         elif call.what == REFUSED:
-            found += [] if event is None else [f"{call} is charged {event.cost_nano} nano-USD"]
+            found += [] if event is None else [f"{call} is charged {event.cost_nano} nano"]
         elif event is not None and event.output_tokens < call.tokens:
             found.append(f"{call} is charged for {event.output_tokens} tokens, and more were read")
     names = {call.request_id for call in one.calls}
@@ -327,7 +327,7 @@ def _counters(one: Customer) -> list[str]:
     """The quota server's sums: what it says was used is what events cost, and what nobody could tell was held."""
     tenant_id = one.person.tenant.id
     spent = int(UsageEvent.objects.aggregate(total=Sum("cost_nano"))["total"] or 0)
-    found = [] if one.cap is None or spent <= one.cap else [f"{spent} nano-USD were spent of {one.cap}"]
+    found = [] if one.cap is None or spent <= one.cap else [f"{spent} nano were spent of {one.cap}"]
     store = QuotaStore(settings.REDIS_URL)
     for budget in Budget.objects.all():
         lease = BudgetLease.objects.filter(budget=budget, state=BudgetLease.State.OPEN).first()
@@ -338,6 +338,6 @@ def _counters(one: Customer) -> list[str]:
         carried = UsageEvent.objects.filter(occurred_at__gte=from_ms(lease.opened_ms))
         cost = int(carried.aggregate(total=Sum("cost_nano"))["total"] or 0)
         if state.held or not cost <= state.used <= cost + doubt:
-            found.append(f"{state} beside events of {cost} nano-USD and {doubt} in doubt")
+            found.append(f"{state} beside events of {cost} nano and {doubt} in doubt")
     store.close()
     return found

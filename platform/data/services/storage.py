@@ -18,7 +18,7 @@ another package. Whom a tick missed the later ones take along; those of the last
 
 def storage_measure(*, at: dt.datetime | None = None) -> int:
     """Record this hour's storage of every open tenant whose part of the hour has come and who has none recorded yet;
-    nano-USD charged. Safe to repeat."""
+    nano charged. Safe to repeat."""
     moment = (at or now()).astimezone(dt.UTC)
     hour = moment.replace(minute=0, second=0, microsecond=0)
     done = storage_recorded(hour=hour)

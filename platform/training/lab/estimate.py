@@ -88,9 +88,9 @@ class Estimate:
     flop: float
     measured: bool
 
-    def price(self, nano_usd_per_million_tokens: int) -> tuple[int, int]:
-        """(low, high) in nano-USD, rounded up."""
-        low, high = (-(-count * nano_usd_per_million_tokens // 10**6) for count in (self.tokens_low, self.tokens_high))
+    def price(self, nano_per_million_tokens: int) -> tuple[int, int]:
+        """(low, high) in nano, rounded up."""
+        low, high = (-(-count * nano_per_million_tokens // 10**6) for count in (self.tokens_low, self.tokens_high))
         return low, high
 
 

@@ -72,7 +72,7 @@ class Sweep(ProjectModel):
     rungs = models.JSONField(default=list)
     """[{"size", "epochs"}]"""
     ceilings = models.JSONField(default=list)
-    """[setting][rung]: the most that a trial may cost, in nano-USD."""
+    """[setting][rung]: the most that a trial may cost, in nano."""
     estimate = models.JSONField(default=dict)
     budget_nano = models.BigIntegerField(default=0)
     """What all trials together may cost, and never exceed."""

@@ -19,7 +19,7 @@ next one was refused."""
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was planned. `ceilings[number][rung]` is the most that a setting may cost in a rung, in nano-USD."""
+    """What was planned. `ceilings[number][rung]` is the most that a setting may cost in a rung, in nano."""
 
     sizes: Sequence[int]
     ceilings: Sequence[Sequence[int]]

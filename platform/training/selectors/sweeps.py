@@ -105,7 +105,7 @@ def plan_of(sweep: Sweep) -> rules.Plan:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a sweep is, and what it has cost, in nano-USD."""
+    """How far a sweep is, and what it has cost, in nano."""
 
     planned: int
     jobs: list[Job]

@@ -49,7 +49,7 @@ def used(job: Job) -> int:
 
 
 def settle(job: Job, *, trained_tokens: int, machine_ms: int) -> int:
-    """Charge what was trained, at most the ceiling, and free the rest; returns the nano-USD charged."""
+    """Charge what was trained, at most the ceiling, and free the rest; returns the nano charged."""
     usage = Usage(KINDS[job.lane], job.base, input_tokens=trained_tokens, requests=1, machine_ms=machine_ms)
     event = job_settle(job_id=job.pk, usage=usage)
     return 0 if event is None else min(int(event.cost_nano), job.ceiling_nano)

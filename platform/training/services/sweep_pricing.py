@@ -20,7 +20,7 @@ from training.services import money
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """Ranges of the whole, in nano-USD and seconds, and each trial's ceiling as [setting][rung]."""
+    """Ranges of the whole, in nano and seconds, and each trial's ceiling as [setting][rung]."""
 
     ceilings: list[list[int]]
     nano_low: int
@@ -91,7 +91,7 @@ def priced(sweep: Sweep, work: Workload) -> Priced:
 
 
 def check_budget(asked: int | None, found: Priced) -> int:
-    """The budget of the whole, in nano-USD: as asked for, or the upper end of the estimate, and never more than that.
+    """The budget of the whole, in nano: as asked for, or the upper end of the estimate, and never more than that.
     CeilingTooLow where it does not carry the first trial."""
     first = found.ceilings[0][0]
     if asked is not None and asked < first:
