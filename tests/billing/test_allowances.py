@@ -109,9 +109,7 @@ def test_a_plan_taken_before_there_was_a_record_counts_from_its_change_and_not_f
         assert row.derived_at > START + third
 
 
-def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missed_month_is_closed_by_itself_with_its_own_allowance(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     tenant_id = cast.owner.tenant.id
     monkeypatch.setattr(ledger, "now", lambda: dt.datetime(2026, 12, 1, 5, 59, tzinfo=dt.UTC))
     use(tenant_id, 1, 3 * NANO, at=MID_OCTOBER - dt.timedelta(days=30))

@@ -307,7 +307,9 @@ def test_after_a_loss_a_bucket_is_empty_and_refills(tenant: str) -> None:
         refused = store.reserve(limits, "at once")
         assert (refused.reason, refused.wait_ms) == ("rate", 50), "one more would be one too many"
         time.sleep(0.3)
-        assert 5 <= taken(store, limits, "a little later") <= 20 * (time.monotonic() - begun) + 1, "no more than refilled"
+        assert 5 <= taken(store, limits, "a little later") <= 20 * (time.monotonic() - begun) + 1, (
+            "no more than refilled"
+        )
         time.sleep(1.1)
         assert taken(store, CompiledLimits(uuid.uuid4(), limits.limits), "another tenant") >= 20
         store.close()
