@@ -58,10 +58,15 @@ class ReadOnly(ModelAdmin):
             rows = manager.get_queryset()
         else:
             rows = self.model._base_manager.using(OPS)
-        if any(field.name == "tenant" for field in self.model._meta.fields):
-            rows = rows.select_related("tenant")  # whose currency says what the amounts are in
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
+
+    def get_list_select_related(self, request: HttpRequest) -> Any:
+        """References of the list, and the organisation, whose currency says what amounts are in: in its own query."""
+        told = super().get_list_select_related(request)
+        keys = {field.name for field in self.model._meta.fields if field.many_to_one}
+        named = told if isinstance(told, list | tuple) else keys.intersection(self.list_display)
+        return told if told is True else sorted({*named, *(keys & {"tenant"})}) or False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Rooms add rows, staff do not."""

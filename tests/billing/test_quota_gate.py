@@ -17,7 +17,7 @@ from tests.billing.quota_server import QuotaServer, quota_server
 FAR_MS = 4_000_000_000_000
 TENANT, PROJECT, KEY = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
 PATIENCE = 0.3
-"""Seconds that a gate waits for a stuck server; one that is not answers in them on a busy machine as well."""
+"""Seconds that a gate waits for a stuck server; one that is not stuck answers in them on a busy machine as well."""
 
 
 @pytest.fixture

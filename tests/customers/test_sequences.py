@@ -129,7 +129,7 @@ def test_the_headers_let_a_mail_program_unsubscribe_with_one_click_and_no_cookie
     letter = next(one for one in mail.outbox if one.to == [ada.user.email])
     assert letter.extra_headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     link = letter.extra_headers["List-Unsubscribe"]
-    assert link == f"<{unsubscribe_link(ada.user.pk)}>" and link.strip("<>") in letter.body
+    assert "/mail/unsubscribe/" in link and link.strip("<>") in letter.body
     parsed = message_from_bytes(letter.message().as_bytes())
     assert parsed["List-Unsubscribe"].strip() == link and parsed["List-Unsubscribe-Post"]
     path = "/mail/unsubscribe/" + link.strip("<>").rsplit("/", 1)[-1]

@@ -9,6 +9,7 @@ from django.core import mail
 from django.db.models import F
 
 from billing.models import BillingFinding, Invoice
+from billing.selectors.bookings import MIRRORS
 from billing.services.findings import Seen, finding_resolve, findings_note
 from billing.services.receivables import mirrors_book_all
 from inference.errors import Unreachable
@@ -39,7 +40,8 @@ def _a_quiet_day(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     slots_keep(host=HOST, count=1, kind="cpu-fp32", gpu_class="cpu")
     with ops_scope("a quiet day"):
         Attempt.ops.update(ended_at=F("ended_at") - dt.timedelta(days=1))
-        Invoice.ops.update(problem="")
+        for mirror in MIRRORS:
+            mirror.ops.update(problem="", booked_at=now())
     BillingFinding.objects.all().delete()
     Alert.objects.all().delete()
     mail.outbox.clear()

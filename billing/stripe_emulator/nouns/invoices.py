@@ -117,8 +117,8 @@ def invoice_finalize(world: World, invoice: Obj, *, next_attempt: int | None = N
         next_payment_attempt=next_attempt if invoice["auto_advance"] else None,
     )
     invoice["status_transitions"]["finalized_at"] = world.now
-    # Stripe's reference counts the days from the creation; its invoices have them from when they became final, and
-    # until then no due date.
+    # Stripe's reference counts the days from the creation; its invoices have them from when they became final, and no
+    # due date until then.
     if invoice["collection_method"] == "send_invoice" and invoice["due_date"] is None:
         invoice["due_date"] = world.now + DAY * invoice.get("_days_until_due", 30)
     discounts_spend(world, invoice)

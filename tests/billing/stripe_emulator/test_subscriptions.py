@@ -248,6 +248,25 @@ def test_an_invoice_to_be_sent_waits_for_its_due_date(clockwork: Emulator) -> No
     assert (paid.status, paid.amount_paid_off_stripe) == ("paid", 2900)
 
 
+def test_days_to_pay_count_from_when_an_invoice_is_final(clockwork: Emulator) -> None:
+    customer = clockwork.customer(card=None)
+    clockwork.v1.invoice_items.create({"customer": customer.id, "amount": 100, "currency": "usd"})
+    draft = clockwork.v1.invoices.create(
+        {
+            "customer": customer.id,
+            "collection_method": "send_invoice",
+            "days_until_due": 14,
+            "pending_invoice_items_behavior": "include",
+        }
+    )
+    assert draft.due_date is None
+    clockwork.advance(days=3)
+    final = clockwork.v1.invoices.finalize_invoice(draft.id)
+    at = final.status_transitions.finalized_at
+    assert at is not None and at >= final.created + 3 * DAY
+    assert (final.effective_at, final.due_date) == (at, at + 14 * DAY)
+
+
 def test_a_coupon_takes_its_part_off_once(clockwork: Emulator) -> None:
     coupon = clockwork.v1.coupons.create({"percent_off": 25, "duration": "once"})
     subscription = clockwork.subscribe(4000, discounts=[{"coupon": coupon.id}])
