@@ -68,7 +68,8 @@ def classes_of_hosts(since: dt.datetime, until: dt.datetime) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Of one tenant's model, for one purpose: machine time and the price at the book's, before allowances."""
+    """Of one tenant's model, for one purpose: machine time, and in its currency the price at the book's, before
+    allowances."""
 
     tenant_id: UUID
     model: str
@@ -76,6 +77,7 @@ class Used:
     ms: int
     nano: int
     requests: int
+    currency: str
 
 
 def used(since: dt.datetime, until: dt.datetime) -> list[Used]:
@@ -85,7 +87,7 @@ def used(since: dt.datetime, until: dt.datetime) -> list[Used]:
         UsageHour.ops.filter(hour__gte=since, hour__lt=until)
         .exclude(kind=STORAGE)
         .order_by()
-        .values_list("tenant_id", "model")
+        .values_list("tenant_id", "model", "tenant__currency")
         .annotate(
             own_ms=Sum("gpu_ms", filter=Q(kind=ENGINES), default=0),
             own_nano=Sum("cost_nano", filter=Q(kind=ENGINES), default=0),
@@ -96,13 +98,13 @@ def used(since: dt.datetime, until: dt.datetime) -> list[Used]:
         )
     )
     found = []
-    for tenant_id, model, own_ms, own_nano, trained_nano, call_ms, call_nano, calls in rows:
+    for tenant_id, model, pays, own_ms, own_nano, trained_nano, call_ms, call_nano, calls in rows:
         if own_ms:
-            found.append(Used(tenant_id, model, OWN, int(own_ms), int(own_nano + call_nano), int(calls)))
+            found.append(Used(tenant_id, model, OWN, int(own_ms), int(own_nano + call_nano), int(calls), pays))
         elif calls or call_ms:
-            found.append(Used(tenant_id, model, CALLS, int(call_ms), int(call_nano), int(calls)))
+            found.append(Used(tenant_id, model, CALLS, int(call_ms), int(call_nano), int(calls), pays))
         if trained_nano:
-            found.append(Used(tenant_id, model, TRAINED, 0, int(trained_nano), 0))
+            found.append(Used(tenant_id, model, TRAINED, 0, int(trained_nano), 0, pays))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from billing.economics import COUNTED, Change, Month, month_ends, monthly_nano, 
 from billing.models import Account, LedgerEntry, SubscriptionChange, SubscriptionMonth
 from billing.periods import bounds, month_of
 from billing.plans import plan_book
+from billing.selectors.house import in_house
 from tenants.models import Tenant
 
 FACTS = ("status", "plan", "plan_version", "interval", "seats", "extra_seats")
@@ -102,9 +103,19 @@ def first_month() -> dt.date | None:
     return None if at is None else month_of(at.astimezone(dt.UTC))
 
 
+def worth_by_month(last: dt.date) -> dict[dt.date, dict[UUID, int]]:
+    """`paid_by_month` in nano-USD, each month's at its rate: what can be added up over tenants."""
+    paid = paid_by_month(last)
+    whose = currencies_of({tenant_id for ends in paid.values() for tenant_id in ends})
+    return {
+        month: {tenant_id: in_house(nano, whose[tenant_id], month) for tenant_id, nano in ends.items()}
+        for month, ends in paid.items()
+    }
+
+
 def months(last: dt.date) -> list[Month]:
-    """Every month's movements up to `last`."""
-    return months_told(paid_by_month(last))
+    """Every month's movements up to `last`, nano-USD."""
+    return months_told(worth_by_month(last))
 
 
 def month_rows(month: dt.date) -> list[SubscriptionMonth]:
@@ -114,7 +125,7 @@ def month_rows(month: dt.date) -> list[SubscriptionMonth]:
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """A plan's share of a month's MRR."""
+    """A plan's share of a month's MRR, nano-USD."""
 
     plan: str
     tenants: int
@@ -124,9 +135,10 @@ class PlanLine:
 def by_plan(rows: list[SubscriptionMonth]) -> tuple[list[PlanLine], int]:
     """What each plan brought, the most first, and how many tenants count without a published price."""
     sums: dict[str, list[int]] = defaultdict(list)
+    whose = currencies_of({row.tenant_id for row in rows})
     for row in rows:
         if row.mrr_nano:
-            sums[row.plan].append(row.mrr_nano)
+            sums[row.plan].append(in_house(row.mrr_nano, whose[row.tenant_id], row.month))
     lines = [PlanLine(plan, len(found), sum(found)) for plan, found in sums.items()]
     return sorted(lines, key=lambda line: (-line.nano, line.plan)), sum(row.unpriced for row in rows)
 
@@ -139,7 +151,7 @@ TAKEN_OFF = (Account.DISCOUNT, Account.CREDIT, Account.REFUND)
 
 @dataclass(frozen=True, slots=True)
 class Revenue:
-    """What the ledger booked in a month, nano: usage less what plans include, plans, custom models made to order,
+    """What the ledger booked in a month, nano-USD: usage less what plans include, plans, custom models made to order,
     and what is taken off all of them (negative)."""
 
     usage: int = 0
@@ -155,32 +167,34 @@ class Revenue:
 
 def revenue_by_month(first: dt.date, last: dt.date) -> dict[dt.date, Revenue]:
     """From the ledger, by the month of booking; months without bookings are absent."""
-    rows = (
-        _booked(first, last)
-        .annotate(month=TruncMonth("transaction__at", tzinfo=dt.UTC))
-        .values_list("month", "account")
-        .annotate(nano=Sum("amount_nano"))
-        .order_by()
-    )
-    sums: dict[dt.date, dict[str, int]] = defaultdict(dict)
-    for month, account, nano in rows:
-        sums[month.date()][account] = -int(nano)
+    sums: dict[dt.date, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for month, _tenant_id, account, nano in _booked(first, last):
+        sums[month][account] += nano
     return {month: _revenue(found) for month, found in sorted(sums.items())}
 
 
 def revenue_by_tenant(first: dt.date, last: dt.date) -> dict[UUID, Revenue]:
-    """From the ledger, of each tenant, over the months `first` to `last`."""
-    rows = _booked(first, last).values_list("tenant_id", "account").annotate(nano=Sum("amount_nano")).order_by()
-    sums: dict[UUID, dict[str, int]] = defaultdict(dict)
-    for tenant_id, account, nano in rows:
-        sums[tenant_id][account] = -int(nano)
+    """From the ledger, of each tenant, over the months `first` to `last`: together what `revenue_by_month` has."""
+    sums: dict[UUID, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for _month, tenant_id, account, nano in _booked(first, last):
+        sums[tenant_id][account] += nano
     return {tenant_id: _revenue(found) for tenant_id, found in sums.items()}
 
 
-def _booked(first: dt.date, last: dt.date) -> Any:
+def _booked(first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, UUID, str, int]]:
+    """Month, tenant, account and nano-USD brought: each tenant's amounts are turned before any two are added."""
     since, until = bounds(first)[0], bounds(last)[1]
     accounts = (*USAGE, *PLANS, *CONTRACTS, *TAKEN_OFF)
-    return LedgerEntry.ops.filter(account__in=accounts, transaction__at__gte=since, transaction__at__lt=until)
+    rows = (
+        LedgerEntry.ops.filter(account__in=accounts, transaction__at__gte=since, transaction__at__lt=until)
+        .annotate(month=TruncMonth("transaction__at", tzinfo=dt.UTC))
+        .values_list("month", *WHOSE, "account")
+        .annotate(nano=Sum("amount_nano"))
+        .order_by()
+    )
+    for at, tenant_id, currency, account, nano in rows.iterator(5000):
+        month = at.date()
+        yield month, tenant_id, account, in_house(-int(nano), currency, month)
 
 
 def _revenue(found: dict[str, int]) -> Revenue:

@@ -15,7 +15,7 @@ from billing.selectors import recurring
 from billing.selectors.acquisition import spend_by_channel, spend_entries
 from billing.selectors.machines import cost_by_month
 from kit.money import LIMIT, NANO, usd
-from ops.economics_page import NOTHING, dollars, name_of, share
+from ops.economics_page import NOTHING, dollars, name_of, rates_words, share
 from ops.services import SHORTEST_REASON
 
 SPANS = (3, 6, 12)
@@ -100,6 +100,7 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     span = span_of(given)
     taken, found, spent = figures(month, span)
     return {
+        "rates": rates_words(taken[0], month),
         "spans": SPANS,
         "span": span,
         "since": name_of(taken[0]),

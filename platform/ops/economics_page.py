@@ -12,9 +12,10 @@ from django.utils.translation import gettext_lazy
 from billing.economics import KINDS, Month, text
 from billing.plans import plan_book
 from billing.selectors import recurring
+from billing.selectors.house import rates_of
 from billing.selectors.recurring import Revenue
 from kit import charts
-from kit.money import NANO, usd
+from kit.money import HOUSE, NANO, usd, with_symbol
 
 SHOWN = 13
 """Months on a page: a year and the one it is held against."""
@@ -48,6 +49,19 @@ def name_of(month: dt.date) -> str:
     return f"{month:%b %Y}"
 
 
+def rates_words(first: dt.date, last: dt.date) -> str:
+    """What the months of a page turned other currencies at: `€1 = $1.16, from Mar 2027 $1.1`; empty where all pay in
+    the house's."""
+    return "; ".join(
+        f"{with_symbol('1', currency)} = "
+        + ", ".join(
+            (_("from %(month)s ") % {"month": name_of(month)} if place else "") + with_symbol(f"{one:f}", HOUSE)
+            for place, (month, one) in enumerate(rates.items())
+        )
+        for currency, rates in rates_of(first, last).items()
+    )
+
+
 def shown(month: dt.date) -> list[Month]:
     """The months of a page, the oldest first."""
     return recurring.months(month)[-SHOWN:]
@@ -56,8 +70,10 @@ def shown(month: dt.date) -> list[Month]:
 def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     """Everything the page shows."""
     told = shown(month)
-    revenue = recurring.revenue_by_month(told[0].month if told else month, month)
+    first = told[0].month if told else month
+    revenue = recurring.revenue_by_month(first, month)
     found: dict[str, Any] = {"revenue": _revenue(revenue), "ledger": _ledger_bars(revenue) if revenue else None}
+    found["rates"] = rates_words(first, month)
     if not told:
         return found
     rows = recurring.month_rows(month)

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from django.db.models import Count, Sum
+from django.db.models.functions import TruncMonth
 from django.utils.translation import gettext as _
 
 from billing.economics import FIELDS
@@ -13,6 +14,7 @@ from billing.models import MachineHour, Subscription, UsageHour
 from billing.periods import bounds, month_of
 from billing.prices import ENGINES, NOT_CALLS, price_books
 from billing.selectors.acquisition import spend_by_channel
+from billing.selectors.house import in_house
 from kit.clock import now
 from kit.money import HOUSE, NANO, usd
 from tenants.models import Tenant
@@ -63,10 +65,11 @@ def _unknown(name: str) -> str:
 def _calls(moment: dt.datetime, since: dt.datetime | None = None) -> dict[str, int]:
     begun = since or moment - WINDOW
     hours = UsageHour.ops.filter(hour__gte=begun, hour__lt=moment).exclude(kind__in=NOT_CALLS)
-    sums = hours.aggregate(
-        requests=Sum("requests"), nano=Sum("cost_nano"), ms=Sum("gpu_ms"), tenants=Count("tenant_id", distinct=True)
-    )
-    return {name: int(value or 0) for name, value in sums.items()}
+    sums = hours.aggregate(requests=Sum("requests"), ms=Sum("gpu_ms"), tenants=Count("tenant_id", distinct=True))
+    months = hours.order_by().annotate(month=TruncMonth("hour", tzinfo=dt.UTC))
+    priced = months.values_list("month", "tenant_id", "tenant__currency").annotate(nano=Sum("cost_nano"))
+    nano = sum(in_house(int(nano), currency, month.date()) for month, _tenant, currency, nano in priced)
+    return {"nano": nano, **{name: int(value or 0) for name, value in sums.items()}}
 
 
 def _engine_second(moment: dt.datetime) -> Fraction:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from kit import charts
 from kit.money import NANO, usd
-from ops.economics_page import dollars, share
+from ops.economics_page import dollars, rates_words, share
 from ops.margins import CALLS, OWN, TRAINED, Line, Margins, margins
 
 MOST = 50
@@ -44,6 +44,7 @@ def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     contracts = sum(line.contracts for line in found.tenants)
     used = found.cost - found.idle
     return {
+        "rates": rates_words(month, month),
         "sums": {
             "revenue": usd(revenue),
             "contracts": usd(contracts),

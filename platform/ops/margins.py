@@ -12,6 +12,7 @@ from django.db.models import Q
 from billing.economics import Laid, Share, lay
 from billing.periods import bounds
 from billing.selectors import machines, recurring
+from billing.selectors.house import in_house
 from billing.selectors.machines import CALLS, OWN, TRAINED, Pot
 from kit.clock import now
 from tenants.models import Tenant
@@ -93,13 +94,15 @@ def margins(month: dt.date) -> Margins:
         for name in sorted({*pots, *uses})
     }
     jobs = {job.pk: job for job in _jobs({job_id for of_jobs in attempts.values() for job_id in of_jobs})}
-    names = dict(Tenant.ops.values_list("pk", "name"))
+    names, whose = {}, {}
+    for tenant_id, name, currency in Tenant.ops.values_list("pk", "name", "currency"):
+        names[tenant_id], whose[tenant_id] = name, currency
     return Margins(
         pots,
         laid,
         _by_tenant(laid, jobs, names, month),
-        _by_model(laid, jobs, names, used),
-        _by_job(laid, jobs, names),
+        _by_model(laid, jobs, names, used, month),
+        _by_job(laid, jobs, names, whose, month),
     )
 
 
@@ -153,24 +156,34 @@ def _by_tenant(
 
 
 def _by_model(
-    laid: Mapping[str, Laid[Any]], jobs: Mapping[UUID, Job], names: Mapping[UUID, str], used: list[machines.Used]
+    laid: Mapping[str, Laid[Any]],
+    jobs: Mapping[UUID, Job],
+    names: Mapping[UUID, str],
+    used: list[machines.Used],
+    month: dt.date,
 ) -> list[Line]:
     lines = {key: Line(key[0], names.get(key[0], ""), *key[1:], share) for key, share in _shares(laid, jobs).items()}
     for row in used:
         key = (row.tenant_id, row.model, row.purpose)
         line = lines.setdefault(key, Line(row.tenant_id, names.get(row.tenant_id, ""), row.model, row.purpose))
-        line.revenue, line.requests = row.nano, row.requests
+        line.revenue, line.requests = in_house(row.nano, row.currency, month), row.requests
     return _sorted(lines.values())
 
 
-def _by_job(laid: Mapping[str, Laid[Any]], jobs: Mapping[UUID, Job], names: Mapping[UUID, str]) -> list[Line]:
+def _by_job(
+    laid: Mapping[str, Laid[Any]],
+    jobs: Mapping[UUID, Job],
+    names: Mapping[UUID, str],
+    whose: Mapping[UUID, str],
+    month: dt.date,
+) -> list[Line]:
     lines: dict[UUID, Line] = {}
     for one in laid.values():
         for key, share in one.shares.items():
             if isinstance(key, UUID) and (job := jobs.get(key)) is not None:
                 fresh = Line(job.tenant_id, names.get(job.tenant_id, ""), job.public_id, job.base, job_id=key)
                 line = lines.setdefault(key, fresh)
-                line.revenue = job.price_nano
+                line.revenue = in_house(job.price_nano, whose[job.tenant_id], month)
                 line.share += share
     return _sorted(lines.values())
 

@@ -12,20 +12,21 @@ from billing.selectors import recurring
 from kit import charts
 from kit.charts.matrix import heat
 from kit.money import usd
-from ops.economics_page import SHOWN, dollars, name_of, share
+from ops.economics_page import SHOWN, dollars, name_of, rates_words, share
 
 RATES = ("net_retention", "gross_retention", "revenue_churn", "logo_churn")
 
 
 def context(month: dt.date, given: Mapping[str, str]) -> dict[str, Any]:
     """Everything the page shows."""
-    ends = recurring.paid_by_month(month)
+    ends = recurring.worth_by_month(month)
     told = months_told(ends)[-SHOWN:]
     begun = cohorts(ends)
     if not begun:
         return {}
     kept = [cohort for cohort in begun if cohort.month >= told[0].month]
     return {
+        "rates": rates_words(told[0].month, month),
         "now": _rates(told[-1]),
         "by_month": [_rates(one) for one in reversed(told)],
         "line": _line(told),
@@ -87,7 +88,7 @@ def _cell(cohort: Cohort, place: int, *, revenue: bool) -> tuple[str, str, str]:
 
 def rows(month: dt.date, given: Mapping[str, str]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Head and rows of the CSV: the rates of every month, then every cohort's months."""
-    ends = recurring.paid_by_month(month)
+    ends = recurring.worth_by_month(month)
     head = ("part", "month", "after_months", "figure", "value")
     lines: list[tuple[Any, ...]] = []
     for one in months_told(ends):

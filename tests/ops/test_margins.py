@@ -64,7 +64,7 @@ def trained(person: Person, began: dt.datetime, hours: int, host: str, price: in
 def booked(person: Person, at: dt.datetime, nano: int) -> None:
     """Revenue of usage, as the ledger has it."""
     with tenant_scope(person.tenant.id):
-        row = LedgerTransaction.objects.create(kind="test", key="margin", at=at)
+        row = LedgerTransaction.objects.create(kind="test", key=f"margin {at:%Y-%m-%d}", at=at)
         LedgerEntry.objects.create(transaction=row, account="unbilled", amount_nano=nano)
         LedgerEntry.objects.create(transaction=row, account="usage_revenue", amount_nano=-nano)
 
