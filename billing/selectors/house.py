@@ -37,10 +37,11 @@ def rates_of(first: dt.date, last: dt.date) -> dict[str, dict[dt.date, Decimal]]
         | Q(Exists(UsageHour.ops.filter(hour__lt=until, **mine)))
     )
     others = Tenant.ops.exclude(currency=HOUSE).filter(some).order_by("currency")
-    found = {}
+    found: dict[str, dict[dt.date, Decimal]] = {}
     for currency in others.values_list("currency", flat=True).distinct():
         month, held = first, Decimal(0)
-        rates = found[currency] = {}
+        rates: dict[dt.date, Decimal] = {}
+        found[currency] = rates
         while month <= last:
             if (one := quoted(currency, day_of_rate(month))) != held:
                 rates[month] = held = one
