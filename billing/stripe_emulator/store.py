@@ -39,6 +39,7 @@ CREATE INDEX IF NOT EXISTS objects_identifier ON objects (json_extract(body, '$.
     WHERE kind = 'billing.meter_event';
 CREATE TABLE IF NOT EXISTS idempotency (
     name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS idempotency_at ON idempotency (at);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
