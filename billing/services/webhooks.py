@@ -6,7 +6,8 @@ object under the tenant's lock, and writes what it finds.
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,8 @@ TASK = "billing.stripe_event"
 MAX_ATTEMPTS = 12
 PARKED_FOR = dt.timedelta(days=3)
 SWEEP_BACK = dt.timedelta(days=3)
+PAGE = 500
+"""Events of Stripe's log that are looked up in one query."""
 EVENTS = Counter("billing_stripe_events_total", "Stripe events by outcome", ["type", "state"])
 State = StripeEvent.State
 
@@ -225,10 +228,9 @@ def events_retry() -> int:
 def stripe_sweep(*, back: dt.timedelta = SWEEP_BACK) -> dict[str, int]:
     """Fetch what webhooks may have dropped: Stripe's own log of the last days, and every object that is not final."""
     counts = {"events": 0, "customers": 0, "failed": 0}
-    for event in stripe_port().events_since(now() - back):
-        if not StripeEvent.objects.filter(event_id=event["id"]).exists():
-            event_receive(event)
-            counts["events"] += 1
+    for event in _unheard(stripe_port().events_since(now() - back)):
+        event_receive(event)
+        counts["events"] += 1
     counts["credited"] = purchases_sweep(back=back)
     for tenant_id in _unsettled():
         counts[_look_again(tenant_id)] += 1
@@ -246,13 +248,19 @@ def _thin_events(back: dt.timedelta) -> int:
     except ApiError as error:
         logger.warning("could not look for reports of the meter: %s", error)
         return 0
-    known = set(
-        StripeEvent.objects.filter(event_id__in=[one["id"] for one in found]).values_list("event_id", flat=True)
-    )
-    fresh = [one for one in found if one["id"] not in known]
+    fresh = list(_unheard(found))
     for event in fresh:
         event_receive(event)
     return len(fresh)
+
+
+def _unheard(events: Iterable[Json]) -> Iterator[Json]:
+    """Those that the inbox does not have, asked for by the page: a log of days has thousands."""
+    rest = iter(events)
+    while page := list(islice(rest, PAGE)):
+        there = StripeEvent.objects.filter(event_id__in=[one["id"] for one in page])
+        known = set(there.values_list("event_id", flat=True))
+        yield from (one for one in page if one["id"] not in known)
 
 
 def _look_again(tenant_id: UUID) -> str:
