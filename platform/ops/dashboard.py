@@ -44,9 +44,7 @@ def context() -> dict[str, Any]:
         "outbox_oldest": OutboxEntry.objects.order_by("created_at").values_list("created_at", flat=True).first(),
         "outbox": OutboxEntry.objects.count(),
         "revenue": revenue_this_month(),
-        "usage_today": UsageHour.ops.filter(hour__gte=midnight).aggregate(
-            requests=Sum("requests"), cost=Sum("cost_nano")
-        ),
+        "usage_today": UsageHour.ops.filter(hour__gte=midnight).aggregate(requests=Sum("requests")),
         "actions": list(StaffAction.objects.order_by("-at")[:MOST]),
         "actions_n": StaffAction.objects.count(),
     }

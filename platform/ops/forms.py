@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils.functional import lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -15,7 +16,7 @@ from billing.selectors.subscriptions import plans_offered
 from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.ids import new_id
-from kit.money import SYMBOLS, currency, parse_amount, written
+from kit.money import HOUSE, SYMBOLS, currency, parse_amount, written
 from ops.services import SHORTEST_REASON
 
 LAST_YEAR = 2999
@@ -100,7 +101,23 @@ def _amount(text: str) -> int:
 
 
 def _parsed(text: str) -> int:
-    return parse_amount(text.strip().removeprefix(SYMBOLS.get(currency(), "")))
+    return parse_amount(_bare(text))
+
+
+def _bare(text: str) -> str:
+    """The amount without its organisation's own sign or code. ValidationError for another currency's: a number of
+    dollars is not one of euros."""
+    text, here = text.strip(), currency()
+    for code in (here, *SYMBOLS):
+        for sign in (SYMBOLS.get(code, code), code, code.upper()):
+            bare = text.removeprefix(sign).removesuffix(sign)
+            if bare == text:
+                continue
+            if code != here:
+                words = gettext("This organisation pays in %(here)s; the amount is in %(code)s.")
+                raise forms.ValidationError(words % {"here": here.upper(), "code": code.upper()})
+            return bare.strip()
+    return text
 
 
 class SinceForm(ReasonForm):
@@ -188,6 +205,10 @@ class CreditNoteForm(ReasonForm):
     )
     field_order = ["amount", "to", "reason"]
 
+    def __init__(self, *args: Any, code: str = HOUSE, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].label = f"{_('Amount')}, {code.upper()}"
+
 
 def _limit_names(present: PlanLimits | None) -> list[tuple[str, str]]:
     """Every limit, with what it is now."""
@@ -244,6 +265,8 @@ class OverrideForm(ReasonForm):
         if name:
             try:
                 data["limits"] = {name: _typed(name, text)}
+            except forms.ValidationError as error:
+                self.add_error("value", error)
             except ValueError:
                 self.add_error("value", _("This is not a value of that limit."))
         return data

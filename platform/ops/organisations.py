@@ -1,8 +1,10 @@
 """Organisations and what they may do, as staff see them: suspend, look as a customer does, override a quota."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, Model, Q, Sum
+from django.db.models import Count, Model, Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
@@ -11,6 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import EntitlementOverride, UsageHour
+from billing.prices import price_books
 from billing.selectors.subscriptions import entitlement_for
 from kit.clock import now
 from kit.money import written
@@ -40,14 +43,33 @@ def _into_the_console(request: HttpRequest, row: Tenant, visit: Visit) -> HttpRe
     return response
 
 
+class PaysIn(admin.SimpleListFilter):
+    """What an organisation pays in, among what something is sold in; not shown where that is one."""
+
+    title = _("currency")
+    parameter_name = "currency"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Those that have prices."""
+        sold = price_books().currencies(int(now().timestamp() * 1000))
+        return [(code, code.upper()) for code in sold] if len(sold) > 1 else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Only those that pay in it."""
+        return queryset.filter(currency=self.value()) if self.value() else queryset
+
+
 class TenantTable(DeedTable):
     """Organisations."""
 
-    list_display = ("name", "slug", "status", "created_at")
-    list_filter = ("status",)
+    list_display = ("name", "slug", "status", "pays_in", "created_at")
+    list_filter = ("status", PaysIn)
     search_fields = ("name", "slug")
     ordering = ("-created_at",)
-    only = ("name", "public_id", "slug", "status", "created_at", "plan", "people", "jobs", "keys", "spent", "more")
+    only = (
+        *("name", "public_id", "slug", "status", "pays_in", "created_at"),
+        *("plan", "people", "jobs", "keys", "spent", "more"),
+    )
     deeds = (
         Deed(
             name="view",
@@ -162,6 +184,11 @@ class TenantTable(DeedTable):
         """By the hourly sums."""
         first = now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return written(UsageHour.ops.filter(tenant=row, hour__gte=first).aggregate(n=Sum("cost_nano"))["n"] or 0)
+
+    @admin.display(description=_("Currency"), ordering="currency")
+    def pays_in(self, row: Tenant) -> str:
+        """As people write it."""
+        return row.currency.upper()
 
     @admin.display(description=_("More"))
     def more(self, row: Tenant) -> str:

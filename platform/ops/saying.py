@@ -11,17 +11,21 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 
-from kit.money import HOUSE, in_currency, written
+from kit.money import HOUSE, currency, in_currency, price, written
 from tenants.models import Tenant
 
 Say = Callable[[Any], str]
 NOTHING = "–"
+MIRRORED = frozenset({"amount", "amount_due", "amount_paid", "total"})
+"""Amounts of Stripe's objects, which have a column for their currency: theirs can differ from their organisation's."""
 
 
 def of(field: "models.Field[Any, Any]") -> Say | None:
     """How a column's values are said; None for those Django says well."""
     if field.name.endswith("_nano"):
         return written
+    if field.name == "cents" or field.name.endswith("_cents") or _is_mirrored(field):
+        return _cents
     if isinstance(field, models.DateTimeField):
         return _moment
     if field.name == "progress":
@@ -32,10 +36,13 @@ def of(field: "models.Field[Any, Any]") -> Say | None:
 def column(field: "models.Field[Any, Any]", say: Say) -> Callable[[Any], str]:
     """The column for lists and rows; it is sorted as the field itself."""
 
-    @admin.display(description=str(field.verbose_name).removesuffix(" nano"), ordering=field.name)
+    mirrored = _is_mirrored(field)
+    words = str(field.verbose_name).removesuffix(" nano").removesuffix(" cents")
+
+    @admin.display(description="amount" if words == "cents" else words, ordering=field.name)
     def said(row: Any) -> str:
         value = getattr(row, field.name)
-        with in_currency(currency_of(row)):
+        with in_currency(row.currency if mirrored else currency_of(row)):
             return NOTHING if value is None else say(value)
 
     return said
@@ -56,6 +63,14 @@ def in_its_currency(display: Callable[[Any, Any], Any]) -> Callable[[Any, Any], 
             return display(table, row)
 
     return said
+
+
+def _is_mirrored(field: "models.Field[Any, Any]") -> bool:
+    return field.name in MIRRORED and any(other.name == "currency" for other in field.model._meta.fields)
+
+
+def _cents(value: int) -> str:
+    return price(value, currency())
 
 
 def _moment(value: dt.datetime) -> str:

@@ -156,7 +156,7 @@ def credit_give(
     *, tenant_id: UUID, by: Staff, kind: str, amount_nano: int, expires_at: dt.datetime | None, once: UUID
 ) -> None:
     """Give an organisation credit, which it uses before its allowance and its own. The same `once` gives it once."""
-    with acting_in(tenant_id, by):
+    with acting_in(tenant_id, by) as tenant:
         grant = credit_grant(
             kind=kind,
             amount_nano=amount_nano,
@@ -170,6 +170,7 @@ def credit_give(
         detail = {
             "kind": kind,
             "amount_nano": amount_nano,
+            "currency": tenant.currency,
             "expires_at": expires_at.isoformat() if expires_at else None,
         }
         record(action="credit.give", target=grant, by=by, tenant_id=tenant_id, detail=detail)
@@ -178,19 +179,21 @@ def credit_give(
 def credit_take_back(*, tenant_id: UUID, grant_id: UUID, by: Staff) -> int:
     """Take the unused rest of bought credit out of a wallet, because its money goes back; nano. The refund itself
     is made at Stripe. Automatic top-up is off then, or it would buy at once what is given back."""
-    with acting_in(tenant_id, by):
+    with acting_in(tenant_id, by) as tenant:
         nano = credit_refund(grant_id=grant_id, reason=by.reason.strip())
         topup_pause()
         grant = CreditGrant.objects.get(pk=grant_id)
-        record(action="credit.take_back", target=grant, by=by, tenant_id=tenant_id, detail={"amount_nano": nano})
+        detail = {"amount_nano": nano, "currency": tenant.currency}
+        record(action="credit.take_back", target=grant, by=by, tenant_id=tenant_id, detail=detail)
         return nano
 
 
 def account_limit(*, tenant_id: UUID, by: Staff, most_nano: int | None) -> None:
     """What an organisation may owe in a month beyond its credit; None leaves it to its spend limits."""
-    with acting_in(tenant_id, by):
+    with acting_in(tenant_id, by) as tenant:
         wallet = postpaid_most_set(nano=most_nano, reason=by.reason.strip())
-        record(action="wallet.limit", target=wallet, by=by, tenant_id=tenant_id, detail={"most_nano": most_nano})
+        detail = {"most_nano": most_nano, "currency": tenant.currency}
+        record(action="wallet.limit", target=wallet, by=by, tenant_id=tenant_id, detail=detail)
 
 
 def job_requeue(*, tenant_id: UUID, job_id: UUID, by: Staff) -> None:

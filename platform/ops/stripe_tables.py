@@ -130,6 +130,7 @@ class InvoiceTable(DeedTable):
             text=_("A credit note takes back a part of the invoice; never more than was paid, or is open."),
             icon="assignment_return",
             form=CreditNoteForm,
+            options=lambda row: {"code": row.currency},
             offered=lambda row: row.status in ("paid", "open"),
             work=lambda by, row, form: services.invoice_credit(
                 tenant_id=row.tenant_id,

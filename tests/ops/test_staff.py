@@ -13,6 +13,7 @@ from billing.selectors.wallet import balance_nano, postpaid_nano
 from billing.services.credits import credit_grant
 from billing.services.metering import usage_rollup
 from kit.clock import now
+from kit.money import with_symbol
 from ops.dashboard import MOST, context
 from ops.models import StaffAction
 from tenants.access import resolve_key
@@ -20,7 +21,7 @@ from tenants.errors import TenantSuspended
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import ops_scope, tenant_scope
 from tests.billing.money import call, store_events
-from tests.conftest import Cast, Person
+from tests.conftest import CURRENCY, Cast, Person
 from tests.console.pages import signed_in, visit
 from tests.training.making import empty_queue, queued, reload
 from training.errors import Fenced
@@ -271,5 +272,5 @@ def test_bought_credit_is_taken_back_as_far_as_it_is_unused(ada: Person, cast: C
     with tenant_scope(tenant.pk):
         assert balance_nano() == 5 * 10**9
         assert not AutoTopUp.objects.get().on, "or it would buy at once what is given back"
-    assert "$30.00" in ada.browser.get("/staff/billing/creditgrant/").content.decode()
+    assert with_symbol("30.00", CURRENCY) in ada.browser.get("/staff/billing/creditgrant/").content.decode()
     assert StaffAction.objects.filter(organisation=tenant.pk, action="credit.take_back").count() == 1

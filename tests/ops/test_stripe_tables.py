@@ -118,9 +118,9 @@ def test_staff_refund_a_part_of_an_invoice_and_no_more_than_was_paid(
         for wrong in ("29.01", "-1", "0", "1e9", "0.001", "much"):
             refused = ada.browser.post(path, {"amount": wrong, "to": "card", "reason": WHY})
             assert refused.status_code == 422, wrong
-        assert (
-            "At most 29.00" in ada.browser.post(path, {"amount": "29.01", "to": "card", "reason": WHY}).content.decode()
-        )
+        most = f"At most {invoice.total / 100:.2f}"
+        refused = ada.browser.post(path, {"amount": "29.01", "to": "card", "reason": WHY})
+        assert most in refused.content.decode()
         assert ada.browser.post(path, {"amount": "9.50", "to": "card", "reason": WHY}).status_code == 302
         with tenant_scope(cast.owner.tenant.id):
             assert Refund.objects.get().amount == 950

@@ -12,11 +12,12 @@ from django.test.utils import CaptureQueriesContext
 
 from billing.models import StripeEvent
 from kit.clock import now
+from kit.money import with_symbol
 from ops.admin import OTHERS
 from ops.site import staff
 from tenants.models import ApiKey, AuditEvent, Invitation, Member, Tenant
 from tenants.scope import OPS, ops_scope, tenant_scope
-from tests.conftest import Cast, Person, make_user
+from tests.conftest import CURRENCY, Cast, Person, make_user
 from tests.console import things
 from training.models import Job
 
@@ -227,7 +228,7 @@ def test_money_times_and_shares_are_said_as_people_read_them(ada: Person) -> Non
     with ops_scope("test"):
         row = Job.ops.get(pk=job.pk)
     page = ada.browser.get(f"/staff/training/job/{job.pk}/change/").content.decode()
-    for words in ("$2.50", "13%", f"{row.created_at:%Y-%m-%d %H:%M:%S}", job.public_id):
+    for words in (with_symbol("2.50", CURRENCY), "13%", f"{row.created_at:%Y-%m-%d %H:%M:%S}", job.public_id):
         assert words in page
     assert "2500000000" not in page
 
