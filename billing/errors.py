@@ -2,6 +2,7 @@
 
 from billing.quotas import Denial
 from kit.errors import ApiError, BadRequest, Conflict, NotFound, PaymentRequired, Unavailable, Unprocessable
+from kit.money import price
 
 
 class BudgetExceeded(PaymentRequired):
@@ -65,8 +66,9 @@ class MoreThanPaid(Conflict):
 
     default_code = "more_than_paid"
 
-    def __init__(self, most_cents: int) -> None:
-        super().__init__(f"At most {most_cents / 100:.2f} of this invoice can be taken back.", param="amount")
+    def __init__(self, most_cents: int, currency: str) -> None:
+        most = price(most_cents, currency)
+        super().__init__(f"At most {most} of this invoice can be taken back.", param="amount")
 
 
 class StripeRefused(Unprocessable):

@@ -49,7 +49,7 @@ def credit_note_write(*, invoice_id: str, cents: int, to: str, memo: str) -> Str
         raise BadRequest("Name an amount above zero.", param="amount")
     most = creditable(invoice)
     if cents > most:
-        raise MoreThanPaid(most)
+        raise MoreThanPaid(most, invoice.currency)
     params = {"invoice": invoice_id, "amount": cents, "to": to, "memo": memo[:500]}
     command = command_write("credit_note_make", params)
     audit.record(action="invoice.credited", target=invoice, after={"cents": cents, "to": to}, reason=memo)

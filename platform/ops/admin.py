@@ -14,7 +14,19 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
 from billing.models import LedgerEntry, StripeEvent
-from ops import contracts, credits, deployments, jobs, orders, organisations, quotes, services, stripe_tables, webhooks
+from ops import (
+    contracts,
+    credits,
+    deployments,
+    jobs,
+    orders,
+    organisations,
+    planning,
+    quotes,
+    services,
+    stripe_tables,
+    webhooks,
+)
 from ops.deeds import Deed, DeedTable
 from ops.models import Scenario, StaffAction
 from ops.site import staff
@@ -99,7 +111,7 @@ class ScenarioTable(DeedTable):
             title=_("Remove"),
             text=_("The scenario is gone from the planner and from comparisons; its inputs stay in the staff log."),
             icon="delete",
-            work=lambda by, row, form: services.scenario_remove(scenario_id=row.pk, by=by),
+            work=lambda by, row, form: planning.scenario_remove(scenario_id=row.pk, by=by),
             leads_to=lambda request, row, made: redirect("admin:scenarios"),
         ),
     )

@@ -23,7 +23,7 @@ from kit.csvs import csv_response
 from kit.errors import ApiError
 from kit.http import client_ip
 from kit.money import usd
-from ops import acquisition_page, economics_page, funnel_page, margin_page, retention_page, services
+from ops import acquisition_page, economics_page, funnel_page, margin_page, planning, retention_page, services
 from ops.acquisition_page import SpendForm
 from tenants.models import Tenant, User
 
@@ -122,7 +122,7 @@ def acquisition(request: HttpRequest) -> HttpResponseBase:
     if form.is_valid():
         by = services.Staff(user=user, reason=form.cleaned_data["reason"], ip=client_ip(request))
         try:
-            row = services.spend_enter(
+            row = planning.spend_enter(
                 month=form.cleaned_data["month"],
                 channel=form.cleaned_data["channel"],
                 nano=form.cleaned_data["amount"],

@@ -19,7 +19,7 @@ from billing.economics import EXAMPLE, FIELDS, Inputs, allowed, break_even, curv
 from kit.csvs import csv_response
 from kit.errors import ApiError
 from kit.http import client_ip
-from ops import planner_page, services
+from ops import planner_page, planning, services
 from ops.live_figures import Live, live_figures
 from ops.models import Scenario
 from ops.planner_form import USUAL_SHARE, WORDS, PlanForm, SaveForm
@@ -95,7 +95,7 @@ def _save(request: HttpRequest) -> HttpResponseBase:
         return _answer(request, form, saving, status=422)
     by = services.Staff(user=user, reason=saving.cleaned_data["reason"], ip=client_ip(request))
     try:
-        row = services.scenario_save(name=saving.cleaned_data["name"], inputs=form.inputs, by=by)
+        row = planning.scenario_save(name=saving.cleaned_data["name"], inputs=form.inputs, by=by)
     except ApiError as error:
         saving.add_error(error.param if error.param in saving.fields else None, error.message)
         return _answer(request, form, saving, status=422)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
-from billing.economics import Inputs
-from billing.models import AcquisitionSpend, BillingFinding, CreditGrant, StripeCommand, StripeEvent
-from billing.services.acquisition import spend_add
+from billing.models import BillingFinding, CreditGrant, StripeCommand, StripeEvent
 from billing.services.commands import command_again, command_drop, command_finish
 from billing.services.credit_notes import credit_note_write
 from billing.services.credits import credit_grant, credit_refund
@@ -26,7 +24,7 @@ from hooks import services as hooks
 from hooks.models import Delivery, Endpoint
 from kit.errors import BadRequest, Conflict, NotFound
 from kit.logs import request_id
-from ops.models import Scenario, StaffAction
+from ops.models import StaffAction
 from serving import pins
 from serving import services as serving
 from tenants import audit
@@ -40,7 +38,6 @@ from training.services import parking, requeueing
 from training.services.requeueing import job_requeue as training_requeue
 
 SHORTEST_REASON = 8
-MOST_SCENARIOS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,44 +357,6 @@ def deliveries_replay(*, tenant_id: UUID, endpoint_id: UUID, since: dt.datetime,
         detail = {"since": since.isoformat(), "count": made.count, "left": made.left}
         record(action="endpoint.replay_failed", target=endpoint, by=by, tenant_id=tenant_id, detail=detail)
         return made
-
-
-def scenario_save(*, name: str, inputs: Inputs, by: Staff) -> Scenario:
-    """Keep a plan under a name. Conflict where the name is taken or MOST_SCENARIOS are kept; kept ones never change."""
-    by.check()
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 80 or not name.isprintable():
-        raise BadRequest("Give it a name of at most 80 characters.", param="name")
-    if Scenario.objects.count() >= MOST_SCENARIOS:
-        raise Conflict(f"{MOST_SCENARIOS} scenarios are kept already. Remove one that nobody needs first.")
-    try:
-        with transaction.atomic():
-            row = Scenario.objects.create(name=name, inputs=inputs.texts(), created_by=by.user.email)
-            record(action="scenario.save", target=row, by=by, tenant_id=None, detail={"inputs": row.inputs})
-    except IntegrityError:
-        raise Conflict(f"A scenario is called {name} already. Choose another name.", param="name") from None
-    return row
-
-
-def scenario_remove(*, scenario_id: UUID, by: Staff) -> None:
-    """Remove a kept plan; its inputs stay in the staff's log."""
-    by.check()
-    with transaction.atomic():
-        row = Scenario.objects.select_for_update().filter(pk=scenario_id).first()
-        if row is None:
-            raise NotFound.of(scenario_id)
-        record(action="scenario.remove", target=row, by=by, tenant_id=None, detail={"inputs": row.inputs})
-        row.delete()
-
-
-def spend_enter(*, month: dt.date, channel: str, nano: int, by: Staff) -> AcquisitionSpend:
-    """Enter what a channel cost in a month, or take back (a negative amount) what was entered by mistake."""
-    by.check()
-    with transaction.atomic(), transaction.atomic(using=OPS):
-        row = spend_add(month=month, channel=channel, nano=nano, entered_by=by.user.email)
-        detail = {"month": f"{month:%Y-%m}", "channel": row.channel, "amount_nano": nano}
-        record(action="acquisition.spend", target=row, by=by, tenant_id=None, detail=detail)
-    return row
 
 
 def staff_make(*, email: str, by: str = "shell", reason: str) -> User:

@@ -118,7 +118,7 @@ def test_a_part_goes_back_to_the_card_and_never_more_than_was_paid(cast: Cast, s
 
     with tenant_scope(ada.tenant.id):
         for cents in (2_901, 10**15):
-            with pytest.raises(MoreThanPaid, match=r"At most 29\.00"):
+            with pytest.raises(MoreThanPaid, match=r"At most \$29 of"):
                 give(cents)
         for cents in (0, -5):
             with pytest.raises(BadRequest):
@@ -132,7 +132,7 @@ def test_a_part_goes_back_to_the_card_and_never_more_than_was_paid(cast: Cast, s
         assert (CreditNote.objects.get().amount, Refund.objects.get().amount) == (900, 900)
         assert creditable(Invoice.objects.get()) == 2_000
         give(1_500, "balance")
-        with pytest.raises(MoreThanPaid, match=r"At most 5\.00"):
+        with pytest.raises(MoreThanPaid, match=r"At most \$5 of"):
             give(600)
     with tenant_scope(cast.stranger.tenant.id), pytest.raises(NotFound):
         give(1)

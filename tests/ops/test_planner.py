@@ -15,7 +15,7 @@ from billing.models import MachineHour, UsageHour
 from kit.clock import now
 from ops.live_figures import live_figures
 from ops.models import Scenario, StaffAction
-from ops.services import MOST_SCENARIOS
+from ops.planning import MOST_SCENARIOS
 from tenants.scope import ops_scope, tenant_scope
 from tests.conftest import Cast, Person
 from tests.ops.conftest import aged

@@ -12,6 +12,7 @@ from billing.services.findings import Seen, findings_note
 from billing.stripe_port import stripe_port
 from kit.clock import now
 from kit.ids import new_id
+from kit.money import price
 from ops.models import StaffAction
 from tenants.models import AuditEvent, Tenant
 from tenants.scope import tenant_scope
@@ -118,7 +119,7 @@ def test_staff_refund_a_part_of_an_invoice_and_no_more_than_was_paid(
         for wrong in ("29.01", "-1", "0", "1e9", "0.001", "much"):
             refused = ada.browser.post(path, {"amount": wrong, "to": "card", "reason": WHY})
             assert refused.status_code == 422, wrong
-        most = f"At most {invoice.total / 100:.2f}"
+        most = f"At most {price(invoice.total, invoice.currency)}"
         refused = ada.browser.post(path, {"amount": "29.01", "to": "card", "reason": WHY})
         assert most in refused.content.decode()
         assert ada.browser.post(path, {"amount": "9.50", "to": "card", "reason": WHY}).status_code == 302
