@@ -63,6 +63,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "prices": [
             {"interval": interval, "currency": code, "amount": amount}
             for (interval, code), amount in plan.prices.items()
+            if code == currency()
         ],
         "included_usd": number(plan.allowance_nano),
         "x_included_nano": plan.allowance_nano,

@@ -30,8 +30,12 @@ def grants_lose_what_they_have() -> Iterator[str]:
     returned = dict(
         CreditDraw.objects.filter(kind=CreditDraw.Kind.RETURNED).values_list("grant").annotate(n=Sum("amount_nano"))
     )
+    draws = CreditDraw.objects.filter(kind=CreditDraw.Kind.SETTLED).values_list("grant")
+    settled = {grant for grant, nano in draws.annotate(n=Sum("amount_nano")) if nano}
     for grant in with_left():
         left = int(grant.left_nano)
+        if left > 0 and grant.pk in settled:
+            yield f"grant {grant.public_id} has {left} nano left, and credit that ended made up for a part of it"
         if not -int(returned.get(grant.pk, 0)) <= left <= grant.amount_nano:
             yield f"grant {grant.public_id} of {grant.amount_nano} nano has {left} left"
         if left > 0 and grant.expires_at is not None and grant.expires_at < now() - SETTLING - PATIENCE:

@@ -124,6 +124,8 @@ SELECT held.tenant_id
  GROUP BY held.id
 HAVING coalesce(sum(draw.amount_nano), 0) NOT BETWEEN 0 AND held.amount_nano
     OR (held.expires_at < %(now)s AND coalesce(sum(draw.amount_nano), 0) <> held.amount_nano)
+    OR (coalesce(sum(draw.amount_nano) FILTER (WHERE draw.kind = 'settled'), 0) <> 0
+        AND sum(draw.amount_nano) < held.amount_nano)
 """
 _LEFT = """
 SELECT tenant_id FROM (

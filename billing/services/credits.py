@@ -17,7 +17,16 @@ from django.db.models import F, Max, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 
 from billing.ledger.waterfall import Drawn, Flow, flow
-from billing.models import Account, Budget, CreditDraw, CreditGrant, LedgerTransaction, PeriodClose, RatedLine
+from billing.models import (
+    Account,
+    Budget,
+    CreditDraw,
+    CreditGrant,
+    LedgerEntry,
+    LedgerTransaction,
+    PeriodClose,
+    RatedLine,
+)
 from billing.periods import bounds, month_of
 from billing.quotas import QuotaStore, QuotaUnavailable
 from billing.selectors import bills
@@ -142,6 +151,8 @@ def credits_apply(
         )
         if result.draws:
             _write(result, rest, paid)
+            if min(result.draws.values()) < 0:
+                settled_undo()
             total += result.total_nano
             credits = credits_usable()
     return total
@@ -253,6 +264,21 @@ def _settle(nano: int, out_of: Account) -> None:
         if part > 0:
             _lose(owing, -part, Lost.SETTLED, out_of, memo="Settled by credit that ended")
             nano -= part
+
+
+def settled_undo() -> None:
+    """Take back what made up for credit below zero, as far as that is above zero again: its usage was corrected, or its
+    money came again. Credit that has ended comes back as nothing, least of all as bought credit."""
+    settled = CreditDraw.objects.filter(kind=Lost.SETTLED)
+    for grant in with_left().filter(left_nano__gt=0, pk__in=settled.values("grant")):
+        nano = int(grant.left_nano)
+        sources = LedgerEntry.objects.filter(transaction__in=settled.filter(grant=grant).values("transaction"))
+        sources = sources.exclude(account=HELD_IN[Kind(grant.kind)]).order_by().values_list("account")
+        for account, out in sources.annotate(n=Sum("amount_nano")):
+            part = min(nano, int(out))
+            if part > 0:
+                _lose(grant, part, Lost.SETTLED, Account(account), memo="Nothing is left to be settled")
+                nano -= part
 
 
 def credits_expire_all() -> int:

@@ -95,9 +95,9 @@ def subscription_mirror(customer: BillingCustomer, subscription_id: str) -> Subs
 
 
 def _card_note(customer: BillingCustomer, method: Json) -> None:
-    """What is shown of a card. One that came after a trial without any has had its trial by that."""
+    """What is shown of a card. The first one, where a trial was without any, has had its trial by that."""
     card = card_of(method)
-    if card != customer.card and TrialTaken.objects.filter(refused="").exists():
+    if card is not None and customer.card is None and TrialTaken.objects.filter(refused="").exists():
         TrialMark.objects.bulk_create(
             [
                 TrialMark(kind=TrialTaken.Refused.CARD, digest=digest, organisation=customer.tenant_id)

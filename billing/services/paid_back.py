@@ -18,7 +18,7 @@ from billing.models.ledger import Account
 from billing.selectors.bookings import booked_for
 from billing.selectors.paid_back import BOOKED, returned_left
 from billing.selectors.subscriptions import customer_current
-from billing.services.credits import credits_apply
+from billing.services.credits import credits_apply, settled_undo
 from billing.services.effects import funds_changed
 from billing.services.locks import ledger_lock
 from billing.services.mirror import invoice_mirror
@@ -90,6 +90,7 @@ def _credit_return(grant: CreditGrant) -> None:
         CreditDraw.objects.create(grant=grant, transaction=made, kind=CreditDraw.Kind.RETURNED, amount_nano=nano)
         audit.record(action="credit.returned", target=grant, after={"amount_nano": nano}, actor=audit.SYSTEM)
         if nano < 0:
+            settled_undo()
             credits_apply()
         else:
             topup_pause()

@@ -240,6 +240,8 @@ STRIPE_API_BASE = env.url("STRIPE_API_BASE", **_SITE, default=_EMULATOR)
 STRIPE_WEBHOOK_SECRET = env.secret("STRIPE_WEBHOOK_SECRET")
 STRIPE_THIN_SECRET = env.secret("STRIPE_THIN_SECRET")
 """What thin events are signed with: their destination has a secret of its own."""
+CURRENCIES = env.words("CURRENCIES")
+"""What organisations can be made in, of the currencies with a price book; empty: all of them."""
 USAGE_SINK = env.choice("USAGE_SINK", "invoice_items", ("invoice_items", "meter_events"))
 """How usage reaches an invoice of Stripe's: as lines when a month has closed, or by a meter, hour by hour."""
 STRIPE_API_VERSION = "2026-10-28.endive"

@@ -1,5 +1,6 @@
 """The currencies an organisation can be made in, and their names in words."""
 
+from django.conf import settings
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -44,8 +45,10 @@ with_code_lazy = lazy(with_code, str)
 
 
 def sold() -> list[str]:
-    """Those with prices in force, the house's first. The free plan is there in each."""
+    """Those with prices in force that this installation takes, the house's first. The free plan is there in each."""
     found = price_books().currencies(int(now().timestamp() * 1000))
+    if settings.CURRENCIES:
+        found = [code for code in found if code in settings.CURRENCIES] or [HOUSE]
     return sorted(found, key=lambda code: (code != HOUSE, code))
 
 

@@ -21,7 +21,7 @@ from console.states import call_word
 from console.templatetags.look import count, engine_time, gb_months
 from console.usage_page import BATCHES, CALLS, JOBS, WITHOUT_KEY, Names
 from kit.ids import parse_id, public_id
-from kit.money import exact_amount, in_name, written
+from kit.money import exact_amount, in_name, written_exact
 from kit.spreadsheets import BOM, csv_line
 from serving.requests_read import KINDS
 from tenants.scope import tenant_scope
@@ -200,7 +200,7 @@ def pieces(event: UsageEvent) -> list[Piece]:
          cost(byte_hours=event.byte_hours)),
     ]  # fmt: skip
     found = [
-        Piece(name, quantity, words % {"price": written(unit)}, nano)
+        Piece(name, quantity, words % {"price": written_exact(unit)}, nano)
         for name, quantity, words, unit, nano in parts
         if unit and (nano or name == tokens)
     ]

@@ -56,9 +56,10 @@ class AmountField(InCurrency, forms.CharField):
 
     def clean(self, value: Any) -> Any:
         """Nano of the text; exact."""
-        text = self.digits(super().clean(value))
+        text = super().clean(value).strip()
         if not text:
             return None
+        text = self.digits(text)
         try:
             if AMOUNT.fullmatch(text) is None:
                 raise ValueError("not an amount")
@@ -117,8 +118,9 @@ class CeilingField(InCurrency, forms.DecimalField):
 
     def to_python(self, value: Any) -> Any:
         """The number, with or without the currency's symbol."""
-        if isinstance(value, str):
-            value = self.digits(value)
+        said = value.strip() if isinstance(value, str) else ""
+        if said:
+            value = self.digits(said) or said
         try:
             return super().to_python(value)
         except forms.ValidationError as error:

@@ -14,7 +14,7 @@ from billing.selectors.features import FEATURES
 from console import calculator, currencies, tiers
 from console.fields import WholeField
 from kit.clock import now
-from kit.money import currency, price, written
+from kit.money import currency, price, written, written_exact
 
 HOURS_OF_MONTH = 730
 """What is called a month where storage is priced by the hour."""
@@ -120,16 +120,16 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
 
     def cost(kind: str, *, out: bool = False) -> str:
         tokens = Usage(kind, "default", 0, million, requests=0) if out else Usage(kind, "default", million, requests=0)
-        return written(rate(tokens, book))
+        return written_exact(rate(tokens, book))
 
     found = book.price("chat", "default").cached_token
     said = _("Chat and completions, what of the prompt is in the cache")
-    cached = [] if found is None else [UnitPrice(said, written(found * million), _("1 M tokens read"))]
+    cached = [] if found is None else [UnitPrice(said, written_exact(found * million), _("1 M tokens read"))]
     month = book.price("storage", "default").gigabyte_hour * HOURS_OF_MONTH
     hour = rate(Usage(ENGINES, "default", requests=0, machine_ms=3_600_000), book)
     machines = [
-        UnitPrice(f"{kind_name(kind)} · {machine}", written(own.machine_ms * 3_600_000), _("hour that it is ready"))
-        for (kind, machine), own in book.machines.items()
+        UnitPrice(f"{kind_name(kind)} · {size}", written_exact(own.machine_ms * 3_600_000), _("hour that it is ready"))
+        for (kind, size), own in book.machines.items()
         if own.machine_ms
     ]
     return [
@@ -145,7 +145,7 @@ def unit_prices(book: PriceVersion) -> list[UnitPrice]:
         UnitPrice(_("Chat and completions, the answer"), cost("chat", out=True), _("1 M tokens written")),
         UnitPrice(_("Any call as a line of a batch"), batch_share(book), _("of its price")),
         UnitPrice(_("Storage"), written(month), _("GB and month")),
-        UnitPrice(_("An engine of a deployment's own"), written(hour), _("hour that it is ready")),
+        UnitPrice(_("An engine of a deployment's own"), written_exact(hour), _("hour that it is ready")),
         *machines,
         UnitPrice(_("A deployment nobody calls"), written(0), _("month"), headline=True),
     ]
@@ -182,8 +182,6 @@ def context(data: dict[str, Any]) -> dict[str, Any]:
         "here": "pricing",
         "every": every,
         "currency": currency(),
-        "currency_name": currencies.name(currency()),
-        "unsold": [offer.plan.name for offer in shown if not offer.sold],
         "ways": ways(every),
         "offers": shown,
         "seats": any(one.seat for one in shown),

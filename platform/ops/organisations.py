@@ -56,7 +56,8 @@ class PaysIn(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Only those that pay in it."""
-        return queryset.filter(currency=self.value()) if self.value() else queryset
+        known = dict(self.lookup_choices)
+        return queryset.filter(currency=self.value()) if self.value() in known else queryset
 
 
 class TenantTable(DeedTable):

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 
-from kit.money import HOUSE, currency, in_currency, price, written
+from kit.money import currency, in_currency, price, written
 from tenants.models import Tenant
 
 Say = Callable[[Any], str]
@@ -49,9 +49,10 @@ def column(field: "models.Field[Any, Any]", say: Say) -> Callable[[Any], str]:
 
 
 def currency_of(row: Any) -> str:
-    """What the amounts of a row are in: its organisation's currency; the house's where it belongs to none."""
+    """What the amounts of a row are in: its organisation's currency. Empty where it belongs to none: then whoever is in
+    scope says it, and the house outside of one."""
     whose = row if isinstance(row, Tenant) else getattr(row, "tenant", None)
-    return str(getattr(whose, "currency", HOUSE))
+    return str(getattr(whose, "currency", ""))
 
 
 def in_its_currency(display: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

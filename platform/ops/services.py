@@ -292,7 +292,7 @@ def invoice_credit(*, tenant_id: UUID, invoice_id: str, cents: int, to: str, by:
     """Take back a part of an invoice; the command, done or on its way. Raises what Stripe refused."""
     with acting_in(tenant_id, by) as tenant:
         command = credit_note_write(invoice_id=invoice_id, cents=cents, to=to, memo=by.reason.strip())
-        detail = {"invoice": invoice_id, "cents": cents, "to": to}
+        detail = {"invoice": invoice_id, "cents": cents, "currency": tenant.currency, "to": to}
         record(action="invoice.credit", target=tenant, by=by, tenant_id=tenant_id, detail=detail)
     return command_finish(command)
 

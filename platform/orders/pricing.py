@@ -73,8 +73,12 @@ def check_line(line: Line) -> Line:
     if line.quantity == 0:
         raise AmountRefused(f"The quantity of '{description[:60]}' is 0. Leave the line out.", param="lines")
     if line.cents > MOST_CENTS:
-        raise AmountRefused(f"'{description[:60]}' costs more than ${MOST_CENTS // 100:,}.", param="lines")
+        raise AmountRefused(f"'{description[:60]}' costs more than {_most()}.", param="lines")
     return Line(description, line.quantity, line.unit_cents)
+
+
+def _most() -> str:
+    return with_symbol(f"{MOST_CENTS // 100:,}", currency())
 
 
 def check_share(value: object, *, most: int, what: str, param: str) -> int:
@@ -95,7 +99,7 @@ def sums_of(lines: Sequence[Line], *, discount_bp: int, deposit_bp: int) -> Sums
     check_share(deposit_bp, most=WHOLE, what="deposit", param="deposit")
     subtotal = sum(line.cents for line in checked)
     if subtotal > MOST_CENTS:
-        raise AmountRefused(f"The quote is more than ${MOST_CENTS // 100:,}.", param="lines")
+        raise AmountRefused(f"The quote is more than {_most()}.", param="lines")
     discount = subtotal * discount_bp // WHOLE
     total = subtotal - discount
     if total == 0:
@@ -115,9 +119,11 @@ def parts_of(total: int, count: int) -> list[int]:
 
 
 def cents_of(text: str) -> int:
-    """Cents of an amount as people write it ("1,200.50"), with the symbol of the currency that holds here or without
-    any. AmountRefused for anything else."""
-    said = text.strip().removeprefix(SYMBOLS.get(currency(), "")).strip()
+    """Cents of an amount as people write it ("1,200.50"), with the currency that holds here before or after it, or
+    without any. AmountRefused for anything else."""
+    said = text.strip()
+    for sign in (SYMBOLS.get(currency(), ""), currency().upper()):
+        said = said.removeprefix(sign).removesuffix(sign).strip()
     found = _AMOUNT.fullmatch(said)
     if said.startswith(("-", "−")):
         raise AmountRefused(f"{text.strip()[:40]} is negative. Give a discount on the whole quote instead.")
@@ -126,7 +132,7 @@ def cents_of(text: str) -> int:
             f"'{text.strip()[:40]}' is not an amount of {currency().upper()} in whole cents, such as 1,200 or 49.50."
         )
     if len(found[1].replace(",", "")) > 12:
-        raise AmountRefused(f"An amount is at most {with_symbol(f'{MOST_CENTS // 100:,}', currency())}.")
+        raise AmountRefused(f"An amount is at most {_most()}.")
     return int(found[1].replace(",", "")) * 100 + int((found[2] or "").ljust(2, "0"))
 
 

@@ -227,7 +227,26 @@ def test_credit_that_ends_settles_what_it_stood_against(
         row.raw, row.status, row.booked_at = {**row.raw, "status": "failed"}, "failed", None
         row.save()
     mirrors_book_all()
-    assert balance(tenant_id) == 20 * NANO, "its money came again after all: what was unused, and what made up for it"
+    assert balance(tenant_id) == 5 * NANO, "its money came again after all; what had ended does not"
+    right(tenant_id)
+
+
+def test_what_ended_does_not_come_back_as_bought_credit_when_its_usage_is_included_after_all(
+    bought: tuple[uuid.UUID, str], stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant_id, payment = bought
+    use(tenant_id, 1, 15 * NANO, now())
+    lines_post(tenant_id=tenant_id)
+    refunded(stripe_house, payment, 2_000)
+    give(tenant_id, "promo", 10 * NANO, expires_at=now() + dt.timedelta(hours=1))
+    assert left(tenant_id) == [-13 * NANO, 10 * NANO], "of what was used the plan includes two"
+    go_on(monkeypatch, dt.timedelta(hours=2))
+    credits_expire(tenant_id=tenant_id)
+    assert left(tenant_id) == [-3 * NANO, 0]
+    entitle(tenant_id, spend_nano=10**12, allowance_nano=1_000 * NANO)
+    use(tenant_id, 2, 1, now())
+    lines_post(tenant_id=tenant_id)
+    assert (balance(tenant_id), left(tenant_id)) == (0, [0, 0])
     right(tenant_id)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from billing.services.entitlements import override_set
 from tenants.scope import tenant_scope
-from tests.conftest import Cast
+from tests.conftest import Cast, Person, make_person
 from tests.training.making import BASE, empty_queue
 from tests.training.searching import SWEEPS, body, create, end, queue, read, reload, step, trials
 from training.lab.estimate import Workload
@@ -59,13 +59,20 @@ def planned(space: dict[str, Any], *, trials: int, halving: bool, lane: str, wid
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def ada() -> Person:
+    """Whose currency chooses the prices."""
+    return make_person("ada")
+
+
 @given(spaces, works, st.integers(3, 30), st.booleans(), st.sampled_from(list(LANES)), st.integers(2, 16))
 def test_more_places_never_change_a_price_and_the_whole_is_the_sum_of_its_ceilings(
-    space: dict[str, Any], work: Workload, trials: int, halving: bool, lane: str, width: int
+    ada: Person, space: dict[str, Any], work: Workload, trials: int, halving: bool, lane: str, width: int
 ) -> None:
     alone = planned(space, trials=trials, halving=halving, lane=lane, width=1)
     wide = planned(space, trials=trials, halving=halving, lane=lane, width=width)
-    one, many = priced(alone, work), priced(wide, work)
+    with tenant_scope(ada.tenant.id):
+        one, many = priced(alone, work), priced(wide, work)
     assert many.ceilings == one.ceilings
     assert (many.nano_low, many.nano_high) == (one.nano_low, one.nano_high)
     assert many.seconds_low <= one.seconds_low and many.seconds_high <= one.seconds_high
@@ -78,10 +85,11 @@ def test_more_places_never_change_a_price_and_the_whole_is_the_sum_of_its_ceilin
 
 @given(spaces, works, st.integers(3, 30), st.booleans(), st.integers(1, 16), st.randoms(use_true_random=False))
 def test_the_whole_estimate_pays_for_every_trial_whoever_is_promoted(
-    space: dict[str, Any], work: Workload, trials: int, halving: bool, width: int, chance: Any
+    ada: Person, space: dict[str, Any], work: Workload, trials: int, halving: bool, width: int, chance: Any
 ) -> None:
     sweep = planned(space, trials=trials, halving=halving, lane="standard", width=width)
-    found = priced(sweep, work)
+    with tenant_scope(ada.tenant.id):
+        found = priced(sweep, work)
     sweep.ceilings, sweep.budget_nano = found.ceilings, found.nano_high
     plan, done = plan_of(sweep), []
     while not (move := rules.decide(plan, done)).ending:

@@ -1,4 +1,4 @@
-"""What an acceptance makes: a contract, its milestones, and invoices. Money is whole cents of USD."""
+"""What an acceptance makes: a contract, its milestones, and invoices. Money is whole cents."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

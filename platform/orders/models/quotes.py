@@ -1,4 +1,4 @@
-"""A quote, its revisions that never change, and how one is accepted. Money is whole cents of USD."""
+"""A quote, its revisions that never change, and how one is accepted. Money is whole cents."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
