@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from billing.errors import BudgetExceeded, PaymentsAway
 from billing.ledger.stripe_books import credit_back
-from billing.models import BillingFinding, CreditDraw, CreditGrant, PaymentDispute, Refund
+from billing.models import AllowanceChange, BillingFinding, CreditDraw, CreditGrant, PaymentDispute, Refund
 from billing.quotas import QuotaStore
 from billing.selectors.bills import allowance_nano
 from billing.selectors.budgets import WALLET, cap_nano
@@ -235,7 +235,7 @@ def test_what_ended_does_not_come_back_as_bought_credit_when_its_usage_is_includ
     bought: tuple[uuid.UUID, str], stripe_house: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant_id, payment = bought
-    use(tenant_id, 1, 15 * NANO, now())
+    use(tenant_id, 1, 15 * NANO)
     lines_post(tenant_id=tenant_id)
     refunded(stripe_house, payment, 2_000)
     give(tenant_id, "promo", 10 * NANO, expires_at=now() + dt.timedelta(hours=1))
@@ -243,9 +243,10 @@ def test_what_ended_does_not_come_back_as_bought_credit_when_its_usage_is_includ
     go_on(monkeypatch, dt.timedelta(hours=2))
     credits_expire(tenant_id=tenant_id)
     assert left(tenant_id) == [-3 * NANO, 0]
-    entitle(tenant_id, spend_nano=10**12, allowance_nano=1_000 * NANO)
-    use(tenant_id, 2, 1, now())
-    lines_post(tenant_id=tenant_id)
+    with tenant_scope(tenant_id):
+        larger = {"plan": "developer", "plan_version": 1, "allowance_nano": 1_000 * NANO}
+        AllowanceChange.objects.create(since=dt.datetime(2026, 9, 1, tzinfo=dt.UTC), **larger)
+    period_close(tenant_id=tenant_id, period=OCTOBER)
     assert (balance(tenant_id), left(tenant_id)) == (0, [0, 0])
     right(tenant_id)
 
