@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from kit import redis
@@ -21,6 +21,8 @@ from tenants.scope import current_tenant_id, tenant_scope
 
 KEY_NEWS = "news:keys"
 """Redis channel of changed keys; the message is the key's look-up part."""
+DRAWS = 5
+"""How often a slug is drawn before giving up."""
 RESERVED = {"new", "switch", "settings", "api", "admin", "staff"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 
@@ -48,8 +50,7 @@ def tenant_create(*, name: str, owner: User, currency: str = HOUSE) -> NewTenant
     name = clean_name(name)
     tenant_id = new_id()
     with tenant_scope(tenant_id):
-        tenant = Tenant(id=tenant_id, name=name, slug=_free_slug(name), currency=currency)
-        tenant.save(force_insert=True)
+        tenant = _saved(Tenant(id=tenant_id, name=name, currency=currency))
         project = Project.objects.create(name="Default", slug="default")
         member = Member.objects.create(user=owner, role=Role.OWNER)
         audit.record(
@@ -61,10 +62,19 @@ def tenant_create(*, name: str, owner: User, currency: str = HOUSE) -> NewTenant
     return NewTenant(tenant=tenant, project=project, member=member)
 
 
-def _free_slug(name: str) -> str:
-    """The name as a slug with a short random tail: unique, and no oracle of who else is here."""
-    base = slugify(name)[:36].strip("-") or "org"
-    return f"{base}-{secrets.token_hex(4)}"
+def _saved(tenant: Tenant) -> Tenant:
+    """Saved under its name as a slug with a short random tail, which is no oracle of who else is here. It is drawn again
+    where somebody has the same: of some ten thousands of one name, two do."""
+    base = slugify(tenant.name)[:36].strip("-") or "org"
+    for _ in range(DRAWS):
+        tenant.slug = f"{base}-{secrets.token_hex(4)}"
+        try:
+            with transaction.atomic():
+                tenant.save(force_insert=True)
+            return tenant
+        except IntegrityError:
+            continue
+    raise Conflict("No address could be found for this name. Try again.")
 
 
 def tenant_turn() -> None:
