@@ -63,7 +63,7 @@ def tenant_create(*, name: str, owner: User, currency: str = HOUSE) -> NewTenant
 
 
 def _saved(tenant: Tenant) -> Tenant:
-    """Saved under its name as a slug with a short random tail, which is no oracle of who else is here. It is drawn again
+    """Saved under its name as a slug with a short random tail, which is no oracle of who else is here. Drawn again
     where somebody has the same: of some ten thousands of one name, two do."""
     base = slugify(tenant.name)[:36].strip("-") or "org"
     for _ in range(DRAWS):
