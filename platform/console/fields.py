@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console import currencies
-from kit.money import NANO, SYMBOLS, currency, parse_amount
+from kit.money import NANO, currency, parse_amount, without_sign
 from registry import names
 from training.serializers import LONGEST_SUFFIX, MOST_GPUS
 
@@ -32,20 +32,13 @@ class InCurrency:
         return gettext("Enter an amount in %(currency)s, for example 50 or 12.50.") % {"currency": name}
 
     def digits(self, text: str) -> str:
-        """The amount without its currency, before or after it. ValidationError for another one's, since a number of
-        dollars is not one of euros."""
-        text, here = text.strip(), currency()
-        for code in {here, *SYMBOLS}:
-            for sign in (SYMBOLS.get(code, code), code, code.upper()):
-                bare = text.removeprefix(sign).removesuffix(sign)
-                if bare == text:
-                    continue
-                if code != here:
-                    words = gettext("Amounts here are in %(own)s, not in %(other)s. %(do)s")
-                    names = {"own": currencies.name(here), "other": currencies.name(code), "do": self.refusal()}
-                    raise forms.ValidationError(words % names, code="currency")
-                return bare.strip()
-        return text
+        """The amount without its currency. ValidationError for another one's."""
+        bare, code = without_sign(text)
+        if code != currency():
+            words = gettext("Amounts here are in %(own)s, not in %(other)s. %(do)s")
+            names = {"own": currencies.name(currency()), "other": currencies.name(code), "do": self.refusal()}
+            raise forms.ValidationError(words % names, code="currency")
+        return bare
 
 
 class AmountField(InCurrency, forms.CharField):

@@ -104,6 +104,18 @@ def in_name(name: str, code: str = "") -> str:
     return name.removesuffix("_usd") + f"_{code or currency()}" if name.endswith("_usd") else name
 
 
+def without_sign(text: str) -> tuple[str, str]:
+    """An amount as people type it, less the sign or code of a currency before or after it; and which currency that was,
+    the one that holds here where none is named. A number of dollars is not one of euros: who asks refuses others."""
+    text, here = text.strip(), currency()
+    for code in (here, *SYMBOLS):
+        for sign in (SYMBOLS.get(code, code), code, code.upper()):
+            bare = text.removeprefix(sign).removesuffix(sign)
+            if bare != text:
+                return bare.strip(), code
+    return text, here
+
+
 def parse_amount(value: object) -> int:
     """Nano of a decimal number or text. ValueError on anything else, negative, or beyond LIMIT."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):

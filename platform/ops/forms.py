@@ -16,7 +16,7 @@ from billing.selectors.subscriptions import plans_offered
 from billing.services.credit_notes import BALANCE, CARD, OPEN
 from kit.clock import now
 from kit.ids import new_id
-from kit.money import HOUSE, SYMBOLS, currency, parse_amount, written
+from kit.money import HOUSE, currency, parse_amount, without_sign, written
 from ops.services import SHORTEST_REASON
 
 LAST_YEAR = 2999
@@ -105,19 +105,12 @@ def _parsed(text: str) -> int:
 
 
 def _bare(text: str) -> str:
-    """The amount without its organisation's own sign or code. ValidationError for another currency's: a number of
-    dollars is not one of euros."""
-    text, here = text.strip(), currency()
-    for code in (here, *SYMBOLS):
-        for sign in (SYMBOLS.get(code, code), code, code.upper()):
-            bare = text.removeprefix(sign).removesuffix(sign)
-            if bare == text:
-                continue
-            if code != here:
-                words = gettext("This organisation pays in %(here)s; the amount is in %(code)s.")
-                raise forms.ValidationError(words % {"here": here.upper(), "code": code.upper()})
-            return bare.strip()
-    return text
+    """The amount without its organisation's own currency. ValidationError for another one's."""
+    bare, code = without_sign(text)
+    if code != currency():
+        words = gettext("This organisation pays in %(here)s; the amount is in %(code)s.")
+        raise forms.ValidationError(words % {"here": currency().upper(), "code": code.upper()})
+    return bare
 
 
 class SinceForm(ReasonForm):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kit.money import SYMBOLS, currency, with_symbol
+from kit.money import currency, with_symbol, without_sign
 from orders.errors import AmountRefused
 
 MOST_CENTS = 10_000_000_000
@@ -121,10 +121,8 @@ def parts_of(total: int, count: int) -> list[int]:
 def cents_of(text: str) -> int:
     """Cents of an amount as people write it ("1,200.50"), with the currency that holds here before or after it, or
     without any. AmountRefused for anything else."""
-    said = text.strip()
-    for sign in (SYMBOLS.get(currency(), ""), currency().upper()):
-        said = said.removeprefix(sign).removesuffix(sign).strip()
-    found = _AMOUNT.fullmatch(said)
+    said, code = without_sign(text)
+    found = _AMOUNT.fullmatch(said) if code == currency() else None
     if said.startswith(("-", "−")):
         raise AmountRefused(f"{text.strip()[:40]} is negative. Give a discount on the whole quote instead.")
     if found is None:
